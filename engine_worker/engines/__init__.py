@@ -1,0 +1,78 @@
+"""Engines. `build_engine` is the only place that knows them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drover.names import ModelName
+from engine_worker.engines.base import Engine
+from engine_worker.settings import WorkerSettings
+
+DEFAULT_MODEL_NAME = "smollm2:135m"
+
+__all__ = ["DEFAULT_MODEL_NAME", "Engine", "build_engine"]
+
+
+def build_engine(settings: WorkerSettings) -> Engine:
+    """Imports and makes the chosen engine. Raises ValueError, with what to do, for a model it cannot find."""
+    if settings.engine == "simulator":
+        return _simulator(settings)
+    return _llamacpp(settings)
+
+
+def _simulator(settings: WorkerSettings) -> Engine:
+    from engine_worker.engines.simulator import Shape, SimulatorEngine
+
+    shape = Shape(
+        prefill_tokens_per_second=settings.sim_prefill_tokens_per_second,
+        prefill_chunk_tokens=settings.sim_prefill_chunk_tokens,
+        decode_step_base_ms=settings.sim_decode_step_base_ms,
+        decode_step_per_running_ms=settings.sim_decode_step_per_running_ms,
+        running_limit=settings.sim_running_limit,
+        kv_tokens=settings.sim_kv_tokens,
+        context_length=settings.context_length or 8192,
+        block_tokens=settings.sim_block_tokens,
+        queue_limit=settings.queue_limit,
+        seed=settings.sim_seed,
+        answer_tokens_min=settings.sim_answer_tokens_min,
+        answer_tokens_max=settings.sim_answer_tokens_max,
+        token_bytes=settings.sim_token_bytes,
+        stall_prefill_after_tokens=settings.sim_stall_prefill_after_tokens,
+        stall_decode_after_tokens=settings.sim_stall_decode_after_tokens,
+        script_path=Path(settings.sim_script) if settings.sim_script else None,
+    )
+    return SimulatorEngine(_names(settings, settings.model or "simulator"), shape, settings.task)
+
+
+def _llamacpp(settings: WorkerSettings) -> Engine:
+    from engine_worker.engines.llamacpp import LlamacppEngine, LlamacppOptions
+    from engine_worker.engines.llamacpp.default_model import TEMPLATE, default_model_path
+
+    path = Path(settings.model) if settings.model else default_model_path()
+    if not path.is_file():
+        raise ValueError(f"--model {settings.model}: there is no such file; give the path of a GGUF file")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ValueError(f"--model {settings.model}: this is not a GGUF file")
+    template = Path(settings.chat_template).read_text() if settings.chat_template else ""
+    default_name = path.stem if settings.model else DEFAULT_MODEL_NAME
+    return LlamacppEngine(
+        LlamacppOptions(
+            model_path=path,
+            names=_names(settings, default_name),
+            context_length=settings.context_length,
+            slots=settings.slots,
+            threads=settings.effective_threads,
+            prefill_chunk_tokens=settings.prefill_chunk_tokens,
+            queue_limit=settings.queue_limit,
+            gpu_layers=settings.gpu_layers,
+            chat_template=template or ("" if settings.model else TEMPLATE),
+            embed=settings.task == "embed",
+        )
+    )
+
+
+def _names(settings: WorkerSettings, default: str) -> list[str]:
+    """Short forms, tags included, without repetitions."""
+    names = [ModelName.parse(name) or ModelName.from_file_name(name) for name in settings.name or [default]]
+    return list({name.key: name.short for name in names}.values())

@@ -1,0 +1,50 @@
+"""The seam between the gRPC service and an engine. A variant is a folder beside this file.
+
+An engine speaks the proto's messages: it is given a GenerateRequest and yields GenerateEvents. What it cannot
+do it says in `Model.capabilities`, and raises CapabilityMissing when asked all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from drover.v1 import engine_pb2 as pb
+
+
+class Engine(Protocol):
+    async def start(self) -> None:
+        """Loads the model. When it returns, the engine can generate."""
+
+    async def stop(self) -> None:
+        """Ends everything that runs and frees the model. Safe to call twice."""
+
+    async def wait_failed(self) -> str:
+        """Returns, with the reason, only if the engine breaks down; the process then ends."""
+
+    def model(self) -> pb.Model:
+        """Constant once started."""
+
+    def load_report(self) -> pb.LoadReport:
+        """Exact counts of this moment; cheap enough for every 10 ms. The service fills in `draining`."""
+
+    def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+        """Yields events as the proto says, joined while the consumer is slow.
+
+        Closing the generator, or cancelling the task that awaits it, frees the engine's slot within two
+        engine steps, in every phase. Raises DroverError leaves only.
+        """
+
+    async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
+        """Raises CapabilityMissing unless the worker was started for embeddings."""
+
+    async def tokenize(self, text: str, add_special: bool) -> list[int]: ...
+
+    async def detokenize(self, ids: list[int]) -> str: ...
+
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
+        """The prompt that `generate` would use, truncated as it would be."""
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse: ...
+
+    async def unload(self) -> pb.UnloadResponse: ...

@@ -1,0 +1,93 @@
+"""From a request's sampling and constraint to the body of llama-server's /completion."""
+
+from __future__ import annotations
+
+import llguidance
+import orjson
+
+from drover.errors import CapabilityMissing, ConstraintRejected
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.window import Window
+from engine_worker.engines.llamacpp.api import Json
+
+_SEED_RANGE = 2**32
+_SAME_NAME = {
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repeat_last_n",
+    "presence_penalty",
+    "frequency_penalty",
+}
+_ANY_OBJECT = '{"type":"object"}'
+
+
+def completion_body(
+    request: pb.GenerateRequest, ids: list[int], slot: int, window: Window, room: int
+) -> Json:
+    """`room`: tokens that the slot has left after the prompt. Raises ConstraintRejected or
+    CapabilityMissing.
+    """
+    body: Json = {
+        "prompt": ids,
+        "id_slot": slot,
+        "stream": True,
+        "return_tokens": True,
+        # Without it no chunk comes during prefill, and only by chunks a closed connection is noticed.
+        "return_progress": True,
+        "cache_prompt": not request.cache_salt,
+        "n_predict": _limit(request.sampling, len(ids), window, room),
+        **_sampling(request.sampling),
+        **constraint(request),
+    }
+    if request.HasField("top_logprobs"):
+        body["n_probs"] = max(1, request.top_logprobs)
+    return body
+
+
+def _limit(sampling: pb.Sampling, prompt_tokens: int, window: Window, room: int) -> int:
+    if not window.shift:
+        room = min(room, window.size - prompt_tokens)
+    return max(1, min(sampling.max_tokens, room) if sampling.HasField("max_tokens") else room)
+
+
+def _sampling(sampling: pb.Sampling) -> Json:
+    body: Json = {field.name: value for field, value in sampling.ListFields() if field.name in _SAME_NAME}
+    if sampling.HasField("repeat_penalty") and sampling.repeat_penalty > 0:
+        body["repeat_penalty"] = sampling.repeat_penalty
+    if sampling.HasField("seed") and sampling.seed >= 0:
+        body["seed"] = sampling.seed % _SEED_RANGE
+    stops = [stop for stop in sampling.stop if stop]
+    if stops:
+        body["stop"] = stops
+    if sampling.logit_bias:
+        body["logit_bias"] = [[token, bias] for token, bias in sampling.logit_bias.items()]
+    if sampling.ignore_eos:
+        body["ignore_eos"] = True
+    return body
+
+
+def constraint(request: pb.GenerateRequest) -> Json:
+    """Checked here, since this llama.cpp answers without any constraint when it cannot read one."""
+    match request.WhichOneof("constraint"):
+        case "any_json":
+            return {"json_schema": orjson.loads(_ANY_OBJECT)}
+        case "json_schema":
+            return {"json_schema": _checked_schema(request.json_schema)}
+        case "regex" | "ebnf" as kind:
+            raise CapabilityMissing(f"this engine does not support {kind} constraints")
+        case _:
+            return {}
+
+
+def _checked_schema(text: str) -> object:
+    try:
+        schema: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ConstraintRejected(f"the JSON schema is not JSON: {error}") from error
+    problem = llguidance.LLMatcher.validate_grammar(llguidance.LLMatcher.grammar_from_json_schema(text))
+    if problem:
+        raise ConstraintRejected(f"JSON schema conversion failed: {problem}")
+    return schema

@@ -1,0 +1,65 @@
+"""Embeddings with llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+
+from drover.errors import ContextExceeded, DroverError, EngineFailed
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.api import LlamaApi
+from engine_worker.engines.slots import Slots
+
+
+async def embed_texts(
+    request: pb.EmbedRequest, api: LlamaApi, slots: Slots, context_length: int
+) -> pb.EmbedResponse:
+    """Embeds all texts in parallel, as far as slots are free. The first failure fails the whole request."""
+    arrived_ns = time.perf_counter_ns()
+    limit = min(request.num_ctx, context_length) if request.HasField("num_ctx") else context_length
+    truncate = request.truncate if request.HasField("truncate") else True
+    inputs = [_fit(await api.tokenize(text, add_special=True), limit, truncate) for text in request.texts]
+
+    async def embed(ids: list[int]) -> list[float]:
+        slot = await slots.take(min, len(ids))
+        try:
+            return await api.embed(ids)
+        finally:
+            slots.give_back(slot)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(embed(ids)) for ids in inputs]
+    except* DroverError as failures:
+        raise failures.exceptions[0] from None
+    normalize = request.normalize if request.HasField("normalize") else True
+    vectors = [_shape(task.result(), request.dimensions, normalize) for task in tasks]
+    return pb.EmbedResponse(
+        embeddings=[pb.Embedding(values=vector) for vector in vectors],
+        prompt_tokens=sum(len(ids) for ids in inputs),
+        timings=pb.Timings(prefill_ns=time.perf_counter_ns() - arrived_ns),
+    )
+
+
+def _fit(ids: list[int], limit: int, truncate: bool) -> list[int]:
+    if len(ids) <= limit:
+        return ids
+    if not truncate:
+        raise ContextExceeded("the input length exceeds the context length")
+    if limit < 1:
+        raise ContextExceeded("input exceeds maximum context length and cannot be truncated further")
+    return ids[:limit]
+
+
+def _shape(vector: Sequence[float], dimensions: int, normalize: bool) -> list[float]:
+    if not all(math.isfinite(value) for value in vector):
+        raise EngineFailed("embedding contains NaN or Inf values")
+    values = list(vector)
+    if 0 < dimensions < len(values):
+        values = values[:dimensions]
+    if not normalize:
+        return values
+    length = math.sqrt(sum(value * value for value in values)) or 1.0
+    return [value / length for value in values]

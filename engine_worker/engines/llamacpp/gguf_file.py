@@ -1,0 +1,106 @@
+"""What a GGUF file says about its model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import orjson
+from gguf import GGUFReader, GGUFValueType, LlamaFileType
+
+from drover.v1 import engine_pb2 as pb
+
+_HIDDEN = {"general.name", "tokenizer.chat_template"}
+_BYTES_PER_KV_VALUE = 2  # llama.cpp keeps keys and values as f16
+
+Value = str | int | float | bool | None
+
+
+class GgufFile:
+    """Reading takes a second or more (the vocabulary is parsed too): call it in a thread.
+
+    Raises ValueError for a file that is not GGUF, OSError for one that cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        reader = GGUFReader(path)
+        self.values = {name: _value(reader, name) for name in reader.fields if not name.startswith("GGUF.")}
+        self.parameter_count = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        self.architecture = str(self.values.get("general.architecture", "unknown"))
+        self.template = str(self.values.get("tokenizer.chat_template", ""))
+        status = path.stat()
+        self.size_bytes = status.st_size
+        self.modified_unix_ns = status.st_mtime_ns
+        self.digest = _digest(path, status.st_size, reader.data_offset)
+
+    def integer(self, key: str, default: int = 0) -> int:
+        """A value of the model's architecture, for example `context_length`."""
+        value = self.values.get(f"{self.architecture}.{key}")
+        return int(value) if isinstance(value, int | float) else default
+
+    @property
+    def quantization(self) -> str:
+        file_type = self.values.get("general.file_type")
+        if not isinstance(file_type, int) or file_type not in list(LlamaFileType):
+            return "unknown"
+        return LlamaFileType(file_type).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+    @property
+    def pooling_known(self) -> bool:
+        return f"{self.architecture}.pooling_type" in self.values
+
+    def kv_bytes(self, tokens: int) -> int:
+        heads = max(1, self.integer("attention.head_count", 1))
+        head_length = self.integer("attention.key_length", self.integer("embedding_length") // heads)
+        kv_heads = self.integer("attention.head_count_kv", heads)
+        return tokens * self.integer("block_count") * kv_heads * head_length * 2 * _BYTES_PER_KV_VALUE
+
+    def describe(self) -> pb.Model:
+        """The fields of Model that come from the file."""
+        info = {name: value for name, value in self.values.items() if name not in _HIDDEN}
+        info["general.parameter_count"] = self.parameter_count
+        return pb.Model(
+            digest=self.digest,
+            size_bytes=self.size_bytes,
+            trained_context_length=self.integer("context_length"),
+            embedding_length=self.integer("embedding_length"),
+            parameter_count=self.parameter_count,
+            parameter_size=human_count(self.parameter_count),
+            quantization=self.quantization,
+            format="gguf",
+            family=self.architecture,
+            families=[self.architecture],
+            template=self.template,
+            modified_unix_ns=self.modified_unix_ns,
+            model_info_json=orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode(),
+        )
+
+
+def human_count(count: int) -> str:
+    """As Ollama writes parameter counts: 134.52M, 3.2B, 8B."""
+    for unit, size, digits in (("B", 10**9, 1), ("M", 10**6, 2), ("K", 10**3, 0)):
+        if count >= size:
+            amount = count / size
+            return f"{amount:.0f}{unit}" if amount == int(amount) else f"{amount:.{digits}f}{unit}"
+    return str(count)
+
+
+def _value(reader: GGUFReader, name: str) -> Value:
+    """Arrays become null, as Ollama shows them unless asked to be verbose."""
+    field = reader.fields[name]
+    if field.types[0] == GGUFValueType.ARRAY:
+        return None
+    value = field.contents()
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _digest(path: Path, size_bytes: int, header_bytes: int) -> str:
+    """Of the size and the header (metadata, tokenizer, template, tensor table): the same for the same model,
+    without reading the weights."""
+    digest = hashlib.sha256(f"gguf {size_bytes}\n".encode())
+    with path.open("rb") as file:
+        remaining = header_bytes
+        while remaining > 0 and (block := file.read(min(remaining, 1 << 20))):
+            digest.update(block)
+            remaining -= len(block)
+    return digest.hexdigest()

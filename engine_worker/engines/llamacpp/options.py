@@ -1,0 +1,24 @@
+"""What an operator can choose about the llama.cpp engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LlamacppOptions:
+    model_path: Path
+    names: Sequence[str]
+    # Tokens of prompt and answer per slot; 0 takes the model's own length.
+    context_length: int
+    slots: int
+    threads: int
+    # Prompt tokens per engine step, beside one token for each running request.
+    prefill_chunk_tokens: int
+    queue_limit: int
+    gpu_layers: int
+    # Jinja source that replaces the model's own template; empty keeps that.
+    chat_template: str
+    embed: bool

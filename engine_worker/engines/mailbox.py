@@ -1,0 +1,114 @@
+"""What an engine has produced for one request and its stream has not taken yet.
+
+Putting never waits and taking never delays: a token goes out at once when the stream is idle, and what piles
+up while a write is in flight leaves together as one message (DESIGN: the unit of cost is the message). What
+can pile up is bounded by the request's own token limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from drover.errors import DroverError
+from drover.v1 import engine_pb2 as pb
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self._pending: pb.GenerateEvent | None = None
+        self._error: DroverError | None = None
+        self._taker: asyncio.Future[None] | None = None
+
+    def started(self, started: pb.Started) -> None:
+        self._event().started.CopyFrom(started)
+        self._wake()
+
+    def content(
+        self,
+        text: str,
+        token_ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob] = (),
+    ) -> None:
+        """Text of the answer and the tokens behind it; either may be empty."""
+        deltas = self._event().deltas
+        last = deltas[-1] if deltas else None
+        if last is None or last.thinking or last.tool_calls:
+            last = deltas.add()
+        last.content += text
+        self._account(last, token_ids, completion_tokens, logprobs)
+
+    def thinking(
+        self,
+        text: str,
+        token_ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob] = (),
+    ) -> None:
+        """Text of the model's reasoning and the tokens behind it."""
+        deltas = self._event().deltas
+        last = deltas[-1] if deltas else None
+        if last is None or last.content or last.tool_calls:
+            last = deltas.add()
+        last.thinking += text
+        self._account(last, token_ids, completion_tokens, logprobs)
+
+    def tool_call(self, call: pb.ToolCallDelta, token_ids: Sequence[int], completion_tokens: int) -> None:
+        """A piece of a tool call and the tokens behind it."""
+        deltas = self._event().deltas
+        last = deltas[-1] if deltas else None
+        if last is None or last.content or last.thinking:
+            last = deltas.add()
+        last.tool_calls.append(call)
+        self._account(last, token_ids, completion_tokens, ())
+
+    def done(self, done: pb.Done) -> None:
+        self._event().done.CopyFrom(done)
+        self._wake()
+
+    def fail(self, error: DroverError) -> None:
+        """Ends the stream with `error`, after what was put before it."""
+        self._error = error
+        self._wake()
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would return at once."""
+        return self._pending is not None or self._error is not None
+
+    async def take(self) -> pb.GenerateEvent:
+        """Everything that is ready, waiting for something if nothing is. One taker at a time."""
+        if not self.ready:
+            self._taker = asyncio.get_running_loop().create_future()
+            try:
+                await self._taker
+            finally:
+                self._taker = None
+        event, self._pending = self._pending, None
+        if event is not None:
+            return event
+        assert self._error is not None
+        raise self._error
+
+    def _event(self) -> pb.GenerateEvent:
+        if self._pending is None:
+            self._pending = pb.GenerateEvent()
+        return self._pending
+
+    def _account(
+        self,
+        delta: pb.Delta,
+        token_ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob],
+    ) -> None:
+        delta.token_ids.extend(token_ids)
+        delta.completion_tokens = completion_tokens
+        if logprobs:
+            delta.logprobs.extend(logprobs)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)

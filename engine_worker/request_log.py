@@ -1,0 +1,67 @@
+"""One line in the log for each request of a worker."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import grpc
+
+from drover import logs
+from drover.errors import DroverError
+from drover.rpc import REQUEST_ID_METADATA_KEY
+from drover.v1 import engine_pb2 as pb
+
+_log = logging.getLogger("drover.worker.request")
+_NS_PER_MS = 1_000_000
+
+
+class RequestLine:
+    def __init__(self, attempt_id: str, request_id: str) -> None:
+        self._attempt_id = attempt_id
+        self._request_id = request_id
+        self._began_ns = time.perf_counter_ns()
+        self._first_ns = 0
+        self._done: pb.Done | None = None
+        self._started: pb.Started | None = None
+
+    @classmethod
+    def of(
+        cls,
+        request: pb.GenerateRequest,
+        context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
+    ) -> RequestLine:
+        metadata = dict(context.invocation_metadata() or ())
+        return cls(request.request_id, str(metadata.get(REQUEST_ID_METADATA_KEY, "")))
+
+    def saw(self, event: pb.GenerateEvent) -> None:
+        if not self._first_ns:
+            self._first_ns = time.perf_counter_ns()
+            self._started = event.started
+        if event.HasField("done"):
+            self._done = event.done
+
+    def write(self, error: DroverError | None) -> None:
+        """`attempt` is the engine's id for the request, `request_id` the client's."""
+        fields: dict[str, logs.Field] = {"request_id": self._request_id, "attempt": self._attempt_id}
+        if self._first_ns:
+            fields["first_ms"] = _milliseconds(self._first_ns - self._began_ns)
+        fields["total_ms"] = _milliseconds(time.perf_counter_ns() - self._began_ns)
+        if self._started is not None and self._started.truncated_tokens:
+            fields["truncated_tokens"] = self._started.truncated_tokens
+        if self._done is not None:
+            done = self._done
+            fields |= {
+                "finish": pb.Done.FinishReason.Name(done.finish_reason).lower(),
+                "prompt_tokens": done.prompt_tokens,
+                "cached_tokens": done.cached_tokens,
+                "completion_tokens": done.completion_tokens,
+                "queue_ms": _milliseconds(done.timings.queue_ns),
+            }
+        if error is not None:
+            fields |= {"error": type(error).__name__, "error_message": error.message}
+        logs.event(_log, logging.INFO, "request", **fields)
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    return round(nanoseconds / _NS_PER_MS, 2)

@@ -1,0 +1,74 @@
+"""The requests that a worker has in hand: counted exactly, ended from outside when need be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from drover.errors import ClientLeft, DroverError, WorkerDraining
+
+
+class _Entry:
+    __slots__ = ("reason", "scope")
+
+    def __init__(self, scope: asyncio.Timeout) -> None:
+        self.scope = scope
+        self.reason: DroverError | None = None
+
+    def end(self, reason: DroverError) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self.scope.reschedule(asyncio.get_running_loop().time())
+
+
+class RequestTable:
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @asynccontextmanager
+    async def hold(self, request_id: str) -> AsyncGenerator[None, None]:
+        """Around all work for one request. Raises the leaf that `abort` or `end_all` chose, if they did."""
+        if request_id in self._entries:
+            raise ClientLeft(f"request id {request_id!r} is in use already")
+        try:
+            async with asyncio.timeout(None) as scope:
+                entry = self._entries[request_id] = _Entry(scope)
+                self._empty.clear()
+                try:
+                    yield
+                finally:
+                    del self._entries[request_id]
+                    if not self._entries:
+                        self._empty.set()
+        except TimeoutError:
+            if entry.reason is None:
+                raise
+            raise entry.reason from None
+
+    def abort(self, request_id: str) -> bool:
+        """Whether the id was known."""
+        entry = self._entries.get(request_id)
+        if entry is not None:
+            entry.end(ClientLeft("the request was aborted"))
+        return entry is not None
+
+    def end_all(self) -> int:
+        """Ends what is left of a drain; how many those were."""
+        for entry in list(self._entries.values()):
+            entry.end(WorkerDraining("the worker is shutting down and its grace is over"))
+        return len(self._entries)
+
+    async def wait_empty(self, timeout_seconds: float) -> bool:
+        """Whether the last request ended in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True

