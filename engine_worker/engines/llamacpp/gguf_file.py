@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy
 import orjson
 from gguf import GGUFReader, GGUFValueType, LlamaFileType
 
@@ -91,7 +92,15 @@ def _value(reader: GGUFReader, name: str) -> Value:
     if field.types[0] == GGUFValueType.ARRAY:
         return None
     value = field.contents()
+    if isinstance(value, float) and field.types[0] == GGUFValueType.FLOAT32:
+        return _shortest(value)
     return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _shortest(value: float) -> int | float:
+    """A 32-bit number as a person wrote it: 0.00001, not 9.999999747378752e-06; 100000, not 100000.0."""
+    short = float(str(numpy.float32(value)))
+    return int(short) if short.is_integer() else short
 
 
 def _digest(path: Path, size_bytes: int, header_bytes: int) -> str:

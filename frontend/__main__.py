@@ -1,0 +1,81 @@
+"""`python -m frontend`: one frontend process."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from drover import logs
+from drover.settings import split_address
+from frontend.app import build_app
+from frontend.fleet.fleet import Fleet
+from frontend.fleet.grpc_worker import GrpcWorker
+from frontend.settings import FrontendSettings
+
+_log = logging.getLogger("drover.frontend")
+_BACKLOG = 2048
+
+
+def main() -> int:
+    settings = FrontendSettings.load(sys.argv[1:])
+    logs.configure(settings.log_format, settings.log_level)
+    # Uvicorn's own start and stop messages say less than ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    try:
+        listener = listen(settings.listen)
+    except OSError as error:
+        logs.event(_log, logging.ERROR, f"cannot start: {_explain(settings.listen, error)}")
+        return 1
+    host, port = listener.getsockname()[:2]
+    logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", workers=settings.workers)
+    serve(settings, listener)
+    logs.event(_log, logging.INFO, "stopped")
+    return 0
+
+
+def serve(settings: FrontendSettings, listener: socket.socket) -> None:
+    """Until SIGINT or SIGTERM; open requests then have their grace."""
+    app = build_app(settings, Fleet(settings.workers, GrpcWorker))
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        lifespan="on",
+    )
+    # Uvicorn raises the signal again after its own orderly shutdown, which is no reason to fail.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(address: str) -> socket.socket:
+    """Binds before anything else starts, so that a port in use is told at once."""
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(_BACKLOG)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _explain(address: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port in use: something listens on {address} already; choose another with --listen host:port"
+    return f"cannot listen on {address}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

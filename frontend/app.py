@@ -1,0 +1,86 @@
+"""The ASGI application: routes, and what is answered when there is none or something fails."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Match
+from starlette.types import ASGIApp
+
+from drover.errors import DroverError, InternalError
+from frontend import probes
+from frontend.dialects.ollama import inference, models, server
+from frontend.dialects.ollama.dialect import error_response
+from frontend.fleet.fleet import Fleet
+from frontend.settings import FrontendSettings
+from frontend.telemetry.request_log import RequestLog, record_of
+
+_URL_SAFE = ":/%#?=@[]!$&'()*+,;"
+
+
+def build_app(settings: FrontendSettings, fleet: Fleet) -> ASGIApp:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        await fleet.start()
+        try:
+            yield
+        finally:
+            await fleet.stop()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.include_router(server.router(settings))
+    app.include_router(models.router(fleet, settings))
+    app.include_router(inference.router(fleet, settings))
+    app.include_router(probes.router(fleet))
+    app.add_exception_handler(DroverError, _failed)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _unforeseen)
+    return RequestLog(app)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DroverError)
+    fields = record_of(request.scope).fields
+    fields |= {"error": type(error).__name__, "error_message": error.message}
+    return error_response(error)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    return await _failed(request, InternalError(f"internal error: {type(error).__name__}"))
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Plain text, as Go's router answers; a trailing slash too many is redirected (section 0)."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404 and _is_route_without_slash(request):
+        url = request.url.replace(path=request.url.path.rstrip("/"))
+        location = f"{url.path}?{url.query}" if url.query else url.path
+        return _redirect(location, request.method)
+    text = "404 page not found" if error.status_code == 404 else "405 method not allowed"
+    response = PlainTextResponse(text, error.status_code, error.headers)
+    response.headers["content-type"] = "text/plain"
+    return response
+
+
+def _redirect(location: str, method: str) -> Response:
+    if method != "GET":
+        return RedirectResponse(location, 307)
+    return HTMLResponse(
+        f'<a href="{html.escape(location)}">Moved Permanently</a>.\n\n',
+        301,
+        {"location": quote(location, safe=_URL_SAFE)},
+    )
+
+
+def _is_route_without_slash(request: Request) -> bool:
+    path = request.url.path
+    if not path.endswith("/") or path == "/":
+        return False
+    scope = {**request.scope, "path": path.rstrip("/")}
+    return any(route.matches(scope)[0] is not Match.NONE for route in request.app.routes)

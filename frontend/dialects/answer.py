@@ -1,0 +1,160 @@
+"""An answer of an engine on its way to the client: it owns the request's handle, and cancels it when the
+client leaves or the deadline passes, in whatever phase the request is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from drover.errors import ClientLeft, DeadlineExceeded, DroverError, InternalError
+from drover.v1 import engine_pb2 as pb
+from frontend.fleet.base import RequestHandle
+from frontend.telemetry.request_log import RequestRecord, record_of
+
+_JSON = b"application/json; charset=utf-8"
+
+
+class Dialect(Protocol):
+    """What differs between protocols."""
+
+    @property
+    def stream_content_type(self) -> bytes: ...
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        """What a stream says of an event; empty when nothing."""
+
+    def body(self, events: list[pb.GenerateEvent]) -> bytes:
+        """The whole answer of a request that is not streamed."""
+
+    def error_line(self, error: DroverError) -> bytes:
+        """The end of a stream that broke."""
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response: ...
+
+
+class EngineAnswer(Response):
+    """`submit` is called once, when the answer begins to be sent; `deadline_seconds` None is none."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        submit: Callable[[], RequestHandle],
+        stream: bool,
+        deadline_seconds: float | None,
+    ) -> None:
+        super().__init__()
+        self._dialect = dialect
+        self._submit = submit
+        self._stream = stream
+        self._deadline_seconds = deadline_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_of(scope)
+        sending = _Sending(send)
+        try:
+            async with _while_client_stays(receive, self._deadline_seconds):
+                await self._answer(record, sending)
+        except DroverError as error:
+            if isinstance(error, ClientLeft):
+                record.fields["client_left"] = True
+            else:
+                record.fields |= {"error": type(error).__name__, "error_message": error.message}
+            if sending.began:
+                await sending.end(self._dialect.error_line(error))
+            else:
+                await self._dialect.error_response(error, self._stream)(scope, receive, send)
+
+    async def _answer(self, record: RequestRecord, sending: _Sending) -> None:
+        handle = self._submit()
+        try:
+            events = _recorded(handle, record)
+            if self._stream:
+                await self._relay(events, sending)
+            else:
+                body = self._dialect.body([event async for event in events])
+                await sending.whole(body)
+        finally:
+            handle.cancel()
+
+    async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> None:
+        """The hot path: one message in, one send out. Nothing is sent before there is something to say."""
+        async for event in events:
+            lines = self._dialect.lines(event)
+            if lines:
+                if not sending.began:
+                    await sending.begin(self._dialect.stream_content_type)
+                await sending.more(lines)
+        await sending.end(b"")
+
+
+class _Sending:
+    """What has been sent of a response."""
+
+    __slots__ = ("_send", "began")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.began = False
+
+    async def begin(self, content_type: bytes, length: int | None = None) -> None:
+        self.began = True
+        headers = [(b"content-type", content_type)]
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def more(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def whole(self, body: bytes) -> None:
+        await self.begin(_JSON, len(body))
+        await self.end(body)
+
+
+async def _recorded(handle: RequestHandle, record: RequestRecord) -> AsyncGenerator[pb.GenerateEvent, None]:
+    """The handle's events up to the last one, with their times in the request's log line."""
+    began = False
+    async for event in handle:
+        if not began:
+            began = True
+            record.saw_first_event(event)
+        if event.HasField("done"):
+            record.saw_done(event.done)
+            yield event
+            return
+        yield event
+    raise InternalError("the worker ended the answer without a last word")
+
+
+@asynccontextmanager
+async def _while_client_stays(receive: Receive, deadline_seconds: float | None) -> AsyncGenerator[None, None]:
+    """Cancels its body and raises ClientLeft or DeadlineExceeded. It costs a sleeping task, no polling."""
+    left = False
+
+    async def watch(scope: asyncio.Timeout) -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        left = True
+        scope.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with asyncio.timeout(deadline_seconds) as scope:
+            watcher = asyncio.create_task(watch(scope), name="watch the client")
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError:
+        if left:
+            raise ClientLeft("request canceled") from None
+        raise DeadlineExceeded(f"the request took longer than {deadline_seconds:g} seconds") from None

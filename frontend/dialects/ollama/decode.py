@@ -1,0 +1,128 @@
+"""From parsed JSON to typed fields, as Go's decoder does it.
+
+Keys match in any letter case and the last one wins, `null` leaves a field unset, unknown keys are ignored,
+and a value of the wrong kind is answered in Go's words, the first one in the order of the body.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from drover.errors import InvalidRequest
+from frontend.dialects.ollama.go_json import Json
+
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands, in Go's words: `ChatRequest`, `model`."""
+
+    struct: str
+    field: str
+
+    def wrong_kind(self, value: Json, go_type: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"json: cannot unmarshal {kind(value)} into Go struct field {self.struct}.{self.field} "
+            f"of type {go_type}"
+        )
+
+
+Reader = Callable[[Json, Place], object]
+
+
+def kind(value: Json) -> str:
+    match value:
+        case bool():
+            return "bool"
+        case int():
+            return "number"
+        case float():
+            return f"number {value:g}"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def read_struct(value: Json, struct: str, readers: Mapping[str, Reader], go_type: str) -> dict[str, object]:
+    """The fields that were given, by the keys of `readers`. `null` is an empty struct."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(
+            f"json: cannot unmarshal {kind(value).split()[0]} into Go value of type {go_type}"
+        )
+    fields: dict[str, object] = {}
+    for key, item in value.items():
+        name = key if key in readers else key.lower()
+        reader = readers.get(name)
+        if reader is not None and item is not None:
+            fields[name] = reader(item, Place(struct, name))
+    return fields
+
+
+def text(value: Json, place: Place) -> str:
+    if not isinstance(value, str):
+        raise _without_digits(place, value, "string")
+    return value
+
+
+def boolean(value: Json, place: Place) -> bool:
+    if not isinstance(value, bool):
+        raise _without_digits(place, value, "bool")
+    return value
+
+
+def integer(value: Json, place: Place) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise place.wrong_kind(value, "int")
+    return value
+
+
+def integers(value: Json, place: Place) -> list[int]:
+    if not isinstance(value, list):
+        raise _without_digits(place, value, "[]int")
+    return [integer(item, place) for item in value if item is not None]
+
+
+def anything(value: Json, place: Place) -> Json:
+    return value
+
+
+def mapping(value: Json, place: Place) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        raise _without_digits(place, value, "map[string]interface {}")
+    return value
+
+
+def images(value: Json, place: Place) -> list[bytes]:
+    if not isinstance(value, list):
+        raise _without_digits(place, value, "[]api.ImageData")
+    return [_image(item, place, index) for index, item in enumerate(value) if item is not None]
+
+
+def _image(value: Json, place: Place, index: int) -> bytes:
+    if not isinstance(value, str):
+        raise _without_digits(place, value, "[]uint8")
+    try:
+        return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        found = _NOT_BASE64.search(value)
+        at = found.start() if found else len(value) - len(value) % 4
+        raise InvalidRequest(
+            f"json: cannot unmarshal string into {place.struct}.{place.field}.{index} of type api.ImageData: "
+            f"illegal base64 data at input byte {at}"
+        ) from None
+
+
+def _without_digits(place: Place, value: Json, go_type: str) -> InvalidRequest:
+    """Go names a number's digits only where a number was wanted."""
+    shown: Json = 0 if isinstance(value, float) else value
+    return place.wrong_kind(shown, go_type)

@@ -1,0 +1,46 @@
+"""Ollama's side of an answer."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from drover.errors import DroverError, answer_of
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects.ollama.encode import Encoder
+from frontend.dialects.ollama.go_json import dumps
+
+JSON = "application/json; charset=utf-8"
+
+
+class OllamaDialect:
+    """Implements frontend.dialects.answer.Dialect."""
+
+    stream_content_type = b"application/x-ndjson"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        return self._encoder.lines(event)
+
+    def body(self, events: list[pb.GenerateEvent]) -> bytes:
+        return self._encoder.collected(events)
+
+    def error_line(self, error: DroverError) -> bytes:
+        return error_object(error) + b"\n"
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error, "application/json" if streamed else JSON)
+
+
+def error_object(error: DroverError) -> bytes:
+    return dumps({"error": error.message})
+
+
+def error_response(error: DroverError, content_type: str = JSON) -> Response:
+    """`{"error": "…"}` with the status that the table says (ollama-api.md section 2.11)."""
+    answer = answer_of(error)
+    headers = {"content-type": content_type}
+    if answer.retry_after_seconds is not None:
+        headers["retry-after"] = str(answer.retry_after_seconds)
+    return Response(error_object(error), answer.http, headers)

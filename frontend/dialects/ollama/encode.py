@@ -1,0 +1,236 @@
+"""From GenerateEvents to Ollama's objects, as bytes (ollama-api.md sections 2.7 to 2.9).
+
+What does not change in a stream is encoded once; per delta only the text is.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+import time
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import orjson
+
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects.ollama.go_json import dumps, dumps_text
+from frontend.dialects.ollama.timestamps import Clock
+
+_DONE_REASONS = {pb.Done.STOP: b"stop", pb.Done.LENGTH: b"length"}
+_CALL_ID_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class Shape(Protocol):
+    """How chat and generate differ."""
+
+    def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
+        """The member that holds the answer's text; the arguments are JSON, empty where there is nothing."""
+
+    def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
+        """What follows `"done_reason":"…"` in the last object."""
+
+
+class ChatShape:
+    def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
+        member = b'"message":{"role":"assistant","content":' + content
+        if thinking:
+            member += b',"thinking":' + thinking
+        if tool_calls:
+            member += b',"tool_calls":' + tool_calls
+        return member + b"}"
+
+    def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
+        return logprobs + metrics
+
+
+class GenerateShape:
+    """`context` is the prompt's and the answer's token ids; a raw request gets none."""
+
+    def __init__(self, raw: bool) -> None:
+        self._raw = raw
+        self._ids: list[int] = []
+
+    def saw(self, event: pb.GenerateEvent) -> None:
+        if not self._raw:
+            self._ids.extend(event.started.prompt_ids)
+            for delta in event.deltas:
+                self._ids.extend(delta.token_ids)
+
+    def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
+        member = b'"response":' + content
+        if thinking:
+            member += b',"thinking":' + thinking
+        if tool_calls:
+            member += b',"tool_calls":' + tool_calls
+        return member
+
+    def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
+        context = b"" if self._raw else b',"context":' + orjson.dumps(self._ids)
+        return context + metrics + logprobs
+
+
+class Encoder:
+    """One per answer. Times are of time.perf_counter_ns."""
+
+    def __init__(self, model: str, shape: Shape, received_ns: int) -> None:
+        self._shape = shape
+        self._head = b'{"model":' + dumps_text(model) + b',"created_at":"'
+        self._clock = Clock()
+        self._received_ns = received_ns
+        self._calls = ToolCalls()
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        """The NDJSON lines of an event; empty when it shows nothing."""
+        if isinstance(self._shape, GenerateShape):
+            self._shape.saw(event)
+        lines = [line for delta in event.deltas if (line := self._delta(delta))]
+        if event.HasField("done"):
+            lines.append(self.whole(b'""', b"", json_array(self._calls.rest()), b"", event.done))
+        return b"\n".join(lines) + b"\n" if lines else b""
+
+    def _delta(self, delta: pb.Delta) -> bytes:
+        calls = json_array(self._calls.feed(delta))
+        if not (delta.content or delta.thinking or delta.logprobs or calls):
+            return b""
+        member = self._shape.text(
+            dumps_text(delta.content), dumps_text(delta.thinking) if delta.thinking else b"", calls
+        )
+        return b'%b%b",%b,"done":false%b}' % (
+            self._head,
+            self._clock.now(),
+            member,
+            logprobs_member(delta.logprobs) if delta.logprobs else b"",
+        )
+
+    def whole(
+        self, content: bytes, thinking: bytes, tool_calls: bytes, logprobs: bytes, done: pb.Done
+    ) -> bytes:
+        """The last object of a stream, or the only one of an answer that is not streamed."""
+        reason = _DONE_REASONS.get(done.finish_reason, b"stop")
+        return b'%b%b",%b,"done":true,"done_reason":"%b"%b}' % (
+            self._head,
+            self._clock.now(),
+            self._shape.text(content, thinking, tool_calls),
+            reason,
+            self._shape.final(done, logprobs, self._metrics(done)),
+        )
+
+    def collected(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+        """The only object of an answer that is not streamed."""
+        content, thinking, calls = [], [], []
+        logprobs: list[pb.TokenLogprob] = []
+        for event in events:
+            if isinstance(self._shape, GenerateShape):
+                self._shape.saw(event)
+            for delta in event.deltas:
+                content.append(delta.content)
+                thinking.append(delta.thinking)
+                logprobs.extend(delta.logprobs)
+                calls += self._calls.feed(delta)
+        thought = "".join(thinking)
+        return self.whole(
+            dumps_text("".join(content)),
+            dumps_text(thought) if thought else b"",
+            json_array(calls + self._calls.rest()),
+            logprobs_member(logprobs) if logprobs else b"",
+            events[-1].done,
+        )
+
+    def plain(self, done_reason: str) -> bytes:
+        """The answer to a load or unload request."""
+        member = self._shape.text(b'""', b"", b"")
+        return b'%b%b",%b,"done":true,"done_reason":"%b"}' % (
+            self._head,
+            self._clock.now(),
+            member,
+            done_reason.encode(),
+        )
+
+    def rendered(self, prompt: str) -> bytes:
+        """The answer to `_debug_render_only`."""
+        member = self._shape.text(b'""', b"", b"").replace(b'"role":"assistant"', b'"role":""')
+        return b'%b%b",%b,"done":false,"_debug_info":{"rendered_template":%b}}' % (
+            self._head,
+            self._clock.now(),
+            member,
+            dumps_text(prompt),
+        )
+
+    def _metrics(self, done: pb.Done) -> bytes:
+        """Go drops zeros, and clients divide by durations: a measured zero is written as one nanosecond."""
+        timings = done.timings
+        total_ns = max(1, time.perf_counter_ns() - self._received_ns)
+        load_ns = max(1, total_ns - timings.prefill_ns - timings.decode_ns)
+        waited_ns = timings.queue_ns + timings.load_ns
+        return b"".join(
+            b',"%b":%d' % (name, value)
+            for name, value in (
+                (b"total_duration", total_ns),
+                (b"load_duration", max(1, min(load_ns, waited_ns))),
+                (b"prompt_eval_count", done.prompt_tokens),
+                (b"prompt_eval_duration", max(1, timings.prefill_ns)),
+                (b"eval_count", done.completion_tokens),
+                (b"eval_duration", max(1, timings.decode_ns)),
+            )
+            if value
+        )
+
+
+class ToolCalls:
+    """Gathers fragments: Ollama's clients get whole calls only."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, pb.ToolCall] = {}
+
+    def feed(self, delta: pb.Delta) -> list[bytes]:
+        """The calls that are whole now, as JSON."""
+        whole = []
+        for piece in delta.tool_calls:
+            call = self._open.setdefault(piece.index, pb.ToolCall())
+            call.id = call.id or piece.id
+            call.name = call.name or piece.name
+            call.arguments_json += piece.arguments_fragment
+            if piece.complete:
+                whole.append(_tool_call(piece.index, self._open.pop(piece.index)))
+        return whole
+
+    def rest(self) -> list[bytes]:
+        """Calls that never were declared whole, at the end of the answer."""
+        whole = [_tool_call(index, call) for index, call in sorted(self._open.items())]
+        self._open.clear()
+        return whole
+
+
+def json_array(items: Sequence[bytes]) -> bytes:
+    """Empty, not `[]`, when there is nothing in it."""
+    return b"[" + b",".join(items) + b"]" if items else b""
+
+
+def _tool_call(index: int, call: pb.ToolCall) -> bytes:
+    call_id = call.id or "call_" + "".join(secrets.choice(_CALL_ID_ALPHABET) for _ in range(8))
+    arguments = dumps(orjson.loads(call.arguments_json or "{}"))
+    return b'{"id":%b,"function":{"index":%d,"name":%b,"arguments":%b}}' % (
+        dumps_text(call_id),
+        index,
+        dumps_text(call.name),
+        arguments,
+    )
+
+
+def logprobs_member(logprobs: Iterable[pb.TokenLogprob]) -> bytes:
+    """`,"logprobs":[…]`; `top_logprobs` only where alternatives were asked for."""
+    entries = []
+    for logprob in logprobs:
+        entry = _logprob(logprob.token, logprob.logprob)
+        if logprob.top:
+            entry["top_logprobs"] = [_logprob(other.token, other.logprob) for other in logprob.top]
+        entries.append(entry)
+    return b',"logprobs":' + dumps(entries)
+
+
+def _logprob(token: bytes, logprob: float) -> dict[str, object]:
+    entry: dict[str, object] = {"token": token.decode(errors="replace"), "logprob": logprob}
+    if token:
+        entry["bytes"] = list(token)
+    return entry

@@ -1,0 +1,197 @@
+"""JSON as Ollama's server (Go's encoding/json) reads and writes it.
+
+The fast path is orjson. What that refuses is read again with Go's rules: bytes after the first value are
+ignored, broken UTF-8 becomes U+FFFD, and what is wrong is said in Go's words (ollama-api.md section 0).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NoReturn
+
+import orjson
+
+from drover.errors import InvalidRequest
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+MISSING_BODY = "missing request body"
+_MAX_DEPTH = 10_000
+_TOO_DEEP = "exceeded max depth"
+
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_LITERALS = (b"true", b"false", b"null")
+
+
+def loads(body: bytes) -> Json:
+    """The first JSON value of a body. Raises InvalidRequest in Go's words."""
+    try:
+        value: Json = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        end = scan_value(body)
+    else:
+        return value
+    try:
+        lenient: Json = json.loads(body[:end].decode(errors="replace"))
+    except (RecursionError, ValueError):
+        raise InvalidRequest(_TOO_DEEP) from None
+    return lenient
+
+
+def dumps_text(text: str) -> bytes:
+    """A JSON string as Go writes it: HTML's special characters are escaped."""
+    data = orjson.dumps(text)
+    if b"<" in data or b">" in data or b"&" in data or b"\xe2\x80" in data:
+        data = _escape_html(data)
+    return data
+
+
+def dumps(value: object) -> bytes:
+    return _escape_html(orjson.dumps(value))
+
+
+def _escape_html(data: bytes) -> bytes:
+    return (
+        data.replace(b"<", rb"\u003c")
+        .replace(b">", rb"\u003e")
+        .replace(b"&", rb"\u0026")
+        .replace(b"\xe2\x80\xa8", rb"\u2028")
+        .replace(b"\xe2\x80\xa9", rb"\u2029")
+    )
+
+
+def scan_value(data: bytes) -> int:
+    """Where the first value ends. Raises InvalidRequest as Go's scanner would."""
+    at = _skip_space(data, 0)
+    if at == len(data):
+        raise InvalidRequest(MISSING_BODY)
+    closers = bytearray()
+    at = _begin_value(data, at, closers)
+    while closers:
+        at = _after_value(data, _skip_space(data, at), closers)
+    return at
+
+
+def _begin_value(data: bytes, at: int, closers: bytearray) -> int:
+    """Reads a scalar, or opens containers until a scalar or an empty container is read."""
+    while True:
+        at = _skip_space(data, at)
+        opened = _byte(data, at)
+        if opened not in b"{[":
+            return _scalar(data, at)
+        closers.append(ord("}") if opened == b"{" else ord("]"))
+        if len(closers) > _MAX_DEPTH:
+            raise InvalidRequest(_TOO_DEEP)
+        at = _skip_space(data, at + 1)
+        if _byte(data, at)[0] == closers[-1]:
+            closers.pop()
+            return at + 1
+        if opened == b"{":
+            at = _key(data, at)
+
+
+def _after_value(data: bytes, at: int, closers: bytearray) -> int:
+    found = _byte(data, at)
+    if found[0] == closers[-1]:
+        closers.pop()
+        return at + 1
+    in_object = closers[-1] == ord("}")
+    if found != b",":
+        _invalid(data, at, "after object key:value pair" if in_object else "after array element")
+    at = _skip_space(data, at + 1)
+    return _begin_value(data, _key(data, at) if in_object else at, closers)
+
+
+def _key(data: bytes, at: int) -> int:
+    """Reads `"key":`; where the value begins."""
+    if _byte(data, at) != b'"':
+        _invalid(data, at, "looking for beginning of object key string")
+    at = _skip_space(data, _string(data, at))
+    if _byte(data, at) != b":":
+        _invalid(data, at, "after object key")
+    return at + 1
+
+
+def _scalar(data: bytes, at: int) -> int:
+    first = _byte(data, at)
+    if first == b'"':
+        return _string(data, at)
+    if first in b"-0123456789":
+        return _number(data, at)
+    for literal in _LITERALS:
+        if literal.startswith(first):
+            return _literal(data, at, literal)
+    return _invalid(data, at, "looking for beginning of value")
+
+
+def _string(data: bytes, at: int) -> int:
+    if match := _STRING.match(data, at):
+        return match.end()
+    at += 1
+    while True:
+        current = _byte(data, at)
+        if current[0] < 0x20:
+            _invalid(data, at, "in string literal")
+        if current != b"\\":
+            at += 1
+            continue
+        if _byte(data, at + 1) == b"u":
+            for offset in range(2, 6):
+                if _byte(data, at + offset) not in b"0123456789abcdefABCDEF":
+                    _invalid(data, at + offset, r"in \u hexadecimal character escape")
+            at += 6
+        elif data[at + 1 : at + 2] in (b'"', b"\\", b"/", b"b", b"f", b"n", b"r", b"t"):
+            at += 2
+        else:
+            _invalid(data, at + 1, "in string escape code")
+
+
+def _number(data: bytes, at: int) -> int:
+    match = _NUMBER.match(data, at)
+    if match is None:
+        _invalid(data, at + 1, "in numeric literal")
+    end = match.end()
+    following = data[end : end + 1]
+    if following == b"." and b"." not in match[0] and b"e" not in match[0].lower():
+        _invalid(data, end + 1, "after decimal point in numeric literal")
+    if following in (b"e", b"E") and b"e" not in match[0].lower():
+        signed = data[end + 1 : end + 2] in (b"+", b"-")
+        _invalid(data, end + 1 + signed, "in exponent of numeric literal")
+    return end
+
+
+def _literal(data: bytes, at: int, literal: bytes) -> int:
+    for offset, expected in enumerate(literal):
+        if _byte(data, at + offset)[0] != expected:
+            _invalid(data, at + offset, f"in literal {literal.decode()} (expecting '{chr(expected)}')")
+    return at + len(literal)
+
+
+def _skip_space(data: bytes, at: int) -> int:
+    match = _SPACE.match(data, at)
+    assert match is not None
+    return match.end()
+
+
+def _byte(data: bytes, at: int) -> bytes:
+    if at >= len(data):
+        raise InvalidRequest("unexpected EOF")
+    return data[at : at + 1]
+
+
+def _invalid(data: bytes, at: int, where: str) -> NoReturn:
+    raise InvalidRequest(f"invalid character {_quoted(_byte(data, at))} {where}")
+
+
+def _quoted(character: bytes) -> str:
+    code = character[0]
+    special = {ord("'"): r"'\''", ord('"'): "'\"'", ord("\\"): r"'\\'"}
+    names = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
+    if code in special:
+        return special[code]
+    if code in names:
+        return f"'\\{names[code]}'"
+    return f"'\\x{code:02x}'" if code < 0x20 or code == 0x7F else f"'{chr(code)}'"

@@ -1,0 +1,122 @@
+"""POST /api/generate and /api/chat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import InvalidRequest, ModelNotFound
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
+from frontend.dialects.answer import EngineAnswer
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.body import read_json
+from frontend.dialects.ollama.dialect import JSON, OllamaDialect
+from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
+from frontend.fleet.base import RequestHandle
+from frontend.fleet.fleet import Fleet
+from frontend.settings import FrontendSettings
+from frontend.telemetry.request_log import RequestRecord, record_of
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The steps that generate and chat share, in upstream's order (ollama-api.md section 2.11)."""
+
+    fleet: Fleet
+    settings: FrontendSettings
+
+    async def chat(self, http: Request) -> Response:
+        request = ChatRequest.read(await read_json(http, self.settings.max_body_bytes))
+        to_proto.check_top_logprobs(request)
+        if not request.model:
+            raise InvalidRequest("model is required")
+        return await self._answer(
+            http,
+            request,
+            ChatShape(),
+            is_empty=not request.messages,
+            convert=lambda model: to_proto.chat_to_proto(request, model, self.settings.max_output_tokens),
+        )
+
+    async def generate(self, http: Request) -> Response:
+        request = GenerateRequest.read(await read_json(http, self.settings.max_body_bytes))
+        to_proto.check_top_logprobs(request)
+        return await self._answer(
+            http,
+            request,
+            GenerateShape(request.raw),
+            is_empty=not request.prompt,
+            convert=lambda model: to_proto.generate_to_proto(request, model, self.settings.max_output_tokens),
+        )
+
+    async def _answer(
+        self,
+        http: Request,
+        request: InferenceRequest,
+        shape: Shape,
+        is_empty: bool,
+        convert: Callable[[ServedModel], pb.GenerateRequest],
+    ) -> Response:
+        record = record_of(http.scope)
+        record.fields["model"] = request.model
+        model = self._find(request.model)
+        encoder = Encoder(request.model, shape, record.received_ns)
+        if is_empty and request.keep_alive == 0:
+            return await self._unload(model, encoder)
+        if isinstance(request, GenerateRequest):
+            to_proto.check_raw(request)
+        to_proto.check_capabilities(request, model.name, model)
+        if is_empty:
+            return await self._load(model, encoder, request.keep_alive)
+        converted = convert(model)
+        if request.debug_render_only:
+            rendered = await self.fleet.pick(model).render(converted)
+            return Response(encoder.rendered(rendered.text), media_type=JSON)
+        return EngineAnswer(
+            OllamaDialect(encoder),
+            submit=lambda: self._submit(model, converted, record),
+            stream=request.stream,
+            deadline_seconds=self.settings.request_timeout_seconds or None,
+        )
+
+    def _find(self, text: str) -> ServedModel:
+        """Raises InvalidRequest for what is no name, ModelNotFound with the name as it was sent."""
+        name = ModelName.parse(text) if text else None
+        if text and name is None:
+            raise InvalidRequest("invalid model name")
+        model = self.fleet.find(name) if name is not None else None
+        if model is None:
+            raise ModelNotFound(f"model '{text}' not found")
+        return model
+
+    def _submit(
+        self, model: ServedModel, request: pb.GenerateRequest, record: RequestRecord
+    ) -> RequestHandle:
+        worker = self.fleet.pick(model)
+        record.fields["worker"] = worker.address
+        return self.fleet.submit(worker, request, record.request_id)
+
+    async def _load(self, model: ServedModel, encoder: Encoder, keep_alive_ns: int | None) -> Response:
+        request = pb.LoadRequest()
+        if keep_alive_ns is not None:
+            request.keep_alive_ns = keep_alive_ns
+        await self.fleet.pick(model).load(request)
+        return Response(encoder.plain("load"), media_type=JSON)
+
+    async def _unload(self, model: ServedModel, encoder: Encoder) -> Response:
+        await self.fleet.pick(model).unload()
+        return Response(encoder.plain("unload"), media_type=JSON)
+
+
+def router(fleet: Fleet, settings: FrontendSettings) -> APIRouter:
+    routes = APIRouter()
+    inference = Inference(fleet, settings)
+    routes.add_api_route("/api/chat", inference.chat, methods=["POST"])
+    routes.add_api_route("/api/generate", inference.generate, methods=["POST"])
+    return routes

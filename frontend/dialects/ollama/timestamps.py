@@ -1,0 +1,36 @@
+"""Times as Go prints them: RFC 3339 in UTC, nanoseconds without trailing zeros."""
+
+from __future__ import annotations
+
+import time
+
+_NS_PER_SECOND = 1_000_000_000
+# A pinned model never expires; Ollama shows that as the end of Go's durations, some 292 years ahead.
+_GO_FOREVER_NS = 2**63 - 1
+
+
+def rfc3339(unix_ns: int) -> str:
+    seconds, fraction = divmod(unix_ns, _NS_PER_SECOND)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+def never() -> str:
+    return rfc3339(time.time_ns() + _GO_FOREVER_NS)
+
+
+class Clock:
+    """`now` for one stream: the date is printed once a second, the rest costs two divisions."""
+
+    __slots__ = ("_second", "_whole")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._whole = b""
+
+    def now(self) -> bytes:
+        second, fraction = divmod(time.time_ns(), _NS_PER_SECOND)
+        if second != self._second:
+            self._second = second
+            self._whole = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)).encode()
+        return self._whole + (b"%09d" % fraction).rstrip(b"0") + b"Z" if fraction else self._whole[:-1] + b"Z"

@@ -1,0 +1,156 @@
+"""From Ollama's requests to the neutral GenerateRequest."""
+
+from __future__ import annotations
+
+import orjson
+
+from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
+from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.ollama.options import Options
+from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, Message
+
+_MAX_TOP_LOGPROBS = 20
+_MIN_NUM_CTX = 4
+_UINT32 = 2**32 - 1
+# llama-server's answer as Ollama passes it on, an object in a string: transcript "chat image on text model".
+_NO_IMAGES = (
+    '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal '
+    'requests.","type":"invalid_request_error"}}'
+)
+
+
+def check_top_logprobs(request: InferenceRequest) -> None:
+    if not 0 <= request.top_logprobs <= _MAX_TOP_LOGPROBS:
+        raise InvalidRequest(f"top_logprobs must be between 0 and {_MAX_TOP_LOGPROBS}")
+
+
+def check_raw(request: GenerateRequest) -> None:
+    if request.raw and (request.template or request.system or request.context):
+        raise InvalidRequest("raw mode does not support template, system, or context")
+
+
+def check_capabilities(request: InferenceRequest, name: ModelName, model: ServedModel) -> None:
+    """In upstream's order: thinking, completion, then all other missing ones at once (section 2.11)."""
+    can = model.info.capabilities
+    if request.think is not None and request.think.enabled and not can.thinking:
+        raise CapabilityMissing(f'"{request.model}" does not support thinking')
+    verb = "chat" if isinstance(request, ChatRequest) else "generate"
+    if not can.completion:
+        raise CapabilityMissing(f'"{request.model}" does not support {verb}')
+    missing = []
+    if isinstance(request, ChatRequest) and request.tools and not can.tools:
+        missing.append("tools")
+    if isinstance(request, GenerateRequest) and request.suffix and not can.insert:
+        missing.append("insert")
+    if missing:
+        raise CapabilityMissing("\n".join(f"{name.full} does not support {what}" for what in missing))
+
+
+def chat_to_proto(request: ChatRequest, model: ServedModel, max_output_tokens: int) -> pb.GenerateRequest:
+    result = _common(request, model, max_output_tokens)
+    _check_images(model, any(message.images for message in request.messages))
+    result.chat.messages.extend(_message(message) for message in request.messages)
+    result.chat.tools.extend(
+        pb.Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)
+        for tool in request.tools
+    )
+    return result
+
+
+def generate_to_proto(
+    request: GenerateRequest, model: ServedModel, max_output_tokens: int
+) -> pb.GenerateRequest:
+    result = _common(request, model, max_output_tokens)
+    _check_images(model, bool(request.images))
+    if request.template:
+        raise CapabilityMissing("this server does not support a template on the request yet")
+    if request.raw:
+        result.raw = request.prompt
+        return result
+    result.prompt.text = request.prompt
+    result.prompt.context.extend(_token_ids(request.context))
+    result.prompt.images.extend(pb.Media(data=image) for image in request.images)
+    if request.system:
+        result.prompt.system = request.system
+    if request.suffix:
+        result.prompt.suffix = request.suffix
+    return result
+
+
+def _common(request: InferenceRequest, model: ServedModel, max_output_tokens: int) -> pb.GenerateRequest:
+    options = Options.read(request.options)
+    result = pb.GenerateRequest(
+        model=model.info.names[0],
+        sampling=options.sampling_for(model.info.defaults, model.info.context_length, max_output_tokens),
+        context=_context(options, request),
+        think=_think(request, model),
+    )
+    if request.keep_alive is not None:
+        result.keep_alive_ns = request.keep_alive
+    if request.logprobs:
+        result.top_logprobs = request.top_logprobs
+    _constrain(result, request.format, model)
+    return result
+
+
+def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
+    budget = pb.ContextBudget(
+        truncate=request.truncate,
+        shift=request.shift,
+        num_keep=max(0, 4 if options.num_keep is None else options.num_keep),
+    )
+    if options.num_ctx is not None:
+        budget.num_ctx = max(_MIN_NUM_CTX, options.num_ctx)
+    return budget
+
+
+def _think(request: InferenceRequest, model: ServedModel) -> pb.Think:
+    """A model that can think does so unless told not to (section 2.6)."""
+    if request.think is None:
+        return pb.Think(mode=pb.Think.ON if model.info.capabilities.thinking else pb.Think.UNSET)
+    mode = pb.Think.ON if request.think.enabled else pb.Think.OFF
+    return pb.Think(mode=mode, level=request.think.level)
+
+
+def _constrain(result: pb.GenerateRequest, wanted: Json, model: ServedModel) -> None:
+    if wanted is None or wanted == "":
+        return
+    if wanted != "json" and not isinstance(wanted, dict):
+        raw = orjson.dumps(orjson.dumps(wanted).decode()).decode()
+        raise InvalidOption(f'invalid format: {raw}; expected "json" or a valid JSON Schema object')
+    if not model.info.capabilities.json_constraint:
+        raise CapabilityMissing(f'"{model.info.names[0]}" does not support format')
+    if isinstance(wanted, dict):
+        result.json_schema = orjson.dumps(wanted).decode()
+    else:
+        result.any_json = True
+
+
+def _check_images(model: ServedModel, has_images: bool) -> None:
+    if has_images and not model.info.capabilities.vision:
+        raise CapabilityMissing(_NO_IMAGES)
+
+
+def _token_ids(ids: list[int]) -> list[int]:
+    for token in ids:
+        if not 0 <= token <= _UINT32:
+            raise InvalidRequest(f"context: {token} is not a token id")
+    return ids
+
+
+def _message(message: Message) -> pb.Message:
+    return pb.Message(
+        role=message.role,
+        content=message.content,
+        thinking=message.thinking,
+        images=[pb.Media(data=image) for image in message.images],
+        tool_calls=[
+            pb.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json)
+            for call in message.tool_calls
+        ],
+        tool_name=message.tool_name,
+        tool_call_id=message.tool_call_id,
+    )

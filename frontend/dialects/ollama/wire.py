@@ -1,0 +1,250 @@
+"""The bodies of Ollama's requests, field by field (ollama-api.md sections 2 and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import orjson
+
+from drover.errors import InvalidRequest
+from frontend.dialects.ollama.decode import (
+    Place,
+    Reader,
+    anything,
+    boolean,
+    images,
+    integer,
+    integers,
+    mapping,
+    read_struct,
+    text,
+)
+from frontend.dialects.ollama.durations import keep_alive_ns
+from frontend.dialects.ollama.go_json import Json
+
+_THINK_LEVELS = ("high", "medium", "low", "max")
+_THINK_KINDS = '"high", "medium", "low", "max", true, or false'
+
+
+@dataclass(slots=True)
+class ToolCall:
+    name: str
+    arguments_json: str
+    id: str = ""
+
+
+@dataclass(slots=True)
+class Message:
+    role: str = ""
+    content: str = ""
+    thinking: str = ""
+    images: list[bytes] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+@dataclass(slots=True)
+class Tool:
+    name: str
+    description: str
+    parameters_json: str
+
+
+@dataclass(slots=True)
+class Think:
+    """`level` is empty for plain true and false."""
+
+    enabled: bool
+    level: str = ""
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """What generate and chat have in common."""
+
+    model: str = ""
+    stream: bool = True
+    format: Json = None
+    options: dict[str, Json] = field(default_factory=dict)
+    keep_alive: int | None = None
+    think: Think | None = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = False
+
+
+@dataclass(slots=True)
+class ChatRequest(InferenceRequest):
+    messages: list[Message] = field(default_factory=list)
+    tools: list[Tool] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> ChatRequest:
+        return cls(**_read(body, "ChatRequest", _CHAT))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class GenerateRequest(InferenceRequest):
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    template: str = ""
+    context: list[int] = field(default_factory=list)
+    raw: bool = False
+    images: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> GenerateRequest:
+        return cls(**_read(body, "GenerateRequest", _GENERATE))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class ShowRequest:
+    model: str = ""
+    name: str = ""
+    verbose: bool = False
+    system: str = ""
+    template: str = ""
+    options: dict[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, body: Json) -> ShowRequest:
+        return cls(**_read(body, "ShowRequest", _SHOW))  # type: ignore[arg-type]
+
+    @property
+    def wanted(self) -> str:
+        """Old clients send `name`, and some send both with an empty `model`."""
+        return self.model or self.name
+
+
+def _read(body: Json, struct: str, readers: dict[str, Reader]) -> dict[str, object]:
+    fields = read_struct(body, struct, readers, f"api.{struct}")
+    if "_debug_render_only" in fields:
+        fields["debug_render_only"] = fields.pop("_debug_render_only")
+    return fields
+
+
+def _messages(value: Json, place: Place) -> list[Message]:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "[]api.Message")
+    return [_message(item) for item in value]
+
+
+def _message(value: Json) -> Message:
+    # Ollama decodes messages through a type of its own that is called Alias, which its errors show.
+    fields = read_struct(value, "Alias", _MESSAGE, "api.Alias")
+    message = Message(**fields)  # type: ignore[arg-type]
+    message.role = message.role.lower()
+    return message
+
+
+def _tool_calls(value: Json, place: Place) -> list[ToolCall]:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "[]api.ToolCall")
+    return [_tool_call(item) for item in value]
+
+
+def _tool_call(value: Json) -> ToolCall:
+    outer = read_struct(value, "ToolCall", {"id": text, "function": anything}, "api.ToolCall")
+    function = read_struct(
+        cast(Json, outer.get("function")),
+        "ToolCallFunction",
+        {"index": integer, "name": text, "arguments": _arguments},
+        "api.ToolCallFunction",
+    )
+    return ToolCall(
+        id=cast(str, outer.get("id", "")),
+        name=cast(str, function.get("name", "")),
+        arguments_json=cast(str, function.get("arguments", "{}")),
+    )
+
+
+def _arguments(value: Json, place: Place) -> str:
+    if not isinstance(value, dict):
+        raise InvalidRequest("Value looks like object, but can't find closing '}' symbol")
+    return orjson.dumps(value).decode()
+
+
+def _tools(value: Json, place: Place) -> list[Tool]:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "api.Tools")
+    return [_tool(item) for item in value]
+
+
+def _tool(value: Json) -> Tool:
+    outer = read_struct(value, "Tool", {"type": text, "function": anything}, "api.Tool")
+    function = read_struct(
+        cast(Json, outer.get("function")),
+        "ToolFunction",
+        {"name": text, "description": text, "parameters": mapping},
+        "api.ToolFunction",
+    )
+    parameters = function.get("parameters")
+    return Tool(
+        name=cast(str, function.get("name", "")),
+        description=cast(str, function.get("description", "")),
+        parameters_json="" if parameters is None else orjson.dumps(parameters).decode(),
+    )
+
+
+def _think(value: Json, place: Place) -> Think:
+    match value:
+        case bool():
+            return Think(value)
+        case str() if value in _THINK_LEVELS:
+            return Think(enabled=True, level=value)
+        case str():
+            raise InvalidRequest(f'invalid think value: "{value}" (must be {_THINK_KINDS})')
+        case _:
+            raise InvalidRequest(f"think must be a boolean or string ({_THINK_KINDS})")
+
+
+def _keep_alive(value: Json, place: Place) -> int:
+    return keep_alive_ns(value)
+
+
+_COMMON: dict[str, Reader] = {
+    "model": text,
+    "stream": boolean,
+    "format": anything,
+    "options": mapping,
+    "keep_alive": _keep_alive,
+    "think": _think,
+    "truncate": boolean,
+    "shift": boolean,
+    "logprobs": boolean,
+    "top_logprobs": integer,
+    "_debug_render_only": boolean,
+}
+_CHAT: dict[str, Reader] = {**_COMMON, "messages": _messages, "tools": _tools}
+_GENERATE: dict[str, Reader] = {
+    **_COMMON,
+    "prompt": text,
+    "suffix": text,
+    "system": text,
+    "template": text,
+    "context": integers,
+    "raw": boolean,
+    "images": images,
+}
+_SHOW: dict[str, Reader] = {
+    "model": text,
+    "name": text,
+    "verbose": boolean,
+    "system": text,
+    "template": text,
+    "options": mapping,
+}
+_MESSAGE: dict[str, Reader] = {
+    "role": text,
+    "content": text,
+    "thinking": text,
+    "images": images,
+    "tool_calls": _tool_calls,
+    "tool_name": text,
+    "tool_call_id": text,
+}

@@ -1,0 +1,41 @@
+"""The seam to a worker. It speaks of requests, not of RPCs: a transport that carries many requests on one
+stream can stand behind it without anyone noticing (DESIGN, decision 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from drover.v1 import engine_pb2 as pb
+
+
+class RequestHandle(Protocol):
+    """One request at a worker. Whoever submitted it owns it and calls `cancel` in the end."""
+
+    def __aiter__(self) -> AsyncIterator[pb.GenerateEvent]:
+        """Its events. Raises DroverError leaves only."""
+
+    def cancel(self) -> None:
+        """Frees the worker's slot if the request is not over yet. Never blocks; safe to call twice."""
+
+
+class Worker(Protocol):
+    @property
+    def address(self) -> str: ...
+
+    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
+        """Sends the request. Failures come out of the handle. `request_id` must be new."""
+
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse: ...
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse: ...
+
+    async def unload(self) -> pb.UnloadResponse: ...
+
+    async def model(self, timeout_seconds: float) -> pb.Model: ...
+
+    def watch_load(self, interval_seconds: float) -> AsyncIterator[pb.LoadReport]:
+        """Reports until the worker leaves; then raises a leaf."""
+
+    async def close(self) -> None: ...

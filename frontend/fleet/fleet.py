@@ -1,0 +1,93 @@
+"""Which worker gets a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+
+from drover.errors import NoWorkerReady
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
+from frontend.fleet.base import RequestHandle, Worker
+from frontend.fleet.members import Member
+
+_log = logging.getLogger("drover.fleet")
+
+
+class Fleet:
+    """Workers at fixed addresses, taken in turn."""
+
+    def __init__(self, addresses: Sequence[str], connect: Callable[[str], Worker]) -> None:
+        self._addresses = addresses
+        self._connect = connect
+        self._members: list[Member] = []
+        self._watchers: list[asyncio.Task[None]] = []
+        self._turn = 0
+
+    async def start(self) -> None:
+        """Connects in the background: workers may come later. Channels belong to the running loop."""
+        self._members = [Member(self._connect(address)) for address in self._addresses]
+        for member in self._members:
+            watcher = asyncio.create_task(member.watch(), name=f"watch {member.worker.address}")
+            watcher.add_done_callback(_report_death)
+            self._watchers.append(watcher)
+
+    async def stop(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        for member in self._members:
+            await member.worker.close()
+
+    @property
+    def has_ready_worker(self) -> bool:
+        return any(member.ready for member in self._members)
+
+    def served(self) -> list[ServedModel]:
+        """Every name once, newest model first, as lists show them."""
+        models: dict[str, ServedModel] = {}
+        for member in self._members:
+            for text in member.model.names if member.model and member.ready else ():
+                name = ModelName.parse(text)
+                if name is not None and member.model is not None:
+                    models.setdefault(name.key, ServedModel(name, member.model))
+        return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
+
+    def find(self, name: ModelName) -> ServedModel | None:
+        """Also a model whose workers are away. Raises NoWorkerReady while no worker has ever answered."""
+        for member in self._members:
+            for text in member.model.names if member.model else ():
+                known = ModelName.parse(text)
+                if known is not None and known.key == name.key and member.model is not None:
+                    return ServedModel(known, member.model)
+        if all(member.model is None for member in self._members):
+            raise NoWorkerReady("no engine worker is ready yet, please try again")
+        return None
+
+    def pick(self, model: ServedModel) -> Worker:
+        """Raises NoWorkerReady while none that serves the model can take requests."""
+        able = [
+            member
+            for member in self._members
+            if member.ready and member.model is not None and member.model.digest == model.info.digest
+        ]
+        if not able:
+            raise NoWorkerReady(
+                f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
+            )
+        self._turn += 1
+        return able[self._turn % len(able)].worker
+
+    def submit(self, worker: Worker, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
+        """Gives the attempt an id of its own and sends it."""
+        request.request_id = secrets.token_hex(16)
+        return worker.submit(request, client_request_id)
+
+
+def _report_death(watcher: asyncio.Task[None]) -> None:
+    """A watcher ends only when it is cancelled; anything else is a defect that must be seen."""
+    if not watcher.cancelled() and (error := watcher.exception()) is not None:
+        _log.error("%s died", watcher.get_name(), exc_info=error)

@@ -1,0 +1,100 @@
+"""A worker over gRPC: one channel, one call per request, and the boundary for gRPC's errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import grpc
+
+from drover.errors import WorkerUnreachable
+from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY, error_from_status
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import engine_pb2_grpc
+
+if TYPE_CHECKING:
+    from drover.v1.engine_pb2_grpc import EngineAsyncStub
+
+    Call = grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent]
+
+Request = TypeVar("Request")
+Message = TypeVar("Message")
+_CONTROL_TIMEOUT_SECONDS = 10.0
+_LOAD_TIMEOUT_SECONDS = 300.0
+
+
+class GrpcWorker:
+    """Implements frontend.fleet.base.Worker."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub: EngineAsyncStub = engine_pb2_grpc.EngineStub(self._channel)
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> GrpcHandle:
+        metadata = ((REQUEST_ID_METADATA_KEY, client_request_id),)
+        return GrpcHandle(self._stub.GenerateStream(request, metadata=metadata))
+
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
+        return await _answer(
+            self._stub.Render(pb.RenderRequest(request=request), timeout=_CONTROL_TIMEOUT_SECONDS)
+        )
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
+        return await _answer(self._stub.Load(request, timeout=_LOAD_TIMEOUT_SECONDS))
+
+    async def unload(self) -> pb.UnloadResponse:
+        return await _answer(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))
+
+    async def model(self, timeout_seconds: float) -> pb.Model:
+        return await _answer(self._stub.GetModel(pb.GetModelRequest(), timeout=timeout_seconds))
+
+    async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
+        request = pb.WatchLoadRequest(interval_ms=round(interval_seconds * 1000))
+        call = self._stub.WatchLoad(request)
+        try:
+            async with aclosing(_messages(call)) as reports:
+                async for report in reports:
+                    yield report
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+class GrpcHandle:
+    """Implements frontend.fleet.base.RequestHandle."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __aiter__(self) -> AsyncIterator[pb.GenerateEvent]:
+        return _messages(self._call)
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:
+    try:
+        while (message := await call.read()) is not grpc.aio.EOF:
+            yield cast(Message, message)
+    except grpc.aio.AioRpcError as failure:
+        raise error_from_status(failure) from failure
+    if await call.code() is not grpc.StatusCode.OK:
+        raise WorkerUnreachable("the worker broke the stream off")
+
+
+async def _answer(call: Awaitable[Message]) -> Message:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as failure:
+        raise error_from_status(failure) from failure

@@ -1,0 +1,24 @@
+"""Probes: `/healthz` never depends on workers, `/readyz` does."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse, Response
+
+from frontend.fleet.fleet import Fleet
+
+
+def router(fleet: Fleet) -> APIRouter:
+    routes = APIRouter()
+
+    async def healthz() -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz() -> Response:
+        if fleet.has_ready_worker:
+            return PlainTextResponse("ok")
+        return PlainTextResponse("no engine worker is ready", 503)
+
+    routes.add_api_route("/healthz", healthz, methods=["GET", "HEAD"])
+    routes.add_api_route("/readyz", readyz, methods=["GET", "HEAD"])
+    return routes

@@ -1,0 +1,99 @@
+"""Request ids in and out, and one line in the log for each request."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from drover import logs
+from drover.v1 import engine_pb2 as pb
+
+_log = logging.getLogger("drover.request")
+_ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_HEADER = b"x-request-id"
+_STATE_KEY = "drover.record"
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is known about a request; handlers add to `fields`. Times are of time.perf_counter_ns."""
+
+    request_id: str
+    received_ns: int = field(default_factory=time.perf_counter_ns)
+    status: int = 0
+    fields: dict[str, logs.Field] = field(default_factory=dict)
+
+    def saw_first_event(self, event: pb.GenerateEvent) -> None:
+        self.fields["ttft_ms"] = _milliseconds(time.perf_counter_ns() - self.received_ns)
+        if event.started.truncated_tokens:
+            self.fields["truncated_tokens"] = event.started.truncated_tokens
+
+    def saw_done(self, done: pb.Done) -> None:
+        self.fields |= {
+            "prompt_tokens": done.prompt_tokens,
+            "completion_tokens": done.completion_tokens,
+            "finish": pb.Done.FinishReason.Name(done.finish_reason).lower(),
+            "queue_ms": _milliseconds(done.timings.queue_ns),
+        }
+
+    def write(self, scope: Scope) -> None:
+        client = scope.get("client")
+        logs.event(
+            _log,
+            logging.INFO,
+            "request",
+            request_id=self.request_id,
+            client=client[0] if client else "",
+            method=scope["method"],
+            path=scope["path"],
+            status=self.status,
+            total_ms=_milliseconds(time.perf_counter_ns() - self.received_ns),
+            **self.fields,
+        )
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    return cast(RequestRecord, scope["state"][_STATE_KEY])
+
+
+class RequestLog:
+    """ASGI middleware; one call per message, where a BaseHTTPMiddleware would cost more than the relay."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = RequestRecord(_request_id(scope))
+        scope.setdefault("state", {})[_STATE_KEY] = record
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message["headers"], (_HEADER, record.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            record.write(scope)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == _HEADER and _ACCEPTABLE_ID.fullmatch(value):
+            return cast(bytes, value).decode()
+    return secrets.token_hex(16)
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    return round(nanoseconds / _NS_PER_MS, 2)
