@@ -1,0 +1,1 @@
+"""Development and single-host tasks; the Makefile calls them."""

@@ -19,6 +19,8 @@ _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HEADER = b"x-request-id"
 _STATE_KEY = "drover.record"
 _NS_PER_MS = 1_000_000
+# Asked for every few seconds by things, not people.
+_PROBES = frozenset({"/healthz", "/readyz"})
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class RequestRecord:
         client = scope.get("client")
         logs.event(
             _log,
-            logging.INFO,
+            logging.DEBUG if scope["path"] in _PROBES else logging.INFO,
             "request",
             request_id=self.request_id,
             client=client[0] if client else "",

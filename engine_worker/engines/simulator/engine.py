@@ -1,0 +1,127 @@
+"""The Engine without a model: its text comes from a hash, its speed from a formula."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from drover.errors import CapabilityMissing, ContextExceeded
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.mailbox import Mailbox
+from engine_worker.engines.simulator.card import Task, model_card
+from engine_worker.engines.simulator.embedding import COMPONENTS, unit, vector
+from engine_worker.engines.simulator.intake import Intake
+from engine_worker.engines.simulator.job import Job
+from engine_worker.engines.simulator.prompt import Prompts
+from engine_worker.engines.simulator.scheduler import Scheduler
+from engine_worker.engines.simulator.script import Scripts
+from engine_worker.engines.simulator.shape import Shape
+from engine_worker.engines.simulator.text import Book
+from engine_worker.engines.simulator.tokens import Tokenizer
+
+
+class SimulatorEngine:
+    """Satisfies the Engine protocol of base.py.
+
+    `names`: what it is called, the main name first. `task`: "generate" answers prompts, "embed" makes
+    vectors.
+    """
+
+    def __init__(self, names: Sequence[str], shape: Shape, task: Task = "generate") -> None:
+        self._names = list(names)
+        self._shape = shape
+        self._task: Task = task
+        self._tokenizer = Tokenizer(shape.token_bytes)
+        self._prompts = Prompts(self._tokenizer, shape.context_length)
+        self._scheduler = Scheduler(shape)
+        self._book = Book(self._tokenizer)
+        self._know(Scripts())
+
+    async def start(self) -> None:
+        """Raises ScriptError, a ValueError, for a script file that cannot be played."""
+        if self._shape.script_path is not None:
+            self._know(Scripts.read(self._shape.script_path, self._tokenizer))
+        self._scheduler.start()
+
+    async def stop(self) -> None:
+        await self._scheduler.stop()
+
+    async def wait_failed(self) -> str:
+        return await self._scheduler.wait_broken()
+
+    def model(self) -> pb.Model:
+        return self._model
+
+    def load_report(self) -> pb.LoadReport:
+        return self._scheduler.report()
+
+    async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+        if self._task != "generate":
+            raise CapabilityMissing("this worker makes embeddings and cannot generate")
+        job = await self._intake.job(request, self._scheduler.chain(request.cache_salt))
+        with self._scheduler.holding(job):
+            done = False
+            while not done:
+                event = await job.mailbox.take()
+                done = event.HasField("done")
+                yield event
+
+    async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
+        if self._task != "embed":
+            raise CapabilityMissing("this worker generates and cannot make embeddings")
+        texts = [self._fitted(text, request) for text in request.texts]
+        ids = [token_id for text in texts for token_id in text]
+        response = pb.EmbedResponse(prompt_tokens=len(ids))
+        if ids:
+            response.timings.CopyFrom(await self._prefill(ids))
+        for text in texts:
+            response.embeddings.add(values=self._embedding(text, request))
+        return response
+
+    async def tokenize(self, text: str, add_special: bool) -> list[int]:
+        """There are no special tokens to add."""
+        return self._tokenizer.encode(text)
+
+    async def detokenize(self, ids: list[int]) -> str:
+        """Raises InvalidRequest for ids of no token."""
+        return self._tokenizer.decode(ids)
+
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
+        fitted = await self._prompts.fit(request)
+        return pb.RenderResponse(
+            text=self._tokenizer.decode(fitted.ids), ids=fitted.ids, truncated_tokens=fitted.truncated_tokens
+        )
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
+        """There is nothing to load, and it stays for ever."""
+        return pb.LoadResponse()
+
+    async def unload(self) -> pb.UnloadResponse:
+        return pb.UnloadResponse(loaded=True)
+
+    def _know(self, scripts: Scripts) -> None:
+        self._intake = Intake(self._shape, self._prompts, self._book, scripts)
+        self._model = model_card(self._names, self._shape, scripts, self._task)
+
+    def _fitted(self, text: str, request: pb.EmbedRequest) -> list[int]:
+        ids = self._tokenizer.encode(text)
+        most = self._shape.context_length
+        if request.HasField("num_ctx"):
+            most = min(max(1, request.num_ctx), most)
+        if len(ids) > most and request.HasField("truncate") and not request.truncate:
+            raise ContextExceeded(
+                f"a text has {len(ids)} tokens, but {most} are possible; shorten it or allow truncation"
+            )
+        return ids[:most]
+
+    async def _prefill(self, ids: list[int]) -> pb.Timings:
+        """Takes the time that a prompt of these tokens takes, in the same queue and batch as any other."""
+        kv_tokens = min(len(ids), self._shape.context_length)
+        job = Job(ids, kv_tokens, Mailbox(), answer=None, chain=self._scheduler.chain(""))
+        with self._scheduler.holding(job):
+            event = await job.mailbox.take()
+        return event.done.timings
+
+    def _embedding(self, ids: list[int], request: pb.EmbedRequest) -> list[float]:
+        values = vector(self._tokenizer.decode(ids), self._shape.seed)[: request.dimensions or COMPONENTS]
+        normalize = request.normalize if request.HasField("normalize") else True
+        return unit(values) if normalize else values

@@ -1,0 +1,129 @@
+"""From a GenerateRequest to what the scheduler runs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import islice
+from struct import pack
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.mailbox import Mailbox
+from engine_worker.engines.simulator.answer import Answer, Plan
+from engine_worker.engines.simulator.events import Event
+from engine_worker.engines.simulator.job import Job
+from engine_worker.engines.simulator.logprobs import MAX_TOP, Logprobs
+from engine_worker.engines.simulator.prefix_cache import Chain
+from engine_worker.engines.simulator.prompt import Prompts
+from engine_worker.engines.simulator.script import Script, Scripts
+from engine_worker.engines.simulator.shape import Shape
+from engine_worker.engines.simulator.text import Book
+
+# Sampling fields that change nothing here, and the value at which they would change nothing anywhere.
+_NEUTRAL: dict[str, float] = {
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "typical_p": 1.0,
+}
+
+
+class Intake:
+    """Checks a request and decides what its answer will be."""
+
+    def __init__(self, shape: Shape, prompts: Prompts, book: Book, scripts: Scripts) -> None:
+        self._shape = shape
+        self._prompts = prompts
+        self._book = book
+        self._scripts = scripts
+
+    async def job(self, request: pb.GenerateRequest, chain: Chain) -> Job:
+        """Raises CapabilityMissing, InvalidRequest, ContextExceeded."""
+        script = self._scripts.find(self._prompts.question(request)) if self._scripts.entries else None
+        self._check(request, script)
+        fitted = await self._prompts.fit(request)
+        started = pb.Started(
+            prompt_ids=fitted.ids,
+            truncated_tokens=fitted.truncated_tokens,
+            not_honoured=_not_honoured(request.sampling),
+        )
+        room = self._prompts.window(request).size - len(fitted.ids)
+        plan = self._plan(request, started, script, room)
+        mailbox = Mailbox()
+        return Job(
+            prompt_ids=fitted.ids,
+            kv_tokens=len(fitted.ids) + min(plan.limit, plan.most_tokens),
+            mailbox=mailbox,
+            answer=Answer(plan, mailbox),
+            chain=chain,
+        )
+
+    def _check(self, request: pb.GenerateRequest, script: Script | None) -> None:
+        if request.HasField("continuation"):
+            raise CapabilityMissing("the simulator cannot continue another worker's answer")
+        if _is_constrained(request) and script is None:
+            raise CapabilityMissing("the simulator cannot constrain its output")
+        if request.chat.tools and not self._scripts.call_tools:
+            raise CapabilityMissing("the simulator cannot call tools unless its script does")
+        if request.think.mode == pb.Think.ON and not self._scripts.think:
+            raise CapabilityMissing("the simulator cannot think unless its script does")
+        if request.top_logprobs > MAX_TOP:
+            raise InvalidRequest(f"top_logprobs is {request.top_logprobs}, it must be 0 to {MAX_TOP}")
+
+    def _plan(
+        self, request: pb.GenerateRequest, started: pb.Started, script: Script | None, room: int
+    ) -> Plan:
+        sampling = request.sampling
+        key = self._key(started.prompt_ids, sampling)
+        events, most_tokens = self._events(key, script, sampling.ignore_eos, room)
+        logprobs = None
+        if request.HasField("top_logprobs"):
+            logprobs = Logprobs(self._book.vocabulary, key, request.top_logprobs)
+        return Plan(
+            events=events,
+            most_tokens=most_tokens,
+            limit=min(sampling.max_tokens, room) if sampling.HasField("max_tokens") else room,
+            stops=sampling.stop,
+            key=key,
+            started=started,
+            logprobs=logprobs,
+        )
+
+    def _key(self, prompt_ids: Sequence[int], sampling: pb.Sampling) -> bytes:
+        """Of what the answer is a function: the prompt, and above temperature 0 the seed."""
+        key = blake2b(pack(f"<{len(prompt_ids)}I", *prompt_ids), key=b"%d" % self._shape.seed, digest_size=32)
+        if sampling.temperature > 0:
+            seeded = sampling.HasField("seed") and sampling.seed >= 0
+            key.update(b"seed %d" % sampling.seed if seeded else secrets.token_bytes(16))
+        return key.digest()
+
+    def _events(
+        self, key: bytes, script: Script | None, endless: bool, room: int
+    ) -> tuple[Iterator[Event], int]:
+        """The answer's events, and how many tokens they are at most. A script ends where it ends."""
+        if script is not None:
+            return script.play(), script.tokens
+        text = self._book.write(key)
+        if endless:
+            return text, room
+        spread = self._shape.answer_tokens_max - self._shape.answer_tokens_min + 1
+        length = self._shape.answer_tokens_min + int.from_bytes(key[:8], "big") % spread
+        return islice(text, length), length
+
+
+def _is_constrained(request: pb.GenerateRequest) -> bool:
+    match request.WhichOneof("constraint"):
+        case None:
+            return False
+        case "any_json":
+            return request.any_json
+        case _:
+            return True
+
+
+def _not_honoured(sampling: pb.Sampling) -> list[str]:
+    set_fields = [(field.name, value) for field, value in sampling.ListFields()]
+    names = [name for name, value in set_fields if name in _NEUTRAL and value != _NEUTRAL[name]]
+    return [*names, "logit_bias"] if sampling.logit_bias else names

@@ -1,0 +1,104 @@
+"""From a request's input to prompt tokens, with a template that anybody can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
+from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
+
+TEMPLATE = """\
+{%- if tools %}<|tools|>
+{% for tool in tools %}{{ tool.name }} {{ tool.parameters }}
+{% endfor %}{% endif %}
+{%- for message in messages %}<|{{ message.role }}|>
+{{ message.content }}{% for call in message.tool_calls %}
+{{ call.name }} {{ call.arguments }}{% endfor %}
+{% endfor %}<|assistant|>
+"""
+
+
+class Prompts:
+    """`context_length`: tokens of prompt and answer together."""
+
+    def __init__(self, tokenizer: Tokenizer, context_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._context_length = context_length
+
+    def window(self, request: pb.GenerateRequest) -> Window:
+        return Window.of(request, self._context_length)
+
+    async def fit(self, request: pb.GenerateRequest) -> Fitted:
+        """The prompt, truncated as the request allows.
+
+        Raises InvalidRequest without a prompt or for unknown ids, CapabilityMissing for media and fill in the
+        middle, ContextExceeded without `truncate`.
+        """
+        window = self.window(request)
+        match request.WhichOneof("input"):
+            case "chat":
+                return await self._fit_chat(request.chat, window)
+            case "prompt":
+                ids = self._prompt_ids(request.prompt)
+            case "raw":
+                ids = self._tokenizer.encode(request.raw)
+            case "tokens":
+                ids = _checked(request.tokens.ids)
+            case _:
+                raise InvalidRequest("the request has no input: it needs chat, prompt, raw or tokens")
+        if not ids:
+            raise InvalidRequest("the prompt is empty")
+        return fit_ids(ids, window)
+
+    def question(self, request: pb.GenerateRequest) -> str:
+        """What scripts look at: the last user message, or the prompt."""
+        match request.WhichOneof("input"):
+            case "chat":
+                turns = (each.content for each in reversed(request.chat.messages) if each.role == "user")
+                return next(turns, "")
+            case "prompt":
+                return request.prompt.text
+            case "raw":
+                return request.raw
+            case _:
+                return self._tokenizer.decode(request.tokens.ids)
+
+    async def _fit_chat(self, chat: pb.ChatInput, window: Window) -> Fitted:
+        if any(message.images for message in chat.messages):
+            raise CapabilityMissing("the simulator cannot see images")
+
+        async def tokens(messages: Sequence[pb.Message]) -> list[int]:
+            return self._tokenizer.encode(_rendered(messages, chat.tools, chat.continue_last))
+
+        return await fit_messages(chat.messages, window, tokens)
+
+    def _prompt_ids(self, prompt: pb.PromptInput) -> list[int]:
+        if prompt.images:
+            raise CapabilityMissing("the simulator cannot see images")
+        if prompt.HasField("suffix"):
+            raise CapabilityMissing("the simulator cannot fill in the middle")
+        turn = [pb.Message(role="user", content=prompt.text)]
+        if prompt.HasField("system"):
+            turn.insert(0, pb.Message(role="system", content=prompt.system))
+        return _checked(prompt.context) + self._tokenizer.encode(_rendered(turn))
+
+
+def _checked(ids: Sequence[int]) -> list[int]:
+    bytes_of_all(ids)
+    return list(ids)
+
+
+def _rendered(
+    messages: Sequence[pb.Message], tools: Sequence[pb.Tool] = (), continue_last: bool = False
+) -> str:
+    offered = "".join(f"{tool.name} {tool.parameters_json}\n" for tool in tools)
+    parts = [f"<|tools|>\n{offered}" if tools else "", *map(_turn, messages)]
+    text = "".join(parts)
+    return text.removesuffix("\n") if continue_last else f"{text}<|assistant|>\n"
+
+
+def _turn(message: pb.Message) -> str:
+    calls = "".join(f"\n{call.name} {call.arguments_json}" for call in message.tool_calls)
+    return f"<|{message.role}|>\n{message.content}{calls}\n"

@@ -1,0 +1,176 @@
+"""Answers played from a file, where a prompt contains a given text.
+
+The file is a JSON list of entries {"match": text, "events": [event, ...]}; the first entry whose `match` is
+part of the last user message (or of the prompt) plays. An event has one of these keys:
+
+    {"text": "..."}            content, all in one engine step
+    {"thinking": "..."}        reasoning, all in one engine step
+    {"tool_call": {"name": "...", "arguments": {...}, "id": "..."}}   a whole call; the id may be left out
+    {"pause_ms": 250}          nothing comes for that long
+    {"fail": "..."}            the engine breaks down with this message
+
+With "repeat": n beside it an event plays n times. Scripts play as they are written, whatever the request
+allows: also reasoning where it was turned off, and calls of tools that nobody offered.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+from engine_worker.engines.simulator.events import Call, Event, Fail, Pause, Piece
+from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
+
+_EVENT_KEYS = ("text", "thinking", "tool_call", "pause_ms", "fail")
+
+
+class ScriptError(ValueError):
+    """A script file that cannot be played; the message names the file, the entry and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    event: Event
+    times: int
+
+    @property
+    def tokens(self) -> int:
+        return len(self.event.ids) * self.times if isinstance(self.event, Piece | Call) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """`tokens`: how many it produces in all, the end-of-sequence token not counted."""
+
+    match: str
+    steps: tuple[Step, ...]
+    tokens: int
+
+    def play(self) -> Iterator[Event]:
+        for step in self.steps:
+            yield from repeat(step.event, step.times)
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """`source`: the file's text."""
+
+    source: str = ""
+    entries: tuple[Script, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path, tokenizer: Tokenizer) -> Scripts:
+        """Raises ScriptError."""
+        try:
+            source = path.read_text(encoding="utf-8")
+            value: object = json.loads(source)
+        except OSError as error:
+            raise ScriptError(f"script {path}: it cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ScriptError(f"script {path}: it is not JSON: {error}") from error
+        if not isinstance(value, list):
+            raise ScriptError(f"script {path}: it must be a list of entries")
+        return cls(
+            source, tuple(_entry(path, number, entry, tokenizer) for number, entry in enumerate(value))
+        )
+
+    def find(self, question: str) -> Script | None:
+        return next((script for script in self.entries if script.match in question), None)
+
+    @property
+    def call_tools(self) -> bool:
+        return any(isinstance(step.event, Call) for script in self.entries for step in script.steps)
+
+    @property
+    def think(self) -> bool:
+        return any(
+            isinstance(step.event, Piece) and step.event.thinking
+            for script in self.entries
+            for step in script.steps
+        )
+
+
+def _entry(path: Path, number: int, value: object, tokenizer: Tokenizer) -> Script:
+    try:
+        fields = _fields(value, required=("match", "events"))
+        events = fields["events"]
+        if not isinstance(events, list):
+            raise ValueError("`events` must be a list")
+        steps = tuple(_step(at, event, tokenizer) for at, event in enumerate(events))
+        return Script(_text(fields, "match"), steps, sum(step.tokens for step in steps))
+    except ValueError as error:
+        raise ScriptError(f"script {path}: entry {number}: {error}") from error
+
+
+def _step(at: int, value: object, tokenizer: Tokenizer) -> Step:
+    try:
+        fields = _fields(value, optional=("repeat", *_EVENT_KEYS))
+        times = fields.pop("repeat", 1)
+        if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+            raise ValueError(f"`repeat` must be a whole number, 1 or more (it is {times!r})")
+        if len(fields) != 1:
+            raise ValueError(f"it must have exactly one of {', '.join(_EVENT_KEYS)}")
+        return Step(_event(fields, tokenizer), times)
+    except ValueError as error:
+        raise ValueError(f"event {at}: {error}") from error
+
+
+def _event(fields: dict[str, object], tokenizer: Tokenizer) -> Event:
+    (key,) = fields
+    match key:
+        case "text" | "thinking":
+            ids = _ids(_text(fields, key), tokenizer)
+            return Piece(ids, bytes_of_all(ids), thinking=key == "thinking")
+        case "tool_call":
+            return _call(fields[key], tokenizer)
+        case "pause_ms":
+            return Pause(_milliseconds(fields[key]))
+        case _:
+            return Fail(_text(fields, key))
+
+
+def _call(value: object, tokenizer: Tokenizer) -> Call:
+    fields = _fields(value, required=("name", "arguments"), optional=("id",))
+    name, arguments = _text(fields, "name"), fields["arguments"]
+    if not isinstance(arguments, dict):
+        raise ValueError("`arguments` must be an object")
+    arguments_json = json.dumps(arguments, ensure_ascii=False)
+    call_id = _text(fields, "id") if "id" in fields else None
+    ids = _ids(json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False), tokenizer)
+    return Call(name, arguments_json, call_id, ids)
+
+
+def _ids(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    try:
+        return tuple(tokenizer.encode(text))
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half of a surrogate pair") from error
+
+
+def _milliseconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"`pause_ms` must be a number, 0 or more (it is {value!r})")
+    return float(value)
+
+
+def _fields(value: object, required: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("it must be an object")
+    for name in required:
+        if name not in value:
+            raise ValueError(f"`{name}` is missing")
+    for name in value:
+        if name not in required and name not in optional:
+            raise ValueError(f"`{name}` is not known here")
+    return dict(value)
+
+
+def _text(fields: dict[str, object], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` must be a text (it is {value!r})")
+    return value

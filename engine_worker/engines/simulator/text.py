@@ -1,0 +1,78 @@
+"""Endless readable text that is a function of a key, made token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import count
+
+from engine_worker.engines.simulator.events import Piece
+from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of
+
+_WORDS = """
+a about across after all along among an and another any are as at autumn bakes bank barn be beam because
+bell below beside between bird blue boat both bread bridge bright bring broad brook but by calm carries
+castle city clear cloud coat cold comes corn could cross crow dark dawn day deep dog door down dream drover
+dry dust each early earth east eat evening every far farm fast field fire first flock flows for forest from
+full garden gate gentle glass goes grass great green grow half hand harbour has hear heavy hill hold home
+honey horse house if in into iron is island it just keep kind lake lamb land last late leaf leads left light
+like listens little long low market meadow milk mill moon more morning most moves narrow near never new
+night north not now oak of old on one open or other our over path pine plain pond quiet rain reach red rest
+ring rise river road roof room round run salt sand sea second seed shade sheep shepherd shore silver since
+sky sleep slow small snow so some song south spring star stays steep still stone storm stream summer sun
+sweet table tall than that the their then there they this through time to today tower town travels tree
+under until up valley very village wagon walks wall warm was watch water way well west what wheel when where
+while white wide wind window winter with wood wool year yellow young café naïve crème über Straße señal
+fjörd smörgås 世界 羊群 草原 東京 река поле δρόμος
+"""
+# Each is a piece of its own for the tokenizer, whatever stands around it: an answer's text gives its tokens.
+_ENDS = [".", ".", ".", ".", ".", ".", "!", "?", "…", " 🐑", " 🚀", " 🌾"]
+_MIN_WORDS = 4
+_MORE_WORDS = 9
+_PARAGRAPH_BELOW = 32  # of 256
+
+Pieces = tuple[Piece, ...]
+
+
+class Book:
+    """The words, tokenised once. Shared by all requests of an engine."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        known: dict[int, Piece] = {}
+
+        def pieces(text: str) -> Pieces:
+            ids = tokenizer.encode(text)
+            return tuple(known.setdefault(each, Piece((each,), bytes_of(each))) for each in ids)
+
+        words = _WORDS.split()
+        titles = [word[0].upper() + word[1:] for word in words]
+        self._first = [pieces(title) for title in titles]
+        self._opening = [pieces(f" {title}") for title in titles]
+        self._inner = [pieces(f" {word}") for word in words]
+        self._ends = [pieces(end) for end in _ENDS]
+        self._comma = pieces(",")
+        self._paragraph = pieces("\n\n")
+        self.vocabulary = tuple(known)
+
+    def write(self, key: bytes) -> Iterator[Piece]:
+        """One piece of one token after the other, without end. `key`: up to 64 bytes."""
+        opening = self._first
+        for number in count():
+            dice = blake2b(number.to_bytes(8, "big"), key=key, digest_size=32).digest()
+            words = _MIN_WORDS + dice[0] % _MORE_WORDS
+            comma_before = dice[1] % (2 * words)
+            yield from _pick(opening, dice, 0)
+            for at in range(1, words):
+                if at == comma_before:
+                    yield from self._comma
+                yield from _pick(self._inner, dice, at)
+            yield from self._ends[dice[2] % len(self._ends)]
+            opening = self._opening
+            if dice[3] < _PARAGRAPH_BELOW:
+                yield from self._paragraph
+                opening = self._first
+
+
+def _pick(words: Sequence[Pieces], dice: bytes, at: int) -> Pieces:
+    place = 4 + 2 * at
+    return words[(dice[place] << 8 | dice[place + 1]) % len(words)]

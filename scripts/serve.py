@@ -1,0 +1,174 @@
+"""One worker and one frontend in the foreground: what `make serve` runs.
+
+Both get the rest of their settings from the environment (DROVER_WORKER_…, DROVER_FRONTEND_…).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+_READY_SECONDS = 600.0
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 40.0
+
+
+class Stopped(Exception):
+    """Says why the start ended, and what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    port: int
+    worker_port: int
+    engine: str
+    model: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def worker(self) -> list[str]:
+        listen = f"{HOST}:{self.worker_port}"
+        model = ["--model", self.model] if self.model else []
+        return [sys.executable, "-m", "engine_worker", "--listen", listen, "--engine", self.engine, *model]
+
+    def frontend(self) -> list[str]:
+        workers = f"{HOST}:{self.worker_port}"
+        return [sys.executable, "-m", "frontend", "--listen", f"{HOST}:{self.port}", "--workers", workers]
+
+
+class Child:
+    """A process in a session of its own, so that Ctrl-C reaches it only through us, in the right order."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.process = process
+        self.ended = asyncio.create_task(process.wait(), name=f"wait for the {name}")
+
+    @classmethod
+    async def start(cls, name: str, command: Sequence[str]) -> Child:
+        return cls(name, await asyncio.create_subprocess_exec(*command, start_new_session=True))
+
+    async def stop(self) -> None:
+        if not self.ended.done():
+            self.process.terminate()
+            await asyncio.wait({self.ended}, timeout=_STOP_SECONDS)
+        if not self.ended.done():
+            self.process.kill()
+            await self.ended
+
+
+async def serve(plan: Plan) -> None:
+    """Until a signal, or until one of the two ends."""
+    signalled = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    stop = asyncio.create_task(signalled.wait(), name="wait for a signal")
+    children: list[Child] = []
+    try:
+        print(f"starting a worker ({plan.engine}) and a frontend on {plan.url} …", flush=True)
+        children.append(await Child.start("worker", plan.worker()))
+        children.append(await Child.start("frontend", plan.frontend()))
+        ready = asyncio.create_task(_ready(plan.url), name="wait until ready")
+        await _first_of(ready, stop, children)
+        if stop.done():
+            ready.cancel()
+            return
+        print(_banner(plan, ready.result()), flush=True)
+        await _first_of(stop, stop, children)
+    finally:
+        stop.cancel()
+        for child in reversed(children):
+            await child.stop()
+        print("stopped", flush=True)
+
+
+async def _first_of(wanted: asyncio.Task[object], stop: asyncio.Task[object], children: list[Child]) -> None:
+    """Raises Stopped when a child ends before it should."""
+    ended = {child.ended for child in children}
+    await asyncio.wait({wanted, stop, *ended}, return_when=asyncio.FIRST_COMPLETED)
+    for child in children:
+        if child.ended.done() and not stop.done():
+            raise Stopped(f"the {child.name} ended with status {child.ended.result()} (its reason is above)")
+
+
+async def _ready(url: str) -> str:
+    """Waits until requests can be answered; the name of the first model."""
+    async with asyncio.timeout(_READY_SECONDS):
+        while await asyncio.to_thread(_get, f"{url}/readyz") is None:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
+    tags = await asyncio.to_thread(_get, f"{url}/api/tags")
+    if tags is None:
+        raise Stopped("the frontend became ready and then stopped answering")
+    return str(json.loads(tags)["models"][0]["name"])
+
+
+def _get(url: str) -> bytes | None:
+    """None while there is no good answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            body: bytes = answer.read()
+            return body
+    except OSError:
+        return None
+
+
+def _banner(plan: Plan, model: str) -> str:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
+    return (
+        f"\nDrover is ready: point any Ollama client at {plan.url}\n"
+        f"  model   {model}\n"
+        f"  ollama  OLLAMA_HOST={plan.url} ollama run {model}\n"
+        f"  curl    curl {plan.url}/api/chat -d '{body}'\n"
+        "Ctrl-C stops both processes.\n"
+    )
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise Stopped(
+                f"port {port} cannot be used ({error.strerror}). If Ollama runs there, stop it or "
+                "choose another port: make serve PORT=11500"
+            ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make serve")
+    parser.add_argument("--port", type=int, default=11434)
+    parser.add_argument("--engine", default="llamacpp")
+    parser.add_argument("--model", default="")
+    wanted = parser.parse_args()
+    try:
+        _check_port(wanted.port)
+        asyncio.run(serve(Plan(wanted.port, _free_port(), wanted.engine, wanted.model)))
+    except TimeoutError:
+        print(f"cannot serve: not ready within {_READY_SECONDS:.0f} s", file=sys.stderr)
+        return 1
+    except Stopped as reason:
+        print(f"cannot serve: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The settings tables in README.md, written from the Settings classes. `--check` only compares."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from drover.settings import ProcessSettings
+from engine_worker.settings import WorkerSettings
+from frontend.settings import FrontendSettings
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+TABLES: dict[str, type[ProcessSettings]] = {"frontend": FrontendSettings, "worker": WorkerSettings}
+
+
+def table(settings: type[ProcessSettings]) -> str:
+    lines = ["| flag | environment variable | default | meaning |", "|---|---|---|---|"]
+    for name, field in settings.documented():
+        default = field.get_default(call_default_factory=True)
+        shown = ",".join(default) if isinstance(default, list) else str(default)
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        variable = settings.environment_variable(name)
+        lines.append(f"| `{settings.flag(name)}` | `{variable}` | {_cell(shown)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _cell(value: str) -> str:
+    return f"`{value}`" if value not in ("", "None") else ""
+
+
+def rewritten(text: str) -> str:
+    for name, settings in TABLES.items():
+        pattern = re.compile(rf"(?<=<!-- settings: {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+        if len(pattern.findall(text)) != 1:
+            raise SystemExit(f"README.md: there should be one place for the settings of the {name}")
+        before, after = pattern.split(text)
+        text = f"{before}{table(settings)}\n{after}"
+    return text
+
+
+def main() -> int:
+    text = README.read_text()
+    fresh = rewritten(text)
+    if "--check" in sys.argv[1:]:
+        if fresh != text:
+            print(
+                "the settings tables in README.md are out of date: run 'make settings-doc'", file=sys.stderr
+            )
+            return 1
+        return 0
+    README.write_text(fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Both tiers as processes, started as an operator would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from drover.rpc import SERVICE_NAME
+
+ROOT = Path(__file__).resolve().parents[2]
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen[bytes]
+    address: str
+    log: Path
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, seconds: float = _STOP_SECONDS) -> int:
+        return self.popen.wait(seconds)
+
+    def stop(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@contextmanager
+def launched(command: Sequence[str], address: str, log: Path) -> Iterator[Process]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
+    with log.open("wb") as output:
+        popen = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    process = Process(popen, address, log)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextmanager
+def worker(log: Path, *flags: str, ready: bool = True, address: str = "") -> Iterator[Process]:
+    address = address or f"127.0.0.1:{free_port()}"
+    with launched(["-m", "engine_worker", "--listen", address, *flags], address, log) as process:
+        if ready:
+            _wait(process, lambda: worker_is_serving(address))
+        yield process
+
+
+@contextmanager
+def frontend(log: Path, workers: Sequence[str], *flags: str, ready: bool = True) -> Iterator[Process]:
+    address = f"127.0.0.1:{free_port()}"
+    command = ["-m", "frontend", "--listen", address, "--workers", ",".join(workers), *flags]
+    with launched(command, address, log) as process:
+        path = "/readyz" if ready else "/healthz"
+        _wait(process, lambda: http_ok(f"http://{address}{path}"))
+        yield process
+
+
+@dataclass
+class Stack:
+    worker: Process
+    frontend: Process
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.frontend.address}"
+
+
+@contextmanager
+def stack(
+    folder: Path, worker_flags: Sequence[str] = (), frontend_flags: Sequence[str] = ()
+) -> Iterator[Stack]:
+    """One worker and one frontend, ready."""
+    with ExitStack() as processes:
+        one = processes.enter_context(worker(folder / "worker.log", *worker_flags))
+        other = processes.enter_context(frontend(folder / "frontend.log", [one.address], *frontend_flags))
+        yield Stack(one, other)
+
+
+def worker_is_serving(address: str, service: str = SERVICE_NAME) -> bool:
+    with grpc.insecure_channel(address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=1)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def http_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _wait(process: Process, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not ready():
+        if process.popen.poll() is not None:
+            raise AssertionError(f"ended with {process.popen.returncode}:\n{process.log_text()}")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not ready within {_READY_SECONDS} s:\n{process.log_text()}")
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,125 @@
+"""What the simulator's tests share. Every wait here has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.base import Engine
+from engine_worker.engines.simulator import Shape, SimulatorEngine
+
+DEADLINE_SECONDS = 20.0
+
+# Steps take no time: as fast as the machine is.
+FAST = Shape(prefill_tokens_per_second=1e9, decode_step_base_ms=0, decode_step_per_running_ms=0)
+# Nothing comes in a test's lifetime.
+STILL = replace(FAST, decode_step_base_ms=1e6)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    events: list[pb.GenerateEvent]
+
+    @property
+    def deltas(self) -> list[pb.Delta]:
+        return [delta for event in self.events for delta in event.deltas]
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.content for delta in self.deltas)
+
+    @property
+    def thinking(self) -> str:
+        return "".join(delta.thinking for delta in self.deltas)
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token_id for delta in self.deltas for token_id in delta.token_ids]
+
+    @property
+    def logprobs(self) -> list[pb.TokenLogprob]:
+        return [logprob for delta in self.deltas for logprob in delta.logprobs]
+
+    @property
+    def calls(self) -> list[pb.ToolCallDelta]:
+        return [call for delta in self.deltas for call in delta.tool_calls]
+
+    @property
+    def started(self) -> pb.Started:
+        return self.events[0].started
+
+    @property
+    def done(self) -> pb.Done:
+        assert [event.HasField("done") for event in self.events] == [False] * (len(self.events) - 1) + [True]
+        return self.events[-1].done
+
+
+@asynccontextmanager
+async def running(shape: Shape) -> AsyncIterator[SimulatorEngine]:
+    engine = SimulatorEngine(["sim:latest"], shape)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await soon(engine.stop())
+
+
+def asking(
+    text: str = "Where are the sheep?", **sampling: float | int | bool | Sequence[str]
+) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(prompt=pb.PromptInput(text=text))
+    for name, value in sampling.items():
+        if isinstance(value, Sequence):
+            request.sampling.stop.extend(value)
+        else:
+            setattr(request.sampling, name, value)
+    return request
+
+
+def raw(text: str) -> pb.GenerateRequest:
+    return pb.GenerateRequest(raw=text)
+
+
+async def answer(engine: Engine, request: pb.GenerateRequest) -> Answer:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return Answer([event async for event in engine.generate(request)])
+
+
+async def soon(awaited: Coroutine[object, object, T]) -> T:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return await awaited
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Polls, since what tests look at is a count and not an event."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+class Client:
+    """Reads one answer in a task of its own until it is closed."""
+
+    def __init__(self, engine: Engine, request: pb.GenerateRequest) -> None:
+        self.stream: AsyncGenerator[pb.GenerateEvent, None] = engine.generate(request)
+        self.events: list[pb.GenerateEvent] = []
+        self.task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for event in self.stream:
+            self.events.append(event)
+
+    async def cancel(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task], timeout=DEADLINE_SECONDS)
+        assert self.task.cancelled()
+
+    async def outcome(self) -> BaseException | None:
+        await asyncio.wait([self.task], timeout=DEADLINE_SECONDS)
+        return self.task.exception()

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of, bytes_of_all
+from tests.unit.engine_worker.engines.simulator.harness import FAST, Answer, answer, asking, running
+
+TOKENIZER = Tokenizer(3)
+
+
+async def answer_of_new_engine(request: pb.GenerateRequest) -> Answer:
+    async with running(FAST) as engine:
+        return await answer(engine, request)
+
+
+async def test_an_answer_ends_by_itself_and_accounts_for_every_token() -> None:
+    async with running(FAST) as engine:
+        result = await answer(engine, asking())
+    done = result.done
+    assert done.finish_reason == pb.Done.STOP
+    assert done.WhichOneof("matched") is None
+    assert TOKENIZER.decode(result.token_ids) == result.text
+    assert TOKENIZER.encode(result.text) == result.token_ids
+    assert done.completion_tokens == len(result.token_ids) + 1
+    assert FAST.answer_tokens_min <= len(result.token_ids) <= FAST.answer_tokens_max
+    assert done.prompt_tokens == len(result.started.prompt_ids)
+    timings = done.timings
+    assert min(timings.queue_ns, timings.prefill_ns, timings.decode_ns) > 0
+    assert timings.load_ns == 0
+
+
+async def test_the_beginning_travels_with_the_first_delta() -> None:
+    async with running(FAST) as engine:
+        result = await answer(engine, asking())
+    assert result.events[0].HasField("started")
+    assert result.events[0].deltas
+    assert not any(event.HasField("started") for event in result.events[1:])
+    counts = [delta.completion_tokens for delta in result.deltas]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(result.token_ids)
+
+
+async def test_answers_depend_on_the_prompt_and_on_nothing_else_at_temperature_0() -> None:
+    async with running(FAST) as one, running(FAST) as other:
+        texts = await asyncio.gather(
+            answer(one, asking("a")),
+            answer(one, asking("a", temperature=0, seed=7)),
+            answer(other, asking("a")),
+            answer(other, asking("b")),
+        )
+    assert texts[0].text == texts[1].text == texts[2].text
+    assert texts[0].text != texts[3].text
+
+
+def test_other_processes_give_the_same_answer() -> None:
+    program = (
+        "import asyncio\n"
+        "from tests.unit.engine_worker.engines.simulator import test_generate as t\n"
+        "print(ascii(asyncio.run(t.answer_of_new_engine(t.asking('a'))).text))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "77"}
+    there = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    here = asyncio.run(answer_of_new_engine(asking("a"))).text
+    assert there.stdout.strip() == ascii(here)
+
+
+async def test_the_engines_seed_is_another_model() -> None:
+    async with running(FAST) as one, running(replace(FAST, seed=1)) as other:
+        assert (await answer(one, asking())).text != (await answer(other, asking())).text
+
+
+async def test_seeds_decide_above_temperature_0() -> None:
+    async with running(FAST) as engine:
+        texts = [
+            (await answer(engine, request)).text
+            for request in [asking(temperature=0.8, seed=seed) for seed in (1, 1, 2, -1, -1)]
+            + [asking(temperature=0.8)]
+        ]
+    assert texts[0] == texts[1]
+    assert len(set(texts)) == 5
+
+
+@pytest.mark.parametrize("token_bytes", [1, 2, 3])
+async def test_split_characters_are_held_back_until_they_are_whole(token_bytes: int) -> None:
+    shape = replace(FAST, token_bytes=token_bytes)
+    async with running(shape) as engine:
+        result = await answer(engine, asking(ignore_eos=True, max_tokens=2000))
+    assert len(result.token_ids) == 2000
+    assert "�" not in result.text[:-1]
+    assert any(len(character.encode()) == 4 for character in result.text)
+    assert bytes_of_all(result.token_ids).decode(errors="replace") == result.text
+
+
+async def test_a_character_that_is_cut_off_shows_at_the_end() -> None:
+    async with running(replace(FAST, token_bytes=1)) as engine:
+        whole = await answer(engine, asking(ignore_eos=True, max_tokens=2000))
+        split = next(at for at, each in enumerate(whole.token_ids) if bytes_of(each) >= b"\xf0")
+        result = await answer(engine, asking(ignore_eos=True, max_tokens=split + 2))
+    assert result.text == whole.text[: len(result.text) - 1] + "�"
+    assert len(result.token_ids) == split + 2
+
+
+async def test_max_tokens_end_an_answer() -> None:
+    async with running(FAST) as engine:
+        result = await answer(engine, asking(max_tokens=5))
+        nothing = await answer(engine, asking(max_tokens=0))
+    assert result.done.finish_reason == nothing.done.finish_reason == pb.Done.LENGTH
+    assert len(result.token_ids) == result.done.completion_tokens == 5
+    assert nothing.text == ""
+    assert nothing.done.completion_tokens == 0
+    assert nothing.started.prompt_ids == result.started.prompt_ids
+
+
+async def test_an_answer_may_end_with_its_last_allowed_token() -> None:
+    async with running(replace(FAST, answer_tokens_min=9, answer_tokens_max=9)) as engine:
+        cut = await answer(engine, asking(max_tokens=9))
+        whole = await answer(engine, asking(max_tokens=10))
+    assert (cut.done.finish_reason, cut.done.completion_tokens) == (pb.Done.LENGTH, 9)
+    assert (whole.done.finish_reason, whole.done.completion_tokens) == (pb.Done.STOP, 10)
+
+
+async def test_a_full_window_ends_an_answer() -> None:
+    async with running(FAST) as engine:
+        request = asking(ignore_eos=True)
+        request.context.num_ctx = 64
+        done = (await answer(engine, request)).done
+    assert done.finish_reason == pb.Done.LENGTH
+    assert done.prompt_tokens + done.completion_tokens == 64
+
+
+async def test_a_stop_text_ends_an_answer_before_it() -> None:
+    async with running(FAST) as engine:
+        whole = (await answer(engine, asking())).text
+        stop = whole[20:32]
+        result = await answer(engine, asking(stop=[stop, "never said"]))
+    assert result.text == whole[: whole.index(stop)]
+    assert result.done.finish_reason == pb.Done.STOP
+    assert result.done.matched_stop == stop
+    assert result.done.completion_tokens == len(result.token_ids)
+    assert whole.index(stop) + len(stop) <= len(TOKENIZER.decode(result.token_ids))
+
+
+async def test_the_beginning_of_a_stop_text_is_held_back_but_its_tokens_are_told() -> None:
+    async with running(FAST) as engine:
+        whole = await answer(engine, asking(ignore_eos=True, max_tokens=12))
+        stop = whole.text + "not this"
+        result = await answer(engine, asking(ignore_eos=True, max_tokens=12, stop=[stop]))
+    assert result.text == whole.text
+    assert [delta.content for delta in result.deltas[:-1]] == [""] * (len(result.deltas) - 1)
+    assert result.token_ids == whole.token_ids
+
+
+async def test_logprobs_are_plausible_and_always_the_same() -> None:
+    async with running(FAST) as engine:
+        request = asking(max_tokens=40)
+        request.top_logprobs = 20
+        result = await answer(engine, request)
+        again = await answer(engine, request)
+        request.top_logprobs = 0
+        without_top = await answer(engine, request)
+    assert [each.token_id for each in result.logprobs] == result.token_ids
+    assert result.logprobs == again.logprobs
+    for each in result.logprobs:
+        assert each.token == bytes_of(each.token_id)
+        values = [other.logprob for other in each.top]
+        assert values == sorted(values, reverse=True)
+        assert len({other.token_id for other in each.top}) == len(each.top) == 20
+        assert all(other.token == bytes_of(other.token_id) for other in each.top)
+        assert (each.top[0].token_id, each.top[0].logprob) == (each.token_id, each.logprob)
+        assert values[0] < 0
+        assert sum(map(math.exp, values)) <= 1
+    assert [each.logprob for each in without_top.logprobs] == [each.logprob for each in result.logprobs]
+    assert not any(each.top for each in without_top.logprobs)
+
+
+async def test_no_logprobs_unless_asked_for() -> None:
+    async with running(FAST) as engine:
+        assert (await answer(engine, asking(max_tokens=4))).logprobs == []
+
+
+async def test_options_without_effect_are_named() -> None:
+    request = asking(repeat_penalty=1.1, presence_penalty=0, frequency_penalty=0.5, typical_p=1, max_tokens=1)
+    request.sampling.logit_bias[7] = 1
+    async with running(FAST) as engine:
+        started = (await answer(engine, request)).started
+        plain = (await answer(engine, asking(max_tokens=1))).started
+    assert list(started.not_honoured) == ["repeat_penalty", "frequency_penalty", "logit_bias"]
+    assert list(plain.not_honoured) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (pb.GenerateRequest(continuation=pb.Continuation()), "cannot continue"),
+        (pb.GenerateRequest(any_json=True), "^the simulator cannot constrain its output$"),
+        (pb.GenerateRequest(json_schema="{}"), "^the simulator cannot constrain its output$"),
+        (pb.GenerateRequest(chat=pb.ChatInput(tools=[pb.Tool()])), "cannot call tools"),
+        (pb.GenerateRequest(think=pb.Think(mode=pb.Think.ON)), "cannot think"),
+    ],
+)
+async def test_what_it_cannot_do_is_refused(change: pb.GenerateRequest, reason: str) -> None:
+    request = asking()
+    request.MergeFrom(change)
+    async with running(FAST) as engine:
+        with pytest.raises(CapabilityMissing, match=reason):
+            await answer(engine, request)
+        assert engine.load_report().running == 0
+
+
+async def test_too_many_alternatives_are_refused() -> None:
+    request = asking()
+    request.top_logprobs = 21
+    async with running(FAST) as engine:
+        with pytest.raises(InvalidRequest, match="top_logprobs is 21, it must be 0 to 20"):
+            await answer(engine, request)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.base import Engine
+from engine_worker.engines.simulator import Shape, SimulatorEngine
+from tests.unit.engine_worker.engines.simulator.harness import FAST, soon
+
+
+def test_it_is_an_engine() -> None:
+    engine: Engine = SimulatorEngine(["sim"], FAST)
+    assert engine.model().engine_kind == "simulator"
+
+
+def test_the_card_says_what_it_is() -> None:
+    model = SimulatorEngine(["sim:latest", "alias:1b"], Shape(context_length=4096)).model()
+    assert list(model.names) == ["sim:latest", "alias:1b"]
+    assert (model.context_length, model.trained_context_length) == (4096, 4096)
+    assert (model.format, model.family, list(model.families)) == ("simulator", "simulator", ["simulator"])
+    assert (model.parameter_size, model.parameter_count, model.engine_version) == ("0", 0, "1")
+    assert model.pinned
+    assert "not a model but a simulator" in model.licenses[0]
+    assert model.capabilities == pb.Capabilities(completion=True, logprobs=True, seed=True)
+    info = json.loads(model.model_info_json)
+    assert info["general.architecture"] == "simulator"
+    assert info["general.parameter_count"] == 0
+    assert info["simulator.context_length"] == 4096
+    assert info["simulator.embedding_length"] == 64
+
+
+async def started_digest(shape: Shape) -> str:
+    engine = SimulatorEngine(["sim"], shape)
+    await engine.start()
+    await soon(engine.stop())
+    return engine.model().digest
+
+
+async def test_the_digest_follows_the_shape_and_the_scripts_content_but_not_its_path(tmp_path: Path) -> None:
+    def script(name: str, text: str) -> Shape:
+        path = tmp_path / name
+        path.write_text(json.dumps([{"match": "", "events": [{"text": text}]}]))
+        return replace(FAST, script_path=path)
+
+    plain, other = await started_digest(FAST), await started_digest(replace(FAST, seed=1))
+    one = await started_digest(script("one.json", "a"))
+    same_elsewhere = await started_digest(script("two.json", "a"))
+    changed = await started_digest(script("one.json", "b"))
+    assert re.fullmatch("[0-9a-f]{64}", plain)
+    assert one == same_elsewhere
+    assert len({plain, other, one, changed}) == 4
+
+
+async def test_it_is_always_loaded() -> None:
+    engine = SimulatorEngine(["sim"], FAST)
+    loaded = await engine.load(pb.LoadRequest(keep_alive_ns=0))
+    assert (loaded.load_ns, loaded.expires_unix_ns) == (0, 0)
+    assert (await engine.unload()).loaded
+    assert engine.load_report().loaded

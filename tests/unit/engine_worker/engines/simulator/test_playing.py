@@ -1,0 +1,188 @@
+"""Scripts as a client of the engine sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from drover.errors import CapabilityMissing, EngineFailed
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.simulator import SimulatorEngine
+from engine_worker.engines.simulator.tokens import Tokenizer
+from tests.unit.engine_worker.engines.simulator.harness import (
+    FAST,
+    Client,
+    answer,
+    asking,
+    raw,
+    running,
+    until,
+)
+
+TOKENIZER = Tokenizer(3)
+Playing = Callable[..., AbstractAsyncContextManager[SimulatorEngine]]
+
+
+@pytest.fixture
+def playing(tmp_path: Path) -> Playing:
+    @asynccontextmanager
+    async def start(*events: dict[str, object], match: str = "#go") -> AsyncIterator[SimulatorEngine]:
+        path = tmp_path / "script.json"
+        path.write_text(json.dumps([{"match": match, "events": events}]))
+        async with running(replace(FAST, script_path=path)) as engine:
+            yield engine
+
+    return start
+
+
+async def test_text_and_thinking_come_in_their_channels(playing: Playing) -> None:
+    async with playing(
+        {"thinking": "Hm, "}, {"thinking": "so"}, {"text": "Paris"}, {"text": " 🐑."}
+    ) as engine:
+        result = await answer(engine, asking("#go"))
+    assert (result.thinking, result.text) == ("Hm, so", "Paris 🐑.")
+    expected = [TOKENIZER.encode(text) for text in ("Hm, ", "so", "Paris", " 🐑.")]
+    assert result.token_ids == [token_id for ids in expected for token_id in ids]
+    assert result.done.reasoning_tokens == len(expected[0]) + len(expected[1])
+    assert result.done.completion_tokens == len(result.token_ids) + 1
+    assert result.done.finish_reason == pb.Done.STOP
+
+
+async def test_the_last_user_message_decides(playing: Playing) -> None:
+    def chat(*contents: tuple[str, str]) -> pb.GenerateRequest:
+        messages = [pb.Message(role=role, content=content) for role, content in contents]
+        return pb.GenerateRequest(chat=pb.ChatInput(messages=messages))
+
+    async with playing({"text": "played"}) as engine:
+        last = await answer(
+            engine, chat(("user", "x"), ("assistant", "y"), ("user", "now #go"), ("tool", "z"))
+        )
+        earlier = await answer(engine, chat(("user", "#go"), ("assistant", "y"), ("user", "x")))
+        as_raw = await answer(engine, raw("now #go"))
+        as_tokens = await answer(
+            engine, pb.GenerateRequest(tokens=pb.TokenIds(ids=TOKENIZER.encode("now #go")))
+        )
+    assert last.text == as_raw.text == as_tokens.text == "played"
+    assert earlier.text != "played"
+
+
+async def test_calls_come_whole_with_ids(playing: Playing) -> None:
+    calls: list[dict[str, object]] = [
+        {"tool_call": {"name": "look", "arguments": {"where": "hill"}, "id": "mine"}},
+        {"tool_call": {"name": "count", "arguments": {}}},
+    ]
+    async with playing({"text": "I look. "}, *calls) as engine:
+        result = await answer(engine, asking("#go"))
+        again = await answer(engine, asking("#go"))
+    assert result.text == "I look. "
+    look, count = result.calls
+    assert (look.index, look.id, look.name, look.complete) == (0, "mine", "look", True)
+    assert json.loads(look.arguments_fragment) == {"where": "hill"}
+    assert (count.index, count.name, count.arguments_fragment) == (1, "count", "{}")
+    assert count.id.startswith("call_")
+    assert result.calls == again.calls
+
+
+async def test_stop_texts_work_across_pieces_and_not_on_thinking(playing: Playing) -> None:
+    async with playing({"thinking": "a stop"}, {"text": "one st"}, {"text": "op two"}) as engine:
+        result = await answer(engine, asking("#go", stop=["stop"]))
+    assert (result.thinking, result.text) == ("a stop", "one ")
+    assert result.done.matched_stop == "stop"
+
+
+async def test_held_back_text_comes_before_the_next_channel(playing: Playing) -> None:
+    async with playing({"text": "one st"}, {"thinking": "hm"}, {"text": "op"}) as engine:
+        result = await answer(engine, asking("#go", stop=["stop"]))
+    thought = [delta.thinking for delta in result.deltas].index("hm")
+    assert "".join(delta.content for delta in result.deltas[:thought]) == "one st"
+    assert "".join(delta.content for delta in result.deltas[thought:]) == "op"
+    assert result.done.finish_reason == pb.Done.STOP
+
+
+@pytest.mark.parametrize("event", [{"text": "one two three"}, {"thinking": "one two three"}])
+async def test_max_tokens_cut_a_piece(playing: Playing, event: dict[str, object]) -> None:
+    async with playing(event) as engine:
+        result = await answer(engine, asking("#go", max_tokens=2))
+    assert result.text + result.thinking == "one tw"
+    assert result.done.finish_reason == pb.Done.LENGTH
+    assert result.done.completion_tokens == 2
+
+
+async def test_a_cut_call_is_no_call(playing: Playing) -> None:
+    async with playing({"tool_call": {"name": "look", "arguments": {}}}) as engine:
+        result = await answer(engine, asking("#go", max_tokens=2))
+    assert result.calls == []
+    assert result.done.finish_reason == pb.Done.LENGTH
+    assert len(result.token_ids) == 2
+
+
+async def test_a_failure_comes_after_the_text_before_it(playing: Playing) -> None:
+    async with playing({"text": "so far"}, {"fail": "out of memory"}) as engine:
+        client = Client(engine, asking("#go"))
+        error = await client.outcome()
+        assert isinstance(error, EngineFailed)
+        assert error.message == "out of memory"
+        assert "".join(delta.content for event in client.events for delta in event.deltas) == "so far"
+        assert engine.load_report().kv_tokens_used == 0
+        assert (await answer(engine, asking("other"))).text
+
+
+async def test_a_pause_holds_one_request_and_not_the_others(playing: Playing) -> None:
+    async with playing({"text": "one"}, {"pause_ms": 60_000}, {"text": "two"}) as engine:
+        client = Client(engine, asking("#go"))
+        await until(lambda: len(client.events) == 1)
+        assert (await answer(engine, asking("other"))).text
+        assert engine.load_report().running == 1
+        await client.cancel()
+        assert engine.load_report().running == 0
+
+
+async def test_after_a_pause_it_goes_on(playing: Playing) -> None:
+    async with playing(
+        {"text": "one"}, {"pause_ms": 50}, {"text": "two"}, {"repeat": 2, "text": "!"}
+    ) as engine:
+        result = await answer(engine, asking("#go"))
+    assert result.text == "onetwo!!"
+    assert result.done.timings.decode_ns >= 50_000_000
+
+
+async def test_an_empty_script_is_an_empty_answer(playing: Playing) -> None:
+    async with playing() as engine:
+        result = await answer(engine, asking("#go", ignore_eos=True))
+    assert (result.text, result.done.completion_tokens) == ("", 1)
+    assert result.started.prompt_ids
+
+
+async def test_a_script_answers_a_constraint_and_nothing_else_does(playing: Playing) -> None:
+    async with playing({"text": "{}"}) as engine:
+        request = asking("#go")
+        request.any_json = True
+        assert (await answer(engine, request)).text == "{}"
+        request.prompt.text = "other"
+        with pytest.raises(CapabilityMissing):
+            await answer(engine, request)
+
+
+async def test_logprobs_come_for_scripted_tokens_too(playing: Playing) -> None:
+    async with playing({"thinking": "hm hm"}, {"text": "one two"}) as engine:
+        request = asking("#go")
+        request.top_logprobs = 1
+        result = await answer(engine, request)
+    assert [each.token_id for each in result.logprobs] == result.token_ids
+
+
+async def test_capabilities_follow_the_script(playing: Playing) -> None:
+    async with playing({"thinking": "hm"}) as engine:
+        thinks = engine.model().capabilities
+        request = asking("#go")
+        request.think.mode = pb.Think.ON
+        assert (await answer(engine, request)).thinking == "hm"
+    async with playing({"tool_call": {"name": "a", "arguments": {}}}) as engine:
+        calls = engine.model().capabilities
+    assert (thinks.thinking, thinks.tools) == (True, False)
+    assert (calls.thinking, calls.tools) == (False, True)
