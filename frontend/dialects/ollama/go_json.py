@@ -21,7 +21,8 @@ _MAX_DEPTH = 10_000
 _TOO_DEEP = "exceeded max depth"
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+_STRING = re.compile(rb'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LITERALS = (b"true", b"false", b"null")
 
@@ -132,12 +133,9 @@ def _string(data: bytes, at: int) -> int:
         return match.end()
     at += 1
     while True:
-        current = _byte(data, at)
-        if current[0] < 0x20:
+        at = _end_of(_PLAIN, data, at)
+        if _byte(data, at)[0] < 0x20:
             _invalid(data, at, "in string literal")
-        if current != b"\\":
-            at += 1
-            continue
         if _byte(data, at + 1) == b"u":
             for offset in range(2, 6):
                 if _byte(data, at + offset) not in b"0123456789abcdefABCDEF":
@@ -171,8 +169,12 @@ def _literal(data: bytes, at: int, literal: bytes) -> int:
 
 
 def _skip_space(data: bytes, at: int) -> int:
-    match = _SPACE.match(data, at)
-    assert match is not None
+    return _end_of(_SPACE, data, at)
+
+
+def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    match = pattern.match(data, at)
+    assert match is not None, "the pattern matches the empty string"
     return match.end()
 
 

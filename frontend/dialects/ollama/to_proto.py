@@ -10,6 +10,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.options import Options
+from frontend.dialects.ollama.schema import close_objects
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, Message
 
 _MAX_TOP_LOGPROBS = 20
@@ -124,7 +125,7 @@ def _constrain(result: pb.GenerateRequest, wanted: Json, model: ServedModel) -> 
     if not model.info.capabilities.json_constraint:
         raise CapabilityMissing(f'"{model.info.names[0]}" does not support format')
     if isinstance(wanted, dict):
-        result.json_schema = orjson.dumps(wanted).decode()
+        result.json_schema = orjson.dumps(close_objects(wanted)).decode()
     else:
         result.any_json = True
 

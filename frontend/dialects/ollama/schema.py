@@ -1,0 +1,35 @@
+"""JSON schemas as Ollama means them: an object has the properties that are listed, and no others.
+
+JSON Schema allows more unless `additionalProperties` says otherwise; Ollama's grammar does not (transcript
+"chat format schema"), and a small model that may add properties seldom stops.
+"""
+
+from __future__ import annotations
+
+from frontend.dialects.ollama.go_json import Json
+
+_MAPS = ("properties", "$defs", "definitions")
+_LISTS = ("anyOf", "oneOf", "prefixItems")
+_SINGLE = ("items", "additionalProperties")
+
+
+def close_objects(schema: Json) -> Json:
+    """A copy in which objects that list properties are closed, unless they say something about others.
+
+    The parts of `allOf` are left alone: each of them sees the properties of the others too.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    closed = dict(schema)
+    for key in _MAPS:
+        if isinstance(part := closed.get(key), dict):
+            closed[key] = {name: close_objects(value) for name, value in part.items()}
+    for key in _LISTS:
+        if isinstance(part := closed.get(key), list):
+            closed[key] = [close_objects(value) for value in part]
+    for key in _SINGLE:
+        if key in closed:
+            closed[key] = close_objects(closed[key])
+    if isinstance(closed.get("properties"), dict) and "allOf" not in closed:
+        closed.setdefault("additionalProperties", False)
+    return closed

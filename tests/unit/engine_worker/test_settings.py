@@ -1,0 +1,48 @@
+"""What is a worker's setting and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine_worker.settings import WorkerSettings
+
+
+def test_names_come_as_flags_or_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WorkerSettings.load([]).name == []
+    assert WorkerSettings.load(["--name", "a:1", "--name", "hf.co/o/b"]).name == ["a:1", "hf.co/o/b"]
+    monkeypatch.setenv("DROVER_WORKER_NAME", "a, b")
+    assert WorkerSettings.load([]).name == ["a", "b"]
+    assert WorkerSettings.load(["--name", "c"]).name == ["c"]
+
+
+def test_threads_are_chosen_where_none_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine_worker.settings.default_threads", lambda: 7)
+
+    assert WorkerSettings.load([]).effective_threads == 7
+    assert WorkerSettings.load(["--threads", "3"]).effective_threads == 3
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("name", "a b"),
+        ("engine", "abacus"),
+        ("listen", "nowhere"),
+        ("task", "sing"),
+        ("slots", "0"),
+        ("queue-limit", "-1"),
+        ("context-length", "-1"),
+        ("threads", "many"),
+        ("drain-grace-seconds", "-1"),
+        ("sim-token-bytes", "0"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(
+    flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        WorkerSettings.load([f"--{flag}", value])
+
+    variable = f"DROVER_WORKER_{flag.replace('-', '_').upper()}"
+    assert ended.value.code == 2
+    assert f"--{flag} ({variable})" in capsys.readouterr().err
