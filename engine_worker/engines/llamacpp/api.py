@@ -66,7 +66,7 @@ class LlamaApi:
 
     async def embed(self, ids: list[int]) -> list[float]:
         """One vector, as the model makes it."""
-        body = {"content": ids, "embd_normalize": -1}
+        body = {"content": ids, "embd_normalize": -1, "cache_prompt": False}
         async with self._session.post("/embedding", json=body) as response:
             answer = orjson.loads(await _read(response))
         values: list[float] = answer[0]["embedding"][0]

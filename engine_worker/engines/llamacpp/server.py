@@ -60,6 +60,9 @@ def _parameters(
     parameters.verbosity = _QUIET
     if options.embed:
         parameters.embedding = True
+        # With a KV cache per slot, llama.cpp splits texts of different lengths over several micro-batches and
+        # pools only the last part of the longer ones.
+        parameters.kv_unified = True
         if not pooling_known:
             parameters.pooling_type = _POOLING_UNSPECIFIED_BY_MODEL
     return parameters

@@ -37,9 +37,7 @@ def test_threads_are_chosen_where_none_are_set(monkeypatch: pytest.MonkeyPatch) 
         ("sim-token-bytes", "0"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(
-    flag: str, value: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_value_is_refused_by_name(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         WorkerSettings.load([f"--{flag}", value])
 

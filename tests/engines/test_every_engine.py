@@ -1,0 +1,200 @@
+"""What every engine must do alike: the same meaning of every field, or announced incapable."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import grpc
+import pytest
+
+from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest
+from drover.rpc import error_from_status
+from drover.v1 import engine_pb2 as pb
+from tests.support.engine_client import EngineClient
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real_model
+
+
+def chat(content: str, **sampling: object) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
+    request.chat.messages.add(role="user", content=content)
+    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
+    return request
+
+
+async def events_of(engine: EngineClient, request: pb.GenerateRequest) -> list[pb.GenerateEvent]:
+    return [event async for event in engine.generate(request)]
+
+
+async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await events_of(engine, request)
+    return error_from_status(failed.value)
+
+
+async def test_a_stream_starts_once_ends_once_and_adds_up(engine: EngineClient) -> None:
+    events = await events_of(engine, chat("Tell me about the sea.", max_tokens=20))
+    assert events[0].HasField("started")
+    assert [event.HasField("done") for event in events] == [False] * (len(events) - 1) + [True]
+    assert not any(event.HasField("started") for event in events[1:])
+    deltas = [delta for event in events for delta in event.deltas]
+    done = events[-1].done
+    token_ids = [token for delta in deltas for token in delta.token_ids]
+    text = "".join(delta.content for delta in deltas)
+    assert done.prompt_tokens == len(events[0].started.prompt_ids)
+    assert done.completion_tokens - len(token_ids) in (0, 1)  # the end-of-sequence token counts
+    assert (await engine.stub.Detokenize(pb.DetokenizeRequest(ids=token_ids))).text == text
+    counts = [delta.completion_tokens for delta in deltas]
+    assert counts == sorted(counts)
+    assert counts[-1] <= done.completion_tokens
+    timings = done.timings
+    assert min(timings.queue_ns, timings.prefill_ns, timings.decode_ns) > 0
+
+
+async def test_greedy_answers_repeat(engine: EngineClient) -> None:
+    first, _ = await engine.text(chat("Tell me about the sea.", max_tokens=20))
+    second, _ = await engine.text(chat("Tell me about the sea.", max_tokens=20))
+    assert first == second != ""
+
+
+async def test_render_is_the_prompt(engine: EngineClient) -> None:
+    request = chat("Tell me about the sea.", max_tokens=1)
+    rendered = await engine.stub.Render(pb.RenderRequest(request=request))
+    events = await events_of(engine, request)
+    assert list(events[0].started.prompt_ids) == list(rendered.ids)
+    assert "Tell me about the sea." in rendered.text
+
+
+async def test_text_survives_the_tokenizer(engine: EngineClient) -> None:
+    text = "Grüße, 世界! 😀 <b>x</b>\n"
+    ids = (await engine.stub.Tokenize(pb.TokenizeRequest(text=text))).ids
+    assert (await engine.stub.Detokenize(pb.DetokenizeRequest(ids=ids))).text == text
+
+
+async def test_finished_prompts_are_used_as_they_are(engine: EngineClient) -> None:
+    ids = list((await engine.stub.Tokenize(pb.TokenizeRequest(text="The capital of France is"))).ids)
+    request = pb.GenerateRequest(
+        tokens=pb.TokenIds(ids=ids), sampling=pb.Sampling(temperature=0, max_tokens=4)
+    )
+    raw = pb.GenerateRequest(raw="The capital of France is", sampling=request.sampling)
+    assert (await engine.text(request))[0] == (await engine.text(raw))[0]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+async def test_max_tokens_ends_as_length(engine: EngineClient, limit: int) -> None:
+    _, done = await engine.text(chat("Tell me a long story.", max_tokens=limit, ignore_eos=True))
+    assert (done.finish_reason, done.completion_tokens) == (pb.Done.LENGTH, limit)
+
+
+async def test_stop_texts_end_the_answer_and_are_not_shown(engine: EngineClient) -> None:
+    whole, _ = await engine.text(chat("Tell me a long story.", max_tokens=30))
+    stop = whole[10:14]
+    cut, done = await engine.text(chat("Tell me a long story.", max_tokens=30, stop=["never there", stop]))
+    assert cut == whole[: whole.index(stop)]
+    assert (done.finish_reason, done.matched_stop) == (pb.Done.STOP, stop)
+
+
+async def test_the_window_is_the_limit_of_prompt_and_answer(engine: EngineClient, model: pb.Model) -> None:
+    request = chat("Tell me a long story.", ignore_eos=True)
+    request.context.num_ctx = 64
+    request.context.shift = False
+    _, done = await engine.text(request)
+    assert done.finish_reason == pb.Done.LENGTH
+    assert done.prompt_tokens + done.completion_tokens == 64
+    assert model.context_length == 512
+
+
+async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=1))
+    request.chat.messages.add(role="system", content="Be brief.")
+    for number in range(40):
+        request.chat.messages.add(role="user", content=f"This is message number {number} of many.")
+    rendered = await engine.stub.Render(pb.RenderRequest(request=request))
+    assert rendered.truncated_tokens > 0
+    assert "Be brief." in rendered.text
+    assert "number 39 " in rendered.text
+    assert "number 0 " not in rendered.text
+    request.context.truncate = False
+    assert isinstance(await leaf_of(engine, request), ContextExceeded)
+
+
+async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Model) -> None:
+    continued = chat("x")
+    continued.continuation.prompt_ids.append(1)
+    assert not model.capabilities.resume
+    assert isinstance(await leaf_of(engine, continued), CapabilityMissing)
+    assert isinstance(await leaf_of(engine, pb.GenerateRequest()), InvalidRequest)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await engine.stub.Embed(pb.EmbedRequest(texts=["x"]))
+    assert isinstance(error_from_status(failed.value), CapabilityMissing)
+    constrained = chat("x", max_tokens=5)
+    constrained.any_json = True
+    if model.capabilities.json_constraint:
+        assert (await engine.text(constrained))[0].startswith("{")
+    else:
+        assert isinstance(await leaf_of(engine, constrained), CapabilityMissing)
+
+
+async def test_logprobs_are_one_per_token(engine: EngineClient) -> None:
+    request = chat("Tell me a long story.", max_tokens=6, ignore_eos=True)
+    request.top_logprobs = 2
+    events = await events_of(engine, request)
+    deltas = [delta for event in events for delta in event.deltas]
+    logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
+    assert [logprob.token_id for logprob in logprobs] == [
+        token for delta in deltas for token in delta.token_ids
+    ]
+    assert b"".join(logprob.token for logprob in logprobs).decode() == "".join(
+        delta.content for delta in deltas
+    )
+    for logprob in logprobs:
+        assert logprob.logprob <= 0
+        values = [other.logprob for other in logprob.top]
+        assert len(values) == 2
+        assert values == sorted(values, reverse=True)
+
+
+async def test_a_repeated_prompt_is_found_in_the_prefix_cache(engine: EngineClient) -> None:
+    prompt = "An uncommon beginning, said only here. " * 4
+    _, first = await engine.text(chat(prompt, max_tokens=1))
+    _, second = await engine.text(chat(prompt, max_tokens=1))
+    assert first.cached_tokens < second.cached_tokens <= second.prompt_tokens - 1
+    salted = chat(prompt, max_tokens=1)
+    salted.cache_salt = "another tenant"
+    _, third = await engine.text(salted)
+    assert third.cached_tokens == 0
+
+
+async def test_cancelling_frees_the_slot_and_the_counts_are_exact(engine: EngineClient) -> None:
+    calls = [engine.generate(chat(f"Story {number}, a long one.", ignore_eos=True)) for number in range(3)]
+    for call in calls:
+        await call.read()
+    assert (await engine.load()).running == 3
+    for call in calls:
+        call.cancel()
+    assert await until(engine.idle, 5, "all slots are free") < 0.5
+
+
+async def test_one_id_is_cancelled_while_one_that_begins_alike_goes_on(engine: EngineClient) -> None:
+    requests = [chat("Tell me a long story.", max_tokens=30, ignore_eos=True) for _ in range(2)]
+    calls = []
+    for request, request_id in zip(requests, ("ab" * 15, "ab" * 16), strict=True):
+        request.request_id = request_id
+        calls.append(engine.stub.GenerateStream(request))
+    await asyncio.gather(*(call.read() for call in calls))
+    assert (await engine.stub.Abort(pb.AbortRequest(request_id="ab" * 15))).found
+    done = pb.Done()
+    while isinstance(event := await calls[1].read(), pb.GenerateEvent):
+        done = event.done
+    assert done.completion_tokens == 30
+    assert await calls[0].code() is grpc.StatusCode.CANCELLED
+
+
+async def test_the_model_describes_itself(model: pb.Model) -> None:
+    assert model.names
+    assert len(model.digest) == 64
+    assert model.engine_kind in {"llamacpp", "simulator"}
+    assert "general.architecture" in json.loads(model.model_info_json)
+    assert model.capabilities.completion

@@ -1,0 +1,105 @@
+"""What llama-server is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.errors import CapabilityMissing, ConstraintRejected
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.window import Window
+from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.body import completion_body, constraint
+
+_IDS = [1, 2, 3]
+_WINDOW = Window(size=50, truncate=True, shift=True, num_keep=0)
+_WITHOUT_SHIFT = Window(size=50, truncate=True, shift=False, num_keep=0)
+
+
+def _body(request: pb.GenerateRequest | None = None, window: Window = _WINDOW, room: int = 100) -> Json:
+    return completion_body(request or pb.GenerateRequest(), _IDS, 4, window, room)
+
+
+def _with(**sampling: float) -> Json:
+    return _body(pb.GenerateRequest(sampling=pb.Sampling(**sampling)))  # type: ignore[arg-type]
+
+
+def test_every_stream_reports_tokens_and_progress_from_its_slot() -> None:
+    body = _body()
+
+    assert (body["prompt"], body["id_slot"]) == (_IDS, 4)
+    assert body["stream"] is body["return_tokens"] is body["return_progress"] is body["cache_prompt"] is True
+
+
+def test_unset_scalars_are_left_to_the_engine_and_set_ones_go_along() -> None:
+    assert "temperature" not in _body()
+    body = _with(temperature=0, top_k=0, top_p=0.5, min_p=0, typical_p=1, repeat_last_n=0)
+
+    assert (body["temperature"], body["top_k"], body["top_p"], body["repeat_last_n"]) == (0, 0, 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "window", "room", "limit"),
+    [
+        (pb.Sampling(), _WINDOW, 100, 100),
+        (pb.Sampling(max_tokens=5), _WINDOW, 100, 5),
+        (pb.Sampling(max_tokens=500), _WINDOW, 100, 100),
+        (pb.Sampling(max_tokens=500), _WITHOUT_SHIFT, 100, 47),
+        (pb.Sampling(), _WITHOUT_SHIFT, 10, 10),
+        (pb.Sampling(), _WINDOW, 0, 1),
+    ],
+)
+def test_how_long_an_answer_may_be(sampling: pb.Sampling, window: Window, room: int, limit: int) -> None:
+    assert _body(pb.GenerateRequest(sampling=sampling), window, room)["n_predict"] == limit
+
+
+@pytest.mark.parametrize(("seed", "sent"), [(0, 0), (7, 7), (2**32, 0), (2**63 - 1, 2**32 - 1), (-1, None)])
+def test_a_seed_is_32_bits_and_a_negative_one_random(seed: int, sent: int | None) -> None:
+    assert _with(seed=seed).get("seed") == sent
+
+
+@pytest.mark.parametrize(("penalty", "sent"), [(1.5, 1.5), (0.0, None), (-1.0, None)])
+def test_only_a_positive_penalty_means_something(penalty: float, sent: float | None) -> None:
+    assert _with(repeat_penalty=penalty).get("repeat_penalty") == sent
+
+
+def test_the_rest_of_sampling() -> None:
+    sampling = pb.Sampling(stop=["", "a"], logit_bias={7: -1.0}, ignore_eos=True)
+    body = _body(pb.GenerateRequest(sampling=sampling))
+
+    assert body["stop"] == ["a"]
+    assert body["logit_bias"] == [[7, -1.0]]
+    assert body["ignore_eos"] is True
+
+
+@pytest.mark.parametrize(("wanted", "sent"), [(None, None), (0, 1), (3, 3)])
+def test_probabilities_are_asked_for_with_at_least_one_alternative(
+    wanted: int | None, sent: int | None
+) -> None:
+    assert _body(pb.GenerateRequest(top_logprobs=wanted)).get("n_probs") == sent
+
+
+def test_a_salted_request_shares_no_cache() -> None:
+    assert _body(pb.GenerateRequest(cache_salt="mine"))["cache_prompt"] is False
+
+
+def test_constraints() -> None:
+    assert constraint(pb.GenerateRequest()) == {}
+    assert constraint(pb.GenerateRequest(any_json=True)) == {"json_schema": {"type": "object"}}
+    schema = '{"type":"object","properties":{"city":{"type":"string"}}}'
+    assert constraint(pb.GenerateRequest(json_schema=schema)) == {
+        "json_schema": {"type": "object", "properties": {"city": {"type": "string"}}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"), [("{", "is not JSON"), ('{"type":"nonsense"}', "JSON schema conversion failed")]
+)
+def test_a_schema_that_cannot_work_is_refused(schema: str, why: str) -> None:
+    with pytest.raises(ConstraintRejected, match=why):
+        constraint(pb.GenerateRequest(json_schema=schema))
+
+
+@pytest.mark.parametrize("request_", [pb.GenerateRequest(regex="a"), pb.GenerateRequest(ebnf="a")])
+def test_constraints_that_the_engine_does_not_know(request_: pb.GenerateRequest) -> None:
+    with pytest.raises(CapabilityMissing):
+        constraint(request_)

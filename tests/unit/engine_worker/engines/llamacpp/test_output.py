@@ -1,0 +1,275 @@
+"""From llama-server's chunks to events, with every token id."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.output import Output
+from engine_worker.engines.mailbox import Mailbox
+
+_EOS = 2
+_SHEEP = [240, 159, 144, 145]  # a token for each byte of 🐑
+
+
+class Completion:
+    """Plays llama-server: `says` is a chunk of text, and `ends` the last one."""
+
+    def __init__(self, top: int | None = None, truncated: int = 0) -> None:
+        self.mailbox = Mailbox()
+        self.tokenized: list[str] = []
+        self._predicted = 0
+        started = pb.Started(prompt_ids=[1, 10, 11], truncated_tokens=truncated)
+        self.output = Output(self.mailbox, started, top, self._tokenize)
+
+    async def _tokenize(self, text: str) -> list[int]:
+        self.tokenized.append(text)
+        return [token for character in text for token in character.encode()]
+
+    async def progress(self) -> None:
+        chunk: Json = {
+            "content": "",
+            "tokens": [],
+            "stop": False,
+            "prompt_progress": {"total": 3, "processed": 1},
+        }
+        await self.output.feed(chunk, 5)
+
+    async def says(
+        self, text: str, *tokens: int, swallowed: int = 0, logprobs: list[Json] | None = None
+    ) -> None:
+        self._predicted += len(tokens) + swallowed
+        chunk: Json = {
+            "index": 0,
+            "content": text,
+            "tokens": list(tokens),
+            "stop": False,
+            "tokens_predicted": self._predicted,
+            "tokens_evaluated": 3,
+        }
+        if logprobs is not None:
+            chunk["completion_probabilities"] = logprobs
+        await self.output.feed(chunk, 5)
+
+    async def ends(self, stop_type: str = "eos", word: str = "") -> pb.Done:
+        await self.output.feed(
+            {
+                "content": "",
+                "tokens": [],
+                "stop": True,
+                "stop_type": stop_type,
+                "stopping_word": word,
+                "tokens_predicted": self._predicted,
+                "timings": {"cache_n": 2, "prompt_n": 1, "prompt_ms": 1.5, "predicted_ms": 0.0},
+            },
+            5,
+        )
+        return (await self.event()).done
+
+    async def event(self) -> pb.GenerateEvent:
+        return await asyncio.wait_for(self.mailbox.take(), 5)
+
+
+def _ids(event: pb.GenerateEvent) -> list[int]:
+    return [token for delta in event.deltas for token in delta.token_ids]
+
+
+def _text(event: pb.GenerateEvent) -> str:
+    return "".join(delta.content for delta in event.deltas)
+
+
+async def test_progress_of_the_prompt_is_no_event() -> None:
+    completion = Completion()
+
+    await completion.progress()
+
+    assert not completion.mailbox.ready
+
+
+async def test_the_first_event_tells_the_prompt_once() -> None:
+    completion = Completion(truncated=7)
+    await completion.says("A", 20)
+    first = await completion.event()
+    await completion.says("B", 21)
+    second = await completion.event()
+
+    assert list(first.started.prompt_ids) == [1, 10, 11]
+    assert first.started.truncated_tokens == 7
+    assert (_text(first), _ids(first), first.deltas[0].completion_tokens) == ("A", [20], 1)
+    assert not second.HasField("started")
+    assert (_text(second), _ids(second), second.deltas[0].completion_tokens) == ("B", [21], 2)
+
+
+async def test_the_end_of_sequence_counts_but_is_not_reported() -> None:
+    completion = Completion()
+    await completion.says("A", 20)
+    await completion.event()
+    await completion.says("", _EOS)
+    assert not completion.mailbox.ready
+
+    done = await completion.ends("eos")
+
+    assert done.finish_reason == pb.Done.STOP
+    assert (done.prompt_tokens, done.cached_tokens, done.completion_tokens) == (3, 2, 2)
+    assert (done.timings.queue_ns, done.timings.prefill_ns, done.timings.decode_ns) == (5, 1_500_000, 1)
+    assert done.WhichOneof("matched") is None
+    assert completion.output.finished
+    assert completion.output.all_ids == [1, 10, 11, 20]
+
+
+async def test_an_answer_of_nothing_but_its_end() -> None:
+    completion = Completion()
+    await completion.says("", _EOS)
+    await completion.output.feed(
+        {
+            "stop": True,
+            "stop_type": "eos",
+            "tokens_predicted": 1,
+            "timings": {"prompt_ms": 1, "predicted_ms": 1},
+        },
+        5,
+    )
+
+    event = await completion.event()
+
+    assert event.HasField("started")
+    assert list(event.deltas) == []
+    assert event.done.completion_tokens == 1
+
+
+async def test_a_limit_is_length_and_its_last_token_is_reported() -> None:
+    completion = Completion()
+    await completion.says("A", 20)
+    await completion.event()
+    await completion.says("", 21)
+
+    await completion.output.feed(
+        {
+            "stop": True,
+            "stop_type": "limit",
+            "tokens_predicted": 2,
+            "timings": {"prompt_ms": 1, "predicted_ms": 1},
+        },
+        5,
+    )
+    event = await completion.event()
+
+    assert event.done.finish_reason == pb.Done.LENGTH
+    assert _ids(event) == [21]
+    assert completion.output.all_ids == [1, 10, 11, 20, 21]
+
+
+async def test_held_back_tokens_come_with_the_text_that_follows_them() -> None:
+    completion = Completion()
+    await completion.says("A", 20)
+    await completion.event()
+    await completion.says("", 21)
+    await completion.says("", 22)
+    assert not completion.mailbox.ready
+    await completion.says("STO!", 23)
+
+    event = await completion.event()
+
+    assert (_text(event), _ids(event), event.deltas[0].completion_tokens) == ("STO!", [21, 22, 23], 4)
+
+
+async def test_a_stop_text_is_named_and_its_tokens_are_reported() -> None:
+    completion = Completion()
+    await completion.says("A", 20)
+    await completion.event()
+    await completion.says("", 21)
+    await completion.output.feed(
+        {
+            "stop": True,
+            "stop_type": "word",
+            "stopping_word": "STOP",
+            "tokens_predicted": 2,
+            "timings": {"prompt_ms": 1, "predicted_ms": 1},
+        },
+        5,
+    )
+
+    event = await completion.event()
+
+    assert (event.done.finish_reason, event.done.matched_stop) == (pb.Done.STOP, "STOP")
+    assert _ids(event) == [21]
+
+
+async def test_ids_that_were_swallowed_inside_a_character_are_found_again() -> None:
+    completion = Completion()
+    await completion.says("🐑", _SHEEP[-1], swallowed=3)
+
+    event = await completion.event()
+
+    assert completion.tokenized == ["🐑"]
+    assert (_text(event), _ids(event), event.deltas[0].completion_tokens) == ("🐑", _SHEEP, 4)
+
+
+async def test_two_characters_that_were_swallowed_into_one_chunk() -> None:
+    completion = Completion()
+    await completion.says("a🐑", _SHEEP[-1], swallowed=4)
+
+    assert _ids(await completion.event()) == [97, *_SHEEP]
+
+
+async def test_text_that_tokenises_differently_still_gives_the_right_number_of_ids() -> None:
+    completion = Completion()
+    await completion.says("🐑", 99, swallowed=2)
+
+    ids = _ids(await completion.event())
+
+    assert len(ids) == 3
+    assert ids[-1] == 99
+
+
+async def test_nothing_is_tokenised_when_nothing_was_swallowed() -> None:
+    completion = Completion()
+    await completion.says("A", 20)
+    await completion.says("BC", 21, 22)
+
+    assert completion.tokenized == []
+    assert _ids(await completion.event()) == [20, 21, 22]
+
+
+def _probability(token_id: int, text: str, logprob: float, *others: tuple[int, bytes, float]) -> Json:
+    top = [{"id": other, "bytes": list(data), "logprob": chance} for other, data, chance in others]
+    return {"id": token_id, "bytes": list(text.encode()), "logprob": logprob, "top_logprobs": top}
+
+
+@pytest.mark.parametrize("top", [0, 1, 2])
+async def test_logprobs_with_as_many_alternatives_as_were_asked_for(top: int) -> None:
+    completion = Completion(top=top)
+    entry = _probability(20, "A", -0.5, (20, b"\x41", -0.5), (21, b"B", -1.5))
+    await completion.says("A", 20, logprobs=[entry])
+
+    (logprob,) = (await completion.event()).deltas[0].logprobs
+
+    assert (logprob.token_id, logprob.token, logprob.logprob) == (20, b"A", -0.5)
+    assert [other.token for other in logprob.top] == [b"A", b"B"][:top]
+
+
+async def test_a_token_that_is_part_of_a_character_keeps_its_own_bytes() -> None:
+    completion = Completion(top=1)
+    entry = _probability(_SHEEP[-1], "🐑", -0.5, (_SHEEP[-1], b"\x91", -0.5))
+    await completion.says("🐑", _SHEEP[-1], swallowed=3, logprobs=[entry])
+
+    assert (await completion.event()).deltas[0].logprobs[0].token == b"\x91"
+
+
+async def test_the_end_of_sequence_has_no_logprob_either() -> None:
+    completion = Completion(top=0)
+    await completion.says("A", 20, logprobs=[_probability(20, "A", -0.5)])
+    await completion.says("", _EOS, logprobs=[_probability(_EOS, "", -0.1)])
+    await completion.ends("eos")
+
+    assert completion.output.finished
+
+
+async def test_logprobs_that_nobody_asked_for_are_left_out() -> None:
+    completion = Completion(top=None)
+    await completion.says("A", 20, logprobs=[_probability(20, "A", -0.5)])
+
+    assert not (await completion.event()).deltas[0].logprobs

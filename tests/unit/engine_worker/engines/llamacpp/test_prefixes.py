@@ -1,0 +1,70 @@
+"""Which slot's cache suits a prompt best."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine_worker.engines.llamacpp.prefixes import SlotPrefixes, common_prefix
+
+IDS = st.lists(st.integers(0, 2), max_size=40)
+
+
+def _naive(one: list[int], other: list[int]) -> int:
+    length = 0
+    while length < min(len(one), len(other)) and one[length] == other[length]:
+        length += 1
+    return length
+
+
+@given(IDS, IDS)
+def test_a_common_prefix_is_what_a_loop_finds(one: list[int], other: list[int]) -> None:
+    assert common_prefix(one, other) == _naive(one, other)
+
+
+@given(IDS, IDS, IDS)
+def test_a_common_prefix_of_lists_that_share_one(shared: list[int], one: list[int], other: list[int]) -> None:
+    assert common_prefix(shared + one, shared + other) == _naive(shared + one, shared + other)
+
+
+def test_long_prompts_are_compared_fast() -> None:
+    one = list(range(1_000_000))
+    other = [*one[:999_999], -1]
+    began = time.perf_counter()
+
+    assert common_prefix(one, other) == 999_999
+    assert time.perf_counter() - began < 1
+
+
+def test_the_longest_shared_beginning_wins_among_the_free() -> None:
+    prefixes = SlotPrefixes(3)
+    prefixes.remember(0, [1, 2])
+    prefixes.remember(1, [1, 2, 3, 4])
+    prefixes.remember(2, [1])
+
+    assert prefixes.choose({0, 1, 2}, [1, 2, 3, 9]) == 1
+    assert prefixes.choose({0, 2}, [1, 2, 3, 9]) == 0
+    assert prefixes.choose({2}, [1, 2, 3, 9]) == 2
+
+
+def test_a_new_conversation_takes_the_slot_that_has_been_idle_for_longest() -> None:
+    prefixes = SlotPrefixes(3)
+    prefixes.remember(1, [1, 2])
+    assert prefixes.choose({0, 1}, [9]) == 0
+    prefixes.remember(0, [3, 4])
+    prefixes.remember(2, [5, 6])
+
+    assert prefixes.choose({0, 1, 2}, [9]) == 1
+    prefixes.remember(1, [9])
+    assert prefixes.choose({0, 1, 2}, [8]) == 0
+
+
+def test_a_slot_remembers_only_its_last_request() -> None:
+    prefixes = SlotPrefixes(2)
+    prefixes.remember(0, [1, 2, 3])
+    prefixes.remember(0, [7])
+    prefixes.remember(1, [1])
+
+    assert prefixes.choose({0, 1}, [1, 2, 3]) == 1

@@ -1,0 +1,142 @@
+"""What waits in a mailbox leaves together, in order, and with every token accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drover.errors import EngineFailed
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.mailbox import Mailbox
+
+_DEADLINE_SECONDS = 10.0
+
+
+async def _take(mailbox: Mailbox) -> pb.GenerateEvent:
+    async with asyncio.timeout(_DEADLINE_SECONDS):
+        return await mailbox.take()
+
+
+async def test_what_piled_up_is_one_message_and_deltas_of_a_kind_are_joined() -> None:
+    mailbox = Mailbox()
+    mailbox.started(pb.Started(prompt_ids=[1, 2]))
+    mailbox.thinking("h", [3], 1)
+    mailbox.thinking("m", [4], 2)
+    mailbox.content("A", [5], 3, [pb.TokenLogprob(token_id=5)])
+    mailbox.content("B", [6, 7], 5, [pb.TokenLogprob(token_id=6)])
+    mailbox.tool_call(pb.ToolCallDelta(index=0, id="c"), [8], 6)
+    mailbox.tool_call(pb.ToolCallDelta(index=0, complete=True), [], 6)
+    mailbox.content("C", [], 6)
+    mailbox.done(pb.Done(finish_reason=pb.Done.STOP))
+
+    event = await _take(mailbox)
+
+    assert list(event.started.prompt_ids) == [1, 2]
+    thought, text, call, rest = event.deltas
+    assert (thought.thinking, list(thought.token_ids), thought.completion_tokens) == ("hm", [3, 4], 2)
+    assert (text.content, list(text.token_ids), text.completion_tokens) == ("AB", [5, 6, 7], 5)
+    assert [entry.token_id for entry in text.logprobs] == [5, 6]
+    assert [piece.complete for piece in call.tool_calls] == [False, True]
+    assert rest.content == "C"
+    assert event.done.finish_reason == pb.Done.STOP
+    assert not mailbox.ready
+
+
+async def test_a_taker_that_waits_gets_the_first_thing_at_once() -> None:
+    mailbox = Mailbox()
+    taking = asyncio.create_task(_take(mailbox))
+    await asyncio.sleep(0)
+    assert not mailbox.ready
+
+    mailbox.content("A", [1], 1)
+
+    assert (await taking).deltas[0].content == "A"
+
+
+async def test_what_was_taken_is_not_touched_by_what_comes_later() -> None:
+    mailbox = Mailbox()
+    mailbox.content("A", [1], 1)
+    first = await _take(mailbox)
+
+    mailbox.content("B", [2], 2)
+
+    assert first.deltas[0].content == "A"
+    assert (await _take(mailbox)).deltas[0].content == "B"
+
+
+async def test_tokens_without_text_are_accounted_for() -> None:
+    mailbox = Mailbox()
+    mailbox.content("", [1], 1)
+
+    (delta,) = (await _take(mailbox)).deltas
+
+    assert (delta.content, list(delta.token_ids), delta.completion_tokens) == ("", [1], 1)
+
+
+async def test_a_failure_comes_after_what_was_put_before_it_and_stays() -> None:
+    mailbox = Mailbox()
+    mailbox.content("A", [1], 1)
+    mailbox.fail(EngineFailed("died"))
+
+    assert (await _take(mailbox)).deltas[0].content == "A"
+    for _ in range(2):
+        with pytest.raises(EngineFailed, match="^died$"):
+            await _take(mailbox)
+
+
+async def test_a_failure_wakes_the_taker() -> None:
+    mailbox = Mailbox()
+    taking = asyncio.create_task(_take(mailbox))
+    await asyncio.sleep(0)
+
+    mailbox.fail(EngineFailed("died"))
+
+    with pytest.raises(EngineFailed):
+        await taking
+
+
+@pytest.mark.parametrize("cancel_first", [True, False])
+async def test_a_cancelled_taker_leaves_everything_to_the_next(cancel_first: bool) -> None:
+    mailbox = Mailbox()
+    taking = asyncio.create_task(_take(mailbox))
+    await asyncio.sleep(0)
+    if cancel_first:
+        taking.cancel()
+    mailbox.content("A", [1], 1)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+
+    assert (await _take(mailbox)).deltas[0].content == "A"
+
+
+PIECES = st.lists(
+    st.tuples(st.sampled_from(["content", "thinking", "take"]), st.text(max_size=3)), max_size=20
+)
+
+
+@given(PIECES)
+async def test_nothing_is_lost_or_reordered_whenever_it_is_taken(pieces: list[tuple[str, str]]) -> None:
+    mailbox = Mailbox()
+    events: list[pb.GenerateEvent] = []
+    number = 0
+    for kind, text in pieces:
+        if kind == "take":
+            if mailbox.ready:
+                events.append(await _take(mailbox))
+        else:
+            number += 1
+            put = mailbox.content if kind == "content" else mailbox.thinking
+            put(text, [number], number)
+    if mailbox.ready:
+        events.append(await _take(mailbox))
+
+    deltas = [delta for event in events for delta in event.deltas]
+    assert [token for delta in deltas for token in delta.token_ids] == list(range(1, number + 1))
+    for kind in ("content", "thinking"):
+        sent = "".join(text for name, text in pieces if name == kind)
+        assert "".join(getattr(delta, kind) for delta in deltas) == sent
+    assert not any(delta.content and delta.thinking for delta in deltas)
