@@ -25,12 +25,17 @@ def check_address(value: str) -> str:
     """`host:port`, IPv6 hosts in brackets, port 0 for any free one; or `unix:/path`."""
     if value.startswith("unix:"):
         return value
+    return check_tcp_address(value)
+
+
+def check_tcp_address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("it must be host:port, for example 127.0.0.1:50051")
     return value
 
 
+TcpAddress = Annotated[str, AfterValidator(check_tcp_address)]
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(split_commas)]
 Address = Annotated[str, AfterValidator(check_address)]
 

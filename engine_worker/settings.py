@@ -20,7 +20,7 @@ Task = Literal["generate", "embed"]
 class WorkerSettings(ProcessSettings):
     """One process serves one engine with one model over gRPC."""
 
-    model_config = SettingsConfigDict(env_prefix="DROVER_WORKER_")
+    model_config = SettingsConfigDict(env_prefix="DROVER_WORKER_", cli_prog_name="python -m engine_worker")
 
     listen: Address = "127.0.0.1:50051"
     """Where to serve gRPC: host:port (port 0: any free one) or unix:/path."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
-from drover.settings import Address, CommaList, ProcessSettings, check_address
+from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address
 
 
 def _check_version(value: str) -> str:
@@ -21,9 +21,9 @@ def _check_version(value: str) -> str:
 class FrontendSettings(ProcessSettings):
     """Protocol dialects over HTTP, in front of a fleet of workers."""
 
-    model_config = SettingsConfigDict(env_prefix="DROVER_FRONTEND_")
+    model_config = SettingsConfigDict(env_prefix="DROVER_FRONTEND_", cli_prog_name="python -m frontend")
 
-    listen: Address = "127.0.0.1:11434"
+    listen: TcpAddress = "127.0.0.1:11434"
     """Where to serve HTTP: host:port."""
     workers: CommaList = Field(default=["127.0.0.1:50051"])
     """Addresses of the engine workers, with commas between them: host:port or unix:/path."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -31,11 +30,11 @@ def _cell(value: str) -> str:
 
 def rewritten(text: str) -> str:
     for name, settings in TABLES.items():
-        pattern = re.compile(rf"(?<=<!-- settings: {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        if len(pattern.findall(text)) != 1:
-            raise SystemExit(f"README.md: there should be one place for the settings of the {name}")
-        before, after = pattern.split(text)
-        text = f"{before}{table(settings)}\n{after}"
+        before, begin, rest = text.partition(f"<!-- settings: {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not (begin and end):
+            raise SystemExit(f"README.md: there is no place for the settings of the {name}")
+        text = f"{before}{begin}{table(settings)}\n{end}{after}"
     return text
 
 

@@ -19,7 +19,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 MISSING_BODY = "missing request body"
 _MAX_DEPTH = 10_000
 _TOO_DEEP = "exceeded max depth"
-# Looking for the place of an error costs a microsecond and more for each value; nobody may order an hour of it.
+# Finding the place of an error costs a microsecond and more per value; nobody may order an hour of it.
 _MAX_VALUES = 500_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")

@@ -118,7 +118,7 @@ async def test_waiting_for_the_last_one() -> None:
 async def test_a_failure_of_the_work_itself_passes_as_it_is(error: Exception) -> None:
     table = RequestTable()
 
-    with pytest.raises(type(error), match="^own$"):
+    with pytest.raises(type(error), match=r"^own$"):
         async with table.hold("a"):
             raise error
     assert len(table) == 0

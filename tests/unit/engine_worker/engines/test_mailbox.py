@@ -83,7 +83,7 @@ async def test_a_failure_comes_after_what_was_put_before_it_and_stays() -> None:
 
     assert (await _take(mailbox)).deltas[0].content == "A"
     for _ in range(2):
-        with pytest.raises(EngineFailed, match="^died$"):
+        with pytest.raises(EngineFailed, match=r"^died$"):
             await _take(mailbox)
 
 

@@ -54,7 +54,7 @@ class Completion:
             chunk["completion_probabilities"] = logprobs
         await self.output.feed(chunk, 5)
 
-    async def ends(self, stop_type: str = "eos", word: str = "") -> pb.Done:
+    async def ends(self, stop_type: str = "eos", word: str = "") -> pb.GenerateEvent:
         await self.output.feed(
             {
                 "content": "",
@@ -67,7 +67,7 @@ class Completion:
             },
             5,
         )
-        return (await self.event()).done
+        return await self.event()
 
     async def event(self) -> pb.GenerateEvent:
         return await asyncio.wait_for(self.mailbox.take(), 5)
@@ -110,8 +110,10 @@ async def test_the_end_of_sequence_counts_but_is_not_reported() -> None:
     await completion.says("", _EOS)
     assert not completion.mailbox.ready
 
-    done = await completion.ends("eos")
+    event = await completion.ends("eos")
 
+    done = event.done
+    assert _ids(event) == []
     assert done.finish_reason == pb.Done.STOP
     assert (done.prompt_tokens, done.cached_tokens, done.completion_tokens) == (3, 2, 2)
     assert (done.timings.queue_ns, done.timings.prefill_ns, done.timings.decode_ns) == (5, 1_500_000, 1)
@@ -123,17 +125,7 @@ async def test_the_end_of_sequence_counts_but_is_not_reported() -> None:
 async def test_an_answer_of_nothing_but_its_end() -> None:
     completion = Completion()
     await completion.says("", _EOS)
-    await completion.output.feed(
-        {
-            "stop": True,
-            "stop_type": "eos",
-            "tokens_predicted": 1,
-            "timings": {"prompt_ms": 1, "predicted_ms": 1},
-        },
-        5,
-    )
-
-    event = await completion.event()
+    event = await completion.ends("eos")
 
     assert event.HasField("started")
     assert list(event.deltas) == []
@@ -146,16 +138,7 @@ async def test_a_limit_is_length_and_its_last_token_is_reported() -> None:
     await completion.event()
     await completion.says("", 21)
 
-    await completion.output.feed(
-        {
-            "stop": True,
-            "stop_type": "limit",
-            "tokens_predicted": 2,
-            "timings": {"prompt_ms": 1, "predicted_ms": 1},
-        },
-        5,
-    )
-    event = await completion.event()
+    event = await completion.ends("limit")
 
     assert event.done.finish_reason == pb.Done.LENGTH
     assert _ids(event) == [21]
@@ -181,18 +164,7 @@ async def test_a_stop_text_is_named_and_its_tokens_are_reported() -> None:
     await completion.says("A", 20)
     await completion.event()
     await completion.says("", 21)
-    await completion.output.feed(
-        {
-            "stop": True,
-            "stop_type": "word",
-            "stopping_word": "STOP",
-            "tokens_predicted": 2,
-            "timings": {"prompt_ms": 1, "predicted_ms": 1},
-        },
-        5,
-    )
-
-    event = await completion.event()
+    event = await completion.ends("word", "STOP")
 
     assert (event.done.finish_reason, event.done.matched_stop) == (pb.Done.STOP, "STOP")
     assert _ids(event) == [21]
@@ -263,9 +235,10 @@ async def test_the_end_of_sequence_has_no_logprob_either() -> None:
     completion = Completion(top=0)
     await completion.says("A", 20, logprobs=[_probability(20, "A", -0.5)])
     await completion.says("", _EOS, logprobs=[_probability(_EOS, "", -0.1)])
-    await completion.ends("eos")
 
-    assert completion.output.finished
+    (delta,) = (await completion.ends("eos")).deltas
+
+    assert [logprob.token_id for logprob in delta.logprobs] == [20]
 
 
 async def test_logprobs_that_nobody_asked_for_are_left_out() -> None:
