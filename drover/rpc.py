@@ -28,7 +28,8 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-_MAX_DETAILS_CHARACTERS = 2000  # trailing metadata has a budget of 8 KiB
+# Trailing metadata may have 16 KiB, and a byte takes up to three there, twice.
+_MAX_DETAILS_BYTES = 1500
 
 _SIZES: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -66,7 +67,7 @@ async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error
     code = answer_of(error).grpc
     info = any_pb2.Any()
     info.Pack(error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=ERROR_DOMAIN))
-    message = error.message[:_MAX_DETAILS_CHARACTERS]
+    message = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=[info])
     await context.abort(code, message, rpc_status.to_status(status).trailing_metadata)
     raise AssertionError("abort always raises")

@@ -46,8 +46,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet) -> ASGIApp:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DroverError)
-    fields = record_of(request.scope).fields
-    fields |= {"error": type(error).__name__, "error_message": error.message}
+    record_of(request.scope).failed(error)
     return error_response(error)
 
 

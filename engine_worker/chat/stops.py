@@ -8,8 +8,9 @@ from collections.abc import Sequence
 class StopMatcher:
     """Feed it an answer's text piece by piece; it returns what may be shown.
 
-    `matched` is the stop text that ended the answer, or None. Of several that match, the earliest in the
-    text wins, and the first in the list among those that begin at the same place.
+    `matched` is the stop text that ended the answer, or None. An answer ends with the piece that completes a
+    stop text, since an engine stops there. Of several in that piece the earliest in the text wins, and the
+    first in the list among those that begin at the same place.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:

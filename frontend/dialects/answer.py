@@ -5,6 +5,7 @@ client leaves or the deadline passes, in whatever phase the request is.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -17,6 +18,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.fleet.base import RequestHandle
 from frontend.telemetry.request_log import RequestRecord, record_of
 
+_log = logging.getLogger("drover.frontend")
 _JSON = b"application/json; charset=utf-8"
 
 
@@ -60,15 +62,17 @@ class EngineAnswer(Response):
         try:
             async with _while_client_stays(receive, self._deadline_seconds):
                 await self._answer(record, sending)
-        except DroverError as error:
-            if isinstance(error, ClientLeft):
-                record.fields["client_left"] = True
-            else:
-                record.fields |= {"error": type(error).__name__, "error_message": error.message}
-            if sending.began:
-                await sending.end(self._dialect.error_line(error))
-            else:
-                await self._dialect.error_response(error, self._stream)(scope, receive, send)
+            return
+        except DroverError as leaf:
+            error = leaf
+        except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
+            _log.exception("an answer failed in a way that nobody foresaw")
+            error = InternalError(f"internal error: {type(exception).__name__}")
+        record.failed(error)
+        if sending.began:
+            await sending.end(self._dialect.error_line(error))
+        else:
+            await self._dialect.error_response(error, self._stream)(scope, receive, send)
 
     async def _answer(self, record: RequestRecord, sending: _Sending) -> None:
         handle = self._submit()

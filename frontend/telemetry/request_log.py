@@ -12,6 +12,7 @@ from typing import cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drover import logs
+from drover.errors import ClientLeft, DroverError
 from drover.v1 import engine_pb2 as pb
 
 _log = logging.getLogger("drover.request")
@@ -36,6 +37,12 @@ class RequestRecord:
         self.fields["ttft_ms"] = _milliseconds(time.perf_counter_ns() - self.received_ns)
         if event.started.truncated_tokens:
             self.fields["truncated_tokens"] = event.started.truncated_tokens
+
+    def failed(self, error: DroverError) -> None:
+        if isinstance(error, ClientLeft):
+            self.fields["client_left"] = True
+        else:
+            self.fields |= {"error": type(error).__name__, "error_message": error.message}
 
     def saw_done(self, done: pb.Done) -> None:
         self.fields |= {

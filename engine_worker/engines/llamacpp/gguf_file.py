@@ -24,7 +24,7 @@ class GgufFile:
     """
 
     def __init__(self, path: Path) -> None:
-        reader = GGUFReader(path)
+        reader = _open(path)
         self.values = {name: _value(reader, name) for name in reader.fields if not name.startswith("GGUF.")}
         self.parameter_count = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.architecture = str(self.values.get("general.architecture", "unknown"))
@@ -75,6 +75,13 @@ class GgufFile:
             modified_unix_ns=self.modified_unix_ns,
             model_info_json=orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode(),
         )
+
+
+def _open(path: Path) -> GGUFReader:
+    try:
+        return GGUFReader(path)
+    except (IndexError, KeyError, OverflowError) as error:
+        raise ValueError(f"{path} is not a whole GGUF file: {error}") from error
 
 
 def human_count(count: int) -> str:

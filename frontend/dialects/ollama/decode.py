@@ -31,6 +31,15 @@ class Place:
             f"of type {go_type}"
         )
 
+    def wrong_number(self, value: Json, go_type: str) -> InvalidRequest:
+        """Where a number was wanted, Go names the digits of one that does not fit."""
+        if not isinstance(value, float):
+            return self.wrong_kind(value, go_type)
+        return InvalidRequest(
+            f"json: cannot unmarshal number {value:g} into Go struct field {self.struct}.{self.field} "
+            f"of type {go_type}"
+        )
+
 
 Reader = Callable[[Json, Place], object]
 
@@ -39,10 +48,8 @@ def kind(value: Json) -> str:
     match value:
         case bool():
             return "bool"
-        case int():
+        case int() | float():
             return "number"
-        case float():
-            return f"number {value:g}"
         case str():
             return "string"
         case list():
@@ -56,9 +63,7 @@ def read_struct(value: Json, struct: str, readers: Mapping[str, Reader], go_type
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InvalidRequest(
-            f"json: cannot unmarshal {kind(value).split()[0]} into Go value of type {go_type}"
-        )
+        raise InvalidRequest(f"json: cannot unmarshal {kind(value)} into Go value of type {go_type}")
     fields: dict[str, object] = {}
     for key, item in value.items():
         name = key if key in readers else key.lower()
@@ -70,25 +75,25 @@ def read_struct(value: Json, struct: str, readers: Mapping[str, Reader], go_type
 
 def text(value: Json, place: Place) -> str:
     if not isinstance(value, str):
-        raise _without_digits(place, value, "string")
+        raise place.wrong_kind(value, "string")
     return value
 
 
 def boolean(value: Json, place: Place) -> bool:
     if not isinstance(value, bool):
-        raise _without_digits(place, value, "bool")
+        raise place.wrong_kind(value, "bool")
     return value
 
 
 def integer(value: Json, place: Place) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise place.wrong_kind(value, "int")
+        raise place.wrong_number(value, "int")
     return value
 
 
 def integers(value: Json, place: Place) -> list[int]:
     if not isinstance(value, list):
-        raise _without_digits(place, value, "[]int")
+        raise place.wrong_kind(value, "[]int")
     return [integer(item, place) for item in value if item is not None]
 
 
@@ -98,19 +103,19 @@ def anything(value: Json, place: Place) -> Json:
 
 def mapping(value: Json, place: Place) -> dict[str, Json]:
     if not isinstance(value, dict):
-        raise _without_digits(place, value, "map[string]interface {}")
+        raise place.wrong_kind(value, "map[string]interface {}")
     return value
 
 
 def images(value: Json, place: Place) -> list[bytes]:
     if not isinstance(value, list):
-        raise _without_digits(place, value, "[]api.ImageData")
+        raise place.wrong_kind(value, "[]api.ImageData")
     return [_image(item, place, index) for index, item in enumerate(value) if item is not None]
 
 
 def _image(value: Json, place: Place, index: int) -> bytes:
     if not isinstance(value, str):
-        raise _without_digits(place, value, "[]uint8")
+        raise place.wrong_kind(value, "[]uint8")
     try:
         return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
     except (binascii.Error, ValueError):
@@ -120,9 +125,3 @@ def _image(value: Json, place: Place, index: int) -> bytes:
             f"json: cannot unmarshal string into {place.struct}.{place.field}.{index} of type api.ImageData: "
             f"illegal base64 data at input byte {at}"
         ) from None
-
-
-def _without_digits(place: Place, value: Json, go_type: str) -> InvalidRequest:
-    """Go names a number's digits only where a number was wanted."""
-    shown: Json = 0 if isinstance(value, float) else value
-    return place.wrong_kind(shown, go_type)

@@ -204,17 +204,24 @@ class ToolCalls:
 
 def json_array(items: Sequence[bytes]) -> bytes:
     """Empty, not `[]`, when there is nothing in it."""
-    return b"[" + b",".join(items) + b"]" if items else b""
+    shown = [item for item in items if item]
+    return b"[" + b",".join(shown) + b"]" if shown else b""
 
 
 def _tool_call(index: int, call: pb.ToolCall) -> bytes:
+    """Empty for a call without usable arguments, for example one that the token limit cut off."""
+    try:
+        arguments = orjson.loads(call.arguments_json or "{}")
+    except orjson.JSONDecodeError:
+        return b""
+    if not isinstance(arguments, dict):
+        return b""
     call_id = call.id or "call_" + "".join(secrets.choice(_CALL_ID_ALPHABET) for _ in range(8))
-    arguments = dumps(orjson.loads(call.arguments_json or "{}"))
     return b'{"id":%b,"function":{"index":%d,"name":%b,"arguments":%b}}' % (
         dumps_text(call_id),
         index,
         dumps_text(call.name),
-        arguments,
+        dumps(arguments),
     )
 
 

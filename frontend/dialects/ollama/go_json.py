@@ -19,12 +19,15 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 MISSING_BODY = "missing request body"
 _MAX_DEPTH = 10_000
 _TOO_DEEP = "exceeded max depth"
+_MAX_INT_DIGITS = 20
+_INT64_MIN = -(2**63)
+_UINT64_MAX = 2**64 - 1
 # Finding the place of an error costs a microsecond and more per value; nobody may order an hour of it.
 _MAX_VALUES = 500_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
-_STRING = re.compile(rb'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
+# A string up to its closing quote, or up to what is wrong with it. Possessive, so that it needs no memory.
+_STRING_RUN = re.compile(rb'"(?:[^"\\\x00-\x1f]++|(?:\\["\\/bfnrt])++|(?:\\u[0-9a-fA-F]{4})++)*+')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LITERALS = (b"true", b"false", b"null")
 
@@ -38,10 +41,38 @@ def loads(body: bytes) -> Json:
     else:
         return value
     try:
-        lenient: Json = json.loads(body[:end].decode(errors="replace"))
-    except (RecursionError, ValueError):
+        return _clean(json.loads(body[:end].decode(errors="replace"), parse_int=_integer))
+    except RecursionError:
         raise InvalidRequest(_TOO_DEEP) from None
-    return lenient
+
+
+def _integer(digits: str) -> int | float:
+    """Beyond 64 bits a float, as on the fast path."""
+    if len(digits) > _MAX_INT_DIGITS:
+        return float(digits)
+    value = int(digits)
+    return value if _INT64_MIN <= value <= _UINT64_MAX else float(digits)
+
+
+def _clean(value: Json) -> Json:
+    """Lone surrogates become U+FFFD, as in Go; nothing after us could encode them."""
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_clean(item) for item in value]
+        case dict():
+            return {str(_clean(key)): _clean(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def dump_text(value: object) -> str:
+    """Part of a request, to be passed on as JSON text. Raises InvalidRequest for what is nested too deep."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError as error:
+        raise InvalidRequest(f"cannot pass this JSON on: {error}") from None
 
 
 def dumps_text(text: str) -> bytes:
@@ -133,22 +164,17 @@ def _scalar(data: bytes, at: int) -> int:
 
 
 def _string(data: bytes, at: int) -> int:
-    if match := _STRING.match(data, at):
-        return match.end()
-    at += 1
-    while True:
-        at = _end_of(_PLAIN, data, at)
-        if _byte(data, at)[0] < 0x20:
-            _invalid(data, at, "in string literal")
-        if _byte(data, at + 1) == b"u":
-            for offset in range(2, 6):
-                if _byte(data, at + offset) not in b"0123456789abcdefABCDEF":
-                    _invalid(data, at + offset, r"in \u hexadecimal character escape")
-            at += 6
-        elif data[at + 1 : at + 2] in (b'"', b"\\", b"/", b"b", b"f", b"n", b"r", b"t"):
-            at += 2
-        else:
-            _invalid(data, at + 1, "in string escape code")
+    at = _end_of(_STRING_RUN, data, at)
+    if _byte(data, at) == b'"':
+        return at + 1
+    if _byte(data, at) != b"\\":
+        _invalid(data, at, "in string literal")
+    if _byte(data, at + 1) != b"u":
+        _invalid(data, at + 1, "in string escape code")
+    for offset in range(2, 6):
+        if _byte(data, at + offset) not in b"0123456789abcdefABCDEF":
+            _invalid(data, at + offset, r"in \u hexadecimal character escape")
+    raise AssertionError("the pattern takes whole escapes")
 
 
 def _number(data: bytes, at: int) -> int:

@@ -9,9 +9,11 @@ from drover.errors import InvalidOption
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.go_json import Json
 
+_FLOAT32 = 3.4028234e38
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 _UINT32 = 2**32 - 1
+_MIN_NUM_CTX = 4
 # An answer is never longer than ten times the context (section 3, num_predict).
 _MAX_PREDICT_PER_CONTEXT = 10
 
@@ -81,7 +83,7 @@ Setter = Callable[[Options, str, Json], None]
 def _float_option(options: Options, name: str, value: Json) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidOption(f'option "{name}" must be of type float32')
-    setattr(options.sampling, name, value)
+    setattr(options.sampling, name, max(-_FLOAT32, min(_FLOAT32, value)))
 
 
 def _integer(name: str, value: Json, limit: int) -> int:
@@ -95,6 +97,10 @@ def _sampling_integer(limit: int) -> Setter:
         setattr(options.sampling, name, _integer(name, value, limit))
 
     return set_integer
+
+
+def _num_ctx(options: Options, name: str, value: Json) -> None:
+    options.num_ctx = max(_MIN_NUM_CTX, _integer(name, value, _INT32))
 
 
 def _own_integer(options: Options, name: str, value: Json) -> None:
@@ -131,7 +137,7 @@ _READERS: dict[str, Setter] = {
     "repeat_last_n": _sampling_integer(_INT32),
     "seed": _sampling_integer(_INT64),
     "num_predict": _own_integer,
-    "num_ctx": _own_integer,
+    "num_ctx": _num_ctx,
     "num_keep": _own_integer,
     "stop": _stop,
     "num_batch": _ignored_integer,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import orjson
-
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
-from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.options import Options
 from frontend.dialects.ollama.schema import close_objects
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, Message
 
 _MAX_TOP_LOGPROBS = 20
-_MIN_NUM_CTX = 4
 _UINT32 = 2**32 - 1
 # llama-server's answer as Ollama passes it on, an object in a string: transcript "chat image on text model".
 _NO_IMAGES = (
@@ -104,7 +101,7 @@ def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
         num_keep=max(0, 4 if options.num_keep is None else options.num_keep),
     )
     if options.num_ctx is not None:
-        budget.num_ctx = max(_MIN_NUM_CTX, options.num_ctx)
+        budget.num_ctx = options.num_ctx
     return budget
 
 
@@ -120,12 +117,12 @@ def _constrain(result: pb.GenerateRequest, wanted: Json, model: ServedModel) -> 
     if wanted is None or wanted == "":
         return
     if wanted != "json" and not isinstance(wanted, dict):
-        raw = orjson.dumps(orjson.dumps(wanted).decode()).decode()
+        raw = dump_text(dump_text(wanted))
         raise InvalidOption(f'invalid format: {raw}; expected "json" or a valid JSON Schema object')
     if not model.info.capabilities.json_constraint:
         raise CapabilityMissing(f'"{model.info.names[0]}" does not support format')
     if isinstance(wanted, dict):
-        result.json_schema = orjson.dumps(close_objects(wanted)).decode()
+        result.json_schema = dump_text(close_objects(wanted))
     else:
         result.any_json = True
 

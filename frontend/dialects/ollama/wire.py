@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
-import orjson
-
 from drover.errors import InvalidRequest
 from frontend.dialects.ollama.decode import (
     Place,
@@ -21,7 +19,7 @@ from frontend.dialects.ollama.decode import (
     text,
 )
 from frontend.dialects.ollama.durations import keep_alive_ns
-from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.ollama.go_json import Json, dump_text
 
 _THINK_LEVELS = ("high", "medium", "low", "max")
 _THINK_KINDS = '"high", "medium", "low", "max", true, or false'
@@ -166,7 +164,7 @@ def _tool_call(value: Json) -> ToolCall:
 def _arguments(value: Json, place: Place) -> str:
     if not isinstance(value, dict):
         raise InvalidRequest("Value looks like object, but can't find closing '}' symbol")
-    return orjson.dumps(value).decode()
+    return dump_text(value)
 
 
 def _tools(value: Json, place: Place) -> list[Tool]:
@@ -187,7 +185,7 @@ def _tool(value: Json) -> Tool:
     return Tool(
         name=cast(str, function.get("name", "")),
         description=cast(str, function.get("description", "")),
-        parameters_json="" if parameters is None else orjson.dumps(parameters).decode(),
+        parameters_json="" if parameters is None else dump_text(parameters),
     )
 
 

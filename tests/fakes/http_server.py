@@ -1,0 +1,72 @@
+"""A real HTTP server in the test's own event loop, and a client that can be rude."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tests.support.waiting import until
+
+_DEADLINE_SECONDS = 10.0
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[int]:
+    """The port. The protocol is the one that the frontend uses in production."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]), name="http server")
+        try:
+            await until(lambda: server.started or task.done(), _DEADLINE_SECONDS, "the server starts")
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await asyncio.wait_for(task, _DEADLINE_SECONDS)
+
+
+@dataclass
+class RawClient:
+    """One connection with one request on it; it leaves when told to, in the middle of anything."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def post(cls, port: int, path: str, body: object, receive_buffer: int = 0) -> RawClient:
+        client = socket.socket()
+        client.setblocking(False)
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=client, limit=max(receive_buffer, 2**16))
+        data = json.dumps(body).encode()
+        writer.write(b"POST %b HTTP/1.1\r\nhost: localhost\r\n" % path.encode())
+        writer.write(b"content-length: %d\r\n\r\n%b" % (len(data), data))
+        await writer.drain()
+        return cls(reader, writer)
+
+    async def read_until(self, text: bytes) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(text), _DEADLINE_SECONDS)
+
+    def stop_reading(self) -> None:
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def leave(self) -> None:
+        """Closes the connection, whatever may still be on its way."""
+        self.writer.transport.abort()

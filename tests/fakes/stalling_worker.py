@@ -1,0 +1,144 @@
+"""A worker for the fleet that stops wherever a test wants it to, and knows who cancelled.
+
+What a request gives is a list of steps: events, leaves to raise, `STALL`, or `forever(event)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+
+from drover.errors import DroverError
+from drover.v1 import engine_pb2 as pb
+
+
+class _Stall:
+    """Nothing comes any more."""
+
+
+@dataclass(frozen=True)
+class Forever:
+    """The same event again and again, as fast as it is taken."""
+
+    event: pb.GenerateEvent
+
+
+STALL = _Stall()
+Step = pb.GenerateEvent | DroverError | _Stall | Forever
+
+
+def content(text: str) -> pb.GenerateEvent:
+    return pb.GenerateEvent(deltas=[pb.Delta(content=text)])
+
+
+def done() -> pb.GenerateEvent:
+    return pb.GenerateEvent(done=pb.Done(finish_reason=pb.Done.STOP, prompt_tokens=1, completion_tokens=1))
+
+
+def started() -> pb.GenerateEvent:
+    return pb.GenerateEvent(started=pb.Started(prompt_ids=[1]))
+
+
+class StallingHandle:
+    """Implements frontend.fleet.base.RequestHandle. Once cancelled it gives nothing more."""
+
+    def __init__(self, request: pb.GenerateRequest, client_request_id: str, steps: Sequence[Step]) -> None:
+        self.request = request
+        self.client_request_id = client_request_id
+        self._steps = steps
+        self.taken = 0
+        self.stalled = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.finished = False
+
+    def __aiter__(self) -> AsyncIterator[pb.GenerateEvent]:
+        return self._events()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+    async def _events(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+        for step in self._steps:
+            match step:
+                case _Stall():
+                    self.stalled.set()
+                    await asyncio.Event().wait()
+                case Forever(event):
+                    for again in repeat(event):
+                        yield self._counted(again)
+                        await asyncio.sleep(0)
+                case DroverError():
+                    raise step
+                case _:
+                    yield self._counted(step)
+        self.finished = True
+
+    def _counted(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
+        self.taken += 1
+        return event
+
+
+def default_model() -> pb.Model:
+    return pb.Model(
+        names=["m:latest"],
+        digest="0" * 64,
+        context_length=4096,
+        capabilities=pb.Capabilities(completion=True),
+        modified_unix_ns=1,
+    )
+
+
+@dataclass
+class StallingWorker:
+    """Implements frontend.fleet.base.Worker. `steps` may change between requests."""
+
+    address: str = "fake:1"
+    steps: Sequence[Step] = (STALL,)
+    described: pb.Model = field(default_factory=default_model)
+    handles: list[StallingHandle] = field(default_factory=list)
+    report: pb.LoadReport = field(default_factory=pb.LoadReport)
+    loads: list[pb.LoadRequest] = field(default_factory=list)
+    unloads: int = 0
+    refusal: DroverError | None = None
+    on_submit: Callable[[], None] | None = None
+    closed: bool = False
+
+    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> StallingHandle:
+        handle = StallingHandle(request, client_request_id, self.steps)
+        self.handles.append(handle)
+        if self.on_submit is not None:
+            self.on_submit()
+        return handle
+
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
+        self._may_refuse()
+        return pb.RenderResponse(text="<rendered>", ids=[1])
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
+        self._may_refuse()
+        self.loads.append(request)
+        return pb.LoadResponse()
+
+    async def unload(self) -> pb.UnloadResponse:
+        self._may_refuse()
+        self.unloads += 1
+        return pb.UnloadResponse(loaded=True)
+
+    async def model(self, timeout_seconds: float) -> pb.Model:
+        self._may_refuse()
+        return self.described
+
+    async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
+        while True:
+            self._may_refuse()
+            yield self.report
+            await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _may_refuse(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal

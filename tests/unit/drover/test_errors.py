@@ -1,0 +1,60 @@
+"""The tree of errors and its one table."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from drover import errors
+from drover.errors import ANSWERS, LEAVES, DroverError, answer_of
+
+
+def _leaves(root: type[DroverError]) -> list[type[DroverError]]:
+    below = root.__subclasses__()
+    return [leaf for child in below for leaf in _leaves(child)] if below else [root]
+
+
+def test_every_leaf_has_a_row_and_nothing_else_has() -> None:
+    assert set(ANSWERS) == set(_leaves(DroverError))
+
+
+def test_leaves_are_found_by_their_names() -> None:
+    assert {name: leaf.__name__ for name, leaf in LEAVES.items()} == {name: name for name in LEAVES}
+    assert len(LEAVES) == len(ANSWERS)
+
+
+@pytest.mark.parametrize("leaf", ANSWERS, ids=lambda leaf: leaf.__name__)
+def test_a_row_is_an_error_in_every_protocol(leaf: type[DroverError]) -> None:
+    answer = answer_of(leaf("why"))
+
+    assert answer.grpc is not grpc.StatusCode.OK
+    assert 400 <= answer.http < 600
+    assert answer.openai_type.endswith("_error")
+    assert answer.anthropic_type.endswith("_error") or answer.anthropic_type == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "status"),
+    [
+        (errors.InvalidRequest, 400),
+        (errors.ModelNotFound, 404),
+        (errors.BodyTooLarge, 413),
+        (errors.ClientLeft, 499),
+        (errors.InvalidOption, 500),
+        (errors.QueueFull, 503),
+        (errors.DeadlineExceeded, 504),
+    ],
+)
+def test_the_status_that_ollama_gives(leaf: type[DroverError], status: int) -> None:
+    assert answer_of(leaf("why")).http == status
+
+
+def test_only_what_may_work_later_is_to_be_tried_again() -> None:
+    retried = {leaf for leaf, answer in ANSWERS.items() if answer.retry_after_seconds is not None}
+
+    assert retried == {
+        errors.WorkerUnreachable,
+        errors.WorkerDraining,
+        errors.QueueFull,
+        errors.NoWorkerReady,
+    }

@@ -1,0 +1,134 @@
+"""Errors across the gRPC boundary, over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from drover.errors import (
+    ANSWERS,
+    CapabilityMissing,
+    ClientLeft,
+    ConstraintRejected,
+    DeadlineExceeded,
+    DroverError,
+    InternalError,
+    InvalidRequest,
+    WorkerUnreachable,
+)
+from drover.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, abort_with, error_from_status
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import engine_pb2_grpc
+
+DEADLINE_SECONDS = 10.0
+Context = grpc.aio.ServicerContext[pb.TokenizeRequest, pb.TokenizeResponse]
+
+
+class _Failing(engine_pb2_grpc.EngineServicer):
+    """Fails each call with `error`, or with the bare status `code`, or never answers."""
+
+    def __init__(self) -> None:
+        self.error: DroverError | None = None
+        self.code: grpc.StatusCode | None = None
+
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
+        if self.error is not None:
+            await abort_with(context, self.error)
+        if self.code is not None:
+            await context.abort(self.code, "because")
+        await asyncio.Event().wait()
+        raise AssertionError("it waits for ever")
+
+
+class Boundary:
+    def __init__(self, servicer: _Failing, channel: grpc.aio.Channel) -> None:
+        self.servicer = servicer
+        self._stub: engine_pb2_grpc.EngineAsyncStub = engine_pb2_grpc.EngineStub(channel)
+
+    async def failure(self, timeout: float = DEADLINE_SECONDS) -> DroverError:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await self._stub.Tokenize(pb.TokenizeRequest(), timeout=timeout)
+        return error_from_status(failed.value)
+
+
+@pytest.fixture
+async def boundary() -> AsyncIterator[Boundary]:
+    servicer = _Failing()  # type: ignore[abstract]
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    engine_pb2_grpc.add_EngineServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:
+            yield Boundary(servicer, channel)
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("leaf", ANSWERS, ids=lambda leaf: leaf.__name__)
+async def test_every_leaf_arrives_as_it_was_raised(boundary: Boundary, leaf: type[DroverError]) -> None:
+    boundary.servicer.error = leaf('what is wrong: "ä"\nand what to do')
+
+    error = await boundary.failure()
+
+    assert type(error) is leaf
+    assert error.message == 'what is wrong: "ä"\nand what to do'
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "ü" * 2_000, "語" * 2_000, "🐑" * 2_000, "%" * 2_000])
+async def test_a_long_message_is_cut_and_its_leaf_survives(boundary: Boundary, text: str) -> None:
+    boundary.servicer.error = ConstraintRejected(text)
+
+    error = await boundary.failure()
+
+    assert type(error) is ConstraintRejected
+    assert len(error.message.encode()) >= 1400
+    assert text.startswith(error.message)
+    assert text.startswith(error.message)
+
+
+async def test_a_leaf_without_words_still_says_something(boundary: Boundary) -> None:
+    boundary.servicer.error = CapabilityMissing("")
+
+    error = await boundary.failure()
+
+    assert type(error) is CapabilityMissing
+    assert error.message
+
+
+@pytest.mark.parametrize(
+    ("code", "leaf"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, WorkerUnreachable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
+        (grpc.StatusCode.CANCELLED, ClientLeft),
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, InvalidRequest),  # a message over the size limit
+        (grpc.StatusCode.UNKNOWN, InternalError),
+        (grpc.StatusCode.UNIMPLEMENTED, InternalError),
+    ],
+)
+async def test_a_bare_status_becomes_the_leaf_it_stands_for(
+    boundary: Boundary, code: grpc.StatusCode, leaf: type[DroverError]
+) -> None:
+    boundary.servicer.code = code
+
+    error = await boundary.failure()
+
+    assert type(error) is leaf
+    assert "because" in error.message
+
+
+async def test_a_passed_deadline_is_named(boundary: Boundary) -> None:
+    assert type(await boundary.failure(timeout=0.2)) is DeadlineExceeded
+
+
+async def test_nobody_at_the_address_is_an_unreachable_worker() -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:1", options=CHANNEL_OPTIONS) as channel:
+        servicer = _Failing()  # type: ignore[abstract]
+        error = await Boundary(servicer, channel).failure()
+
+    assert type(error) is WorkerUnreachable

@@ -1,0 +1,133 @@
+"""Where settings come from, and what becomes of a wrong one; by a class of our own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+from annotated_types import Gt
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from drover.settings import Address, CommaList, ProcessSettings, check_address, split_address
+
+
+class _Settings(ProcessSettings):
+    model_config = SettingsConfigDict(env_prefix="DROVER_TEST_")
+
+    listen: Address = "127.0.0.1:1"
+    """Where."""
+    share_count: Annotated[int, Gt(0)] = 3
+    """How many."""
+    words: CommaList = Field(default=["one"])
+    """Which."""
+    loud: bool = False
+    """Whether."""
+
+
+def test_a_flag_beats_the_environment_and_that_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _Settings.load([]).share_count == 3
+    monkeypatch.setenv("DROVER_TEST_SHARE_COUNT", "4")
+    assert _Settings.load([]).share_count == 4
+    assert _Settings.load(["--share-count", "5"]).share_count == 5
+
+
+def test_an_empty_environment_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROVER_TEST_SHARE_COUNT", "")
+
+    assert _Settings.load([]).share_count == 3
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--words", "a,b"], ["a", "b"]),
+        (["--words", " a , ,b "], ["a", "b"]),
+        (["--words", "a", "--words", "b"], ["a", "b"]),
+        (["--words", '["a","b"]'], ["a", "b"]),
+        (["--words=a"], ["a"]),
+    ],
+)
+def test_a_list_on_the_command_line(argv: list[str], words: list[str]) -> None:
+    assert _Settings.load(argv).words == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a,b", ["a", "b"]), ('["a", "b"]', ["a", "b"]), ("a", ["a"]), (" , ", [])]
+)
+def test_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]) -> None:
+    monkeypatch.setenv("DROVER_TEST_WORDS", text)
+
+    assert _Settings.load([]).words == words
+
+
+def test_a_switch_needs_no_value() -> None:
+    assert _Settings.load(["--loud"]).loud
+    assert not _Settings.load(["--no-loud"]).loud
+
+
+@pytest.mark.parametrize(
+    ("argv", "field", "value"),
+    [
+        (["--share-count", "0"], "share-count", "0"),
+        (["--share-count", "many"], "share-count", "many"),
+        (["--listen", "nowhere"], "listen", "nowhere"),
+    ],
+)
+def test_a_wrong_value_ends_the_process_and_names_flag_variable_and_value(
+    argv: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _Settings.load(argv)
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert f"--{field} (DROVER_TEST_{field.replace('-', '_').upper()})" in said
+    assert f"'{value}'" in said
+    assert "Traceback" not in said
+
+
+def test_a_wrong_value_in_the_environment_is_named_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DROVER_TEST_SHARE_COUNT", "-1")
+
+    with pytest.raises(SystemExit) as ended:
+        _Settings.load([])
+
+    assert ended.value.code == 2
+    assert "--share-count (DROVER_TEST_SHARE_COUNT)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--unknown", "1"], ["--words", "["], ["stray"]])
+def test_what_is_no_setting_ends_the_process_with_status_2(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _Settings.load(argv)
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_settings_do_not_change_once_loaded() -> None:
+    settings = _Settings.load([])
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.share_count = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("address", ["host:1", "[::1]:50051", "127.0.0.1:0", "h:65535", "unix:/run/x"])
+def test_addresses(address: str) -> None:
+    assert check_address(address) == address
+
+
+@pytest.mark.parametrize("address", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        check_address(address)
+
+
+def test_an_address_in_its_parts() -> None:
+    assert split_address("[::1]:50051") == ("::1", 50051)
+    assert split_address("host:0") == ("host", 0)

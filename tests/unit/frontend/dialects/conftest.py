@@ -1,0 +1,58 @@
+"""A frontend over a worker that stalls, behind a real HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from frontend.app import build_app
+from frontend.fleet.fleet import Fleet
+from frontend.settings import FrontendSettings
+from tests.fakes.http_server import serving
+from tests.fakes.stalling_worker import StallingHandle, StallingWorker
+from tests.support.waiting import until
+
+DEADLINE_SECONDS = 10.0
+
+
+@dataclass
+class Frontend:
+    port: int
+    worker: StallingWorker
+    client: httpx.AsyncClient
+
+    async def handle(self) -> StallingHandle:
+        """The request that the worker has got."""
+        await until(lambda: bool(self.worker.handles), DEADLINE_SECONDS, "the worker gets the request")
+        return self.worker.handles[-1]
+
+
+Start = Callable[..., AbstractAsyncContextManager[Frontend]]
+
+
+@asynccontextmanager
+async def _start(worker: StallingWorker, **settings: float) -> AsyncIterator[Frontend]:
+    fleet = Fleet([worker.address], connect=lambda address: worker)
+    app = build_app(FrontendSettings(**settings), fleet)  # type: ignore[arg-type]
+    async with (
+        serving(app) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS) as client,
+    ):
+        if worker.refusal is None:
+            await until(lambda: fleet.has_ready_worker, DEADLINE_SECONDS, "the worker is ready")
+        yield Frontend(port, worker, client)
+
+
+@pytest.fixture
+def start() -> Start:
+    return _start
+
+
+@pytest.fixture
+async def frontend() -> AsyncIterator[Frontend]:
+    async with _start(StallingWorker()) as frontend:
+        yield frontend

@@ -1,0 +1,134 @@
+"""Which worker serves what, and which of them is asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from drover.errors import NoWorkerReady, WorkerUnreachable
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
+from frontend.fleet.fleet import Fleet
+from tests.fakes.stalling_worker import StallingWorker
+from tests.support.waiting import until
+
+_DEADLINE_SECONDS = 10.0
+
+
+def _worker(address: str, *names: str, digest: str = "d", modified: int = 1) -> StallingWorker:
+    return StallingWorker(address, described=pb.Model(names=names, digest=digest, modified_unix_ns=modified))
+
+
+@asynccontextmanager
+async def _fleet(*workers: StallingWorker) -> AsyncIterator[Fleet]:
+    by_address = {worker.address: worker for worker in workers}
+    fleet = Fleet(list(by_address), connect=by_address.__getitem__)
+    await fleet.start()
+    try:
+        able = [worker for worker in workers if worker.refusal is None]
+        expected = {name.lower() for worker in able for name in worker.described.names}
+        await until(lambda: len(fleet.served()) >= len(expected), _DEADLINE_SECONDS, "all workers join")
+        yield fleet
+    finally:
+        await fleet.stop()
+
+
+def _name(text: str) -> ModelName:
+    name = ModelName.parse(text)
+    assert name is not None
+    return name
+
+
+def _found(fleet: Fleet, text: str) -> ServedModel:
+    model = fleet.find(_name(text))
+    assert model is not None
+    return model
+
+
+async def _both_ready(fleet: Fleet, model: ServedModel) -> None:
+    await until(
+        lambda: len({fleet.pick(model).address for _ in range(2)}) == 2, _DEADLINE_SECONDS, "both are ready"
+    )
+
+
+async def test_a_model_is_found_in_any_letter_case_and_has_its_own_spelling() -> None:
+    async with _fleet(_worker("w:1", "Org/M:q4")) as fleet:
+        assert _found(fleet, "org/m:Q4").name.short == "Org/M:q4"
+        assert fleet.find(_name("other")) is None
+
+
+async def test_the_newest_model_is_listed_first_and_replicas_once() -> None:
+    old, new = _worker("w:1", "old", modified=1), _worker("w:2", "new", "alias", modified=2)
+    async with _fleet(old, new, _worker("w:3", "NEW", modified=2)) as fleet:
+        assert [model.name.model.lower() for model in fleet.served()] == ["new", "alias", "old"]
+
+
+async def test_replicas_are_asked_in_turn() -> None:
+    async with _fleet(_worker("w:1", "m"), _worker("w:2", "m")) as fleet:
+        model = _found(fleet, "m")
+        await _both_ready(fleet, model)
+
+        picked = [fleet.pick(model).address for _ in range(6)]
+
+        assert picked[0::2] == picked[:1] * 3
+        assert picked[1::2] == picked[1:2] * 3
+        assert picked[0] != picked[1]
+
+
+async def test_only_workers_with_the_same_files_are_replicas() -> None:
+    async with _fleet(_worker("w:1", "m", digest="a"), _worker("w:2", "n", digest="b")) as fleet:
+        assert {fleet.pick(_found(fleet, "n")).address for _ in range(4)} == {"w:2"}
+
+
+async def test_a_draining_worker_is_not_asked() -> None:
+    one, two = _worker("w:1", "m"), _worker("w:2", "m")
+    async with _fleet(one, two) as fleet:
+        model = _found(fleet, "m")
+        await _both_ready(fleet, model)
+        one.report = pb.LoadReport(draining=True)
+
+        await until(
+            lambda: {fleet.pick(model).address for _ in range(2)} == {"w:2"}, _DEADLINE_SECONDS, "it leaves"
+        )
+
+
+async def test_a_lost_worker_comes_back() -> None:
+    worker = _worker("w:1", "m")
+    async with _fleet(worker) as fleet:
+        model = _found(fleet, "m")
+        worker.refusal = WorkerUnreachable("gone")
+        await until(lambda: not fleet.has_ready_worker, _DEADLINE_SECONDS, "it is lost")
+        assert fleet.served() == []
+        assert _found(fleet, "m").name == model.name
+        with pytest.raises(NoWorkerReady, match="'m:latest'"):
+            fleet.pick(model)
+
+        worker.refusal = None
+
+        await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is back")
+        assert fleet.pick(model).address == "w:1"
+
+
+async def test_while_no_worker_has_answered_every_model_may_come_later() -> None:
+    worker = _worker("w:1", "m")
+    worker.refusal = WorkerUnreachable("gone")
+    async with _fleet(worker) as fleet:
+        with pytest.raises(NoWorkerReady):
+            fleet.find(_name("m"))
+
+
+async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:
+    worker = _worker("w:1", "m")
+    async with _fleet(worker) as fleet:
+        request = pb.GenerateRequest(request_id="from elsewhere")
+        ids = set()
+        for _ in range(10):
+            fleet.submit(worker, request, "client")
+            ids.add(request.request_id)
+
+    assert len(ids) == 10
+    assert {len(request_id) for request_id in ids} == {32}
+    assert worker.closed
