@@ -1,0 +1,49 @@
+"""HTTP for benchmarks: cheap, kept-alive, and no more of the protocol than Ollama's streams need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+
+import orjson
+
+
+def post(address: str, path: str, body: Mapping[str, object]) -> bytes:
+    """A request's bytes."""
+    content = orjson.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+
+
+class Refused(Exception):
+    """The server answered with something else than a stream."""
+
+
+class Connection:
+    """One kept-alive connection; one request at a time. The caller bounds the waiting."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def __aenter__(self) -> Connection:
+        host, _, port = self._address.rpartition(":")
+        self._reader, self._writer = await asyncio.open_connection(host, int(port))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    async def chunks(self, path: str, body: Mapping[str, object]) -> AsyncIterator[bytes]:
+        """The chunks of a streamed answer as they come. Raises Refused."""
+        self._writer.write(post(self._address, path, body))
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200") or b"chunked" not in head.lower():
+            rest = await asyncio.wait_for(self._reader.read(4096), 1)
+            raise Refused((head + rest).decode(errors="replace"))
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            chunk = await self._reader.readexactly(size + 2)
+            yield chunk[:-2]
+        await self._reader.readexactly(2)

@@ -1,0 +1,91 @@
+"""What is measured with: CPU time by process, percentiles, and the facts of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from statistics import quantiles
+
+import psutil
+
+_PACKAGES = ("grpcio", "protobuf", "uvicorn", "uvloop", "fastapi", "orjson")
+
+
+@dataclass(frozen=True, slots=True)
+class CpuReading:
+    """Seconds of CPU that each process has used so far, and that the machine's cores have idled together."""
+
+    at: float
+    by_name: Mapping[str, float]
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class CpuUse:
+    """Cores in use on average: 1.0 is one core all the time. `machine` includes everybody else's load."""
+
+    by_name: Mapping[str, float]
+    machine: float
+
+
+class CpuMeter:
+    """Reads user and system time of named processes: all of their threads and their living children."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+
+    def read(self) -> CpuReading:
+        times = psutil.cpu_times()
+        return CpuReading(
+            at=time.monotonic(),
+            by_name={name: _with_children(process) for name, process in self._processes.items()},
+            idle=times.idle + times.iowait,
+        )
+
+
+def cpu_use(before: CpuReading, after: CpuReading) -> CpuUse:
+    """The kernel measures idle time, but only samples busy time: steps of 20 ms would fool the samples."""
+    seconds = after.at - before.at
+    return CpuUse(
+        {name: (after.by_name[name] - used) / seconds for name, used in before.by_name.items()},
+        max(0.0, (psutil.cpu_count() or 1) - (after.idle - before.idle) / seconds),
+    )
+
+
+def _with_children(process: psutil.Process) -> float:
+    family = [process, *process.children(recursive=True)]
+    return sum(times.user + times.system for times in (one.cpu_times() for one in family))
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """`percent` from 1 to 99; between two values it is interpolated."""
+    return quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
+
+
+def machine_facts() -> dict[str, object]:
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu_name(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+    }
+
+
+def facts_line(facts: Mapping[str, object]) -> str:
+    names = ("cores", "cpu", "load_average", "python", "grpcio", "uvicorn")
+    return "machine: " + ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in names)
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a stream of the kernel's
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
