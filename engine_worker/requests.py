@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from drover.errors import ClientLeft, DroverError, WorkerDraining
+from drover.errors import ClientLeft, DroverError, InvalidRequest, WorkerDraining
 
 
 class _Entry:
@@ -35,7 +35,7 @@ class RequestTable:
     async def hold(self, request_id: str) -> AsyncGenerator[None, None]:
         """Around all work for one request. Raises the leaf that `abort` or `end_all` chose, if they did."""
         if request_id in self._entries:
-            raise ClientLeft(f"request id {request_id!r} is in use already")
+            raise InvalidRequest(f"request id {request_id!r} is in use already")
         try:
             async with asyncio.timeout(None) as scope:
                 entry = self._entries[request_id] = _Entry(scope)

@@ -4,7 +4,7 @@ stream can stand behind it without anyone noticing (DESIGN, decision 3).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
@@ -35,7 +35,7 @@ class Worker(Protocol):
 
     async def model(self, timeout_seconds: float) -> pb.Model: ...
 
-    def watch_load(self, interval_seconds: float) -> AsyncIterator[pb.LoadReport]:
+    def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
         """Reports until the worker leaves; then raises a leaf."""
 
     async def close(self) -> None: ...

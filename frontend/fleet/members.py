@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 
 from drover import logs
 from drover.errors import DroverError
@@ -43,19 +44,16 @@ class Member:
 
     async def _follow(self) -> None:
         self.model = await self.worker.model(_CONNECT_SECONDS)
-        reports = aiter(self.worker.watch_load(_REPORT_INTERVAL_SECONDS))
-        while True:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                report = await anext(reports)
-            if self.load is None:
-                logs.event(
-                    _log,
-                    logging.INFO,
-                    "worker joined",
-                    worker=self.worker.address,
-                    names=list(self.model.names),
-                )
-            self.load = report
+        async with aclosing(self.worker.watch_load(_REPORT_INTERVAL_SECONDS)) as reports:
+            while True:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    self._heard(await anext(reports), self.model)
+
+    def _heard(self, report: pb.LoadReport, model: pb.Model) -> None:
+        if self.load is None:
+            names = list(model.names)
+            logs.event(_log, logging.INFO, "worker joined", worker=self.worker.address, names=names)
+        self.load = report
 
     def _lost(self, reason: str) -> None:
         if self.load is not None:

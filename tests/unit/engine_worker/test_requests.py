@@ -93,7 +93,7 @@ async def test_the_end_of_a_drain_ends_all_of_them() -> None:
 async def test_an_id_in_use_is_refused_and_its_owner_goes_on() -> None:
     table = RequestTable()
     async with table.hold("a"):
-        with pytest.raises(ClientLeft, match="'a'"):
+        with pytest.raises(InvalidRequest, match="'a'"):
             async with table.hold("a"):
                 raise AssertionError("it must not get in")
         assert len(table) == 1
