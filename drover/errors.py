@@ -59,7 +59,12 @@ class RetryLater(DroverError):
 
 
 class QueueFull(RetryLater):
-    pass
+    """In Ollama's words, two spaces included (ollama-api.md section 2.11, case 16)."""
+
+    def __init__(
+        self, message: str = "server busy, please try again.  maximum pending requests exceeded"
+    ) -> None:
+        super().__init__(message)
 
 
 class NoWorkerReady(RetryLater):

@@ -6,6 +6,7 @@ from typing import NoReturn, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -47,6 +48,8 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
+    # Workers are addressed directly, whatever proxy the environment names for the web.
+    ("grpc.enable_http_proxy", 0),
     # One stream per request: failing fast beats a hidden second attempt.
     ("grpc.enable_retries", 0),
 ]
@@ -95,8 +98,17 @@ def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
 def _leaf_in_details(failure: grpc.aio.AioRpcError) -> type[DroverError] | None:
     for key, value in failure.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-                    return LEAVES.get(info.reason)
+            return _leaf(value)
+    return None
+
+
+def _leaf(serialized_status: bytes) -> type[DroverError] | None:
+    try:
+        details = status_pb2.Status.FromString(serialized_status).details
+        for detail in details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+                return LEAVES.get(info.reason)
+    except DecodeError:
+        return None
     return None

@@ -15,7 +15,7 @@ def split_commas(value: object) -> object:
     """A list as flags and environment variables give it: JSON, or words with commas between them."""
     if isinstance(value, str):
         text = value.strip()
-        if text.startswith("["):
+        if text.startswith('["'):
             return json.loads(text)
         return [word.strip() for word in text.split(",") if word.strip()]
     return value
@@ -30,7 +30,7 @@ def check_address(value: str) -> str:
 
 def check_tcp_address(value: str) -> str:
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+    if not colon or not host or "/" in host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("it must be host:port, for example 127.0.0.1:50051")
     return value
 

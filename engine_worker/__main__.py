@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 
 import uvloop
 
@@ -17,10 +19,15 @@ def main() -> int:
     settings = WorkerSettings.load(sys.argv[1:])
     logs.configure(settings.log_format, settings.log_level)
     try:
-        return uvloop.run(_serve(settings))
-    except (CannotStart, ValueError) as error:
+        status = uvloop.run(_serve(settings))
+    except (CannotStart, ValueError, OSError) as error:
         logs.event(logging.getLogger("drover.worker"), logging.ERROR, f"cannot start: {error}")
-        return 1
+        status = 1
+    if threading.active_count() > 1:
+        # A thread still loads or frees a model and cannot be interrupted; nobody needs its result.
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 async def _serve(settings: WorkerSettings) -> int:

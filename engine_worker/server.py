@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import signal
+from collections.abc import Coroutine
 from contextlib import aclosing
 
 import grpc
@@ -51,18 +52,34 @@ class WorkerServer:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         try:
-            await self.startup()
+            await self._listen()
+            if not await self._unless_stopped(self.startup()):
+                return 0
             return await self._serve()
         finally:
             await self.shutdown()
 
+    async def _unless_stopped(self, work: Coroutine[object, object, None]) -> bool:
+        """Whether the work was done; a signal cancels it, since loading a model can take minutes."""
+        doing = asyncio.create_task(work, name="start up")
+        stop = asyncio.create_task(self._stop.wait(), name="wait for a signal")
+        await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if doing.done():
+            doing.result()
+            return True
+        doing.cancel()
+        await asyncio.wait({doing})
+        return False
+
     async def startup(self) -> None:
-        """Listens first ("" is healthy), then loads and warms up; only then the service is healthy too."""
-        await self._listen()
+        """Loads and warms up while "" is healthy already; only then the service is healthy too."""
         try:
             await self._engine.start()
             async with asyncio.timeout(_WARM_UP_SECONDS):
                 await self._warm_up()
+        except TimeoutError:
+            raise CannotStart(f"the model did not answer within {_WARM_UP_SECONDS:.0f} s") from None
         except (ValueError, RuntimeError, OSError, DroverError) as error:
             raise CannotStart(f"the {self._settings.engine} engine did not start: {error}") from error
         self._service.ready = True
@@ -94,6 +111,7 @@ class WorkerServer:
             await self._requests.wait_empty(_LAST_WORDS_SECONDS)
 
     async def shutdown(self) -> None:
+        self._service.closing.set()
         await self._server.stop(_LAST_WORDS_SECONDS)
         await self._engine.stop()
         logs.event(_log, logging.INFO, "stopped")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -45,6 +45,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self._requests = requests
         self.ready = False
         self.draining = False
+        self.closing = asyncio.Event()
 
     async def GenerateStream(  # type: ignore[override]
         self,
@@ -110,11 +111,13 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         async def watch() -> None:
             self._check_started()
-            while True:
+            while not self.closing.is_set():
                 report = self._engine.load_report()
                 report.draining = self.draining
                 await context.write(report)
-                await asyncio.sleep(interval_ms / 1000)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.closing.wait(), interval_ms / 1000)
+            raise WorkerDraining("the worker is shutting down")
 
         await _guarded(context, watch)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
@@ -68,19 +68,19 @@ class WorkerSettings(ProcessSettings):
     """Simulator: tokens that its KV cache holds."""
     sim_block_tokens: Annotated[int, Gt(0)] = 16
     """Simulator: granularity of its prefix cache."""
-    sim_seed: int = 0
+    sim_seed: Annotated[int, Ge(0)] = 0
     """Simulator: changes all of its texts."""
-    sim_answer_tokens_min: Annotated[int, Ge(0)] = 16
+    sim_answer_tokens_min: Annotated[int, Ge(1)] = 16
     """Simulator: shortest answer that ends by itself."""
-    sim_answer_tokens_max: Annotated[int, Ge(0)] = 128
+    sim_answer_tokens_max: Annotated[int, Ge(1)] = 128
     """Simulator: longest answer that ends by itself."""
-    sim_token_bytes: Annotated[int, Ge(1)] = 3
+    sim_token_bytes: Annotated[int, Ge(1), Le(3)] = 3
     """Simulator: most UTF-8 bytes of a token (1 to 3); fewer split more characters."""
     sim_script: str = ""
     """Simulator: a JSON file of scripted answers."""
-    sim_stall_prefill_after_tokens: int | None = None
+    sim_stall_prefill_after_tokens: Annotated[int, Ge(0)] | None = None
     """Simulator: each request stops making progress after so many prompt tokens."""
-    sim_stall_decode_after_tokens: int | None = None
+    sim_stall_decode_after_tokens: Annotated[int, Ge(0)] | None = None
     """Simulator: each request stops making progress after so many generated tokens."""
 
     @field_validator("name")

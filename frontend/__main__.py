@@ -8,17 +8,14 @@ import signal
 import socket
 import sys
 
-import uvicorn
-
 from drover import logs
 from drover.settings import split_address
-from frontend.app import build_app
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.grpc_worker import GrpcWorker
+from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
 
 _log = logging.getLogger("drover.frontend")
-_BACKLOG = 2048
 
 
 def main() -> int:
@@ -31,32 +28,15 @@ def main() -> int:
     except OSError as error:
         logs.event(_log, logging.ERROR, f"cannot start: {_explain(settings.listen, error)}")
         return 1
+    server = FrontendServer(settings, Fleet(settings.workers, GrpcWorker))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Before uvicorn takes over, and again when it raises the signal after its own orderly end.
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     host, port = listener.getsockname()[:2]
     logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", workers=settings.workers)
-    serve(settings, listener)
+    server.run(sockets=[listener])
     logs.event(_log, logging.INFO, "stopped")
     return 0
-
-
-def serve(settings: FrontendSettings, listener: socket.socket) -> None:
-    """Until SIGINT or SIGTERM; open requests then have their grace."""
-    app = build_app(settings, Fleet(settings.workers, GrpcWorker))
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        backlog=_BACKLOG,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
-        lifespan="on",
-    )
-    # Uvicorn raises the signal again after its own orderly shutdown, which is no reason to fail.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def listen(address: str) -> socket.socket:
@@ -66,7 +46,7 @@ def listen(address: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
 

@@ -17,6 +17,7 @@ from drover.errors import DroverError, InternalError
 from frontend import probes
 from frontend.dialects.ollama import inference, models, server
 from frontend.dialects.ollama.dialect import error_response
+from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import RequestLog, record_of
@@ -24,7 +25,7 @@ from frontend.telemetry.request_log import RequestLog, record_of
 _URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 
 
-def build_app(settings: FrontendSettings, fleet: Fleet) -> ASGIApp:
+def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         await fleet.start()
@@ -36,7 +37,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet) -> ASGIApp:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(server.router(settings))
     app.include_router(models.router(fleet, settings))
-    app.include_router(inference.router(fleet, settings))
+    app.include_router(inference.router(fleet, settings, answers))
     app.include_router(probes.router(fleet))
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)

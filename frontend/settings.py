@@ -31,6 +31,8 @@ class FrontendSettings(ProcessSettings):
     """The version that /api/version reports; clients switch features by it."""
     max_body_bytes: Annotated[int, Gt(0)] = 100 * 1024 * 1024
     """Longest request body; longer ones are refused with 413."""
+    body_timeout_seconds: Annotated[float, Gt(0)] = 300.0
+    """Longest time for a request body to arrive."""
     max_output_tokens: Annotated[int, Ge(0)] = 0
     """Longest answer, which then ends with done_reason "length"; 0: no limit but the model's."""
     request_timeout_seconds: Annotated[float, Ge(0)] = 0.0

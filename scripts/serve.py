@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -22,6 +23,11 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 40.0
 # Whoever presses Ctrl-C waits for it to work; an operator's own settings win.
 _IMPATIENT = {"DROVER_FRONTEND_SHUTDOWN_GRACE_SECONDS": "3", "DROVER_WORKER_DRAIN_GRACE_SECONDS": "3"}
+
+
+# Not through a proxy that the environment names for the web.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_PR_SET_PDEATHSIG = 1
 
 
 class Stopped(Exception):
@@ -60,7 +66,9 @@ class Child:
     @classmethod
     async def start(cls, name: str, command: Sequence[str]) -> Child:
         environment = {**_IMPATIENT, **os.environ}
-        process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment, start_new_session=True, preexec_fn=_end_with_parent
+        )
         return cls(name, process)
 
     async def stop(self) -> None:
@@ -75,7 +83,7 @@ class Child:
 async def serve(plan: Plan) -> None:
     """Until a signal, or until one of the two ends."""
     signalled = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     stop = asyncio.create_task(signalled.wait(), name="wait for a signal")
     children: list[Child] = []
@@ -120,7 +128,7 @@ async def _ready(url: str) -> str:
 def _get(url: str) -> bytes | None:
     """None while there is no good answer."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with _DIRECT.open(url, timeout=5) as answer:
             body: bytes = answer.read()
             return body
     except OSError:
@@ -136,6 +144,12 @@ def _banner(plan: Plan, model: str) -> str:
         f"  curl    curl {plan.url}/api/chat -d '{body}'\n"
         "Ctrl-C stops both processes.\n"
     )
+
+
+def _end_with_parent() -> None:
+    """In the child: Linux ends it when the launcher dies without a word."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _check_port(port: int) -> None:

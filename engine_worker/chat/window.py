@@ -62,6 +62,14 @@ def fit_ids(ids: list[int], window: Window) -> Fitted:
     return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length)
 
 
+def _that_can_fit(messages: Sequence[pb.Message], window: Window) -> Sequence[pb.Message]:
+    """Each message takes a token at least: of more than the window holds, the oldest are not rendered."""
+    surplus = len(messages) - window.size
+    if surplus <= 0 or not window.truncate:
+        return messages
+    return [message for at, message in enumerate(messages) if at >= surplus or message.role == "system"]
+
+
 Tokens = Callable[[Sequence[pb.Message]], Awaitable[list[int]]]
 
 
@@ -70,9 +78,13 @@ async def fit_messages(messages: Sequence[pb.Message], window: Window, tokens: T
 
     `tokens` renders and tokenises a list of messages. Called about log2(len(messages)) times.
     """
+    all_messages, messages = messages, _that_can_fit(messages, window)
+    # Of messages that were not even rendered, at least a token each is missing.
+    unseen = len(all_messages) - len(messages)
     whole = await tokens(messages)
     if len(whole) <= window.prompt_limit or not window.truncate:
-        return fit_ids(whole, window)
+        fitted = fit_ids(whole, window)
+        return Fitted(fitted.ids, fitted.truncated_tokens + unseen)
     droppable = [at for at, message in enumerate(messages[:-1]) if message.role != "system"]
     best: list[int] | None = None
     fewest, most = 1, len(droppable)
@@ -87,4 +99,4 @@ async def fit_messages(messages: Sequence[pb.Message], window: Window, tokens: T
     if best is None:
         kept = [message for at, message in enumerate(messages) if at not in set(droppable)]
         best = fit_ids(await tokens(kept), window).ids
-    return Fitted(best, len(whole) - len(best))
+    return Fitted(best, len(whole) - len(best) + unseen)

@@ -54,7 +54,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ValueError(f"--model {settings.model}: this is not a GGUF file")
-    template = Path(settings.chat_template).read_text() if settings.chat_template else ""
+    template = _template(settings.chat_template)
     default_name = path.stem if settings.model else DEFAULT_MODEL_NAME
     return LlamacppEngine(
         LlamacppOptions(
@@ -70,6 +70,13 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             embed=settings.task == "embed",
         )
     )
+
+
+def _template(path: str) -> str:
+    try:
+        return Path(path).read_text() if path else ""
+    except OSError as error:
+        raise ValueError(f"--chat-template {path}: {error.strerror}") from error
 
 
 def _names(settings: WorkerSettings, default: str) -> list[str]:

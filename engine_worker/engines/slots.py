@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from drover.errors import QueueFull
-
-# Ollama's words, two spaces included (ollama-api.md section 2.11, case 16).
-QUEUE_FULL_MESSAGE = "server busy, please try again.  maximum pending requests exceeded"
 
 
 class _Waiter:
@@ -53,7 +51,7 @@ class Slots:
         if self._free and not self._waiters:
             return self._assign(choose)
         if len(self._waiters) >= self._queue_limit:
-            raise QueueFull(QUEUE_FULL_MESSAGE)
+            raise QueueFull()
         waiter = _Waiter(asyncio.get_running_loop().create_future(), choose, prompt_tokens)
         self._waiters.append(waiter)
         try:
@@ -76,3 +74,41 @@ class Slots:
         slot = choose(self._free)
         self._free.remove(slot)
         return slot
+
+
+class Place:
+    """One request's place in a worker: it waits until `starts` is called."""
+
+    __slots__ = ("_admission", "_waits")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._waits = True
+        admission.waiting += 1
+
+    def starts(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._admission.waiting -= 1
+
+
+class Admission:
+    """The requests that a worker has in hand, from arrival to end: at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._in_hand = 0
+        self.waiting = 0
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """Raises QueueFull at the limit."""
+        if self._in_hand >= self._limit:
+            raise QueueFull()
+        self._in_hand += 1
+        place = Place(self)
+        try:
+            yield place
+        finally:
+            place.starts()
+            self._in_hand -= 1

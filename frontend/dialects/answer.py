@@ -7,18 +7,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from drover.errors import ClientLeft, DeadlineExceeded, DroverError, InternalError
+from drover.errors import DroverError, InternalError
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
 from frontend.telemetry.request_log import RequestRecord, record_of
 
 _log = logging.getLogger("drover.frontend")
+_LAST_WORD_SECONDS = 5.0
 _JSON = b"application/json; charset=utf-8"
 
 
@@ -49,19 +51,20 @@ class EngineAnswer(Response):
         submit: Callable[[], RequestHandle],
         stream: bool,
         deadline_seconds: float | None,
+        answers: OpenAnswers,
     ) -> None:
         super().__init__()
         self._dialect = dialect
         self._submit = submit
         self._stream = stream
         self._deadline_seconds = deadline_seconds
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
         sending = _Sending(send)
         try:
-            async with _while_client_stays(receive, self._deadline_seconds):
-                await self._answer(record, sending)
+            await self._exchange(receive, record, sending)
             return
         except DroverError as leaf:
             error = leaf
@@ -74,17 +77,18 @@ class EngineAnswer(Response):
         else:
             await self._dialect.error_response(error, self._stream)(scope, receive, send)
 
-    async def _answer(self, record: RequestRecord, sending: _Sending) -> None:
-        handle = self._submit()
-        try:
-            events = _recorded(handle, record)
-            if self._stream:
-                await self._relay(events, sending)
-            else:
-                body = self._dialect.body([event async for event in events])
-                await sending.whole(body)
-        finally:
-            handle.cancel()
+    async def _exchange(self, receive: Receive, record: RequestRecord, sending: _Sending) -> None:
+        async with AsyncExitStack() as owned:
+            async with self._answers.hold(receive, self._deadline_seconds):
+                handle = self._submit()
+                owned.callback(handle.cancel)
+                events = await owned.enter_async_context(aclosing(aiter(handle)))
+                async with aclosing(_recorded(events, record)) as recorded:
+                    if self._stream:
+                        await self._relay(recorded, sending)
+                    else:
+                        await sending.whole(self._dialect.body([event async for event in recorded]))
+            await _to_the_end(events)
 
     async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> None:
         """The hot path: one message in, one send out. Nothing is sent before there is something to say."""
@@ -124,10 +128,12 @@ class _Sending:
         await self.end(body)
 
 
-async def _recorded(handle: RequestHandle, record: RequestRecord) -> AsyncGenerator[pb.GenerateEvent, None]:
-    """The handle's events up to the last one, with their times in the request's log line."""
+async def _recorded(
+    events: AsyncIterator[pb.GenerateEvent], record: RequestRecord
+) -> AsyncGenerator[pb.GenerateEvent, None]:
+    """The events up to the last one, with their times in the request's log line."""
     began = False
-    async for event in handle:
+    async for event in events:
         if not began:
             began = True
             record.saw_first_event(event)
@@ -139,26 +145,9 @@ async def _recorded(handle: RequestHandle, record: RequestRecord) -> AsyncGenera
     raise InternalError("the worker ended the answer without a last word")
 
 
-@asynccontextmanager
-async def _while_client_stays(receive: Receive, deadline_seconds: float | None) -> AsyncGenerator[None, None]:
-    """Cancels its body and raises ClientLeft or DeadlineExceeded. It costs a sleeping task, no polling."""
-    left = False
-
-    async def watch(scope: asyncio.Timeout) -> None:
-        nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            continue
-        left = True
-        scope.reschedule(asyncio.get_running_loop().time())
-
-    try:
-        async with asyncio.timeout(deadline_seconds) as scope:
-            watcher = asyncio.create_task(watch(scope), name="watch the client")
-            try:
-                yield
-            finally:
-                watcher.cancel()
-    except TimeoutError:
-        if left:
-            raise ClientLeft("request canceled") from None
-        raise DeadlineExceeded(f"the request took longer than {deadline_seconds:g} seconds") from None
+async def _to_the_end(events: AsyncGenerator[pb.GenerateEvent, None]) -> None:
+    """The client has everything. The worker's call ends by itself, or it would count as cancelled there."""
+    with suppress(DroverError, TimeoutError):
+        async with asyncio.timeout(_LAST_WORD_SECONDS):
+            async for _ in events:
+                pass

@@ -4,7 +4,7 @@ stream can stand behind it without anyone noticing (DESIGN, decision 3).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 class RequestHandle(Protocol):
     """One request at a worker. Whoever submitted it owns it and calls `cancel` in the end."""
 
-    def __aiter__(self) -> AsyncIterator[pb.GenerateEvent]:
+    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Its events. Raises DroverError leaves only."""
 
     def cancel(self) -> None:

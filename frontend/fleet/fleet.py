@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from drover.errors import NoWorkerReady
 from drover.names import ModelName
@@ -58,21 +58,26 @@ class Fleet:
 
     def find(self, name: ModelName) -> ServedModel | None:
         """Also a model whose workers are away. Raises NoWorkerReady while no worker has ever answered."""
-        for member in self._members:
-            for text in member.model.names if member.model else ():
-                known = ModelName.parse(text)
-                if known is not None and known.key == name.key and member.model is not None:
-                    return ServedModel(known, member.model)
+        known = [model for model in self._known() if model.name.key == name.key]
+        if known:
+            return max(known, key=lambda model: model.info.capabilities.completion)
         if all(member.model is None for member in self._members):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
+
+    def _known(self) -> Iterator[ServedModel]:
+        for member in self._members:
+            for text in member.model.names if member.model else ():
+                name = ModelName.parse(text)
+                if name is not None and member.model is not None:
+                    yield ServedModel(name, member.model)
 
     def pick(self, model: ServedModel) -> Worker:
         """Raises NoWorkerReady while none that serves the model can take requests."""
         able = [
             member
             for member in self._members
-            if member.ready and member.model is not None and member.model.digest == model.info.digest
+            if member.ready and member.model is not None and _can_replace(member.model, model.info)
         ]
         if not able:
             raise NoWorkerReady(
@@ -85,6 +90,11 @@ class Fleet:
         """Gives the attempt an id of its own and sends it."""
         request.request_id = secrets.token_hex(16)
         return worker.submit(request, client_request_id)
+
+
+def _can_replace(one: pb.Model, other: pb.Model) -> bool:
+    """The same files may serve different tasks: one worker generates with them, another one embeds."""
+    return one.digest == other.digest and one.capabilities == other.capabilities
 
 
 def _report_death(watcher: asyncio.Task[None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -61,6 +61,7 @@ class GrpcWorker:
             async with aclosing(_messages(call)) as reports:
                 async for report in reports:
                     yield report
+            raise WorkerUnreachable("the worker stopped reporting")
         finally:
             call.cancel()
 
@@ -76,7 +77,7 @@ class GrpcHandle:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    def __aiter__(self) -> AsyncIterator[pb.GenerateEvent]:
+    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         return _messages(self._call)
 
     def cancel(self) -> None:

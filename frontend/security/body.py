@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import ClientDisconnect, Request
 
-from drover.errors import BodyTooLarge, ClientLeft
+from drover.errors import BodyTooLarge, ClientLeft, DeadlineExceeded
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Raises BodyTooLarge, as early as it can be known, and ClientLeft."""
+async def read_body(request: Request, max_bytes: int, timeout_seconds: float) -> bytes:
+    """Raises BodyTooLarge, as early as it can be known, DeadlineExceeded and ClientLeft."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
     length = 0
     try:
-        async for chunk in request.stream():
-            length += len(chunk)
-            if length > max_bytes:
-                raise _too_large(max_bytes)
-            chunks.append(chunk)
+        async with asyncio.timeout(timeout_seconds):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > max_bytes:
+                    raise _too_large(max_bytes)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the request did not arrive within {timeout_seconds:g} seconds") from None
     except ClientDisconnect:
         raise ClientLeft("the client left while it sent its request") from None
     return b"".join(chunks)

@@ -6,7 +6,7 @@ What a request gives is a list of steps: events, leaves to raise, `STALL`, or `f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -53,7 +53,7 @@ class StallingHandle:
         self.cancelled = asyncio.Event()
         self.finished = False
 
-    def __aiter__(self) -> AsyncIterator[pb.GenerateEvent]:
+    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         return self._events()
 
     def cancel(self) -> None:

@@ -21,6 +21,7 @@ from drover.rpc import SERVICE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 60.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 
@@ -137,7 +138,7 @@ def worker_is_serving(address: str, service: str = SERVICE_NAME) -> bool:
 
 def http_ok(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with _DIRECT.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypedDict
 
 import aiohttp
@@ -14,6 +15,8 @@ from engine_worker.engines.llamacpp.server import LlamaServer
 
 Json = dict[str, object]
 _DATA = b"data: "
+_CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
+_log = logging.getLogger("drover.worker")
 
 
 class SlotState(TypedDict):
@@ -22,73 +25,77 @@ class SlotState(TypedDict):
 
 
 class LlamaApi:
-    """No time-outs: a step can take as long as it takes, and cancelling closes the connection."""
+    """Completions take as long as they take, and cancelling closes their connection; all else has a deadline.
+
+    Connections are not reused: llama-server closes idle ones, and a request on one that it is about to close
+    would be lost.
+    """
 
     def __init__(self, server: LlamaServer) -> None:
         self._session = aiohttp.ClientSession(
             base_url=server.url,
             headers={"Authorization": f"Bearer {server.api_key}"},
             timeout=aiohttp.ClientTimeout(total=None),
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
             json_serialize=lambda value: orjson.dumps(value).decode(),
         )
 
     async def close(self) -> None:
         await self._session.close()
 
-    async def properties(self) -> Json:
-        async with self._session.get("/props") as response:
-            return _object(await _read(response))
-
     async def slots(self) -> list[SlotState]:
         """Answered between two engine steps, so the answer is true."""
-        async with self._session.get("/slots") as response:
-            states: list[SlotState] = orjson.loads(await _read(response))
-            return states
+        states: list[SlotState] = orjson.loads(await self._control("GET", "/slots"))
+        return states
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         body = {"content": text, "add_special": add_special, "parse_special": True}
-        answer = await self._post("/tokenize", body)
-        ids = answer["tokens"]
+        ids = _object(await self._control("POST", "/tokenize", body))["tokens"]
         assert isinstance(ids, list)
         return ids
 
     async def detokenize(self, ids: Sequence[int]) -> str:
-        answer = await self._post("/detokenize", {"tokens": list(ids)})
-        return str(answer["content"])
+        return str(_object(await self._control("POST", "/detokenize", {"tokens": list(ids)}))["content"])
 
     async def apply_template(self, messages: list[Json], tools: list[Json], add_prompt: bool) -> str:
         body: Json = {"messages": messages, "add_generation_prompt": add_prompt}
         if tools:
             body["tools"] = tools
-        answer = await self._post("/apply-template", body)
-        return str(answer["prompt"])
+        return str(_object(await self._control("POST", "/apply-template", body))["prompt"])
 
     async def embed(self, ids: list[int]) -> list[float]:
-        """One vector, as the model makes it."""
+        """One vector, as the model makes it. A cached beginning would not be pooled, so there is no cache."""
         body = {"content": ids, "embd_normalize": -1, "cache_prompt": False}
-        async with self._session.post("/embedding", json=body) as response:
-            answer = orjson.loads(await _read(response))
+        with _boundary("/embedding"):
+            async with self._session.post("/embedding", json=body) as response:
+                answer = orjson.loads(await _read(response))
         values: list[float] = answer[0]["embedding"][0]
         return values
 
     @asynccontextmanager
     async def complete(self, body: Json) -> AsyncGenerator[AsyncGenerator[list[Json], None], None]:
         """Streams a completion; each item is every chunk that had arrived. Leaving closes the connection."""
-        try:
+        with _boundary("/completion"):
             async with self._session.post("/completion", json=body) as response:
                 if response.status != 200:
                     raise _error(await response.read())
-                yield _chunks(response)
-        except aiohttp.ClientError as error:
-            raise EngineFailed(f"llama.cpp broke off: {error}") from error
+                async with aclosing(_chunks(response)) as arrivals:
+                    yield arrivals
 
-    async def _post(self, path: str, body: Json) -> Json:
-        try:
-            async with self._session.post(path, json=body) as response:
-                return _object(await _read(response))
-        except aiohttp.ClientError as error:
-            raise EngineFailed(f"llama.cpp does not answer {path}: {error}") from error
+    async def _control(self, method: str, path: str, body: Json | None = None) -> bytes:
+        with _boundary(path):
+            async with self._session.request(method, path, json=body, timeout=_CONTROL_TIMEOUT) as response:
+                return await _read(response)
+
+
+@contextmanager
+def _boundary(path: str) -> Iterator[None]:
+    """The transport's failures as a leaf of ours; their details are for the log."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError) as error:
+        _log.warning("llama.cpp, %s: %s", path, error or type(error).__name__)
+        raise EngineFailed(f"llama.cpp did not answer {path}") from error
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[list[Json], None]:

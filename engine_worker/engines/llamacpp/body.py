@@ -17,7 +17,6 @@ _SAME_NAME = {
     "top_p",
     "min_p",
     "typical_p",
-    "repeat_last_n",
     "presence_penalty",
     "frequency_penalty",
 }
@@ -39,7 +38,7 @@ def completion_body(
         "return_progress": True,
         "cache_prompt": not request.cache_salt,
         "n_predict": _limit(request.sampling, len(ids), window, room),
-        **_sampling(request.sampling),
+        **_sampling(request.sampling, len(ids) + room),
         **constraint(request),
     }
     if request.HasField("top_logprobs"):
@@ -53,8 +52,12 @@ def _limit(sampling: pb.Sampling, prompt_tokens: int, window: Window, room: int)
     return max(1, min(sampling.max_tokens, room) if sampling.HasField("max_tokens") else room)
 
 
-def _sampling(sampling: pb.Sampling) -> Json:
+def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
     body: Json = {field.name: value for field, value in sampling.ListFields() if field.name in _SAME_NAME}
+    if sampling.HasField("repeat_last_n"):
+        # llama.cpp reserves memory for the number as it is given, and refuses negative ones.
+        wanted = sampling.repeat_last_n
+        body["repeat_last_n"] = context_length if wanted < 0 else min(wanted, context_length)
     if sampling.HasField("repeat_penalty") and sampling.repeat_penalty > 0:
         body["repeat_penalty"] = sampling.repeat_penalty
     if sampling.HasField("seed") and sampling.seed >= 0:

@@ -5,39 +5,39 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import LlamaApi
-from engine_worker.engines.slots import Slots
+
+EmbedIds = Callable[[list[int]], Awaitable[list[float]]]
 
 
 async def embed_texts(
-    request: pb.EmbedRequest, api: LlamaApi, slots: Slots, context_length: int
+    request: pb.EmbedRequest, api: LlamaApi, embed: EmbedIds, at_once: int, context_length: int
 ) -> pb.EmbedResponse:
-    """Embeds all texts in parallel, as far as slots are free. The first failure fails the whole request."""
+    """Embeds all texts, so many `at_once`. The first failure fails the whole request."""
     arrived_ns = time.perf_counter_ns()
     limit = min(request.num_ctx, context_length) if request.HasField("num_ctx") else context_length
     truncate = request.truncate if request.HasField("truncate") else True
     inputs = [_fit(await api.tokenize(text, add_special=True), limit, truncate) for text in request.texts]
+    vectors: list[list[float]] = [[] for _ in inputs]
+    todo = iter(enumerate(inputs))
 
-    async def embed(ids: list[int]) -> list[float]:
-        slot = await slots.take(min, len(ids))
-        try:
-            return await api.embed(ids)
-        finally:
-            slots.give_back(slot)
+    async def work() -> None:
+        for index, ids in todo:
+            vectors[index] = await embed(ids)
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(embed(ids)) for ids in inputs]
+            for _ in range(min(at_once, len(inputs))):
+                group.create_task(work())
     except* DroverError as failures:
         raise failures.exceptions[0] from None
     normalize = request.normalize if request.HasField("normalize") else True
-    vectors = [_shape(task.result(), request.dimensions, normalize) for task in tasks]
     return pb.EmbedResponse(
-        embeddings=[pb.Embedding(values=vector) for vector in vectors],
+        embeddings=[pb.Embedding(values=_shape(vector, request.dimensions, normalize)) for vector in vectors],
         prompt_tokens=sum(len(ids) for ids in inputs),
         timings=pb.Timings(prefill_ns=time.perf_counter_ns() - arrived_ns),
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from importlib.metadata import version
 
-from drover.errors import CapabilityMissing, EngineFailed
+from drover.errors import CapabilityMissing, DroverError, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window
+from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.body import completion_body
 from engine_worker.engines.llamacpp.embed import embed_texts
@@ -19,11 +20,13 @@ from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.output import Output
 from engine_worker.engines.llamacpp.prefixes import SlotPrefixes
 from engine_worker.engines.llamacpp.prompt import Prompts
-from engine_worker.engines.llamacpp.server import LlamaServer, start_server
+from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer, start_server
 from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.slots import Slots
+from engine_worker.engines.slots import Admission, Slots
 
 _SLOT_FREE_DEADLINE_SECONDS = 30.0
+_SLOT_SETTLE_SECONDS = 0.02
+_STOP_SECONDS = 10.0
 
 
 class LlamacppEngine:
@@ -31,7 +34,9 @@ class LlamacppEngine:
 
     def __init__(self, options: LlamacppOptions) -> None:
         self._options = options
-        self._slots = Slots(options.slots, options.queue_limit)
+        self._admission = Admission(options.slots + options.queue_limit)
+        self._preparing = asyncio.Semaphore(PREPARATIONS)
+        self._slots = Slots(options.slots, queue_limit=(options.slots + options.queue_limit) * options.slots)
         self._prefixes = SlotPrefixes(options.slots)
         self._releases: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[str] | None = None
@@ -42,24 +47,27 @@ class LlamacppEngine:
 
     async def start(self) -> None:
         self._failure = asyncio.get_running_loop().create_future()
-        file = await asyncio.to_thread(GgufFile, self._options.model_path)
+        file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
         self._context_length = self._choose_context(file)
-        self._server = await asyncio.to_thread(
-            start_server, self._options, self._context_length, file.pooling_known
+        self._server = await in_daemon_thread(
+            lambda: start_server(self._options, self._context_length, file.pooling_known), "load the model"
         )
         self._api = LlamaApi(self._server)
-        self._prompts = Prompts(self._api, self._context_length)
+        self._prompts = Prompts(self._api, self._context_length, file.vocabulary_size)
         self._model = self._describe(file)
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
     async def stop(self) -> None:
         for task in list(self._releases):
             task.cancel()
-        if self._server is not None:
-            await self._api.close()
-            # Dropping the handle joins llama.cpp's threads, which takes as long as its current step.
-            server, self._server = self._server, None
-            await asyncio.to_thread(lambda: setattr(server, "handle", None))
+        if self._server is None:
+            return
+        await self._api.close()
+        # Dropping the handle joins llama.cpp's threads, which takes as long as its current step.
+        server, self._server = self._server, None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await in_daemon_thread(lambda: setattr(server, "handle", None), "stop llama.cpp")
 
     async def wait_failed(self) -> str:
         assert self._failure is not None, "start() comes first"
@@ -71,7 +79,7 @@ class LlamacppEngine:
     def load_report(self) -> pb.LoadReport:
         report = self._report
         report.running = self._slots.running
-        report.waiting = self._slots.waiting
+        report.waiting = self._admission.waiting
         report.waiting_prompt_tokens = self._slots.waiting_prompt_tokens
         report.kv_tokens_used = sum(self._kv_used)
         report.cache_hit_rate = report.cached_tokens_done / max(1, self._prompt_tokens_done)
@@ -83,32 +91,57 @@ class LlamacppEngine:
         if request.HasField("continuation"):
             raise CapabilityMissing("this engine cannot continue another worker's request")
         arrived_ns = time.perf_counter_ns()
-        window = Window.of(request, self._context_length)
-        prompt = await self._prompts.prepare(request)
-        async with self._slot(prompt.ids) as slot:
-            queue_ns = time.perf_counter_ns() - arrived_ns
-            body = completion_body(request, prompt.ids, slot, window, self._context_length - len(prompt.ids))
-            mailbox = Mailbox()
-            output = self._output(request, prompt, mailbox)
-            async with self._api.complete(body) as arrivals, aclosing(arrivals):
-                async for chunks in arrivals:
-                    for chunk in chunks:
-                        await output.feed(chunk, queue_ns)
-                    self._kv_used[slot] = len(output.all_ids)
-                    if mailbox.ready:
-                        event = await mailbox.take()
-                        self._count(event)
+        with self._admission.place() as place:
+            async with self._preparing:
+                prompt = await self._prompts.prepare(request)
+            async with self._slot(prompt.ids) as slot:
+                place.starts()
+                queue_ns = time.perf_counter_ns() - arrived_ns
+                async with aclosing(self._events(request, prompt, slot, queue_ns)) as events:
+                    async for event in events:
                         yield event
-            self._prefixes.remember(slot, output.all_ids)
-            if not output.finished:
-                raise EngineFailed("llama.cpp ended the answer without a last word")
+
+    async def _events(
+        self, request: pb.GenerateRequest, prompt: Fitted, slot: _HeldSlot, queue_ns: int
+    ) -> AsyncGenerator[pb.GenerateEvent, None]:
+        window = Window.of(request, self._context_length)
+        room = self._context_length - len(prompt.ids)
+        mailbox = Mailbox()
+        output = self._output(request, prompt, mailbox)
+        async with self._api.complete(
+            completion_body(request, prompt.ids, slot.number, window, room)
+        ) as arrivals:
+            async for chunks in arrivals:
+                slot.was_used = True
+                for chunk in chunks:
+                    await output.feed(chunk, queue_ns)
+                slot.ids = output.all_ids
+                self._kv_used[slot.number] = len(output.all_ids)
+                slot.is_idle = output.finished
+                if mailbox.ready:
+                    event = await mailbox.take()
+                    self._count(event)
+                    yield event
+                if output.finished:
+                    return
+        raise EngineFailed("llama.cpp ended the answer without a last word")
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         if not self._options.embed:
             raise CapabilityMissing(
                 "this worker generates text; start one with --task embed to embed with this model"
             )
-        return await embed_texts(request, self._api, self._slots, self._context_length)
+        with self._admission.place() as place:
+
+            async def embed(ids: list[int]) -> list[float]:
+                async with self._slot(ids) as slot:
+                    place.starts()
+                    slot.was_used = True
+                    vector = await self._api.embed(ids)
+                    slot.is_idle = True
+                    return vector
+
+            return await embed_texts(request, self._api, embed, self._options.slots, self._context_length)
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         return await self._api.tokenize(text, add_special)
@@ -156,7 +189,13 @@ class LlamacppEngine:
     def _output(self, request: pb.GenerateRequest, prompt: Fitted, mailbox: Mailbox) -> Output:
         started = pb.Started(prompt_ids=prompt.ids, truncated_tokens=prompt.truncated_tokens)
         top = request.top_logprobs if request.HasField("top_logprobs") else None
-        return Output(mailbox, started, top, lambda text: self._api.tokenize(text, add_special=False))
+        return Output(
+            mailbox,
+            started,
+            top,
+            tokenize=lambda text: self._api.tokenize(text, add_special=False),
+            detokenize=self._api.detokenize,
+        )
 
     def _count(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:
@@ -167,42 +206,60 @@ class LlamacppEngine:
             self._report.prefill_tokens_done += event.done.prompt_tokens - event.done.cached_tokens
 
     @asynccontextmanager
-    async def _slot(self, ids: list[int]) -> AsyncGenerator[int, None]:
+    async def _slot(self, ids: list[int]) -> AsyncGenerator[_HeldSlot, None]:
         """Holds a slot; it counts as running until llama.cpp itself has let go of it."""
-        slot = await self._slots.take(lambda free: self._prefixes.choose(free, ids), len(ids))
-        completed = False
+        number = await self._slots.take(lambda free: self._prefixes.choose(free, ids), len(ids))
+        slot = _HeldSlot(number)
         try:
             yield slot
-            completed = True
         finally:
-            if completed or self._server is None:
-                self._free(slot)
+            if slot.ids:
+                self._prefixes.remember(number, slot.ids)
+            if slot.is_idle or self._server is None:
+                self._free(number)
             else:
-                task = asyncio.create_task(self._free_when_idle(slot), name=f"free slot {slot}")
+                task = asyncio.create_task(self._free_when_idle(slot), name=f"free slot {number}")
                 self._releases.add(task)
                 task.add_done_callback(self._releases.discard)
 
-    def _free(self, slot: int) -> None:
-        self._kv_used[slot] = 0
-        self._slots.give_back(slot)
+    def _free(self, number: int) -> None:
+        self._kv_used[number] = 0
+        self._slots.give_back(number)
 
-    async def _free_when_idle(self, slot: int) -> None:
+    async def _free_when_idle(self, slot: _HeldSlot) -> None:
         """After a cancel: llama.cpp notices the closed connection at the end of its step."""
         try:
             async with asyncio.timeout(_SLOT_FREE_DEADLINE_SECONDS):
-                while await self._is_processing(slot):
+                if not slot.was_used:
+                    # llama.cpp may still be reading the request and begin with it only now.
+                    await asyncio.sleep(_SLOT_SETTLE_SECONDS)
+                while await self._is_processing(slot.number):
                     continue
         except TimeoutError:
-            self._fail(f"llama.cpp did not let go of slot {slot} within {_SLOT_FREE_DEADLINE_SECONDS:.0f} s")
-        except EngineFailed as error:
+            self._fail(
+                f"llama.cpp kept slot {slot.number} for {_SLOT_FREE_DEADLINE_SECONDS:.0f} s after a cancel"
+            )
+        except DroverError as error:
             self._fail(error.message)
         else:
-            self._free(slot)
+            self._free(slot.number)
 
-    async def _is_processing(self, slot: int) -> bool:
+    async def _is_processing(self, number: int) -> bool:
         """Waits for the end of the current step, since only then llama.cpp answers."""
-        return any(state["id"] == slot and state["is_processing"] for state in await self._api.slots())
+        return any(state["id"] == number and state["is_processing"] for state in await self._api.slots())
 
     def _fail(self, reason: str) -> None:
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(reason)
+
+
+class _HeldSlot:
+    """What is known of a slot while a request has it. `is_idle`: llama.cpp is done with it."""
+
+    __slots__ = ("ids", "is_idle", "number", "was_used")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ids: list[int] = []
+        self.was_used = False
+        self.is_idle = False

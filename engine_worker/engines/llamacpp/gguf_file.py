@@ -29,6 +29,8 @@ class GgufFile:
         self.parameter_count = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.architecture = str(self.values.get("general.architecture", "unknown"))
         self.template = str(self.values.get("tokenizer.chat_template", ""))
+        tokens = reader.fields.get("tokenizer.ggml.tokens")
+        self.vocabulary_size = len(tokens.data) if tokens else 0
         status = path.stat()
         self.size_bytes = status.st_size
         self.modified_unix_ns = status.st_mtime_ns
@@ -80,7 +82,7 @@ class GgufFile:
 def _open(path: Path) -> GGUFReader:
     try:
         return GGUFReader(path)
-    except (IndexError, KeyError, OverflowError) as error:
+    except (IndexError, KeyError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is not a whole GGUF file: {error}") from error
 
 

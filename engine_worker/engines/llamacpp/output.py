@@ -14,6 +14,7 @@ from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.mailbox import Mailbox
 
 TokenizeText = Callable[[str], Awaitable[list[int]]]
+DetokenizeIds = Callable[[list[int]], Awaitable[str]]
 _FINISH = {"eos": pb.Done.STOP, "word": pb.Done.STOP, "limit": pb.Done.LENGTH}
 
 
@@ -21,7 +22,12 @@ class Output:
     """Feed it the chunks of one completion, in order; it fills the mailbox."""
 
     def __init__(
-        self, mailbox: Mailbox, started: pb.Started, top: int | None, tokenize: TokenizeText
+        self,
+        mailbox: Mailbox,
+        started: pb.Started,
+        top: int | None,
+        tokenize: TokenizeText,
+        detokenize: DetokenizeIds,
     ) -> None:
         self._mailbox = mailbox
         self._started: pb.Started | None = started
@@ -30,6 +36,8 @@ class Output:
         self._silent_ids: list[int] = []
         self._top = top
         self._tokenize = tokenize
+        self._detokenize = detokenize
+        self._sent = ""
         self._silent_logprobs: list[pb.TokenLogprob] = []
         self._seen = 0
         self.finished = False
@@ -42,7 +50,7 @@ class Output:
             self._mailbox.started(self._started)
             self._started = None
         if chunk.get("stop"):
-            self._finish(chunk, queue_ns)
+            await self._finish(chunk, queue_ns)
         else:
             await self._delta(chunk)
 
@@ -60,6 +68,7 @@ class Output:
             self._emit(text, produced)
 
     def _emit(self, text: str, produced: int) -> None:
+        self._sent += text
         self.all_ids.extend(self._silent_ids)
         self._mailbox.content(text, self._silent_ids, produced, self._silent_logprobs)
         self._silent_ids, self._silent_logprobs = [], []
@@ -76,13 +85,19 @@ class Output:
             for entry in cast("list[Json]", chunk.get("completion_probabilities") or [])
         ]
 
-    def _finish(self, chunk: Json, queue_ns: int) -> None:
+    async def _held_back(self) -> str:
+        """Text that looked like the beginning of a stop text when the answer ended: llama-server keeps it."""
+        produced = self.all_ids[self._prompt_tokens :] + self._silent_ids
+        text = (await self._detokenize(produced)).rstrip("\N{REPLACEMENT CHARACTER}")
+        return text[len(self._sent) :] if text.startswith(self._sent) else ""
+
+    async def _finish(self, chunk: Json, queue_ns: int) -> None:
         timings = cast("dict[str, float]", chunk["timings"])
         kind = str(chunk["stop_type"])
         if kind == "eos":
             del self._silent_ids[-1:], self._silent_logprobs[-1:]
         if self._silent_ids:
-            self._emit("", self._seen)
+            self._emit("" if kind == "word" else await self._held_back(), self._seen)
         done = pb.Done(
             finish_reason=_FINISH.get(kind, pb.Done.STOP),
             prompt_tokens=self._prompt_tokens,

@@ -17,6 +17,7 @@ from engine_worker.engines.llamacpp.api import Json, LlamaApi
 class Prompts:
     api: LlamaApi
     context_length: int
+    vocabulary_size: int
 
     async def prepare(self, request: pb.GenerateRequest) -> Fitted:
         """Renders with the model's own template, tokenises, and fits the result into the window."""
@@ -29,7 +30,7 @@ class Prompts:
             case "raw":
                 return fit_ids(await self._known(request.raw), window)
             case "tokens":
-                return fit_ids(_not_empty(list(request.tokens.ids)), window)
+                return fit_ids(_not_empty(self._checked(list(request.tokens.ids))), window)
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
 
@@ -55,9 +56,17 @@ class Prompts:
         if prompt.HasField("system"):
             messages.insert(0, {"role": "system", "content": prompt.system})
         text = await self.api.apply_template(messages, [], add_prompt=True)
-        earlier = list(prompt.context)
+        earlier = self._checked(list(prompt.context))
         ids = await self.api.tokenize(text, add_special=not earlier)
         return fit_ids(_not_empty(earlier + ids), window)
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        for token in ids:
+            if token >= self.vocabulary_size > 0:
+                raise InvalidRequest(
+                    f"{token} is not a token of this model, which has {self.vocabulary_size}"
+                )
+        return ids
 
     async def _known(self, text: str) -> list[int]:
         return _not_empty(await self.api.tokenize(text, add_special=True))

@@ -13,6 +13,10 @@ import xllamacpp
 
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 
+# Requests whose template and tokens are being made at the same time.
+PREPARATIONS = 4
+# For slot states and tokenising in mid-stream.
+_CONTROL_THREADS = 4
 _QUIET = -1
 _POOLING_UNSPECIFIED_BY_MODEL = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 
@@ -55,8 +59,8 @@ def _parameters(
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [api_key]
-    # One HTTP thread for each stream, and some for tokenising, templates and slot states beside them.
-    parameters.n_threads_http = options.slots + 8
+    # One HTTP thread for each stream, and others beside them.
+    parameters.n_threads_http = options.slots + PREPARATIONS + _CONTROL_THREADS
     parameters.verbosity = _QUIET
     if options.embed:
         parameters.embedding = True

@@ -10,8 +10,6 @@ from drover.errors import QueueFull
 from engine_worker.engines.simulator.job import Job
 from engine_worker.engines.simulator.shape import Shape
 
-QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
-
 # A dict and not a set: jobs keep their order, and one in the middle leaves at no cost.
 Jobs = dict[Job, None]
 
@@ -43,7 +41,7 @@ class Places:
         """Into the batch if there is room, else into the queue. Raises QueueFull."""
         must_wait = bool(self.waiting) or not self._fits(job)
         if must_wait and len(self.waiting) >= self._shape.queue_limit:
-            raise QueueFull(QUEUE_FULL)
+            raise QueueFull()
         self.waiting[job] = None
         self.waiting_prompt_tokens += len(job.prompt_ids)
         self._admit()

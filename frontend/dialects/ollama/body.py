@@ -1,24 +1,28 @@
-"""Reading a JSON body without holding up other requests."""
+"""Reading a JSON body into a request."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.requests import Request
 
 from frontend.dialects.ollama.go_json import Json, loads
 from frontend.security.body import read_body
+from frontend.settings import FrontendSettings
 
-# Beyond this, parsing takes milliseconds (and a malformed body far longer), so it happens in a thread.
+Wanted = TypeVar("Wanted")
+# Beyond this, reading takes milliseconds (and a malformed body far longer): other requests go on meanwhile.
 _INLINE_BYTES = 256 * 1024
 
 
-async def read_json(request: Request, max_bytes: int) -> Json:
-    """The body's first JSON value, whatever its Content-Type.
+async def read_json(request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]) -> Wanted:
+    """The body's first JSON value, whatever its Content-Type, as what `read` makes of it.
 
-    Raises InvalidRequest, BodyTooLarge, ClientLeft.
+    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft.
     """
-    body = await read_body(request, max_bytes)
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
     if len(body) <= _INLINE_BYTES:
-        return loads(body)
-    return await asyncio.to_thread(loads, body)
+        return read(loads(body))
+    return await asyncio.to_thread(lambda: read(loads(body)))

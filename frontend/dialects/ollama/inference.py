@@ -18,6 +18,7 @@ from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
+from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
 from frontend.fleet.fleet import Fleet
 from frontend.settings import FrontendSettings
@@ -30,9 +31,10 @@ class Inference:
 
     fleet: Fleet
     settings: FrontendSettings
+    answers: OpenAnswers
 
     async def chat(self, http: Request) -> Response:
-        request = ChatRequest.read(await read_json(http, self.settings.max_body_bytes))
+        request = await read_json(http, self.settings, ChatRequest.read)
         to_proto.check_top_logprobs(request)
         if not request.model:
             raise InvalidRequest("model is required")
@@ -45,7 +47,7 @@ class Inference:
         )
 
     async def generate(self, http: Request) -> Response:
-        request = GenerateRequest.read(await read_json(http, self.settings.max_body_bytes))
+        request = await read_json(http, self.settings, GenerateRequest.read)
         to_proto.check_top_logprobs(request)
         return await self._answer(
             http,
@@ -83,6 +85,7 @@ class Inference:
             submit=lambda: self._submit(model, converted, record),
             stream=request.stream,
             deadline_seconds=self.settings.request_timeout_seconds or None,
+            answers=self.answers,
         )
 
     def _find(self, text: str) -> ServedModel:
@@ -114,9 +117,9 @@ class Inference:
         return Response(encoder.plain("unload"), media_type=JSON)
 
 
-def router(fleet: Fleet, settings: FrontendSettings) -> APIRouter:
+def router(fleet: Fleet, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
     routes = APIRouter()
-    inference = Inference(fleet, settings)
+    inference = Inference(fleet, settings, answers)
     routes.add_api_route("/api/chat", inference.chat, methods=["POST"])
     routes.add_api_route("/api/generate", inference.generate, methods=["POST"])
     return routes

@@ -35,7 +35,7 @@ class Models:
         return _json({"models": [_process(model) for model in self.fleet.served()]})
 
     async def show(self, http: Request) -> Response:
-        request = ShowRequest.read(await read_json(http, self.settings.max_body_bytes))
+        request = await read_json(http, self.settings, ShowRequest.read)
         if not request.wanted:
             raise InvalidRequest("model is required")
         name = ModelName.parse(request.wanted)

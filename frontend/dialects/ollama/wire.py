@@ -21,6 +21,9 @@ from frontend.dialects.ollama.decode import (
 from frontend.dialects.ollama.durations import keep_alive_ns
 from frontend.dialects.ollama.go_json import Json, dump_text
 
+# Far beyond any conversation; what is rendered for a model must not take minutes to look at.
+_MAX_MESSAGES = 20_000
+_MAX_TOOLS = 2_000
 _THINK_LEVELS = ("high", "medium", "low", "max")
 _THINK_KINDS = '"high", "medium", "low", "max", true, or false'
 
@@ -126,9 +129,15 @@ def _read(body: Json, struct: str, readers: dict[str, Reader]) -> dict[str, obje
     return fields
 
 
+def _bounded(value: list[Json], place: Place, most: int) -> None:
+    if len(value) > most:
+        raise InvalidRequest(f"{place.field}: {len(value)} are too many, at most {most} are possible")
+
+
 def _messages(value: Json, place: Place) -> list[Message]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.Message")
+    _bounded(value, place, _MAX_MESSAGES)
     return [_message(item) for item in value]
 
 
@@ -170,6 +179,7 @@ def _arguments(value: Json, place: Place) -> str:
 def _tools(value: Json, place: Place) -> list[Tool]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "api.Tools")
+    _bounded(value, place, _MAX_TOOLS)
     return [_tool(item) for item in value]
 
 

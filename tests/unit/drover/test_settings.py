@@ -99,7 +99,7 @@ def test_a_wrong_value_in_the_environment_is_named_too(
     assert "--share-count (DROVER_TEST_SHARE_COUNT)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["--unknown", "1"], ["--words", "["], ["stray"]])
+@pytest.mark.parametrize("argv", [["--unknown", "1"], ["--words", '["'], ["stray"]])
 def test_what_is_no_setting_ends_the_process_with_status_2(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from drover.errors import ClientLeft, DroverError, WorkerDraining
+from drover.errors import ClientLeft, DroverError, InvalidRequest, WorkerDraining
 from engine_worker.requests import RequestTable
 
 _DEADLINE_SECONDS = 10.0

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from frontend.app import build_app
+from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
 from frontend.settings import FrontendSettings
 from tests.fakes.http_server import serving
@@ -37,7 +38,7 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 @asynccontextmanager
 async def _start(worker: StallingWorker, **settings: float) -> AsyncIterator[Frontend]:
     fleet = Fleet([worker.address], connect=lambda address: worker)
-    app = build_app(FrontendSettings(**settings), fleet)  # type: ignore[arg-type]
+    app = build_app(FrontendSettings(**settings), fleet, OpenAnswers())  # type: ignore[arg-type]
     async with (
         serving(app) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS) as client,

@@ -22,12 +22,16 @@ class Completion:
         self.mailbox = Mailbox()
         self.tokenized: list[str] = []
         self._predicted = 0
+        self.pieces: dict[int, str] = {}
         started = pb.Started(prompt_ids=[1, 10, 11], truncated_tokens=truncated)
-        self.output = Output(self.mailbox, started, top, self._tokenize)
+        self.output = Output(self.mailbox, started, top, self._tokenize, self._detokenize)
 
     async def _tokenize(self, text: str) -> list[int]:
         self.tokenized.append(text)
         return [token for character in text for token in character.encode()]
+
+    async def _detokenize(self, ids: list[int]) -> str:
+        return "".join(self.pieces.get(token, "?") for token in ids)
 
     async def progress(self) -> None:
         chunk: Json = {
