@@ -16,7 +16,7 @@ from tests.support.processes import Process, worker
 
 pytestmark = pytest.mark.real_model
 FLAGS = {
-    "llamacpp": ("--engine", "llamacpp", "--context-length", "128", "--slots", "2"),
+    "llamacpp": ("--engine", "llamacpp", "--context-length", "128", "--slots", "2", "--queue-limit", "3"),
     "simulator": ("--engine", "simulator", "--model", "sim", "--context-length", "128"),
 }
 
@@ -56,6 +56,11 @@ async def test_a_vector_does_not_depend_on_its_company(engine: EngineClient) -> 
         together = (await engine.stub.Embed(pb.EmbedRequest(texts=texts))).embeddings
         for one, other in zip(alone, together, strict=True):
             assert math.isclose(cosine(one, other), 1, abs_tol=1e-3)
+
+
+async def test_a_batch_is_one_request_however_long(engine: EngineClient) -> None:
+    answer = await engine.stub.Embed(pb.EmbedRequest(texts=[f"text {number}" for number in range(40)]))
+    assert len(answer.embeddings) == 40
 
 
 async def test_dimensions_cut_and_normalise_again(engine: EngineClient) -> None:

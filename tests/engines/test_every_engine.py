@@ -96,6 +96,14 @@ async def test_stop_texts_end_the_answer_and_are_not_shown(engine: EngineClient)
     assert (done.finish_reason, done.matched_stop) == (pb.Done.STOP, stop)
 
 
+async def test_text_that_began_like_a_stop_is_shown_when_the_answer_ends_otherwise(
+    engine: EngineClient,
+) -> None:
+    whole, _ = await engine.text(chat("Tell me a long story.", max_tokens=12, ignore_eos=True))
+    held = chat("Tell me a long story.", max_tokens=12, ignore_eos=True, stop=[whole[-6:] + "and never this"])
+    assert (await engine.text(held))[0] == whole
+
+
 async def test_the_window_is_the_limit_of_prompt_and_answer(engine: EngineClient, model: pb.Model) -> None:
     request = chat("Tell me a long story.", ignore_eos=True)
     request.context.num_ctx = 64
@@ -190,6 +198,26 @@ async def test_one_id_is_cancelled_while_one_that_begins_alike_goes_on(engine: E
         done = event.done
     assert done.completion_tokens == 30
     assert await calls[0].code() is grpc.StatusCode.CANCELLED
+
+
+async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
+    """Each of them is prepared, waits and runs; none is lost on the way."""
+    answers = await asyncio.gather(
+        *(engine.text(chat(f"Number {number}.", max_tokens=2, ignore_eos=True)) for number in range(150))
+    )
+    assert {done.completion_tokens for _, done in answers} == {2}
+    await until(engine.idle, 2, "all slots are free")
+
+
+@pytest.mark.parametrize("window", [-1, 0, 64, 2**31 - 1])
+async def test_a_penalty_looks_back_as_far_as_it_can(engine: EngineClient, window: int) -> None:
+    request = chat("Hi.", max_tokens=2, ignore_eos=True, repeat_last_n=window, repeat_penalty=1.1)
+    assert (await engine.text(request))[1].completion_tokens == 2
+
+
+async def test_ids_of_no_token_are_refused(engine: EngineClient) -> None:
+    request = pb.GenerateRequest(tokens=pb.TokenIds(ids=[2**32 - 1]), sampling=pb.Sampling(max_tokens=1))
+    assert isinstance(await leaf_of(engine, request), InvalidRequest)
 
 
 async def test_the_model_describes_itself(model: pb.Model) -> None:

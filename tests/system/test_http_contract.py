@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.processes import Stack
+from tests.support.waiting import until
 
 JSON = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
@@ -252,14 +253,19 @@ def test_load_and_unload_are_one_plain_object(
     assert "total_duration" not in answer.json()
 
 
-def test_request_id_goes_in_and_out_and_through_both_logs(simulated: Stack, http: httpx.Client) -> None:
-    answer = http.post(
-        "/api/chat", json={"model": "sim", "messages": HELLO}, headers={"X-Request-ID": "my-request-4711"}
-    )
+async def test_request_id_goes_in_and_out_and_through_both_logs(simulated: Stack) -> None:
+    body = {"model": "sim", "messages": HELLO}
+    async with httpx.AsyncClient(base_url=simulated.url) as http:
+        answer = await http.post("/api/chat", json=body, headers={"X-Request-ID": "my-request-4711"})
     assert answer.headers["x-request-id"] == "my-request-4711"
-    for process in (simulated.frontend, simulated.worker):
-        lines = [json.loads(line) for line in process.log_text().splitlines()]
-        assert [line for line in lines if line.get("request_id") == "my-request-4711"]
+    await until(lambda: _logged(simulated.frontend.log_text(), "my-request-4711"), 2, "the frontend logs it")
+    await until(lambda: _logged(simulated.worker.log_text(), "my-request-4711"), 2, "the worker logs it")
+
+
+def _logged(log: str, request_id: str) -> bool:
+    return any(
+        json.loads(line).get("request_id") == request_id for line in log.splitlines() if line.endswith("}")
+    )
 
 
 @pytest.mark.parametrize("bad_id", ["", "x" * 200, "two words"])

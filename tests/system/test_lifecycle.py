@@ -69,6 +69,32 @@ def test_both_tiers_stop_cleanly(tmp_path: Path, number: signal.Signals) -> None
             assert '"stopped"' in process.log_text()
 
 
+@pytest.mark.real_model
+def test_a_signal_while_the_model_loads_is_heard(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with worker(tmp_path / "w.log", ready=False, address=address) as only:
+        deadline = time.monotonic() + 20
+        while "listening" not in only.log_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        only.signal(signal.SIGTERM)
+        assert only.wait(5) == 0
+    assert '"ready"' not in only.log_text()
+    assert "Traceback" not in only.log_text()
+
+
+def test_a_signal_to_a_frontend_that_just_began_is_heard(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    command = ["-m", "frontend", "--listen", address, "--workers", "127.0.0.1:1"]
+    with launched(command, address, tmp_path / "f.log") as process:
+        deadline = time.monotonic() + 10
+        while "listening" not in process.log_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+
+
 async def test_a_draining_worker_finishes_its_streams_and_takes_no_more(tmp_path: Path) -> None:
     flags = (
         "--sim-answer-tokens-min",
@@ -159,6 +185,14 @@ def test_a_port_in_use_ends_the_start_with_what_to_do(tmp_path: Path, tier: str)
             assert process.wait(20) == 1
     assert "port in use" in process.log_text()
     assert "--listen" in process.log_text()
+
+
+def test_a_template_that_is_not_there_ends_the_start_with_its_name(tmp_path: Path) -> None:
+    command = ["-m", "engine_worker", "--listen", "127.0.0.1:0", "--chat-template", "/nowhere/x.jinja"]
+    with launched(command, "", tmp_path / "log") as process:
+        assert process.wait(20) == 1
+    assert "--chat-template /nowhere/x.jinja" in process.log_text()
+    assert "Traceback" not in process.log_text()
 
 
 def test_a_model_that_is_not_there_ends_the_start_with_what_to_do(tmp_path: Path) -> None:

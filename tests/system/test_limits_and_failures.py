@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from pathlib import Path
 
 import httpx
@@ -146,3 +148,61 @@ def test_a_script_that_fails_ends_with_an_error_line(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in streamed.text.splitlines()]
     assert (streamed.status_code, lines[-1]) == (200, {"error": "the engine broke"})
     assert (whole.status_code, whole.json()) == (500, {"error": "the engine broke"})
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_when_the_frontend_s_grace_is_over_answers_end_in_the_contract_s_words(
+    tmp_path: Path, stream: bool
+) -> None:
+    stalled = (*SIMULATOR, "--sim-stall-decode-after-tokens", "2")
+    with stack(tmp_path, stalled, ("--shutdown-grace-seconds", "0.5")) as running:
+        async with (
+            httpx.AsyncClient(base_url=running.url) as http,
+            engine_client(running.worker.address) as engine,
+        ):
+            request = asyncio.create_task(http.post("/api/chat", json={**HELLO, "stream": stream}))
+            await until(engine.busy, 5, "the request runs")
+            running.frontend.signal(signal.SIGTERM)
+            answer = await request
+            await until(engine.idle, 1, "the slot is free again")
+        assert running.frontend.wait() == 0
+        assert "Traceback" not in running.frontend.log_text()
+    assert answer.status_code == (200 if stream else 503)
+    assert json.loads(answer.text.splitlines()[-1]) == {
+        "error": "the server is shutting down and its grace is over"
+    }
+
+
+async def test_finished_requests_do_not_count_as_cancelled(tmp_path: Path) -> None:
+    with stack(tmp_path, SIMULATOR) as running:
+        async with httpx.AsyncClient(base_url=running.url) as http:
+            for stream in [True, False] * 20:
+                await http.post("/api/chat", json={**HELLO, "stream": stream, "options": {"num_predict": 2}})
+        lines = [json.loads(line) for line in running.worker.log_text().splitlines()]
+    requests = [line for line in lines if line["message"] == "request"]
+    assert len(requests) == 40
+    assert not [line for line in requests if "error" in line]
+
+
+def test_a_proxy_in_the_environment_is_not_for_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with stack(tmp_path, SIMULATOR) as running, httpx.Client(base_url=running.url, trust_env=False) as http:
+        assert http.post("/api/chat", json={**HELLO, "stream": False}).status_code == 200
+
+
+def test_far_too_many_messages_are_refused(tmp_path: Path) -> None:
+    with stack(tmp_path, SIMULATOR) as running, httpx.Client(base_url=running.url, timeout=30) as http:
+        answer = http.post("/api/chat", content=b'{"model":"sim","messages":[' + b"{}," * 500_000 + b"{}]}")
+        assert (answer.status_code, answer.json()) == (
+            400,
+            {"error": "messages: 500001 are too many, at most 20000 are possible"},
+        )
+        many = {
+            **HELLO,
+            "messages": [{"role": "user", "content": "x"}] * 20_000,
+            "options": {"num_predict": 1},
+        }
+        assert http.post("/api/chat", json=many).status_code == 200

@@ -16,7 +16,7 @@ from tests.support.processes import free_port, launched
 pytestmark = pytest.mark.real_model
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_serves_and_stops_both(tmp_path: Path, number: signal.Signals) -> None:
     port = free_port()
     began = time.monotonic()
@@ -39,6 +39,20 @@ def test_serves_and_stops_both(tmp_path: Path, number: signal.Signals) -> None:
     log = process.log_text()
     assert f"http://127.0.0.1:{port}" in log
     assert "Traceback" not in log
+
+
+def test_a_launcher_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
+    port = free_port()
+    command = ["-m", "scripts.serve", "--port", str(port), "--engine", "simulator"]
+    with launched(command, f"127.0.0.1:{port}", tmp_path / "log") as process:
+        deadline = time.monotonic() + 30
+        while "Drover is ready" not in process.log_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.popen.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
 
 
 def test_a_port_in_use_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from annotated_types import Gt
 from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from drover.settings import Address, CommaList, ProcessSettings, check_address, split_address
+from drover.settings import Address, CommaList, ProcessSettings, check_address, split_address, split_commas
 
 
 class _Settings(ProcessSettings):
@@ -122,7 +122,9 @@ def test_addresses(address: str) -> None:
     assert check_address(address) == address
 
 
-@pytest.mark.parametrize("address", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1"])
+@pytest.mark.parametrize(
+    "address", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "http://h:1"]
+)
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         check_address(address)
@@ -131,3 +133,7 @@ def test_what_is_no_address(address: str) -> None:
 def test_an_address_in_its_parts() -> None:
     assert split_address("[::1]:50051") == ("::1", 50051)
     assert split_address("host:0") == ("host", 0)
+
+
+def test_ipv6_addresses_stand_in_lists() -> None:
+    assert split_commas("[::1]:50051,[::2]:50051") == ["[::1]:50051", "[::2]:50051"]
