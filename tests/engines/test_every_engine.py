@@ -28,6 +28,15 @@ async def events_of(engine: EngineClient, request: pb.GenerateRequest) -> list[p
     return [event async for event in engine.generate(request)]
 
 
+async def rest_of(
+    call: grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent],
+) -> list[pb.GenerateEvent]:
+    events = []
+    while isinstance(event := await call.read(), pb.GenerateEvent):
+        events.append(event)
+    return events
+
+
 async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await events_of(engine, request)
@@ -193,11 +202,10 @@ async def test_one_id_is_cancelled_while_one_that_begins_alike_goes_on(engine: E
         calls.append(engine.stub.GenerateStream(request))
     await asyncio.gather(*(call.read() for call in calls))
     assert (await engine.stub.Abort(pb.AbortRequest(request_id="ab" * 15))).found
-    done = pb.Done()
-    while isinstance(event := await calls[1].read(), pb.GenerateEvent):
-        done = event.done
-    assert done.completion_tokens == 30
-    assert await calls[0].code() is grpc.StatusCode.CANCELLED
+    assert (await rest_of(calls[1]))[-1].done.completion_tokens == 30
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await rest_of(calls[0])
+    assert ended.value.code() is grpc.StatusCode.CANCELLED
 
 
 async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2
 
-from drover.rpc import SERVICE_NAME
+from drover.rpc import CHANNEL_OPTIONS, SERVICE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 60.0
@@ -123,7 +123,7 @@ def stack(
 
 
 def worker_is_serving(address: str, service: str = SERVICE_NAME) -> bool:
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
