@@ -6,25 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from drover.errors import ClientLeft, DroverError, InvalidRequest, WorkerDraining
-
-
-class _Entry:
-    __slots__ = ("reason", "scope")
-
-    def __init__(self, scope: asyncio.Timeout) -> None:
-        self.scope = scope
-        self.reason: DroverError | None = None
-
-    def end(self, reason: DroverError) -> None:
-        if self.reason is None:
-            self.reason = reason
-            self.scope.reschedule(asyncio.get_running_loop().time())
+from drover.endable import Endable, endable
+from drover.errors import ClientLeft, InvalidRequest, WorkerDraining
 
 
 class RequestTable:
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Endable] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -36,20 +24,15 @@ class RequestTable:
         """Around all work for one request. Raises the leaf that `abort` or `end_all` chose, if they did."""
         if request_id in self._entries:
             raise InvalidRequest(f"request id {request_id!r} is in use already")
-        try:
-            async with asyncio.timeout(None) as scope:
-                entry = self._entries[request_id] = _Entry(scope)
-                self._empty.clear()
-                try:
-                    yield
-                finally:
-                    del self._entries[request_id]
-                    if not self._entries:
-                        self._empty.set()
-        except TimeoutError:
-            if entry.reason is None:
-                raise
-            raise entry.reason from None
+        async with endable() as work:
+            self._entries[request_id] = work
+            self._empty.clear()
+            try:
+                yield
+            finally:
+                del self._entries[request_id]
+                if not self._entries:
+                    self._empty.set()
 
     def abort(self, request_id: str) -> bool:
         """Whether the id was known."""

@@ -32,10 +32,9 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """Text of the answer and the tokens behind it; either may be empty."""
-        deltas = self._event().deltas
-        last = deltas[-1] if deltas else None
-        if last is None or last.thinking or last.tool_calls:
-            last = deltas.add()
+        last = self._last_delta()
+        if last.thinking or last.tool_calls:
+            last = self._event().deltas.add()
         last.content += text
         self._account(last, token_ids, completion_tokens, logprobs)
 
@@ -47,19 +46,17 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """Text of the model's reasoning and the tokens behind it."""
-        deltas = self._event().deltas
-        last = deltas[-1] if deltas else None
-        if last is None or last.content or last.tool_calls:
-            last = deltas.add()
+        last = self._last_delta()
+        if last.content or last.tool_calls:
+            last = self._event().deltas.add()
         last.thinking += text
         self._account(last, token_ids, completion_tokens, logprobs)
 
     def tool_call(self, call: pb.ToolCallDelta, token_ids: Sequence[int], completion_tokens: int) -> None:
         """A piece of a tool call and the tokens behind it."""
-        deltas = self._event().deltas
-        last = deltas[-1] if deltas else None
-        if last is None or last.content or last.thinking:
-            last = deltas.add()
+        last = self._last_delta()
+        if last.content or last.thinking:
+            last = self._event().deltas.add()
         last.tool_calls.append(call)
         self._account(last, token_ids, completion_tokens, ())
 
@@ -95,6 +92,11 @@ class Mailbox:
         if self._pending is None:
             self._pending = pb.GenerateEvent()
         return self._pending
+
+    def _last_delta(self) -> pb.Delta:
+        """Consecutive deltas of one kind are joined."""
+        deltas = self._event().deltas
+        return deltas[-1] if deltas else deltas.add()
 
     def _account(
         self,

@@ -8,35 +8,21 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive
 
-from drover.errors import ClientLeft, DeadlineExceeded, DroverError, WorkerDraining
-
-
-class _Answer:
-    __slots__ = ("_scope", "reason")
-
-    def __init__(self, scope: asyncio.Timeout) -> None:
-        self._scope = scope
-        self.reason: DroverError | None = None
-
-    def end(self, reason: DroverError) -> None:
-        if self.reason is None:
-            self.reason = reason
-            self._scope.reschedule(asyncio.get_running_loop().time())
+from drover.endable import Endable, endable
+from drover.errors import ClientLeft, DeadlineExceeded, WorkerDraining
 
 
 class OpenAnswers:
     def __init__(self) -> None:
-        self._answers: set[_Answer] = set()
+        self._answers: set[Endable] = set()
 
     @asynccontextmanager
     async def hold(self, receive: Receive, deadline_seconds: float | None) -> AsyncGenerator[None, None]:
         """Around all work for an answer: cancels it and raises ClientLeft, DeadlineExceeded, or what
         `end_all` says. It costs a sleeping task, no polling.
         """
-        answer: _Answer | None = None
         try:
-            async with asyncio.timeout(deadline_seconds) as scope:
-                answer = _Answer(scope)
+            async with endable(deadline_seconds) as answer:
                 self._answers.add(answer)
                 watcher = asyncio.create_task(_watch(receive, answer), name="watch the client")
                 try:
@@ -45,8 +31,6 @@ class OpenAnswers:
                     watcher.cancel()
                     self._answers.discard(answer)
         except TimeoutError:
-            if answer is not None and answer.reason is not None:
-                raise answer.reason from None
             raise DeadlineExceeded(f"the request took longer than {deadline_seconds:g} seconds") from None
 
     def end_all(self) -> int:
@@ -56,7 +40,7 @@ class OpenAnswers:
         return len(self._answers)
 
 
-async def _watch(receive: Receive, answer: _Answer) -> None:
+async def _watch(receive: Receive, answer: Endable) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
     answer.end(ClientLeft("request canceled"))

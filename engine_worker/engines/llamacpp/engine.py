@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from importlib.metadata import version
 
-from drover.errors import CapabilityMissing, DroverError, EngineFailed
+from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window
 from engine_worker.daemon import in_daemon_thread
@@ -16,16 +16,14 @@ from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.body import completion_body
 from engine_worker.engines.llamacpp.embed import embed_texts
 from engine_worker.engines.llamacpp.gguf_file import GgufFile
+from engine_worker.engines.llamacpp.held_slots import HeldSlot, HeldSlots
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.output import Output
-from engine_worker.engines.llamacpp.prefixes import SlotPrefixes
 from engine_worker.engines.llamacpp.prompt import Prompts
 from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer, start_server
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.slots import Admission, Slots
 
-_SLOT_FREE_DEADLINE_SECONDS = 30.0
-_SLOT_SETTLE_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 
 
@@ -36,32 +34,28 @@ class LlamacppEngine:
         self._options = options
         self._admission = Admission(options.slots + options.queue_limit)
         self._preparing = asyncio.Semaphore(PREPARATIONS)
-        self._slots = Slots(options.slots, queue_limit=(options.slots + options.queue_limit) * options.slots)
-        self._prefixes = SlotPrefixes(options.slots)
-        self._releases: set[asyncio.Task[None]] = set()
-        self._failure: asyncio.Future[str] | None = None
         self._server: LlamaServer | None = None
-        self._kv_used = [0] * options.slots
         self._report = pb.LoadReport(running_limit=options.slots, loaded=True)
         self._prompt_tokens_done = 0
 
     async def start(self) -> None:
-        self._failure = asyncio.get_running_loop().create_future()
         file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
         self._context_length = self._choose_context(file)
         self._server = await in_daemon_thread(
             lambda: start_server(self._options, self._context_length, file.pooling_known), "load the model"
         )
         self._api = LlamaApi(self._server)
+        # An embedding request may wait for as many slots as it has texts, up to all of them.
+        queue_limit = (self._options.slots + self._options.queue_limit) * self._options.slots
+        self._slots = HeldSlots(Slots(self._options.slots, queue_limit), self._api)
         self._prompts = Prompts(self._api, self._context_length, file.vocabulary_size)
         self._model = self._describe(file)
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
     async def stop(self) -> None:
-        for task in list(self._releases):
-            task.cancel()
         if self._server is None:
             return
+        self._slots.close()
         await self._api.close()
         # Dropping the handle joins llama.cpp's threads, which takes as long as its current step.
         server, self._server = self._server, None
@@ -70,8 +64,7 @@ class LlamacppEngine:
                 await in_daemon_thread(lambda: setattr(server, "handle", None), "stop llama.cpp")
 
     async def wait_failed(self) -> str:
-        assert self._failure is not None, "start() comes first"
-        return await asyncio.shield(self._failure)
+        return await self._slots.wait_failed()
 
     def model(self) -> pb.Model:
         return self._model
@@ -81,7 +74,7 @@ class LlamacppEngine:
         report.running = self._slots.running
         report.waiting = self._admission.waiting
         report.waiting_prompt_tokens = self._slots.waiting_prompt_tokens
-        report.kv_tokens_used = sum(self._kv_used)
+        report.kv_tokens_used = self._slots.kv_tokens
         report.cache_hit_rate = report.cached_tokens_done / max(1, self._prompt_tokens_done)
         return report
 
@@ -94,7 +87,7 @@ class LlamacppEngine:
         with self._admission.place() as place:
             async with self._preparing:
                 prompt = await self._prompts.prepare(request)
-            async with self._slot(prompt.ids) as slot:
+            async with self._slots.hold(prompt.ids) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns
                 async with aclosing(self._events(request, prompt, slot, queue_ns)) as events:
@@ -102,7 +95,7 @@ class LlamacppEngine:
                         yield event
 
     async def _events(
-        self, request: pb.GenerateRequest, prompt: Fitted, slot: _HeldSlot, queue_ns: int
+        self, request: pb.GenerateRequest, prompt: Fitted, slot: HeldSlot, queue_ns: int
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         window = Window.of(request, self._context_length)
         room = self._context_length - len(prompt.ids)
@@ -116,7 +109,6 @@ class LlamacppEngine:
                 for chunk in chunks:
                     await output.feed(chunk, queue_ns)
                 slot.ids = output.all_ids
-                self._kv_used[slot.number] = len(output.all_ids)
                 slot.is_idle = output.finished
                 if mailbox.ready:
                     event = await mailbox.take()
@@ -134,7 +126,7 @@ class LlamacppEngine:
         with self._admission.place() as place:
 
             async def embed(ids: list[int]) -> list[float]:
-                async with self._slot(ids) as slot:
+                async with self._slots.hold(ids) as slot:
                     place.starts()
                     slot.was_used = True
                     vector = await self._api.embed(ids)
@@ -204,62 +196,3 @@ class LlamacppEngine:
             self._prompt_tokens_done += event.done.prompt_tokens
             self._report.cached_tokens_done += event.done.cached_tokens
             self._report.prefill_tokens_done += event.done.prompt_tokens - event.done.cached_tokens
-
-    @asynccontextmanager
-    async def _slot(self, ids: list[int]) -> AsyncGenerator[_HeldSlot, None]:
-        """Holds a slot; it counts as running until llama.cpp itself has let go of it."""
-        number = await self._slots.take(lambda free: self._prefixes.choose(free, ids), len(ids))
-        slot = _HeldSlot(number)
-        try:
-            yield slot
-        finally:
-            if slot.ids:
-                self._prefixes.remember(number, slot.ids)
-            if slot.is_idle or self._server is None:
-                self._free(number)
-            else:
-                task = asyncio.create_task(self._free_when_idle(slot), name=f"free slot {number}")
-                self._releases.add(task)
-                task.add_done_callback(self._releases.discard)
-
-    def _free(self, number: int) -> None:
-        self._kv_used[number] = 0
-        self._slots.give_back(number)
-
-    async def _free_when_idle(self, slot: _HeldSlot) -> None:
-        """After a cancel: llama.cpp notices the closed connection at the end of its step."""
-        try:
-            async with asyncio.timeout(_SLOT_FREE_DEADLINE_SECONDS):
-                if not slot.was_used:
-                    # llama.cpp may still be reading the request and begin with it only now.
-                    await asyncio.sleep(_SLOT_SETTLE_SECONDS)
-                while await self._is_processing(slot.number):
-                    continue
-        except TimeoutError:
-            self._fail(
-                f"llama.cpp kept slot {slot.number} for {_SLOT_FREE_DEADLINE_SECONDS:.0f} s after a cancel"
-            )
-        except DroverError as error:
-            self._fail(error.message)
-        else:
-            self._free(slot.number)
-
-    async def _is_processing(self, number: int) -> bool:
-        """Waits for the end of the current step, since only then llama.cpp answers."""
-        return any(state["id"] == number and state["is_processing"] for state in await self._api.slots())
-
-    def _fail(self, reason: str) -> None:
-        if self._failure is not None and not self._failure.done():
-            self._failure.set_result(reason)
-
-
-class _HeldSlot:
-    """What is known of a slot while a request has it. `is_idle`: llama.cpp is done with it."""
-
-    __slots__ = ("ids", "is_idle", "number", "was_used")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.ids: list[int] = []
-        self.was_used = False
-        self.is_idle = False
