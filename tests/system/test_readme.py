@@ -1,0 +1,61 @@
+"""What README shows does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT, Stack, stack
+
+pytestmark = pytest.mark.real_model
+README = (ROOT / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:11434"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(tmp_path_factory.mktemp("readme")) as running:
+        yield running
+
+
+def _block(language: str, beginning: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    found = [block for block in blocks if block.startswith(beginning)]
+    assert len(found) == 1, f"one block that begins with {beginning!r}"
+    return str(found[0])
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_the_python_example_answers_paris(served: Stack) -> None:
+    code = _block("python", "import ollama").replace(ADDRESS, served.url)
+    assert _output([sys.executable, "-c", code]) == "The capital of France is Paris."
+
+
+def test_the_curl_example_streams_the_answer(served: Stack) -> None:
+    command = shlex.split(_block("", "curl").replace(ADDRESS, served.url))
+    lines = _output([*command, "--silent"]).splitlines()
+    assert len(lines) == 8
+    assert '"done":true' in lines[-1]
+
+
+def test_every_task_of_the_makefile_that_is_named_exists() -> None:
+    tasks = set(re.findall(r"`make ([a-z-]+)", README)) - {"up"}
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert tasks
+    assert tasks <= known
+
+
+def test_the_layout_names_what_is_there() -> None:
+    layout = README.split("## Layout")[1]
+    named = re.findall(r"^([a-z_]+/)", layout, re.MULTILINE)
+    assert len(named) > 5
+    assert all(Path(ROOT / folder).is_dir() for folder in named)
