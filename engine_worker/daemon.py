@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -15,23 +16,18 @@ async def in_daemon_thread(call: Callable[[], Result], name: str) -> Result:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
-    def settle(result: Result | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
+    def deliver(settle: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: None if future.done() else settle())
 
     def run() -> None:
-        result: Result | None = None
-        error: BaseException | None = None
         try:
             result = call()
         except BaseException as raised:  # noqa: BLE001 - it is handed to whoever waits
             error = raised
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, error)
+            deliver(lambda: future.set_exception(error))
+        else:
+            deliver(lambda: future.set_result(result))
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future

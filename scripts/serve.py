@@ -117,6 +117,7 @@ async def _first_of(wanted: asyncio.Task[object], stop: asyncio.Task[object], ch
 async def _ready(url: str) -> str:
     """Waits until requests can be answered; the name of the first model."""
     async with asyncio.timeout(_READY_SECONDS):
+        # Another process has no event that could be awaited.
         while await asyncio.to_thread(_get, f"{url}/readyz") is None:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
     tags = await asyncio.to_thread(_get, f"{url}/api/tags")
