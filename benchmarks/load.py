@@ -86,6 +86,7 @@ async def load_http(address: str, tokens: int, counts: list[Counts]) -> None:
     loop = asyncio.get_running_loop()
     for each in counts:
         request = post(address, PATH, http_body(question(), tokens))
+        # The factory is called before this turn of the loop is over.
         await loop.create_connection(lambda: HttpStream(request, each), host, int(port))  # noqa: B023
     await asyncio.Event().wait()
 

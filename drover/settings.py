@@ -45,6 +45,11 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _say(problem: str) -> None:
+    """There is no log yet: its settings are among those that are being read."""
+    sys.stderr.write(f"{problem}\n")
+
+
 class ProcessSettings(BaseSettings):
     """Flags win over environment variables, and those over defaults. Immutable once loaded."""
 
@@ -70,15 +75,15 @@ class ProcessSettings(BaseSettings):
                 name = str(problem["loc"][0]) if problem["loc"] else ""
                 reason = problem["msg"].removeprefix("Value error, ")
                 shown = f" (it is {problem['input']!r})" if name else ""
-                print(f"{cls.names_of(name)}: {reason}{shown}", file=sys.stderr)  # noqa: T201
+                _say(f"{cls.names_of(name)}: {reason}{shown}")
         except SettingsError as error:
-            print(f"settings: {error}", file=sys.stderr)  # noqa: T201
+            _say(f"settings: {error}")
         raise SystemExit(2)
 
     @classmethod
     def names_of(cls, field: str) -> str:
         if field not in cls.model_fields:
-            return f"--{field.replace('_', '-')}" if field else "settings"
+            return cls.flag(field) if field else "settings"
         return f"{cls.flag(field)} ({cls.environment_variable(field)})"
 
     @classmethod

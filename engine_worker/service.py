@@ -47,6 +47,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self.draining = False
         self.closing = asyncio.Event()
 
+    # Both streams write for themselves, which grpc.aio allows and the generated types do not know.
     async def GenerateStream(  # type: ignore[override]
         self,
         request: pb.GenerateRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from drover.errors import NoWorkerReady
 from drover.names import ModelName
@@ -49,28 +49,18 @@ class Fleet:
     def served(self) -> list[ServedModel]:
         """Every name once, newest model first, as lists show them."""
         models: dict[str, ServedModel] = {}
-        for member in self._members:
-            for text in member.model.names if member.model and member.ready else ():
-                name = ModelName.parse(text)
-                if name is not None and member.model is not None:
-                    models.setdefault(name.key, ServedModel(name, member.model))
+        for model in _served_by(member for member in self._members if member.ready):
+            models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
 
     def find(self, name: ModelName) -> ServedModel | None:
         """Also a model whose workers are away. Raises NoWorkerReady while no worker has ever answered."""
-        known = [model for model in self._known() if model.name.key == name.key]
+        known = [model for model in _served_by(self._members) if model.name.key == name.key]
         if known:
             return max(known, key=lambda model: model.info.capabilities.completion)
         if all(member.model is None for member in self._members):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
-
-    def _known(self) -> Iterator[ServedModel]:
-        for member in self._members:
-            for text in member.model.names if member.model else ():
-                name = ModelName.parse(text)
-                if name is not None and member.model is not None:
-                    yield ServedModel(name, member.model)
 
     def pick(self, model: ServedModel) -> Worker:
         """Raises NoWorkerReady while none that serves the model can take requests."""
@@ -90,6 +80,15 @@ class Fleet:
         """Gives the attempt an id of its own and sends it."""
         request.request_id = secrets.token_hex(16)
         return worker.submit(request, client_request_id)
+
+
+def _served_by(members: Iterable[Member]) -> Iterator[ServedModel]:
+    """Each name of each of them."""
+    for member in members:
+        for text in member.model.names if member.model else ():
+            name = ModelName.parse(text)
+            if name is not None and member.model is not None:
+                yield ServedModel(name, member.model)
 
 
 def _can_replace(one: pb.Model, other: pb.Model) -> bool:

@@ -38,8 +38,6 @@ class Member:
                 await self._follow()
             except DroverError as error:
                 self._lost(error.message)
-            except StopAsyncIteration:
-                self._lost("it stopped reporting")
             except TimeoutError:
                 self._lost(f"no word for {_SILENCE_SECONDS:.0f} s")
             await asyncio.sleep(_RETRY_SECONDS)

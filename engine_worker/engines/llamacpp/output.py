@@ -37,7 +37,7 @@ class Output:
         self._top = top
         self._tokenize = tokenize
         self._detokenize = detokenize
-        self._sent = ""
+        self._sent: list[str] = []
         self._silent_logprobs: list[pb.TokenLogprob] = []
         self._seen = 0
         self.finished = False
@@ -68,7 +68,7 @@ class Output:
             self._emit(text, produced)
 
     def _emit(self, text: str, produced: int) -> None:
-        self._sent += text
+        self._sent.append(text)
         self.all_ids.extend(self._silent_ids)
         self._mailbox.content(text, self._silent_ids, produced, self._silent_logprobs)
         self._silent_ids, self._silent_logprobs = [], []
@@ -89,7 +89,8 @@ class Output:
         """Text that looked like the beginning of a stop text when the answer ended: llama-server keeps it."""
         produced = self.all_ids[self._prompt_tokens :] + self._silent_ids
         text = (await self._detokenize(produced)).rstrip("\N{REPLACEMENT CHARACTER}")
-        return text[len(self._sent) :] if text.startswith(self._sent) else ""
+        sent = "".join(self._sent)
+        return text[len(sent) :] if text.startswith(sent) else ""
 
     async def _finish(self, chunk: Json, queue_ns: int) -> None:
         timings = cast("dict[str, float]", chunk["timings"])

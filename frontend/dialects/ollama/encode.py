@@ -24,6 +24,9 @@ _CALL_ID_ALPHABET = string.ascii_lowercase + string.digits
 class Shape(Protocol):
     """How chat and generate differ."""
 
+    def saw(self, event: pb.GenerateEvent) -> None:
+        """Every event, before it is encoded."""
+
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
         """The member that holds the answer's text; the arguments are JSON, empty where there is nothing."""
 
@@ -32,13 +35,11 @@ class Shape(Protocol):
 
 
 class ChatShape:
+    def saw(self, event: pb.GenerateEvent) -> None:
+        """A chat's last object repeats nothing of the others."""
+
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
-        member = b'"message":{"role":"assistant","content":' + content
-        if thinking:
-            member += b',"thinking":' + thinking
-        if tool_calls:
-            member += b',"tool_calls":' + tool_calls
-        return member + b"}"
+        return b'"message":{"role":"assistant","content":%b%b}' % (content, _beside(thinking, tool_calls))
 
     def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
         return logprobs + metrics
@@ -58,16 +59,16 @@ class GenerateShape:
                 self._ids.extend(delta.token_ids)
 
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
-        member = b'"response":' + content
-        if thinking:
-            member += b',"thinking":' + thinking
-        if tool_calls:
-            member += b',"tool_calls":' + tool_calls
-        return member
+        return b'"response":%b%b' % (content, _beside(thinking, tool_calls))
 
     def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
         context = b"" if self._raw else b',"context":' + orjson.dumps(self._ids)
         return context + metrics + logprobs
+
+
+def _beside(thinking: bytes, tool_calls: bytes) -> bytes:
+    members = b',"thinking":' + thinking if thinking else b""
+    return members + b',"tool_calls":' + tool_calls if tool_calls else members
 
 
 class Encoder:
@@ -82,8 +83,7 @@ class Encoder:
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
         """The NDJSON lines of an event; empty when it shows nothing."""
-        if isinstance(self._shape, GenerateShape):
-            self._shape.saw(event)
+        self._shape.saw(event)
         lines = [line for delta in event.deltas if (line := self._delta(delta))]
         if event.HasField("done"):
             lines.append(self.whole(b'""', b"", json_array(self._calls.rest()), b"", event.done))
@@ -121,8 +121,7 @@ class Encoder:
         content, thinking, calls = [], [], []
         logprobs: list[pb.TokenLogprob] = []
         for event in events:
-            if isinstance(self._shape, GenerateShape):
-                self._shape.saw(event)
+            self._shape.saw(event)
             for delta in event.deltas:
                 content.append(delta.content)
                 thinking.append(delta.thinking)

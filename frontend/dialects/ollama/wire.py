@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from drover.errors import InvalidRequest
 from frontend.dialects.ollama.decode import (
@@ -20,6 +21,8 @@ from frontend.dialects.ollama.decode import (
 )
 from frontend.dialects.ollama.durations import keep_alive_ns
 from frontend.dialects.ollama.go_json import Json, dump_text
+
+Wanted = TypeVar("Wanted")
 
 # Far beyond any conversation; what is rendered for a model must not take minutes to look at.
 _MAX_MESSAGES = 20_000
@@ -85,7 +88,7 @@ class ChatRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> ChatRequest:
-        return cls(**_read(body, "ChatRequest", _CHAT))  # type: ignore[arg-type]
+        return _read(cls, body, "ChatRequest", _CHAT)
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class GenerateRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> GenerateRequest:
-        return cls(**_read(body, "GenerateRequest", _GENERATE))  # type: ignore[arg-type]
+        return _read(cls, body, "GenerateRequest", _GENERATE)
 
 
 @dataclass(slots=True)
@@ -114,7 +117,7 @@ class ShowRequest:
 
     @classmethod
     def read(cls, body: Json) -> ShowRequest:
-        return cls(**_read(body, "ShowRequest", _SHOW))  # type: ignore[arg-type]
+        return _read(cls, body, "ShowRequest", _SHOW)
 
     @property
     def wanted(self) -> str:
@@ -122,11 +125,12 @@ class ShowRequest:
         return self.model or self.name
 
 
-def _read(body: Json, struct: str, readers: dict[str, Reader]) -> dict[str, object]:
+def _read(make: Callable[..., Wanted], body: Json, struct: str, readers: dict[str, Reader]) -> Wanted:
+    """The readers have given each field its type."""
     fields = read_struct(body, struct, readers, f"api.{struct}")
     if "_debug_render_only" in fields:
         fields["debug_render_only"] = fields.pop("_debug_render_only")
-    return fields
+    return make(**fields)
 
 
 def _bounded(value: list[Json], place: Place, most: int) -> None:
@@ -143,8 +147,7 @@ def _messages(value: Json, place: Place) -> list[Message]:
 
 def _message(value: Json) -> Message:
     # Ollama decodes messages through a type of its own that is called Alias, which its errors show.
-    fields = read_struct(value, "Alias", _MESSAGE, "api.Alias")
-    message = Message(**fields)  # type: ignore[arg-type]
+    message = _read(Message, value, "Alias", _MESSAGE)
     message.role = message.role.lower()
     return message
 
