@@ -6,16 +6,31 @@ PORT ?= 11434
 ENGINE ?= llamacpp
 MODEL ?=
 
-.PHONY: help serve test lint format proto proto-check bench lock settings-doc clean
+# SGLang's environment lives outside the checkout; making it, once, takes minutes.
+SGLANG_PY = $$(scripts/setup.sh sglang)
+
+.PHONY: help serve model test test-sglang lint format proto proto-check bench lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
 serve: .venv/.serve ## one worker and one frontend on this machine (PORT, ENGINE, MODEL)
-	@exec $(PY) -m scripts.serve --port '$(PORT)' --engine '$(ENGINE)' --model '$(MODEL)'
+	@set -e; worker='$(PY)'; \
+	if [ '$(ENGINE)' = sglang ]; then \
+	  worker="$(SGLANG_PY)"; [ -n '$(MODEL)' ] || "$$worker" -m scripts.model; \
+	fi; \
+	exec $(PY) -m scripts.serve --port '$(PORT)' --engine '$(ENGINE)' --model '$(MODEL)' --worker-python "$$worker"
 
-test: .venv/.dev ## the whole test suite
+model: ## the default model of ENGINE=sglang, as safetensors
+	@set -e; python="$(SGLANG_PY)"; exec "$$python" -m scripts.model
+
+test: .venv/.dev ## all tests but those of the SGLang engine
 	$(PY) -m pytest
+
+test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU or GPU
+	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
+	"$$python" -m pytest tests/upstream tests/unit/engine_worker/engines/sglang tests/unit/engine_worker/chat; \
+	DROVER_SGLANG_PYTHON="$$python" $(PY) -m pytest tests/sglang tests/engines -k sglang
 
 lint: .venv/.dev proto-check ## style, types, and drift of generated files
 	$(PY) -m ruff check .

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from drover.endable import Endable, endable
-from drover.errors import ClientLeft, InvalidRequest, WorkerDraining
+from drover.errors import ClientLeft, DroverError, InvalidRequest
 
 
 class RequestTable:
@@ -41,10 +41,10 @@ class RequestTable:
             entry.end(ClientLeft("the request was aborted"))
         return entry is not None
 
-    def end_all(self) -> int:
-        """Ends what is left of a drain; how many those were."""
+    def end_all(self, reason: DroverError) -> int:
+        """How many there were."""
         for entry in list(self._entries.values()):
-            entry.end(WorkerDraining("the worker is shutting down and its grace is over"))
+            entry.end(reason)
         return len(self._entries)
 
     async def wait_empty(self, timeout_seconds: float) -> bool:

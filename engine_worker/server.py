@@ -15,7 +15,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from drover import logs
-from drover.errors import DroverError
+from drover.errors import DroverError, EngineFailed, WorkerDraining
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
@@ -49,8 +49,7 @@ class WorkerServer:
 
     async def run(self) -> int:
         """Until a signal or the engine's death; the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        self._take_signals()
         try:
             await self._listen()
             if not await self._unless_stopped(self.startup()):
@@ -58,6 +57,10 @@ class WorkerServer:
             return await self._serve()
         finally:
             await self.shutdown()
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
 
     async def _unless_stopped(self, work: Coroutine[object, object, None]) -> bool:
         """Whether the work was done; a signal cancels it, since loading a model can take minutes."""
@@ -76,6 +79,8 @@ class WorkerServer:
         """Loads and warms up while "" is healthy already; only then the service is healthy too."""
         try:
             await self._engine.start()
+            # SGLang takes them for itself.
+            self._take_signals()
             async with asyncio.timeout(_WARM_UP_SECONDS):
                 await self._warm_up()
         except TimeoutError:
@@ -107,7 +112,10 @@ class WorkerServer:
                 _log, logging.INFO, "draining", requests=len(self._requests), grace_seconds=grace_seconds
             )
         if not await self._requests.wait_empty(grace_seconds):
-            logs.event(_log, logging.WARNING, "grace is over", ended_requests=self._requests.end_all())
+            ended = self._requests.end_all(
+                WorkerDraining("the worker is shutting down and its grace is over")
+            )
+            logs.event(_log, logging.WARNING, "grace is over", ended_requests=ended)
             await self._requests.wait_empty(_LAST_WORDS_SECONDS)
 
     async def shutdown(self) -> None:
@@ -146,13 +154,21 @@ class WorkerServer:
         try:
             await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
-                logs.event(_log, logging.ERROR, "the engine failed", reason=failed.result())
+                await self._give_up(failed.result())
                 return 1
             await self.drain()
             return 0
         finally:
             stop.cancel()
             failed.cancel()
+
+    async def _give_up(self, reason: str) -> None:
+        """The engine is gone: what was running may go on elsewhere, and this process has no use any more."""
+        self._service.draining = True
+        await self._health.set(SERVICE_NAME, _NOT_SERVING)
+        ended = self._requests.end_all(EngineFailed(f"the engine broke down: {reason}"))
+        await self._requests.wait_empty(_LAST_WORDS_SECONDS)
+        logs.event(_log, logging.ERROR, "the engine failed", reason=reason, ended_requests=ended)
 
     async def _warm_up(self) -> None:
         if self._engine.model().capabilities.embedding:

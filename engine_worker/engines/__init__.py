@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from drover.names import ModelName
+from engine_worker import default_model
+from engine_worker.cpu import default_threads
 from engine_worker.engines.base import Engine
 from engine_worker.settings import WorkerSettings
 
-DEFAULT_MODEL_NAME = "smollm2:135m"
+_CONTEXT_LENGTH = 4096
+_SLOTS = 8
+_LLAMACPP_CHUNK = 16
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
-__all__ = ["DEFAULT_MODEL_NAME", "Engine", "build_engine"]
+__all__ = ["Engine", "build_engine"]
 
 
 def build_engine(settings: WorkerSettings) -> Engine:
     """Imports and makes the chosen engine. Raises ValueError, with what to do, for a model it cannot find."""
-    if settings.engine == "simulator":
-        return _simulator(settings)
-    return _llamacpp(settings)
+    match settings.engine:
+        case "simulator":
+            return _simulator(settings)
+        case "sglang":
+            return _sglang(settings)
+        case "llamacpp":
+            return _llamacpp(settings)
 
 
 def _simulator(settings: WorkerSettings) -> Engine:
@@ -30,7 +40,7 @@ def _simulator(settings: WorkerSettings) -> Engine:
         decode_step_per_running_ms=settings.sim_decode_step_per_running_ms,
         running_limit=settings.sim_running_limit,
         kv_tokens=settings.sim_kv_tokens,
-        context_length=settings.context_length or 8192,
+        context_length=_context_length(settings) or 8192,
         block_tokens=settings.sim_block_tokens,
         queue_limit=settings.queue_limit,
         seed=settings.sim_seed,
@@ -46,30 +56,63 @@ def _simulator(settings: WorkerSettings) -> Engine:
 
 def _llamacpp(settings: WorkerSettings) -> Engine:
     from engine_worker.engines.llamacpp import LlamacppEngine, LlamacppOptions
-    from engine_worker.engines.llamacpp.default_model import TEMPLATE, default_model_path
 
-    path = Path(settings.model) if settings.model else default_model_path()
+    path = Path(settings.model) if settings.model else default_model.gguf_path()
     if not path.is_file():
         raise ValueError(f"--model {settings.model}: there is no such file; give the path of a GGUF file")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ValueError(f"--model {settings.model}: this is not a GGUF file")
     template = _template(settings.chat_template)
-    default_name = path.stem if settings.model else DEFAULT_MODEL_NAME
+    default_name = path.stem if settings.model else default_model.NAME
     return LlamacppEngine(
         LlamacppOptions(
             model_path=path,
             names=_names(settings, default_name),
-            context_length=settings.context_length,
-            slots=settings.slots,
-            threads=settings.effective_threads,
-            prefill_chunk_tokens=settings.prefill_chunk_tokens,
+            context_length=_context_length(settings),
+            slots=settings.slots or _SLOTS,
+            threads=settings.threads or default_threads(),
+            prefill_chunk_tokens=settings.prefill_chunk_tokens or _LLAMACPP_CHUNK,
             queue_limit=settings.queue_limit,
             gpu_layers=settings.gpu_layers,
-            chat_template=template or ("" if settings.model else TEMPLATE),
+            chat_template=template or ("" if settings.model else default_model.TEMPLATE),
             embed=settings.task == "embed",
         )
     )
+
+
+def _sglang(settings: WorkerSettings) -> Engine:
+    from engine_worker.engines.sglang import SglangOptions
+    from engine_worker.engines.sglang.engine import SglangEngine
+    from engine_worker.engines.sglang.upstream.environment import check_installed
+
+    check_installed()
+    _template(settings.chat_template)
+    model = settings.model or str(default_model.safetensors_path())
+    is_folder = Path(model).is_dir()
+    if not is_folder and not _REPOSITORY.fullmatch(model):
+        raise ValueError(
+            f"--model {model}: there is no such folder, and this is not the id of a repository (like Qwen/Qwen3-8B)"
+        )
+    default_name = (Path(model).resolve().name if is_folder else model) if settings.model else default_model.NAME
+    return SglangEngine(
+        SglangOptions(
+            model=model,
+            names=_names(settings, default_name),
+            context_length=settings.context_length or None,
+            slots=settings.slots,
+            prefill_chunk_tokens=settings.prefill_chunk_tokens,
+            queue_limit=settings.queue_limit,
+            threads=settings.threads or default_threads(),
+            chat_template=settings.chat_template,
+            embed=settings.task == "embed",
+            flags=settings.sglang_flags,
+        )
+    )
+
+
+def _context_length(settings: WorkerSettings) -> int:
+    return _CONTEXT_LENGTH if settings.context_length is None else settings.context_length
 
 
 def _template(path: str) -> str:

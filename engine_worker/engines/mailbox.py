@@ -52,13 +52,19 @@ class Mailbox:
         last.thinking += text
         self._account(last, token_ids, completion_tokens, logprobs)
 
-    def tool_call(self, call: pb.ToolCallDelta, token_ids: Sequence[int], completion_tokens: int) -> None:
+    def tool_call(
+        self,
+        call: pb.ToolCallDelta,
+        token_ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob] = (),
+    ) -> None:
         """A piece of a tool call and the tokens behind it."""
         last = self._last_delta()
         if last.content or last.thinking:
             last = self._event().deltas.add()
         last.tool_calls.append(call)
-        self._account(last, token_ids, completion_tokens, ())
+        self._account(last, token_ids, completion_tokens, logprobs)
 
     def done(self, done: pb.Done) -> None:
         self._event().done.CopyFrom(done)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from drover.v1 import engine_pb2 as pb
 from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import Process, worker
+from tests.support.processes import SGLANG_PYTHON, Process, worker
 
 FLAGS = {
     "llamacpp": ("--engine", "llamacpp", "--context-length", "512", "--slots", "4"),
@@ -23,6 +24,8 @@ FLAGS = {
         "1",
     ),
 }
+if SGLANG_PYTHON in os.environ:
+    FLAGS["sglang"] = ("--engine", "sglang", "--context-length", "512", "--slots", "16")
 
 
 @pytest.fixture(scope="session", params=sorted(FLAGS))

@@ -20,7 +20,10 @@ from grpc_health.v1 import health_pb2
 from drover.rpc import CHANNEL_OPTIONS, SERVICE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
+SGLANG_PYTHON = "DROVER_SGLANG_PYTHON"
 _READY_SECONDS = 60.0
+# Three cold imports of torch and SGLang.
+_SGLANG_READY_SECONDS = 300.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
@@ -64,11 +67,13 @@ class Process:
 
 
 @contextmanager
-def launched(command: Sequence[str], address: str, log: Path) -> Iterator[Process]:
+def launched(
+    command: Sequence[str], address: str, log: Path, python: str = sys.executable
+) -> Iterator[Process]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
     with log.open("wb") as output:
         popen = subprocess.Popen(
-            [sys.executable, *command],
+            [python, *command],
             cwd=ROOT,
             env=environment,
             stdout=output,
@@ -83,12 +88,22 @@ def launched(command: Sequence[str], address: str, log: Path) -> Iterator[Proces
 
 
 @contextmanager
-def worker(log: Path, *flags: str, ready: bool = True, address: str = "") -> Iterator[Process]:
+def worker(
+    log: Path, *flags: str, ready: bool = True, address: str = "", module: str = "engine_worker"
+) -> Iterator[Process]:
+    """A worker with SGLang runs in SGLang's environment."""
     address = address or f"127.0.0.1:{free_port()}"
-    with launched(["-m", "engine_worker", "--listen", address, *flags], address, log) as process:
+    command = ["-m", module, "--listen", address, *flags]
+    python = sglang_python() if "sglang" in flags else sys.executable
+    with launched(command, address, log, python) as process:
         if ready:
             _wait(process, lambda: worker_is_serving(address))
         yield process
+
+
+def sglang_python() -> str:
+    """Set by `make test-sglang`."""
+    return os.environ[SGLANG_PYTHON]
 
 
 @contextmanager
@@ -145,10 +160,12 @@ def http_ok(url: str) -> bool:
 
 
 def _wait(process: Process, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
+    is_sglang = "sglang" in process.popen.args
+    limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
+    deadline = time.monotonic() + limit
     while not ready():
         if process.popen.poll() is not None:
             raise AssertionError(f"ended with {process.popen.returncode}:\n{process.log_text()}")
         if time.monotonic() > deadline:
-            raise AssertionError(f"not ready within {_READY_SECONDS} s:\n{process.log_text()}")
+            raise AssertionError(f"not ready within {limit} s:\n{process.log_text()}")
         time.sleep(_POLL_SECONDS)

@@ -74,7 +74,7 @@ async def test_the_first_reason_counts() -> None:
     work = await _Work(table, "a").begun()
 
     table.abort("a")
-    assert table.end_all() == 1
+    assert table.end_all(WorkerDraining("the grace is over")) == 1
 
     assert type(await work.failure()) is ClientLeft
 
@@ -83,11 +83,11 @@ async def test_the_end_of_a_drain_ends_all_of_them() -> None:
     table = RequestTable()
     works = [await _Work(table, str(number)).begun() for number in range(5)]
 
-    assert table.end_all() == 5
+    assert table.end_all(WorkerDraining("the grace is over")) == 5
 
     assert {type(await work.failure()) for work in works} == {WorkerDraining}
     assert await table.wait_empty(_DEADLINE_SECONDS)
-    assert table.end_all() == 0
+    assert table.end_all(WorkerDraining("the grace is over")) == 0
 
 
 async def test_an_id_in_use_is_refused_and_its_owner_goes_on() -> None:

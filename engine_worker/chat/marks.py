@@ -1,0 +1,30 @@
+"""Text cut where a mark begins."""
+
+from __future__ import annotations
+
+import re
+
+
+class MarkSplitter:
+    """Each piece begins with the mark or does not have it; a beginning of a mark at the end is held back."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._before_mark = re.compile(f"(?={re.escape(mark)})")
+        self._held = ""
+
+    def feed(self, text: str) -> list[str]:
+        text = self._held + text
+        cut = len(text) - self._length_of_beginning(text)
+        text, self._held = text[:cut], text[cut:]
+        return [piece for piece in self._before_mark.split(text) if piece]
+
+    def finish(self) -> list[str]:
+        held, self._held = self._held, ""
+        return [held] if held else []
+
+    def _length_of_beginning(self, text: str) -> int:
+        for length in range(min(len(self._mark) - 1, len(text)), 0, -1):
+            if self._mark.startswith(text[-length:]):
+                return length
+        return 0

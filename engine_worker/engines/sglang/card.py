@@ -1,0 +1,129 @@
+"""What the SGLang engine says of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import orjson
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.sglang.model_files import ModelFiles
+from engine_worker.engines.sglang.options import SglangOptions
+from engine_worker.engines.sglang.upstream import VERSION
+from engine_worker.engines.sizes import human_count
+
+if TYPE_CHECKING:
+    from engine_worker.engines.sglang.upstream.model import LoadedModel
+
+ENGINE_KIND = "sglang"
+# Ollama's names of what a generation_config.json sets; the rest of it has none.
+_DEFAULTS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "repeat_penalty",
+}
+_INFO = {
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "vocab_size": "vocab_size",
+}
+
+
+def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
+    """Blocking: it reads the headers of the model's files."""
+    files = ModelFiles(loaded.folder)
+    family = str(loaded.config.get("model_type", "unknown"))
+    text = _text_config(loaded.config)
+    return pb.Model(
+        names=options.names,
+        digest=files.digest(loaded.templates.source),
+        size_bytes=files.size_bytes,
+        loaded_size_bytes=loaded.loaded_bytes,
+        loaded_vram_bytes=loaded.loaded_bytes if loaded.on_accelerator else 0,
+        context_length=loaded.context_length,
+        trained_context_length=loaded.trained_context_length,
+        embedding_length=_integer(text, "hidden_size"),
+        parameter_count=files.parameter_count,
+        parameter_size=human_count(files.parameter_count) if files.parameter_count else "",
+        quantization=_quantization(loaded.config, files),
+        format="safetensors",
+        family=family,
+        families=[family],
+        template=loaded.templates.source,
+        licenses=files.licenses(),
+        capabilities=_capabilities(options, loaded),
+        defaults=defaults(loaded.defaults),
+        engine_kind=ENGINE_KIND,
+        engine_version=VERSION,
+        modified_unix_ns=files.modified_unix_ns,
+        model_info_json=_model_info(family, text, files),
+        pinned=True,
+    )
+
+
+def defaults(generation_config: Mapping[str, float]) -> pb.Sampling:
+    """The model's own sampling, as its PARAMETERs (ollama-api.md section 3)."""
+    sampling = pb.Sampling()
+    for theirs, ours in _DEFAULTS.items():
+        if theirs in generation_config:
+            setattr(sampling, ours, generation_config[theirs])
+    if "top_k" in generation_config:
+        sampling.top_k = int(generation_config["top_k"])
+    return sampling
+
+
+def _capabilities(options: SglangOptions, loaded: LoadedModel) -> pb.Capabilities:
+    if options.embed:
+        return pb.Capabilities(embedding=True)
+    return pb.Capabilities(
+        completion=True,
+        tools=loaded.templates.tool_call_parser is not None,
+        thinking=loaded.templates.reasoning_parser is not None,
+        insert=loaded.vocabulary.can_fill_in,
+        vision=loaded.templates.sees,
+        json_constraint=loaded.can_constrain,
+        regex_constraint=loaded.can_constrain,
+        ebnf_constraint=loaded.can_constrain,
+        logprobs=True,
+        seed=loaded.can_seed,
+        logit_bias=True,
+        priority=loaded.has_priorities,
+        resume=True,
+        resume_constraint=loaded.can_constrain,
+    )
+
+
+def _quantization(config: Mapping[str, object], files: ModelFiles) -> str:
+    quantized = config.get("quantization_config")
+    if isinstance(quantized, Mapping):
+        return str(quantized.get("quant_method", "unknown")).upper()
+    return files.common_type
+
+
+def _model_info(family: str, text: Mapping[str, object], files: ModelFiles) -> str:
+    info: dict[str, object] = {
+        "general.architecture": family,
+        "general.basename": files.folder.name,
+        "general.parameter_count": files.parameter_count,
+    }
+    for ours, theirs in _INFO.items():
+        if value := _integer(text, theirs):
+            info[f"{family}.{ours}"] = value
+    return orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _text_config(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Models that see have the language model's numbers in a part of their own."""
+    text = config.get("text_config")
+    return text if isinstance(text, Mapping) else config
+
+
+def _integer(config: Mapping[str, object], key: str) -> int:
+    value = config.get(key)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,77 @@
+"""The files of a model in Hugging Face's layout: their sizes and headers, never their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from pathlib import Path
+
+import orjson
+
+_WEIGHTS = ".safetensors"
+_HEADER_LENGTH_BYTES = 8
+_LONGEST_HEADER = 256 << 20
+# What decides how text becomes tokens and tokens become text: read whole.
+_SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+_LICENSE_BYTES = 1 << 20
+_TYPES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F8_E4M3": "FP8", "F8_E5M2": "FP8"}
+
+
+class ModelFiles:
+    """Raises OSError for files that cannot be read, ValueError for weights without a header."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        self._headers = {path.name: _header(path) for path in files if path.suffix == _WEIGHTS}
+        self._files = files
+        self.size_bytes = sum(path.stat().st_size for path in files)
+        self.modified_unix_ns = max((path.stat().st_mtime_ns for path in files), default=0)
+        self._values_of_type: Counter[str] = Counter()
+        for header in self._headers.values():
+            self._count(header)
+
+    @property
+    def parameter_count(self) -> int:
+        return self._values_of_type.total()
+
+    @property
+    def common_type(self) -> str:
+        """The type that most values have; empty where there are no safetensors."""
+        most = self._values_of_type.most_common(1)
+        return _TYPES.get(most[0][0], most[0][0]) if most else ""
+
+    def digest(self, template: str) -> str:
+        """64 hex digits, equal wherever the same files and the same template are: of names, sizes, headers, and
+        the contents of what is small.
+        """
+        digest = hashlib.sha256(f"safetensors\n{template}\n".encode())
+        for path in self._files:
+            if path.suffix == _WEIGHTS:
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                digest.update(self._headers[path.name])
+            elif path.name in _SMALL_FILES:
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def licenses(self) -> list[str]:
+        return [
+            path.read_text(errors="replace")
+            for path in self._files
+            if path.stem.upper() in ("LICENSE", "LICENCE") and path.stat().st_size <= _LICENSE_BYTES
+        ]
+
+    def _count(self, header: bytes) -> None:
+        for name, tensor in orjson.loads(header).items():
+            if name != "__metadata__":
+                self._values_of_type[tensor["dtype"]] += math.prod(tensor["shape"])
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
+        if not 0 < length <= _LONGEST_HEADER:
+            raise ValueError(f"{path} is not a safetensors file")
+        return file.read(length)

@@ -1,0 +1,27 @@
+"""What an operator can choose about the SGLang engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SglangOptions:
+    # A directory with safetensors, or the id of a repository that SGLang downloads.
+    model: str
+    names: Sequence[str]
+    # Tokens of prompt and answer that a request may have; None takes the model's own length.
+    context_length: int | None
+    # Requests that run at the same time; None leaves it to SGLang.
+    slots: int | None
+    # Prompt tokens per engine step; None leaves it to SGLang.
+    prefill_chunk_tokens: int | None
+    queue_limit: int
+    # Threads that compute, on a machine without an accelerator.
+    threads: int
+    # A file that replaces the model's own template; empty keeps that.
+    chat_template: str
+    embed: bool
+    # More flags, in the words of `sglang serve`.
+    flags: Sequence[str]

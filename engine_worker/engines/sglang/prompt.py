@@ -1,0 +1,170 @@
+"""From a request's input to the prompt that SGLang gets, made in a thread so that no stream waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
+
+if TYPE_CHECKING:
+    from engine_worker.engines.sglang.upstream.templates import Rendered, Templates, Turn
+    from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`context_length`: tokens of prompt and answer; `longest_prompt`: what SGLang takes of them as a prompt."""
+
+    context_length: int
+    longest_prompt: int
+
+    def window(self, request: pb.GenerateRequest) -> Window:
+        return Window.of(request, self.context_length)
+
+    def prompt_window(self, request: pb.GenerateRequest) -> Window:
+        window = self.window(request)
+        return replace(window, size=min(window.size, self.longest_prompt + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`images`: the bytes of those that the prompt still shows, in its order."""
+
+    rendered: Rendered
+    fitted: Fitted
+    images: Sequence[bytes] = ()
+
+
+class Prompts:
+    def __init__(
+        self, templates: Templates, vocabulary: Vocabulary, limits: Limits, make_turn: Callable[..., Turn]
+    ) -> None:
+        self._templates = templates
+        self._vocabulary = vocabulary
+        self._limits = limits
+        self._make_turn = make_turn
+        # One: SGLang's template code keeps state.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def encode(self, text: str, add_special: bool) -> list[int]:
+        return await self._in_thread(lambda: self._vocabulary.encode(text, add_special))
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        self._checked(ids)
+        return await self._in_thread(lambda: self._vocabulary.decode(ids))
+
+    async def prepare(self, request: pb.GenerateRequest) -> Prompt:
+        """Renders, tokenises, and fits the result into the window. Raises InvalidRequest, CapabilityMissing,
+        ContextExceeded.
+        """
+        if request.HasField("continuation"):
+            return await self._continued(request)
+        match request.WhichOneof("input"):
+            case "chat":
+                return await self._chat(request)
+            case "prompt":
+                return await self._prompt(request)
+            case "raw":
+                return await self._plain(request, await self.encode(request.raw, add_special=True))
+            case "tokens":
+                return await self._plain(request, self._checked(list(request.tokens.ids)))
+            case _:
+                raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
+
+    async def _chat(self, request: pb.GenerateRequest) -> Prompt:
+        return await self._messages(list(request.chat.messages), self._turn(request), request)
+
+    async def _prompt(self, request: pb.GenerateRequest) -> Prompt:
+        prompt = request.prompt
+        if prompt.HasField("suffix"):
+            return await self._plain(request, await self._filled_in(prompt))
+        messages = [pb.Message(role="user", content=prompt.text, images=prompt.images)]
+        if prompt.HasField("system"):
+            messages.insert(0, pb.Message(role="system", content=prompt.system))
+        if not prompt.context:
+            return await self._messages(messages, self._turn(request), request)
+        if prompt.images:
+            raise InvalidRequest("images and context ids cannot be sent together")
+        rendered = await self._render(messages, self._turn(request))
+        earlier = self._checked(list(prompt.context))
+        ids = earlier + self._vocabulary.without_beginning(rendered.ids)
+        return Prompt(rendered, fit_ids(ids, self._limits.prompt_window(request)))
+
+    async def _messages(
+        self, messages: Sequence[pb.Message], turn: Turn, request: pb.GenerateRequest
+    ) -> Prompt:
+        if not self._templates.sees and any(message.images for message in messages):
+            raise CapabilityMissing("this model does not support images")
+        made: list[tuple[Rendered, Sequence[pb.Message]]] = []
+
+        async def tokens(some: Sequence[pb.Message]) -> list[int]:
+            rendered = await self._render(some, turn)
+            made.append((rendered, some))
+            return _not_empty(rendered.ids)
+
+        fitted = await fit_messages(messages, self._limits.prompt_window(request), tokens)
+        rendered, kept = next((each for each in made if each[0].ids is fitted.ids), made[-1])
+        images = [image.data for message in kept for image in message.images]
+        return Prompt(rendered, fitted, [images[number] for number in rendered.images])
+
+    async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
+        """A prompt that no template touches. Thinking is looked for where the request asks for it."""
+        fitted = fit_ids(_not_empty(ids), self._limits.prompt_window(request))
+        rendered = await self._render((), self._turn(request), fitted.ids)
+        return Prompt(replace(rendered, thinks=request.think.mode == pb.Think.ON and rendered.thinks), fitted)
+
+    async def _continued(self, request: pb.GenerateRequest) -> Prompt:
+        """The prompt of the first attempt as it was; all else is made as it was made there."""
+        earlier = request.continuation
+        ids = _not_empty(self._checked(list(earlier.prompt_ids)))
+        self._checked(earlier.produced_ids)
+        is_chat = request.WhichOneof("input") == "chat"
+        messages = list(request.chat.messages) if is_chat else []
+        rendered = await self._render(messages, self._turn(request), ids)
+        return Prompt(rendered, Fitted(ids, earlier.truncated_tokens))
+
+    async def _render(
+        self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None = None
+    ) -> Rendered:
+        return await self._in_thread(lambda: self._templates.render(messages, turn, prompt_ids))
+
+    async def _filled_in(self, prompt: pb.PromptInput) -> list[int]:
+        if not self._vocabulary.can_fill_in:
+            raise CapabilityMissing("this model does not support insert")
+        return await self.encode(self._vocabulary.fill_in(prompt.text, prompt.suffix), add_special=True)
+
+    def _turn(self, request: pb.GenerateRequest) -> Turn:
+        return self._make_turn(
+            tools=list(request.chat.tools),
+            tool_choice=request.tool_choice,
+            think=request.think,
+            continue_last=request.chat.continue_last,
+        )
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        for token in ids:
+            if token >= self._vocabulary.size:
+                raise InvalidRequest(
+                    f"{token} is not a token of this model, which has {self._vocabulary.size}"
+                )
+        return list(ids)
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _not_empty(ids: list[int]) -> list[int]:
+    if not ids:
+        raise InvalidRequest("the prompt is empty")
+    return ids

@@ -1,0 +1,99 @@
+"""From Drover's options to SGLang's ServerArgs, in the words of SGLang's own command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from sglang.srt.server_args import ServerArgs
+
+from engine_worker.engines.sglang.options import SglangOptions
+
+# What this engine is built on, or what has a setting of Drover's.
+_RESERVED = {
+    "--model-path": "--model",
+    "--model": "--model",
+    "--is-embedding": "--task embed",
+    "--skip-tokenizer-init": "a worker that can tokenise",
+}
+# A small model that may write any whitespace between two tokens of JSON seldom stops doing so.
+_MOST_JSON_WHITESPACE = "20"
+# Of the host's memory, for weights and KV cache: other processes live there too.
+_CPU_MEMORY_SHARE = "0.2"
+_CPU_SLOTS = 8
+# The longest step of a long prompt decides how soon a cancelled request is gone.
+_CPU_PREFILL_CHUNK = 128
+# Seconds that one step may take before SGLang gives itself up; a busy CPU is slow and not stuck.
+_CPU_STEP_SECONDS = "3600"
+
+
+def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
+    """Raises ValueError, in words for the operator, for a flag that SGLang does not know or Drover sets."""
+    for flag in options.flags:
+        name = flag.partition("=")[0]
+        if name in _RESERVED:
+            raise ValueError(f"{name} cannot be passed to SGLang: Drover has {_RESERVED[name]} for it")
+    parser = _Parser(prog="sglang", allow_abbrev=False)
+    ServerArgs.add_cli_args(parser)
+    # Of a flag that is named twice the last one counts, so an operator's choice wins.
+    wanted = [*_flags(options), *(_cpu_flags(options) if on_cpu else _gpu_flags(options)), *options.flags]
+    return ServerArgs.from_cli_args(parser.parse_args(wanted))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"SGLang does not accept its flags: {message}")
+
+
+def _flags(options: SglangOptions) -> list[str]:
+    flags = [
+        "--model-path",
+        options.model,
+        "--incremental-streaming-output",
+        # Times of a request's phases come only with it.
+        "--enable-metrics",
+        "--tool-call-parser",
+        "auto",
+        "--reasoning-parser",
+        "auto",
+        "--constrained-json-max-whitespace-cnt",
+        _MOST_JSON_WHITESPACE,
+        "--log-level",
+        "warning",
+    ]
+    flags += _if_set("--context-length", options.context_length)
+    flags += _if_set("--chat-template", options.chat_template or None)
+    return [*flags, "--is-embedding"] if options.embed else flags
+
+
+def _cpu_flags(options: SglangOptions) -> list[str]:
+    return [
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+        "--mem-fraction-static",
+        _CPU_MEMORY_SHARE,
+        "--max-running-requests",
+        str(options.slots or _CPU_SLOTS),
+        "--chunked-prefill-size",
+        str(options.prefill_chunk_tokens or _CPU_PREFILL_CHUNK),
+        "--watchdog-timeout",
+        _CPU_STEP_SECONDS,
+        "--load-snapshot-publish-interval",
+        "1",
+        # An idle scheduler would keep a core busy with looking for work.
+        "--sleep-on-idle",
+    ]
+
+
+def _gpu_flags(options: SglangOptions) -> list[str]:
+    return [
+        *_if_set("--max-running-requests", options.slots),
+        *_if_set("--chunked-prefill-size", options.prefill_chunk_tokens),
+    ]
+
+
+def _if_set(flag: str, value: object | None) -> Sequence[str]:
+    return () if value is None else (flag, str(value))

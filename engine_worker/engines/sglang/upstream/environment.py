@@ -1,0 +1,59 @@
+"""What SGLang and torch read from their environment, set before either is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from engine_worker.engines.sglang.upstream import VERSION
+
+_PLUGINS = Path(__file__).parent / "plugins"
+
+
+def check_installed() -> None:
+    """Raises ValueError where SGLang is missing, or is not the one that this code was written for."""
+    try:
+        installed = version("sglang")
+    except PackageNotFoundError:
+        raise ValueError(
+            "the sglang engine needs its own environment, which `make serve ENGINE=sglang` sets up "
+            "(requirements/sglang.txt)"
+        ) from None
+    if installed != VERSION:
+        raise ValueError(f"this engine was written for sglang {VERSION}, but {installed} is installed")
+
+
+def prepare(threads: int) -> bool:
+    """Whether the engine will run on the CPU."""
+    # On a machine with an accelerator torch's threads have little to do.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # Entry points are looked for on the path, here and in every child.
+    if str(_PLUGINS) not in sys.path:
+        sys.path.insert(0, str(_PLUGINS))
+    from engine_worker.engines.sglang.upstream.accelerator import has_accelerator
+
+    if has_accelerator():
+        return False
+    # Each of its processes warns of kernels that are for GPUs only.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning")
+    # Without a C++ compiler at hand, and for a first request that does not wait for it.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    return True
+
+
+@contextmanager
+def own_logs() -> Iterator[None]:
+    """SGLang takes the process's logs for its own; they stay ours, and it says no more than warnings."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    logging.getLogger("sglang").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -1,0 +1,90 @@
+"""What there is to know about a model once SGLang has loaded it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import snapshot_download
+
+from engine_worker.engines.sglang.upstream.process import EngineProcess
+from engine_worker.engines.sglang.upstream.resume_grammar import resumed
+from engine_worker.engines.sglang.upstream.templates import Templates, Turn
+from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_BYTES_PER_GB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """`defaults`: of its generation_config.json, in SGLang's names; sizes in bytes."""
+
+    templates: Templates
+    vocabulary: Vocabulary
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    config: Mapping[str, object]
+    defaults: Mapping[str, float]
+    context_length: int
+    trained_context_length: int
+    longest_prompt: int
+    running_limit: int
+    loaded_bytes: int
+    on_accelerator: bool
+    can_seed: bool
+    has_priorities: bool
+    can_constrain: bool
+    make_turn: Callable[..., Turn]
+    resumed: Callable[[dict[str, object], int], dict[str, object]]
+
+    @classmethod
+    def of(cls, process: EngineProcess) -> LoadedModel:
+        """Blocking: it reads the vocabulary."""
+        engine, manager = process.engine, process.manager
+        setting = manager.config_value
+        info = engine._scheduler_init_result.scheduler_infos[0]
+        snapshots = manager.load_snapshot_reader.read_all()
+        tokenizer = manager.tokenizer
+        config = manager.model_config.hf_config.to_dict()
+        return cls(
+            templates=Templates(engine),
+            vocabulary=Vocabulary(tokenizer, manager.model_config.vocab_size),
+            tokenizer=tokenizer,
+            folder=_folder(setting("model_path"), setting("revision")),
+            config=config,
+            defaults=dict(manager.model_config.get_default_sampling_params() or {}),
+            context_length=manager.context_len,
+            trained_context_length=_trained_context(config, manager.context_len),
+            # SGLang keeps some tokens for itself, and its KV cache may be smaller than the context.
+            longest_prompt=min(info["max_req_input_len"], manager.context_len) - 1,
+            running_limit=max(1, process.load().running_limit),
+            loaded_bytes=round(
+                sum(rank.memory.weight_gb + rank.memory.kv_cache_gb for rank in snapshots if rank.memory)
+                * _BYTES_PER_GB
+            ),
+            on_accelerator=setting("device") != "cpu",
+            can_seed=bool(setting("enable_deterministic_inference")),
+            has_priorities=bool(setting("enable_priority_scheduling")),
+            can_constrain=setting("grammar_backend") != "none",
+            make_turn=Turn,
+            resumed=partial(resumed),
+        )
+
+
+def _folder(model_path: str, revision: str | None) -> Path:
+    """Where the files are: SGLang has downloaded what was named by a repository's id."""
+    if Path(model_path).is_dir():
+        return Path(model_path)
+    return Path(snapshot_download(model_path, revision=revision, local_files_only=True))
+
+
+def _trained_context(config: Mapping[str, object], default: int) -> int:
+    text = config.get("text_config", config)
+    length = text.get("max_position_embeddings") if isinstance(text, Mapping) else None
+    return length if isinstance(length, int) else default

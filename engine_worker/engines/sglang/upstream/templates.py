@@ -1,0 +1,239 @@
+"""Chat templates, thinking switches and forced tool calls, by SGLang's own OpenAI layer.
+
+That layer knows what forty model families want: templates in Jinja, in Python or in tables, tool formats,
+grammars that force a call, switches that turn thinking on and off. Only its rendering is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import jinja2
+from pydantic import field_validator
+from sglang.srt.entrypoints.openai.protocol import (
+    ChatCompletionMessageGenericParam,
+    ChatCompletionRequest,
+    Tool,
+)
+from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+
+if TYPE_CHECKING:
+    from sglang import Engine
+
+_TAIL_TOKENS = 16
+_PLACEHOLDER = "drover-image:"
+
+
+class _Message(ChatCompletionMessageGenericParam):
+    """Ollama does not restrict roles: a template may know more of them than OpenAI."""
+
+    role: str  # type: ignore[assignment]
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _normalize_role(cls, value: object) -> str:
+        return str(value)
+
+
+@dataclass(slots=True)
+class Rendered:
+    """`images`: indexes into the request's images, in the order of the prompt; `constraint`: what forces the
+    wanted tool calls; `opens_thinking`: the prompt ends within a thinking block; `thinks`: thinking is to be
+    looked for in the answer.
+    """
+
+    ids: list[int]
+    text: str = ""
+    images: list[int] = field(default_factory=list)
+    stop: list[str] = field(default_factory=list)
+    constraint: tuple[str, str] | None = None
+    opens_thinking: bool = False
+    thinks: bool = False
+    thinking_refused: bool = False
+    skip_special_tokens: bool = True
+    tools: list[Tool] = field(default_factory=list)
+    request: ChatCompletionRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a template needs to know beside the messages."""
+
+    tools: Sequence[pb.Tool] = ()
+    tool_choice: pb.ToolChoice = field(default_factory=pb.ToolChoice)
+    think: pb.Think = field(default_factory=pb.Think)
+    continue_last: bool = False
+
+
+class Templates:
+    """Blocking: to be used in one thread at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._serving = OpenAIServingChat(engine.tokenizer_manager, engine.template_manager)
+        self._manager = engine.tokenizer_manager
+        self._templates = engine.template_manager
+
+    @property
+    def reasoning_parser(self) -> str | None:
+        return self._serving.reasoning_parser or None
+
+    @property
+    def tool_call_parser(self) -> str | None:
+        return self._serving.tool_call_parser or None
+
+    @property
+    def source(self) -> str:
+        """The Jinja template; empty where the model has none, or one of another kind."""
+        template = getattr(self._manager.tokenizer, "chat_template", None)
+        return template if isinstance(template, str) else ""
+
+    @property
+    def exists(self) -> bool:
+        return bool(
+            self.source
+            or self._templates.chat_template_name
+            or self._templates.python_chat_template
+            or self._serving.chat_encoding_spec
+        )
+
+    @property
+    def sees(self) -> bool:
+        return bool(self._manager.model_config.is_image_understandable_model)
+
+    def render(
+        self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None = None
+    ) -> Rendered:
+        """With `prompt_ids` the prompt is those, and the rest is made as for the messages.
+
+        Raises InvalidRequest, in the template's own words, for messages that it does not accept.
+        """
+        request = self._request(messages, turn)
+        if prompt_ids is not None:
+            request.input_ids = list(prompt_ids)
+        refused = self._switch_thinking(request, turn.think)
+        is_multimodal = self._manager.model_config.is_multimodal
+        try:
+            made = self._serving._process_messages(request, is_multimodal)
+        except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
+            raise InvalidRequest(f"the model's chat template does not accept these messages: {error}") from error
+        ids = list(made.prompt_ids) if made.prompt_ids else self._encode(made.prompt)
+        return Rendered(
+            ids=ids,
+            text=made.prompt,
+            images=[int(image.url.removeprefix(_PLACEHOLDER)) for image in made.image_data or ()],
+            stop=[made.stop] if isinstance(made.stop, str) else list(made.stop or ()),
+            constraint=_as_text(made.tool_call_constraint),
+            opens_thinking=self._opens_thinking(ids),
+            thinks=bool(made.require_reasoning),
+            thinking_refused=refused,
+            skip_special_tokens=made.skip_special_tokens,
+            tools=list(request.tools or ()) if request.tool_choice != "none" else [],
+            request=request,
+        )
+
+    def _request(self, messages: Sequence[pb.Message], turn: Turn) -> ChatCompletionRequest:
+        effort = self._effort(turn.think)
+        request = ChatCompletionRequest(
+            messages=[],
+            tools=[_tool(tool) for tool in turn.tools] or None,
+            tool_choice=_choice(turn.tool_choice, bool(turn.tools)),
+            parallel_tool_calls=turn.tool_choice.parallel if turn.tool_choice.HasField("parallel") else True,
+            continue_final_message=turn.continue_last,
+            **({"reasoning_effort": effort} if effort else {}),
+        )
+        first_image = 0
+        for message in messages:
+            request.messages.append(_message(message, first_image))
+            first_image += len(message.images)
+        return request
+
+    def _effort(self, think: pb.Think) -> str:
+        """gpt-oss knows no level above high (ollama-api.md section 2.6)."""
+        return "high" if think.level == "max" and self._serving.is_gpt_oss else think.level
+
+    def _switch_thinking(self, request: ChatCompletionRequest, think: pb.Think) -> bool:
+        """Whether the model cannot be switched as the request wants it."""
+        if think.mode == pb.Think.UNSET or not self._serving.reasoning_parser:
+            return False
+        if think.level and think.mode == pb.Think.ON:
+            return False
+        try:
+            self._serving.apply_reasoning_enabled(request, think.mode == pb.Think.ON)
+        except ValueError:
+            return think.mode == pb.Think.OFF
+        return False
+
+    def _opens_thinking(self, ids: Sequence[int]) -> bool:
+        detector = self._serving._reasoning_detector
+        if detector is None:
+            return False
+        tail = self._manager.tokenizer.decode(list(ids[-_TAIL_TOKENS:]), skip_special_tokens=False)
+        return bool(str(tail).rstrip().endswith(detector.think_start_token))
+
+    def _encode(self, prompt: str) -> list[int]:
+        return list(self._manager.tokenizer.encode(prompt)) if prompt else []
+
+
+def _as_text(constraint: tuple[str, object] | None) -> tuple[str, str] | None:
+    if constraint is None:
+        return None
+    kind, value = constraint
+    if isinstance(value, str):
+        return kind, value
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(by_alias=True)
+    return kind, json.dumps(value, ensure_ascii=False)
+
+
+def _choice(choice: pb.ToolChoice, has_tools: bool) -> object:
+    match choice.mode:
+        case _ if not has_tools:
+            return "none"
+        case pb.ToolChoice.NONE:
+            return "none"
+        case pb.ToolChoice.REQUIRED:
+            return "required"
+        case pb.ToolChoice.NAMED:
+            return {"type": "function", "function": {"name": choice.name}}
+        case _:
+            return "auto"
+
+
+def _tool(tool: pb.Tool) -> dict[str, object]:
+    function: dict[str, object] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = json.loads(tool.parameters_json) if tool.parameters_json else {}
+    return {"type": "function", "function": function}
+
+
+def _message(message: pb.Message, first_image: int) -> _Message:
+    images = [
+        {"type": "image_url", "image_url": {"url": f"{_PLACEHOLDER}{first_image + number}"}}
+        for number in range(len(message.images))
+    ]
+    fields: dict[str, object] = {"role": message.role, "content": message.content}
+    if images:
+        fields["content"] = [*images, {"type": "text", "text": message.content}]
+    if message.thinking:
+        fields["reasoning_content"] = message.thinking
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {
+                "id": call.id or f"call_{number}",
+                "index": number,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
+            }
+            for number, call in enumerate(message.tool_calls)
+        ]
+    if message.role == "tool":
+        fields["name"] = message.tool_name or None
+        fields["tool_call_id"] = message.tool_call_id or None
+    return _Message(**fields)
