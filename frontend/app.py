@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from drover.errors import DroverError, InternalError
 from frontend import probes
-from frontend.dialects.ollama import inference, models, server
+from frontend.dialects.ollama import embed, inference, models, server
 from frontend.dialects.ollama.dialect import error_response
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
@@ -38,6 +38,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(server.router(settings))
     app.include_router(models.router(fleet, settings))
     app.include_router(inference.router(fleet, settings, answers))
+    app.include_router(embed.router(fleet, settings, answers))
     app.include_router(probes.router(fleet))
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)

@@ -44,8 +44,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
+    """`messages`: of a chat, those that stayed; `is_cut`: the beginning of what they render to is missing."""
+
     ids: list[int]
     truncated_tokens: int
+    messages: Sequence[pb.Message] = ()
+    is_cut: bool = False
 
 
 def fit_ids(ids: list[int], window: Window) -> Fitted:
@@ -59,7 +63,7 @@ def fit_ids(ids: list[int], window: Window) -> Fitted:
         )
     length = window.truncated_length
     keep = min(window.num_keep, length - 1)
-    return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length)
+    return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length, is_cut=True)
 
 
 def _that_can_fit(messages: Sequence[pb.Message], window: Window) -> Sequence[pb.Message]:
@@ -83,20 +87,25 @@ async def fit_messages(messages: Sequence[pb.Message], window: Window, tokens: T
     unseen = len(all_messages) - len(messages)
     whole = await tokens(messages)
     if len(whole) <= window.prompt_limit or not window.truncate:
-        fitted = fit_ids(whole, window)
-        return Fitted(fitted.ids, fitted.truncated_tokens + unseen)
+        return Fitted(fit_ids(whole, window).ids, unseen, messages)
     droppable = [at for at, message in enumerate(messages[:-1]) if message.role != "system"]
-    best: list[int] | None = None
+    best: Fitted | None = None
     fewest, most = 1, len(droppable)
     while fewest <= most:
         count = (fewest + most) // 2
-        dropped = set(droppable[:count])
-        ids = await tokens([message for at, message in enumerate(messages) if at not in dropped])
+        kept = _without(messages, droppable[:count])
+        ids = await tokens(kept)
         if len(ids) <= window.prompt_limit:
-            best, most = ids, count - 1
+            best, most = Fitted(ids, len(whole) - len(ids) + unseen, kept), count - 1
         else:
             fewest = count + 1
-    if best is None:
-        kept = [message for at, message in enumerate(messages) if at not in set(droppable)]
-        best = fit_ids(await tokens(kept), window).ids
-    return Fitted(best, len(whole) - len(best) + unseen)
+    if best is not None:
+        return best
+    kept = _without(messages, droppable)
+    fitted = fit_ids(await tokens(kept), window)
+    return Fitted(fitted.ids, len(whole) - len(fitted.ids) + unseen, kept, fitted.is_cut)
+
+
+def _without(messages: Sequence[pb.Message], dropped: Sequence[int]) -> Sequence[pb.Message]:
+    places = set(dropped)
+    return [message for at, message in enumerate(messages) if at not in places]

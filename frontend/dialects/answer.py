@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from drover.errors import DroverError, InternalError
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.notices import Notices
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
 from frontend.telemetry.request_log import RequestRecord, record_of
@@ -43,7 +44,9 @@ class Dialect(Protocol):
 
 
 class EngineAnswer(Response):
-    """`submit` is called once, when the answer begins to be sent; `deadline_seconds` None is none."""
+    """`submit` is called once, when the answer begins to be sent; `deadline_seconds` None is none;
+    `ignored`: names of what the request set and nobody honours.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class EngineAnswer(Response):
         stream: bool,
         deadline_seconds: float | None,
         answers: OpenAnswers,
+        ignored: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._dialect = dialect
@@ -59,6 +63,7 @@ class EngineAnswer(Response):
         self._stream = stream
         self._deadline_seconds = deadline_seconds
         self._answers = answers
+        self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
@@ -78,12 +83,17 @@ class EngineAnswer(Response):
             await self._dialect.error_response(error, self._stream)(scope, receive, send)
 
     async def _exchange(self, receive: Receive, record: RequestRecord, sending: _Sending) -> None:
+        def begins(started: pb.Started) -> None:
+            notices = Notices.of(started, self._ignored)
+            record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
+            sending.headers = notices.headers()
+
         async with AsyncExitStack() as owned:
             async with self._answers.hold(receive, self._deadline_seconds):
                 handle = self._submit()
                 owned.callback(handle.cancel)
                 events = await owned.enter_async_context(aclosing(aiter(handle)))
-                async with aclosing(_recorded(events, record)) as recorded:
+                async with aclosing(_recorded(events, record, begins)) as recorded:
                     if self._stream:
                         await self._relay(recorded, sending)
                     else:
@@ -102,17 +112,18 @@ class EngineAnswer(Response):
 
 
 class _Sending:
-    """What has been sent of a response."""
+    """What has been sent of a response. `headers` go out beside those of its kind."""
 
-    __slots__ = ("_send", "began")
+    __slots__ = ("_send", "began", "headers")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.began = False
+        self.headers: list[tuple[bytes, bytes]] = []
 
     async def begin(self, content_type: bytes, length: int | None = None) -> None:
         self.began = True
-        headers = [(b"content-type", content_type)]
+        headers = [(b"content-type", content_type), *self.headers]
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -129,14 +140,14 @@ class _Sending:
 
 
 async def _recorded(
-    events: AsyncIterator[pb.GenerateEvent], record: RequestRecord
+    events: AsyncIterator[pb.GenerateEvent], record: RequestRecord, begins: Callable[[pb.Started], None]
 ) -> AsyncGenerator[pb.GenerateEvent, None]:
     """The events up to the last one, with their times in the request's log line."""
     began = False
     async for event in events:
         if not began:
             began = True
-            record.saw_first_event(event)
+            begins(event.started)
         if event.HasField("done"):
             record.saw_done(event.done)
             yield event

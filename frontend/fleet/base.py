@@ -27,6 +27,9 @@ class Worker(Protocol):
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
         """Sends the request. Failures come out of the handle. `request_id` must be new."""
 
+    async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
+        """Cancelling the caller frees what the request holds at the worker. `request_id` must be new."""
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse: ...
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse: ...

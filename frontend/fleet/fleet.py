@@ -16,6 +16,16 @@ from frontend.fleet.members import Member
 
 _log = logging.getLogger("drover.fleet")
 
+Able = Callable[[pb.Capabilities], bool]
+
+
+def generates(can: pb.Capabilities) -> bool:
+    return can.completion
+
+
+def embeds(can: pb.Capabilities) -> bool:
+    return can.embedding
+
 
 class Fleet:
     """Workers at fixed addresses, taken in turn."""
@@ -53,11 +63,14 @@ class Fleet:
             models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
 
-    def find(self, name: ModelName) -> ServedModel | None:
-        """Also a model whose workers are away. Raises NoWorkerReady while no worker has ever answered."""
+    def find(self, name: ModelName, able: Able = generates) -> ServedModel | None:
+        """Also a model whose workers are away; one that is `able`, where several have the name.
+
+        Raises NoWorkerReady while no worker has ever answered.
+        """
         known = [model for model in _served_by(self._members) if model.name.key == name.key]
         if known:
-            return max(known, key=lambda model: model.info.capabilities.completion)
+            return max(known, key=lambda model: able(model.info.capabilities))
         if all(member.model is None for member in self._members):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
@@ -78,8 +91,18 @@ class Fleet:
 
     def submit(self, worker: Worker, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
         """Gives the attempt an id of its own and sends it."""
-        request.request_id = secrets.token_hex(16)
+        request.request_id = _new_attempt_id()
         return worker.submit(request, client_request_id)
+
+    async def embed(
+        self, worker: Worker, request: pb.EmbedRequest, client_request_id: str
+    ) -> pb.EmbedResponse:
+        request.request_id = _new_attempt_id()
+        return await worker.embed(request, client_request_id)
+
+
+def _new_attempt_id() -> str:
+    return secrets.token_hex(16)
 
 
 def _served_by(members: Iterable[Member]) -> Iterator[ServedModel]:

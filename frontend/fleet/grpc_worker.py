@@ -37,8 +37,10 @@ class GrpcWorker:
         return self._address
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> GrpcHandle:
-        metadata = ((REQUEST_ID_METADATA_KEY, client_request_id),)
-        return GrpcHandle(self._stub.GenerateStream(request, metadata=metadata))
+        return GrpcHandle(self._stub.GenerateStream(request, metadata=_metadata(client_request_id)))
+
+    async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
+        return await _answer(self._stub.Embed(request, metadata=_metadata(client_request_id)))
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         return await _answer(
@@ -84,6 +86,10 @@ class GrpcHandle:
         self._call.cancel()
 
 
+def _metadata(client_request_id: str) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID_METADATA_KEY, client_request_id),)
+
+
 async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:
     try:
         while (message := await call.read()) is not grpc.aio.EOF:
@@ -95,6 +101,7 @@ async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGe
 
 
 async def _answer(call: Awaitable[Message]) -> Message:
+    """Cancelling the caller cancels the call."""
     try:
         return await call
     except grpc.aio.AioRpcError as failure:

@@ -33,10 +33,16 @@ class RequestRecord:
     status: int = 0
     fields: dict[str, logs.Field] = field(default_factory=dict)
 
-    def saw_first_event(self, event: pb.GenerateEvent) -> None:
-        self.fields["ttft_ms"] = _milliseconds(time.perf_counter_ns() - self.received_ns)
-        if event.started.truncated_tokens:
-            self.fields["truncated_tokens"] = event.started.truncated_tokens
+    @property
+    def elapsed_ns(self) -> int:
+        return time.perf_counter_ns() - self.received_ns
+
+    def saw_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
+        self.fields["ttft_ms"] = _milliseconds(self.elapsed_ns)
+        if not_honoured:
+            self.fields["not_honoured"] = not_honoured
+        if truncated_tokens:
+            self.fields["truncated_tokens"] = truncated_tokens
 
     def failed(self, error: DroverError) -> None:
         if isinstance(error, ClientLeft):
@@ -52,6 +58,13 @@ class RequestRecord:
             "queue_ms": _milliseconds(done.timings.queue_ns),
         }
 
+    def saw_embeddings(self, response: pb.EmbedResponse) -> None:
+        self.fields |= {
+            "embeddings": len(response.embeddings),
+            "prompt_tokens": response.prompt_tokens,
+            "queue_ms": _milliseconds(response.timings.queue_ns),
+        }
+
     def write(self, scope: Scope) -> None:
         client = scope.get("client")
         logs.event(
@@ -63,7 +76,7 @@ class RequestRecord:
             method=scope["method"],
             path=scope["path"],
             status=self.status,
-            total_ms=_milliseconds(time.perf_counter_ns() - self.received_ns),
+            total_ms=_milliseconds(self.elapsed_ns),
             **self.fields,
         )
 

@@ -24,6 +24,7 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.requests: list[pb.GenerateRequest] = []
+        self.embed_requests: list[pb.EmbedRequest] = []
         self.client_request_ids: list[str] = []
         self.port = 0
 
@@ -50,6 +51,25 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def Embed(
+        self,
+        request: pb.EmbedRequest,
+        context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse],
+    ) -> pb.EmbedResponse:
+        self.embed_requests.append(request)
+        metadata = dict(context.invocation_metadata() or ())
+        self.client_request_ids.append(str(metadata.get("x-request-id")))
+        self.begun.set()
+        try:
+            if self.error is not None:
+                await abort_with(context, self.error)
+            if self.stalls:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return pb.EmbedResponse(embeddings=[pb.Embedding(values=[0.5])], prompt_tokens=1)
 
     async def WatchLoad(  # type: ignore[override]
         self,

@@ -99,6 +99,10 @@ class StallingWorker:
     described: pb.Model = field(default_factory=default_model)
     handles: list[StallingHandle] = field(default_factory=list)
     report: pb.LoadReport = field(default_factory=pb.LoadReport)
+    embeddings: list[pb.EmbedRequest] = field(default_factory=list)
+    embedded: pb.EmbedResponse | DroverError | None = None
+    """What an embedding request gives; None: it stalls."""
+    embedding_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
     unloads: int = 0
     refusal: DroverError | None = None
@@ -111,6 +115,19 @@ class StallingWorker:
         if self.on_submit is not None:
             self.on_submit()
         return handle
+
+    async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
+        self.embeddings.append(request)
+        try:
+            if self.embedded is None:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.embedding_cancelled.set()
+            raise
+        if isinstance(self.embedded, DroverError):
+            raise self.embedded
+        assert self.embedded is not None
+        return self.embedded
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         self._may_refuse()

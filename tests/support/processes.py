@@ -66,11 +66,16 @@ class Process:
         return self.log.read_text(errors="replace")
 
 
+def _is_for_processes(name: str) -> bool:
+    """Settings of whoever runs the tests are not."""
+    return not name.startswith("DROVER_") or name.startswith("DROVER_TEST_") or name == "DROVER_CACHE"
+
+
 @contextmanager
 def launched(
     command: Sequence[str], address: str, log: Path, python: str = sys.executable
 ) -> Iterator[Process]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
+    environment = {name: value for name, value in os.environ.items() if _is_for_processes(name)}
     with log.open("wb") as output:
         popen = subprocess.Popen(
             [python, *command],

@@ -77,7 +77,7 @@ def test_trailing_slash_of_a_post_keeps_the_method(http: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["location"]) == (307, "/api/chat?x=1")
 
 
-@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show"])
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show", "/api/embed", "/api/embeddings"])
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -272,6 +272,24 @@ def _logged(log: str, request_id: str) -> bool:
 def test_a_request_id_that_cannot_be_logged_is_replaced(http: httpx.Client, bad_id: str) -> None:
     answer = http.get("/api/version", headers={"X-Request-ID": bad_id})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+@pytest.mark.parametrize(
+    ("last", "end"),
+    [
+        ({"role": "assistant", "content": "The capital of"}, "<|assistant|>\nThe capital of"),
+        (
+            {"role": "assistant", "content": "x", "tool_calls": [{"function": {"name": "f"}}]},
+            "<|assistant|>\n",
+        ),
+    ],
+)
+def test_the_last_word_of_an_assistant_goes_on(http: httpx.Client, last: dict[str, object], end: str) -> None:
+    body = {"model": "sim", "messages": [*HELLO, last]}
+    rendered = http.post("/api/chat", json={**body, "_debug_render_only": True}).json()
+    assert rendered["_debug_info"]["rendered_template"].endswith(end)
+    answer = http.post("/api/chat", json={**body, "stream": False, "options": {"num_predict": 2}})
+    assert answer.json()["message"]["content"]
 
 
 def test_show_has_what_clients_crash_without(http: httpx.Client) -> None:

@@ -178,7 +178,7 @@ async def test_finished_requests_do_not_count_as_cancelled(tmp_path: Path) -> No
         async with httpx.AsyncClient(base_url=running.url) as http:
             for stream in [True, False] * 20:
                 await http.post("/api/chat", json={**HELLO, "stream": stream, "options": {"num_predict": 2}})
-        lines = [json.loads(line) for line in running.worker.log_text().splitlines()]
+    lines = [json.loads(line) for line in running.worker.log_text().splitlines()]
     requests = [line for line in lines if line["message"] == "request"]
     assert len(requests) == 40
     assert not [line for line in requests if "error" in line]

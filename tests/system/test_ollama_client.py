@@ -89,6 +89,11 @@ def test_system_reaches_the_model(client: ollama.Client) -> None:
     assert plain.prompt_eval_count == 16
 
 
+def test_an_assistant_with_the_last_word_goes_on(client: ollama.Client) -> None:
+    begun = [*MESSAGES, {"role": "assistant", "content": "The capital of"}]
+    assert client.chat("smol", begun, options=GREEDY).message.content == " France is Paris."
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_num_predict_ends_as_length(client: ollama.Client, stream: bool) -> None:
     options = {"temperature": 0, "num_predict": 3}

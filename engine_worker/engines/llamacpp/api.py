@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypedDict
 
@@ -15,6 +15,7 @@ from engine_worker.engines.llamacpp.server import LlamaServer
 
 Json = dict[str, object]
 _DATA = b"data: "
+_LAST = b"data: [DONE]"
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
 _log = logging.getLogger("drover.worker")
 
@@ -57,11 +58,16 @@ class LlamaApi:
     async def detokenize(self, ids: Sequence[int]) -> str:
         return str(_object(await self._control("POST", "/detokenize", {"tokens": list(ids)}))["content"])
 
-    async def apply_template(self, messages: list[Json], tools: list[Json], add_prompt: bool) -> str:
-        body: Json = {"messages": messages, "add_generation_prompt": add_prompt}
-        if tools:
-            body["tools"] = tools
-        return str(_object(await self._control("POST", "/apply-template", body))["prompt"])
+    async def apply_template(self, turn: Json) -> str:
+        """The prompt that /v1/chat/completions would make of the same body."""
+        return str(_object(await self._control("POST", "/apply-template", turn))["prompt"])
+
+    async def template_abilities(self) -> Mapping[str, bool]:
+        """What llama.cpp has found out about the chat template."""
+        abilities: Mapping[str, bool] = orjson.loads(await self._control("GET", "/props"))[
+            "chat_template_caps"
+        ]
+        return abilities
 
     async def embed(self, ids: list[int]) -> list[float]:
         """One vector, as the model makes it. A cached beginning would not be pooled, so there is no cache."""
@@ -73,10 +79,10 @@ class LlamaApi:
         return values
 
     @asynccontextmanager
-    async def complete(self, body: Json) -> AsyncGenerator[AsyncGenerator[list[Json], None], None]:
-        """Streams a completion; each item is every chunk that had arrived. Leaving closes the connection."""
-        with _boundary("/completion"):
-            async with self._session.post("/completion", json=body) as response:
+    async def stream(self, route: str, body: Json) -> AsyncGenerator[AsyncGenerator[list[Json], None], None]:
+        """Streams an answer; each item is every chunk that had arrived. Leaving closes the connection."""
+        with _boundary(route):
+            async with self._session.post(route, json=body) as response:
                 if response.status != 200:
                     raise _error(await response.read())
                 async with aclosing(_chunks(response)) as arrivals:
@@ -102,7 +108,11 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[list[Json]
     rest = b""
     async for data in response.content.iter_any():
         *frames, rest = (rest + data).split(b"\n\n")
-        chunks = [_object(frame[len(_DATA) :]) for frame in frames if frame.startswith(_DATA)]
+        chunks = [
+            _object(frame[len(_DATA) :])
+            for frame in frames
+            if frame.startswith(_DATA) and not frame.startswith(_LAST)
+        ]
         for frame in frames:
             if frame.startswith(b"error: "):
                 raise _error(frame[len(b"error: ") :])

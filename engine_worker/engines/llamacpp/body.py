@@ -1,4 +1,4 @@
-"""From a request's sampling and constraint to the body of llama-server's /completion."""
+"""From a request's sampling and constraint to what llama-server is asked for."""
 
 from __future__ import annotations
 
@@ -26,20 +26,51 @@ _ANY_OBJECT = '{"type":"object"}'
 def completion_body(
     request: pb.GenerateRequest, ids: list[int], slot: int, window: Window, room: int
 ) -> Json:
-    """`room`: tokens that the slot has left after the prompt. Raises ConstraintRejected or
+    """For /completion. `room`: tokens that the slot has left after the prompt. Raises ConstraintRejected or
     CapabilityMissing.
     """
     body: Json = {
         "prompt": ids,
+        "return_tokens": True,
+        **_generation(request, len(ids), slot, window, room),
+        **constraint(request),
+    }
+    if stops := stop_texts(request):
+        body["stop"] = stops
+    return body
+
+
+def chat_body(
+    request: pb.GenerateRequest, turn: Json, prompt_tokens: int, slot: int, window: Window, room: int
+) -> Json:
+    """For /v1/chat/completions. `turn`: the messages and all that shapes the prompt and the parser.
+
+    Without stop texts: at the end of an answer llama-server keeps what looked like the beginning of one.
+    """
+    return {
+        **turn,
+        # Counts and times with each chunk, and in the last one why the answer ended.
+        "timings_per_token": True,
+        "verbose": True,
+        **_generation(request, prompt_tokens, slot, window, room),
+    }
+
+
+def stop_texts(request: pb.GenerateRequest) -> list[str]:
+    return [stop for stop in request.sampling.stop if stop]
+
+
+def _generation(
+    request: pb.GenerateRequest, prompt_tokens: int, slot: int, window: Window, room: int
+) -> Json:
+    body: Json = {
         "id_slot": slot,
         "stream": True,
-        "return_tokens": True,
         # Without it no chunk comes during prefill, and only by chunks a closed connection is noticed.
         "return_progress": True,
         "cache_prompt": not request.cache_salt,
-        "n_predict": _limit(request.sampling, len(ids), window, room),
-        **_sampling(request.sampling, len(ids) + room),
-        **constraint(request),
+        "n_predict": _limit(request.sampling, prompt_tokens, window, room),
+        **_sampling(request.sampling, prompt_tokens + room),
     }
     if request.HasField("top_logprobs"):
         body["n_probs"] = max(1, request.top_logprobs)
@@ -62,9 +93,6 @@ def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
         body["repeat_penalty"] = sampling.repeat_penalty
     if sampling.HasField("seed") and sampling.seed >= 0:
         body["seed"] = sampling.seed % _SEED_RANGE
-    stops = [stop for stop in sampling.stop if stop]
-    if stops:
-        body["stop"] = stops
     if sampling.logit_bias:
         body["logit_bias"] = [[token, bias] for token, bias in sampling.logit_bias.items()]
     if sampling.ignore_eos:

@@ -10,17 +10,16 @@ from importlib.metadata import version
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.window import Fitted, Window
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.llamacpp.api import LlamaApi
-from engine_worker.engines.llamacpp.body import completion_body
+from engine_worker.engines.llamacpp.calls import call_of, reader_of
 from engine_worker.engines.llamacpp.embed import embed_texts
 from engine_worker.engines.llamacpp.gguf_file import GgufFile
 from engine_worker.engines.llamacpp.held_slots import HeldSlot, HeldSlots
 from engine_worker.engines.llamacpp.options import LlamacppOptions
-from engine_worker.engines.llamacpp.output import Output
-from engine_worker.engines.llamacpp.prompt import Prompts
+from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer, start_server
+from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.slots import Admission, Slots
 
@@ -48,7 +47,8 @@ class LlamacppEngine:
         # An embedding request may wait for as many slots as it has texts, up to all of them.
         queue_limit = (self._options.slots + self._options.queue_limit) * self._options.slots
         self._slots = HeldSlots(Slots(self._options.slots, queue_limit), self._api)
-        self._prompts = Prompts(self._api, self._context_length, file.vocabulary_size)
+        self._template = ChatTemplate() if self._options.embed else await read_template(self._api)
+        self._prompts = Prompts(self._api, self._template, self._context_length, file.vocabulary_size)
         self._model = self._describe(file)
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
@@ -95,21 +95,21 @@ class LlamacppEngine:
                         yield event
 
     async def _events(
-        self, request: pb.GenerateRequest, prompt: Fitted, slot: HeldSlot, queue_ns: int
+        self, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
-        window = Window.of(request, self._context_length)
-        room = self._context_length - len(prompt.ids)
         mailbox = Mailbox()
-        output = self._output(request, prompt, mailbox)
-        async with self._api.complete(
-            completion_body(request, prompt.ids, slot.number, window, room)
-        ) as arrivals:
+        output = reader_of(request, prompt, mailbox, self._api, self._template)
+        route, body = call_of(request, prompt, slot.number, self._context_length)
+        counted = 0
+        async with self._api.stream(route, body) as arrivals:
             async for chunks in arrivals:
                 slot.was_used = True
                 for chunk in chunks:
                     await output.feed(chunk, queue_ns)
-                slot.ids = output.all_ids
-                slot.is_idle = output.finished
+                slot.ids, slot.tokens = output.all_ids, len(prompt.ids) + output.produced
+                slot.is_idle = output.is_idle
+                self._report.decode_tokens_done += output.produced - counted
+                counted = output.produced
                 if mailbox.ready:
                     event = await mailbox.take()
                     self._count(event)
@@ -169,6 +169,8 @@ class LlamacppEngine:
         model.capabilities.CopyFrom(
             pb.Capabilities(
                 completion=generates,
+                tools=self._template.tools,
+                thinking=self._template.thinking,
                 embedding=self._options.embed,
                 json_constraint=generates,
                 logprobs=generates,
@@ -178,20 +180,7 @@ class LlamacppEngine:
         )
         return model
 
-    def _output(self, request: pb.GenerateRequest, prompt: Fitted, mailbox: Mailbox) -> Output:
-        started = pb.Started(prompt_ids=prompt.ids, truncated_tokens=prompt.truncated_tokens)
-        top = request.top_logprobs if request.HasField("top_logprobs") else None
-        return Output(
-            mailbox,
-            started,
-            top,
-            tokenize=lambda text: self._api.tokenize(text, add_special=False),
-            detokenize=self._api.detokenize,
-        )
-
     def _count(self, event: pb.GenerateEvent) -> None:
-        for delta in event.deltas:
-            self._report.decode_tokens_done += len(delta.token_ids)
         if event.HasField("done"):
             self._prompt_tokens_done += event.done.prompt_tokens
             self._report.cached_tokens_done += event.done.cached_tokens

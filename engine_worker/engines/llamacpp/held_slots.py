@@ -16,13 +16,16 @@ _SETTLE_SECONDS = 0.02
 
 
 class HeldSlot:
-    """What its request says of it. `ids`: the tokens in its cache; `is_idle`: llama.cpp is done with it."""
+    """What its request says of it. `tokens`: how many its cache holds; `ids`: those that are known;
+    `is_idle`: llama.cpp is done with it.
+    """
 
-    __slots__ = ("ids", "is_idle", "number", "was_used")
+    __slots__ = ("ids", "is_idle", "number", "tokens", "was_used")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.ids: list[int] = []
+        self.tokens = 0
         self.was_used = False
         self.is_idle = False
 
@@ -49,7 +52,7 @@ class HeldSlots:
 
     @property
     def kv_tokens(self) -> int:
-        return sum(len(slot.ids) for slot in self._held)
+        return sum(slot.tokens for slot in self._held)
 
     @asynccontextmanager
     async def hold(self, ids: list[int]) -> AsyncGenerator[HeldSlot, None]:

@@ -11,11 +11,11 @@ from typing import cast
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.chunks import finish_reason, timings_of, token_logprob
 from engine_worker.engines.mailbox import Mailbox
 
 TokenizeText = Callable[[str], Awaitable[list[int]]]
 DetokenizeIds = Callable[[list[int]], Awaitable[str]]
-_FINISH = {"eos": pb.Done.STOP, "word": pb.Done.STOP, "limit": pb.Done.LENGTH}
 
 
 class Output:
@@ -39,8 +39,8 @@ class Output:
         self._detokenize = detokenize
         self._sent: list[str] = []
         self._silent_logprobs: list[pb.TokenLogprob] = []
-        self._seen = 0
-        self.finished = False
+        self.produced = 0
+        self.finished = self.is_idle = False
         self.all_ids: list[int] = list(started.prompt_ids)
 
     async def feed(self, chunk: Json, queue_ns: int) -> None:
@@ -58,8 +58,8 @@ class Output:
         text = str(chunk["content"])
         ids = cast("list[int]", chunk["tokens"])
         produced = cast(int, chunk["tokens_predicted"])
-        swallowed = produced - self._seen - len(ids)
-        self._seen = produced
+        swallowed = produced - self.produced - len(ids)
+        self.produced = produced
         if swallowed > 0:
             ids = await self._recover(text, ids, swallowed)
         self._silent_ids.extend(ids)
@@ -81,7 +81,7 @@ class Output:
         if self._top is None:
             return []
         return [
-            _logprob(entry, self._top)
+            token_logprob(entry, self._top)
             for entry in cast("list[Json]", chunk.get("completion_probabilities") or [])
         ]
 
@@ -98,43 +98,15 @@ class Output:
         if kind == "eos":
             del self._silent_ids[-1:], self._silent_logprobs[-1:]
         if self._silent_ids:
-            self._emit("" if kind == "word" else await self._held_back(), self._seen)
+            self._emit("" if kind == "word" else await self._held_back(), self.produced)
         done = pb.Done(
-            finish_reason=_FINISH.get(kind, pb.Done.STOP),
+            finish_reason=finish_reason(kind),
             prompt_tokens=self._prompt_tokens,
             cached_tokens=int(timings.get("cache_n", 0)),
             completion_tokens=cast(int, chunk["tokens_predicted"]),
-            timings=pb.Timings(
-                queue_ns=queue_ns,
-                prefill_ns=_nanoseconds(timings["prompt_ms"]),
-                decode_ns=_nanoseconds(timings["predicted_ms"]),
-            ),
+            timings=timings_of(timings, queue_ns),
         )
         if kind == "word":
             done.matched_stop = str(chunk["stopping_word"])
-        self.finished = True
+        self.finished = self.is_idle = True
         self._mailbox.done(done)
-
-
-def _logprob(entry: Json, top: int) -> pb.TokenLogprob:
-    """The chosen token's own bytes are among its alternatives; the entry itself has the text of the chunk."""
-    alternatives = [
-        pb.TokenLogprob.Alternative(
-            token_id=cast(int, other["id"]),
-            token=bytes(cast("list[int]", other["bytes"])),
-            logprob=cast(float, other["logprob"]),
-        )
-        for other in cast("list[Json]", entry["top_logprobs"])
-    ]
-    chosen = cast(int, entry["id"])
-    own = next((other.token for other in alternatives if other.token_id == chosen), None)
-    return pb.TokenLogprob(
-        token_id=chosen,
-        token=bytes(cast("list[int]", entry["bytes"])) if own is None else own,
-        logprob=cast(float, entry["logprob"]),
-        top=alternatives[:top],
-    )
-
-
-def _nanoseconds(milliseconds: float) -> int:
-    return max(1, round(milliseconds * 1_000_000))

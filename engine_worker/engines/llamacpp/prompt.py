@@ -1,64 +1,111 @@
-"""From a request's input to the token ids that llama.cpp gets."""
+"""From a request's input to what llama.cpp gets: the token ids, and who makes sense of the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
-
-from drover.errors import CapabilityMissing, InvalidRequest
+from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
+from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.engines.llamacpp.turn import Turn, turn_of
+
+# Cut text may tokenise differently where it was cut.
+_SEAM_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`chat`: the body of /v1/chat/completions that gives the same prompt, where llama.cpp is to parse the
+    answer; None: the answer is plain text.
+    """
+
+    ids: list[int]
+    truncated_tokens: int
+    chat: Json | None = None
+    shows_thinking: bool = True
+    not_honoured: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
     api: LlamaApi
+    template: ChatTemplate
     context_length: int
     vocabulary_size: int
 
-    async def prepare(self, request: pb.GenerateRequest) -> Fitted:
+    async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders with the model's own template, tokenises, and fits the result into the window."""
         window = Window.of(request, self.context_length)
         match request.WhichOneof("input"):
             case "chat":
-                return await self._chat(request.chat, window)
+                return await self._chat(request, window)
             case "prompt":
-                return await self._prompt(request.prompt, window)
+                return await self._prompt(request, window)
             case "raw":
-                return fit_ids(await self._known(request.raw), window)
+                return _plain(fit_ids(await self._known(request.raw), window))
             case "tokens":
-                return fit_ids(_not_empty(self._checked(list(request.tokens.ids))), window)
+                return _plain(fit_ids(_not_empty(self._checked(list(request.tokens.ids))), window))
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
 
-    async def _chat(self, chat: pb.ChatInput, window: Window) -> Fitted:
-        if any(message.images for message in chat.messages):
+    async def _chat(self, request: pb.GenerateRequest, window: Window) -> Prompt:
+        if any(message.images for message in request.chat.messages):
             raise CapabilityMissing("this model does not support images")
-        tools = [_tool(tool) for tool in chat.tools]
+        turn = turn_of(request, self.template)
+        fitted = await fit_messages(list(request.chat.messages), window, lambda kept: self._ids(kept, turn))
+        return await self._parsed(fitted, turn, window) if turn.is_parsed else _plain(fitted)
 
-        async def tokens(messages: Sequence[pb.Message]) -> list[int]:
-            rendered = [_message(message) for message in messages]
-            return await self._known(
-                await self.api.apply_template(rendered, tools, add_prompt=not chat.continue_last)
-            )
-
-        return await fit_messages(list(chat.messages), window, tokens)
-
-    async def _prompt(self, prompt: pb.PromptInput, window: Window) -> Fitted:
+    async def _prompt(self, request: pb.GenerateRequest, window: Window) -> Prompt:
+        prompt = request.prompt
         if prompt.images:
             raise CapabilityMissing("this model does not support images")
         if prompt.HasField("suffix"):
             raise CapabilityMissing("this model does not support insert")
-        messages: list[Json] = [{"role": "user", "content": prompt.text}]
+        turn = turn_of(request, self.template)
+        messages = [pb.Message(role="user", content=prompt.text)]
         if prompt.HasField("system"):
-            messages.insert(0, {"role": "system", "content": prompt.system})
-        text = await self.api.apply_template(messages, [], add_prompt=True)
+            messages.insert(0, pb.Message(role="system", content=prompt.system))
+        if turn.is_parsed and not prompt.context:
+            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, turn))
+            return await self._parsed(fitted, turn, window)
+        # llama.cpp parses answers to messages only, and an earlier exchange in token ids is none.
+        not_honoured = ["think"] if turn.is_parsed else []
+        turn = turn.without_parser(self.template)
+        text = await self.api.apply_template(turn.body(messages))
         earlier = self._checked(list(prompt.context))
         ids = await self.api.tokenize(text, add_special=not earlier)
-        return fit_ids(_not_empty(earlier + ids), window)
+        return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured)
+
+    async def _parsed(self, fitted: Fitted, turn: Turn, window: Window) -> Prompt:
+        if fitted.is_cut:
+            fitted = await self._shortened(fitted, turn, window)
+        return Prompt(fitted.ids, fitted.truncated_tokens, turn.body(fitted.messages), turn.shows_thinking)
+
+    async def _shortened(self, fitted: Fitted, turn: Turn, window: Window) -> Fitted:
+        """Cuts the beginning of the last message, since llama.cpp is not given ids but messages."""
+        *others, last = fitted.messages
+        whole = await self._ids(fitted.messages, turn)
+        content = await self.api.tokenize(last.content, add_special=False)
+        surplus = len(whole) - window.truncated_length + _SEAM_TOKENS
+        if surplus >= len(content):
+            raise ContextExceeded(
+                f"without its older messages the prompt has {len(whole)} tokens, {len(content)} of them in "
+                f"the last message, but the context window is {window.size} tokens long; raise num_ctx, or "
+                "shorten the system message and the tools"
+            )
+        text = (await self.api.detokenize(content[surplus:])).lstrip("\N{REPLACEMENT CHARACTER}")
+        shorter = pb.Message()
+        shorter.CopyFrom(last)
+        shorter.content = text
+        messages = [*others, shorter]
+        ids = await self._ids(messages, turn)
+        return Fitted(ids, fitted.truncated_tokens + len(fitted.ids) - len(ids), messages)
+
+    async def _ids(self, messages: Sequence[pb.Message], turn: Turn) -> list[int]:
+        return await self._known(await self.api.apply_template(turn.body(messages)))
 
     def _checked(self, ids: list[int]) -> list[int]:
         for token in ids:
@@ -72,33 +119,11 @@ class Prompts:
         return _not_empty(await self.api.tokenize(text, add_special=True))
 
 
+def _plain(fitted: Fitted, not_honoured: Sequence[str] = ()) -> Prompt:
+    return Prompt(fitted.ids, fitted.truncated_tokens, not_honoured=not_honoured)
+
+
 def _not_empty(ids: list[int]) -> list[int]:
     if not ids:
         raise InvalidRequest("the prompt is empty")
     return ids
-
-
-def _message(message: pb.Message) -> Json:
-    """An OpenAI-style message, as llama.cpp's template code reads it."""
-    result: Json = {"role": message.role, "content": message.content}
-    if message.thinking:
-        result["reasoning_content"] = message.thinking
-    if message.tool_calls:
-        result["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
-            }
-            for call in message.tool_calls
-        ]
-    if message.role == "tool":
-        result["tool_call_id"] = message.tool_call_id
-        result["name"] = message.tool_name
-    return result
-
-
-def _tool(tool: pb.Tool) -> Json:
-    parameters = orjson.loads(tool.parameters_json) if tool.parameters_json else {}
-    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
-    return {"type": "function", "function": function}

@@ -1,7 +1,8 @@
 """The llama.cpp server inside this process.
 
 xllamacpp opens llama-server's HTTP listener on loopback; Drover talks to that, because only its native routes
-carry token ids, the matched stop text and slot numbers (DECISIONS.md, "llama.cpp over loopback").
+carry token ids, the matched stop text and slot numbers (DECISIONS.md, "llama.cpp over loopback"). Answers
+with thinking or tool calls come from its chat route, where llama.cpp parses them.
 """
 
 from __future__ import annotations

@@ -32,9 +32,14 @@ class Answers:
         self._tokenizer = tokenizer
 
     def make(
-        self, request: pb.GenerateRequest, prompt: Prompt, stops: list[str], not_honoured: list[str]
+        self,
+        request: pb.GenerateRequest,
+        prompt: Prompt,
+        stops: list[str],
+        not_honoured: list[str],
+        constrained: bool,
     ) -> Answer:
-        """`stops`: those that SGLang does not look for."""
+        """`stops`: those that SGLang does not look for; `constrained`: a grammar makes the answer."""
         earlier = request.continuation if request.HasField("continuation") else None
         heard = Heard(earlier) if earlier is not None else None
         rendered = prompt.rendered
@@ -45,7 +50,7 @@ class Answers:
                 truncated_tokens=prompt.fitted.truncated_tokens,
                 not_honoured=not_honoured,
             ),
-            parser=self._parser(request, rendered, heard),
+            parser=self._parser(request, rendered, heard, constrained),
             text=continued or EngineText(),
             stops=StopMatcher(stops),
             logprobs=(
@@ -56,7 +61,9 @@ class Answers:
             filtered=heard.unheard if heard else None,
         )
 
-    def _parser(self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None) -> OutputParser:
+    def _parser(
+        self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None, constrained: bool
+    ) -> OutputParser:
         from engine_worker.engines.sglang.upstream.parsers import SglangCalls, SglangReasoning
 
         parser: OutputParser = PlainText()
@@ -69,7 +76,7 @@ class Answers:
                 heard.call_id if heard else new_call_id,
             )
         if rendered.thinks and thinks:
-            reasoning = SglangReasoning(thinks, rendered, self._tokenizer, bool(rendered.tools))
+            reasoning = SglangReasoning(thinks, rendered, self._tokenizer, constrained)
             parser = ThinkingFirst(reasoning, parser, shown=request.think.mode != pb.Think.OFF)
         return parser
 

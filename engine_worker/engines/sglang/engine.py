@@ -145,7 +145,7 @@ class SglangEngine:
             call["priority"] = request.priority
         if request.cache_salt:
             call["cache_salt"] = request.cache_salt
-        return call, self._answers.make(request, prompt, beyond, sampled.not_honoured)
+        return call, self._answers.make(request, prompt, beyond, sampled.not_honoured, bool(constraint))
 
     def _limit(self, request: pb.GenerateRequest, prompt_tokens: int) -> int:
         return sampling.token_limit(

@@ -38,7 +38,11 @@ class Plan:
 
 
 class Answer:
-    """Advances by one event for each engine step, and puts what it gives into the mailbox."""
+    """Advances by one event for each engine step, and puts what it gives into the mailbox.
+
+    Tokens whose text is held back (half a character, the beginning of a stop text) wait for it: a delta of
+    tokens alone would say that their text is never shown.
+    """
 
     def __init__(self, plan: Plan, mailbox: Mailbox) -> None:
         self._events = plan.events
@@ -49,6 +53,8 @@ class Answer:
         self._logprobs = plan.logprobs
         self._mailbox = mailbox
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._waiting_ids: list[int] = []
+        self._waiting_logprobs: list[pb.TokenLogprob] = []
         self._calls = 0
         self.produced_ids: list[int] = []
         self.completion_tokens = 0
@@ -76,8 +82,11 @@ class Answer:
         finish = self._finish_if_due()
         if finish is not None and finish.matched_stop is None:
             shown += self._held_back()
-        logprobs = self._logprobs.of(piece.ids, position) if self._logprobs else ()
-        self._mailbox.content(shown, piece.ids, self.completion_tokens, logprobs)
+        self._waiting_ids += piece.ids
+        if self._logprobs:
+            self._waiting_logprobs += self._logprobs.of(piece.ids, position)
+        if shown or finish is not None:
+            self._show(shown)
         return finish
 
     def _think(self, piece: Piece, position: int) -> Finish | None:
@@ -138,8 +147,13 @@ class Answer:
 
     def _show_held_back(self) -> None:
         text = self._held_back()
-        if text:
-            self._mailbox.content(text, (), self.completion_tokens)
+        if text or self._waiting_ids:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        """With the tokens that wait."""
+        self._mailbox.content(text, self._waiting_ids, self.completion_tokens, self._waiting_logprobs)
+        self._waiting_ids, self._waiting_logprobs = [], []
 
     def _held_back(self) -> str:
         return self._stops.feed(self._decoder.decode(b"", final=True)) + self._stops.flush()

@@ -37,10 +37,10 @@ def error_object(error: DroverError) -> bytes:
     return dumps({"error": error.message})
 
 
-def error_response(error: DroverError, content_type: str = JSON) -> Response:
-    """`{"error": "…"}` with the status that the table says (ollama-api.md section 2.11)."""
+def error_response(error: DroverError, content_type: str = JSON, status: int | None = None) -> Response:
+    """`{"error": "…"}` with the status that the table says (ollama-api.md section 2.11), or with `status`."""
     answer = answer_of(error)
     headers = {"content-type": content_type}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)
-    return Response(error_object(error), answer.http, headers)
+    return Response(error_object(error), status or answer.http, headers)

@@ -22,7 +22,10 @@ _CALL_ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
 class Shape(Protocol):
-    """How chat and generate differ."""
+    """How chat and generate differ. `tells_of_silence`: tokens without text are an object of their own."""
+
+    @property
+    def tells_of_silence(self) -> bool: ...
 
     def saw(self, event: pb.GenerateEvent) -> None:
         """Every event, before it is encoded."""
@@ -35,6 +38,8 @@ class Shape(Protocol):
 
 
 class ChatShape:
+    tells_of_silence = False
+
     def saw(self, event: pb.GenerateEvent) -> None:
         """A chat's last object repeats nothing of the others."""
 
@@ -46,7 +51,12 @@ class ChatShape:
 
 
 class GenerateShape:
-    """`context` is the prompt's and the answer's token ids; a raw request gets none."""
+    """`context` is the prompt's and the answer's token ids; a raw request gets none.
+
+    Where a parser swallows text, or holds it back, Ollama writes an empty object ("generate #think stream").
+    """
+
+    tells_of_silence = True
 
     def __init__(self, raw: bool) -> None:
         self._raw = raw
@@ -84,14 +94,18 @@ class Encoder:
     def lines(self, event: pb.GenerateEvent) -> bytes:
         """The NDJSON lines of an event; empty when it shows nothing."""
         self._shape.saw(event)
-        lines = [line for delta in event.deltas if (line := self._delta(delta))]
-        if event.HasField("done"):
-            lines.append(self.whole(b'""', b"", json_array(self._calls.rest()), b"", event.done))
+        ends = event.HasField("done")
+        deltas = _before_stop_text(event) if ends else event.deltas
+        lines = [line for delta in deltas if (line := self._delta(delta))]
+        if ends:
+            lines.append(self.whole(b'""', b"", b"", b"", event.done))
         return b"\n".join(lines) + b"\n" if lines else b""
 
     def _delta(self, delta: pb.Delta) -> bytes:
         calls = json_array(self._calls.feed(delta))
-        if not (delta.content or delta.thinking or delta.logprobs or calls):
+        if not (delta.content or delta.thinking or delta.logprobs or calls) and not (
+            delta.token_ids and self._shape.tells_of_silence
+        ):
             return b""
         member = self._shape.text(
             dumps_text(delta.content), dumps_text(delta.thinking) if delta.thinking else b"", calls
@@ -131,7 +145,7 @@ class Encoder:
         return self.whole(
             dumps_text("".join(content)),
             dumps_text(thought) if thought else b"",
-            json_array(calls + self._calls.rest()),
+            json_array(calls),
             logprobs_member(logprobs) if logprobs else b"",
             events[-1].done,
         )
@@ -176,8 +190,17 @@ class Encoder:
         )
 
 
+def _before_stop_text(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
+    """The last event's deltas, without the tokens of the text that ended the answer: nobody hears of them."""
+    if not (event.done.matched_stop and event.deltas):
+        return event.deltas
+    last = event.deltas[-1]
+    shows_something = last.content or last.thinking or last.logprobs or last.tool_calls
+    return event.deltas if shows_something else event.deltas[:-1]
+
+
 class ToolCalls:
-    """Gathers fragments: Ollama's clients get whole calls only."""
+    """Gathers fragments: Ollama's clients get whole calls only, and nothing of those that stay incomplete."""
 
     def __init__(self) -> None:
         self._open: dict[int, pb.ToolCall] = {}
@@ -194,12 +217,6 @@ class ToolCalls:
                 whole.append(_tool_call(piece.index, self._open.pop(piece.index)))
         return whole
 
-    def rest(self) -> list[bytes]:
-        """Calls that never were declared whole, at the end of the answer."""
-        whole = [_tool_call(index, call) for index, call in sorted(self._open.items())]
-        self._open.clear()
-        return whole
-
 
 def json_array(items: Sequence[bytes]) -> bytes:
     """Empty, not `[]`, when there is nothing in it."""
@@ -208,7 +225,7 @@ def json_array(items: Sequence[bytes]) -> bytes:
 
 
 def _tool_call(index: int, call: pb.ToolCall) -> bytes:
-    """Empty for a call without usable arguments, for example one that the token limit cut off."""
+    """Empty for a call whose arguments are no object."""
     try:
         arguments = orjson.loads(call.arguments_json or "{}")
     except orjson.JSONDecodeError:

@@ -17,6 +17,7 @@ from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.dialects.ollama.options import Options
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
@@ -33,6 +34,10 @@ class Inference:
     settings: FrontendSettings
     answers: OpenAnswers
 
+    @property
+    def _most_tokens(self) -> int:
+        return self.settings.max_output_tokens
+
     async def chat(self, http: Request) -> Response:
         request = await read_json(http, self.settings, ChatRequest.read)
         to_proto.check_top_logprobs(request)
@@ -43,7 +48,7 @@ class Inference:
             request,
             ChatShape(),
             is_empty=not request.messages,
-            convert=lambda model: to_proto.chat_to_proto(request, model, self.settings.max_output_tokens),
+            convert=lambda options, model: to_proto.chat_to_proto(request, options, model, self._most_tokens),
         )
 
     async def generate(self, http: Request) -> Response:
@@ -54,7 +59,9 @@ class Inference:
             request,
             GenerateShape(request.raw),
             is_empty=not request.prompt,
-            convert=lambda model: to_proto.generate_to_proto(request, model, self.settings.max_output_tokens),
+            convert=lambda options, model: to_proto.generate_to_proto(
+                request, options, model, self._most_tokens
+            ),
         )
 
     async def _answer(
@@ -63,7 +70,7 @@ class Inference:
         request: InferenceRequest,
         shape: Shape,
         is_empty: bool,
-        convert: Callable[[ServedModel], pb.GenerateRequest],
+        convert: Callable[[Options, ServedModel], pb.GenerateRequest],
     ) -> Response:
         record = record_of(http.scope)
         record.fields["model"] = request.model
@@ -74,9 +81,10 @@ class Inference:
         if isinstance(request, GenerateRequest):
             to_proto.check_raw(request)
         to_proto.check_capabilities(request, model.name, model)
+        options = Options.read(request.options)
         if is_empty:
             return await self._load(model, encoder, request.keep_alive)
-        converted = convert(model)
+        converted = convert(options, model)
         if request.debug_render_only:
             rendered = await self.fleet.pick(model).render(converted)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
@@ -86,6 +94,7 @@ class Inference:
             stream=request.stream,
             deadline_seconds=self.settings.request_timeout_seconds or None,
             answers=self.answers,
+            ignored=options.ignored,
         )
 
     def _find(self, text: str) -> ServedModel:
@@ -106,10 +115,7 @@ class Inference:
         return self.fleet.submit(worker, request, record.request_id)
 
     async def _load(self, model: ServedModel, encoder: Encoder, keep_alive_ns: int | None) -> Response:
-        request = pb.LoadRequest()
-        if keep_alive_ns is not None:
-            request.keep_alive_ns = keep_alive_ns
-        await self.fleet.pick(model).load(request)
+        await self.fleet.pick(model).load(to_proto.load_to_proto(keep_alive_ns))
         return Response(encoder.plain("load"), media_type=JSON)
 
     async def _unload(self, model: ServedModel, encoder: Encoder) -> Response:

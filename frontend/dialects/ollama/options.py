@@ -35,13 +35,17 @@ def ollama_defaults() -> pb.Sampling:
 
 @dataclass(slots=True)
 class Options:
-    """What a request's `options` say; None or empty where they say nothing."""
+    """What a request's `options` say; None or empty where they say nothing.
+
+    `ignored`: set, but matters of how a worker was started; `unknown`: not Ollama's.
+    """
 
     sampling: pb.Sampling = field(default_factory=pb.Sampling)
     num_predict: int | None = None
     num_ctx: int | None = None
     num_keep: int | None = None
     stop: list[str] | None = None
+    ignored: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     @classmethod
@@ -56,6 +60,11 @@ class Options:
                 reader(result, name, value)
         return result
 
+    @property
+    def window(self) -> int | None:
+        """`num_ctx` of a request that generates, for which less than four tokens are none."""
+        return None if self.num_ctx is None else max(_MIN_NUM_CTX, self.num_ctx)
+
     def sampling_for(self, defaults: pb.Sampling, context_length: int, max_output_tokens: int) -> pb.Sampling:
         """Every scalar: Ollama's default < the model's < the request's. `max_output_tokens` 0 is no limit."""
         sampling = ollama_defaults()
@@ -64,7 +73,7 @@ class Options:
             del sampling.stop[:]
             sampling.stop.extend(stop for stop in self.stop if stop)
         sampling.MergeFrom(self.sampling)
-        limits = [_MAX_PREDICT_PER_CONTEXT * (self.num_ctx or context_length)]
+        limits = [_MAX_PREDICT_PER_CONTEXT * (self.window or context_length)]
         if self.num_predict is not None:
             sampling.ClearField("max_tokens")
             if self.num_predict > 0:
@@ -99,21 +108,19 @@ def _sampling_integer(limit: int) -> Setter:
     return set_integer
 
 
-def _num_ctx(options: Options, name: str, value: Json) -> None:
-    options.num_ctx = max(_MIN_NUM_CTX, _integer(name, value, _INT32))
-
-
 def _own_integer(options: Options, name: str, value: Json) -> None:
     setattr(options, name, _integer(name, value, _INT32))
 
 
 def _ignored_integer(options: Options, name: str, value: Json) -> None:
     _integer(name, value, _INT64)
+    options.ignored.append(name)
 
 
 def _ignored_boolean(options: Options, name: str, value: Json) -> None:
     if not isinstance(value, bool):
         raise InvalidOption(f'option "{name}" must be of type boolean')
+    options.ignored.append(name)
 
 
 def _stop(options: Options, name: str, value: Json) -> None:
@@ -137,7 +144,7 @@ _READERS: dict[str, Setter] = {
     "repeat_last_n": _sampling_integer(_INT32),
     "seed": _sampling_integer(_INT64),
     "num_predict": _own_integer,
-    "num_ctx": _num_ctx,
+    "num_ctx": _own_integer,
     "num_keep": _own_integer,
     "stop": _stop,
     "num_batch": _ignored_integer,

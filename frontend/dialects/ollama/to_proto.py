@@ -47,21 +47,24 @@ def check_capabilities(request: InferenceRequest, name: ModelName, model: Served
         raise CapabilityMissing("\n".join(f"{name.full} does not support {what}" for what in missing))
 
 
-def chat_to_proto(request: ChatRequest, model: ServedModel, max_output_tokens: int) -> pb.GenerateRequest:
-    result = _common(request, model, max_output_tokens)
+def chat_to_proto(
+    request: ChatRequest, options: Options, model: ServedModel, max_output_tokens: int
+) -> pb.GenerateRequest:
+    result = _common(request, options, model, max_output_tokens)
     _check_images(model, any(message.images for message in request.messages))
     result.chat.messages.extend(_message(message) for message in request.messages)
     result.chat.tools.extend(
         pb.Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)
         for tool in request.tools
     )
+    result.chat.continue_last = _is_to_be_continued(request.messages)
     return result
 
 
 def generate_to_proto(
-    request: GenerateRequest, model: ServedModel, max_output_tokens: int
+    request: GenerateRequest, options: Options, model: ServedModel, max_output_tokens: int
 ) -> pb.GenerateRequest:
-    result = _common(request, model, max_output_tokens)
+    result = _common(request, options, model, max_output_tokens)
     _check_images(model, bool(request.images))
     if request.template:
         raise CapabilityMissing("this server does not support a template on the request yet")
@@ -78,8 +81,19 @@ def generate_to_proto(
     return result
 
 
-def _common(request: InferenceRequest, model: ServedModel, max_output_tokens: int) -> pb.GenerateRequest:
-    options = Options.read(request.options)
+def load_to_proto(keep_alive_ns: int | None) -> pb.LoadRequest:
+    return pb.LoadRequest() if keep_alive_ns is None else pb.LoadRequest(keep_alive_ns=keep_alive_ns)
+
+
+def _is_to_be_continued(messages: list[Message]) -> bool:
+    """Ollama's templates leave the turn open where an assistant has the last word, and the model goes on."""
+    last = messages[-1] if messages else Message()
+    return last.role == "assistant" and not last.tool_calls
+
+
+def _common(
+    request: InferenceRequest, options: Options, model: ServedModel, max_output_tokens: int
+) -> pb.GenerateRequest:
     result = pb.GenerateRequest(
         model=model.info.names[0],
         sampling=options.sampling_for(model.info.defaults, model.info.context_length, max_output_tokens),
@@ -100,8 +114,8 @@ def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
         shift=request.shift,
         num_keep=max(0, 4 if options.num_keep is None else options.num_keep),
     )
-    if options.num_ctx is not None:
-        budget.num_ctx = options.num_ctx
+    if options.window is not None:
+        budget.num_ctx = options.window
     return budget
 
 

@@ -88,7 +88,7 @@ class ChatRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> ChatRequest:
-        return _read(cls, body, "ChatRequest", _CHAT)
+        return read_body(cls, body, "ChatRequest", _CHAT)
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class GenerateRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> GenerateRequest:
-        return _read(cls, body, "GenerateRequest", _GENERATE)
+        return read_body(cls, body, "GenerateRequest", _GENERATE)
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class ShowRequest:
 
     @classmethod
     def read(cls, body: Json) -> ShowRequest:
-        return _read(cls, body, "ShowRequest", _SHOW)
+        return read_body(cls, body, "ShowRequest", _SHOW)
 
     @property
     def wanted(self) -> str:
@@ -125,7 +125,7 @@ class ShowRequest:
         return self.model or self.name
 
 
-def _read(make: Callable[..., Wanted], body: Json, struct: str, readers: dict[str, Reader]) -> Wanted:
+def read_body(make: Callable[..., Wanted], body: Json, struct: str, readers: dict[str, Reader]) -> Wanted:
     """The readers have given each field its type."""
     fields = read_struct(body, struct, readers, f"api.{struct}")
     if "_debug_render_only" in fields:
@@ -133,7 +133,7 @@ def _read(make: Callable[..., Wanted], body: Json, struct: str, readers: dict[st
     return make(**fields)
 
 
-def _bounded(value: list[Json], place: Place, most: int) -> None:
+def check_count(value: list[Json], place: Place, most: int) -> None:
     if len(value) > most:
         raise InvalidRequest(f"{place.field}: {len(value)} are too many, at most {most} are possible")
 
@@ -141,13 +141,13 @@ def _bounded(value: list[Json], place: Place, most: int) -> None:
 def _messages(value: Json, place: Place) -> list[Message]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.Message")
-    _bounded(value, place, _MAX_MESSAGES)
+    check_count(value, place, _MAX_MESSAGES)
     return [_message(item) for item in value]
 
 
 def _message(value: Json) -> Message:
     # Ollama decodes messages through a type of its own that is called Alias, which its errors show.
-    message = _read(Message, value, "Alias", _MESSAGE)
+    message = read_body(Message, value, "Alias", _MESSAGE)
     message.role = message.role.lower()
     return message
 
@@ -182,7 +182,7 @@ def _arguments(value: Json, place: Place) -> str:
 def _tools(value: Json, place: Place) -> list[Tool]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "api.Tools")
-    _bounded(value, place, _MAX_TOOLS)
+    check_count(value, place, _MAX_TOOLS)
     return [_tool(item) for item in value]
 
 
@@ -214,7 +214,7 @@ def _think(value: Json, place: Place) -> Think:
             raise InvalidRequest(f"think must be a boolean or string ({_THINK_KINDS})")
 
 
-def _keep_alive(value: Json, place: Place) -> int:
+def keep_alive(value: Json, place: Place) -> int:
     return keep_alive_ns(value)
 
 
@@ -223,7 +223,7 @@ _COMMON: dict[str, Reader] = {
     "stream": boolean,
     "format": anything,
     "options": mapping,
-    "keep_alive": _keep_alive,
+    "keep_alive": keep_alive,
     "think": _think,
     "truncate": boolean,
     "shift": boolean,

@@ -30,18 +30,22 @@ class SglangReasoning:
     """Implements chat.thinking.ReasoningParser."""
 
     def __init__(
-        self, name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase, feeds_tool_parser: bool
+        self, name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase, constrained: bool
     ) -> None:
         # SGLang takes all for thinking where a request allows it, tags or none. A prompt that ends within a
-        # thinking block is the sure sign, and without it a model that answers at once has not thought.
+        # thinking block is the sure sign, and without it a model that answers at once has not thought; but
+        # a grammar waits for the end of thinking in any case.
         self._parser = ReasoningParser(
             name,
             stream_reasoning=True,
-            force_reasoning=rendered.opens_thinking,
+            force_reasoning=rendered.opens_thinking or constrained,
             request=rendered.request,
             tokenizer=tokenizer,
-            tool_call_parser_active=feeds_tool_parser,
+            tool_call_parser_active=bool(rendered.tools),
         )
+        if not rendered.tools:
+            # Where no tools were offered, what looks like a call is text.
+            self._parser.detector.tool_start_token = None
 
     def feed(self, text: str) -> tuple[str, str]:
         thinking, content = self._parser.parse_stream_chunk(text)

@@ -93,6 +93,8 @@ async def test_a_last_message_that_is_too_long_loses_its_beginning() -> None:
 
     assert len(fitted.ids) == 7
     assert "".join(map(chr, fitted.ids)).endswith("jkl|")
+    assert fitted.is_cut
+    assert [message.content for message in fitted.messages] == ["S", "bcdefghijkl"]
 
 
 async def test_without_truncation_a_longer_chat_is_refused() -> None:
@@ -126,6 +128,7 @@ async def test_what_is_kept_fits_and_no_message_goes_without_need(contents: list
     fitting = [ids for ids in choices if len(ids) <= size - 1]
 
     assert fitted.ids == (fitting[0] if fitting else fit_ids(choices[-1], _window(size)).ids)
+    assert fitted.is_cut == (await _tokens(fitted.messages) != fitted.ids) == (not fitting)
     # More messages than tokens in the window: the oldest are not even looked at, and count as one token each.
     if len(chat) <= size:
         assert fitted.truncated_tokens == len(choices[0]) - len(fitted.ids)

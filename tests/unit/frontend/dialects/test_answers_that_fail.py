@@ -19,6 +19,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from tests.fakes.http_server import RawClient
 from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, Step, content, done, started
+from tests.fakes.transcripts import scripted_case
 from tests.support.waiting import until
 from tests.unit.frontend.dialects.conftest import DEADLINE_SECONDS, Frontend, Start
 
@@ -109,6 +110,20 @@ async def test_a_failure_before_the_first_line_is_a_status(
     )
     assert answer.json() == {"error": error.message}
     assert frontend.worker.handles[0].cancelled.is_set()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("case", "leaf"), [("#err400", ContextExceeded), ("#err503", NoWorkerReady)])
+async def test_an_engine_s_own_words_are_the_recorded_body(
+    frontend: Frontend, case: str, leaf: type[DroverError], stream: bool
+) -> None:
+    recorded = scripted_case(f"chat {case} {stream}")
+    frontend.worker.steps = [leaf(recorded.error())]
+
+    answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": stream})
+
+    assert (answer.status_code, answer.text) == (recorded.status, recorded.answer)
+    assert answer.headers["content-type"] == recorded.content_type
 
 
 @pytest.mark.parametrize("error", _FAILURES, ids=lambda error: type(error).__name__)

@@ -11,7 +11,7 @@ from drover.errors import NoWorkerReady, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
-from frontend.fleet.fleet import Fleet
+from frontend.fleet.fleet import Able, Fleet, embeds, generates
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 
@@ -118,6 +118,27 @@ async def test_while_no_worker_has_answered_every_model_may_come_later() -> None
     async with _fleet(worker) as fleet:
         with pytest.raises(NoWorkerReady):
             fleet.find(_name("m"))
+
+
+async def test_of_two_with_one_name_the_able_one_is_found() -> None:
+    generator, embedder = _worker("w:1", "m", digest="a"), _worker("w:2", "m", digest="b")
+    generator.described.capabilities.completion = True
+    embedder.described.capabilities.embedding = True
+    async with _fleet(generator, embedder) as fleet:
+        await until(
+            lambda: {_picked(fleet, generates), _picked(fleet, embeds)} == {"w:1", "w:2"},
+            _DEADLINE_SECONDS,
+            "both join",
+        )
+
+        assert _picked(fleet, generates) == "w:1"
+        assert _picked(fleet, embeds) == "w:2"
+
+
+def _picked(fleet: Fleet, able: Able) -> str:
+    model = fleet.find(_name("m"), able)
+    assert model is not None
+    return fleet.pick(model).address
 
 
 async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from drover.errors import (
+    ContextExceeded,
     DroverError,
     EngineFailed,
     NoWorkerReady,
@@ -154,6 +155,44 @@ async def test_nobody_at_the_address(pair: Pair) -> None:
 async def test_an_unknown_method_is_a_leaf_too(pair: Pair) -> None:
     with pytest.raises(DroverError):
         await pair.worker.unload()
+
+
+async def test_embeddings_travel_with_their_ids(pair: Pair) -> None:
+    pair.engine.stalls = False
+
+    response = await pair.worker.embed(pb.EmbedRequest(request_id="r", texts=["a"]), "from-client")
+
+    assert [list(each.values) for each in response.embeddings] == [[0.5]]
+    assert pair.engine.embed_requests == [pb.EmbedRequest(request_id="r", texts=["a"])]
+    assert pair.engine.client_request_ids == ["from-client"]
+
+
+async def test_cancelling_whoever_waits_for_embeddings_cancels_the_handler(pair: Pair) -> None:
+    waiting = asyncio.create_task(pair.worker.embed(pb.EmbedRequest(texts=["a"]), "from-client"))
+    await _happens(pair.engine.begun, _DEADLINE_SECONDS)
+
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await _happens(pair.engine.cancelled, _CANCEL_SECONDS)
+
+
+async def test_a_leaf_comes_out_of_an_embedding_call(pair: Pair) -> None:
+    pair.engine.error = QueueFull("full")
+
+    with pytest.raises(QueueFull, match=r"^full$"):
+        await pair.worker.embed(pb.EmbedRequest(texts=["a"]), "from-client")
+
+
+@pytest.mark.parametrize("leaf", [ContextExceeded, NoWorkerReady])
+async def test_an_engine_s_own_words_arrive_as_they_are(pair: Pair, leaf: type[DroverError]) -> None:
+    message = '{"error": {"code": 400, "message": "zu lang, größer als 4 %", "type": "x\\n"}}'
+    pair.engine.error = leaf(message)
+
+    failure = await _failure(pair.submit())
+
+    assert (type(failure), failure.message) == (leaf, message)
 
 
 async def test_control_calls_give_answers_and_leaves(pair: Pair) -> None:

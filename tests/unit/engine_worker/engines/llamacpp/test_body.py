@@ -8,7 +8,7 @@ from drover.errors import CapabilityMissing, ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.body import completion_body, constraint
+from engine_worker.engines.llamacpp.body import chat_body, completion_body, constraint
 
 _IDS = [1, 2, 3]
 _WINDOW = Window(size=50, truncate=True, shift=True, num_keep=0)
@@ -103,3 +103,14 @@ def test_a_schema_that_cannot_work_is_refused(schema: str, why: str) -> None:
 def test_constraints_that_the_engine_does_not_know(request_: pb.GenerateRequest) -> None:
     with pytest.raises(CapabilityMissing):
         constraint(request_)
+
+
+def test_a_chat_has_its_messages_and_everything_but_stop_texts() -> None:
+    sampling = pb.Sampling(max_tokens=5, temperature=0, stop=["a"])
+    turn: Json = {"messages": [{"role": "user", "content": "Hi"}], "json_schema": {"type": "object"}}
+    body = chat_body(pb.GenerateRequest(sampling=sampling, top_logprobs=0), turn, 3, 4, _WINDOW, 100)
+
+    assert turn.items() <= body.items()
+    assert (body["id_slot"], body["n_predict"], body["temperature"], body["n_probs"]) == (4, 5, 0, 1)
+    assert body["stream"] is body["return_progress"] is body["timings_per_token"] is body["verbose"] is True
+    assert body.keys().isdisjoint({"stop", "prompt", "return_tokens"})

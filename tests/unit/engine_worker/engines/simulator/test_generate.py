@@ -102,6 +102,7 @@ async def test_split_characters_are_held_back_until_they_are_whole(token_bytes: 
     async with running(shape) as engine:
         result = await answer(engine, asking(ignore_eos=True, max_tokens=2000))
     assert len(result.token_ids) == 2000
+    assert all(delta.content for delta in result.deltas)
     assert "�" not in result.text[:-1]
     assert any(len(character.encode()) == 4 for character in result.text)
     assert bytes_of_all(result.token_ids).decode(errors="replace") == result.text
@@ -156,14 +157,35 @@ async def test_a_stop_text_ends_an_answer_before_it() -> None:
     assert whole.index(stop) + len(stop) <= len(TOKENIZER.decode(result.token_ids))
 
 
-async def test_the_beginning_of_a_stop_text_is_held_back_but_its_tokens_are_told() -> None:
+async def test_logprobs_wait_with_their_tokens() -> None:
+    async with running(replace(FAST, token_bytes=1)) as engine:
+        request = asking(ignore_eos=True, max_tokens=500)
+        request.top_logprobs = 0
+        result = await answer(engine, request)
+    assert any(len(delta.token_ids) > 1 for delta in result.deltas)
+    for delta in result.deltas:
+        assert [each.token_id for each in delta.logprobs] == list(delta.token_ids)
+        assert bytes_of_all(delta.token_ids).decode(errors="replace") == delta.content
+
+
+async def test_tokens_of_the_beginning_of_a_stop_text_wait_for_its_text() -> None:
     async with running(FAST) as engine:
         whole = await answer(engine, asking(ignore_eos=True, max_tokens=12))
         stop = whole.text + "not this"
         result = await answer(engine, asking(ignore_eos=True, max_tokens=12, stop=[stop]))
     assert result.text == whole.text
-    assert [delta.content for delta in result.deltas[:-1]] == [""] * (len(result.deltas) - 1)
+    assert len(result.deltas) == 1
     assert result.token_ids == whole.token_ids
+
+
+async def test_tokens_of_a_stop_text_come_with_the_end() -> None:
+    async with running(FAST) as engine:
+        whole = (await answer(engine, asking())).text
+        result = await answer(engine, asking(stop=[whole[:30]]))
+    assert result.text == ""
+    assert len(result.deltas) == 1
+    assert len(result.token_ids) == result.done.completion_tokens > 1
+    assert result.events[-1].deltas == result.deltas
 
 
 async def test_logprobs_are_plausible_and_always_the_same() -> None:

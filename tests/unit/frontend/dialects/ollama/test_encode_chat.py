@@ -10,7 +10,7 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.encode import ChatShape, Encoder
-from tests.fakes.transcripts import case
+from tests.fakes.transcripts import case, scripted_case
 from tests.unit.frontend.dialects.ollama.events import (
     call,
     content,
@@ -35,6 +35,14 @@ def _encoder(model: str = "m") -> Encoder:
 
 def _message(members: bytes, end: bytes = b'"done":false}') -> bytes:
     return b'{"model":"m","created_at":"T","message":{"role":"assistant","content":' + members + b"}," + end
+
+
+def _without_numbers(line: bytes) -> dict[str, object]:
+    return {
+        key: None if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in json.loads(line).items()
+        if key not in {"model", "created_at"}
+    }
 
 
 def test_a_delta_is_one_line() -> None:
@@ -89,19 +97,28 @@ def test_calls_without_arguments_and_without_ids_get_both() -> None:
     assert b'"function":{"index":1,"name":"f","arguments":{}}' in line
 
 
-def test_a_call_that_was_never_declared_whole_comes_with_the_end() -> None:
+@pytest.mark.parametrize("fragment", ['{"city": ', '{"a":1}', ""])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_call_that_never_was_whole_is_not_shown(fragment: str, stream: bool) -> None:
+    events = [call(1, fragment, "c1", "g"), call(0, fragment, "c0", "f"), done()]
     encoder = _encoder()
-    assert encoder.lines(call(1, '{"a":2}', "c1", "g")) == b""
-    assert encoder.lines(call(0, '{"a":1}', "c0", "f")) == b""
 
-    assert fixed(encoder.lines(done())) == (
-        _message(
-            b'"","tool_calls":[{"id":"c0","function":{"index":0,"name":"f","arguments":{"a":1}}},'
-            b'{"id":"c1","function":{"index":1,"name":"g","arguments":{"a":2}}}]',
-            _END,
-        )
-        + b"\n"
-    )
+    shown = b"".join(encoder.lines(each) for each in events) if stream else encoder.collected(events)
+
+    assert fixed(shown.removesuffix(b"\n")) == _message(b'""', _END)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_recorded_broken_call(stream: bool) -> None:
+    recorded = scripted_case(f"chat #brokentool {'stream' if stream else 'whole'} tools")
+    events = [call(0, name="get_weather"), call(0, '{"city": '), done()]
+    encoder = _encoder()
+
+    shown = b"".join(encoder.lines(each) for each in events) if stream else encoder.collected(events)
+
+    assert [_without_numbers(line) for line in shown.splitlines()] == [
+        _without_numbers(line.encode()) for line in recorded.answer.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("fragment", ['{"city":"Par', "{", "not JSON", '"text"', "[1]"])

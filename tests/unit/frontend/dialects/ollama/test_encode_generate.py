@@ -9,7 +9,7 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.encode import Encoder, GenerateShape
-from tests.fakes.transcripts import case
+from tests.fakes.transcripts import case, scripted_case
 from tests.unit.frontend.dialects.ollama.events import (
     call,
     content,
@@ -38,10 +38,68 @@ def test_a_stream_with_thinking_and_a_context_of_all_tokens() -> None:
     assert encoder.lines(started(1, 2)) == b""
     assert fixed(encoder.lines(thinking("hm"))) == _HEAD + b'"","thinking":"hm","done":false}\n'
     assert fixed(encoder.lines(content("A", 7, 8))) == _HEAD + b'"A","done":false}\n'
-    assert encoder.lines(content("", 9)) == b""
+    assert fixed(encoder.lines(content("", 9))) == _HEAD + b'"","done":false}\n'
     assert fixed(encoder.lines(done())) == (
         _HEAD + b'"","done":true,"done_reason":"stop","context":[1,2,7,8,9],' + _METRICS + b"}\n"
     )
+
+
+def _shown(lines: bytes) -> list[tuple[str, str]]:
+    objects = [json.loads(line) for line in lines.splitlines()]
+    return [(each["response"], each.get("thinking", "")) for each in objects]
+
+
+@pytest.mark.parametrize(
+    ("name", "deltas"),
+    [
+        (
+            "generate #think stream",
+            [
+                content("", 1),
+                *map(thinking, ("Let me", " see", ".\n")),
+                content("", 2),
+                content("", 3),
+                *map(content, ("Paris", " it is.")),
+            ],
+        ),
+        ("generate #space stream", [content("", 1), content("  x", 2), content("  ", 3)]),
+        ("generate #thinkonly stream", [content("", 1), thinking("Only thought")]),
+    ],
+)
+def test_a_swallowed_piece_is_an_empty_object_as_recorded(name: str, deltas: list[pb.GenerateEvent]) -> None:
+    encoder = _encoder()
+
+    lines = b"".join(encoder.lines(event) for event in [started(1), *deltas, done()])
+
+    assert _shown(lines) == _shown(scripted_case(name).answer.encode())
+
+
+def test_what_has_neither_text_nor_tokens_is_no_line() -> None:
+    assert _encoder().lines(content("")) == b""
+
+
+def test_the_tokens_of_a_stop_text_are_in_the_context_and_no_object() -> None:
+    end = done()
+    end.done.matched_stop = "stop"
+    encoder = _encoder()
+
+    lines = encoder.lines(joined(content("A", 7), pb.GenerateEvent(deltas=content("", 8).deltas), end))
+
+    assert _shown(lines) == [("A", ""), ("", "")]
+    assert json.loads(lines.splitlines()[-1])["context"] == [7, 8]
+
+
+def test_what_a_parser_swallowed_last_is_an_object_though_the_end_comes_with_it() -> None:
+    assert _shown(_encoder().lines(joined(content("", 8), done()))) == [("", ""), ("", "")]
+
+
+def test_a_call_beside_a_stop_text_is_not_lost() -> None:
+    end = done()
+    end.done.matched_stop = "stop"
+
+    line = _encoder().lines(joined(call(0, "{}", "c0", "f", complete=True), end)).splitlines()[0]
+
+    assert json.loads(line)["tool_calls"]
 
 
 def test_everything_in_one_message() -> None:

@@ -66,6 +66,17 @@ def test_null_is_as_if_it_were_not_there() -> None:
     assert _sampling(dict.fromkeys([*_INTEGERS, *_FLOATS, "stop", "use_mmap"])) == _sampling({})
 
 
+def test_what_only_a_worker_s_start_decides_is_remembered() -> None:
+    options = Options.read({"num_batch": 1, "use_mmap": False, "num_gpu": None, "seed": 1, "main_gpu": 0})
+
+    assert options.ignored == ["num_batch", "use_mmap", "main_gpu"]
+    assert Options.read({"num_thread": 2, "draft_num_predict": 3, "num_gpu": 1}).ignored == [
+        "num_thread",
+        "draft_num_predict",
+        "num_gpu",
+    ]
+
+
 def test_unknown_names_are_remembered_and_harmless() -> None:
     options = Options.read({"mirostat": [1], "Temperature": 1, "temperature": 0.5})
 
@@ -151,6 +162,8 @@ def test_the_smallest_limit_counts() -> None:
 @pytest.mark.parametrize("num_ctx", [1, 0, -5])
 def test_a_context_is_at_least_four_tokens_also_for_the_limit(num_ctx: int) -> None:
     assert _sampling({"num_ctx": num_ctx}).max_tokens >= 40
+    options = Options.read({"num_ctx": num_ctx})
+    assert (options.num_ctx, options.window) == (num_ctx, 4)
 
 
 def test_stop_texts_of_the_request_replace_the_model_s() -> None:

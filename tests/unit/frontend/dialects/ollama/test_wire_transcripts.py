@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drover.errors import InvalidRequest
+from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.dialects.ollama.go_json import loads
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, ShowRequest
 from tests.fakes.transcripts import Exchange, on
@@ -13,6 +14,8 @@ _READERS = {
     "/api/chat": ChatRequest.read,
     "/api/generate": GenerateRequest.read,
     "/api/show": ShowRequest.read,
+    "/api/embed": EmbedRequest.read,
+    "/api/embeddings": EmbeddingsRequest.read,
 }
 _EXCHANGES = [exchange for path in _READERS for exchange in on(path)]
 

@@ -1,0 +1,44 @@
+"""Which of llama-server's routes answers a request, and who reads its answer."""
+
+from __future__ import annotations
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.window import Window
+from engine_worker.engines.llamacpp.api import Json, LlamaApi
+from engine_worker.engines.llamacpp.body import chat_body, completion_body, stop_texts
+from engine_worker.engines.llamacpp.chat_output import ChatOutput
+from engine_worker.engines.llamacpp.chunks import ChunkReader
+from engine_worker.engines.llamacpp.output import Output
+from engine_worker.engines.llamacpp.prompt import Prompt
+from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.engines.llamacpp.transcript import Transcript
+from engine_worker.engines.mailbox import Mailbox
+
+
+def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_length: int) -> tuple[str, Json]:
+    """The route and its body."""
+    window = Window.of(request, context_length)
+    room = context_length - len(prompt.ids)
+    if prompt.chat is None:
+        return "/completion", completion_body(request, prompt.ids, slot, window, room)
+    return "/v1/chat/completions", chat_body(request, prompt.chat, len(prompt.ids), slot, window, room)
+
+
+def reader_of(
+    request: pb.GenerateRequest, prompt: Prompt, mailbox: Mailbox, api: LlamaApi, template: ChatTemplate
+) -> ChunkReader:
+    started = pb.Started(
+        prompt_ids=prompt.ids,
+        truncated_tokens=prompt.truncated_tokens,
+        not_honoured=prompt.not_honoured,
+    )
+    top = request.top_logprobs if request.HasField("top_logprobs") else None
+
+    async def tokenize(text: str) -> list[int]:
+        return await api.tokenize(text, add_special=False)
+
+    if prompt.chat is None:
+        return Output(mailbox, started, top, tokenize, api.detokenize)
+    return ChatOutput(
+        mailbox, started, top, stop_texts(request), prompt.shows_thinking, Transcript(template), tokenize
+    )

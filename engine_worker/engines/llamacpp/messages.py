@@ -1,0 +1,63 @@
+"""OpenAI-style messages and tools, as llama.cpp's template code reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.api import Json
+
+_CHOICES = {pb.ToolChoice.AUTO: "auto", pb.ToolChoice.REQUIRED: "required", pb.ToolChoice.NAMED: "required"}
+
+
+def message_json(message: pb.Message) -> Json:
+    result: Json = {"role": message.role, "content": message.content}
+    if message.thinking:
+        result["reasoning_content"] = message.thinking
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        result["tool_call_id"] = message.tool_call_id
+        result["name"] = message.tool_name
+    return result
+
+
+def tools_json(tools: Sequence[pb.Tool], choice: pb.ToolChoice) -> Json:
+    """The members of a body that offer tools; empty where none may be called.
+
+    llama.cpp can make the model call, but not a certain function, so that one is offered alone. With "none"
+    it would show the tools all the same, and an attempt to call one as text.
+    """
+    if choice.mode == pb.ToolChoice.NAMED:
+        tools = [tool for tool in tools if tool.name == choice.name]
+        if not tools:
+            raise InvalidRequest(
+                f"tool_choice names {choice.name!r}, which is not one of the request's tools"
+            )
+    if choice.mode == pb.ToolChoice.REQUIRED and not tools:
+        raise InvalidRequest("tool_choice asks for a tool call, but the request has no tools")
+    if choice.mode == pb.ToolChoice.NONE or not tools:
+        return {}
+    body: Json = {"tools": [_tool(tool) for tool in tools], "tool_choice": _CHOICES[choice.mode]}
+    if choice.HasField("parallel"):
+        body["parallel_tool_calls"] = choice.parallel
+    return body
+
+
+def _tool(tool: pb.Tool) -> Json:
+    try:
+        parameters = orjson.loads(tool.parameters_json or "{}")
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the parameters of tool {tool.name!r} are not JSON: {error}") from error
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}

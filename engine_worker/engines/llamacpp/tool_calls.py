@@ -1,0 +1,51 @@
+"""Tool calls out of llama-server's chat deltas, with ids as Ollama makes them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import orjson
+
+from engine_worker.chat.base import CallPart
+from engine_worker.chat.tool_calls import new_call_id
+from engine_worker.engines.llamacpp.api import Json
+
+
+class ToolCallDeltas:
+    def __init__(self) -> None:
+        self._arguments: dict[int, str] = {}
+        self._whole: set[int] = set()
+
+    def feed(self, delta: Json) -> CallPart:
+        """A piece of a call; its first one brings the name."""
+        index, function = cast(int, delta["index"]), cast("dict[str, str]", delta["function"])
+        is_new = index not in self._arguments
+        fragment = function.get("arguments") or ""
+        arguments = self._arguments[index] = self._arguments.get(index, "") + fragment
+        if _is_object(arguments):
+            self._whole.add(index)
+        return CallPart(
+            index,
+            id=new_call_id(index) if is_new else "",
+            name=function.get("name") or "",
+            arguments=fragment,
+            complete=index in self._whole,
+        )
+
+    def finish(self) -> list[CallPart]:
+        """Calls that came to their end without any arguments."""
+        return [
+            CallPart(index, arguments="{}", complete=True)
+            for index, arguments in self._arguments.items()
+            if not arguments.strip()
+        ]
+
+
+def _is_object(text: str) -> bool:
+    """An object that is closed cannot go on."""
+    if not text.endswith("}"):
+        return False
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False

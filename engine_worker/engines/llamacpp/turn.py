@@ -1,0 +1,67 @@
+"""What a request asks of the chat template, and whether llama.cpp is to parse the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from drover.errors import CapabilityMissing
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.body import constraint
+from engine_worker.engines.llamacpp.messages import message_json, tools_json
+from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
+
+# gpt-oss, the model whose template takes an effort, has no more.
+_EFFORTS = {"max": "high"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`options`: the members of a body beside its messages. `shows_thinking` False: it is dropped."""
+
+    options: Json = field(default_factory=dict)
+    is_parsed: bool = False
+    shows_thinking: bool = True
+
+    def body(self, messages: Sequence[pb.Message]) -> Json:
+        return {**self.options, "messages": [message_json(message) for message in messages]}
+
+    def without_parser(self, template: ChatTemplate) -> Turn:
+        """Raises CapabilityMissing for models that think whatever they are told."""
+        if not self.is_parsed:
+            return self
+        if not template.can_stop_thinking:
+            raise CapabilityMissing(
+                "this model always thinks, and after a `context` llama.cpp cannot tell its thinking from its "
+                "answer; send the earlier exchange as messages of a chat"
+            )
+        return Turn({**self.options, **enable_thinking(False)})
+
+
+def turn_of(request: pb.GenerateRequest, template: ChatTemplate) -> Turn:
+    """Raises CapabilityMissing for what the template does not have, and what `constraint` raises."""
+    think, tools = request.think, tools_json(request.chat.tools, request.tool_choice)
+    if tools and not template.tools:
+        raise CapabilityMissing("this model does not support tools")
+    if think.mode == pb.Think.ON and not template.thinking:
+        raise CapabilityMissing("this model does not support thinking")
+    options: Json = {
+        "add_generation_prompt": not request.chat.continue_last,
+        **tools,
+        **_template_arguments(think, template),
+    }
+    may_think = template.thinking and not (think.mode == pb.Think.OFF and template.can_stop_thinking)
+    is_parsed = bool(tools) or may_think
+    if is_parsed:
+        options |= {"reasoning_format": "deepseek", **constraint(request)}
+    return Turn(options, is_parsed, think.mode != pb.Think.OFF)
+
+
+def _template_arguments(think: pb.Think, template: ChatTemplate) -> Json:
+    arguments: Json = {}
+    if template.thinking and think.mode != pb.Think.UNSET:
+        arguments["enable_thinking"] = think.mode == pb.Think.ON
+    if template.takes_effort and think.level:
+        arguments["reasoning_effort"] = _EFFORTS.get(think.level, think.level)
+    return {"chat_template_kwargs": arguments} if arguments else {}

@@ -1,0 +1,33 @@
+"""What an answer says of its request, in headers and the log: what was not honoured, what was cut off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from drover.v1 import engine_pb2 as pb
+
+# Names come from workers: nothing else may get into a header.
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    not_honoured: list[str]
+    truncated_tokens: int
+
+    @classmethod
+    def of(cls, started: pb.Started, ignored: Iterable[str]) -> Notices:
+        """`ignored`: what the dialect itself accepts without effect."""
+        names = dict.fromkeys([*started.not_honoured, *ignored])
+        return cls([name for name in names if _NAME.fullmatch(name)], started.truncated_tokens)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """None where there is nothing to say."""
+        headers = []
+        if self.not_honoured:
+            headers.append((b"x-drover-not-honoured", ", ".join(self.not_honoured).encode()))
+        if self.truncated_tokens:
+            headers.append((b"x-drover-truncated-tokens", b"%d" % self.truncated_tokens))
+        return headers

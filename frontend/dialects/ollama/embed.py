@@ -1,0 +1,145 @@
+"""POST /api/embed and its predecessor /api/embeddings (ollama-api.md section 4.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import (
+    CapabilityMissing,
+    ContextExceeded,
+    DroverError,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+)
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
+from frontend.dialects.ollama.body import read_json
+from frontend.dialects.ollama.dialect import JSON, error_response
+from frontend.dialects.ollama.embed_convert import (
+    embed_body,
+    embed_to_proto,
+    embeddings_body,
+    embeddings_to_proto,
+    nothing_embedded,
+)
+from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
+from frontend.dialects.ollama.options import Options
+from frontend.dialects.ollama.to_proto import load_to_proto
+from frontend.dialects.open_answers import OpenAnswers
+from frontend.fleet.fleet import Fleet, embeds
+from frontend.settings import FrontendSettings
+from frontend.telemetry.request_log import record_of
+
+Statuses = Mapping[type[DroverError], int]
+
+# What an engine says that was started to generate, as Ollama passes it on (transcript "embed").
+_NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
+# Where these routes differ from the table of errors: one blames the request for a failing engine, and the
+# other one the engine for every request that it refuses.
+_EMBED_STATUSES: Statuses = {CapabilityMissing: 501, EngineFailed: 400}
+_EMBEDDINGS_STATUSES: Statuses = {CapabilityMissing: 500, ContextExceeded: 500}
+# Beyond this, writing numbers takes tens of milliseconds: other requests go on meanwhile.
+_INLINE_NUMBERS = 20_000
+
+Body = Callable[[pb.EmbedResponse], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    fleet: Fleet
+    settings: FrontendSettings
+    answers: OpenAnswers
+
+    async def embed(self, http: Request) -> Response:
+        return await _with_statuses(self._embed(http), _EMBED_STATUSES, http)
+
+    async def embeddings(self, http: Request) -> Response:
+        return await _with_statuses(self._embeddings(http), _EMBEDDINGS_STATUSES, http)
+
+    async def _embed(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, EmbedRequest.read)
+        if not request.model:
+            raise ModelNotFound("model '' not found")
+        model, options = self._find(http, request.model), Options.read(request.options)
+        if not request.input:
+            return await self._load(http, model, request.keep_alive, nothing_embedded(request.model))
+        record = record_of(http.scope)
+        return await self._answer(
+            http,
+            model,
+            embed_to_proto(request, options, model),
+            lambda response: embed_body(request.model, response, record.elapsed_ns),
+        )
+
+    async def _embeddings(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, EmbeddingsRequest.read)
+        if not request.model:
+            raise InvalidRequest("model is required")
+        model, options = self._find(http, request.model), Options.read(request.options)
+        if not request.prompt:
+            return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
+        return await self._answer(http, model, embeddings_to_proto(request, options, model), embeddings_body)
+
+    def _find(self, http: Request, text: str) -> ServedModel:
+        record_of(http.scope).fields["model"] = text
+        name = ModelName.parse(text)
+        if name is None:
+            raise InvalidRequest("invalid model name")
+        model = self.fleet.find(name, embeds)
+        if model is None:
+            raise ModelNotFound(f'model "{text}" not found, try pulling it first')
+        return model
+
+    async def _load(
+        self, http: Request, model: ServedModel, keep_alive_ns: int | None, body: bytes
+    ) -> Response:
+        async with self.answers.hold(http.receive, self._deadline_seconds):
+            await self.fleet.pick(model).load(load_to_proto(keep_alive_ns))
+        return Response(body, media_type=JSON)
+
+    async def _answer(
+        self, http: Request, model: ServedModel, request: pb.EmbedRequest, body: Body
+    ) -> Response:
+        if not model.info.capabilities.embedding:
+            raise CapabilityMissing(_NO_EMBEDDINGS)
+        record = record_of(http.scope)
+        async with self.answers.hold(http.receive, self._deadline_seconds):
+            worker = self.fleet.pick(model)
+            record.fields["worker"] = worker.address
+            response = await self.fleet.embed(worker, request, record.request_id)
+            record.saw_embeddings(response)
+            return Response(await _written(response, body), media_type=JSON)
+
+    @property
+    def _deadline_seconds(self) -> float | None:
+        return self.settings.request_timeout_seconds or None
+
+
+async def _written(response: pb.EmbedResponse, body: Body) -> bytes:
+    numbers = sum(len(embedding.values) for embedding in response.embeddings)
+    return body(response) if numbers <= _INLINE_NUMBERS else await asyncio.to_thread(body, response)
+
+
+async def _with_statuses(answer: Awaitable[Response], statuses: Statuses, http: Request) -> Response:
+    try:
+        return await answer
+    except DroverError as error:
+        if type(error) not in statuses:
+            raise
+        record_of(http.scope).failed(error)
+        return error_response(error, status=statuses[type(error)])
+
+
+def router(fleet: Fleet, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
+    routes = APIRouter()
+    embeddings = Embeddings(fleet, settings, answers)
+    routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
+    routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
+    return routes

@@ -1,0 +1,73 @@
+"""Between the bodies of Ollama's embedding routes and the neutral messages."""
+
+from __future__ import annotations
+
+import math
+
+from drover.errors import EngineFailed
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
+from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
+from frontend.dialects.ollama.go_floats import float32_array
+from frontend.dialects.ollama.go_json import dumps_text
+from frontend.dialects.ollama.options import Options
+
+_UINT32 = 2**32 - 1
+
+
+def embed_to_proto(request: EmbedRequest, options: Options, model: ServedModel) -> pb.EmbedRequest:
+    result = _common(options, request.keep_alive, model)
+    result.texts.extend(request.input)
+    result.truncate = request.truncate
+    result.dimensions = min(max(0, request.dimensions), _UINT32)
+    return result
+
+
+def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: ServedModel) -> pb.EmbedRequest:
+    """The older route gives the vector as the model makes it, and cuts nothing."""
+    result = _common(options, request.keep_alive, model)
+    result.texts.append(request.prompt)
+    result.truncate = False
+    result.normalize = False
+    return result
+
+
+def _common(options: Options, keep_alive_ns: int | None, model: ServedModel) -> pb.EmbedRequest:
+    result = pb.EmbedRequest(model=model.info.names[0])
+    if options.num_ctx is not None:
+        result.num_ctx = max(0, options.num_ctx)
+    if keep_alive_ns is not None:
+        result.keep_alive_ns = keep_alive_ns
+    return result
+
+
+def embed_body(model: str, response: pb.EmbedResponse, total_ns: int) -> bytes:
+    """`total_ns`: since the request was received. Raises EngineFailed for what is no vector."""
+    vectors = b",".join(map(_vector, response.embeddings))
+    return b'{"model":%b,"embeddings":[%b]%b}' % (dumps_text(model), vectors, _metrics(response, total_ns))
+
+
+def embeddings_body(response: pb.EmbedResponse) -> bytes:
+    return b'{"embedding":%b}' % _vector(response.embeddings[0])
+
+
+def nothing_embedded(model: str) -> bytes:
+    """The answer to a request without texts, which only loads the model."""
+    return b'{"model":%b,"embeddings":[]}' % dumps_text(model)
+
+
+def _vector(embedding: pb.Embedding) -> bytes:
+    values = list(embedding.values)
+    if not all(map(math.isfinite, values)):
+        raise EngineFailed("embedding contains NaN or Inf values")
+    return float32_array(values)
+
+
+def _metrics(response: pb.EmbedResponse, total_ns: int) -> bytes:
+    """Go drops zeros: a measured zero is written as one nanosecond."""
+    timings = response.timings
+    waited_ns = min(timings.queue_ns + timings.load_ns, total_ns - timings.prefill_ns)
+    metrics = b',"total_duration":%d,"load_duration":%d' % (max(1, total_ns), max(1, waited_ns))
+    if response.prompt_tokens:
+        metrics += b',"prompt_eval_count":%d' % response.prompt_tokens
+    return metrics

@@ -1,0 +1,68 @@
+"""The bodies of /api/embed and /api/embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from drover.errors import InvalidRequest
+from frontend.dialects.ollama.decode import Place, Reader, boolean, integer, mapping, text
+from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.ollama.wire import check_count, keep_alive, read_body
+
+# Clients send whole collections at once; the rest of a larger one can come in a second request.
+_MAX_TEXTS = 10_000
+
+
+@dataclass(slots=True)
+class EmbedRequest:
+    model: str = ""
+    input: list[str] = field(default_factory=list)
+    truncate: bool = True
+    dimensions: int = 0
+    keep_alive: int | None = None
+    options: dict[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, body: Json) -> EmbedRequest:
+        return read_body(cls, body, "EmbedRequest", _EMBED)
+
+
+@dataclass(slots=True)
+class EmbeddingsRequest:
+    model: str = ""
+    prompt: str = ""
+    keep_alive: int | None = None
+    options: dict[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, body: Json) -> EmbeddingsRequest:
+        return read_body(cls, body, "EmbeddingRequest", _EMBEDDINGS)
+
+
+def _texts(value: Json, place: Place) -> list[str]:
+    """An empty text by itself is nothing to embed; in a list it is one of the texts."""
+    if isinstance(value, str):
+        return [value] if value else []
+    if not isinstance(value, list):
+        raise InvalidRequest("invalid input type")
+    check_count(value, place, _MAX_TEXTS)
+    texts = [item for item in value if isinstance(item, str)]
+    if len(texts) != len(value):
+        raise InvalidRequest("invalid input type")
+    return texts
+
+
+_EMBED: dict[str, Reader] = {
+    "model": text,
+    "input": _texts,
+    "truncate": boolean,
+    "dimensions": integer,
+    "keep_alive": keep_alive,
+    "options": mapping,
+}
+_EMBEDDINGS: dict[str, Reader] = {
+    "model": text,
+    "prompt": text,
+    "keep_alive": keep_alive,
+    "options": mapping,
+}

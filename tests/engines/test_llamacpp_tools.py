@@ -1,0 +1,406 @@
+"""Tools and thinking with llama.cpp: a small GGUF whose template has both and whose answers are known."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import grpc
+import pytest
+
+from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest
+from drover.rpc import error_from_status
+from drover.v1 import engine_pb2 as pb
+from tests.support.engine_client import EngineClient, engine_client
+from tests.support.processes import Process, worker
+from tests.support.scripted_gguf import EOS, THINKING_AND_TOOLS, write_scripted_gguf
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real_model
+THOUGHT, ANSWER = "I think of the m", "Hello there"
+CONTEXT_LENGTH = 512
+SCRIPTS: Sequence[Sequence[str]] = (
+    # After "assistant\n", where the model may think, and after "</think>\n\n", where it may not.
+    ("Ċ", "<think>", "I", "Ġthink", "Ġof", "Ġthe", "Ġm", "</think>", "He", "ll", "o", "Ġthere", EOS),
+    ("ĊĊ", "O", "k", ".", EOS),
+    # Where it is made to call, or may not end.
+    ("Ġthere", "<tool_call>", "Ċ", "{", '"'),
+    (".", "<tool_call>"),
+    ("Ġ}", "}", "</tool_call>", EOS),
+)
+EOS_ID = 2
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("tools")
+    write_scripted_gguf(folder / "model.gguf", THINKING_AND_TOOLS, *SCRIPTS)
+    flags = ("--context-length", str(CONTEXT_LENGTH), "--slots", "2")
+    with worker(
+        folder / "worker.log", "--engine", "llamacpp", "--model", str(folder / "model.gguf"), *flags
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+async def engine(process: Process) -> AsyncIterator[EngineClient]:
+    async with engine_client(process.address) as client:
+        yield client
+
+
+def tool(name: str, parameters: str = "") -> pb.Tool:
+    parameters = parameters or json.dumps(
+        {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        }
+    )
+    return pb.Tool(name=name, description="Asks.", parameters_json=parameters)
+
+
+def chat(*tools: pb.Tool, content: str = "Hi", **sampling: object) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=100))
+    request.chat.messages.add(role="user", content=content)
+    request.chat.tools.extend(tools)
+    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
+    return request
+
+
+class Heard:
+    """A whole answer, taken apart."""
+
+    def __init__(self, events: Sequence[pb.GenerateEvent]) -> None:
+        deltas = [delta for event in events for delta in event.deltas]
+        self.started, self.done = events[0].started, events[-1].done
+        self.content = "".join(delta.content for delta in deltas)
+        self.thinking = "".join(delta.thinking for delta in deltas)
+        self.parts = [part for delta in deltas for part in delta.tool_calls]
+        self.token_ids = [token for delta in deltas for token in delta.token_ids]
+        self.counts = [delta.completion_tokens for delta in deltas]
+        self.logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
+
+    @property
+    def names(self) -> list[str]:
+        return [part.name for part in self.parts if part.name]
+
+    def arguments(self, index: int = 0) -> object:
+        return json.loads("".join(part.arguments_fragment for part in self.parts if part.index == index))
+
+
+async def hear(engine: EngineClient, request: pb.GenerateRequest) -> Heard:
+    return Heard([event async for event in engine.generate(request)])
+
+
+async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await hear(engine, request)
+    return error_from_status(failed.value)
+
+
+async def text_of(engine: EngineClient, ids: Sequence[int]) -> str:
+    return (await engine.stub.Detokenize(pb.DetokenizeRequest(ids=ids))).text
+
+
+async def test_the_template_is_announced(engine: EngineClient) -> None:
+    capabilities = (await engine.stub.GetModel(pb.GetModelRequest())).capabilities
+    assert (capabilities.tools, capabilities.thinking) == (True, True)
+
+
+@pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.ON])
+async def test_thinking_is_apart_from_the_answer(engine: EngineClient, mode: pb.Think.Mode.ValueType) -> None:
+    request = chat()
+    request.think.mode = mode
+    heard = await hear(engine, request)
+    assert (heard.thinking, heard.content) == (THOUGHT, ANSWER)
+    done = heard.done
+    assert (done.finish_reason, done.completion_tokens, done.reasoning_tokens) == (pb.Done.STOP, 12, 6)
+    assert done.prompt_tokens == len(heard.started.prompt_ids)
+    assert heard.counts == sorted(heard.counts)
+    assert min(done.timings.queue_ns, done.timings.prefill_ns, done.timings.decode_ns) > 0
+    written = await text_of(engine, heard.token_ids)
+    assert written == f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
+
+
+async def test_a_model_that_is_told_not_to_think_does_not(engine: EngineClient) -> None:
+    request = chat()
+    request.think.mode = pb.Think.OFF
+    heard = await hear(engine, request)
+    assert (heard.thinking, heard.content) == ("", "Ok.")
+    assert await text_of(engine, heard.token_ids) == "Ok."
+
+
+async def test_a_prompt_is_thought_about_too(engine: EngineClient) -> None:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
+    request.prompt.text = "Hi"
+    request.prompt.system = "Be kind."
+    heard = await hear(engine, request)
+    assert (heard.thinking, heard.content) == (THOUGHT, ANSWER)
+    again = pb.GenerateRequest(sampling=request.sampling)
+    again.prompt.text = "And then?"
+    again.prompt.context.extend([*heard.started.prompt_ids, *heard.token_ids])
+    heard = await hear(engine, again)
+    assert list(heard.started.not_honoured) == ["think"]
+    assert (heard.thinking, heard.content) == ("", "Ok.")
+    assert "Be kind." in await text_of(engine, heard.started.prompt_ids)
+
+
+async def test_an_answer_that_could_have_called_and_did_not(engine: EngineClient) -> None:
+    heard = await hear(engine, chat(tool("get_weather")))
+    assert (heard.thinking, heard.content, heard.parts) == (THOUGHT, ANSWER, [])
+    assert "get_weather" in await text_of(engine, heard.started.prompt_ids)
+
+
+async def test_a_call_of_the_models_own_will(engine: EngineClient) -> None:
+    heard = await hear(engine, chat(tool("get_weather"), logit_bias={EOS_ID: -6.0}))
+    assert (heard.thinking, heard.content) == (THOUGHT, ANSWER)
+    assert (heard.names, heard.arguments()) == (["get_weather"], {"city": "Paris"})
+    first, *others = heard.parts
+    assert re.fullmatch(r"call_[a-z0-9]{8}", first.id)
+    assert not any(part.id or part.name for part in others)
+    assert [part.complete for part in heard.parts] == [False] * len(others) + [True]
+    assert heard.done.finish_reason == pb.Done.STOP
+
+
+async def test_a_model_can_be_made_to_call(engine: EngineClient) -> None:
+    request = chat(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    heard = await hear(engine, request)
+    assert (heard.names, heard.arguments()) == (["get_weather"], {"city": "Paris"})
+    request.think.mode = pb.Think.OFF
+    heard = await hear(engine, request)
+    assert (heard.thinking, heard.names) == ("", ["get_weather"])
+
+
+async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
+    request = chat(tool("get_weather"), tool("get_news"))
+    request.tool_choice.mode = pb.ToolChoice.NAMED
+    for name in ("get_weather", "get_news"):
+        request.tool_choice.name = name
+        assert (await hear(engine, request)).names == [name]
+    request.tool_choice.name = "get_lost"
+    assert isinstance(await leaf_of(engine, request), InvalidRequest)
+
+
+async def test_calls_can_be_forbidden(engine: EngineClient) -> None:
+    request = chat(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.NONE
+    heard = await hear(engine, request)
+    assert (heard.content, heard.parts) == (ANSWER, [])
+    assert "get_weather" not in await text_of(engine, heard.started.prompt_ids)
+
+
+async def test_a_call_without_arguments(engine: EngineClient) -> None:
+    request = chat(pb.Tool(name="now"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    heard = await hear(engine, request)
+    assert (heard.names, heard.arguments()) == (["now"], {})
+    assert heard.parts[-1].complete
+
+
+async def test_a_call_that_the_limit_cut_is_not_whole(engine: EngineClient) -> None:
+    request = chat(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    whole = await hear(engine, request)
+    request.sampling.max_tokens = whole.counts[-1] - 12
+    heard = await hear(engine, request)
+    assert heard.names == ["get_weather"]
+    assert not any(part.complete for part in heard.parts)
+    assert heard.done.finish_reason == pb.Done.LENGTH
+    assert heard.done.completion_tokens == request.sampling.max_tokens
+
+
+async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> None:
+    request = chat(tool("get_weather"))
+    call = pb.ToolCall(id="call_a1b2c3d4", name="get_weather", arguments_json='{"city": "Paris"}')
+    request.chat.messages.add(role="assistant", thinking="Let me ask.", tool_calls=[call])
+    request.chat.messages.add(role="tool", content="Rain.", tool_call_id=call.id, tool_name="get_weather")
+    text = await text_of(engine, (await hear(engine, request)).started.prompt_ids)
+    assert "<think>\nLet me ask.\n</think>" in text
+    assert '{"name": "get_weather", "arguments": {"city": "Paris"}}' in text
+    assert "<tool_response>\nRain." in text
+
+
+async def test_a_tool_whose_schema_is_wrong_is_refused(engine: EngineClient) -> None:
+    leaf = await leaf_of(engine, chat(tool("get_weather", '{"type": "nonsense"}')))
+    assert isinstance(leaf, InvalidRequest)
+    assert "nonsense" in leaf.message
+
+
+async def test_a_schema_holds_after_the_thinking(engine: EngineClient) -> None:
+    request = chat(max_tokens=60)
+    request.json_schema = json.dumps(
+        {
+            "type": "object",
+            "properties": {"a": {"enum": ["xy"]}},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
+    )
+    heard = await hear(engine, request)
+    assert (heard.thinking, json.loads(heard.content)) == (THOUGHT, {"a": "xy"})
+    request.think.mode = pb.Think.OFF
+    heard = await hear(engine, request)
+    assert (heard.thinking, json.loads(heard.content)) == ("", {"a": "xy"})
+
+
+async def test_any_json_holds_after_the_thinking(engine: EngineClient) -> None:
+    request = chat(max_tokens=20)
+    request.any_json = True
+    heard = await hear(engine, request)
+    assert heard.thinking == THOUGHT
+    assert heard.content.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("stops", "thinking", "content", "matched"),
+    [
+        (["lo th"], THOUGHT, "Hel", "lo th"),
+        (["nowhere", "of the"], "I think ", "", "of the"),
+        (["there is"], THOUGHT, ANSWER, ""),
+    ],
+)
+async def test_stop_texts(
+    engine: EngineClient, stops: list[str], thinking: str, content: str, matched: str
+) -> None:
+    heard = await hear(engine, chat(stop=stops))
+    assert (heard.thinking, heard.content, heard.done.matched_stop) == (thinking, content, matched)
+    assert heard.done.finish_reason == pb.Done.STOP
+    await until(engine.idle, 2, "the slot is free")
+
+
+async def test_text_that_began_like_a_stop_is_shown_at_the_limit(engine: EngineClient) -> None:
+    heard = await hear(engine, chat(stop=["there is"], max_tokens=11))
+    assert (heard.content, heard.done.finish_reason) == (ANSWER, pb.Done.LENGTH)
+
+
+async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineClient) -> None:
+    request = chat()
+    request.top_logprobs = 2
+    heard = await hear(engine, request)
+    shown = b"".join(logprob.token for logprob in heard.logprobs).decode()
+    assert shown.replace("<think>", "") == THOUGHT + ANSWER
+    assert {len(logprob.top) for logprob in heard.logprobs} == {2}
+
+
+async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -> None:
+    request = chat(tool("get_weather"), content="first", max_tokens=1)
+    request.chat.messages.insert(0, pb.Message(role="system", content="Be kind."))
+    for number in range(60):
+        request.chat.messages.add(role="user", content=f"This is message number {number} of many.")
+    heard = await hear(engine, request)
+    text = await text_of(engine, heard.started.prompt_ids)
+    assert heard.started.truncated_tokens > 0
+    assert all(part in text for part in ("Be kind.", "get_weather", "number 59 "))
+    assert "number 0 " not in text
+    # llama.cpp made the same prompt of the same messages.
+    assert (await hear(engine, request)).done.cached_tokens == len(heard.started.prompt_ids) - 1
+    request.context.truncate = False
+    assert isinstance(await leaf_of(engine, request), ContextExceeded)
+
+
+async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClient) -> None:
+    words = " ".join(f"word{number}" for number in range(600))
+    request = chat(tool("get_weather"), content=f"begin {words} end", max_tokens=1)
+    heard = await hear(engine, request)
+    text = await text_of(engine, heard.started.prompt_ids)
+    assert "get_weather" in text
+    assert "begin" not in text
+    assert text.endswith(" end<|im_end|>\n<|im_start|>assistant\n")
+    length = len(heard.started.prompt_ids)
+    assert CONTEXT_LENGTH // 2 < length < CONTEXT_LENGTH
+    assert heard.started.truncated_tokens > 600
+    assert (await hear(engine, request)).done.cached_tokens == length - 1
+
+
+async def test_tools_that_leave_no_room_are_refused(engine: EngineClient) -> None:
+    leaf = await leaf_of(engine, chat(*(tool(f"get_number_{number}") for number in range(20))))
+    assert isinstance(leaf, ContextExceeded)
+    assert "the tools" in leaf.message
+
+
+async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
+    request = chat()
+    request.chat.messages.add(role="assistant", content="He", thinking="Well.")
+    request.chat.continue_last = True
+    heard = await hear(engine, request)
+    assert (heard.thinking, heard.content) == ("", "llo there")
+
+
+async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
+    answers = await asyncio.gather(
+        *(hear(engine, chat(tool("get_weather"), content=f"Number {number}.")) for number in range(60))
+    )
+    assert {(heard.thinking, heard.content) for heard in answers} == {(THOUGHT, ANSWER)}
+    await until(engine.idle, 2, "all slots are free")
+    assert (await engine.load()).kv_tokens_used == 0
+
+
+@pytest.fixture
+async def slow_engine(tmp_path: Path) -> AsyncIterator[EngineClient]:
+    """SmolLM2, which takes its time, with a template that has tools and thinking."""
+    template = tmp_path / "template.jinja"
+    template.write_text(THINKING_AND_TOOLS)
+    flags = ("--context-length", str(CONTEXT_LENGTH), "--slots", "2", "--chat-template", str(template))
+    with worker(tmp_path / "worker.log", "--engine", "llamacpp", *flags) as process:
+        async with engine_client(process.address) as client:
+            yield client
+
+
+async def test_cancelling_frees_the_slot_in_every_phase(slow_engine: EngineClient) -> None:
+    assert (await slow_engine.stub.GetModel(pb.GetModelRequest())).capabilities.tools
+    calls = [slow_engine.generate(chat(tool("get_weather"), ignore_eos=True)) for _ in range(2)]
+    for call in calls:
+        await call.read()
+    load = await slow_engine.load()
+    assert load.running == 2
+    assert load.kv_tokens_used > 0
+    for call in calls:
+        call.cancel()
+    assert await until(slow_engine.idle, 5, "all slots are free") < 0.5
+    in_prefill = slow_engine.generate(chat(tool("get_weather"), content="word " * 300))
+    await until(slow_engine.busy, 5, "a slot is taken")
+    in_prefill.cancel()
+    assert await until(slow_engine.idle, 5, "the slot is free") < 1
+
+
+ALWAYS_THINKS = """\
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content.split('</think>')[-1] }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+<think>
+{% endif -%}
+"""
+
+
+@pytest.fixture
+async def always_thinks(tmp_path: Path) -> AsyncIterator[EngineClient]:
+    write_scripted_gguf(tmp_path / "model.gguf", ALWAYS_THINKS, ("Ċ", *SCRIPTS[0][2:]))
+    flags = ("--engine", "llamacpp", "--model", str(tmp_path / "model.gguf"), "--slots", "1")
+    with worker(tmp_path / "worker.log", *flags) as process:
+        async with engine_client(process.address) as client:
+            yield client
+
+
+async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
+    capabilities = (await always_thinks.stub.GetModel(pb.GetModelRequest())).capabilities
+    assert (capabilities.tools, capabilities.thinking) == (False, True)
+    heard = await hear(always_thinks, chat())
+    assert (heard.thinking.strip(), heard.content) == (THOUGHT, ANSWER)
+    unwanted = chat()
+    unwanted.think.mode = pb.Think.OFF
+    heard = await hear(always_thinks, unwanted)
+    assert (heard.thinking, heard.content) == ("", ANSWER)
+    assert heard.done.completion_tokens == 11
+    assert isinstance(await leaf_of(always_thinks, chat(tool("get_weather"))), CapabilityMissing)
+    goes_on = pb.GenerateRequest()
+    goes_on.prompt.text = "And then?"
+    goes_on.prompt.context.extend(heard.started.prompt_ids)
+    assert isinstance(await leaf_of(always_thinks, goes_on), CapabilityMissing)

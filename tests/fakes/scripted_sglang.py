@@ -1,0 +1,134 @@
+"""A worker whose SGLang engine says what a script says: `python -m tests.fakes.scripted_sglang`, with a worker's
+flags and the scripts' file in DROVER_TEST_SCRIPTS.
+
+The engine, its templates, its parsers and all of Drover are real; only the tokens are not: in their place come
+the pieces of the script whose name is in the prompt, one for each token. The file is a JSON object of names and
+lists; a number in a list is a pause in seconds, null an engine that breaks down; a text instead of a list is an
+error of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from drover.errors import ContextExceeded, EngineFailed, NoWorkerReady
+from engine_worker import engines
+from engine_worker.__main__ import main
+from engine_worker.engines.sglang import engine as sglang_engine
+from engine_worker.engines.sglang.answer import Answers
+from engine_worker.engines.sglang.options import SglangOptions
+from engine_worker.engines.sglang.upstream.process import Call, Chunk, EngineProcess, Meta
+from tests.fakes.scripted_sglang_names import SCRIPTS
+
+Piece = str | float | None
+Scripts = dict[str, list[Piece] | str]
+
+_FIRST_ID = 1 << 20
+_OTHER = "zz"
+_LOGPROB, _OTHER_LOGPROB = -0.25, -1.5
+_ERRORS = {
+    "#err400": ContextExceeded(
+        '{"error": {"code": 400, "message": "the request exceeds the available context size", '
+        '"type": "exceed_context_size_error"}}'
+    ),
+    "#err503": NoWorkerReady('{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}'),
+}
+
+
+class Table:
+    """A token for each text that scripts say."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def id_of(self, text: str) -> int:
+        if text not in self._texts:
+            self._texts.append(text)
+        return _FIRST_ID + self._texts.index(text)
+
+    def bytes_of(self, token: int) -> bytes:
+        return self._texts[token - _FIRST_ID].encode()
+
+    def is_special(self, token: int) -> bool:
+        return False
+
+
+class ScriptedProcess(EngineProcess):
+    table: Table
+    scripts: Scripts
+
+    async def generate(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        # The warm-up, before there are scripts, is answered by the model.
+        script = self._script(call) if hasattr(self, "scripts") else None
+        if script is None:
+            async for chunk in super().generate(call):
+                yield chunk
+            return
+        limit = call["sampling_params"]["max_new_tokens"]
+        said: list[str] = []
+        for piece in script:
+            if piece is None:
+                raise EngineFailed("the script ends here")
+            if isinstance(piece, float):
+                await asyncio.sleep(piece)
+                continue
+            said.append(piece)
+            yield self._chunk(piece, said, call)
+            if len(said) == limit:
+                yield self._last({"type": "length"}, said)
+                return
+        yield self._last({"type": "stop"}, said)
+
+    def _script(self, call: Call) -> list[Piece] | None:
+        prompt = self.manager.tokenizer.decode(call["input_ids"])
+        names = [name for name in self.scripts if f"{name}<" in prompt or prompt.endswith(name)]
+        if not names:
+            return None
+        script = self.scripts[max(names, key=prompt.rindex)]
+        if isinstance(script, str):
+            raise _ERRORS[script]
+        return script
+
+    def _chunk(self, piece: str, said: list[str], call: Call) -> Chunk:
+        token, other = self.table.id_of(piece), self.table.id_of(_OTHER)
+        meta = Meta(finish_reason=None, completion_tokens=len(said))
+        if call.get("return_logprob"):
+            meta["output_token_logprobs"] = [(_LOGPROB, token, None)]
+            meta["output_top_logprobs"] = [[(_LOGPROB, token, None), (_OTHER_LOGPROB, other, None)]]
+        return Chunk(text=piece, output_ids=[token], meta_info=meta)
+
+    def _last(self, finish: dict[str, object], said: list[str]) -> Chunk:
+        return Chunk(text="", output_ids=[], meta_info=Meta(finish_reason=finish, completion_tokens=len(said)))  # type: ignore[typeddict-item]
+
+
+class ScriptedEngine(sglang_engine.SglangEngine):
+    def __init__(self, options: SglangOptions) -> None:
+        super().__init__(options)
+        sglang_engine.EngineProcess = ScriptedProcess  # type: ignore[misc]
+
+    async def start(self) -> None:
+        await super().start()
+        table = Table()
+        assert isinstance(self._process, ScriptedProcess)
+        self._process.table = table
+        self._process.scripts = json.loads(Path(os.environ[SCRIPTS]).read_text())
+        self._answers = Answers(self._loaded.templates, table, self._loaded.tokenizer)  # type: ignore[arg-type]
+
+
+def _scripted(settings: engines.WorkerSettings) -> engines.Engine:
+    sglang_engine.SglangEngine = ScriptedEngine  # type: ignore[misc]
+    return build(settings)
+
+
+build = engines.build_engine
+
+if __name__ == "__main__":
+    import engine_worker.__main__ as program
+
+    program.build_engine = _scripted  # type: ignore[assignment]
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""From the chunks of llama-server's chat route to events."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.chat_output import ChatOutput
+from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.engines.llamacpp.transcript import Transcript
+from engine_worker.engines.mailbox import Mailbox
+
+TEMPLATE = ChatTemplate(thinking=True, before_thinking="<t>", after_thinking="</t>")
+
+
+class Chat:
+    """Plays llama-server's chat route; each `says` costs a token, and `hidden` ones before it."""
+
+    def __init__(
+        self, top: int | None = None, stops: Sequence[str] = (), shows_thinking: bool = True
+    ) -> None:
+        self.mailbox = Mailbox()
+        self.tokenized: list[str] = []
+        self._predicted = 0
+        started = pb.Started(prompt_ids=[1, 10, 11])
+        self.output = ChatOutput(
+            self.mailbox, started, top, stops, shows_thinking, Transcript(TEMPLATE), self._tokenize
+        )
+
+    async def _tokenize(self, text: str) -> list[int]:
+        self.tokenized.append(text)
+        return list(text.encode())
+
+    async def says(self, delta: Json, hidden: int = 0, logprobs: list[Json] | None = None) -> None:
+        self._predicted += 1 + hidden
+        choice: Json = {"index": 0, "delta": delta, "finish_reason": None}
+        if logprobs is not None:
+            choice["logprobs"] = {"content": logprobs}
+        await self.output.feed({"choices": [choice], "timings": self._timings()}, 5)
+
+    async def ends(self, stop_type: str = "eos", hidden: int = 0) -> list[pb.Delta]:
+        self._predicted += hidden
+        choice: Json = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        verbose: Json = {"stop_type": stop_type, "stopping_word": "<end>"}
+        await self.output.feed({"choices": [choice], "timings": self._timings(), "__verbose": verbose}, 5)
+        return await self.heard()
+
+    async def heard(self) -> list[pb.Delta]:
+        event = await asyncio.wait_for(self.mailbox.take(), 5)
+        self.started, self.done = event.started, event.done
+        return list(event.deltas)
+
+    def _timings(self) -> Json:
+        return {"cache_n": 2, "prompt_ms": 1.5, "predicted_ms": 0.0, "predicted_n": self._predicted}
+
+
+def _call(index: int, arguments: str, name: str = "") -> Json:
+    function = {"name": name, "arguments": arguments} if name else {"arguments": arguments}
+    begin: Json = {"id": "theirs", "type": "function"} if name else {}
+    return {"tool_calls": [{"index": index, "function": function, **begin}]}
+
+
+async def test_progress_of_the_prompt_is_no_event() -> None:
+    chat = Chat()
+    await chat.output.feed({"choices": [{"delta": {}}], "prompt_progress": {"total": 3}}, 5)
+
+    assert not chat.mailbox.ready
+
+
+async def test_thinking_and_content_and_the_ids_behind_them() -> None:
+    chat = Chat()
+    await chat.says({"role": "assistant", "content": None})
+    await chat.says({"reasoning_content": "Hm"})
+    await chat.says({"reasoning_content": "."})
+    await chat.says({"content": "Hello"}, hidden=1)
+    thinking, content = await chat.ends(hidden=1)
+
+    assert list(chat.started.prompt_ids) == [1, 10, 11]
+    assert (thinking.thinking, content.content) == ("Hm.", "Hello")
+    assert chat.tokenized == ["<t>Hm.</t>Hello"]
+    assert bytes(content.token_ids) == b"<t>Hm.</t>Hello"
+    done = chat.done
+    assert (done.prompt_tokens, done.cached_tokens) == (3, 2)
+    assert (done.completion_tokens, done.reasoning_tokens) == (6, 3)
+    assert (done.timings.queue_ns, done.timings.prefill_ns, done.timings.decode_ns) == (5, 1_500_000, 1)
+    assert (chat.output.produced, chat.output.finished, chat.output.is_idle) == (6, True, True)
+    assert chat.output.all_ids == [1, 10, 11, *b"<t>Hm.</t>Hello"]
+
+
+async def test_an_answer_of_nothing_but_its_end() -> None:
+    chat = Chat()
+    assert await chat.ends(hidden=1) == []
+    assert chat.started.prompt_ids
+    assert (chat.done.completion_tokens, chat.tokenized) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("stop_type", "reason", "matched"),
+    [("eos", pb.Done.STOP, ""), ("limit", pb.Done.LENGTH, ""), ("word", pb.Done.STOP, "<end>")],
+)
+async def test_why_an_answer_ended(
+    stop_type: str, reason: pb.Done.FinishReason.ValueType, matched: str
+) -> None:
+    chat = Chat()
+    await chat.says({"content": "A"})
+    await chat.ends(stop_type)
+
+    assert (chat.done.finish_reason, chat.done.matched_stop) == (reason, matched)
+
+
+async def test_calls_are_named_once_and_whole_when_their_object_closes() -> None:
+    chat = Chat()
+    await chat.says(_call(0, "{", "weather"), hidden=3)
+    await chat.says(_call(0, '"a":{}'))
+    await chat.says(_call(0, "}"))
+    await chat.says(_call(1, "{}", "news"))
+    parts = [part for delta in await chat.ends() for part in delta.tool_calls]
+
+    assert [(part.index, part.name, part.arguments_fragment, part.complete) for part in parts] == [
+        (0, "weather", "{", False),
+        (0, "", '"a":{}', False),
+        (0, "", "}", True),
+        (1, "news", "{}", True),
+    ]
+    ids = [part.id for part in parts if part.id]
+    assert len(set(ids)) == 2
+    assert all(re.fullmatch(r"call_[a-z0-9]{8}", each) for each in ids)
+    assert chat.tokenized == ['{"a":{}}{}']
+
+
+@pytest.mark.parametrize(("stop_type", "complete"), [("eos", True), ("limit", False)])
+async def test_a_call_without_arguments(stop_type: str, complete: bool) -> None:
+    chat = Chat()
+    await chat.says(_call(0, "", "now"))
+    parts = [part for delta in await chat.ends(stop_type) for part in delta.tool_calls]
+
+    assert any(part.complete for part in parts) is complete
+    assert "".join(part.arguments_fragment for part in parts) == ("{}" if complete else "")
+
+
+async def test_a_stop_text_ends_the_answer_while_llama_cpp_goes_on() -> None:
+    chat = Chat(stops=["never", "STOP"])
+    await chat.says({"content": "A ST"})
+    await chat.says({"content": "OP B"})
+    await chat.says({"content": "C"})
+    (delta,) = await chat.heard()
+
+    assert delta.content == "A "
+    assert (chat.done.finish_reason, chat.done.matched_stop) == (pb.Done.STOP, "STOP")
+    assert chat.done.completion_tokens == 2
+    assert (chat.output.finished, chat.output.is_idle) == (True, False)
+
+
+@pytest.mark.parametrize("stop_type", ["eos", "limit"])
+async def test_text_that_began_like_a_stop_is_shown_at_the_end(stop_type: str) -> None:
+    chat = Chat(stops=["STOP"])
+    await chat.says({"content": "A ST"})
+    (delta,) = await chat.ends(stop_type)
+
+    assert (delta.content, chat.done.matched_stop) == ("A ST", "")
+
+
+async def test_a_stop_text_does_not_reach_from_thinking_into_content() -> None:
+    chat = Chat(stops=["STOP"])
+    await chat.says({"reasoning_content": "ST"})
+    await chat.says({"content": "OP"})
+    thinking, content = await chat.ends()
+
+    assert (thinking.thinking, content.content) == ("ST", "OP")
+
+
+async def test_unwanted_thinking_is_dropped_and_counted() -> None:
+    chat = Chat(shows_thinking=False)
+    await chat.says({"reasoning_content": "Hm."})
+    await chat.says({"content": "A"})
+    (delta,) = await chat.ends()
+
+    assert (delta.thinking, delta.content) == ("", "A")
+    assert (chat.done.completion_tokens, chat.done.reasoning_tokens) == (2, 1)
+
+
+def _probability(token_id: int, text: str) -> Json:
+    entry: Json = {"id": token_id, "bytes": list(text.encode()), "logprob": -0.5}
+    return {**entry, "top_logprobs": [entry]}
+
+
+async def test_logprobs_of_hidden_tokens_come_with_the_text_that_follows() -> None:
+    chat = Chat(top=1)
+    await chat.says({"role": "assistant", "content": None}, logprobs=[_probability(7, "<t>")])
+    await chat.says({"reasoning_content": "Hm"}, logprobs=[_probability(8, "Hm")])
+    await chat.says(_call(0, "{}", "now"), logprobs=[_probability(9, "}")])
+    thinking, call = (await chat.ends())[:2]
+
+    assert [logprob.token_id for logprob in thinking.logprobs] == [7, 8]
+    assert [logprob.token for logprob in call.logprobs] == [b"}"]
+    assert [other.token for other in call.logprobs[0].top] == [b"}"]
