@@ -45,6 +45,7 @@ class WorkerServer:
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._stop = asyncio.Event()
+        self._failure = ""
         self.address = ""
 
     async def run(self) -> int:
@@ -122,7 +123,10 @@ class WorkerServer:
         self._service.closing.set()
         await self._server.stop(_LAST_WORDS_SECONDS)
         await self._engine.stop()
-        logs.event(_log, logging.INFO, "stopped")
+        if self._failure:
+            logs.event(_log, logging.ERROR, "stopped: the engine failed", reason=self._failure)
+        else:
+            logs.event(_log, logging.INFO, "stopped")
 
     async def _listen(self) -> None:
         engine_pb2_grpc.add_EngineServicer_to_server(self._service, self._server)
@@ -166,9 +170,10 @@ class WorkerServer:
         """The engine is gone: what was running may go on elsewhere, and this process has no use any more."""
         self._service.draining = True
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
+        self._failure = reason
         ended = self._requests.end_all(EngineFailed(f"the engine broke down: {reason}"))
-        await self._requests.wait_empty(_LAST_WORDS_SECONDS)
         logs.event(_log, logging.ERROR, "the engine failed", reason=reason, ended_requests=ended)
+        await self._requests.wait_empty(_LAST_WORDS_SECONDS)
 
     async def _warm_up(self) -> None:
         if self._engine.model().capabilities.embedding:

@@ -11,6 +11,7 @@ import pytest
 from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
+from tests.support.answers import rest_of
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
@@ -26,15 +27,6 @@ def chat(content: str, **sampling: object) -> pb.GenerateRequest:
 
 async def events_of(engine: EngineClient, request: pb.GenerateRequest) -> list[pb.GenerateEvent]:
     return [event async for event in engine.generate(request)]
-
-
-async def rest_of(
-    call: grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent],
-) -> list[pb.GenerateEvent]:
-    events = []
-    while isinstance(event := await call.read(), pb.GenerateEvent):
-        events.append(event)
-    return events
 
 
 async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:

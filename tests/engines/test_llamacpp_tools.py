@@ -14,6 +14,7 @@ import pytest
 from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
+from tests.support.answers import Answer, answer_to, text_of
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
 from tests.support.scripted_gguf import EOS, THINKING_AND_TOOLS, write_scripted_gguf
@@ -71,39 +72,27 @@ def chat(*tools: pb.Tool, content: str = "Hi", **sampling: object) -> pb.Generat
     return request
 
 
-class Heard:
-    """A whole answer, taken apart."""
-
-    def __init__(self, events: Sequence[pb.GenerateEvent]) -> None:
-        deltas = [delta for event in events for delta in event.deltas]
-        self.started, self.done = events[0].started, events[-1].done
-        self.content = "".join(delta.content for delta in deltas)
-        self.thinking = "".join(delta.thinking for delta in deltas)
-        self.parts = [part for delta in deltas for part in delta.tool_calls]
-        self.token_ids = [token for delta in deltas for token in delta.token_ids]
-        self.counts = [delta.completion_tokens for delta in deltas]
-        self.logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
-
-    @property
-    def names(self) -> list[str]:
-        return [part.name for part in self.parts if part.name]
-
-    def arguments(self, index: int = 0) -> object:
-        return json.loads("".join(part.arguments_fragment for part in self.parts if part.index == index))
+def parts_of(answer: Answer) -> list[pb.ToolCallDelta]:
+    return [part for delta in answer.deltas for part in delta.tool_calls]
 
 
-async def hear(engine: EngineClient, request: pb.GenerateRequest) -> Heard:
-    return Heard([event async for event in engine.generate(request)])
+def names_of(answer: Answer) -> list[str]:
+    return [call.name for call in answer.calls.values()]
+
+
+def arguments_of(answer: Answer) -> object:
+    """Of its first call."""
+    return json.loads(answer.calls[0].arguments_json)
+
+
+def counts_of(answer: Answer) -> list[int]:
+    return [delta.completion_tokens for delta in answer.deltas]
 
 
 async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await hear(engine, request)
+        await answer_to(engine, request)
     return error_from_status(failed.value)
-
-
-async def text_of(engine: EngineClient, ids: Sequence[int]) -> str:
-    return (await engine.stub.Detokenize(pb.DetokenizeRequest(ids=ids))).text
 
 
 async def test_the_template_is_announced(engine: EngineClient) -> None:
@@ -115,65 +104,65 @@ async def test_the_template_is_announced(engine: EngineClient) -> None:
 async def test_thinking_is_apart_from_the_answer(engine: EngineClient, mode: pb.Think.Mode.ValueType) -> None:
     request = chat()
     request.think.mode = mode
-    heard = await hear(engine, request)
-    assert (heard.thinking, heard.content) == (THOUGHT, ANSWER)
-    done = heard.done
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content) == (THOUGHT, ANSWER)
+    done = answer.done
     assert (done.finish_reason, done.completion_tokens, done.reasoning_tokens) == (pb.Done.STOP, 12, 6)
-    assert done.prompt_tokens == len(heard.started.prompt_ids)
-    assert heard.counts == sorted(heard.counts)
+    assert done.prompt_tokens == len(answer.started.prompt_ids)
+    assert counts_of(answer) == sorted(counts_of(answer))
     assert min(done.timings.queue_ns, done.timings.prefill_ns, done.timings.decode_ns) > 0
-    written = await text_of(engine, heard.token_ids)
+    written = await text_of(engine, answer.ids)
     assert written == f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
 
 
 async def test_a_model_that_is_told_not_to_think_does_not(engine: EngineClient) -> None:
     request = chat()
     request.think.mode = pb.Think.OFF
-    heard = await hear(engine, request)
-    assert (heard.thinking, heard.content) == ("", "Ok.")
-    assert await text_of(engine, heard.token_ids) == "Ok."
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content) == ("", "Ok.")
+    assert await text_of(engine, answer.ids) == "Ok."
 
 
 async def test_a_prompt_is_thought_about_too(engine: EngineClient) -> None:
     request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
     request.prompt.text = "Hi"
     request.prompt.system = "Be kind."
-    heard = await hear(engine, request)
-    assert (heard.thinking, heard.content) == (THOUGHT, ANSWER)
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content) == (THOUGHT, ANSWER)
     again = pb.GenerateRequest(sampling=request.sampling)
     again.prompt.text = "And then?"
-    again.prompt.context.extend([*heard.started.prompt_ids, *heard.token_ids])
-    heard = await hear(engine, again)
-    assert list(heard.started.not_honoured) == ["think"]
-    assert (heard.thinking, heard.content) == ("", "Ok.")
-    assert "Be kind." in await text_of(engine, heard.started.prompt_ids)
+    again.prompt.context.extend([*answer.started.prompt_ids, *answer.ids])
+    answer = await answer_to(engine, again)
+    assert list(answer.started.not_honoured) == ["think"]
+    assert (answer.thinking, answer.content) == ("", "Ok.")
+    assert "Be kind." in await text_of(engine, list(answer.started.prompt_ids))
 
 
 async def test_an_answer_that_could_have_called_and_did_not(engine: EngineClient) -> None:
-    heard = await hear(engine, chat(tool("get_weather")))
-    assert (heard.thinking, heard.content, heard.parts) == (THOUGHT, ANSWER, [])
-    assert "get_weather" in await text_of(engine, heard.started.prompt_ids)
+    answer = await answer_to(engine, chat(tool("get_weather")))
+    assert (answer.thinking, answer.content, parts_of(answer)) == (THOUGHT, ANSWER, [])
+    assert "get_weather" in await text_of(engine, list(answer.started.prompt_ids))
 
 
 async def test_a_call_of_the_models_own_will(engine: EngineClient) -> None:
-    heard = await hear(engine, chat(tool("get_weather"), logit_bias={EOS_ID: -6.0}))
-    assert (heard.thinking, heard.content) == (THOUGHT, ANSWER)
-    assert (heard.names, heard.arguments()) == (["get_weather"], {"city": "Paris"})
-    first, *others = heard.parts
+    answer = await answer_to(engine, chat(tool("get_weather"), logit_bias={EOS_ID: -6.0}))
+    assert (answer.thinking, answer.content) == (THOUGHT, ANSWER)
+    assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
+    first, *others = parts_of(answer)
     assert re.fullmatch(r"call_[a-z0-9]{8}", first.id)
     assert not any(part.id or part.name for part in others)
-    assert [part.complete for part in heard.parts] == [False] * len(others) + [True]
-    assert heard.done.finish_reason == pb.Done.STOP
+    assert [part.complete for part in parts_of(answer)] == [False] * len(others) + [True]
+    assert answer.done.finish_reason == pb.Done.STOP
 
 
 async def test_a_model_can_be_made_to_call(engine: EngineClient) -> None:
     request = chat(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
-    heard = await hear(engine, request)
-    assert (heard.names, heard.arguments()) == (["get_weather"], {"city": "Paris"})
+    answer = await answer_to(engine, request)
+    assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
     request.think.mode = pb.Think.OFF
-    heard = await hear(engine, request)
-    assert (heard.thinking, heard.names) == ("", ["get_weather"])
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, names_of(answer)) == ("", ["get_weather"])
 
 
 async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
@@ -181,7 +170,7 @@ async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
     request.tool_choice.mode = pb.ToolChoice.NAMED
     for name in ("get_weather", "get_news"):
         request.tool_choice.name = name
-        assert (await hear(engine, request)).names == [name]
+        assert names_of(await answer_to(engine, request)) == [name]
     request.tool_choice.name = "get_lost"
     assert isinstance(await leaf_of(engine, request), InvalidRequest)
 
@@ -189,29 +178,29 @@ async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
 async def test_calls_can_be_forbidden(engine: EngineClient) -> None:
     request = chat(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.NONE
-    heard = await hear(engine, request)
-    assert (heard.content, heard.parts) == (ANSWER, [])
-    assert "get_weather" not in await text_of(engine, heard.started.prompt_ids)
+    answer = await answer_to(engine, request)
+    assert (answer.content, parts_of(answer)) == (ANSWER, [])
+    assert "get_weather" not in await text_of(engine, list(answer.started.prompt_ids))
 
 
 async def test_a_call_without_arguments(engine: EngineClient) -> None:
     request = chat(pb.Tool(name="now"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
-    heard = await hear(engine, request)
-    assert (heard.names, heard.arguments()) == (["now"], {})
-    assert heard.parts[-1].complete
+    answer = await answer_to(engine, request)
+    assert (names_of(answer), arguments_of(answer)) == (["now"], {})
+    assert parts_of(answer)[-1].complete
 
 
 async def test_a_call_that_the_limit_cut_is_not_whole(engine: EngineClient) -> None:
     request = chat(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
-    whole = await hear(engine, request)
-    request.sampling.max_tokens = whole.counts[-1] - 12
-    heard = await hear(engine, request)
-    assert heard.names == ["get_weather"]
-    assert not any(part.complete for part in heard.parts)
-    assert heard.done.finish_reason == pb.Done.LENGTH
-    assert heard.done.completion_tokens == request.sampling.max_tokens
+    whole = await answer_to(engine, request)
+    request.sampling.max_tokens = counts_of(whole)[-1] - 12
+    answer = await answer_to(engine, request)
+    assert names_of(answer) == ["get_weather"]
+    assert not any(part.complete for part in parts_of(answer))
+    assert answer.done.finish_reason == pb.Done.LENGTH
+    assert answer.done.completion_tokens == request.sampling.max_tokens
 
 
 async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> None:
@@ -219,7 +208,7 @@ async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> No
     call = pb.ToolCall(id="call_a1b2c3d4", name="get_weather", arguments_json='{"city": "Paris"}')
     request.chat.messages.add(role="assistant", thinking="Let me ask.", tool_calls=[call])
     request.chat.messages.add(role="tool", content="Rain.", tool_call_id=call.id, tool_name="get_weather")
-    text = await text_of(engine, (await hear(engine, request)).started.prompt_ids)
+    text = await text_of(engine, list((await answer_to(engine, request)).started.prompt_ids))
     assert "<think>\nLet me ask.\n</think>" in text
     assert '{"name": "get_weather", "arguments": {"city": "Paris"}}' in text
     assert "<tool_response>\nRain." in text
@@ -241,19 +230,19 @@ async def test_a_schema_holds_after_the_thinking(engine: EngineClient) -> None:
             "additionalProperties": False,
         }
     )
-    heard = await hear(engine, request)
-    assert (heard.thinking, json.loads(heard.content)) == (THOUGHT, {"a": "xy"})
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, json.loads(answer.content)) == (THOUGHT, {"a": "xy"})
     request.think.mode = pb.Think.OFF
-    heard = await hear(engine, request)
-    assert (heard.thinking, json.loads(heard.content)) == ("", {"a": "xy"})
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, json.loads(answer.content)) == ("", {"a": "xy"})
 
 
 async def test_any_json_holds_after_the_thinking(engine: EngineClient) -> None:
     request = chat(max_tokens=20)
     request.any_json = True
-    heard = await hear(engine, request)
-    assert heard.thinking == THOUGHT
-    assert heard.content.startswith("{")
+    answer = await answer_to(engine, request)
+    assert answer.thinking == THOUGHT
+    assert answer.content.startswith("{")
 
 
 @pytest.mark.parametrize(
@@ -267,24 +256,24 @@ async def test_any_json_holds_after_the_thinking(engine: EngineClient) -> None:
 async def test_stop_texts(
     engine: EngineClient, stops: list[str], thinking: str, content: str, matched: str
 ) -> None:
-    heard = await hear(engine, chat(stop=stops))
-    assert (heard.thinking, heard.content, heard.done.matched_stop) == (thinking, content, matched)
-    assert heard.done.finish_reason == pb.Done.STOP
+    answer = await answer_to(engine, chat(stop=stops))
+    assert (answer.thinking, answer.content, answer.done.matched_stop) == (thinking, content, matched)
+    assert answer.done.finish_reason == pb.Done.STOP
     await until(engine.idle, 2, "the slot is free")
 
 
 async def test_text_that_began_like_a_stop_is_shown_at_the_limit(engine: EngineClient) -> None:
-    heard = await hear(engine, chat(stop=["there is"], max_tokens=11))
-    assert (heard.content, heard.done.finish_reason) == (ANSWER, pb.Done.LENGTH)
+    answer = await answer_to(engine, chat(stop=["there is"], max_tokens=11))
+    assert (answer.content, answer.done.finish_reason) == (ANSWER, pb.Done.LENGTH)
 
 
 async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineClient) -> None:
     request = chat()
     request.top_logprobs = 2
-    heard = await hear(engine, request)
-    shown = b"".join(logprob.token for logprob in heard.logprobs).decode()
+    answer = await answer_to(engine, request)
+    shown = b"".join(logprob.token for logprob in answer.logprobs).decode()
     assert shown.replace("<think>", "") == THOUGHT + ANSWER
-    assert {len(logprob.top) for logprob in heard.logprobs} == {2}
+    assert {len(logprob.top) for logprob in answer.logprobs} == {2}
 
 
 async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -> None:
@@ -292,13 +281,13 @@ async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -
     request.chat.messages.insert(0, pb.Message(role="system", content="Be kind."))
     for number in range(60):
         request.chat.messages.add(role="user", content=f"This is message number {number} of many.")
-    heard = await hear(engine, request)
-    text = await text_of(engine, heard.started.prompt_ids)
-    assert heard.started.truncated_tokens > 0
+    answer = await answer_to(engine, request)
+    text = await text_of(engine, list(answer.started.prompt_ids))
+    assert answer.started.truncated_tokens > 0
     assert all(part in text for part in ("Be kind.", "get_weather", "number 59 "))
     assert "number 0 " not in text
     # llama.cpp made the same prompt of the same messages.
-    assert (await hear(engine, request)).done.cached_tokens == len(heard.started.prompt_ids) - 1
+    assert (await answer_to(engine, request)).done.cached_tokens == len(answer.started.prompt_ids) - 1
     request.context.truncate = False
     assert isinstance(await leaf_of(engine, request), ContextExceeded)
 
@@ -306,15 +295,15 @@ async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -
 async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClient) -> None:
     words = " ".join(f"word{number}" for number in range(600))
     request = chat(tool("get_weather"), content=f"begin {words} end", max_tokens=1)
-    heard = await hear(engine, request)
-    text = await text_of(engine, heard.started.prompt_ids)
+    answer = await answer_to(engine, request)
+    text = await text_of(engine, list(answer.started.prompt_ids))
     assert "get_weather" in text
     assert "begin" not in text
     assert text.endswith(" end<|im_end|>\n<|im_start|>assistant\n")
-    length = len(heard.started.prompt_ids)
+    length = len(answer.started.prompt_ids)
     assert CONTEXT_LENGTH // 2 < length < CONTEXT_LENGTH
-    assert heard.started.truncated_tokens > 600
-    assert (await hear(engine, request)).done.cached_tokens == length - 1
+    assert answer.started.truncated_tokens > 600
+    assert (await answer_to(engine, request)).done.cached_tokens == length - 1
 
 
 async def test_tools_that_leave_no_room_are_refused(engine: EngineClient) -> None:
@@ -327,15 +316,15 @@ async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
     request = chat()
     request.chat.messages.add(role="assistant", content="He", thinking="Well.")
     request.chat.continue_last = True
-    heard = await hear(engine, request)
-    assert (heard.thinking, heard.content) == ("", "llo there")
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content) == ("", "llo there")
 
 
 async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
     answers = await asyncio.gather(
-        *(hear(engine, chat(tool("get_weather"), content=f"Number {number}.")) for number in range(60))
+        *(answer_to(engine, chat(tool("get_weather"), content=f"Number {number}.")) for number in range(60))
     )
-    assert {(heard.thinking, heard.content) for heard in answers} == {(THOUGHT, ANSWER)}
+    assert {(answer.thinking, answer.content) for answer in answers} == {(THOUGHT, ANSWER)}
     await until(engine.idle, 2, "all slots are free")
     assert (await engine.load()).kv_tokens_used == 0
 
@@ -392,15 +381,15 @@ async def always_thinks(tmp_path: Path) -> AsyncIterator[EngineClient]:
 async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
     capabilities = (await always_thinks.stub.GetModel(pb.GetModelRequest())).capabilities
     assert (capabilities.tools, capabilities.thinking) == (False, True)
-    heard = await hear(always_thinks, chat())
-    assert (heard.thinking.strip(), heard.content) == (THOUGHT, ANSWER)
+    answer = await answer_to(always_thinks, chat())
+    assert (answer.thinking.strip(), answer.content) == (THOUGHT, ANSWER)
     unwanted = chat()
     unwanted.think.mode = pb.Think.OFF
-    heard = await hear(always_thinks, unwanted)
-    assert (heard.thinking, heard.content) == ("", ANSWER)
-    assert heard.done.completion_tokens == 11
+    answer = await answer_to(always_thinks, unwanted)
+    assert (answer.thinking, answer.content) == ("", ANSWER)
+    assert answer.done.completion_tokens == 11
     assert isinstance(await leaf_of(always_thinks, chat(tool("get_weather"))), CapabilityMissing)
     goes_on = pb.GenerateRequest()
     goes_on.prompt.text = "And then?"
-    goes_on.prompt.context.extend(heard.started.prompt_ids)
+    goes_on.prompt.context.extend(answer.started.prompt_ids)
     assert isinstance(await leaf_of(always_thinks, goes_on), CapabilityMissing)

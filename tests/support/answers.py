@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import grpc
+
 from drover.v1 import engine_pb2 as pb
 from tests.support.engine_client import EngineClient
 
@@ -52,3 +54,13 @@ async def token_of(engine: EngineClient, text: str) -> int:
     ids = await tokens_of(engine, text)
     assert len(ids) == 1, f"{text!r} is not one token here: {ids}"
     return ids[0]
+
+
+async def rest_of(
+    call: grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent],
+) -> list[pb.GenerateEvent]:
+    """What is left of a call that was begun to be read."""
+    events = []
+    while isinstance(event := await call.read(), pb.GenerateEvent):
+        events.append(event)
+    return events

@@ -7,55 +7,17 @@ a step takes under 100 ms.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.browser import browser
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Stack, stack
 from tests.support.waiting import until
 
 SIMULATOR = ("--engine", "simulator", "--model", "sim")
 FREED_SECONDS = 0.25
-
-
-class Browser:
-    """A raw connection: closing it is all the server hears of us leaving."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self._writer = writer
-
-    async def chat(self, model: str, content: str, stream: bool, num_predict: int = 4000) -> None:
-        body = json.dumps(
-            {
-                "model": model,
-                "stream": stream,
-                "messages": [{"role": "user", "content": content}],
-                "options": {"num_predict": num_predict, "temperature": 0},
-            }
-        ).encode()
-        head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._writer.write(head.encode() + body)
-        await self._writer.drain()
-
-    def leave(self) -> None:
-        self._writer.transport.abort()
-
-
-@asynccontextmanager
-async def browser(running: Stack) -> AsyncIterator[Browser]:
-    host, port = running.frontend.address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield Browser(reader, writer)
-    finally:
-        writer.transport.abort()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
 
 async def _leaves_while_running(

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict, cast
 
+import psutil
+
 from drover.errors import EngineFailed, InvalidRequest
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream import environment
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import sglang
 
 _STOP_SECONDS = 60.0
+_GIVE_UP_SECONDS = 3.0
+_KILL_INTERVAL_SECONDS = 0.05
 
 
 class Finish(TypedDict, total=False):
@@ -181,6 +185,13 @@ def _launch(options: SglangOptions) -> sglang.Engine:
         return sglang.Engine(server_args=server_args(options, on_cpu))
 
 
+def _kill_children() -> None:
+    """A young child does not know yet that it should end with its parent."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
 class _Owner:
     """The thread that makes the engine and ends it.
 
@@ -191,14 +202,20 @@ class _Owner:
         self._make = make
         self._loop = loop
         self._wanted = threading.Event()
+        self._made = threading.Event()
         self.started: asyncio.Future[sglang.Engine] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         threading.Thread(target=self._run, name="sglang", daemon=True).start()
 
     async def end(self) -> None:
-        """Does not wait for an engine that is still being made: it ends with the process."""
+        """An engine that is still being made loses its processes, and gives up for that."""
         self._wanted.set()
-        if self.started.done() and not self.started.cancelled() and self.started.exception() is None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GIVE_UP_SECONDS):
+                while not self._made.is_set():
+                    _kill_children()
+                    await asyncio.sleep(_KILL_INTERVAL_SECONDS)
+        if self._made.is_set() and not self.started.cancelled() and self.started.exception() is None:
             await self._ended
 
     def _run(self) -> None:
@@ -207,8 +224,10 @@ class _Owner:
         except BaseException as raised:  # noqa: BLE001 - it is handed to whoever waits
             # SGLang exits where it gives up a start.
             error = RuntimeError("SGLang gave up") if isinstance(raised, SystemExit) else raised
+            self._made.set()
             self._deliver(lambda: self.started.set_exception(error), self.started)
             return
+        self._made.set()
         self._deliver(lambda: self.started.set_result(engine), self.started)
         self._wanted.wait()
         engine.shutdown()
