@@ -6,20 +6,21 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 import uvloop
 
 from drover import logs
-from engine_worker.engines import build_engine
+from engine_worker.engines import Engine, build_engine
 from engine_worker.server import CannotStart, WorkerServer
 from engine_worker.settings import WorkerSettings
 
 
-def main() -> int:
+def main(build: Callable[[WorkerSettings], Engine] = build_engine) -> int:
     settings = WorkerSettings.load(sys.argv[1:])
     logs.configure(settings.log_format, settings.log_level)
     try:
-        status = uvloop.run(_serve(settings))
+        status = uvloop.run(_serve(settings, build))
     except (CannotStart, ValueError, OSError) as error:
         logs.event(logging.getLogger("drover.worker"), logging.ERROR, f"cannot start: {error}")
         status = 1
@@ -30,8 +31,8 @@ def main() -> int:
     return status
 
 
-async def _serve(settings: WorkerSettings) -> int:
-    engine = build_engine(settings)
+async def _serve(settings: WorkerSettings, build: Callable[[WorkerSettings], Engine]) -> int:
+    engine = build(settings)
     return await WorkerServer(engine, settings).run()
 
 

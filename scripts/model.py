@@ -48,7 +48,10 @@ def _convert(gguf: Path, folder: Path) -> None:
 def _check(folder: Path) -> None:
     found = _sha256(folder / default_model.WEIGHTS)
     if found != _WEIGHTS_SHA256:
-        raise ValueError(f"{default_model.WEIGHTS} has the checksum {found}, and not {_WEIGHTS_SHA256}: it was not converted well")
+        raise ValueError(
+            f"{default_model.WEIGHTS} has the checksum {found}, and not {_WEIGHTS_SHA256}: "
+            "it was not converted well"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Reads pip's output and says how far it is: `pip install … | python -m scripts.pip_progress TOTAL`.
 
-One line that is rewritten on a terminal, one line in a while elsewhere. What pip complains about is passed on.
+One line that is rewritten on a terminal, one line in a while elsewhere. What pip complains about is passed
+on.
 """
 
 from __future__ import annotations

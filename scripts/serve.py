@@ -49,7 +49,16 @@ class Plan:
     def worker(self) -> list[str]:
         listen = f"{HOST}:{self.worker_port}"
         model = ["--model", self.model] if self.model else []
-        return [self.worker_python, "-m", "engine_worker", "--listen", listen, "--engine", self.engine, *model]
+        return [
+            self.worker_python,
+            "-m",
+            "engine_worker",
+            "--listen",
+            listen,
+            "--engine",
+            self.engine,
+            *model,
+        ]
 
     def frontend(self) -> list[str]:
         workers = f"{HOST}:{self.worker_port}"

@@ -1,7 +1,7 @@
 """The seam between a model's text and what a client gets: content, thinking and tool calls.
 
-An engine that hands out plain text feeds it to an OutputParser. Which parser that is, is a matter of the model;
-where parsers come from, of the engine (SGLang and llama.cpp bring their own).
+An engine that hands out plain text feeds it to an OutputParser. Which parser that is, is a matter of the
+model; where parsers come from, of the engine (SGLang and llama.cpp bring their own).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class CallPart:
-    """A piece of a tool call. `id` and `name` come with its first piece, `arguments` are a piece of JSON text;
-    `complete` says that they are whole now.
+    """A piece of a tool call. `id` and `name` come with its first piece, `arguments` are a piece of JSON
+    text; `complete` says that they are whole now.
     """
 
     index: int

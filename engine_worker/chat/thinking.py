@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from engine_worker.chat.base import Content, OutputParser, Piece, Thinking
+from engine_worker.chat.base import OutputParser, Piece, Thinking
 
 
 class ReasoningParser(Protocol):

@@ -13,15 +13,20 @@ MIN_NUM_CTX = 4
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`size`: tokens of prompt and answer together; the other fields as in ContextBudget."""
+    """`size`: tokens of prompt and answer together; `longest_prompt`: what the engine takes of them as a
+    prompt; the other fields as in ContextBudget.
+    """
 
     size: int
     truncate: bool
     shift: bool
     num_keep: int
+    longest_prompt: int | None = None
 
     @classmethod
-    def of(cls, request: pb.GenerateRequest, context_length: int) -> Window:
+    def of(
+        cls, request: pb.GenerateRequest, context_length: int, longest_prompt: int | None = None
+    ) -> Window:
         budget = request.context
         wanted = budget.num_ctx if budget.HasField("num_ctx") else context_length
         return cls(
@@ -29,17 +34,21 @@ class Window:
             truncate=budget.truncate if budget.HasField("truncate") else True,
             shift=budget.shift if budget.HasField("shift") else True,
             num_keep=budget.num_keep,
+            longest_prompt=longest_prompt,
         )
 
     @property
     def prompt_limit(self) -> int:
         """One token of the window is the answer's at least."""
-        return self.size - 1
+        return self._possible(self.size - 1)
 
     @property
     def truncated_length(self) -> int:
         """What a prompt is cut down to: an eighth of the window stays free, so that an answer fits."""
-        return self.size - max(1, self.size // 8)
+        return self._possible(self.size - max(1, self.size // 8))
+
+    def _possible(self, length: int) -> int:
+        return length if self.longest_prompt is None else min(length, self.longest_prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drover.names import ModelName
 from engine_worker import default_model
@@ -15,6 +16,9 @@ _CONTEXT_LENGTH = 4096
 _SLOTS = 8
 _LLAMACPP_CHUNK = 16
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+if TYPE_CHECKING:
+    from engine_worker.engines.sglang.options import SglangOptions
 
 __all__ = ["Engine", "build_engine"]
 
@@ -82,32 +86,39 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
 
 
 def _sglang(settings: WorkerSettings) -> Engine:
-    from engine_worker.engines.sglang import SglangOptions
     from engine_worker.engines.sglang.engine import SglangEngine
     from engine_worker.engines.sglang.upstream.environment import check_installed
 
     check_installed()
+    return SglangEngine(sglang_options(settings))
+
+
+def sglang_options(settings: WorkerSettings) -> SglangOptions:
+    """Raises ValueError, with what to do, for a model or a template that cannot be found."""
+    from engine_worker.engines.sglang.options import SglangOptions
+
     _template(settings.chat_template)
     model = settings.model or str(default_model.safetensors_path())
     is_folder = Path(model).is_dir()
     if not is_folder and not _REPOSITORY.fullmatch(model):
         raise ValueError(
-            f"--model {model}: there is no such folder, and this is not the id of a repository (like Qwen/Qwen3-8B)"
+            f"--model {model}: there is no such folder, and it is not the id of a repository "
+            "(like Qwen/Qwen3-8B)"
         )
-    default_name = (Path(model).resolve().name if is_folder else model) if settings.model else default_model.NAME
-    return SglangEngine(
-        SglangOptions(
-            model=model,
-            names=_names(settings, default_name),
-            context_length=settings.context_length or None,
-            slots=settings.slots,
-            prefill_chunk_tokens=settings.prefill_chunk_tokens,
-            queue_limit=settings.queue_limit,
-            threads=settings.threads or default_threads(),
-            chat_template=settings.chat_template,
-            embed=settings.task == "embed",
-            flags=settings.sglang_flags,
-        )
+    default_name = (
+        (Path(model).resolve().name if is_folder else model) if settings.model else default_model.NAME
+    )
+    return SglangOptions(
+        model=model,
+        names=_names(settings, default_name),
+        context_length=settings.context_length or None,
+        slots=settings.slots,
+        prefill_chunk_tokens=settings.prefill_chunk_tokens,
+        queue_limit=settings.queue_limit,
+        threads=settings.threads or default_threads(),
+        chat_template=settings.chat_template,
+        embed=settings.task == "embed",
+        flags=settings.sglang_flags,
     )
 
 

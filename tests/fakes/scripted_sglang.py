@@ -1,10 +1,10 @@
-"""A worker whose SGLang engine says what a script says: `python -m tests.fakes.scripted_sglang`, with a worker's
-flags and the scripts' file in DROVER_TEST_SCRIPTS.
+"""A worker whose SGLang engine says what a script says: `python -m tests.fakes.scripted_sglang`, with a
+worker's flags and the scripts' file in DROVER_TEST_SCRIPTS.
 
-The engine, its templates, its parsers and all of Drover are real; only the tokens are not: in their place come
-the pieces of the script whose name is in the prompt, one for each token. The file is a JSON object of names and
-lists; a number in a list is a pause in seconds, null an engine that breaks down; a text instead of a list is an
-error of the engine.
+The engine, its templates, its parsers and all of Drover are real; only the tokens are not: in their place
+come the pieces of the script whose name is in the prompt, one for each token. The file is a JSON object of
+names and lists; a number in a list is a pause in seconds, null an engine that breaks down; a text instead
+of a list is an error of the engine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from drover.errors import ContextExceeded, EngineFailed, NoWorkerReady
-from engine_worker import engines
 from engine_worker.__main__ import main
-from engine_worker.engines.sglang import engine as sglang_engine
+from engine_worker.engines import sglang_options
 from engine_worker.engines.sglang.answer import Answers
+from engine_worker.engines.sglang.engine import SglangEngine
 from engine_worker.engines.sglang.options import SglangOptions
-from engine_worker.engines.sglang.upstream.process import Call, Chunk, EngineProcess, Meta
+from engine_worker.engines.sglang.upstream.process import Call, Chunk, EngineProcess, Finish, Meta
 from tests.fakes.scripted_sglang_names import SCRIPTS
 
 Piece = str | float | None
@@ -36,7 +36,9 @@ _ERRORS = {
         '{"error": {"code": 400, "message": "the request exceeds the available context size", '
         '"type": "exceed_context_size_error"}}'
     ),
-    "#err503": NoWorkerReady('{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}'),
+    "#err503": NoWorkerReady(
+        '{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}'
+    ),
 }
 
 
@@ -80,9 +82,9 @@ class ScriptedProcess(EngineProcess):
             said.append(piece)
             yield self._chunk(piece, said, call)
             if len(said) == limit:
-                yield self._last({"type": "length"}, said)
+                yield self._last("length", said)
                 return
-        yield self._last({"type": "stop"}, said)
+        yield self._last("stop", said)
 
     def _script(self, call: Call) -> list[Piece] | None:
         prompt = self.manager.tokenizer.decode(call["input_ids"])
@@ -102,33 +104,28 @@ class ScriptedProcess(EngineProcess):
             meta["output_top_logprobs"] = [[(_LOGPROB, token, None), (_OTHER_LOGPROB, other, None)]]
         return Chunk(text=piece, output_ids=[token], meta_info=meta)
 
-    def _last(self, finish: dict[str, object], said: list[str]) -> Chunk:
-        return Chunk(text="", output_ids=[], meta_info=Meta(finish_reason=finish, completion_tokens=len(said)))  # type: ignore[typeddict-item]
+    def _last(self, kind: str, said: list[str]) -> Chunk:
+        meta = Meta(finish_reason=Finish(type=kind), completion_tokens=len(said))
+        return Chunk(text="", output_ids=[], meta_info=meta)
 
 
-class ScriptedEngine(sglang_engine.SglangEngine):
+class ScriptedEngine(SglangEngine):
     def __init__(self, options: SglangOptions) -> None:
-        super().__init__(options)
-        sglang_engine.EngineProcess = ScriptedProcess  # type: ignore[misc]
+        super().__init__(options, ScriptedProcess)
 
     async def start(self) -> None:
         await super().start()
         table = Table()
         assert isinstance(self._process, ScriptedProcess)
         self._process.table = table
-        self._process.scripts = json.loads(Path(os.environ[SCRIPTS]).read_text())
-        self._answers = Answers(self._loaded.templates, table, self._loaded.tokenizer)  # type: ignore[arg-type]
+        self._process.scripts = read_scripts()
+        self._answers = Answers(self._loaded.templates, table, self._loaded.tokenizer)
 
 
-def _scripted(settings: engines.WorkerSettings) -> engines.Engine:
-    sglang_engine.SglangEngine = ScriptedEngine  # type: ignore[misc]
-    return build(settings)
+def read_scripts() -> Scripts:
+    scripts: Scripts = json.loads(Path(os.environ[SCRIPTS]).read_text())
+    return scripts
 
-
-build = engines.build_engine
 
 if __name__ == "__main__":
-    import engine_worker.__main__ as program
-
-    program.build_engine = _scripted  # type: ignore[assignment]
-    sys.exit(main())
+    sys.exit(main(lambda settings: ScriptedEngine(sglang_options(settings))))

@@ -29,8 +29,15 @@ def smol(smol_worker: Process, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def client(smol: Stack) -> ollama.Client:
-    return ollama.Client(host=smol.url)
+def client(smol: Stack) -> Iterator[ollama.Client]:
+    with ollama.Client(host=smol.url, timeout=120) as connected:
+        yield connected
+
+
+@pytest.fixture
+def thinker_client(thinker: Stack) -> Iterator[ollama.Client]:
+    with ollama.Client(host=thinker.url, timeout=120) as connected:
+        yield connected
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""A client that goes away frees SGLang's slot, in every phase, streamed or not: read from its in-flight table.
+"""A client that goes away frees SGLang's slot, in every phase, streamed or not: read from its in-flight
+table.
 
 The bounds are two engine steps: on this CPU a decode step takes some 50 ms, and a prefill step of
 --prefill-chunk-tokens some 300 ms; a busy machine is several times slower.
@@ -46,7 +47,9 @@ async def test_during_the_prefill_of_2000_tokens(smol: Stack, engine: EngineClie
 async def test_while_queued(smol: Stack, engine: EngineClient, stream: bool) -> None:
     limit = (await engine.load()).running_limit
     story = pb.GenerateRequest(sampling=pb.Sampling(max_tokens=1500, ignore_eos=True), raw="Once upon a time")
-    running = [engine.generate(pb.GenerateRequest.FromString(story.SerializeToString())) for _ in range(limit)]
+    running = [
+        engine.generate(pb.GenerateRequest.FromString(story.SerializeToString())) for _ in range(limit)
+    ]
     await asyncio.gather(*(call.read() for call in running))
     async with browser(smol) as client:
         await client.chat("smol", "the one that waits", stream)
@@ -91,5 +94,3 @@ async def _prefilled(engine: EngineClient, tokens: int) -> bool:
 
 async def _waiting(engine: EngineClient, count: int) -> bool:
     return (await engine.load()).waiting == count
-
-

@@ -66,7 +66,13 @@ async def test_the_counts_and_times_are_those_of_the_whole(engine: EngineClient)
     produced = await tokens_of(engine, "The sea is")
     earlier = pb.Timings(queue_ns=10**12, load_ns=5, prefill_ns=10**12, decode_ns=10**12)
     answer = await continued(
-        engine, chat(STORY, ignore_eos=True), produced, 2, timings=earlier, cached_tokens=7, truncated_tokens=9
+        engine,
+        chat(STORY, ignore_eos=True),
+        produced,
+        2,
+        timings=earlier,
+        cached_tokens=7,
+        truncated_tokens=9,
     )
     assert answer.done.completion_tokens == len(produced) + 2
     assert [delta.completion_tokens for delta in answer.deltas][-1] == len(produced) + 2
@@ -157,7 +163,9 @@ async def test_inside_a_tool_call(thinker_engine: EngineClient) -> None:
 
 
 async def test_a_call_that_the_client_has_not_heard_of_is_told_whole(thinker_engine: EngineClient) -> None:
-    produced = await tokens_of(thinker_engine, '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"')
+    produced = await tokens_of(
+        thinker_engine, '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"'
+    )
     brace = await token_of(thinker_engine, "}")
     request = chat("hi", logit_bias={brace: FORCE})
     request.chat.tools.append(WEATHER)
@@ -173,7 +181,10 @@ async def test_a_call_that_the_client_has_not_heard_of_is_told_whole(thinker_eng
 async def test_under_a_constraint(engine: EngineClient) -> None:
     schema = {
         "type": "object",
-        "properties": {"name": {"enum": ["Ada", "Grace"]}, "age": {"type": "integer", "minimum": 10, "maximum": 99}},
+        "properties": {
+            "name": {"enum": ["Ada", "Grace"]},
+            "age": {"type": "integer", "minimum": 10, "maximum": 99},
+        },
         "required": ["name", "age"],
         "additionalProperties": False,
     }

@@ -35,7 +35,9 @@ def lines_of(process: Process) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
-async def test_a_drain_lets_finish_what_can_and_says_so_to_the_rest(thinker_model: Path, tmp_path: Path) -> None:
+async def test_a_drain_lets_finish_what_can_and_says_so_to_the_rest(
+    thinker_model: Path, tmp_path: Path
+) -> None:
     flags = ("--engine", "sglang", "--model", str(thinker_model), "--drain-grace-seconds", "4")
     with worker(tmp_path / "w.log", *flags) as only:
         children = children_of(only)
@@ -105,7 +107,9 @@ async def test_a_signal_while_the_model_loads_is_heard(thinker_model: Path, tmp_
         (("--sglang-args=--tp-size x",), "invalid int value"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_with_what_to_do(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+def test_a_wrong_setting_ends_the_start_with_what_to_do(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
     with worker(tmp_path / "w.log", "--engine", "sglang", *flags, ready=False) as only:
         assert only.wait(120) != 0
         assert said in only.log_text()

@@ -16,7 +16,9 @@ STORY = [{"role": "user", "content": "Tell me a long story about the sea."}]
 
 def chat(smol: Stack, messages: list[dict[str, str]], **body: object) -> httpx.Response:
     return httpx.post(
-        f"{smol.url}/api/chat", json={"model": "smol", "messages": messages, "stream": False, **body}, timeout=120
+        f"{smol.url}/api/chat",
+        json={"model": "smol", "messages": messages, "stream": False, **body},
+        timeout=120,
     )
 
 
@@ -131,13 +133,14 @@ def test_a_repeat_penalty_changes_the_answer(client: ollama.Client) -> None:
 
 def test_temperature_0_repeats(client: ollama.Client) -> None:
     first, second = (
-        client.chat("smol", STORY, options={"temperature": 0, "num_predict": 20}).message.content for _ in "ab"
+        client.chat("smol", STORY, options={"temperature": 0, "num_predict": 20}).message.content
+        for _ in "ab"
     )
     assert first == second
 
 
-def test_a_models_generation_config_is_its_parameters(thinker: Stack) -> None:
-    shown = ollama.Client(host=thinker.url).show("thinker")
+def test_a_models_generation_config_is_its_parameters(thinker_client: ollama.Client) -> None:
+    shown = thinker_client.show("thinker")
     assert shown.parameters is not None
     assert {line.split()[0]: float(line.split()[1]) for line in shown.parameters.splitlines()} == {
         "temperature": 0.6,

@@ -29,15 +29,16 @@ _MASKED = {
     "context",
 }
 _DIFFERENT = {
-    "format after thinking": "upstream asks its engine anew once the thinking is over, and the script begins again;"
-    " here one grammar waits for the end of the thinking",
+    "format after thinking": "upstream asks its engine anew once the thinking is over, and the script begins "
+    "again; here one grammar waits for the end of the thinking",
     "#die": "upstream ends the stream without a word when its engine is gone; ours says so",
 }
 
 CASES = [
     exchange
     for exchange in scripted_exchanges()
-    if exchange.path in ("/api/chat", "/api/generate") and not any(name in exchange.case for name in _DIFFERENT)
+    if exchange.path in ("/api/chat", "/api/generate")
+    and not any(name in exchange.case for name in _DIFFERENT)
 ]
 
 
@@ -83,7 +84,9 @@ def test_the_same_lines(http: httpx.Client, exchange: Exchange) -> None:
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_engine_that_breaks_down_is_told(http: httpx.Client, path: str, stream: bool) -> None:
-    prompt = {"messages": [{"role": "user", "content": "#die"}]} if path.endswith("chat") else {"prompt": "#die"}
+    prompt = (
+        {"messages": [{"role": "user", "content": "#die"}]} if path.endswith("chat") else {"prompt": "#die"}
+    )
     answer = http.post(path, json={"model": "thinker", "stream": stream, **prompt})
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert "error" in lines[-1]

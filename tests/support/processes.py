@@ -41,6 +41,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     address: str
     log: Path
+    ready_seconds: float = _READY_SECONDS
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -73,7 +74,11 @@ def _is_for_processes(name: str) -> bool:
 
 @contextmanager
 def launched(
-    command: Sequence[str], address: str, log: Path, python: str = sys.executable
+    command: Sequence[str],
+    address: str,
+    log: Path,
+    python: str = sys.executable,
+    ready_seconds: float = _READY_SECONDS,
 ) -> Iterator[Process]:
     environment = {name: value for name, value in os.environ.items() if _is_for_processes(name)}
     with log.open("wb") as output:
@@ -85,7 +90,7 @@ def launched(
             stderr=output,
             start_new_session=True,
         )
-    process = Process(popen, address, log)
+    process = Process(popen, address, log, ready_seconds)
     try:
         yield process
     finally:
@@ -99,8 +104,10 @@ def worker(
     """A worker with SGLang runs in SGLang's environment."""
     address = address or f"127.0.0.1:{free_port()}"
     command = ["-m", module, "--listen", address, *flags]
-    python = sglang_python() if "sglang" in flags else sys.executable
-    with launched(command, address, log, python) as process:
+    is_sglang = "sglang" in flags
+    python = sglang_python() if is_sglang else sys.executable
+    limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
+    with launched(command, address, log, python, limit) as process:
         if ready:
             _wait(process, lambda: worker_is_serving(address))
         yield process
@@ -165,8 +172,7 @@ def http_ok(url: str) -> bool:
 
 
 def _wait(process: Process, ready: Callable[[], bool]) -> None:
-    is_sglang = "sglang" in process.popen.args
-    limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
+    limit = process.ready_seconds
     deadline = time.monotonic() + limit
     while not ready():
         if process.popen.poll() is not None:

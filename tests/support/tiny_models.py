@@ -1,5 +1,6 @@
-"""Small models with random weights, for what does not need good ones: `python -m tests.support.tiny_models KIND
-FOLDER`, in SGLang's environment. Their vocabulary is SmolLM2's with the tokens that their templates need.
+"""Small models with random weights, for what does not need good ones: `python -m tests.support.tiny_models
+KIND FOLDER`, in SGLang's environment. Their vocabulary is SmolLM2's with the tokens that their templates
+need.
 """
 
 from __future__ import annotations

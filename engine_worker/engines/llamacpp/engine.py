@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.calls import call_of, reader_of
-from engine_worker.engines.llamacpp.embed import embed_texts
+from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.gguf_file import GgufFile
 from engine_worker.engines.llamacpp.held_slots import HeldSlot, HeldSlots
 from engine_worker.engines.llamacpp.options import LlamacppOptions
@@ -133,7 +133,13 @@ class LlamacppEngine:
                     slot.is_idle = True
                     return vector
 
-            return await embed_texts(request, self._api, embed, self._options.slots, self._context_length)
+            return await embed_texts(
+                request,
+                lambda text: self._api.tokenize(text, add_special=True),
+                embed,
+                self._options.slots,
+                self._context_length,
+            )
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         return await self._api.tokenize(text, add_special)

@@ -10,6 +10,7 @@ import orjson
 from gguf import GGUFReader, GGUFValueType, LlamaFileType
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.sizes import human_count
 
 _HIDDEN = {"general.name", "tokenizer.chat_template"}
 _BYTES_PER_KV_VALUE = 2  # llama.cpp keeps keys and values as f16
@@ -84,15 +85,6 @@ def _open(path: Path) -> GGUFReader:
         return GGUFReader(path)
     except (IndexError, KeyError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is not a whole GGUF file: {error}") from error
-
-
-def human_count(count: int) -> str:
-    """As Ollama writes parameter counts: 134.52M, 3.2B, 8B."""
-    for unit, size, digits in (("B", 10**9, 1), ("M", 10**6, 2), ("K", 10**3, 0)):
-        if count >= size:
-            amount = count / size
-            return f"{amount:.0f}{unit}" if amount == int(amount) else f"{amount:.{digits}f}{unit}"
-    return str(count)
 
 
 def _value(reader: GGUFReader, name: str) -> Value:

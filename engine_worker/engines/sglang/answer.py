@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,18 +16,20 @@ from engine_worker.chat.tool_calls import ToolCalls, new_call_id
 from engine_worker.engines.sglang.logprobs import Logprobs
 from engine_worker.engines.sglang.output import Answer
 from engine_worker.engines.sglang.prompt import Prompt
-from engine_worker.engines.sglang.text import ContinuedText, EngineText
+from engine_worker.engines.sglang.text import ContinuedText, EngineText, TokenTable
 
 if TYPE_CHECKING:
-    from engine_worker.engines.sglang.upstream.templates import Rendered, Templates
-    from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
     from transformers import PreTrainedTokenizerBase
+
+    from engine_worker.engines.sglang.upstream.templates import Rendered, Templates
 
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
 class Answers:
-    def __init__(self, templates: Templates, vocabulary: Vocabulary, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, templates: Templates, vocabulary: TokenTable, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
         self._templates = templates
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
@@ -81,7 +84,7 @@ class Answers:
         return parser
 
 
-def _without_arguments(tools: list[pb.Tool]) -> list[str]:
+def _without_arguments(tools: Iterable[pb.Tool]) -> list[str]:
     """Names of the functions that have no parameters."""
     return [tool.name for tool in tools if not _has_parameters(tool)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -30,12 +30,15 @@ _ID_BYTES = 16
 class SglangEngine:
     """Implements engine_worker.engines.base.Engine."""
 
-    def __init__(self, options: SglangOptions) -> None:
+    def __init__(
+        self, options: SglangOptions, make_process: Callable[[SglangOptions], EngineProcess] = EngineProcess
+    ) -> None:
         self._options = options
+        self._make_process = make_process
         self._process: EngineProcess | None = None
 
     async def start(self) -> None:
-        self._process = EngineProcess(self._options)
+        self._process = self._make_process(self._options)
         await self._process.start()
         self._loaded = await asyncio.to_thread(_look_at, self._process)
         self._limits = Limits(self._loaded.context_length, self._loaded.longest_prompt)
@@ -80,7 +83,7 @@ class SglangEngine:
         mailbox = Mailbox()
         output = Output(answer, mailbox)
         output.begin()
-        if not output.finished and self._is_exhausted(request, answer):
+        if self._is_exhausted(request, answer):
             output.exhausted()
         if output.finished:
             yield await mailbox.take()
@@ -94,8 +97,8 @@ class SglangEngine:
                     event = await mailbox.take()
                     self._in_hand.count(event)
                     yield event
-                if output.finished:
-                    return
+                    if event.HasField("done"):
+                        return
         raise EngineFailed("SGLang ended the answer without a last word")
 
     def _is_exhausted(self, request: pb.GenerateRequest, answer: Answer) -> bool:
@@ -185,7 +188,7 @@ def _look_at(process: EngineProcess) -> LoadedModel:
 
 
 def _engine_id(request_id: str) -> str:
-    """Of one length always: SGLang aborts every id that begins with the one to be aborted (DESIGN decision 6),
-    and takes some beginnings for probes of its own.
+    """Of one length always: SGLang aborts every id that begins with the one to be aborted (DESIGN decision
+    6), and takes some beginnings for probes of its own.
     """
     return blake2b(request_id.encode(), digest_size=_ID_BYTES).hexdigest()

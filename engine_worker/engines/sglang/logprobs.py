@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.sglang.text import TokenTable
 from engine_worker.engines.sglang.upstream.process import Meta
-
-
-class TokenBytes(Protocol):
-    def bytes_of(self, token: int) -> bytes: ...
 
 
 class Logprobs:
     """`top`: alternatives wanted for each token."""
 
-    def __init__(self, vocabulary: TokenBytes, top: int) -> None:
+    def __init__(self, vocabulary: TokenTable, top: int) -> None:
         self._vocabulary = vocabulary
         self._top = top
 

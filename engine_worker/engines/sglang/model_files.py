@@ -43,8 +43,8 @@ class ModelFiles:
         return _TYPES.get(most[0][0], most[0][0]) if most else ""
 
     def digest(self, template: str) -> str:
-        """64 hex digits, equal wherever the same files and the same template are: of names, sizes, headers, and
-        the contents of what is small.
+        """64 hex digits, equal wherever the same files and the same template are: of names, sizes, headers,
+        and the contents of what is small.
         """
         digest = hashlib.sha256(f"safetensors\n{template}\n".encode())
         for path in self._files:

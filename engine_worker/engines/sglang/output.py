@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from drover.errors import ClientLeft, ConstraintRejected, ContextExceeded, DroverError, EngineFailed, QueueFull
+from drover.errors import (
+    ClientLeft,
+    ConstraintRejected,
+    ContextExceeded,
+    DroverError,
+    EngineFailed,
+    QueueFull,
+)
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, Thinking
 from engine_worker.chat.stops import StopMatcher
@@ -58,7 +65,8 @@ class Output:
 
     def exhausted(self) -> None:
         """The earlier tokens were all that the answer may have."""
-        self._finish(pb.Done(finish_reason=pb.Done.LENGTH), {})
+        if not self.finished:
+            self._finish(pb.Done(finish_reason=pb.Done.LENGTH), {})
 
     def feed(self, chunk: Chunk) -> None:
         """Raises a leaf where SGLang gave the request up."""

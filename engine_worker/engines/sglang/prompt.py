@@ -21,17 +21,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`context_length`: tokens of prompt and answer; `longest_prompt`: what SGLang takes of them as a prompt."""
+    """`context_length`: tokens of prompt and answer; `longest_prompt`: what SGLang takes of them as a
+    prompt.
+    """
 
     context_length: int
     longest_prompt: int
 
     def window(self, request: pb.GenerateRequest) -> Window:
-        return Window.of(request, self.context_length)
-
-    def prompt_window(self, request: pb.GenerateRequest) -> Window:
-        window = self.window(request)
-        return replace(window, size=min(window.size, self.longest_prompt + 1))
+        return Window.of(request, self.context_length, self.longest_prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class Prompts:
         rendered = await self._render(messages, self._turn(request))
         earlier = self._checked(list(prompt.context))
         ids = earlier + self._vocabulary.without_beginning(rendered.ids)
-        return Prompt(rendered, fit_ids(ids, self._limits.prompt_window(request)))
+        return Prompt(rendered, fit_ids(ids, self._limits.window(request)))
 
     async def _messages(
         self, messages: Sequence[pb.Message], turn: Turn, request: pb.GenerateRequest
@@ -113,14 +111,14 @@ class Prompts:
             made.append((rendered, some))
             return _not_empty(rendered.ids)
 
-        fitted = await fit_messages(messages, self._limits.prompt_window(request), tokens)
+        fitted = await fit_messages(messages, self._limits.window(request), tokens)
         rendered, kept = next((each for each in made if each[0].ids is fitted.ids), made[-1])
         images = [image.data for message in kept for image in message.images]
         return Prompt(rendered, fitted, [images[number] for number in rendered.images])
 
     async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
         """A prompt that no template touches. Thinking is looked for where the request asks for it."""
-        fitted = fit_ids(_not_empty(ids), self._limits.prompt_window(request))
+        fitted = fit_ids(_not_empty(ids), self._limits.window(request))
         rendered = await self._render((), self._turn(request), fitted.ids)
         return Prompt(replace(rendered, thinks=request.think.mode == pb.Think.ON and rendered.thinks), fitted)
 

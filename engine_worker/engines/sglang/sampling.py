@@ -56,7 +56,9 @@ def token_limit(sampling: pb.Sampling, prompt_tokens: int, window: Window, conte
     return max(1, min(sampling.max_tokens, room) if sampling.HasField("max_tokens") else room)
 
 
-def constraint_parameters(request: pb.GenerateRequest, forced_call: tuple[str, str] | None) -> dict[str, object]:
+def constraint_parameters(
+    request: pb.GenerateRequest, forced_call: tuple[str, str] | None
+) -> dict[str, object]:
     """Raises InvalidRequest where both the answer and a call are to be forced."""
     own = _own_constraint(request)
     if forced_call is None:

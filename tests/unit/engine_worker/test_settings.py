@@ -15,11 +15,10 @@ def test_names_come_as_flags_or_with_commas(monkeypatch: pytest.MonkeyPatch) -> 
     assert WorkerSettings.load(["--name", "c"]).name == ["c"]
 
 
-def test_threads_are_chosen_where_none_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine_worker.settings.default_threads", lambda: 7)
-
-    assert WorkerSettings.load([]).effective_threads == 7
-    assert WorkerSettings.load(["--threads", "3"]).effective_threads == 3
+def test_flags_for_sglang_are_words() -> None:
+    assert WorkerSettings.load([]).sglang_flags == []
+    flags = WorkerSettings.load(["--sglang-args=--tp-size 2 --lora-paths 'a b=/x'"]).sglang_flags
+    assert flags == ["--tp-size", "2", "--lora-paths", "a b=/x"]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +32,7 @@ def test_threads_are_chosen_where_none_are_set(monkeypatch: pytest.MonkeyPatch) 
         ("queue-limit", "-1"),
         ("context-length", "-1"),
         ("threads", "many"),
+        ("sglang-args", "'open"),
         ("drain-grace-seconds", "-1"),
         ("sim-token-bytes", "0"),
     ],

@@ -59,7 +59,9 @@ class SglangReasoning:
 class SglangCalls:
     """Implements chat.tool_calls.CallParser. `forced`: a grammar makes the calls."""
 
-    def __init__(self, name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase, forced: bool) -> None:
+    def __init__(
+        self, name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase, forced: bool
+    ) -> None:
         assert rendered.request is not None
         self._tools = rendered.tools
         choice = rendered.request.tool_choice if forced else None
@@ -107,7 +109,8 @@ class SglangCalls:
 
     def _parse(self, text: str) -> tuple[str, Sequence[ToolCallItem]]:
         if self._array is None:
-            return self._native.parse_stream_chunk(text)
+            shown, items = self._native.parse_stream_chunk(text)
+            return shown, items
         result = self._array.parse_streaming_increment(text, self._tools)
         return result.normal_text, result.calls
 

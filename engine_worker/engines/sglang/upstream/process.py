@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import psutil
 
@@ -20,6 +20,7 @@ from engine_worker.engines.sglang.upstream.loads import EngineLoad, read_load
 if TYPE_CHECKING:
     import sglang
 
+Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
 _GIVE_UP_SECONDS = 3.0
 _KILL_INTERVAL_SECONDS = 0.05
@@ -84,14 +85,18 @@ class EngineProcess:
         """Blocks nobody for the minutes that it may take. Raises ValueError or RuntimeError."""
         loop = asyncio.get_running_loop()
         # A child that fails tells its parent so; SGLang's own handlers would end this process without a word.
-        loop.add_signal_handler(signal.SIGQUIT, self._fail, "a process of SGLang failed (its reason is above)")
+        loop.add_signal_handler(
+            signal.SIGQUIT, self._fail, "a process of SGLang failed (its reason is above)"
+        )
         self._owner = _Owner(lambda: _launch(self._options), loop)
         self.engine = await self._owner.started
         if self.engine.tokenizer_manager is None:
             raise RuntimeError("the node with rank 0 ended, and this one belonged to it")
         self.manager = self.engine.tokenizer_manager
         self.manager.auto_create_handle_loop()
-        loop.add_signal_handler(signal.SIGQUIT, self._fail, "a process of SGLang failed (its reason is above)")
+        loop.add_signal_handler(
+            signal.SIGQUIT, self._fail, "a process of SGLang failed (its reason is above)"
+        )
         self._watch_children()
 
     async def stop(self) -> None:
@@ -233,6 +238,6 @@ class _Owner:
         engine.shutdown()
         self._deliver(lambda: self._ended.set_result(None), self._ended)
 
-    def _deliver(self, settle: Callable[[], None], future: asyncio.Future[object]) -> None:
+    def _deliver(self, settle: Callable[[], None], future: asyncio.Future[Result]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(lambda: None if future.done() else settle())

@@ -1,8 +1,8 @@
 """Constrained answers that go on after tokens of an earlier attempt.
 
-SGLang's grammars begin with the first token that an engine produces; what was produced elsewhere comes as part
-of the prompt. So a request says in its grammar how many tokens at the prompt's end are the answer's, and the
-backend here, around SGLang's own, lets the grammar accept those first.
+SGLang's grammars begin with the first token that an engine produces; what was produced elsewhere comes as
+part of the prompt. So a request says in its grammar how many tokens at the prompt's end are the answer's,
+and the backend here, around SGLang's own, lets the grammar accept those first.
 """
 
 from __future__ import annotations

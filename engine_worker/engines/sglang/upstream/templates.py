@@ -33,7 +33,7 @@ _PLACEHOLDER = "drover-image:"
 class _Message(ChatCompletionMessageGenericParam):
     """Ollama does not restrict roles: a template may know more of them than OpenAI."""
 
-    role: str  # type: ignore[assignment]
+    role: str
 
     @field_validator("role", mode="before")
     @classmethod
@@ -121,7 +121,9 @@ class Templates:
         try:
             made = self._serving._process_messages(request, is_multimodal)
         except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
-            raise InvalidRequest(f"the model's chat template does not accept these messages: {error}") from error
+            raise InvalidRequest(
+                f"the model's chat template does not accept these messages: {error}"
+            ) from error
         ids = list(made.prompt_ids) if made.prompt_ids else self._encode(made.prompt)
         return Rendered(
             ids=ids,

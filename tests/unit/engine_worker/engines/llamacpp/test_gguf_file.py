@@ -11,7 +11,8 @@ import gguf
 import numpy
 import pytest
 
-from engine_worker.engines.llamacpp.gguf_file import GgufFile, human_count
+from engine_worker.engines.llamacpp.gguf_file import GgufFile
+from engine_worker.engines.sizes import human_count
 
 Write = Callable[..., Path]
 
