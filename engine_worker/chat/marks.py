@@ -24,7 +24,8 @@ class MarkSplitter:
         return [held] if held else []
 
     def _length_of_beginning(self, text: str) -> int:
-        for length in range(min(len(self._mark) - 1, len(text)), 0, -1):
+        after_last_mark = text.rfind(self._mark) + len(self._mark) if self._mark in text else 0
+        for length in range(min(len(self._mark) - 1, len(text) - after_last_mark), 0, -1):
             if self._mark.startswith(text[-length:]):
                 return length
         return 0

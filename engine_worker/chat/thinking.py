@@ -40,6 +40,7 @@ class ThinkingFirst:
         self._shown = shown
         self._state = _State.BEGINNING
         self._blank = ""
+        self._fed = ""
 
     @property
     def holds(self) -> bool:
@@ -54,6 +55,7 @@ class ThinkingFirst:
                 self._blank = text
                 return ()
             self._blank, text = text[: len(text) - len(begins)], begins
+            self._fed += text
         return self._split(*self._reasoning.feed(text))
 
     def finish(self) -> Sequence[Piece]:
@@ -82,9 +84,10 @@ class ThinkingFirst:
     def _as_content(self, text: str) -> str:
         if not text or self._state is _State.CONTENT:
             return text
-        if self._state is _State.BEGINNING:
+        if self._state is _State.BEGINNING and self._fed.startswith(text):
             text, self._blank = self._blank + text, ""
         else:
-            text = text.lstrip()
+            # There was markup before it, be it around nothing.
+            text, self._blank = text.lstrip(), ""
         self._state = _State.CONTENT if text else _State.CONTENT_BEGINS
         return text

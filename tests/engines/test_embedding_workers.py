@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import grpc
@@ -12,13 +13,15 @@ from drover.errors import CapabilityMissing, ContextExceeded
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import Process, worker
+from tests.support.processes import SGLANG_PYTHON, Process, worker
 
 pytestmark = pytest.mark.real_model
 FLAGS = {
     "llamacpp": ("--engine", "llamacpp", "--context-length", "128", "--slots", "2", "--queue-limit", "3"),
     "simulator": ("--engine", "simulator", "--model", "sim", "--context-length", "128"),
 }
+if SGLANG_PYTHON in os.environ:
+    FLAGS["sglang"] = ("--engine", "sglang", "--context-length", "128", "--slots", "8")
 
 
 @pytest.fixture(scope="module", params=sorted(FLAGS))

@@ -114,9 +114,7 @@ async def test_messages_that_a_template_does_not_accept_are_refused(thinker_engi
 
 
 @pytest.mark.parametrize("mode", [pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED])
-async def test_a_call_can_be_forced(
-    thinker_engine: EngineClient, mode: pb.ToolChoice.Mode.ValueType
-) -> None:
+async def test_a_call_can_be_forced(thinker_engine: EngineClient, mode: pb.ToolChoice.Mode.ValueType) -> None:
     request = with_tool(chat(max_tokens=60, logit_bias=await _arguments_bias(thinker_engine)))
     request.tool_choice.mode = mode
     request.tool_choice.name = "get_weather" if mode == pb.ToolChoice.NAMED else ""
@@ -191,7 +189,9 @@ async def test_a_constraint_that_cannot_be_read_is_refused(
 async def test_fill_in_the_middle(thinker_engine: EngineClient, thinker_client: ollama.Client) -> None:
     request = pb.GenerateRequest()
     request.prompt.text, request.prompt.suffix = "def f(", "): pass"
-    assert await rendered(thinker_engine, request) == "<|fim_prefix|>def f(<|fim_suffix|>): pass<|fim_middle|>"
+    assert (
+        await rendered(thinker_engine, request) == "<|fim_prefix|>def f(<|fim_suffix|>): pass<|fim_middle|>"
+    )
     options = {"num_predict": 2, "temperature": 0}
     answer = await asyncio.to_thread(
         thinker_client.generate, "thinker", "def f(", suffix="): pass", options=options

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.daemon import in_daemon_thread
+from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.calls import call_of, reader_of
-from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.gguf_file import GgufFile
 from engine_worker.engines.llamacpp.held_slots import HeldSlot, HeldSlots
 from engine_worker.engines.llamacpp.options import LlamacppOptions

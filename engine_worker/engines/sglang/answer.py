@@ -67,14 +67,15 @@ class Answers:
     def _parser(
         self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None, constrained: bool
     ) -> OutputParser:
-        from engine_worker.engines.sglang.upstream.parsers import SglangCalls, SglangReasoning
+        from engine_worker.engines.sglang.upstream.calls import call_parser
+        from engine_worker.engines.sglang.upstream.reasoning import SglangReasoning
 
         parser: OutputParser = PlainText()
         calls, thinks = self._templates.tool_call_parser, self._templates.reasoning_parser
         if rendered.tools and calls:
             forced = request.tool_choice.mode in _FORCED
             parser = ToolCalls(
-                SglangCalls(calls, rendered, self._tokenizer, forced),
+                call_parser(calls, rendered, self._tokenizer, forced),
                 _without_arguments(request.chat.tools),
                 heard.call_id if heard else new_call_id,
             )

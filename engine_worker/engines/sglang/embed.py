@@ -26,7 +26,7 @@ class Embedder:
             lambda text: self._prompts.encode(text, add_special=True),
             self._embed,
             self._at_once,
-            min(self._limits.context_length, self._limits.longest_prompt),
+            self._limits.context_length,
         )
 
     async def _embed(self, ids: list[int]) -> list[float]:

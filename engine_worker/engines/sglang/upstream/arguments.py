@@ -17,6 +17,8 @@ _RESERVED = {
     "--is-embedding": "--task embed",
     "--skip-tokenizer-init": "a worker that can tokenise",
 }
+# Of the context, what SGLang does not let a prompt have.
+RESERVED_TOKENS = 7
 # A small model that may write any whitespace between two tokens of JSON seldom stops doing so.
 _MOST_JSON_WHITESPACE = "20"
 # Of the host's memory, for weights and KV cache: other processes live there too.
@@ -62,9 +64,16 @@ def _flags(options: SglangOptions) -> list[str]:
         "--log-level",
         "warning",
     ]
-    flags += _if_set("--context-length", options.context_length)
+    flags += _if_set("--context-length", _context_length(options))
     flags += _if_set("--chat-template", options.chat_template or None)
     return [*flags, "--is-embedding"] if options.embed else flags
+
+
+def _context_length(options: SglangOptions) -> int | None:
+    """A text to embed needs no room for an answer, and SGLang keeps some in any case."""
+    if options.context_length is None or not options.embed:
+        return options.context_length
+    return options.context_length + RESERVED_TOKENS
 
 
 def _cpu_flags(options: SglangOptions) -> list[str]:

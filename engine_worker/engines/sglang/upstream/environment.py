@@ -30,6 +30,8 @@ def check_installed() -> None:
 
 def prepare(threads: int) -> bool:
     """Whether the engine will run on the CPU."""
+    # Of its own limits SGLang reserves a part; Drover asks for that part more, and never uses it.
+    os.environ.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
     # On a machine with an accelerator torch's threads have little to do.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # Entry points are looked for on the path, here and in every child.

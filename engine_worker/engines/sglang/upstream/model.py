@@ -52,6 +52,8 @@ class LoadedModel:
         snapshots = manager.load_snapshot_reader.read_all()
         tokenizer = manager.tokenizer
         config = manager.model_config.hf_config.to_dict()
+        # SGLang keeps some tokens for itself, and its KV cache may be smaller than the context.
+        longest_prompt = min(info["max_req_input_len"], manager.context_len) - 1
         return cls(
             templates=Templates(engine),
             vocabulary=Vocabulary(tokenizer, manager.model_config.vocab_size),
@@ -59,10 +61,9 @@ class LoadedModel:
             folder=_folder(setting("model_path"), setting("revision")),
             config=config,
             defaults=dict(manager.model_config.get_default_sampling_params() or {}),
-            context_length=manager.context_len,
+            context_length=manager.context_len if manager.is_generation else longest_prompt,
             trained_context_length=_trained_context(config, manager.context_len),
-            # SGLang keeps some tokens for itself, and its KV cache may be smaller than the context.
-            longest_prompt=min(info["max_req_input_len"], manager.context_len) - 1,
+            longest_prompt=longest_prompt,
             running_limit=max(1, process.load().running_limit),
             loaded_bytes=round(
                 sum(rank.memory.weight_gb + rank.memory.kv_cache_gb for rank in snapshots if rank.memory)
