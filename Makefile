@@ -30,7 +30,7 @@ test: .venv/.dev ## all tests but those of the SGLang engine
 test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU or GPU
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
 	"$$python" -W ignore -m pytest -W ignore tests/upstream tests/unit/engine_worker/engines/sglang tests/unit/engine_worker/chat; \
-	DROVER_SGLANG_PYTHON="$$python" $(PY) -m pytest tests/sglang tests/engines -k sglang
+	DROVER_SGLANG_PYTHON="$$python" $(PY) -m pytest -o timeout=600 --durations=15 tests/sglang tests/engines -k sglang
 
 lint: .venv/.dev proto-check ## style, types, and drift of generated files
 	$(PY) -m ruff check .

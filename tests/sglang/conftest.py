@@ -77,6 +77,18 @@ def thinker(thinker_worker: Process, tmp_path_factory: pytest.TempPathFactory) -
         yield Stack(thinker_worker, process)
 
 
+@pytest.fixture(scope="session")
+def seer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Random weights that see."""
+    folder = tmp_path_factory.mktemp("seer")
+    flags = ("--engine", "sglang", "--model", str(tiny_model("seer", folder / "seer")))
+    with (
+        worker(folder / "worker.log", *flags) as one,
+        frontend(folder / "frontend.log", [one.address]) as other,
+    ):
+        yield Stack(one, other)
+
+
 @pytest.fixture
 async def thinker_engine(thinker_worker: Process) -> AsyncIterator[EngineClient]:
     async with engine_client(thinker_worker.address) as connected:

@@ -134,7 +134,9 @@ class Output:
 
     def _end(self, done: pb.Done, meta: Meta) -> None:
         earlier = self._answer.earlier
-        done.prompt_tokens = len(self._answer.started.prompt_ids) or meta.get("prompt_tokens", 0)
+        # SGLang counts what an image takes, which the prompt's own ids do not show.
+        told = 0 if earlier else meta.get("prompt_tokens", 0)
+        done.prompt_tokens = told or len(self._answer.started.prompt_ids)
         done.cached_tokens = earlier.cached_tokens if earlier else meta.get("cached_tokens", 0)
         done.completion_tokens = self._tokens
         done.reasoning_tokens = meta.get("reasoning_tokens", 0)

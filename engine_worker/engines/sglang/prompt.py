@@ -129,6 +129,8 @@ class Prompts:
         self._checked(earlier.produced_ids)
         is_chat = request.WhichOneof("input") == "chat"
         messages = list(request.chat.messages) if is_chat else []
+        if request.prompt.images or any(message.images for message in messages):
+            raise CapabilityMissing("an answer about images cannot go on from another worker's tokens")
         rendered = await self._render(messages, self._turn(request), ids)
         return Prompt(rendered, Fitted(ids, earlier.truncated_tokens))
 
