@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,8 @@ NAME = "smollm2:135m"
 # capital of France?" with a song; without it, it says Paris, as under Ollama.
 TEMPLATE = (Path(__file__).parent / "smollm2.jinja").read_text()
 WEIGHTS = "model.safetensors"
-_FOLDER = "smollm2-135m-instruct"
+# Of the weights as the conversion gives them: the GGUF is locked, and dequantising is exact.
+WEIGHTS_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
 
 
 def gguf_path() -> Path:
@@ -36,6 +38,10 @@ def safetensors_path() -> Path:
 
 
 def safetensors_folder() -> Path:
-    """Where `make model` puts it: outside every checkout, since it takes half a gigabyte."""
+    """Where `make model` puts it: outside every checkout, since it takes half a gigabyte. Another recipe is
+    another folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DROVER_CACHE") or Path(base) / "drover") / "models" / _FOLDER
+    cache = Path(os.environ.get("DROVER_CACHE") or Path(base) / "drover")
+    recipe = hashlib.sha256(f"{WEIGHTS_SHA256}\n{TEMPLATE}".encode()).hexdigest()
+    return cache / "models" / f"smollm2-135m-instruct-{recipe[:12]}"

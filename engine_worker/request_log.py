@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TypeVar
 
 import grpc
 
@@ -15,6 +16,9 @@ from drover.v1 import engine_pb2 as pb
 _log = logging.getLogger("drover.worker.request")
 _NS_PER_MS = 1_000_000
 
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
 
 class RequestLine:
     def __init__(self, attempt_id: str, request_id: str) -> None:
@@ -24,12 +28,13 @@ class RequestLine:
         self._first_ns = 0
         self._done: pb.Done | None = None
         self._started: pb.Started | None = None
+        self._embedded: pb.EmbedResponse | None = None
 
     @classmethod
     def of(
         cls,
-        request: pb.GenerateRequest,
-        context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
+        request: pb.GenerateRequest | pb.EmbedRequest,
+        context: grpc.aio.ServicerContext[Request, Response],
     ) -> RequestLine:
         metadata = dict(context.invocation_metadata() or ())
         return cls(request.request_id, str(metadata.get(REQUEST_ID_METADATA_KEY, "")))
@@ -40,6 +45,9 @@ class RequestLine:
             self._started = event.started
         if event.HasField("done"):
             self._done = event.done
+
+    def saw_embeddings(self, response: pb.EmbedResponse) -> None:
+        self._embedded = response
 
     def write(self, error: DroverError | None) -> None:
         """`attempt` is the engine's id for the request, `request_id` the client's."""
@@ -60,6 +68,12 @@ class RequestLine:
                 "cached_tokens": done.cached_tokens,
                 "completion_tokens": done.completion_tokens,
                 "queue_ms": _milliseconds(done.timings.queue_ns),
+            }
+        if self._embedded is not None:
+            fields |= {
+                "embeddings": len(self._embedded.embeddings),
+                "prompt_tokens": self._embedded.prompt_tokens,
+                "queue_ms": _milliseconds(self._embedded.timings.queue_ns),
             }
         if error is not None:
             fields |= {"error": type(error).__name__, "error_message": error.message}

@@ -83,7 +83,7 @@ class WorkerServer:
             # SGLang takes them for itself.
             self._take_signals()
             async with asyncio.timeout(_WARM_UP_SECONDS):
-                await self._warm_up()
+                await self._unless_it_fails(self._warm_up())
         except TimeoutError:
             raise CannotStart(f"the model did not answer within {_WARM_UP_SECONDS:.0f} s") from None
         except (ValueError, RuntimeError, OSError, DroverError) as error:
@@ -102,6 +102,20 @@ class WorkerServer:
             context_length=model.context_length,
             running_limit=self._engine.load_report().running_limit,
         )
+
+    async def _unless_it_fails(self, work: Coroutine[object, object, None]) -> None:
+        """Raises RuntimeError, with the reason, when the engine breaks down under the work."""
+        doing = asyncio.create_task(work, name="warm up")
+        failed = asyncio.create_task(self._engine.wait_failed(), name="watch the engine")
+        try:
+            await asyncio.wait({doing, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise RuntimeError(failed.result())
+            doing.result()
+        finally:
+            doing.cancel()
+            failed.cancel()
+            await asyncio.wait({doing, failed}, timeout=_LAST_WORDS_SECONDS)
 
     async def drain(self) -> None:
         """Not ready at once; what runs may finish within the grace; the rest ends with an error."""

@@ -68,12 +68,16 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         await _guarded(context, stream, line)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        line = RequestLine.of(request, context)
+
         async def embed() -> pb.EmbedResponse:
             self._check_open()
             async with self._requests.hold(request.request_id or secrets.token_hex(16)):
-                return await self._engine.embed(request)
+                response = await self._engine.embed(request)
+            line.saw_embeddings(response)
+            return response
 
-        return await _guarded(context, embed)
+        return await _guarded(context, embed, line)
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         async def tokenize() -> pb.TokenizeResponse:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from engine_worker import default_model
 
-# Of the weights as this conversion gives them: the GGUF is locked, and dequantising is exact.
-_WEIGHTS_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -47,9 +45,9 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 def _check(folder: Path) -> None:
     found = _sha256(folder / default_model.WEIGHTS)
-    if found != _WEIGHTS_SHA256:
+    if found != default_model.WEIGHTS_SHA256:
         raise ValueError(
-            f"{default_model.WEIGHTS} has the checksum {found}, and not {_WEIGHTS_SHA256}: "
+            f"{default_model.WEIGHTS} has the checksum {found}, and not {default_model.WEIGHTS_SHA256}: "
             "it was not converted well"
         )
 

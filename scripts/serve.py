@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 HOST = "127.0.0.1"
 _READY_SECONDS = 600.0
+# A large model may have to be downloaded first.
+_SGLANG_READY_SECONDS = 7200.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 40.0
 # Whoever presses Ctrl-C waits for it to work; an operator's own settings win.
@@ -45,6 +47,10 @@ class Plan:
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def ready_seconds(self) -> float:
+        return _SGLANG_READY_SECONDS if self.engine == "sglang" else _READY_SECONDS
 
     def worker(self) -> list[str]:
         listen = f"{HOST}:{self.worker_port}"
@@ -101,7 +107,7 @@ async def serve(plan: Plan) -> None:
         print(f"starting a worker ({plan.engine}) and a frontend on {plan.url} …", flush=True)
         children.append(await Child.start("worker", plan.worker()))
         children.append(await Child.start("frontend", plan.frontend()))
-        ready = asyncio.create_task(_ready(plan.url), name="wait until ready")
+        ready = asyncio.create_task(_ready(plan), name="wait until ready")
         await _first_of(ready, stop, children)
         if stop.done():
             ready.cancel()
@@ -124,13 +130,13 @@ async def _first_of(wanted: asyncio.Task[object], stop: asyncio.Task[object], ch
             raise Stopped(f"the {child.name} ended with status {child.ended.result()} (its reason is above)")
 
 
-async def _ready(url: str) -> str:
+async def _ready(plan: Plan) -> str:
     """Waits until requests can be answered; the name of the first model."""
-    async with asyncio.timeout(_READY_SECONDS):
+    async with asyncio.timeout(plan.ready_seconds):
         # Another process has no event that could be awaited.
-        while await asyncio.to_thread(_get, f"{url}/readyz") is None:  # noqa: ASYNC110
+        while await asyncio.to_thread(_get, f"{plan.url}/readyz") is None:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
-    tags = await asyncio.to_thread(_get, f"{url}/api/tags")
+    tags = await asyncio.to_thread(_get, f"{plan.url}/api/tags")
     if tags is None:
         raise Stopped("the frontend became ready and then stopped answering")
     return str(json.loads(tags)["models"][0]["name"])
@@ -189,12 +195,12 @@ def main() -> int:
     parser.add_argument("--model", default="")
     parser.add_argument("--worker-python", default=sys.executable)
     wanted = parser.parse_args()
+    plan = Plan(wanted.port, _free_port(), wanted.engine, wanted.model, wanted.worker_python)
     try:
-        _check_port(wanted.port)
-        plan = Plan(wanted.port, _free_port(), wanted.engine, wanted.model, wanted.worker_python)
+        _check_port(plan.port)
         asyncio.run(serve(plan))
     except TimeoutError:
-        print(f"cannot serve: not ready within {_READY_SECONDS:.0f} s", file=sys.stderr)
+        print(f"cannot serve: not ready within {plan.ready_seconds:.0f} s", file=sys.stderr)
         return 1
     except Stopped as reason:
         print(f"cannot serve: {reason}", file=sys.stderr)

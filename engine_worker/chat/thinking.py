@@ -22,6 +22,9 @@ class ReasoningParser(Protocol):
     def finish(self) -> tuple[str, str]:
         """What was held back."""
 
+    @property
+    def holds(self) -> bool: ...
+
 
 class _State(Enum):
     BEGINNING = auto()
@@ -44,7 +47,9 @@ class ThinkingFirst:
 
     @property
     def holds(self) -> bool:
-        return bool(self._blank) or (self._state is _State.CONTENT and self._content_parser.holds)
+        if self._blank or self._reasoning.holds:
+            return True
+        return self._state is _State.CONTENT and self._content_parser.holds
 
     def feed(self, text: str) -> Sequence[Piece]:
         if self._state is _State.BEGINNING:

@@ -93,17 +93,17 @@ class ToolCalls:
         call = _Call(self._count, fragment.name, fragment.arguments)
         self._calls[fragment.key] = self._newest = call
         self._count += 1
-        call.complete = _is_object(call.arguments)
+        call.complete = is_object(call.arguments)
         return CallPart(call.index, self._make_id(call.index), call.name, call.arguments, call.complete)
 
     def _go_on(self, fragment: CallFragment) -> CallPart:
         call = self._calls.get(fragment.key) or self._newest
         call.arguments += fragment.arguments
-        call.complete = _is_object(call.arguments)
+        call.complete = is_object(call.arguments)
         return CallPart(call.index, arguments=fragment.arguments, complete=call.complete)
 
 
-def _is_object(text: str) -> bool:
+def is_object(text: str) -> bool:
     """An object that is closed cannot go on."""
     if not text.rstrip().endswith("}"):
         return False

@@ -83,6 +83,21 @@ def _that_can_fit(messages: Sequence[pb.Message], window: Window) -> Sequence[pb
     return [message for at, message in enumerate(messages) if at >= surplus or message.role == "system"]
 
 
+def _tokens_unseen(
+    messages: Sequence[pb.Message], rendered: Sequence[pb.Message], rendered_tokens: int
+) -> int:
+    """Of messages that were not rendered, by the length that the others have: one token each at least."""
+    surplus = len(messages) - len(rendered)
+    if not surplus:
+        return 0
+    length = _length(rendered)
+    return max(surplus, (_length(messages) - length) * rendered_tokens // length)
+
+
+def _length(messages: Sequence[pb.Message]) -> int:
+    return sum(1 + len(message.content) + len(message.thinking) for message in messages)
+
+
 Tokens = Callable[[Sequence[pb.Message]], Awaitable[list[int]]]
 
 
@@ -92,9 +107,8 @@ async def fit_messages(messages: Sequence[pb.Message], window: Window, tokens: T
     `tokens` renders and tokenises a list of messages. Called about log2(len(messages)) times.
     """
     all_messages, messages = messages, _that_can_fit(messages, window)
-    # Of messages that were not even rendered, at least a token each is missing.
-    unseen = len(all_messages) - len(messages)
     whole = await tokens(messages)
+    unseen = _tokens_unseen(all_messages, messages, len(whole))
     if len(whole) <= window.prompt_limit or not window.truncate:
         return Fitted(fit_ids(whole, window).ids, unseen, messages)
     droppable = [at for at, message in enumerate(messages[:-1]) if message.role != "system"]

@@ -97,7 +97,10 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
     """Raises ValueError, with what to do, for a model or a template that cannot be found."""
     from engine_worker.engines.sglang.options import SglangOptions
 
-    _template(settings.chat_template)
+    if _template(settings.chat_template) and not settings.chat_template.endswith(".jinja"):
+        raise ValueError(
+            f"--chat-template {settings.chat_template}: SGLang wants a name that ends with .jinja"
+        )
     model = settings.model or str(default_model.safetensors_path())
     is_folder = Path(model).is_dir()
     if not is_folder and not _REPOSITORY.fullmatch(model):

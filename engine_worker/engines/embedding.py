@@ -6,22 +6,43 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
-from drover.errors import ContextExceeded, DroverError, EngineFailed
+from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 
 EmbedIds = Callable[[list[int]], Awaitable[list[float]]]
-TokenizeText = Callable[[str], Awaitable[list[int]]]
+# A text, and whether to add the tokens that the model wants around it.
+TokenizeText = Callable[[str, bool], Awaitable[list[int]]]
+
+_ANY_TEXT = "a"
+# Of a long text as much is tokenised first as a text in most languages needs to fill the window.
+_CHARACTERS_PER_TOKEN = 8
+_MORE = 4
+# Cut text may tokenise differently where it was cut.
+_SEAM_TOKENS = 32
+
+
+def _never_waited() -> int:
+    return 0
 
 
 async def embed_texts(
-    request: pb.EmbedRequest, tokenize: TokenizeText, embed: EmbedIds, at_once: int, context_length: int
+    request: pb.EmbedRequest,
+    tokenize: TokenizeText,
+    embed: EmbedIds,
+    at_once: int,
+    context_length: int,
+    queue_ns: Callable[[], int] = _never_waited,
 ) -> pb.EmbedResponse:
-    """Embeds all texts, so many `at_once`. The first failure fails the whole request."""
+    """Embeds all texts, so many `at_once`. The first failure fails the whole request. `queue_ns`: how long
+    the engine let the request wait, asked when it is done.
+    """
     arrived_ns = time.perf_counter_ns()
     limit = min(request.num_ctx, context_length) if request.HasField("num_ctx") else context_length
     truncate = request.truncate if request.HasField("truncate") else True
-    inputs = [_fit(await tokenize(text), limit, truncate) for text in request.texts]
+    fitting = _Fitting(tokenize, limit, truncate)
+    inputs = [await fitting.ids(text) for text in request.texts]
     vectors: list[list[float]] = [[] for _ in inputs]
     todo = iter(enumerate(inputs))
 
@@ -36,21 +57,57 @@ async def embed_texts(
     except* DroverError as failures:
         raise failures.exceptions[0] from None
     normalize = request.normalize if request.HasField("normalize") else True
+    total_ns, waited_ns = time.perf_counter_ns() - arrived_ns, queue_ns()
     return pb.EmbedResponse(
         embeddings=[pb.Embedding(values=_shape(vector, request.dimensions, normalize)) for vector in vectors],
         prompt_tokens=sum(len(ids) for ids in inputs),
-        timings=pb.Timings(prefill_ns=time.perf_counter_ns() - arrived_ns),
+        timings=pb.Timings(queue_ns=waited_ns, prefill_ns=max(1, total_ns - waited_ns)),
     )
 
 
-def _fit(ids: list[int], limit: int, truncate: bool) -> list[int]:
-    if len(ids) <= limit:
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    tokenize: TokenizeText
+    limit: int
+    truncate: bool
+
+    async def ids(self, text: str) -> list[int]:
+        ids = await self._beginning(text)
+        if not ids:
+            return await self._stand_in()
+        if len(ids) <= self.limit:
+            return ids
+        if not self.truncate:
+            raise ContextExceeded("the input length exceeds the context length")
+        suffix = await self._suffix()
+        if self.limit <= len(suffix):
+            raise ContextExceeded("input exceeds maximum context length and cannot be truncated further")
+        return ids[: self.limit - len(suffix)] + suffix
+
+    async def _beginning(self, text: str) -> list[int]:
+        """All tokens of a text that fits; of one that does not, at least those that stay."""
+        enough = self.limit + _SEAM_TOKENS
+        characters = enough * _CHARACTERS_PER_TOKEN
+        ids = await self.tokenize(text[:characters], True)
+        while len(ids) <= enough and characters < len(text):
+            characters *= _MORE
+            ids = await self.tokenize(text[:characters], True)
         return ids
-    if not truncate:
-        raise ContextExceeded("the input length exceeds the context length")
-    if limit < 1:
-        raise ContextExceeded("input exceeds maximum context length and cannot be truncated further")
-    return ids[:limit]
+
+    async def _suffix(self) -> list[int]:
+        """What the model wants at the end, for example [SEP]; its vector may be taken there."""
+        whole, bare = await self.tokenize(_ANY_TEXT, True), await self.tokenize(_ANY_TEXT, False)
+        for at in range(len(whole) - len(bare) + 1):
+            if whole[at : at + len(bare)] == bare:
+                return whole[at + len(bare) :]
+        return []
+
+    async def _stand_in(self) -> list[int]:
+        """For a text without tokens: a vector of no tokens is none."""
+        ids = await self.tokenize(" ", True)
+        if not ids:
+            raise InvalidRequest("there is nothing to embed in this text")
+        return ids[: max(1, self.limit)]
 
 
 def _shape(vector: Sequence[float], dimensions: int, normalize: bool) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,18 +78,21 @@ class Slots:
 
 
 class Place:
-    """One request's place in a worker: it waits until `starts` is called."""
+    """One request's place in a worker: it waits until `starts` is called, which takes `queue_ns`."""
 
-    __slots__ = ("_admission", "_waits")
+    __slots__ = ("_admission", "_arrived_ns", "_waits", "queue_ns")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._waits = True
+        self._arrived_ns = time.perf_counter_ns()
+        self.queue_ns = 0
         admission.waiting += 1
 
     def starts(self) -> None:
         if self._waits:
             self._waits = False
+            self.queue_ns = time.perf_counter_ns() - self._arrived_ns
             self._admission.waiting -= 1
 
 

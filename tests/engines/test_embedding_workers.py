@@ -14,6 +14,7 @@ from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import SGLANG_PYTHON, Process, worker
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real_model
 FLAGS = {
@@ -78,6 +79,21 @@ async def test_too_long_is_cut_or_refused(engine: EngineClient) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await engine.stub.Embed(pb.EmbedRequest(texts=["short", long], truncate=False))
     assert isinstance(error_from_status(failed.value), ContextExceeded)
+
+
+async def test_an_empty_text_in_a_list_is_one_of_the_texts(engine: EngineClient) -> None:
+    answer = await engine.stub.Embed(pb.EmbedRequest(texts=["The cat sat on the mat.", ""]))
+    assert [math.isclose(cosine(each, each), 1, abs_tol=1e-4) for each in answer.embeddings] == [True, True]
+
+
+async def test_leaving_frees_the_slot_when_the_text_is_done(engine: EngineClient) -> None:
+    """Also of requests that wait. The worker goes on."""
+    calls = [engine.stub.Embed(pb.EmbedRequest(texts=["word " * 120] * 4)) for _ in range(4)]
+    await until(engine.busy, 5, "a text is being embedded")
+    for call in calls:
+        call.cancel()
+    await until(engine.idle, 10, "the engine is free again")
+    assert len((await engine.stub.Embed(pb.EmbedRequest(texts=["Yes."]))).embeddings) == 1
 
 
 async def test_generating_is_refused(engine: EngineClient) -> None:

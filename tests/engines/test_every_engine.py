@@ -68,6 +68,14 @@ async def test_render_is_the_prompt(engine: EngineClient) -> None:
     assert "Tell me about the sea." in rendered.text
 
 
+async def test_an_empty_message_of_the_assistant_at_the_end_is_like_none(engine: EngineClient) -> None:
+    request = chat("Tell me about the sea.")
+    without = await engine.stub.Render(pb.RenderRequest(request=request))
+    request.chat.messages.add(role="assistant")
+    request.chat.continue_last = True
+    assert (await engine.stub.Render(pb.RenderRequest(request=request))).text == without.text
+
+
 async def test_text_survives_the_tokenizer(engine: EngineClient) -> None:
     text = "Grüße, 世界! 😀 <b>x</b>\n"
     ids = (await engine.stub.Tokenize(pb.TokenizeRequest(text=text))).ids

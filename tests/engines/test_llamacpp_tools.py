@@ -214,10 +214,17 @@ async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> No
     assert "<tool_response>\nRain." in text
 
 
-async def test_a_tool_whose_schema_is_wrong_is_refused(engine: EngineClient) -> None:
-    leaf = await leaf_of(engine, chat(tool("get_weather", '{"type": "nonsense"}')))
-    assert isinstance(leaf, InvalidRequest)
-    assert "nonsense" in leaf.message
+@pytest.mark.parametrize(
+    "schema", [True, {"enum": []}, {"type": "any"}, {"description": "A number."}, {"$ref": "#/nowhere"}]
+)
+@pytest.mark.parametrize("mode", [pb.ToolChoice.AUTO, pb.ToolChoice.REQUIRED])
+async def test_schemas_that_ollama_takes_are_taken(
+    engine: EngineClient, schema: object, mode: pb.ToolChoice.Mode.ValueType
+) -> None:
+    parameters = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    request = chat(tool("get_weather", json.dumps(parameters)), max_tokens=12)
+    request.tool_choice.mode = mode
+    assert (await answer_to(engine, request)).done.finish_reason in (pb.Done.STOP, pb.Done.LENGTH)
 
 
 async def test_a_schema_holds_after_the_thinking(engine: EngineClient) -> None:
@@ -272,7 +279,7 @@ async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineCl
     request.top_logprobs = 2
     answer = await answer_to(engine, request)
     shown = b"".join(logprob.token for logprob in answer.logprobs).decode()
-    assert shown.replace("<think>", "") == THOUGHT + ANSWER
+    assert shown == THOUGHT + ANSWER
     assert {len(logprob.top) for logprob in answer.logprobs} == {2}
 
 
@@ -320,6 +327,38 @@ async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
     assert (answer.thinking, answer.content) == ("", "llo there")
 
 
+async def test_what_an_assistant_said_in_two_messages_goes_on(engine: EngineClient) -> None:
+    request = chat()
+    request.chat.messages.add(role="assistant", content="Well.")
+    request.chat.messages.add(role="assistant", content="He")
+    request.chat.continue_last = True
+    answer = await answer_to(engine, request)
+    assert answer.content == "llo there"
+    assert (await text_of(engine, list(answer.started.prompt_ids))).endswith("Well.\n\nHe")
+
+
+@pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.OFF])
+@pytest.mark.parametrize("begun", ["He", '{"a":"x'])
+async def test_a_schema_holds_for_what_is_added_to_a_begun_answer(
+    engine: EngineClient, begun: str, mode: pb.Think.Mode.ValueType
+) -> None:
+    request = chat(tool("get_weather"), max_tokens=60)
+    request.think.mode = mode
+    request.json_schema = json.dumps(
+        {
+            "type": "object",
+            "properties": {"a": {"enum": ["xy"]}},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
+    )
+    request.chat.messages.add(role="assistant", content=begun)
+    request.chat.continue_last = True
+    answer = await answer_to(engine, request)
+    assert json.loads(answer.content) == {"a": "xy"}
+    assert list(answer.started.not_honoured) == ["tools"]
+
+
 async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
     answers = await asyncio.gather(
         *(answer_to(engine, chat(tool("get_weather"), content=f"Number {number}.")) for number in range(60))
@@ -340,6 +379,10 @@ async def slow_engine(tmp_path: Path) -> AsyncIterator[EngineClient]:
             yield client
 
 
+async def _is_waiting(engine: EngineClient, count: int) -> bool:
+    return (await engine.load()).waiting == count
+
+
 async def test_cancelling_frees_the_slot_in_every_phase(slow_engine: EngineClient) -> None:
     assert (await slow_engine.stub.GetModel(pb.GetModelRequest())).capabilities.tools
     calls = [slow_engine.generate(chat(tool("get_weather"), ignore_eos=True)) for _ in range(2)]
@@ -348,6 +391,11 @@ async def test_cancelling_frees_the_slot_in_every_phase(slow_engine: EngineClien
     load = await slow_engine.load()
     assert load.running == 2
     assert load.kv_tokens_used > 0
+    queued = slow_engine.generate(chat(tool("get_weather")))
+    await until(lambda: _is_waiting(slow_engine, 1), 5, "a third one waits")
+    queued.cancel()
+    await until(lambda: _is_waiting(slow_engine, 0), 1, "it waits no more")
+    assert (await slow_engine.load()).running == 2
     for call in calls:
         call.cancel()
     assert await until(slow_engine.idle, 5, "all slots are free") < 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import grpc
 
@@ -12,6 +13,9 @@ from drover.errors import DroverError
 from drover.rpc import SERVER_OPTIONS, abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
 class StallingEngine(engine_pb2_grpc.EngineServicer):
@@ -38,11 +42,25 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
         context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
     ) -> None:
         self.requests.append(request)
+        await self._stall(context, self.events)
+
+    async def Embed(
+        self,
+        request: pb.EmbedRequest,
+        context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse],
+    ) -> pb.EmbedResponse:
+        self.embed_requests.append(request)
+        await self._stall(context)
+        return pb.EmbedResponse(embeddings=[pb.Embedding(values=[0.5])], prompt_tokens=1)
+
+    async def _stall(
+        self, context: grpc.aio.ServicerContext[Request, Response], events: Sequence[Response] = ()
+    ) -> None:
         metadata = dict(context.invocation_metadata() or ())
         self.client_request_ids.append(str(metadata.get("x-request-id")))
         self.begun.set()
         try:
-            for event in self.events:
+            for event in events:
                 await context.write(event)
             if self.error is not None:
                 await abort_with(context, self.error)
@@ -51,25 +69,6 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-
-    async def Embed(
-        self,
-        request: pb.EmbedRequest,
-        context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse],
-    ) -> pb.EmbedResponse:
-        self.embed_requests.append(request)
-        metadata = dict(context.invocation_metadata() or ())
-        self.client_request_ids.append(str(metadata.get("x-request-id")))
-        self.begun.set()
-        try:
-            if self.error is not None:
-                await abort_with(context, self.error)
-            if self.stalls:
-                await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-        return pb.EmbedResponse(embeddings=[pb.Embedding(values=[0.5])], prompt_tokens=1)
 
     async def WatchLoad(  # type: ignore[override]
         self,

@@ -75,16 +75,24 @@ async def test_levels_are_passed_to_the_template(thinker_engine: EngineClient, l
     request = chat(max_tokens=2)
     request.think.mode = pb.Think.ON
     request.think.level = level
+    assert f"effort: {level}" in await rendered(thinker_engine, request)
     assert (await answer_to(thinker_engine, request)).done.completion_tokens == 2
 
 
 async def test_thinking_and_content_come_apart(thinker_engine: EngineClient) -> None:
-    """Forced to think for ever, then forced to stop thinking at once."""
+    """A grammar makes the model think, and answer."""
+    request = chat(max_tokens=40)
+    # Without a think mode the grammar begins with the first token, and thinking is the model's own habit.
+    request.regex = "<think>hm</think>Yes[.]"
+    request.think.mode = pb.Think.OFF
+    raw = await answer_to(thinker_engine, request)
+    assert (raw.thinking, raw.content) == ("", "<think>hm</think>Yes.")
     opening = await token_of(thinker_engine, "<think>")
     request = chat(max_tokens=4, logit_bias={opening: FORCE})
     request.think.mode = pb.Think.ON
     thinking = await answer_to(thinker_engine, request)
     assert (thinking.thinking, thinking.content) == ("<think>" * 3, "")
+    assert thinking.done.reasoning_tokens == 3
 
 
 async def test_tools_history_is_rendered(thinker_engine: EngineClient) -> None:
@@ -97,6 +105,56 @@ async def test_tools_history_is_rendered(thinker_engine: EngineClient) -> None:
     assert '{"name": "get_weather", "arguments": {"city": "Boston"}}' in text
     assert "<tool_response>\n22 C\n</tool_response>" in text
     assert '"description": "Weather of a city"' in text
+
+
+async def test_a_last_message_with_calls_stays_an_assistants(thinker_engine: EngineClient) -> None:
+    request = with_tool(chat("weather?"))
+    call = pb.ToolCall(name="get_weather", arguments_json='{"city": "Boston"}')
+    request.chat.messages.add(role="assistant", tool_calls=[call])
+    text = await rendered(thinker_engine, request)
+    assert '"arguments": {"city": "Boston"}' in text
+    assert text.endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("thinking", "content", "end"),
+    [
+        ("", "Par", "<|im_start|>assistant\nPar"),
+        ("hm", "Par", "<|im_start|>assistant\n<think>\nhm\n</think>\n\nPar"),
+        ("hm", "", "<|im_start|>assistant\n<think>\nhm"),
+    ],
+)
+async def test_an_answer_that_was_begun_goes_on(
+    thinker_engine: EngineClient, thinking: str, content: str, end: str
+) -> None:
+    following = await token_of(thinker_engine, "is")
+    request = chat("Capital?", max_tokens=1, logit_bias={following: FORCE})
+    request.chat.messages.add(role="assistant", thinking=thinking, content=content)
+    request.chat.continue_last = True
+    request.think.mode = pb.Think.ON
+    assert (await rendered(thinker_engine, request)).endswith(end)
+    answer = await answer_to(thinker_engine, request)
+    assert (answer.thinking, answer.content) == (("", "is") if content else ("is", ""))
+
+
+async def test_a_raw_prompt_of_a_thinking_model_is_answered_as_text(thinker_engine: EngineClient) -> None:
+    request = pb.GenerateRequest(raw="Once upon", sampling=pb.Sampling(temperature=0, max_tokens=3))
+    request.think.mode = pb.Think.ON
+    answer = await answer_to(thinker_engine, request)
+    assert (answer.thinking, bool(answer.content)) == ("", True)
+    request.json_schema = json.dumps(AGE)
+    request.sampling.max_tokens = 80
+    answer = await answer_to(thinker_engine, request)
+    assert json.loads(answer.content)["age"] in (41, 42)
+
+
+async def test_a_named_function_that_nobody_offers_is_refused(thinker_engine: EngineClient) -> None:
+    request = with_tool(chat())
+    request.tool_choice.mode, request.tool_choice.name = pb.ToolChoice.NAMED, "nope"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await answer_to(thinker_engine, request)
+    assert isinstance(error_from_status(refused.value), InvalidRequest)
+    assert "nope" in str(refused.value.details())
 
 
 async def test_any_role_reaches_the_template(thinker_engine: EngineClient) -> None:

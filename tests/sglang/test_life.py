@@ -61,8 +61,15 @@ async def test_a_drain_lets_finish_what_can_and_says_so_to_the_rest(
         assert "Traceback" not in only.log_text()
 
 
-async def test_a_dead_scheduler_ends_the_worker_with_a_reason(thinker_model: Path, tmp_path: Path) -> None:
-    with worker(tmp_path / "w.log", "--engine", "sglang", "--model", str(thinker_model)) as only:
+@pytest.mark.parametrize("ranks", [1, 2])
+async def test_a_dead_scheduler_ends_the_worker_with_a_reason(
+    thinker_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: int
+) -> None:
+    """With two ranks a controller stands between the worker and its schedulers."""
+    if ranks == 2:
+        monkeypatch.setenv("SGLANG_CPU_OMP_THREADS_BIND", "0|1")
+    flags = ("--engine", "sglang", "--model", str(thinker_model), f"--sglang-args=--dp-size {ranks}")
+    with worker(tmp_path / "w.log", *flags) as only:
         scheduler = next(child for child in children_of(only) if "scheduler" in " ".join(child.cmdline()))
         async with engine_client(only.address) as engine:
             call = engine.generate(story(4000))
@@ -76,7 +83,9 @@ async def test_a_dead_scheduler_ends_the_worker_with_a_reason(thinker_model: Pat
         assert only.wait(15) == 1
         last = lines_of(only)[-1]
         assert last["message"] == "stopped: the engine failed"
-        assert "SIGKILL" in str(last["reason"])
+        assert "SGLang" in str(last["reason"])
+        if ranks == 1:
+            assert "SIGKILL" in str(last["reason"])
 
 
 async def test_nothing_is_left_of_a_worker_that_was_killed(thinker_model: Path, tmp_path: Path) -> None:

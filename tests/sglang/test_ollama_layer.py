@@ -105,7 +105,7 @@ def test_10_counters_and_durations_come_with_both_forms(http: httpx.Client) -> N
         last = lines_of(http.post("/api/chat", json=body))[-1]
         for name in ("total", "load", "prompt_eval", "eval"):
             assert isinstance(last[f"{name}_duration"], int)
-        assert (last["prompt_eval_count"], last["eval_count"]) == (37, 8)
+        assert (last["prompt_eval_count"], last["eval_count"]) == (16, 8)
 
 
 def test_11_nothing_is_null_and_generate_gives_its_context(http: httpx.Client) -> None:

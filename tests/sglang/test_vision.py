@@ -11,7 +11,7 @@ import grpc
 import ollama
 import pytest
 
-from drover.errors import CapabilityMissing, InvalidRequest
+from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import answer_to
@@ -73,6 +73,24 @@ async def test_an_answer_about_images_does_not_move(seer: Stack) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await answer_to(engine, request)
         assert isinstance(error_from_status(refused.value), CapabilityMissing)
+
+
+def test_an_answer_without_a_limit_goes_on_until_the_context_is_full(seer: Stack) -> None:
+    """Images take more of the context than their places in the prompt show."""
+    with ollama.Client(host=seer.url, timeout=120) as client:
+        message = {"role": "user", "content": "What is it?", "images": [RED]}
+        answer = client.chat("seer", [message], options={"temperature": 0, "seed": 1})
+        assert answer.done_reason in ("stop", "length")
+        assert (answer.prompt_eval_count or 0) + (answer.eval_count or 0) <= 4096
+
+
+async def test_a_conversation_about_images_that_does_not_fit_is_refused(seer: Stack) -> None:
+    request = looking_at(RED)
+    request.chat.messages[0].content = "word " * 9000
+    async with engine_client(seer.worker.address) as engine:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await answer_to(engine, request)
+        assert isinstance(error_from_status(refused.value), ContextExceeded)
 
 
 def test_through_both_tiers(seer: Stack) -> None:

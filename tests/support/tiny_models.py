@@ -48,6 +48,9 @@ A call is written so:
 {{ message.content }}<|im_end|>
 {% endif %}
 {%- endfor %}
+{%- if reasoning_effort is defined and reasoning_effort %}<|im_start|>system
+effort: {{ reasoning_effort }}<|im_end|>
+{% endif %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% if enable_thinking is defined and enable_thinking is false %}<think>
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import struct
+import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
+import numpy
 import ollama
 import pytest
 
@@ -91,11 +92,37 @@ def test_numbers_are_32_bit_floats_in_go_s_digits(embedding: Stack) -> None:
     texts = answer.text.partition("[[")[2].partition("]]")[0].split(",")
 
     assert len(texts) == 64
-    assert all(len(text.lstrip("-0.").partition("e")[0].replace(".", "")) <= 9 for text in texts)
-    values = [float(text) for text in texts]
-    packed = struct.pack("64f", *values)
-    assert values == pytest.approx(struct.unpack("64f", packed), rel=1e-7)
-    assert answer.text == json.dumps(answer.json(), separators=(",", ":")) or "e-" in answer.text
+    for text in texts:
+        assert re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?(e[-+][1-9]\d*)?", text)
+        fewest_digits = numpy.format_float_scientific(numpy.float32(text), unique=True)
+        assert Decimal(text) == Decimal(fewest_digits)
+
+
+async def test_the_workers_log_tells_of_each_request(tmp_path: Path) -> None:
+    slow = ("--sim-prefill-tokens-per-second", "10", "--sim-prefill-chunk-tokens", "1")
+    with stack(tmp_path, (*EMBEDDER, *slow)) as running:
+        log = running.worker.log_text
+
+        async with engine_client(running.worker.address) as engine, httpx.AsyncClient() as http:
+
+            async def ask(text: str, request_id: str) -> httpx.Response:
+                return await http.post(
+                    f"{running.url}/api/embed",
+                    json={"model": "vectors", "input": text},
+                    headers={"x-request-id": request_id},
+                    timeout=60,
+                )
+
+            await ask("x", "short-one")
+            (line,) = [line for line in log().splitlines() if "short-one" in line]
+            assert '"embeddings"' in line
+            assert '"prompt_tokens"' in line
+            leaving = asyncio.create_task(ask("word " * 200, "one-that-leaves"))
+            await until(engine.busy, 5, "the request runs")
+            leaving.cancel()
+            await until(lambda: "one-that-leaves" in log(), 5, "the worker has logged it")
+            (line,) = [line for line in log().splitlines() if "one-that-leaves" in line]
+            assert "ClientLeft" in line
 
 
 @pytest.mark.parametrize("name", ["vectors", "vectors:latest", "VECTORS"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -81,6 +82,15 @@ def test_call_ids_are_ollamas(running: Stack) -> None:
     body = {"model": "thinker", "messages": MESSAGES, "tools": [TOOL], "options": GREEDY, "stream": False}
     (call,) = httpx.post(f"{running.url}/api/chat", json=body).json()["message"]["tool_calls"]
     assert re.fullmatch(r"call_[a-z0-9]{8}", call["id"])
+
+
+def test_a_stream_says_nothing_empty_before_its_end(running: Stack) -> None:
+    """As recorded in "generate #think stream"."""
+    body = {"model": "thinker", "prompt": "Hi", "options": {"temperature": 0, "num_predict": 3}}
+    answer = httpx.post(f"{running.url}/api/generate", json=body)
+    *others, before, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert (before["thinking"], last["response"], last["done"]) == (" think", "", True)
+    assert not any(line["response"] for line in (*others, before))
 
 
 def test_generate_thinks_and_its_context_goes_on(client: ollama.Client) -> None:

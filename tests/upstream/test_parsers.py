@@ -59,6 +59,10 @@ CALLS = {
     '<|tool_call_argument_begin|>{"city": "Boston"}<|tool_call_end|>'
     "<|tool_call_begin|>functions.get_weather:1"
     '<|tool_call_argument_begin|>{"city": "Paris", "days": 2}<|tool_call_end|><|tool_calls_section_end|>',
+    "minimax-m2": "I look.\n<minimax:tool_call>\n"
+    '<invoke name="get_weather">\n<parameter name="city">Boston</parameter>\n</invoke>\n'
+    '<invoke name="get_weather">\n<parameter name="city">Paris</parameter>\n'
+    '<parameter name="days">2</parameter>\n</invoke>\n</minimax:tool_call>',
     "deepseekv31": "I look.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>"
     '{"city": "Boston"}<｜tool▁call▁end｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>'
     '{"city": "Paris", "days": 2}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
@@ -167,6 +171,13 @@ def test_thinking_that_is_not_wanted_is_dropped() -> None:
 def test_a_call_of_an_unknown_function_is_dropped() -> None:
     text = '<tool_call>\n{"name": "nope", "arguments": {}}\n</tool_call>'
     assert summed(feed(calls_parser("qwen25"), [text])) == ("", "", {})
+
+
+@given(places=st.lists(st.integers(0, 1000), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_a_call_of_llama_without_its_mark(places: list[int]) -> None:
+    text = '{"name": "get_weather", "parameters": {"city": "Boston"}}'
+    assert summed(feed(calls_parser("llama3"), cut(text, places))) == ("", "", {0: ("get_weather", BOSTON)})
 
 
 def test_a_call_that_is_cut_off_is_not_complete() -> None:

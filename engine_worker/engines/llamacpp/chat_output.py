@@ -9,6 +9,7 @@ the markup.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
@@ -20,6 +21,8 @@ from engine_worker.engines.llamacpp.chunks import finish_reason, timings_of, tok
 from engine_worker.engines.llamacpp.tool_calls import ToolCallDeltas
 from engine_worker.engines.llamacpp.transcript import Transcript
 from engine_worker.engines.mailbox import Mailbox
+
+_log = logging.getLogger("drover.worker")
 
 
 class ChatOutput:
@@ -66,9 +69,9 @@ class ChatOutput:
         if "timings" in chunk:
             self._timings = cast("dict[str, float]", chunk["timings"])
             self.produced = int(self._timings["predicted_n"])
-        self._logprobs.extend(self._logprobs_of(choice))
-        for piece in self._pieces(cast(Json, choice["delta"])):
-            self._take(piece)
+        pieces = self._pieces(cast(Json, choice["delta"]))
+        for at, piece in enumerate(pieces, start=1):
+            self._take(piece, self._logprobs_of(choice) if at == len(pieces) else [])
             if self._stops.matched is not None:
                 await self._end(
                     pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._stops.matched), queue_ns
@@ -76,7 +79,9 @@ class ChatOutput:
                 return
         if choice["finish_reason"] is not None:
             self.is_idle = True
-            await self._end(self._last_word(cast(Json, chunk["__verbose"])), queue_ns)
+            verbose = cast(Json, chunk["__verbose"])
+            await self._end(self._last_word(verbose), queue_ns)
+            self._warn_of_lost_text(str(verbose["stop_type"]))
 
     def _pieces(self, delta: Json) -> list[Piece]:
         pieces: list[Piece] = []
@@ -87,28 +92,35 @@ class ChatOutput:
         calls = cast("list[Json]", delta.get("tool_calls") or [])
         return pieces + [self._calls.feed(call) for call in calls]
 
-    def _take(self, piece: Piece) -> None:
+    def _take(self, piece: Piece, logprobs: Sequence[pb.TokenLogprob] = ()) -> None:
+        """`logprobs`: those of its tokens. Of markup nothing is told, so a chunk without a piece has none."""
         self._transcript.add(piece)
         if isinstance(piece, Thinking):
             self._reasoning_tokens += self.produced - self._accounted
         self._accounted = self.produced
         if isinstance(piece, CallPart):
             self._show_held_back()
+            self._logprobs.extend(logprobs)
             self._call(piece)
             return
         if not isinstance(piece, self._kind):
             self._show_held_back()
             self._kind = type(piece)
+        if not self._hides(self._kind):
+            self._logprobs.extend(logprobs)
         self._text(self._stops.feed(piece.text))
 
     def _show_held_back(self) -> None:
         self._text(self._stops.flush())
 
     def _text(self, text: str) -> None:
-        if not text or (self._kind is Thinking and not self._shows_thinking):
+        if not text or self._hides(self._kind):
             return
         put = self._mailbox.thinking if self._kind is Thinking else self._mailbox.content
         put(text, (), self.produced, self._new_logprobs())
+
+    def _hides(self, kind: type[Content] | type[Thinking]) -> bool:
+        return kind is Thinking and not self._shows_thinking
 
     def _call(self, part: CallPart) -> None:
         call = pb.ToolCallDelta(
@@ -141,6 +153,14 @@ class ChatOutput:
             for part in self._calls.finish():
                 self._take(part)
         return done
+
+    def _warn_of_lost_text(self, stop_type: str) -> None:
+        """llama.cpp's parsers keep a tail that looks like the beginning of markup, `Hello <`, for good."""
+        if not self._transcript.is_only_content or stop_type == "word":
+            return
+        lost = self._prompt_tokens + self.produced - len(self.all_ids) - (stop_type == "eos")
+        if lost > 0:
+            _log.warning("llama.cpp's parser kept the last %d tokens of an answer to itself", lost)
 
     async def _end(self, done: pb.Done, queue_ns: int) -> None:
         self._show_held_back()

@@ -124,25 +124,18 @@ class LlamacppEngine:
                 "this worker generates text; start one with --task embed to embed with this model"
             )
         with self._admission.place() as place:
-
-            async def embed(ids: list[int]) -> list[float]:
-                async with self._slots.hold(ids) as slot:
-                    place.starts()
-                    slot.was_used = True
-                    vector = await self._api.embed(ids)
-                    slot.is_idle = True
-                    return vector
-
             return await embed_texts(
                 request,
-                lambda text: self._api.tokenize(text, add_special=True),
-                embed,
+                self.tokenize,
+                lambda ids: self._slots.embed(ids, place.starts),
                 self._options.slots,
                 self._context_length,
+                lambda: place.queue_ns,
             )
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
-        return await self._api.tokenize(text, add_special)
+        async with self._preparing:
+            return await self._api.tokenize(text, add_special)
 
     async def detokenize(self, ids: list[int]) -> str:
         return await self._api.detokenize(ids)

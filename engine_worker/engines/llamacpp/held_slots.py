@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from drover.errors import DroverError
@@ -39,6 +39,7 @@ class HeldSlots:
         self._prefixes = SlotPrefixes(slots.limit)
         self._held: set[HeldSlot] = set()
         self._releases: set[asyncio.Task[None]] = set()
+        self._embeddings: set[asyncio.Task[list[float]]] = set()
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._closed = False
 
@@ -72,13 +73,32 @@ class HeldSlots:
                 self._releases.add(task)
                 task.add_done_callback(self._releases.discard)
 
+    async def embed(self, ids: list[int], begins: Callable[[], None]) -> list[float]:
+        """In whichever of its slots llama.cpp likes. A text is one step, which cannot be broken off: who is
+        cancelled leaves at once, and the step has its slot until it is over, however long that takes.
+        """
+        number = await self._slots.take(min, len(ids))
+        begins()
+        step = asyncio.create_task(self._api.embed(ids), name=f"embed in slot {number}")
+
+        def ended(step: asyncio.Task[list[float]]) -> None:
+            self._embeddings.discard(step)
+            self._slots.give_back(number)
+            if not step.cancelled():
+                # Read here, since nobody may be left to whom an error could be told.
+                step.exception()
+
+        self._embeddings.add(step)
+        step.add_done_callback(ended)
+        return await asyncio.shield(step)
+
     async def wait_failed(self) -> str:
         """Returns, with the reason, if llama.cpp does not let go of a slot."""
         return await asyncio.shield(self._failure)
 
     def close(self) -> None:
         self._closed = True
-        for task in list(self._releases):
+        for task in (*self._releases, *self._embeddings):
             task.cancel()
 
     def _free(self, slot: HeldSlot) -> None:

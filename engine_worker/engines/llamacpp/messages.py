@@ -9,8 +9,11 @@ import orjson
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.tool_schema import readable_parameters
 
 _CHOICES = {pb.ToolChoice.AUTO: "auto", pb.ToolChoice.REQUIRED: "required", pb.ToolChoice.NAMED: "required"}
+
+_BETWEEN = "\n\n"
 
 
 def message_json(message: pb.Message) -> Json:
@@ -30,6 +33,29 @@ def message_json(message: pb.Message) -> Json:
         result["tool_call_id"] = message.tool_call_id
         result["name"] = message.tool_name
     return result
+
+
+def last_words_joined(messages: Sequence[pb.Message]) -> list[pb.Message]:
+    """llama.cpp continues one assistant's message at the end, and only one that says something: without any
+    text it would leave out its beginning too. Texts are joined as Ollama joins a role's messages.
+    """
+    joined = list(messages)
+    while joined and _is_text_of_assistant(joined[-1]):
+        last = joined.pop()
+        if not (last.content or last.thinking):
+            continue
+        if not (joined and _is_text_of_assistant(joined[-1])):
+            return [*joined, last]
+        joined[-1] = pb.Message(
+            role=last.role,
+            content=_BETWEEN.join(filter(None, (joined[-1].content, last.content))),
+            thinking=_BETWEEN.join(filter(None, (joined[-1].thinking, last.thinking))),
+        )
+    return joined
+
+
+def _is_text_of_assistant(message: pb.Message) -> bool:
+    return message.role == "assistant" and not message.tool_calls
 
 
 def tools_json(tools: Sequence[pb.Tool], choice: pb.ToolChoice) -> Json:
@@ -59,5 +85,16 @@ def _tool(tool: pb.Tool) -> Json:
         parameters = orjson.loads(tool.parameters_json or "{}")
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the parameters of tool {tool.name!r} are not JSON: {error}") from error
-    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": _readable(tool.name, parameters),
+    }
     return {"type": "function", "function": function}
+
+
+def _readable(name: str, parameters: object) -> Json:
+    try:
+        return readable_parameters(parameters)
+    except RecursionError as error:
+        raise InvalidRequest(f"the parameters of tool {name!r} are nested too deeply") from error

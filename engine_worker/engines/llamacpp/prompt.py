@@ -9,6 +9,7 @@ from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
+from engine_worker.engines.llamacpp.messages import last_words_joined
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
 
@@ -54,9 +55,15 @@ class Prompts:
     async def _chat(self, request: pb.GenerateRequest, window: Window) -> Prompt:
         if any(message.images for message in request.chat.messages):
             raise CapabilityMissing("this model does not support images")
-        turn = turn_of(request, self.template)
-        fitted = await fit_messages(list(request.chat.messages), window, lambda kept: self._ids(kept, turn))
-        return await self._parsed(fitted, turn, window) if turn.is_parsed else _plain(fitted)
+        messages = last_words_joined(request.chat.messages)
+        begun = messages[-1] if request.chat.continue_last and messages else None
+        if begun is not None and begun.role != "assistant":
+            begun = None
+        turn = turn_of(request, self.template, begun)
+        fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, turn))
+        if turn.is_parsed:
+            return await self._parsed(fitted, turn, window)
+        return _plain(fitted, turn.not_honoured)
 
     async def _prompt(self, request: pb.GenerateRequest, window: Window) -> Prompt:
         prompt = request.prompt

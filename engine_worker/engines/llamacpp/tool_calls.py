@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-import orjson
-
 from engine_worker.chat.base import CallPart
-from engine_worker.chat.tool_calls import new_call_id
+from engine_worker.chat.tool_calls import is_object, new_call_id
 from engine_worker.engines.llamacpp.api import Json
 
 
@@ -22,14 +20,15 @@ class ToolCallDeltas:
         is_new = index not in self._arguments
         fragment = function.get("arguments") or ""
         arguments = self._arguments[index] = self._arguments.get(index, "") + fragment
-        if _is_object(arguments):
+        complete = index not in self._whole and is_object(arguments)
+        if complete:
             self._whole.add(index)
         return CallPart(
             index,
             id=new_call_id(index) if is_new else "",
             name=function.get("name") or "",
             arguments=fragment,
-            complete=index in self._whole,
+            complete=complete,
         )
 
     def finish(self) -> list[CallPart]:
@@ -39,13 +38,3 @@ class ToolCallDeltas:
             for index, arguments in self._arguments.items()
             if not arguments.strip()
         ]
-
-
-def _is_object(text: str) -> bool:
-    """An object that is closed cannot go on."""
-    if not text.endswith("}"):
-        return False
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False

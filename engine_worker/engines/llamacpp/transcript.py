@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from engine_worker.chat.base import CallPart, Piece, Thinking
+from engine_worker.chat.base import CallPart, Content, Piece, Thinking
 from engine_worker.engines.llamacpp.template import ChatTemplate
 
 
 class Transcript:
+    """`is_only_content`: it is what the model wrote, without any markup."""
+
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         self._parts: list[str] = []
         self._thinks = False
+        self.is_only_content = True
 
     def add(self, piece: Piece) -> None:
         thinks = isinstance(piece, Thinking)
+        self.is_only_content = self.is_only_content and isinstance(piece, Content)
         if thinks != self._thinks:
             self._thinks = thinks
             self._parts.append(self._template.before_thinking if thinks else self._template.after_thinking)

@@ -18,11 +18,14 @@ _EFFORTS = {"max": "high"}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`options`: the members of a body beside its messages. `shows_thinking` False: it is dropped."""
+    """`options`: the members of a body beside its messages. `shows_thinking` False: it is dropped.
+    `not_honoured`: what the request asks for and does not get.
+    """
 
     options: Json = field(default_factory=dict)
     is_parsed: bool = False
     shows_thinking: bool = True
+    not_honoured: Sequence[str] = ()
 
     def body(self, messages: Sequence[pb.Message]) -> Json:
         return {**self.options, "messages": [message_json(message) for message in messages]}
@@ -39,20 +42,25 @@ class Turn:
         return Turn({**self.options, **enable_thinking(False)})
 
 
-def turn_of(request: pb.GenerateRequest, template: ChatTemplate) -> Turn:
-    """Raises CapabilityMissing for what the template does not have, and what `constraint` raises."""
+def turn_of(request: pb.GenerateRequest, template: ChatTemplate, begun: pb.Message | None = None) -> Turn:
+    """`begun`: the answer's beginning. Raises CapabilityMissing for what the template does not have, and what
+    `constraint` raises.
+    """
     think, tools = request.think, tools_json(request.chat.tools, request.tool_choice)
     if tools and not template.tools:
         raise CapabilityMissing("this model does not support tools")
     if think.mode == pb.Think.ON and not template.thinking:
         raise CapabilityMissing("this model does not support thinking")
     options: Json = {
-        "add_generation_prompt": not request.chat.continue_last,
+        "add_generation_prompt": begun is None,
         **tools,
         **_template_arguments(think, template),
     }
     may_think = template.thinking and not (think.mode == pb.Think.OFF and template.can_stop_thinking)
     is_parsed = bool(tools) or may_think
+    if is_parsed and begun is not None and begun.content and request.WhichOneof("constraint"):
+        # As in Ollama it holds for what is new. llama.cpp's parsers would want it of the beginning too.
+        return Turn(options, not_honoured=["tools"] if tools else [])
     if is_parsed:
         options |= {"reasoning_format": "deepseek", **constraint(request)}
     return Turn(options, is_parsed, think.mode != pb.Think.OFF)

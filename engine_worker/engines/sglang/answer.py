@@ -13,6 +13,7 @@ from engine_worker.chat.replay import Heard
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.chat.thinking import ThinkingFirst
 from engine_worker.chat.tool_calls import ToolCalls, new_call_id
+from engine_worker.engines.sglang.call import Asked
 from engine_worker.engines.sglang.logprobs import Logprobs
 from engine_worker.engines.sglang.output import Answer
 from engine_worker.engines.sglang.prompt import Prompt
@@ -34,15 +35,7 @@ class Answers:
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
 
-    def make(
-        self,
-        request: pb.GenerateRequest,
-        prompt: Prompt,
-        stops: list[str],
-        not_honoured: list[str],
-        constrained: bool,
-    ) -> Answer:
-        """`stops`: those that SGLang does not look for; `constrained`: a grammar makes the answer."""
+    def make(self, request: pb.GenerateRequest, prompt: Prompt, asked: Asked) -> Answer:
         earlier = request.continuation if request.HasField("continuation") else None
         heard = Heard(earlier) if earlier is not None else None
         rendered = prompt.rendered
@@ -51,11 +44,11 @@ class Answers:
             started=pb.Started(
                 prompt_ids=prompt.fitted.ids,
                 truncated_tokens=prompt.fitted.truncated_tokens,
-                not_honoured=not_honoured,
+                not_honoured=asked.not_honoured,
             ),
-            parser=self._parser(request, rendered, heard, constrained),
+            parser=self._parser(request, rendered, heard, asked.constrained),
             text=continued or EngineText(),
-            stops=StopMatcher(stops),
+            stops=StopMatcher(asked.own_stops),
             logprobs=(
                 Logprobs(self._vocabulary, request.top_logprobs) if request.HasField("top_logprobs") else None
             ),

@@ -95,7 +95,7 @@ def _capabilities(options: SglangOptions, loaded: LoadedModel) -> pb.Capabilitie
         logit_bias=True,
         priority=loaded.has_priorities,
         resume=True,
-        resume_constraint=loaded.can_constrain,
+        resume_constraint=loaded.can_resume_constraint,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 
-from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.sglang.prompt import Limits, Prompts
@@ -23,13 +22,11 @@ class Embedder:
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         return await embed_texts(
             request,
-            lambda text: self._prompts.encode(text, add_special=True),
+            self._prompts.encode,
             self._embed,
             self._at_once,
             self._limits.context_length,
         )
 
     async def _embed(self, ids: list[int]) -> list[float]:
-        if not ids:
-            raise InvalidRequest("there is nothing to embed in this text")
         return await self._process.embed(secrets.token_hex(16), ids)

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from hashlib import blake2b
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.sglang import card, sampling
+from engine_worker.engines.sglang import card
 from engine_worker.engines.sglang.answer import Answers
+from engine_worker.engines.sglang.call import Calls
 from engine_worker.engines.sglang.embed import Embedder
 from engine_worker.engines.sglang.in_hand import InHand
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.output import Answer, Output
-from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
+from engine_worker.engines.sglang.prompt import Limits, Prompts
 from engine_worker.engines.sglang.upstream.process import Call, EngineProcess
 from engine_worker.engines.slots import Admission
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
-
-_ID_BYTES = 16
 
 
 class SglangEngine:
@@ -36,6 +34,7 @@ class SglangEngine:
         self._options = options
         self._make_process = make_process
         self._process: EngineProcess | None = None
+        self._owned = ExitStack()
 
     async def start(self) -> None:
         self._process = self._make_process(self._options)
@@ -45,6 +44,8 @@ class SglangEngine:
         self._prompts = Prompts(
             self._loaded.templates, self._loaded.vocabulary, self._limits, self._loaded.make_turn
         )
+        self._owned.callback(self._prompts.close)
+        self._calls = Calls(self._loaded, self._limits)
         self._answers = Answers(self._loaded.templates, self._loaded.vocabulary, self._loaded.tokenizer)
         self._model = await asyncio.to_thread(card.describe, self._options, self._loaded)
         self._admission = Admission(self._loaded.running_limit + self._options.queue_limit)
@@ -52,6 +53,7 @@ class SglangEngine:
         self._embedder = Embedder(self._process, self._prompts, self._limits, self._loaded.running_limit)
 
     async def stop(self) -> None:
+        self._owned.close()
         if self._process is not None:
             await self._process.stop()
 
@@ -72,8 +74,9 @@ class SglangEngine:
         with self._admission.place():
             with self._in_hand.preparing():
                 prompt = await self._prompts.prepare(request)
-            call, answer = self._call(request, prompt)
-            async with aclosing(self._events(request, call, answer)) as events:
+            asked = self._calls.make(request, prompt)
+            answer = self._answers.make(request, prompt, asked)
+            async with aclosing(self._events(request, asked.call, answer)) as events:
                 async for event in events:
                     yield event
 
@@ -103,57 +106,8 @@ class SglangEngine:
 
     def _is_exhausted(self, request: pb.GenerateRequest, answer: Answer) -> bool:
         """Whether an answer that goes on here has had all its tokens."""
-        limit = self._limit(request, len(answer.started.prompt_ids))
+        limit = self._calls.limit(request, len(answer.started.prompt_ids))
         return answer.earlier is not None and len(answer.earlier.produced_ids) >= limit
-
-    def _call(self, request: pb.GenerateRequest, prompt: Prompt) -> tuple[Call, Answer]:
-        sampled = sampling.sampling_parameters(
-            request.sampling, self._loaded.can_seed, self._loaded.vocabulary.size
-        )
-        here, beyond = sampling.stop_texts(request.sampling, prompt.rendered.stop)
-        produced = list(request.continuation.produced_ids)
-        constraint = sampling.constraint_parameters(request, prompt.rendered.constraint)
-        if request.HasField("continuation"):
-            # SGLang would look for them in the new tokens only.
-            here, beyond = [], here + beyond
-            sampled.not_honoured += sampling.active_penalties(request.sampling)
-            constraint = self._loaded.resumed(constraint, len(produced))
-        if prompt.rendered.thinking_refused:
-            sampled.not_honoured.append("think")
-        limit = self._limit(request, len(prompt.fitted.ids)) - len(produced)
-        parameters: dict[str, object] = {
-            **sampled.parameters,
-            **constraint,
-            "max_new_tokens": max(1, limit),
-            "skip_special_tokens": prompt.rendered.skip_special_tokens,
-            # Texts as they are: Ollama's runner puts no spaces in.
-            "spaces_between_special_tokens": False,
-        }
-        if here:
-            parameters["stop"] = here
-        call = Call(
-            rid=_engine_id(request.request_id),
-            sampling_params=parameters,
-            require_reasoning=bool(constraint) and prompt.rendered.thinks,
-        )
-        if prompt.images:
-            call["prompt"] = prompt.rendered.text
-            call["image_data"] = list(prompt.images)
-        else:
-            call["input_ids"] = prompt.fitted.ids + produced
-        if request.HasField("top_logprobs"):
-            call["return_logprob"] = True
-            call["top_logprobs_num"] = request.top_logprobs
-        if request.priority and self._loaded.has_priorities:
-            call["priority"] = request.priority
-        if request.cache_salt:
-            call["cache_salt"] = request.cache_salt
-        return call, self._answers.make(request, prompt, beyond, sampled.not_honoured, bool(constraint))
-
-    def _limit(self, request: pb.GenerateRequest, prompt_tokens: int) -> int:
-        return sampling.token_limit(
-            request.sampling, prompt_tokens, self._limits.window(request), self._limits.context_length
-        )
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         if not self._options.embed:
@@ -185,10 +139,3 @@ def _look_at(process: EngineProcess) -> LoadedModel:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
 
     return LoadedModel.of(process)
-
-
-def _engine_id(request_id: str) -> str:
-    """Of one length always: SGLang aborts every id that begins with the one to be aborted (DESIGN decision
-    6), and takes some beginnings for probes of its own.
-    """
-    return blake2b(request_id.encode(), digest_size=_ID_BYTES).hexdigest()

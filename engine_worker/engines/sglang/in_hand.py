@@ -31,7 +31,10 @@ class InHand:
             self._preparing -= 1
 
     def runs(self, request_id: str) -> None:
-        self._running.add(request_id)
+        if request_id not in self._running:
+            # Whether or not anybody asks for reports, what is over is forgotten.
+            self._running &= self._process.in_flight()
+            self._running.add(request_id)
 
     def count(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:

@@ -12,6 +12,7 @@ from drover.errors import (
     ContextExceeded,
     DroverError,
     EngineFailed,
+    InvalidRequest,
     QueueFull,
 )
 from drover.v1 import engine_pb2 as pb
@@ -52,6 +53,7 @@ class Output:
         self._logprobs: list[pb.TokenLogprob] = []
         self._earlier_tokens = len(answer.earlier.produced_ids) if answer.earlier else 0
         self._tokens = self._earlier_tokens
+        self._reasoning_tokens = 0
         self.finished = False
 
     def begin(self) -> None:
@@ -115,6 +117,7 @@ class Output:
             case Content(text):
                 self._mailbox.content(text, ids, self._tokens, logprobs)
             case Thinking(text):
+                self._reasoning_tokens += len(ids)
                 self._mailbox.thinking(text, ids, self._tokens, logprobs)
             case CallPart():
                 self._mailbox.tool_call(_delta(piece), ids, self._tokens, logprobs)
@@ -139,7 +142,8 @@ class Output:
         done.prompt_tokens = told or len(self._answer.started.prompt_ids)
         done.cached_tokens = earlier.cached_tokens if earlier else meta.get("cached_tokens", 0)
         done.completion_tokens = self._tokens
-        done.reasoning_tokens = meta.get("reasoning_tokens", 0)
+        # SGLang counts them only where a grammar waits for their end.
+        done.reasoning_tokens = max(meta.get("reasoning_tokens", 0), self._reasoning_tokens)
         done.timings.CopyFrom(self._clock.timings(meta))
         if earlier is not None:
             _add(done.timings, earlier.timings)
@@ -210,8 +214,10 @@ def _error(finish: Finish) -> DroverError:
     match finish.get("status_code"):
         case 400 if "grammar" in message.lower():
             return ConstraintRejected(message)
-        case 400:
+        case 400 if any(word in message for word in ("longer", "length", "exceed")):
             return ContextExceeded(message)
+        case 400:
+            return InvalidRequest(message)
         case 503:
             return QueueFull()
         case None:

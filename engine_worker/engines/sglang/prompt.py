@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from drover.errors import CapabilityMissing, InvalidRequest
+from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
 
 Result = TypeVar("Result")
+_TOKENISING_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,20 @@ class Prompts:
         self._limits = limits
         self._make_turn = make_turn
         # One: SGLang's template code keeps state.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
+        self._renderer = ThreadPoolExecutor(1, thread_name_prefix="render")
+        # A long text that nobody waits for any more must not hold up every other request.
+        self._tokeniser = ThreadPoolExecutor(_TOKENISING_THREADS, thread_name_prefix="tokenise")
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._renderer, self._tokeniser):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def encode(self, text: str, add_special: bool) -> list[int]:
-        return await self._in_thread(lambda: self._vocabulary.encode(text, add_special))
+        return await _in(self._tokeniser, lambda: self._vocabulary.encode(text, add_special))
 
     async def decode(self, ids: Sequence[int]) -> str:
         self._checked(ids)
-        return await self._in_thread(lambda: self._vocabulary.decode(ids))
+        return await _in(self._tokeniser, lambda: self._vocabulary.decode(ids))
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. Raises InvalidRequest, CapabilityMissing,
@@ -114,13 +118,18 @@ class Prompts:
         fitted = await fit_messages(messages, self._limits.window(request), tokens)
         rendered, kept = next((each for each in made if each[0].ids is fitted.ids), made[-1])
         images = [image.data for message in kept for image in message.images]
+        if images and fitted.is_cut:
+            raise ContextExceeded(
+                "the images and the last message are longer than the context window; "
+                "send fewer or raise num_ctx"
+            )
         return Prompt(rendered, fitted, [images[number] for number in rendered.images])
 
     async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
         """A prompt that no template touches. Thinking is looked for where the request asks for it."""
         fitted = fit_ids(_not_empty(ids), self._limits.window(request))
         rendered = await self._render((), self._turn(request), fitted.ids)
-        return Prompt(replace(rendered, thinks=request.think.mode == pb.Think.ON and rendered.thinks), fitted)
+        return Prompt(_thinking_of_plain(request, rendered), fitted)
 
     async def _continued(self, request: pb.GenerateRequest) -> Prompt:
         """The prompt of the first attempt as it was; all else is made as it was made there."""
@@ -132,12 +141,19 @@ class Prompts:
         if request.prompt.images or any(message.images for message in messages):
             raise CapabilityMissing("an answer about images cannot go on from another worker's tokens")
         rendered = await self._render(messages, self._turn(request), ids)
+        has_template = is_chat or (
+            request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix")
+        )
+        if not has_template:
+            rendered = _thinking_of_plain(request, rendered)
+        elif is_chat and request.chat.continue_last and messages and messages[-1].content:
+            rendered = replace(rendered, thinks=False)
         return Prompt(rendered, Fitted(ids, earlier.truncated_tokens))
 
     async def _render(
         self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None = None
     ) -> Rendered:
-        return await self._in_thread(lambda: self._templates.render(messages, turn, prompt_ids))
+        return await _in(self._renderer, lambda: self._templates.render(messages, turn, prompt_ids))
 
     async def _filled_in(self, prompt: pb.PromptInput) -> list[int]:
         if not self._vocabulary.can_fill_in:
@@ -160,8 +176,18 @@ class Prompts:
                 )
         return list(ids)
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+async def _in(threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _thinking_of_plain(request: pb.GenerateRequest, rendered: Rendered) -> Rendered:
+    """Without a template, thinking is looked for where the prompt is within it, or where the request asks for
+    it and no grammar would wait for its end.
+    """
+    asked = request.think.mode == pb.Think.ON and request.WhichOneof("constraint") is None
+    is_gap = request.prompt.HasField("suffix")
+    return replace(rendered, thinks=rendered.thinks and not is_gap and (rendered.opens_thinking or asked))
 
 
 def _not_empty(ids: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -28,6 +28,7 @@ from frontend.dialects.ollama.embed_convert import (
     embeddings_body,
     embeddings_to_proto,
     nothing_embedded,
+    vector,
 )
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.dialects.ollama.options import Options
@@ -45,10 +46,10 @@ _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embe
 # other one the engine for every request that it refuses.
 _EMBED_STATUSES: Statuses = {CapabilityMissing: 501, EngineFailed: 400}
 _EMBEDDINGS_STATUSES: Statuses = {CapabilityMissing: 500, ContextExceeded: 500}
-# Beyond this, writing numbers takes tens of milliseconds: other requests go on meanwhile.
-_INLINE_NUMBERS = 20_000
+# Writing so many takes some milliseconds; then it is others' turn.
+_NUMBERS_AT_ONCE = 2_000
 
-Body = Callable[[pb.EmbedResponse], bytes]
+Body = Callable[[pb.EmbedResponse, Sequence[bytes]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Embeddings:
             http,
             model,
             embed_to_proto(request, options, model),
-            lambda response: embed_body(request.model, response, record.elapsed_ns),
+            lambda response, vectors: embed_body(request.model, response, vectors, record.elapsed_ns),
         )
 
     async def _embeddings(self, http: Request) -> Response:
@@ -123,8 +124,16 @@ class Embeddings:
 
 
 async def _written(response: pb.EmbedResponse, body: Body) -> bytes:
-    numbers = sum(len(embedding.values) for embedding in response.embeddings)
-    return body(response) if numbers <= _INLINE_NUMBERS else await asyncio.to_thread(body, response)
+    """In slices, between which others run and the request can end."""
+    vectors: list[bytes] = []
+    numbers = 0
+    for embedding in response.embeddings:
+        vectors.append(vector(embedding))
+        numbers += len(embedding.values)
+        if numbers > _NUMBERS_AT_ONCE:
+            numbers = 0
+            await asyncio.sleep(0)
+    return body(response, vectors)
 
 
 async def _with_statuses(answer: Awaitable[Response], statuses: Statuses, http: Request) -> Response:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from drover.errors import EngineFailed
+from drover.errors import EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
@@ -13,9 +14,13 @@ from frontend.dialects.ollama.go_json import dumps_text
 from frontend.dialects.ollama.options import Options
 
 _UINT32 = 2**32 - 1
+# Some 40 MB of text, and seconds of a core's time to write.
+_MAX_NUMBERS = 4_000_000
 
 
 def embed_to_proto(request: EmbedRequest, options: Options, model: ServedModel) -> pb.EmbedRequest:
+    """Raises InvalidRequest for more numbers than one answer may have."""
+    _check_numbers(len(request.input), request.dimensions, model.info.embedding_length)
     result = _common(options, request.keep_alive, model)
     result.texts.extend(request.input)
     result.truncate = request.truncate
@@ -41,14 +46,27 @@ def _common(options: Options, keep_alive_ns: int | None, model: ServedModel) -> 
     return result
 
 
-def embed_body(model: str, response: pb.EmbedResponse, total_ns: int) -> bytes:
-    """`total_ns`: since the request was received. Raises EngineFailed for what is no vector."""
-    vectors = b",".join(map(_vector, response.embeddings))
-    return b'{"model":%b,"embeddings":[%b]%b}' % (dumps_text(model), vectors, _metrics(response, total_ns))
+def _check_numbers(texts: int, dimensions: int, whole: int) -> None:
+    """`whole`: dimensions that the model makes, 0 where it does not say."""
+    each = min(dimensions, whole) if dimensions > 0 else whole
+    if texts * each > _MAX_NUMBERS:
+        raise InvalidRequest(
+            f"{texts} texts with {each} dimensions each are more than {_MAX_NUMBERS} numbers; "
+            "send them in several requests"
+        )
 
 
-def embeddings_body(response: pb.EmbedResponse) -> bytes:
-    return b'{"embedding":%b}' % _vector(response.embeddings[0])
+def embed_body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes], total_ns: int) -> bytes:
+    """`vectors`: the response's, as `vector` writes them; `total_ns`: since the request was received."""
+    return b'{"model":%b,"embeddings":[%b]%b}' % (
+        dumps_text(model),
+        b",".join(vectors),
+        _metrics(response, total_ns),
+    )
+
+
+def embeddings_body(response: pb.EmbedResponse, vectors: Sequence[bytes]) -> bytes:
+    return b'{"embedding":%b}' % vectors[0]
 
 
 def nothing_embedded(model: str) -> bytes:
@@ -56,7 +74,8 @@ def nothing_embedded(model: str) -> bytes:
     return b'{"model":%b,"embeddings":[]}' % dumps_text(model)
 
 
-def _vector(embedding: pb.Embedding) -> bytes:
+def vector(embedding: pb.Embedding) -> bytes:
+    """Raises EngineFailed for what is none."""
     values = list(embedding.values)
     if not all(map(math.isfinite, values)):
         raise EngineFailed("embedding contains NaN or Inf values")

@@ -95,7 +95,7 @@ class Encoder:
         """The NDJSON lines of an event; empty when it shows nothing."""
         self._shape.saw(event)
         ends = event.HasField("done")
-        deltas = _before_stop_text(event) if ends else event.deltas
+        deltas = _that_are_told(event) if ends else event.deltas
         lines = [line for delta in deltas if (line := self._delta(delta))]
         if ends:
             lines.append(self.whole(b'""', b"", b"", b"", event.done))
@@ -190,9 +190,11 @@ class Encoder:
         )
 
 
-def _before_stop_text(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
-    """The last event's deltas, without the tokens of the text that ended the answer: nobody hears of them."""
-    if not (event.done.matched_stop and event.deltas):
+def _that_are_told(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
+    """The last event's deltas. Tokens without text at the very end are told by the end itself: those of a
+    stop text, or ids that an engine knows only then.
+    """
+    if not event.deltas:
         return event.deltas
     last = event.deltas[-1]
     shows_something = last.content or last.thinking or last.logprobs or last.tool_calls

@@ -94,7 +94,7 @@ class Inference:
             stream=request.stream,
             deadline_seconds=self.settings.request_timeout_seconds or None,
             answers=self.answers,
-            ignored=options.ignored,
+            ignored=options.not_honoured(model.info.context_length),
         )
 
     def _find(self, text: str) -> ServedModel:

@@ -37,7 +37,7 @@ def ollama_defaults() -> pb.Sampling:
 class Options:
     """What a request's `options` say; None or empty where they say nothing.
 
-    `ignored`: set, but matters of how a worker was started; `unknown`: not Ollama's.
+    `ignored`: set, but matters of how a worker was started.
     """
 
     sampling: pb.Sampling = field(default_factory=pb.Sampling)
@@ -46,17 +46,14 @@ class Options:
     num_keep: int | None = None
     stop: list[str] | None = None
     ignored: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, options: dict[str, Json]) -> Options:
-        """Raises InvalidOption for a value of the wrong kind; unknown names are only remembered."""
+        """Raises InvalidOption for a value of the wrong kind; unknown names mean nothing."""
         result = cls()
         for name, value in options.items():
             reader = _READERS.get(name)
-            if reader is None:
-                result.unknown.append(name)
-            elif value is not None:
+            if reader is not None and value is not None:
                 reader(result, name, value)
         return result
 
@@ -64,6 +61,11 @@ class Options:
     def window(self) -> int | None:
         """`num_ctx` of a request that generates, for which less than four tokens are none."""
         return None if self.num_ctx is None else max(_MIN_NUM_CTX, self.num_ctx)
+
+    def not_honoured(self, context_length: int) -> list[str]:
+        """Names of what a model with that context does otherwise, or not at all."""
+        is_clipped = self.num_ctx is not None and self.num_ctx > context_length
+        return [*self.ignored, "num_ctx"] if is_clipped else self.ignored
 
     def sampling_for(self, defaults: pb.Sampling, context_length: int, max_output_tokens: int) -> pb.Sampling:
         """Every scalar: Ollama's default < the model's < the request's. `max_output_tokens` 0 is no limit."""

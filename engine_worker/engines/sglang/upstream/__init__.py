@@ -6,6 +6,7 @@ Written against SGLang 0.5.23, whose private interfaces change with each release
     process.py         Engine and its child processes; of TokenizerManager: signals, in-flight table
     loads.py           LoadSnapshot
     templates.py       OpenAIServingChat._process_messages: templates, thinking switches, forced calls
+    conversation.py    the messages of that layer
     reasoning.py       ReasoningParser
     calls.py           FunctionCallParser, JsonArrayParser
     vocabulary.py      the tokenizer, its bytes through xgrammar, completion (FIM) templates

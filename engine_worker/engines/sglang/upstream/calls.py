@@ -38,11 +38,22 @@ def call_parser(
     if forced and not native.owns_tool_format():
         # Forced calls of a model without a grammar for its own format are a JSON array.
         return _StreamedArray(rendered)
-    # Mistral's two formats have this mark in common.
-    mark = getattr(native.detector, "_tool_calls_marker", "") or getattr(native.detector, "bot_token", "")
+    mark = _mark_of(native)
     if mark and name not in _STREAM_WELL:
         return _AtTheEnd(native, mark)
     return _Streamed(native, mark)
+
+
+def _mark_of(parser: FunctionCallParser) -> str:
+    """What begins a call; empty for the few formats that have no such mark."""
+    names = ("_tool_calls_marker", "bot_token", "tool_call_start_token", "bot")
+    for mark in (getattr(parser.detector, name, "") for name in names):
+        if isinstance(mark, str) and mark:
+            return mark
+    try:
+        return str(parser.detector.structure_info()("").trigger)
+    except NotImplementedError:
+        return ""
 
 
 class _Stepwise:
@@ -119,6 +130,7 @@ class _AtTheEnd:
         self._mark = mark
         self._splitter = MarkSplitter(mark)
         self._waiting: list[str] = []
+        self._is_text = False
 
     def feed(self, text: str) -> tuple[str, Sequence[CallFragment]]:
         return "".join(self._before_calls(self._splitter.feed(text))), ()
@@ -127,20 +139,27 @@ class _AtTheEnd:
         shown = "".join(self._before_calls(self._splitter.finish()))
         if not self._waiting:
             return shown, ()
-        rest, items = self._parser.parse_non_stream("".join(self._waiting))
+        waiting = "".join(self._waiting)
+        rest, items = self._parser.parse_non_stream(waiting)
         if not items:
-            # Calls that broke off are nobody's text.
-            return shown, ()
+            # Behind a mark, calls that broke off are nobody's text (recorded case "#brokentool"); an answer
+            # that only began like JSON is the answer.
+            return (shown if waiting.startswith(self._mark) else shown + waiting), ()
         return shown + rest, list(map(_fragment, items))
 
     def _before_calls(self, pieces: Sequence[str]) -> list[str]:
         shown = []
         for piece in pieces:
-            if self._waiting or piece.startswith(self._mark):
+            if self._waiting or piece.startswith(self._mark) or self._begins_like_a_call(piece):
                 self._waiting.append(piece)
             else:
+                self._is_text = self._is_text or bool(piece.strip())
                 shown.append(piece)
         return shown
+
+    def _begins_like_a_call(self, piece: str) -> bool:
+        """Llama writes calls without a mark too, where they are the whole answer."""
+        return not self._is_text and bool(piece.strip()) and self._parser.has_tool_call(piece.lstrip())
 
 
 def _fragment(item: ToolCallItem) -> CallFragment:

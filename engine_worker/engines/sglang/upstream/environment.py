@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engine_worker.engines.sglang.upstream import VERSION
+from engine_worker.engines.sglang.upstream import VERSION, resume_mark
 
 _PLUGINS = Path(__file__).parent / "plugins"
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_METRICS_PREFIX = "drover-sglang-"
 
 
 def check_installed() -> None:
@@ -28,10 +32,14 @@ def check_installed() -> None:
         raise ValueError(f"this engine was written for sglang {VERSION}, but {installed} is installed")
 
 
-def prepare(threads: int) -> bool:
+def prepare(threads: int, embed: bool) -> bool:
     """Whether the engine will run on the CPU."""
-    # Of its own limits SGLang reserves a part; Drover asks for that part more, and never uses it.
-    os.environ.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
+    if embed:
+        # Of a context SGLang reserves a part; Drover asks for that part more, and never uses it.
+        os.environ.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
+    if _METRICS_FOLDER not in os.environ:
+        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
+    resume_mark.choose()
     # On a machine with an accelerator torch's threads have little to do.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # Entry points are looked for on the path, here and in every child.
@@ -46,6 +54,13 @@ def prepare(threads: int) -> bool:
     # Without a C++ compiler at hand, and for a first request that does not wait for it.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     return True
+
+
+def clean_up() -> None:
+    """What SGLang leaves behind when it is killed."""
+    folder = os.environ.get(_METRICS_FOLDER, "")
+    if Path(folder).name.startswith(_METRICS_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

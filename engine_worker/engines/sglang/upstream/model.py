@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from huggingface_hub import snapshot_download
 
+from engine_worker.engines.sglang.upstream import resume_mark
 from engine_worker.engines.sglang.upstream.process import EngineProcess
-from engine_worker.engines.sglang.upstream.resume_grammar import resumed
 from engine_worker.engines.sglang.upstream.templates import Templates, Turn
 from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
 
@@ -40,6 +39,7 @@ class LoadedModel:
     can_seed: bool
     has_priorities: bool
     can_constrain: bool
+    can_resume_constraint: bool
     make_turn: Callable[..., Turn]
     resumed: Callable[[dict[str, object], int], dict[str, object]]
 
@@ -54,14 +54,18 @@ class LoadedModel:
         config = manager.model_config.hf_config.to_dict()
         # SGLang keeps some tokens for itself, and its KV cache may be smaller than the context.
         longest_prompt = min(info["max_req_input_len"], manager.context_len) - 1
+        room = min(manager.context_len, info["max_total_num_tokens"])
+        vocabulary = Vocabulary(tokenizer, manager.model_config.vocab_size)
+        # Without the tokens' bytes SGLang has no grammars either.
+        can_constrain = vocabulary.has_bytes and setting("grammar_backend") != "none"
         return cls(
             templates=Templates(engine),
-            vocabulary=Vocabulary(tokenizer, manager.model_config.vocab_size),
+            vocabulary=vocabulary,
             tokenizer=tokenizer,
             folder=_folder(setting("model_path"), setting("revision")),
             config=config,
             defaults=dict(manager.model_config.get_default_sampling_params() or {}),
-            context_length=manager.context_len if manager.is_generation else longest_prompt,
+            context_length=room if manager.is_generation else longest_prompt,
             trained_context_length=_trained_context(config, manager.context_len),
             longest_prompt=longest_prompt,
             running_limit=max(1, process.load().running_limit),
@@ -72,9 +76,11 @@ class LoadedModel:
             on_accelerator=setting("device") != "cpu",
             can_seed=bool(setting("enable_deterministic_inference")),
             has_priorities=bool(setting("enable_priority_scheduling")),
-            can_constrain=setting("grammar_backend") != "none",
+            can_constrain=can_constrain,
+            # Each node's processes have a mark of their own.
+            can_resume_constraint=can_constrain and setting("nnodes") == 1,
             make_turn=Turn,
-            resumed=partial(resumed),
+            resumed=resume_mark.write,
         )
 
 

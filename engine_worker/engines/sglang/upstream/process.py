@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
-import psutil
-
-from drover.errors import EngineFailed, InvalidRequest
+from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest, QueueFull
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream import environment
+from engine_worker.engines.sglang.upstream.children import Children
 from engine_worker.engines.sglang.upstream.loads import EngineLoad, read_load
+from engine_worker.engines.sglang.upstream.owner import EngineOwner
 
 if TYPE_CHECKING:
     import sglang
 
-Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
-_GIVE_UP_SECONDS = 3.0
-_KILL_INTERVAL_SECONDS = 0.05
+_CHILD_FAILED = "a process of SGLang failed (its reason is above)"
 
 
 class Finish(TypedDict, total=False):
@@ -77,48 +74,39 @@ class Call(TypedDict, total=False):
 class EngineProcess:
     def __init__(self, options: SglangOptions) -> None:
         self._options = options
-        self._owner: _Owner | None = None
-        self._children: list[int] = []
+        self._owner: EngineOwner | None = None
+        self._children = Children(self._fail)
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Blocks nobody for the minutes that it may take. Raises ValueError or RuntimeError."""
-        loop = asyncio.get_running_loop()
-        # A child that fails tells its parent so; SGLang's own handlers would end this process without a word.
-        loop.add_signal_handler(
-            signal.SIGQUIT, self._fail, "a process of SGLang failed (its reason is above)"
-        )
-        self._owner = _Owner(lambda: _launch(self._options), loop)
-        self.engine = await self._owner.started
+        # A child that fails tells its parent so, and by default that would be the end without a word.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._fail, _CHILD_FAILED)
+        self._owner = EngineOwner(lambda: _launch(self._options))
+        await asyncio.wait({self._owner.started, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._owner.started.done():
+            raise RuntimeError(self._failure.result())
+        self.engine = self._owner.started.result()
         if self.engine.tokenizer_manager is None:
             raise RuntimeError("the node with rank 0 ended, and this one belonged to it")
         self.manager = self.engine.tokenizer_manager
+        self.manager.signal_handler_class = lambda manager: _Signals(self._fail)
         self.manager.auto_create_handle_loop()
-        loop.add_signal_handler(
-            signal.SIGQUIT, self._fail, "a process of SGLang failed (its reason is above)"
-        )
-        self._watch_children()
+        self._children.watch(self.engine.get_all_child_pids())
 
     async def stop(self) -> None:
         """Kills every child. Safe to call twice."""
         if self._owner is None:
             return
         owner, self._owner = self._owner, None
-        loop = asyncio.get_running_loop()
-        for watched in self._children:
-            loop.remove_reader(watched)
-            os.close(watched)
-        self._children.clear()
+        self._children.forget()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await owner.end()
+        environment.clean_up()
 
     async def wait_failed(self) -> str:
         return await asyncio.shield(self._failure)
-
-    @property
-    def has_failed(self) -> bool:
-        return self._failure.done()
 
     async def generate(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """Raises InvalidRequest where SGLang refuses the request before it runs. Closing it aborts."""
@@ -131,18 +119,26 @@ class EngineProcess:
             finally:
                 await chunks.aclose()
         except (ValueError, TypeError) as error:
-            raise InvalidRequest(str(error)) from error
+            leaf = ContextExceeded if "context length" in str(error) else InvalidRequest
+            raise leaf(str(error)) from error
+        except RuntimeError as error:
+            # What reads images raises it for images that it does not like.
+            raise (InvalidRequest if "image_data" in call else EngineFailed)(str(error)) from error
 
     async def embed(self, request_id: str, ids: Sequence[int]) -> list[float]:
+        from fastapi import HTTPException
         from sglang.srt.managers.io_struct import EmbeddingReqInput
 
         # Engine.async_encode takes text only.
         answers = self.manager.generate_request(EmbeddingReqInput(input_ids=list(ids), rid=request_id), None)
         try:
             async for answer in answers:
-                return cast("list[float]", answer["embedding"])
+                if "embedding" in answer:
+                    return cast("list[float]", answer["embedding"])
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
+        except HTTPException as error:
+            raise _unavailable(error.status_code, str(error.detail)) from error
         finally:
             await answers.aclose()
         raise EngineFailed("SGLang ended an embedding without an answer")
@@ -154,90 +150,34 @@ class EngineProcess:
     def load(self) -> EngineLoad:
         return read_load(self.manager.load_snapshot_reader.read_all())
 
-    def _watch_children(self) -> None:
-        loop = asyncio.get_running_loop()
-        for pid in self.engine.get_all_child_pids():
-            watched = os.pidfd_open(pid)
-            self._children.append(watched)
-            loop.add_reader(watched, self._child_ended, watched, pid)
-
-    def _child_ended(self, watched: int, pid: int) -> None:
-        # Without reaping it: that is multiprocessing's.
-        ended = os.waitid(os.P_PIDFD, watched, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        how = "" if ended is None else f" ({_describe(ended)})"
-        asyncio.get_running_loop().remove_reader(watched)
-        self._fail(f"SGLang's process {pid} died{how}")
-
     def _fail(self, reason: str) -> None:
         if not self._failure.done():
             self._failure.set_result(reason)
 
 
-def _describe(ended: os.waitid_result) -> str:
-    if ended.si_code == os.CLD_EXITED:
-        return f"exit status {ended.si_status}"
-    name = signal.Signals(ended.si_status).name
-    return f"{name}: out of memory?" if ended.si_status == signal.SIGKILL else name
+class _Signals:
+    """In the place of SGLang's own handlers, which would drain and exit past the worker."""
+
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self._failed = failed
+
+    def sigterm_handler(self, number: int | None = None, frame: object = None) -> None:
+        """Until the worker takes SIGTERM back, it hears of it as SIGINT, which it treats alike."""
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def running_phase_sigquit_handler(self, number: int | None = None, frame: object = None) -> None:
+        self._failed(_CHILD_FAILED)
+
+
+def _unavailable(status: int, message: str) -> DroverError:
+    return QueueFull() if status == 503 else EngineFailed(f"SGLang gave the request up: {message}")
 
 
 def _launch(options: SglangOptions) -> sglang.Engine:
-    on_cpu = environment.prepare(options.threads)
+    on_cpu = environment.prepare(options.threads, options.embed)
     with environment.own_logs():
         import sglang
 
         from engine_worker.engines.sglang.upstream.arguments import server_args
 
         return sglang.Engine(server_args=server_args(options, on_cpu))
-
-
-def _kill_children() -> None:
-    """A young child does not know yet that it should end with its parent."""
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-
-
-class _Owner:
-    """The thread that makes the engine and ends it.
-
-    It lives as long as the engine: Linux ends SGLang's processes with the thread that started them.
-    """
-
-    def __init__(self, make: Callable[[], sglang.Engine], loop: asyncio.AbstractEventLoop) -> None:
-        self._make = make
-        self._loop = loop
-        self._wanted = threading.Event()
-        self._made = threading.Event()
-        self.started: asyncio.Future[sglang.Engine] = loop.create_future()
-        self._ended: asyncio.Future[None] = loop.create_future()
-        threading.Thread(target=self._run, name="sglang", daemon=True).start()
-
-    async def end(self) -> None:
-        """An engine that is still being made loses its processes, and gives up for that."""
-        self._wanted.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GIVE_UP_SECONDS):
-                while not self._made.is_set():
-                    _kill_children()
-                    await asyncio.sleep(_KILL_INTERVAL_SECONDS)
-        if self._made.is_set() and not self.started.cancelled() and self.started.exception() is None:
-            await self._ended
-
-    def _run(self) -> None:
-        try:
-            engine = self._make()
-        except BaseException as raised:  # noqa: BLE001 - it is handed to whoever waits
-            # SGLang exits where it gives up a start.
-            error = RuntimeError("SGLang gave up") if isinstance(raised, SystemExit) else raised
-            self._made.set()
-            self._deliver(lambda: self.started.set_exception(error), self.started)
-            return
-        self._made.set()
-        self._deliver(lambda: self.started.set_result(engine), self.started)
-        self._wanted.wait()
-        engine.shutdown()
-        self._deliver(lambda: self._ended.set_result(None), self._ended)
-
-    def _deliver(self, settle: Callable[[], None], future: asyncio.Future[Result]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(lambda: None if future.done() else settle())

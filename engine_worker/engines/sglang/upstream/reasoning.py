@@ -29,9 +29,15 @@ class SglangReasoning:
             tokenizer=tokenizer,
             tool_call_parser_active=bool(rendered.tools),
         )
+        # Some of its detectors think whatever they are told.
+        self._parser.detector._in_reasoning = rendered.opens_thinking or constrained
         if not rendered.tools:
             # Where no tools were offered, what looks like a call is text.
             self._parser.detector.tool_start_token = None
+
+    @property
+    def holds(self) -> bool:
+        return bool(getattr(self._parser.detector, "_buffer", ""))
 
     def feed(self, text: str) -> tuple[str, str]:
         thinking, content = self._parser.parse_stream_chunk(text)

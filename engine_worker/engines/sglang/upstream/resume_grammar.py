@@ -7,29 +7,25 @@ and the backend here, around SGLang's own, lets the grammar accept those first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+from xgrammar import GrammarCompiler
+
+from engine_worker.engines.sglang.upstream import resume_mark
 
 if TYPE_CHECKING:
     from sglang.srt.constrained.base_grammar_backend import BaseGrammarBackend, BaseGrammarObject
 
 _FACTORY = "sglang.srt.constrained.grammar_manager.create_grammar_backend"
-_MARK = "drover-resume:"
-_GRAMMARS = ("json_schema", "regex", "ebnf", "structural_tag")
+_MOST_GRAMMARS = 256
+_COMPILED_BYTES = 256 << 20
 
 # A grammar's kind and source; that of a resumed one ends with the tokens to accept first.
 Key = tuple[str, str]
-
-
-def resumed(constraint: Mapping[str, object], produced: int) -> dict[str, object]:
-    """The constraint of a request whose prompt ends with `produced` tokens of its answer."""
-    return {
-        name: f"{_MARK}{produced}:{value}" if name in _GRAMMARS and produced else value
-        for name, value in constraint.items()
-    }
 
 
 def register() -> None:
@@ -40,7 +36,21 @@ def register() -> None:
 def _around(create: object, *arguments: object, **named: object) -> object:
     assert callable(create)
     backend = create(*arguments, **named)
-    return None if backend is None else _resuming(backend)
+    if backend is None:
+        return None
+    _bound(backend)
+    return _resuming(backend)
+
+
+def _bound(backend: BaseGrammarBackend) -> None:
+    """SGLang keeps every grammar that it ever saw, and so does xgrammar."""
+    for each in (backend, getattr(backend, "grammar_backend", None)):
+        if each is None:
+            continue
+        each.cache = _Newest(_MOST_GRAMMARS)
+        info = getattr(each, "_tokenizer_info", None)
+        if info is not None:
+            each.grammar_compiler = GrammarCompiler(info, cache_limit_bytes=_COMPILED_BYTES)
 
 
 def _resuming(backend: BaseGrammarBackend) -> BaseGrammarBackend:
@@ -53,10 +63,10 @@ def _resuming(backend: BaseGrammarBackend) -> BaseGrammarBackend:
 
     def request_key(key: Key, *, input_ids: Sequence[int], thinking_budget: int | None) -> Key | _ResumedKey:
         kind, source = key
-        if not source.startswith(_MARK):
+        source, count = resume_mark.read(source)
+        if not count:
             return plain_key(key, input_ids=input_ids, thinking_budget=thinking_budget)  # type: ignore[no-any-return]
-        count, _, source = source.removeprefix(_MARK).partition(":")
-        at = len(input_ids) - int(count)
+        at = len(input_ids) - count
         plain = plain_key((kind, source), input_ids=input_ids[:at], thinking_budget=thinking_budget)
         return _ResumedKey(plain, tuple(input_ids[at:]))
 
@@ -77,6 +87,20 @@ def _resuming(backend: BaseGrammarBackend) -> BaseGrammarBackend:
     backend.get_cached_or_future_value = value
     backend.set_cache = cache
     return backend
+
+
+class _Newest(OrderedDict[Key, "BaseGrammarObject"]):
+    """Forgets the oldest."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: Key, grammar: BaseGrammarObject) -> None:
+        super().__setitem__(key, grammar)
+        self.move_to_end(key)
+        while len(self) > self._most:
+            self.popitem(last=False)
 
 
 class _ResumedKey(tuple[str, str]):

@@ -8,37 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import jinja2
-from pydantic import field_validator
-from sglang.srt.entrypoints.openai.protocol import (
-    ChatCompletionMessageGenericParam,
-    ChatCompletionRequest,
-    Tool,
-)
+from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, Tool
 from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.sglang.upstream.conversation import (
+    PLACEHOLDER,
+    any_message,
+    tool_choice,
+    tool_definition,
+)
 
 if TYPE_CHECKING:
     from sglang import Engine
 
 _TAIL_TOKENS = 16
-_PLACEHOLDER = "drover-image:"
-
-
-class _Message(ChatCompletionMessageGenericParam):
-    """Ollama does not restrict roles: a template may know more of them than OpenAI."""
-
-    role: str
-
-    @field_validator("role", mode="before")
-    @classmethod
-    def _normalize_role(cls, value: object) -> str:
-        return str(value)
 
 
 @dataclass(slots=True)
@@ -113,22 +102,33 @@ class Templates:
 
         Raises InvalidRequest, in the template's own words, for messages that it does not accept.
         """
-        request = self._request(messages, turn)
-        if prompt_ids is not None:
-            request.input_ids = list(prompt_ids)
-        refused = self._switch_thinking(request, turn.think)
-        is_multimodal = self._manager.model_config.is_multimodal
+        begun = messages[-1] if turn.continue_last and messages and prompt_ids is None else None
+        if begun is not None:
+            # The turn is begun by hand: SGLang would write it into a thinking block that a template opened.
+            messages = messages[:-1] or [pb.Message(role="user")]
         try:
-            made = self._serving._process_messages(request, is_multimodal)
+            rendered = self._render(messages, turn, prompt_ids)
         except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
             raise InvalidRequest(
                 f"the model's chat template does not accept these messages: {error}"
             ) from error
+        return rendered if begun is None else self._begin(rendered, begun)
+
+    def _render(
+        self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None
+    ) -> Rendered:
+        request = self._request(messages, turn)
+        if prompt_ids is not None:
+            request.input_ids = list(prompt_ids)
+        # Otherwise SGLang makes a user's message of an assistant's that is the last.
+        request._format_add_generation_prompt = True
+        refused = self._switch_thinking(request, turn.think)
+        made = self._serving._process_messages(request, self._manager.model_config.is_multimodal)
         ids = list(made.prompt_ids) if made.prompt_ids else self._encode(made.prompt)
         return Rendered(
             ids=ids,
             text=made.prompt,
-            images=[int(image.url.removeprefix(_PLACEHOLDER)) for image in made.image_data or ()],
+            images=[int(image.url.removeprefix(PLACEHOLDER)) for image in made.image_data or ()],
             stop=[made.stop] if isinstance(made.stop, str) else list(made.stop or ()),
             constraint=_as_text(made.tool_call_constraint),
             opens_thinking=self._opens_thinking(ids),
@@ -139,19 +139,35 @@ class Templates:
             request=request,
         )
 
+    def _begin(self, rendered: Rendered, begun: pb.Message) -> Rendered:
+        """The prompt goes on with what the assistant has said, thinking first."""
+        text = begun.content
+        detector = self._serving._reasoning_detector
+        if detector is not None and (rendered.opens_thinking or begun.thinking):
+            opening = "" if rendered.opens_thinking else f"{detector.think_start_token}\n"
+            closing = f"\n{detector.think_end_token}\n\n" if begun.content else ""
+            text = f"{opening}{begun.thinking}{closing}{begun.content}"
+        has_content = bool(begun.content)
+        return replace(
+            rendered,
+            ids=rendered.ids + self._manager.tokenizer.encode(text, add_special_tokens=False),
+            text=rendered.text + text,
+            opens_thinking=not has_content and (rendered.opens_thinking or bool(begun.thinking)),
+            thinks=rendered.thinks and not has_content,
+        )
+
     def _request(self, messages: Sequence[pb.Message], turn: Turn) -> ChatCompletionRequest:
         effort = self._effort(turn.think)
         request = ChatCompletionRequest(
             messages=[],
-            tools=[_tool(tool) for tool in turn.tools] or None,
-            tool_choice=_choice(turn.tool_choice, bool(turn.tools)),
+            tools=[tool_definition(tool) for tool in turn.tools] or None,
+            tool_choice=tool_choice(turn.tool_choice, [tool.name for tool in turn.tools]),
             parallel_tool_calls=turn.tool_choice.parallel if turn.tool_choice.HasField("parallel") else True,
-            continue_final_message=turn.continue_last,
             **({"reasoning_effort": effort} if effort else {}),
         )
         first_image = 0
         for message in messages:
-            request.messages.append(_message(message, first_image))
+            request.messages.append(any_message(message, first_image))
             first_image += len(message.images)
         return request
 
@@ -191,51 +207,3 @@ def _as_text(constraint: tuple[str, object] | None) -> tuple[str, str] | None:
     if hasattr(value, "model_dump"):
         value = value.model_dump(by_alias=True)
     return kind, json.dumps(value, ensure_ascii=False)
-
-
-def _choice(choice: pb.ToolChoice, has_tools: bool) -> object:
-    match choice.mode:
-        case _ if not has_tools:
-            return "none"
-        case pb.ToolChoice.NONE:
-            return "none"
-        case pb.ToolChoice.REQUIRED:
-            return "required"
-        case pb.ToolChoice.NAMED:
-            return {"type": "function", "function": {"name": choice.name}}
-        case _:
-            return "auto"
-
-
-def _tool(tool: pb.Tool) -> dict[str, object]:
-    function: dict[str, object] = {"name": tool.name}
-    if tool.description:
-        function["description"] = tool.description
-    function["parameters"] = json.loads(tool.parameters_json) if tool.parameters_json else {}
-    return {"type": "function", "function": function}
-
-
-def _message(message: pb.Message, first_image: int) -> _Message:
-    images = [
-        {"type": "image_url", "image_url": {"url": f"{_PLACEHOLDER}{first_image + number}"}}
-        for number in range(len(message.images))
-    ]
-    fields: dict[str, object] = {"role": message.role, "content": message.content}
-    if images:
-        fields["content"] = [*images, {"type": "text", "text": message.content}]
-    if message.thinking:
-        fields["reasoning_content"] = message.thinking
-    if message.tool_calls:
-        fields["tool_calls"] = [
-            {
-                "id": call.id or f"call_{number}",
-                "index": number,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
-            }
-            for number, call in enumerate(message.tool_calls)
-        ]
-    if message.role == "tool":
-        fields["name"] = message.tool_name or None
-        fields["tool_call_id"] = message.tool_call_id or None
-    return _Message(**fields)

@@ -18,8 +18,7 @@ class Vocabulary:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
         self._tokenizer = tokenizer
         self._size = size
-        # A token may hold part of a character, which no text shows.
-        self._bytes = TokenizerInfo.from_huggingface(tokenizer, vocab_size=size).decoded_vocab
+        self._bytes = _token_bytes(tokenizer, size)
         self._special = frozenset(
             token for token, added in tokenizer.added_tokens_decoder.items() if added.special
         )
@@ -34,7 +33,14 @@ class Vocabulary:
         """Whether there are tokens for a gap between a beginning and an end."""
         return self._fill_in is not None
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether the bytes of tokens are known exactly; a token may hold part of a character."""
+        return self._bytes is not None
+
     def bytes_of(self, token: int) -> bytes:
+        if self._bytes is None:
+            return self.decode([token]).encode()
         return self._bytes[token] if token < len(self._bytes) else b""
 
     def is_special(self, token: int) -> bool:
@@ -62,6 +68,18 @@ class Vocabulary:
         """The prompt for what stands between the two."""
         assert self._fill_in is not None
         return str(generate_completion_prompt(prefix, suffix, self._fill_in))
+
+
+def _token_bytes(tokenizer: PreTrainedTokenizerBase, size: int) -> Sequence[bytes] | None:
+    """As SGLang's grammars know them; None for the tokenizers that they cannot work with."""
+    try:
+        if hasattr(tokenizer, "init_xgrammar"):
+            info, _ = tokenizer.init_xgrammar()
+        else:
+            info = TokenizerInfo.from_huggingface(tokenizer, vocab_size=size)
+    except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError):
+        return None
+    return None if info is None else list(info.decoded_vocab)
 
 
 def _fill_in_template(tokenizer: PreTrainedTokenizerBase) -> str | None:

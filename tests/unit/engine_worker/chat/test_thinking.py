@@ -13,6 +13,8 @@ from engine_worker.chat.thinking import ThinkingFirst
 class Tags:
     """A parser for one-character tags: `<` opens thinking and `>` closes it."""
 
+    holds = False
+
     def __init__(self) -> None:
         self._inside = False
 

@@ -129,8 +129,17 @@ async def test_what_is_kept_fits_and_no_message_goes_without_need(contents: list
 
     assert fitted.ids == (fitting[0] if fitting else fit_ids(choices[-1], _window(size)).ids)
     assert fitted.is_cut == (await _tokens(fitted.messages) != fitted.ids) == (not fitting)
-    # More messages than tokens in the window: the oldest are not even looked at, and count as one token each.
+    missing = len(choices[0]) - len(fitted.ids)
     if len(chat) <= size:
-        assert fitted.truncated_tokens == len(choices[0]) - len(fitted.ids)
+        assert fitted.truncated_tokens == missing
     else:
-        assert 0 < fitted.truncated_tokens <= len(choices[0]) - len(fitted.ids)
+        # The oldest were not even rendered; their tokens are estimated.
+        assert missing <= fitted.truncated_tokens <= 2 * missing
+
+
+async def test_messages_that_are_not_even_rendered_count_by_their_length() -> None:
+    chat = _chat(*["long enough"] * 100)
+    fitted = await fit_messages(chat, _window(50), _tokens)
+
+    exact = len(await _tokens(chat)) - len(fitted.ids)
+    assert fitted.truncated_tokens == pytest.approx(exact, rel=0.01)

@@ -77,6 +77,15 @@ async def test_options_that_are_ignored_here_are_named_though_the_worker_says_no
     assert answer.headers[_NOT_HONOURED] == "num_batch, main_gpu, num_thread, draft_num_predict, use_mmap"
 
 
+async def test_more_context_than_the_model_has_is_not_honoured(frontend: Frontend) -> None:
+    frontend.worker.steps = [content("a"), done()]
+    body = {**_BODIES["/api/chat"], "options": {"num_ctx": 100_000}}
+
+    answer = await frontend.client.post("/api/chat", json=body)
+
+    assert answer.headers[_NOT_HONOURED] == "num_ctx"
+
+
 async def test_an_answer_that_fails_before_its_first_line_has_none(frontend: Frontend) -> None:
     frontend.worker.steps = [_started("seed"), EngineFailed("died")]
 

@@ -22,6 +22,7 @@ from drover.errors import (
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.ollama.embed_convert import vector
 from tests.fakes.http_server import RawClient
 from tests.fakes.stalling_worker import StallingWorker
 from tests.fakes.transcripts import Exchange, exchanges, scripted_exchanges
@@ -53,6 +54,10 @@ def _embedded(*vectors: list[float], prompt_tokens: int = 5) -> pb.EmbedResponse
 
 def _recorded(among: list[Exchange]) -> list[Exchange]:
     return [exchange for exchange in among if exchange.path in _PATHS]
+
+
+def _log_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [each.__dict__["fields"] for each in caplog.records if each.name == "drover.request"]
 
 
 async def _post(frontend: Frontend, exchange: Exchange) -> httpx.Response:
@@ -255,6 +260,42 @@ async def test_a_large_answer_is_whole(start: Start) -> None:
     assert answer.json()["embeddings"] == [[0.25] * 1000] * 50
 
 
+async def test_a_client_that_leaves_ends_the_writing_of_a_large_answer(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = 0
+
+    def counted(embedding: pb.Embedding) -> bytes:
+        nonlocal written
+        written += 1
+        return vector(embedding)
+
+    monkeypatch.setattr("frontend.dialects.ollama.embed.vector", counted)
+    worker = _worker()
+    worker.embedded = _embedded(*([0.25] * 3000 for _ in range(500)))
+    with caplog.at_level(logging.INFO, "drover.request"):
+        async with start(worker) as frontend:
+            client = await RawClient.post(frontend.port, "/api/embed", _EMBED)
+            await until(lambda: written > 0, DEADLINE_SECONDS, "the answer is being written")
+            client.leave()
+            await until(lambda: bool(_log_lines(caplog)), DEADLINE_SECONDS, "the request ends")
+
+    assert written < 500
+    assert _log_lines(caplog)[0]["client_left"]
+
+
+@pytest.mark.parametrize(("dimensions", "status"), [(0, 400), (3000, 400), (2000, 200)])
+async def test_more_numbers_than_an_answer_may_have(start: Start, dimensions: int, status: int) -> None:
+    worker = _worker()
+    worker.described.embedding_length = 4096
+    async with start(worker) as frontend:
+        body = {**_EMBED, "input": ["a"] * 2000, "dimensions": dimensions}
+        answer = await frontend.client.post("/api/embed", json=body)
+
+    assert answer.status_code == status
+    assert ("send them in several requests" in answer.text) == (status == 400)
+
+
 @pytest.mark.parametrize("path", _PATHS)
 async def test_the_client_leaves(start: Start, path: str) -> None:
     worker = _worker()
@@ -287,8 +328,7 @@ async def test_the_log_line(start: Start, caplog: pytest.LogCaptureFixture) -> N
         with caplog.at_level(logging.INFO, "drover.request"):
             await frontend.client.post("/api/embed", json=_EMBED)
 
-    (record,) = [each for each in caplog.records if each.name == "drover.request"]
-    fields = record.__dict__["fields"]
+    (fields,) = _log_lines(caplog)
     assert (fields["model"], fields["worker"]) == ("m", "fake:1")
     assert (fields["embeddings"], fields["prompt_tokens"], fields["status"]) == (1, 5, 200)
 

@@ -133,6 +133,15 @@ async def test_calls_are_named_once_and_whole_when_their_object_closes() -> None
     assert chat.tokenized == ['{"a":{}}{}']
 
 
+async def test_white_space_after_an_object_does_not_end_it_again() -> None:
+    chat = Chat()
+    await chat.says(_call(0, "{}", "now"))
+    await chat.says(_call(0, "\n"))
+    parts = [part for delta in await chat.ends() for part in delta.tool_calls]
+
+    assert [part.complete for part in parts] == [True, False]
+
+
 @pytest.mark.parametrize(("stop_type", "complete"), [("eos", True), ("limit", False)])
 async def test_a_call_without_arguments(stop_type: str, complete: bool) -> None:
     chat = Chat()
@@ -189,13 +198,46 @@ def _probability(token_id: int, text: str) -> Json:
     return {**entry, "top_logprobs": [entry]}
 
 
-async def test_logprobs_of_hidden_tokens_come_with_the_text_that_follows() -> None:
+async def test_logprobs_are_those_of_what_is_shown() -> None:
     chat = Chat(top=1)
     await chat.says({"role": "assistant", "content": None}, logprobs=[_probability(7, "<t>")])
     await chat.says({"reasoning_content": "Hm"}, logprobs=[_probability(8, "Hm")])
     await chat.says(_call(0, "{}", "now"), logprobs=[_probability(9, "}")])
     thinking, call = (await chat.ends())[:2]
 
-    assert [logprob.token_id for logprob in thinking.logprobs] == [7, 8]
+    assert [logprob.token_id for logprob in thinking.logprobs] == [8]
     assert [logprob.token for logprob in call.logprobs] == [b"}"]
     assert [other.token for other in call.logprobs[0].top] == [b"}"]
+
+
+async def test_unwanted_thinking_has_no_logprobs_either() -> None:
+    chat = Chat(top=1, shows_thinking=False, stops=["Hm?"])
+    await chat.says({"reasoning_content": "So. "}, logprobs=[_probability(6, "So. ")])
+    await chat.says({"reasoning_content": "Hm"}, logprobs=[_probability(7, "Hm")])
+    await chat.says({"content": "H"}, logprobs=[_probability(8, "H")])
+    await chat.says({"content": "i"}, logprobs=[_probability(9, "i")])
+    deltas = await chat.ends()
+
+    assert [logprob.token for delta in deltas for logprob in delta.logprobs] == [b"H", b"i"]
+
+
+@pytest.mark.parametrize(
+    ("said", "hidden", "warns"),
+    [
+        ([{"content": "A"}, {"content": "B"}], 1, False),
+        ([{"content": "A"}], 2, True),
+        ([], 2, True),
+        ([{"reasoning_content": "A"}], 9, False),
+        ([_call(0, "{}", "now")], 9, False),
+    ],
+)
+async def test_a_tail_that_the_parser_kept_is_in_the_log(
+    said: list[Json], hidden: int, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each text here is one token; the end-of-sequence token is hidden too."""
+    chat = Chat()
+    for delta in said:
+        await chat.says(delta)
+    await chat.ends(hidden=hidden)
+
+    assert ("kept the last 1 tokens" in caplog.text) is warns

@@ -6,10 +6,11 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.messages import message_json, tools_json
+from engine_worker.engines.llamacpp.messages import last_words_joined, message_json, tools_json
 
 WEATHER = pb.Tool(name="weather", description="Tells it.", parameters_json='{"type":"object"}')
 NEWS = pb.Tool(name="news")
+DEEP = '{"properties":{"a":' * 500 + "{}" + "}}" * 500
 
 
 def _names(choice: pb.ToolChoice) -> list[str]:
@@ -45,7 +46,10 @@ def test_the_model_may_choose() -> None:
                 "type": "function",
                 "function": {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}},
             },
-            {"type": "function", "function": {"name": "news", "description": "", "parameters": {}}},
+            {
+                "type": "function",
+                "function": {"name": "news", "description": "", "parameters": {}},
+            },
         ],
         "tool_choice": "auto",
     }
@@ -71,8 +75,39 @@ def test_nothing_is_offered_where_nothing_may_be_called() -> None:
         ([WEATHER], pb.ToolChoice(mode=pb.ToolChoice.NAMED, name="news"), "'news', which is not one"),
         ([], pb.ToolChoice(mode=pb.ToolChoice.REQUIRED), "has no tools"),
         ([pb.Tool(name="bad", parameters_json="{")], pb.ToolChoice(), "'bad' are not JSON"),
+        ([pb.Tool(name="deep", parameters_json=DEEP)], pb.ToolChoice(), "'deep' are nested too deeply"),
     ],
 )
 def test_wishes_that_cannot_be_met(tools: list[pb.Tool], choice: pb.ToolChoice, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         tools_json(tools, choice)
+
+
+def _said(text: str, thinking: str = "") -> pb.Message:
+    return pb.Message(role="assistant", content=text, thinking=thinking)
+
+
+USER = pb.Message(role="user", content="Hi")
+CALLING = pb.Message(role="assistant", tool_calls=[pb.ToolCall(name="news")])
+
+
+@pytest.mark.parametrize(
+    ("messages", "joined"),
+    [
+        ([USER], [USER]),
+        ([USER, _said("a")], [USER, _said("a")]),
+        ([USER, _said("")], [USER]),
+        ([USER, _said("", "Hm")], [USER, _said("", "Hm")]),
+        ([USER, _said("a"), _said("b", "Hm"), _said("c")], [USER, _said("a\n\nb\n\nc", "Hm")]),
+        ([USER, _said("a"), _said("")], [USER, _said("a")]),
+        ([USER, _said(""), _said("a")], [USER, _said("a")]),
+        ([USER, _said("a"), _said("b"), USER], [USER, _said("a"), _said("b"), USER]),
+        ([USER, CALLING, _said("a")], [USER, CALLING, _said("a")]),
+        ([USER, _said("a"), CALLING], [USER, _said("a"), CALLING]),
+        ([], []),
+    ],
+)
+def test_what_the_assistant_says_last_is_one_message_or_none(
+    messages: list[pb.Message], joined: list[pb.Message]
+) -> None:
+    assert last_words_joined(messages) == joined

@@ -34,10 +34,29 @@ def test_a_plain_model_gets_its_messages_and_nothing_else() -> None:
 
 
 def test_the_last_message_goes_on() -> None:
-    request = _request()
-    request.chat.continue_last = True
+    begun = pb.Message(role="assistant", content="He")
 
-    assert turn_of(request, PLAIN).options["add_generation_prompt"] is False
+    assert turn_of(_request(), PLAIN, begun).options["add_generation_prompt"] is False
+
+
+@pytest.mark.parametrize(
+    ("begun", "is_parsed", "not_honoured"),
+    [
+        (None, True, []),
+        (pb.Message(role="assistant", thinking="Hm"), True, []),
+        (pb.Message(role="assistant", content="He"), False, ["tools"]),
+    ],
+)
+def test_a_begun_answer_with_a_format_is_plain_text(
+    begun: pb.Message | None, is_parsed: bool, not_honoured: list[str]
+) -> None:
+    request = _request(tools=1)
+    request.any_json = True
+    turn = turn_of(request, QWEN, begun)
+
+    assert (turn.is_parsed, list(turn.not_honoured)) == (is_parsed, not_honoured)
+    request.ClearField("any_json")
+    assert turn_of(request, QWEN, begun).is_parsed
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,14 @@ def test_the_tokens_of_a_stop_text_are_in_the_context_and_no_object() -> None:
     assert json.loads(lines.splitlines()[-1])["context"] == [7, 8]
 
 
-def test_what_a_parser_swallowed_last_is_an_object_though_the_end_comes_with_it() -> None:
-    assert _shown(_encoder().lines(joined(content("", 8), done()))) == [("", ""), ("", "")]
+def test_ids_that_are_known_at_the_end_only_are_in_the_context_and_no_object() -> None:
+    """llama.cpp's "generate #think stream"; what is swallowed before is an object, as recorded above."""
+    encoder = _encoder()
+
+    lines = b"".join(map(encoder.lines, (content("A"), joined(content("", 7, 8), done()))))
+
+    assert _shown(lines) == [("A", ""), ("", "")]
+    assert json.loads(lines.splitlines()[-1])["context"] == [7, 8]
 
 
 def test_a_call_beside_a_stop_text_is_not_lost() -> None:

@@ -77,11 +77,17 @@ def test_what_only_a_worker_s_start_decides_is_remembered() -> None:
     ]
 
 
-def test_unknown_names_are_remembered_and_harmless() -> None:
+def test_unknown_names_are_harmless() -> None:
     options = Options.read({"mirostat": [1], "Temperature": 1, "temperature": 0.5})
 
-    assert options.unknown == ["mirostat", "Temperature"]
-    assert options.sampling == pb.Sampling(temperature=0.5)
+    assert options == Options(sampling=pb.Sampling(temperature=0.5))
+
+
+@pytest.mark.parametrize(("num_ctx", "names"), [(8192, ["num_gpu", "num_ctx"]), (4096, ["num_gpu"])])
+def test_more_context_than_the_model_has_is_not_honoured(num_ctx: int, names: list[str]) -> None:
+    options = Options.read({"num_ctx": num_ctx, "num_gpu": 1})
+
+    assert options.not_honoured(4096) == names
 
 
 @pytest.mark.parametrize("name", _INTEGERS)

@@ -1,6 +1,7 @@
-"""The real model on this machine beside a real Ollama: `python -m benchmarks.llamacpp`.
+"""The real model on this machine beside a real Ollama: `python -m benchmarks.chats [--engine sglang]`.
 
-1, 4 and 16 clients, each with one chat after the other, through both tiers and llama.cpp.
+1, 4 and 16 clients, each with one chat after the other, through both tiers and the engine. SGLang needs the
+Python of its environment in DROVER_SGLANG_PYTHON (`scripts/setup.sh sglang` prints it).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _OLLAMA = {1: ("102", "14 ms"), 4: ("118", "288 ms"), 16: ("120", "4.7 s")}
 _TOKENS = 64
 _LEAST_CHATS = 10
 _CHAT_SECONDS = 180.0
-_WORKER = ("--engine", "llamacpp", "--name", "smol", "--slots", "16", "--context-length", "2048")
+_WORKER = ("--name", "smol", "--slots", "16", "--context-length", "2048")
 _TOPICS = (
     "the sea",
     "a lost dog",
@@ -79,18 +80,25 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(facts_line(machine_facts()), flush=True)
     try:
-        results = [result for threads in options.threads for result in _measure(threads, options.rounds)]
+        results = [
+            result
+            for threads in options.threads
+            for result in _measure(options.engine, threads, options.rounds)
+        ]
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     heads = ["", "tok/s", "Ollama\ntok/s", "TTFT\np50", "Ollama\nTTFT p50", "chats", "tokens\neach"]
-    title = f"Chats of {_TOKENS} tokens, SmolLM2-135M, both tiers and llama.cpp with 16 slots (Ollama: 4)"
+    title = (
+        f"Chats of {_TOKENS} tokens, SmolLM2-135M, both tiers and {options.engine} with 16 slots (Ollama: 4)"
+    )
     print("\n" + table(title, heads, [result.row() for result in results]))
     return 0
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.llamacpp", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chats", description=__doc__)
+    parser.add_argument("--engine", choices=("llamacpp", "sglang"), default="llamacpp")
     parser.add_argument(
         "--threads",
         type=int,
@@ -104,9 +112,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _measure(threads: int, rounds: int) -> list[Result]:
+def _measure(engine: str, threads: int, rounds: int) -> list[Result]:
     name = str(threads or "default")
-    flags = [*_WORKER, *(("--threads", str(threads)) if threads else ())]
+    flags = ["--engine", engine, *_WORKER, *(("--threads", str(threads)) if threads else ())]
     results = []
     with tempfile.TemporaryDirectory(prefix="drover-bench-") as folder, stack(Path(folder), flags) as running:
         for clients in _CONCURRENCY:

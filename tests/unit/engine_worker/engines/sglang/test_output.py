@@ -1,0 +1,63 @@
+"""Chunks of SGLang that the real engine seldom or never makes on this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.errors import ConstraintRejected, ContextExceeded, DroverError, EngineFailed, QueueFull
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.base import PlainText
+from engine_worker.chat.stops import StopMatcher
+from engine_worker.engines.mailbox import Mailbox
+from engine_worker.engines.sglang.output import Answer, Output
+from engine_worker.engines.sglang.text import EngineText
+from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
+
+
+def chunk(text: str, ids: list[int], tokens: int, finish: Finish | None = None) -> Chunk:
+    meta = Meta(finish_reason=finish, prompt_tokens=3, cached_tokens=1, completion_tokens=tokens)
+    return Chunk(text=text, output_ids=ids, meta_info=meta)
+
+
+async def told(chunks: list[Chunk], stops: tuple[str, ...] = ()) -> pb.GenerateEvent:
+    mailbox = Mailbox()
+    answer = Answer(pb.Started(prompt_ids=[1, 2, 3]), PlainText(), EngineText(), StopMatcher(stops))
+    output = Output(answer, mailbox)
+    output.begin()
+    for each in chunks:
+        if not output.finished:
+            output.feed(each)
+    return await mailbox.take()
+
+
+async def test_many_tokens_in_one_chunk_are_one_delta() -> None:
+    event = await told([chunk("one two", [10, 11, 12], 3), chunk("", [2], 4, Finish(type="stop", matched=2))])
+    (delta,) = event.deltas
+    assert (delta.content, list(delta.token_ids)) == ("one two", [10, 11, 12])
+    assert event.done.completion_tokens == 4
+    assert (event.done.prompt_tokens, event.done.cached_tokens) == (3, 1)
+    assert event.done.matched_token == 2
+
+
+async def test_a_stop_text_ends_an_answer_in_the_middle_of_a_chunk() -> None:
+    event = await told([chunk("one ST", [10], 1), chunk("OP two", [11, 12], 3)], stops=("STOP",))
+    assert "".join(delta.content for delta in event.deltas) == "one "
+    assert event.done.finish_reason == pb.Done.STOP
+    assert event.done.matched_stop == "STOP"
+
+
+@pytest.mark.parametrize(
+    ("finish", "leaf"),
+    [
+        (
+            Finish(type="abort", message="The input is longer than the model", status_code=400),
+            ContextExceeded,
+        ),
+        (Finish(type="abort", message="Invalid grammar request", status_code=400), ConstraintRejected),
+        (Finish(type="abort", message="The request queue is full.", status_code=503), QueueFull),
+        (Finish(type="abort", message="out of memory", status_code=500), EngineFailed),
+    ],
+)
+async def test_what_sglang_gives_up_is_a_leaf(finish: Finish, leaf: type[DroverError]) -> None:
+    with pytest.raises(leaf):
+        await told([chunk("", [], 0, finish)])

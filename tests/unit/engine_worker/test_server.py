@@ -1,0 +1,48 @@
+"""A worker whose engine fails while it starts: a stand-in, since no real engine does so when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import cast
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.base import Engine
+from engine_worker.server import CannotStart, WorkerServer
+from engine_worker.settings import WorkerSettings
+
+
+class FailsInWarmUp:
+    """Never answers its first request, and breaks down meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.closed = False
+
+    async def start(self) -> None: ...
+
+    async def wait_failed(self) -> str:
+        await self.asked.wait()
+        return "its scheduler died"
+
+    def model(self) -> pb.Model:
+        return pb.Model()
+
+    async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+            yield pb.GenerateEvent()
+        finally:
+            self.closed = True
+
+
+async def test_an_engine_that_dies_in_its_warm_up_is_heard_at_once() -> None:
+    engine = FailsInWarmUp()
+    server = WorkerServer(cast("Engine", engine), WorkerSettings())
+    async with asyncio.timeout(5):
+        with pytest.raises(CannotStart, match="its scheduler died"):
+            await server.startup()
+    assert engine.closed
