@@ -1,6 +1,7 @@
 """The real model on this machine beside a real Ollama: `python -m benchmarks.chats [--engine sglang]`.
 
-1, 4 and 16 clients, each with one chat after the other, through both tiers and the engine. SGLang needs the
+1, 4 and 16 clients, each with one chat after the other, through both tiers and the engine. CPU is that of the
+tiers' own processes, without those of the engine. SGLang needs the
 Python of its environment in DROVER_SGLANG_PYTHON (`scripts/setup.sh sglang` prints it).
 """
 
@@ -12,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -22,9 +23,9 @@ import orjson
 import uvloop
 
 from benchmarks.http_stream import Connection
-from benchmarks.measure import facts_line, machine_facts
+from benchmarks.measure import CpuMeter, facts_line, machine_facts
 from benchmarks.table import progress, table
-from tests.support.processes import stack
+from tests.support.processes import Stack, stack
 
 _CONCURRENCY = (1, 4, 16)
 _OLLAMA = {1: ("102", "14 ms"), 4: ("118", "288 ms"), 16: ("120", "4.7 s")}
@@ -56,10 +57,14 @@ class Result:
     clients: int
     chats: list[Chat]
     wall_seconds: float
+    cpu_seconds: Mapping[str, float]
 
     @property
     def tokens_per_second(self) -> float:
         return sum(chat.tokens for chat in self.chats) / self.wall_seconds
+
+    def _cpu_per_token(self, tier: str) -> str:
+        return f"{1e6 * self.cpu_seconds[tier] / sum(chat.tokens for chat in self.chats):.0f} µs"
 
     def row(self) -> list[str]:
         ollama_rate, ollama_first = _OLLAMA[self.clients]
@@ -72,6 +77,8 @@ class Result:
             ollama_first,
             str(len(self.chats)),
             f"{sum(tokens) / len(tokens):.1f}",
+            self._cpu_per_token("frontend"),
+            self._cpu_per_token("worker"),
         ]
 
 
@@ -88,7 +95,17 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    heads = ["", "tok/s", "Ollama\ntok/s", "TTFT\np50", "Ollama\nTTFT p50", "chats", "tokens\neach"]
+    heads = [
+        "",
+        "tok/s",
+        "Ollama\ntok/s",
+        "TTFT\np50",
+        "Ollama\nTTFT p50",
+        "chats",
+        "tokens\neach",
+        "frontend\nCPU/tok",
+        "worker\nCPU/tok",
+    ]
     title = (
         f"Chats of {_TOKENS} tokens, SmolLM2-135M, both tiers and {options.engine} with 16 slots (Ollama: 4)"
     )
@@ -119,18 +136,22 @@ def _measure(engine: str, threads: int, rounds: int) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="drover-bench-") as folder, stack(Path(folder), flags) as running:
         for clients in _CONCURRENCY:
             progress(f"{clients} chats at once, {name} threads")
-            results.append(uvloop.run(_crowd(running.frontend.address, name, clients, rounds)))
+            results.append(uvloop.run(_crowd(running, name, clients, rounds)))
     return results
 
 
-async def _crowd(address: str, threads: str, clients: int, rounds: int) -> Result:
-    numbers = count(1)
+async def _crowd(running: Stack, threads: str, clients: int, rounds: int) -> Result:
+    address, numbers = running.frontend.address, count(1)
+    pids = {"frontend": running.frontend.pid, "worker": running.worker.pid}
+    meter = CpuMeter(pids, with_children=False)
     async with Connection(address) as warm:
         await _chat(warm, 0)
     rounds = max(rounds, _LEAST_CHATS // clients)
-    began = time.perf_counter()
+    before, began = meter.read(), time.perf_counter()
     crowds = await asyncio.gather(*(_client(address, numbers, rounds) for _ in range(clients)))
-    return Result(threads, clients, [chat for chats in crowds for chat in chats], time.perf_counter() - began)
+    wall_seconds, after = time.perf_counter() - began, meter.read()
+    used = {tier: after.by_name[tier] - before.by_name[tier] for tier in pids}
+    return Result(threads, clients, [chat for chats in crowds for chat in chats], wall_seconds, used)
 
 
 async def _client(address: str, numbers: Iterator[int], rounds: int) -> list[Chat]:

@@ -33,18 +33,23 @@ class CpuUse:
 
 
 class CpuMeter:
-    """Reads user and system time of named processes: all of their threads and their living children."""
+    """Reads user and system time of named processes: all of their threads and, if wanted, living children."""
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
+    def __init__(self, pids: Mapping[str, int], with_children: bool = True) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._with_children = with_children
 
     def read(self) -> CpuReading:
         times = psutil.cpu_times()
         return CpuReading(
             at=time.monotonic(),
-            by_name={name: _with_children(process) for name, process in self._processes.items()},
+            by_name={name: self._used(process) for name, process in self._processes.items()},
             idle=times.idle + times.iowait,
         )
+
+    def _used(self, process: psutil.Process) -> float:
+        family = [process, *(process.children(recursive=True) if self._with_children else ())]
+        return sum((times.user + times.system for times in (one.cpu_times() for one in family)), start=0.0)
 
 
 def cpu_use(before: CpuReading, after: CpuReading) -> CpuUse:
@@ -54,11 +59,6 @@ def cpu_use(before: CpuReading, after: CpuReading) -> CpuUse:
         {name: (after.by_name[name] - used) / seconds for name, used in before.by_name.items()},
         max(0.0, (psutil.cpu_count() or 1) - (after.idle - before.idle) / seconds),
     )
-
-
-def _with_children(process: psutil.Process) -> float:
-    family = [process, *process.children(recursive=True)]
-    return sum(times.user + times.system for times in (one.cpu_times() for one in family))
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -1,1 +1,1 @@
-"""What engines share between a request and the model's text: stop texts, context windows."""
+"""Between a request and a model's text: thinking, tool calls, stop texts, continuations, context windows."""
