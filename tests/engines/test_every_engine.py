@@ -8,10 +8,10 @@ import json
 import grpc
 import pytest
 
-from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest
+from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import rest_of
+from tests.support.answers import leaf_of, rest_of
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
@@ -27,12 +27,6 @@ def chat(content: str, **sampling: object) -> pb.GenerateRequest:
 
 async def events_of(engine: EngineClient, request: pb.GenerateRequest) -> list[pb.GenerateEvent]:
     return [event async for event in engine.generate(request)]
-
-
-async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await events_of(engine, request)
-    return error_from_status(failed.value)
 
 
 async def test_a_stream_starts_once_ends_once_and_adds_up(engine: EngineClient) -> None:

@@ -8,13 +8,12 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-import grpc
 import pytest
 
-from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest
-from drover.rpc import error_from_status
+from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import Answer, answer_to, text_of
+from tests.support.answers import Answer, answer_to, leaf_of, text_of
+from tests.support.chat_requests import chat, tool
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
 from tests.support.scripted_gguf import EOS, THINKING_AND_TOOLS, write_scripted_gguf
@@ -52,26 +51,6 @@ async def engine(process: Process) -> AsyncIterator[EngineClient]:
         yield client
 
 
-def tool(name: str, parameters: str = "") -> pb.Tool:
-    parameters = parameters or json.dumps(
-        {
-            "type": "object",
-            "properties": {"city": {"type": "string", "enum": ["Paris"]}},
-            "required": ["city"],
-            "additionalProperties": False,
-        }
-    )
-    return pb.Tool(name=name, description="Asks.", parameters_json=parameters)
-
-
-def chat(*tools: pb.Tool, content: str = "Hi", **sampling: object) -> pb.GenerateRequest:
-    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=100))
-    request.chat.messages.add(role="user", content=content)
-    request.chat.tools.extend(tools)
-    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
-    return request
-
-
 def parts_of(answer: Answer) -> list[pb.ToolCallDelta]:
     return [part for delta in answer.deltas for part in delta.tool_calls]
 
@@ -87,12 +66,6 @@ def arguments_of(answer: Answer) -> object:
 
 def counts_of(answer: Answer) -> list[int]:
     return [delta.completion_tokens for delta in answer.deltas]
-
-
-async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await answer_to(engine, request)
-    return error_from_status(failed.value)
 
 
 async def test_the_template_is_announced(engine: EngineClient) -> None:
@@ -366,43 +339,6 @@ async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineC
     assert {(answer.thinking, answer.content) for answer in answers} == {(THOUGHT, ANSWER)}
     await until(engine.idle, 2, "all slots are free")
     assert (await engine.load()).kv_tokens_used == 0
-
-
-@pytest.fixture
-async def slow_engine(tmp_path: Path) -> AsyncIterator[EngineClient]:
-    """SmolLM2, which takes its time, with a template that has tools and thinking."""
-    template = tmp_path / "template.jinja"
-    template.write_text(THINKING_AND_TOOLS)
-    flags = ("--context-length", str(CONTEXT_LENGTH), "--slots", "2", "--chat-template", str(template))
-    with worker(tmp_path / "worker.log", "--engine", "llamacpp", *flags) as process:
-        async with engine_client(process.address) as client:
-            yield client
-
-
-async def _is_waiting(engine: EngineClient, count: int) -> bool:
-    return (await engine.load()).waiting == count
-
-
-async def test_cancelling_frees_the_slot_in_every_phase(slow_engine: EngineClient) -> None:
-    assert (await slow_engine.stub.GetModel(pb.GetModelRequest())).capabilities.tools
-    calls = [slow_engine.generate(chat(tool("get_weather"), ignore_eos=True)) for _ in range(2)]
-    for call in calls:
-        await call.read()
-    load = await slow_engine.load()
-    assert load.running == 2
-    assert load.kv_tokens_used > 0
-    queued = slow_engine.generate(chat(tool("get_weather")))
-    await until(lambda: _is_waiting(slow_engine, 1), 5, "a third one waits")
-    queued.cancel()
-    await until(lambda: _is_waiting(slow_engine, 0), 1, "it waits no more")
-    assert (await slow_engine.load()).running == 2
-    for call in calls:
-        call.cancel()
-    assert await until(slow_engine.idle, 5, "all slots are free") < 0.5
-    in_prefill = slow_engine.generate(chat(tool("get_weather"), content="word " * 300))
-    await until(slow_engine.busy, 5, "a slot is taken")
-    in_prefill.cancel()
-    assert await until(slow_engine.idle, 5, "the slot is free") < 1
 
 
 ALWAYS_THINKS = """\

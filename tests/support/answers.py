@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import grpc
+import pytest
 
+from drover.errors import DroverError
+from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.support.engine_client import EngineClient
 
@@ -64,3 +67,10 @@ async def rest_of(
     while isinstance(event := await call.read(), pb.GenerateEvent):
         events.append(event)
     return events
+
+
+async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
+    """The error of a request that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await answer_to(engine, request)
+    return error_from_status(failed.value)

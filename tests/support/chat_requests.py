@@ -1,0 +1,27 @@
+"""Chats for engines whose answers are known."""
+
+from __future__ import annotations
+
+import json
+
+from drover.v1 import engine_pb2 as pb
+
+
+def tool(name: str, parameters: str = "") -> pb.Tool:
+    parameters = parameters or json.dumps(
+        {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        }
+    )
+    return pb.Tool(name=name, description="Asks.", parameters_json=parameters)
+
+
+def chat(*tools: pb.Tool, content: str = "Hi", **sampling: object) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=100))
+    request.chat.messages.add(role="user", content=content)
+    request.chat.tools.extend(tools)
+    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
+    return request
