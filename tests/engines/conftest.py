@@ -9,7 +9,7 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import SGLANG_PYTHON, Process, worker
+from tests.support.processes import SGLANG_PYTHON, SMALL_CACHE, Process, worker
 
 FLAGS = {
     "llamacpp": ("--engine", "llamacpp", "--context-length", "512", "--slots", "4"),
@@ -25,7 +25,7 @@ FLAGS = {
     ),
 }
 if SGLANG_PYTHON in os.environ:
-    FLAGS["sglang"] = ("--engine", "sglang", "--context-length", "512", "--slots", "16")
+    FLAGS["sglang"] = ("--engine", "sglang", "--context-length", "512", "--slots", "16", SMALL_CACHE)
 
 
 @pytest.fixture(scope="session", params=sorted(FLAGS))

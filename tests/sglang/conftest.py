@@ -10,9 +10,9 @@ import ollama
 import pytest
 
 from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import ROOT, Process, Stack, frontend, sglang_python, worker
+from tests.support.processes import ROOT, SMALL_CACHE, Process, Stack, frontend, sglang_python, worker
 
-SMOL = ("--engine", "sglang", "--name", "smol", "--context-length", "2048", "--slots", "16")
+SMOL = ("--engine", "sglang", "--name", "smol", "--context-length", "2048", "--slots", "16", SMALL_CACHE)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def thinker_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def thinker_worker(thinker_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """Random weights behind a template that thinks and calls tools."""
-    flags = ("--engine", "sglang", "--model", str(thinker_model))
+    flags = ("--engine", "sglang", "--model", str(thinker_model), SMALL_CACHE)
     with worker(tmp_path_factory.mktemp("thinker") / "worker.log", *flags) as process:
         yield process
 
@@ -81,7 +81,7 @@ def thinker(thinker_worker: Process, tmp_path_factory: pytest.TempPathFactory) -
 def seer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Random weights that see."""
     folder = tmp_path_factory.mktemp("seer")
-    flags = ("--engine", "sglang", "--model", str(tiny_model("seer", folder / "seer")))
+    flags = ("--engine", "sglang", "--model", str(tiny_model("seer", folder / "seer")), SMALL_CACHE)
     with (
         worker(folder / "worker.log", *flags) as one,
         frontend(folder / "frontend.log", [one.address]) as other,

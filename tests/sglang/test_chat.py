@@ -17,7 +17,7 @@ import pytest
 from drover.errors import ConstraintRejected, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import answer_to, text_of, token_of, tokens_of
+from tests.support.answers import answer_to, short_json_bias, text_of, token_of, tokens_of
 from tests.support.engine_client import EngineClient
 from tests.support.processes import Stack
 
@@ -173,7 +173,7 @@ async def test_messages_that_a_template_does_not_accept_are_refused(thinker_engi
 
 @pytest.mark.parametrize("mode", [pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED])
 async def test_a_call_can_be_forced(thinker_engine: EngineClient, mode: pb.ToolChoice.Mode.ValueType) -> None:
-    request = with_tool(chat(max_tokens=60, logit_bias=await _arguments_bias(thinker_engine)))
+    request = with_tool(chat(max_tokens=60, logit_bias=await short_json_bias(thinker_engine)))
     request.tool_choice.mode = mode
     request.tool_choice.name = "get_weather" if mode == pb.ToolChoice.NAMED else ""
     request.think.mode = pb.Think.OFF
@@ -283,8 +283,3 @@ def test_context_ids_go_there_and_back(client: ollama.Client) -> None:
 async def test_tokenise_and_back(engine: EngineClient) -> None:
     text = "Grüße 🌍 <|im_start|>user\n世界"
     assert await text_of(engine, await tokens_of(engine, text)) == text
-
-
-async def _arguments_bias(engine: EngineClient) -> dict[int, float]:
-    """Makes random weights write short JSON: what ends it is likely."""
-    return {await token_of(engine, text): FORCE - at for at, text in enumerate(("}", '"', "{"))}

@@ -74,3 +74,8 @@ async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverEr
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await answer_to(engine, request)
     return error_from_status(failed.value)
+
+
+async def short_json_bias(engine: EngineClient) -> dict[int, float]:
+    """Makes random weights write short JSON: what ends it is likely."""
+    return {await token_of(engine, text): 1000.0 - at for at, text in enumerate(("}", '"', "{"))}

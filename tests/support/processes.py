@@ -20,6 +20,8 @@ from grpc_health.v1 import health_pb2
 from drover.rpc import CHANNEL_OPTIONS, SERVICE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
+# Several of SGLang's engines live side by side in tests, each with a KV cache.
+SMALL_CACHE = "--sglang-args=--max-total-tokens 65536"
 SGLANG_PYTHON = "DROVER_SGLANG_PYTHON"
 _READY_SECONDS = 60.0
 # Three cold imports of torch and SGLang.

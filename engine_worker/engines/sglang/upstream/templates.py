@@ -23,6 +23,7 @@ from engine_worker.engines.sglang.upstream.conversation import (
     tool_choice,
     tool_definition,
 )
+from engine_worker.engines.sglang.upstream.tool_formats import tool_format_of
 
 if TYPE_CHECKING:
     from sglang import Engine
@@ -67,6 +68,8 @@ class Templates:
         self._serving = OpenAIServingChat(engine.tokenizer_manager, engine.template_manager)
         self._manager = engine.tokenizer_manager
         self._templates = engine.template_manager
+        if not self._serving.tool_call_parser:
+            self._serving.tool_call_parser = tool_format_of(self.source)
 
     @property
     def reasoning_parser(self) -> str | None:

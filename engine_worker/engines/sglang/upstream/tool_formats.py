@@ -1,0 +1,20 @@
+"""Tool formats of widely used templates that SGLang's own look at a template does not find.
+
+Its rules know such a format only beside thinking; a name given with --tool-call-parser comes first.
+"""
+
+from __future__ import annotations
+
+import re
+
+# What a template tells a model to write, and the parser for it. In Jinja a line's end may be written as \n.
+_FORMATS = (
+    (re.compile(r"<tool_call>(\\n|\n)"), "qwen25"),
+    (re.compile(r"<tool_call>"), "hermes"),
+    (re.compile(r'\{"name": function name, "parameters": '), "llama3"),
+)
+
+
+def tool_format_of(template: str) -> str | None:
+    """The name of SGLang's parser for what the template asks for; None where it asks for nothing known."""
+    return next((name for written, name in _FORMATS if written.search(template)), None)

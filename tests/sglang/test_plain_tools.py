@@ -1,0 +1,75 @@
+"""A model whose template calls tools and does not think, on the real engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import ollama
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from tests.support.answers import answer_to, short_json_bias
+from tests.support.chat_requests import chat, tool
+from tests.support.engine_client import engine_client
+from tests.support.processes import SMALL_CACHE, Stack, stack
+
+# As Qwen2.5's and Hermes' templates, which SGLang's rules do not know.
+TEMPLATE = """\
+{%- if tools -%}
+<|im_start|>system
+You may call functions within <tools></tools> tags:
+<tools>{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}
+</tools>
+For each call write within <tool_call></tool_call> tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call><|im_end|>
+{% endif -%}
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% endif -%}
+"""
+HI = [{"role": "user", "content": "hi"}]
+TOOL = {
+    "type": "function",
+    "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+@pytest.fixture(scope="module")
+def plain(thinker_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("plain")
+    template = folder / "template.jinja"
+    template.write_text(TEMPLATE)
+    flags = ("--engine", "sglang", "--model", str(thinker_model), "--name", "plain", SMALL_CACHE)
+    with stack(folder, (*flags, "--chat-template", str(template))) as running:
+        yield running
+
+
+def test_its_tools_are_found(plain: Stack) -> None:
+    with ollama.Client(host=plain.url, timeout=120) as client:
+        assert "tools" in (client.show("plain").capabilities or ())
+        assert "thinking" not in (client.show("plain").capabilities or ())
+        options = {"temperature": 0, "num_predict": 4}
+        bare = client.chat("plain", HI, options=options)
+        offered = client.chat("plain", HI, tools=[TOOL], options=options)
+    assert (offered.prompt_eval_count or 0) > (bare.prompt_eval_count or 0)
+
+
+async def test_a_call_can_be_forced(plain: Stack) -> None:
+    request = chat(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    async with engine_client(plain.worker.address) as engine:
+        request.sampling.logit_bias.update(await short_json_bias(engine))
+        answer = await answer_to(engine, request)
+    assert [call.name for call in answer.calls.values()][:1] == ["get_weather"]
+    assert isinstance(json.loads(answer.calls[0].arguments_json), dict)
+    assert answer.complete >= {0}
+    assert answer.content == ""
