@@ -12,17 +12,11 @@ from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import leaf_of, rest_of
+from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real_model
-
-
-def chat(content: str, **sampling: object) -> pb.GenerateRequest:
-    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
-    request.chat.messages.add(role="user", content=content)
-    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
-    return request
 
 
 async def events_of(engine: EngineClient, request: pb.GenerateRequest) -> list[pb.GenerateEvent]:

@@ -13,7 +13,7 @@ import pytest
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import Answer, answer_to, leaf_of, text_of
-from tests.support.chat_requests import chat, tool
+from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
 from tests.support.scripted_gguf import EOS, THINKING_AND_TOOLS, write_scripted_gguf
@@ -75,7 +75,7 @@ async def test_the_template_is_announced(engine: EngineClient) -> None:
 
 @pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.ON])
 async def test_thinking_is_apart_from_the_answer(engine: EngineClient, mode: pb.Think.Mode.ValueType) -> None:
-    request = chat()
+    request = chat_with()
     request.think.mode = mode
     answer = await answer_to(engine, request)
     assert (answer.thinking, answer.content) == (THOUGHT, ANSWER)
@@ -89,7 +89,7 @@ async def test_thinking_is_apart_from_the_answer(engine: EngineClient, mode: pb.
 
 
 async def test_a_model_that_is_told_not_to_think_does_not(engine: EngineClient) -> None:
-    request = chat()
+    request = chat_with()
     request.think.mode = pb.Think.OFF
     answer = await answer_to(engine, request)
     assert (answer.thinking, answer.content) == ("", "Ok.")
@@ -112,13 +112,13 @@ async def test_a_prompt_is_thought_about_too(engine: EngineClient) -> None:
 
 
 async def test_an_answer_that_could_have_called_and_did_not(engine: EngineClient) -> None:
-    answer = await answer_to(engine, chat(tool("get_weather")))
+    answer = await answer_to(engine, chat_with(tool("get_weather")))
     assert (answer.thinking, answer.content, parts_of(answer)) == (THOUGHT, ANSWER, [])
     assert "get_weather" in await text_of(engine, list(answer.started.prompt_ids))
 
 
 async def test_a_call_of_the_models_own_will(engine: EngineClient) -> None:
-    answer = await answer_to(engine, chat(tool("get_weather"), logit_bias={EOS_ID: -6.0}))
+    answer = await answer_to(engine, chat_with(tool("get_weather"), logit_bias={EOS_ID: -6.0}))
     assert (answer.thinking, answer.content) == (THOUGHT, ANSWER)
     assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
     first, *others = parts_of(answer)
@@ -129,7 +129,7 @@ async def test_a_call_of_the_models_own_will(engine: EngineClient) -> None:
 
 
 async def test_a_model_can_be_made_to_call(engine: EngineClient) -> None:
-    request = chat(tool("get_weather"))
+    request = chat_with(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
     answer = await answer_to(engine, request)
     assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
@@ -139,7 +139,7 @@ async def test_a_model_can_be_made_to_call(engine: EngineClient) -> None:
 
 
 async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
-    request = chat(tool("get_weather"), tool("get_news"))
+    request = chat_with(tool("get_weather"), tool("get_news"))
     request.tool_choice.mode = pb.ToolChoice.NAMED
     for name in ("get_weather", "get_news"):
         request.tool_choice.name = name
@@ -149,7 +149,7 @@ async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
 
 
 async def test_calls_can_be_forbidden(engine: EngineClient) -> None:
-    request = chat(tool("get_weather"))
+    request = chat_with(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.NONE
     answer = await answer_to(engine, request)
     assert (answer.content, parts_of(answer)) == (ANSWER, [])
@@ -157,7 +157,7 @@ async def test_calls_can_be_forbidden(engine: EngineClient) -> None:
 
 
 async def test_a_call_without_arguments(engine: EngineClient) -> None:
-    request = chat(pb.Tool(name="now"))
+    request = chat_with(pb.Tool(name="now"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
     answer = await answer_to(engine, request)
     assert (names_of(answer), arguments_of(answer)) == (["now"], {})
@@ -165,7 +165,7 @@ async def test_a_call_without_arguments(engine: EngineClient) -> None:
 
 
 async def test_a_call_that_the_limit_cut_is_not_whole(engine: EngineClient) -> None:
-    request = chat(tool("get_weather"))
+    request = chat_with(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
     whole = await answer_to(engine, request)
     request.sampling.max_tokens = counts_of(whole)[-1] - 12
@@ -177,7 +177,7 @@ async def test_a_call_that_the_limit_cut_is_not_whole(engine: EngineClient) -> N
 
 
 async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> None:
-    request = chat(tool("get_weather"))
+    request = chat_with(tool("get_weather"))
     call = pb.ToolCall(id="call_a1b2c3d4", name="get_weather", arguments_json='{"city": "Paris"}')
     request.chat.messages.add(role="assistant", thinking="Let me ask.", tool_calls=[call])
     request.chat.messages.add(role="tool", content="Rain.", tool_call_id=call.id, tool_name="get_weather")
@@ -195,13 +195,13 @@ async def test_schemas_that_ollama_takes_are_taken(
     engine: EngineClient, schema: object, mode: pb.ToolChoice.Mode.ValueType
 ) -> None:
     parameters = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
-    request = chat(tool("get_weather", json.dumps(parameters)), max_tokens=12)
+    request = chat_with(tool("get_weather", json.dumps(parameters)), max_tokens=12)
     request.tool_choice.mode = mode
     assert (await answer_to(engine, request)).done.finish_reason in (pb.Done.STOP, pb.Done.LENGTH)
 
 
 async def test_a_schema_holds_after_the_thinking(engine: EngineClient) -> None:
-    request = chat(max_tokens=60)
+    request = chat_with(max_tokens=60)
     request.json_schema = json.dumps(
         {
             "type": "object",
@@ -218,7 +218,7 @@ async def test_a_schema_holds_after_the_thinking(engine: EngineClient) -> None:
 
 
 async def test_any_json_holds_after_the_thinking(engine: EngineClient) -> None:
-    request = chat(max_tokens=20)
+    request = chat_with(max_tokens=20)
     request.any_json = True
     answer = await answer_to(engine, request)
     assert answer.thinking == THOUGHT
@@ -236,19 +236,19 @@ async def test_any_json_holds_after_the_thinking(engine: EngineClient) -> None:
 async def test_stop_texts(
     engine: EngineClient, stops: list[str], thinking: str, content: str, matched: str
 ) -> None:
-    answer = await answer_to(engine, chat(stop=stops))
+    answer = await answer_to(engine, chat_with(stop=stops))
     assert (answer.thinking, answer.content, answer.done.matched_stop) == (thinking, content, matched)
     assert answer.done.finish_reason == pb.Done.STOP
     await until(engine.idle, 2, "the slot is free")
 
 
 async def test_text_that_began_like_a_stop_is_shown_at_the_limit(engine: EngineClient) -> None:
-    answer = await answer_to(engine, chat(stop=["there is"], max_tokens=11))
+    answer = await answer_to(engine, chat_with(stop=["there is"], max_tokens=11))
     assert (answer.content, answer.done.finish_reason) == (ANSWER, pb.Done.LENGTH)
 
 
 async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineClient) -> None:
-    request = chat()
+    request = chat_with()
     request.top_logprobs = 2
     answer = await answer_to(engine, request)
     shown = b"".join(logprob.token for logprob in answer.logprobs).decode()
@@ -257,7 +257,7 @@ async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineCl
 
 
 async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -> None:
-    request = chat(tool("get_weather"), content="first", max_tokens=1)
+    request = chat_with(tool("get_weather"), content="first", max_tokens=1)
     request.chat.messages.insert(0, pb.Message(role="system", content="Be kind."))
     for number in range(60):
         request.chat.messages.add(role="user", content=f"This is message number {number} of many.")
@@ -274,7 +274,7 @@ async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -
 
 async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClient) -> None:
     words = " ".join(f"word{number}" for number in range(600))
-    request = chat(tool("get_weather"), content=f"begin {words} end", max_tokens=1)
+    request = chat_with(tool("get_weather"), content=f"begin {words} end", max_tokens=1)
     answer = await answer_to(engine, request)
     text = await text_of(engine, list(answer.started.prompt_ids))
     assert "get_weather" in text
@@ -287,13 +287,13 @@ async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClie
 
 
 async def test_tools_that_leave_no_room_are_refused(engine: EngineClient) -> None:
-    leaf = await leaf_of(engine, chat(*(tool(f"get_number_{number}") for number in range(20))))
+    leaf = await leaf_of(engine, chat_with(*(tool(f"get_number_{number}") for number in range(20))))
     assert isinstance(leaf, ContextExceeded)
     assert "the tools" in leaf.message
 
 
 async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
-    request = chat()
+    request = chat_with()
     request.chat.messages.add(role="assistant", content="He", thinking="Well.")
     request.chat.continue_last = True
     answer = await answer_to(engine, request)
@@ -301,7 +301,7 @@ async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
 
 
 async def test_what_an_assistant_said_in_two_messages_goes_on(engine: EngineClient) -> None:
-    request = chat()
+    request = chat_with()
     request.chat.messages.add(role="assistant", content="Well.")
     request.chat.messages.add(role="assistant", content="He")
     request.chat.continue_last = True
@@ -315,7 +315,7 @@ async def test_what_an_assistant_said_in_two_messages_goes_on(engine: EngineClie
 async def test_a_schema_holds_for_what_is_added_to_a_begun_answer(
     engine: EngineClient, begun: str, mode: pb.Think.Mode.ValueType
 ) -> None:
-    request = chat(tool("get_weather"), max_tokens=60)
+    request = chat_with(tool("get_weather"), max_tokens=60)
     request.think.mode = mode
     request.json_schema = json.dumps(
         {
@@ -334,7 +334,10 @@ async def test_a_schema_holds_for_what_is_added_to_a_begun_answer(
 
 async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
     answers = await asyncio.gather(
-        *(answer_to(engine, chat(tool("get_weather"), content=f"Number {number}.")) for number in range(60))
+        *(
+            answer_to(engine, chat_with(tool("get_weather"), content=f"Number {number}."))
+            for number in range(60)
+        )
     )
     assert {(answer.thinking, answer.content) for answer in answers} == {(THOUGHT, ANSWER)}
     await until(engine.idle, 2, "all slots are free")
@@ -365,14 +368,14 @@ async def always_thinks(tmp_path: Path) -> AsyncIterator[EngineClient]:
 async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
     capabilities = (await always_thinks.stub.GetModel(pb.GetModelRequest())).capabilities
     assert (capabilities.tools, capabilities.thinking) == (False, True)
-    answer = await answer_to(always_thinks, chat())
+    answer = await answer_to(always_thinks, chat_with())
     assert (answer.thinking.strip(), answer.content) == (THOUGHT, ANSWER)
-    unwanted = chat()
+    unwanted = chat_with()
     unwanted.think.mode = pb.Think.OFF
     answer = await answer_to(always_thinks, unwanted)
     assert (answer.thinking, answer.content) == ("", ANSWER)
     assert answer.done.completion_tokens == 11
-    assert isinstance(await leaf_of(always_thinks, chat(tool("get_weather"))), CapabilityMissing)
+    assert isinstance(await leaf_of(always_thinks, chat_with(tool("get_weather"))), CapabilityMissing)
     goes_on = pb.GenerateRequest()
     goes_on.prompt.text = "And then?"
     goes_on.prompt.context.extend(answer.started.prompt_ids)

@@ -18,6 +18,7 @@ from drover.errors import ConstraintRejected, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import answer_to, short_json_bias, text_of, token_of, tokens_of
+from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.processes import Stack
 
@@ -32,13 +33,6 @@ WEATHER: dict[str, Any] = {
     },
 }
 AGE = {"type": "object", "properties": {"age": {"enum": [41, 42]}}, "required": ["age"]}
-
-
-def chat(content: str = "hi", **sampling: object) -> pb.GenerateRequest:
-    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
-    request.chat.messages.add(role="user", content=content)
-    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
-    return request
 
 
 def with_tool(request: pb.GenerateRequest) -> pb.GenerateRequest:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 
+import grpc
 import pytest
 
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import Answer, answer_to, text_of, token_of, tokens_of
+from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 
 FORCE = 1000.0
@@ -20,13 +22,6 @@ WEATHER = pb.Tool(
     description="Weather of a city",
     parameters_json=json.dumps({"type": "object", "properties": {"city": {"type": "string"}}}),
 )
-
-
-def chat(content: str, **sampling: object) -> pb.GenerateRequest:
-    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
-    request.chat.messages.add(role="user", content=content)
-    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
-    return request
 
 
 async def continued(
@@ -203,8 +198,6 @@ async def test_under_a_constraint(engine: EngineClient) -> None:
 
 
 async def test_tokens_that_a_constraint_forbids_are_refused(engine: EngineClient) -> None:
-    import grpc
-
     request = chat("Who are you?")
     request.regex = "[0-9]{4}"
     with pytest.raises(grpc.aio.AioRpcError) as refused:

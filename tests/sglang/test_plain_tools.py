@@ -11,7 +11,7 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import answer_to, short_json_bias
-from tests.support.chat_requests import chat, tool
+from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import engine_client
 from tests.support.processes import SMALL_CACHE, Stack, stack
 
@@ -64,7 +64,7 @@ def test_its_tools_are_found(plain: Stack) -> None:
 
 
 async def test_a_call_can_be_forced(plain: Stack) -> None:
-    request = chat(tool("get_weather"))
+    request = chat_with(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
     async with engine_client(plain.worker.address) as engine:
         request.sampling.logit_bias.update(await short_json_bias(engine))

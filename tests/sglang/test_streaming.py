@@ -10,17 +10,11 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import answer_to, text_of, token_of, tokens_of
+from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.processes import Stack
 
 FORCE = 1000.0
-
-
-def chat(content: str, **sampling: object) -> pb.GenerateRequest:
-    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
-    request.chat.messages.add(role="user", content=content)
-    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
-    return request
 
 
 async def test_characters_that_are_split_over_tokens_come_whole(engine: EngineClient) -> None:

@@ -19,9 +19,14 @@ def tool(name: str, parameters: str = "") -> pb.Tool:
     return pb.Tool(name=name, description="Asks.", parameters_json=parameters)
 
 
-def chat(*tools: pb.Tool, content: str = "Hi", **sampling: object) -> pb.GenerateRequest:
-    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=100))
+def chat(content: str = "hi", **sampling: object) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
     request.chat.messages.add(role="user", content=content)
-    request.chat.tools.extend(tools)
     request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
+    return request
+
+
+def chat_with(*tools: pb.Tool, content: str = "Hi", **sampling: object) -> pb.GenerateRequest:
+    request = chat(content, **{"max_tokens": 100, **sampling})
+    request.chat.tools.extend(tools)
     return request
