@@ -55,6 +55,7 @@ class GenerateRequest(_message.Message):
     CACHE_SALT_FIELD_NUMBER: _builtins.int
     CONTINUATION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_NS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Made by the frontend, new for each attempt: 32 lower-case hex digits. Never anything that a client
     sent, since SGLang aborts by id prefix.
@@ -80,6 +81,10 @@ class GenerateRequest(_message.Message):
     keep_alive_ns: _builtins.int
     """How long the model stays loaded after this request: negative is for ever, 0 is not at all.
     Absent: the worker's own setting.
+    """
+    template: _builtins.str
+    """A Go text/template, as Modelfiles carry it, that makes the prompt of a chat or of a prompt in place of
+    the model's own template. Empty: the model's own. Needs Capabilities.go_template.
     """
     @_builtins.property
     def chat(self) -> Global___ChatInput: ...
@@ -123,10 +128,11 @@ class GenerateRequest(_message.Message):
         cache_salt: _builtins.str = ...,
         continuation: Global___Continuation | None = ...,
         keep_alive_ns: _builtins.int | None = ...,
+        template: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "sampling", b"sampling", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "cache_salt", b"cache_salt", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "priority", b"priority", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "request_id", b"request_id", "sampling", b"sampling", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "cache_salt", b"cache_salt", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "priority", b"priority", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "request_id", b"request_id", "sampling", b"sampling", "template", b"template", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015
@@ -1068,7 +1074,10 @@ class EmbedResponse(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
+    truncated_tokens: _builtins.int
+    """Tokens that were cut off texts which are too long."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """One per text, in order."""
@@ -1081,10 +1090,11 @@ class EmbedResponse(_message.Message):
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         prompt_tokens: _builtins.int = ...,
         timings: Global___Timings | None = ...,
+        truncated_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "prompt_tokens", b"prompt_tokens", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "prompt_tokens", b"prompt_tokens", "timings", b"timings", "truncated_tokens", b"truncated_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1285,6 +1295,7 @@ class Model(_message.Message):
     MODIFIED_UNIX_NS_FIELD_NUMBER: _builtins.int
     MODEL_INFO_JSON_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    TENSORS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """64 hex digits, equal on all replicas of the same model files."""
     size_bytes: _builtins.int
@@ -1331,6 +1342,10 @@ class Model(_message.Message):
     def defaults(self) -> Global___Sampling:
         """The model's own sampling defaults (Ollama's PARAMETERs)."""
 
+    @_builtins.property
+    def tensors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """The weights' names, types and shapes, as the model files list them."""
+
     def __init__(
         self,
         *,
@@ -1358,14 +1373,42 @@ class Model(_message.Message):
         modified_unix_ns: _builtins.int = ...,
         model_info_json: _builtins.str = ...,
         pinned: _builtins.bool = ...,
+        tensors: _abc.Iterable[Global___Tensor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "pinned", b"pinned", "quantization", b"quantization", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "trained_context_length", b"trained_context_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "pinned", b"pinned", "quantization", b"quantization", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "tensors", b"tensors", "trained_context_length", b"trained_context_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Tensor(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    type: _builtins.str
+    """For example "Q4_1" or "BF16"."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "shape", b"shape", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class Capabilities(_message.Message):
@@ -1387,6 +1430,8 @@ class Capabilities(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     RESUME_CONSTRAINT_FIELD_NUMBER: _builtins.int
+    GO_TEMPLATE_FIELD_NUMBER: _builtins.int
+    GO_TEMPLATE_PARSED_FIELD_NUMBER: _builtins.int
     completion: _builtins.bool
     tools: _builtins.bool
     insert: _builtins.bool
@@ -1405,6 +1450,9 @@ class Capabilities(_message.Message):
     resume: _builtins.bool
     """Takes Continuations; also under a constraint."""
     resume_constraint: _builtins.bool
+    go_template: _builtins.bool
+    """Takes GenerateRequest.template; and finds tools and thinking in answers to prompts that it made."""
+    go_template_parsed: _builtins.bool
     def __init__(
         self,
         *,
@@ -1424,10 +1472,12 @@ class Capabilities(_message.Message):
         priority: _builtins.bool = ...,
         resume: _builtins.bool = ...,
         resume_constraint: _builtins.bool = ...,
+        go_template: _builtins.bool = ...,
+        go_template_parsed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
