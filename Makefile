@@ -1,6 +1,7 @@
 # Drover's tasks. `make help` lists them; CI calls the same ones.
 SHELL := /bin/bash
 PY := .venv/bin/python
+NODE_MODULES := tests/clients/node/node_modules/.package-lock.json
 
 PORT ?= 11434
 ENGINE ?= llamacpp
@@ -9,7 +10,7 @@ MODEL ?=
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
 
-.PHONY: help serve model test test-sglang lint format proto proto-check bench lock settings-doc clean
+.PHONY: help serve model test test-clients test-sglang lint format proto proto-check bench lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -26,6 +27,9 @@ model: ## the default model of ENGINE=sglang, as safetensors
 
 test: .venv/.dev ## all tests but those of the SGLang engine
 	$(PY) -m pytest
+
+test-clients: .venv/.dev .venv-clients/.clients $(NODE_MODULES) ## unchanged Ollama clients against both tiers as processes
+	DROVER_TEST_PYTHON=$(CURDIR)/$(PY) .venv-clients/bin/python -m pytest -W ignore --durations=10 tests/clients
 
 test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU or GPU
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
@@ -58,10 +62,13 @@ lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh
 
 clean: ## remove the environment and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.serve: requirements/frontend.txt requirements/worker.txt requirements/model.txt
 	@scripts/setup.sh serve
 
 .venv/.dev: requirements/dev.txt requirements/model.txt
 	@scripts/setup.sh dev
+
+.venv-clients/.clients $(NODE_MODULES) &: requirements/clients.txt tests/clients/node/package-lock.json
+	@scripts/setup.sh clients

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes environments with the locked versions:
 #   setup.sh serve    .venv for both tiers          setup.sh dev     .venv with the tests' tools too
+#   setup.sh clients  .venv-clients with Ollama clients in Python, and those of npm
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,18 +22,33 @@ check_python() {
     stop "$python cannot make virtual environments. On Debian or Ubuntu: apt-get install -y python3-venv"
 }
 
-local_environment() {
-  if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
-    say "making .venv with $("$python" --version)"
-    "$python" -m venv --clear .venv
+check_node() {
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    stop "there is no Node.js with npm. On Debian or Ubuntu: apt-get install -y nodejs npm"
   fi
-  for file in "${files[@]}" model.txt; do
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)' ||
+    stop "Node.js $(node --version) is too old; the clients' tests need 18 or newer"
+}
+
+node_modules() {
+  say "installing tests/clients/node/package-lock.json"
+  npm ci --prefix tests/clients/node --ignore-scripts --no-audit --no-fund --silent ||
+    stop "npm could not install tests/clients/node; is a package index reachable?"
+}
+
+# In `$home`: the locked `files`, then a stamp for make.
+local_environment() {
+  if [ ! -x "$home/bin/python" ] || ! "$home/bin/python" -c '' 2>/dev/null; then
+    say "making $home with $("$python" --version)"
+    "$python" -m venv --clear "$home"
+  fi
+  for file in "${files[@]}"; do
     say "installing requirements/$file"
-    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes \
+    "$home/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes \
       -r "requirements/$file" ||
       stop "pip could not install requirements/$file (see above); is a package index reachable?"
   done
-  for stamp in "${stamps[@]}"; do touch ".venv/$stamp"; done
+  for stamp in "${stamps[@]}"; do touch "$home/$stamp"; done
 }
 
 # One environment for each version of the lock file, shared by all checkouts. It is made under another name
@@ -68,13 +84,19 @@ python=${PYTHON:-python3}
 check_python
 case "${1:-}" in
   serve)
-    files=(frontend.txt worker.txt) stamps=(.serve)
+    home=.venv files=(frontend.txt worker.txt model.txt) stamps=(.serve)
     local_environment
     ;;
   dev)
-    files=(dev.txt) stamps=(.serve .dev)
+    home=.venv files=(dev.txt model.txt) stamps=(.serve .dev)
+    local_environment
+    ;;
+  clients)
+    check_node
+    node_modules
+    home=.venv-clients files=(clients.txt) stamps=(.clients)
     local_environment
     ;;
   sglang) sglang_environment ;;
-  *) stop "usage: scripts/setup.sh serve|dev|sglang" ;;
+  *) stop "usage: scripts/setup.sh serve|dev|clients|sglang" ;;
 esac

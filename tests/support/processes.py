@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Several of SGLang's engines live side by side in tests, each with a KV cache.
 SMALL_CACHE = "--sglang-args=--max-total-tokens 65536"
 SGLANG_PYTHON = "DROVER_SGLANG_PYTHON"
+# Tests of clients run in an environment that does not have the tiers.
+_PYTHON = os.environ.get("DROVER_TEST_PYTHON", sys.executable)
 _READY_SECONDS = 60.0
 # Three cold imports of torch and SGLang.
 _SGLANG_READY_SECONDS = 300.0
@@ -79,7 +81,7 @@ def launched(
     command: Sequence[str],
     address: str,
     log: Path,
-    python: str = sys.executable,
+    python: str = _PYTHON,
     ready_seconds: float = _READY_SECONDS,
 ) -> Iterator[Process]:
     environment = {name: value for name, value in os.environ.items() if _is_for_processes(name)}
@@ -107,7 +109,7 @@ def worker(
     address = address or f"127.0.0.1:{free_port()}"
     command = ["-m", module, "--listen", address, *flags]
     is_sglang = "sglang" in flags
-    python = sglang_python() if is_sglang else sys.executable
+    python = sglang_python() if is_sglang else _PYTHON
     limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
     with launched(command, address, log, python, limit) as process:
         if ready:

@@ -1,0 +1,81 @@
+"""One frontend in front of a chat model, a scripted model with tools and thinking, and an embedding model."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.support.processes import Process, frontend, worker
+
+SMOL, THINKER, VECTORS = "smol", "thinker", "vectors"
+QUESTION = "What is the capital of France?"
+ANSWER = "The capital of France is Paris."
+WEATHER_QUESTION = "What is the weather in Paris?"
+HARD_QUESTION = "What is 17 times 23?"
+LONG_QUESTION = "Count for ever."
+THOUGHTS = "Let me think."
+
+_JOIN_SECONDS = 20.0
+_POLL_SECONDS = 0.05
+_SCRIPT = [
+    {
+        "match": WEATHER_QUESTION,
+        "events": [
+            {"thinking": THOUGHTS},
+            {"tool_call": {"name": "get_weather", "arguments": {"city": "Paris"}}},
+        ],
+    },
+    {"match": HARD_QUESTION, "events": [{"thinking": THOUGHTS}, {"text": "It is "}, {"text": "391."}]},
+    {"match": LONG_QUESTION, "events": [{"text": "more ", "repeat": 100_000}]},
+]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    frontend: Process
+    smol: Process
+    thinker: Process
+    vectors: Process
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.frontend.address}"
+
+
+@contextmanager
+def running_fleet(folder: Path) -> Iterator[Fleet]:
+    script = folder / "script.json"
+    script.write_text(json.dumps(_SCRIPT))
+    chat = ("--engine", "llamacpp", "--name", SMOL, "--context-length", "2048", "--slots", "2")
+    scripted = ("--engine", "simulator", "--model", THINKER, "--sim-script", str(script))
+    embedding = ("--engine", "simulator", "--model", VECTORS, "--task", "embed")
+    with ExitStack() as processes:
+        workers = [
+            processes.enter_context(worker(folder / f"{name}.log", *flags))
+            for name, flags in ((SMOL, chat), (THINKER, scripted), (VECTORS, embedding))
+        ]
+        addresses = [each.address for each in workers]
+        front = processes.enter_context(frontend(folder / "frontend.log", addresses))
+        fleet = Fleet(front, *workers)
+        _wait_until_all_joined(fleet)
+        yield fleet
+
+
+def served_names(url: str) -> set[str]:
+    models = httpx.get(f"{url}/api/tags", timeout=5).json()["models"]
+    return {model["name"] for model in models}
+
+
+def _wait_until_all_joined(fleet: Fleet) -> None:
+    wanted = {f"{name}:latest" for name in (SMOL, THINKER, VECTORS)}
+    deadline = time.monotonic() + _JOIN_SECONDS
+    while not wanted <= served_names(fleet.url):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not all workers have joined:\n{fleet.frontend.log_text()}")
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,126 @@
+"""The CLI's HTTP client: the bytes of Go's net/http, answers read by the rules of Go's api.Client."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from typing import Any
+
+from tests.clients.fleet import Fleet
+from tests.clients.go_types import Kind, decode, string, struct
+
+_AGENT = "ollama/0.33.0 (amd64 linux) Go/go1.26.0"
+_WAIT_SECONDS = 30.0
+_LONGEST_LINE = 8_000_000
+_ERROR = struct({"error": string})
+
+
+class GoStatusError(Exception):
+    """An api.StatusError."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class GoStreamError(Exception):
+    """The error line of a stream."""
+
+
+class GoClient:
+    """One connection, which is used again for as long as the server keeps it, as Go's transport does."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._socket: socket.socket | None = None
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def do(
+        self, method: str, path: str, body: bytes | None = None, kind: Kind | None = None
+    ) -> dict[str, Any]:
+        """An answer that is no stream, decoded; {} where the CLI reads none."""
+        answer = self._send(method, path, _sized(body), "application/json")
+        text = answer.read()
+        self._finish(answer)
+        if answer.status >= 400:
+            raise GoStatusError(answer.status, _message(text))
+        return decode(kind, text) if kind is not None else {}
+
+    def upload(self, path: str, content: bytes) -> int:
+        """The status. A reader of unknown length goes as chunks."""
+        chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+        answer = self._send("POST", path, ("Transfer-Encoding: chunked", chunked), "application/json")
+        text = answer.read()
+        self._finish(answer)
+        if answer.status >= 400:
+            raise GoStatusError(answer.status, _message(text))
+        return answer.status
+
+    def stream(self, path: str, body: bytes, kind: Kind) -> Iterator[dict[str, Any]]:
+        """Each line, decoded. Go takes an empty line for broken JSON."""
+        answer = self._send("POST", path, _sized(body), "application/x-ndjson")
+        while line := answer.readline(_LONGEST_LINE + 1):
+            assert len(line) <= _LONGEST_LINE
+            text = line.removesuffix(b"\n")
+            error = decode(_ERROR, text).get("error")
+            if answer.status >= 400:
+                self.close()
+                raise GoStatusError(answer.status, error or "")
+            if error:
+                self.close()
+                raise GoStreamError(error)
+            yield decode(kind, text)
+        self._finish(answer)
+
+    def _send(self, method: str, path: str, sized: tuple[str, bytes], accept: str) -> HTTPResponse:
+        length, body = sized
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: {self._address}",
+            f"User-Agent: {_AGENT}",
+            *([length] if length else []),
+            f"Accept: {accept}",
+            "Content-Type: application/json",
+            "Accept-Encoding: gzip",
+        ]
+        if self._socket is None:
+            host, _, port = self._address.partition(":")
+            self._socket = socket.create_connection((host, int(port)), timeout=_WAIT_SECONDS)
+        self._socket.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        answer = HTTPResponse(self._socket, method=method)
+        answer.begin()
+        return answer
+
+    def _finish(self, answer: HTTPResponse) -> None:
+        if answer.will_close:
+            self.close()
+
+
+def _sized(body: bytes | None) -> tuple[str, bytes]:
+    return ("", b"") if body is None else (f"Content-Length: {len(body)}", body)
+
+
+def _message(text: bytes) -> str:
+    """The error's text, or all of a body that is not JSON."""
+    try:
+        return str(json.loads(text)["error"])
+    except ValueError:
+        return text.decode()
+
+
+@contextmanager
+def command(fleet: Fleet) -> Iterator[GoClient]:
+    """One run of the CLI: it looks first whether a server is there."""
+    client = GoClient(fleet.frontend.address)
+    try:
+        client.do("HEAD", "/")
+        yield client
+    finally:
+        client.close()

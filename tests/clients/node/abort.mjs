@@ -1,0 +1,22 @@
+// Streams until a line comes in, aborts then, and stays alive: the server must not need our end to notice.
+import { once } from "node:events";
+import * as fleet from "./fleet.mjs";
+
+const [, , method, how] = process.argv;
+const ollama = fleet.client();
+const input = method === "chat" ? { messages: fleet.asked(fleet.LONG_QUESTION) } : { prompt: fleet.LONG_QUESTION };
+const stream = await ollama[method]({ model: fleet.THINKER, stream: true, ...input });
+const told = once(process.stdin, "data");
+let aborted = false;
+told.then(() => {
+  aborted = true;
+  if (how === "client") ollama.abort();
+  else stream.abort();
+});
+try {
+  let count = 0;
+  for await (const part of stream) if (++count === 1) console.log("streaming");
+} catch (error) {
+  console.log(aborted ? error.name : `not aborted: ${error}`);
+}
+await once(process.stdin, "end");
