@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.clients.go_types import Kind, decode, string, struct
 _AGENT = "ollama/0.33.0 (amd64 linux) Go/go1.26.0"
 _WAIT_SECONDS = 30.0
 _LONGEST_LINE = 8_000_000
+_CHUNK_BYTES = 32 * 1024
 _ERROR = struct({"error": string})
 
 
@@ -38,7 +39,10 @@ class GoClient:
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
+        """At once, also while an answer is being read."""
         if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
 
@@ -46,7 +50,8 @@ class GoClient:
         self, method: str, path: str, body: bytes | None = None, kind: Kind | None = None
     ) -> dict[str, Any]:
         """An answer that is no stream, decoded; {} where the CLI reads none."""
-        answer = self._send(method, path, _sized(body), "application/json")
+        sized = ("Content-Length: 0", b"") if body is None and method == "POST" else _sized(body)
+        answer = self._send(method, path, sized, "application/json")
         text = answer.read()
         self._finish(answer)
         if answer.status >= 400:
@@ -55,8 +60,9 @@ class GoClient:
 
     def upload(self, path: str, content: bytes) -> int:
         """The status. A reader of unknown length goes as chunks."""
-        chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
-        answer = self._send("POST", path, ("Transfer-Encoding: chunked", chunked), "application/json")
+        answer = self._send(
+            "POST", path, ("Transfer-Encoding: chunked", _chunked(content)), "application/json"
+        )
         text = answer.read()
         self._finish(answer)
         if answer.status >= 400:
@@ -105,6 +111,11 @@ class GoClient:
 
 def _sized(body: bytes | None) -> tuple[str, bytes]:
     return ("", b"") if body is None else (f"Content-Length: {len(body)}", body)
+
+
+def _chunked(content: bytes) -> bytes:
+    pieces = [content[at : at + _CHUNK_BYTES] for at in range(0, len(content), _CHUNK_BYTES)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
 def _message(text: bytes) -> str:

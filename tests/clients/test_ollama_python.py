@@ -316,6 +316,17 @@ async def test_closing_a_stream_frees_the_slot(
     assert await until(thinker_engine.idle, 5, "the slot is free again") < FREED_SECONDS
 
 
+async def test_closing_a_stream_frees_a_slot_of_the_real_model(
+    client: ollama.AsyncClient, smol_engine: EngineClient
+) -> None:
+    chat = await client.chat(SMOL, asked("Tell me a very long story."), options={"seed": 1}, stream=True)
+    stream = cast(AsyncGenerator[object], chat)
+    await anext(stream)
+    assert await smol_engine.busy()
+    await stream.aclose()
+    assert await until(smol_engine.idle, 5, "the slot is free again") < FREED_SECONDS
+
+
 async def test_cancelling_a_request_frees_the_slot(fleet: Fleet, thinker_engine: EngineClient) -> None:
     async with ollama.AsyncClient(host=fleet.url) as client:
         asking = asyncio.create_task(client.chat(THINKER, asked(LONG_QUESTION)))
