@@ -81,9 +81,8 @@ def test_show_with_what_was_set(fleet: Fleet) -> None:
     with command(fleet) as cli:
         shown = cli.do("POST", "/api/show", body, SHOW)
     assert shown["system"] == "Be brief."
-    lines = [line.split() for line in shown["parameters"].splitlines()]
-    assert ["temperature", "0.5"] in lines
-    assert ["stop", '"a"'] in lines
+    lines = shown["modelfile"].splitlines()
+    assert {"SYSTEM Be brief.", "PARAMETER temperature 0.5", "PARAMETER stop a"} <= set(lines)
 
 
 def test_show_of_a_missing_model(fleet: Fleet) -> None:
