@@ -8,15 +8,19 @@
     ├── RetryLater            the same request may work in a while
     │   ├── QueueFull             too many requests wait already
     │   ├── NoWorkerReady         nobody serves the model right now
+    │   ├── StoreUnavailable      the presets' database cannot be reached, or is full
     │   └── DeadlineExceeded      the request took longer than it may
     ├── NeverRetry            the request is at fault
     │   ├── InvalidRequest        malformed, or a value of the wrong kind
     │   ├── BodyTooLarge
     │   ├── ModelNotFound
-    │   ├── InvalidOption         an entry of `options`, or `format`, of the wrong kind
+    │   ├── InvalidOption         an entry of `options`, `format` or `template` that cannot be read
+    │   ├── NotTransferable       a model that cannot be pulled or pushed
     │   ├── CapabilityMissing     this model cannot do that
     │   ├── ConstraintRejected    the engine cannot work with this schema or grammar
-    │   └── ContextExceeded       longer than the context, and not to be truncated
+    │   ├── ContextExceeded       longer than the context, and not to be truncated
+    │   ├── NotSignedIn           a route about an account; there are no accounts
+    │   └── NotOffered            a route of ollama.com that is not passed on
     ├── ClientLeft            nobody is there to be answered
     └── InternalError         our fault
 
@@ -71,6 +75,10 @@ class NoWorkerReady(RetryLater):
     pass
 
 
+class StoreUnavailable(RetryLater):
+    pass
+
+
 class DeadlineExceeded(RetryLater):
     pass
 
@@ -95,6 +103,10 @@ class InvalidOption(NeverRetry):
     pass
 
 
+class NotTransferable(NeverRetry):
+    pass
+
+
 class CapabilityMissing(NeverRetry):
     pass
 
@@ -104,6 +116,19 @@ class ConstraintRejected(NeverRetry):
 
 
 class ContextExceeded(NeverRetry):
+    """`prompt_tokens` do not fit into `context_tokens`, where both are known."""
+
+    def __init__(self, message: str, prompt_tokens: int = 0, context_tokens: int = 0) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class NotSignedIn(NeverRetry):
+    pass
+
+
+class NotOffered(NeverRetry):
     pass
 
 
@@ -128,23 +153,28 @@ class Answer:
 
 _CODE = grpc.StatusCode
 
-# InvalidOption is 500 over HTTP because Ollama answers so (ollama-api.md section 2.11, cases 15 and 18).
+# InvalidOption and NotTransferable are 500 over HTTP because Ollama answers so (ollama-api.md section 2.11,
+# cases 15 and 18, and section 4.6).
 ANSWERS: dict[type[DroverError], Answer] = {
     WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
     WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
     EngineFailed: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
     QueueFull: Answer(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
     NoWorkerReady: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
+    StoreUnavailable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
     DeadlineExceeded: Answer(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
     InvalidRequest: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
     BodyTooLarge: Answer(_CODE.INVALID_ARGUMENT, 413, "invalid_request_error", "request_too_large"),
     ModelNotFound: Answer(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
     InvalidOption: Answer(_CODE.INVALID_ARGUMENT, 500, "api_error", "api_error"),
+    NotTransferable: Answer(_CODE.NOT_FOUND, 500, "api_error", "api_error"),
     CapabilityMissing: Answer(
         _CODE.FAILED_PRECONDITION, 400, "invalid_request_error", "invalid_request_error"
     ),
     ConstraintRejected: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
     ContextExceeded: Answer(_CODE.OUT_OF_RANGE, 400, "invalid_request_error", "invalid_request_error"),
+    NotSignedIn: Answer(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
+    NotOffered: Answer(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
     ClientLeft: Answer(_CODE.CANCELLED, 499, "api_error", "api_error"),
     InternalError: Answer(_CODE.INTERNAL, 500, "api_error", "api_error"),
 }

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from drover.errors import (
     LEAVES,
     ClientLeft,
+    ContextExceeded,
     DeadlineExceeded,
     DroverError,
     InternalError,
@@ -28,6 +29,7 @@ ERROR_DOMAIN = "drover"
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
+_PROMPT_TOKENS, _CONTEXT_TOKENS = "prompt_tokens", "context_tokens"
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # Trailing metadata may have 16 KiB, and a byte takes up to three there, twice.
 _MAX_DETAILS_BYTES = 1500
@@ -69,7 +71,11 @@ async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error
     """Ends the call with the leaf's status; ErrorInfo.reason lets the other tier rebuild the leaf."""
     code = answer_of(error).grpc
     info = any_pb2.Any()
-    info.Pack(error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=ERROR_DOMAIN))
+    reason = error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=ERROR_DOMAIN)
+    if isinstance(error, ContextExceeded):
+        reason.metadata[_PROMPT_TOKENS] = str(error.prompt_tokens)
+        reason.metadata[_CONTEXT_TOKENS] = str(error.context_tokens)
+    info.Pack(reason)
     message = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=[info])
     await context.abort(code, message, rpc_status.to_status(status).trailing_metadata)
@@ -79,9 +85,9 @@ async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error
 def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
     """The leaf that a worker raised, or what the transport's own failure means for the caller."""
     message = failure.details() or failure.code().name
-    leaf = _leaf_in_details(failure)
-    if leaf is not None:
-        return leaf(message)
+    info = _info_in_details(failure)
+    if info is not None and info.reason in LEAVES:
+        return _leaf(LEAVES[info.reason], message, info)
     match failure.code():
         case grpc.StatusCode.UNAVAILABLE:
             return WorkerUnreachable(f"the worker cannot be reached: {message}")
@@ -95,20 +101,29 @@ def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
             return InternalError(message)
 
 
-def _leaf_in_details(failure: grpc.aio.AioRpcError) -> type[DroverError] | None:
+def _leaf(leaf: type[DroverError], message: str, info: error_details_pb2.ErrorInfo) -> DroverError:
+    if leaf is not ContextExceeded:
+        return leaf(message)
+    prompt, context = (info.metadata.get(key, "") for key in (_PROMPT_TOKENS, _CONTEXT_TOKENS))
+    if not (prompt.isdecimal() and context.isdecimal()):
+        return ContextExceeded(message)
+    return ContextExceeded(message, int(prompt), int(context))
+
+
+def _info_in_details(failure: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
     for key, value in failure.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            return _leaf(value)
+            return _info(value)
     return None
 
 
-def _leaf(serialized_status: bytes) -> type[DroverError] | None:
+def _info(serialized_status: bytes) -> error_details_pb2.ErrorInfo | None:
     try:
         details = status_pb2.Status.FromString(serialized_status).details
         for detail in details:
             info = error_details_pb2.ErrorInfo()
             if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-                return LEAVES.get(info.reason)
+                return info
     except DecodeError:
         return None
     return None

@@ -15,7 +15,11 @@ from starlette.types import ASGIApp
 
 from drover.errors import DroverError, InternalError
 from frontend import probes
-from frontend.dialects.ollama import embed, inference, models, server
+from frontend.catalog.blobs import Blobs
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.database import Database
+from frontend.catalog.presets import Presets
+from frontend.dialects.ollama import account, blobs, embed, inference, manage, models, server, transfer
 from frontend.dialects.ollama.dialect import error_response
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
@@ -26,19 +30,30 @@ _URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 
 
 def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) -> ASGIApp:
+    database = Database(settings.database, settings.database_timeout_seconds)
+    presets = Presets(database, settings.preset_poll_seconds, settings.max_presets)
+    catalog = Catalog(fleet, presets)
+    stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         await fleet.start()
+        await presets.start()
         try:
             yield
         finally:
+            await presets.stop()
             await fleet.stop()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(server.router(settings))
-    app.include_router(models.router(fleet, settings))
-    app.include_router(inference.router(fleet, settings, answers))
-    app.include_router(embed.router(fleet, settings, answers))
+    app.include_router(account.router())
+    app.include_router(models.router(catalog, settings))
+    app.include_router(manage.router(catalog, settings))
+    app.include_router(transfer.router(catalog, settings))
+    app.include_router(blobs.router(stored, settings))
+    app.include_router(inference.router(catalog, settings, answers))
+    app.include_router(embed.router(catalog, settings, answers))
     app.include_router(probes.router(fleet))
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)

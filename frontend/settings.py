@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy.engine import URL
 
 from drover.logs import LogFormat
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address
+from frontend.catalog.database import parse_url
 
 
 def _check_version(value: str) -> str:
     if len(value.split(".")) != 3 or not all(part.isdecimal() for part in value.split(".")):
         raise ValueError("it must be MAJOR.MINOR.PATCH in digits, since clients compare it")
     return value
+
+
+def _check_database_url(value: str) -> str:
+    if value:
+        parse_url(value)
+    return value
+
+
+def _default_database_url() -> str:
+    return f"sqlite:///{_state_folder() / 'drover' / 'presets.sqlite3'}"
+
+
+def _state_folder() -> Path:
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state)
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError:
+        # A user without a home, as containers have them.
+        return Path(tempfile.gettempdir())
 
 
 class FrontendSettings(ProcessSettings):
@@ -37,6 +62,24 @@ class FrontendSettings(ProcessSettings):
     """Longest answer, which then ends with done_reason "length"; 0: no limit but the model's."""
     request_timeout_seconds: Annotated[float, Ge(0)] = 0.0
     """Longest time for a generating request, after which it is ended with an error; 0: none."""
+    database_url: Annotated[str, AfterValidator(_check_database_url)] = ""
+    """Where presets and blobs live: sqlite:///path/file.sqlite3, or postgresql://user@host/name for several
+    frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or ~/.local/state.
+    """
+    database_timeout_seconds: Annotated[float, Gt(0)] = 5.0
+    """Longest time for the database to answer. Served models never wait for it."""
+    preset_poll_seconds: Annotated[float, Gt(0)] = 0.25
+    """How often to look whether another frontend has changed a preset."""
+    max_presets: Annotated[int, Ge(0)] = 2_000
+    """How many presets there may be."""
+    max_preset_bytes: Annotated[int, Gt(0)] = 256 * 1024
+    """Longest preset: system, template, messages, parameters and licences together."""
+    max_blob_bytes: Annotated[int, Gt(0)] = 16 * 1024 * 1024
+    """Longest blob; longer ones are refused with 413, since weights are served by workers."""
+    max_blob_store_bytes: Annotated[int, Gt(0)] = 256 * 1024 * 1024
+    """What all blobs may have together."""
+    blob_lifetime_seconds: Annotated[float, Gt(0)] = 3600.0
+    """How long a blob is kept."""
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
     """After SIGTERM: how long open requests may go on."""
     log_format: LogFormat = "auto"
@@ -50,3 +93,7 @@ class FrontendSettings(ProcessSettings):
         if not workers:
             raise ValueError("name at least one worker")
         return [check_address(worker) for worker in workers]
+
+    @property
+    def database(self) -> URL:
+        return parse_url(self.database_url or _default_database_url())

@@ -68,7 +68,9 @@ def fit_ids(ids: list[int], window: Window) -> Fitted:
     if not window.truncate:
         raise ContextExceeded(
             f"the prompt has {len(ids)} tokens, but the context window is {window.size} tokens long; "
-            "shorten the prompt, raise num_ctx, or allow truncation"
+            "shorten the prompt, raise num_ctx, or allow truncation",
+            prompt_tokens=len(ids),
+            context_tokens=window.size,
         )
     length = window.truncated_length
     keep = min(window.num_keep, length - 1)

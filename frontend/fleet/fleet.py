@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from drover.errors import NoWorkerReady
+from drover.errors import DroverError, NoWorkerReady
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
@@ -25,6 +26,14 @@ def generates(can: pb.Capabilities) -> bool:
 
 def embeds(can: pb.Capabilities) -> bool:
     return can.embedding
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that at least one replica has in memory; `expires_unix_ns`: the latest of them, 0 for never."""
+
+    model: ServedModel
+    expires_unix_ns: int
 
 
 class Fleet:
@@ -77,17 +86,28 @@ class Fleet:
 
     def pick(self, model: ServedModel) -> Worker:
         """Raises NoWorkerReady while none that serves the model can take requests."""
-        able = [
-            member
-            for member in self._members
-            if member.ready and member.model is not None and _can_replace(member.model, model.info)
-        ]
-        if not able:
-            raise NoWorkerReady(
-                f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
-            )
+        able = self._replicas(model)
         self._turn += 1
         return able[self._turn % len(able)].worker
+
+    def loaded(self) -> list[LoadedModel]:
+        """Under every name, the latest expiry first."""
+        return sorted(
+            (
+                LoadedModel(model, expiry)
+                for model in self.served()
+                if (expiry := self._expiry(model)) is not None
+            ),
+            key=lambda loaded: (loaded.expires_unix_ns != 0, -loaded.expires_unix_ns),
+        )
+
+    async def load(self, model: ServedModel, request: pb.LoadRequest) -> None:
+        """On every replica that can be reached. Raises what the last one says when none of them could."""
+        await _any_of(member.worker.load(request) for member in self._replicas(model))
+
+    async def unload(self, model: ServedModel) -> None:
+        """On every replica that can be reached."""
+        await _any_of(member.worker.unload() for member in self._replicas(model))
 
     def submit(self, worker: Worker, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
         """Gives the attempt an id of its own and sends it."""
@@ -99,6 +119,37 @@ class Fleet:
     ) -> pb.EmbedResponse:
         request.request_id = _new_attempt_id()
         return await worker.embed(request, client_request_id)
+
+    def _replicas(self, model: ServedModel) -> list[Member]:
+        """Those that can take requests. Raises NoWorkerReady when there is none."""
+        able = [
+            member
+            for member in self._members
+            if member.ready and member.model is not None and _can_replace(member.model, model.info)
+        ]
+        if not able:
+            raise NoWorkerReady(
+                f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
+            )
+        return able
+
+    def _expiry(self, model: ServedModel) -> int | None:
+        """None where no replica has the model in memory."""
+        reports = [member.load for member in self._replicas(model)]
+        expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
+        return None if not expiries else 0 if 0 in expiries else max(expiries)
+
+
+async def _any_of(calls: Iterable[Awaitable[object]]) -> None:
+    """All at the same time; one success is enough, since a worker that is away has nothing in memory."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, DroverError):
+            raise failure
+        _log.warning("one of %d replicas: %s", len(results), failure.message)
+    if len(failures) == len(results):
+        raise failures[-1]
 
 
 def _new_attempt_id() -> str:

@@ -64,6 +64,8 @@ class RequestRecord:
             "prompt_tokens": response.prompt_tokens,
             "queue_ms": _milliseconds(response.timings.queue_ns),
         }
+        if response.truncated_tokens:
+            self.fields["truncated_tokens"] = response.truncated_tokens
 
     def write(self, scope: Scope) -> None:
         client = scope.get("client")

@@ -104,6 +104,7 @@ class StallingWorker:
     """What an embedding request gives; None: it stalls."""
     embedding_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
+    load_failure: DroverError | None = None
     unloads: int = 0
     refusal: DroverError | None = None
     on_submit: Callable[[], None] | None = None
@@ -135,6 +136,8 @@ class StallingWorker:
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
         self._may_refuse()
+        if self.load_failure is not None:
+            raise self.load_failure
         self.loads.append(request)
         return pb.LoadResponse()
 

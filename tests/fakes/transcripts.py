@@ -69,11 +69,10 @@ def _named(name: str, recorded: list[Exchange], file_name: str) -> Exchange:
 
 
 def _recorded(file_name: str) -> list[Exchange]:
-    rows = _rows(file_name)
-    return [_exchange(row) for row in rows if row.get("request", {}).get("method") == "POST"]
+    return [_exchange(row) for row in rows(file_name) if row.get("request", {}).get("method") == "POST"]
 
 
-def _rows(file_name: str) -> list[dict[str, Any]]:
+def rows(file_name: str) -> list[dict[str, Any]]:
     folders = [Path(os.environ["DROVER_REFERENCE"])] if "DROVER_REFERENCE" in os.environ else []
     folders += [_ROOT / "shared" / "reference", _ROOT.parent / "shared" / "reference"]
     for folder in folders:
@@ -95,7 +94,7 @@ def _exchange(row: dict[str, Any]) -> Exchange:
 def scripts() -> dict[str, object]:
     """What the scripted engine said, by the word in the prompt that made it say so."""
     found = {}
-    for row in _rows(_SCRIPTED_NAME):
+    for row in rows(_SCRIPTED_NAME):
         script = row.get("script")
         words = re.findall(r"#\w+", json.dumps(row.get("request", {}).get("body", "")))
         if words and script is not None:

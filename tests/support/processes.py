@@ -126,6 +126,9 @@ def sglang_python() -> str:
 def frontend(log: Path, workers: Sequence[str], *flags: str, ready: bool = True) -> Iterator[Process]:
     address = f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", ",".join(workers), *flags]
+    if "--database-url" not in flags:
+        # Frontends with logs in the same folder share their presets.
+        command += ["--database-url", f"sqlite:///{log.parent / 'presets.sqlite3'}"]
     with launched(command, address, log) as process:
         path = "/readyz" if ready else "/healthz"
         _wait(process, lambda: http_ok(f"http://{address}{path}"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from drover.errors import DroverError, answer_of
+from drover.errors import ContextExceeded, DroverError, answer_of
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.encode import Encoder
-from frontend.dialects.ollama.go_json import dumps
+from frontend.dialects.ollama.go_json import Json, dump_text, dumps
 
 JSON = "application/json; charset=utf-8"
 
@@ -34,7 +34,22 @@ class OllamaDialect:
 
 
 def error_object(error: DroverError) -> bytes:
-    return dumps({"error": error.message})
+    return dumps({"error": _text(error)})
+
+
+def _text(error: DroverError) -> str:
+    """Ollama passes on what llama-server says of a prompt that is too long: an object, in a string."""
+    if not (isinstance(error, ContextExceeded) and error.context_tokens):
+        return error.message
+    reason: Json = {
+        "code": answer_of(error).http,
+        "message": f"request ({error.prompt_tokens} tokens) exceeds the available context size "
+        f"({error.context_tokens} tokens), try increasing it",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": error.prompt_tokens,
+        "n_ctx": error.context_tokens,
+    }
+    return dump_text({"error": reason})
 
 
 def error_response(error: DroverError, content_type: str = JSON, status: int | None = None) -> Response:

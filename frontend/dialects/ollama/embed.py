@@ -19,7 +19,9 @@ from drover.errors import (
 )
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.served import ServedModel
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.model import CatalogModel, workers_of
+from frontend.dialects.notices import truncation_header
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, error_response
 from frontend.dialects.ollama.embed_convert import (
@@ -31,10 +33,10 @@ from frontend.dialects.ollama.embed_convert import (
     vector,
 )
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.dialects.ollama.options import Options
+from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.fleet.fleet import Fleet, embeds
+from frontend.fleet.fleet import embeds
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
 
@@ -54,7 +56,7 @@ Body = Callable[[pb.EmbedResponse, Sequence[bytes]], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    fleet: Fleet
+    catalog: Catalog
     settings: FrontendSettings
     answers: OpenAnswers
 
@@ -68,7 +70,8 @@ class Embeddings:
         request = await read_json(http, self.settings, EmbedRequest.read)
         if not request.model:
             raise ModelNotFound("model '' not found")
-        model, options = self._find(http, request.model), Options.read(request.options)
+        model = await self._find(http, request.model)
+        options = Options.read(layered(model.parameters, request.options))
         if not request.input:
             return await self._load(http, model, request.keep_alive, nothing_embedded(request.model))
         record = record_of(http.scope)
@@ -83,40 +86,42 @@ class Embeddings:
         request = await read_json(http, self.settings, EmbeddingsRequest.read)
         if not request.model:
             raise InvalidRequest("model is required")
-        model, options = self._find(http, request.model), Options.read(request.options)
+        model = await self._find(http, request.model)
+        options = Options.read(layered(model.parameters, request.options))
         if not request.prompt:
             return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
         return await self._answer(http, model, embeddings_to_proto(request, options, model), embeddings_body)
 
-    def _find(self, http: Request, text: str) -> ServedModel:
+    async def _find(self, http: Request, text: str) -> CatalogModel:
         record_of(http.scope).fields["model"] = text
         name = ModelName.parse(text)
         if name is None:
             raise InvalidRequest("invalid model name")
-        model = self.fleet.find(name, embeds)
+        model = await self.catalog.find(name, embeds)
         if model is None:
             raise ModelNotFound(f'model "{text}" not found, try pulling it first')
         return model
 
     async def _load(
-        self, http: Request, model: ServedModel, keep_alive_ns: int | None, body: bytes
+        self, http: Request, model: CatalogModel, keep_alive_ns: int | None, body: bytes
     ) -> Response:
         async with self.answers.hold(http.receive, self._deadline_seconds):
-            await self.fleet.pick(model).load(load_to_proto(keep_alive_ns))
+            await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
         return Response(body, media_type=JSON)
 
     async def _answer(
-        self, http: Request, model: ServedModel, request: pb.EmbedRequest, body: Body
+        self, http: Request, model: CatalogModel, request: pb.EmbedRequest, body: Body
     ) -> Response:
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
         async with self.answers.hold(http.receive, self._deadline_seconds):
-            worker = self.fleet.pick(model)
+            worker = self.catalog.fleet.pick(workers_of(model))
             record.fields["worker"] = worker.address
-            response = await self.fleet.embed(worker, request, record.request_id)
+            response = await self.catalog.fleet.embed(worker, request, record.request_id)
             record.saw_embeddings(response)
-            return Response(await _written(response, body), media_type=JSON)
+            headers = truncation_header(response.truncated_tokens)
+            return Response(await _written(response, body), media_type=JSON, headers=headers)
 
     @property
     def _deadline_seconds(self) -> float | None:
@@ -146,9 +151,9 @@ async def _with_statuses(answer: Awaitable[Response], statuses: Statuses, http: 
         return error_response(error, status=statuses[type(error)])
 
 
-def router(fleet: Fleet, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
+def router(catalog: Catalog, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
     routes = APIRouter()
-    embeddings = Embeddings(fleet, settings, answers)
+    embeddings = Embeddings(catalog, settings, answers)
     routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
     routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
     return routes

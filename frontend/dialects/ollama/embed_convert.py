@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from drover.errors import EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.served import ServedModel
+from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.dialects.ollama.go_floats import float32_array
 from frontend.dialects.ollama.go_json import dumps_text
@@ -18,7 +18,7 @@ _UINT32 = 2**32 - 1
 _MAX_NUMBERS = 4_000_000
 
 
-def embed_to_proto(request: EmbedRequest, options: Options, model: ServedModel) -> pb.EmbedRequest:
+def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
     """Raises InvalidRequest for more numbers than one answer may have."""
     _check_numbers(len(request.input), request.dimensions, model.info.embedding_length)
     result = _common(options, request.keep_alive, model)
@@ -28,7 +28,7 @@ def embed_to_proto(request: EmbedRequest, options: Options, model: ServedModel) 
     return result
 
 
-def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: ServedModel) -> pb.EmbedRequest:
+def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
     """The older route gives the vector as the model makes it, and cuts nothing."""
     result = _common(options, request.keep_alive, model)
     result.texts.append(request.prompt)
@@ -37,7 +37,7 @@ def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: Ser
     return result
 
 
-def _common(options: Options, keep_alive_ns: int | None, model: ServedModel) -> pb.EmbedRequest:
+def _common(options: Options, keep_alive_ns: int | None, model: CatalogModel) -> pb.EmbedRequest:
     result = pb.EmbedRequest(model=model.info.names[0])
     if options.num_ctx is not None:
         result.num_ctx = max(0, options.num_ctx)

@@ -13,8 +13,7 @@ from typing import NoReturn
 import orjson
 
 from drover.errors import InvalidRequest
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+from drover.json_value import Json as Json
 
 MISSING_BODY = "missing request body"
 _MAX_DEPTH = 10_000

@@ -11,13 +11,15 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.model import CatalogModel, workers_of
 from frontend.catalog.served import ServedModel
 from frontend.dialects.answer import EngineAnswer
 from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
-from frontend.dialects.ollama.options import Options
+from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
@@ -30,9 +32,13 @@ from frontend.telemetry.request_log import RequestRecord, record_of
 class Inference:
     """The steps that generate and chat share, in upstream's order (ollama-api.md section 2.11)."""
 
-    fleet: Fleet
+    catalog: Catalog
     settings: FrontendSettings
     answers: OpenAnswers
+
+    @property
+    def _fleet(self) -> Fleet:
+        return self.catalog.fleet
 
     @property
     def _most_tokens(self) -> int:
@@ -70,39 +76,44 @@ class Inference:
         request: InferenceRequest,
         shape: Shape,
         is_empty: bool,
-        convert: Callable[[Options, ServedModel], pb.GenerateRequest],
+        convert: Callable[[Options, CatalogModel], pb.GenerateRequest],
     ) -> Response:
         record = record_of(http.scope)
         record.fields["model"] = request.model
-        model = self._find(request.model)
+        model = await self._find(request.model)
+        served = workers_of(model)
         encoder = Encoder(request.model, shape, record.received_ns)
         if is_empty and request.keep_alive == 0:
-            return await self._unload(model, encoder)
+            await self._fleet.unload(served)
+            return Response(encoder.plain("unload"), media_type=JSON)
         if isinstance(request, GenerateRequest):
             to_proto.check_raw(request)
-        to_proto.check_capabilities(request, model.name, model)
-        options = Options.read(request.options)
+        to_proto.check_capabilities(request, model)
+        options = Options.read(layered(model.parameters, request.options))
         if is_empty:
-            return await self._load(model, encoder, request.keep_alive)
+            async with self.answers.hold(http.receive, self._deadline_seconds):
+                await self._fleet.load(served, to_proto.load_to_proto(request.keep_alive))
+            return Response(encoder.plain("load"), media_type=JSON)
         converted = convert(options, model)
         if request.debug_render_only:
-            rendered = await self.fleet.pick(model).render(converted)
+            async with self.answers.hold(http.receive, self._deadline_seconds):
+                rendered = await self._fleet.pick(served).render(converted)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         return EngineAnswer(
             OllamaDialect(encoder),
-            submit=lambda: self._submit(model, converted, record),
+            submit=lambda: self._submit(served, converted, record),
             stream=request.stream,
-            deadline_seconds=self.settings.request_timeout_seconds or None,
+            deadline_seconds=self._deadline_seconds,
             answers=self.answers,
             ignored=options.not_honoured(model.info.context_length),
         )
 
-    def _find(self, text: str) -> ServedModel:
+    async def _find(self, text: str) -> CatalogModel:
         """Raises InvalidRequest for what is no name, ModelNotFound with the name as it was sent."""
         name = ModelName.parse(text) if text else None
         if text and name is None:
             raise InvalidRequest("invalid model name")
-        model = self.fleet.find(name) if name is not None else None
+        model = await self.catalog.find(name) if name is not None else None
         if model is None:
             raise ModelNotFound(f"model '{text}' not found")
         return model
@@ -110,22 +121,18 @@ class Inference:
     def _submit(
         self, model: ServedModel, request: pb.GenerateRequest, record: RequestRecord
     ) -> RequestHandle:
-        worker = self.fleet.pick(model)
+        worker = self._fleet.pick(model)
         record.fields["worker"] = worker.address
-        return self.fleet.submit(worker, request, record.request_id)
+        return self._fleet.submit(worker, request, record.request_id)
 
-    async def _load(self, model: ServedModel, encoder: Encoder, keep_alive_ns: int | None) -> Response:
-        await self.fleet.pick(model).load(to_proto.load_to_proto(keep_alive_ns))
-        return Response(encoder.plain("load"), media_type=JSON)
-
-    async def _unload(self, model: ServedModel, encoder: Encoder) -> Response:
-        await self.fleet.pick(model).unload()
-        return Response(encoder.plain("unload"), media_type=JSON)
+    @property
+    def _deadline_seconds(self) -> float | None:
+        return self.settings.request_timeout_seconds or None
 
 
-def router(fleet: Fleet, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
+def router(catalog: Catalog, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
     routes = APIRouter()
-    inference = Inference(fleet, settings, answers)
+    inference = Inference(catalog, settings, answers)
     routes.add_api_route("/api/chat", inference.chat, methods=["POST"])
     routes.add_api_route("/api/generate", inference.generate, methods=["POST"])
     return routes

@@ -1,7 +1,8 @@
-"""The routes about models: tags, show, ps."""
+"""The routes about models: tags, show, ps (ollama-api.md sections 4.1 to 4.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -11,28 +12,31 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.served import ServedModel
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
-from frontend.dialects.ollama.modelfile import modelfile, parameters
-from frontend.dialects.ollama.options import Options
+from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, parameters_of
 from frontend.dialects.ollama.timestamps import never, rfc3339
 from frontend.dialects.ollama.wire import ShowRequest
-from frontend.fleet.fleet import Fleet
+from frontend.fleet.fleet import LoadedModel
 from frontend.settings import FrontendSettings
+
+# VS Code's Copilot looks a model up by its basename (section 4.1).
+_COPILOT = "GitHubCopilotChat/"
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    fleet: Fleet
+    catalog: Catalog
     settings: FrontendSettings
 
     async def tags(self) -> Response:
-        return _json({"models": [_tag(model) for model in self.fleet.served()]})
+        return _json({"models": [_tag(model) for model in await self.catalog.models()]})
 
     async def ps(self) -> Response:
-        return _json({"models": [_process(model) for model in self.fleet.served()]})
+        return _json({"models": [_process(loaded) for loaded in self.catalog.fleet.loaded()]})
 
     async def show(self, http: Request) -> Response:
         request = await read_json(http, self.settings, ShowRequest.read)
@@ -41,75 +45,72 @@ class Models:
         name = ModelName.parse(request.wanted)
         if name is None:
             raise InvalidRequest("invalid model name")
-        model = self.fleet.find(name)
+        model = await self.catalog.find(name)
         if model is None:
             raise ModelNotFound(f"model '{name.short}' not found")
-        return _json(_shown(model, request))
+        info = orjson.loads(model.info.model_info_json or "{}")
+        if http.headers.get("user-agent", "").startswith(_COPILOT):
+            info["general.basename"] = request.wanted
+        return _json(_shown(model, request, info))
 
 
-def _shown(model: ServedModel, request: ShowRequest) -> dict[str, object]:
-    info = model.info
-    sampling = _parameters_of(info, request)
-    system = request.system or info.system
-    shown: dict[str, object] = {"modelfile": modelfile(model.name.short, info, system, sampling)}
-    if info.licenses:
-        shown["license"] = "\n".join(info.licenses)
-    if text := parameters(sampling):
-        shown["parameters"] = text
-    if info.template:
-        shown["template"] = info.template
-    if system:
-        shown["system"] = system
+def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:
+    """In upstream's order. A request's options show in the Modelfile only, over the model's own."""
+    parameters = parameters_of(model)
+    system = request.system or model.system
+    shown: dict[str, object] = {
+        "license": "\n".join(model.licenses),
+        "modelfile": modelfile(model, system, {**parameters, **request.options}),
+        "parameters": parameter_lines(parameters),
+        "template": model.template,
+        "system": system,
+    }
+    shown = {key: value for key, value in shown.items() if value}
+    shown["details"] = _details(model)
+    if model.examples:
+        shown["messages"] = [{"role": each.role, "content": each.content} for each in model.examples]
+    shown["model_info"] = info
+    if request.verbose or model.info.format == "gguf":
+        shown["tensors"] = [_tensor(tensor) for tensor in model.info.tensors]
     return shown | {
-        "details": _details(info),
-        "model_info": orjson.loads(info.model_info_json or "{}"),
-        "capabilities": capabilities(info),
-        "modified_at": rfc3339(info.modified_unix_ns),
+        "capabilities": capabilities(model.capabilities),
+        "modified_at": rfc3339(model.modified_unix_ns),
     }
 
 
-def _parameters_of(info: pb.Model, request: ShowRequest) -> pb.Sampling:
-    sampling = pb.Sampling()
-    sampling.CopyFrom(info.defaults)
-    options = Options.read(request.options)
-    sampling.MergeFrom(options.sampling)
-    if options.stop is not None:
-        del sampling.stop[:]
-        sampling.stop.extend(options.stop)
-    return sampling
-
-
-def _tag(model: ServedModel) -> dict[str, object]:
+def _tag(model: CatalogModel) -> dict[str, object]:
     info = model.info
     lengths = {"context_length": info.trained_context_length, "embedding_length": info.embedding_length}
     return {
         "name": model.name.short,
         "model": model.name.short,
-        "modified_at": rfc3339(info.modified_unix_ns),
-        "size": info.size_bytes,
-        "digest": info.digest,
-        "details": _details(info) | {key: value for key, value in lengths.items() if value},
-        "capabilities": capabilities(info),
+        "modified_at": rfc3339(model.modified_unix_ns),
+        "size": model.size_bytes,
+        "digest": model.digest,
+        "details": _details(model) | {key: value for key, value in lengths.items() if value},
+        "capabilities": capabilities(model.capabilities),
     }
 
 
-def _process(model: ServedModel) -> dict[str, object]:
+def _process(loaded: LoadedModel) -> dict[str, object]:
+    model = CatalogModel(loaded.model.name, loaded.model)
     info = model.info
     return {
         "name": model.name.short,
         "model": model.name.short,
         "size": info.loaded_size_bytes,
         "digest": info.digest,
-        "details": _details(info),
-        "expires_at": never(),
+        "details": _details(model),
+        "expires_at": rfc3339(loaded.expires_unix_ns) if loaded.expires_unix_ns else never(),
         "size_vram": info.loaded_vram_bytes,
         "context_length": info.context_length,
     }
 
 
-def _details(info: pb.Model) -> dict[str, object]:
+def _details(model: CatalogModel) -> dict[str, object]:
+    info = model.info
     return {
-        "parent_model": "",
+        "parent_model": model.parent,
         "format": info.format,
         "family": info.family,
         "families": list(info.families),
@@ -118,9 +119,12 @@ def _details(info: pb.Model) -> dict[str, object]:
     }
 
 
-def capabilities(info: pb.Model) -> list[str]:
+def _tensor(tensor: pb.Tensor) -> dict[str, object]:
+    return {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)}
+
+
+def capabilities(can: pb.Capabilities) -> Sequence[str]:
     """In the order in which Ollama lists them."""
-    can = info.capabilities
     named = (
         ("completion", can.completion),
         ("tools", can.tools),
@@ -137,9 +141,9 @@ def _json(value: object) -> Response:
     return Response(dumps(value), media_type=JSON)
 
 
-def router(fleet: Fleet, settings: FrontendSettings) -> APIRouter:
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
     routes = APIRouter()
-    models = Models(fleet, settings)
+    models = Models(catalog, settings)
     routes.add_api_route("/api/tags", models.tags, methods=["GET", "HEAD"])
     routes.add_api_route("/api/ps", models.ps, methods=["GET"])
     routes.add_api_route("/api/show", models.show, methods=["POST"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidOption
@@ -86,6 +86,11 @@ class Options:
             limits.append(max_output_tokens)
         sampling.max_tokens = min(max(1, min(limits)), _UINT32)
         return sampling
+
+
+def layered(parameters: Mapping[str, Json], options: Mapping[str, Json]) -> dict[str, Json]:
+    """A preset's parameters under a request's options, where `null` says nothing."""
+    return {**parameters, **{name: value for name, value in options.items() if value is not None}}
 
 
 Setter = Callable[[Options, str, Json], None]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from drover.go_template import TemplateError, parse
+
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
-from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.served import ServedModel
+from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.options import Options
 from frontend.dialects.ollama.schema import close_objects
@@ -30,9 +33,9 @@ def check_raw(request: GenerateRequest) -> None:
         raise InvalidRequest("raw mode does not support template, system, or context")
 
 
-def check_capabilities(request: InferenceRequest, name: ModelName, model: ServedModel) -> None:
+def check_capabilities(request: InferenceRequest, model: CatalogModel) -> None:
     """In upstream's order: thinking, completion, then all other missing ones at once (section 2.11)."""
-    can = model.info.capabilities
+    can = model.capabilities
     if request.think is not None and request.think.enabled and not can.thinking:
         raise CapabilityMissing(f'"{request.model}" does not support thinking')
     verb = "chat" if isinstance(request, ChatRequest) else "generate"
@@ -44,41 +47,76 @@ def check_capabilities(request: InferenceRequest, name: ModelName, model: Served
     if isinstance(request, GenerateRequest) and request.suffix and not can.insert:
         missing.append("insert")
     if missing:
-        raise CapabilityMissing("\n".join(f"{name.full} does not support {what}" for what in missing))
+        raise CapabilityMissing("\n".join(f"{model.name.full} does not support {what}" for what in missing))
 
 
 def chat_to_proto(
-    request: ChatRequest, options: Options, model: ServedModel, max_output_tokens: int
+    request: ChatRequest, options: Options, model: CatalogModel, max_output_tokens: int
 ) -> pb.GenerateRequest:
     result = _common(request, options, model, max_output_tokens)
     _check_images(model, any(message.images for message in request.messages))
+    result.chat.messages.extend(_before(request.messages, model))
     result.chat.messages.extend(_message(message) for message in request.messages)
     result.chat.tools.extend(
         pb.Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)
         for tool in request.tools
     )
     result.chat.continue_last = _is_to_be_continued(request.messages)
+    check_takes_template(result, model)
     return result
 
 
 def generate_to_proto(
-    request: GenerateRequest, options: Options, model: ServedModel, max_output_tokens: int
+    request: GenerateRequest, options: Options, model: CatalogModel, max_output_tokens: int
 ) -> pb.GenerateRequest:
     result = _common(request, options, model, max_output_tokens)
     _check_images(model, bool(request.images))
-    if request.template:
-        raise CapabilityMissing("this server does not support a template on the request yet")
     if request.raw:
         result.raw = request.prompt
+        result.ClearField("template")
+        return result
+    if request.template:
+        check_template(request.template)
+        result.template = request.template
+    check_takes_template(result, model)
+    system = request.system or model.system
+    if model.examples and not (request.context or request.suffix):
+        # A prompt has no place for examples; in a chat it is the user's last word.
+        result.chat.messages.extend(_own(system, model))
+        user = pb.Message(role="user", content=request.prompt, images=_media(request.images))
+        result.chat.messages.append(user)
         return result
     result.prompt.text = request.prompt
     result.prompt.context.extend(_token_ids(request.context))
-    result.prompt.images.extend(pb.Media(data=image) for image in request.images)
-    if request.system:
-        result.prompt.system = request.system
+    result.prompt.images.extend(_media(request.images))
+    if system:
+        result.prompt.system = system
     if request.suffix:
         result.prompt.suffix = request.suffix
     return result
+
+
+def check_template(template: str) -> None:
+    """Raises InvalidOption, in Go's words: section 2.1."""
+    try:
+        parse(template)
+    except TemplateError as error:
+        raise InvalidOption(str(error)) from error
+
+
+def check_takes_template(request: pb.GenerateRequest, model: CatalogModel) -> None:
+    if request.template and not model.info.capabilities.go_template:
+        raise CapabilityMissing(f'"{model.name.short}" does not support a template other than its own')
+
+
+def _before(messages: Sequence[Message], model: CatalogModel) -> Sequence[pb.Message]:
+    """What the model puts in front of a conversation: its system message, unless it has one, and examples."""
+    return _own("" if messages and messages[0].role == "system" else model.system, model)
+
+
+def _own(system: str, model: CatalogModel) -> Sequence[pb.Message]:
+    first = [pb.Message(role="system", content=system)] if system else []
+    return [*first, *(pb.Message(role=each.role, content=each.content) for each in model.examples)]
 
 
 def load_to_proto(keep_alive_ns: int | None) -> pb.LoadRequest:
@@ -92,13 +130,14 @@ def _is_to_be_continued(messages: list[Message]) -> bool:
 
 
 def _common(
-    request: InferenceRequest, options: Options, model: ServedModel, max_output_tokens: int
+    request: InferenceRequest, options: Options, model: CatalogModel, max_output_tokens: int
 ) -> pb.GenerateRequest:
     result = pb.GenerateRequest(
         model=model.info.names[0],
         sampling=options.sampling_for(model.info.defaults, model.info.context_length, max_output_tokens),
         context=_context(options, request),
         think=_think(request, model),
+        template=model.own_template,
     )
     if request.keep_alive is not None:
         result.keep_alive_ns = request.keep_alive
@@ -119,15 +158,15 @@ def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
     return budget
 
 
-def _think(request: InferenceRequest, model: ServedModel) -> pb.Think:
+def _think(request: InferenceRequest, model: CatalogModel) -> pb.Think:
     """A model that can think does so unless told not to (section 2.6)."""
     if request.think is None:
-        return pb.Think(mode=pb.Think.ON if model.info.capabilities.thinking else pb.Think.UNSET)
+        return pb.Think(mode=pb.Think.ON if model.capabilities.thinking else pb.Think.UNSET)
     mode = pb.Think.ON if request.think.enabled else pb.Think.OFF
     return pb.Think(mode=mode, level=request.think.level)
 
 
-def _constrain(result: pb.GenerateRequest, wanted: Json, model: ServedModel) -> None:
+def _constrain(result: pb.GenerateRequest, wanted: Json, model: CatalogModel) -> None:
     if wanted is None or wanted == "":
         return
     if wanted != "json" and not isinstance(wanted, dict):
@@ -141,9 +180,13 @@ def _constrain(result: pb.GenerateRequest, wanted: Json, model: ServedModel) -> 
         result.any_json = True
 
 
-def _check_images(model: ServedModel, has_images: bool) -> None:
-    if has_images and not model.info.capabilities.vision:
+def _check_images(model: CatalogModel, has_images: bool) -> None:
+    if has_images and not model.capabilities.vision:
         raise CapabilityMissing(_NO_IMAGES)
+
+
+def _media(images: Sequence[bytes]) -> Sequence[pb.Media]:
+    return [pb.Media(data=image) for image in images]
 
 
 def _token_ids(ids: list[int]) -> list[int]:
@@ -158,7 +201,7 @@ def _message(message: Message) -> pb.Message:
         role=message.role,
         content=message.content,
         thinking=message.thinking,
-        images=[pb.Media(data=image) for image in message.images],
+        images=_media(message.images),
         tool_calls=[
             pb.ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json)
             for call in message.tool_calls

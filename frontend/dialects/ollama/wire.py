@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar, cast
 
 from drover.errors import InvalidRequest
@@ -88,7 +89,7 @@ class ChatRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> ChatRequest:
-        return read_body(cls, body, "ChatRequest", _CHAT)
+        return read_body(cls, body, "ChatRequest", _CHAT, _RENAMED)
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class GenerateRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> GenerateRequest:
-        return read_body(cls, body, "GenerateRequest", _GENERATE)
+        return read_body(cls, body, "GenerateRequest", _GENERATE, _RENAMED)
 
 
 @dataclass(slots=True)
@@ -125,12 +126,16 @@ class ShowRequest:
         return self.model or self.name
 
 
-def read_body(make: Callable[..., Wanted], body: Json, struct: str, readers: dict[str, Reader]) -> Wanted:
-    """The readers have given each field its type."""
+def read_body(
+    make: Callable[..., Wanted],
+    body: Json,
+    struct: str,
+    readers: Mapping[str, Reader],
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Wanted:
+    """The readers have given each field its type. `renamed`: keys that are no names in Python."""
     fields = read_struct(body, struct, readers, f"api.{struct}")
-    if "_debug_render_only" in fields:
-        fields["debug_render_only"] = fields.pop("_debug_render_only")
-    return make(**fields)
+    return make(**{renamed.get(key, key): value for key, value in fields.items()})
 
 
 def check_count(value: list[Json], place: Place, most: int) -> None:
@@ -138,7 +143,7 @@ def check_count(value: list[Json], place: Place, most: int) -> None:
         raise InvalidRequest(f"{place.field}: {len(value)} are too many, at most {most} are possible")
 
 
-def _messages(value: Json, place: Place) -> list[Message]:
+def read_messages(value: Json, place: Place) -> list[Message]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.Message")
     check_count(value, place, _MAX_MESSAGES)
@@ -218,6 +223,7 @@ def keep_alive(value: Json, place: Place) -> int:
     return keep_alive_ns(value)
 
 
+_RENAMED = {"_debug_render_only": "debug_render_only"}
 _COMMON: dict[str, Reader] = {
     "model": text,
     "stream": boolean,
@@ -231,7 +237,7 @@ _COMMON: dict[str, Reader] = {
     "top_logprobs": integer,
     "_debug_render_only": boolean,
 }
-_CHAT: dict[str, Reader] = {**_COMMON, "messages": _messages, "tools": _tools}
+_CHAT: dict[str, Reader] = {**_COMMON, "messages": read_messages, "tools": _tools}
 _GENERATE: dict[str, Reader] = {
     **_COMMON,
     "prompt": text,

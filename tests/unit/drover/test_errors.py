@@ -57,4 +57,5 @@ def test_only_what_may_work_later_is_to_be_tried_again() -> None:
         errors.WorkerDraining,
         errors.QueueFull,
         errors.NoWorkerReady,
+        errors.StoreUnavailable,
     }

@@ -13,6 +13,7 @@ from drover.errors import (
     CapabilityMissing,
     ClientLeft,
     ConstraintRejected,
+    ContextExceeded,
     DeadlineExceeded,
     DroverError,
     InternalError,
@@ -132,3 +133,12 @@ async def test_nobody_at_the_address_is_an_unreachable_worker() -> None:
         error = await Boundary(servicer, channel).failure()
 
     assert type(error) is WorkerUnreachable
+
+
+async def test_how_long_a_prompt_is_crosses_too(boundary: Boundary) -> None:
+    boundary.servicer.error = ContextExceeded("too long", prompt_tokens=3010, context_tokens=2048)
+
+    error = await boundary.failure()
+
+    assert isinstance(error, ContextExceeded)
+    assert (error.prompt_tokens, error.context_tokens) == (3010, 2048)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
@@ -36,9 +38,10 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 
 
 @asynccontextmanager
-async def _start(worker: StallingWorker, **settings: float) -> AsyncIterator[Frontend]:
+async def _start(folder: Path, worker: StallingWorker, **settings: object) -> AsyncIterator[Frontend]:
     fleet = Fleet([worker.address], connect=lambda address: worker)
-    app = build_app(FrontendSettings(**settings), fleet, OpenAnswers())  # type: ignore[arg-type]
+    own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
+    app = build_app(FrontendSettings(**{**own, **settings}), fleet, OpenAnswers())  # type: ignore[arg-type]
     async with (
         serving(app) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS) as client,
@@ -49,11 +52,11 @@ async def _start(worker: StallingWorker, **settings: float) -> AsyncIterator[Fro
 
 
 @pytest.fixture
-def start() -> Start:
-    return _start
+def start(tmp_path: Path) -> Start:
+    return partial(_start, tmp_path)
 
 
 @pytest.fixture
-async def frontend() -> AsyncIterator[Frontend]:
-    async with _start(StallingWorker()) as frontend:
+async def frontend(start: Start) -> AsyncIterator[Frontend]:
+    async with start(StallingWorker()) as frontend:
         yield frontend

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from drover.errors import NoWorkerReady, WorkerUnreachable
+from drover.errors import EngineFailed, NoWorkerReady, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
@@ -153,3 +153,67 @@ async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:
     assert len(ids) == 10
     assert {len(request_id) for request_id in ids} == {32}
     assert worker.closed
+
+
+async def test_every_replica_loads_and_unloads() -> None:
+    one, two, other = _worker("w:1", "m"), _worker("w:2", "m"), _worker("w:3", "n", digest="b")
+    async with _fleet(one, two, other) as fleet:
+        model = _found(fleet, "m")
+        await _both_ready(fleet, model)
+
+        await fleet.load(model, pb.LoadRequest(keep_alive_ns=5))
+        await fleet.unload(model)
+
+    assert [load.keep_alive_ns for load in (*one.loads, *two.loads)] == [5, 5]
+    assert (one.unloads, two.unloads) == (1, 1)
+    assert (other.loads, other.unloads) == ([], 0)
+
+
+async def test_a_replica_that_cannot_load_is_no_reason_to_fail_unless_all_are() -> None:
+    one, two = _worker("w:1", "m"), _worker("w:2", "m")
+    async with _fleet(one, two) as fleet:
+        model = _found(fleet, "m")
+        await _both_ready(fleet, model)
+        one.load_failure = EngineFailed("no memory")
+        await fleet.load(model, pb.LoadRequest())
+        two.load_failure = EngineFailed("no memory either")
+        with pytest.raises(EngineFailed, match="either"):
+            await fleet.load(model, pb.LoadRequest())
+
+
+@pytest.mark.parametrize(
+    ("reports", "expiry"),
+    [
+        ([pb.LoadReport()], None),
+        ([pb.LoadReport(loaded=True, expires_unix_ns=5)], 5),
+        ([pb.LoadReport(loaded=True, expires_unix_ns=5), pb.LoadReport(loaded=True, expires_unix_ns=9)], 9),
+        ([pb.LoadReport(loaded=True, expires_unix_ns=5), pb.LoadReport(expires_unix_ns=9)], 5),
+        ([pb.LoadReport(loaded=True, expires_unix_ns=5), pb.LoadReport(loaded=True)], 0),
+    ],
+)
+async def test_the_latest_expiry_of_the_replicas_counts(
+    reports: list[pb.LoadReport], expiry: int | None
+) -> None:
+    workers = [_worker(f"w:{number}", "m") for number, _ in enumerate(reports)]
+    for worker, report in zip(workers, reports, strict=True):
+        worker.report = report
+    async with _fleet(*workers) as fleet:
+        await until(
+            lambda: len({fleet.pick(_found(fleet, "m")).address for _ in workers}) == len(workers),
+            _DEADLINE_SECONDS,
+            "all are ready",
+        )
+
+        assert [loaded.expires_unix_ns for loaded in fleet.loaded()] == ([] if expiry is None else [expiry])
+
+
+async def test_what_never_expires_is_listed_first() -> None:
+    soon, never, late = (
+        _worker("w:1", "soon"),
+        _worker("w:2", "never", digest="b"),
+        _worker("w:3", "late", digest="c"),
+    )
+    for worker, expiry in ((soon, 5), (never, 0), (late, 9)):
+        worker.report = pb.LoadReport(loaded=True, expires_unix_ns=expiry)
+    async with _fleet(soon, never, late) as fleet:
+        assert [loaded.model.name.model for loaded in fleet.loaded()] == ["never", "late", "soon"]

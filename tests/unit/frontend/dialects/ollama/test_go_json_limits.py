@@ -74,12 +74,12 @@ def test_what_is_nearly_json_is_read_as_python_reads_it_or_refused(text: str) ->
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b"[[],", b'{"a":[{},'])
 def test_100000_brackets_are_refused_at_once(opening: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
 
     with pytest.raises(InvalidRequest):
         loads(opening * 100_000)
 
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_a_deep_value_is_read_or_refused_but_never_breaks_the_process() -> None:
@@ -112,12 +112,12 @@ def test_a_deep_value_is_read_or_refused_but_never_breaks_the_process() -> None:
     ids=lambda body: f"{body[:12]!r}...{body[-3:]!r}",
 )
 def test_five_megabytes_of_rubbish_take_no_time(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
 
     with suppress(InvalidRequest):
         loads(body)
 
-    assert time.perf_counter() - began < _LIMIT_SECONDS
+    assert time.thread_time() - began < _LIMIT_SECONDS
 
 
 @pytest.mark.parametrize("inside", [b"a", rb"\n", b"\xff"])

@@ -8,6 +8,7 @@ import pytest
 
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
 from frontend.catalog.served import ServedModel
 from frontend.dialects.ollama.go_json import loads
 from frontend.dialects.ollama.options import Options
@@ -19,11 +20,12 @@ _USER = {"role": "user", "content": "hello"}
 _CALL = {"function": {"name": "f", "arguments": {}}}
 
 
-def _model(thinking: bool = False) -> ServedModel:
+def _model(thinking: bool = False) -> CatalogModel:
     name = ModelName.parse("m")
     assert name is not None
     can = pb.Capabilities(completion=True, thinking=thinking)
-    return ServedModel(name, pb.Model(names=["m:latest"], context_length=4096, capabilities=can))
+    served = ServedModel(name, pb.Model(names=["m:latest"], context_length=4096, capabilities=can))
+    return CatalogModel(name, served)
 
 
 def _chat(thinking: bool = False, **body: object) -> pb.GenerateRequest:

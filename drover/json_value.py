@@ -1,0 +1,5 @@
+"""What a JSON text can say."""
+
+from __future__ import annotations
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]

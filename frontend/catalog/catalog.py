@@ -1,0 +1,92 @@
+"""Models by name: what the fleet serves, joined with the presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.errors import InvalidRequest, ModelNotFound, NoWorkerReady, StoreUnavailable
+from drover.names import ModelName
+from frontend.catalog.model import CatalogModel
+from frontend.catalog.preset import Preset
+from frontend.catalog.presets import Presets
+from frontend.catalog.served import ServedModel
+from frontend.fleet.fleet import Able, Fleet, generates
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    fleet: Fleet
+    presets: Presets
+
+    async def find(self, name: ModelName, able: Able = generates) -> CatalogModel | None:
+        """A served model or a preset. Only a name that is neither, as far as this frontend knows, waits for
+        the database. Raises NoWorkerReady while nothing is known of any worker.
+        """
+        preset = self.presets.find_known(name.key)
+        try:
+            served = self.fleet.find(name, able)
+        except NoWorkerReady:
+            if preset is None:
+                raise
+            served = None
+        if served is not None:
+            return CatalogModel(served.name, served)
+        if preset is None:
+            preset = await self._just_made(name)
+        return None if preset is None else self._model(preset, able)
+
+    async def models(self) -> list[CatalogModel]:
+        """All of them, newest first. With the database away: as they were when it left."""
+        try:
+            await self.presets.look()
+        except StoreUnavailable:
+            if not self.presets.has_looked:
+                return self._served()
+        served = self._served()
+        taken = {model.name.key for model in served}
+        made = [self._model(preset) for preset in self.presets.known() if preset.name.key not in taken]
+        return sorted([*made, *served], key=lambda model: -model.modified_unix_ns)
+
+    def serves(self, name: ModelName) -> bool:
+        """Whether workers have that name, so that no preset can."""
+        try:
+            return self.fleet.find(name) is not None
+        except NoWorkerReady:
+            return False
+
+    def check_free(self, name: ModelName, verb: str) -> None:
+        """Raises InvalidRequest for a name that is not the presets' to change."""
+        if self.serves(name):
+            raise InvalidRequest(
+                f"cannot {verb} '{name.short}': this server's workers serve a model under that name. It is "
+                "there as long as they run; choose another name for a model of your own"
+            )
+
+    async def put(self, preset: Preset) -> None:
+        self.check_free(preset.name, "overwrite")
+        await self.presets.put(preset)
+
+    async def delete(self, name: ModelName, as_sent: str) -> None:
+        """Raises ModelNotFound in Ollama's words, InvalidRequest for a served one, StoreUnavailable."""
+        self.check_free(name, "delete")
+        if not await self.presets.delete(name.key):
+            raise ModelNotFound(f"model '{as_sent}' not found")
+
+    async def _just_made(self, name: ModelName) -> Preset | None:
+        """By another frontend, perhaps."""
+        try:
+            await self.presets.look()
+        except StoreUnavailable:
+            if not self.presets.has_looked:
+                raise
+        return self.presets.find_known(name.key)
+
+    def _served(self) -> list[CatalogModel]:
+        return [CatalogModel(model.name, model) for model in self.fleet.served()]
+
+    def _model(self, preset: Preset, able: Able = generates) -> CatalogModel:
+        try:
+            served: ServedModel | None = self.fleet.find(preset.base, able)
+        except NoWorkerReady:
+            served = None
+        return CatalogModel(preset.name, served, preset)

@@ -1,0 +1,97 @@
+"""A model as clients see it: what workers serve, and what a preset makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from drover.errors import NoWorkerReady
+from drover.json_value import Json
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.preset import Example, Preset
+from frontend.catalog.served import ServedModel
+
+_NOTHING_KNOWN = pb.Model()
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogModel:
+    """`served` is None for a preset whose base no worker has served yet."""
+
+    name: ModelName
+    served: ServedModel | None
+    preset: Preset | None = None
+
+    @property
+    def info(self) -> pb.Model:
+        """The served model's, whatever the preset says."""
+        return _NOTHING_KNOWN if self.served is None else self.served.info
+
+    @property
+    def capabilities(self) -> pb.Capabilities:
+        """Of a preset with a template of its own: what is left when only that template makes the prompt."""
+        can = self.info.capabilities
+        template = self.preset.parsed_template if self.preset else None
+        if template is None:
+            return can
+        limited = pb.Capabilities()
+        limited.CopyFrom(can)
+        limited.tools = can.tools and can.go_template_parsed and template.uses("tools")
+        limited.thinking = can.thinking and can.go_template_parsed and template.uses("thinking")
+        limited.insert = template.uses("suffix")
+        limited.vision = False
+        return limited
+
+    @property
+    def template(self) -> str:
+        return (self.preset.template if self.preset else "") or self.info.template
+
+    @property
+    def own_template(self) -> str:
+        """The Go template of the preset; empty where the worker's is used."""
+        return self.preset.template if self.preset else ""
+
+    @property
+    def system(self) -> str:
+        return (self.preset.system if self.preset else "") or self.info.system
+
+    @property
+    def parameters(self) -> Mapping[str, Json]:
+        """The preset's, as they were sent; the served model's are `info.defaults`."""
+        return self.preset.parameters if self.preset else {}
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        return self.preset.examples if self.preset else ()
+
+    @property
+    def licenses(self) -> Sequence[str]:
+        return [*self.info.licenses, *(self.preset.licenses if self.preset else ())]
+
+    @property
+    def parent(self) -> str:
+        return self.preset.parent if self.preset else ""
+
+    @property
+    def digest(self) -> str:
+        return self.preset.digest if self.preset else self.info.digest
+
+    @property
+    def size_bytes(self) -> int:
+        return self.preset.size_bytes if self.preset else self.info.size_bytes
+
+    @property
+    def modified_unix_ns(self) -> int:
+        return self.preset.modified_unix_ns if self.preset else self.info.modified_unix_ns
+
+
+def workers_of(model: CatalogModel) -> ServedModel:
+    """Raises NoWorkerReady for a preset whose base nobody serves."""
+    if model.served is None:
+        base = model.preset.base.short if model.preset else model.name.short
+        raise NoWorkerReady(
+            f"model '{model.name.short}' is made from '{base}', which no engine worker serves right now, "
+            "please try again"
+        )
+    return model.served

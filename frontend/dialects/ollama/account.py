@@ -1,0 +1,42 @@
+"""The routes about ollama.com: there are no accounts here, and nothing is passed on (ollama-api.md 4.8)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from drover.errors import NotOffered, NotSignedIn
+from frontend.dialects.ollama.dialect import JSON
+from frontend.dialects.ollama.go_json import dumps
+
+
+async def status() -> Response:
+    return Response(dumps({"cloud": {"disabled": True, "source": "config"}}), media_type=JSON)
+
+
+async def recommendations() -> Response:
+    return Response(dumps({"recommendations": []}), media_type=JSON)
+
+
+async def me() -> Response:
+    raise NotSignedIn("unauthorized")
+
+
+async def signout() -> Response:
+    raise NotSignedIn("you are not currently signed in")
+
+
+async def web() -> Response:
+    raise NotOffered("ollama cloud is disabled: web search and web fetch are unavailable")
+
+
+def router() -> APIRouter:
+    routes = APIRouter()
+    routes.add_api_route("/api/status", status, methods=["GET"])
+    routes.add_api_route("/api/experimental/model-recommendations", recommendations, methods=["GET"])
+    routes.add_api_route("/api/me", me, methods=["POST"])
+    routes.add_api_route("/api/signout", signout, methods=["POST"])
+    routes.add_api_route("/api/user/keys/{key}", signout, methods=["DELETE"])
+    routes.add_api_route("/api/experimental/web_search", web, methods=["POST"])
+    routes.add_api_route("/api/experimental/web_fetch", web, methods=["POST"])
+    return routes

@@ -1,0 +1,104 @@
+"""POST /api/create, POST /api/copy and DELETE /api/delete (ollama-api.md section 4.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import DroverError, InvalidRequest, ModelNotFound, NotTransferable
+from drover.names import ModelName
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.preset import Preset
+from frontend.dialects.ollama.body import read_json
+from frontend.dialects.ollama.create import (
+    check_quantize,
+    check_source,
+    check_template,
+    copy_of,
+    preset_of,
+    steps_of,
+)
+from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, read_delete
+from frontend.dialects.ollama.progress import Step, progress
+from frontend.dialects.ollama.transfer import no_such_weights, pulling
+from frontend.settings import FrontendSettings
+from frontend.telemetry.request_log import record_of
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    catalog: Catalog
+    settings: FrontendSettings
+
+    async def create(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, CreateRequest.read)
+        name = ModelName.parse(request.wanted)
+        if name is None:
+            raise InvalidRequest("invalid model name")
+        record = record_of(http.scope)
+        record.fields["model"] = name.short
+        steps: list[Step] = []
+        try:
+            check_source(request)
+            steps += await self._create(request, name)
+        except DroverError as error:
+            record.failed(error)
+            # Upstream pulls a model that is not there, and only then finds out.
+            began = [pulling()] if isinstance(error, NotTransferable) else []
+            return progress(began, request.stream, error)
+        return progress(steps, request.stream)
+
+    async def _create(self, request: CreateRequest, name: ModelName) -> list[Step]:
+        source = ModelName.parse(request.origin)
+        if source is None:
+            raise InvalidRequest("invalid model name")
+        self.catalog.check_free(name, "overwrite")
+        origin = await self.catalog.find(source)
+        if origin is None:
+            raise no_such_weights()
+        check_quantize(request)
+        check_template(request.template)
+        preset = preset_of(request, name, origin)
+        await self._put(preset)
+        return list(steps_of(preset, origin))
+
+    async def copy(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, CopyRequest.read)
+        source, destination = ModelName.parse(request.source), ModelName.parse(request.destination)
+        if source is None:
+            raise InvalidRequest(f'source "{request.source}" is invalid')
+        if destination is None:
+            raise InvalidRequest(f'destination "{request.destination}" is invalid')
+        origin = await self.catalog.find(source)
+        if origin is None:
+            raise ModelNotFound(f'model "{request.source}" not found')
+        await self._put(copy_of(origin, destination))
+        return Response()
+
+    async def delete(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, read_delete)
+        name = ModelName.parse(request.wanted)
+        if name is None:
+            raise InvalidRequest(f'name "{request.wanted}" is invalid')
+        await self.catalog.delete(name, as_sent=request.wanted)
+        return Response()
+
+    async def _put(self, preset: Preset) -> None:
+        length, most = len(preset.to_document()), self.settings.max_preset_bytes
+        if length > most:
+            raise InvalidRequest(
+                f"the model's system, template, messages, parameters and licences have {length} bytes "
+                f"together, and this server keeps at most {most}"
+            )
+        await self.catalog.put(preset)
+
+
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = APIRouter()
+    management = Management(catalog, settings)
+    routes.add_api_route("/api/create", management.create, methods=["POST"])
+    routes.add_api_route("/api/copy", management.copy, methods=["POST"])
+    routes.add_api_route("/api/delete", management.delete, methods=["DELETE"])
+    return routes

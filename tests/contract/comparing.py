@@ -1,0 +1,129 @@
+"""Two answers are the same when they differ only in what must differ. The rules of that are here.
+
+Times and durations are of their kind and not zero; digests and sizes are of other files; a Modelfile's FROM
+names a place; log probabilities come from other arithmetic. Texts, counts, token ids, keys and their order
+are compared as they are. Of a stream, neighbouring lines that say the same kind of thing count as one, since
+how many tokens share a line is a matter of timing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+_FROM = re.compile(r"^FROM .*$", re.MULTILINE)
+_TENSORS = re.compile(r'"tensors":\[.*\],"capabilities"', re.DOTALL)
+# Text that a line adds to the one before it.
+_ADDED = ("content", "response", "thinking")
+
+
+def _time(value: JsonValue) -> JsonValue:
+    return "a time" if isinstance(value, str) and _TIME.fullmatch(value) else value
+
+
+def _nanoseconds(value: JsonValue) -> JsonValue:
+    return "nanoseconds" if type(value) is int and value > 0 else value
+
+
+def _count(value: JsonValue) -> JsonValue:
+    return "a count" if type(value) is int and value >= 0 else value
+
+
+def _digest(value: JsonValue) -> JsonValue:
+    return "a digest" if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) else value
+
+
+def _logprob(value: JsonValue) -> JsonValue:
+    return "a logprob" if isinstance(value, float) and value <= 0 else value
+
+
+def _modelfile(value: JsonValue) -> JsonValue:
+    """PARAMETER lines come in random order from upstream."""
+    if not isinstance(value, str):
+        return value
+    return sorted(_FROM.sub("FROM …", value).splitlines())  # type: ignore[return-value]
+
+
+def _parameters(value: JsonValue) -> JsonValue:
+    return sorted(value.splitlines()) if isinstance(value, str) else value  # type: ignore[return-value]
+
+
+_MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
+    "created_at": _time,
+    "modified_at": _time,
+    "expires_at": _time,
+    "total_duration": _nanoseconds,
+    "load_duration": _nanoseconds,
+    "prompt_eval_duration": _nanoseconds,
+    "eval_duration": _nanoseconds,
+    "size": _count,
+    "digest": _digest,
+    "logprob": _logprob,
+    "modelfile": _modelfile,
+    "parameters": _parameters,
+}
+
+
+def comparable(body: str, content_type: str) -> object:
+    """What is left of a body: equal for answers that no client can tell apart."""
+    if "x-ndjson" in content_type:
+        return [_masked(line) for line in _joined([_parsed(line) for line in body.splitlines()])]
+    if "json" in content_type and body:
+        return _masked(_parsed(_TENSORS.sub('"tensors":[],"capabilities"', body)))
+    return body
+
+
+def _parsed(text: str) -> JsonValue:
+    value: JsonValue = json.loads(text)
+    return value
+
+
+def _masked(value: JsonValue, key: str = "") -> object:
+    if key in _MASKS:
+        value = _MASKS[key](value)
+    match value:
+        case dict():
+            # Pairs, since the order of keys counts.
+            return [(name, _masked(item, name)) for name, item in value.items()]
+        case list():
+            return [_masked(item) for item in value]
+        case _:
+            return value
+
+
+def _joined(lines: list[JsonValue]) -> list[JsonValue]:
+    joined: list[JsonValue] = []
+    for line in lines:
+        if joined and _is_more_of(line, joined[-1]):
+            joined[-1] = _sum(joined[-1], line)
+        else:
+            joined.append(line)
+    return joined
+
+
+def _is_more_of(line: JsonValue, before: JsonValue) -> bool:
+    return (
+        isinstance(line, dict)
+        and isinstance(before, dict)
+        and line.get("done") is False
+        and before.get("done") is False
+        and _keys(line) == _keys(before)
+    )
+
+
+def _keys(value: JsonValue) -> object:
+    return [(key, _keys(item)) for key, item in value.items()] if isinstance(value, dict) else None
+
+
+def _sum(one: JsonValue, other: JsonValue, key: str = "") -> JsonValue:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {name: _sum(item, other[name], name) for name, item in one.items()}
+    if key in _ADDED and isinstance(one, str) and isinstance(other, str):
+        return one + other
+    if isinstance(one, list) and isinstance(other, list):
+        return [*one, *other]
+    return other

@@ -1,0 +1,52 @@
+"""The recorded exchanges, in the order in which they were made: later ones see what earlier ones did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.fakes.transcripts import rows
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """`/v1` has contract tests of its own."""
+
+    number: int
+    case: str
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    status: int
+    answer_headers: Mapping[str, str]
+    answer: str
+
+    def __str__(self) -> str:
+        return f"{self.number:03d} {self.case}"
+
+
+def native() -> list[Recorded]:
+    """Nothing where the recordings are not at hand: the tests are then skipped, and say so."""
+    found = [_recorded(number, row) for number, row in enumerate(rows("ollama-transcripts.jsonl"))]
+    return [each for each in found if not each.path.startswith("/v1")]
+
+
+def _recorded(number: int, row: Mapping[str, object]) -> Recorded:
+    request, response = row["request"], row["response"]
+    assert isinstance(request, dict)
+    assert isinstance(response, dict)
+    body = request.get("body", "")
+    raw = body if isinstance(body, str) else json.dumps(body)
+    return Recorded(
+        number=number,
+        case=str(row["case"]),
+        method=request["method"],
+        path=request["path"],
+        headers=request.get("headers", {}),
+        body=raw.encode(),
+        status=response["status"],
+        answer_headers=response["headers"],
+        answer=response["body"],
+    )

@@ -1,0 +1,54 @@
+"""Every recorded exchange outside /v1, replayed in order and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.contract.comparing import comparable
+from tests.contract.conftest import Answer
+from tests.contract.differences import BODY, STATUS
+from tests.contract.recorded import Recorded, native
+
+# Others are of the connection, or of the server's own making.
+_HEADERS = (
+    "content-type",
+    "location",
+    "vary",
+    "access-control-allow-origin",
+    "access-control-allow-methods",
+    "access-control-allow-headers",
+    "access-control-max-age",
+)
+
+
+@pytest.mark.parametrize("recorded", native(), ids=str)
+def test_the_answer_is_ollamas(recorded: Recorded, answers: Mapping[int, Answer]) -> None:
+    answer = answers[recorded.number]
+
+    if recorded.case in STATUS:
+        assert answer.status != recorded.status, f"{recorded.case} does not differ any more"
+        return
+    assert (answer.status, answer.text[:300] if answer.status != recorded.status else "") == (
+        recorded.status,
+        "",
+    )
+    for name in _HEADERS:
+        assert answer.headers.get(name) == recorded.answer_headers.get(name), name
+    ours, theirs = _body(answer.text, recorded), _body(recorded.answer, recorded)
+    if recorded.case in BODY:
+        assert ours != theirs, f"{recorded.case} does not differ any more"
+    else:
+        assert ours == theirs
+
+
+def _body(text: str, recorded: Recorded) -> object:
+    return comparable(text, recorded.answer_headers.get("content-type", ""))
+
+
+def test_the_list_of_differences_names_recorded_cases() -> None:
+    recorded = {each.case for each in native()}
+    if not recorded:
+        pytest.skip("ollama-transcripts.jsonl is not beside this checkout")
+    assert set(STATUS) | set(BODY) <= recorded
