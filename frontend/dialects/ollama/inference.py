@@ -20,6 +20,7 @@ from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
 from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.sources import check_here, check_sources, named_here
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
@@ -109,14 +110,19 @@ class Inference:
         )
 
     async def _find(self, text: str) -> CatalogModel:
-        """Raises InvalidRequest for what is no name, ModelNotFound with the name as it was sent."""
-        name = ModelName.parse(text) if text else None
+        """Raises InvalidRequest for what is no name, ModelNotFound with the name as it was sent, NotOffered
+        for ollama.com's models.
+        """
+        check_sources(text)
+        name = ModelName.parse(text) or named_here(text)
         if text and name is None:
             raise InvalidRequest("invalid model name")
-        model = await self.catalog.find(name) if name is not None else None
-        if model is None:
-            raise ModelNotFound(f"model '{text}' not found")
-        return model
+        for known in (name, named_here(text)):
+            if known is not None and (model := await self.catalog.find(known)) is not None:
+                return model
+        if name is not None:
+            check_here(name)
+        raise ModelNotFound(f"model '{text}' not found")
 
     def _submit(
         self, model: ServedModel, request: pb.GenerateRequest, record: RequestRecord

@@ -255,3 +255,23 @@ async def test_copilot_finds_a_model_by_its_basename(start: Start) -> None:
         )
 
     assert response.json()["model_info"] == {"general.basename": "M"}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "error"),
+    [
+        ("m:local", 200, ""),
+        ("m:latest:local", 200, ""),
+        ("nope:local", 404, "model 'nope:local' not found"),
+        ("nope:cloud", 403, "ollama cloud is disabled: remote model is unavailable"),
+        ("gpt-oss:120b-cloud", 403, "ollama cloud is disabled: remote model is unavailable"),
+        ("m:cloud:local", 400, 'use either :local or :cloud, not both: "m:cloud:local"'),
+        ("m:local:120b-cloud", 400, 'use either :local or :cloud, not both: "m:local:120b-cloud"'),
+    ],
+)
+async def test_a_name_may_say_where_its_model_is(
+    frontend: Frontend, name: str, status: int, error: str
+) -> None:
+    response = await post(frontend, "/api/chat", model=name, messages=HELLO, stream=False)
+
+    assert (response.status_code, response.json().get("error", "")) == (status, error)

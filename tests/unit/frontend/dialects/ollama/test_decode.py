@@ -164,3 +164,20 @@ def test_any_value_in_any_field_is_read_or_an_invalid_request(body: dict[str, Js
             request.read(body)
         except InvalidRequest as error:
             assert error.message  # noqa: PT017
+
+
+@given(JSON_VALUES)
+def test_any_think_value_is_a_boolean_a_level_or_refused(value: Json) -> None:
+    levels = ("low", "medium", "high", "max")
+    try:
+        think = ChatRequest.read({"think": value}).think
+    except InvalidRequest as error:
+        assert not isinstance(value, bool)
+        assert value not in levels
+        assert 'must be "high", "medium", "low", "max", true, or false' in error.message.replace(  # noqa: PT017
+            "must be a boolean or string (", "must be "
+        )
+    else:
+        assert think == (
+            None if value is None else Think(bool(value), value if isinstance(value, str) else "")
+        )

@@ -1,0 +1,36 @@
+"""Where a name says that its model is: `:local` here, `:cloud` and tags that end with `-cloud` at ollama.com,
+to which nothing is passed on (ollama-api.md sections 2.11 and 4.9).
+"""
+
+from __future__ import annotations
+
+from drover.errors import InvalidRequest, NotOffered
+from drover.names import ModelName
+
+_LOCAL = ":local"
+_CLOUD_DISABLED = "ollama cloud is disabled: remote model is unavailable"
+
+
+def check_sources(text: str) -> None:
+    """Raises InvalidRequest for a name that says both."""
+    first, _, rest = text.partition(":")
+    sources = rest.lower().split(":") if first else []
+    if "local" in sources and any(_is_cloud(source) for source in sources):
+        raise InvalidRequest(f'use either :local or :cloud, not both: "{text}"')
+
+
+def named_here(text: str) -> ModelName | None:
+    """The name that is left without `:local`; None where it does not end so."""
+    if not text.lower().endswith(_LOCAL):
+        return None
+    return ModelName.parse(text[: -len(_LOCAL)])
+
+
+def check_here(name: ModelName) -> None:
+    """For a model that is not here. Raises NotOffered for one of ollama.com's."""
+    if _is_cloud(name.tag.lower()):
+        raise NotOffered(_CLOUD_DISABLED)
+
+
+def _is_cloud(tag: str) -> bool:
+    return tag == "cloud" or tag.endswith("-cloud")
