@@ -103,7 +103,12 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:
         async def model() -> pb.Model:
             self._check_started()
-            return self._engine.model()
+            if not request.verbose:
+                return self._engine.model()
+            model = pb.Model()
+            model.CopyFrom(self._engine.model())
+            model.model_info_json = await self._engine.whole_model_info()
+            return model
 
         return await _guarded(context, model)
 

@@ -25,6 +25,9 @@ class Engine(Protocol):
     def model(self) -> pb.Model:
         """Constant once started."""
 
+    async def whole_model_info(self) -> str:
+        """`Model.model_info_json` with the lists that are left out there. Reads files: not for every request."""
+
     def load_report(self) -> pb.LoadReport:
         """Exact counts of this moment; cheap enough for every 10 ms. The service fills in `draining`."""
 

@@ -36,7 +36,8 @@ class Worker(Protocol):
 
     async def unload(self) -> pb.UnloadResponse: ...
 
-    async def model(self, timeout_seconds: float) -> pb.Model: ...
+    async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
+        """`verbose`: its model_info with the long lists."""
 
     def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
         """Reports until the worker leaves; then raises a leaf."""

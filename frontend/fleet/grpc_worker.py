@@ -53,8 +53,9 @@ class GrpcWorker:
     async def unload(self) -> pb.UnloadResponse:
         return await _answer(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))
 
-    async def model(self, timeout_seconds: float) -> pb.Model:
-        return await _answer(self._stub.GetModel(pb.GetModelRequest(), timeout=timeout_seconds))
+    async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
+        request = pb.GetModelRequest(verbose=verbose)
+        return await _answer(self._stub.GetModel(request, timeout=timeout_seconds))
 
     async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
         request = pb.WatchLoadRequest(interval_ms=round(interval_seconds * 1000))

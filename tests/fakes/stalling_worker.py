@@ -97,6 +97,7 @@ class StallingWorker:
     address: str = "fake:1"
     steps: Sequence[Step] = (STALL,)
     described: pb.Model = field(default_factory=default_model)
+    verbose: pb.Model = field(default_factory=pb.Model)
     handles: list[StallingHandle] = field(default_factory=list)
     report: pb.LoadReport = field(default_factory=pb.LoadReport)
     embeddings: list[pb.EmbedRequest] = field(default_factory=list)
@@ -146,9 +147,9 @@ class StallingWorker:
         self.unloads += 1
         return pb.UnloadResponse(loaded=True)
 
-    async def model(self, timeout_seconds: float) -> pb.Model:
+    async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
         self._may_refuse()
-        return self.described
+        return self.verbose if verbose else self.described
 
     async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
         while True:

@@ -36,6 +36,8 @@ class LlamacppEngine:
         self._server: LlamaServer | None = None
         self._report = pb.LoadReport(running_limit=options.slots, loaded=True)
         self._prompt_tokens_done = 0
+        self._reading_lists = asyncio.Lock()
+        self._whole_model_info = ""
 
     async def start(self) -> None:
         file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
@@ -68,6 +70,17 @@ class LlamacppEngine:
 
     def model(self) -> pb.Model:
         return self._model
+
+    async def whole_model_info(self) -> str:
+        """Read once: parsing a vocabulary takes seconds."""
+        async with self._reading_lists:
+            if not self._whole_model_info:
+                path = self._options.model_path
+                file = await in_daemon_thread(
+                    lambda: GgufFile(path, with_lists=True), "read the model's lists"
+                )
+                self._whole_model_info = file.model_info_json()
+        return self._whole_model_info
 
     def load_report(self) -> pb.LoadReport:
         report = self._report

@@ -15,7 +15,8 @@ from engine_worker.engines.sizes import human_count
 _HIDDEN = {"general.name", "tokenizer.chat_template"}
 _BYTES_PER_KV_VALUE = 2  # llama.cpp keeps keys and values as f16
 
-Value = str | int | float | bool | None
+Scalar = str | int | float | bool
+Value = Scalar | list[Scalar] | None
 
 
 class GgufFile:
@@ -24,9 +25,11 @@ class GgufFile:
     Raises ValueError for a file that is not GGUF, OSError for one that cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, with_lists: bool = False) -> None:
         reader = _open(path)
-        self.values = {name: _value(reader, name) for name in reader.fields if not name.startswith("GGUF.")}
+        self.values = {
+            name: _value(reader, name, with_lists) for name in reader.fields if not name.startswith("GGUF.")
+        }
         self.parameter_count = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.architecture = str(self.values.get("general.architecture", "unknown"))
         self.template = str(self.values.get("tokenizer.chat_template", ""))
@@ -61,8 +64,6 @@ class GgufFile:
 
     def describe(self) -> pb.Model:
         """The fields of Model that come from the file."""
-        info = {name: value for name, value in self.values.items() if name not in _HIDDEN}
-        info["general.parameter_count"] = self.parameter_count
         return pb.Model(
             digest=self.digest,
             size_bytes=self.size_bytes,
@@ -76,8 +77,14 @@ class GgufFile:
             families=[self.architecture],
             template=self.template,
             modified_unix_ns=self.modified_unix_ns,
-            model_info_json=orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode(),
+            model_info_json=self.model_info_json(),
         )
+
+    def model_info_json(self) -> str:
+        """As a JSON object with its keys in order."""
+        info = {name: value for name, value in self.values.items() if name not in _HIDDEN}
+        info["general.parameter_count"] = self.parameter_count
+        return orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _open(path: Path) -> GGUFReader:
@@ -87,13 +94,20 @@ def _open(path: Path) -> GGUFReader:
         raise ValueError(f"{path} is not a whole GGUF file: {error}") from error
 
 
-def _value(reader: GGUFReader, name: str) -> Value:
+def _value(reader: GGUFReader, name: str, with_lists: bool) -> Value:
     """Arrays become null, as Ollama shows them unless asked to be verbose."""
     field = reader.fields[name]
-    if field.types[0] == GGUFValueType.ARRAY:
+    if field.types[0] == GGUFValueType.ARRAY and not with_lists:
         return None
     value = field.contents()
-    if isinstance(value, float) and field.types[0] == GGUFValueType.FLOAT32:
+    is_float32 = field.types[-1] == GGUFValueType.FLOAT32
+    if isinstance(value, list):
+        return [_scalar(item, is_float32) for item in value]
+    return _scalar(value, is_float32)
+
+
+def _scalar(value: object, is_float32: bool) -> Scalar:
+    if isinstance(value, float) and is_float32:
         return _shortest(value)
     return value if isinstance(value, str | int | float | bool) else str(value)
 

@@ -64,6 +64,10 @@ class SglangEngine:
     def model(self) -> pb.Model:
         return self._model
 
+    async def whole_model_info(self) -> str:
+        """There are no lists in a config.json that anybody looks for."""
+        return self.model().model_info_json
+
     def load_report(self) -> pb.LoadReport:
         return self._in_hand.report()
 

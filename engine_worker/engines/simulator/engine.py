@@ -51,6 +51,9 @@ class SimulatorEngine:
     def model(self) -> pb.Model:
         return self._model
 
+    async def whole_model_info(self) -> str:
+        return self._model.model_info_json
+
     def load_report(self) -> pb.LoadReport:
         return self._scheduler.report()
 

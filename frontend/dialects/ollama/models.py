@@ -23,6 +23,7 @@ from frontend.dialects.ollama.wire import ShowRequest
 from frontend.fleet.fleet import LoadedModel
 from frontend.settings import FrontendSettings
 
+_VERBOSE_SECONDS = 30.0
 # VS Code's Copilot looks a model up by its basename (section 4.1).
 _COPILOT = "GitHubCopilotChat/"
 
@@ -48,10 +49,17 @@ class Models:
         model = await self.catalog.find(name)
         if model is None:
             raise ModelNotFound(f"model '{name.short}' not found")
-        info = orjson.loads(model.info.model_info_json or "{}")
+        info = orjson.loads(await self._model_info(model, request.verbose) or "{}")
         if http.headers.get("user-agent", "").startswith(_COPILOT):
             info["general.basename"] = request.wanted
         return _json(_shown(model, request, info))
+
+    async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
+        """Long lists stay with the workers until somebody asks for them."""
+        if not verbose or model.served is None:
+            return model.info.model_info_json
+        worker = self.catalog.fleet.pick(model.served)
+        return (await worker.model(_VERBOSE_SECONDS, verbose=True)).model_info_json
 
 
 def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:

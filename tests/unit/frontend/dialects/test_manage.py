@@ -275,3 +275,14 @@ async def test_a_name_may_say_where_its_model_is(
     response = await post(frontend, "/api/chat", model=name, messages=HELLO, stream=False)
 
     assert (response.status_code, response.json().get("error", "")) == (status, error)
+
+
+async def test_long_lists_come_from_the_worker_when_they_are_asked_for(start: Start) -> None:
+    described = worker(model_info_json='{"tokenizer.ggml.tokens":null}')
+    described.verbose = pb.Model(model_info_json='{"tokenizer.ggml.tokens":["a"]}')
+    async with start(described) as frontend:
+        brief = await post(frontend, "/api/show", model="m")
+        verbose = await post(frontend, "/api/show", model="m", verbose=True)
+
+    assert brief.json()["model_info"] == {"tokenizer.ggml.tokens": None}
+    assert verbose.json()["model_info"] == {"tokenizer.ggml.tokens": ["a"]}

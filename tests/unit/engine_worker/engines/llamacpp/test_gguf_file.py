@@ -72,6 +72,12 @@ def test_model_info_is_as_ollama_shows_it(write: Write) -> None:
     assert not any(key.startswith("GGUF.") for key in info)
 
 
+def test_lists_are_there_for_who_asks(write: Write) -> None:
+    info = json.loads(GgufFile(write(), with_lists=True).model_info_json())
+
+    assert info["tokenizer.ggml.tokens"] == ["a", "b"]
+
+
 def test_the_digest_is_the_model_s_wherever_the_file_lies(write: Write) -> None:
     one, copy, other = write("one.gguf"), write("copy.gguf"), write("other.gguf", context_length=4096)
     os.utime(copy, ns=(1, 1))
