@@ -6,13 +6,27 @@ import shlex
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from drover.durations import parse_duration_or_seconds
+from drover.errors import InvalidRequest
 from drover.logs import LogFormat
 from drover.names import ModelName
 from drover.settings import Address, ProcessSettings, split_commas
 
+
+def _check_keep_alive(text: str) -> str:
+    try:
+        parse_duration_or_seconds(text)
+    except InvalidRequest as error:
+        raise ValueError(
+            f"{error.message}; give a duration like 90s or 1h30m, or a number of seconds"
+        ) from error
+    return text
+
+
+KeepAlive = Annotated[str, AfterValidator(_check_keep_alive)]
 EngineKind = Literal["llamacpp", "simulator", "sglang"]
 Task = Literal["generate", "embed"]
 
@@ -57,6 +71,12 @@ class WorkerSettings(ProcessSettings):
     """sglang: more flags, in the words of `sglang serve`: "--tp-size 2 --quantization fp8"."""
     gpu_layers: int = 0
     """Layers that llama.cpp puts on a GPU, where its build can."""
+    keep_alive: KeepAlive = "5m"
+    """How long the model stays in memory after its last use, unless the request says otherwise: a duration
+    like 90s or 1h30m, or a number of seconds; negative: for ever; 0: not at all. SGLang never lets it go.
+    """
+    load_timeout_seconds: Annotated[float, Ge(0)] = 300.0
+    """Longest time that a request waits for the model to come back into memory; 0: no limit."""
     drain_grace_seconds: Annotated[float, Ge(0)] = 30.0
     """After SIGTERM: how long running requests may go on before they are ended."""
     log_format: LogFormat = "auto"
@@ -113,3 +133,8 @@ class WorkerSettings(ProcessSettings):
     @property
     def sglang_flags(self) -> list[str]:
         return shlex.split(self.sglang_args)
+
+    @property
+    def keep_alive_ns(self) -> int:
+        """Negative: for ever."""
+        return parse_duration_or_seconds(self.keep_alive)

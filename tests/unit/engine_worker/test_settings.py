@@ -22,6 +22,20 @@ def test_flags_for_sglang_are_words() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "nanoseconds"),
+    [
+        ([], 300_000_000_000),
+        (["--keep-alive", "1h30m"], 5_400_000_000_000),
+        (["--keep-alive", "90"], 90_000_000_000),
+        (["--keep-alive", "0"], 0),
+        (["--keep-alive=-1"], -1_000_000_000),
+    ],
+)
+def test_keep_alive_is_a_duration_or_seconds(flags: list[str], nanoseconds: int) -> None:
+    assert WorkerSettings.load(flags).keep_alive_ns == nanoseconds
+
+
+@pytest.mark.parametrize(
     ("flag", "value"),
     [
         ("name", "a b"),
@@ -34,6 +48,8 @@ def test_flags_for_sglang_are_words() -> None:
         ("threads", "many"),
         ("sglang-args", "'open"),
         ("drain-grace-seconds", "-1"),
+        ("load-timeout-seconds", "-1"),
+        ("keep-alive", "soon"),
         ("sim-token-bytes", "0"),
     ],
 )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drover.durations import FOREVER_NS, parse_go_duration
 from drover.errors import InvalidRequest
-from frontend.dialects.ollama.durations import FOREVER_NS, keep_alive_ns, parse_go_duration
+from frontend.dialects.ollama.durations import keep_alive_ns
 from frontend.dialects.ollama.go_json import Json, loads
 from tests.fakes.transcripts import Exchange, on
 
