@@ -23,6 +23,7 @@ from frontend.dialects.ollama import account, blobs, embed, inference, manage, m
 from frontend.dialects.ollama.dialect import error_response
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
+from frontend.openapi import document
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import RequestLog, record_of
 
@@ -45,6 +46,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
             await presets.stop()
             await fleet.stop()
 
+    # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(server.router(settings))
     app.include_router(account.router())
@@ -55,6 +57,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(inference.router(catalog, settings, answers))
     app.include_router(embed.router(catalog, settings, answers))
     app.include_router(probes.router(fleet))
+    app.include_router(document.router(settings))
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unforeseen)

@@ -45,7 +45,6 @@ def http(simulated: Stack) -> Iterator[httpx.Client]:
         ("GET", "/nope", 404, "text/plain", "404 page not found"),
         ("GET", "/docs", 404, "text/plain", "404 page not found"),
         ("GET", "/redoc", 404, "text/plain", "404 page not found"),
-        ("GET", "/openapi.json", 404, "text/plain", "404 page not found"),
         ("GET", "/api/chat", 405, "text/plain", "405 method not allowed"),
         ("POST", "/api/tags", 405, "text/plain", "405 method not allowed"),
         ("HEAD", "/api/show", 405, "text/plain", ""),

@@ -46,8 +46,8 @@ Statuses = Mapping[type[DroverError], int]
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
 # Where these routes differ from the table of errors: one blames the request for a failing engine, and the
 # other one the engine for every request that it refuses.
-_EMBED_STATUSES: Statuses = {CapabilityMissing: 501, EngineFailed: 400}
-_EMBEDDINGS_STATUSES: Statuses = {CapabilityMissing: 500, ContextExceeded: 500}
+EMBED_STATUSES: Statuses = {CapabilityMissing: 501, EngineFailed: 400}
+EMBEDDINGS_STATUSES: Statuses = {CapabilityMissing: 500, ContextExceeded: 500}
 # Writing so many takes some milliseconds; then it is others' turn.
 _NUMBERS_AT_ONCE = 2_000
 
@@ -61,10 +61,10 @@ class Embeddings:
     answers: OpenAnswers
 
     async def embed(self, http: Request) -> Response:
-        return await _with_statuses(self._embed(http), _EMBED_STATUSES, http)
+        return await _with_statuses(self._embed(http), EMBED_STATUSES, http)
 
     async def embeddings(self, http: Request) -> Response:
-        return await _with_statuses(self._embeddings(http), _EMBEDDINGS_STATUSES, http)
+        return await _with_statuses(self._embeddings(http), EMBEDDINGS_STATUSES, http)
 
     async def _embed(self, http: Request) -> Response:
         request = await read_json(http, self.settings, EmbedRequest.read)
