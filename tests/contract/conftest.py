@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.contract.fleet import FleetProcesses, whole_fleet
 from tests.contract.recorded import Recorded, native
-from tests.support.processes import Stack, stack
+from tests.support.processes import Stack, stack, worker
 
 TEMPLATE = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
@@ -57,3 +58,19 @@ def _answer(client: httpx.Client, recorded: Recorded) -> Answer:
         recorded.method, recorded.path, content=recorded.body, headers=dict(recorded.headers)
     )
     return Answer(response.status_code, response.headers, response.text)
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcesses]:
+    folder = tmp_path_factory.mktemp("fleet")
+    with (
+        worker(folder / "smol.log", "--name=smol:latest", "--context-length=2048") as smol,
+        whole_fleet(folder, smol) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def http(fleet: FleetProcesses) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=fleet.url, timeout=_LONGEST_SECONDS) as client:
+        yield client
