@@ -1,0 +1,6 @@
+"""Go's text/template as Ollama's Modelfiles carry it, bounded in time and memory."""
+
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import Template, parse
+
+__all__ = ["Template", "TemplateError", "parse"]

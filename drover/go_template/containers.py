@@ -1,0 +1,86 @@
+"""Go's len, index and slice. Positions in a text count bytes of its UTF-8."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from drover.go_template.errors import Budget, FunctionFailed
+from drover.go_template.values import Value, type_name
+
+
+def length(value: Value, budget: Budget) -> int:
+    match value:
+        case str():
+            return _byte_length(value, budget)
+        case list() | dict():
+            return len(value)
+        case None:
+            raise FunctionFailed("len of nil pointer")
+        case _:
+            raise FunctionFailed(f"len of type {type_name(value)}")
+
+
+def index(value: Value, places: list[Value], budget: Budget) -> Value:
+    if value is None:
+        raise FunctionFailed("index of untyped nil")
+    for place in places:
+        value = _at(value, place, budget)
+    return value
+
+
+def _at(value: Value, place: Value, budget: Budget) -> Value:
+    match value:
+        case str():
+            at = _position(place, _byte_length(value, budget) - 1)
+            return _bytes(value, budget)[at]
+        case list():
+            return value[_position(place, len(value) - 1)]
+        case dict():
+            if not isinstance(place, str):
+                raise FunctionFailed(f"value has type {type_name(place)}; should be string")
+            return value.get(place)
+        case None:
+            raise FunctionFailed("index of nil pointer")
+        case _:
+            raise FunctionFailed(f"can't index item of type {type_name(value)}")
+
+
+def slice_of(value: Value, places: list[Value], budget: Budget) -> Value:
+    if value is None:
+        raise FunctionFailed("slice of untyped nil")
+    if len(places) > 3:
+        raise FunctionFailed(f"too many slice indexes: {len(places)}")
+    if not isinstance(value, str | list):
+        raise FunctionFailed(f"can't slice item of type {type_name(value)}")
+    if isinstance(value, str) and len(places) == 3:
+        raise FunctionFailed("cannot 3-index slice a string")
+    size = _byte_length(value, budget) if isinstance(value, str) else len(value)
+    bounds = [_position(place, size) for place in places]
+    for earlier, later in pairwise(bounds):
+        if earlier > later:
+            raise FunctionFailed(f"invalid slice index: {earlier} > {later}")
+    start = bounds[0] if bounds else 0
+    end = bounds[1] if len(bounds) > 1 else size
+    if isinstance(value, list):
+        budget.step((end - start) // 64)
+        return value[start:end]
+    return _bytes(value, budget)[start:end].decode(errors="replace")
+
+
+def _position(place: Value, most: int) -> int:
+    if place is None:
+        raise FunctionFailed("cannot index slice/array with nil")
+    if type(place) is not int:
+        raise FunctionFailed(f"cannot index slice/array with type {type_name(place)}")
+    if not 0 <= place <= most:
+        raise FunctionFailed(f"index out of range: {place}")
+    return place
+
+
+def _byte_length(text: str, budget: Budget) -> int:
+    return len(text) if text.isascii() else len(_bytes(text, budget))
+
+
+def _bytes(text: str, budget: Budget) -> bytes:
+    budget.characters(len(text))
+    return text.encode(errors="replace")

@@ -1,0 +1,135 @@
+"""What a template sees of a request: messages and tools, or one exchange after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from drover.go_template.errors import TemplateError
+from drover.go_template.tools import tool_value
+from drover.go_template.values import JsonList, JsonMap, Record, Value
+from drover.v1 import engine_pb2 as pb
+
+Data = dict[str, Value]
+_BETWEEN = "\n\n"
+# What a bare "yes" to thinking means to templates that know levels.
+_ORDINARY_LEVEL = "medium"
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Exchanges as templates without `.Messages` see them; the last one is still to be answered."""
+
+    earlier: Sequence[Data]
+    last: Data
+
+
+def chat_data(messages: Sequence[pb.Message], tools: Sequence[pb.Tool], think: pb.Think) -> Data:
+    """Raises TemplateError for tools or arguments that are not JSON."""
+    system = _BETWEEN.join(message.content for message in messages if message.role == "system")
+    listed: list[Value] = [_message(message) for message in collated(messages)]
+    return {
+        "System": system,
+        "Messages": listed,
+        "Tools": JsonList(tool_value(tool) for tool in tools),
+        "Response": "",
+        **_thinking(think),
+    }
+
+
+def gap_data(before: str, after: str, think: pb.Think) -> Data:
+    return {"Prompt": before, "Suffix": after, "Response": "", **_thinking(think)}
+
+
+def turns_of(messages: Sequence[pb.Message], think: pb.Think) -> Turns:
+    """A new turn begins with what stands before the answer, or before the prompt, of the one at hand."""
+    earlier: list[Data] = []
+    system = prompt = response = ""
+
+    def turn() -> Data:
+        return {"System": system, "Prompt": prompt, "Response": response, **_thinking(think)}
+
+    for message in collated(messages):
+        begins = (message.role == "system" and bool(prompt or response)) or (
+            message.role == "user" and bool(response)
+        )
+        if begins:
+            earlier.append(turn())
+            system = prompt = response = ""
+        match message.role:
+            case "system":
+                system = message.content
+            case "user":
+                prompt = message.content
+            case "assistant":
+                response = message.content
+    return Turns(earlier, turn())
+
+
+def collated(messages: Sequence[pb.Message]) -> list[pb.Message]:
+    """Neighbours of one role become one, unless they are results of tools. Ollama forgets the later ones'
+    thinking and calls, which their results would then follow out of nowhere: they are kept here.
+    """
+    result: list[pb.Message] = []
+    is_own = False
+    for message in messages:
+        if not result or result[-1].role != message.role or message.role == "tool":
+            result.append(message)
+            is_own = False
+            continue
+        if not is_own:
+            copy = pb.Message()
+            copy.CopyFrom(result[-1])
+            result[-1], is_own = copy, True
+        joined = result[-1]
+        if message.content:
+            joined.content += _BETWEEN + message.content
+        joined.thinking = _BETWEEN.join(filter(None, (joined.thinking, message.thinking)))
+        joined.tool_calls.extend(message.tool_calls)
+    return result
+
+
+def _thinking(think: pb.Think) -> Data:
+    is_on = think.mode == pb.Think.ON
+    return {
+        "Think": is_on,
+        "ThinkLevel": (think.level or _ORDINARY_LEVEL) if is_on else "",
+        "IsThinkSet": think.mode != pb.Think.UNSET,
+    }
+
+
+def _message(message: pb.Message) -> Record:
+    calls: list[Value] = [_tool_call(number, call) for number, call in enumerate(message.tool_calls)]
+    images: list[Value] = ["" for _ in message.images]
+    return Record(
+        "*template.templateMessage",
+        {
+            "Role": message.role,
+            "Content": message.content,
+            "Thinking": message.thinking,
+            "Images": images,
+            "ToolCalls": calls,
+            "ToolName": message.tool_name,
+            "ToolCallID": message.tool_call_id,
+        },
+    )
+
+
+def _tool_call(number: int, call: pb.ToolCall) -> Record:
+    function = Record(
+        "template.templateToolCallFunction",
+        {"Index": number, "Name": call.name, "Arguments": _arguments(call)},
+    )
+    return Record("template.templateToolCall", {"ID": call.id, "Function": function})
+
+
+def _arguments(call: pb.ToolCall) -> JsonMap:
+    try:
+        arguments = orjson.loads(call.arguments_json or "{}")
+    except orjson.JSONDecodeError as error:
+        raise TemplateError(f"the arguments of a call of {call.name!r} are not JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise TemplateError(f"the arguments of a call of {call.name!r} are not a JSON object")
+    return JsonMap(arguments)

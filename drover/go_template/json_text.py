@@ -1,0 +1,53 @@
+"""JSON as Go's encoding/json writes it: keys in order, and safe inside HTML."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from drover.go_template.errors import FunctionFailed
+from drover.go_template.numbers import float_json
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_DEEPEST = 100
+_ESCAPED = re.compile(r'[\x00-\x1f"\\<>&\u2028\u2029\ud800-\udfff]')
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+
+
+class Ordered(dict[str, Json]):
+    """An object with an order of its own, as Go's structs have."""
+
+
+def json_text(value: Json, depth: int = 0) -> str:
+    """Raises FunctionFailed for what is nested too deeply."""
+    if depth > _DEEPEST:
+        raise FunctionFailed("a value is nested too deeply for JSON")
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return float_json(value)
+        case str():
+            return _string(value)
+        case list():
+            return f"[{','.join(json_text(each, depth + 1) for each in value)}]"
+        case dict():
+            keys = value if isinstance(value, Ordered) else sorted(value)
+            members = (f"{_string(key)}:{json_text(value[key], depth + 1)}" for key in keys)
+            return f"{{{','.join(members)}}}"
+
+
+def _string(text: str) -> str:
+    return f'"{_ESCAPED.sub(_escape, text)}"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found.group()
+    if character in _SHORT:
+        return _SHORT[character]
+    return "\\ufffd" if "\ud800" <= character <= "\udfff" else f"\\u{ord(character):04x}"
