@@ -69,15 +69,23 @@ class RequestLine:
                 "completion_tokens": done.completion_tokens,
                 "queue_ms": _milliseconds(done.timings.queue_ns),
             }
+            fields |= _load_ms(done.timings)
         if self._embedded is not None:
             fields |= {
                 "embeddings": len(self._embedded.embeddings),
                 "prompt_tokens": self._embedded.prompt_tokens,
                 "queue_ms": _milliseconds(self._embedded.timings.queue_ns),
             }
+            fields |= _load_ms(self._embedded.timings)
+            if self._embedded.truncated_tokens:
+                fields["truncated_tokens"] = self._embedded.truncated_tokens
         if error is not None:
             fields |= {"error": type(error).__name__, "error_message": error.message}
         logs.event(_log, logging.INFO, "request", **fields)
+
+
+def _load_ms(timings: pb.Timings) -> dict[str, logs.Field]:
+    return {"load_ms": _milliseconds(timings.load_ns)} if timings.load_ns else {}
 
 
 def _milliseconds(nanoseconds: int) -> float:

@@ -19,8 +19,10 @@ from drover.errors import DroverError, EngineFailed, WorkerDraining
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
 from engine_worker.requests import RequestTable
+from engine_worker.residency import Residency
 from engine_worker.service import EngineService
 from engine_worker.settings import WorkerSettings
 
@@ -41,7 +43,9 @@ class WorkerServer:
         self._engine = engine
         self._settings = settings
         self._requests = RequestTable()
-        self._service = EngineService(engine, self._requests)
+        changed = Bell()
+        self._residency = Residency(engine, settings.keep_alive_ns, settings.load_timeout_seconds, changed)
+        self._service = EngineService(engine, self._requests, self._residency, changed)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._stop = asyncio.Event()
@@ -88,9 +92,11 @@ class WorkerServer:
             raise CannotStart(f"the model did not answer within {_WARM_UP_SECONDS:.0f} s") from None
         except (ValueError, RuntimeError, OSError, DroverError) as error:
             raise CannotStart(f"the {self._settings.engine} engine did not start: {error}") from error
+        model = self._engine.model()
+        running_limit = self._engine.load_report().running_limit
+        self._residency.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
         self._service.ready = True
         await self._health.set(SERVICE_NAME, _SERVING)
-        model = self._engine.model()
         logs.event(
             _log,
             logging.INFO,
@@ -100,7 +106,7 @@ class WorkerServer:
             names=list(model.names),
             digest=model.digest[:12],
             context_length=model.context_length,
-            running_limit=self._engine.load_report().running_limit,
+            running_limit=running_limit,
         )
 
     async def _unless_it_fails(self, work: Coroutine[object, object, None]) -> None:
@@ -119,7 +125,7 @@ class WorkerServer:
 
     async def drain(self) -> None:
         """Not ready at once; what runs may finish within the grace; the rest ends with an error."""
-        self._service.draining = True
+        self._service.drain()
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
         grace_seconds = self._settings.drain_grace_seconds
         if len(self._requests):
@@ -134,8 +140,9 @@ class WorkerServer:
             await self._requests.wait_empty(_LAST_WORDS_SECONDS)
 
     async def shutdown(self) -> None:
-        self._service.closing.set()
+        self._service.close()
         await self._server.stop(_LAST_WORDS_SECONDS)
+        await self._residency.stop()
         await self._engine.stop()
         if self._failure:
             logs.event(_log, logging.ERROR, "stopped: the engine failed", reason=self._failure)
@@ -182,7 +189,7 @@ class WorkerServer:
 
     async def _give_up(self, reason: str) -> None:
         """The engine is gone: what was running may go on elsewhere, and this process has no use any more."""
-        self._service.draining = True
+        self._service.drain()
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
         self._failure = reason
         ended = self._requests.end_all(EngineFailed(f"the engine broke down: {reason}"))

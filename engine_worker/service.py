@@ -22,9 +22,11 @@ from drover.errors import (
 from drover.rpc import abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
 from engine_worker.request_log import RequestLine
 from engine_worker.requests import RequestTable
+from engine_worker.residency import Residency
 
 _log = logging.getLogger("drover.worker")
 _MIN_REPORT_INTERVAL_MS = 10
@@ -40,12 +42,26 @@ Result = TypeVar("Result")
 
 
 class EngineService(engine_pb2_grpc.EngineServicer):
-    def __init__(self, engine: Engine, requests: RequestTable) -> None:
+    """`changed` rings when watchers should have a report at once."""
+
+    def __init__(self, engine: Engine, requests: RequestTable, residency: Residency, changed: Bell) -> None:
         self._engine = engine
         self._requests = requests
+        self._residency = residency
+        self._changed = changed
+        self._draining = False
+        self._closing = False
         self.ready = False
-        self.draining = False
-        self.closing = asyncio.Event()
+
+    def drain(self) -> None:
+        """No new requests."""
+        self._draining = True
+        self._changed.ring()
+
+    def close(self) -> None:
+        """Ends the watchers."""
+        self._closing = True
+        self._changed.ring()
 
     # Both streams write for themselves, which grpc.aio allows and the generated types do not know.
     async def GenerateStream(  # type: ignore[override]
@@ -59,9 +75,12 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self._accepts(request)
             async with (
                 self._requests.hold(request.request_id),
+                self._residency.use(_keep_alive_ns(request)) as load_ns,
                 aclosing(self._engine.generate(request)) as events,
             ):
                 async for event in events:
+                    if event.HasField("done"):
+                        event.done.timings.load_ns += load_ns
                     line.saw(event)
                     await context.write(event)
 
@@ -72,8 +91,12 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         async def embed() -> pb.EmbedResponse:
             self._check_open()
-            async with self._requests.hold(request.request_id or secrets.token_hex(16)):
+            async with (
+                self._requests.hold(request.request_id or secrets.token_hex(16)),
+                self._residency.use(_keep_alive_ns(request)) as load_ns,
+            ):
                 response = await self._engine.embed(request)
+            response.timings.load_ns += load_ns
             line.saw_embeddings(response)
             return response
 
@@ -82,21 +105,25 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         async def tokenize() -> pb.TokenizeResponse:
             self._check_open()
-            return pb.TokenizeResponse(ids=await self._engine.tokenize(request.text, request.add_special))
+            async with self._residency.use():
+                ids = await self._engine.tokenize(request.text, request.add_special)
+            return pb.TokenizeResponse(ids=ids)
 
         return await _guarded(context, tokenize)
 
     async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
         async def detokenize() -> pb.DetokenizeResponse:
             self._check_open()
-            return pb.DetokenizeResponse(text=await self._engine.detokenize(list(request.ids)))
+            async with self._residency.use():
+                return pb.DetokenizeResponse(text=await self._engine.detokenize(list(request.ids)))
 
         return await _guarded(context, detokenize)
 
     async def Render(self, request: pb.RenderRequest, context: Context) -> pb.RenderResponse:
         async def render() -> pb.RenderResponse:
             self._check_open()
-            return await self._engine.render(request.request)
+            async with self._residency.use():
+                return await self._engine.render(request.request)
 
         return await _guarded(context, render)
 
@@ -121,12 +148,11 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         async def watch() -> None:
             self._check_started()
-            while not self.closing.is_set():
-                report = self._engine.load_report()
-                report.draining = self.draining
-                await context.write(report)
+            while not self._closing:
+                ring = self._changed.next_ring
+                await context.write(self._report())
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.closing.wait(), interval_ms / 1000)
+                    await asyncio.wait_for(ring.wait(), interval_ms / 1000)
             raise WorkerDraining("the worker is shutting down")
 
         await _guarded(context, watch)
@@ -134,19 +160,29 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Load(self, request: pb.LoadRequest, context: Context) -> pb.LoadResponse:
         async def load() -> pb.LoadResponse:
             self._check_open()
-            return await self._engine.load(request)
+            async with self._residency.use(_keep_alive_ns(request)) as load_ns:
+                pass
+            return pb.LoadResponse(load_ns=load_ns, expires_unix_ns=self._residency.expires_unix_ns)
 
         return await _guarded(context, load)
 
     async def Unload(self, request: pb.UnloadRequest, context: Context) -> pb.UnloadResponse:
         async def unload() -> pb.UnloadResponse:
             self._check_open()
-            return await self._engine.unload()
+            return pb.UnloadResponse(loaded=self._residency.let_go())
 
         return await _guarded(context, unload)
 
     async def Abort(self, request: pb.AbortRequest, context: Context) -> pb.AbortResponse:
         return pb.AbortResponse(found=self._requests.abort(request.request_id))
+
+    def _report(self) -> pb.LoadReport:
+        report = self._engine.load_report()
+        report.waiting += self._residency.waiting
+        report.draining = self._draining
+        report.loaded = self._residency.loaded
+        report.expires_unix_ns = self._residency.expires_unix_ns
+        return report
 
     def _accepts(self, request: pb.GenerateRequest) -> None:
         self._check_open()
@@ -157,12 +193,16 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
     def _check_open(self) -> None:
         self._check_started()
-        if self.draining:
+        if self._draining:
             raise WorkerDraining("the worker is shutting down and takes no new requests")
 
     def _check_started(self) -> None:
         if not self.ready:
             raise NoWorkerReady("the worker is still loading its model")
+
+
+def _keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest) -> int | None:
+    return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
 
 
 async def _guarded(

@@ -106,6 +106,8 @@ class WorkerSettings(ProcessSettings):
     """Simulator: longest answer that ends by itself."""
     sim_token_bytes: Annotated[int, Ge(1), Le(3)] = 3
     """Simulator: most UTF-8 bytes of a token (1 to 3); fewer split more characters."""
+    sim_load_ms: Annotated[float, Ge(0)] = 0.0
+    """Simulator: loading takes this long, at the start and after the model was let go."""
     sim_script: str = ""
     """Simulator: a JSON file of scripted answers."""
     sim_stall_prefill_after_tokens: Annotated[int, Ge(0)] | None = None

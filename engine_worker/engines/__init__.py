@@ -51,6 +51,7 @@ def _simulator(settings: WorkerSettings) -> Engine:
         answer_tokens_min=settings.sim_answer_tokens_min,
         answer_tokens_max=settings.sim_answer_tokens_max,
         token_bytes=settings.sim_token_bytes,
+        load_ms=settings.sim_load_ms,
         stall_prefill_after_tokens=settings.sim_stall_prefill_after_tokens,
         stall_decode_after_tokens=settings.sim_stall_decode_after_tokens,
         script_path=Path(settings.sim_script) if settings.sim_script else None,

@@ -29,7 +29,9 @@ class Engine(Protocol):
         """`Model.model_info_json` with the lists that are left out there. Reads files: not for every request."""
 
     def load_report(self) -> pb.LoadReport:
-        """Exact counts of this moment; cheap enough for every 10 ms. The service fills in `draining`."""
+        """Exact counts of this moment; cheap enough for every 10 ms. The service fills in `draining`,
+        `loaded` and `expires_unix_ns`.
+        """
 
     def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Yields events as the proto says, joined while the consumer is slow.
@@ -48,6 +50,13 @@ class Engine(Protocol):
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         """The prompt that `generate` would use, truncated as it would be."""
 
-    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse: ...
+    async def load(self) -> None:
+        """Brings the model back into memory. Nothing happens where it is there, or pinned.
 
-    async def unload(self) -> pb.UnloadResponse: ...
+        Any exception means that it is not there; a later call tries again.
+        """
+
+    async def unload(self) -> None:
+        """Frees the model's memory, where it is not pinned. Called while nothing uses the engine, which until
+        `load` only has to say what it knows of its model and its load.
+        """

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
@@ -42,7 +43,8 @@ async def embed_texts(
     limit = min(request.num_ctx, context_length) if request.HasField("num_ctx") else context_length
     truncate = request.truncate if request.HasField("truncate") else True
     fitting = _Fitting(tokenize, limit, truncate)
-    inputs = [await fitting.ids(text) for text in request.texts]
+    fitted = [await fitting.fitted(text) for text in request.texts]
+    inputs = [text.ids for text in fitted]
     vectors: list[list[float]] = [[] for _ in inputs]
     todo = iter(enumerate(inputs))
 
@@ -61,8 +63,14 @@ async def embed_texts(
     return pb.EmbedResponse(
         embeddings=[pb.Embedding(values=_shape(vector, request.dimensions, normalize)) for vector in vectors],
         prompt_tokens=sum(len(ids) for ids in inputs),
+        truncated_tokens=sum(text.truncated_tokens for text in fitted),
         timings=pb.Timings(queue_ns=waited_ns, prefill_ns=max(1, total_ns - waited_ns)),
     )
+
+
+class _Fitted(NamedTuple):
+    ids: list[int]
+    truncated_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +79,32 @@ class _Fitting:
     limit: int
     truncate: bool
 
-    async def ids(self, text: str) -> list[int]:
-        ids = await self._beginning(text)
+    async def fitted(self, text: str) -> _Fitted:
+        ids, unread = await self._beginning(text)
         if not ids:
-            return await self._stand_in()
+            return _Fitted(await self._stand_in())
         if len(ids) <= self.limit:
-            return ids
+            return _Fitted(ids)
         if not self.truncate:
             raise ContextExceeded("the input length exceeds the context length")
         suffix = await self._suffix()
         if self.limit <= len(suffix):
             raise ContextExceeded("input exceeds maximum context length and cannot be truncated further")
-        return ids[: self.limit - len(suffix)] + suffix
+        # What was never tokenised is taken to be like what was.
+        unread_tokens = math.ceil(len(ids) * unread / (len(text) - unread))
+        return _Fitted(ids[: self.limit - len(suffix)] + suffix, len(ids) - self.limit + unread_tokens)
 
-    async def _beginning(self, text: str) -> list[int]:
-        """All tokens of a text that fits; of one that does not, at least those that stay."""
+    async def _beginning(self, text: str) -> tuple[list[int], int]:
+        """All tokens of a text that fits; of one that does not, at least those that stay, and how many
+        characters are left.
+        """
         enough = self.limit + _SEAM_TOKENS
         characters = enough * _CHARACTERS_PER_TOKEN
         ids = await self.tokenize(text[:characters], True)
         while len(ids) <= enough and characters < len(text):
             characters *= _MORE
             ids = await self.tokenize(text[:characters], True)
-        return ids
+        return ids, max(0, len(text) - characters)
 
     async def _suffix(self) -> list[int]:
         """What the model wants at the end, for example [SEP]; its vector may be taken there."""

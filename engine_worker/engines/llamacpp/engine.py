@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from importlib.metadata import version
 
 from drover.errors import CapabilityMissing, EngineFailed
@@ -14,16 +14,19 @@ from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.calls import call_of, reader_of
-from engine_worker.engines.llamacpp.gguf_file import GgufFile
-from engine_worker.engines.llamacpp.held_slots import HeldSlot, HeldSlots
+from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
+from engine_worker.engines.llamacpp.held_slots import HeldSlot
+from engine_worker.engines.llamacpp.in_memory import InMemory
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer, start_server
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.slots import Admission, Slots
+from engine_worker.engines.slots import Admission
 
 _STOP_SECONDS = 10.0
+# The step of an embedding worker is a whole text.
+_UNLOAD_SECONDS = 60.0
 
 
 class LlamacppEngine:
@@ -33,8 +36,8 @@ class LlamacppEngine:
         self._options = options
         self._admission = Admission(options.slots + options.queue_limit)
         self._preparing = asyncio.Semaphore(PREPARATIONS)
-        self._server: LlamaServer | None = None
-        self._report = pb.LoadReport(running_limit=options.slots, loaded=True)
+        self._memory: InMemory | None = None
+        self._report = pb.LoadReport(running_limit=options.slots)
         self._prompt_tokens_done = 0
         self._reading_lists = asyncio.Lock()
         self._whole_model_info = ""
@@ -42,31 +45,54 @@ class LlamacppEngine:
     async def start(self) -> None:
         file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
         self._context_length = self._choose_context(file)
-        self._server = await in_daemon_thread(
-            lambda: start_server(self._options, self._context_length, file.pooling_known), "load the model"
-        )
-        self._api = LlamaApi(self._server)
-        # An embedding request may wait for as many slots as it has texts, up to all of them.
-        queue_limit = (self._options.slots + self._options.queue_limit) * self._options.slots
-        self._slots = HeldSlots(Slots(self._options.slots, queue_limit), self._api)
-        self._template = ChatTemplate() if self._options.embed else await read_template(self._api)
-        self._prompts = Prompts(self._api, self._template, self._context_length, file.vocabulary_size)
+        self._file = file
+        self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._memory = await self._start_llama()
+        api = self._memory.api
+        self._template = ChatTemplate() if self._options.embed else await read_template(api)
+        self._prompts = self._prompts_over(api)
         self._model = self._describe(file)
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
     async def stop(self) -> None:
-        if self._server is None:
-            return
-        self._slots.close()
-        await self._api.close()
-        # Dropping the handle joins llama.cpp's threads, which takes as long as its current step.
-        server, self._server = self._server, None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await in_daemon_thread(lambda: setattr(server, "handle", None), "stop llama.cpp")
+        await self._free(_STOP_SECONDS)
+
+    async def load(self) -> None:
+        """Fails for a file that is another one now: what GetModel says would not be true of it."""
+        if self._memory is None:
+            self._memory = await self._start_llama()
+            self._prompts = self._prompts_over(self._memory.api)
+
+    async def unload(self) -> None:
+        await self._free(_UNLOAD_SECONDS)
+
+    async def _start_llama(self) -> InMemory:
+        def start() -> LlamaServer:
+            check_unchanged(self._options.model_path, self._file)
+            return start_server(self._options, self._context_length, self._file.pooling_known)
+
+        return InMemory(await in_daemon_thread(start, "load the model"), self._options, self._broke_down)
+
+    def _prompts_over(self, api: LlamaApi) -> Prompts:
+        return Prompts(api, self._template, self._context_length, self._file.vocabulary_size)
+
+    async def _free(self, deadline_seconds: float) -> None:
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            await memory.end(deadline_seconds)
+
+    def _broke_down(self, reason: str) -> None:
+        if not self._failure.done():
+            self._failure.set_result(reason)
+
+    @property
+    def _here(self) -> InMemory:
+        if self._memory is None:
+            raise EngineFailed("the model is not in memory")
+        return self._memory
 
     async def wait_failed(self) -> str:
-        return await self._slots.wait_failed()
+        return await asyncio.shield(self._failure)
 
     def model(self) -> pb.Model:
         return self._model
@@ -84,10 +110,11 @@ class LlamacppEngine:
 
     def load_report(self) -> pb.LoadReport:
         report = self._report
-        report.running = self._slots.running
+        slots = self._memory.slots if self._memory else None
+        report.running = slots.running if slots else 0
         report.waiting = self._admission.waiting
-        report.waiting_prompt_tokens = self._slots.waiting_prompt_tokens
-        report.kv_tokens_used = self._slots.kv_tokens
+        report.waiting_prompt_tokens = slots.waiting_prompt_tokens if slots else 0
+        report.kv_tokens_used = slots.kv_tokens if slots else 0
         report.cache_hit_rate = report.cached_tokens_done / max(1, self._prompt_tokens_done)
         return report
 
@@ -100,7 +127,7 @@ class LlamacppEngine:
         with self._admission.place() as place:
             async with self._preparing:
                 prompt = await self._prompts.prepare(request)
-            async with self._slots.hold(prompt.ids) as slot:
+            async with self._here.slots.hold(prompt.ids) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns
                 async with aclosing(self._events(request, prompt, slot, queue_ns)) as events:
@@ -110,11 +137,11 @@ class LlamacppEngine:
     async def _events(
         self, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
-        mailbox = Mailbox()
-        output = reader_of(request, prompt, mailbox, self._api, self._template)
+        mailbox, api = Mailbox(), self._here.api
+        output = reader_of(request, prompt, mailbox, api, self._template)
         route, body = call_of(request, prompt, slot.number, self._context_length)
         counted = 0
-        async with self._api.stream(route, body) as arrivals:
+        async with api.stream(route, body) as arrivals:
             async for chunks in arrivals:
                 slot.was_used = True
                 for chunk in chunks:
@@ -136,11 +163,12 @@ class LlamacppEngine:
             raise CapabilityMissing(
                 "this worker generates text; start one with --task embed to embed with this model"
             )
+        slots = self._here.slots
         with self._admission.place() as place:
             return await embed_texts(
                 request,
                 self.tokenize,
-                lambda ids: self._slots.embed(ids, place.starts),
+                lambda ids: slots.embed(ids, place.starts),
                 self._options.slots,
                 self._context_length,
                 lambda: place.queue_ns,
@@ -148,21 +176,15 @@ class LlamacppEngine:
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         async with self._preparing:
-            return await self._api.tokenize(text, add_special)
+            return await self._here.api.tokenize(text, add_special)
 
     async def detokenize(self, ids: list[int]) -> str:
-        return await self._api.detokenize(ids)
+        return await self._here.api.detokenize(ids)
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         prompt = await self._prompts.prepare(request)
-        text = await self._api.detokenize(prompt.ids)
+        text = await self._here.api.detokenize(prompt.ids)
         return pb.RenderResponse(text=text, ids=prompt.ids, truncated_tokens=prompt.truncated_tokens)
-
-    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
-        return pb.LoadResponse()
-
-    async def unload(self) -> pb.UnloadResponse:
-        return pb.UnloadResponse(loaded=True)
 
     def _choose_context(self, file: GgufFile) -> int:
         trained = file.integer("context_length", 4096)
@@ -176,7 +198,6 @@ class LlamacppEngine:
         model.template = self._options.chat_template or model.template
         model.engine_kind = "llamacpp"
         model.engine_version = version("xllamacpp")
-        model.pinned = True
         generates = not self._options.embed
         model.capabilities.CopyFrom(
             pb.Capabilities(

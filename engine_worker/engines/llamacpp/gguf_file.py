@@ -87,6 +87,13 @@ class GgufFile:
         return orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode()
 
 
+def check_unchanged(path: Path, known: GgufFile) -> None:
+    """Raises ValueError, with what to do, for a file that was replaced; OSError for one that is gone."""
+    status = path.stat()
+    if (status.st_size, status.st_mtime_ns) != (known.size_bytes, known.modified_unix_ns):
+        raise ValueError(f"{path} has changed since this worker read it; restart the worker to serve it")
+
+
 def _open(path: Path) -> GGUFReader:
     try:
         return GGUFReader(path)

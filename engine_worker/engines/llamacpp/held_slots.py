@@ -31,16 +31,19 @@ class HeldSlot:
 
 
 class HeldSlots:
-    """A slot counts as running as long as llama.cpp works for it, also after its request was cancelled."""
+    """A slot counts as running as long as llama.cpp works for it, also after its request was cancelled.
 
-    def __init__(self, slots: Slots, api: LlamaApi) -> None:
+    `failed` hears the reason when llama.cpp does not let go of a slot.
+    """
+
+    def __init__(self, slots: Slots, api: LlamaApi, failed: Callable[[str], None]) -> None:
         self._slots = slots
         self._api = api
+        self._failed = failed
         self._prefixes = SlotPrefixes(slots.limit)
         self._held: set[HeldSlot] = set()
         self._releases: set[asyncio.Task[None]] = set()
         self._embeddings: set[asyncio.Task[list[float]]] = set()
-        self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._closed = False
 
     @property
@@ -92,10 +95,6 @@ class HeldSlots:
         step.add_done_callback(ended)
         return await asyncio.shield(step)
 
-    async def wait_failed(self) -> str:
-        """Returns, with the reason, if llama.cpp does not let go of a slot."""
-        return await asyncio.shield(self._failure)
-
     def close(self) -> None:
         self._closed = True
         for task in (*self._releases, *self._embeddings):
@@ -115,16 +114,14 @@ class HeldSlots:
                 while await self._is_processing(slot.number):
                     continue
         except TimeoutError:
-            self._fail(f"llama.cpp kept slot {slot.number} for {_FREE_DEADLINE_SECONDS:.0f} s after a cancel")
+            self._failed(
+                f"llama.cpp kept slot {slot.number} for {_FREE_DEADLINE_SECONDS:.0f} s after a cancel"
+            )
         except DroverError as error:
-            self._fail(error.message)
+            self._failed(error.message)
         else:
             self._free(slot)
 
     async def _is_processing(self, number: int) -> bool:
         """Waits for the end of the current step, since only then llama.cpp answers."""
         return any(state["id"] == number and state["is_processing"] for state in await self._api.slots())
-
-    def _fail(self, reason: str) -> None:
-        if not self._failure.done():
-            self._failure.set_result(reason)

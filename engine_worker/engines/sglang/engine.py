@@ -132,11 +132,11 @@ class SglangEngine:
         text = await self._prompts.decode(fitted.ids)
         return pb.RenderResponse(text=text, ids=fitted.ids, truncated_tokens=fitted.truncated_tokens)
 
-    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
-        return pb.LoadResponse()
+    async def load(self) -> None:
+        """It is pinned: starting SGLang takes minutes."""
 
-    async def unload(self) -> pb.UnloadResponse:
-        return pb.UnloadResponse(loaded=True)
+    async def unload(self) -> None:
+        """It is pinned."""
 
 
 def _look_at(process: EngineProcess) -> LoadedModel:

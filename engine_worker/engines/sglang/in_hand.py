@@ -18,7 +18,7 @@ class InHand:
         self._process = process
         self._preparing = 0
         self._running: set[str] = set()
-        self._report = pb.LoadReport(loaded=True)
+        self._report = pb.LoadReport()
         self._prompt_tokens_done = 0
 
     @contextmanager

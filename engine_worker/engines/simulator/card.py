@@ -44,7 +44,6 @@ def model_card(names: Sequence[str], shape: Shape, scripts: Scripts, task: Task)
         engine_version=ENGINE_VERSION,
         modified_unix_ns=_MODIFIED_UNIX_NS,
         model_info_json=_model_info(shape),
-        pinned=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from drover.errors import CapabilityMissing, ContextExceeded
@@ -40,6 +41,7 @@ class SimulatorEngine:
         """Raises ScriptError, a ValueError, for a script file that cannot be played."""
         if self._shape.script_path is not None:
             self._know(Scripts.read(self._shape.script_path, self._tokenizer))
+        await self.load()
         self._scheduler.start()
 
     async def stop(self) -> None:
@@ -71,9 +73,11 @@ class SimulatorEngine:
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         if self._task != "embed":
             raise CapabilityMissing("this worker generates and cannot make embeddings")
-        texts = [self._fitted(text, request) for text in request.texts]
+        whole = [self._tokenizer.encode(text) for text in request.texts]
+        texts = [self._fitted(text, request) for text in whole]
         ids = [token_id for text in texts for token_id in text]
-        response = pb.EmbedResponse(prompt_tokens=len(ids))
+        truncated_tokens = sum(map(len, whole)) - len(ids)
+        response = pb.EmbedResponse(prompt_tokens=len(ids), truncated_tokens=truncated_tokens)
         if ids:
             response.timings.CopyFrom(await self._prefill(ids))
         for text in texts:
@@ -94,19 +98,18 @@ class SimulatorEngine:
             text=self._tokenizer.decode(fitted.ids), ids=fitted.ids, truncated_tokens=fitted.truncated_tokens
         )
 
-    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
-        """There is nothing to load, and it stays for ever."""
-        return pb.LoadResponse()
+    async def load(self) -> None:
+        """There is nothing to load, but it takes its time."""
+        await asyncio.sleep(self._shape.load_ms / 1000)
 
-    async def unload(self) -> pb.UnloadResponse:
-        return pb.UnloadResponse(loaded=True)
+    async def unload(self) -> None:
+        self._scheduler.forget_prefixes()
 
     def _know(self, scripts: Scripts) -> None:
         self._intake = Intake(self._shape, self._prompts, self._book, scripts)
         self._model = model_card(self._names, self._shape, scripts, self._task)
 
-    def _fitted(self, text: str, request: pb.EmbedRequest) -> list[int]:
-        ids = self._tokenizer.encode(text)
+    def _fitted(self, ids: list[int], request: pb.EmbedRequest) -> list[int]:
         most = self._shape.context_length
         if request.HasField("num_ctx"):
             most = min(max(1, request.num_ctx), most)

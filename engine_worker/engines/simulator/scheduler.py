@@ -53,6 +53,10 @@ class Scheduler:
         """For a new job. Jobs with different salts never share cached blocks."""
         return self._cache.chain(salt)
 
+    def forget_prefixes(self) -> None:
+        """While no job is held."""
+        self._cache = PrefixCache(self._shape.kv_tokens, self._shape.block_tokens)
+
     @contextmanager
     def holding(self, job: Job) -> Iterator[None]:
         """The job is the scheduler's until the block ends. Raises QueueFull, WorkerDraining, EngineFailed."""
@@ -79,7 +83,6 @@ class Scheduler:
             decode_tokens_done=self._decode_tokens_done,
             cached_tokens_done=self._cached_tokens_done,
             cache_hit_rate=self._cached_tokens_done / prompt_tokens_done if prompt_tokens_done else 0.0,
-            loaded=True,
         )
 
     async def _run(self) -> None:

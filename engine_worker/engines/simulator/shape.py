@@ -18,6 +18,7 @@ _AT_LEAST = {
     "seed": 0,
     "answer_tokens_min": 1,
     "token_bytes": 1,
+    "load_ms": 0,
     "stall_prefill_after_tokens": 0,
     "stall_decode_after_tokens": 0,
 }
@@ -54,6 +55,8 @@ class Shape:
     answer_tokens_max: int = 128
     token_bytes: int = 3
     """UTF-8 bytes in a token at most, 1 to 3; longer characters are split over tokens."""
+    load_ms: float = 0.0
+    """How long it takes until the engine has its model, at the start and after each unloading."""
     stall_prefill_after_tokens: int | None = None
     """A request whose prompt is longer makes no more progress from here on until it is cancelled."""
     stall_decode_after_tokens: int | None = None

@@ -49,6 +49,7 @@ async def test_a_text_that_is_cut_still_ends_as_the_model_wants() -> None:
 
     assert model.embedded == [[BEGIN, *b"abc", END]]
     assert response.prompt_tokens == 5
+    assert response.truncated_tokens == 3
 
 
 @pytest.mark.parametrize(
@@ -149,3 +150,12 @@ async def test_no_more_at_once_than_said() -> None:
     await embed_texts(request, Model().tokenize, embed, 3, 100)
 
     assert most == 3
+
+
+async def test_what_was_cut_off_is_summed_up_and_of_very_long_texts_estimated() -> None:
+    model = Model(([], []))
+    response = await model.answer("abc", "abcd", "x" * 100_000, num_ctx=2)
+
+    assert response.prompt_tokens == 6
+    assert response.truncated_tokens == 1 + 2 + 99_998
+    assert max(map(len, model.tokenized)) < 1_000

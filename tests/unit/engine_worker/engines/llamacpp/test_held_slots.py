@@ -44,7 +44,7 @@ def llama() -> Llama:
 
 @pytest.fixture
 async def held(llama: Llama) -> HeldSlots:
-    return HeldSlots(Slots(1, 4), llama)
+    return HeldSlots(Slots(1, 4), llama, pytest.fail)
 
 
 def _embed(held: HeldSlots, *ids: int) -> asyncio.Task[list[float]]:

@@ -67,6 +67,8 @@ async def test_long_texts_are_cut_or_refused(embedder: SimulatorEngine) -> None:
     request = pb.EmbedRequest(texts=["one two three four five"], num_ctx=4)
     response = await soon(embedder.embed(request))
     assert response.prompt_tokens == 4
+    whole = await embedder.tokenize(request.texts[0], add_special=True)
+    assert response.truncated_tokens == len(whole) - 4
     request.truncate = False
     with pytest.raises(ContextExceeded):
         await soon(embedder.embed(request))

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
 from engine_worker.engines.simulator import Shape, SimulatorEngine
-from tests.unit.engine_worker.engines.simulator.harness import FAST, soon
+from tests.unit.engine_worker.engines.simulator import virtual_time
+from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, soon
 
 
 def test_it_is_an_engine() -> None:
@@ -22,7 +26,7 @@ def test_the_card_says_what_it_is() -> None:
     assert (model.context_length, model.trained_context_length) == (4096, 4096)
     assert (model.format, model.family, list(model.families)) == ("simulator", "simulator", ["simulator"])
     assert (model.parameter_size, model.parameter_count, model.engine_version) == ("0", 0, "1")
-    assert model.pinned
+    assert not model.pinned
     assert "not a model but a simulator" in model.licenses[0]
     assert model.capabilities == pb.Capabilities(completion=True, logprobs=True, seed=True)
     info = json.loads(model.model_info_json)
@@ -54,9 +58,21 @@ async def test_the_digest_follows_the_shape_and_the_scripts_content_but_not_its_
     assert len({plain, other, one, changed}) == 4
 
 
-async def test_it_is_always_loaded() -> None:
-    engine = SimulatorEngine(["sim"], FAST)
-    loaded = await engine.load(pb.LoadRequest(keep_alive_ns=0))
-    assert (loaded.load_ns, loaded.expires_unix_ns) == (0, 0)
-    assert (await engine.unload()).loaded
-    assert engine.load_report().loaded
+def test_loading_takes_its_time_and_the_prefix_cache_goes_with_the_model() -> None:
+    async def visit() -> tuple[list[int], float]:
+        engine = SimulatorEngine(["sim"], replace(FAST, load_ms=250))
+        await engine.start()
+        request = pb.GenerateRequest(raw="one two three " * 20, sampling=pb.Sampling(temperature=0))
+        cached = [(await answer(engine, request)).done.cached_tokens for _ in range(2)]
+        await engine.unload()
+        began = asyncio.get_running_loop().time()
+        await engine.load()
+        took_seconds = asyncio.get_running_loop().time() - began
+        cached.append((await answer(engine, request)).done.cached_tokens)
+        await engine.stop()
+        return cached, took_seconds
+
+    (first, second, after_loading), took_seconds = virtual_time.run(visit())
+    assert (first, after_loading) == (0, 0)
+    assert second > 0
+    assert took_seconds == pytest.approx(0.25)

@@ -139,7 +139,6 @@ async def test_counters_count_every_token() -> None:
     )
     assert (report.running, report.waiting, report.kv_tokens_used) == (0, 0, 0)
     assert (report.running_limit, report.kv_tokens_total) == (FAST.running_limit, FAST.kv_tokens)
-    assert report.loaded
     assert report.expires_unix_ns == 0
 
 
