@@ -162,7 +162,7 @@ class Residency:
                     await self._stirred.wait()
 
     async def _until_wanted(self) -> None:
-        while not self.waiting:
+        while self._arrival is None or not self.waiting:
             self._stirred.clear()
             await self._stirred.wait()
 
