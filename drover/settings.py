@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from drover.ollama_environment import OllamaEnvironment, OllamaVariable
 
 
 def split_commas(value: object) -> object:
@@ -51,7 +60,11 @@ def _say(problem: str) -> None:
 
 
 class ProcessSettings(BaseSettings):
-    """Flags win over environment variables, and those over defaults. Immutable once loaded."""
+    """Flags win over environment variables, those over Ollama's, and those over defaults. Immutable once
+    loaded.
+    """
+
+    ollama_variables: ClassVar[tuple[OllamaVariable, ...]] = ()
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -64,6 +77,17 @@ class ProcessSettings(BaseSettings):
         protected_namespaces=(),
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, OllamaEnvironment(settings_cls, cls.ollama_variables)
 
     @classmethod
     def load(cls, argv: list[str]) -> Self:
@@ -84,7 +108,12 @@ class ProcessSettings(BaseSettings):
     def names_of(cls, field: str) -> str:
         if field not in cls.model_fields:
             return cls.flag(field) if field else "settings"
-        return f"{cls.flag(field)} ({cls.environment_variable(field)})"
+        ollama = "".join(f" or {name}" for name in cls.ollama_names_of(field))
+        return f"{cls.flag(field)} ({cls.environment_variable(field)}){ollama}"
+
+    @classmethod
+    def ollama_names_of(cls, field: str) -> list[str]:
+        return [variable.name for variable in cls.ollama_variables if variable.field == field]
 
     @classmethod
     def flag(cls, field: str) -> str:

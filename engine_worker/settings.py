@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
@@ -13,6 +13,14 @@ from drover.durations import parse_duration_or_seconds
 from drover.errors import InvalidRequest
 from drover.logs import LogFormat
 from drover.names import ModelName
+from drover.ollama_environment import OllamaVariable
+from drover.ollama_values import (
+    debug_level,
+    duration,
+    limit_in_seconds,
+    whole_number,
+    whole_number_or_default,
+)
 from drover.settings import Address, ProcessSettings, split_commas
 
 
@@ -35,6 +43,15 @@ class WorkerSettings(ProcessSettings):
     """One process serves one engine with one model over gRPC."""
 
     model_config = SettingsConfigDict(env_prefix="DROVER_WORKER_", cli_prog_name="python -m engine_worker")
+
+    ollama_variables: ClassVar[tuple[OllamaVariable, ...]] = (
+        OllamaVariable("OLLAMA_CONTEXT_LENGTH", "context_length", whole_number_or_default),
+        OllamaVariable("OLLAMA_NUM_PARALLEL", "slots", whole_number_or_default),
+        OllamaVariable("OLLAMA_MAX_QUEUE", "queue_limit", whole_number),
+        OllamaVariable("OLLAMA_KEEP_ALIVE", "keep_alive", duration),
+        OllamaVariable("OLLAMA_LOAD_TIMEOUT", "load_timeout_seconds", limit_in_seconds),
+        OllamaVariable("OLLAMA_DEBUG", "log_level", debug_level),
+    )
 
     listen: Address = "127.0.0.1:50051"
     """Where to serve gRPC: host:port (port 0: any free one) or unix:/path."""

@@ -54,7 +54,7 @@ def listen(address: str) -> socket.socket:
 def _explain(address: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port in use: something listens on {address} already; choose another with --listen host:port"
-    return f"cannot listen on {address}: {error}"
+    return f"cannot listen on {address}: {error}; the address is set by {FrontendSettings.names_of('listen')}"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from frontend.dialects.ollama.dialect import error_response
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
+from frontend.security.hosts import with_host_rule
+from frontend.security.origins import OriginRule
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import RequestLog, record_of
 
@@ -61,7 +63,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unforeseen)
-    return RequestLog(app)
+    return RequestLog(OriginRule(with_host_rule(app, settings.listen), settings.origins))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

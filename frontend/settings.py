@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, Field, field_validator
@@ -13,8 +13,12 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy.engine import URL
 
 from drover.logs import LogFormat
+from drover.ollama_environment import OllamaVariable
+from drover.ollama_values import any_text, debug_level
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address
 from frontend.catalog.database import parse_url
+from frontend.ollama_host import listen_address
+from frontend.security.origins import check_origin
 
 
 def _check_version(value: str) -> str:
@@ -48,8 +52,18 @@ class FrontendSettings(ProcessSettings):
 
     model_config = SettingsConfigDict(env_prefix="DROVER_FRONTEND_", cli_prog_name="python -m frontend")
 
+    ollama_variables: ClassVar[tuple[OllamaVariable, ...]] = (
+        OllamaVariable("OLLAMA_HOST", "listen", listen_address),
+        OllamaVariable("OLLAMA_ORIGINS", "origins", any_text),
+        OllamaVariable("OLLAMA_DEBUG", "log_level", debug_level),
+    )
+
     listen: TcpAddress = "127.0.0.1:11434"
-    """Where to serve HTTP: host:port."""
+    """Where to serve HTTP: host:port. On a loopback address, requests must name a local host."""
+    origins: CommaList = Field(default=[])
+    """Web pages that may call, besides those of this machine, desktop applications and browser extensions:
+    scheme://host, with commas between them; a * stands for any text.
+    """
     workers: CommaList = Field(default=["127.0.0.1:50051"])
     """Addresses of the engine workers, with commas between them: host:port or unix:/path."""
     ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.33.0"
@@ -93,6 +107,11 @@ class FrontendSettings(ProcessSettings):
         if not workers:
             raise ValueError("name at least one worker")
         return [check_address(worker) for worker in workers]
+
+    @field_validator("origins")
+    @classmethod
+    def _valid_origins(cls, origins: list[str]) -> list[str]:
+        return [check_origin(origin) for origin in origins]
 
     @property
     def database(self) -> URL:

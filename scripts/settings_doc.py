@@ -19,8 +19,9 @@ def table(settings: type[ProcessSettings]) -> str:
         default = field.get_default(call_default_factory=True)
         shown = ",".join(default) if isinstance(default, list) else str(default)
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        variable = settings.environment_variable(name)
-        lines.append(f"| `{settings.flag(name)}` | `{variable}` | {_cell(shown)} | {meaning} |")
+        variables = [settings.environment_variable(name), *settings.ollama_names_of(name)]
+        named = ", ".join(f"`{variable}`" for variable in variables)
+        lines.append(f"| `{settings.flag(name)}` | {named} | {_cell(shown)} | {meaning} |")
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
         lifespan="on",
         log_config=None,
         access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)

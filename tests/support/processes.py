@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,8 @@ class Process:
 
 def _is_for_processes(name: str) -> bool:
     """Settings of whoever runs the tests are not."""
+    if name.startswith("OLLAMA_"):
+        return False
     return not name.startswith("DROVER_") or name.startswith("DROVER_TEST_") or name == "DROVER_CACHE"
 
 
@@ -83,8 +85,11 @@ def launched(
     log: Path,
     python: str = _PYTHON,
     ready_seconds: float = _READY_SECONDS,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
+    """`settings` are environment variables."""
     environment = {name: value for name, value in os.environ.items() if _is_for_processes(name)}
+    environment |= settings or {}
     with log.open("wb") as output:
         popen = subprocess.Popen(
             [python, *command],

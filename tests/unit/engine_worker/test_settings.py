@@ -60,3 +60,30 @@ def test_a_wrong_value_is_refused_by_name(flag: str, value: str, capsys: pytest.
     variable = f"DROVER_WORKER_{flag.replace('-', '_').upper()}"
     assert ended.value.code == 2
     assert f"--{flag} ({variable})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "read"),
+    [
+        ("OLLAMA_CONTEXT_LENGTH", "8192", "context_length", 8192),
+        ("OLLAMA_CONTEXT_LENGTH", "0", "context_length", None),  # upstream: what the memory allows
+        ("OLLAMA_NUM_PARALLEL", "'4'", "slots", 4),
+        ("OLLAMA_NUM_PARALLEL", "0", "slots", None),
+        ("OLLAMA_NUM_PARALLEL", "many", "slots", None),
+        ("OLLAMA_MAX_QUEUE", "7", "queue_limit", 7),
+        ("OLLAMA_MAX_QUEUE", "-1", "queue_limit", 512),
+        ("OLLAMA_KEEP_ALIVE", "24h", "keep_alive", "24h"),
+        ("OLLAMA_KEEP_ALIVE", "-1", "keep_alive", "-1"),
+        ("OLLAMA_KEEP_ALIVE", "1d", "keep_alive", "5m"),
+        ("OLLAMA_LOAD_TIMEOUT", "10m", "load_timeout_seconds", 600.0),
+        ("OLLAMA_LOAD_TIMEOUT", "-1", "load_timeout_seconds", 0.0),
+        ("OLLAMA_DEBUG", "1", "log_level", "debug"),
+        ("OLLAMA_HOST", "https://ollama.example.com", "listen", "127.0.0.1:50051"),
+    ],
+)
+def test_ollamas_names(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, read: object
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert getattr(WorkerSettings.load([]), field) == read

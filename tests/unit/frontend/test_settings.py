@@ -47,3 +47,45 @@ def test_a_wrong_value_is_refused_by_name(flag: str, value: str, capsys: pytest.
     variable = f"DROVER_FRONTEND_{flag.replace('-', '_').upper()}"
     assert ended.value.code == 2
     assert f"--{flag} ({variable})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "read"),
+    [
+        ("OLLAMA_HOST", "0.0.0.0", "listen", "0.0.0.0:11434"),
+        ("OLLAMA_HOST", ' "http://127.0.0.1:8080/" ', "listen", "127.0.0.1:8080"),
+        ("OLLAMA_HOST", ":66000", "listen", "0.0.0.0:11434"),
+        ("OLLAMA_ORIGINS", "'https://a.example, chrome-extension://*'", "origins", None),
+        ("OLLAMA_DEBUG", "yes", "log_level", "debug"),
+        ("OLLAMA_DEBUG", "0", "log_level", "info"),
+        ("OLLAMA_MODELS", "/models", "listen", "127.0.0.1:11434"),
+    ],
+)
+def test_ollamas_names(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, read: str | None
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    expected = read or ["https://a.example", "chrome-extension://*"]
+    assert getattr(FrontendSettings.load([]), field) == expected
+
+
+def test_our_own_name_and_the_flag_beat_ollamas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "https://ollama.example.com")
+    monkeypatch.setenv("DROVER_FRONTEND_LISTEN", "127.0.0.1:1")
+    assert FrontendSettings.load([]).listen == "127.0.0.1:1"
+    assert FrontendSettings.load(["--listen", "127.0.0.1:2"]).listen == "127.0.0.1:2"
+
+
+@pytest.mark.parametrize("name", ["OLLAMA_ORIGINS", "DROVER_FRONTEND_ORIGINS"])
+def test_an_origin_that_could_never_match_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setenv(name, "https://a.example,b.example")
+
+    with pytest.raises(SystemExit):
+        FrontendSettings.load([])
+
+    said = capsys.readouterr().err
+    assert name in said
+    assert "'b.example' is no origin" in said

@@ -155,7 +155,9 @@ async def test_a_client_that_leaves_while_it_sends_its_body_reaches_no_worker(st
     worker = StallingWorker(steps=[content("a"), done()])
     async with start(worker) as frontend:
         _, writer = await asyncio.open_connection("127.0.0.1", frontend.port)
-        writer.write(b'POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{"model":"m"')
+        writer.write(
+            b'POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"model":"m"'
+        )
         await writer.drain()
         writer.transport.abort()
 

@@ -1,0 +1,54 @@
+"""What the values of Ollama's environment variables mean (ollama-api.md section 7).
+
+Each reader returns None where the variable leaves a setting at its default.
+"""
+
+from __future__ import annotations
+
+from drover.durations import NS_PER_SECOND, parse_duration_or_seconds
+from drover.errors import InvalidRequest
+
+_LARGEST = 2**64 - 1
+# The words of Go's strconv.ParseBool.
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
+class Ignored(Exception):
+    """Why a value says nothing."""
+
+
+def any_text(value: str) -> str | None:
+    return value.strip() or None
+
+
+def whole_number(value: str) -> int:
+    if not (value.isascii() and value.isdecimal()) or int(value) > _LARGEST:
+        raise Ignored("it must be a whole number")
+    return int(value)
+
+
+def whole_number_or_default(value: str) -> int | None:
+    """Where Ollama's 0 means that it chooses itself."""
+    return whole_number(value) or None
+
+
+def debug_level(value: str) -> str | None:
+    """What is no boolean counts as true."""
+    return None if value in _FALSE else "debug"
+
+
+def duration(value: str) -> str:
+    _nanoseconds(value)
+    return value
+
+
+def limit_in_seconds(value: str) -> float:
+    """0, for no limit, also where Ollama's is negative."""
+    return max(0, _nanoseconds(value)) / NS_PER_SECOND
+
+
+def _nanoseconds(value: str) -> int:
+    try:
+        return parse_duration_or_seconds(value)
+    except InvalidRequest as error:
+        raise Ignored(error.message) from error

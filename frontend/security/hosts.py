@@ -1,0 +1,102 @@
+"""Which `Host` a server on a loopback address answers to (ollama-api.md section 7).
+
+A page can give its own domain the address 127.0.0.1: to the browser, this server is then that page's own. Its
+requests still carry the domain's name.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from drover.settings import split_address
+from frontend.security.refusal import FORBIDDEN, answer, header_of
+from frontend.telemetry.request_log import record_of
+
+_LOCAL_ENDINGS = (".localhost", ".local", ".internal")
+# Go's notion, which leaves out much that Python's `is_private` has.
+_PRIVATE_IPV4 = tuple(IPv4Network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+_PRIVATE_IPV6 = IPv6Network("fc00::/7")
+
+
+def with_host_rule(app: ASGIApp, listen: str) -> ASGIApp:
+    """Only a loopback address needs the rule: on others, who may call is the network's matter."""
+    return HostRule(app, socket.gethostname()) if _is_loopback(listen) else app
+
+
+class HostRule:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, machine: str) -> None:
+        self._app = app
+        self._machine = machine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = header_of(scope, b"host").decode("latin-1")
+            if not is_local(host, self._machine):
+                record_of(scope).fields["refused_host"] = host
+                await answer(send, FORBIDDEN)
+                return
+        await self._app(scope, receive, send)
+
+
+def is_local(host: str, machine: str) -> bool:
+    """`host` is the header's value, `machine` this machine's name."""
+    name = _without_port(host).lower()
+    if address := _address(name):
+        return _is_local_address(address)
+    return name in ("", "localhost", machine.lower()) or name.endswith(_LOCAL_ENDINGS)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name, colon, _ = host.rpartition(":")
+    # More colons than one are an IPv6 address without brackets.
+    return name if colon and ":" not in name else host
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _is_local_address(address: IPv4Address | IPv6Address) -> bool:
+    if address.is_loopback or address.is_unspecified:
+        return True
+    if isinstance(address, IPv4Address):
+        private = any(address in network for network in _PRIVATE_IPV4)
+    else:
+        private = address in _PRIVATE_IPV6
+    return private or _is_of_an_own_interface(address)
+
+
+def _is_of_an_own_interface(address: IPv4Address | IPv6Address) -> bool:
+    """The standard library lists no addresses, but a socket can be bound only to one of this machine's."""
+    if address.is_multicast:
+        return False
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _is_loopback(listen: str) -> bool:
+    host, _ = split_address(listen)
+    if address := _address(host):
+        return address.is_loopback
+    try:
+        return ip_address(socket.gethostbyname(host)).is_loopback
+    except OSError:
+        # Nothing can listen there either, which whoever listens will say.
+        return False

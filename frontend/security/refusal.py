@@ -1,0 +1,25 @@
+"""What the rules about origins and hosts share: one header of a request, and an answer without a body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from starlette.types import Scope, Send
+
+FORBIDDEN = 403
+
+
+def header_of(scope: Scope, name: bytes) -> bytes:
+    """The first of that name, as Go's servers read it; empty when there is none."""
+    for each, value in scope["headers"]:
+        if each == name:
+            return cast(bytes, value)
+    return b""
+
+
+async def answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    # A 204 has no length: its body cannot be there.
+    length = [] if status == 204 else [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
+    await send({"type": "http.response.body", "body": b""})
