@@ -19,3 +19,12 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float,
         if time.monotonic() - began > seconds:
             raise AssertionError(f"not within {seconds} s: {what}")
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """The same, in a test that is no coroutine."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(_POLL_SECONDS)
