@@ -57,7 +57,9 @@ def any_of(*schemas: Schema, about: str = "") -> Schema:
 
 def or_null(schema: Schema) -> Schema:
     """`null` says as little as a field that is not there (ollama-api.md section 0)."""
-    kinds = schema.get("type")
+    kinds, choices = schema.get("type"), schema.get("anyOf")
+    if isinstance(choices, list):
+        return {**schema, "anyOf": [*choices, {"type": "null"}]}
     if kinds is None:
         return any_of(schema, {"type": "null"})
     return {**schema, "type": [*(kinds if isinstance(kinds, list) else [kinds]), "null"]}

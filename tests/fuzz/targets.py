@@ -1,0 +1,245 @@
+"""The way of a body, for each route that reads one: bytes, request, what goes to a worker or the store.
+
+The same steps, in the same order, as the routes take; nothing is sent. A target returns, or raises one of
+drover.errors' leaves; TemplateError only for the templates themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from drover.errors import DroverError, InvalidRequest, ModelNotFound
+from drover.go_template import parse
+from drover.json_value import Json
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
+from frontend.catalog.preset import Example, Preset
+from frontend.catalog.served import ServedModel
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.create import (
+    check_quantize,
+    check_source,
+    check_template,
+    copy_of,
+    preset_of,
+    steps_of,
+)
+from frontend.dialects.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
+from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
+from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.dialects.ollama.go_json import dumps, loads
+from frontend.dialects.ollama.manage_wire import (
+    CopyRequest,
+    CreateRequest,
+    NamedRequest,
+    read_delete,
+    read_pull,
+    read_push,
+)
+from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, parameters_of
+from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.progress import progress
+from frontend.dialects.ollama.sources import check_here, check_sources, named_here
+from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, ShowRequest
+
+Target = Callable[[bytes], None]
+Convert = Callable[[Options, CatalogModel], pb.GenerateRequest]
+
+
+def _name(text: str) -> ModelName:
+    name = ModelName.parse(text)
+    if name is None:
+        raise InvalidRequest("invalid model name")
+    return name
+
+
+def _served(text: str, can: pb.Capabilities) -> CatalogModel:
+    model = pb.Model(
+        names=[text],
+        digest="ab" * 32,
+        size_bytes=1_000,
+        context_length=4_096,
+        embedding_length=384,
+        template="{{ jinja }}",
+        licenses=["MIT"],
+        capabilities=can,
+        defaults=pb.Sampling(top_p=0.5, max_tokens=100, stop=["</s>"]),
+    )
+    return CatalogModel(_name(text), ServedModel(_name(text), model))
+
+
+_EVERYTHING = {field.name: True for field in pb.Capabilities.DESCRIPTOR.fields}
+_ABLE = _served("able:latest", pb.Capabilities(**_EVERYTHING))
+_PLAIN = _served("plain:latest", pb.Capabilities(completion=True))
+_PRESET = replace(
+    _ABLE,
+    name=_name("ns/Pirate:v1"),
+    preset=Preset(
+        name=_name("ns/Pirate:v1"),
+        base=_ABLE.name,
+        base_digest="ab" * 32,
+        base_size_bytes=1_000,
+        modified_unix_ns=1,
+        parent="able:latest",
+        template="{{ if .System }}{{ .System }}{{ end }}{{ .Prompt }}{{ .Response }}",
+        system="Be a pirate.",
+        parameters={"temperature": 0.3, "stop": ["A"], "num_predict": 7},
+        examples=(Example("user", "q"), Example("assistant", "a")),
+        licenses=("L",),
+    ),
+)
+_MODELS = (_ABLE, _PLAIN, _PRESET)
+
+
+def _for_every_model(work: Callable[[CatalogModel], object]) -> None:
+    """What the first model says decides; the others must only not break."""
+    outcome: DroverError | None = None
+    for model in _MODELS:
+        try:
+            work(model)
+        except DroverError as error:
+            outcome = outcome or (error if model is _ABLE else None)
+    if outcome is not None:
+        raise outcome
+
+
+def _chat(body: bytes) -> None:
+    request = ChatRequest.read(loads(body))
+    _infer(
+        request,
+        ChatShape(),
+        not request.messages,
+        lambda options, model: to_proto.chat_to_proto(request, options, model, 0),
+    )
+
+
+def _generate(body: bytes) -> None:
+    request = GenerateRequest.read(loads(body))
+    to_proto.check_raw(request)
+    _infer(
+        request,
+        GenerateShape(request.raw),
+        not request.prompt,
+        lambda options, model: to_proto.generate_to_proto(request, options, model, 0),
+    )
+
+
+def _infer(request: InferenceRequest, shape: Shape, is_empty: bool, convert: Convert) -> None:
+    to_proto.check_top_logprobs(request)
+    check_sources(request.model)
+    name = ModelName.parse(request.model) or named_here(request.model)
+    if name is not None:
+        check_here(name)
+    Encoder(request.model, shape, 0).plain("load")
+
+    def work(model: CatalogModel) -> None:
+        to_proto.check_capabilities(request, model)
+        options = Options.read(layered(model.parameters, request.options))
+        options.not_honoured(model.info.context_length)
+        if is_empty:
+            to_proto.load_to_proto(request.keep_alive).SerializeToString()
+        else:
+            convert(options, model).SerializeToString()
+
+    _for_every_model(work)
+
+
+def _embed(body: bytes) -> None:
+    request = EmbedRequest.read(loads(body))
+    nothing_embedded(request.model)
+    _for_every_model(
+        lambda model: embed_to_proto(
+            request, Options.read(layered(model.parameters, request.options)), model
+        ).SerializeToString()
+    )
+
+
+def _embeddings(body: bytes) -> None:
+    request = EmbeddingsRequest.read(loads(body))
+    _for_every_model(
+        lambda model: embeddings_to_proto(
+            request, Options.read(layered(model.parameters, request.options)), model
+        ).SerializeToString()
+    )
+
+
+def _show(body: bytes) -> None:
+    request = ShowRequest.read(loads(body))
+    _name(request.wanted)
+    for model in _MODELS:
+        parameters = parameters_of(model)
+        system = request.system or model.system
+        dumps(
+            {
+                "modelfile": modelfile(model, system, {**parameters, **request.options}),
+                "parameters": parameter_lines(parameters),
+                "system": system,
+            }
+        )
+
+
+def _create(body: bytes) -> None:
+    request = CreateRequest.read(loads(body))
+    name = _name(request.wanted)
+    check_source(request)
+    _name(request.origin)
+    check_quantize(request)
+    check_template(request.template)
+    for model in _MODELS:
+        preset = preset_of(request, name, model)
+        stored = Preset.from_document(preset.name.full, preset.to_document())
+        if stored.digest != preset.digest:
+            raise AssertionError("a preset is another one when it comes back from the store")
+        _use(CatalogModel(name, model.served, stored))
+        progress(list(steps_of(preset, model)), stream=True)
+
+
+def _use(preset: CatalogModel) -> None:
+    """What the routes make of a preset that somebody has made."""
+    dumps({"modelfile": modelfile(preset, preset.system, parameters_of(preset)), "digest": preset.digest})
+    request = ChatRequest(model=preset.name.short)
+    try:
+        options = Options.read(layered(preset.parameters, {}))
+        to_proto.chat_to_proto(request, options, preset, 0).SerializeToString()
+    except DroverError:
+        # Its parameters are read when it is used.
+        return
+
+
+def _copy(body: bytes) -> None:
+    request = CopyRequest.read(loads(body))
+    source, destination = _name(request.source), _name(request.destination)
+    if source.key != _ABLE.name.key:
+        raise ModelNotFound(f'model "{request.source}" not found')
+    for model in _MODELS:
+        copy_of(model, destination).to_document()
+
+
+def _named(read: Callable[[Json], NamedRequest]) -> Target:
+    def target(body: bytes) -> None:
+        request = read(loads(body))
+        _name(request.wanted)
+
+    return target
+
+
+def _template(source: bytes) -> None:
+    parse(source.decode(errors="replace"))
+
+
+ROUTES: Mapping[str, Target] = {
+    "/api/chat": _chat,
+    "/api/generate": _generate,
+    "/api/embed": _embed,
+    "/api/embeddings": _embeddings,
+    "/api/show": _show,
+    "/api/create": _create,
+    "/api/copy": _copy,
+    "/api/delete": _named(read_delete),
+    "/api/pull": _named(read_pull),
+    "/api/push": _named(read_push),
+}
+TEMPLATES = "templates"
+TARGETS: Mapping[str, Target] = {**ROUTES, TEMPLATES: _template}

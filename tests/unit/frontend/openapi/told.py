@@ -1,0 +1,56 @@
+"""What the document says, and whether a route's reader takes a body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from drover.errors import DroverError
+from drover.json_value import Json
+from frontend.openapi.document import build
+from tests.fuzz.targets import ROUTES
+
+Struct = dict[str, Any]
+DOCUMENT: Struct = json.loads(json.dumps(build("0.33.0")))
+SCHEMAS: Struct = DOCUMENT["components"]["schemas"]
+OPERATIONS = [
+    (path, method, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+]
+# What is needed beside one field, so that nothing else is wrong.
+BASES: Mapping[str, Struct] = {
+    "/api/chat": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    "/api/generate": {"model": "m", "prompt": "hi"},
+    "/api/embed": {"model": "m", "input": "hi"},
+    "/api/embeddings": {"model": "m", "prompt": "hi"},
+    "/api/show": {"model": "m"},
+    "/api/create": {"model": "m", "from": "able"},
+    "/api/copy": {"source": "able", "destination": "m"},
+    "/api/delete": {"model": "m"},
+    "/api/pull": {"model": "m"},
+    "/api/push": {"model": "m"},
+}
+
+
+def request_schema(path: str) -> Struct:
+    operation = next(operation for at, _, operation in OPERATIONS if at == path)
+    reference: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = SCHEMAS[reference.rpartition("/")[2]]
+    assert isinstance(schema, dict)
+    return schema
+
+
+def validator(schema: Struct) -> Callable[[Json], bool]:
+    return jsonschema_rs.validator_for({**schema, "components": DOCUMENT["components"]}).is_valid
+
+
+def accepts(path: str, body: Struct) -> bool:
+    try:
+        ROUTES[path](json.dumps(body).encode())
+    except DroverError:
+        return False
+    return True
