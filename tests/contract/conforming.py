@@ -1,0 +1,78 @@
+"""Whether an answer is one that the OpenAPI document tells of, beyond what schemathesis looks at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+from schemathesis import Case, Response
+
+from drover.json_value import Json
+
+Struct = dict[str, Any]
+AnyCase = Case[Any]
+_NDJSON = "application/x-ndjson"
+_JSON = ("application/json", "application/json; charset=utf-8")
+_TEXT = ("text/plain", "text/plain; charset=utf-8")
+# The longest line that Go's client reads.
+_MAX_LINE_BYTES = 8_000_000
+
+
+def closed(document: Json) -> Struct:
+    """A copy of the document in which objects have the members that are listed and no others, unless they say
+    that they may. The document itself leaves them open: clients must not break when a member is added.
+    """
+    copy = _closed(document)
+    assert isinstance(copy, dict)
+    return copy
+
+
+def _closed(part: Json) -> Json:
+    if isinstance(part, list):
+        return [_closed(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    copy = {key: _closed(value) for key, value in part.items()}
+    if copy.get("type") == "object" and "properties" in copy:
+        copy.setdefault("additionalProperties", False)
+    return copy
+
+
+def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]:
+    """What schemathesis does not see."""
+    content_type = response.headers.get("content-type", [""])[0]
+    if content_type not in (*_JSON, *_TEXT, _NDJSON, "") or (not content_type and response.content):
+        yield f"the content type is {content_type!r}"
+    if response.status_code >= 500 and b"internal error" in response.content:
+        yield "a fault of ours is declared for every route, and must not happen"
+    if content_type == _NDJSON:
+        yield from _faults_of_lines(_schema_of_a_line(document, case, response), response.content)
+
+
+def _schema_of_a_line(document: Struct, case: AnyCase, response: Response) -> Struct:
+    operation = document["paths"][case.operation.path][case.operation.method.lower()]
+    schema = operation["responses"][str(response.status_code)]["content"][_NDJSON]["schema"]
+    return {**schema, "components": document["components"]}
+
+
+def _faults_of_lines(schema: Struct, content: bytes) -> Iterator[str]:
+    if not content.endswith(b"\n"):
+        yield "the last line has no end"
+    lines = content.removesuffix(b"\n").split(b"\n")
+    validator = jsonschema_rs.validator_for(schema)
+    for number, line in enumerate(lines):
+        if len(line) > _MAX_LINE_BYTES:
+            yield f"line {number} is too long"
+        value = json.loads(line)
+        for error in validator.iter_errors(value):
+            yield f"line {number} is not as documented: {error.message}"
+        if _ends(value) and number != len(lines) - 1:
+            yield f"line {number} ends the answer, and others follow"
+    if not _ends(json.loads(lines[-1])):
+        yield "the last line is no end"
+
+
+def _ends(line: Mapping[str, object]) -> bool:
+    return line.get("done") is True or "error" in line or line.get("status") == "success"
