@@ -1,0 +1,104 @@
+"""What mutations begin with: recorded bodies, some of our own for each route, and templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tests.fakes.transcripts import rows
+from tests.fuzz.targets import ROUTES, TEMPLATES
+
+_RECORDINGS = ("ollama-transcripts.jsonl", "ollama-scripted.jsonl")
+_CALL = {
+    "id": "call_1",
+    "function": {"index": 0, "name": "f", "arguments": {"a": [1, None], "b": {"c": "d"}}},
+}
+_PROPERTIES = {"a": {"type": ["string", "null"], "enum": ["x"]}, "b": {"$ref": "#/$defs/b"}}
+_SCHEMA = {"type": "object", "properties": _PROPERTIES, "$defs": {"b": {"anyOf": [{"type": "integer"}]}}}
+_OPTIONS = {
+    "temperature": 0.5,
+    "seed": 42,
+    "num_ctx": 512,
+    "num_predict": 4,
+    "stop": ["\n", "x"],
+    "use_mmap": True,
+}
+_COMMON: dict[str, object] = {
+    "model": "able", "stream": False, "options": _OPTIONS, "keep_alive": "1h30m", "think": "high",
+    "format": _SCHEMA, "truncate": False, "shift": False, "logprobs": True, "top_logprobs": 3,
+}  # fmt: skip
+_MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi", "images": ["YQ=="]},
+    {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [_CALL]},
+    {"role": "tool", "content": "42", "tool_name": "f", "tool_call_id": "call_1"},
+]
+_TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": _SCHEMA}}
+_NAMED = {"model": "able", "name": "able", "stream": True, "insecure": True}
+_OWN: Mapping[str, Sequence[object]] = {
+    "/api/chat": [
+        {**_COMMON, "messages": _MESSAGES, "tools": [_TOOL]},
+        {"model": "able", "messages": _MESSAGES[:1]},
+    ],
+    "/api/generate": [
+        {**_COMMON, "prompt": "p", "suffix": "s", "system": "y", "template": "{{ .Prompt }}"},
+        {"model": "able", "prompt": "p", "context": [1, 2]},
+        {"model": "able", "prompt": "p", "raw": True, "images": ["YQ==", "YWI="], "_debug_render_only": True},
+    ],
+    "/api/embed": [
+        {"model": "able", "input": ["a", "b"], "dimensions": 3, "keep_alive": -1, "options": _OPTIONS},
+        {"model": "able", "input": "a"},
+    ],
+    "/api/embeddings": [{"model": "able", "prompt": "a", "keep_alive": 5.5, "options": _OPTIONS}],
+    "/api/show": [
+        {"model": "able", "name": "", "verbose": True, "system": "s", "template": "t", "options": _OPTIONS}
+    ],
+    "/api/create": [
+        {
+            "model": "ns/made:v1", "from": "able", "system": "s", "template": "{{ .System }}{{ .Prompt }}",
+            "license": ["L1", "L2"], "parameters": _OPTIONS, "messages": _MESSAGES[:2], "stream": False,
+        },
+        {"name": "made", "files": {"a.gguf": "sha256:" + "ab" * 32}, "adapters": {}, "quantize": "q4_K_M"},
+        {"model": "made", "from": "able", "license": "L"},
+    ],
+    "/api/copy": [{"source": "able", "destination": "host:1/ns/Copy:v1"}],
+    "/api/delete": [{"model": "able"}, {"name": "able"}],
+    "/api/pull": [_NAMED],
+    "/api/push": [_NAMED],
+}  # fmt: skip
+_TEMPLATES = (
+    "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}{{ .Prompt }}{{ .Response }}",
+    "{{- range $i, $_ := .Messages }}{{ if eq .Role \"user\" }}[INST]{{ .Content }}[/INST]{{ else }}"
+    "{{ range .ToolCalls }}{{ json .Function.Arguments }}{{ end }}{{ end }}{{- end }}",
+    "{{ define \"x\" }}{{ . }}{{ end }}{{ template \"x\" .Prompt }}{{ block \"y\" . }}{{ end }}",
+    "{{ with $last := slice .Messages 0 }}{{ len $last | printf \"%d %q\" 1 }}{{ break }}{{ end }}",
+    "{{/* a comment */}}{{ `raw` }}{{ 'c' }}{{ 0x1F }}{{ 1e3 }}{{ (index .Messages 0).Content }}",
+    "{{ if and (or .Tools .System) (not .Suffix) (ne .Role \"a\") }}{{ else if .IsThinkSet }}{{ end }}",
+)  # fmt: skip
+
+
+def bodies() -> Mapping[str, Sequence[bytes]]:
+    """By target. Where the recordings are not at hand, our own alone."""
+    found: dict[str, list[bytes]] = {path: [] for path in ROUTES}
+    for path, own in _OWN.items():
+        found[path] += [json.dumps(body).encode() for body in own]
+    for row in (row for recording in _RECORDINGS for row in rows(recording)):
+        request = row.get("request", {})
+        body = request.get("body")
+        if body is not None and request["path"] in found:
+            found[request["path"]].append((body if isinstance(body, str) else json.dumps(body)).encode())
+    templates = {*_TEMPLATES, *_templates_in(found)}
+    found[TEMPLATES] = [template.encode() for template in sorted(templates)]
+    return {target: list(dict.fromkeys(each)) for target, each in found.items()}
+
+
+def _templates_in(found: Mapping[str, Sequence[bytes]]) -> list[str]:
+    templates = []
+    for body in (body for each in found.values() for body in each):
+        try:
+            value = json.loads(body)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and isinstance(value.get("template"), str):
+            templates.append(value["template"])
+    return templates
