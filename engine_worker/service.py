@@ -82,7 +82,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                     if event.HasField("done"):
                         event.done.timings.load_ns += load_ns
                     line.saw(event)
-                    await context.write(event)
+                    await _send(context, event)
 
         await _guarded(context, stream, line)
 
@@ -150,7 +150,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self._check_started()
             while not self._closing:
                 ring = self._changed.next_ring
-                await context.write(self._report())
+                await _send(context, self._report())
                 with suppress(TimeoutError):
                     await asyncio.wait_for(ring.wait(), interval_ms / 1000)
             raise WorkerDraining("the worker is shutting down")
@@ -203,6 +203,14 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
 def _keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest) -> int | None:
     return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
+
+
+async def _send(context: grpc.aio.ServicerContext[Request, Response], message: Response) -> None:
+    """Raises ClientLeft where gRPC knows already, and has not told us yet, that nobody is there any more."""
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError as unsent:
+        raise ClientLeft("cancelled") from unsent
 
 
 async def _guarded(

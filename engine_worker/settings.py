@@ -22,6 +22,7 @@ from drover.ollama_values import (
     whole_number_or_default,
 )
 from drover.settings import Address, ProcessSettings, split_commas
+from engine_worker.parameters import read_parameters
 
 
 def _check_keep_alive(text: str) -> str:
@@ -65,7 +66,13 @@ class WorkerSettings(ProcessSettings):
     name: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(default=[])
     """An Ollama name to serve the model under; repeat for several. Default: made from the model's name."""
     chat_template: str = ""
-    """A file with a Jinja chat template that replaces the model's own (llamacpp, sglang)."""
+    """A file with a chat template that replaces the model's own (llamacpp, sglang): Jinja, or Ollama's Go
+    template where its name ends with .gotmpl or .tmpl.
+    """
+    system: str = ""
+    """A system message for conversations that bring none (Ollama's SYSTEM)."""
+    parameters: str = ""
+    """Sampling defaults over the model's own, by Ollama's names: {"temperature": 0, "stop": ["User:"]}."""
     task: Task = "generate"
     """What the worker is for: generate or embed."""
     context_length: Annotated[int, Ge(0)] | None = None
@@ -139,6 +146,12 @@ class WorkerSettings(ProcessSettings):
             if ModelName.parse(name) is None:
                 raise ValueError(f"{name!r} is not a valid model name; use [host/][namespace/]model[:tag]")
         return names
+
+    @field_validator("parameters")
+    @classmethod
+    def _valid_parameters(cls, text: str) -> str:
+        read_parameters(text)
+        return text
 
     @field_validator("sglang_args")
     @classmethod

@@ -6,15 +6,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drover.go_template import Template, TemplateError, parse
 from drover.names import ModelName
 from engine_worker import default_model
 from engine_worker.cpu import default_threads
 from engine_worker.engines.base import Engine
+from engine_worker.engines.model_words import ModelWords
+from engine_worker.parameters import read_parameters
 from engine_worker.settings import WorkerSettings
 
 _CONTEXT_LENGTH = 4096
 _SLOTS = 8
 _LLAMACPP_CHUNK = 16
+_GO_TEMPLATES = (".gotmpl", ".tmpl")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 if TYPE_CHECKING:
@@ -56,7 +60,8 @@ def _simulator(settings: WorkerSettings) -> Engine:
         stall_decode_after_tokens=settings.sim_stall_decode_after_tokens,
         script_path=Path(settings.sim_script) if settings.sim_script else None,
     )
-    return SimulatorEngine(_names(settings, settings.model or "simulator"), shape, settings.task)
+    names = _names(settings, settings.model or "simulator")
+    return SimulatorEngine(names, shape, settings.task, model_words(settings))
 
 
 def _llamacpp(settings: WorkerSettings) -> Engine:
@@ -68,7 +73,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ValueError(f"--model {settings.model}: this is not a GGUF file")
-    template = _template(settings.chat_template)
+    template = _jinja_template(settings.chat_template)
     default_name = path.stem if settings.model else default_model.NAME
     return LlamacppEngine(
         LlamacppOptions(
@@ -82,6 +87,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             gpu_layers=settings.gpu_layers,
             chat_template=template or ("" if settings.model else default_model.TEMPLATE),
             embed=settings.task == "embed",
+            words=model_words(settings),
         )
     )
 
@@ -98,9 +104,11 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
     """Raises ValueError, with what to do, for a model or a template that cannot be found."""
     from engine_worker.engines.sglang.options import SglangOptions
 
-    if _template(settings.chat_template) and not settings.chat_template.endswith(".jinja"):
+    jinja = _jinja_template(settings.chat_template)
+    if jinja and not settings.chat_template.endswith(".jinja"):
         raise ValueError(
-            f"--chat-template {settings.chat_template}: SGLang wants a name that ends with .jinja"
+            f"--chat-template {settings.chat_template}: SGLang wants a name that ends with .jinja, or with "
+            ".gotmpl for Ollama's Go template"
         )
     model = settings.model or str(default_model.safetensors_path())
     is_folder = Path(model).is_dir()
@@ -120,8 +128,9 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         queue_limit=settings.queue_limit,
         threads=settings.threads or default_threads(),
-        chat_template=settings.chat_template,
+        chat_template=settings.chat_template if jinja else "",
         embed=settings.task == "embed",
+        words=model_words(settings),
         flags=settings.sglang_flags,
     )
 
@@ -130,7 +139,33 @@ def _context_length(settings: WorkerSettings) -> int:
     return _CONTEXT_LENGTH if settings.context_length is None else settings.context_length
 
 
-def _template(path: str) -> str:
+def model_words(settings: WorkerSettings) -> ModelWords:
+    """Raises ValueError, with what to do, for a template that cannot be read."""
+    return ModelWords(
+        system=settings.system,
+        parameters=read_parameters(settings.parameters),
+        go_template=_go_template(settings.chat_template),
+    )
+
+
+def _go_template(path: str) -> Template | None:
+    if not _is_go(path):
+        return None
+    try:
+        return parse(_read(path))
+    except TemplateError as error:
+        raise ValueError(f"--chat-template {path}: {error}") from error
+
+
+def _jinja_template(path: str) -> str:
+    return "" if _is_go(path) else _read(path)
+
+
+def _is_go(path: str) -> bool:
+    return Path(path).suffix in _GO_TEMPLATES
+
+
+def _read(path: str) -> str:
     try:
         return Path(path).read_text() if path else ""
     except OSError as error:

@@ -26,7 +26,7 @@ class Engine(Protocol):
         """Constant once started."""
 
     async def whole_model_info(self) -> str:
-        """`Model.model_info_json` with the lists that are left out there. Reads files: not for every request."""
+        """`Model.model_info_json` with the lists that it leaves out. Reads files: not for every request."""
 
     def load_report(self) -> pb.LoadReport:
         """Exact counts of this moment; cheap enough for every 10 ms. The service fills in `draining`,

@@ -19,14 +19,12 @@ from engine_worker.engines.llamacpp.held_slots import HeldSlot
 from engine_worker.engines.llamacpp.in_memory import InMemory
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
-from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer, start_server
+from engine_worker.engines.llamacpp.server import PREPARATIONS, start_server
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.slots import Admission
 
-_STOP_SECONDS = 10.0
-# The step of an embedding worker is a whole text.
-_UNLOAD_SECONDS = 60.0
+_END_SECONDS = 10.0
 
 
 class LlamacppEngine:
@@ -55,7 +53,7 @@ class LlamacppEngine:
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
     async def stop(self) -> None:
-        await self._free(_STOP_SECONDS)
+        await self._free()
 
     async def load(self) -> None:
         """Fails for a file that is another one now: what GetModel says would not be true of it."""
@@ -64,22 +62,27 @@ class LlamacppEngine:
             self._prompts = self._prompts_over(self._memory.api)
 
     async def unload(self) -> None:
-        await self._free(_UNLOAD_SECONDS)
+        await self._free()
 
     async def _start_llama(self) -> InMemory:
-        def start() -> LlamaServer:
-            check_unchanged(self._options.model_path, self._file)
-            return start_server(self._options, self._context_length, self._file.pooling_known)
-
-        return InMemory(await in_daemon_thread(start, "load the model"), self._options, self._broke_down)
+        path, file = self._options.model_path, self._file
+        await in_daemon_thread(lambda: check_unchanged(path, file), "look at the model's file")
+        server = await start_server(self._options, self._context_length, file.pooling_known)
+        return InMemory(server, self._options, self._broke_down)
 
     def _prompts_over(self, api: LlamaApi) -> Prompts:
-        return Prompts(api, self._template, self._context_length, self._file.vocabulary_size)
+        return Prompts(
+            api,
+            self._template,
+            self._context_length,
+            self._file.vocabulary_size,
+            self._options.words.go_template,
+        )
 
-    async def _free(self, deadline_seconds: float) -> None:
+    async def _free(self) -> None:
         memory, self._memory = self._memory, None
         if memory is not None:
-            await memory.end(deadline_seconds)
+            await memory.end(_END_SECONDS)
 
     def _broke_down(self, reason: str) -> None:
         if not self._failure.done():
@@ -196,6 +199,8 @@ class LlamacppEngine:
         model.context_length = self._context_length
         model.loaded_size_bytes = model.size_bytes + file.kv_bytes(self._context_length * self._options.slots)
         model.template = self._options.chat_template or model.template
+        words = self._options.words
+        model.digest = file.digest(words.go_template.source if words.go_template else model.template)
         model.engine_kind = "llamacpp"
         model.engine_version = version("xllamacpp")
         generates = not self._options.embed
@@ -211,6 +216,7 @@ class LlamacppEngine:
                 logit_bias=generates,
             )
         )
+        words.describe(model, can_parse=False)
         return model
 
     def _count(self, event: pb.GenerateEvent) -> None:

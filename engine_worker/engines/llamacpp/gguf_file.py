@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy
 import orjson
-from gguf import GGUFReader, GGUFValueType, LlamaFileType
+from gguf import GGUFReader, GGUFValueType, LlamaFileType, ReaderTensor
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sizes import human_count
 
 _HIDDEN = {"general.name", "tokenizer.chat_template"}
+_BLOCK = re.compile(r"blk\.(\d+)\.")
 _BYTES_PER_KV_VALUE = 2  # llama.cpp keeps keys and values as f16
 
 Scalar = str | int | float | bool
@@ -37,8 +39,10 @@ class GgufFile:
         self.vocabulary_size = len(tokens.data) if tokens else 0
         status = path.stat()
         self.size_bytes = status.st_size
+        self.tensors = [_tensor(tensor) for tensor in sorted(reader.tensors, key=_place)]
         self.modified_unix_ns = status.st_mtime_ns
-        self.digest = _digest(path, status.st_size, reader.data_offset)
+        self._header_digest = _header_digest(path, status.st_size, reader.data_offset)
+        self._name = path.name
 
     def integer(self, key: str, default: int = 0) -> int:
         """A value of the model's architecture, for example `context_length`."""
@@ -62,10 +66,15 @@ class GgufFile:
         kv_heads = self.integer("attention.head_count_kv", heads)
         return tokens * self.integer("block_count") * kv_heads * head_length * 2 * _BYTES_PER_KV_VALUE
 
+    def digest(self, template: str = "") -> str:
+        """64 hex digits: the same for the same model with the same template, without reading the weights."""
+        whole = f"{self._header_digest}\n{self._name}\n{template or self.template}"
+        return hashlib.sha256(whole.encode()).hexdigest()
+
     def describe(self) -> pb.Model:
         """The fields of Model that come from the file."""
         return pb.Model(
-            digest=self.digest,
+            digest=self.digest(),
             size_bytes=self.size_bytes,
             trained_context_length=self.integer("context_length"),
             embedding_length=self.integer("embedding_length"),
@@ -78,6 +87,7 @@ class GgufFile:
             template=self.template,
             modified_unix_ns=self.modified_unix_ns,
             model_info_json=self.model_info_json(),
+            tensors=self.tensors,
         )
 
     def model_info_json(self) -> str:
@@ -125,9 +135,18 @@ def _shortest(value: float) -> int | float:
     return int(short) if short.is_integer() else short
 
 
-def _digest(path: Path, size_bytes: int, header_bytes: int) -> str:
-    """Of the size and the header (metadata, tokenizer, template, tensor table): the same for the same model,
-    without reading the weights."""
+def _tensor(tensor: ReaderTensor) -> pb.Tensor:
+    return pb.Tensor(name=tensor.name, type=tensor.tensor_type.name, shape=tensor.shape.tolist())
+
+
+def _place(tensor: ReaderTensor) -> tuple[int, str]:
+    """Ollama lists block by block, with what belongs to none in front."""
+    block = _BLOCK.match(tensor.name)
+    return int(block[1]) if block else -1, tensor.name
+
+
+def _header_digest(path: Path, size_bytes: int, header_bytes: int) -> str:
+    """Of the size and the header: metadata, tokenizer, template, tensor table."""
     digest = hashlib.sha256(f"gguf {size_bytes}\n".encode())
     with path.open("rb") as file:
         remaining = header_bytes

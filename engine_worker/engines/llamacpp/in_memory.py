@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.held_slots import HeldSlots
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.server import LlamaServer
 from engine_worker.engines.slots import Slots
+
+_EXPLAIN_SECONDS = 1.0
 
 
 class InMemory:
@@ -19,17 +20,32 @@ class InMemory:
     def __init__(self, server: LlamaServer, options: LlamacppOptions, failed: Callable[[str], None]) -> None:
         self._server = server
         self._failed = failed
+        self._watch = asyncio.create_task(self._until_it_ends(), name="watch llama.cpp")
+        self._explaining: set[asyncio.Task[None]] = set()
         self.api = LlamaApi(server)
         # An embedding request may wait for as many slots as it has texts, up to all of them.
         queue_limit = (options.slots + options.queue_limit) * options.slots
-        self.slots = HeldSlots(Slots(options.slots, queue_limit), self.api, failed)
+        self.slots = HeldSlots(Slots(options.slots, queue_limit), self.api, self._slot_failed)
 
     async def end(self, deadline_seconds: float) -> None:
-        """Frees the memory. Joining llama.cpp's threads takes as long as its current step."""
+        """Frees the memory."""
+        for task in (self._watch, *self._explaining):
+            task.cancel()
         self.slots.close()
         await self.api.close()
         try:
             async with asyncio.timeout(deadline_seconds):
-                await in_daemon_thread(lambda: setattr(self._server, "handle", None), "stop llama.cpp")
+                await self._server.end()
         except TimeoutError:
             self._failed(f"llama.cpp did not end within {deadline_seconds:.0f} s")
+
+    async def _until_it_ends(self) -> None:
+        self._failed(f"llama.cpp ended by itself ({await self._server.wait_ended()})")
+
+    def _slot_failed(self, reason: str) -> None:
+        self._explaining.add(asyncio.create_task(self._explain(reason), name="look for a better reason"))
+
+    async def _explain(self, reason: str) -> None:
+        """A process that died is noticed first by those who call it."""
+        await asyncio.wait({self._watch}, timeout=_EXPLAIN_SECONDS)
+        self._failed(reason)

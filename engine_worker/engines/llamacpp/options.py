@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine_worker.engines.model_words import ModelWords
+
 
 @dataclass(frozen=True, slots=True)
 class LlamacppOptions:
@@ -22,3 +24,4 @@ class LlamacppOptions:
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool
+    words: ModelWords

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
+from drover.go_template import Template
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
 from engine_worker.engines.llamacpp.messages import last_words_joined
@@ -36,10 +38,13 @@ class Prompts:
     template: ChatTemplate
     context_length: int
     vocabulary_size: int
+    go_template: Template | None = None
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
-        """Renders with the model's own template, tokenises, and fits the result into the window."""
+        """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
         window = Window.of(request, self.context_length)
+        if (templated := await go_prompt_of(request, self.go_template)) is not None:
+            return await self._templated(templated, request, window)
         match request.WhichOneof("input"):
             case "chat":
                 return await self._chat(request, window)
@@ -51,6 +56,14 @@ class Prompts:
                 return _plain(fit_ids(_not_empty(self._checked(list(request.tokens.ids))), window))
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
+
+    async def _templated(self, prompt: GoPrompt, request: pb.GenerateRequest, window: Window) -> Prompt:
+        """llama.cpp's parsers stand behind its own rendering only, so the answer is plain text."""
+        if request.chat.tools:
+            raise CapabilityMissing("this model does not support tools together with a Go template")
+        self._checked(list(request.prompt.context))
+        fitted = await prompt.fit(window, self.api.tokenize)
+        return _plain(fitted, ["think"] if request.think.mode == pb.Think.ON else [])
 
     async def _chat(self, request: pb.GenerateRequest, window: Window) -> Prompt:
         if any(message.images for message in request.chat.messages):

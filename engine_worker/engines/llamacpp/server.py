@@ -1,4 +1,4 @@
-"""The llama.cpp server inside this process.
+"""The llama.cpp server beside this process: a child, which ends with it.
 
 xllamacpp opens llama-server's HTTP listener on loopback; Drover talks to that, because only its native routes
 carry token ids, the matched stop text and slot numbers (DECISIONS.md, "llama.cpp over loopback"). Answers
@@ -7,67 +7,90 @@ with thinking or tool calls come from its chat route, where llama.cpp parses the
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
-from dataclasses import dataclass
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
 
-import xllamacpp
-
+from engine_worker.engines.llamacpp import llama_process
+from engine_worker.engines.llamacpp.llama_process import LlamaParameters
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 
 # Requests whose template and tokens are being made at the same time.
 PREPARATIONS = 4
 # For slot states and tokenising in mid-stream.
 _CONTROL_THREADS = 4
-_QUIET = -1
-_POOLING_UNSPECIFIED_BY_MODEL = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+_SCRIPT = Path(llama_process.__file__)
 
 
-@dataclass(slots=True)
 class LlamaServer:
-    """Dropping the last reference to `handle` stops the server and frees the model."""
+    def __init__(self, process: Process, url: str, api_key: str) -> None:
+        self._process = process
+        self.url = url
+        self.api_key = api_key
 
-    handle: xllamacpp.Server
-    url: str
-    api_key: str
+    async def wait_ended(self) -> str:
+        """Says how, for the log."""
+        return _how(await self._process.wait())
+
+    async def end(self) -> None:
+        """Whatever it is doing. Returns when its memory is free."""
+        await _kill(self._process)
 
 
-def start_server(options: LlamacppOptions, slot_context: int, pooling_known: bool) -> LlamaServer:
-    """Loads the model; blocks for seconds. Raises RuntimeError when llama.cpp cannot load it."""
-    api_key = secrets.token_hex(16)
-    handle = xllamacpp.Server(_parameters(options, slot_context, pooling_known, api_key))
-    return LlamaServer(handle, handle.listening_address, api_key)
+async def start_server(options: LlamacppOptions, slot_context: int, pooling_known: bool) -> LlamaServer:
+    """Loads the model; cancelling ends it. Raises RuntimeError when llama.cpp cannot load it."""
+    parameters = _parameters(options, slot_context, pooling_known)
+    # A session of its own: Ctrl-C on a terminal is for the worker.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", str(_SCRIPT), stdin=PIPE, stdout=PIPE, start_new_session=True
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(asdict(parameters)).encode() + b"\n")
+        with suppress(ConnectionError):
+            await process.stdin.drain()
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"llama.cpp ended while it loaded the model ({_how(await process.wait())})")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"llama.cpp could not load {options.model_path}: {answer['error']}")
+        return LlamaServer(process, answer["url"], parameters.api_key)
+    except BaseException:
+        await _kill(process)
+        raise
 
 
-def _parameters(
-    options: LlamacppOptions, slot_context: int, pooling_known: bool, api_key: str
-) -> xllamacpp.CommonParams:
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(options.model_path)
-    parameters.n_parallel = options.slots
-    parameters.n_ctx = slot_context * options.slots
-    parameters.n_gpu_layers = options.gpu_layers
-    parameters.cpuparams.n_threads = options.threads
-    parameters.cpuparams_batch.n_threads = options.threads
-    # Small steps: a cancelled request leaves only at a step's end, and a long prefill must not stall decodes.
-    step_tokens = slot_context if options.embed else options.prefill_chunk_tokens + options.slots
-    parameters.n_batch = parameters.n_ubatch = step_tokens
-    parameters.use_jinja = True
-    parameters.chat_template = options.chat_template
-    parameters.ctx_shift = False
-    parameters.cache_ram_mib = 0  # its default is 8 GiB beside the slots' own prefix caches
-    parameters.endpoint_slots = True
-    parameters.ui = False
-    parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0
-    parameters.api_keys = [api_key]
-    # One HTTP thread for each stream, and others beside them.
-    parameters.n_threads_http = options.slots + PREPARATIONS + _CONTROL_THREADS
-    parameters.verbosity = _QUIET
-    if options.embed:
-        parameters.embedding = True
-        # With a KV cache per slot, llama.cpp splits texts of different lengths over several micro-batches and
-        # pools only the last part of the longer ones.
-        parameters.kv_unified = True
-        if not pooling_known:
-            parameters.pooling_type = _POOLING_UNSPECIFIED_BY_MODEL
-    return parameters
+async def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _how(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _parameters(options: LlamacppOptions, slot_context: int, pooling_known: bool) -> LlamaParameters:
+    return LlamaParameters(
+        model_path=str(options.model_path),
+        slots=options.slots,
+        slot_context=slot_context,
+        threads=options.threads,
+        # Small steps: a cancelled request leaves only at a step's end, and a long prefill must not stall
+        # decodes.
+        step_tokens=slot_context if options.embed else options.prefill_chunk_tokens + options.slots,
+        gpu_layers=options.gpu_layers,
+        chat_template=options.chat_template,
+        # One HTTP thread for each stream, and others beside them.
+        http_threads=options.slots + PREPARATIONS + _CONTROL_THREADS,
+        api_key=secrets.token_hex(16),
+        embed=options.embed,
+        mean_pooling=not pooling_known,
+    )

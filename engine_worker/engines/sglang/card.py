@@ -40,9 +40,10 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
     files = ModelFiles(loaded.folder)
     family = str(loaded.config.get("model_type", "unknown"))
     text = _text_config(loaded.config)
-    return pb.Model(
+    go_template = options.words.go_template
+    model = pb.Model(
         names=options.names,
-        digest=files.digest(loaded.templates.source),
+        digest=files.digest(go_template.source if go_template else loaded.templates.source),
         size_bytes=files.size_bytes,
         loaded_size_bytes=loaded.loaded_bytes,
         loaded_vram_bytes=loaded.loaded_bytes if loaded.on_accelerator else 0,
@@ -64,7 +65,10 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         modified_unix_ns=files.modified_unix_ns,
         model_info_json=_model_info(family, text, files),
         pinned=True,
+        tensors=files.tensors(),
     )
+    options.words.describe(model, can_parse=True)
+    return model
 
 
 def defaults(generation_config: Mapping[str, float]) -> pb.Sampling:

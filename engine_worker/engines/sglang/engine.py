@@ -42,7 +42,11 @@ class SglangEngine:
         self._loaded = await asyncio.to_thread(_look_at, self._process)
         self._limits = Limits(self._loaded.context_length, self._loaded.longest_prompt)
         self._prompts = Prompts(
-            self._loaded.templates, self._loaded.vocabulary, self._limits, self._loaded.make_turn
+            self._loaded.templates,
+            self._loaded.vocabulary,
+            self._limits,
+            self._loaded.make_turn,
+            self._options.words.go_template,
         )
         self._owned.callback(self._prompts.close)
         self._calls = Calls(self._loaded, self._limits)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import orjson
 
+from drover.v1 import engine_pb2 as pb
+
 _WEIGHTS = ".safetensors"
 _HEADER_LENGTH_BYTES = 8
 _LONGEST_HEADER = 256 << 20
@@ -55,6 +57,15 @@ class ModelFiles:
                 digest.update(f"{path.name} {path.stat().st_size}\n".encode())
                 digest.update(path.read_bytes())
         return digest.hexdigest()
+
+    def tensors(self) -> list[pb.Tensor]:
+        """In the order of their names."""
+        named = (item for header in self._headers.values() for item in orjson.loads(header).items())
+        return [
+            pb.Tensor(name=name, type=tensor["dtype"], shape=tensor["shape"])
+            for name, tensor in sorted(named, key=lambda item: item[0])
+            if name != "__metadata__"
+        ]
 
     def licenses(self) -> list[str]:
         return [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine_worker.engines.model_words import ModelWords
+
 
 @dataclass(frozen=True, slots=True)
 class SglangOptions:
@@ -23,5 +25,6 @@ class SglangOptions:
     # A file that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool
+    words: ModelWords
     # More flags, in the words of `sglang serve`.
     flags: Sequence[str]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
+from drover.go_template import Template
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 
 if TYPE_CHECKING:
@@ -43,9 +45,17 @@ class Prompt:
 
 
 class Prompts:
+    """`go_template`: makes the prompts in place of the model's own template."""
+
     def __init__(
-        self, templates: Templates, vocabulary: Vocabulary, limits: Limits, make_turn: Callable[..., Turn]
+        self,
+        templates: Templates,
+        vocabulary: Vocabulary,
+        limits: Limits,
+        make_turn: Callable[..., Turn],
+        go_template: Template | None = None,
     ) -> None:
+        self._go_template = go_template
         self._templates = templates
         self._vocabulary = vocabulary
         self._limits = limits
@@ -72,6 +82,8 @@ class Prompts:
         """
         if request.HasField("continuation"):
             return await self._continued(request)
+        if (templated := await go_prompt_of(request, self._go_template)) is not None:
+            return await self._templated(templated, request)
         match request.WhichOneof("input"):
             case "chat":
                 return await self._chat(request)
@@ -125,6 +137,13 @@ class Prompts:
             )
         return Prompt(rendered, fitted, [images[number] for number in rendered.images])
 
+    async def _templated(self, prompt: GoPrompt, request: pb.GenerateRequest) -> Prompt:
+        """SGLang's parsers look at the answer, whoever made the prompt."""
+        self._checked(request.prompt.context)
+        fitted = await prompt.fit(self._limits.window(request), self.encode)
+        rendered = await self._render((), self._turn(request), fitted.ids)
+        return Prompt(_thinking_of_plain(request, rendered), fitted)
+
     async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
         """A prompt that no template touches. Thinking is looked for where the request asks for it."""
         fitted = fit_ids(_not_empty(ids), self._limits.window(request))
@@ -141,8 +160,9 @@ class Prompts:
         if request.prompt.images or any(message.images for message in messages):
             raise CapabilityMissing("an answer about images cannot go on from another worker's tokens")
         rendered = await self._render(messages, self._turn(request), ids)
-        has_template = is_chat or (
-            request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix")
+        is_templated = await go_prompt_of(request, self._go_template) is not None
+        has_template = not is_templated and (
+            is_chat or (request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix"))
         )
         if not has_template:
             rendered = _thinking_of_plain(request, rendered)

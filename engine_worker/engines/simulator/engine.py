@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
+from engine_worker.engines.model_words import ModelWords
 from engine_worker.engines.simulator.card import Task, model_card
 from engine_worker.engines.simulator.embedding import COMPONENTS, unit, vector
 from engine_worker.engines.simulator.intake import Intake
@@ -19,20 +20,29 @@ from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import Tokenizer
 
+_NO_WORDS = ModelWords()
+
 
 class SimulatorEngine:
     """Satisfies the Engine protocol of base.py.
 
     `names`: what it is called, the main name first. `task`: "generate" answers prompts, "embed" makes
-    vectors.
+    vectors. `words`: an operator's, over what it says of itself.
     """
 
-    def __init__(self, names: Sequence[str], shape: Shape, task: Task = "generate") -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        shape: Shape,
+        task: Task = "generate",
+        words: ModelWords = _NO_WORDS,
+    ) -> None:
+        self._words = words
         self._names = list(names)
         self._shape = shape
         self._task: Task = task
         self._tokenizer = Tokenizer(shape.token_bytes)
-        self._prompts = Prompts(self._tokenizer, shape.context_length)
+        self._prompts = Prompts(self._tokenizer, shape.context_length, words.go_template)
         self._scheduler = Scheduler(shape)
         self._book = Book(self._tokenizer)
         self._know(Scripts())
@@ -108,6 +118,7 @@ class SimulatorEngine:
     def _know(self, scripts: Scripts) -> None:
         self._intake = Intake(self._shape, self._prompts, self._book, scripts)
         self._model = model_card(self._names, self._shape, scripts, self._task)
+        self._words.describe(self._model, can_parse=True)
 
     def _fitted(self, ids: list[int], request: pb.EmbedRequest) -> list[int]:
         most = self._shape.context_length

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, InvalidRequest
+from drover.go_template import Template
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.go_prompt import go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
 
@@ -23,8 +25,11 @@ TEMPLATE = """\
 class Prompts:
     """`context_length`: tokens of prompt and answer together."""
 
-    def __init__(self, tokenizer: Tokenizer, context_length: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, context_length: int, go_template: Template | None = None
+    ) -> None:
         self._tokenizer = tokenizer
+        self._go_template = go_template
         self._context_length = context_length
 
     def window(self, request: pb.GenerateRequest) -> Window:
@@ -37,6 +42,9 @@ class Prompts:
         middle, ContextExceeded without `truncate`.
         """
         window = self.window(request)
+        if (templated := await go_prompt_of(request, self._go_template)) is not None:
+            _checked(request.prompt.context)
+            return await templated.fit(window, self._encode)
         match request.WhichOneof("input"):
             case "chat":
                 return await self._fit_chat(request.chat, window)
@@ -64,6 +72,10 @@ class Prompts:
                 return request.raw
             case _:
                 return self._tokenizer.decode(request.tokens.ids)
+
+    async def _encode(self, text: str, add_special: bool) -> list[int]:
+        """There are no special tokens to add."""
+        return self._tokenizer.encode(text)
 
     async def _fit_chat(self, chat: pb.ChatInput, window: Window) -> Fitted:
         if any(message.images for message in chat.messages):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,13 +82,24 @@ def test_lists_are_there_for_who_asks(write: Write) -> None:
 
 
 def test_the_digest_is_the_model_s_wherever_the_file_lies(write: Write) -> None:
-    one, copy, other = write("one.gguf"), write("copy.gguf"), write("other.gguf", context_length=4096)
+    one, renamed = write("one.gguf"), write("other.gguf")
+    copy = one.parent / "folder" / "one.gguf"
+    copy.parent.mkdir()
+    shutil.copy(one, copy)
     os.utime(copy, ns=(1, 1))
+    digest = GgufFile(one).digest()
 
-    digests = [GgufFile(path).digest for path in (one, copy, other)]
+    assert GgufFile(copy).digest() == digest
+    others = {GgufFile(renamed).digest(), GgufFile(one).digest("{{ another }}")}
+    assert len({digest, *others, GgufFile(write("one.gguf", context_length=4096)).digest()}) == 4
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in (digest, *others))
 
-    assert digests[0] == digests[1] != digests[2]
-    assert all(len(digest) == 64 and int(digest, 16) >= 0 for digest in digests)
+
+def test_tensors_are_listed_block_by_block(write: Write) -> None:
+    tensors = GgufFile(write()).describe().tensors
+
+    assert all(tensor.name and tensor.type and tensor.shape for tensor in tensors)
+    assert sum(math.prod(tensor.shape) for tensor in tensors) == 1500
 
 
 def test_memory_for_keys_and_values(write: Write) -> None:

@@ -28,7 +28,9 @@ def test_the_card_says_what_it_is() -> None:
     assert (model.parameter_size, model.parameter_count, model.engine_version) == ("0", 0, "1")
     assert not model.pinned
     assert "not a model but a simulator" in model.licenses[0]
-    assert model.capabilities == pb.Capabilities(completion=True, logprobs=True, seed=True)
+    assert model.capabilities == pb.Capabilities(
+        completion=True, logprobs=True, seed=True, go_template=True, go_template_parsed=True
+    )
     info = json.loads(model.model_info_json)
     assert info["general.architecture"] == "simulator"
     assert info["general.parameter_count"] == 0

@@ -1,0 +1,98 @@
+"""llama.cpp's process, run by its path: it reads LlamaParameters as one line of JSON from its input, loads
+the model, answers with one line, and lives until its input ends or its parent dies.
+
+It imports nothing of Drover, so that it is there in a moment and small.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+_QUIET = -1
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaParameters:
+    """`slot_context`: tokens of each slot. `mean_pooling`: the model does not say how to pool."""
+
+    model_path: str
+    slots: int
+    slot_context: int
+    threads: int
+    step_tokens: int
+    gpu_layers: int
+    chat_template: str
+    http_threads: int
+    api_key: str
+    embed: bool
+    mean_pooling: bool
+
+
+def main() -> None:
+    # Prints of llama.cpp must not get between the lines of our answer.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        # Whoever signals a whole group means the worker, which ends this process when it has drained.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        _die_with_the_parent()
+        parameters = LlamaParameters(**json.loads(sys.stdin.readline()))
+        try:
+            url, _handle = _serve(parameters)
+        except (RuntimeError, ValueError, OSError) as error:
+            print(json.dumps({"error": str(error)}), file=answer, flush=True)
+            return
+        print(json.dumps({"url": url}), file=answer, flush=True)
+        sys.stdin.read()
+    # Taking the model apart would wait for the current step.
+    os._exit(0)
+
+
+def _serve(parameters: LlamaParameters) -> tuple[str, object]:
+    """The server lives as long as its handle. Raises RuntimeError when llama.cpp cannot load the model."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = parameters.model_path
+    params.n_parallel = parameters.slots
+    params.n_ctx = parameters.slot_context * parameters.slots
+    params.n_gpu_layers = parameters.gpu_layers
+    params.cpuparams.n_threads = parameters.threads
+    params.cpuparams_batch.n_threads = parameters.threads
+    params.n_batch = params.n_ubatch = parameters.step_tokens
+    params.use_jinja = True
+    params.chat_template = parameters.chat_template
+    params.ctx_shift = False
+    params.cache_ram_mib = 0  # its default is 8 GiB beside the slots' own prefix caches
+    params.endpoint_slots = True
+    params.ui = False
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [parameters.api_key]
+    params.n_threads_http = parameters.http_threads
+    params.verbosity = _QUIET
+    if parameters.embed:
+        params.embedding = True
+        # With a KV cache per slot, llama.cpp splits texts of different lengths over several micro-batches and
+        # pools only the last part of the longer ones.
+        params.kv_unified = True
+        if parameters.mean_pooling:
+            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    handle = xllamacpp.Server(params)
+    return handle.listening_address, handle
+
+
+def _die_with_the_parent() -> None:
+    """Also when it is killed during a load, when nobody looks at the input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
