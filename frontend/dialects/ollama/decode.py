@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from drover.errors import InvalidRequest
-from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.ollama.go_json import Json, dump_text
 
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
 
@@ -105,6 +105,15 @@ def mapping(value: Json, place: Place) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise place.wrong_kind(value, "map[string]interface {}")
     return value
+
+
+def written_mapping(value: Json, place: Place) -> dict[str, Json]:
+    """One that is written out again, by itself or within something else. Raises InvalidRequest for what is
+    nested too deep for that.
+    """
+    fields = mapping(value, place)
+    dump_text({place.field: fields})
+    return fields
 
 
 def images(value: Json, place: Place) -> list[bytes]:

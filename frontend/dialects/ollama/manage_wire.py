@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
-from frontend.dialects.ollama.decode import Place, Reader, boolean, mapping, text
+from frontend.dialects.ollama.decode import Place, Reader, boolean, text, written_mapping
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.wire import Message, read_body, read_messages
 
@@ -100,7 +100,7 @@ _CREATE: dict[str, Reader] = {
     "template": text,
     "system": text,
     "license": _licenses,
-    "parameters": mapping,
+    "parameters": written_mapping,
     "messages": read_messages,
     "files": _texts,
     "adapters": _texts,

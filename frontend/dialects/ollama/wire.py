@@ -19,6 +19,7 @@ from frontend.dialects.ollama.decode import (
     mapping,
     read_struct,
     text,
+    written_mapping,
 )
 from frontend.dialects.ollama.durations import keep_alive_ns
 from frontend.dialects.ollama.go_json import Json, dump_text
@@ -254,7 +255,7 @@ _SHOW: dict[str, Reader] = {
     "verbose": boolean,
     "system": text,
     "template": text,
-    "options": mapping,
+    "options": written_mapping,
 }
 _MESSAGE: dict[str, Reader] = {
     "role": text,
