@@ -100,3 +100,8 @@ def scripts() -> dict[str, object]:
         if words and script is not None:
             found[words[-1]] = script
     return found
+
+
+def scripted_template() -> str:
+    """The Go template of the model that the scripts were recorded with."""
+    return next((str(row["template"]) for row in rows(_SCRIPTED_NAME) if "template" in row), "")

@@ -73,3 +73,16 @@ async def test_a_call_can_be_forced(plain: Stack) -> None:
     assert isinstance(json.loads(answer.calls[0].arguments_json), dict)
     assert answer.complete >= {0}
     assert answer.content == ""
+
+
+async def test_a_call_is_found_in_the_answer_to_a_template_of_the_request(plain: Stack) -> None:
+    request = chat_with(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    request.template = "{{ range .Tools }}{{ . }}{{ end }}{{ range .Messages }}{{ .Content }}{{ end }}"
+    async with engine_client(plain.worker.address) as engine:
+        rendered = await engine.stub.Render(pb.RenderRequest(request=request))
+        request.sampling.logit_bias.update(await short_json_bias(engine))
+        answer = await answer_to(engine, request)
+    assert '"name":"get_weather"' in rendered.text
+    assert [call.name for call in answer.calls.values()][:1] == ["get_weather"]
+    assert answer.content == ""

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.fakes.scripted_sglang_names import SCRIPTS
-from tests.fakes.transcripts import Exchange, scripted_exchanges, scripts
+from tests.fakes.transcripts import Exchange, scripted_exchanges, scripted_template, scripts
 from tests.support.processes import ROOT, Stack, frontend, worker
 
 # Times, random ids, and what depends on the tokenizer: the recorded engine always said 21 prompt tokens.
@@ -42,13 +42,20 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def scripted(thinker_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=["jinja", "gotmpl"])
+def scripted(
+    request: pytest.FixtureRequest, thinker_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """With a Jinja template that says the same as the recorded one, and with the recorded one itself."""
     folder = tmp_path_factory.mktemp("scripted")
     (folder / "scripts.json").write_text(json.dumps(scripts()))
+    template = ROOT / "tests/fakes/thinker.jinja"
+    if request.param == "gotmpl":
+        template = folder / "thinker.gotmpl"
+        template.write_text(scripted_template())
     flags = (
         *("--engine", "sglang", "--model", str(thinker_model), "--name", "thinker:latest"),
-        *("--chat-template", str(ROOT / "tests/fakes/thinker.jinja")),
+        *("--chat-template", str(template)),
         # A template that only shows tags is not enough to find the parsers by.
         "--sglang-args=--reasoning-parser qwen3 --tool-call-parser qwen25",
     )

@@ -142,7 +142,9 @@ class Prompts:
         self._checked(request.prompt.context)
         fitted = await prompt.fit(self._limits.window(request), self.encode)
         rendered = await self._render((), self._turn(request), fitted.ids)
-        return Prompt(_thinking_of_plain(request, rendered), fitted)
+        if not prompt.template.uses("thinking"):
+            rendered = _thinking_of_plain(request, rendered)
+        return Prompt(rendered, fitted)
 
     async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
         """A prompt that no template touches. Thinking is looked for where the request asks for it."""
@@ -160,8 +162,8 @@ class Prompts:
         if request.prompt.images or any(message.images for message in messages):
             raise CapabilityMissing("an answer about images cannot go on from another worker's tokens")
         rendered = await self._render(messages, self._turn(request), ids)
-        is_templated = await go_prompt_of(request, self._go_template) is not None
-        has_template = not is_templated and (
+        templated = await go_prompt_of(request, self._go_template)
+        has_template = (templated is None or templated.template.uses("thinking")) and (
             is_chat or (request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix"))
         )
         if not has_template:
