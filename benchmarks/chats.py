@@ -143,7 +143,7 @@ def _measure(engine: str, threads: int, rounds: int) -> list[Result]:
 async def _crowd(running: Stack, threads: str, clients: int, rounds: int) -> Result:
     address, numbers = running.frontend.address, count(1)
     pids = {"frontend": running.frontend.pid, "worker": running.worker.pid}
-    meter = CpuMeter(pids, with_children=False)
+    meter = CpuMeter(pids)
     async with Connection(address) as warm:
         await _chat(warm, 0)
     rounds = max(rounds, _LEAST_CHATS // clients)
