@@ -6,11 +6,14 @@ NODE_MODULES := tests/clients/node/node_modules/.package-lock.json
 PORT ?= 11434
 ENGINE ?= llamacpp
 MODEL ?=
+# Of make fuzz.
+COUNT ?= 100000
+SEED ?= 1
 
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
 
-.PHONY: help serve model test test-clients test-sglang lint format proto proto-check bench lock settings-doc clean
+.PHONY: help serve model test test-clients test-sglang lint format proto proto-check fuzz bench lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -51,6 +54,9 @@ proto: .venv/.dev ## generate drover/v1 from protos/
 
 proto-check: .venv/.dev ## fail when drover/v1 is not what protos/ gives
 	scripts/proto.sh --check
+
+fuzz: .venv/.dev ## 100,000 mutated bodies through everything that reads them (COUNT, SEED)
+	$(PY) -m tests.fuzz --count '$(COUNT)' --seed '$(SEED)'
 
 bench: .venv/.dev ## what the relay costs: CPU per token of each tier, added time to first token
 	$(PY) -m benchmarks.relay

@@ -32,6 +32,7 @@ NOT_HONOURED: Schema = {
     "there when there are none.",
     "schema": text(pattern=r"^[A-Za-z0-9_.-]{1,64}(, [A-Za-z0-9_.-]{1,64})*$"),
 }
+_FOREIGN = "a web page that may not call, or, on a loopback address, a request that names another host"
 Answers = Mapping[int, Schema]
 
 
@@ -64,9 +65,17 @@ def operation(
     result["parameters"] = [*parameters, {"$ref": "#/components/parameters/RequestId"}]
     if body is not None:
         result["requestBody"] = body
-    responses = {status: schema for each in answers for status, schema in each.items()}
+    responses: dict[int, Schema] = {status: schema for each in answers for status, schema in each.items()}
+    responses[HTTPStatus.FORBIDDEN] = _forbidden(responses.get(HTTPStatus.FORBIDDEN))
     result["responses"] = {str(int(status)): responses[status] for status in sorted(responses)}
     return result
+
+
+def _forbidden(own: Schema | None) -> Schema:
+    """On every route (frontend/security), beside what `own` says."""
+    if own is None:
+        return answer(f"Forbidden, without a body:\n\n- {_FOREIGN}")
+    return {**own, "description": f"{own['description']}\n- without a body: {_FOREIGN}"}
 
 
 def json_body(schema: Schema) -> Schema:

@@ -23,8 +23,6 @@ On every path:
 - A path that does not exist is answered with 404 and `404 page not found`, another method than those listed
   with 405, `405 method not allowed` and an `Allow` header, both as text/plain.
 - A slash too many at a path's end is redirected: a GET with 301, others with 307.
-- A web page that may not call, and on a loopback address a request that names another host, is answered with
-  403 and an empty body.
 - Every answer has an `X-Request-ID`.
 """
 

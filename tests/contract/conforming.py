@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -49,6 +50,44 @@ def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]
         yield "a fault of ours is declared for every route, and must not happen"
     if content_type == _NDJSON:
         yield from _faults_of_lines(_schema_of_a_line(document, case, response), response.content)
+
+
+def told_of(document: Struct, method: str, path: str) -> Struct | None:
+    """The operation; None where the document has none."""
+    for template, operations in document["paths"].items():
+        pattern = re.sub(r"\\{.*?\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path) and method.lower() in operations:
+            operation = operations[method.lower()]
+            assert isinstance(operation, dict)
+            return operation
+    return None
+
+
+def faults_of_answer(
+    document: Struct, operation: Struct, status: int, headers: Mapping[str, str], text: str
+) -> Iterator[str]:
+    """Of an answer to a request that schemathesis did not make."""
+    told = operation["responses"].get(str(status))
+    if told is None:
+        yield f"status {status} is not documented"
+        return
+    for name, header in told["headers"].items():
+        if header.get("required") and name.lower() not in headers:
+            yield f"{name} is not there"
+    media = headers.get("content-type", "").partition(";")[0]
+    content = told.get("content", {})
+    if not text:
+        return
+    if media not in content:
+        yield f"content type {media!r} is not documented"
+        return
+    schema = {**content[media]["schema"], "components": document["components"]}
+    if media == _NDJSON:
+        yield from _faults_of_lines(schema, text.encode())
+    else:
+        value = json.loads(text) if media == _JSON[0] else text
+        for error in jsonschema_rs.validator_for(schema).iter_errors(value):
+            yield f"not as documented: {error.message}"
 
 
 def _schema_of_a_line(document: Struct, case: AnyCase, response: Response) -> Struct:

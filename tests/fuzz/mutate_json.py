@@ -9,9 +9,15 @@ from random import Random
 from drover.json_value import Json
 
 _MOST_STEPS = 4
-_DEEPEST = 3_000
+# Whose values may be anything, or are passed on as they are.
+_OPEN_KEYS = ("format", "format", "options", "options", "parameters", "parameters", "tools", "messages")
+# About the limits of orjson's writer and reader, Python's stack, and Go's reader.
+_DEPTHS = (127, 254, 500, 980, 1_005, 1_024, 9_999, 50_000)
+_NESTS = (("[", "]"), ('{"a":', "}"), ('{"items":', "}"), ('{"properties":{"a":', "}}"), ('{"anyOf":[', "]}"))
 _LONGEST = 20_050
 _LONGEST_TEXT = 100_000
+_MOST_BYTES = 1_000_000
+_FEW = 100
 
 VALUES: Sequence[Json] = (
     None, True, False, 0, -1, 1, 2**31, 2**32, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30, 0.1, -0.0,
@@ -98,7 +104,7 @@ def _deep(holder: _Container, dice: Random, others: Sequence[Json]) -> None:
     value: Json = dice.choice((1, "x", None))
     key = dice.choice(KEYS)
     in_lists = dice.random() < 0.5
-    for _ in range(dice.choice((5, 60, 255, 600, 1_100, _DEEPEST)) if dice.random() < 0.3 else 3):
+    for _ in range(dice.choice((5, 60, 127, 200)) if dice.random() < 0.3 else 3):
         value = [value] if in_lists else {key: value}
     _put(holder, dice, value)
 
@@ -107,31 +113,42 @@ def _long(holder: _Container, dice: Random, others: Sequence[Json]) -> None:
     if dice.random() < 0.9:
         _put(holder, dice, [_copied(dice.choice(VALUES)) for _ in range(dice.randint(0, 30))])
     elif dice.random() < 0.5:
-        _put(holder, dice, [dice.choice(("x", {}, None, 1))] * dice.randint(1_000, _LONGEST))
+        _put(holder, dice, _many(dice.choice(("x", {}, None, 1)), dice.randint(1_000, _LONGEST)))
     else:
         text = dice.choice(("x", "é", "{{ .Prompt }}", "{{ if . }}", "9", "A", "\ud800", "(", "\\"))
         _put(holder, dice, text * (dice.randint(1_000, _LONGEST_TEXT) // len(text)))
+
+
+def _many(item: Json, count: int) -> list[Json]:
+    """None of them is another one's twin, or what is put into one would be in all."""
+    return [{} if isinstance(item, dict) else item for _ in range(count)]
 
 
 _STEPS = (_other_value, _other_value, _other_value, _part_of_another, _without, _renamed, _deep, _long)
 
 
 def _written(value: Json, dice: Random) -> bytes:
-    """Also as no serialiser would: keys twice, other spaces, more behind the end. In place of what is
-    nested too deep to be written comes something as deep.
-    """
-    try:
-        text = json.dumps(
-            value,
-            ensure_ascii=dice.random() < 0.5,
-            indent=dice.choice((None, None, 1)),
-            separators=dice.choice((None, (",", ":"), (" ,\t", "\r\n: "))),
-        )
-    except RecursionError:
-        depth = dice.choice((1_000, 9_999, 10_001, 50_000))
-        text = '{"format":' + "[" * depth + "]" * depth + "}"
-    if text.startswith("{") and dice.random() < 0.2:
-        text = f'{{"{dice.choice(KEYS)}":{json.dumps(dice.choice(VALUES))},{text[1:]}'
+    """Also as no serialiser would: keys twice, other spaces, more behind the end."""
+    text = json.dumps(
+        value,
+        ensure_ascii=dice.random() < 0.5,
+        # Spaces in front of what is nested deep would be most of the body.
+        indent=dice.choice((None, None, 1)) if len(_containers([value])) < _FEW else None,
+        separators=dice.choice((None, (",", ":"), (" ,\t", "\r\n: "))),
+    )
+    if isinstance(value, dict) and value and dice.random() < 0.2:
+        # Once more, or for the first time: the last one counts.
+        member = f"{json.dumps(dice.choice((*value, *_OPEN_KEYS, dice.choice(KEYS))))}:{_beside(dice)}"
+        text = f"{{{member},{text[1:]}" if dice.random() < 0.3 else f"{text[:-1]},{member}}}"
     if dice.random() < 0.05:
         text += dice.choice(("\n", "x", "{}", "\x00", "]"))
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode("utf-8", "surrogatepass")[:_MOST_BYTES]
+
+
+def _beside(dice: Random) -> str:
+    """A value; at times one that is nested too deep for Python to write."""
+    if dice.random() < 0.5:
+        return json.dumps(dice.choice(VALUES))
+    depth = dice.choice(_DEPTHS) + dice.randint(-3, 3)
+    before, after = dice.choice(_NESTS)
+    return f"{before * depth}1{after * depth}"

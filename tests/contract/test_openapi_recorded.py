@@ -1,0 +1,24 @@
+"""Our answers to the recorded requests, from a real model, are those that the OpenAPI document tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from frontend.openapi.document import build
+from tests.contract.conforming import closed, faults_of_answer, told_of
+from tests.contract.conftest import Answer
+from tests.contract.recorded import Recorded, native
+
+DOCUMENT = closed(build("0.33.0"))
+
+
+@pytest.mark.parametrize("recorded", native(), ids=str)
+def test_the_answer_is_as_documented(recorded: Recorded, answers: Mapping[int, Answer]) -> None:
+    answer = answers[recorded.number]
+    told = told_of(DOCUMENT, recorded.method, recorded.path)
+    if told is None:
+        assert answer.status in (204, 301, 307, 403, 404, 405)
+        return
+    assert list(faults_of_answer(DOCUMENT, told, answer.status, answer.headers, answer.text)) == []
