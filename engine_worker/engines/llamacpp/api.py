@@ -1,4 +1,4 @@
-"""The routes of the in-process llama-server that Drover uses, and the boundary for their errors."""
+"""The routes of the llama-server beside this process that Drover uses, and the boundary for their errors."""
 
 from __future__ import annotations
 
