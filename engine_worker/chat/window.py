@@ -9,6 +9,11 @@ from drover.errors import ContextExceeded
 from drover.v1 import engine_pb2 as pb
 
 MIN_NUM_CTX = 4
+# In upstream's words.
+_NOTHING_TO_DROP = (
+    "the prompt is longer than the context length currently available to the model; shorten the prompt, "
+    "adjust the context length in settings, or use a model with a longer context length"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,9 @@ class Fitted:
 
 
 def fit_ids(ids: list[int], window: Window) -> Fitted:
-    """Keeps the first `num_keep` tokens and the newest ones. Raises ContextExceeded without `truncate`."""
+    """Keeps the first `num_keep` tokens and the newest ones: with `truncate` whole messages may go, and with
+    `shift` what is in them. Raises ContextExceeded without either.
+    """
     if len(ids) <= window.prompt_limit:
         return Fitted(ids, 0)
     if not window.truncate:
@@ -72,6 +79,8 @@ def fit_ids(ids: list[int], window: Window) -> Fitted:
             prompt_tokens=len(ids),
             context_tokens=window.size,
         )
+    if not window.shift:
+        raise ContextExceeded(_NOTHING_TO_DROP)
     length = window.truncated_length
     keep = min(window.num_keep, length - 1)
     return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length, is_cut=True)

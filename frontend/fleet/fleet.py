@@ -103,7 +103,7 @@ class Fleet:
 
     async def load(self, model: ServedModel, request: pb.LoadRequest) -> None:
         """On every replica that can be reached. Raises what the last one says when none of them could."""
-        await _any_of(member.worker.load(request) for member in self._replicas(model))
+        await _any_of(member.bring_in(request) for member in self._replicas(model))
 
     async def unload(self, model: ServedModel) -> None:
         """On every replica that can be reached."""

@@ -31,6 +31,13 @@ class Member:
     def ready(self) -> bool:
         return self.load is not None and not self.load.draining
 
+    async def bring_in(self, request: pb.LoadRequest) -> None:
+        """Loads the model. Whoever then asks what is loaded must not have to wait for the next report."""
+        response = await self.worker.load(request)
+        if self.load is not None:
+            self.load.loaded = True
+            self.load.expires_unix_ns = response.expires_unix_ns
+
     async def watch(self) -> None:
         """Keeps `model` and `load` true, for as long as the frontend lives."""
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drover.errors import InternalError
+from drover.errors import InternalError, NotOffered
 from frontend.openapi.answers import JSON, json_body, ok, operation, with_head
 from frontend.openapi.fields import MODEL, OLD_NAME, TIME
 from frontend.openapi.refusals import FINDING, READING, refusals
@@ -121,7 +121,7 @@ PATHS: dict[str, Schema] = {
             "models",
             "What is known of a model",
             ok("The model.", {JSON: ref("ShowAnswer")}),
-            refusals([*READING, *FINDING]),
+            refusals([*READING, *FINDING, NotOffered]),
             body=json_body(ref("ShowRequest")),
         )
     },

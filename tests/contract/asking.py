@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,7 +69,7 @@ def assert_refused(response: httpx.Response, status: int, error: str) -> None:
     assert response.headers["content-type"] == JSON
 
 
-def rendered(http: httpx.Client, path: str, body: dict[str, object]) -> str:
+def rendered(http: httpx.Client, path: str, body: Mapping[str, object]) -> str:
     """The prompt that the model would get."""
     answer = answered(ask(http, path, {**body, "_debug_render_only": True}))
     text = answer["_debug_info"]["rendered_template"]

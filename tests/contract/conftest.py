@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.fleet import FleetProcesses, whole_fleet
 from tests.contract.recorded import Recorded, native
-from tests.support.processes import Stack, stack, worker
+from tests.support.processes import Stack, stack
 
 TEMPLATE = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
@@ -61,12 +61,8 @@ def _answer(client: httpx.Client, recorded: Recorded) -> Answer:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcesses]:
-    folder = tmp_path_factory.mktemp("fleet")
-    with (
-        worker(folder / "smol.log", "--name=smol:latest", "--context-length=2048") as smol,
-        whole_fleet(folder, smol) as running,
-    ):
+def fleet(server: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcesses]:
+    with whole_fleet(tmp_path_factory.mktemp("fleet"), server.worker) as running:
         yield running
 
 

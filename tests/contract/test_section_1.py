@@ -18,6 +18,7 @@ import pytest
 from tests.contract.asking import JSON, NDJSON, PLAIN
 
 _DIGEST = f"sha256:{'0' * 64}"
+_CLOUD = '{"error":"ollama cloud is disabled: '
 # Method, path, body, status, Content-Type, how the answer begins.
 _ANSWERS = [
     ("GET", "/api/status", "", 200, JSON, '{"cloud":{"disabled":true,"source":"'),
@@ -33,7 +34,7 @@ _ANSWERS = [
         NDJSON,
         '{"model":"thinker",',
     ),
-    ("POST", "/api/embed", '{"model":"vectors","input":"x"}', 200, JSON, '{"model":"vectors","embeddings":[['),
+    ("POST", "/api/embed", '{"model":"vectors","input":"x"}', 200, JSON, '{"model":"vectors","embeddings":['),
     ("POST", "/api/embeddings", '{"model":"vectors","prompt":"x"}', 200, JSON, '{"embedding":['),
     ("POST", "/api/pull", '{"model":"smol"}', 200, NDJSON, '{"status":"pulling manifest"}\n'),
     ("POST", "/api/push", '{"model":"smol"}', 200, NDJSON, '{"status":"retrieving manifest"}\n'),
@@ -46,8 +47,8 @@ _ANSWERS = [
     ("POST", "/api/me", "", 401, JSON, '{"error":"unauthorized"'),
     ("POST", "/api/signout", "", 401, JSON, '{"error":"you are not currently signed in"}'),
     ("DELETE", "/api/user/keys/abc", "", 401, JSON, '{"error":"you are not currently signed in"}'),
-    ("POST", "/api/experimental/web_search", '{"query":"x"}', 403, JSON, '{"error":"ollama cloud is disabled: '),
-    ("POST", "/api/experimental/web_fetch", '{"url":"x"}', 403, JSON, '{"error":"ollama cloud is disabled: '),
+    ("POST", "/api/experimental/web_search", '{"query":"x"}', 403, JSON, _CLOUD),
+    ("POST", "/api/experimental/web_fetch", '{"url":"x"}', 403, JSON, _CLOUD),
     ("GET", "/api/experimental/model-recommendations", "", 200, JSON, '{"recommendations":[]}'),
 ]  # fmt: skip
 

@@ -25,10 +25,21 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import INFERENCE, answered, ask, assert_refused, inference, lines_of, preset, rendered
+from tests.contract.asking import (
+    INFERENCE,
+    answered,
+    ask,
+    assert_refused,
+    inference,
+    lines_of,
+    preset,
+    rendered,
+)
 
 
-@pytest.mark.parametrize("name", ["smol", "SMOL:latest", "library/smol", "registry.ollama.ai/library/smol:latest"])
+@pytest.mark.parametrize(
+    "name", ["smol", "SMOL:latest", "library/smol", "registry.ollama.ai/library/smol:latest"]
+)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_2_1_model_is_echoed_as_sent(http: httpx.Client, path: str, name: str) -> None:
     options = {"num_predict": 1}
@@ -86,9 +97,7 @@ def test_2_1_context_comes_before_the_prompt(http: httpx.Client) -> None:
 )
 def test_raw_excludes(http: httpx.Client, more: dict[str, object]) -> None:
     body = {"model": "smol", "prompt": "x", "raw": True, **more}
-    assert_refused(
-        ask(http, "generate", body), 400, "raw mode does not support template, system, or context"
-    )
+    assert_refused(ask(http, "generate", body), 400, "raw mode does not support template, system, or context")
 
 
 def test_2_1_raw_has_no_template_and_no_context(http: httpx.Client) -> None:
@@ -110,7 +119,9 @@ def test_2_1_raw_has_no_template_and_no_context(http: httpx.Client) -> None:
 @pytest.mark.parametrize("path", INFERENCE)
 def test_images_are_base64(http: httpx.Client, path: str, image: str, error: str) -> None:
     message = {"role": "user", "content": "x", "images": [image]}
-    body = {"model": "smol", "messages": [message]} if path == "chat" else {"model": "smol", "images": [image]}
+    body = (
+        {"model": "smol", "messages": [message]} if path == "chat" else {"model": "smol", "images": [image]}
+    )
     place = "Alias" if path == "chat" else "GenerateRequest"
     assert_refused(
         ask(http, path, body),

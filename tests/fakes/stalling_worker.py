@@ -105,6 +105,7 @@ class StallingWorker:
     """What an embedding request gives; None: it stalls."""
     embedding_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
+    loaded: pb.LoadResponse = field(default_factory=pb.LoadResponse)
     load_failure: DroverError | None = None
     unloads: int = 0
     refusal: DroverError | None = None
@@ -140,7 +141,7 @@ class StallingWorker:
         if self.load_failure is not None:
             raise self.load_failure
         self.loads.append(request)
-        return pb.LoadResponse()
+        return self.loaded
 
     async def unload(self) -> pb.UnloadResponse:
         self._may_refuse()

@@ -125,9 +125,7 @@ class SimulatorEngine:
         if request.HasField("num_ctx"):
             most = min(max(1, request.num_ctx), most)
         if len(ids) > most and request.HasField("truncate") and not request.truncate:
-            raise ContextExceeded(
-                f"a text has {len(ids)} tokens, but {most} are possible; shorten it or allow truncation"
-            )
+            raise ContextExceeded("the input length exceeds the context length")
         return ids[:most]
 
     async def _prefill(self, ids: list[int]) -> pb.Timings:

@@ -26,8 +26,12 @@ async def signout() -> Response:
     raise NotSignedIn("you are not currently signed in")
 
 
-async def web() -> Response:
-    raise NotOffered("ollama cloud is disabled: web search and web fetch are unavailable")
+async def web_search() -> Response:
+    raise NotOffered("ollama cloud is disabled: web search is unavailable")
+
+
+async def web_fetch() -> Response:
+    raise NotOffered("ollama cloud is disabled: web fetch is unavailable")
 
 
 def router() -> APIRouter:
@@ -37,6 +41,6 @@ def router() -> APIRouter:
     routes.add_api_route("/api/me", me, methods=["POST"])
     routes.add_api_route("/api/signout", signout, methods=["POST"])
     routes.add_api_route("/api/user/keys/{key}", signout, methods=["DELETE"])
-    routes.add_api_route("/api/experimental/web_search", web, methods=["POST"])
-    routes.add_api_route("/api/experimental/web_fetch", web, methods=["POST"])
+    routes.add_api_route("/api/experimental/web_search", web_search, methods=["POST"])
+    routes.add_api_route("/api/experimental/web_fetch", web_fetch, methods=["POST"])
     return routes

@@ -18,6 +18,7 @@ from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, parameters_of
+from frontend.dialects.ollama.sources import check_here, check_sources, named_here
 from frontend.dialects.ollama.timestamps import never, rfc3339
 from frontend.dialects.ollama.wire import ShowRequest
 from frontend.fleet.fleet import LoadedModel
@@ -43,16 +44,25 @@ class Models:
         request = await read_json(http, self.settings, ShowRequest.read)
         if not request.wanted:
             raise InvalidRequest("model is required")
-        name = ModelName.parse(request.wanted)
-        if name is None:
-            raise InvalidRequest("invalid model name")
-        model = await self.catalog.find(name)
-        if model is None:
-            raise ModelNotFound(f"model '{name.short}' not found")
+        model = await self._find(request.wanted)
         info = orjson.loads(await self._model_info(model, request.verbose) or "{}")
         if http.headers.get("user-agent", "").startswith(_COPILOT):
             info["general.basename"] = request.wanted
         return _json(_shown(model, request, info))
+
+    async def _find(self, text: str) -> CatalogModel:
+        """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
+        check_sources(text)
+        name, here = ModelName.parse(text), named_here(text)
+        for known in (name, here):
+            if known is not None and (model := await self.catalog.find(known)) is not None:
+                return model
+        if name is not None:
+            check_here(name, "remote model details are unavailable")
+        missing = here or name
+        if missing is None:
+            raise InvalidRequest("invalid model name")
+        raise ModelNotFound(f"model '{missing.short}' not found")
 
     async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
         """Long lists stay with the workers until somebody asks for them."""

@@ -8,7 +8,7 @@ from drover.errors import InvalidRequest, NotOffered
 from drover.names import ModelName
 
 _LOCAL = ":local"
-_CLOUD_DISABLED = "ollama cloud is disabled: remote model is unavailable"
+_CLOUD_DISABLED = "ollama cloud is disabled: "
 
 
 def check_sources(text: str) -> None:
@@ -26,10 +26,10 @@ def named_here(text: str) -> ModelName | None:
     return ModelName.parse(text[: -len(_LOCAL)])
 
 
-def check_here(name: ModelName) -> None:
-    """For a model that is not here. Raises NotOffered for one of ollama.com's."""
+def check_here(name: ModelName, wanted: str = "remote model is unavailable") -> None:
+    """For a model that is not here. Raises NotOffered for one of ollama.com's, with what was `wanted`."""
     if _is_cloud(name.tag.lower()):
-        raise NotOffered(_CLOUD_DISABLED)
+        raise NotOffered(f"{_CLOUD_DISABLED}{wanted}")
 
 
 def _is_cloud(tag: str) -> bool:

@@ -197,7 +197,7 @@ def _tool(value: Json) -> Tool:
     function = read_struct(
         cast(Json, outer.get("function")),
         "ToolFunction",
-        {"name": text, "description": text, "parameters": mapping},
+        {"name": text, "description": text, "parameters": _parameters},
         "api.ToolFunction",
     )
     parameters = function.get("parameters")
@@ -206,6 +206,14 @@ def _tool(value: Json) -> Tool:
         description=cast(str, function.get("description", "")),
         parameters_json="" if parameters is None else dump_text(parameters),
     )
+
+
+def _parameters(value: Json, place: Place) -> dict[str, Json]:
+    """Whatever the schema says is the template's and the grammar's; upstream drops what it does not know."""
+    parameters = mapping(value, place)
+    if (kind := parameters.get("type")) is not None:
+        text(kind, Place("ToolFunctionParameters", "type"))
+    return parameters
 
 
 def _think(value: Json, place: Place) -> Think:

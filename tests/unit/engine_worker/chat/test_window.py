@@ -46,6 +46,14 @@ def test_without_truncation_a_longer_prompt_is_refused_with_both_numbers() -> No
         fit_ids(list(range(20)), _window(16, truncate=False))
 
 
+async def test_without_shift_only_whole_messages_go() -> None:
+    window = Window(16, truncate=True, shift=False, num_keep=0)
+
+    assert (await fit_messages(_chat("a" * 14, "bb"), window, _tokens)).truncated_tokens > 0
+    with pytest.raises(ContextExceeded, match="the prompt is longer than the context length"):
+        fit_ids(list(range(20)), window)
+
+
 @given(st.integers(1, 200), st.integers(4, 100), st.integers(0, 300))
 def test_what_is_fitted_fits_and_ends_as_the_prompt_does(length: int, size: int, num_keep: int) -> None:
     ids = list(range(length))

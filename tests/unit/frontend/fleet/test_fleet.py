@@ -169,6 +169,18 @@ async def test_every_replica_loads_and_unloads() -> None:
     assert (other.loads, other.unloads) == ([], 0)
 
 
+async def test_what_was_loaded_is_listed_before_the_next_report() -> None:
+    worker = _worker("w:1", "m")
+    worker.report = pb.LoadReport(loaded=False)
+    worker.loaded = pb.LoadResponse(expires_unix_ns=9)
+    async with _fleet(worker) as fleet:
+        assert fleet.loaded() == []
+
+        await fleet.load(_found(fleet, "m"), pb.LoadRequest())
+
+        assert [loaded.expires_unix_ns for loaded in fleet.loaded()] == [9]
+
+
 async def test_a_replica_that_cannot_load_is_no_reason_to_fail_unless_all_are() -> None:
     one, two = _worker("w:1", "m"), _worker("w:2", "m")
     async with _fleet(one, two) as fleet:
