@@ -20,7 +20,11 @@ BODY: dict[str, str] = {
     "get /api/status": "the cloud is off by what Drover is, not by an environment variable",
     "get /api/experimental/model-recommendations": "nothing is recommended that is not here",
     "chat format bad schema": "the schema is refused by llguidance, which has words of its own",
-    "generate format json": "another grammar for any JSON object: the same keys, other values after some tokens",
+    "generate format json": "another grammar for any JSON object: other values after some tokens",
     "create bad parameter": _INHERITED,
     "create unknown parameter": _INHERITED,
+}
+# What is said is drawn, and only the rest is compared.
+SAMPLED: dict[str, str] = {
+    "chat created": "at a temperature of 0.3 the first token ends the answer two times out of three",
 }

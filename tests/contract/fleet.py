@@ -1,7 +1,7 @@
 """The fleet that the contract's lines are asked of: one frontend, and a worker of each kind behind it.
 
 `smol`: the real model, that of the recordings. `thinker`: the simulator, which says what SCRIPT tells it to.
-`gguf-thinker`: llama.cpp with a model that thinks and calls a function. `vectors`: embeds.
+`gguf-thinker`: llama.cpp with a model that thinks and calls a function. `vectors` and `gguf-vectors`: embed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ _WORDS = (
     ("Ġ}", "}", "</tool_call>", EOS),
     ("ĊĊ", "O", "k", ".", EOS),
 )
-NAMES = {"smol:latest", "thinker:latest", "Org/Thinker:V1", "gguf-thinker:latest", "vectors:latest"}
+NAMES = {
+    "smol:latest",
+    "thinker:latest",
+    "Org/Thinker:V1",
+    "gguf-thinker:latest",
+    "vectors:latest",
+    "gguf-vectors:latest",
+}
 _JOINED_SECONDS = 30.0
 VECTORS = ("--engine", "simulator", "--model", "vectors", "--task", "embed", "--context-length", "64")
 
@@ -65,6 +72,7 @@ def whole_fleet(folder: Path, smol: Process) -> Iterator[FleetProcesses]:
         f"--sim-script={folder / 'script.json'}",
     )  # fmt: skip
     gguf = ("--engine=llamacpp", f"--model={folder / 'gguf-thinker.gguf'}", "--slots=2")
+    embeds = ("--name=gguf-vectors", "--task=embed", "--context-length=64")
     with ExitStack() as processes:
         begin = processes.enter_context
         workers = [
@@ -72,6 +80,7 @@ def whole_fleet(folder: Path, smol: Process) -> Iterator[FleetProcesses]:
             begin(worker(folder / "thinker.log", *thinker)),
             begin(worker(folder / "gguf.log", *gguf)),
             begin(worker(folder / "vectors.log", *VECTORS)),
+            begin(worker(folder / "gguf-vectors.log", *gguf, *embeds)),
         ]
         front = begin(frontend(folder / "frontend.log", [each.address for each in workers]))
         fleet = FleetProcesses(front, smol, workers[1])

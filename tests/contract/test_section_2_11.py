@@ -13,8 +13,8 @@
 | #18 | section 2.1 |
 | #19 | test_section_0 (before the stream), test_limits_and_failures::test_a_script_that_fails… (in it) |
 
-Not here: #10 (no image-generation models), #20 (no cloud); of #14, that several missing capabilities are joined: no
-request can ask for two that one route checks.
+Not here: #10 (no image-generation models), #20 (no cloud); of #14, that several missing
+capabilities are joined (no request can ask for two that one route checks).
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ _ORDER = [
     ("#7 before #15", {"model": "nope", "options": {"num_ctx": "x"}}, 404, "model 'nope' not found"),
     ("#7 before #18", {"model": "nope", "format": "yaml"}, 404, "model 'nope' not found"),
     ("#12 before #13", {"model": "vectors", "think": True}, 400, '"vectors" does not support thinking'),
-    ("#12 before #15", {"model": "smol", "think": True, "options": {"seed": "x"}}, 400, '"smol" does not support'),
+    ("#12 before #15", {"model": "smol", "think": True, "options": {"seed": "x"}}, 400, '"smol" does'),
     ("#13 before #15", {"model": "vectors", "options": {"seed": "x"}}, 400, '"vectors" does not support'),
-    ("#15 before #18", {"model": "smol", "options": {"seed": "x"}, "format": "yaml"}, 500, 'option "seed" must'),
+    ("#15 before #18", {"model": "smol", "options": {"seed": "x"}, "format": "yaml"}, 500, 'option "seed"'),
 ]  # fmt: skip
 
 
@@ -112,12 +112,14 @@ def test_order(http: httpx.Client, path: str, faults: dict[str, object], status:
     assert answer.json()["error"].startswith(begin)
 
 
-_GENERATE_ORDER = [
+_RAW = {"prompt": "x", "raw": True, "system": "x"}
+_SEED = {"seed": "x"}
+_GENERATE_ORDER: list[tuple[str, dict[str, object], int, str | None]] = [
     ("#9 before #11", {"model": "smol", "keep_alive": 0, "raw": True, "system": "x"}, 200, None),
-    ("#11 before #12", {"model": "smol", "prompt": "x", "raw": True, "system": "x", "think": True}, 400, "raw mode"),
-    ("#11 before #13", {"model": "vectors", "prompt": "x", "raw": True, "system": "x"}, 400, "raw mode"),
-    ("#12 before #14", {"model": "smol", "prompt": "x", "think": True, "suffix": "x"}, 400, '"smol" does not'),
-    ("#14 before #15", {"model": "smol", "prompt": "x", "suffix": "x", "options": {"seed": "x"}}, 400, "registry."),
+    ("#11 before #12", {"model": "smol", **_RAW, "think": True}, 400, "raw mode"),
+    ("#11 before #13", {"model": "vectors", **_RAW}, 400, "raw mode"),
+    ("#12 before #14", {"model": "smol", "prompt": "x", "think": True, "suffix": "x"}, 400, '"smol" does'),
+    ("#14 before #15", {"model": "smol", "prompt": "x", "suffix": "x", "options": _SEED}, 400, "registry."),
 ]  # fmt: skip
 
 

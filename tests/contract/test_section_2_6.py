@@ -28,7 +28,7 @@ _MARKUP = ("<think>", "</think>", "<tool_call>", "<|im_")
 
 
 def _thinking(answer: dict[str, object]) -> object:
-    part = answer["message"] if "message" in answer else answer
+    part = answer.get("message", answer)
     assert isinstance(part, dict)
     return part.get("thinking", "no key")
 

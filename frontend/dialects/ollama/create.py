@@ -7,9 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from drover.go_template import TemplateError, parse
-
 from drover.errors import InvalidOption, InvalidRequest
+from drover.go_template import TemplateError, parse
 from drover.names import ModelName
 from frontend.catalog.model import CatalogModel
 from frontend.catalog.preset import Example, Preset

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drover.go_template import TemplateError, parse
-
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
+from drover.go_template import TemplateError, parse
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.go_json import Json, dump_text
