@@ -98,7 +98,8 @@ class ProcessSettings(BaseSettings):
             for problem in error.errors():
                 name = str(problem["loc"][0]) if problem["loc"] else ""
                 reason = problem["msg"].removeprefix("Value error, ")
-                shown = f" (it is {problem['input']!r})" if name else ""
+                # A URL may have a password in it.
+                shown = f" (it is {problem['input']!r})" if name and not name.endswith("_url") else ""
                 _say(f"{cls.names_of(name)}: {reason}{shown}")
         except SettingsError as error:
             _say(f"settings: {error}")

@@ -17,7 +17,6 @@ from drover.errors import (
     InvalidRequest,
     ModelNotFound,
 )
-from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel, workers_of
@@ -34,6 +33,7 @@ from frontend.dialects.ollama.embed_convert import (
 )
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import embeds
@@ -94,10 +94,7 @@ class Embeddings:
 
     async def _find(self, http: Request, text: str) -> CatalogModel:
         record_of(http.scope).fields["model"] = text
-        name = ModelName.parse(text)
-        if name is None:
-            raise InvalidRequest("invalid model name")
-        model = await self.catalog.find(name, embeds)
+        model = await find_named(self.catalog, text, embeds)
         if model is None:
             raise ModelNotFound(f'model "{text}" not found, try pulling it first')
         return model

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest, ModelNotFound
-from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel, workers_of
@@ -20,7 +19,7 @@ from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
 from frontend.dialects.ollama.options import Options, layered
-from frontend.dialects.ollama.sources import check_here, check_sources, named_here
+from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
@@ -113,15 +112,8 @@ class Inference:
         """Raises InvalidRequest for what is no name, ModelNotFound with the name as it was sent, NotOffered
         for ollama.com's models.
         """
-        check_sources(text)
-        name = ModelName.parse(text) or named_here(text)
-        if text and name is None:
-            raise InvalidRequest("invalid model name")
-        for known in (name, named_here(text)):
-            if known is not None and (model := await self.catalog.find(known)) is not None:
-                return model
-        if name is not None:
-            check_here(name)
+        if text and (model := await find_named(self.catalog, text)) is not None:
+            return model
         raise ModelNotFound(f"model '{text}' not found")
 
     def _submit(

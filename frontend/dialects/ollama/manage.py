@@ -22,6 +22,7 @@ from frontend.dialects.ollama.create import (
 )
 from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, read_delete
 from frontend.dialects.ollama.progress import Step, progress
+from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.transfer import no_such_weights, pulling
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
@@ -51,11 +52,8 @@ class Management:
         return progress(steps, request.stream)
 
     async def _create(self, request: CreateRequest, name: ModelName) -> list[Step]:
-        source = ModelName.parse(request.origin)
-        if source is None:
-            raise InvalidRequest("invalid model name")
         self.catalog.check_free(name, "overwrite")
-        origin = await self.catalog.find(source)
+        origin = await find_named(self.catalog, request.origin)
         if origin is None:
             raise no_such_weights()
         check_quantize(request)

@@ -18,7 +18,7 @@ from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, parameters_of
-from frontend.dialects.ollama.sources import check_here, check_sources, named_here
+from frontend.dialects.ollama.sources import find_named, named_here
 from frontend.dialects.ollama.timestamps import never, rfc3339
 from frontend.dialects.ollama.wire import ShowRequest
 from frontend.fleet.fleet import LoadedModel
@@ -52,16 +52,12 @@ class Models:
 
     async def _find(self, text: str) -> CatalogModel:
         """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
-        check_sources(text)
-        name, here = ModelName.parse(text), named_here(text)
-        for known in (name, here):
-            if known is not None and (model := await self.catalog.find(known)) is not None:
-                return model
-        if name is not None:
-            check_here(name, "remote model details are unavailable")
-        missing = here or name
-        if missing is None:
-            raise InvalidRequest("invalid model name")
+        wanted = "remote model details are unavailable"
+        model = await find_named(self.catalog, text, wanted=wanted)
+        if model is not None:
+            return model
+        missing = named_here(text) or ModelName.parse(text)
+        assert missing is not None, "one of them was looked for"
         raise ModelNotFound(f"model '{missing.short}' not found")
 
     async def _model_info(self, model: CatalogModel, verbose: bool) -> str:

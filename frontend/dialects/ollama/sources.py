@@ -6,9 +6,30 @@ from __future__ import annotations
 
 from drover.errors import InvalidRequest, NotOffered
 from drover.names import ModelName
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.model import CatalogModel
+from frontend.fleet.fleet import Able, generates
 
 _LOCAL = ":local"
 _CLOUD_DISABLED = "ollama cloud is disabled: "
+
+
+async def find_named(
+    catalog: Catalog, text: str, able: Able = generates, wanted: str = "remote model is unavailable"
+) -> CatalogModel | None:
+    """The model of a name as a client sends it. Raises InvalidRequest for what is no name, and NotOffered,
+    with what was `wanted`, for one of ollama.com's models that is not here.
+    """
+    check_sources(text)
+    name, here = ModelName.parse(text), named_here(text)
+    if name is None and here is None:
+        raise InvalidRequest("invalid model name")
+    for known in (name, here):
+        if known is not None and (model := await catalog.find(known, able)) is not None:
+            return model
+    if name is not None:
+        check_here(name, wanted)
+    return None
 
 
 def check_sources(text: str) -> None:

@@ -89,3 +89,13 @@ def test_an_origin_that_could_never_match_stops_the_start(
     said = capsys.readouterr().err
     assert name in said
     assert "'b.example' is no origin" in said
+
+
+def test_a_password_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        FrontendSettings.load(["--database-url", "mysql://ada:s3cret@db/presets"])
+
+    said = capsys.readouterr().err
+    assert "--database-url" in said
+    assert "there is no driver for mysql" in said
+    assert "s3cret" not in said

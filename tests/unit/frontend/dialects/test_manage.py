@@ -286,3 +286,18 @@ async def test_long_lists_come_from_the_worker_when_they_are_asked_for(start: St
 
     assert brief.json()["model_info"] == {"tokenizer.ggml.tokens": None}
     assert verbose.json()["model_info"] == {"tokenizer.ggml.tokens": ["a"]}
+
+
+async def test_a_preset_can_be_made_from_a_name_that_says_local(frontend: Frontend) -> None:
+    await create(frontend, **{"from": "m:local"})
+
+    shown = (await post(frontend, "/api/show", model="pirate")).json()
+    assert shown["details"]["parent_model"] == "m:latest"
+
+
+@pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings"])
+async def test_embeddings_of_ollama_coms_models_are_not_passed_on(frontend: Frontend, path: str) -> None:
+    response = await post(frontend, path, model="nope:cloud", input="x", prompt="x")
+
+    assert response.status_code == 403
+    assert response.json() == {"error": "ollama cloud is disabled: remote model is unavailable"}
