@@ -9,7 +9,7 @@ import pytest
 from tests.clients import go_requests as go
 from tests.clients.fleet import SMOL, THINKER, VECTORS, Fleet
 from tests.clients.go_client import GoStatusError, command
-from tests.clients.go_types import LIST, PROCESSES, RECOMMENDATIONS, SHOW, STATUS, VERSION
+from tests.clients.go_types import GENERATE, LIST, PROCESSES, RECOMMENDATIONS, SHOW, STATUS, VERSION
 
 
 def test_list(fleet: Fleet) -> None:
@@ -24,7 +24,9 @@ def test_list(fleet: Fleet) -> None:
 
 
 def test_ps(fleet: Fleet) -> None:
+    """After a load, since a test of `stop` may have been here before."""
     with command(fleet) as cli:
+        list(cli.stream("/api/generate", go.generate(SMOL), GENERATE))
         models = {model["name"]: model for model in cli.do("GET", "/api/ps", kind=PROCESSES)["models"]}
     assert models[f"{SMOL}:latest"]["context_length"] == 2048
     for model in models.values():
@@ -35,9 +37,14 @@ def test_ps(fleet: Fleet) -> None:
 
 def test_ps_says_until_when(fleet: Fleet) -> None:
     """The CLI prints "Forever" for what is more than twenty years away."""
-    with command(fleet) as cli:
-        models = cli.do("GET", "/api/ps", kind=PROCESSES)["models"]
-    assert all(model["expires_at"] > datetime.now(UTC) + timedelta(days=365 * 20) for model in models)
+    twenty_years = timedelta(days=365 * 20)
+    for keep_alive, is_forever in (("-1s", True), ("5m0s", False)):
+        with command(fleet) as cli:
+            list(cli.stream("/api/generate", go.generate(SMOL, keep_alive=keep_alive), GENERATE))
+            models = {model["name"]: model for model in cli.do("GET", "/api/ps", kind=PROCESSES)["models"]}
+        left = models[f"{SMOL}:latest"]["expires_at"] - datetime.now(UTC)
+        assert (left > twenty_years) == is_forever
+        assert left > timedelta(minutes=4)
 
 
 def test_show(fleet: Fleet) -> None:

@@ -190,6 +190,7 @@ async def test_list(client: ollama.AsyncClient) -> None:
 
 
 async def test_ps(client: ollama.AsyncClient) -> None:
+    await client.generate(SMOL)
     models = {model.name: model for model in (await client.ps()).models}
     assert models[f"{SMOL}:latest"].context_length == 2048
     assert models[f"{SMOL}:latest"].expires_at is not None

@@ -13,6 +13,7 @@ test("list", async () => {
 });
 
 test("ps", async () => {
+  await ollama.generate({ model: fleet.SMOL, prompt: "" });
   const { models } = await ollama.ps();
   const smol = models.find((model) => model.name === `${fleet.SMOL}:latest`);
   assert.equal(smol.context_length, 2048);
