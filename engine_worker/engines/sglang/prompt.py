@@ -142,9 +142,7 @@ class Prompts:
         self._checked(request.prompt.context)
         fitted = await prompt.fit(self._limits.window(request), self.encode)
         rendered = await self._render((), self._turn(request), fitted.ids)
-        if not prompt.template.uses("thinking"):
-            rendered = _thinking_of_plain(request, rendered)
-        return Prompt(rendered, fitted)
+        return Prompt(_thinking_of_templated(request, rendered, prompt), fitted)
 
     async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
         """A prompt that no template touches. Thinking is looked for where the request asks for it."""
@@ -163,12 +161,12 @@ class Prompts:
             raise CapabilityMissing("an answer about images cannot go on from another worker's tokens")
         rendered = await self._render(messages, self._turn(request), ids)
         templated = await go_prompt_of(request, self._go_template)
-        has_template = (templated is None or templated.template.uses("thinking")) and (
-            is_chat or (request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix"))
-        )
-        if not has_template:
+        is_prompt = request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix")
+        if templated is not None:
+            rendered = _thinking_of_templated(request, rendered, templated)
+        elif not is_chat and not is_prompt:
             rendered = _thinking_of_plain(request, rendered)
-        elif is_chat and request.chat.continue_last and messages and messages[-1].content:
+        elif _is_begun(request):
             rendered = replace(rendered, thinks=False)
         return Prompt(rendered, Fitted(ids, earlier.truncated_tokens))
 
@@ -201,6 +199,19 @@ class Prompts:
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
     return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _thinking_of_templated(request: pb.GenerateRequest, rendered: Rendered, prompt: GoPrompt) -> Rendered:
+    """As behind the model's own template, where the Go template knows of thinking."""
+    if request.prompt.HasField("suffix") or not prompt.template.uses("thinking"):
+        return _thinking_of_plain(request, rendered)
+    return replace(rendered, thinks=False) if _is_begun(request) else rendered
+
+
+def _is_begun(request: pb.GenerateRequest) -> bool:
+    """Whether the answer goes on with what an assistant has said already: its thinking is over."""
+    chat = request.chat
+    return chat.continue_last and bool(chat.messages) and bool(chat.messages[-1].content)
 
 
 def _thinking_of_plain(request: pb.GenerateRequest, rendered: Rendered) -> Rendered:
