@@ -98,7 +98,7 @@ def test_a_prompt_longer_than_the_context_is_cut_or_refused(smol: Stack) -> None
     assert cut.json()["prompt_eval_count"] < 2048
     refused = chat(smol, long, truncate=False)
     assert refused.status_code == 400
-    assert "context window is 2048 tokens long" in refused.json()["error"]
+    assert "exceeds the available context size (2048 tokens)" in refused.json()["error"]
 
 
 def test_without_shift_the_budget_ends_the_answer(smol: Stack) -> None:
