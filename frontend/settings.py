@@ -116,3 +116,8 @@ class FrontendSettings(ProcessSettings):
     @property
     def database(self) -> URL:
         return parse_url(self.database_url or _default_database_url())
+
+    @property
+    def request_deadline_seconds(self) -> float | None:
+        """None where there is none."""
+        return self.request_timeout_seconds or None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
-import orjson
-
-from drover.go_template.errors import TemplateError
+from drover.go_template.json_text import read_object
 from drover.go_template.tools import tool_value
 from drover.go_template.values import JsonList, JsonMap, Record, Value
 from drover.v1 import engine_pb2 as pb
@@ -126,10 +125,6 @@ def _tool_call(number: int, call: pb.ToolCall) -> Record:
 
 
 def _arguments(call: pb.ToolCall) -> JsonMap:
-    try:
-        arguments = orjson.loads(call.arguments_json or "{}")
-    except orjson.JSONDecodeError as error:
-        raise TemplateError(f"the arguments of a call of {call.name!r} are not JSON: {error}") from error
-    if not isinstance(arguments, dict):
-        raise TemplateError(f"the arguments of a call of {call.name!r} are not a JSON object")
-    return JsonMap(arguments)
+    arguments = read_object(call.arguments_json, f"the arguments of a call of {call.name!r}")
+    # All that JSON can say is a Value too, which the types of containers do not show.
+    return JsonMap(cast("dict[str, Value]", arguments))

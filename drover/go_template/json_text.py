@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
 
-from drover.go_template.errors import FunctionFailed
+import orjson
+
+from drover.go_template.errors import FunctionFailed, TemplateError
 from drover.go_template.numbers import float_json
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from drover.json_value import Json as Json
 
 _DEEPEST = 100
 _ESCAPED = re.compile(r'[\x00-\x1f"\\<>&\u2028\u2029\ud800-\udfff]')
@@ -17,6 +17,17 @@ _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b":
 
 class Ordered(dict[str, Json]):
     """An object with an order of its own, as Go's structs have."""
+
+
+def read_object(text: str, what: str) -> dict[str, Json]:
+    """Empty text is an empty object. Raises TemplateError, in which `what` says whose text it is."""
+    try:
+        value = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError as error:
+        raise TemplateError(f"{what} are not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise TemplateError(f"{what} are not a JSON object")
+    return value
 
 
 def json_text(value: Json, depth: int = 0) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import orjson
-
 from drover.go_template.errors import TemplateError
-from drover.go_template.json_text import Json, Ordered
+from drover.go_template.json_text import Json, Ordered, read_object
 from drover.go_template.typescript import PROPERTY
 from drover.go_template.values import JsonMap, Record, TypeNames, Value
 from drover.v1 import engine_pb2 as pb
@@ -18,13 +16,7 @@ _TOO_DEEP = "the parameters of a tool are nested too deeply"
 
 def tool_value(tool: pb.Tool) -> Record:
     """Raises TemplateError for parameters that are not a JSON object, or nested too deeply."""
-    try:
-        schema = orjson.loads(tool.parameters_json or "{}")
-    except orjson.JSONDecodeError as error:
-        raise TemplateError(f"the parameters of tool {tool.name!r} are not JSON: {error}") from error
-    if not isinstance(schema, dict):
-        raise TemplateError(f"the parameters of tool {tool.name!r} are not a JSON object")
-    parameters = _parameters(schema)
+    parameters = _parameters(read_object(tool.parameters_json, f"the parameters of tool {tool.name!r}"))
     function_json = Ordered(name=tool.name, description=tool.description, parameters=parameters.json)
     function = Record(
         "template.templateToolFunction",

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from drover.durations import NS_PER_SECOND
 from drover.errors import StoreUnavailable
 from frontend.catalog.database import Database
 from frontend.catalog.tables import blobs
-
-_NS_PER_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Blobs:
             "digest": digest,
             "size_bytes": len(data),
             "data": data,
-            "expires_unix_ns": now_ns + round(self.lifetime_seconds * _NS_PER_SECOND),
+            "expires_unix_ns": now_ns + round(self.lifetime_seconds * NS_PER_SECOND),
         }
         async with self.database.transaction() as connection:
             await connection.execute(delete(blobs).where(blobs.c.expires_unix_ns <= now_ns))

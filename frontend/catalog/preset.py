@@ -37,7 +37,7 @@ class Layer:
         return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
 
 
-# No slots: the template is read once and kept.
+# No slots: the template and the layers are made once and kept.
 @dataclass(frozen=True)
 class Preset:
     """`base`: the served model; `parent`: the name that it was made from, which may be a preset's; empty
@@ -61,8 +61,8 @@ class Preset:
         """Raises TemplateError for a template that an older version could read."""
         return parse(self.template) if self.template else None
 
-    @property
-    def layers(self) -> list[Layer]:
+    @cached_property
+    def layers(self) -> Sequence[Layer]:
         """The weights first, then what was written for it."""
         written = [self.template, self.system, *self.licenses]
         if self.parameters:
@@ -72,7 +72,7 @@ class Preset:
         weights = Layer(f"sha256:{self.base_digest}", self.base_size_bytes)
         return [weights, *(Layer.of(text) for text in written if text)]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """64 hex digits: the same for the same content, whatever its name and age."""
         return hashlib.sha256("\n".join(layer.digest for layer in self.layers).encode()).hexdigest()

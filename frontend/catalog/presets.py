@@ -35,7 +35,6 @@ class Presets:
         self._poll_seconds = poll_seconds
         self._most = most
         self._known: dict[str, Preset] = {}
-        self._revisions: dict[str, int] = {}
         self._revision = -1
         self._looking = asyncio.Lock()
         self._looks_begun = 0
@@ -58,11 +57,6 @@ class Presets:
     def has_looked(self) -> bool:
         """Whether the database has ever answered."""
         return self._revision >= 0
-
-    @property
-    def is_available(self) -> bool:
-        """Whether the database answered last time."""
-        return self.has_looked and self._failure is None
 
     def known(self) -> Sequence[Preset]:
         return list(self._known.values())
@@ -124,15 +118,14 @@ class Presets:
         revision = (await connection.execute(select(catalog_state.c.revision))).scalar_one()
         if revision == self._revision:
             return
-        rows = await connection.execute(select(presets.c.key, presets.c.revision))
-        revisions = {row.key: row.revision for row in rows}
-        known = {key: preset for key, preset in self._known.items() if key in revisions}
-        changed = [key for key, of_row in revisions.items() if self._revisions.get(key) != of_row]
-        for key in changed:
-            row = (await connection.execute(select(presets).where(presets.c.key == key))).one_or_none()
-            if row is not None and (preset := _read(row.name, row.document)) is not None:
-                known[key] = preset
-        self._known, self._revisions, self._revision = known, revisions, revision
+        # A database that was set back to an older state is read anew.
+        seen = self._revision if revision > self._revision else -1
+        keys = set((await connection.execute(select(presets.c.key))).scalars())
+        known = {key: preset for key, preset in self._known.items() if key in keys}
+        for row in await connection.execute(select(presets).where(presets.c.revision > seen)):
+            if (preset := _read(row.name, row.document)) is not None:
+                known[row.key] = preset
+        self._known, self._revision = known, revision
 
     async def _poll(self) -> None:
         is_down = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -53,7 +53,7 @@ async def _parts(stream: Iterator[Part]) -> AsyncIterator[Part]:
         for part in stream:
             yield part
     finally:
-        cast("AsyncGenerator[Part]", stream).close()  # type: ignore[attr-defined]
+        cast("Generator[Part]", stream).close()
 
 
 @pytest.fixture(params=["sync", "async"])

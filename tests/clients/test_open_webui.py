@@ -104,8 +104,9 @@ def test_a_chat_streams_with_the_fields_that_it_sends(webui: httpx.Client) -> No
         "options": {"temperature": 0, "num_predict": 8},
         "keep_alive": "5m",
     }
-    lines = _lines(webui.post("/api/chat", content=json.dumps(body)))
+    answer = webui.post("/api/chat", content=json.dumps(body))
 
-    text = "".join(line["message"]["content"] for line in lines)  # type: ignore[index]
-    assert "Paris" in text
+    assert answer.status_code == 200
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert "Paris" in "".join(line["message"]["content"] for line in lines)
     assert lines[-1]["done"] is True

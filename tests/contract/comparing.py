@@ -50,11 +50,11 @@ def _modelfile(value: JsonValue) -> JsonValue:
     """PARAMETER lines come in random order from upstream."""
     if not isinstance(value, str):
         return value
-    return sorted(_FROM.sub("FROM …", value).splitlines())  # type: ignore[return-value]
+    return [*sorted(_FROM.sub("FROM …", value).splitlines())]
 
 
 def _parameters(value: JsonValue) -> JsonValue:
-    return sorted(value.splitlines()) if isinstance(value, str) else value  # type: ignore[return-value]
+    return [*sorted(value.splitlines())] if isinstance(value, str) else value
 
 
 _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {

@@ -18,7 +18,8 @@ import httpx
 from tests.support.processes import Process, frontend, worker
 from tests.support.scripted_gguf import EOS, THINKING_AND_TOOLS, write_scripted_gguf
 
-CALL = {"name": "get_weather", "arguments": {"zip": 1, "city": "Paris"}}
+ARGUMENTS = {"zip": 1, "city": "Paris"}
+CALL = {"name": "get_weather", "arguments": ARGUMENTS}
 SCRIPT = [
     {
         "match": "#think",

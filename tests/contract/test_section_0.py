@@ -13,7 +13,7 @@
 
 Not here: request size (a limit of ours: test_limits_and_failures::test_bodies_have_a_limit), zstd and multipart
 (they are of /v1).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@
 | 20 version | test_section_4_1::test_4_4_version_is_numbers |
 
 Not here: 17, and what 2, 11, 14, 15 and 16 say of /v1.
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

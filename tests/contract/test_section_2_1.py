@@ -18,7 +18,7 @@
 | _debug_render_only | transcripts "chat debug render", "generate debug render" |
 
 Not here: image_count of _debug_render_only (no engine of these tests sees; llama.cpp and the simulator refuse images).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

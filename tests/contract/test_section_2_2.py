@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from tests.contract.asking import answered, ask, assert_refused, inference, lines_of, rendered, said
-from tests.contract.fleet import CALL
+from tests.contract.fleet import ARGUMENTS
 
 _CALLING = [
     {"role": "user", "content": "question"},
@@ -123,7 +123,7 @@ def test_a_call_in_an_answer(http: httpx.Client, stream: bool) -> None:
     assert [list(call["function"]) for call in calls] == [["index", "name", "arguments"]] * 2
     assert [call["function"]["index"] for call in calls] == [0, 1]
     # The order of the arguments' keys is the model's.
-    assert list(calls[0]["function"]["arguments"].items()) == list(CALL["arguments"].items())  # type: ignore[attr-defined]
+    assert list(calls[0]["function"]["arguments"].items()) == list(ARGUMENTS.items())
     assert calls[1]["function"]["arguments"] == {}
     assert all(re.fullmatch("call_[a-z0-9]{8}", call["id"]) for call in calls)
     assert calls[0]["id"] != calls[1]["id"]

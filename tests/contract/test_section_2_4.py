@@ -6,7 +6,7 @@
 | 2.5 load and unload, their keys and their order | transcripts "chat load …", "chat unload", "generate load …", "generate unload" |
 | 2.5 one object with the JSON Content-Type | test_http_contract::test_load_and_unload_are_one_plain_object |
 | 2.5 non-empty with keep_alive 0 answers | transcript "chat keep_alive 0" |
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 | generate, true | transcript "generate think true" |
 
 Not here: gpt-oss (a matter of its template; no model here).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

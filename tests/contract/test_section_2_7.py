@@ -10,7 +10,7 @@
 
 Not here: remote_model and remote_host (of the cloud), prompt_eval_cached_count (after the version that is emulated: its
 key must not be there), generate's tool_calls in the last chunk only (of a parser that no template here has).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@
 
 Not here: calls in the chunk that is done (of templates that upstream parses natively; ours come before it), num_ctx at
 least 2048 for multimodal models (no engine of these tests sees).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@
 
 Not here: that num_batch, num_gpu, main_gpu, use_mmap, num_thread and draft_num_predict mean something (of how a worker
 was started; X-Drover-Not-Honoured names them), the defaults of num_ctx by VRAM.
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@
 
 Not here: renderer, parser (never filled upstream), remote_model and remote_host (cloud), projector_info (no multimodal
 GGUF), requires (create keeps none).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ GGUF`, `converting model`, `quantizing …`): weights are where workers are and 
 `adapters` are refused with a reason is tested. Upstream's `unsupported quantization type`, `supplied file was not in
 GGUF format`, `unknown type`, `only one adapter …` are of such files. `username`, `password` and `insecure` of pull mean
 nothing.
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

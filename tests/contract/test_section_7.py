@@ -12,7 +12,7 @@ Not here: OLLAMA_MAX_LOADED_MODELS, OLLAMA_MODELS, OLLAMA_NOPRUNE (a worker has 
 OLLAMA_FLASH_ATTENTION, OLLAMA_KV_CACHE_TYPE, OLLAMA_GPU_OVERHEAD, OLLAMA_SCHED_SPREAD (engines' own flags),
 OLLAMA_NO_CLOUD, OLLAMA_REMOTES, OLLAMA_CLOUD_BASE_URL, OLLAMA_AUTH (no cloud), OLLAMA_DEBUG_LOG_REQUESTS (bodies are
 never logged), OLLAMA_GO_TEMPLATE, OLLAMA_MAX_TRANSFER_STREAMS, OLLAMA_EDITOR, OLLAMA_NOHISTORY (of upstream's parts).
-"""  # noqa: E501
+"""  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
 

@@ -33,7 +33,6 @@ from frontend.dialects.ollama.go_json import dumps, loads
 from frontend.dialects.ollama.manage_wire import (
     CopyRequest,
     CreateRequest,
-    NamedRequest,
     read_delete,
     read_pull,
     read_push,
@@ -42,7 +41,13 @@ from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, param
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.progress import progress
 from frontend.dialects.ollama.sources import check_here, check_sources, named_here
-from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, ShowRequest
+from frontend.dialects.ollama.wire import (
+    ChatRequest,
+    GenerateRequest,
+    InferenceRequest,
+    NamedRequest,
+    ShowRequest,
+)
 
 Target = Callable[[bytes], None]
 Convert = Callable[[Options, CatalogModel], pb.GenerateRequest]

@@ -102,7 +102,7 @@ class Embeddings:
     async def _load(
         self, http: Request, model: CatalogModel, keep_alive_ns: int | None, body: bytes
     ) -> Response:
-        async with self.answers.hold(http.receive, self._deadline_seconds):
+        async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
             await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
         return Response(body, media_type=JSON)
 
@@ -112,17 +112,13 @@ class Embeddings:
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
-        async with self.answers.hold(http.receive, self._deadline_seconds):
+        async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
             worker = self.catalog.fleet.pick(workers_of(model))
             record.fields["worker"] = worker.address
             response = await self.catalog.fleet.embed(worker, request, record.request_id)
             record.saw_embeddings(response)
             headers = truncation_header(response.truncated_tokens)
             return Response(await _written(response, body), media_type=JSON, headers=headers)
-
-    @property
-    def _deadline_seconds(self) -> float | None:
-        return self.settings.request_timeout_seconds or None
 
 
 async def _written(response: pb.EmbedResponse, body: Body) -> bytes:

@@ -91,19 +91,19 @@ class Inference:
         to_proto.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
         if is_empty:
-            async with self.answers.hold(http.receive, self._deadline_seconds):
+            async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
                 await self._fleet.load(served, to_proto.load_to_proto(request.keep_alive))
             return Response(encoder.plain("load"), media_type=JSON)
         converted = convert(options, model)
         if request.debug_render_only:
-            async with self.answers.hold(http.receive, self._deadline_seconds):
+            async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
                 rendered = await self._fleet.pick(served).render(converted)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         return EngineAnswer(
             OllamaDialect(encoder),
             submit=lambda: self._submit(served, converted, record),
             stream=request.stream,
-            deadline_seconds=self._deadline_seconds,
+            deadline_seconds=self.settings.request_deadline_seconds,
             answers=self.answers,
             ignored=options.not_honoured(model.info.context_length),
         )
@@ -122,10 +122,6 @@ class Inference:
         worker = self._fleet.pick(model)
         record.fields["worker"] = worker.address
         return self._fleet.submit(worker, request, record.request_id)
-
-    @property
-    def _deadline_seconds(self) -> float | None:
-        return self.settings.request_timeout_seconds or None
 
 
 def router(catalog: Catalog, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:

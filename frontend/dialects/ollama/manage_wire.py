@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from drover.errors import InvalidRequest
 from frontend.dialects.ollama.decode import Place, Reader, boolean, text, written_mapping
 from frontend.dialects.ollama.go_json import Json
-from frontend.dialects.ollama.wire import Message, read_body, read_messages
+from frontend.dialects.ollama.wire import Message, NamedRequest, read_body, read_messages
 
 
 @dataclass(slots=True)
-class CreateRequest:
+class CreateRequest(NamedRequest):
     """`files`, `adapters` and `quantize` are read to be refused with a reason; what else upstream knows
     (renderer, parser, requires, info) changes nothing here.
     """
 
-    model: str = ""
-    name: str = ""
     stream: bool = True
     template: str = ""
     system: str = ""
@@ -35,10 +33,6 @@ class CreateRequest:
     def read(cls, body: Json) -> CreateRequest:
         return read_body(cls, body, "CreateRequest", _CREATE, {"from": "origin"})
 
-    @property
-    def wanted(self) -> str:
-        return self.model or self.name
-
 
 @dataclass(slots=True)
 class CopyRequest:
@@ -51,29 +45,23 @@ class CopyRequest:
 
 
 @dataclass(slots=True)
-class NamedRequest:
-    """Of delete, pull and push: `model`, or `name` from old clients."""
+class TransferRequest(NamedRequest):
+    """Of pull and push."""
 
-    model: str = ""
-    name: str = ""
     stream: bool = True
     insecure: bool = False
-
-    @property
-    def wanted(self) -> str:
-        return self.model or self.name
 
 
 def read_delete(body: Json) -> NamedRequest:
     return read_body(NamedRequest, body, "DeleteRequest", {"model": text, "name": text})
 
 
-def read_pull(body: Json) -> NamedRequest:
-    return read_body(NamedRequest, body, "PullRequest", _TRANSFER)
+def read_pull(body: Json) -> TransferRequest:
+    return read_body(TransferRequest, body, "PullRequest", _TRANSFER)
 
 
-def read_push(body: Json) -> NamedRequest:
-    return read_body(NamedRequest, body, "PushRequest", _TRANSFER)
+def read_push(body: Json) -> TransferRequest:
+    return read_body(TransferRequest, body, "PushRequest", _TRANSFER)
 
 
 def _texts(value: Json, place: Place) -> dict[str, str]:

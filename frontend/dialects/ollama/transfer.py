@@ -13,7 +13,7 @@ from drover.names import ModelName
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.body import read_json
-from frontend.dialects.ollama.manage_wire import NamedRequest, read_pull, read_push
+from frontend.dialects.ollama.manage_wire import TransferRequest, read_pull, read_push
 from frontend.dialects.ollama.progress import Step, progress, status
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
@@ -81,7 +81,7 @@ def _pulled(model: CatalogModel) -> Sequence[Step]:
     return [pulling(), layer, *ends]
 
 
-def _failed(http: Request, request: NamedRequest, steps: Sequence[Step], error: DroverError) -> Response:
+def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], error: DroverError) -> Response:
     record_of(http.scope).failed(error)
     return progress(steps, request.stream, error)
 

@@ -109,9 +109,19 @@ class GenerateRequest(InferenceRequest):
 
 
 @dataclass(slots=True)
-class ShowRequest:
+class NamedRequest:
+    """Old clients send `name`, and some send both with an empty `model`."""
+
     model: str = ""
     name: str = ""
+
+    @property
+    def wanted(self) -> str:
+        return self.model or self.name
+
+
+@dataclass(slots=True)
+class ShowRequest(NamedRequest):
     verbose: bool = False
     system: str = ""
     template: str = ""
@@ -120,11 +130,6 @@ class ShowRequest:
     @classmethod
     def read(cls, body: Json) -> ShowRequest:
         return read_body(cls, body, "ShowRequest", _SHOW)
-
-    @property
-    def wanted(self) -> str:
-        """Old clients send `name`, and some send both with an empty `model`."""
-        return self.model or self.name
 
 
 def read_body(

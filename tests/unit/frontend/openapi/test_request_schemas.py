@@ -11,8 +11,8 @@ from frontend.dialects.ollama import decode, wire
 from frontend.dialects.ollama.decode import Reader
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.dialects.ollama.go_json import Json
-from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, NamedRequest
-from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, ShowRequest
+from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, TransferRequest
+from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, NamedRequest, ShowRequest
 from tests.unit.frontend.openapi.told import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
 # Refused by the route, whatever the kind of their value: with the reason why.
@@ -116,8 +116,8 @@ def test_lists_are_as_long_as_it_says(path: str, field: str, item: Json) -> None
         ("CreateRequest", CreateRequest),
         ("CopyRequest", CopyRequest),
         ("DeleteRequest", NamedRequest),
-        ("PullRequest", NamedRequest),
-        ("PushRequest", NamedRequest),
+        ("PullRequest", TransferRequest),
+        ("PushRequest", TransferRequest),
     ],
 )
 def test_defaults_are_those_of_the_requests(name: str, make: Callable[[], object]) -> None:
