@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drover.errors import InvalidRequest, ModelNotFound, NoWorkerReady, StoreUnavailable
@@ -19,21 +20,20 @@ class Catalog:
     presets: Presets
 
     async def find(self, name: ModelName, able: Able = generates) -> CatalogModel | None:
-        """A served model or a preset. Only a name that is neither, as far as this frontend knows, waits for
-        the database. Raises NoWorkerReady while nothing is known of any worker.
+        """What the name stands for, as in `find_first`."""
+        return await self.find_first([name], able)
+
+    async def find_first(self, names: Sequence[ModelName], able: Able = generates) -> CatalogModel | None:
+        """A served model or a preset, of the first of the names that has one. Only where none has, as far as
+        this frontend knows, it waits for the database. Raises NoWorkerReady while nothing is known of any
+        worker.
         """
-        preset = self.presets.find_known(name.key)
-        try:
-            served = self.fleet.find(name, able)
-        except NoWorkerReady:
-            if preset is None:
-                raise
-            served = None
-        if served is not None:
-            return CatalogModel(served.name, served)
-        if preset is None:
-            preset = await self._just_made(name)
-        return None if preset is None else self._model(preset, able)
+        for name in names:
+            if (model := self._find_here(name, able)) is not None:
+                return model
+        await self._look()
+        made = (self.presets.find_known(name.key) for name in names)
+        return next((self._model(preset, able) for preset in made if preset is not None), None)
 
     async def models(self) -> list[CatalogModel]:
         """All of them, newest first. With the database away: as they were when it left."""
@@ -72,14 +72,27 @@ class Catalog:
         if not await self.presets.delete(name.key):
             raise ModelNotFound(f"model '{as_sent}' not found")
 
-    async def _just_made(self, name: ModelName) -> Preset | None:
-        """By another frontend, perhaps."""
+    def _find_here(self, name: ModelName, able: Able) -> CatalogModel | None:
+        preset = self.presets.find_known(name.key)
+        try:
+            served = self.fleet.find(name, able)
+        except NoWorkerReady:
+            if preset is None:
+                raise
+            served = None
+        if served is not None:
+            return CatalogModel(served.name, served)
+        return None if preset is None else self._model(preset, able)
+
+    async def _look(self) -> None:
+        """Another frontend may just have made what is looked for. With the database away, what is known
+        counts, if ever anything was.
+        """
         try:
             await self.presets.look()
         except StoreUnavailable:
             if not self.presets.has_looked:
                 raise
-        return self.presets.find_known(name.key)
 
     def _served(self) -> list[CatalogModel]:
         return [CatalogModel(model.name, model) for model in self.fleet.served()]

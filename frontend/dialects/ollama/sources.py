@@ -24,12 +24,10 @@ async def find_named(
     name, here = ModelName.parse(text), named_here(text)
     if name is None and here is None:
         raise InvalidRequest("invalid model name")
-    for known in (name, here):
-        if known is not None and (model := await catalog.find(known, able)) is not None:
-            return model
-    if name is not None:
+    model = await catalog.find_first([each for each in (name, here) if each is not None], able)
+    if model is None and name is not None:
         check_here(name, wanted)
-    return None
+    return model
 
 
 def check_sources(text: str) -> None:

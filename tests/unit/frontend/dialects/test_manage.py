@@ -223,6 +223,8 @@ async def test_without_its_database_served_models_go_on(start: Start) -> None:
     async with start(worker(), database_url=nowhere) as frontend:
         chat = await post(frontend, "/api/chat", model="m", messages=HELLO, stream=False)
         assert chat.json()["message"]["content"] == "hi"
+        local = await post(frontend, "/api/chat", model="m:local", messages=HELLO, stream=False)
+        assert local.json().get("message", local.json()) == chat.json()["message"]
         assert await names(frontend) == ["m:latest"]
         assert (await post(frontend, "/api/show", model="m")).status_code == 200
         changes = [
