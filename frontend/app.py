@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -18,6 +18,7 @@ from frontend import probes
 from frontend.catalog.blobs import Blobs
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.database import Database
+from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
 from frontend.dialects.ollama import account, blobs, embed, inference, manage, models, server, transfer
 from frontend.dialects.ollama.dialect import error_response
@@ -34,19 +35,19 @@ _URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 
 def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) -> ASGIApp:
     database = Database(settings.database, settings.database_timeout_seconds)
-    presets = Presets(database, settings.preset_poll_seconds, settings.max_presets)
+    rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
+    presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        await fleet.start()
-        await presets.start()
-        try:
+        async with AsyncExitStack() as started:
+            await fleet.start()
+            started.push_async_callback(fleet.stop)
+            await presets.start()
+            started.push_async_callback(presets.stop)
             yield
-        finally:
-            await presets.stop()
-            await fleet.stop()
 
     # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)

@@ -10,13 +10,12 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
-from sqlalchemy.engine import URL
 
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address
-from frontend.catalog.database import parse_url
+from frontend.catalog.database_url import DatabaseUrl, parse_url
 from frontend.ollama_host import listen_address
 from frontend.security.origins import check_origin
 
@@ -43,8 +42,8 @@ def _state_folder() -> Path:
     try:
         return Path.home() / ".local" / "state"
     except RuntimeError:
-        # A user without a home, as containers have them.
-        return Path(tempfile.gettempdir())
+        # A user without a home, as containers have them. Others may write here too, so it is this user's.
+        return Path(tempfile.gettempdir()) / f"drover-{os.getuid()}"
 
 
 class FrontendSettings(ProcessSettings):
@@ -88,6 +87,8 @@ class FrontendSettings(ProcessSettings):
     """How many presets there may be."""
     max_preset_bytes: Annotated[int, Gt(0)] = 256 * 1024
     """Longest preset: system, template, messages, parameters and licences together."""
+    max_preset_store_bytes: Annotated[int, Gt(0)] = 64 * 1024 * 1024
+    """What all presets may have together; every frontend keeps them in memory."""
     max_blob_bytes: Annotated[int, Gt(0)] = 16 * 1024 * 1024
     """Longest blob; longer ones are refused with 413, since weights are served by workers."""
     max_blob_store_bytes: Annotated[int, Gt(0)] = 256 * 1024 * 1024
@@ -114,7 +115,7 @@ class FrontendSettings(ProcessSettings):
         return [check_origin(origin) for origin in origins]
 
     @property
-    def database(self) -> URL:
+    def database(self) -> DatabaseUrl:
         return parse_url(self.database_url or _default_database_url())
 
     @property

@@ -1,6 +1,7 @@
 """Go's text/template as Ollama's Modelfiles carry it, bounded in time and memory."""
 
+from drover.go_template.aside import parse_aside
 from drover.go_template.errors import TemplateError
 from drover.go_template.template import Template, parse
 
-__all__ = ["Template", "TemplateError", "parse"]
+__all__ = ["Template", "TemplateError", "parse", "parse_aside"]

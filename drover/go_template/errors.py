@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Characters of a source. Ollama's longest library templates have about 20,000.
-MAX_SOURCE = 262_144
+MAX_SOURCE = 65_536
 # Blocks and parentheses within each other, also across `template` calls.
 MAX_NESTING = 50
 # Variables that are visible at one place.

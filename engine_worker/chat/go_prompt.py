@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.go_template import Template, TemplateError, parse
+from drover.go_template import Template, TemplateError, parse_aside
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 
@@ -95,7 +95,7 @@ async def go_prompt_of(request: pb.GenerateRequest, own: Template | None) -> GoP
 
 async def _parsed(source: str) -> Template:
     try:
-        return await asyncio.to_thread(parse, source)
+        return await parse_aside(source)
     except TemplateError as error:
         raise InvalidRequest(error.message) from error
 

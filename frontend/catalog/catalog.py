@@ -23,17 +23,18 @@ class Catalog:
         """What the name stands for, as in `find_first`."""
         return await self.find_first([name], able)
 
-    async def find_first(self, names: Sequence[ModelName], able: Able = generates) -> CatalogModel | None:
+    async def find_first(
+        self, names: Sequence[ModelName], able: Able = generates, fresh: bool = False
+    ) -> CatalogModel | None:
         """A served model or a preset, of the first of the names that has one. Only where none has, as far as
-        this frontend knows, it waits for the database. Raises NoWorkerReady while nothing is known of any
-        worker.
+        this frontend knows, it waits for the database; with `fresh` also for a preset, which another
+        frontend may just have changed. Raises NoWorkerReady while nothing is known of any worker.
         """
-        for name in names:
-            if (model := self._find_here(name, able)) is not None:
-                return model
-        await self._look()
-        made = (self.presets.find_known(name.key) for name in names)
-        return next((self._model(preset, able) for preset in made if preset is not None), None)
+        found = self._find_here(names, able)
+        if found is None or (fresh and found.preset is not None):
+            await self._look()
+            found = self._find_here(names, able)
+        return found
 
     async def models(self) -> list[CatalogModel]:
         """All of them, newest first. With the database away: as they were when it left."""
@@ -47,16 +48,11 @@ class Catalog:
         made = [self._model(preset) for preset in self.presets.known() if preset.name.key not in taken]
         return sorted([*made, *served], key=lambda model: -model.modified_unix_ns)
 
-    def serves(self, name: ModelName) -> bool:
-        """Whether workers have that name, so that no preset can."""
-        try:
-            return self.fleet.find(name) is not None
-        except NoWorkerReady:
-            return False
-
     def check_free(self, name: ModelName, verb: str) -> None:
-        """Raises InvalidRequest for a name that is not the presets' to change."""
-        if self.serves(name):
+        """Raises InvalidRequest for a name that is not the presets' to change, NoWorkerReady while that
+        cannot be known.
+        """
+        if self.fleet.find(name) is not None:
             raise InvalidRequest(
                 f"cannot {verb} '{name.short}': this server's workers serve a model under that name. It is "
                 "there as long as they run; choose another name for a model of your own"
@@ -67,12 +63,18 @@ class Catalog:
         await self.presets.put(preset)
 
     async def delete(self, name: ModelName, as_sent: str) -> None:
-        """Raises ModelNotFound in Ollama's words, InvalidRequest for a served one, StoreUnavailable."""
-        self.check_free(name, "delete")
+        """A preset, also one that a served model of the same name has come to hide. Raises ModelNotFound in
+        Ollama's words, InvalidRequest for a served one, StoreUnavailable.
+        """
+        if self.presets.find_known(name.key) is None:
+            self.check_free(name, "delete")
         if not await self.presets.delete(name.key):
             raise ModelNotFound(f"model '{as_sent}' not found")
 
-    def _find_here(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def _find_here(self, names: Sequence[ModelName], able: Able) -> CatalogModel | None:
+        return next((found for name in names if (found := self._known(name, able)) is not None), None)
+
+    def _known(self, name: ModelName, able: Able) -> CatalogModel | None:
         preset = self.presets.find_known(name.key)
         try:
             served = self.fleet.find(name, able)

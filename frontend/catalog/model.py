@@ -9,7 +9,7 @@ from drover.errors import NoWorkerReady
 from drover.json_value import Json
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.preset import Example, Preset
+from frontend.catalog.preset import Example, Layer, Preset
 from frontend.catalog.served import ServedModel
 
 _NOTHING_KNOWN = pb.Model()
@@ -32,14 +32,14 @@ class CatalogModel:
     def capabilities(self) -> pb.Capabilities:
         """Of a preset with a template of its own: what is left when only that template makes the prompt."""
         can = self.info.capabilities
-        template = self.preset.parsed_template if self.preset else None
-        if template is None:
+        if not self.own_template:
             return can
+        uses = self.preset.template_uses if self.preset else frozenset()
         limited = pb.Capabilities()
         limited.CopyFrom(can)
-        limited.tools = can.tools and can.go_template_parsed and template.uses("tools")
-        limited.thinking = can.thinking and can.go_template_parsed and template.uses("thinking")
-        limited.insert = template.uses("suffix")
+        limited.tools = can.tools and can.go_template_parsed and "tools" in uses
+        limited.thinking = can.thinking and can.go_template_parsed and "thinking" in uses
+        limited.insert = can.go_template and "suffix" in uses
         limited.vision = False
         return limited
 
@@ -74,12 +74,30 @@ class CatalogModel:
         return self.preset.parent if self.preset else ""
 
     @property
+    def layers(self) -> Sequence[Layer]:
+        """The weights first, then what a preset has of its own."""
+        return [Layer(f"sha256:{self._base_digest}", self._base_size_bytes), *self._written_layers]
+
+    @property
     def digest(self) -> str:
-        return self.preset.digest if self.preset else self.info.digest
+        return self.preset.digest_over(self._base_digest) if self.preset else self.info.digest
 
     @property
     def size_bytes(self) -> int:
-        return self.preset.size_bytes if self.preset else self.info.size_bytes
+        return self._base_size_bytes + sum(layer.size_bytes for layer in self._written_layers)
+
+    @property
+    def _written_layers(self) -> Sequence[Layer]:
+        return self.preset.written_layers if self.preset else ()
+
+    @property
+    def _base_digest(self) -> str:
+        """What workers serve now; while none does, what they served when the preset was made."""
+        return self.preset.base_digest if self.preset and self.served is None else self.info.digest
+
+    @property
+    def _base_size_bytes(self) -> int:
+        return self.preset.base_size_bytes if self.preset and self.served is None else self.info.size_bytes
 
     @property
     def modified_unix_ns(self) -> int:

@@ -11,7 +11,6 @@ from functools import cached_property
 
 import orjson
 
-from drover.go_template import Template, parse
 from drover.json_value import Json
 from drover.names import ModelName
 
@@ -37,11 +36,13 @@ class Layer:
         return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
 
 
-# No slots: the template and the layers are made once and kept.
+# No slots: the layers are made once and kept.
 @dataclass(frozen=True)
 class Preset:
-    """`base`: the served model; `parent`: the name that it was made from, which may be a preset's; empty
-    texts are those of the base. `parameters` are Ollama's PARAMETERs, as they were sent.
+    """`base`: the served model, with the digest and size that it had when this was made; `parent`: the name
+    that it was made from, which may be a preset's; empty texts are those of the base. `template_uses`: the
+    variables that the template mentions, as `drover.go_template` finds them. `parameters` are Ollama's
+    PARAMETERs, as they were sent.
     """
 
     name: ModelName
@@ -51,35 +52,30 @@ class Preset:
     modified_unix_ns: int
     parent: str = ""
     template: str = ""
+    template_uses: frozenset[str] = frozenset()
     system: str = ""
     parameters: Mapping[str, Json] = field(default_factory=dict)
     examples: Sequence[Example] = ()
     licenses: Sequence[str] = ()
 
     @cached_property
-    def parsed_template(self) -> Template | None:
-        """Raises TemplateError for a template that an older version could read."""
-        return parse(self.template) if self.template else None
-
-    @cached_property
-    def layers(self) -> Sequence[Layer]:
-        """The weights first, then what was written for it."""
+    def written_layers(self) -> Sequence[Layer]:
+        """What was written for it, beside the weights."""
         written = [self.template, self.system, *self.licenses]
         if self.parameters:
             written.append(_go_json(dict(sorted(self.parameters.items()))))
         if self.examples:
             written.append(_go_json([{"role": each.role, "content": each.content} for each in self.examples]))
-        weights = Layer(f"sha256:{self.base_digest}", self.base_size_bytes)
-        return [weights, *(Layer.of(text) for text in written if text)]
+        return [Layer.of(text) for text in written if text]
 
-    @cached_property
-    def digest(self) -> str:
-        """64 hex digits: the same for the same content, whatever its name and age."""
-        return hashlib.sha256("\n".join(layer.digest for layer in self.layers).encode()).hexdigest()
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(layer.size_bytes for layer in self.layers)
+    def digest_over(self, base_digest: str) -> str:
+        """64 hex digits: the same for the same content, whatever its name and age; a mere copy has its
+        base's.
+        """
+        if not self.written_layers:
+            return base_digest
+        layers = (f"sha256:{base_digest}", *(layer.digest for layer in self.written_layers))
+        return hashlib.sha256("\n".join(layers).encode()).hexdigest()
 
     def to_document(self) -> str:
         """Everything but the name, as JSON text."""
@@ -91,6 +87,7 @@ class Preset:
                 "modified_unix_ns": self.modified_unix_ns,
                 "parent": self.parent,
                 "template": self.template,
+                "template_uses": sorted(self.template_uses),
                 "system": self.system,
                 "parameters": dict(self.parameters),
                 "examples": [[each.role, each.content] for each in self.examples],
@@ -110,6 +107,7 @@ class Preset:
             modified_unix_ns=stored["modified_unix_ns"],
             parent=stored["parent"],
             template=stored["template"],
+            template_uses=frozenset(stored["template_uses"]),
             system=stored["system"],
             parameters=stored["parameters"],
             examples=tuple(Example(role, content) for role, content in stored["examples"]),

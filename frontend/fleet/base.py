@@ -30,9 +30,13 @@ class Worker(Protocol):
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         """Cancelling the caller frees what the request holds at the worker. `request_id` must be new."""
 
-    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse: ...
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
+        """May bring the model in first: as long as `load`."""
 
-    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse: ...
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
+        """Takes as long as the worker lets a load take (`--load-timeout-seconds`). The caller's deadline,
+        and the connection's when the worker is gone, are the others.
+        """
 
     async def unload(self) -> pb.UnloadResponse: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from drover.errors import DroverError, NoWorkerReady
@@ -68,18 +68,23 @@ class Fleet:
     def served(self) -> list[ServedModel]:
         """Every name once, newest model first, as lists show them."""
         models: dict[str, ServedModel] = {}
-        for model in _served_by(member for member in self._members if member.ready):
-            models.setdefault(model.name.key, model)
+        for member in self._members:
+            for model in member.served if member.ready else ():
+                models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
 
     def find(self, name: ModelName, able: Able = generates) -> ServedModel | None:
-        """Also a model whose workers are away; one that is `able`, where several have the name.
-
-        Raises NoWorkerReady while no worker has ever answered.
+        """Also a model whose workers are away. Where several have the name: one that is `able`, and of those
+        one that is here. Raises NoWorkerReady while no worker has ever answered.
         """
-        known = [model for model in _served_by(self._members) if model.name.key == name.key]
+        known = [
+            (able(model.info.capabilities), member.ready, model)
+            for member in self._members
+            for model in member.served
+            if model.name.key == name.key
+        ]
         if known:
-            return max(known, key=lambda model: able(model.info.capabilities))
+            return max(known, key=lambda each: each[:2])[2]
         if all(member.model is None for member in self._members):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
@@ -154,15 +159,6 @@ async def _any_of(calls: Iterable[Awaitable[object]]) -> None:
 
 def _new_attempt_id() -> str:
     return secrets.token_hex(16)
-
-
-def _served_by(members: Iterable[Member]) -> Iterator[ServedModel]:
-    """Each name of each of them."""
-    for member in members:
-        for text in member.model.names if member.model else ():
-            name = ModelName.parse(text)
-            if name is not None and member.model is not None:
-                yield ServedModel(name, member.model)
 
 
 def _can_replace(one: pb.Model, other: pb.Model) -> bool:

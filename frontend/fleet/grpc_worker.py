@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Message = TypeVar("Message")
 _CONTROL_TIMEOUT_SECONDS = 10.0
-_LOAD_TIMEOUT_SECONDS = 300.0
 
 
 class GrpcWorker:
@@ -43,12 +42,10 @@ class GrpcWorker:
         return await _answer(self._stub.Embed(request, metadata=_metadata(client_request_id)))
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
-        return await _answer(
-            self._stub.Render(pb.RenderRequest(request=request), timeout=_CONTROL_TIMEOUT_SECONDS)
-        )
+        return await _answer(self._stub.Render(pb.RenderRequest(request=request)))
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
-        return await _answer(self._stub.Load(request, timeout=_LOAD_TIMEOUT_SECONDS))
+        return await _answer(self._stub.Load(request))
 
     async def unload(self) -> pb.UnloadResponse:
         return await _answer(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from drover import logs
 from drover.errors import DroverError
+from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.catalog.served import ServedModel
 from frontend.fleet.base import Worker
 
 _log = logging.getLogger("drover.fleet")
@@ -20,11 +23,14 @@ _RETRY_SECONDS = 0.25
 
 
 class Member:
-    """`model` stays known while the worker is away: requests for it are answered "later", not "never"."""
+    """`model`, `served` under each of its names, stays known while the worker is away: requests for it are
+    answered "later", not "never".
+    """
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.model: pb.Model | None = None
+        self.served: Sequence[ServedModel] = ()
         self.load: pb.LoadReport | None = None
 
     @property
@@ -51,6 +57,7 @@ class Member:
 
     async def _follow(self) -> None:
         self.model = await self.worker.model(_CONNECT_SECONDS)
+        self.served = _under_each_name(self.model)
         async with aclosing(self.worker.watch_load(_REPORT_INTERVAL_SECONDS)) as reports:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -66,3 +73,8 @@ class Member:
         if self.load is not None:
             logs.event(_log, logging.WARNING, "worker lost", worker=self.worker.address, reason=reason)
         self.load = None
+
+
+def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:
+    names = (ModelName.parse(text) for text in model.names)
+    return [ServedModel(name, model) for name in names if name is not None]

@@ -53,7 +53,8 @@ def is_local(host: str, machine: str) -> bool:
 
 def _without_port(host: str) -> str:
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        address, _, rest = host[1:].partition("]")
+        return address if not rest or rest.startswith(":") else host
     name, colon, _ = host.rpartition(":")
     # More colons than one are an IPv6 address without brackets.
     return name if colon and ":" not in name else host

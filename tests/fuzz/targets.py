@@ -6,6 +6,7 @@ drover.errors' leaves; TemplateError only for the templates themselves.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -19,12 +20,13 @@ from frontend.catalog.preset import Example, Preset
 from frontend.catalog.served import ServedModel
 from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.create import (
+    check_messages,
     check_quantize,
     check_source,
-    check_template,
     copy_of,
     preset_of,
     steps_of,
+    template_uses,
 )
 from frontend.dialects.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
@@ -143,6 +145,8 @@ def _infer(request: InferenceRequest, shape: Shape, is_empty: bool, convert: Con
         to_proto.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
         options.not_honoured(model.info.context_length)
+        if isinstance(request, GenerateRequest) and request.template:
+            asyncio.run(to_proto.check_template(request.template))
         if is_empty:
             to_proto.load_to_proto(request.keep_alive).SerializeToString()
         else:
@@ -191,11 +195,12 @@ def _create(body: bytes) -> None:
     check_source(request)
     _name(request.origin)
     check_quantize(request)
-    check_template(request.template)
+    check_messages(request.messages)
+    uses = asyncio.run(template_uses(request.template))
     for model in _MODELS:
-        preset = preset_of(request, name, model)
+        preset = preset_of(request, name, model, uses)
         stored = Preset.from_document(preset.name.full, preset.to_document())
-        if stored.digest != preset.digest:
+        if stored != preset:
             raise AssertionError("a preset is another one when it comes back from the store")
         _use(CatalogModel(name, model.served, stored))
         progress(list(steps_of(preset, model)), stream=True)

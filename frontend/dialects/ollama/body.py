@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 from starlette.requests import Request
 
+from drover.aside import aside
 from frontend.dialects.ollama.go_json import Json, loads
 from frontend.security.body import read_body
 from frontend.settings import FrontendSettings
 
 Wanted = TypeVar("Wanted")
 # Beyond this, reading takes milliseconds (and a malformed body far longer): other requests go on meanwhile.
-_INLINE_BYTES = 256 * 1024
+INLINE_BYTES = 256 * 1024
 
 
 async def read_json(request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]) -> Wanted:
@@ -23,6 +23,4 @@ async def read_json(request: Request, settings: FrontendSettings, read: Callable
     Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft.
     """
     body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
-    if len(body) <= _INLINE_BYTES:
-        return read(loads(body))
-    return await asyncio.to_thread(lambda: read(loads(body)))
+    return await aside(lambda: read(loads(body)), len(body), INLINE_BYTES)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.errors import InvalidOption, InvalidRequest
-from drover.go_template import TemplateError, parse
+from drover.go_template import TemplateError, parse_aside
 from drover.names import ModelName
 from frontend.catalog.model import CatalogModel
 from frontend.catalog.preset import Example, Preset
 from frontend.dialects.ollama.manage_wire import CreateRequest
 from frontend.dialects.ollama.progress import Step, status
+from frontend.dialects.ollama.wire import Message
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 _SERVE_WEIGHTS = (
@@ -44,11 +45,23 @@ def check_source(request: CreateRequest) -> None:
     raise InvalidRequest(_SERVE_WEIGHTS if request.files else "no files provided to convert")
 
 
-def check_template(template: str) -> None:
+async def template_uses(template: str) -> frozenset[str]:
+    """The variables that it mentions. Raises InvalidRequest for what cannot be read."""
     try:
-        parse(template)
+        return (await parse_aside(template)).variables
     except TemplateError as error:
         raise InvalidRequest(f"template error: {error}") from error
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Raises InvalidRequest for what would be lost."""
+    for number, message in enumerate(messages, 1):
+        if message.images or message.tool_calls:
+            what = "images" if message.images else "tool_calls"
+            raise InvalidRequest(
+                f"message {number} has {what}: the messages of a model have a role and a content here; "
+                f"send {what} with each request"
+            )
 
 
 def check_quantize(request: CreateRequest) -> None:
@@ -56,14 +69,17 @@ def check_quantize(request: CreateRequest) -> None:
         raise InvalidOption("quantization is only supported for F16, BF16 and F32 models")
 
 
-def preset_of(request: CreateRequest, name: ModelName, origin: CatalogModel) -> Preset:
-    """The origin's layers with the request's over them. What the served model itself brings stays there."""
+def preset_of(request: CreateRequest, name: ModelName, origin: CatalogModel, uses: frozenset[str]) -> Preset:
+    """The origin's layers with the request's over them. What the served model itself brings stays there.
+    `uses`: what the request's template mentions.
+    """
     inherited = copy_of(origin, name)
     messages = [Example(message.role, message.content) for message in request.messages]
     return replace(
         inherited,
         parent=origin.name.short,
         template=request.template or inherited.template,
+        template_uses=uses if request.template else inherited.template_uses,
         system=request.system or inherited.system,
         parameters={**inherited.parameters, **request.parameters},
         examples=tuple(messages) or inherited.examples,
@@ -87,9 +103,9 @@ def copy_of(origin: CatalogModel, name: ModelName) -> Preset:
 
 def steps_of(preset: Preset, origin: CatalogModel) -> Sequence[Step]:
     """A line for each layer, in upstream's words."""
-    there = {layer.digest for layer in copy_of(origin, preset.name).layers}
+    there = {layer.digest for layer in origin.layers}
     layers = [
         status(f"{'using existing' if layer.digest in there else 'creating new'} layer {layer.digest}")
-        for layer in preset.layers
+        for layer in CatalogModel(preset.name, origin.served, preset).layers
     ]
     return [*layers, status("writing manifest"), status("success")]

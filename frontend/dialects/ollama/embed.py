@@ -93,10 +93,12 @@ class Embeddings:
         return await self._answer(http, model, embeddings_to_proto(request, options, model), embeddings_body)
 
     async def _find(self, http: Request, text: str) -> CatalogModel:
+        """One that workers serve. Raises ModelNotFound, NoWorkerReady and what `find_named` raises."""
         record_of(http.scope).fields["model"] = text
         model = await find_named(self.catalog, text, embeds)
         if model is None:
             raise ModelNotFound(f'model "{text}" not found, try pulling it first')
+        workers_of(model)
         return model
 
     async def _load(

@@ -7,6 +7,7 @@ ignored, broken UTF-8 becomes U+FFFD, and what is wrong is said in Go's words (o
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import NoReturn
 
@@ -40,7 +41,7 @@ def loads(body: bytes) -> Json:
     else:
         return value
     try:
-        return _clean(json.loads(body[:end].decode(errors="replace"), parse_int=_integer))
+        return _clean(json.loads(body[:end].decode(errors="replace"), parse_int=_integer, parse_float=_float))
     except RecursionError:
         raise InvalidRequest(_TOO_DEEP) from None
 
@@ -51,6 +52,13 @@ def _integer(digits: str) -> int | float:
         return float(digits)
     value = int(digits)
     return value if _INT64_MIN <= value <= _UINT64_MAX else float(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise InvalidRequest(f"json: cannot unmarshal number {digits} into Go value of type float64")
+    return value
 
 
 def _clean(value: Json) -> Json:

@@ -90,6 +90,8 @@ class Inference:
             to_proto.check_raw(request)
         to_proto.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
+        if isinstance(request, GenerateRequest) and request.template:
+            await to_proto.check_template(request.template)
         if is_empty:
             async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
                 await self._fleet.load(served, to_proto.load_to_proto(request.keep_alive))

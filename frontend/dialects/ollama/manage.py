@@ -13,16 +13,17 @@ from frontend.catalog.catalog import Catalog
 from frontend.catalog.preset import Preset
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.create import (
+    check_messages,
     check_quantize,
     check_source,
-    check_template,
     copy_of,
     preset_of,
     steps_of,
+    template_uses,
 )
 from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, read_delete
 from frontend.dialects.ollama.progress import Step, progress
-from frontend.dialects.ollama.sources import find_named
+from frontend.dialects.ollama.sources import find_named, names_of
 from frontend.dialects.ollama.transfer import no_such_weights, pulling
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
@@ -52,13 +53,13 @@ class Management:
         return progress(steps, request.stream)
 
     async def _create(self, request: CreateRequest, name: ModelName) -> list[Step]:
-        self.catalog.check_free(name, "overwrite")
-        origin = await find_named(self.catalog, request.origin)
+        self._check_free(request.wanted)
+        origin = await find_named(self.catalog, request.origin, fresh=True)
         if origin is None:
             raise no_such_weights()
         check_quantize(request)
-        check_template(request.template)
-        preset = preset_of(request, name, origin)
+        check_messages(request.messages)
+        preset = preset_of(request, name, origin, await template_uses(request.template))
         await self._put(preset)
         return list(steps_of(preset, origin))
 
@@ -69,7 +70,8 @@ class Management:
             raise InvalidRequest(f'source "{request.source}" is invalid')
         if destination is None:
             raise InvalidRequest(f'destination "{request.destination}" is invalid')
-        origin = await self.catalog.find(source)
+        self._check_free(request.destination)
+        origin = await self.catalog.find_first([source], fresh=True)
         if origin is None:
             raise ModelNotFound(f'model "{request.source}" not found')
         await self._put(copy_of(origin, destination))
@@ -82,6 +84,11 @@ class Management:
             raise InvalidRequest(f'name "{request.wanted}" is invalid')
         await self.catalog.delete(name, as_sent=request.wanted)
         return Response()
+
+    def _check_free(self, text: str) -> None:
+        """A name that means a served model is taken, however it says so."""
+        for name in names_of(text):
+            self.catalog.check_free(name, "overwrite")
 
     async def _put(self, preset: Preset) -> None:
         length, most = len(preset.to_document()), self.settings.max_preset_bytes

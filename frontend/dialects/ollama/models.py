@@ -9,12 +9,13 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from drover.aside import aside
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel
-from frontend.dialects.ollama.body import read_json
+from frontend.dialects.ollama.body import INLINE_BYTES, read_json
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, parameters_of
@@ -45,15 +46,21 @@ class Models:
         if not request.wanted:
             raise InvalidRequest("model is required")
         model = await self._find(request.wanted)
-        info = orjson.loads(await self._model_info(model, request.verbose) or "{}")
-        if http.headers.get("user-agent", "").startswith(_COPILOT):
-            info["general.basename"] = request.wanted
-        return _json(_shown(model, request, info))
+        info_json = await self._model_info(model, request.verbose)
+        is_copilot = http.headers.get("user-agent", "").startswith(_COPILOT)
+
+        def shown() -> Response:
+            info = orjson.loads(info_json or "{}")
+            if is_copilot:
+                info["general.basename"] = request.wanted
+            return _json(_shown(model, request, info))
+
+        return await aside(shown, len(info_json), INLINE_BYTES)
 
     async def _find(self, text: str) -> CatalogModel:
         """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
         wanted = "remote model details are unavailable"
-        model = await find_named(self.catalog, text, wanted=wanted)
+        model = await find_named(self.catalog, text, wanted=wanted, fresh=True)
         if model is not None:
             return model
         missing = named_here(text) or ModelName.parse(text)

@@ -4,6 +4,8 @@ to which nothing is passed on (ollama-api.md sections 2.11 and 4.9).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from drover.errors import InvalidRequest, NotOffered
 from drover.names import ModelName
 from frontend.catalog.catalog import Catalog
@@ -15,19 +17,28 @@ _CLOUD_DISABLED = "ollama cloud is disabled: "
 
 
 async def find_named(
-    catalog: Catalog, text: str, able: Able = generates, wanted: str = "remote model is unavailable"
+    catalog: Catalog,
+    text: str,
+    able: Able = generates,
+    wanted: str = "remote model is unavailable",
+    fresh: bool = False,
 ) -> CatalogModel | None:
     """The model of a name as a client sends it. Raises InvalidRequest for what is no name, and NotOffered,
     with what was `wanted`, for one of ollama.com's models that is not here.
     """
     check_sources(text)
-    name, here = ModelName.parse(text), named_here(text)
-    if name is None and here is None:
+    names = names_of(text)
+    if not names:
         raise InvalidRequest("invalid model name")
-    model = await catalog.find_first([each for each in (name, here) if each is not None], able)
-    if model is None and name is not None:
+    model = await catalog.find_first(names, able, fresh)
+    if model is None and (name := ModelName.parse(text)) is not None:
         check_here(name, wanted)
     return model
+
+
+def names_of(text: str) -> Sequence[ModelName]:
+    """What the text can mean: itself, and what is left of it without `:local`."""
+    return [name for name in (ModelName.parse(text), named_here(text)) if name is not None]
 
 
 def check_sources(text: str) -> None:

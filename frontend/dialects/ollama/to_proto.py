@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
-from drover.go_template import TemplateError, parse
+from drover.go_template import TemplateError, parse_aside
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.go_json import Json, dump_text
@@ -75,7 +75,6 @@ def generate_to_proto(
         result.ClearField("template")
         return result
     if request.template:
-        check_template(request.template)
         result.template = request.template
     check_takes_template(result, model)
     system = request.system or model.system
@@ -95,10 +94,10 @@ def generate_to_proto(
     return result
 
 
-def check_template(template: str) -> None:
+async def check_template(template: str) -> None:
     """Raises InvalidOption, in Go's words: section 2.1."""
     try:
-        parse(template)
+        await parse_aside(template)
     except TemplateError as error:
         raise InvalidOption(str(error)) from error
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from frontend.catalog.database import Database, parse_url
+from frontend.catalog.database import Database
+from frontend.catalog.database_url import parse_url
 from tests.support.postgres import Postgres, postgres
 
 TIMEOUT_SECONDS = 5.0

@@ -7,8 +7,10 @@ import sys
 from dataclasses import replace
 
 from drover.names import ModelName
-from frontend.catalog.database import Database, parse_url
+from frontend.catalog.database import Database
+from frontend.catalog.database_url import parse_url
 from frontend.catalog.preset import Example, Preset
+from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
 
 DIGEST = "ab" * 32
@@ -36,6 +38,7 @@ def full_preset() -> Preset:
         preset("ns/Pirate:v1"),
         parent="smol:latest",
         template="{{ .Prompt }}",
+        template_uses=frozenset({"prompt"}),
         parameters={"temperature": 0.3, "stop": ["A", "B"], "num_predict": 7},
         examples=(Example("user", "q"), Example("assistant", "a")),
         licenses=("L1", "L2"),
@@ -43,7 +46,7 @@ def full_preset() -> Preset:
 
 
 async def _make_five(url: str, number: str) -> None:
-    presets = Presets(Database(parse_url(url), timeout_seconds=20), poll_seconds=3600, most=100)
+    presets = Presets(PresetRows(Database(parse_url(url), 20), 100, 1_000_000), poll_seconds=3600)
     await presets.start()
     try:
         for each in range(5):

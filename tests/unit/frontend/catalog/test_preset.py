@@ -8,7 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from frontend.catalog.preset import Preset
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
+from frontend.catalog.preset import Layer, Preset
+from frontend.catalog.served import ServedModel
 from tests.fakes import transcripts
 from tests.unit.frontend.catalog.making import full_preset, preset
 
@@ -27,23 +30,54 @@ def test_layers_have_the_digests_that_ollama_gives_them() -> None:
         if "creating" in line
     ]
 
-    assert [layer.digest for layer in full_preset().layers[1:]] == created
+    assert [layer.digest for layer in full_preset().written_layers] == created
+
+
+def _over(made: Preset, served: pb.Model | None = None) -> CatalogModel:
+    return CatalogModel(made.name, ServedModel(made.base, served) if served else None, made)
 
 
 def test_the_first_layer_is_the_weights() -> None:
-    weights = preset().layers[0]
+    model = _over(preset())
+    weights = model.layers[0]
 
     assert (weights.digest, weights.size_bytes) == (f"sha256:{preset().base_digest}", 1000)
-    assert preset().size_bytes == 1000 + len("Be a pirate.")
+    assert model.size_bytes == 1000 + len("Be a pirate.")
+
+
+def test_the_weights_are_those_that_workers_serve_now() -> None:
+    newer = _over(preset(), pb.Model(digest="cd" * 32, size_bytes=2000))
+
+    assert newer.layers[0] == Layer(f"sha256:{'cd' * 32}", 2000)
+    assert newer.size_bytes == 2000 + len("Be a pirate.")
+    assert newer.digest != _over(preset()).digest
 
 
 def test_the_digest_is_of_the_content_and_not_of_name_or_age() -> None:
     made = full_preset()
+    digest = _over(made).digest
 
-    assert re.fullmatch(r"[0-9a-f]{64}", made.digest)
-    assert replace(made, name=preset("other").name, modified_unix_ns=8).digest == made.digest
-    assert replace(made, system="Be a parrot.").digest != made.digest
-    assert replace(made, base_digest="cd" * 32).digest != made.digest
+    assert re.fullmatch(r"[0-9a-f]{64}", digest)
+    assert _over(replace(made, name=preset("other").name, modified_unix_ns=8)).digest == digest
+    assert _over(replace(made, system="Be a parrot.")).digest != digest
+    assert _over(replace(made, base_digest="cd" * 32)).digest != digest
+
+
+def test_a_copy_has_the_digest_of_what_it_is_a_copy_of() -> None:
+    copy = replace(preset(), system="")
+
+    assert _over(copy).digest == copy.base_digest
+
+
+def test_a_template_that_the_worker_cannot_use_makes_no_model_that_inserts() -> None:
+    made = replace(preset(), template="{{ .Suffix }}", template_uses=frozenset({"suffix"}))
+    able, other = (
+        pb.Model(capabilities=pb.Capabilities(completion=True, insert=True, go_template=can))
+        for can in (True, False)
+    )
+
+    assert _over(made, able).capabilities.insert
+    assert not _over(made, other).capabilities.insert
 
 
 @pytest.mark.parametrize("document", ["", "{}", "[]", '{"base": 1}'])

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from drover.errors import InvalidRequest, StoreUnavailable
-from frontend.catalog.database import Database, parse_url
+from frontend.catalog.database import Database
+from frontend.catalog.database_url import parse_url
+from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
 from frontend.catalog.tables import presets as table
 from tests.support.postgres import Postgres
@@ -24,9 +26,10 @@ _DEADLINE_SECONDS = 10.0
 
 @asynccontextmanager
 async def _frontend(
-    url: str, poll_seconds: float = _NEVER_POLLS_SECONDS, most: int = 100
+    url: str, poll_seconds: float = _NEVER_POLLS_SECONDS, most: int = 100, most_bytes: int = 1_000_000
 ) -> AsyncIterator[Presets]:
-    presets = Presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds, most)
+    database = Database(parse_url(url), TIMEOUT_SECONDS)
+    presets = Presets(PresetRows(database, most, most_bytes), poll_seconds)
     await presets.start()
     try:
         await presets.look()
@@ -135,7 +138,7 @@ async def test_a_database_that_goes_away_leaves_what_is_known_and_comes_back(
 
 async def test_a_database_that_was_never_there_is_no_reason_to_wait() -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
-    presets = Presets(Database(parse_url(nowhere), TIMEOUT_SECONDS), 3600.0, 10)
+    presets = Presets(PresetRows(Database(parse_url(nowhere), TIMEOUT_SECONDS), 10, 1000), 3600.0)
     await presets.start()
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):

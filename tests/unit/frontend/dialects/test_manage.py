@@ -208,13 +208,16 @@ async def test_a_preset_that_is_too_long_is_refused(start: Start) -> None:
 
 async def test_another_frontend_has_it_at_once(start: Start) -> None:
     async with AsyncExitStack() as stack:
-        one, other = [
-            await stack.enter_async_context(start(worker(), preset_poll_seconds=3600)) for _ in range(2)
-        ]
+        one = await stack.enter_async_context(start(worker(), preset_poll_seconds=3600))
         await create(one)
+        other = await stack.enter_async_context(start(worker(), preset_poll_seconds=3600))
+        await create(one, model="second")
+        response = await post(other, "/api/chat", model="second", messages=HELLO, stream=False)
+        assert response.json()["message"]["content"] == "hi"
         response = await post(other, "/api/chat", model="pirate", messages=HELLO, stream=False)
         assert response.json()["message"]["content"] == "hi"
         await delete(other, model="pirate")
+        await delete(other, model="second")
         assert await names(one) == ["m:latest"]
 
 
