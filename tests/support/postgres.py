@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
+
 
 class Postgres:
-    """`stop` is a server that has gone; `start` brings it back with its data."""
+    """`stop` is a server that has gone; `start` brings it back with its data. `hung` is one that takes
+    connections and never answers.
+    """
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
@@ -29,6 +33,20 @@ class Postgres:
 
     def start(self) -> None:
         self._server.start()
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        pid = self._server.get_pid()
+        assert pid is not None
+        postmaster = psutil.Process(pid)
+        stopped = [postmaster, *postmaster.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
 
     def close(self) -> None:
         self._server.cleanup()

@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from drover.errors import InvalidRequest, StoreUnavailable
 from frontend.catalog.database import Database
-from frontend.catalog.database_url import parse_url
+from frontend.catalog.database_url import DatabaseUrl, parse_url
 from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
 from frontend.catalog.tables import presets as table
 from tests.support.postgres import Postgres
 from tests.support.waiting import until
 from tests.unit.frontend.catalog.conftest import TIMEOUT_SECONDS
-from tests.unit.frontend.catalog.making import full_preset, preset
+from tests.unit.frontend.catalog.making import full_preset, name, preset
 
 _NEVER_POLLS_SECONDS = 3600.0
 _DEADLINE_SECONDS = 10.0
+_IMPATIENT_SECONDS = 0.5
+
+
+def _presets(
+    database: Database,
+    poll_seconds: float = _NEVER_POLLS_SECONDS,
+    most: int = 100,
+    most_bytes: int = 1_000_000,
+) -> Presets:
+    return Presets(PresetRows(database, most, most_bytes), poll_seconds)
 
 
 @asynccontextmanager
 async def _frontend(
     url: str, poll_seconds: float = _NEVER_POLLS_SECONDS, most: int = 100, most_bytes: int = 1_000_000
 ) -> AsyncIterator[Presets]:
-    database = Database(parse_url(url), TIMEOUT_SECONDS)
-    presets = Presets(PresetRows(database, most, most_bytes), poll_seconds)
+    presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds, most, most_bytes)
     await presets.start()
     try:
         await presets.look()
@@ -138,7 +151,7 @@ async def test_a_database_that_goes_away_leaves_what_is_known_and_comes_back(
 
 async def test_a_database_that_was_never_there_is_no_reason_to_wait() -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
-    presets = Presets(PresetRows(Database(parse_url(nowhere), TIMEOUT_SECONDS), 10, 1000), 3600.0)
+    presets = _presets(Database(parse_url(nowhere), TIMEOUT_SECONDS))
     await presets.start()
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -149,7 +162,152 @@ async def test_a_database_that_was_never_there_is_no_reason_to_wait() -> None:
         await presets.stop()
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "mysql://a/b", "oracle://x"])
-def test_a_url_that_no_driver_takes_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"sqlite|driver"):
-        parse_url(text)
+async def test_many_presets_are_read_in_batches_that_stay_read(url: str) -> None:
+    """With the longest templates there may be, which nobody parses for it."""
+    long = replace(preset(), template="{{ .Prompt }}" * 5_000)
+    async with _frontend(url, most_bytes=100_000_000) as frontend:
+        for number in range(70):
+            await frontend.put(replace(long, name=name(f"p{number}")))
+        assert await frontend.delete(name("p3").key)
+    database = _FailsAt(parse_url(url), third_of=3)
+    restarted = _presets(database)
+    with pytest.raises(StoreUnavailable):
+        await restarted.look()
+    assert not restarted.has_looked
+    assert len(restarted.known()) == 64
+    await restarted.start()
+    try:
+        await until(lambda: restarted.has_looked, _DEADLINE_SECONDS, "the rest is read")
+        assert len(restarted.known()) == 69
+        assert restarted.find_known(name("p69").key) is not None
+    finally:
+        await restarted.stop()
+
+
+class _FailsAt(Database):
+    """Its `third_of`th transaction finds the database away."""
+
+    def __init__(self, url: DatabaseUrl, third_of: int) -> None:
+        super().__init__(url, TIMEOUT_SECONDS)
+        self._left = third_of
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[AsyncConnection, None]:
+        self._left -= 1
+        if self._left == 0:
+            raise StoreUnavailable("gone")
+        async with super().transaction() as connection:
+            yield connection
+
+
+async def test_a_deletion_is_seen_beside_a_whole_batch_of_changes(url: str) -> None:
+    async with _frontend(url) as one, _frontend(url) as other:
+        await one.put(preset("gone"))
+        await other.look()
+        await one.delete(name("gone").key)
+        for number in range(32):
+            await one.put(preset(f"p{number}"))
+        await other.look()
+        assert len(other.known()) == 32
+        assert other.find_known(name("gone").key) is None
+
+
+async def test_all_of_them_have_no_more_bytes_than_they_may(url: str) -> None:
+    async with _frontend(url, most_bytes=1_000) as frontend:
+        await frontend.put(preset(system="x" * 500))
+        await frontend.put(preset(system="y" * 500))
+        with pytest.raises(InvalidRequest, match="no room for"):
+            await frontend.put(preset("second", system="z" * 500))
+        assert [each.name.model for each in frontend.known()] == ["pirate"]
+
+
+async def test_a_deletion_of_nothing_is_no_change(url: str, database: Database) -> None:
+    async with _frontend(url) as frontend:
+        before = await PresetRows(database, 1, 1).after(-1)
+        assert not await frontend.delete("nothing")
+        assert (await PresetRows(database, 1, 1).after(-1)).revision == before.revision
+
+
+async def test_a_change_that_cannot_be_read_leaves_nothing_old(url: str, database: Database) -> None:
+    async with _frontend(url) as frontend:
+        await frontend.put(preset())
+        async with database.transaction() as connection:
+            await connection.execute(table.update().values(document="?", revision=2))
+            await connection.exec_driver_sql("UPDATE catalog_state SET revision = 2")
+        await frontend.look()
+        assert frontend.known() == []
+
+
+async def test_what_was_committed_is_known_whatever_the_database_does_next(
+    server: Postgres, url: str
+) -> None:
+    """The answer to a change must not depend on a second look."""
+    database = _FailsAt(parse_url(url), third_of=3)
+    presets = _presets(database)
+    await presets.look()
+    await presets.put(preset())
+    assert presets.known() == [preset()]
+    await presets.stop()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_who_waits_for_a_database_that_hangs_waits_once(server: Postgres, url: str) -> None:
+    presets = _presets(Database(parse_url(url), _IMPATIENT_SECONDS), poll_seconds=0.05)
+    await presets.start()
+    await until(lambda: presets.has_looked, _DEADLINE_SECONDS, "the first look")
+    await presets.put(preset())
+    with server.hung():
+        began = time.monotonic()
+        results = await asyncio.gather(
+            *(presets.look() for _ in range(5)), presets.put(preset("other")), return_exceptions=True
+        )
+        assert all(isinstance(result, StoreUnavailable) for result in results)
+        # A cancelled call first gives up its connection, which takes the driver up to two seconds.
+        assert time.monotonic() - began < _IMPATIENT_SECONDS + 3.0
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await presets.look()
+        assert time.monotonic() - began < 0.1
+        assert presets.known() == [preset()]
+    await until(lambda: _answers(presets), _DEADLINE_SECONDS, "the database answers again")
+    await presets.stop()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_a_frontend_ends_beside_a_database_that_hangs(server: Postgres, url: str) -> None:
+    presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds=0.01)
+    await presets.start()
+    await until(lambda: presets.has_looked, _DEADLINE_SECONDS, "the first look")
+    with server.hung():
+        began = time.monotonic()
+        await presets.stop()
+        assert time.monotonic() - began < TIMEOUT_SECONDS + 3.0
+
+
+async def test_the_poll_outlives_what_it_does_not_know(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    database = _Broken(parse_url(f"sqlite:///{tmp_path / 'p.sqlite3'}"))
+    presets = _presets(database, poll_seconds=0.01)
+    await presets.start()
+    try:
+        await until(lambda: presets.has_looked, _DEADLINE_SECONDS, "the poll goes on")
+        assert "the presets cannot be read" in caplog.text
+    finally:
+        await presets.stop()
+
+
+class _Broken(Database):
+    """Its first transaction raises what no driver should."""
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        super().__init__(url, TIMEOUT_SECONDS)
+        self._is_broken = True
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[AsyncConnection, None]:
+        if self._is_broken:
+            self._is_broken = False
+            raise RuntimeError("surprise")
+        async with super().transaction() as connection:
+            yield connection

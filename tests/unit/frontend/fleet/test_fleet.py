@@ -135,6 +135,15 @@ async def test_of_two_with_one_name_the_able_one_is_found() -> None:
         assert _picked(fleet, embeds) == "w:2"
 
 
+async def test_of_two_with_one_name_the_one_that_is_here_is_found() -> None:
+    """As in a rolling update: the old files' worker has left, and the new one's is ready."""
+    old, new = _worker("w:1", "m", digest="a"), _worker("w:2", "m", digest="b")
+    async with _fleet(old, new) as fleet:
+        old.refusal = WorkerUnreachable("gone")
+        await until(lambda: _found(fleet, "m").info.digest == "b", _DEADLINE_SECONDS, "the old one is lost")
+        assert fleet.pick(_found(fleet, "m")).address == "w:2"
+
+
 def _picked(fleet: Fleet, able: Able) -> str:
     model = fleet.find(_name("m"), able)
     assert model is not None

@@ -54,6 +54,8 @@ def test_local_hosts(host: str) -> None:
     [
         "evil.example",
         "evil.example:11434",
+        "[::1].evil.example",
+        "[::1].evil.example:80",
         "localhost.evil.example",
         "local",
         "internal",
