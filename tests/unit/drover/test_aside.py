@@ -1,0 +1,38 @@
+"""Work that is done in a thread where it is long."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from drover.aside import aside
+from drover.go_template import TemplateError, parse, parse_aside
+from drover.go_template import aside as template_aside
+
+
+@pytest.mark.parametrize(("length", "is_inline"), [(0, True), (10, True), (11, False)])
+async def test_only_long_work_goes_to_a_thread(length: int, is_inline: bool) -> None:
+    thread = await aside(threading.get_ident, length, inline=10)
+
+    assert (thread == threading.get_ident()) == is_inline
+
+
+async def test_a_long_template_is_parsed_in_a_thread_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def watched(source: str) -> object:
+        threads.append(threading.get_ident())
+        return parse(source)
+
+    monkeypatch.setattr(template_aside, "parse", watched)
+    source = "{{ .Prompt }} of a test of its own" * 100
+
+    assert (await parse_aside(source)) is (await parse_aside(source))
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+async def test_what_cannot_be_parsed_is_said_as_ever() -> None:
+    with pytest.raises(TemplateError, match="unexpected EOF"):
+        await parse_aside("{{ if .Prompt }}" + "x" * 3_000)
