@@ -56,12 +56,15 @@ class Answer:
         self._waiting_ids: list[int] = []
         self._waiting_logprobs: list[pb.TokenLogprob] = []
         self._calls = 0
+        self._due: Finish | Fail | None = None
         self.produced_ids: list[int] = []
         self.completion_tokens = 0
         self.reasoning_tokens = 0
 
     def advance(self) -> Finish | Pause | Fail | None:
         """One step. None: there is more to come."""
+        if self._due is not None:
+            return self._due
         if self.completion_tokens >= self._limit:
             return self._cut_off()
         event = next(self._events, None)
@@ -70,6 +73,15 @@ class Answer:
         if isinstance(event, Call):
             return self._call(event)
         return self._end() if event is None else event
+
+    def replay(self, tokens: int, into: Mailbox) -> None:
+        """So many tokens once more, into a mailbox of their own; pauses are over."""
+        self._count(())
+        mailbox, self._mailbox = self._mailbox, into
+        while self._due is None and self.completion_tokens < tokens:
+            outcome = self.advance()
+            self._due = None if isinstance(outcome, Pause) else outcome
+        self._mailbox = mailbox
 
     def _say(self, piece: Piece) -> Finish | None:
         position = self.completion_tokens

@@ -51,7 +51,12 @@ def _capabilities(scripts: Scripts, task: Task) -> pb.Capabilities:
     if task == "embed":
         return pb.Capabilities(embedding=True)
     return pb.Capabilities(
-        completion=True, logprobs=True, seed=True, tools=scripts.call_tools, thinking=scripts.think
+        completion=True,
+        logprobs=True,
+        seed=True,
+        resume=True,
+        tools=scripts.call_tools,
+        thinking=scripts.think,
     )
 
 

@@ -10,6 +10,7 @@ from struct import pack
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.window import Fitted
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer, Plan
 from engine_worker.engines.simulator.events import Event
@@ -17,9 +18,11 @@ from engine_worker.engines.simulator.job import Job
 from engine_worker.engines.simulator.logprobs import MAX_TOP, Logprobs
 from engine_worker.engines.simulator.prefix_cache import Chain
 from engine_worker.engines.simulator.prompt import Prompts
+from engine_worker.engines.simulator.resumed import begun_again, resume
 from engine_worker.engines.simulator.script import Script, Scripts
 from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
+from engine_worker.engines.simulator.tokens import bytes_of_all
 
 # Sampling fields that change nothing here, and the value at which they would change nothing anywhere.
 _NEUTRAL: dict[str, float] = {
@@ -43,7 +46,8 @@ class Intake:
         """Raises CapabilityMissing, InvalidRequest, ContextExceeded."""
         script = self._scripts.find(self._prompts.question(request)) if self._scripts.entries else None
         self._check(request, script)
-        fitted = await self._prompts.fit(request)
+        earlier = request.continuation if request.HasField("continuation") else None
+        fitted = await self._prompts.fit(request) if earlier is None else _fitted(earlier)
         started = pb.Started(
             prompt_ids=fitted.ids,
             truncated_tokens=fitted.truncated_tokens,
@@ -52,17 +56,19 @@ class Intake:
         room = self._prompts.window(request).size - len(fitted.ids)
         plan = self._plan(request, started, script, room)
         mailbox = Mailbox()
+        answer = Answer(plan, mailbox)
+        if earlier is not None:
+            await resume(answer, earlier, mailbox)
         return Job(
             prompt_ids=fitted.ids,
             kv_tokens=len(fitted.ids) + min(plan.limit, plan.most_tokens),
             mailbox=mailbox,
-            answer=Answer(plan, mailbox),
+            answer=answer,
             chain=chain,
+            earlier=earlier,
         )
 
     def _check(self, request: pb.GenerateRequest, script: Script | None) -> None:
-        if request.HasField("continuation"):
-            raise CapabilityMissing("the simulator cannot continue another worker's answer")
         if _is_constrained(request) and script is None:
             raise CapabilityMissing("the simulator cannot constrain its output")
         if request.chat.tools and not self._scripts.call_tools:
@@ -78,6 +84,8 @@ class Intake:
         sampling = request.sampling
         key = self._key(started.prompt_ids, sampling)
         events, most_tokens = self._events(key, script, sampling.ignore_eos, room)
+        if script is None and request.continuation.produced_ids:
+            events = begun_again(request.continuation.produced_ids, events)
         logprobs = None
         if request.HasField("top_logprobs"):
             logprobs = Logprobs(self._book.vocabulary, key, request.top_logprobs)
@@ -111,6 +119,12 @@ class Intake:
         spread = self._shape.answer_tokens_max - self._shape.answer_tokens_min + 1
         length = self._shape.answer_tokens_min + int.from_bytes(key[:8], "big") % spread
         return islice(text, length), length
+
+
+def _fitted(earlier: pb.Continuation) -> Fitted:
+    """The prompt as the first worker had it. Raises InvalidRequest for ids of no token."""
+    bytes_of_all([*earlier.prompt_ids, *earlier.produced_ids])
+    return Fitted(list(earlier.prompt_ids), earlier.truncated_tokens)
 
 
 def _is_constrained(request: pb.GenerateRequest) -> bool:

@@ -10,6 +10,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer, Finish
 from engine_worker.engines.simulator.prefix_cache import Chain
+from engine_worker.engines.simulator.resumed import add_earlier
 
 
 @dataclass(eq=False, slots=True)
@@ -21,6 +22,7 @@ class Job:
     mailbox: Mailbox
     answer: Answer | None
     chain: Chain
+    earlier: pb.Continuation | None = None
     cached_tokens: int = 0
     position: int = 0
     """Prompt tokens that are computed or were cached."""
@@ -51,6 +53,8 @@ class Job:
         )
         if finish.matched_stop is not None:
             done.matched_stop = finish.matched_stop
+        if self.earlier is not None:
+            add_earlier(done, self.earlier)
         self.mailbox.done(done)
 
     def _timings(self) -> pb.Timings:

@@ -229,7 +229,6 @@ async def test_options_without_effect_are_named() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (pb.GenerateRequest(continuation=pb.Continuation()), "cannot continue"),
         (pb.GenerateRequest(any_json=True), "^the simulator cannot constrain its output$"),
         (pb.GenerateRequest(json_schema="{}"), "^the simulator cannot constrain its output$"),
         (pb.GenerateRequest(chat=pb.ChatInput(tools=[pb.Tool()])), "cannot call tools"),

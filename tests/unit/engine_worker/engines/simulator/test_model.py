@@ -29,7 +29,7 @@ def test_the_card_says_what_it_is() -> None:
     assert not model.pinned
     assert "not a model but a simulator" in model.licenses[0]
     assert model.capabilities == pb.Capabilities(
-        completion=True, logprobs=True, seed=True, go_template=True, go_template_parsed=True
+        completion=True, logprobs=True, seed=True, resume=True, go_template=True, go_template_parsed=True
     )
     info = json.loads(model.model_info_json)
     assert info["general.architecture"] == "simulator"
