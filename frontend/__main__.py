@@ -10,8 +10,11 @@ import sys
 
 from drover import logs
 from drover.settings import split_address
+from frontend.fleet.discovery import discoveries_of
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.grpc_worker import GrpcWorker
+from frontend.fleet.membership import Membership
+from frontend.fleet.picking import policy_of
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
 
@@ -28,7 +31,9 @@ def main() -> int:
     except OSError as error:
         logs.event(_log, logging.ERROR, f"cannot start: {_explain(settings.listen, error)}")
         return 1
-    server = FrontendServer(settings, Fleet(settings.workers, GrpcWorker))
+    membership = Membership(discoveries_of(settings.workers), GrpcWorker)
+    fleet = Fleet(membership, policy_of(settings.policy), settings.move_wait_seconds)
+    server = FrontendServer(settings, fleet)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Before uvicorn takes over, and again when it raises the signal after its own orderly end.
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))

@@ -14,8 +14,10 @@ from pydantic_settings import SettingsConfigDict
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level
-from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address
+from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
 from frontend.catalog.database_url import DatabaseUrl, parse_url
+from frontend.fleet.discovery.dns import DNS
+from frontend.fleet.picking import PolicyName
 from frontend.ollama_host import listen_address
 from frontend.security.origins import check_origin
 
@@ -24,6 +26,13 @@ def _check_version(value: str) -> str:
     if len(value.split(".")) != 3 or not all(part.isdecimal() for part in value.split(".")):
         raise ValueError("it must be MAJOR.MINOR.PATCH in digits, since clients compare it")
     return value
+
+
+def _check_place(value: str) -> str:
+    if value.startswith(DNS):
+        check_tcp_address(value.removeprefix(DNS))
+        return value
+    return check_address(value)
 
 
 def _check_database_url(value: str) -> str:
@@ -64,7 +73,15 @@ class FrontendSettings(ProcessSettings):
     scheme://host, with commas between them; a * stands for any text.
     """
     workers: CommaList = Field(default=["127.0.0.1:50051"])
-    """Addresses of the engine workers, with commas between them: host:port or unix:/path."""
+    """Where the engine workers are, with commas between them: host:port, unix:/path, or dns:name:port for all
+    addresses of a name.
+    """
+    policy: PolicyName = "prefix"
+    """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the
+    load is even), least_load, round_robin or power_of_two.
+    """
+    move_wait_seconds: Annotated[float, Ge(0)] = 10.0
+    """How long a request whose worker is lost waits for another one of the same model."""
     ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.33.0"
     """The version that /api/version reports; clients switch features by it."""
     max_body_bytes: Annotated[int, Gt(0)] = 100 * 1024 * 1024
@@ -107,7 +124,7 @@ class FrontendSettings(ProcessSettings):
     def _valid_workers(cls, workers: list[str]) -> list[str]:
         if not workers:
             raise ValueError("name at least one worker")
-        return [check_address(worker) for worker in workers]
+        return [_check_place(worker) for worker in workers]
 
     @field_validator("origins")
     @classmethod

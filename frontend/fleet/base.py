@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 
 
@@ -15,6 +16,9 @@ class RequestHandle(Protocol):
 
     def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Its events. Raises DroverError leaves only."""
+
+    def abandon(self, error: DroverError) -> None:
+        """Whoever waits for its events gets `error` now: the worker will not answer any more."""
 
     def cancel(self) -> None:
         """Frees the worker's slot if the request is not over yet. Never blocks; safe to call twice."""

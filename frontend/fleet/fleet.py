@@ -1,21 +1,26 @@
-"""Which worker gets a request."""
+"""The workers as one: what they serve, and who gets a request."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from drover.errors import DroverError, NoWorkerReady
+from drover.errors import DroverError, NoWorkerReady, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
 from frontend.fleet.members import Member
+from frontend.fleet.membership import Membership
+from frontend.fleet.moving.request import MovingRequest, Observer
+from frontend.fleet.picking.affinity import affinity_of
+from frontend.fleet.picking.base import Policy
+from frontend.fleet.replicas import Replicas, new_attempt_id
 
 _log = logging.getLogger("drover.fleet")
+_MOST_EMBED_ATTEMPTS = 3
 
 Able = Callable[[pb.Capabilities], bool]
 
@@ -37,29 +42,18 @@ class LoadedModel:
 
 
 class Fleet:
-    """Workers at fixed addresses, taken in turn."""
+    """`wait_seconds`: how long a request that lost its worker waits for another one."""
 
-    def __init__(self, addresses: Sequence[str], connect: Callable[[str], Worker]) -> None:
-        self._addresses = addresses
-        self._connect = connect
-        self._members: list[Member] = []
-        self._watchers: list[asyncio.Task[None]] = []
-        self._turn = 0
+    def __init__(self, membership: Membership, policy: Policy, wait_seconds: float) -> None:
+        self._membership = membership
+        self._policy = policy
+        self._wait_seconds = wait_seconds
 
     async def start(self) -> None:
-        """Connects in the background: workers may come later. Channels belong to the running loop."""
-        self._members = [Member(self._connect(address)) for address in self._addresses]
-        for member in self._members:
-            watcher = asyncio.create_task(member.watch(), name=f"watch {member.worker.address}")
-            watcher.add_done_callback(_report_death)
-            self._watchers.append(watcher)
+        self._membership.start()
 
     async def stop(self) -> None:
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
-        for member in self._members:
-            await member.worker.close()
+        await self._membership.stop()
 
     @property
     def has_ready_worker(self) -> bool:
@@ -90,10 +84,18 @@ class Fleet:
         return None
 
     def pick(self, model: ServedModel) -> Worker:
-        """Raises NoWorkerReady while none that serves the model can take requests."""
-        able = self._replicas(model)
-        self._turn += 1
-        return able[self._turn % len(able)].worker
+        """For what is no generation. Raises NoWorkerReady while none that serves the model can be asked."""
+        return Replicas(model, self._membership, self._policy, 0.0).pick().worker
+
+    def submit(
+        self, model: ServedModel, request: pb.GenerateRequest, client_request_id: str, observer: Observer
+    ) -> RequestHandle:
+        """A request that outlives its workers."""
+        affinity = affinity_of(request, model.info.digest)
+        replicas = Replicas(
+            model, self._membership, self._policy, self._wait_seconds, affinity, client_request_id
+        )
+        return MovingRequest(request, model.info.capabilities, replicas, observer)
 
     def loaded(self) -> list[LoadedModel]:
         """Under every name, the latest expiry first."""
@@ -114,33 +116,34 @@ class Fleet:
         """On every replica that can be reached."""
         await _any_of(member.worker.unload() for member in self._replicas(model))
 
-    def submit(self, worker: Worker, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
-        """Gives the attempt an id of its own and sends it."""
-        request.request_id = _new_attempt_id()
-        return worker.submit(request, client_request_id)
-
     async def embed(
-        self, worker: Worker, request: pb.EmbedRequest, client_request_id: str
+        self, model: ServedModel, request: pb.EmbedRequest, client_request_id: str, observer: Observer
     ) -> pb.EmbedResponse:
-        request.request_id = _new_attempt_id()
-        return await worker.embed(request, client_request_id)
+        """On another worker too where one fails under it."""
+        replicas = Replicas(model, self._membership, self._policy, self._wait_seconds)
+        avoid: frozenset[Member] = frozenset()
+        while True:
+            member = replicas.pick(avoid)
+            observer.sent_to(member.address)
+            request.request_id = new_attempt_id()
+            try:
+                return await member.worker.embed(request, client_request_id)
+            except RetryElsewhere as error:
+                avoid |= {member}
+                if len(avoid) >= _MOST_EMBED_ATTEMPTS or not replicas.has_another_ready(avoid):
+                    raise
+                observer.retried(error)
 
-    def _replicas(self, model: ServedModel) -> list[Member]:
-        """Those that can take requests. Raises NoWorkerReady when there is none."""
-        able = [
-            member
-            for member in self._members
-            if member.ready and member.model is not None and _can_replace(member.model, model.info)
-        ]
-        if not able:
-            raise NoWorkerReady(
-                f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
-            )
-        return able
+    @property
+    def _members(self) -> Sequence[Member]:
+        return self._membership.members
+
+    def _replicas(self, model: ServedModel) -> Sequence[Member]:
+        return Replicas(model, self._membership, self._policy, 0.0).ready()
 
     def _expiry(self, model: ServedModel) -> int | None:
         """None where no replica has the model in memory."""
-        reports = [member.load for member in self._replicas(model)]
+        reports = [member.report for member in self._replicas(model)]
         expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
         return None if not expiries else 0 if 0 in expiries else max(expiries)
 
@@ -155,18 +158,3 @@ async def _any_of(calls: Iterable[Awaitable[object]]) -> None:
         _log.warning("one of %d replicas: %s", len(results), failure.message)
     if len(failures) == len(results):
         raise failures[-1]
-
-
-def _new_attempt_id() -> str:
-    return secrets.token_hex(16)
-
-
-def _can_replace(one: pb.Model, other: pb.Model) -> bool:
-    """The same files may serve different tasks: one worker generates with them, another one embeds."""
-    return one.digest == other.digest and one.capabilities == other.capabilities
-
-
-def _report_death(watcher: asyncio.Task[None]) -> None:
-    """A watcher ends only when it is cancelled; anything else is a defect that must be seen."""
-    if not watcher.cancelled() and (error := watcher.exception()) is not None:
-        _log.error("%s died", watcher.get_name(), exc_info=error)

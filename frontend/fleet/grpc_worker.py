@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
 
-from drover.errors import WorkerUnreachable
+from drover.errors import DroverError, WorkerUnreachable
 from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY, error_from_status
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
@@ -72,13 +73,28 @@ class GrpcWorker:
 class GrpcHandle:
     """Implements frontend.fleet.base.RequestHandle."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_abandoned", "_call")
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._abandoned: DroverError | None = None
 
-    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        return _messages(self._call)
+    async def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+        try:
+            while (message := await self._call.read()) is not grpc.aio.EOF:
+                yield cast(pb.GenerateEvent, message)
+            await _check_whole(self._call)
+        except grpc.aio.AioRpcError as failure:
+            raise error_from_status(failure) from failure
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._abandoned is not None and not (task and task.cancelling()):
+                raise self._abandoned from None
+            raise
+
+    def abandon(self, error: DroverError) -> None:
+        self._abandoned = error
+        self._call.cancel()
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -94,6 +110,10 @@ async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGe
             yield cast(Message, message)
     except grpc.aio.AioRpcError as failure:
         raise error_from_status(failure) from failure
+    await _check_whole(call)
+
+
+async def _check_whole(call: grpc.aio.UnaryStreamCall[Request, Message]) -> None:
     if await call.code() is not grpc.StatusCode.OK:
         raise WorkerUnreachable("the worker broke the stream off")
 

@@ -1,4 +1,4 @@
-"""One member of the fleet: a worker, what it serves, and whether it can take requests now."""
+"""One member of the fleet: a worker, what it serves, what it has to do, whether it can take requests now."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from drover import logs
-from drover.errors import DroverError
+from drover.errors import DroverError, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
-from frontend.fleet.base import Worker
+from frontend.fleet.base import RequestHandle, Worker
+from frontend.fleet.breaker import Breaker
 
 _log = logging.getLogger("drover.fleet")
 _REPORT_INTERVAL_SECONDS = 1.0
@@ -31,21 +32,64 @@ class Member:
         self.worker = worker
         self.model: pb.Model | None = None
         self.served: Sequence[ServedModel] = ()
-        self.load: pb.LoadReport | None = None
+        self.report: pb.LoadReport | None = None
+        self.breaker = Breaker()
+        self._own: set[RequestHandle] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._others = 0
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return self.worker.address
 
     @property
     def ready(self) -> bool:
-        return self.load is not None and not self.load.draining
+        return self.report is not None and not self.report.draining
+
+    @property
+    def load(self) -> float:
+        """Own requests, and others' as they were last reported. Implements picking.base.Candidate."""
+        return len(self._own) + self._others
+
+    @property
+    def waiting_prompt_tokens(self) -> float:
+        return self.report.waiting_prompt_tokens if self.report else 0
+
+    def start(self) -> None:
+        self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.address}")
+        self._watcher.add_done_callback(report_death)
+
+    async def stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self.worker.close()
+
+    def took(self, handle: RequestHandle) -> None:
+        """A request of this frontend is here from now on, until it is `over`."""
+        self._own.add(handle)
+        self._idle.clear()
+        self.breaker.sent()
+
+    def over(self, handle: RequestHandle) -> None:
+        self._own.discard(handle)
+        if not self._own:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        await self._idle.wait()
 
     async def bring_in(self, request: pb.LoadRequest) -> None:
         """Loads the model. Whoever then asks what is loaded must not have to wait for the next report."""
         response = await self.worker.load(request)
-        if self.load is not None:
-            self.load.loaded = True
-            self.load.expires_unix_ns = response.expires_unix_ns
+        if self.report is not None:
+            self.report.loaded = True
+            self.report.expires_unix_ns = response.expires_unix_ns
 
-    async def watch(self) -> None:
-        """Keeps `model` and `load` true, for as long as the frontend lives."""
+    async def _watch(self) -> None:
+        """Keeps `model` and `report` true, for as long as the frontend lives."""
         while True:
             try:
                 await self._follow()
@@ -64,17 +108,36 @@ class Member:
                     self._heard(await anext(reports), self.model)
 
     def _heard(self, report: pb.LoadReport, model: pb.Model) -> None:
-        if self.load is None:
+        if self.report is None:
             names = list(model.names)
-            logs.event(_log, logging.INFO, "worker joined", worker=self.worker.address, names=names)
-        self.load = report
+            logs.event(_log, logging.INFO, "worker joined", worker=self.address, names=names)
+            self.breaker.succeeded()
+        self.report = report
+        self._others = max(0, report.running + report.waiting - len(self._own))
 
     def _lost(self, reason: str) -> None:
-        if self.load is not None:
-            logs.event(_log, logging.WARNING, "worker lost", worker=self.worker.address, reason=reason)
-        self.load = None
+        """What is still there will get no answer: it can go on elsewhere at once."""
+        if self.report is not None:
+            logs.event(
+                _log,
+                logging.WARNING,
+                "worker lost",
+                worker=self.address,
+                reason=reason,
+                requests=len(self._own),
+            )
+        self.report = None
+        self._others = 0
+        for handle in list(self._own):
+            handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
 
 
 def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:
     names = (ModelName.parse(text) for text in model.names)
     return [ServedModel(name, model) for name in names if name is not None]
+
+
+def report_death(watcher: asyncio.Task[None]) -> None:
+    """A watcher ends only when it is cancelled; anything else is a defect that must be seen."""
+    if not watcher.cancelled() and (error := watcher.exception()) is not None:
+        _log.error("%s died", watcher.get_name(), exc_info=error)

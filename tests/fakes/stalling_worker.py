@@ -52,9 +52,16 @@ class StallingHandle:
         self.stalled = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.finished = False
+        self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         return self._events()
+
+    def abandon(self, error: DroverError) -> None:
+        if not self._abandoned.done():
+            self._abandoned.set_exception(error)
+            # Whoever waits gets it; perhaps nobody does.
+            self._abandoned.exception()
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -64,7 +71,7 @@ class StallingHandle:
             match step:
                 case _Stall():
                     self.stalled.set()
-                    await asyncio.Event().wait()
+                    await self._abandoned
                 case Forever(event):
                     for again in repeat(event):
                         yield self._counted(again)

@@ -38,6 +38,7 @@ from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import embeds
 from frontend.settings import FrontendSettings
+from frontend.telemetry.moves import RecordedMoves
 from frontend.telemetry.request_log import record_of
 
 Statuses = Mapping[type[DroverError], int]
@@ -115,9 +116,9 @@ class Embeddings:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
         async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
-            worker = self.catalog.fleet.pick(workers_of(model))
-            record.fields["worker"] = worker.address
-            response = await self.catalog.fleet.embed(worker, request, record.request_id)
+            response = await self.catalog.fleet.embed(
+                workers_of(model), request, record.request_id, RecordedMoves(record)
+            )
             record.saw_embeddings(response)
             headers = truncation_header(response.truncated_tokens)
             return Response(await _written(response, body), media_type=JSON, headers=headers)

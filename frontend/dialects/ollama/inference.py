@@ -25,6 +25,7 @@ from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
 from frontend.fleet.fleet import Fleet
 from frontend.settings import FrontendSettings
+from frontend.telemetry.moves import RecordedMoves
 from frontend.telemetry.request_log import RequestRecord, record_of
 
 
@@ -121,9 +122,7 @@ class Inference:
     def _submit(
         self, model: ServedModel, request: pb.GenerateRequest, record: RequestRecord
     ) -> RequestHandle:
-        worker = self._fleet.pick(model)
-        record.fields["worker"] = worker.address
-        return self._fleet.submit(worker, request, record.request_id)
+        return self._fleet.submit(model, request, record.request_id, RecordedMoves(record))
 
 
 def router(catalog: Catalog, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:

@@ -6,7 +6,7 @@ from drover.v1 import engine_pb2 as pb
 
 
 class Journal:
-    """Sees every event on its way to the client. It costs a few additions per delta, and 4 bytes per token."""
+    """Sees every event on its way to the client: a few additions per delta, one number per token."""
 
     def __init__(self) -> None:
         self.started: pb.Started | None = None

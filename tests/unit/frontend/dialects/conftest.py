@@ -13,8 +13,8 @@ import pytest
 
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.fleet.fleet import Fleet
 from frontend.settings import FrontendSettings
+from tests.fakes.fleets import fleet_of
 from tests.fakes.http_server import serving
 from tests.fakes.stalling_worker import StallingHandle, StallingWorker
 from tests.support.waiting import until
@@ -39,7 +39,7 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 
 @asynccontextmanager
 async def _start(folder: Path, worker: StallingWorker, **settings: object) -> AsyncIterator[Frontend]:
-    fleet = Fleet([worker.address], connect=lambda address: worker)
+    fleet = fleet_of(worker)
     own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
     app = build_app(FrontendSettings(**{**own, **settings}), fleet, OpenAnswers())  # type: ignore[arg-type]
     async with (

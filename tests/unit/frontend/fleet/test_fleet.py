@@ -12,7 +12,8 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.fleet.fleet import Able, Fleet, embeds, generates
-from tests.fakes.stalling_worker import StallingWorker
+from tests.fakes.fleets import Told, fleet_of
+from tests.fakes.stalling_worker import StallingWorker, done, started
 from tests.support.waiting import until
 
 _DEADLINE_SECONDS = 10.0
@@ -24,8 +25,7 @@ def _worker(address: str, *names: str, digest: str = "d", modified: int = 1) -> 
 
 @asynccontextmanager
 async def _fleet(*workers: StallingWorker) -> AsyncIterator[Fleet]:
-    by_address = {worker.address: worker for worker in workers}
-    fleet = Fleet(list(by_address), connect=by_address.__getitem__)
+    fleet = fleet_of(*workers)
     await fleet.start()
     try:
         able = [worker for worker in workers if worker.refusal is None]
@@ -153,10 +153,12 @@ def _picked(fleet: Fleet, able: Able) -> str:
 async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:
     worker = _worker("w:1", "m")
     async with _fleet(worker) as fleet:
-        request = pb.GenerateRequest(request_id="from elsewhere")
+        worker.steps = (started(), done())
         ids = set()
         for _ in range(10):
-            fleet.submit(worker, request, "client")
+            request = pb.GenerateRequest(request_id="from elsewhere")
+            async for _ in fleet.submit(_found(fleet, "m"), request, "client", Told()):
+                pass
             ids.add(request.request_id)
 
     assert len(ids) == 10

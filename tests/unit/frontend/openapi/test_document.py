@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from drover.errors import ANSWERS, ClientLeft
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.fleet.fleet import Fleet
 from frontend.openapi.refusals import REASONS
 from frontend.settings import FrontendSettings
+from tests.fakes.fleets import fleet_of
 from tests.fuzz.targets import ROUTES
 from tests.unit.frontend.openapi.told import BASES, DOCUMENT, OPERATIONS, SCHEMAS
 
@@ -24,7 +24,7 @@ from tests.unit.frontend.openapi.told import BASES, DOCUMENT, OPERATIONS, SCHEMA
 @pytest.fixture
 def routes(tmp_path: Path) -> set[tuple[str, str]]:
     settings = FrontendSettings(database_url=f"sqlite:///{tmp_path / 'presets.sqlite3'}")
-    fleet = Fleet([], lambda address: pytest.fail("nothing is called"))
+    fleet = fleet_of()
     return {
         (route.path, method.lower())
         for included in _within(build_app(settings, fleet, OpenAnswers())).routes

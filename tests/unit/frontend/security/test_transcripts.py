@@ -10,9 +10,9 @@ import pytest
 
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.fleet.fleet import Fleet
 from frontend.settings import FrontendSettings
 from tests.contract.recorded import Recorded, native
+from tests.fakes.fleets import fleet_of
 from tests.fakes.http_server import serving
 from tests.fakes.stalling_worker import StallingWorker
 
@@ -26,7 +26,7 @@ _ROUTES = ["/", "/api/tags", "/healthz", "/readyz", "/nope", "/openapi.json"]
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     worker = StallingWorker()
     settings = FrontendSettings(database_url=f"sqlite:///{tmp_path / 'presets.sqlite3'}")
-    app = build_app(settings, Fleet([worker.address], connect=lambda address: worker), OpenAnswers())
+    app = build_app(settings, fleet_of(worker), OpenAnswers())
     async with (
         serving(app) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,

@@ -1,0 +1,76 @@
+"""Who belongs to the fleet: what discovery finds joins, what it finds no more leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
+
+from drover import logs
+from frontend.fleet.base import Worker
+from frontend.fleet.discovery.base import Discovery
+from frontend.fleet.members import Member, report_death
+
+_log = logging.getLogger("drover.fleet")
+# How long one that is found no more may finish what it has.
+_LEAVING_SECONDS = 3600.0
+
+
+class Membership:
+    """A worker that discovery does not find any more gets no new requests, and finishes those that it has: a
+    name service that loses it ends no answers.
+    """
+
+    def __init__(self, discoveries: Sequence[Discovery], connect: Callable[[str], Worker]) -> None:
+        self._discoveries = discoveries
+        self._connect = connect
+        self._found: dict[int, frozenset[str]] = {}
+        self._by_address: dict[str, Member] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def members(self) -> Sequence[Member]:
+        return list(self._by_address.values())
+
+    def start(self) -> None:
+        """In the background: workers may come later. Channels belong to the running loop."""
+        for number, discovery in enumerate(self._discoveries):
+            self._keep(self._follow(number, discovery), f"discover workers, way {number}")
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(member.stop() for member in self.members))
+
+    async def _follow(self, number: int, discovery: Discovery) -> None:
+        async with aclosing(discovery.addresses()) as lists:
+            async for addresses in lists:
+                self._found[number] = frozenset(addresses)
+                self._update()
+
+    def _update(self) -> None:
+        wanted = frozenset[str]().union(*self._found.values())
+        for address in sorted(wanted - self._by_address.keys()):
+            member = self._by_address[address] = Member(self._connect(address))
+            member.start()
+        for address in self._by_address.keys() - wanted:
+            member = self._by_address.pop(address)
+            logs.event(_log, logging.INFO, "worker is found no more", worker=address)
+            self._keep(self._let_go(member), f"let {address} go")
+
+    async def _let_go(self, member: Member) -> None:
+        """New requests do not find it; those that it has may finish."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVING_SECONDS):
+                    await member.wait_idle()
+        finally:
+            await member.stop()
+
+    def _keep(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report_death)

@@ -1,0 +1,194 @@
+"""One request, on as many workers one after the other as it takes: its client sees one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Protocol
+
+from drover.errors import DroverError, EngineFailed, NeverRetry, RetryElsewhere, RetryLater
+from drover.v1 import engine_pb2 as pb
+from frontend.fleet.base import RequestHandle
+from frontend.fleet.members import Member
+from frontend.fleet.moving.journal import Journal
+from frontend.fleet.moving.retold import Retold, Told
+from frontend.fleet.moving.way_on import Stuck, WayOn, way_on
+
+_MOST_ATTEMPTS = 4
+# A request that breaks engines must not go through all of them.
+_MOST_ENGINE_FAILURES = 2
+_JITTER_SECONDS = 0.05
+
+Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
+
+
+class Replicas(Protocol):
+    """Workers of the request's model."""
+
+    async def place(self, avoid: frozenset[Member]) -> Member:
+        """One that takes it, rather none of `avoid`; waits for one that is coming back.
+
+        Raises RetryLater where there is none.
+        """
+
+    def has_other(self, member: Member) -> bool:
+        """Whether any other worker could ever take it."""
+
+    def send(self, member: Member, request: pb.GenerateRequest) -> RequestHandle: ...
+
+
+class Observer(Protocol):
+    """Hears of what a client does not see."""
+
+    def sent_to(self, address: str) -> None: ...
+
+    def retried(self, error: DroverError) -> None: ...
+
+    def moved(self, way: WayOn, error: DroverError) -> None: ...
+
+    def stuck(self, reason: Stuck, error: DroverError) -> None: ...
+
+
+class MovingRequest:
+    """Implements frontend.fleet.base.RequestHandle. `can`: of the engine that all replicas have."""
+
+    def __init__(
+        self, request: pb.GenerateRequest, can: pb.Capabilities, replicas: Replicas, observer: Observer
+    ) -> None:
+        self._request = request
+        self._replicas = replicas
+        self._observer = observer
+        self._way_on = way_on(request, can)
+        self._journal = Journal()
+        self._told = Told() if self._way_on is WayOn.REGENERATE else None
+        self._handle: RequestHandle | None = None
+        self._avoid: frozenset[Member] = frozenset()
+        self._attempts = 0
+        self._engine_failures = 0
+        self._began_ns = 0
+        self._first_ns = 0
+        self._is_done = False
+
+    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+        return self._events()
+
+    def abandon(self, error: DroverError) -> None:
+        if self._handle is not None:
+            self._handle.abandon(error)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    async def _events(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+        self._began_ns = time.perf_counter_ns()
+        attempt = self._request
+        unsaid: Unsaid = _as_it_is
+        failure: DroverError | None = None
+        while True:
+            member = await self._place(failure)
+            try:
+                async with aclosing(self._attempt(member, attempt)) as events:
+                    async for event in events:
+                        event = unsaid(event)
+                        self._saw(event)
+                        yield event
+                return
+            except RetryElsewhere as error:
+                if self._is_done:
+                    return
+                failure = error
+            except NeverRetry:
+                # Of an attempt to go on: the client's request was good enough to begin with.
+                if failure is None:
+                    raise
+                raise failure from None
+            self._consider(member, failure)
+            attempt, unsaid = self._next_attempt(failure)
+            await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))
+
+    async def _place(self, failure: DroverError | None) -> Member:
+        try:
+            return await self._replicas.place(self._avoid)
+        except RetryLater:
+            if failure is None:
+                raise
+            raise failure from None
+
+    async def _attempt(
+        self, member: Member, request: pb.GenerateRequest
+    ) -> AsyncGenerator[pb.GenerateEvent, None]:
+        """Its events; the worker's place is free again and its breaker knows, however it ends."""
+        self._observer.sent_to(member.address)
+        handle = self._handle = self._replicas.send(member, request)
+        member.took(handle)
+        outcome: Callable[[], None] = member.breaker.ended
+        try:
+            async with aclosing(aiter(handle)) as events:
+                async for event in events:
+                    outcome = member.breaker.succeeded
+                    yield event
+        except RetryElsewhere:
+            outcome = member.breaker.failed
+            raise
+        finally:
+            handle.cancel()
+            member.over(handle)
+            outcome()
+
+    def _saw(self, event: pb.GenerateEvent) -> None:
+        if not self._first_ns:
+            self._first_ns = time.perf_counter_ns()
+        self._is_done = event.HasField("done")
+        self._journal.saw(event)
+        if self._told is not None:
+            self._told.saw(event)
+
+    def _consider(self, member: Member, error: RetryElsewhere) -> None:
+        """Raises the error where another attempt is out of the question."""
+        self._attempts += 1
+        self._engine_failures += isinstance(error, EngineFailed)
+        self._avoid |= {member}
+        if (
+            self._attempts >= _MOST_ATTEMPTS
+            or self._engine_failures >= _MOST_ENGINE_FAILURES
+            or not self._replicas.has_other(member)
+        ):
+            raise error
+
+    def _next_attempt(self, error: DroverError) -> tuple[pb.GenerateRequest, Unsaid]:
+        """The request to send now, and what of its events the client has not had."""
+        if self._journal.is_empty:
+            self._observer.retried(error)
+            return self._request, self._without_beginning
+        if isinstance(self._way_on, Stuck):
+            self._observer.stuck(self._way_on, error)
+            raise error
+        self._observer.moved(self._way_on, error)
+        if self._told is not None:
+            return self._request, Retold(self._told).rest
+        request = pb.GenerateRequest()
+        request.CopyFrom(self._request)
+        request.continuation.CopyFrom(self._journal.continuation(self._timings()))
+        return request, self._without_beginning
+
+    def _without_beginning(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
+        """An answer begins once."""
+        if self._journal.started is not None:
+            event.ClearField("started")
+        return event
+
+    def _timings(self) -> pb.Timings:
+        """As this side saw them: the worker that knew better is gone."""
+        first_ns = self._first_ns or time.perf_counter_ns()
+        return pb.Timings(
+            prefill_ns=max(1, first_ns - self._began_ns),
+            decode_ns=max(1, time.perf_counter_ns() - first_ns),
+        )
+
+
+def _as_it_is(event: pb.GenerateEvent) -> pb.GenerateEvent:
+    return event

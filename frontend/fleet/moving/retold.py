@@ -1,0 +1,84 @@
+"""An answer that is generated again: what its client has had is compared and left out."""
+
+from __future__ import annotations
+
+from drover.errors import EngineFailed
+from drover.v1 import engine_pb2 as pb
+
+
+class Told:
+    """What the client has had, whole, for answers that can only go on by being made again."""
+
+    def __init__(self) -> None:
+        self.content = ""
+        self.thinking = ""
+        self.arguments: dict[int, str] = {}
+        self.tokens = 0
+        self.logprobs = 0
+
+    def saw(self, event: pb.GenerateEvent) -> None:
+        for delta in event.deltas:
+            self.content += delta.content
+            self.thinking += delta.thinking
+            self.tokens += len(delta.token_ids)
+            self.logprobs += len(delta.logprobs)
+            for call in delta.tool_calls:
+                self.arguments[call.index] = self.arguments.get(call.index, "") + call.arguments_fragment
+
+
+class Retold:
+    """Takes what was told from the beginning of another telling. Raises EngineFailed where they differ."""
+
+    def __init__(self, told: Told) -> None:
+        self._content = told.content
+        self._thinking = told.thinking
+        self._arguments = dict(told.arguments)
+        self._tokens = told.tokens
+        self._logprobs = told.logprobs
+
+    def rest(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
+        """What is new of the event, perhaps nothing."""
+        rest = pb.GenerateEvent()
+        for delta in event.deltas:
+            self._add_rest(delta, rest)
+        if event.HasField("done"):
+            if self._content or self._thinking or any(self._arguments.values()):
+                raise _differs()
+            rest.done.CopyFrom(event.done)
+        return rest
+
+    def _add_rest(self, delta: pb.Delta, rest: pb.GenerateEvent) -> None:
+        new = pb.Delta(completion_tokens=delta.completion_tokens)
+        self._content, new.content = _split(self._content, delta.content)
+        self._thinking, new.thinking = _split(self._thinking, delta.thinking)
+        for call in delta.tool_calls:
+            self._add_call(call, new)
+        skipped = min(self._tokens, len(delta.token_ids))
+        self._tokens -= skipped
+        new.token_ids.extend(delta.token_ids[skipped:])
+        skipped = min(self._logprobs, len(delta.logprobs))
+        self._logprobs -= skipped
+        new.logprobs.extend(delta.logprobs[skipped:])
+        if new.content or new.thinking or new.tool_calls or new.token_ids or new.logprobs:
+            rest.deltas.append(new)
+
+    def _add_call(self, call: pb.ToolCallDelta, new: pb.Delta) -> None:
+        if call.index not in self._arguments:
+            new.tool_calls.append(call)
+            return
+        had = self._arguments[call.index]
+        self._arguments[call.index], fragment = _split(had, call.arguments_fragment)
+        if fragment:
+            new.tool_calls.add(index=call.index, arguments_fragment=fragment, complete=call.complete)
+
+
+def _split(had: str, said: str) -> tuple[str, str]:
+    """What of it is still to be said again, and what is new."""
+    common = min(len(had), len(said))
+    if had[:common] != said[:common]:
+        raise _differs()
+    return had[common:], said[common:]
+
+
+def _differs() -> EngineFailed:
+    return EngineFailed("the worker was lost, and another one answers differently")

@@ -1,0 +1,39 @@
+"""Fleets of fake workers, at fixed addresses and taken in turn."""
+
+from __future__ import annotations
+
+from drover.errors import DroverError
+from frontend.fleet.discovery.static import Static
+from frontend.fleet.fleet import Fleet
+from frontend.fleet.membership import Membership
+from frontend.fleet.moving.way_on import Stuck, WayOn
+from frontend.fleet.picking.round_robin import RoundRobin
+from tests.fakes.stalling_worker import StallingWorker
+
+
+def fleet_of(*workers: StallingWorker, wait_seconds: float = 1.0) -> Fleet:
+    by_address = {worker.address: worker for worker in workers}
+    membership = Membership([Static(list(by_address))], by_address.__getitem__)
+    return Fleet(membership, RoundRobin(), wait_seconds)
+
+
+class Told:
+    """Implements frontend.fleet.moving.request.Observer."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.retries: list[DroverError] = []
+        self.moves: list[WayOn] = []
+        self.stuck_because: list[Stuck] = []
+
+    def sent_to(self, address: str) -> None:
+        self.addresses.append(address)
+
+    def retried(self, error: DroverError) -> None:
+        self.retries.append(error)
+
+    def moved(self, way: WayOn, error: DroverError) -> None:
+        self.moves.append(way)
+
+    def stuck(self, reason: Stuck, error: DroverError) -> None:
+        self.stuck_because.append(reason)
