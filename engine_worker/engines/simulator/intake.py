@@ -85,7 +85,7 @@ class Intake:
         key = self._key(started.prompt_ids, sampling)
         events, most_tokens = self._events(key, script, sampling.ignore_eos, room)
         if script is None and request.continuation.produced_ids:
-            events = begun_again(request.continuation.produced_ids, events)
+            events = begun_again(request.continuation.produced_ids, events, not _is_random(sampling))
         logprobs = None
         if request.HasField("top_logprobs"):
             logprobs = Logprobs(self._book.vocabulary, key, request.top_logprobs)
@@ -102,9 +102,10 @@ class Intake:
     def _key(self, prompt_ids: Sequence[int], sampling: pb.Sampling) -> bytes:
         """Of what the answer is a function: the prompt, and above temperature 0 the seed."""
         key = blake2b(pack(f"<{len(prompt_ids)}I", *prompt_ids), key=b"%d" % self._shape.seed, digest_size=32)
-        if sampling.temperature > 0:
-            seeded = sampling.HasField("seed") and sampling.seed >= 0
-            key.update(b"seed %d" % sampling.seed if seeded else secrets.token_bytes(16))
+        if _is_random(sampling):
+            key.update(secrets.token_bytes(16))
+        elif sampling.temperature > 0:
+            key.update(b"seed %d" % sampling.seed)
         return key.digest()
 
     def _events(
@@ -119,6 +120,10 @@ class Intake:
         spread = self._shape.answer_tokens_max - self._shape.answer_tokens_min + 1
         length = self._shape.answer_tokens_min + int.from_bytes(key[:8], "big") % spread
         return islice(text, length), length
+
+
+def _is_random(sampling: pb.Sampling) -> bool:
+    return sampling.temperature > 0 and not (sampling.HasField("seed") and sampling.seed >= 0)
 
 
 def _fitted(earlier: pb.Continuation) -> Fitted:

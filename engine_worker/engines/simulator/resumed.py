@@ -36,10 +36,14 @@ def add_earlier(done: pb.Done, earlier: pb.Continuation) -> None:
         setattr(done.timings, name, getattr(done.timings, name) + getattr(earlier.timings, name))
 
 
-def begun_again(produced_ids: Sequence[int], text: Iterator[Event]) -> Iterator[Event]:
-    """Above temperature 0 the same prompt gets another text each time: what was said stays, then this."""
+def begun_again(produced_ids: Sequence[int], text: Iterator[Event], is_same: bool) -> Iterator[Event]:
+    """What was said stays. `is_same`: the text is the one that it was of; if not, it follows from its first
+    word on, since anywhere else could be within a character.
+    """
     yield from (Piece((each,), bytes_of(each)) for each in produced_ids)
-    yield from islice(text, len(produced_ids), None)
+    if is_same:
+        text = islice(text, len(produced_ids), None)
+    yield from text
 
 
 def _pieces(delta: pb.Delta, call_ids: Sequence[str]) -> Iterator[base.Piece]:
