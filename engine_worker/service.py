@@ -51,6 +51,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self._changed = changed
         self._draining = False
         self._closing = False
+        self._watchers = 0
         self.ready = False
 
     def drain(self) -> None:
@@ -148,11 +149,16 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         async def watch() -> None:
             self._check_started()
-            while not self._closing:
-                ring = self._changed.next_ring
-                await _send(context, self._report())
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(ring.wait(), interval_ms / 1000)
+            self._watchers += 1
+            self._changed.ring()
+            try:
+                while not self._closing:
+                    ring = self._changed.next_ring
+                    await _send(context, self._report())
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(ring.wait(), interval_ms / 1000)
+            finally:
+                self._watchers -= 1
             raise WorkerDraining("the worker is shutting down")
 
         await _guarded(context, watch)
@@ -180,6 +186,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         report = self._engine.load_report()
         report.waiting += self._residency.waiting
         report.draining = self._draining
+        report.frontends = self._watchers
         report.loaded = self._residency.loaded
         report.expires_unix_ns = self._residency.expires_unix_ns
         return report

@@ -10,10 +10,10 @@ import sys
 
 from drover import logs
 from drover.settings import split_address
+from frontend.admission.admission import Admission
 from frontend.fleet.discovery import discoveries_of
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.grpc_worker import GrpcWorker
-from frontend.fleet.membership import Membership
 from frontend.fleet.picking import policy_of
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
@@ -31,8 +31,12 @@ def main() -> int:
     except OSError as error:
         logs.event(_log, logging.ERROR, f"cannot start: {_explain(settings.listen, error)}")
         return 1
-    membership = Membership(discoveries_of(settings.workers), GrpcWorker)
-    fleet = Fleet(membership, policy_of(settings.policy), settings.move_wait_seconds)
+    fleet = Fleet(
+        discoveries_of(settings.workers),
+        GrpcWorker,
+        policy_of(settings.policy),
+        Admission(settings.max_queue, settings.move_wait_seconds),
+    )
     server = FrontendServer(settings, fleet)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Before uvicorn takes over, and again when it raises the signal after its own orderly end.

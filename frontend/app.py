@@ -25,6 +25,7 @@ from frontend.dialects.ollama.dialect import error_response
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
+from frontend.security.clients import Clients
 from frontend.security.hosts import with_host_rule
 from frontend.security.origins import OriginRule
 from frontend.settings import FrontendSettings
@@ -64,7 +65,8 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unforeseen)
-    return RequestLog(OriginRule(with_host_rule(app, settings.listen), settings.origins))
+    ruled = OriginRule(with_host_rule(app, settings.listen), settings.origins)
+    return RequestLog(ruled, Clients(settings.trusted_proxies))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

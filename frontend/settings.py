@@ -13,12 +13,13 @@ from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
-from drover.ollama_values import any_text, debug_level
+from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
 from frontend.catalog.database_url import DatabaseUrl, parse_url
 from frontend.fleet.discovery.dns import DNS
 from frontend.fleet.picking import PolicyName
 from frontend.ollama_host import listen_address
+from frontend.security.clients import check_network
 from frontend.security.origins import check_origin
 
 
@@ -63,6 +64,7 @@ class FrontendSettings(ProcessSettings):
     ollama_variables: ClassVar[tuple[OllamaVariable, ...]] = (
         OllamaVariable("OLLAMA_HOST", "listen", listen_address),
         OllamaVariable("OLLAMA_ORIGINS", "origins", any_text),
+        OllamaVariable("OLLAMA_MAX_QUEUE", "max_queue", whole_number),
         OllamaVariable("OLLAMA_DEBUG", "log_level", debug_level),
     )
 
@@ -80,6 +82,10 @@ class FrontendSettings(ProcessSettings):
     """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the
     load is even), least_load, round_robin or power_of_two.
     """
+    max_queue: Annotated[int, Ge(0)] = 512
+    """How many requests may wait in this frontend for a worker with room; others are refused as busy."""
+    trusted_proxies: CommaList = Field(default=[])
+    """Addresses or networks of proxies whose X-Forwarded-For says who a client is."""
     move_wait_seconds: Annotated[float, Ge(0)] = 10.0
     """How long a request whose worker is lost waits for another one of the same model."""
     ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.33.0"
@@ -125,6 +131,11 @@ class FrontendSettings(ProcessSettings):
         if not workers:
             raise ValueError("name at least one worker")
         return [_check_place(worker) for worker in workers]
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _valid_proxies(cls, proxies: list[str]) -> list[str]:
+        return [check_network(proxy) for proxy in proxies]
 
     @field_validator("origins")
     @classmethod

@@ -1527,6 +1527,7 @@ class LoadReport(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     LOADED_FIELD_NUMBER: _builtins.int
     EXPIRES_UNIX_NS_FIELD_NUMBER: _builtins.int
+    FRONTENDS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """Requests in the engine's batch, and how many it takes at most."""
     running_limit: _builtins.int
@@ -1546,6 +1547,8 @@ class LoadReport(_message.Message):
     loaded: _builtins.bool
     expires_unix_ns: _builtins.int
     """When the model leaves memory, unix time; 0: never."""
+    frontends: _builtins.int
+    """How many watch these reports: each takes its share of running_limit."""
     def __init__(
         self,
         *,
@@ -1562,10 +1565,11 @@ class LoadReport(_message.Message):
         draining: _builtins.bool = ...,
         loaded: _builtins.bool = ...,
         expires_unix_ns: _builtins.int = ...,
+        frontends: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hit_rate", b"cache_hit_rate", "cached_tokens_done", b"cached_tokens_done", "decode_tokens_done", b"decode_tokens_done", "draining", b"draining", "expires_unix_ns", b"expires_unix_ns", "kv_tokens_total", b"kv_tokens_total", "kv_tokens_used", b"kv_tokens_used", "loaded", b"loaded", "prefill_tokens_done", b"prefill_tokens_done", "running", b"running", "running_limit", b"running_limit", "waiting", b"waiting", "waiting_prompt_tokens", b"waiting_prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hit_rate", b"cache_hit_rate", "cached_tokens_done", b"cached_tokens_done", "decode_tokens_done", b"decode_tokens_done", "draining", b"draining", "expires_unix_ns", b"expires_unix_ns", "frontends", b"frontends", "kv_tokens_total", b"kv_tokens_total", "kv_tokens_used", b"kv_tokens_used", "loaded", b"loaded", "prefill_tokens_done", b"prefill_tokens_done", "running", b"running", "running_limit", b"running_limit", "waiting", b"waiting", "waiting_prompt_tokens", b"waiting_prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

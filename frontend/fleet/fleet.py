@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from drover.errors import DroverError, NoWorkerReady, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.admission.admission import Admission
+from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
+from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.members import Member
 from frontend.fleet.membership import Membership
 from frontend.fleet.moving.request import MovingRequest, Observer
@@ -42,12 +45,18 @@ class LoadedModel:
 
 
 class Fleet:
-    """`wait_seconds`: how long a request that lost its worker waits for another one."""
+    """`connect`: makes a worker of an address."""
 
-    def __init__(self, membership: Membership, policy: Policy, wait_seconds: float) -> None:
-        self._membership = membership
+    def __init__(
+        self,
+        discoveries: Sequence[Discovery],
+        connect: Callable[[str], Worker],
+        policy: Policy,
+        admission: Admission,
+    ) -> None:
+        self._membership = Membership(discoveries, connect, admission.pump)
         self._policy = policy
-        self._wait_seconds = wait_seconds
+        self.admission = admission
 
     async def start(self) -> None:
         self._membership.start()
@@ -85,16 +94,13 @@ class Fleet:
 
     def pick(self, model: ServedModel) -> Worker:
         """For what is no generation. Raises NoWorkerReady while none that serves the model can be asked."""
-        return Replicas(model, self._membership, self._policy, 0.0).pick().worker
+        return self._policy.pick(self._replicas(model), None).worker
 
     def submit(
-        self, model: ServedModel, request: pb.GenerateRequest, client_request_id: str, observer: Observer
+        self, model: ServedModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
     ) -> RequestHandle:
-        """A request that outlives its workers."""
-        affinity = affinity_of(request, model.info.digest)
-        replicas = Replicas(
-            model, self._membership, self._policy, self._wait_seconds, affinity, client_request_id
-        )
+        """A request that waits for its turn and outlives its workers."""
+        replicas = self._for(model, ticket, affinity_of(request, model.info.digest))
         return MovingRequest(request, model.info.capabilities, replicas, observer)
 
     def loaded(self) -> list[LoadedModel]:
@@ -117,29 +123,36 @@ class Fleet:
         await _any_of(member.worker.unload() for member in self._replicas(model))
 
     async def embed(
-        self, model: ServedModel, request: pb.EmbedRequest, client_request_id: str, observer: Observer
+        self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: Observer
     ) -> pb.EmbedResponse:
-        """On another worker too where one fails under it."""
-        replicas = Replicas(model, self._membership, self._policy, self._wait_seconds)
+        """In its turn, and on another worker too where one fails under it."""
+        replicas = self._for(model, ticket)
         avoid: frozenset[Member] = frozenset()
         while True:
-            member = replicas.pick(avoid)
-            observer.sent_to(member.address)
+            place, waited = await replicas.place(avoid)
+            observer.waited(waited)
+            observer.sent_to(place.member.address)
             request.request_id = new_attempt_id()
             try:
-                return await member.worker.embed(request, client_request_id)
+                return await place.member.worker.embed(request, ticket.request_id)
             except RetryElsewhere as error:
-                avoid |= {member}
-                if len(avoid) >= _MOST_EMBED_ATTEMPTS or not replicas.has_another_ready(avoid):
+                avoid |= {place.member}
+                if len(avoid) >= _MOST_EMBED_ATTEMPTS or not replicas.has_other(place.member):
                     raise
                 observer.retried(error)
+            finally:
+                place.leave()
+
+    def _for(self, model: ServedModel, ticket: Ticket, affinity: bytes | None = None) -> Replicas:
+        gate = self.admission.gate(model.info)
+        return Replicas(model, self._membership, self._policy, gate, ticket, affinity)
 
     @property
     def _members(self) -> Sequence[Member]:
         return self._membership.members
 
     def _replicas(self, model: ServedModel) -> Sequence[Member]:
-        return Replicas(model, self._membership, self._policy, 0.0).ready()
+        return self._for(model, Ticket()).ready()
 
     def _expiry(self, model: ServedModel) -> int | None:
         """None where no replica has the model in memory."""

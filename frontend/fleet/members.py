@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from math import ceil
 
 from drover import logs
 from drover.errors import DroverError, WorkerUnreachable
@@ -21,20 +23,41 @@ _REPORT_INTERVAL_SECONDS = 1.0
 _SILENCE_SECONDS = 8.0
 _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
+# Of its share, this part more may wait at the worker.
+_BACKLOG_SHARE = 8
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One request's place at a worker, from its admission on."""
+
+    member: Member
+    handle: RequestHandle | None = None
+
+    def carry(self, handle: RequestHandle) -> None:
+        """It is on its way."""
+        self.handle = handle
+        self.member.breaker.sent()
+
+    def leave(self) -> None:
+        """The place is free again. Safe to call twice."""
+        self.member.left(self)
 
 
 class Member:
     """`model`, `served` under each of its names, stays known while the worker is away: requests for it are
-    answered "later", not "never".
+    answered "later", not "never". `changed` is called when there may be more room than before.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, changed: Callable[[], None]) -> None:
         self.worker = worker
+        self._changed = changed
         self.model: pb.Model | None = None
         self.served: Sequence[ServedModel] = ()
         self.report: pb.LoadReport | None = None
         self.breaker = Breaker()
-        self._own: set[RequestHandle] = set()
+        self._places: set[Place] = set()
+        self._is_full = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._others = 0
@@ -51,7 +74,7 @@ class Member:
     @property
     def load(self) -> float:
         """Own requests, and others' as they were last reported. Implements picking.base.Candidate."""
-        return len(self._own) + self._others
+        return len(self._places) + self._others
 
     @property
     def waiting_prompt_tokens(self) -> float:
@@ -67,16 +90,35 @@ class Member:
             await asyncio.gather(self._watcher, return_exceptions=True)
         await self.worker.close()
 
-    def took(self, handle: RequestHandle) -> None:
-        """A request of this frontend is here from now on, until it is `over`."""
-        self._own.add(handle)
-        self._idle.clear()
-        self.breaker.sent()
+    @property
+    def has_room(self) -> bool:
+        """Whether this frontend may send one more: its share of what the worker runs, and a few that wait
+        there, so that a place that gets free is not empty for a round trip.
+        """
+        if self.report is None or self._is_full:
+            return False
+        if not self.report.running_limit:
+            return True
+        share = ceil(self.report.running_limit / max(1, self.report.frontends))
+        return len(self._places) < share + max(1, share // _BACKLOG_SHARE)
 
-    def over(self, handle: RequestHandle) -> None:
-        self._own.discard(handle)
-        if not self._own:
-            self._idle.set()
+    def take(self) -> Place:
+        place = Place(self)
+        self._places.add(place)
+        self._idle.clear()
+        return place
+
+    def left(self, place: Place) -> None:
+        if place in self._places:
+            self._places.remove(place)
+            self._is_full = False
+            if not self._places:
+                self._idle.set()
+            self._changed()
+
+    def refused(self) -> None:
+        """It has less room than it seemed, until something changes."""
+        self._is_full = True
 
     async def wait_idle(self) -> None:
         await self._idle.wait()
@@ -113,7 +155,9 @@ class Member:
             logs.event(_log, logging.INFO, "worker joined", worker=self.address, names=names)
             self.breaker.succeeded()
         self.report = report
-        self._others = max(0, report.running + report.waiting - len(self._own))
+        self._is_full = False
+        self._others = max(0, report.running + report.waiting - len(self._places))
+        self._changed()
 
     def _lost(self, reason: str) -> None:
         """What is still there will get no answer: it can go on elsewhere at once."""
@@ -124,12 +168,13 @@ class Member:
                 "worker lost",
                 worker=self.address,
                 reason=reason,
-                requests=len(self._own),
+                requests=len(self._places),
             )
         self.report = None
         self._others = 0
-        for handle in list(self._own):
-            handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
+        for place in list(self._places):
+            if place.handle is not None:
+                place.handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
 
 
 def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:

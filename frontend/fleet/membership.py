@@ -19,12 +19,18 @@ _LEAVING_SECONDS = 3600.0
 
 class Membership:
     """A worker that discovery does not find any more gets no new requests, and finishes those that it has: a
-    name service that loses it ends no answers.
+    name service that loses it ends no answers. `changed` is called when there may be more room.
     """
 
-    def __init__(self, discoveries: Sequence[Discovery], connect: Callable[[str], Worker]) -> None:
+    def __init__(
+        self,
+        discoveries: Sequence[Discovery],
+        connect: Callable[[str], Worker],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._discoveries = discoveries
         self._connect = connect
+        self._changed = changed
         self._found: dict[int, frozenset[str]] = {}
         self._by_address: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,7 +59,7 @@ class Membership:
     def _update(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._by_address.keys()):
-            member = self._by_address[address] = Member(self._connect(address))
+            member = self._by_address[address] = Member(self._connect(address), self._changed)
             member.start()
         for address in self._by_address.keys() - wanted:
             member = self._by_address.pop(address)

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from drover.errors import NoWorkerReady
 from drover.v1 import engine_pb2 as pb
+from frontend.admission.gate import Gate, Waited
+from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle
-from frontend.fleet.members import Member
+from frontend.fleet.members import Member, Place
 from frontend.fleet.membership import Membership
 from frontend.fleet.picking.base import Policy
 
-_LOOK_SECONDS = 0.05
-_NOBODY: frozenset[Member] = frozenset()
-
 
 class Replicas:
-    """Implements moving.request.Replicas."""
+    """Implements moving.request.Replicas and admission.gate.Seeker."""
 
     def __init__(
         self,
         model: ServedModel,
         membership: Membership,
         policy: Policy,
-        wait_seconds: float,
+        gate: Gate,
+        ticket: Ticket,
         affinity: bytes | None = None,
-        client_request_id: str = "",
     ) -> None:
         self._model = model
         self._membership = membership
         self._policy = policy
-        self._wait_seconds = wait_seconds
+        self._gate = gate
+        self._ticket = ticket
         self._affinity = affinity
-        self._client_request_id = client_request_id
+        self._avoid: frozenset[Member] = frozenset()
+
+    def check(self) -> None:
+        self.ready()
 
     def ready(self) -> Sequence[Member]:
         """Those that can take requests. Raises NoWorkerReady when there is none."""
-        able = [member for member in self._membership.members if member.ready and self._serves(member)]
+        able = self._those_ready()
         if not able:
             raise NoWorkerReady(
                 f"no engine worker for model '{self._model.name.short}' can be reached right now, "
@@ -47,24 +50,21 @@ class Replicas:
             )
         return able
 
-    def pick(self, avoid: frozenset[Member] = _NOBODY) -> Member:
-        """Rather none of `avoid`, nor one that has just failed. Raises NoWorkerReady."""
-        ready = self.ready()
-        fresh = [member for member in ready if member not in avoid]
+    def choose(self) -> Member | None:
+        """Rather none of those that failed under this request, nor one that has just failed others."""
+        roomy = [member for member in self._those_ready() if member.has_room]
+        fresh = [member for member in roomy if member not in self._avoid]
+        if roomy and not fresh and self._has_another_ready():
+            # The others have no room yet; what failed here once is no better than waiting.
+            return None
         sound = [member for member in fresh if not member.breaker.is_open]
-        return self._policy.pick(sound or fresh or ready, self._affinity)
+        candidates = sound or fresh or roomy
+        return self._policy.pick(candidates, self._affinity) if candidates else None
 
-    async def place(self, avoid: frozenset[Member]) -> Member:
-        if not avoid:
-            return self.pick()
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                # What is waited for is another process; there is no event to wait on, only reports.
-                while not self._any_ready():  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_SECONDS)
-        except TimeoutError:
-            pass
-        return self.pick(avoid)
+    async def place(self, avoid: frozenset[Member]) -> tuple[Place, Waited]:
+        self._avoid = avoid
+        ticket = replace(self._ticket, must=True) if avoid else self._ticket
+        return await self._gate.enter(ticket, self)
 
     def has_other(self, member: Member) -> bool:
         return any(
@@ -72,19 +72,16 @@ class Replicas:
             for other in self._membership.members
         )
 
-    def has_another_ready(self, avoid: frozenset[Member]) -> bool:
-        return any(
-            member.ready and self._serves(member) and member not in avoid
-            for member in self._membership.members
-        )
-
     def send(self, member: Member, request: pb.GenerateRequest) -> RequestHandle:
         """Each attempt has an id of its own."""
         request.request_id = new_attempt_id()
-        return member.worker.submit(request, self._client_request_id)
+        return member.worker.submit(request, self._ticket.request_id)
 
-    def _any_ready(self) -> bool:
-        return any(member.ready and self._serves(member) for member in self._membership.members)
+    def _those_ready(self) -> list[Member]:
+        return [member for member in self._membership.members if member.ready and self._serves(member)]
+
+    def _has_another_ready(self) -> bool:
+        return any(member not in self._avoid for member in self._those_ready())
 
     def _serves(self, member: Member) -> bool:
         return member.model is not None and _can_replace(member.model, self._model.info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import DroverError
+from frontend.admission.gate import Waited
 from frontend.fleet.moving.way_on import Stuck, WayOn
 from frontend.telemetry.request_log import RequestRecord
 
@@ -12,6 +13,11 @@ class RecordedMoves:
 
     def __init__(self, record: RequestRecord) -> None:
         self._fields = record.fields
+
+    def waited(self, waited: Waited) -> None:
+        if waited.position:
+            self._fields["waited_ms"] = round(waited.seconds * 1000, 2)
+            self._fields["queue_position"] = waited.position
 
     def sent_to(self, address: str) -> None:
         self._fields["worker"] = address

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from drover import logs
 from drover.errors import ClientLeft, DroverError
 from drover.v1 import engine_pb2 as pb
+from frontend.admission.queue import Ticket
+from frontend.security.clients import Clients
 
 _log = logging.getLogger("drover.request")
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -29,6 +31,8 @@ class RequestRecord:
     """What is known about a request; handlers add to `fields`. Times are of time.perf_counter_ns."""
 
     request_id: str
+    client: str = ""
+    """Whom fairness takes for one."""
     received_ns: int = field(default_factory=time.perf_counter_ns)
     status: int = 0
     fields: dict[str, logs.Field] = field(default_factory=dict)
@@ -36,6 +40,10 @@ class RequestRecord:
     @property
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.received_ns
+
+    @property
+    def ticket(self) -> Ticket:
+        return Ticket(self.client, self.request_id)
 
     def saw_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
         self.fields["ttft_ms"] = _milliseconds(self.elapsed_ns)
@@ -90,14 +98,15 @@ def record_of(scope: Scope) -> RequestRecord:
 class RequestLog:
     """ASGI middleware; one call per message, where a BaseHTTPMiddleware would cost more than the relay."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, clients: Clients) -> None:
         self._app = app
+        self._clients = clients
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(_request_id(scope))
+        record = RequestRecord(_request_id(scope), self._clients.name_of(scope))
         scope.setdefault("state", {})[_STATE_KEY] = record
 
         async def send_with_id(message: Message) -> None:

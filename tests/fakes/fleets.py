@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from drover.errors import DroverError
+from frontend.admission.admission import Admission
+from frontend.admission.gate import Waited
 from frontend.fleet.discovery.static import Static
 from frontend.fleet.fleet import Fleet
-from frontend.fleet.membership import Membership
 from frontend.fleet.moving.way_on import Stuck, WayOn
 from frontend.fleet.picking.round_robin import RoundRobin
 from tests.fakes.stalling_worker import StallingWorker
 
 
-def fleet_of(*workers: StallingWorker, wait_seconds: float = 1.0) -> Fleet:
+def fleet_of(*workers: StallingWorker, wait_seconds: float = 1.0, most_waiting: int = 512) -> Fleet:
     by_address = {worker.address: worker for worker in workers}
-    membership = Membership([Static(list(by_address))], by_address.__getitem__)
-    return Fleet(membership, RoundRobin(), wait_seconds)
+    return Fleet(
+        [Static(list(by_address))],
+        by_address.__getitem__,
+        RoundRobin(),
+        Admission(most_waiting, wait_seconds),
+    )
 
 
 class Told:
     """Implements frontend.fleet.moving.request.Observer."""
 
     def __init__(self) -> None:
+        self.waits: list[Waited] = []
         self.addresses: list[str] = []
         self.retries: list[DroverError] = []
         self.moves: list[WayOn] = []
         self.stuck_because: list[Stuck] = []
+
+    def waited(self, waited: Waited) -> None:
+        self.waits.append(waited)
 
     def sent_to(self, address: str) -> None:
         self.addresses.append(address)

@@ -26,7 +26,8 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
             processes.enter_context(worker(folder / f"worker{number}.log", *_FLAGS)) for number in range(2)
         ]
         addresses = [process.address for process in workers]
-        entry = processes.enter_context(frontend(folder / "frontend.log", addresses))
+        front = frontend(folder / "frontend.log", addresses, "--policy", "round_robin")
+        entry = processes.enter_context(front)
         url = f"http://{entry.address}"
         yield processes.enter_context(httpx.Client(base_url=url, timeout=_DEADLINE_SECONDS))
 

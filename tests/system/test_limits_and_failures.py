@@ -89,7 +89,7 @@ def test_a_full_queue_is_busy_in_ollamas_words(tmp_path: Path) -> None:
         "2",
     )
     with (
-        stack(tmp_path, flags) as running,
+        stack(tmp_path, flags, ("--max-queue", "0")) as running,
         httpx.Client(base_url=running.url) as http,
         http.stream("POST", "/api/chat", json=HELLO) as first,
     ):

@@ -117,7 +117,7 @@ class Embeddings:
         record = record_of(http.scope)
         async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
             response = await self.catalog.fleet.embed(
-                workers_of(model), request, record.request_id, RecordedMoves(record)
+                workers_of(model), request, record.ticket, RecordedMoves(record)
             )
             record.saw_embeddings(response)
             headers = truncation_header(response.truncated_tokens)

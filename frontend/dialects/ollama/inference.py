@@ -122,7 +122,7 @@ class Inference:
     def _submit(
         self, model: ServedModel, request: pb.GenerateRequest, record: RequestRecord
     ) -> RequestHandle:
-        return self._fleet.submit(model, request, record.request_id, RecordedMoves(record))
+        return self._fleet.submit(model, request, record.ticket, RecordedMoves(record))
 
 
 def router(catalog: Catalog, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:

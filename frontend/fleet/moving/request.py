@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol
 
-from drover.errors import DroverError, EngineFailed, NeverRetry, RetryElsewhere, RetryLater
+from drover.errors import DroverError, EngineFailed, NeverRetry, QueueFull, RetryElsewhere, RetryLater
 from drover.v1 import engine_pb2 as pb
+from frontend.admission.gate import Waited
 from frontend.fleet.base import RequestHandle
-from frontend.fleet.members import Member
+from frontend.fleet.members import Member, Place
 from frontend.fleet.moving.journal import Journal
 from frontend.fleet.moving.retold import Retold, Told
 from frontend.fleet.moving.way_on import Stuck, WayOn, way_on
@@ -21,6 +22,7 @@ _MOST_ATTEMPTS = 4
 # A request that breaks engines must not go through all of them.
 _MOST_ENGINE_FAILURES = 2
 _JITTER_SECONDS = 0.05
+_MOST_REFUSALS = 60
 
 Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
@@ -28,11 +30,8 @@ Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 class Replicas(Protocol):
     """Workers of the request's model."""
 
-    async def place(self, avoid: frozenset[Member]) -> Member:
-        """One that takes it, rather none of `avoid`; waits for one that is coming back.
-
-        Raises RetryLater where there is none.
-        """
+    async def place(self, avoid: frozenset[Member]) -> tuple[Place, Waited]:
+        """At one that takes it, rather none of `avoid`; waits for room. Raises RetryLater."""
 
     def has_other(self, member: Member) -> bool:
         """Whether any other worker could ever take it."""
@@ -42,6 +41,8 @@ class Replicas(Protocol):
 
 class Observer(Protocol):
     """Hears of what a client does not see."""
+
+    def waited(self, waited: Waited) -> None: ...
 
     def sent_to(self, address: str) -> None: ...
 
@@ -68,6 +69,7 @@ class MovingRequest:
         self._avoid: frozenset[Member] = frozenset()
         self._attempts = 0
         self._engine_failures = 0
+        self._refusals = 0
         self._began_ns = 0
         self._first_ns = 0
         self._is_done = False
@@ -89,9 +91,9 @@ class MovingRequest:
         unsaid: Unsaid = _as_it_is
         failure: DroverError | None = None
         while True:
-            member = await self._place(failure)
+            place = await self._place(failure)
             try:
-                async with aclosing(self._attempt(member, attempt)) as events:
+                async with aclosing(self._attempt(place, attempt)) as events:
                     async for event in events:
                         event = unsaid(event)
                         self._saw(event)
@@ -101,43 +103,58 @@ class MovingRequest:
                 if self._is_done:
                     return
                 failure = error
+            except QueueFull:
+                if not self._may_come_back(place.member):
+                    raise
+                continue
             except NeverRetry:
                 # Of an attempt to go on: the client's request was good enough to begin with.
                 if failure is None:
                     raise
                 raise failure from None
-            self._consider(member, failure)
+            self._consider(place.member, failure)
             attempt, unsaid = self._next_attempt(failure)
             await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))
 
-    async def _place(self, failure: DroverError | None) -> Member:
+    async def _place(self, failure: DroverError | None) -> Place:
         try:
-            return await self._replicas.place(self._avoid)
+            place, waited = await self._replicas.place(self._avoid)
         except RetryLater:
             if failure is None:
                 raise
             raise failure from None
+        self._observer.waited(waited)
+        return place
 
     async def _attempt(
-        self, member: Member, request: pb.GenerateRequest
+        self, place: Place, request: pb.GenerateRequest
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Its events; the worker's place is free again and its breaker knows, however it ends."""
-        self._observer.sent_to(member.address)
-        handle = self._handle = self._replicas.send(member, request)
-        member.took(handle)
+        member = place.member
         outcome: Callable[[], None] = member.breaker.ended
         try:
-            async with aclosing(aiter(handle)) as events:
-                async for event in events:
-                    outcome = member.breaker.succeeded
-                    yield event
+            self._observer.sent_to(member.address)
+            handle = self._handle = self._replicas.send(member, request)
+            place.carry(handle)
+            try:
+                async with aclosing(aiter(handle)) as events:
+                    async for event in events:
+                        outcome = member.breaker.succeeded
+                        yield event
+            finally:
+                handle.cancel()
         except RetryElsewhere:
             outcome = member.breaker.failed
             raise
         finally:
-            handle.cancel()
-            member.over(handle)
             outcome()
+            place.leave()
+
+    def _may_come_back(self, member: Member) -> bool:
+        """A worker that has no room after all, since other frontends were faster: the queue again."""
+        member.refused()
+        self._refusals += 1
+        return self._journal.is_empty and self._refusals < _MOST_REFUSALS
 
     def _saw(self, event: pb.GenerateEvent) -> None:
         if not self._first_ns:

@@ -10,6 +10,7 @@ import pytest
 from drover.errors import EngineFailed, NoWorkerReady, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.fleet import Able, Fleet, embeds, generates
 from tests.fakes.fleets import Told, fleet_of
@@ -157,7 +158,7 @@ async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:
         ids = set()
         for _ in range(10):
             request = pb.GenerateRequest(request_id="from elsewhere")
-            async for _ in fleet.submit(_found(fleet, "m"), request, "client", Told()):
+            async for _ in fleet.submit(_found(fleet, "m"), request, Ticket(), Told()):
                 pass
             ids.add(request.request_id)
 

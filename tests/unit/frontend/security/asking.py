@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from frontend.security.clients import Clients
 from frontend.telemetry.request_log import RequestLog
 
 
@@ -31,7 +32,7 @@ async def ask(app: ASGIApp, method: str = "GET", **headers: str) -> Answer:
         else:
             answer.body += message.get("body", b"")
 
-    await RequestLog(app)(scope_of(method, **headers), _receive, send)
+    await RequestLog(app, Clients([]))(scope_of(method, **headers), _receive, send)
     return answer
 
 

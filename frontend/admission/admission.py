@@ -1,0 +1,60 @@
+"""All gates of a frontend, and the bound on who waits at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.v1 import engine_pb2 as pb
+from frontend.admission.gate import Gate
+
+# Models that a frontend has seen come and go; a gate where nobody waits knows nothing worth keeping.
+_MOST_GATES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class InQueue:
+    """`position`: 1 for the next one."""
+
+    position: int
+    waiting: int
+    expected_seconds: float
+
+
+class Admission:
+    """`most_waiting`: of this frontend, for all models together."""
+
+    def __init__(self, most_waiting: int, patience_seconds: float) -> None:
+        self._most_waiting = most_waiting
+        self._patience_seconds = patience_seconds
+        self._gates: dict[tuple[str, str, bool], Gate] = {}
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._gates.values()))
+
+    def gate(self, model: pb.Model) -> Gate:
+        """Before the workers that can replace each other."""
+        key = (model.digest, model.engine_kind, model.capabilities.embedding)
+        if key not in self._gates:
+            self._tidy()
+            self._gates[key] = Gate(self._may_wait, self._patience_seconds)
+        return self._gates[key]
+
+    def pump(self) -> None:
+        for gate in list(self._gates.values()):
+            gate.pump()
+
+    def find(self, request_id: str) -> InQueue | None:
+        """None for who does not wait."""
+        for gate in self._gates.values():
+            position = gate.position(request_id)
+            if position is not None:
+                return InQueue(position, len(gate), gate.expected_seconds(position))
+        return None
+
+    def _may_wait(self) -> bool:
+        return self.waiting < self._most_waiting
+
+    def _tidy(self) -> None:
+        if len(self._gates) >= _MOST_GATES:
+            self._gates = {key: gate for key, gate in self._gates.items() if len(gate)}

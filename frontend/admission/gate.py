@@ -1,0 +1,123 @@
+"""The gate before the workers of one model: a request goes through when one of them has room, and waits in a
+fair queue until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drover.errors import NoWorkerReady, QueueFull
+from frontend.admission.queue import FairQueue, Ticket
+from frontend.fleet.members import Member, Place
+
+# Each departure counts a tenth in how fast the queue is said to move.
+_NEWEST_COUNTS = 0.1
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """`position`: on arrival, 1 for the next one; 0 for who did not wait."""
+
+    seconds: float = 0.0
+    position: int = 0
+
+
+class Seeker(Protocol):
+    """A request that looks for its worker."""
+
+    def check(self) -> None:
+        """Raises NoWorkerReady while no worker is there at all."""
+
+    def choose(self) -> Member | None:
+        """The best worker that has room."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    ticket: Ticket
+    seeker: Seeker
+    given: asyncio.Future[Place] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Gate:
+    """`may_wait`: whether the frontend has room for one more that waits. `patience_seconds`: how long those
+    that wait stay when all workers are gone.
+    """
+
+    def __init__(self, may_wait: Callable[[], bool], patience_seconds: float) -> None:
+        self._may_wait = may_wait
+        self._patience_seconds = patience_seconds
+        self._queue: FairQueue[_Waiter] = FairQueue()
+        self._seconds_between = 0.0
+        self._last_departure = 0.0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    async def enter(self, ticket: Ticket, seeker: Seeker) -> tuple[Place, Waited]:
+        """Raises QueueFull and NoWorkerReady."""
+        if not ticket.must:
+            seeker.check()
+        member = seeker.choose() if ticket.must or not len(self._queue) else None
+        if member is not None:
+            return member.take(), Waited()
+        if not (ticket.must or self._may_wait()):
+            raise QueueFull()
+        return await self._wait(_Waiter(ticket, seeker))
+
+    def pump(self) -> None:
+        """Something may have changed: who can go now goes."""
+        while (waiter := self._queue.first()) is not None:
+            member = waiter.seeker.choose()
+            if member is None:
+                return
+            self._queue.served(waiter)
+            waiter.given.set_result(member.take())
+            self._departed()
+
+    def position(self, request_id: str) -> int | None:
+        """1 for the next one."""
+        before = self._queue.position(request_id)
+        return None if before is None else before + 1
+
+    def expected_seconds(self, position: int) -> float:
+        """How long the one at that position will wait, if the queue goes on as it did."""
+        return self._seconds_between * position
+
+    async def _wait(self, waiter: _Waiter) -> tuple[Place, Waited]:
+        began = time.monotonic()
+        if not len(self._queue):
+            self._last_departure = began
+        self._queue.enter(waiter)
+        position = self.position(waiter.ticket.request_id) or len(self._queue)
+        try:
+            await self._until_given(waiter)
+            return waiter.given.result(), Waited(time.monotonic() - began, position)
+        except BaseException:
+            if waiter.given.done():
+                waiter.given.result().leave()
+            raise
+        finally:
+            self._queue.leave(waiter)
+
+    async def _until_given(self, waiter: _Waiter) -> None:
+        last_there = time.monotonic()
+        while not waiter.given.done():
+            await asyncio.wait({waiter.given}, timeout=_LOOK_SECONDS)
+            self.pump()
+            try:
+                waiter.seeker.check()
+                last_there = time.monotonic()
+            except NoWorkerReady:
+                if time.monotonic() - last_there > self._patience_seconds and not waiter.given.done():
+                    raise
+
+    def _departed(self) -> None:
+        now = time.monotonic()
+        since, self._last_departure = now - self._last_departure, now
+        self._seconds_between += _NEWEST_COUNTS * (since - self._seconds_between)

@@ -1,0 +1,102 @@
+"""Waiting in turn: by priority, and within one priority client by client, however many each has sent."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Whose request it is. `priority`: larger is sooner; `must`: it has begun already and is not refused."""
+
+    client: str = ""
+    request_id: str = ""
+    priority: int = 0
+    must: bool = False
+
+
+class HasTicket(Protocol):
+    @property
+    def ticket(self) -> Ticket: ...
+
+
+Waiting = TypeVar("Waiting", bound=HasTicket)
+
+
+class FairQueue(Generic[Waiting]):
+    """Each client's requests are a line of their own; the lines take turns."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, OrderedDict[str, deque[Waiting]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def enter(self, waiter: Waiting) -> None:
+        lines = self._lines.setdefault(waiter.ticket.priority, OrderedDict())
+        line = lines.setdefault(waiter.ticket.client, deque())
+        if waiter.ticket.must:
+            line.appendleft(waiter)
+        else:
+            line.append(waiter)
+        self._length += 1
+
+    def leave(self, waiter: Waiting) -> None:
+        """Nothing happens if it is not there any more."""
+        lines = self._lines.get(waiter.ticket.priority, OrderedDict())
+        line = lines.get(waiter.ticket.client, deque())
+        if waiter in line:
+            line.remove(waiter)
+            self._length -= 1
+            self._tidy(waiter.ticket.priority, waiter.ticket.client)
+
+    def first(self) -> Waiting | None:
+        """Whose turn it is."""
+        if not self._lines:
+            return None
+        lines = self._lines[max(self._lines)]
+        return next(iter(lines.values()))[0]
+
+    def served(self, waiter: Waiting) -> None:
+        """The first one goes, and its client comes after all others."""
+        priority, client = waiter.ticket.priority, waiter.ticket.client
+        lines = self._lines[priority]
+        lines[client].popleft()
+        lines.move_to_end(client)
+        self._length -= 1
+        self._tidy(priority, client)
+
+    def position(self, request_id: str) -> int | None:
+        """How many go before it, as things are: 0 is the next one. None: it does not wait here."""
+        before = 0
+        for priority in sorted(self._lines, reverse=True):
+            lines = self._lines[priority]
+            found = _place(lines, request_id)
+            if found is not None:
+                return before + found
+            before += sum(map(len, lines.values()))
+        return None
+
+    def _tidy(self, priority: int, client: str) -> None:
+        lines = self._lines[priority]
+        if not lines[client]:
+            del lines[client]
+        if not lines:
+            del self._lines[priority]
+
+
+def _place(lines: OrderedDict[str, deque[Waiting]], request_id: str) -> int | None:
+    """Round by round: in each, every line that is long enough sends one."""
+    for number, line in enumerate(lines.values()):
+        for depth, waiter in enumerate(line):
+            if waiter.ticket.request_id == request_id:
+                earlier, later = list(lines.values())[:number], list(lines.values())[number + 1 :]
+                return (
+                    depth
+                    + sum(min(len(other), depth + 1) for other in earlier)
+                    + sum(min(len(other), depth) for other in later)
+                )
+    return None

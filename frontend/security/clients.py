@@ -1,0 +1,62 @@
+"""Who a client is, for fairness: its key, else its address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from starlette.types import Scope
+
+from frontend.security.refusal import header_of
+
+
+def check_network(text: str) -> str:
+    """Raises ValueError for what is no address or network."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address or network, like 10.0.0.7 or 10.0.0.0/8") from None
+    return text
+
+
+class Clients:
+    """`trusted_proxies`: only these are believed about whom they speak for."""
+
+    def __init__(self, trusted_proxies: Sequence[str]) -> None:
+        self._trusted: list[IPv4Network | IPv6Network] = [
+            ip_network(each, strict=False) for each in trusted_proxies
+        ]
+
+    def name_of(self, scope: Scope) -> str:
+        """A key is not kept, only told apart."""
+        key = header_of(scope, b"authorization") or header_of(scope, b"x-api-key")
+        if key:
+            return f"key {blake2b(key, digest_size=8).hexdigest()}"
+        return self.address_of(scope)
+
+    def address_of(self, scope: Scope) -> str:
+        """From the right of X-Forwarded-For, the first that no trusted proxy has."""
+        client = scope.get("client")
+        address = str(client[0]) if client else ""
+        if not self._is_trusted(address):
+            return address
+        forwarded = header_of(scope, b"x-forwarded-for").decode("latin-1").split(",")
+        for hop in reversed([each.strip() for each in forwarded if each.strip()]):
+            if not _is_address(hop):
+                break
+            address = hop
+            if not self._is_trusted(hop):
+                break
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        return _is_address(address) and any(ip_address(address) in network for network in self._trusted)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
