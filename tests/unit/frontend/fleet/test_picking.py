@@ -1,0 +1,173 @@
+"""Policies, and the failures of other routers (field.md B.5) that ours must not have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from frontend.fleet.picking import PolicyName, policy_of
+from frontend.fleet.picking.affinity import affinity_of
+from frontend.fleet.picking.base import Policy
+from frontend.fleet.picking.least_load import LeastLoad
+from frontend.fleet.picking.prefix import Prefix
+
+_KEYS = [number.to_bytes(4, "big") for number in range(400)]
+
+
+@dataclass
+class Worker:
+    """Implements Candidate."""
+
+    address: str
+    load: float = 0
+    waiting_prompt_tokens: float = 0
+
+
+def _workers(count: int = 8) -> list[Worker]:
+    return [Worker(f"10.0.0.{number}:50051") for number in range(count)]
+
+
+def _send(policy: Policy, workers: list[Worker], key: bytes | None) -> Worker:
+    chosen = policy.pick(workers, key)
+    chosen.load += 1
+    return chosen
+
+
+@pytest.mark.parametrize("name", ["prefix", "least_load", "round_robin", "power_of_two"])
+def test_one_worker_is_enough(name: PolicyName) -> None:
+    only = _workers(1)
+
+    assert policy_of(name).pick(only, b"key") is only[0]
+    assert policy_of(name).pick(only, None) is only[0]
+
+
+def test_all_frontends_pick_alike() -> None:
+    there, here = Prefix(), Prefix()
+
+    assert all(there.pick(_workers(), key) == here.pick(_workers()[::-1], key) for key in _KEYS)
+
+
+def test_a_conversation_stays_where_it_is() -> None:
+    policy, workers = Prefix(), _workers()
+
+    assert len({policy.pick(workers, b"conversation").address for _ in range(20)}) == 1
+
+
+def test_keys_are_spread_evenly() -> None:
+    policy = Prefix()
+    counts = Counter(policy.pick(_workers(), key).address for key in _KEYS)
+
+    assert len(counts) == 8
+    assert max(counts.values()) < 2 * len(_KEYS) / 8
+
+
+def test_most_keys_stay_when_a_worker_comes_or_goes() -> None:
+    policy = Prefix()
+    before = [policy.pick(_workers(8), key).address for key in _KEYS]
+    after = [policy.pick(_workers(7), key).address for key in _KEYS]
+
+    moved = sum(one != other for one, other in zip(before, after, strict=True))
+    assert moved < 2 * len(_KEYS) / 8
+
+
+def test_a_miss_does_not_go_to_the_busiest() -> None:
+    """sglang #14305: a key that nobody has seen went to the worker with the smallest tree, the busiest."""
+    policy, workers = Prefix(), _workers()
+    workers[3].load = 100
+
+    assert all(policy.pick(workers, key) is not workers[3] for key in _KEYS)
+
+
+def test_one_hot_worker_ends_no_affinity_but_its_own() -> None:
+    """vllm router #238: one hot worker switched affinity off for the whole fleet."""
+    policy, workers = Prefix(), _workers()
+    homes = {key: policy.pick(workers, key) for key in _KEYS}
+    workers[3].load = 100
+
+    kept = [key for key in _KEYS if homes[key] is not workers[3]]
+    assert all(policy.pick(workers, key) is homes[key] for key in kept)
+
+
+def test_imbalance_drops_no_locality() -> None:
+    """sglang #32195: a conversation that cannot stay goes to the same other worker each time."""
+    policy, workers = Prefix(), _workers()
+    home = policy.pick(workers, b"conversation")
+    home.load = 100
+
+    assert len({policy.pick(workers, b"conversation").address for _ in range(20)}) == 1
+
+
+def test_an_idle_fleet_is_not_one_worker() -> None:
+    """LocalAI: at low load everything stuck to one node, here a prompt that all share."""
+    policy, workers = Prefix(), _workers()
+    for _ in range(8):
+        _send(policy, workers, b"the same for all")
+
+    assert max(each.load for each in workers) <= 2
+
+
+@pytest.mark.parametrize("requests", [50, 400])
+def test_no_worker_gets_much_more_than_its_share(requests: int) -> None:
+    policy, workers = Prefix(), _workers()
+    for number in range(requests):
+        _send(policy, workers, _KEYS[number % 5])
+
+    assert max(each.load for each in workers) <= 1.25 * requests / 8 + 1
+
+
+def test_the_least_loaded_is_no_fixed_one_of_many() -> None:
+    """sglang #6164: ties went to the first worker."""
+    workers = _workers()
+
+    assert len({LeastLoad().pick(workers, None).address for _ in range(200)}) == 8
+
+
+def test_waiting_prompt_tokens_count_as_load() -> None:
+    workers = _workers(2)
+    workers[0].waiting_prompt_tokens = 10_000
+    workers[1].load = 5
+
+    assert LeastLoad().pick(workers, None) is workers[1]
+
+
+def _chat(*contents: str, salt: str = "", tool: str = "") -> pb.GenerateRequest:
+    roles = ("system", "user", "assistant", "user")
+    request = pb.GenerateRequest(cache_salt=salt)
+    for role, content in zip(roles, contents, strict=False):
+        request.chat.messages.add(role=role, content=content)
+    if tool:
+        request.chat.tools.add(name=tool)
+    return request
+
+
+_SYSTEM = "You are a shepherd. " * 50
+
+
+def test_turns_of_a_conversation_are_alike() -> None:
+    first = affinity_of(_chat(_SYSTEM, "hello"), "d")
+
+    assert first is not None
+    assert affinity_of(_chat(_SYSTEM, "hello", "hi", "and now?"), "d") == first
+
+
+@pytest.mark.parametrize(
+    ("request_", "digest"),
+    [
+        (_chat(_SYSTEM, "good bye"), "d"),
+        (_chat(_SYSTEM + "!", "hello"), "d"),
+        (_chat(_SYSTEM, "hello", salt="s"), "d"),
+        (_chat(_SYSTEM, "hello", tool="look"), "d"),
+        (_chat(_SYSTEM, "hello"), "another model"),
+    ],
+)
+def test_what_makes_requests_different(request_: pb.GenerateRequest, digest: str) -> None:
+    assert affinity_of(request_, digest) != affinity_of(_chat(_SYSTEM, "hello"), "d")
+
+
+def test_a_short_prompt_has_no_affinity() -> None:
+    assert affinity_of(_chat("Be brief.", "hello"), "d") is None
+    assert affinity_of(pb.GenerateRequest(raw="hello"), "d") is None
+    assert affinity_of(pb.GenerateRequest(raw="hello" * 500), "d") is not None
