@@ -14,7 +14,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from drover.errors import DroverError, InternalError
-from frontend import probes
+from frontend import observability, probes
 from frontend.catalog.blobs import Blobs
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.database import Database
@@ -29,6 +29,7 @@ from frontend.security.clients import Clients
 from frontend.security.hosts import with_host_rule
 from frontend.security.origins import OriginRule
 from frontend.settings import FrontendSettings
+from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_log import RequestLog, record_of
 
 _URL_SAFE = ":/%#?=@[]!$&'()*+,;"
@@ -39,6 +40,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets)
+    metrics = Metrics(fleet)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
     @asynccontextmanager
@@ -61,12 +63,13 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(inference.router(catalog, settings, answers))
     app.include_router(embed.router(catalog, settings, answers))
     app.include_router(probes.router(fleet))
+    app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unforeseen)
     ruled = OriginRule(with_host_rule(app, settings.listen), settings.origins)
-    return RequestLog(ruled, Clients(settings.trusted_proxies))
+    return RequestLog(ruled, Clients(settings.trusted_proxies), metrics.count)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -22,6 +22,8 @@ from frontend.telemetry.request_log import RequestRecord, record_of
 
 _log = logging.getLogger("drover.frontend")
 _LAST_WORD_SECONDS = 5.0
+# Proxies and browsers pass each piece on when it comes.
+_STREAM_HEADERS = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache")]
 _JSON = b"application/json; charset=utf-8"
 
 
@@ -86,7 +88,7 @@ class EngineAnswer(Response):
         def begins(started: pb.Started) -> None:
             notices = Notices.of(started, self._ignored)
             record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
-            sending.headers = notices.headers()
+            sending.headers = notices.headers() + record.queue_headers()
 
         async with AsyncExitStack() as owned:
             async with self._answers.hold(receive, self._deadline_seconds):
@@ -106,6 +108,7 @@ class EngineAnswer(Response):
             lines = self._dialect.lines(event)
             if lines:
                 if not sending.began:
+                    sending.headers += _STREAM_HEADERS
                     await sending.begin(self._dialect.stream_content_type)
                 await sending.more(lines)
         await sending.end(b"")

@@ -44,6 +44,17 @@ class LoadedModel:
     expires_unix_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker as this frontend sees it. `model`: its main name; `requests`: this frontend's, there now."""
+
+    address: str
+    model: str
+    ready: bool
+    requests: int
+    cache_hit_rate: float
+
+
 class Fleet:
     """`connect`: makes a worker of an address."""
 
@@ -67,6 +78,18 @@ class Fleet:
     @property
     def has_ready_worker(self) -> bool:
         return any(member.ready for member in self._members)
+
+    def workers(self) -> Sequence[WorkerSeen]:
+        return [
+            WorkerSeen(
+                member.address,
+                member.model.names[0] if member.model and member.model.names else "",
+                member.ready,
+                member.requests,
+                member.report.cache_hit_rate if member.report else 0.0,
+            )
+            for member in self._members
+        ]
 
     def served(self) -> list[ServedModel]:
         """Every name once, newest model first, as lists show them."""

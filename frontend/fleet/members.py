@@ -72,6 +72,11 @@ class Member:
         return self.report is not None and not self.report.draining
 
     @property
+    def requests(self) -> int:
+        """Of this frontend, here now."""
+        return len(self._places)
+
+    @property
     def load(self) -> float:
         """Own requests, and others' as they were last reported. Implements picking.base.Candidate."""
         return len(self._places) + self._others

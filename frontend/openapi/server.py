@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from drover.errors import NotOffered, NotSignedIn
+from drover.errors import InvalidRequest, ModelNotFound, NotOffered, NotSignedIn
 from frontend.openapi.answers import JSON, TEXT, answer, ok, operation, with_head
 from frontend.openapi.refusals import Leaf, refusals
-from frontend.openapi.schemas import Schema, array, boolean, struct, text
+from frontend.openapi.schemas import Schema, array, boolean, integer, number, struct, text
 
 _CLOUD = struct(
     {"disabled": boolean(), "source": text(enum=["none", "env", "config", "both"])}, ["disabled", "source"]
 )
 _KEY: Schema = {"name": "key", "in": "path", "required": True, "schema": text(minLength=1)}
+
+
+_IN_QUEUE = struct(
+    {
+        "id": text(),
+        "position": integer("1 for the next one.", minimum=1),
+        "waiting": integer("How many wait for that model in this frontend.", minimum=1),
+        "expected_wait_seconds": number("If the queue goes on as it did.", minimum=0),
+    },
+    ["id", "position", "waiting", "expected_wait_seconds"],
+)
+_ID: Schema = {
+    "name": "id",
+    "in": "query",
+    "required": True,
+    "description": "The X-Request-ID that the request was sent with.",
+    "schema": text(minLength=1),
+}
 
 
 def _plain(words: str) -> dict[str, Schema]:
@@ -37,6 +55,21 @@ PATHS: dict[str, Schema] = {
         operation("healthz", "server", "Whether the process is alive", ok("It is.", _plain("ok")))
     ),
     "/readyz": with_head(_READY),
+    "/metrics": {
+        "get": operation(
+            "metrics", "server", "Metrics for Prometheus", ok("In its text format.", {TEXT: text()})
+        )
+    },
+    "/api/queue": {
+        "get": operation(
+            "queue",
+            "server",
+            "Where a request stands that waits for a worker",
+            ok("It waits here.", {JSON: _IN_QUEUE}),
+            refusals([InvalidRequest, ModelNotFound]),
+            parameters=[_ID],
+        )
+    },
     "/openapi.json": with_head(
         operation("openapi", "server", "This document", ok("OpenAPI 3.1.", {JSON: {"type": "object"}}))
     ),

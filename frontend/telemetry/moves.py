@@ -12,26 +12,33 @@ class RecordedMoves:
     """Implements frontend.fleet.moving.request.Observer."""
 
     def __init__(self, record: RequestRecord) -> None:
-        self._fields = record.fields
+        self._record = record
 
     def waited(self, waited: Waited) -> None:
-        if waited.position:
-            self._fields["waited_ms"] = round(waited.seconds * 1000, 2)
-            self._fields["queue_position"] = waited.position
+        """Of several waits, the log has the first position and all of the time."""
+        if not waited.position:
+            return
+        record = self._record
+        position = record.waited.position or waited.position
+        record.waited = Waited(record.waited.seconds + waited.seconds, position)
+        record.fields["waited_ms"] = round(record.waited.seconds * 1000, 2)
+        record.fields["queue_position"] = position
 
     def sent_to(self, address: str) -> None:
-        self._fields["worker"] = address
+        self._record.fields["worker"] = address
 
     def retried(self, error: DroverError) -> None:
-        self._count("retries", error)
+        self._record.retries += 1
+        self._left("retries", self._record.retries, error)
 
     def moved(self, way: WayOn, error: DroverError) -> None:
-        self._count("moves", error)
+        self._record.moves += 1
+        self._left("moves", self._record.moves, error)
 
     def stuck(self, reason: Stuck, error: DroverError) -> None:
-        self._fields["stuck"] = reason.value
+        self._record.stuck = reason.value
+        self._record.fields["stuck"] = reason.value
 
-    def _count(self, what: str, error: DroverError) -> None:
-        count = self._fields.get(what, 0)
-        self._fields[what] = count + 1 if isinstance(count, int) else 1
-        self._fields["left_worker_because"] = error.message
+    def _left(self, what: str, times: int, error: DroverError) -> None:
+        self._record.fields[what] = times
+        self._record.fields["left_worker_because"] = error.message

@@ -6,14 +6,23 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drover import logs
-from drover.errors import ClientLeft, DroverError
+from drover.errors import (
+    ClientLeft,
+    DeadlineExceeded,
+    DroverError,
+    EngineFailed,
+    WorkerDraining,
+    WorkerUnreachable,
+)
 from drover.v1 import engine_pb2 as pb
+from frontend.admission.gate import Waited
 from frontend.admission.queue import Ticket
 from frontend.security.clients import Clients
 
@@ -22,6 +31,13 @@ _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HEADER = b"x-request-id"
 _STATE_KEY = "drover.record"
 _NS_PER_MS = 1_000_000
+_ABORT_CAUSES: dict[type[DroverError], str] = {
+    ClientLeft: "client left",
+    DeadlineExceeded: "deadline",
+    WorkerDraining: "shutdown",
+    WorkerUnreachable: "worker lost",
+    EngineFailed: "engine failed",
+}
 # Asked for every few seconds by things, not people.
 _PROBES = frozenset({"/healthz", "/readyz"})
 
@@ -36,29 +52,52 @@ class RequestRecord:
     received_ns: int = field(default_factory=time.perf_counter_ns)
     status: int = 0
     fields: dict[str, logs.Field] = field(default_factory=dict)
+    served: str = ""
+    """The main name of the model that workers serve for it."""
+    ttft_ns: int = 0
+    truncated_tokens: int = 0
+    waited: Waited = field(default_factory=Waited)
+    retries: int = 0
+    moves: int = 0
+    stuck: str = ""
+    abort_cause: str = ""
+    done: pb.Done | None = None
 
     @property
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.received_ns
+
+    def queue_headers(self) -> list[tuple[bytes, bytes]]:
+        """How long it has waited for a worker, and behind how many; none for who did not wait."""
+        if not self.waited.position:
+            return []
+        return [
+            (b"x-drover-queue-seconds", b"%.3f" % self.waited.seconds),
+            (b"x-drover-queue-position", b"%d" % self.waited.position),
+        ]
 
     @property
     def ticket(self) -> Ticket:
         return Ticket(self.client, self.request_id)
 
     def saw_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
-        self.fields["ttft_ms"] = _milliseconds(self.elapsed_ns)
+        self.ttft_ns = self.elapsed_ns
+        self.truncated_tokens = truncated_tokens
+        self.fields["ttft_ms"] = _milliseconds(self.ttft_ns)
         if not_honoured:
             self.fields["not_honoured"] = not_honoured
         if truncated_tokens:
             self.fields["truncated_tokens"] = truncated_tokens
 
     def failed(self, error: DroverError) -> None:
+        self.abort_cause = _ABORT_CAUSES.get(type(error), "")
         if isinstance(error, ClientLeft):
             self.fields["client_left"] = True
         else:
             self.fields |= {"error": type(error).__name__, "error_message": error.message}
 
     def saw_done(self, done: pb.Done) -> None:
+        self.done = done
         self.fields |= {
             "prompt_tokens": done.prompt_tokens,
             "completion_tokens": done.completion_tokens,
@@ -95,12 +134,21 @@ def record_of(scope: Scope) -> RequestRecord:
     return cast(RequestRecord, scope["state"][_STATE_KEY])
 
 
-class RequestLog:
-    """ASGI middleware; one call per message, where a BaseHTTPMiddleware would cost more than the relay."""
+def _nothing(record: RequestRecord, route: str) -> None:
+    pass
 
-    def __init__(self, app: ASGIApp, clients: Clients) -> None:
+
+class RequestLog:
+    """ASGI middleware; one call per message, where a BaseHTTPMiddleware would cost more than the relay.
+    `over` gets each request and its route's path in the end.
+    """
+
+    def __init__(
+        self, app: ASGIApp, clients: Clients, over: Callable[[RequestRecord, str], None] = _nothing
+    ) -> None:
         self._app = app
         self._clients = clients
+        self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,6 +167,12 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         finally:
             record.write(scope)
+            self._over(record, _route_of(scope))
+
+
+def _route_of(scope: Scope) -> str:
+    """Its path as it is written in the code; never what a client has made up."""
+    return str(getattr(scope.get("route"), "path", ""))
 
 
 def _request_id(scope: Scope) -> str:

@@ -99,7 +99,7 @@ class Embeddings:
         model = await find_named(self.catalog, text, embeds)
         if model is None:
             raise ModelNotFound(f'model "{text}" not found, try pulling it first')
-        workers_of(model)
+        record_of(http.scope).served = workers_of(model).info.names[0]
         return model
 
     async def _load(
@@ -121,6 +121,7 @@ class Embeddings:
             )
             record.saw_embeddings(response)
             headers = truncation_header(response.truncated_tokens)
+            headers |= {name.decode(): value.decode() for name, value in record.queue_headers()}
             return Response(await _written(response, body), media_type=JSON, headers=headers)
 
 

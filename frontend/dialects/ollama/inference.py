@@ -83,6 +83,7 @@ class Inference:
         record.fields["model"] = request.model
         model = await self._find(request.model)
         served = workers_of(model)
+        record.served = served.info.names[0]
         encoder = Encoder(request.model, shape, record.received_ns)
         if is_empty and request.keep_alive == 0:
             await self._fleet.unload(served)

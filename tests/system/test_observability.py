@@ -1,0 +1,104 @@
+"""Metrics, and where a request stands in the queue, of two tiers as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.processes import Stack, stack
+from tests.support.waiting import wait_until
+
+_DEADLINE_SECONDS = 15.0
+_HELLO = [{"role": "user", "content": "hello"}]
+_ONE_AT_A_TIME = (
+    *("--engine", "simulator", "--model", "sim", "--sim-running-limit", "1"),
+    *(
+        "--sim-decode-step-base-ms",
+        "20",
+        "--sim-answer-tokens-min",
+        "5000",
+        "--sim-answer-tokens-max",
+        "5000",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(tmp_path_factory.mktemp("observed"), _ONE_AT_A_TIME) as started:
+        yield started
+
+
+def _chat(tokens: int, **more: object) -> dict[str, object]:
+    return {"model": "sim", "messages": _HELLO, "options": {"num_predict": tokens, "temperature": 0}, **more}
+
+
+def _metrics(running: Stack) -> dict[str, float]:
+    lines = httpx.get(f"{running.url}/metrics").text.splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def test_what_an_answer_counts(running: Stack) -> None:
+    before = _metrics(running)
+    answer = httpx.post(f"{running.url}/api/chat", json=_chat(10, stream=False), timeout=20).json()
+    name = 'drover_frontend_requests_total{model="sim:latest",route="/api/chat",status="200"}'
+    wait_until(lambda: _metrics(running).get(name, 0) == before.get(name, 0) + 1, 5, "it is counted")
+    after = _metrics(running)
+
+    tokens = 'drover_frontend_tokens_total{kind="%s",model="sim:latest"}'
+    assert after[tokens % "completion"] - before.get(tokens % "completion", 0) == answer["eval_count"]
+    assert after[tokens % "prompt"] - before.get(tokens % "prompt", 0) == answer["prompt_eval_count"]
+    assert after['drover_frontend_ttft_seconds_count{model="sim:latest"}'] >= 1
+    assert after['drover_frontend_inter_token_seconds_count{model="sim:latest"}'] >= 1
+    worker = f'{{model="sim:latest",worker="{running.worker.address}"}}'
+    assert after[f"drover_frontend_worker_ready{worker}"] == 1
+
+
+def test_no_client_makes_labels(running: Stack) -> None:
+    for number in range(20):
+        httpx.post(f"{running.url}/api/chat", json={"model": f"nonsense{number}"})
+        httpx.get(f"{running.url}/nonsense/{number}")
+
+    assert "nonsense" not in httpx.get(f"{running.url}/metrics").text
+
+
+def test_a_stream_is_to_be_passed_on_piece_by_piece(running: Stack) -> None:
+    answer = httpx.post(f"{running.url}/api/chat", json=_chat(2), timeout=20)
+
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_who_does_not_wait_is_not_in_the_queue(running: Stack) -> None:
+    assert httpx.get(f"{running.url}/api/queue", params={"id": "nobody"}).status_code == 404
+    assert httpx.get(f"{running.url}/api/queue").status_code == 400
+
+
+def test_a_position_and_the_wait_are_told(running: Stack) -> None:
+    """One runs, one waits at the worker, and three wait in the frontend."""
+
+    def ask(number: int) -> httpx.Response:
+        headers = {"x-request-id": f"r{number}"}
+        url = f"{running.url}/api/chat"
+        return httpx.post(url, json=_chat(60, stream=False), headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(5) as pool, httpx.Client(base_url=running.url) as http:
+        asked = [pool.submit(ask, number) for number in range(5)]
+        seen: list[dict[str, object]] = []
+
+        def is_seen() -> bool:
+            answers = [http.get("/api/queue", params={"id": f"r{number}"}) for number in range(5)]
+            seen.extend(answer.json() for answer in answers if answer.status_code == 200)
+            return bool(seen)
+
+        wait_until(is_seen, _DEADLINE_SECONDS, "some of them wait")
+        answers = [each.result() for each in asked]
+
+    assert set(seen[0]) == {"id", "position", "waiting", "expected_wait_seconds"}
+    waited = [answer.headers for answer in answers if "x-drover-queue-position" in answer.headers]
+    assert sorted(int(headers["x-drover-queue-position"]) for headers in waited) == [1, 2, 3]
+    assert all(float(headers["x-drover-queue-seconds"]) > 0 for headers in waited)
