@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 
 import grpc
@@ -21,6 +21,8 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
+from engine_worker.metrics import WorkerMetrics
+from engine_worker.metrics import serve as serve_metrics
 from engine_worker.requests import RequestTable
 from engine_worker.residency import Residency
 from engine_worker.service import EngineService
@@ -50,6 +52,7 @@ class WorkerServer:
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._stop = asyncio.Event()
         self._failure = ""
+        self._stop_metrics: Callable[[], None] | None = None
         self.address = ""
 
     async def run(self) -> int:
@@ -96,6 +99,7 @@ class WorkerServer:
         running_limit = self._engine.load_report().running_limit
         self._residency.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
         self._service.ready = True
+        self._serve_metrics(list(model.names))
         await self._health.set(SERVICE_NAME, _SERVING)
         logs.event(
             _log,
@@ -108,6 +112,15 @@ class WorkerServer:
             context_length=model.context_length,
             running_limit=running_limit,
         )
+
+    def _serve_metrics(self, names: list[str]) -> None:
+        if not self._settings.metrics_listen:
+            return
+        metrics = WorkerMetrics(names, self._service.report, asyncio.get_running_loop())
+        try:
+            self._stop_metrics = serve_metrics(self._settings.metrics_listen, metrics)
+        except OSError as error:
+            raise CannotStart(f"cannot serve metrics on {self._settings.metrics_listen}: {error}") from error
 
     async def _unless_it_fails(self, work: Coroutine[object, object, None]) -> None:
         """Raises RuntimeError, with the reason, when the engine breaks down under the work."""
@@ -140,6 +153,9 @@ class WorkerServer:
             await self._requests.wait_empty(_LAST_WORDS_SECONDS)
 
     async def shutdown(self) -> None:
+        if self._stop_metrics is not None:
+            # It waits for a scrape that may be waiting for this loop.
+            await asyncio.to_thread(self._stop_metrics)
         self._service.close()
         await self._server.stop(_LAST_WORDS_SECONDS)
         await self._residency.stop()

@@ -154,7 +154,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             try:
                 while not self._closing:
                     ring = self._changed.next_ring
-                    await _send(context, self._report())
+                    await _send(context, self.report())
                     with suppress(TimeoutError):
                         await asyncio.wait_for(ring.wait(), interval_ms / 1000)
             finally:
@@ -182,7 +182,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Abort(self, request: pb.AbortRequest, context: Context) -> pb.AbortResponse:
         return pb.AbortResponse(found=self._requests.abort(request.request_id))
 
-    def _report(self) -> pb.LoadReport:
+    def report(self) -> pb.LoadReport:
         report = self._engine.load_report()
         report.waiting += self._residency.waiting
         report.draining = self._draining

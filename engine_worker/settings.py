@@ -21,7 +21,7 @@ from drover.ollama_values import (
     whole_number,
     whole_number_or_default,
 )
-from drover.settings import Address, ProcessSettings, split_commas
+from drover.settings import Address, ProcessSettings, check_tcp_address, split_commas
 from engine_worker.parameters import read_parameters
 
 
@@ -38,6 +38,10 @@ def _check_keep_alive(text: str) -> str:
 KeepAlive = Annotated[str, AfterValidator(_check_keep_alive)]
 EngineKind = Literal["llamacpp", "simulator", "sglang"]
 Task = Literal["generate", "embed"]
+
+
+def _check_metrics_address(value: str) -> str:
+    return check_tcp_address(value) if value else value
 
 
 class WorkerSettings(ProcessSettings):
@@ -83,6 +87,8 @@ class WorkerSettings(ProcessSettings):
     """Requests that run at the same time (the simulator has --sim-running-limit). Default: 8; sglang on a
     GPU: what SGLang chooses.
     """
+    metrics_listen: Annotated[str, AfterValidator(_check_metrics_address)] = ""
+    """Where to serve Prometheus metrics over HTTP: host:port. Default: nowhere."""
     queue_limit: Annotated[int, Ge(0)] = 512
     """Requests that may wait in this worker; beyond it they are refused as busy."""
     threads: Annotated[int, Ge(0)] = 0

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.processes import Stack, stack
+from tests.support.processes import Stack, free_port, stack
 from tests.support.waiting import wait_until
 
 _DEADLINE_SECONDS = 15.0
@@ -24,11 +24,13 @@ _ONE_AT_A_TIME = (
         "5000",
     ),
 )
+METRICS = f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack(tmp_path_factory.mktemp("observed"), _ONE_AT_A_TIME) as started:
+    flags = (*_ONE_AT_A_TIME, "--metrics-listen", METRICS)
+    with stack(tmp_path_factory.mktemp("observed"), flags) as started:
         yield started
 
 
@@ -102,3 +104,12 @@ def test_a_position_and_the_wait_are_told(running: Stack) -> None:
     waited = [answer.headers for answer in answers if "x-drover-queue-position" in answer.headers]
     assert sorted(int(headers["x-drover-queue-position"]) for headers in waited) == [1, 2, 3]
     assert all(float(headers["x-drover-queue-seconds"]) > 0 for headers in waited)
+
+
+def test_a_worker_tells_what_its_engine_does(running: Stack) -> None:
+    httpx.post(f"{running.url}/api/chat", json=_chat(5, stream=False), timeout=20)
+    text = httpx.get(f"http://{METRICS}/metrics").text
+
+    assert 'drover_worker_running_limit{model="sim:latest"} 1.0' in text
+    assert 'drover_worker_frontends{model="sim:latest"} 1.0' in text
+    assert "drover_worker_decode_tokens_total{" in text
