@@ -36,6 +36,7 @@ def main() -> int:
         GrpcWorker,
         policy_of(settings.policy),
         Admission(settings.max_queue, settings.move_wait_seconds),
+        settings.stall_seconds,
     )
     server = FrontendServer(settings, fleet)
     for number in (signal.SIGINT, signal.SIGTERM):

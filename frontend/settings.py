@@ -82,6 +82,10 @@ class FrontendSettings(ProcessSettings):
     """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the
     load is even), least_load, round_robin or power_of_two.
     """
+    stall_seconds: Annotated[float, Ge(0)] = 30.0
+    """A worker with requests that produces nothing for so long (longer, the more prompt tokens wait there) is
+    taken out until a probe comes back; 0: never.
+    """
     max_queue: Annotated[int, Ge(0)] = 512
     """How many requests may wait in this frontend for a worker with room; others are refused as busy."""
     trusted_proxies: CommaList = Field(default=[])

@@ -56,7 +56,7 @@ class WorkerSeen:
 
 
 class Fleet:
-    """`connect`: makes a worker of an address."""
+    """`connect`: makes a worker of an address; `stall_seconds`: see watchdog.py."""
 
     def __init__(
         self,
@@ -64,8 +64,9 @@ class Fleet:
         connect: Callable[[str], Worker],
         policy: Policy,
         admission: Admission,
+        stall_seconds: float = 0.0,
     ) -> None:
-        self._membership = Membership(discoveries, connect, admission.pump)
+        self._membership = Membership(discoveries, connect, admission.pump, stall_seconds)
         self._policy = policy
         self.admission = admission
 

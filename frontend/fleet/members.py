@@ -16,6 +16,8 @@ from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
 from frontend.fleet.breaker import Breaker
+from frontend.fleet.probe import answers
+from frontend.fleet.watchdog import Watchdog
 
 _log = logging.getLogger("drover.fleet")
 _REPORT_INTERVAL_SECONDS = 1.0
@@ -25,6 +27,7 @@ _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
 # Of its share, this part more may wait at the worker.
 _BACKLOG_SHARE = 8
+_PROBE_EVERY_SECONDS = 2.0
 
 
 @dataclass(eq=False, slots=True)
@@ -49,8 +52,10 @@ class Member:
     answered "later", not "never". `changed` is called when there may be more room than before.
     """
 
-    def __init__(self, worker: Worker, changed: Callable[[], None]) -> None:
+    def __init__(self, worker: Worker, changed: Callable[[], None], stall_seconds: float = 0) -> None:
         self.worker = worker
+        self._watchdog = Watchdog(stall_seconds)
+        self._prober: asyncio.Task[None] | None = None
         self._changed = changed
         self.model: pb.Model | None = None
         self.served: Sequence[ServedModel] = ()
@@ -69,7 +74,12 @@ class Member:
 
     @property
     def ready(self) -> bool:
-        return self.report is not None and not self.report.draining
+        return self.report is not None and not self.report.draining and not self.is_stalled
+
+    @property
+    def is_stalled(self) -> bool:
+        """It has shown no progress, and no probe has come back since."""
+        return self._prober is not None and not self._prober.done()
 
     @property
     def requests(self) -> int:
@@ -90,9 +100,10 @@ class Member:
         self._watcher.add_done_callback(report_death)
 
     async def stop(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        tasks = [task for task in (self._watcher, self._prober) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.worker.close()
 
     @property
@@ -162,7 +173,30 @@ class Member:
         self.report = report
         self._is_full = False
         self._others = max(0, report.running + report.waiting - len(self._places))
+        if self._watchdog.is_stalled(report) and not self.is_stalled:
+            self._stalled()
         self._changed()
+
+    def _stalled(self) -> None:
+        """What is there goes on elsewhere, and probes find out when it is alive again."""
+        logs.event(
+            _log, logging.ERROR, "worker makes no progress", worker=self.address, requests=self.requests
+        )
+        self._prober = asyncio.create_task(self._probe(), name=f"probe {self.address}")
+        self._prober.add_done_callback(report_death)
+        self._abandon("it makes no progress")
+
+    async def _probe(self) -> None:
+        """Until one token comes out."""
+        while not await answers(self.worker):  # noqa: ASYNC110 - there is no event but its answer
+            await asyncio.sleep(_PROBE_EVERY_SECONDS)
+        logs.event(_log, logging.INFO, "worker makes progress again", worker=self.address)
+        self._changed()
+
+    def _abandon(self, reason: str) -> None:
+        for place in list(self._places):
+            if place.handle is not None:
+                place.handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
 
     def _lost(self, reason: str) -> None:
         """What is still there will get no answer: it can go on elsewhere at once."""
@@ -177,9 +211,7 @@ class Member:
             )
         self.report = None
         self._others = 0
-        for place in list(self._places):
-            if place.handle is not None:
-                place.handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
+        self._abandon(reason)
 
 
 def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:

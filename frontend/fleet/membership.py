@@ -26,11 +26,13 @@ class Membership:
         self,
         discoveries: Sequence[Discovery],
         connect: Callable[[str], Worker],
-        changed: Callable[[], None] = lambda: None,
+        changed: Callable[[], None],
+        stall_seconds: float,
     ) -> None:
         self._discoveries = discoveries
         self._connect = connect
         self._changed = changed
+        self._stall_seconds = stall_seconds
         self._found: dict[int, frozenset[str]] = {}
         self._by_address: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,7 +61,9 @@ class Membership:
     def _update(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._by_address.keys()):
-            member = self._by_address[address] = Member(self._connect(address), self._changed)
+            member = self._by_address[address] = Member(
+                self._connect(address), self._changed, self._stall_seconds
+            )
             member.start()
         for address in self._by_address.keys() - wanted:
             member = self._by_address.pop(address)

@@ -12,13 +12,16 @@ from frontend.fleet.picking.round_robin import RoundRobin
 from tests.fakes.stalling_worker import StallingWorker
 
 
-def fleet_of(*workers: StallingWorker, wait_seconds: float = 1.0, most_waiting: int = 512) -> Fleet:
+def fleet_of(
+    *workers: StallingWorker, wait_seconds: float = 1.0, most_waiting: int = 512, stall_seconds: float = 0.0
+) -> Fleet:
     by_address = {worker.address: worker for worker in workers}
     return Fleet(
         [Static(list(by_address))],
         by_address.__getitem__,
         RoundRobin(),
         Admission(most_waiting, wait_seconds),
+        stall_seconds,
     )
 
 

@@ -1,0 +1,32 @@
+"""Whether a worker that answers health checks makes any progress (issue 5: honest slowness is not death)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from drover.v1 import engine_pb2 as pb
+
+# The slowest prefill that is still alive: a small CPU with a large model.
+_SLOWEST_TOKENS_PER_SECOND = 20.0
+
+
+class Watchdog:
+    """`stall_seconds`: how long a worker with requests may produce nothing; more for each prompt token that
+    waits, since one prefill step may take many of them. 0: it never barks.
+    """
+
+    def __init__(self, stall_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._stall_seconds = stall_seconds
+        self._now = now
+        self._done = -1
+        self._since = now()
+
+    def is_stalled(self, report: pb.LoadReport) -> bool:
+        """Called with each report."""
+        done = report.prefill_tokens_done + report.decode_tokens_done + report.cached_tokens_done
+        has_work = report.loaded and report.running + report.waiting > 0
+        if done != self._done or not has_work:
+            self._done, self._since = done, self._now()
+        limit = self._stall_seconds + report.waiting_prompt_tokens / _SLOWEST_TOKENS_PER_SECOND
+        return self._stall_seconds > 0 and self._now() - self._since > limit
