@@ -13,7 +13,7 @@ SEED ?= 1
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
 
-.PHONY: help serve model test test-clients test-sglang lint format proto proto-check fuzz bench lock settings-doc clean
+.PHONY: help serve model test test-clients test-sglang lint format proto proto-check fuzz bench bench-routing lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -57,6 +57,9 @@ proto-check: .venv/.dev ## fail when drover/v1 is not what protos/ gives
 
 fuzz: .venv/.dev ## 100,000 mutated bodies through everything that reads them (COUNT, SEED)
 	$(PY) -m tests.fuzz --count '$(COUNT)' --seed '$(SEED)'
+
+bench-routing: .venv/.dev ## hit rate, time to first token and balance of each policy over eight simulated workers
+	$(PY) -m benchmarks.routing
 
 bench: .venv/.dev ## what the relay costs: CPU per token of each tier, added time to first token
 	$(PY) -m benchmarks.relay

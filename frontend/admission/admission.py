@@ -26,7 +26,7 @@ class Admission:
     def __init__(self, most_waiting: int, patience_seconds: float) -> None:
         self._most_waiting = most_waiting
         self._patience_seconds = patience_seconds
-        self._gates: dict[tuple[str, str, bool], Gate] = {}
+        self._gates: dict[tuple[str, str, bytes], Gate] = {}
 
     @property
     def waiting(self) -> int:
@@ -34,7 +34,7 @@ class Admission:
 
     def gate(self, model: pb.Model) -> Gate:
         """Before the workers that can replace each other."""
-        key = (model.digest, model.engine_kind, model.capabilities.embedding)
+        key = (model.digest, model.engine_kind, model.capabilities.SerializeToString(deterministic=True))
         if key not in self._gates:
             self._tidy()
             self._gates[key] = Gate(self._may_wait, self._patience_seconds)

@@ -120,4 +120,6 @@ class Gate:
     def _departed(self) -> None:
         now = time.monotonic()
         since, self._last_departure = now - self._last_departure, now
+        if not self._seconds_between:
+            self._seconds_between = since
         self._seconds_between += _NEWEST_COUNTS * (since - self._seconds_between)

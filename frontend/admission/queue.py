@@ -9,12 +9,23 @@ from typing import Generic, Protocol, TypeVar
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whose request it is. `priority`: larger is sooner; `must`: it has begun already and is not refused."""
+    """Whose request it is. `priority`: larger is sooner; `must`: it has begun already or has had its turn, so
+    it is not refused and goes before all others.
+    """
 
     client: str = ""
     request_id: str = ""
     priority: int = 0
     must: bool = False
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        return (self.must, 0 if self.must else self.priority)
+
+    @property
+    def line(self) -> str:
+        """Those that must go are one line: first come, first served."""
+        return "" if self.must else self.client
 
 
 class HasTicket(Protocol):
@@ -29,29 +40,25 @@ class FairQueue(Generic[Waiting]):
     """Each client's requests are a line of their own; the lines take turns."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, OrderedDict[str, deque[Waiting]]] = {}
+        self._lines: dict[tuple[bool, int], OrderedDict[str, deque[Waiting]]] = {}
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
     def enter(self, waiter: Waiting) -> None:
-        lines = self._lines.setdefault(waiter.ticket.priority, OrderedDict())
-        line = lines.setdefault(waiter.ticket.client, deque())
-        if waiter.ticket.must:
-            line.appendleft(waiter)
-        else:
-            line.append(waiter)
+        lines = self._lines.setdefault(waiter.ticket.rank, OrderedDict())
+        lines.setdefault(waiter.ticket.line, deque()).append(waiter)
         self._length += 1
 
     def leave(self, waiter: Waiting) -> None:
         """Nothing happens if it is not there any more."""
-        lines = self._lines.get(waiter.ticket.priority, OrderedDict())
-        line = lines.get(waiter.ticket.client, deque())
+        lines = self._lines.get(waiter.ticket.rank, OrderedDict())
+        line = lines.get(waiter.ticket.line, deque())
         if waiter in line:
             line.remove(waiter)
             self._length -= 1
-            self._tidy(waiter.ticket.priority, waiter.ticket.client)
+            self._tidy(waiter.ticket.rank, waiter.ticket.line)
 
     def first(self) -> Waiting | None:
         """Whose turn it is."""
@@ -62,30 +69,30 @@ class FairQueue(Generic[Waiting]):
 
     def served(self, waiter: Waiting) -> None:
         """The first one goes, and its client comes after all others."""
-        priority, client = waiter.ticket.priority, waiter.ticket.client
-        lines = self._lines[priority]
-        lines[client].popleft()
-        lines.move_to_end(client)
+        rank, line = waiter.ticket.rank, waiter.ticket.line
+        lines = self._lines[rank]
+        lines[line].popleft()
+        lines.move_to_end(line)
         self._length -= 1
-        self._tidy(priority, client)
+        self._tidy(rank, line)
 
     def position(self, request_id: str) -> int | None:
         """How many go before it, as things are: 0 is the next one. None: it does not wait here."""
         before = 0
-        for priority in sorted(self._lines, reverse=True):
-            lines = self._lines[priority]
+        for rank in sorted(self._lines, reverse=True):
+            lines = self._lines[rank]
             found = _place(lines, request_id)
             if found is not None:
                 return before + found
             before += sum(map(len, lines.values()))
         return None
 
-    def _tidy(self, priority: int, client: str) -> None:
-        lines = self._lines[priority]
-        if not lines[client]:
-            del lines[client]
+    def _tidy(self, rank: tuple[bool, int], line: str) -> None:
+        lines = self._lines[rank]
+        if not lines[line]:
+            del lines[line]
         if not lines:
-            del self._lines[priority]
+            del self._lines[rank]
 
 
 def _place(lines: OrderedDict[str, deque[Waiting]], request_id: str) -> int | None:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _FAILURES = 3
 _FIRST_REST_SECONDS = 1.0
-_LONGEST_REST_SECONDS = 30.0
+# Of 1, 2, 4, 8, 16 and from then on 32 s.
+_MOST_DOUBLINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request's, from its admission on."""
+
+    began: float
+    is_probe: bool
 
 
 class Breaker:
-    """Opens after three failures in a row. Each further failure doubles the rest, with a fifth of jitter, so
-    that frontends do not come back together.
+    """Opens after three failures in a row. Each further one doubles the rest, with a fifth of jitter, so that
+    frontends do not come back together. Attempts that ran side by side and failed together are one failure.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._failures = 0
+        self._last_failure = float("-inf")
         self._rest_until = 0.0
         self._probing = False
 
@@ -27,20 +38,27 @@ class Breaker:
         """No request, please. Half open, it lets one through and waits for what becomes of it."""
         return self._failures >= _FAILURES and (self._probing or self._now() < self._rest_until)
 
-    def sent(self) -> None:
-        """A request went to the worker."""
-        self._probing = self._failures >= _FAILURES
+    def begin(self) -> Attempt:
+        is_probe = self._failures >= _FAILURES
+        self._probing = self._probing or is_probe
+        return Attempt(self._now(), is_probe)
 
-    def succeeded(self) -> None:
-        self._failures, self._probing = 0, False
+    def succeeded(self, attempt: Attempt) -> None:
+        """It has answered something; what failed before it began is over."""
+        if attempt.began >= self._last_failure:
+            self._failures, self._probing = 0, False
 
-    def ended(self) -> None:
-        """It ended in a way that says nothing of the worker."""
-        self._probing = False
+    def ended(self, attempt: Attempt) -> None:
+        """In a way that says nothing of the worker."""
+        if attempt.is_probe:
+            self._probing = False
 
-    def failed(self) -> None:
+    def failed(self, attempt: Attempt) -> None:
+        self.ended(attempt)
+        if attempt.began < self._last_failure:
+            return
         self._failures += 1
-        self._probing = False
-        doubled = max(0, self._failures - _FAILURES)
-        rest_seconds = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2.0**doubled)
-        self._rest_until = self._now() + rest_seconds * random.uniform(0.8, 1.2)
+        self._last_failure = self._now()
+        doublings = min(_MOST_DOUBLINGS, max(0, self._failures - _FAILURES))
+        rest_seconds = _FIRST_REST_SECONDS * 2**doublings * random.uniform(0.8, 1.2)
+        self._rest_until = self._last_failure + rest_seconds

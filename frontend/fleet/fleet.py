@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from drover.errors import DroverError, NoWorkerReady, RetryElsewhere
+from drover.errors import DroverError, NoWorkerReady, QueueFull, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
@@ -15,6 +16,7 @@ from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
 from frontend.fleet.discovery.base import Discovery
+from frontend.fleet.embedding import EmbedCall
 from frontend.fleet.members import Member
 from frontend.fleet.membership import Membership
 from frontend.fleet.moving.request import MovingRequest, Observer
@@ -24,6 +26,7 @@ from frontend.fleet.replicas import Replicas, new_attempt_id
 
 _log = logging.getLogger("drover.fleet")
 _MOST_EMBED_ATTEMPTS = 3
+_JITTER_SECONDS = 0.05
 
 Able = Callable[[pb.Capabilities], bool]
 
@@ -101,17 +104,27 @@ class Fleet:
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
 
     def find(self, name: ModelName, able: Able = generates) -> ServedModel | None:
-        """Also a model whose workers are away. Where several have the name: one that is `able`, and of those
-        one that is here. Raises NoWorkerReady while no worker has ever answered.
+        """Also a model whose workers are away. Where several have the name: one that is `able`, of those one
+        that is here, of those the newest, so that all frontends take the same.
+
+        Raises NoWorkerReady while no worker has ever answered.
         """
         known = [
-            (able(model.info.capabilities), member.ready, model)
+            (
+                able(model.info.capabilities),
+                member.ready,
+                model.info.modified_unix_ns,
+                model.info.digest,
+                model,
+            )
             for member in self._members
             for model in member.served
             if model.name.key == name.key
         ]
         if known:
-            return max(known, key=lambda each: each[:2])[2]
+            return max(known, key=lambda each: each[:4])[4]
+        if (gone := self._membership.remembered(name)) is not None:
+            return gone
         if all(member.model is None for member in self._members):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
@@ -152,20 +165,32 @@ class Fleet:
         """In its turn, and on another worker too where one fails under it."""
         replicas = self._for(model, ticket)
         avoid: frozenset[Member] = frozenset()
+        had_its_turn = False
         while True:
-            place, waited = await replicas.place(avoid)
+            place, waited = await replicas.place(avoid, had_its_turn)
+            had_its_turn = had_its_turn or waited.position > 0
             observer.waited(waited)
             observer.sent_to(place.member.address)
             request.request_id = new_attempt_id()
+            failure: DroverError | None = None
+            call = EmbedCall(place.member.worker, request, ticket.request_id)
+            place.handle = call
             try:
-                return await place.member.worker.embed(request, ticket.request_id)
+                response = await call.answer()
+                place.answers()
+                return response
+            except QueueFull as error:
+                failure = error
             except RetryElsewhere as error:
+                failure = error
                 avoid |= {place.member}
+                had_its_turn = True
                 if len(avoid) >= _MOST_EMBED_ATTEMPTS or not replicas.has_other(place.member):
                     raise
                 observer.retried(error)
             finally:
-                place.leave()
+                place.leave(failure)
+            await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))
 
     def _for(self, model: ServedModel, ticket: Ticket, affinity: bytes | None = None) -> Replicas:
         gate = self.admission.gate(model.info)

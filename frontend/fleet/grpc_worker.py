@@ -87,10 +87,9 @@ class GrpcHandle:
         except grpc.aio.AioRpcError as failure:
             raise error_from_status(failure) from failure
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._abandoned is not None and not (task and task.cancelling()):
-                raise self._abandoned from None
-            raise
+            if _is_cancelled():
+                raise
+            raise self._abandoned or _closed() from None
 
     def abandon(self, error: DroverError) -> None:
         self._abandoned = error
@@ -110,6 +109,10 @@ async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGe
             yield cast(Message, message)
     except grpc.aio.AioRpcError as failure:
         raise error_from_status(failure) from failure
+    except asyncio.CancelledError:
+        if _is_cancelled():
+            raise
+        raise _closed() from None
     await _check_whole(call)
 
 
@@ -124,3 +127,17 @@ async def _answer(call: Awaitable[Message]) -> Message:
         return await call
     except grpc.aio.AioRpcError as failure:
         raise error_from_status(failure) from failure
+    except asyncio.CancelledError:
+        if _is_cancelled():
+            raise
+        raise _closed() from None
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled this task. A channel that is closed raises the same in its calls."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _closed() -> WorkerUnreachable:
+    return WorkerUnreachable("the connection to the worker was closed")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import ceil
 
 from drover import logs
-from drover.errors import DroverError, WorkerUnreachable
+from drover.errors import DroverError, QueueFull, RetryElsewhere, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
-from frontend.fleet.breaker import Breaker
+from frontend.fleet.breaker import Attempt, Breaker
 from frontend.fleet.probe import answers
 from frontend.fleet.watchdog import Watchdog
 
@@ -35,16 +35,16 @@ class Place:
     """One request's place at a worker, from its admission on."""
 
     member: Member
+    attempt: Attempt
     handle: RequestHandle | None = None
 
-    def carry(self, handle: RequestHandle) -> None:
-        """It is on its way."""
-        self.handle = handle
-        self.member.breaker.sent()
+    def answers(self) -> None:
+        """The worker has said something."""
+        self.member.breaker.succeeded(self.attempt)
 
-    def leave(self) -> None:
-        """The place is free again. Safe to call twice."""
-        self.member.left(self)
+    def leave(self, error: DroverError | None = None) -> None:
+        """The place is free again; `error`: what the worker ended it with. Safe to call twice."""
+        self.member.left(self, error)
 
 
 class Member:
@@ -54,8 +54,10 @@ class Member:
 
     def __init__(self, worker: Worker, changed: Callable[[], None], stall_seconds: float = 0) -> None:
         self.worker = worker
+        self._stall_seconds = stall_seconds
         self._watchdog = Watchdog(stall_seconds)
         self._prober: asyncio.Task[None] | None = None
+        self.is_stalled = False
         self._changed = changed
         self.model: pb.Model | None = None
         self.served: Sequence[ServedModel] = ()
@@ -75,11 +77,6 @@ class Member:
     @property
     def ready(self) -> bool:
         return self.report is not None and not self.report.draining and not self.is_stalled
-
-    @property
-    def is_stalled(self) -> bool:
-        """It has shown no progress, and no probe has come back since."""
-        return self._prober is not None and not self._prober.done()
 
     @property
     def requests(self) -> int:
@@ -119,22 +116,24 @@ class Member:
         return len(self._places) < share + max(1, share // _BACKLOG_SHARE)
 
     def take(self) -> Place:
-        place = Place(self)
+        place = Place(self, self.breaker.begin())
         self._places.add(place)
         self._idle.clear()
         return place
 
-    def left(self, place: Place) -> None:
-        if place in self._places:
-            self._places.remove(place)
-            self._is_full = False
-            if not self._places:
-                self._idle.set()
-            self._changed()
-
-    def refused(self) -> None:
-        """It has less room than it seemed, until something changes."""
-        self._is_full = True
+    def left(self, place: Place, error: DroverError | None) -> None:
+        if place not in self._places:
+            return
+        self._places.remove(place)
+        # A worker that refuses has less room than it seemed, until another request leaves it or it reports.
+        self._is_full = isinstance(error, QueueFull)
+        if isinstance(error, RetryElsewhere):
+            self.breaker.failed(place.attempt)
+        else:
+            self.breaker.ended(place.attempt)
+        if not self._places:
+            self._idle.set()
+        self._changed()
 
     async def wait_idle(self) -> None:
         await self._idle.wait()
@@ -151,10 +150,19 @@ class Member:
         while True:
             try:
                 await self._follow()
-            except DroverError as error:
+            except WorkerUnreachable as error:
                 self._lost(error.message)
+                self._abandon(error.message)
             except TimeoutError:
-                self._lost(f"no word for {_SILENCE_SECONDS:.0f} s")
+                reason = f"no word for {_SILENCE_SECONDS:.0f} s"
+                self._lost(reason)
+                self._abandon(reason)
+            except DroverError as error:
+                # It speaks, but does not report: what it has may well be answered.
+                self._lost(error.message)
+            except Exception as error:  # noqa: BLE001 - a watcher that ended would leave it ready for ever
+                _log.error("watching %s failed", self.address, exc_info=error)
+                self._lost(repr(error))
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow(self) -> None:
@@ -168,38 +176,51 @@ class Member:
     def _heard(self, report: pb.LoadReport, model: pb.Model) -> None:
         if self.report is None:
             names = list(model.names)
-            logs.event(_log, logging.INFO, "worker joined", worker=self.address, names=names)
-            self.breaker.succeeded()
+            logs.event(
+                _log,
+                logging.INFO,
+                "worker joined",
+                worker=self.address,
+                names=names,
+                digest=model.digest[:12],
+            )
+            self.breaker = Breaker()
+            self._watchdog = Watchdog(self._stall_seconds)
         self.report = report
         self._is_full = False
         self._others = max(0, report.running + report.waiting - len(self._places))
-        if self._watchdog.is_stalled(report) and not self.is_stalled:
-            self._stalled()
+        if self._watchdog.is_stalled(report) and model.capabilities.completion and self._prober is None:
+            self._prober = asyncio.create_task(self._doubt(), name=f"probe {self.address}")
+            self._prober.add_done_callback(report_death)
         self._changed()
 
-    def _stalled(self) -> None:
-        """What is there goes on elsewhere, and probes find out when it is alive again."""
-        logs.event(
-            _log, logging.ERROR, "worker makes no progress", worker=self.address, requests=self.requests
-        )
-        self._prober = asyncio.create_task(self._probe(), name=f"probe {self.address}")
-        self._prober.add_done_callback(report_death)
-        self._abandon("it makes no progress")
-
-    async def _probe(self) -> None:
-        """Until one token comes out."""
-        while not await answers(self.worker):  # noqa: ASYNC110 - there is no event but its answer
-            await asyncio.sleep(_PROBE_EVERY_SECONDS)
-        logs.event(_log, logging.INFO, "worker makes progress again", worker=self.address)
-        self._changed()
+    async def _doubt(self) -> None:
+        """One token is asked for. Only where it does not come either, the worker is taken out, what is there
+        goes on elsewhere, and further probes find out when it is alive again.
+        """
+        try:
+            if await answers(self.worker):
+                return
+            logs.event(
+                _log, logging.ERROR, "worker makes no progress", worker=self.address, requests=self.requests
+            )
+            self.is_stalled = True
+            self._abandon("it makes no progress")
+            while not await answers(self.worker):  # noqa: ASYNC110 - there is no event but its answer
+                await asyncio.sleep(_PROBE_EVERY_SECONDS)
+            logs.event(_log, logging.INFO, "worker makes progress again", worker=self.address)
+        finally:
+            self.is_stalled, self._prober = False, None
+            self._watchdog = Watchdog(self._stall_seconds)
+            self._changed()
 
     def _abandon(self, reason: str) -> None:
+        """What is still there will get no answer: it can go on elsewhere at once."""
         for place in list(self._places):
             if place.handle is not None:
                 place.handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
 
     def _lost(self, reason: str) -> None:
-        """What is still there will get no answer: it can go on elsewhere at once."""
         if self.report is not None:
             logs.event(
                 _log,
@@ -211,7 +232,6 @@ class Member:
             )
         self.report = None
         self._others = 0
-        self._abandon(reason)
 
 
 def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 
 from drover import logs
+from drover.names import ModelName
+from frontend.catalog.served import ServedModel
 from frontend.fleet.base import Worker
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.members import Member, report_death
@@ -15,6 +19,8 @@ from frontend.fleet.members import Member, report_death
 _log = logging.getLogger("drover.fleet")
 # How long one that is found no more may finish what it has.
 _LEAVING_SECONDS = 3600.0
+_REMEMBERED_SECONDS = 600.0
+_MOST_REMEMBERED = 256
 
 
 class Membership:
@@ -35,11 +41,30 @@ class Membership:
         self._stall_seconds = stall_seconds
         self._found: dict[int, frozenset[str]] = {}
         self._by_address: dict[str, Member] = {}
+        self._gone: deque[tuple[float, ServedModel]] = deque(maxlen=_MOST_REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def members(self) -> Sequence[Member]:
         return list(self._by_address.values())
+
+    def remembered(self, name: ModelName) -> ServedModel | None:
+        """Of a worker that has gone: a pod that is replaced has no address for a while, and its model is not
+        unknown for that.
+        """
+        now = time.monotonic()
+        return next(
+            (
+                model
+                for gone_at, model in reversed(self._gone)
+                if model.name.key == name.key and now - gone_at < _REMEMBERED_SECONDS
+            ),
+            None,
+        )
+
+    def _remember(self, member: Member) -> None:
+        now = time.monotonic()
+        self._gone.extend((now, model) for model in member.served)
 
     def start(self) -> None:
         """In the background: workers may come later. Channels belong to the running loop."""
@@ -67,6 +92,7 @@ class Membership:
             member.start()
         for address in self._by_address.keys() - wanted:
             member = self._by_address.pop(address)
+            self._remember(member)
             logs.event(_log, logging.INFO, "worker is found no more", worker=address)
             self._keep(self._let_go(member), f"let {address} go")
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from contextlib import aclosing
 
-from drover.errors import DroverError
+from drover.errors import DroverError, RetryElsewhere
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.base import Worker
 
@@ -23,8 +23,11 @@ async def answers(worker: Worker) -> bool:
             async for event in events:
                 if event.HasField("done"):
                     return True
-    except (DroverError, TimeoutError):
+    except (RetryElsewhere, TimeoutError):
         return False
+    except DroverError:
+        # Whoever refuses is alive.
+        return True
     finally:
         handle.cancel()
     return False

@@ -54,16 +54,13 @@ class Replicas:
         """Rather none of those that failed under this request, nor one that has just failed others."""
         roomy = [member for member in self._those_ready() if member.has_room]
         fresh = [member for member in roomy if member not in self._avoid]
-        if roomy and not fresh and self._has_another_ready():
-            # The others have no room yet; what failed here once is no better than waiting.
-            return None
         sound = [member for member in fresh if not member.breaker.is_open]
         candidates = sound or fresh or roomy
         return self._policy.pick(candidates, self._affinity) if candidates else None
 
-    async def place(self, avoid: frozenset[Member]) -> tuple[Place, Waited]:
+    async def place(self, avoid: frozenset[Member], must: bool) -> tuple[Place, Waited]:
         self._avoid = avoid
-        ticket = replace(self._ticket, must=True) if avoid else self._ticket
+        ticket = replace(self._ticket, must=True) if must else self._ticket
         return await self._gate.enter(ticket, self)
 
     def has_other(self, member: Member) -> bool:
@@ -79,9 +76,6 @@ class Replicas:
 
     def _those_ready(self) -> list[Member]:
         return [member for member in self._membership.members if member.ready and self._serves(member)]
-
-    def _has_another_ready(self) -> bool:
-        return any(member not in self._avoid for member in self._those_ready())
 
     def _serves(self, member: Member) -> bool:
         return member.model is not None and _can_replace(member.model, self._model.info)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.types import Scope
 
@@ -41,7 +41,9 @@ class Clients:
         address = str(client[0]) if client else ""
         if not self._is_trusted(address):
             return address
-        forwarded = header_of(scope, b"x-forwarded-for").decode("latin-1").split(",")
+        # A proxy may add a line of its own below the one that a client has made up.
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        forwarded = b",".join(lines).decode("latin-1").split(",")
         for hop in reversed([each.strip() for each in forwarded if each.strip()]):
             if not _is_address(hop):
                 break
@@ -51,7 +53,11 @@ class Clients:
         return address
 
     def _is_trusted(self, address: str) -> bool:
-        return _is_address(address) and any(ip_address(address) in network for network in self._trusted)
+        if not _is_address(address):
+            return False
+        parsed = ip_address(address)
+        mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+        return any((mapped or parsed) in network for network in self._trusted)
 
 
 def _is_address(text: str) -> bool:

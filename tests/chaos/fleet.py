@@ -64,8 +64,9 @@ def running_fleet(
     frontends: int = 1,
     worker_flags: Sequence[str] = (),
     frontend_flags: Sequence[str] = (),
+    engine_flags: Sequence[str] = ("--engine", "simulator", "--model", MODEL),
 ) -> Iterator[Fleet]:
-    flags = ("--engine", "simulator", "--model", MODEL, *worker_flags)
+    flags = (*engine_flags, *worker_flags)
     with ExitStack() as processes:
         started = [
             processes.enter_context(worker(folder / f"worker{number}.log", *flags))

@@ -13,7 +13,8 @@ from drover.settings import split_address
 _log = logging.getLogger("drover.fleet")
 DNS = "dns:"
 _POLL_SECONDS = 2.0
-# A worker that is asked for by name and has no address twice is gone; once may be a resolver's hiccup.
+_ANSWER_SECONDS = 1.5
+# Of answers in a row that do not have an address.
 _MISSES = 3
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -25,29 +26,34 @@ class DnsNames:
     def __init__(self, names: Sequence[str], resolve: Resolve | None = None) -> None:
         self._names = names
         self._resolve = resolve or _resolve
-        self._known: dict[str, Sequence[str]] = {}
-        self._misses: dict[str, int] = {}
+        self._misses: dict[str, dict[str, int]] = {}
 
     async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
         told: list[str] | None = None
         while True:
             await asyncio.gather(*(self._ask(name) for name in self._names))
-            now = sorted({address for found in self._known.values() for address in found})
+            now = sorted({address for found in self._misses.values() for address in found})
             if now != told:
                 told = now
                 yield now
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _ask(self, name: str) -> None:
+        """An address that one answer lacks may be in the next: it is dropped when it is missing again and
+        again.
+        """
         host, port = split_address(name)
         try:
-            self._known[name] = await self._resolve(host, port)
-            self._misses[name] = 0
-        except OSError as error:
-            self._misses[name] = self._misses.get(name, 0) + 1
-            if self._misses[name] == _MISSES:
-                self._known[name] = []
-                logs.event(_log, logging.WARNING, "no workers under a name", name=name, reason=str(error))
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                found = set(await self._resolve(host, port))
+        except (OSError, UnicodeError, TimeoutError) as error:
+            found = set()
+            if not self._misses.get(name):
+                logs.event(_log, logging.WARNING, "a name has no answer", name=name, reason=str(error))
+        misses = self._misses.setdefault(name, {})
+        for address in found | misses.keys():
+            misses[address] = 0 if address in found else misses[address] + 1
+        self._misses[name] = {address: count for address, count in misses.items() if count < _MISSES}
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

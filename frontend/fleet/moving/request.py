@@ -22,7 +22,6 @@ _MOST_ATTEMPTS = 4
 # A request that breaks engines must not go through all of them.
 _MOST_ENGINE_FAILURES = 2
 _JITTER_SECONDS = 0.05
-_MOST_REFUSALS = 60
 
 Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
@@ -30,8 +29,10 @@ Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 class Replicas(Protocol):
     """Workers of the request's model."""
 
-    async def place(self, avoid: frozenset[Member]) -> tuple[Place, Waited]:
-        """At one that takes it, rather none of `avoid`; waits for room. Raises RetryLater."""
+    async def place(self, avoid: frozenset[Member], must: bool) -> tuple[Place, Waited]:
+        """At one that takes it, rather none of `avoid`; waits for room. `must`: before those that have not
+        begun. Raises RetryLater.
+        """
 
     def has_other(self, member: Member) -> bool:
         """Whether any other worker could ever take it."""
@@ -69,7 +70,9 @@ class MovingRequest:
         self._avoid: frozenset[Member] = frozenset()
         self._attempts = 0
         self._engine_failures = 0
-        self._refusals = 0
+        self._produced_before = 0
+        self._had_its_turn = False
+        self._is_answered = False
         self._began_ns = 0
         self._first_ns = 0
         self._is_done = False
@@ -104,57 +107,52 @@ class MovingRequest:
                     return
                 failure = error
             except QueueFull:
-                if not self._may_come_back(place.member):
-                    raise
+                # It has less room than it said, since other frontends were faster: the queue again.
+                await _jitter()
                 continue
             except NeverRetry:
                 # Of an attempt to go on: the client's request was good enough to begin with.
-                if failure is None:
+                if failure is None or self._journal.is_empty:
                     raise
                 raise failure from None
             self._consider(place.member, failure)
             attempt, unsaid = self._next_attempt(failure)
-            await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))
+            await _jitter()
 
     async def _place(self, failure: DroverError | None) -> Place:
         try:
-            place, waited = await self._replicas.place(self._avoid)
+            place, waited = await self._replicas.place(self._avoid, must=self._had_its_turn)
         except RetryLater:
             if failure is None:
                 raise
             raise failure from None
         self._observer.waited(waited)
+        self._had_its_turn = self._had_its_turn or waited.position > 0
         return place
 
     async def _attempt(
         self, place: Place, request: pb.GenerateRequest
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Its events; the worker's place is free again and its breaker knows, however it ends."""
-        member = place.member
-        outcome: Callable[[], None] = member.breaker.ended
+        failure: DroverError | None = None
         try:
-            self._observer.sent_to(member.address)
-            handle = self._handle = self._replicas.send(member, request)
-            place.carry(handle)
+            self._observer.sent_to(place.member.address)
+            handle = self._handle = place.handle = self._replicas.send(place.member, request)
             try:
                 async with aclosing(aiter(handle)) as events:
                     async for event in events:
-                        outcome = member.breaker.succeeded
+                        if not self._is_answered:
+                            self._is_answered = True
+                            place.answers()
                         yield event
             finally:
                 handle.cancel()
-        except RetryElsewhere:
-            outcome = member.breaker.failed
+                self._is_answered = False
+        except DroverError as error:
+            failure = error
             raise
         finally:
-            outcome()
-            place.leave()
-
-    def _may_come_back(self, member: Member) -> bool:
-        """A worker that has no room after all, since other frontends were faster: the queue again."""
-        member.refused()
-        self._refusals += 1
-        return self._journal.is_empty and self._refusals < _MOST_REFUSALS
+            place.leave(failure)
 
     def _saw(self, event: pb.GenerateEvent) -> None:
         if not self._first_ns:
@@ -166,9 +164,15 @@ class MovingRequest:
 
     def _consider(self, member: Member, error: RetryElsewhere) -> None:
         """Raises the error where another attempt is out of the question."""
+        if len(self._journal.produced_ids) > self._produced_before:
+            # It got on: what happened before is no sign of what comes.
+            self._produced_before = len(self._journal.produced_ids)
+            self._attempts = self._engine_failures = 0
+            self._avoid = frozenset()
         self._attempts += 1
         self._engine_failures += isinstance(error, EngineFailed)
         self._avoid |= {member}
+        self._had_its_turn = True
         if (
             self._attempts >= _MOST_ATTEMPTS
             or self._engine_failures >= _MOST_ENGINE_FAILURES
@@ -209,3 +213,8 @@ class MovingRequest:
 
 def _as_it_is(event: pb.GenerateEvent) -> pb.GenerateEvent:
     return event
+
+
+async def _jitter() -> None:
+    """Those that lost one worker together do not come to the next one together."""
+    await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))

@@ -10,6 +10,7 @@ from drover.v1 import engine_pb2 as pb
 
 # Computing fewer characters than these again costs less than waiting for a busy worker.
 _LEAST_CHARACTERS = 512
+_CONTEXT_TOKENS = 64
 
 
 def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
@@ -21,7 +22,9 @@ def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
             whole = sum(len(message.content) for message in request.chat.messages)
         case "prompt":
             prompt = request.prompt
-            beginning += [prompt.system, ",".join(map(str, prompt.context[:64])), prompt.text]
+            # With a context, what begins alike is the context; the text is the new turn.
+            context = ",".join(map(str, prompt.context[:_CONTEXT_TOKENS]))
+            beginning += [prompt.system, context or prompt.text]
             whole = len(prompt.system) + len(prompt.text) + 4 * len(prompt.context)
         case "raw":
             beginning += [request.raw[: 4 * _LEAST_CHARACTERS]]

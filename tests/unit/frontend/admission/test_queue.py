@@ -47,8 +47,10 @@ def test_a_priority_goes_before_all_lower_ones() -> None:
     assert _order(queue) == ["high", "normal", "low"]
 
 
-def test_what_has_begun_goes_before_its_clients_others() -> None:
-    assert _order(_queue(Ticket("a", "new"), Ticket("a", "begun", must=True))) == ["begun", "new"]
+def test_what_has_begun_goes_before_all_others_in_its_order() -> None:
+    begun = [Ticket("b", "first", must=True), Ticket("c", "second", -5, must=True)]
+
+    assert _order(_queue(Ticket("a", "new", 9), *begun)) == ["first", "second", "new"]
 
 
 def test_who_leaves_holds_up_nobody() -> None:

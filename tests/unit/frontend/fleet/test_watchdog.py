@@ -9,6 +9,7 @@ import pytest
 from drover.errors import WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
+from frontend.fleet import probe
 from frontend.fleet.watchdog import Watchdog
 from tests.fakes.fleets import Told, fleet_of
 from tests.fakes.stalling_worker import STALL, StallingWorker, done, started
@@ -69,7 +70,10 @@ def test_zero_never_barks() -> None:
     assert not watchdog.is_stalled(_busy())
 
 
-async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe() -> None:
+async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe, "_SECONDS", 0.3)
     can = pb.Capabilities(completion=True, resume=True)
     workers = [
         StallingWorker(f"w:{number}", (STALL,), pb.Model(names=["m"], digest="d", capabilities=can))
@@ -98,8 +102,6 @@ async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe() -> 
             handle_there.cancel()
         stuck.report = pb.LoadReport(loaded=True)
         stuck.steps = (started(), done())
-        for probe in stuck.handles[1:]:
-            probe.abandon(_GONE)
         await until(lambda: len(_ready(fleet)) == 2, 2 * _DEADLINE_SECONDS, "it is back")
     finally:
         await fleet.stop()
