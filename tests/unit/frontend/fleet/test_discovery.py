@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
+from drover.errors import NoWorkerReady
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
@@ -52,7 +53,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_name_stands_for_all_its_addresses_and_changes_are_told_once() -> None:
-    resolver = Resolver(["b", "a"], ["a", "b"], ["a"])
+    resolver = Resolver(["b", "a"], ["a", "b"], ["a"], ["a", "b"], ["a"])
 
     assert await _first(DnsNames(["n:1"], resolver), 2) == [["n-a:1", "n-b:1"], ["n-a:1"]]
 
@@ -129,3 +130,20 @@ async def test_who_is_found_no_more_finishes_what_it_has() -> None:
     finally:
         await fleet.stop()
     assert workers["w:2"].closed
+
+
+async def test_a_model_whose_only_worker_is_replaced_is_not_unknown() -> None:
+    worker = StallingWorker("w:1", (), pb.Model(names=["m"], digest="d"))
+    discovery = Changing("w:1")
+    fleet = Fleet([discovery], lambda address: worker, RoundRobin(), Admission(10, 1.0))
+    await fleet.start()
+    try:
+        await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
+        discovery.now()
+        await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
+        found = fleet.find(_name("m"))
+        assert found is not None
+        with pytest.raises(NoWorkerReady):
+            fleet.pick(found)
+    finally:
+        await fleet.stop()

@@ -171,3 +171,11 @@ def test_a_short_prompt_has_no_affinity() -> None:
     assert affinity_of(_chat("Be brief.", "hello"), "d") is None
     assert affinity_of(pb.GenerateRequest(raw="hello"), "d") is None
     assert affinity_of(pb.GenerateRequest(raw="hello" * 500), "d") is not None
+
+
+def test_a_context_is_what_turns_have_in_common() -> None:
+    turns = [
+        pb.GenerateRequest(prompt=pb.PromptInput(text=text, context=range(500))) for text in ("one", "two")
+    ]
+
+    assert affinity_of(turns[0], "d") == affinity_of(turns[1], "d") is not None

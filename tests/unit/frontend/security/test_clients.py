@@ -39,6 +39,19 @@ def test_a_trusted_proxy_does(forwarded: str, client: str) -> None:
     assert clients.name_of(_scope("10.0.0.7", x_forwarded_for=forwarded)) == client
 
 
+def test_a_line_above_the_proxys_own_is_the_clients_word() -> None:
+    scope = _scope("10.0.0.7")
+    scope["headers"] = [(b"x-forwarded-for", b"192.0.2.66"), (b"x-forwarded-for", b"198.51.100.1")]
+
+    assert Clients(["10.0.0.0/8"]).name_of(scope) == "198.51.100.1"
+
+
+def test_a_proxy_is_the_same_over_ipv6_sockets() -> None:
+    scope = _scope("::ffff:10.0.0.7", x_forwarded_for="198.51.100.1")
+
+    assert Clients(["10.0.0.0/8"]).name_of(scope) == "198.51.100.1"
+
+
 def test_a_key_is_told_apart_and_not_kept() -> None:
     names = [Clients([]).name_of(_scope(authorization=f"Bearer secret{number}")) for number in (1, 1, 2)]
 
