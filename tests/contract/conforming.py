@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
+from prometheus_client import CONTENT_TYPE_LATEST
 from schemathesis import Case, Response
 
 from drover.json_value import Json
@@ -44,7 +45,9 @@ def _closed(part: Json) -> Json:
 def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]:
     """What schemathesis does not see."""
     content_type = response.headers.get("content-type", [""])[0]
-    if content_type not in (*_JSON, *_TEXT, _NDJSON, "") or (not content_type and response.content):
+    if content_type not in (*_JSON, *_TEXT, _NDJSON, CONTENT_TYPE_LATEST, "") or (
+        not content_type and response.content
+    ):
         yield f"the content type is {content_type!r}"
     if response.status_code >= 500 and b"internal error" in response.content:
         yield "a fault of ours is declared for every route, and must not happen"

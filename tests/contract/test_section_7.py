@@ -47,7 +47,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     address, port = f"127.0.0.1:{free_port()}", free_port()
     listens = ("--listen", address, "--sim-load-ms", "1500")
     database = ("--database-url", f"sqlite:///{folder / 'presets.sqlite3'}")
-    frontend_settings = {"OLLAMA_HOST": f"0.0.0.0:{port}", "OLLAMA_ORIGINS": "*"}
+    frontend_settings = {"OLLAMA_HOST": f"0.0.0.0:{port}", "OLLAMA_ORIGINS": "*", "OLLAMA_MAX_QUEUE": "0"}
     url = f"http://127.0.0.1:{port}"
     with ExitStack() as processes:
         begin = processes.enter_context
