@@ -89,7 +89,6 @@ class MovingRequest:
             self._handle.cancel()
 
     async def _events(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        self._began_ns = time.perf_counter_ns()
         attempt = self._request
         unsaid: Unsaid = _as_it_is
         failure: DroverError | None = None
@@ -127,6 +126,8 @@ class MovingRequest:
                 raise
             raise failure from None
         self._observer.waited(waited)
+        if not self._first_ns:
+            self._began_ns = time.perf_counter_ns()
         self._had_its_turn = self._had_its_turn or waited.position > 0
         return place
 
