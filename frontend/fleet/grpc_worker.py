@@ -85,7 +85,7 @@ class GrpcHandle:
                 yield cast(pb.GenerateEvent, message)
             await _check_whole(self._call)
         except grpc.aio.AioRpcError as failure:
-            raise error_from_status(failure) from failure
+            raise self._abandoned or _leaf_of(failure) from failure
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
@@ -108,7 +108,7 @@ async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGe
         while (message := await call.read()) is not grpc.aio.EOF:
             yield cast(Message, message)
     except grpc.aio.AioRpcError as failure:
-        raise error_from_status(failure) from failure
+        raise _leaf_of(failure) from failure
     except asyncio.CancelledError:
         if _is_cancelled():
             raise
@@ -126,11 +126,18 @@ async def _answer(call: Awaitable[Message]) -> Message:
     try:
         return await call
     except grpc.aio.AioRpcError as failure:
-        raise error_from_status(failure) from failure
+        raise _leaf_of(failure) from failure
     except asyncio.CancelledError:
         if _is_cancelled():
             raise
         raise _closed() from None
+
+
+def _leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
+    """Nobody here has cancelled where a status says so: the other side, or the connection, has."""
+    if failure.code() is grpc.StatusCode.CANCELLED:
+        return _closed()
+    return error_from_status(failure)
 
 
 def _is_cancelled() -> bool:

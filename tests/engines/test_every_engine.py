@@ -127,7 +127,8 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
 
 async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Model) -> None:
     continued = chat("x", max_tokens=1)
-    continued.continuation.prompt_ids.append(1)
+    (first, *_) = (await engine.stub.Tokenize(pb.TokenizeRequest(text="x"))).ids
+    continued.continuation.prompt_ids.append(first)
     if model.capabilities.resume:
         assert (await engine.text(continued))[1].prompt_tokens == 1
     else:

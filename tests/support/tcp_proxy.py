@@ -1,0 +1,97 @@
+"""A line between two processes that can be cut, healed and slowed down, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+_CHUNK = 65536
+_START_SECONDS = 5.0
+
+
+@dataclass
+class Proxy:
+    """`cut`: nothing goes through in either direction, and nothing is said of it, as with a firewall that
+    drops packets. `delay_seconds`: how long each piece is under way.
+    """
+
+    target: str
+    delay_seconds: float = 0.0
+    address: str = ""
+    _open: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._open.set()
+
+    def cut(self) -> None:
+        self._open.clear()
+
+    def heal(self) -> None:
+        self._open.set()
+
+    async def _serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
+        server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        ready.set()
+        async with server:
+            await stop.wait()
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self.target.rpartition(":")
+        try:
+            there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.close()
+            return
+        try:
+            await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
+        except asyncio.CancelledError:
+            # The end of the test; streams would tell of a cancelled handler.
+            return
+        finally:
+            writer.transport.abort()
+            there_writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(_CHUNK):
+                while not self._open.is_set():  # noqa: ASYNC110 - the event is another thread's
+                    await asyncio.sleep(0.02)
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@contextmanager
+def proxy(target: str, delay_seconds: float = 0.0) -> Iterator[Proxy]:
+    line = Proxy(target, delay_seconds)
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(line._serve(ready, stop))
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        # Transports say goodbye in the loop's next turn.
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+    thread = threading.Thread(target=run, name=f"proxy to {target}", daemon=True)
+    thread.start()
+    assert ready.wait(_START_SECONDS)
+    try:
+        yield line
+    finally:
+        line.heal()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(_START_SECONDS)
