@@ -204,7 +204,8 @@ def test_a_model_that_is_not_there_ends_the_start_with_what_to_do(tmp_path: Path
 
 def test_two_workers_share_the_requests(tmp_path: Path) -> None:
     with worker(tmp_path / "1.log", *SIMULATOR) as one, worker(tmp_path / "2.log", *SIMULATOR) as two:
-        with frontend(tmp_path / "f.log", [one.address, two.address]) as front:
+        addresses = [one.address, two.address]
+        with frontend(tmp_path / "f.log", addresses, "--policy", "round_robin") as front:
             deadline = time.monotonic() + 5
             while front.log_text().count("worker joined") < 2:
                 assert time.monotonic() < deadline

@@ -106,6 +106,8 @@ class MovingRequest:
                     return
                 failure = error
             except QueueFull:
+                if self._is_answered:
+                    raise
                 # It has less room than it said, since other frontends were faster: the queue again.
                 await _jitter()
                 continue
@@ -136,6 +138,7 @@ class MovingRequest:
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Its events; the worker's place is free again and its breaker knows, however it ends."""
         failure: DroverError | None = None
+        self._is_answered = False
         try:
             self._observer.sent_to(place.member.address)
             handle = self._handle = place.handle = self._replicas.send(place.member, request)
@@ -148,7 +151,6 @@ class MovingRequest:
                         yield event
             finally:
                 handle.cancel()
-                self._is_answered = False
         except DroverError as error:
             failure = error
             raise

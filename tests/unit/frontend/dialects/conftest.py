@@ -39,7 +39,7 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 
 @asynccontextmanager
 async def _start(folder: Path, worker: StallingWorker, **settings: object) -> AsyncIterator[Frontend]:
-    fleet = fleet_of(worker)
+    fleet = fleet_of(worker, most_waiting=0)
     own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
     app = build_app(FrontendSettings(**{**own, **settings}), fleet, OpenAnswers())  # type: ignore[arg-type]
     async with (

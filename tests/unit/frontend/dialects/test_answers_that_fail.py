@@ -86,7 +86,7 @@ async def test_without_a_deadline_nothing_ends_by_itself(frontend: Frontend) -> 
 
 _FAILURES = [
     EngineFailed("the engine died"),
-    QueueFull("server busy"),
+    QueueFull(),
     WorkerUnreachable("gone"),
     ContextExceeded("too long"),
 ]
