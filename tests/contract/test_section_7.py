@@ -31,7 +31,11 @@ from tests.support.processes import free_port, http_ok, launched, worker_is_serv
 from tests.support.waiting import wait_until
 
 _READY_SECONDS = 30.0
-_SIMULATOR = ("-m", "engine_worker", "--engine=simulator", "--model=sim", "--sim-running-limit=1")
+# Answers of 400 tokens: whoever comes a little later must still find them running.
+_SIMULATOR = (
+    *("-m", "engine_worker", "--engine=simulator", "--model=sim", "--sim-running-limit=1"),
+    *("--sim-answer-tokens-min=400", "--sim-answer-tokens-max=400"),
+)
 _WORKER_SETTINGS = {
     "OLLAMA_KEEP_ALIVE": ' "17m" ',
     "OLLAMA_CONTEXT_LENGTH": "'512'",
