@@ -12,23 +12,31 @@ from drover.v1 import engine_pb2 as pb
 
 
 class RequestHandle(Protocol):
-    """One request at a worker. Whoever submitted it owns it and calls `cancel` in the end."""
+    """One request. Whoever submitted it owns it and calls `cancel` in the end."""
 
     def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Its events. Raises DroverError leaves only."""
 
-    def abandon(self, error: DroverError) -> None:
-        """Whoever waits for its events gets `error` now: the worker will not answer any more."""
-
     def cancel(self) -> None:
         """Frees the worker's slot if the request is not over yet. Never blocks; safe to call twice."""
+
+
+class Abandonable(Protocol):
+    """What a worker has to do, and may not live to do."""
+
+    def abandon(self, error: DroverError) -> None:
+        """Whoever waits for it gets `error` now: the worker will not answer any more."""
+
+
+class WorkerHandle(RequestHandle, Abandonable, Protocol):
+    """One request at one worker."""
 
 
 class Worker(Protocol):
     @property
     def address(self) -> str: ...
 
-    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> RequestHandle:
+    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> WorkerHandle:
         """Sends the request. Failures come out of the handle. `request_id` must be new."""
 
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.base import Worker
+from frontend.fleet.cancelling import is_cancelled
 
 
 class EmbedCall:
-    """Implements frontend.fleet.base.RequestHandle, but for its events: there is one answer."""
+    """Implements frontend.fleet.base.Abandonable."""
 
     def __init__(self, worker: Worker, request: pb.EmbedRequest, client_request_id: str) -> None:
         self._task = asyncio.ensure_future(worker.embed(request, client_request_id))
         self._abandoned: DroverError | None = None
 
-    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        raise NotImplementedError("an embedding has no events")
-
     def abandon(self, error: DroverError) -> None:
         self._abandoned = error
-        self._task.cancel()
-
-    def cancel(self) -> None:
         self._task.cancel()
 
     async def answer(self) -> pb.EmbedResponse:
@@ -32,9 +26,8 @@ class EmbedCall:
         try:
             return await self._task
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._abandoned is not None and not (task and task.cancelling()):
-                raise self._abandoned from None
-            raise
+            if self._abandoned is None or is_cancelled():
+                raise
+            raise self._abandoned from None
         finally:
             self._task.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,16 +16,16 @@ from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.embedding import EmbedCall
+from frontend.fleet.jitter import jitter
 from frontend.fleet.members import Member
 from frontend.fleet.membership import Membership
 from frontend.fleet.moving.request import MovingRequest, Observer
 from frontend.fleet.picking.affinity import affinity_of
 from frontend.fleet.picking.base import Policy
-from frontend.fleet.replicas import Replicas, new_attempt_id
+from frontend.fleet.replicas import Replicas, new_attempt_id, ready_for
 
 _log = logging.getLogger("drover.fleet")
 _MOST_EMBED_ATTEMPTS = 3
-_JITTER_SECONDS = 0.05
 
 Able = Callable[[pb.Capabilities], bool]
 
@@ -137,7 +136,7 @@ class Fleet:
         self, model: ServedModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
     ) -> RequestHandle:
         """A request that waits for its turn and outlives its workers."""
-        replicas = self._for(model, ticket, affinity_of(request, model.info.digest))
+        replicas = self._wanted(model, ticket, affinity_of(request, model.info.digest))
         return MovingRequest(request, model.info.capabilities, replicas, observer)
 
     def loaded(self) -> list[LoadedModel]:
@@ -163,7 +162,7 @@ class Fleet:
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: Observer
     ) -> pb.EmbedResponse:
         """In its turn, and on another worker too where one fails under it."""
-        replicas = self._for(model, ticket)
+        replicas = self._wanted(model, ticket)
         avoid: frozenset[Member] = frozenset()
         had_its_turn = False
         while True:
@@ -190,9 +189,9 @@ class Fleet:
                 observer.retried(error)
             finally:
                 place.leave(failure)
-            await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))
+            await jitter()
 
-    def _for(self, model: ServedModel, ticket: Ticket, affinity: bytes | None = None) -> Replicas:
+    def _wanted(self, model: ServedModel, ticket: Ticket, affinity: bytes | None = None) -> Replicas:
         gate = self.admission.gate(model.info)
         return Replicas(model, self._membership, self._policy, gate, ticket, affinity)
 
@@ -201,7 +200,7 @@ class Fleet:
         return self._membership.members
 
     def _replicas(self, model: ServedModel) -> Sequence[Member]:
-        return self._for(model, Ticket()).ready()
+        return ready_for(model, self._membership)
 
     def _expiry(self, model: ServedModel) -> int | None:
         """None where no replica has the model in memory."""

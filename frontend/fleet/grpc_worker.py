@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
@@ -13,6 +13,7 @@ from drover.errors import DroverError, WorkerUnreachable
 from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY, error_from_status
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+from frontend.fleet.cancelling import is_cancelled
 
 if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
@@ -71,7 +72,7 @@ class GrpcWorker:
 
 
 class GrpcHandle:
-    """Implements frontend.fleet.base.RequestHandle."""
+    """Implements frontend.fleet.base.WorkerHandle."""
 
     __slots__ = ("_abandoned", "_call")
 
@@ -80,16 +81,11 @@ class GrpcHandle:
         self._abandoned: DroverError | None = None
 
     async def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        try:
+        """The loop of `_messages`, written again: it is the hot path, and a generator more per event."""
+        with _boundary(lambda: self._abandoned):
             while (message := await self._call.read()) is not grpc.aio.EOF:
                 yield cast(pb.GenerateEvent, message)
             await _check_whole(self._call)
-        except grpc.aio.AioRpcError as failure:
-            raise self._abandoned or _leaf_of(failure) from failure
-        except asyncio.CancelledError:
-            if _is_cancelled():
-                raise
-            raise self._abandoned or _closed() from None
 
     def abandon(self, error: DroverError) -> None:
         self._abandoned = error
@@ -104,16 +100,10 @@ def _metadata(client_request_id: str) -> tuple[tuple[str, str], ...]:
 
 
 async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:
-    try:
+    with _boundary():
         while (message := await call.read()) is not grpc.aio.EOF:
             yield cast(Message, message)
-    except grpc.aio.AioRpcError as failure:
-        raise _leaf_of(failure) from failure
-    except asyncio.CancelledError:
-        if _is_cancelled():
-            raise
-        raise _closed() from None
-    await _check_whole(call)
+        await _check_whole(call)
 
 
 async def _check_whole(call: grpc.aio.UnaryStreamCall[Request, Message]) -> None:
@@ -123,14 +113,23 @@ async def _check_whole(call: grpc.aio.UnaryStreamCall[Request, Message]) -> None
 
 async def _answer(call: Awaitable[Message]) -> Message:
     """Cancelling the caller cancels the call."""
-    try:
+    with _boundary():
         return await call
+
+
+@contextmanager
+def _boundary(abandoned: Callable[[], DroverError | None] = lambda: None) -> Iterator[None]:
+    """gRPC's errors as leaves. `abandoned`: what to say instead, where somebody gave the call up. A call
+    whose channel is closed raises what a cancelled one does.
+    """
+    try:
+        yield
     except grpc.aio.AioRpcError as failure:
-        raise _leaf_of(failure) from failure
+        raise abandoned() or _leaf_of(failure) from failure
     except asyncio.CancelledError:
-        if _is_cancelled():
+        if is_cancelled():
             raise
-        raise _closed() from None
+        raise abandoned() or _closed() from None
 
 
 def _leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
@@ -138,12 +137,6 @@ def _leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
     if failure.code() is grpc.StatusCode.CANCELLED:
         return _closed()
     return error_from_status(failure)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody has cancelled this task. A channel that is closed raises the same in its calls."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _closed() -> WorkerUnreachable:

@@ -14,7 +14,7 @@ from drover.errors import DroverError, QueueFull, RetryElsewhere, WorkerUnreacha
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
-from frontend.fleet.base import RequestHandle, Worker
+from frontend.fleet.base import Abandonable, Worker
 from frontend.fleet.breaker import Attempt, Breaker
 from frontend.fleet.probe import answers
 from frontend.fleet.watchdog import Watchdog
@@ -36,7 +36,7 @@ class Place:
 
     member: Member
     attempt: Attempt
-    handle: RequestHandle | None = None
+    handle: Abandonable | None = None
 
     def answers(self) -> None:
         """The worker has said something."""

@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Gate, Waited
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
-from frontend.fleet.base import RequestHandle
+from frontend.fleet.base import WorkerHandle
 from frontend.fleet.members import Member, Place
 from frontend.fleet.membership import Membership
 from frontend.fleet.picking.base import Policy
@@ -38,21 +38,11 @@ class Replicas:
         self._avoid: frozenset[Member] = frozenset()
 
     def check(self) -> None:
-        self.ready()
-
-    def ready(self) -> Sequence[Member]:
-        """Those that can take requests. Raises NoWorkerReady when there is none."""
-        able = self._those_ready()
-        if not able:
-            raise NoWorkerReady(
-                f"no engine worker for model '{self._model.name.short}' can be reached right now, "
-                "please try again"
-            )
-        return able
+        ready_for(self._model, self._membership)
 
     def choose(self) -> Member | None:
         """Rather none of those that failed under this request, nor one that has just failed others."""
-        roomy = [member for member in self._those_ready() if member.has_room]
+        roomy = [member for member in _ready(self._model, self._membership) if member.has_room]
         fresh = [member for member in roomy if member not in self._avoid]
         sound = [member for member in fresh if not member.breaker.is_open]
         candidates = sound or fresh or roomy
@@ -65,20 +55,32 @@ class Replicas:
 
     def has_other(self, member: Member) -> bool:
         return any(
-            other is not member and (other.model is None or self._serves(other))
+            other is not member and (other.model is None or _serves(other, self._model))
             for other in self._membership.members
         )
 
-    def send(self, member: Member, request: pb.GenerateRequest) -> RequestHandle:
+    def send(self, member: Member, request: pb.GenerateRequest) -> WorkerHandle:
         """Each attempt has an id of its own."""
         request.request_id = new_attempt_id()
         return member.worker.submit(request, self._ticket.request_id)
 
-    def _those_ready(self) -> list[Member]:
-        return [member for member in self._membership.members if member.ready and self._serves(member)]
 
-    def _serves(self, member: Member) -> bool:
-        return member.model is not None and _can_replace(member.model, self._model.info)
+def ready_for(model: ServedModel, membership: Membership) -> Sequence[Member]:
+    """Those that can take its requests. Raises NoWorkerReady when there is none."""
+    able = _ready(model, membership)
+    if not able:
+        raise NoWorkerReady(
+            f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
+        )
+    return able
+
+
+def _ready(model: ServedModel, membership: Membership) -> list[Member]:
+    return [member for member in membership.members if member.ready and _serves(member, model)]
+
+
+def _serves(member: Member, model: ServedModel) -> bool:
+    return member.model is not None and _can_replace(member.model, model.info)
 
 
 def new_attempt_id() -> str:

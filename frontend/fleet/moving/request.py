@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -12,7 +10,8 @@ from typing import Protocol
 from drover.errors import DroverError, EngineFailed, NeverRetry, QueueFull, RetryElsewhere, RetryLater
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Waited
-from frontend.fleet.base import RequestHandle
+from frontend.fleet.base import WorkerHandle
+from frontend.fleet.jitter import jitter
 from frontend.fleet.members import Member, Place
 from frontend.fleet.moving.journal import Journal
 from frontend.fleet.moving.retold import Retold, Told
@@ -21,7 +20,6 @@ from frontend.fleet.moving.way_on import Stuck, WayOn, way_on
 _MOST_ATTEMPTS = 4
 # A request that breaks engines must not go through all of them.
 _MOST_ENGINE_FAILURES = 2
-_JITTER_SECONDS = 0.05
 
 Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
@@ -37,7 +35,7 @@ class Replicas(Protocol):
     def has_other(self, member: Member) -> bool:
         """Whether any other worker could ever take it."""
 
-    def send(self, member: Member, request: pb.GenerateRequest) -> RequestHandle: ...
+    def send(self, member: Member, request: pb.GenerateRequest) -> WorkerHandle: ...
 
 
 class Observer(Protocol):
@@ -66,7 +64,7 @@ class MovingRequest:
         self._way_on = way_on(request, can)
         self._journal = Journal()
         self._told = Told() if self._way_on is WayOn.REGENERATE else None
-        self._handle: RequestHandle | None = None
+        self._handle: WorkerHandle | None = None
         self._avoid: frozenset[Member] = frozenset()
         self._attempts = 0
         self._engine_failures = 0
@@ -79,10 +77,6 @@ class MovingRequest:
 
     def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         return self._events()
-
-    def abandon(self, error: DroverError) -> None:
-        if self._handle is not None:
-            self._handle.abandon(error)
 
     def cancel(self) -> None:
         if self._handle is not None:
@@ -109,7 +103,7 @@ class MovingRequest:
                 if self._is_answered:
                     raise
                 # It has less room than it said, since other frontends were faster: the queue again.
-                await _jitter()
+                await jitter()
                 continue
             except NeverRetry:
                 # Of an attempt to go on: the client's request was good enough to begin with.
@@ -118,7 +112,7 @@ class MovingRequest:
                 raise failure from None
             self._consider(place.member, failure)
             attempt, unsaid = self._next_attempt(failure)
-            await _jitter()
+            await jitter()
 
     async def _place(self, failure: DroverError | None) -> Place:
         try:
@@ -193,7 +187,7 @@ class MovingRequest:
             raise error
         self._observer.moved(self._way_on, error)
         if self._told is not None:
-            return self._request, Retold(self._told).rest
+            return self._request, Retold(self._told, self._journal).rest
         request = pb.GenerateRequest()
         request.CopyFrom(self._request)
         request.continuation.CopyFrom(self._journal.continuation(self._timings()))
@@ -216,8 +210,3 @@ class MovingRequest:
 
 def _as_it_is(event: pb.GenerateEvent) -> pb.GenerateEvent:
     return event
-
-
-async def _jitter() -> None:
-    """Those that lost one worker together do not come to the next one together."""
-    await asyncio.sleep(random.uniform(0, _JITTER_SECONDS))

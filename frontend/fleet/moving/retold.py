@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
+from frontend.fleet.moving.journal import Journal
 
 
 class Told:
-    """What the client has had, whole, for answers that can only go on by being made again."""
+    """The texts that the client has had, for answers that can only go on by being made again."""
 
     def __init__(self) -> None:
         self.content = ""
         self.thinking = ""
         self.arguments: dict[int, str] = {}
-        self.tokens = 0
-        self.logprobs = 0
 
     def saw(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:
             self.content += delta.content
             self.thinking += delta.thinking
-            self.tokens += len(delta.token_ids)
-            self.logprobs += len(delta.logprobs)
             for call in delta.tool_calls:
                 self.arguments[call.index] = self.arguments.get(call.index, "") + call.arguments_fragment
 
@@ -29,12 +26,12 @@ class Told:
 class Retold:
     """Takes what was told from the beginning of another telling. Raises EngineFailed where they differ."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Told, journal: Journal) -> None:
         self._content = told.content
         self._thinking = told.thinking
         self._arguments = dict(told.arguments)
-        self._tokens = told.tokens
-        self._logprobs = told.logprobs
+        self._tokens = len(journal.produced_ids)
+        self._logprobs = journal.logprobs
 
     def rest(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
         """What is new of the event, perhaps nothing."""

@@ -6,8 +6,6 @@ import enum
 
 from drover.v1 import engine_pb2 as pb
 
-_NO_PENALTY = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-
 
 class WayOn(enum.Enum):
     CONTINUE = "continue"
@@ -39,11 +37,14 @@ def _stuck(request: pb.GenerateRequest, can: pb.Capabilities) -> Stuck | None:
         return Stuck.ENGINE
     if request.WhichOneof("constraint") is not None and not can.resume_constraint:
         return Stuck.CONSTRAINED
-    if any(
-        request.sampling.HasField(name) and getattr(request.sampling, name) != neutral  # type: ignore[arg-type]
-        for name, neutral in _NO_PENALTY.items()
-    ):
+    if _has_penalties(request.sampling):
         return Stuck.PENALTIES
     if request.prompt.images or any(message.images for message in request.chat.messages):
         return Stuck.IMAGES
     return None
+
+
+def _has_penalties(sampling: pb.Sampling) -> bool:
+    """Over the output. A field that is not set reads as 0."""
+    repeats = sampling.HasField("repeat_penalty") and sampling.repeat_penalty != 1
+    return repeats or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
