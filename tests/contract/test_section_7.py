@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -78,13 +78,28 @@ def test_7_ollama_context_length(settled: httpx.Client) -> None:
     "path", INFERENCE, ids=["7 OLLAMA_MAX_QUEUE chat", "7 OLLAMA_MAX_QUEUE, 2.11 #16 generate"]
 )
 def test_the_queue_is_full(settled: httpx.Client, path: str) -> None:
-    first = inference("chat", "x", "sim", stream=True, options={"num_predict": 400, "temperature": 0})
-    with settled.stream("POST", "/api/chat", content=json.dumps(first)) as running:
-        lines = running.iter_lines()
-        next(lines)
+    with _long_answer(settled):
         refused = ask(settled, path, inference(path, "x", "sim"))
     assert_refused(refused, 503, "server busy, please try again.  maximum pending requests exceeded")
     assert refused.headers["retry-after"] == "1"
+
+
+@contextmanager
+def _long_answer(settled: httpx.Client) -> Iterator[None]:
+    """It takes the only place, as soon as what the test before has left behind is gone."""
+    long = inference("chat", "x", "sim", stream=True, options={"num_predict": 400, "temperature": 0})
+    body = json.dumps(long)
+    with ExitStack() as answers:
+        lines: list[Iterator[str]] = []
+
+        def begins() -> bool:
+            answer = answers.enter_context(settled.stream("POST", "/api/chat", content=body))
+            # Kept: a dropped iterator would close the answer.
+            lines.append(answer.iter_lines())
+            return answer.status_code == 200 and bool(next(lines[-1]))
+
+        wait_until(begins, _READY_SECONDS, "the long answer begins")
+        yield
 
 
 def test_7_ollama_load_timeout(settled: httpx.Client) -> None:
