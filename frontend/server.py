@@ -24,7 +24,7 @@ class FrontendServer(uvicorn.Server):
     """After the grace, open answers end with the protocol's error, not with a cut connection."""
 
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
-        self._answers = OpenAnswers()
+        self._answers = OpenAnswers(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
         super().__init__(
             uvicorn.Config(

@@ -88,6 +88,12 @@ class FrontendSettings(ProcessSettings):
     """
     max_queue: Annotated[int, Ge(0)] = 512
     """How many requests may wait in this frontend for a worker with room; others are refused as busy."""
+    max_priority: Annotated[int, Ge(0), Le(100)] = 0
+    """The highest priority that a client may ask for by X-Drover-Priority; below 0 it always may."""
+    heartbeat_seconds: Annotated[float, Ge(0)] = 0.0
+    """How often a stream that waits for its first token gets a sign of life (an empty piece, or what its
+    protocol has for that); 0: never.
+    """
     trusted_proxies: CommaList = Field(default=[])
     """Addresses or networks of proxies whose X-Forwarded-For says who a client is."""
     move_wait_seconds: Annotated[float, Ge(0)] = 10.0

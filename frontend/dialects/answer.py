@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from drover.errors import DroverError, InternalError
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.heartbeat import heartbeats
 from frontend.dialects.notices import Notices
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
@@ -39,6 +40,9 @@ class Dialect(Protocol):
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         """The whole answer of a request that is not streamed."""
 
+    def heartbeat(self) -> bytes:
+        """What a stream may say before the answer begins, and clients make nothing of."""
+
     def error_line(self, error: DroverError) -> bytes:
         """The end of a stream that broke."""
 
@@ -46,8 +50,8 @@ class Dialect(Protocol):
 
 
 class EngineAnswer(Response):
-    """`submit` is called once, when the answer begins to be sent; `deadline_seconds` None is none;
-    `ignored`: names of what the request set and nobody honours.
+    """`submit` is called once, when the answer begins to be sent; `ignored`: names of what the request set
+    and nobody honours.
     """
 
     def __init__(
@@ -55,7 +59,6 @@ class EngineAnswer(Response):
         dialect: Dialect,
         submit: Callable[[], RequestHandle],
         stream: bool,
-        deadline_seconds: float | None,
         answers: OpenAnswers,
         ignored: Sequence[str] = (),
     ) -> None:
@@ -63,15 +66,14 @@ class EngineAnswer(Response):
         self._dialect = dialect
         self._submit = submit
         self._stream = stream
-        self._deadline_seconds = deadline_seconds
         self._answers = answers
         self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_of(scope)
-        sending = _Sending(send)
+        sending = _Sending(send, self._dialect.stream_content_type)
         try:
-            await self._exchange(receive, record, sending)
+            await self._exchange(scope, receive, record, sending)
             return
         except DroverError as leaf:
             error = leaf
@@ -84,14 +86,16 @@ class EngineAnswer(Response):
         else:
             await self._dialect.error_response(error, self._stream)(scope, receive, send)
 
-    async def _exchange(self, receive: Receive, record: RequestRecord, sending: _Sending) -> None:
+    async def _exchange(
+        self, scope: Scope, receive: Receive, record: RequestRecord, sending: _Sending
+    ) -> None:
         def begins(started: pb.Started) -> None:
             notices = Notices.of(started, self._ignored)
             record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
             sending.headers = notices.headers() + record.queue_headers()
 
         async with AsyncExitStack() as owned:
-            async with self._answers.hold(receive, self._deadline_seconds):
+            async with self._answers.hold(scope, receive):
                 handle = self._submit()
                 owned.callback(handle.cancel)
                 events = await owned.enter_async_context(aclosing(aiter(handle)))
@@ -103,24 +107,35 @@ class EngineAnswer(Response):
             await _to_the_end(events)
 
     async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> None:
-        """The hot path: one message in, one send out. Nothing is sent before there is something to say."""
+        """The hot path: one message in, one send out. Before there is something to say, nothing but heartbeats
+        is sent.
+        """
+        await sending.stream(await self._first_lines(events, sending))
         async for event in events:
             lines = self._dialect.lines(event)
             if lines:
-                if not sending.began:
-                    sending.headers += _STREAM_HEADERS
-                    await sending.begin(self._dialect.stream_content_type)
                 await sending.more(lines)
         await sending.end(b"")
+
+    async def _first_lines(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> bytes:
+        async with heartbeats(
+            self._answers.heartbeat_seconds, lambda: sending.stream(self._dialect.heartbeat())
+        ):
+            async for event in events:
+                lines = self._dialect.lines(event)
+                if lines:
+                    return lines
+        return b""
 
 
 class _Sending:
     """What has been sent of a response. `headers` go out beside those of its kind."""
 
-    __slots__ = ("_send", "began", "headers")
+    __slots__ = ("_send", "_stream_content_type", "began", "headers")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, stream_content_type: bytes) -> None:
         self._send = send
+        self._stream_content_type = stream_content_type
         self.began = False
         self.headers: list[tuple[bytes, bytes]] = []
 
@@ -130,6 +145,13 @@ class _Sending:
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def stream(self, data: bytes) -> None:
+        """Begins it, where it has not begun."""
+        if not self.began:
+            self.headers += _STREAM_HEADERS
+            await self.begin(self._stream_content_type)
+        await self.more(data)
 
     async def more(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

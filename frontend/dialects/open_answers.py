@@ -6,21 +6,31 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from starlette.types import Receive
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope
 
 from drover.endable import Endable, endable
 from drover.errors import ClientLeft, DeadlineExceeded, WorkerDraining
+from frontend.admission.wishes import Wishes
+from frontend.settings import FrontendSettings
+from frontend.telemetry.request_log import record_of
 
 
 class OpenAnswers:
-    def __init__(self) -> None:
+    def __init__(self, settings: FrontendSettings) -> None:
+        self.heartbeat_seconds = settings.heartbeat_seconds
+        self._max_priority = settings.max_priority
+        self._deadline_seconds = settings.request_deadline_seconds
         self._answers: set[Endable] = set()
 
     @asynccontextmanager
-    async def hold(self, receive: Receive, deadline_seconds: float | None) -> AsyncGenerator[None, None]:
+    async def hold(self, scope: Scope, receive: Receive) -> AsyncGenerator[None, None]:
         """Around all work for an answer: cancels it and raises ClientLeft, DeadlineExceeded, or what
-        `end_all` says. It costs a sleeping task, no polling.
+        `end_all` says; InvalidRequest for wishes that cannot be read. It costs a sleeping task, no polling.
         """
+        wishes = Wishes.read(Headers(scope=scope), self._max_priority)
+        record_of(scope).priority = wishes.priority
+        deadline_seconds = _sooner(self._deadline_seconds, wishes.deadline_seconds)
         try:
             async with endable(deadline_seconds) as answer:
                 self._answers.add(answer)
@@ -44,3 +54,7 @@ async def _watch(receive: Receive, answer: Endable) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
     answer.end(ClientLeft("request canceled"))
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)

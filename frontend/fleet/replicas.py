@@ -62,6 +62,7 @@ class Replicas:
     def send(self, member: Member, request: pb.GenerateRequest) -> WorkerHandle:
         """Each attempt has an id of its own."""
         request.request_id = new_attempt_id()
+        request.priority = self._ticket.priority
         return member.worker.submit(request, self._ticket.request_id)
 
 

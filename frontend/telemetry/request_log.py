@@ -49,6 +49,7 @@ class RequestRecord:
     request_id: str
     client: str = ""
     """Whom fairness takes for one."""
+    priority: int = 0
     received_ns: int = field(default_factory=time.perf_counter_ns)
     status: int = 0
     fields: dict[str, logs.Field] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class RequestRecord:
 
     @property
     def ticket(self) -> Ticket:
-        return Ticket(self.client, self.request_id)
+        return Ticket(self.client, self.request_id, self.priority)
 
     def saw_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
         self.ttft_ns = self.elapsed_ns

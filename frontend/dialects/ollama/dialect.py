@@ -26,6 +26,9 @@ class OllamaDialect:
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         return self._encoder.collected(events)
 
+    def heartbeat(self) -> bytes:
+        return self._encoder.silence()
+
     def error_line(self, error: DroverError) -> bytes:
         return error_object(error) + b"\n"
 

@@ -105,7 +105,7 @@ class Embeddings:
     async def _load(
         self, http: Request, model: CatalogModel, keep_alive_ns: int | None, body: bytes
     ) -> Response:
-        async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
+        async with self.answers.hold(http.scope, http.receive):
             await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
         return Response(body, media_type=JSON)
 
@@ -115,7 +115,7 @@ class Embeddings:
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
-        async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
+        async with self.answers.hold(http.scope, http.receive):
             response = await self.catalog.fleet.embed(
                 workers_of(model), request, record.ticket, RecordedMoves(record)
             )

@@ -117,6 +117,14 @@ class Encoder:
             logprobs_member(delta.logprobs) if delta.logprobs else b"",
         )
 
+    def silence(self) -> bytes:
+        """A line that adds nothing to the answer."""
+        return b'%b%b",%b,"done":false}\n' % (
+            self._head,
+            self._clock.now(),
+            self._shape.text(b'""', b"", b""),
+        )
+
     def whole(
         self, content: bytes, thinking: bytes, tool_calls: bytes, logprobs: bytes, done: pb.Done
     ) -> bytes:

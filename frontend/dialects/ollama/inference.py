@@ -95,19 +95,18 @@ class Inference:
         if isinstance(request, GenerateRequest) and request.template:
             await to_proto.check_template(request.template)
         if is_empty:
-            async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
+            async with self.answers.hold(http.scope, http.receive):
                 await self._fleet.load(served, to_proto.load_to_proto(request.keep_alive))
             return Response(encoder.plain("load"), media_type=JSON)
         converted = convert(options, model)
         if request.debug_render_only:
-            async with self.answers.hold(http.receive, self.settings.request_deadline_seconds):
+            async with self.answers.hold(http.scope, http.receive):
                 rendered = await self._fleet.pick(served).render(converted)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         return EngineAnswer(
             OllamaDialect(encoder),
             submit=lambda: self._submit(served, converted, record),
             stream=request.stream,
-            deadline_seconds=self.settings.request_deadline_seconds,
             answers=self.answers,
             ignored=options.not_honoured(model.info.context_length),
         )

@@ -41,7 +41,8 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 async def _start(folder: Path, worker: StallingWorker, **settings: object) -> AsyncIterator[Frontend]:
     fleet = fleet_of(worker, most_waiting=0)
     own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
-    app = build_app(FrontendSettings(**{**own, **settings}), fleet, OpenAnswers())  # type: ignore[arg-type]
+    set_up = FrontendSettings(**{**own, **settings})  # type: ignore[arg-type]
+    app = build_app(set_up, fleet, OpenAnswers(set_up))
     async with (
         serving(app) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS) as client,

@@ -27,7 +27,7 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     fleet = fleet_of()
     return {
         (route.path, method.lower())
-        for included in _within(build_app(settings, fleet, OpenAnswers())).routes
+        for included in _within(build_app(settings, fleet, OpenAnswers(settings))).routes
         for route in included.original_router.routes  # type: ignore[attr-defined]
         if isinstance(route, APIRoute) and not route.path.startswith("/v1")
         for method in route.methods or ()

@@ -26,7 +26,7 @@ _ROUTES = ["/", "/api/tags", "/healthz", "/readyz", "/nope", "/openapi.json"]
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     worker = StallingWorker()
     settings = FrontendSettings(database_url=f"sqlite:///{tmp_path / 'presets.sqlite3'}")
-    app = build_app(settings, fleet_of(worker), OpenAnswers())
+    app = build_app(settings, fleet_of(worker), OpenAnswers(settings))
     async with (
         serving(app) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,

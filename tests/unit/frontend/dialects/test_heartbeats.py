@@ -1,0 +1,79 @@
+"""`--heartbeat-seconds`: signs of life until the answer begins, and never afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from drover.errors import EngineFailed
+from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
+from tests.support.waiting import until
+from tests.unit.frontend.dialects.conftest import DEADLINE_SECONDS, Start
+
+_BODIES: dict[str, dict[str, object]] = {
+    "/api/chat": {"model": "m", "messages": [{"role": "user", "content": "x"}]},
+    "/api/generate": {"model": "m", "prompt": "x"},
+}
+_SILENCE: dict[str, dict[str, object]] = {
+    "/api/chat": {"message": {"role": "assistant", "content": ""}},
+    "/api/generate": {"response": ""},
+}
+_OFTEN = 0.05
+
+
+@pytest.mark.parametrize("path", sorted(_BODIES))
+@pytest.mark.parametrize("steps", [[STALL], [started(), STALL]], ids=["queued", "prefill"])
+async def test_empty_pieces_until_the_request_ends(start: Start, path: str, steps: list[Step]) -> None:
+    worker = StallingWorker(steps=steps)
+    async with (
+        start(worker, heartbeat_seconds=_OFTEN) as frontend,
+        frontend.client.stream("POST", path, json=_BODIES[path]) as answer,
+    ):
+        lines = answer.aiter_lines()
+        first, second = json.loads(await anext(lines)), json.loads(await anext(lines))
+        (await frontend.handle()).abandon(EngineFailed("it broke"))
+        last = [line async for line in lines][-1]
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["x-accel-buffering"] == "no"
+    for line in (first, second):
+        assert line.pop("created_at")
+        assert line == {"model": "m", **_SILENCE[path], "done": False}
+    assert json.loads(last) == {"error": "it broke"}
+
+
+async def test_none_after_the_first_piece(start: Start) -> None:
+    worker = StallingWorker(steps=[content("a"), STALL])
+    async with start(worker, heartbeat_seconds=_OFTEN, request_timeout_seconds=10 * _OFTEN) as frontend:
+        answer = await frontend.client.post("/api/chat", json=_BODIES["/api/chat"])
+
+    first, last = [json.loads(line) for line in answer.content.splitlines()]
+    assert first["message"]["content"] == "a"
+    assert "error" in last
+
+
+async def test_none_in_an_answer_that_is_not_streamed(start: Start) -> None:
+    worker = StallingWorker(steps=[STALL])
+    async with start(worker, heartbeat_seconds=_OFTEN, request_timeout_seconds=5 * _OFTEN) as frontend:
+        answer = await frontend.client.post("/api/chat", json={**_BODIES["/api/chat"], "stream": False})
+
+    assert answer.status_code == 504
+
+
+async def test_none_unless_asked_for(start: Start) -> None:
+    worker = StallingWorker(steps=[started(), content("a"), done()])
+    async with start(worker) as frontend:
+        answer = await frontend.client.post("/api/chat", json=_BODIES["/api/chat"])
+
+    assert [json.loads(line)["done"] for line in answer.content.splitlines()] == [False, True]
+
+
+async def test_a_client_that_leaves_between_two_beats_frees_the_slot(start: Start) -> None:
+    worker = StallingWorker(steps=[STALL])
+    async with start(worker, heartbeat_seconds=_OFTEN) as frontend:
+        async with frontend.client.stream("POST", "/api/chat", json=_BODIES["/api/chat"]) as answer:
+            await anext(answer.aiter_lines())
+        handle = await frontend.handle()
+        await until(handle.cancelled.is_set, DEADLINE_SECONDS, "the request is cancelled")
