@@ -107,9 +107,7 @@ class EngineAnswer(Response):
             await _to_the_end(events)
 
     async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> None:
-        """The hot path: one message in, one send out. Before there is something to say, nothing but heartbeats
-        is sent.
-        """
+        """The hot path: one message in, one send out. Only heartbeats come before the first words."""
         await sending.stream(await self._first_lines(events, sending))
         async for event in events:
             lines = self._dialect.lines(event)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drover.errors import DroverError, NoWorkerReady, QueueFull, RetryElsewhere
@@ -14,6 +15,7 @@ from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import RequestHandle, Worker
+from frontend.fleet.budget import RetryBudget
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.embedding import EmbedCall
 from frontend.fleet.jitter import jitter
@@ -70,6 +72,7 @@ class Fleet:
     ) -> None:
         self._membership = Membership(discoveries, connect, admission.pump, stall_seconds)
         self._policy = policy
+        self._retries = RetryBudget()
         self.admission = admission
 
     async def start(self) -> None:
@@ -128,16 +131,19 @@ class Fleet:
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
 
-    def pick(self, model: ServedModel) -> Worker:
-        """For what is no generation. Raises NoWorkerReady while none that serves the model can be asked."""
-        return self._policy.pick(self._replicas(model), None).worker
+    @contextmanager
+    def visit(self, model: ServedModel) -> Iterator[Worker]:
+        """One of the model's workers, for what is no generation. Raises NoWorkerReady when there is none."""
+        with self._policy.pick(self._replicas(model), None).visit() as worker:
+            yield worker
 
     def submit(
         self, model: ServedModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
     ) -> RequestHandle:
         """A request that waits for its turn and outlives its workers."""
+        self._retries.earn()
         replicas = self._wanted(model, ticket, affinity_of(request, model.info.digest))
-        return MovingRequest(request, model.info.capabilities, replicas, observer)
+        return MovingRequest(request, model.info.capabilities, replicas, self._retries, observer)
 
     def loaded(self) -> list[LoadedModel]:
         """Under every name, the latest expiry first."""
@@ -162,6 +168,7 @@ class Fleet:
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: Observer
     ) -> pb.EmbedResponse:
         """In its turn, and on another worker too where one fails under it."""
+        self._retries.earn()
         replicas = self._wanted(model, ticket)
         avoid: frozenset[Member] = frozenset()
         had_its_turn = False
@@ -185,6 +192,8 @@ class Fleet:
                 avoid |= {place.member}
                 had_its_turn = True
                 if len(avoid) >= _MOST_EMBED_ATTEMPTS or not replicas.has_other(place.member):
+                    raise
+                if not self._retries.allow(error):
                     raise
                 observer.retried(error)
             finally:

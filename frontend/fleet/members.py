@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from math import ceil
 
@@ -49,11 +49,19 @@ class Place:
 
 class Member:
     """`model`, `served` under each of its names, stays known while the worker is away: requests for it are
-    answered "later", not "never". `changed` is called when there may be more room than before.
+    answered "later", not "never". `changed` is called when there may be more room than before,
+    `joined` when it has just become ready.
     """
 
-    def __init__(self, worker: Worker, changed: Callable[[], None], stall_seconds: float = 0) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        changed: Callable[[], None],
+        joined: Callable[[Member], None],
+        stall_seconds: float = 0,
+    ) -> None:
         self.worker = worker
+        self._joined = joined
         self._stall_seconds = stall_seconds
         self._watchdog = Watchdog(stall_seconds)
         self._prober: asyncio.Task[None] | None = None
@@ -64,6 +72,7 @@ class Member:
         self.report: pb.LoadReport | None = None
         self.breaker = Breaker()
         self._places: set[Place] = set()
+        self._visits = 0
         self._is_full = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -131,16 +140,31 @@ class Member:
             self.breaker.failed(place.attempt)
         else:
             self.breaker.ended(place.attempt)
-        if not self._places:
-            self._idle.set()
+        self._look_idle()
         self._changed()
 
     async def wait_idle(self) -> None:
         await self._idle.wait()
 
+    @contextmanager
+    def visit(self) -> Iterator[Worker]:
+        """For work that takes no request's place: a worker that is found no more is kept until it is done."""
+        self._visits += 1
+        self._idle.clear()
+        try:
+            yield self.worker
+        finally:
+            self._visits -= 1
+            self._look_idle()
+
+    def _look_idle(self) -> None:
+        if not (self._places or self._visits):
+            self._idle.set()
+
     async def bring_in(self, request: pb.LoadRequest) -> None:
         """Loads the model. Whoever then asks what is loaded must not have to wait for the next report."""
-        response = await self.worker.load(request)
+        with self.visit() as worker:
+            response = await worker.load(request)
         if self.report is not None:
             self.report.loaded = True
             self.report.expires_unix_ns = response.expires_unix_ns
@@ -174,7 +198,8 @@ class Member:
                     self._heard(await anext(reports), self.model)
 
     def _heard(self, report: pb.LoadReport, model: pb.Model) -> None:
-        if self.report is None:
+        joins = self.report is None
+        if joins:
             names = list(model.names)
             logs.event(
                 _log,
@@ -187,6 +212,8 @@ class Member:
             self.breaker = Breaker()
             self._watchdog = Watchdog(self._stall_seconds)
         self.report = report
+        if joins:
+            self._joined(self)
         self._is_full = False
         self._others = max(0, report.running + report.waiting - len(self._places))
         if self._watchdog.is_stalled(report) and model.capabilities.completion and self._prober is None:

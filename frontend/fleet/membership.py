@@ -13,6 +13,7 @@ from drover import logs
 from drover.names import ModelName
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import Worker
+from frontend.fleet.conflicts import tell_conflicts
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.members import Member, report_death
 
@@ -41,6 +42,7 @@ class Membership:
         self._stall_seconds = stall_seconds
         self._found: dict[int, frozenset[str]] = {}
         self._by_address: dict[str, Member] = {}
+        self._leaving: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._gone: deque[tuple[float, ServedModel]] = deque(maxlen=_MOST_REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -75,7 +77,8 @@ class Membership:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(member.stop() for member in self.members))
+        leaving = [member for member, _ in self._leaving.values()]
+        await asyncio.gather(*(member.stop() for member in [*self.members, *leaving]))
 
     async def _follow(self, number: int, discovery: Discovery) -> None:
         async with aclosing(discovery.addresses()) as lists:
@@ -86,27 +89,42 @@ class Membership:
     def _update(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._by_address.keys()):
-            member = self._by_address[address] = Member(
-                self._connect(address), self._changed, self._stall_seconds
-            )
-            member.start()
+            self._by_address[address] = self._back(address) or self._new(address)
         for address in self._by_address.keys() - wanted:
             member = self._by_address.pop(address)
             self._remember(member)
             logs.event(_log, logging.INFO, "worker is found no more", worker=address)
-            self._keep(self._let_go(member), f"let {address} go")
+            letting_go = self._keep(self._let_go(address, member), f"let {address} go")
+            self._leaving[address] = (member, letting_go)
 
-    async def _let_go(self, member: Member) -> None:
+    def _new(self, address: str) -> Member:
+        member = Member(self._connect(address), self._changed, self._joined, self._stall_seconds)
+        member.start()
+        return member
+
+    def _back(self, address: str) -> Member | None:
+        """Found again while it finishes what it has: two for one worker would each take a share."""
+        if address not in self._leaving:
+            return None
+        member, letting_go = self._leaving.pop(address)
+        letting_go.cancel()
+        logs.event(_log, logging.INFO, "worker is found again", worker=address)
+        return member
+
+    def _joined(self, member: Member) -> None:
+        tell_conflicts(member, self.members)
+
+    async def _let_go(self, address: str, member: Member) -> None:
         """New requests do not find it; those that it has may finish."""
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LEAVING_SECONDS):
-                    await member.wait_idle()
-        finally:
-            await member.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                await member.wait_idle()
+        del self._leaving[address]
+        await member.stop()
 
-    def _keep(self, work: Coroutine[object, object, None], name: str) -> None:
+    def _keep(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(report_death)
+        return task

@@ -5,6 +5,7 @@ from __future__ import annotations
 from drover.errors import DroverError
 from frontend.admission.admission import Admission
 from frontend.admission.gate import Waited
+from frontend.catalog.served import ServedModel
 from frontend.fleet.discovery.static import Static
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.moving.way_on import Stuck, WayOn
@@ -23,6 +24,12 @@ def fleet_of(
         Admission(most_waiting, wait_seconds),
         stall_seconds,
     )
+
+
+def picked(fleet: Fleet, model: ServedModel) -> str:
+    """Where a request that is no generation would go."""
+    with fleet.visit(model) as worker:
+        return worker.address
 
 
 class Told:

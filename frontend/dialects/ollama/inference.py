@@ -101,7 +101,8 @@ class Inference:
         converted = convert(options, model)
         if request.debug_render_only:
             async with self.answers.hold(http.scope, http.receive):
-                rendered = await self._fleet.pick(served).render(converted)
+                with self._fleet.visit(served) as worker:
+                    rendered = await worker.render(converted)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         return EngineAnswer(
             OllamaDialect(encoder),

@@ -71,8 +71,8 @@ class Models:
         """Long lists stay with the workers until somebody asks for them."""
         if not verbose or model.served is None:
             return model.info.model_info_json
-        worker = self.catalog.fleet.pick(model.served)
-        return (await worker.model(_VERBOSE_SECONDS, verbose=True)).model_info_json
+        with self.catalog.fleet.visit(model.served) as worker:
+            return (await worker.model(_VERBOSE_SECONDS, verbose=True)).model_info_json
 
 
 def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from drover.errors import DroverError, EngineFailed, NeverRetry, QueueFull, Retr
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Waited
 from frontend.fleet.base import WorkerHandle
+from frontend.fleet.budget import RetryBudget
 from frontend.fleet.jitter import jitter
 from frontend.fleet.members import Member, Place
 from frontend.fleet.moving.journal import Journal
@@ -56,10 +57,16 @@ class MovingRequest:
     """Implements frontend.fleet.base.RequestHandle. `can`: of the engine that all replicas have."""
 
     def __init__(
-        self, request: pb.GenerateRequest, can: pb.Capabilities, replicas: Replicas, observer: Observer
+        self,
+        request: pb.GenerateRequest,
+        can: pb.Capabilities,
+        replicas: Replicas,
+        retries: RetryBudget,
+        observer: Observer,
     ) -> None:
         self._request = request
         self._replicas = replicas
+        self._retries = retries
         self._observer = observer
         self._way_on = way_on(request, can)
         self._journal = Journal()
@@ -174,6 +181,7 @@ class MovingRequest:
             self._attempts >= _MOST_ATTEMPTS
             or self._engine_failures >= _MOST_ENGINE_FAILURES
             or not self._replicas.has_other(member)
+            or not self._retries.allow(error)
         ):
             raise error
 

@@ -12,13 +12,14 @@ from drover.errors import NoWorkerReady
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
+from frontend.catalog.served import ServedModel
 from frontend.fleet.discovery import discoveries_of
 from frontend.fleet.discovery import dns as dns_module
 from frontend.fleet.discovery.dns import DnsNames
 from frontend.fleet.discovery.static import Static
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.picking.round_robin import RoundRobin
-from tests.fakes.fleets import Told
+from tests.fakes.fleets import Told, picked
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, started
 from tests.support.waiting import until
 from tests.unit.frontend.fleet.test_fleet import _name
@@ -110,8 +111,7 @@ async def test_who_is_found_no_more_finishes_what_it_has() -> None:
     await fleet.start()
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "the first is ready")
-        model = fleet.find(_name("m"))
-        assert model is not None
+        model = _found_m(fleet)
         events = aiter(fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told()))
         assert (await anext(events)).HasField("started")
         discovery.now("w:2")
@@ -122,7 +122,7 @@ async def test_who_is_found_no_more_finishes_what_it_has() -> None:
         )
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "and is ready")
 
-        assert fleet.pick(model).address == "w:2"
+        assert picked(fleet, model) == "w:2"
         assert (await anext(events)).deltas[0].content == "hi"
         assert not workers["w:1"].closed
         await events.aclose()
@@ -141,9 +141,98 @@ async def test_a_model_whose_only_worker_is_replaced_is_not_unknown() -> None:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
         discovery.now()
         await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
-        found = fleet.find(_name("m"))
-        assert found is not None
         with pytest.raises(NoWorkerReady):
-            fleet.pick(found)
+            picked(fleet, _found_m(fleet))
     finally:
         await fleet.stop()
+
+
+async def test_who_is_found_again_while_it_finishes_is_the_same_worker() -> None:
+    worker = StallingWorker("w:1", (started(), STALL), _model("d"))
+    connected: list[str] = []
+
+    def connect(address: str) -> StallingWorker:
+        connected.append(address)
+        return worker
+
+    discovery = Changing("w:1")
+    fleet = Fleet([discovery], connect, RoundRobin(), Admission(10, 1.0))
+    await fleet.start()
+    try:
+        await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
+        model = _found_m(fleet)
+        events = aiter(fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told()))
+        await anext(events)
+        discovery.now()
+        await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
+        discovery.now("w:1")
+        await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is back")
+
+        assert connected == ["w:1"]
+        assert [seen.requests for seen in fleet.workers()] == [1]
+        await events.aclose()
+        assert [seen.requests for seen in fleet.workers()] == [0]
+        assert not worker.closed
+    finally:
+        await fleet.stop()
+    assert worker.closed
+
+
+async def test_who_leaves_while_its_model_is_loaded_stays_until_it_is_there() -> None:
+    worker = StallingWorker("w:1", (), _model("d"))
+    discovery = Changing("w:1")
+    fleet = Fleet([discovery], lambda address: worker, RoundRobin(), Admission(10, 1.0))
+    await fleet.start()
+    try:
+        await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
+        model = _found_m(fleet)
+        with fleet.visit(model):
+            discovery.now()
+            await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
+            assert not worker.closed
+        await until(lambda: worker.closed, _DEADLINE_SECONDS, "it may go")
+    finally:
+        await fleet.stop()
+
+
+async def test_one_name_for_different_files_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    workers = {
+        address: StallingWorker(address, (), _model(digest, modified))
+        for address, digest, modified in (("w:1", "0a", 1), ("w:2", "0b", 2), ("w:3", "0a", 1))
+    }
+    discovery = Changing("w:1", "w:3")
+    fleet = Fleet([discovery], workers.__getitem__, RoundRobin(), Admission(10, 1.0))
+    await fleet.start()
+    try:
+        await until(lambda: _ready(fleet) == 2, _DEADLINE_SECONDS, "two of one kind are ready")
+        assert not _conflicts(caplog)
+        discovery.now("w:1", "w:2")
+        await until(lambda: _ready(fleet) == 2 and bool(_conflicts(caplog)), _DEADLINE_SECONDS, "told")
+        assert picked(fleet, _found_m(fleet)) == "w:2"
+    finally:
+        await fleet.stop()
+    (conflict,) = _conflicts(caplog)
+    assert conflict == {"names": ["m"], "workers": ["w:2", "w:1"], "newer": "0b", "older": "0a"}
+
+
+def _model(digest: str, modified: int = 1) -> pb.Model:
+    can = pb.Capabilities(completion=True)
+    return pb.Model(names=["m"], digest=digest, capabilities=can, modified_unix_ns=modified)
+
+
+def _found_m(fleet: Fleet) -> ServedModel:
+    model = fleet.find(_name("m"))
+    assert model is not None
+    return model
+
+
+def _ready(fleet: Fleet) -> int:
+    return sum(seen.ready for seen in fleet.workers())
+
+
+def _conflicts(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [
+        record.__dict__["fields"]
+        for record in caplog.records
+        if "different model files" in record.getMessage()
+    ]

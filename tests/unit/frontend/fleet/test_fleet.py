@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.fleet import Able, Fleet, embeds, generates
-from tests.fakes.fleets import Told, fleet_of
+from tests.fakes.fleets import Told, fleet_of, picked
 from tests.fakes.stalling_worker import StallingWorker, done, started
 from tests.support.waiting import until
 
@@ -51,7 +51,7 @@ def _found(fleet: Fleet, text: str) -> ServedModel:
 
 async def _both_ready(fleet: Fleet, model: ServedModel) -> None:
     await until(
-        lambda: len({fleet.pick(model).address for _ in range(2)}) == 2, _DEADLINE_SECONDS, "both are ready"
+        lambda: len({picked(fleet, model) for _ in range(2)}) == 2, _DEADLINE_SECONDS, "both are ready"
     )
 
 
@@ -72,16 +72,16 @@ async def test_replicas_are_asked_in_turn() -> None:
         model = _found(fleet, "m")
         await _both_ready(fleet, model)
 
-        picked = [fleet.pick(model).address for _ in range(6)]
+        addresses = [picked(fleet, model) for _ in range(6)]
 
-        assert picked[0::2] == picked[:1] * 3
-        assert picked[1::2] == picked[1:2] * 3
-        assert picked[0] != picked[1]
+        assert addresses[0::2] == picked[:1] * 3
+        assert addresses[1::2] == picked[1:2] * 3
+        assert addresses[0] != picked[1]
 
 
 async def test_only_workers_with_the_same_files_are_replicas() -> None:
     async with _fleet(_worker("w:1", "m", digest="a"), _worker("w:2", "n", digest="b")) as fleet:
-        assert {fleet.pick(_found(fleet, "n")).address for _ in range(4)} == {"w:2"}
+        assert {picked(fleet, _found(fleet, "n")) for _ in range(4)} == {"w:2"}
 
 
 async def test_a_draining_worker_is_not_asked() -> None:
@@ -92,7 +92,7 @@ async def test_a_draining_worker_is_not_asked() -> None:
         one.report = pb.LoadReport(draining=True)
 
         await until(
-            lambda: {fleet.pick(model).address for _ in range(2)} == {"w:2"}, _DEADLINE_SECONDS, "it leaves"
+            lambda: {picked(fleet, model) for _ in range(2)} == {"w:2"}, _DEADLINE_SECONDS, "it leaves"
         )
 
 
@@ -105,12 +105,12 @@ async def test_a_lost_worker_comes_back() -> None:
         assert fleet.served() == []
         assert _found(fleet, "m").name == model.name
         with pytest.raises(NoWorkerReady, match="'m:latest'"):
-            fleet.pick(model)
+            picked(fleet, model)
 
         worker.refusal = None
 
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is back")
-        assert fleet.pick(model).address == "w:1"
+        assert picked(fleet, model) == "w:1"
 
 
 async def test_while_no_worker_has_answered_every_model_may_come_later() -> None:
@@ -142,13 +142,13 @@ async def test_of_two_with_one_name_the_one_that_is_here_is_found() -> None:
     async with _fleet(old, new) as fleet:
         old.refusal = WorkerUnreachable("gone")
         await until(lambda: _found(fleet, "m").info.digest == "b", _DEADLINE_SECONDS, "the old one is lost")
-        assert fleet.pick(_found(fleet, "m")).address == "w:2"
+        assert picked(fleet, _found(fleet, "m")) == "w:2"
 
 
 def _picked(fleet: Fleet, able: Able) -> str:
     model = fleet.find(_name("m"), able)
     assert model is not None
-    return fleet.pick(model).address
+    return picked(fleet, model)
 
 
 async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:
@@ -223,7 +223,7 @@ async def test_the_latest_expiry_of_the_replicas_counts(
         worker.report = report
     async with _fleet(*workers) as fleet:
         await until(
-            lambda: len({fleet.pick(_found(fleet, "m")).address for _ in workers}) == len(workers),
+            lambda: len({picked(fleet, _found(fleet, "m")) for _ in workers}) == len(workers),
             _DEADLINE_SECONDS,
             "all are ready",
         )

@@ -149,6 +149,16 @@ async def test_a_request_that_breaks_engines_does_not_go_through_all_of_them() -
     assert sum(_used(*workers)) == 2
 
 
+async def test_engines_that_fail_do_not_get_twice_the_load_for_it() -> None:
+    workers = [_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(2)]
+    async with _fleet(*workers) as fleet:
+        answers = await asyncio.gather(*(_ask(fleet, Told()) for _ in range(100)), return_exceptions=True)
+
+    assert all(isinstance(answer, EngineFailed) for answer in answers)
+    # Twenty at once and a fifth of the hundred.
+    assert 120 <= sum(_used(*workers)) <= 140
+
+
 async def test_a_bad_request_is_tried_once() -> None:
     workers = [_worker(f"w:{number}", InvalidRequest("bad")) for number in range(3)]
     async with _fleet(*workers) as fleet:
