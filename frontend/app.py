@@ -20,8 +20,9 @@ from frontend.catalog.catalog import Catalog
 from frontend.catalog.database import Database
 from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
+from frontend.dialects.failures import failure
+from frontend.dialects.generation import Generation
 from frontend.dialects.ollama import account, blobs, embed, inference, manage, models, server, transfer
-from frontend.dialects.ollama.dialect import error_response
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
@@ -40,6 +41,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets)
+    generation = Generation(catalog, settings, answers)
     metrics = Metrics(fleet)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
@@ -60,7 +62,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(manage.router(catalog, settings))
     app.include_router(transfer.router(catalog, settings))
     app.include_router(blobs.router(stored, settings))
-    app.include_router(inference.router(catalog, settings, answers))
+    app.include_router(inference.router(generation))
     app.include_router(embed.router(catalog, settings, answers))
     app.include_router(probes.router(fleet))
     app.include_router(observability.router(fleet.admission, metrics))
@@ -75,7 +77,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DroverError)
     record_of(request.scope).failed(error)
-    return error_response(error)
+    return failure(request.url.path, error)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -37,10 +37,10 @@ class OllamaDialect:
 
 
 def error_object(error: DroverError) -> bytes:
-    return dumps({"error": _text(error)})
+    return dumps({"error": error_text(error)})
 
 
-def _text(error: DroverError) -> str:
+def error_text(error: DroverError) -> str:
     """Ollama passes on what llama-server says of a prompt that is too long: an object, in a string."""
     if not (isinstance(error, ContextExceeded) and error.context_tokens):
         return error.message

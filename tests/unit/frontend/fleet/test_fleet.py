@@ -74,9 +74,9 @@ async def test_replicas_are_asked_in_turn() -> None:
 
         addresses = [picked(fleet, model) for _ in range(6)]
 
-        assert addresses[0::2] == picked[:1] * 3
-        assert addresses[1::2] == picked[1:2] * 3
-        assert addresses[0] != picked[1]
+        assert addresses[0::2] == addresses[:1] * 3
+        assert addresses[1::2] == addresses[1:2] * 3
+        assert addresses[0] != addresses[1]
 
 
 async def test_only_workers_with_the_same_files_are_replicas() -> None:

@@ -1,0 +1,1 @@
+"""OpenAI's protocol as Ollama speaks it under /v1 (ollama-api.md section 5), and what upstream leaves out."""

@@ -1,0 +1,34 @@
+"""OpenAI's envelope of an error: the same for a whole answer and for a frame in a stream."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from drover.errors import Answer, DroverError, answer_of
+from frontend.dialects.ollama.dialect import error_text
+from frontend.dialects.ollama.go_json import dumps
+
+JSON = "application/json; charset=utf-8"
+_SERVERS_FAULT = 500
+
+
+def error_object(error: DroverError, kind: str = "") -> bytes:
+    """`kind`: the error's type, where it is not the table's."""
+    kind = kind or answer_of(error).openai_type
+    return dumps({"error": {"message": error_text(error), "type": kind, "param": None, "code": None}})
+
+
+def error_response(error: DroverError, status: int | None = None) -> Response:
+    """With the status that the table says, or with `status`, which then tells the type."""
+    answer = answer_of(error)
+    headers = {"content-type": JSON}
+    if answer.retry_after_seconds is not None:
+        headers["retry-after"] = str(answer.retry_after_seconds)
+    body = error_object(error, _kind_of(status, answer)) + b"\n"
+    return Response(body, status or answer.http, headers)
+
+
+def _kind_of(status: int | None, answer: Answer) -> str:
+    if status is None or status == answer.http:
+        return answer.openai_type
+    return "api_error" if status >= _SERVERS_FAULT else "invalid_request_error"
