@@ -11,7 +11,7 @@ from engine_worker.chat.replay import Heard
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer
 from engine_worker.engines.simulator.events import Event, Piece
-from engine_worker.engines.simulator.tokens import bytes_of
+from engine_worker.engines.simulator.tokens import bytes_of, bytes_of_all, rest_of_character, token_of
 
 
 async def resume(answer: Answer, earlier: pb.Continuation, mailbox: Mailbox) -> None:
@@ -38,11 +38,13 @@ def add_earlier(done: pb.Done, earlier: pb.Continuation) -> None:
 
 def begun_again(produced_ids: Sequence[int], text: Iterator[Event], is_same: bool) -> Iterator[Event]:
     """What was said stays. `is_same`: the text is the one that it was of; if not, it follows from its first
-    word on, since anywhere else could be within a character.
+    word on, since anywhere else could be within a character. One that was begun is ended, as by a model.
     """
     yield from (Piece((each,), bytes_of(each)) for each in produced_ids)
     if is_same:
         text = islice(text, len(produced_ids), None)
+    else:
+        yield from (Piece((token_of(byte),), byte) for byte in rest_of_character(bytes_of_all(produced_ids)))
     yield from text
 
 

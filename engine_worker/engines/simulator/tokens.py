@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable
 
 from drover.errors import InvalidRequest
 
 _MAX_BYTES = 3
+_CONTINUING = [bytes([byte]) for byte in range(0x80, 0xC0)]
 # Every character belongs to exactly one piece, and more text behind a prompt changes its last piece at most.
 _PIECE = re.compile(r" ?\w+| ?[^\w\s]+|\s")
 
@@ -24,13 +26,17 @@ class Tokenizer:
         for piece in _PIECE.findall(text):
             data: bytes = piece.encode()
             for at in range(0, len(data), size):
-                part = data[at : at + size]
-                ids.append(len(part) << 24 | int.from_bytes(part, "big"))
+                ids.append(token_of(data[at : at + size]))
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Replacement characters stand for what is no UTF-8. Raises InvalidRequest for ids of no token."""
         return bytes_of_all(ids).decode(errors="replace")
+
+
+def token_of(data: bytes) -> int:
+    """The id of the token of these bytes, 1 to 3."""
+    return len(data) << 24 | int.from_bytes(data, "big")
 
 
 def bytes_of(token_id: int) -> bytes:
@@ -44,3 +50,24 @@ def bytes_of(token_id: int) -> bytes:
 def bytes_of_all(ids: Iterable[int]) -> bytes:
     """The bytes of tokens one after the other. Raises InvalidRequest for ids of no token."""
     return b"".join(map(bytes_of, ids))
+
+
+def rest_of_character(data: bytes) -> list[bytes]:
+    """Single bytes that end the character in whose middle UTF-8 text was cut; none where it was not."""
+    decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+    decoder.decode(data)
+    rest: list[bytes] = []
+    while begun := decoder.getstate()[0]:
+        rest.append(next(byte for byte in _CONTINUING if _fits(begun + byte)))
+        decoder.decode(rest[-1])
+    return rest
+
+
+def _fits(data: bytes) -> bool:
+    """Whether it is a character or the beginning of one."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True

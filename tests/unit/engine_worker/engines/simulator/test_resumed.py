@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator import SimulatorEngine
 from frontend.fleet.moving.journal import Journal
@@ -87,6 +89,18 @@ async def test_what_was_said_stays_where_the_text_is_another_each_time() -> None
 
     assert await engine.detokenize(said) + resumed.text == both
     assert resumed.done.completion_tokens in (30, 10 + len(resumed.token_ids) + 1)
+
+
+async def test_a_character_that_was_begun_is_ended_where_the_text_is_another_each_time() -> None:
+    for text in ("δρόμος", "🐑🚀", "世界", "…"):
+        async with running(replace(FAST, token_bytes=1)) as engine:
+            ids = await engine.tokenize(text, add_special=False)
+            for cut in range(1, len(ids)):
+                said = ids[:cut]
+                request = asking("tell me", max_tokens=cut + 12, temperature=1)
+                request.continuation.CopyFrom(pb.Continuation(prompt_ids=[*ids], produced_ids=said))
+                resumed = await answer(engine, request)
+                assert "\N{REPLACEMENT CHARACTER}" not in resumed.text[:-1]
 
 
 async def test_an_answer_that_had_all_its_tokens_ends_at_once() -> None:
