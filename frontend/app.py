@@ -64,7 +64,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(blobs.router(stored, settings))
     app.include_router(inference.router(generation))
     app.include_router(embed.router(catalog, settings, answers))
-    app.include_router(probes.router(fleet))
+    app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))
     app.add_exception_handler(DroverError, _failed)

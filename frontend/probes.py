@@ -1,20 +1,23 @@
-"""Probes: `/healthz` never depends on workers, `/readyz` does."""
+"""Probes: `/healthz` never depends on workers, `/readyz` does, and fails as soon as the frontend drains."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
+from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
 
 
-def router(fleet: Fleet) -> APIRouter:
+def router(fleet: Fleet, answers: OpenAnswers) -> APIRouter:
     routes = APIRouter()
 
     async def healthz() -> Response:
         return PlainTextResponse("ok")
 
     async def readyz() -> Response:
+        if answers.draining:
+            return PlainTextResponse("shutting down", 503)
         if fleet.has_ready_worker:
             return PlainTextResponse("ok")
         return PlainTextResponse("no engine worker is ready", 503)

@@ -6,6 +6,11 @@ import asyncio
 import logging
 import math
 import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import cast
 
 import uvicorn
 
@@ -18,10 +23,15 @@ from frontend.settings import FrontendSettings
 _log = logging.getLogger("drover.frontend")
 BACKLOG = 2048
 _LAST_WORDS_SECONDS = 5
+# Of open connections, after no new ones are taken: requests that had been sent by then arrive.
+_ON_THE_WAY_SECONDS = 1.0
+_POLL_SECONDS = 0.05
 
 
 class FrontendServer(uvicorn.Server):
-    """After the grace, open answers end with the protocol's error, not with a cut connection."""
+    """Its end: not ready at the signal; no new connections; what had been sent on open ones is answered.
+    After the grace, open answers end with the protocol's error, not with a cut connection.
+    """
 
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
         self._answers = OpenAnswers(settings)
@@ -40,14 +50,55 @@ class FrontendServer(uvicorn.Server):
             )
         )
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._answers.draining = True
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._answers.draining = True
         ender = asyncio.create_task(self._end_answers(), name="end answers after the grace")
         try:
+            await self._refuse_connections(sockets or [])
+            await self._answer_what_is_on_the_way()
             await super().shutdown(sockets)
         finally:
             ender.cancel()
+
+    async def _refuse_connections(self, listeners: list[socket.socket]) -> None:
+        """Takes those that clients see as made, though nobody has accepted them: closing would reset them."""
+        made = [connection for listener in listeners for connection in _accepted(listener)]
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+        for connection in made:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    async def _answer_what_is_on_the_way(self) -> None:
+        """Uvicorn closes idle connections at once, also those whose request is about to be read: to a client
+        that looks like a crash. Answers say that their connection ends, so that clients go elsewhere.
+        """
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        deadline = time.monotonic() + min(_ON_THE_WAY_SECONDS, self._grace_seconds)
+        while self._is_waited_for and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @property
+    def _is_waited_for(self) -> bool:
+        return bool(self.server_state.connections) and not self.force_exit
 
     async def _end_answers(self) -> None:
         await asyncio.sleep(self._grace_seconds)
         if count := self._answers.end_all():
             logs.event(_log, logging.WARNING, "grace is over", ended_requests=count)
+
+
+def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """All that wait, or as many as can be had."""
+    with suppress(OSError):
+        while True:
+            yield listener.accept()[0]

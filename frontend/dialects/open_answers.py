@@ -17,8 +17,11 @@ from frontend.telemetry.request_log import record_of
 
 
 class OpenAnswers:
+    """`draining`: the server is about to stop, and says so to probes."""
+
     def __init__(self, settings: FrontendSettings) -> None:
         self.heartbeat_seconds = settings.heartbeat_seconds
+        self.draining = False
         self._max_priority = settings.max_priority
         self._deadline_seconds = settings.request_deadline_seconds
         self._answers: set[Endable] = set()

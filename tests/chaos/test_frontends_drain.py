@@ -1,0 +1,175 @@
+"""SIGTERM on a frontend: out of rotation at once, what is open goes on, what is late is told so, exit 0."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.chaos.clients import Crowd, body, stream
+from tests.chaos.fleet import Fleet, is_idle, running_fleet
+from tests.chaos.test_workers_die import SLOW
+from tests.fakes.http_server import RawClient
+from tests.support.waiting import until
+
+_DEADLINE_SECONDS = 20.0
+_GRACE_SECONDS = 0.8
+_SHORT_GRACE = ("--shutdown-grace-seconds", str(_GRACE_SECONDS))
+_GRACE_IS_OVER = "the server is shutting down and its grace is over"
+
+
+@asynccontextmanager
+async def _streams(fleet: Fleet, count: int, tokens: int) -> AsyncIterator[Crowd]:
+    crowd = Crowd(fleet.url())
+    crowd.send([body(f"open {number}", tokens) for number in range(count)])
+    await until(lambda: fleet.running(0) == count, _DEADLINE_SECONDS, "all of them run")
+    yield crowd
+
+
+async def _connected(fleet: Fleet, count: int) -> list[RawClient]:
+    """Connections on which nothing has been asked yet."""
+    host, _, port = fleet.frontends[0].address.rpartition(":")
+    return [RawClient(*await asyncio.open_connection(host, int(port))) for _ in range(count)]
+
+
+async def _refuses(url: str) -> bool:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as fresh:
+        with contextlib.suppress(httpx.ConnectError):
+            await fresh.get("/healthz")
+            return False
+        return True
+
+
+async def test_open_streams_go_on_while_nobody_new_comes_in(tmp_path: Path) -> None:
+    with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
+        async with _streams(fleet, 6, 100) as crowd, httpx.AsyncClient(base_url=fleet.url()) as kept:
+            assert (await kept.get("/readyz")).status_code == 200
+            fleet.frontends[0].signal(signal.SIGTERM)
+            unready = await kept.get("/readyz")
+            assert (unready.status_code, unready.text) == (503, "shutting down")
+            await until(lambda: _refuses(fleet.url()), 0.5, "new connections are refused")
+            seen = await crowd.all_seen()
+            assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
+        assert is_idle(fleet, [0])
+
+    assert all(each.is_whole for each in seen), seen
+    assert "Traceback" not in fleet.frontends[0].log_text()
+
+
+async def test_what_was_on_its_way_is_answered_and_its_connection_closed(tmp_path: Path) -> None:
+    """A client can only know of a frontend's end by a refused connection; what it had sent is no loss."""
+    with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
+        async with httpx.AsyncClient(base_url=fleet.url(), timeout=20, trust_env=False) as kept:
+            assert (await stream(kept, body("before", 2))).is_whole
+            fresh = await _connected(fleet, 8)
+            fleet.frontends[0].signal(signal.SIGTERM)
+            await until(lambda: _refuses(fleet.url()), 0.5, "new connections are refused")
+            answers = [await _ask(client) for client in fresh]
+            late = await kept.post("/api/chat", json=body("late", 2))
+        assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
+
+    assert all(b" 200 OK" in answer and b"connection: close" in answer for answer in answers), answers
+    assert (late.status_code, late.headers["connection"]) == (200, "close")
+
+
+async def _ask(client: RawClient, headers: bytes = b"") -> bytes:
+    """Until the server closes the connection."""
+    client.writer.write(b"GET /api/version HTTP/1.1\r\nhost: localhost\r\n%b\r\n" % headers)
+    try:
+        return await asyncio.wait_for(client.reader.read(), _DEADLINE_SECONDS)
+    finally:
+        client.leave()
+
+
+async def test_a_storm_of_new_connections_sees_answers_or_refusals_only(tmp_path: Path) -> None:
+    """Also those that wait to be accepted when the signal comes."""
+    with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
+        host, _, port = fleet.frontends[0].address.rpartition(":")
+        seen: Counter[str] = Counter()
+        storm = [asyncio.create_task(_ask_until_refused(host, int(port), seen)) for _ in range(40)]
+        await until(lambda: seen["answered"] > 200, _DEADLINE_SECONDS, "they are answered")
+        fleet.frontends[0].signal(signal.SIGTERM)
+        await asyncio.wait_for(asyncio.gather(*storm), _DEADLINE_SECONDS)
+
+    assert seen.keys() == {"answered", "refused"}
+    assert seen["refused"] == 40
+
+
+async def _ask_until_refused(host: str, port: int, seen: Counter[str]) -> None:
+    outcome = ""
+    while outcome != "refused":
+        try:
+            client = RawClient(*await asyncio.open_connection(host, port))
+        except ConnectionRefusedError:
+            outcome = "refused"
+        else:
+            outcome = await _outcome(client)
+        seen[outcome] += 1
+
+
+async def _outcome(client: RawClient) -> str:
+    try:
+        return (
+            "answered"
+            if b" 200 OK" in await _ask(client, b"connection: close\r\n")
+            else "closed without an answer"
+        )
+    except OSError as error:
+        return type(error).__name__
+
+
+async def test_after_the_grace_streams_end_with_the_error_line(tmp_path: Path) -> None:
+    with running_fleet(tmp_path, workers=1, worker_flags=SLOW, frontend_flags=_SHORT_GRACE) as fleet:
+        async with _streams(fleet, 4, 4000) as crowd:
+            crowd.send([{**body("whole", 4000), "stream": False}])
+            await until(lambda: fleet.running(0) == 5, _DEADLINE_SECONDS, "all of them run")
+            began = asyncio.get_running_loop().time()
+            fleet.frontends[0].signal(signal.SIGTERM)
+            seen = await crowd.all_seen()
+            took = asyncio.get_running_loop().time() - began
+            assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
+        await until(lambda: is_idle(fleet, [0]), 2.0, "their slots are free")
+
+    assert [each.error for each in seen] == [_GRACE_IS_OVER] * 5
+    assert [each.status for each in seen] == [200] * 4 + [503]
+    assert _GRACE_SECONDS <= took < _GRACE_SECONDS + 2
+
+
+async def test_who_waits_in_the_queue_is_told_when_the_grace_is_over(tmp_path: Path) -> None:
+    one_at_a_time = (*SLOW, "--sim-running-limit", "1")
+    with running_fleet(tmp_path, workers=1, worker_flags=one_at_a_time, frontend_flags=_SHORT_GRACE) as fleet:
+        crowd = Crowd(fleet.url())
+        crowd.send([body(f"queue {number}", 4000) for number in range(5)])
+        await until(lambda: fleet.running(0) == 2, _DEADLINE_SECONDS, "one runs and one waits there")
+        fleet.frontends[0].signal(signal.SIGTERM)
+        seen = await crowd.all_seen()
+        assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
+
+    assert {each.error for each in seen} == {_GRACE_IS_OVER}
+    assert sorted(each.status for each in seen) == [200] + [503] * 4
+
+
+@pytest.mark.parametrize("read", [b"\n", b""], ids=["reads a line", "never reads"])
+async def test_who_does_not_read_does_not_hold_it_up(tmp_path: Path, read: bytes) -> None:
+    fast = ("--sim-decode-step-base-ms", "1", "--sim-decode-step-per-running-ms", "0")
+    answers = ("--sim-answer-tokens-min", "400000", "--sim-answer-tokens-max", "400000")
+    flags = (*fast, *answers, "--sim-token-bytes", "3")
+    with running_fleet(tmp_path, workers=1, worker_flags=flags, frontend_flags=_SHORT_GRACE) as fleet:
+        port = int(fleet.frontends[0].address.rpartition(":")[2])
+        client = await RawClient.post(port, "/api/chat", body("slow", 300_000), receive_buffer=4096)
+        if read:
+            await client.read_until(read)
+        client.stop_reading()
+        await until(lambda: fleet.running(0) == 1, _DEADLINE_SECONDS, "it runs")
+        await asyncio.sleep(1.5)
+        fleet.frontends[0].signal(signal.SIGTERM)
+        assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
+        await until(lambda: is_idle(fleet, [0]), 2.0, "its slot is free")
+        client.leave()
