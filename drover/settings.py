@@ -54,6 +54,11 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def with_port(host: str, port: int) -> str:
+    """The reverse of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _say(problem: str) -> None:
     """There is no log yet: its settings are among those that are being read."""
     sys.stderr.write(f"{problem}\n")

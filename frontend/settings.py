@@ -16,7 +16,9 @@ from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
 from frontend.catalog.database_url import DatabaseUrl, parse_url
+from frontend.fleet.discovery import check_service
 from frontend.fleet.discovery.dns import DNS
+from frontend.fleet.discovery.endpoint_slices import K8S
 from frontend.fleet.picking import PolicyName
 from frontend.ollama_host import listen_address
 from frontend.security.clients import check_network
@@ -32,6 +34,9 @@ def _check_version(value: str) -> str:
 def _check_place(value: str) -> str:
     if value.startswith(DNS):
         check_tcp_address(value.removeprefix(DNS))
+        return value
+    if value.startswith(K8S):
+        check_service(value)
         return value
     return check_address(value)
 
@@ -75,8 +80,8 @@ class FrontendSettings(ProcessSettings):
     scheme://host, with commas between them; a * stands for any text.
     """
     workers: CommaList = Field(default=["127.0.0.1:50051"])
-    """Where the engine workers are, with commas between them: host:port, unix:/path, or dns:name:port for all
-    addresses of a name.
+    """Where the engine workers are, with commas between them: host:port, unix:/path, dns:name:port for all
+    addresses of a name, or k8s:service.namespace:port for the pods of a Kubernetes Service.
     """
     policy: PolicyName = "prefix"
     """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the

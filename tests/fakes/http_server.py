@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,8 +19,8 @@ _DEADLINE_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """The port. The protocol is the one that the frontend uses in production."""
+async def serving(app: ASGIApp, tls: tuple[Path, Path] | None = None) -> AsyncIterator[int]:
+    """The port. The protocol is the one that the frontend uses in production; `tls`: certificate and key."""
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -29,6 +30,8 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.discovery.dns import DNS, DnsNames
+from frontend.fleet.discovery.endpoint_slices import K8S, EndpointSlices, Service
+from frontend.fleet.discovery.kubernetes_api import ApiServer
 from frontend.fleet.discovery.static import Static
 
 
 def discoveries_of(places: Sequence[str]) -> list[Discovery]:
-    """Of the setting `workers`."""
+    """Of the setting `workers`, which has been checked."""
     names = [place.removeprefix(DNS) for place in places if place.startswith(DNS)]
-    fixed = [place for place in places if not place.startswith(DNS)]
-    found: list[Discovery] = [DnsNames(names)] if names else []
-    return [Static(fixed), *found] if fixed else found
+    services = [place for place in places if place.startswith(K8S)]
+    fixed = [place for place in places if not place.startswith((DNS, K8S))]
+    found: list[Discovery] = [Static(fixed)] if fixed else []
+    if names:
+        found.append(DnsNames(names))
+    found.extend(_of_service(place) for place in services)
+    return found
+
+
+def _of_service(place: str) -> EndpointSlices:
+    return EndpointSlices(Service.parse(place.removeprefix(K8S)), ApiServer.of_this_pod(os.environ))
+
+
+def check_service(place: str) -> None:
+    """Raises ValueError where a `k8s:` place is none, or cannot be watched from here."""
+    _of_service(place)

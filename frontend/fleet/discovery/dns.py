@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from drover import logs
-from drover.settings import split_address
+from drover.settings import split_address, with_port
 
 _log = logging.getLogger("drover.fleet")
 DNS = "dns:"
@@ -58,8 +58,4 @@ class DnsNames:
 
 async def _resolve(host: str, port: int) -> Sequence[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [_with_port(str(address[0]), port) for *_, address in found]
-
-
-def _with_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return [with_port(str(address[0]), port) for *_, address in found]

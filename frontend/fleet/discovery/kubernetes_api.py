@@ -1,0 +1,144 @@
+"""As much of a Kubernetes API as a list and a watch need, asked from within a pod."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+_ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_CONNECT_SECONDS = 3.0
+_ANSWER_SECONDS = 10.0
+# How long past its own end a watch may be silent.
+_SLACK_SECONDS = 10.0
+# Of a page or an event; the API's store takes objects of 1.5 MB.
+_MOST_PAGE_BYTES = 64 * 2**20
+_MOST_EVENT_BYTES = 4 * 2**20
+# A watch may be silent for minutes: the kernel finds out whether its line is dead.
+_KEEP_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+
+
+class ApiAway(Exception):
+    """There is no answer to use right now; says why."""
+
+
+class ApiRefuses(ApiAway):
+    """401 or 403: it will be so until somebody changes a token or a rule."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Expired(ApiAway):
+    """410: what was to be continued from is forgotten there."""
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """`account`: the folder with the service account's token, ca.crt and namespace."""
+
+    url: str
+    account: Path
+
+    @staticmethod
+    def of_this_pod(environment: Mapping[str, str], account: Path = _ACCOUNT_FOLDER) -> ApiServer:
+        """Raises ValueError outside of a pod."""
+        host = environment.get("KUBERNETES_SERVICE_HOST")
+        port = environment.get("KUBERNETES_SERVICE_PORT", "443")
+        if not host:
+            raise ValueError("k8s: works in a Kubernetes pod only: KUBERNETES_SERVICE_HOST is not set")
+        return ApiServer(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}", account)
+
+    def namespace(self) -> str:
+        """The pod's own. Raises ValueError where there is no service account."""
+        try:
+            return (self.account / "namespace").read_text().strip()
+        except OSError as error:
+            raise ValueError(f"the pod's namespace is not known ({error}): name one") from error
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """With the authority's certificate as it is now. Raises ApiAway."""
+        try:
+            tls = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
+        except OSError as error:
+            raise ApiAway(f"no service account in this pod: {self.account / 'ca.crt'}: {error}") from error
+        transport = httpx.AsyncHTTPTransport(verify=tls, socket_options=_KEEP_ALIVE)
+        async with httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False) as client:
+            yield Connection(client, self.account / "token")
+
+
+class Connection:
+    """All its methods raise ApiAway, ApiRefuses or Expired."""
+
+    def __init__(self, client: httpx.AsyncClient, token: Path) -> None:
+        self._client = client
+        self._token = token
+
+    async def get(self, path: str, query: Mapping[str, str]) -> bytes:
+        body = bytearray()
+        async with aclosing(self._stream(path, query, _ANSWER_SECONDS)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > _MOST_PAGE_BYTES:
+                    raise ApiAway(f"a page has more than {_MOST_PAGE_BYTES} bytes")
+        return bytes(body)
+
+    async def watch(self, path: str, query: Mapping[str, str], seconds: int) -> AsyncGenerator[bytes, None]:
+        """An empty line when it has begun, then one for each event, until the server ends it, after `seconds`
+        at the latest.
+        """
+        asked = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
+        rest = b""
+        async with aclosing(self._stream(path, asked, seconds + _SLACK_SECONDS)) as chunks:
+            async for chunk in chunks:
+                if not chunk:
+                    yield b""
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    yield line
+                if len(rest) > _MOST_EVENT_BYTES:
+                    raise ApiAway(f"an event has more than {_MOST_EVENT_BYTES} bytes")
+
+    async def _stream(
+        self, path: str, query: Mapping[str, str], silence_seconds: float
+    ) -> AsyncGenerator[bytes, None]:
+        """Nothing as soon as it is granted, then what comes."""
+        timeout = httpx.Timeout(_CONNECT_SECONDS, read=silence_seconds)
+        try:
+            async with self._client.stream(
+                "GET", path, params=query, headers=self._headers(), timeout=timeout
+            ) as response:
+                if response.status_code != 200:
+                    raise _refusal(response.status_code)
+                yield b""
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        except httpx.HTTPError as error:
+            raise ApiAway(f"{type(error).__name__}: {error}") from error
+
+    def _headers(self) -> Mapping[str, str]:
+        """The token is read anew each time: the kubelet replaces it long before it expires."""
+        try:
+            token = self._token.read_text().strip()
+        except OSError as error:
+            raise ApiAway(f"no service account in this pod: {self._token}: {error}") from error
+        return {"authorization": f"Bearer {token}", "accept": "application/json"}
+
+
+def _refusal(status: int) -> ApiAway:
+    reason = f"status {status}"
+    if status in (401, 403):
+        return ApiRefuses(status, reason)
+    return Expired(reason) if status == 410 else ApiAway(reason)
