@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drover.v1 import engine_pb2 as pb
@@ -27,10 +29,19 @@ class Admission:
         self._most_waiting = most_waiting
         self._patience_seconds = patience_seconds
         self._gates: dict[tuple[str, str, bytes], Gate] = {}
+        self._names: dict[tuple[str, str, bytes], str] = {}
 
     @property
     def waiting(self) -> int:
         return sum(map(len, self._gates.values()))
+
+    @property
+    def waiting_by_model(self) -> Mapping[str, int]:
+        """By the first of a model's names; those for which nobody has asked yet are not there."""
+        counts = Counter[str]()
+        for key, gate in self._gates.items():
+            counts[self._names[key]] += len(gate)
+        return counts
 
     def gate(self, model: pb.Model) -> Gate:
         """Before the workers that can replace each other."""
@@ -38,6 +49,7 @@ class Admission:
         if key not in self._gates:
             self._tidy()
             self._gates[key] = Gate(self._may_wait, self._patience_seconds)
+            self._names[key] = next(iter(model.names), "")
         return self._gates[key]
 
     def pump(self) -> None:
@@ -58,3 +70,4 @@ class Admission:
     def _tidy(self) -> None:
         if len(self._gates) >= _MOST_GATES:
             self._gates = {key: gate for key, gate in self._gates.items() if len(gate)}
+            self._names = {key: name for key, name in self._names.items() if key in self._gates}

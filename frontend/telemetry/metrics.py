@@ -87,8 +87,11 @@ class _FleetMetrics(Collector):
         self._fleet = fleet
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        waiting = GaugeMetricFamily(f"{_PREFIX}_waiting_requests", "Requests that wait in this frontend.")
-        waiting.add_metric((), self._fleet.admission.waiting)
+        waiting = GaugeMetricFamily(
+            f"{_PREFIX}_waiting_requests", "Requests that wait in this frontend.", labels=("model",)
+        )
+        for model, count in self._fleet.admission.waiting_by_model.items():
+            waiting.add_metric((model,), count)
         yield waiting
         labels = ("worker", "model")
         running = GaugeMetricFamily(

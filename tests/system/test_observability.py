@@ -98,8 +98,10 @@ def test_a_position_and_the_wait_are_told(running: Stack) -> None:
             return bool(seen)
 
         wait_until(is_seen, _DEADLINE_SECONDS, "some of them wait")
+        counted = _metrics(running)['drover_frontend_waiting_requests{model="sim:latest"}']
         answers = [each.result() for each in asked]
 
+    assert 1 <= counted <= 3
     assert set(seen[0]) == {"id", "position", "waiting", "expected_wait_seconds"}
     waited = [answer.headers for answer in answers if "x-drover-queue-position" in answer.headers]
     assert sorted(int(headers["x-drover-queue-position"]) for headers in waited) == [1, 2, 3]
