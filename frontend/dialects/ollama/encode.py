@@ -5,8 +5,6 @@ What does not change in a stream is encoded once; per delta only the text is.
 
 from __future__ import annotations
 
-import secrets
-import string
 import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -16,9 +14,9 @@ import orjson
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.ollama.timestamps import Clock
+from frontend.dialects.tool_calls import ToolCalls, WholeCall
 
 _DONE_REASONS = {pb.Done.STOP: b"stop", pb.Done.LENGTH: b"length"}
-_CALL_ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
 class Shape(Protocol):
@@ -102,7 +100,7 @@ class Encoder:
         return b"\n".join(lines) + b"\n" if lines else b""
 
     def _delta(self, delta: pb.Delta) -> bytes:
-        calls = json_array(self._calls.feed(delta))
+        calls = json_array(self._whole_calls(delta))
         if not (delta.content or delta.thinking or delta.logprobs or calls) and not (
             delta.token_ids and self._shape.tells_of_silence
         ):
@@ -124,6 +122,9 @@ class Encoder:
             self._clock.now(),
             self._shape.text(b'""', b"", b""),
         )
+
+    def _whole_calls(self, delta: pb.Delta) -> list[bytes]:
+        return [_tool_call(call) for call in self._calls.feed(delta)] if delta.tool_calls else []
 
     def whole(
         self, content: bytes, thinking: bytes, tool_calls: bytes, logprobs: bytes, done: pb.Done
@@ -148,7 +149,7 @@ class Encoder:
                 content.append(delta.content)
                 thinking.append(delta.thinking)
                 logprobs.extend(delta.logprobs)
-                calls += self._calls.feed(delta)
+                calls += self._whole_calls(delta)
         thought = "".join(thinking)
         return self.whole(
             dumps_text("".join(content)),
@@ -209,45 +210,17 @@ def _that_are_told(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
     return event.deltas if shows_something else event.deltas[:-1]
 
 
-class ToolCalls:
-    """Gathers fragments: Ollama's clients get whole calls only, and nothing of those that stay incomplete."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, pb.ToolCall] = {}
-
-    def feed(self, delta: pb.Delta) -> list[bytes]:
-        """The calls that are whole now, as JSON."""
-        whole = []
-        for piece in delta.tool_calls:
-            call = self._open.setdefault(piece.index, pb.ToolCall())
-            call.id = call.id or piece.id
-            call.name = call.name or piece.name
-            call.arguments_json += piece.arguments_fragment
-            if piece.complete:
-                whole.append(_tool_call(piece.index, self._open.pop(piece.index)))
-        return whole
-
-
 def json_array(items: Sequence[bytes]) -> bytes:
     """Empty, not `[]`, when there is nothing in it."""
-    shown = [item for item in items if item]
-    return b"[" + b",".join(shown) + b"]" if shown else b""
+    return b"[" + b",".join(items) + b"]" if items else b""
 
 
-def _tool_call(index: int, call: pb.ToolCall) -> bytes:
-    """Empty for a call whose arguments are no object."""
-    try:
-        arguments = orjson.loads(call.arguments_json or "{}")
-    except orjson.JSONDecodeError:
-        return b""
-    if not isinstance(arguments, dict):
-        return b""
-    call_id = call.id or "call_" + "".join(secrets.choice(_CALL_ID_ALPHABET) for _ in range(8))
+def _tool_call(call: WholeCall) -> bytes:
     return b'{"id":%b,"function":{"index":%d,"name":%b,"arguments":%b}}' % (
-        dumps_text(call_id),
-        index,
+        dumps_text(call.id),
+        call.index,
         dumps_text(call.name),
-        dumps(arguments),
+        dumps(call.arguments),
     )
 
 

@@ -1,0 +1,55 @@
+"""Tool calls as clients get them: made of fragments, and named."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from dataclasses import dataclass
+
+import orjson
+
+from drover.json_value import Json
+from drover.v1 import engine_pb2 as pb
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class WholeCall:
+    index: int
+    id: str
+    name: str
+    arguments: dict[str, Json]
+
+
+class ToolCalls:
+    """Gathers fragments, for clients that get whole calls only, and nothing of those that stay incomplete."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, pb.ToolCall] = {}
+
+    def feed(self, delta: pb.Delta) -> list[WholeCall]:
+        """The calls that are whole now, but those whose arguments are no object."""
+        whole = []
+        for piece in delta.tool_calls:
+            call = self._open.setdefault(piece.index, pb.ToolCall())
+            call.id = call.id or piece.id
+            call.name = call.name or piece.name
+            call.arguments_json += piece.arguments_fragment
+            if piece.complete and (made := _whole(piece.index, self._open.pop(piece.index))):
+                whole.append(made)
+        return whole
+
+
+def new_call_id() -> str:
+    return "call_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+
+
+def _whole(index: int, call: pb.ToolCall) -> WholeCall | None:
+    try:
+        arguments = orjson.loads(call.arguments_json or "{}")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(arguments, dict):
+        return None
+    return WholeCall(index, call.id or new_call_id(), call.name, arguments)

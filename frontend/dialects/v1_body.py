@@ -1,0 +1,37 @@
+"""Reading a JSON body of /v1, where two things differ from the native routes (ollama-api.md section 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from drover.aside import aside
+from drover.errors import InvalidRequest
+from frontend.dialects.ollama.body import INLINE_BYTES
+from frontend.dialects.ollama.go_json import Json, loads
+from frontend.security.body import read_body
+from frontend.security.zstd_body import MAX_UNPACKED_BYTES, unpacked
+from frontend.settings import FrontendSettings
+
+Wanted = TypeVar("Wanted")
+
+
+async def read_v1_json(
+    request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]
+) -> Wanted:
+    """The first JSON value as what `read` makes of it. The body may be zstd, and "EOF" says that it is empty.
+
+    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft.
+    """
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+    is_packed = request.headers.get("content-encoding", "").strip().lower() == "zstd"
+    length = MAX_UNPACKED_BYTES if is_packed else len(body)
+    return await aside(lambda: read(_parsed(unpacked(body) if is_packed else body)), length, INLINE_BYTES)
+
+
+def _parsed(body: bytes) -> Json:
+    if not body.strip():
+        raise InvalidRequest("EOF")
+    return loads(body)
