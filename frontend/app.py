@@ -24,6 +24,7 @@ from frontend.dialects.failures import failure
 from frontend.dialects.generation import Generation
 from frontend.dialects.ollama import account, blobs, embed, inference, manage, models, server, transfer
 from frontend.dialects.open_answers import OpenAnswers
+from frontend.dialects.openai import inference as openai_inference
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
 from frontend.security.clients import Clients
@@ -64,6 +65,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(blobs.router(stored, settings))
     app.include_router(inference.router(generation))
     app.include_router(embed.router(catalog, settings, answers))
+    app.include_router(openai_inference.router(generation))
     app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))

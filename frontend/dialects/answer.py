@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Protocol
@@ -28,17 +29,11 @@ _STREAM_HEADERS = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache"
 _JSON = b"application/json; charset=utf-8"
 
 
-class Dialect(Protocol):
-    """What differs between protocols."""
+class Wording(Protocol):
+    """How a protocol frames what is sent, and words an error."""
 
     @property
     def stream_content_type(self) -> bytes: ...
-
-    def lines(self, event: pb.GenerateEvent) -> bytes:
-        """What a stream says of an event; empty when nothing."""
-
-    def body(self, events: list[pb.GenerateEvent]) -> bytes:
-        """The whole answer of a request that is not streamed."""
 
     def heartbeat(self) -> bytes:
         """What a stream may say before the answer begins, and clients make nothing of."""
@@ -49,7 +44,46 @@ class Dialect(Protocol):
     def error_response(self, error: DroverError, streamed: bool) -> Response: ...
 
 
-class EngineAnswer(Response):
+class Dialect(Wording, Protocol):
+    """What differs between protocols."""
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        """What a stream says of an event; empty when nothing."""
+
+    def body(self, events: list[pb.GenerateEvent]) -> bytes:
+        """The whole answer of a request that is not streamed."""
+
+
+class Answer(Response, ABC):
+    """However an exchange with engines ends, the client hears of it in its protocol's words."""
+
+    def __init__(self, wording: Wording, stream: bool) -> None:
+        super().__init__()
+        self._wording = wording
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = Sending(send, self._wording)
+        try:
+            await self.exchange(scope, receive, sending)
+            return
+        except DroverError as leaf:
+            error = leaf
+        except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
+            _log.exception("an answer failed in a way that nobody foresaw")
+            error = InternalError(f"internal error: {type(exception).__name__}")
+        record_of(scope).failed(error)
+        if sending.began:
+            await sending.end(self._wording.error_line(error))
+        else:
+            await self._wording.error_response(error, self._stream)(scope, receive, send)
+
+    @abstractmethod
+    async def exchange(self, scope: Scope, receive: Receive, sending: Sending) -> None:
+        """Raises DroverError for what failed, whatever was sent before."""
+
+
+class EngineAnswer(Answer):
     """`submit` is called once, when the answer begins to be sent; `ignored`: names of what the request set
     and nobody honours.
     """
@@ -62,33 +96,15 @@ class EngineAnswer(Response):
         answers: OpenAnswers,
         ignored: Sequence[str] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(dialect, stream)
         self._dialect = dialect
         self._submit = submit
-        self._stream = stream
         self._answers = answers
         self._ignored = ignored
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def exchange(self, scope: Scope, receive: Receive, sending: Sending) -> None:
         record = record_of(scope)
-        sending = _Sending(send, self._dialect.stream_content_type)
-        try:
-            await self._exchange(scope, receive, record, sending)
-            return
-        except DroverError as leaf:
-            error = leaf
-        except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
-            _log.exception("an answer failed in a way that nobody foresaw")
-            error = InternalError(f"internal error: {type(exception).__name__}")
-        record.failed(error)
-        if sending.began:
-            await sending.end(self._dialect.error_line(error))
-        else:
-            await self._dialect.error_response(error, self._stream)(scope, receive, send)
 
-    async def _exchange(
-        self, scope: Scope, receive: Receive, record: RequestRecord, sending: _Sending
-    ) -> None:
         def begins(started: pb.Started) -> None:
             notices = Notices.of(started, self._ignored)
             record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
@@ -104,9 +120,9 @@ class EngineAnswer(Response):
                         await self._relay(recorded, sending)
                     else:
                         await sending.whole(self._dialect.body([event async for event in recorded]))
-            await _to_the_end(events)
+            await to_the_end(events)
 
-    async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> None:
+    async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: Sending) -> None:
         """The hot path: one message in, one send out. Only heartbeats come before the first words."""
         await sending.stream(await self._first_lines(events, sending))
         async for event in events:
@@ -115,10 +131,8 @@ class EngineAnswer(Response):
                 await sending.more(lines)
         await sending.end(b"")
 
-    async def _first_lines(self, events: AsyncIterator[pb.GenerateEvent], sending: _Sending) -> bytes:
-        async with heartbeats(
-            self._answers.heartbeat_seconds, lambda: sending.stream(self._dialect.heartbeat())
-        ):
+    async def _first_lines(self, events: AsyncIterator[pb.GenerateEvent], sending: Sending) -> bytes:
+        async with heartbeats(self._answers.heartbeat_seconds, sending.heartbeat):
             async for event in events:
                 lines = self._dialect.lines(event)
                 if lines:
@@ -126,14 +140,14 @@ class EngineAnswer(Response):
         return b""
 
 
-class _Sending:
+class Sending:
     """What has been sent of a response. `headers` go out beside those of its kind."""
 
-    __slots__ = ("_send", "_stream_content_type", "began", "headers")
+    __slots__ = ("_send", "_wording", "began", "headers")
 
-    def __init__(self, send: Send, stream_content_type: bytes) -> None:
+    def __init__(self, send: Send, wording: Wording) -> None:
         self._send = send
-        self._stream_content_type = stream_content_type
+        self._wording = wording
         self.began = False
         self.headers: list[tuple[bytes, bytes]] = []
 
@@ -148,8 +162,11 @@ class _Sending:
         """Begins it, where it has not begun."""
         if not self.began:
             self.headers += _STREAM_HEADERS
-            await self.begin(self._stream_content_type)
+            await self.begin(self._wording.stream_content_type)
         await self.more(data)
+
+    async def heartbeat(self) -> None:
+        await self.stream(self._wording.heartbeat())
 
     async def more(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -179,7 +196,7 @@ async def _recorded(
     raise InternalError("the worker ended the answer without a last word")
 
 
-async def _to_the_end(events: AsyncGenerator[pb.GenerateEvent, None]) -> None:
+async def to_the_end(events: AsyncGenerator[object, None]) -> None:
     """The client has everything. The worker's call ends by itself, or it would count as cancelled there."""
     with suppress(DroverError, TimeoutError):
         async with asyncio.timeout(_LAST_WORD_SECONDS):

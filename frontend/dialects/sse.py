@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 CONTENT_TYPE = b"text/event-stream"
+# Readers skip it.
+COMMENT = b":\n\n"
 
 
 def frame(data: bytes, event: bytes = b"") -> bytes:

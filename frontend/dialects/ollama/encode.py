@@ -225,14 +225,19 @@ def _tool_call(call: WholeCall) -> bytes:
 
 
 def logprobs_member(logprobs: Iterable[pb.TokenLogprob]) -> bytes:
-    """`,"logprobs":[…]`; `top_logprobs` only where alternatives were asked for."""
+    """`,"logprobs":[…]`."""
+    return b',"logprobs":' + dumps(logprob_entries(logprobs))
+
+
+def logprob_entries(logprobs: Iterable[pb.TokenLogprob]) -> list[dict[str, object]]:
+    """`top_logprobs` only where alternatives were asked for."""
     entries = []
     for logprob in logprobs:
         entry = _logprob(logprob.token, logprob.logprob)
         if logprob.top:
             entry["top_logprobs"] = [_logprob(other.token, other.logprob) for other in logprob.top]
         entries.append(entry)
-    return b',"logprobs":' + dumps(entries)
+    return entries
 
 
 def _logprob(token: bytes, logprob: float) -> dict[str, object]:

@@ -190,7 +190,7 @@ def _arguments(value: Json, place: Place) -> str:
     return dump_text(value)
 
 
-def _tools(value: Json, place: Place) -> list[Tool]:
+def read_tools(value: Json, place: Place) -> list[Tool]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "api.Tools")
     check_count(value, place, _MAX_TOOLS)
@@ -251,7 +251,7 @@ _COMMON: dict[str, Reader] = {
     "top_logprobs": integer,
     "_debug_render_only": boolean,
 }
-_CHAT: dict[str, Reader] = {**_COMMON, "messages": read_messages, "tools": _tools}
+_CHAT: dict[str, Reader] = {**_COMMON, "messages": read_messages, "tools": read_tools}
 _GENERATE: dict[str, Reader] = {
     **_COMMON,
     "prompt": text,

@@ -1,0 +1,148 @@
+"""From GenerateEvents to chat completions, whole and in chunks (ollama-api.md section 5.1).
+
+What does not change in a stream is encoded once; per delta only the text is. Tool calls go out piece by
+piece, as OpenAI's do; upstream sends each whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects import sse
+from frontend.dialects.ollama.encode import json_array, logprob_entries
+from frontend.dialects.ollama.go_json import dump_text, dumps, dumps_text
+from frontend.dialects.openai.envelope import DONE, Ends, finish_reason, head
+from frontend.dialects.openai.usage import NOTHING_USED
+from frontend.dialects.tool_calls import ToolCalls, WholeCall, new_call_id
+
+_SILENCE = b'"content":""'
+
+
+class ChatEncoder:
+    """One per answer. `include_usage`: a stream's last chunk but the end says what was used."""
+
+    def __init__(self, model: str, choices: int, include_usage: bool) -> None:
+        self._model = model
+        self._head = head("chatcmpl", b"chat.completion.chunk", model) + b'"choices":['
+        self._choices = [_Choice(index) for index in range(choices)]
+        self._ends = Ends(choices, choices)
+        self._include_usage = include_usage
+
+    def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
+        """The frames of an event; empty when it shows nothing."""
+        chunks = [b"%b%b]}" % (self._head, part) for part in self._choices[choice].parts(event)]
+        if event.HasField("done") and self._ends.saw(choice, event.done):
+            if self._include_usage:
+                chunks.append(self._head + b'],"usage":%b}' % self._ends.usage())
+            chunks.append(DONE)
+        return b"".join(map(sse.frame, chunks))
+
+    def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
+        """The only object of an answer that is not streamed."""
+        choices = []
+        for index, events in enumerate(answers):
+            self._ends.saw(index, events[-1].done)
+            choices.append(_whole(index, events))
+        return self._object(b",".join(choices), self._ends.usage(), b"")
+
+    def rendered(self, prompt: str) -> bytes:
+        """The answer to `_debug_render_only`."""
+        nothing = b'{"index":0,"message":{"role":"","content":""},"finish_reason":null}'
+        about = b',"_debug_info":{"rendered_template":%b}' % dumps_text(prompt)
+        return self._object(nothing, NOTHING_USED, about)
+
+    def _object(self, choices: bytes, used: bytes, also: bytes) -> bytes:
+        return b'%b"choices":[%b],"usage":%b%b}\n' % (
+            head("chatcmpl", b"chat.completion", self._model),
+            choices,
+            used,
+            also,
+        )
+
+
+class _Choice:
+    """One choice of a stream. `role` is said once, in its first chunk."""
+
+    def __init__(self, index: int) -> None:
+        self._open = b'{"index":%d,"delta":{' % index
+        self._role = b'"role":"assistant",'
+        self._named: set[int] = set()
+
+    def parts(self, event: pb.GenerateEvent) -> Iterator[bytes]:
+        for delta in event.deltas:
+            if said := self._said(delta):
+                yield self._part(said, delta.logprobs)
+        if event.HasField("done"):
+            if self._role:
+                yield self._part(_SILENCE, ())
+            reason = finish_reason(event.done, called=bool(self._named))
+            yield b'%b},"finish_reason":"%b"}' % (self._open, reason)
+
+    def _said(self, delta: pb.Delta) -> bytes:
+        """Members of a chunk's delta; empty where it says nothing."""
+        if delta.content:
+            return b'"content":' + dumps_text(delta.content)
+        if delta.thinking:
+            return b'%b,"reasoning":%b' % (_SILENCE, dumps_text(delta.thinking))
+        if calls := json_array([piece for call in delta.tool_calls if (piece := self._call(call))]):
+            return b'%b,"tool_calls":%b' % (_SILENCE, calls)
+        return _SILENCE if delta.logprobs else b""
+
+    def _part(self, said: bytes, logprobs: Sequence[pb.TokenLogprob]) -> bytes:
+        part = b'%b%b%b},"finish_reason":null%b}' % (
+            self._open,
+            self._role,
+            said,
+            _logprobs(logprobs) if logprobs else b"",
+        )
+        self._role = b""
+        return part
+
+    def _call(self, piece: pb.ToolCallDelta) -> bytes:
+        fragment = dumps_text(piece.arguments_fragment)
+        if piece.index in self._named:
+            has_news = bool(piece.arguments_fragment)
+            return b'{"index":%d,"function":{"arguments":%b}}' % (piece.index, fragment) if has_news else b""
+        self._named.add(piece.index)
+        return b'{"id":%b,"index":%d,"type":"function","function":{"name":%b,"arguments":%b}}' % (
+            dumps_text(piece.id or new_call_id()),
+            piece.index,
+            dumps_text(piece.name),
+            fragment,
+        )
+
+
+def _whole(index: int, events: Sequence[pb.GenerateEvent]) -> bytes:
+    content, thinking = [], []
+    logprobs: list[pb.TokenLogprob] = []
+    gathered, calls = ToolCalls(), []
+    for event in events:
+        for delta in event.deltas:
+            content.append(delta.content)
+            thinking.append(delta.thinking)
+            logprobs.extend(delta.logprobs)
+            calls += gathered.feed(delta)
+    message: dict[str, object] = {"role": "assistant", "content": "".join(content)}
+    if thought := "".join(thinking):
+        message["reasoning"] = thought
+    if calls:
+        message["tool_calls"] = [_tool_call(call) for call in calls]
+    return b'{"index":%d,"message":%b,"finish_reason":"%b"%b}' % (
+        index,
+        dumps(message),
+        finish_reason(events[-1].done, called=bool(calls)),
+        _logprobs(logprobs) if logprobs else b"",
+    )
+
+
+def _tool_call(call: WholeCall) -> dict[str, object]:
+    function = {"name": call.name, "arguments": dump_text(call.arguments)}
+    return {"id": call.id, "index": call.index, "type": "function", "function": function}
+
+
+def _logprobs(logprobs: Sequence[pb.TokenLogprob]) -> bytes:
+    """OpenAI's have `top_logprobs` always."""
+    empty: dict[str, object] = {"top_logprobs": []}
+    entries = [entry if "top_logprobs" in entry else entry | empty for entry in logprob_entries(logprobs)]
+    return b',"logprobs":' + dumps({"content": entries})

@@ -1,0 +1,105 @@
+"""From GenerateEvents to completions of prompts, whole and in chunks (ollama-api.md section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects import sse
+from frontend.dialects.ollama.go_json import dumps, dumps_text
+from frontend.dialects.openai.envelope import DONE, FINGERPRINT, Ends, beginning, finish_reason, head
+from frontend.dialects.openai.usage import NOTHING_USED
+
+
+class CompletionEncoder:
+    """One per answer. Choices count through all prompts: `per_prompt` for each of them."""
+
+    def __init__(self, model: str, choices: int, per_prompt: int, include_usage: bool) -> None:
+        self._model = model
+        self._head = beginning("cmpl", b"text_completion") + b'"choices":['
+        self._tail = b'],"model":%b,%b' % (dumps_text(model), FINGERPRINT.removesuffix(b","))
+        # Upstream's other chunks have a usage of zeros where the last one tells it.
+        self._unused = b',"usage":%b' % NOTHING_USED if include_usage else b""
+        self._choices = [_Choice(index) for index in range(choices)]
+        self._ends = Ends(choices, per_prompt)
+        self._include_usage = include_usage
+
+    def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
+        """The frames of an event; empty when it shows nothing."""
+        chunks = [self._chunk(part, self._unused) for part in self._choices[choice].parts(event)]
+        if event.HasField("done") and self._ends.saw(choice, event.done):
+            if self._include_usage:
+                chunks.append(self._chunk(b"", b',"usage":%b' % self._ends.usage()))
+            chunks.append(DONE)
+        return b"".join(map(sse.frame, chunks))
+
+    def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
+        """The only object of an answer that is not streamed."""
+        choices = []
+        for index, events in enumerate(answers):
+            self._ends.saw(index, events[-1].done)
+            choices.append(self._choices[index].whole(events))
+        return self._object(choices, self._ends.usage())
+
+    def loaded(self, reason: str) -> bytes:
+        """The answer to an empty prompt, which loads the model, or unloads it."""
+        choice = b'{"text":"","index":0,"finish_reason":"%b"}' % reason.encode()
+        return self._object([choice], NOTHING_USED)
+
+    def loaded_lines(self, reason: str) -> bytes:
+        choice = b'{"text":"","index":0,"finish_reason":"%b"}' % reason.encode()
+        return b"".join(map(sse.frame, (self._chunk(choice, self._unused), DONE)))
+
+    def _chunk(self, choices: bytes, used: bytes) -> bytes:
+        return b"%b%b%b%b}" % (self._head, choices, self._tail, used)
+
+    def _object(self, choices: Sequence[bytes], used: bytes) -> bytes:
+        return b'%b"choices":[%b],"usage":%b}\n' % (
+            head("cmpl", b"text_completion", self._model),
+            b",".join(choices),
+            used,
+        )
+
+
+class _Choice:
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._characters = 0
+
+    def parts(self, event: pb.GenerateEvent) -> Iterator[bytes]:
+        for delta in event.deltas:
+            if delta.content or delta.logprobs:
+                yield self._part(dumps_text(delta.content), b"null", delta.logprobs)
+        if event.HasField("done"):
+            yield self._part(b'""', b'"%b"' % finish_reason(event.done), ())
+
+    def whole(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+        deltas = [delta for event in events for delta in event.deltas]
+        text = "".join(delta.content for delta in deltas)
+        logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
+        return self._part(dumps_text(text), b'"%b"' % finish_reason(events[-1].done), logprobs)
+
+    def _part(self, text: bytes, reason: bytes, logprobs: Sequence[pb.TokenLogprob]) -> bytes:
+        return b'{"text":%b,"index":%d,"finish_reason":%b%b}' % (
+            text,
+            self._index,
+            reason,
+            b',"logprobs":' + dumps(self._logprobs(logprobs)) if logprobs else b"",
+        )
+
+    def _logprobs(self, logprobs: Sequence[pb.TokenLogprob]) -> dict[str, object]:
+        """In the older shape, which upstream leaves out. Offsets are in characters of the answer."""
+        tokens = [logprob.token.decode(errors="replace") for logprob in logprobs]
+        offsets = []
+        for token in tokens:
+            offsets.append(self._characters)
+            self._characters += len(token)
+        return {
+            "tokens": tokens,
+            "token_logprobs": [logprob.logprob for logprob in logprobs],
+            "top_logprobs": [
+                {other.token.decode(errors="replace"): other.logprob for other in logprob.top}
+                for logprob in logprobs
+            ],
+            "text_offset": offsets,
+        }

@@ -1,0 +1,130 @@
+"""POST /v1/chat/completions and /v1/completions: the native steps, and what only this dialect has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
+from frontend.dialects.choices import ChoicesAnswer, OneChoice
+from frontend.dialects.generation import Generation
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.wire import GenerateRequest
+from frontend.dialects.openai.chat_encode import ChatEncoder
+from frontend.dialects.openai.completion_encode import CompletionEncoder
+from frontend.dialects.openai.dialect import OpenAIDialect
+from frontend.dialects.openai.errors import JSON
+from frontend.dialects.openai.to_native import (
+    native_chat,
+    native_completion,
+    set_sampled,
+    set_tokens,
+    set_tool_choice,
+)
+from frontend.dialects.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest, Sampled
+from frontend.dialects.sse import CONTENT_TYPE
+from frontend.dialects.v1_body import read_v1_json
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    generation: Generation
+
+    async def chat(self, http: Request) -> Response:
+        asked = await read_v1_json(http, self.generation.settings, ChatCompletionRequest.read)
+        native = native_chat(asked)
+        to_proto.check_top_logprobs(native)
+        if not asked.model:
+            raise InvalidRequest("model is required")
+        model = await self.generation.find(http, asked.model)
+        to_proto.check_capabilities(native, model)
+        if asked.has_audio and not model.capabilities.audio:
+            raise CapabilityMissing(f'"{asked.model}" does not support audio')
+        options = Options.read(layered(model.parameters, native.options))
+        request = to_proto.chat_to_proto(native, options, model, self.generation.most_tokens)
+        set_tool_choice(request, asked)
+        encoder = ChatEncoder(asked.model, asked.n or 1, asked.include_usage)
+        if asked.debug_render_only:
+            rendered = await self.generation.render(http, model, request)
+            return Response(encoder.rendered(rendered.text), media_type=JSON)
+        return self._answer(http, model, [request], asked, OpenAIDialect(encoder), options)
+
+    async def complete(self, http: Request) -> Response:
+        asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
+        natives = [native_completion(asked, prompt) for prompt in asked.prompts]
+        first, each = natives[0], asked.n or 1
+        if len(natives) * each > MAX_CHOICES:
+            raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}")
+        to_proto.check_top_logprobs(first)
+        model = await self.generation.find(http, asked.model)
+        encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage)
+        is_empty = asked.prompts == [""]
+        if is_empty and asked.keep_alive == 0:
+            await self.generation.unload(model)
+            return _loaded(encoder, "unload", asked.stream)
+        to_proto.check_capabilities(first, model)
+        options = Options.read(layered(model.parameters, first.options))
+        if is_empty:
+            await self.generation.load(http, model, asked.keep_alive)
+            return _loaded(encoder, "load", asked.stream)
+        requests = [
+            self._completion(native, prompt, options, model)
+            for native, prompt in zip(natives, asked.prompts, strict=True)
+        ]
+        return self._answer(http, model, requests, asked, OpenAIDialect(encoder), options)
+
+    def _completion(
+        self, native: GenerateRequest, prompt: str | list[int], options: Options, model: CatalogModel
+    ) -> pb.GenerateRequest:
+        request = to_proto.generate_to_proto(native, options, model, self.generation.most_tokens)
+        set_tokens(request, prompt)
+        return request
+
+    def _answer(
+        self,
+        http: Request,
+        model: CatalogModel,
+        requests: Sequence[pb.GenerateRequest],
+        asked: Sampled,
+        dialect: OpenAIDialect,
+        options: Options,
+    ) -> Response:
+        """`n` choices of each request."""
+        choices = []
+        for request in requests:
+            for choice in range(asked.n or 1):
+                one = pb.GenerateRequest()
+                one.CopyFrom(request)
+                set_sampled(one, asked, choice)
+                choices.append(one)
+        ignored = [*options.not_honoured(model.info.context_length), *asked.not_honoured(model.capabilities)]
+        if len(choices) == 1:
+            return self.generation.answer(http, model, choices[0], OneChoice(dialect), asked.stream, ignored)
+        return ChoicesAnswer(
+            dialect,
+            [partial(self.generation.submit, http, model, one) for one in choices],
+            stream=asked.stream,
+            answers=self.generation.answers,
+            ignored=ignored,
+        )
+
+
+def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:
+    if stream:
+        return Response(encoder.loaded_lines(reason), media_type=CONTENT_TYPE.decode())
+    return Response(encoder.loaded(reason), media_type=JSON)
+
+
+def router(generation: Generation) -> APIRouter:
+    routes = APIRouter()
+    inference = Inference(generation)
+    routes.add_api_route("/v1/chat/completions", inference.chat, methods=["POST"])
+    routes.add_api_route("/v1/completions", inference.complete, methods=["POST"])
+    return routes
