@@ -22,9 +22,20 @@ from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
 from frontend.dialects.failures import failure
 from frontend.dialects.generation import Generation
-from frontend.dialects.ollama import account, blobs, embed, inference, manage, models, server, transfer
+from frontend.dialects.ollama import (
+    account,
+    blobs,
+    embed,
+    inference,
+    manage,
+    models,
+    server,
+    tokens,
+    transfer,
+)
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.dialects.openai import inference as openai_inference
+from frontend.dialects.openai import routes as openai
+from frontend.dialects.tokens import Tokens
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
 from frontend.security.clients import Clients
@@ -43,6 +54,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets)
     generation = Generation(catalog, settings, answers)
+    embeddings = embed.Embeddings(catalog, settings, answers)
     metrics = Metrics(fleet)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
@@ -64,8 +76,9 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(transfer.router(catalog, settings))
     app.include_router(blobs.router(stored, settings))
     app.include_router(inference.router(generation))
-    app.include_router(embed.router(catalog, settings, answers))
-    app.include_router(openai_inference.router(generation))
+    app.include_router(embed.router(embeddings))
+    app.include_router(tokens.router(Tokens(generation)))
+    app.include_router(openai.router(generation, embeddings))
     app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -44,8 +45,12 @@ class Generation:
         record.served = workers_of(model).info.names[0]
         return model
 
+    def hold(self, http: Request) -> AbstractAsyncContextManager[None]:
+        """Around work for an answer that is not an EngineAnswer."""
+        return self.answers.hold(http.scope, http.receive)
+
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:
-        async with self.answers.hold(http.scope, http.receive):
+        async with self.hold(http):
             await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
 
     async def unload(self, model: CatalogModel) -> None:
@@ -54,7 +59,7 @@ class Generation:
     async def render(
         self, http: Request, model: CatalogModel, request: pb.GenerateRequest
     ) -> pb.RenderResponse:
-        async with self.answers.hold(http.scope, http.receive):
+        async with self.hold(http):
             with self.catalog.fleet.visit(workers_of(model)) as worker:
                 return await worker.render(request)
 

@@ -45,6 +45,11 @@ class Worker(Protocol):
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         """May bring the model in first: as long as `load`."""
 
+    async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
+        """May bring the model in first, as may `detokenize`."""
+
+    async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse: ...
+
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
         """Takes as long as the worker lets a load take (`--load-timeout-seconds`). The caller's deadline,
         and the connection's when the worker is gone, are the others.

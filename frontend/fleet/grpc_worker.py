@@ -46,6 +46,12 @@ class GrpcWorker:
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         return await _answer(self._stub.Render(pb.RenderRequest(request=request)))
 
+    async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
+        return await _answer(self._stub.Tokenize(request))
+
+    async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse:
+        return await _answer(self._stub.Detokenize(request))
+
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
         return await _answer(self._stub.Load(request))
 

@@ -139,6 +139,13 @@ class StallingWorker:
         assert self.embedded is not None
         return self.embedded
 
+    async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
+        """A token for each byte."""
+        return pb.TokenizeResponse(ids=request.text.encode())
+
+    async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse:
+        return pb.DetokenizeResponse(text=bytes(request.ids).decode())
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         self._may_refuse()
         return pb.RenderResponse(text="<rendered>", ids=[1])

@@ -62,21 +62,21 @@ class Embeddings:
     answers: OpenAnswers
 
     async def embed(self, http: Request) -> Response:
-        return await _with_statuses(self._embed(http), EMBED_STATUSES, http)
+        return await with_statuses(self._embed(http), EMBED_STATUSES, http)
 
     async def embeddings(self, http: Request) -> Response:
-        return await _with_statuses(self._embeddings(http), EMBEDDINGS_STATUSES, http)
+        return await with_statuses(self._embeddings(http), EMBEDDINGS_STATUSES, http)
 
     async def _embed(self, http: Request) -> Response:
         request = await read_json(http, self.settings, EmbedRequest.read)
         if not request.model:
             raise ModelNotFound("model '' not found")
-        model = await self._find(http, request.model)
+        model = await self.find(http, request.model)
         options = Options.read(layered(model.parameters, request.options))
         if not request.input:
             return await self._load(http, model, request.keep_alive, nothing_embedded(request.model))
         record = record_of(http.scope)
-        return await self._answer(
+        return await self.answer(
             http,
             model,
             embed_to_proto(request, options, model),
@@ -87,13 +87,13 @@ class Embeddings:
         request = await read_json(http, self.settings, EmbeddingsRequest.read)
         if not request.model:
             raise InvalidRequest("model is required")
-        model = await self._find(http, request.model)
+        model = await self.find(http, request.model)
         options = Options.read(layered(model.parameters, request.options))
         if not request.prompt:
             return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
-        return await self._answer(http, model, embeddings_to_proto(request, options, model), embeddings_body)
+        return await self.answer(http, model, embeddings_to_proto(request, options, model), embeddings_body)
 
-    async def _find(self, http: Request, text: str) -> CatalogModel:
+    async def find(self, http: Request, text: str) -> CatalogModel:
         """One that workers serve. Raises ModelNotFound, NoWorkerReady and what `find_named` raises."""
         record_of(http.scope).fields["model"] = text
         model = await find_named(self.catalog, text, embeds)
@@ -109,9 +109,15 @@ class Embeddings:
             await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
         return Response(body, media_type=JSON)
 
-    async def _answer(
-        self, http: Request, model: CatalogModel, request: pb.EmbedRequest, body: Body
+    async def answer(
+        self,
+        http: Request,
+        model: CatalogModel,
+        request: pb.EmbedRequest,
+        body: Body,
+        write: Callable[[pb.Embedding], bytes] = vector,
     ) -> Response:
+        """`write`: one vector as the route writes it."""
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
@@ -122,15 +128,15 @@ class Embeddings:
             record.saw_embeddings(response)
             headers = truncation_header(response.truncated_tokens)
             headers |= {name.decode(): value.decode() for name, value in record.queue_headers()}
-            return Response(await _written(response, body), media_type=JSON, headers=headers)
+            return Response(await _written(response, body, write), media_type=JSON, headers=headers)
 
 
-async def _written(response: pb.EmbedResponse, body: Body) -> bytes:
+async def _written(response: pb.EmbedResponse, body: Body, write: Callable[[pb.Embedding], bytes]) -> bytes:
     """In slices, between which others run and the request can end."""
     vectors: list[bytes] = []
     numbers = 0
     for embedding in response.embeddings:
-        vectors.append(vector(embedding))
+        vectors.append(write(embedding))
         numbers += len(embedding.values)
         if numbers > _NUMBERS_AT_ONCE:
             numbers = 0
@@ -138,19 +144,27 @@ async def _written(response: pb.EmbedResponse, body: Body) -> bytes:
     return body(response, vectors)
 
 
-async def _with_statuses(answer: Awaitable[Response], statuses: Statuses, http: Request) -> Response:
+def _worded(error: DroverError, status: int) -> Response:
+    return error_response(error, status=status)
+
+
+async def with_statuses(
+    answer: Awaitable[Response],
+    statuses: Statuses,
+    http: Request,
+    worded: Callable[[DroverError, int], Response] = _worded,
+) -> Response:
     try:
         return await answer
     except DroverError as error:
         if type(error) not in statuses:
             raise
         record_of(http.scope).failed(error)
-        return error_response(error, status=statuses[type(error)])
+        return worded(error, statuses[type(error)])
 
 
-def router(catalog: Catalog, settings: FrontendSettings, answers: OpenAnswers) -> APIRouter:
+def router(embeddings: Embeddings) -> APIRouter:
     routes = APIRouter()
-    embeddings = Embeddings(catalog, settings, answers)
     routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
     routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
     return routes

@@ -76,10 +76,14 @@ def nothing_embedded(model: str) -> bytes:
 
 def vector(embedding: pb.Embedding) -> bytes:
     """Raises EngineFailed for what is none."""
+    return float32_array(finite(embedding))
+
+
+def finite(embedding: pb.Embedding) -> list[float]:
     values = list(embedding.values)
     if not all(map(math.isfinite, values)):
         raise EngineFailed("embedding contains NaN or Inf values")
-    return float32_array(values)
+    return values
 
 
 def _metrics(response: pb.EmbedResponse, total_ns: int) -> bytes:

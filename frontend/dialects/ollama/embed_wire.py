@@ -39,7 +39,7 @@ class EmbeddingsRequest:
         return read_body(cls, body, "EmbeddingRequest", _EMBEDDINGS)
 
 
-def _texts(value: Json, place: Place) -> list[str]:
+def read_texts(value: Json, place: Place) -> list[str]:
     """An empty text by itself is nothing to embed; in a list it is one of the texts."""
     if isinstance(value, str):
         return [value] if value else []
@@ -54,7 +54,7 @@ def _texts(value: Json, place: Place) -> list[str]:
 
 _EMBED: dict[str, Reader] = {
     "model": text,
-    "input": _texts,
+    "input": read_texts,
     "truncate": boolean,
     "dimensions": integer,
     "keep_alive": keep_alive,

@@ -45,7 +45,7 @@ class Models:
         request = await read_json(http, self.settings, ShowRequest.read)
         if not request.wanted:
             raise InvalidRequest("model is required")
-        model = await self._find(request.wanted)
+        model = await find_listed(self.catalog, request.wanted)
         info_json = await self._model_info(model, request.verbose)
         is_copilot = http.headers.get("user-agent", "").startswith(_COPILOT)
 
@@ -57,22 +57,23 @@ class Models:
 
         return await aside(shown, len(info_json), INLINE_BYTES)
 
-    async def _find(self, text: str) -> CatalogModel:
-        """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
-        wanted = "remote model details are unavailable"
-        model = await find_named(self.catalog, text, wanted=wanted, fresh=True)
-        if model is not None:
-            return model
-        missing = named_here(text) or ModelName.parse(text)
-        assert missing is not None, "one of them was looked for"
-        raise ModelNotFound(f"model '{missing.short}' not found")
-
     async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
         """Long lists stay with the workers until somebody asks for them."""
         if not verbose or model.served is None:
             return model.info.model_info_json
         with self.catalog.fleet.visit(model.served) as worker:
             return (await worker.model(_VERBOSE_SECONDS, verbose=True)).model_info_json
+
+
+async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
+    """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
+    wanted = "remote model details are unavailable"
+    model = await find_named(catalog, text, wanted=wanted, fresh=True)
+    if model is not None:
+        return model
+    missing = named_here(text) or ModelName.parse(text)
+    assert missing is not None, "one of them was looked for"
+    raise ModelNotFound(f"model '{missing.short}' not found")
 
 
 def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:

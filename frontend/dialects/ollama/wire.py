@@ -138,9 +138,12 @@ def read_body(
     struct: str,
     readers: Mapping[str, Reader],
     renamed: Mapping[str, str] = MappingProxyType({}),
+    package: str = "api",
 ) -> Wanted:
-    """The readers have given each field its type. `renamed`: keys that are no names in Python."""
-    fields = read_struct(body, struct, readers, f"api.{struct}")
+    """The readers have given each field its type. `renamed`: keys that are no names in Python; `package`:
+    Go's, which errors show.
+    """
+    fields = read_struct(body, struct, readers, f"{package}.{struct}")
     return make(**{renamed.get(key, key): value for key, value in fields.items()})
 
 

@@ -1,0 +1,51 @@
+"""GET /v1/models and /v1/models/{id} (ollama-api.md section 5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from frontend.catalog.catalog import Catalog
+from frontend.catalog.model import CatalogModel
+from frontend.dialects.ollama.go_json import dumps
+from frontend.dialects.ollama.models import find_listed
+from frontend.dialects.openai.errors import JSON
+
+_NS_PER_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    catalog: Catalog
+
+    async def list(self) -> Response:
+        models = await self.catalog.models()
+        return _json({"object": "list", "data": [_card(model, model.name.short) for model in models]})
+
+    async def one(self, http: Request) -> Response:
+        """Under the id as it was asked for, which may have slashes."""
+        wanted = str(http.path_params["id"])
+        return _json(_card(await find_listed(self.catalog, wanted), wanted))
+
+
+def _card(model: CatalogModel, name: str) -> dict[str, object]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": model.modified_unix_ns // _NS_PER_SECOND,
+        "owned_by": model.name.namespace,
+    }
+
+
+def _json(value: object) -> Response:
+    return Response(dumps(value) + b"\n", media_type=JSON)
+
+
+def router(catalog: Catalog) -> APIRouter:
+    routes = APIRouter()
+    models = Models(catalog)
+    routes.add_api_route("/v1/models", models.list, methods=["GET"])
+    routes.add_api_route("/v1/models/{id:path}", models.one, methods=["GET"])
+    return routes

@@ -1,0 +1,50 @@
+"""Routes for what no engine here can do: they say so, of the model that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from frontend.dialects.generation import Generation
+from frontend.dialects.ollama.decode import Reader, read_struct, text
+from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.v1_body import read_v1_json
+from frontend.security.body import read_body
+
+
+@dataclass(frozen=True, slots=True)
+class NotHere:
+    generation: Generation
+
+    async def rerank(self, http: Request) -> Response:
+        name = await read_v1_json(http, self.generation.settings, _model_of)
+        await self.generation.find(http, name)
+        raise CapabilityMissing(f'"{name}" does not support rerank')
+
+    async def transcribe(self, http: Request) -> Response:
+        """A form with a sound in it. It is read, since many clients hear nothing before they have sent it."""
+        settings = self.generation.settings
+        await read_body(http, settings.max_body_bytes, settings.body_timeout_seconds)
+        raise CapabilityMissing("no model of this server supports audio")
+
+
+def _model_of(body: Json) -> str:
+    fields = read_struct(body, "RerankRequest", _RERANK, "openai.RerankRequest")
+    name = fields.get("model")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest("model is required")
+    return name
+
+
+_RERANK: dict[str, Reader] = {"model": text}
+
+
+def router(generation: Generation) -> APIRouter:
+    routes = APIRouter()
+    not_here = NotHere(generation)
+    routes.add_api_route("/v1/rerank", not_here.rerank, methods=["POST"])
+    routes.add_api_route("/v1/audio/transcriptions", not_here.transcribe, methods=["POST"])
+    return routes

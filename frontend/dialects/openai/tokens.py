@@ -1,0 +1,146 @@
+"""POST /v1/tokenize and /v1/detokenize, in the shapes that SGLang's users know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import InvalidRequest
+from frontend.catalog.model import CatalogModel
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.decode import Place, Reader, anything, boolean, read_struct, text
+from frontend.dialects.ollama.go_json import Json, dumps
+from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.wire import read_body
+from frontend.dialects.openai.errors import JSON
+from frontend.dialects.openai.to_native import native_chat, set_tool_choice
+from frontend.dialects.openai.wire import ChatCompletionRequest
+from frontend.dialects.tokens import MAX_TEXTS, Tokens, token_ids
+from frontend.dialects.v1_body import read_v1_json
+
+
+@dataclass(slots=True)
+class TokenizeRequest:
+    """Either `texts` or a `chat`, which is counted as the model would get it. `is_list`: so is the answer."""
+
+    model: str
+    texts: list[str] = field(default_factory=list)
+    is_list: bool = False
+    add_special: bool = True
+    chat: ChatCompletionRequest | None = None
+
+    @classmethod
+    def read(cls, body: Json) -> TokenizeRequest:
+        fields = read_struct(body, "TokenizeRequest", _TOKENIZE, "openai.TokenizeRequest")
+        model, prompt = _model_of(fields), fields.get("prompt")
+        if (prompt is None) == (fields.get("messages") is None):
+            raise InvalidRequest("either prompt or messages must be there, and not both")
+        if prompt is None:
+            return cls(model, chat=ChatCompletionRequest.read(body))
+        add_special = fields.get("add_special_tokens") is not False
+        return cls(model, _texts(prompt), isinstance(prompt, list), add_special)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """`is_list`: they were sent as a list of lists, and so is the answer."""
+
+    rows: list[list[int]]
+    is_list: bool
+
+
+@dataclass(slots=True)
+class DetokenizeRequest:
+    model: str = ""
+    tokens: Rows = field(default_factory=lambda: Rows([[]], False))
+
+    @classmethod
+    def read(cls, body: Json) -> DetokenizeRequest:
+        request = read_body(cls, body, "DetokenizeRequest", _DETOKENIZE, package="openai")
+        if not request.model:
+            raise InvalidRequest("model is required")
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAITokens:
+    tokens: Tokens
+
+    async def tokenize(self, http: Request) -> Response:
+        generation = self.tokens.generation
+        asked = await read_v1_json(http, generation.settings, TokenizeRequest.read)
+        model = await generation.find(http, asked.model)
+        if asked.chat is not None:
+            rows = [await self._of_chat(http, model, asked.chat)]
+        else:
+            rows = await self.tokens.ids(http, model, asked.texts, asked.add_special)
+        counts = [len(row) for row in rows]
+        return _json(
+            {
+                "tokens": rows if asked.is_list else rows[0],
+                "count": counts if asked.is_list else counts[0],
+                "max_model_len": model.info.context_length,
+            }
+        )
+
+    async def detokenize(self, http: Request) -> Response:
+        generation = self.tokens.generation
+        asked = await read_v1_json(http, generation.settings, DetokenizeRequest.read)
+        model = await generation.find(http, asked.model)
+        texts = await self.tokens.texts(http, model, asked.tokens.rows)
+        return _json({"text": texts if asked.tokens.is_list else texts[0]})
+
+    async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
+        generation = self.tokens.generation
+        native = native_chat(chat)
+        to_proto.check_capabilities(native, model)
+        options = Options.read(layered(model.parameters, native.options))
+        request = to_proto.chat_to_proto(native, options, model, generation.most_tokens)
+        set_tool_choice(request, chat)
+        return list((await generation.render(http, model, request)).ids)
+
+
+def _model_of(fields: dict[str, object]) -> str:
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("model is required")
+    return model
+
+
+def _texts(prompt: object) -> list[str]:
+    items = prompt if isinstance(prompt, list) else [prompt]
+    texts = [item for item in items if isinstance(item, str)]
+    if not texts or len(texts) != len(items) or len(texts) > MAX_TEXTS:
+        raise InvalidRequest(f"prompt: it must be a text, or a list of 1 to {MAX_TEXTS} texts")
+    return texts
+
+
+def _rows(value: Json, place: Place) -> Rows:
+    items = value if isinstance(value, list) else []
+    is_list = bool(items) and all(isinstance(item, list) for item in items)
+    if is_list and len(items) > MAX_TEXTS:
+        raise InvalidRequest(f"tokens: at most {MAX_TEXTS} lists are possible")
+    return Rows([token_ids(row, place) for row in items] if is_list else [token_ids(value, place)], is_list)
+
+
+def _json(value: object) -> Response:
+    return Response(dumps(value) + b"\n", media_type=JSON)
+
+
+_TOKENIZE: dict[str, Reader] = {
+    "model": text,
+    "prompt": anything,
+    "messages": anything,
+    "add_special_tokens": boolean,
+}
+_DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": _rows}
+
+
+def router(tokens: Tokens) -> APIRouter:
+    routes = APIRouter()
+    openai_tokens = OpenAITokens(tokens)
+    routes.add_api_route("/v1/tokenize", openai_tokens.tokenize, methods=["POST"])
+    routes.add_api_route("/v1/detokenize", openai_tokens.detokenize, methods=["POST"])
+    return routes

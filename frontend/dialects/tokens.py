@@ -1,0 +1,54 @@
+"""Texts to token ids and back, by a worker that serves the model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from drover.errors import InvalidRequest
+from drover.json_value import Json
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel, workers_of
+from frontend.dialects.generation import Generation
+from frontend.dialects.ollama.decode import Place
+from frontend.fleet.base import Worker
+
+MAX_TEXTS = 1_000
+_MAX_TOKEN_ID = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    generation: Generation
+
+    async def ids(
+        self, http: Request, model: CatalogModel, texts: Sequence[str], add_special: bool
+    ) -> list[list[int]]:
+        """`add_special`: with the tokens that the model wants at the beginning of a prompt."""
+        async with self._worker(http, model) as worker:
+            return [
+                list((await worker.tokenize(pb.TokenizeRequest(text=text, add_special=add_special))).ids)
+                for text in texts
+            ]
+
+    async def texts(self, http: Request, model: CatalogModel, rows: Sequence[list[int]]) -> list[str]:
+        async with self._worker(http, model) as worker:
+            return [(await worker.detokenize(pb.DetokenizeRequest(ids=ids))).text for ids in rows]
+
+    @asynccontextmanager
+    async def _worker(self, http: Request, model: CatalogModel) -> AsyncGenerator[Worker, None]:
+        async with self.generation.hold(http):
+            with self.generation.catalog.fleet.visit(workers_of(model)) as worker:
+                yield worker
+
+
+def token_ids(value: Json, place: Place) -> list[int]:
+    """Raises InvalidRequest for anything but a list of token ids."""
+    items = value if isinstance(value, list) else [None]
+    ids = [item for item in items if type(item) is int and 0 <= item <= _MAX_TOKEN_ID]
+    if len(ids) != len(items):
+        raise InvalidRequest(f"{place.field}: it must be a list of token ids")
+    return ids
