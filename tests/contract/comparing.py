@@ -18,7 +18,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)
 _FROM = re.compile(r"^FROM .*$", re.MULTILINE)
 _TENSORS = re.compile(r'"tensors":\[.*\],"capabilities"', re.DOTALL)
 # Text that a line adds to the one before it.
-_ADDED = ("content", "response", "thinking")
+_ADDED = ("content", "response", "thinking", "reasoning", "text", "arguments")
+# What upstream does not tell.
+_MORE = ("prompt_tokens_details", "completion_tokens_details")
 
 
 def _time(value: JsonValue) -> JsonValue:
@@ -46,6 +48,16 @@ def _logprob(value: JsonValue) -> JsonValue:
     return "a logprob" if isinstance(value, float) and value <= 0 else value
 
 
+def _id(value: JsonValue) -> JsonValue:
+    """Random ones; a model's is its name."""
+    return re.sub(r"^(chatcmpl-|cmpl-|call_)[0-9a-z]+$", r"\1…", value) if isinstance(value, str) else value
+
+
+def _arguments(value: JsonValue) -> JsonValue:
+    """A text of JSON, in which spaces mean nothing."""
+    return _parsed(value) if isinstance(value, str) else value
+
+
 def _modelfile(value: JsonValue) -> JsonValue:
     """PARAMETER lines come in random order from upstream."""
     if not isinstance(value, str):
@@ -69,6 +81,9 @@ _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
     "digest": _digest,
     "status": _status,
     "logprob": _logprob,
+    "created": _count,
+    "id": _id,
+    "arguments": _arguments,
     "modelfile": _modelfile,
     "parameters": _parameters,
 }
@@ -78,6 +93,8 @@ def comparable(body: str, content_type: str) -> object:
     """What is left of a body: equal for answers that no client can tell apart."""
     if "x-ndjson" in content_type:
         return [_masked(line) for line in _joined([_parsed(line) for line in body.splitlines()])]
+    if "event-stream" in content_type:
+        return [_masked(frame) for frame in _joined(_frames(body))]
     if "json" in content_type and body:
         return _masked(_parsed(_TENSORS.sub('"tensors":[],"capabilities"', body)))
     return body
@@ -94,11 +111,30 @@ def _masked(value: JsonValue, key: str = "") -> object:
     match value:
         case dict():
             # Pairs, since the order of keys counts.
-            return [(name, _masked(item, name)) for name, item in value.items()]
+            return [(name, _masked(item, name)) for name, item in value.items() if name not in _MORE]
         case list():
             return [_masked(item) for item in value]
         case _:
             return value
+
+
+def _frames(body: str) -> list[JsonValue]:
+    """Of server-sent events. The first one's role is a frame of its own here: whether text shares it with the
+    next tokens' is a matter of timing too.
+    """
+    assert body.endswith("\n\n")
+    frames: list[JsonValue] = []
+    for frame in body.removesuffix("\n\n").split("\n\n"):
+        assert frame.startswith("data: ")
+        assert "\n" not in frame
+        data = frame.removeprefix("data: ")
+        value = data if data == "[DONE]" else _parsed(data)
+        match value:
+            case {"choices": [{"delta": {"role": role} as delta}]} if isinstance(delta, dict):
+                frames.append({"role": role})
+                del delta["role"]
+        frames.append(value)
+    return frames
 
 
 def _joined(lines: list[JsonValue]) -> list[JsonValue]:
@@ -115,10 +151,18 @@ def _is_more_of(line: JsonValue, before: JsonValue) -> bool:
     return (
         isinstance(line, dict)
         and isinstance(before, dict)
-        and line.get("done") is False
-        and before.get("done") is False
+        and _goes_on(line)
+        and _goes_on(before)
         and _keys(line) == _keys(before)
     )
+
+
+def _goes_on(line: dict[str, JsonValue]) -> bool:
+    match line:
+        case {"done": False} | {"choices": [{"finish_reason": None}]}:
+            return True
+        case _:
+            return False
 
 
 def _keys(value: JsonValue) -> object:

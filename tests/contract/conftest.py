@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.contract.fleet import FleetProcesses, whole_fleet
-from tests.contract.recorded import Recorded, native
+from tests.contract.recorded import Recorded, replayed
 from tests.support.processes import Stack, stack
 
 TEMPLATE = (
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def answers(server: Stack) -> Mapping[int, Answer]:
     """Ours to every recorded request, in the recorded order."""
     with httpx.Client(base_url=server.url, timeout=_LONGEST_SECONDS, follow_redirects=False) as client:
-        return {each.number: _answer(client, each) for each in native()}
+        return {each.number: _answer(client, each) for each in replayed()}
 
 
 def _answer(client: httpx.Client, recorded: Recorded) -> Answer:

@@ -9,12 +9,12 @@ import pytest
 from frontend.openapi.document import build
 from tests.contract.conforming import closed, faults_of_answer, told_of
 from tests.contract.conftest import Answer
-from tests.contract.recorded import Recorded, native
+from tests.contract.recorded import Recorded, replayed
 
 DOCUMENT = closed(build("0.33.0"))
 
 
-@pytest.mark.parametrize("recorded", native(), ids=str)
+@pytest.mark.parametrize("recorded", replayed(), ids=str)
 def test_the_answer_is_as_documented(recorded: Recorded, answers: Mapping[int, Answer]) -> None:
     answer = answers[recorded.number]
     told = told_of(DOCUMENT, recorded.method, recorded.path)

@@ -182,7 +182,8 @@ class LlamacppEngine:
             return await self._here.api.tokenize(text, add_special)
 
     async def detokenize(self, ids: list[int]) -> str:
-        return await self._here.api.detokenize(ids)
+        """Raises InvalidRequest for ids of no token."""
+        return await self._here.api.detokenize(self._prompts.checked(ids))
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         prompt = await self._prompts.prepare(request)

@@ -53,7 +53,7 @@ class Prompts:
             case "raw":
                 return _plain(fit_ids(await self._known(request.raw), window))
             case "tokens":
-                return _plain(fit_ids(_not_empty(self._checked(list(request.tokens.ids))), window))
+                return _plain(fit_ids(_not_empty(self.checked(list(request.tokens.ids))), window))
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
 
@@ -61,7 +61,7 @@ class Prompts:
         """llama.cpp's parsers stand behind its own rendering only, so the answer is plain text."""
         if request.chat.tools:
             raise CapabilityMissing("this model does not support tools together with a Go template")
-        self._checked(list(request.prompt.context))
+        self.checked(list(request.prompt.context))
         fitted = await prompt.fit(window, self.api.tokenize)
         return _plain(fitted, ["think"] if request.think.mode == pb.Think.ON else [])
 
@@ -95,7 +95,7 @@ class Prompts:
         not_honoured = ["think"] if turn.is_parsed else []
         turn = turn.without_parser(self.template)
         text = await self.api.apply_template(turn.body(messages))
-        earlier = self._checked(list(prompt.context))
+        earlier = self.checked(list(prompt.context))
         ids = await self.api.tokenize(text, add_special=not earlier)
         return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured)
 
@@ -127,7 +127,8 @@ class Prompts:
     async def _ids(self, messages: Sequence[pb.Message], turn: Turn) -> list[int]:
         return await self._known(await self.api.apply_template(turn.body(messages)))
 
-    def _checked(self, ids: list[int]) -> list[int]:
+    def checked(self, ids: list[int]) -> list[int]:
+        """Raises InvalidRequest for ids of no token."""
         for token in ids:
             if token >= self.vocabulary_size > 0:
                 raise InvalidRequest(

@@ -118,7 +118,7 @@ class Inference:
 
 def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:
     if stream:
-        return Response(encoder.loaded_lines(reason), media_type=CONTENT_TYPE.decode())
+        return Response(encoder.loaded_lines(reason), headers={"content-type": CONTENT_TYPE.decode()})
     return Response(encoder.loaded(reason), media_type=JSON)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from frontend.catalog.catalog import Catalog
@@ -27,6 +28,9 @@ class Models:
     async def one(self, http: Request) -> Response:
         """Under the id as it was asked for, which may have slashes."""
         wanted = str(http.path_params["id"])
+        if not wanted or wanted.endswith("/"):
+            # A slash too many, as on any other path.
+            raise HTTPException(404)
         return _json(_card(await find_listed(self.catalog, wanted), wanted))
 
 

@@ -11,7 +11,7 @@ import pytest
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.settings import FrontendSettings
-from tests.contract.recorded import Recorded, native
+from tests.contract.recorded import Recorded, replayed
 from tests.fakes.fleets import fleet_of
 from tests.fakes.http_server import serving
 from tests.fakes.stalling_worker import StallingWorker
@@ -38,7 +38,7 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name not in _OTHERS}
 
 
-@pytest.mark.parametrize("recorded", [each for each in native() if each.case.startswith(_CASES)], ids=str)
+@pytest.mark.parametrize("recorded", [each for each in replayed() if each.case.startswith(_CASES)], ids=str)
 async def test_the_answer_is_ollamas(client: httpx.AsyncClient, recorded: Recorded) -> None:
     answer = await client.request(recorded.method, recorded.path, headers=recorded.headers)
 
@@ -49,9 +49,9 @@ async def test_the_answer_is_ollamas(client: httpx.AsyncClient, recorded: Record
 
 
 def test_all_of_them_are_there() -> None:
-    if not native():
+    if not replayed():
         pytest.skip("ollama-transcripts.jsonl is not beside this checkout")
-    assert sum(each.case.startswith(_CASES) for each in native()) == 10
+    assert sum(each.case.startswith(_CASES) for each in replayed()) == 10
 
 
 @pytest.mark.parametrize("path", _ROUTES)
