@@ -19,6 +19,7 @@ ANSWER = "The capital of France is Paris."
 WEATHER_QUESTION = "What is the weather in Paris?"
 HARD_QUESTION = "What is 17 times 23?"
 LONG_QUESTION = "Count for ever."
+BROKEN_QUESTION = "Break down."
 THOUGHTS = "Let me think."
 
 _JOIN_SECONDS = 20.0
@@ -33,6 +34,7 @@ _SCRIPT = [
     },
     {"match": HARD_QUESTION, "events": [{"thinking": THOUGHTS}, {"text": "It is "}, {"text": "391."}]},
     {"match": LONG_QUESTION, "events": [{"text": "more ", "repeat": 100_000}]},
+    {"match": BROKEN_QUESTION, "events": [{"text": "Well"}, {"fail": "the engine broke"}]},
 ]
 
 
