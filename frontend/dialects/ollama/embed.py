@@ -81,6 +81,7 @@ class Embeddings:
             model,
             embed_to_proto(request, options, model),
             lambda response, vectors: embed_body(request.model, response, vectors, record.elapsed_ns),
+            vector,
         )
 
     async def _embeddings(self, http: Request) -> Response:
@@ -91,7 +92,9 @@ class Embeddings:
         options = Options.read(layered(model.parameters, request.options))
         if not request.prompt:
             return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
-        return await self.answer(http, model, embeddings_to_proto(request, options, model), embeddings_body)
+        return await self.answer(
+            http, model, embeddings_to_proto(request, options, model), embeddings_body, vector
+        )
 
     async def find(self, http: Request, text: str) -> CatalogModel:
         """One that workers serve. Raises ModelNotFound, NoWorkerReady and what `find_named` raises."""
@@ -115,7 +118,7 @@ class Embeddings:
         model: CatalogModel,
         request: pb.EmbedRequest,
         body: Body,
-        write: Callable[[pb.Embedding], bytes] = vector,
+        write: Callable[[pb.Embedding], bytes],
     ) -> Response:
         """`write`: one vector as the route writes it."""
         if not model.info.capabilities.embedding:
