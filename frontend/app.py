@@ -78,7 +78,8 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(inference.router(generation))
     app.include_router(embed.router(embeddings))
     app.include_router(tokens.router(Tokens(generation)))
-    app.include_router(openai.router(generation, embeddings))
+    for router in openai.routers(generation, embeddings):
+        app.include_router(router)
     app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from drover.json_value import Json
-from frontend.openapi.schemas import Schema, integer, text
+from frontend.openapi.schemas import Schema, any_of, integer, struct, text
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
 TEXT = "text/plain"
 
 _REQUEST_ID: Schema = {
@@ -76,6 +77,13 @@ def _forbidden(own: Schema | None) -> Schema:
     if own is None:
         return answer(f"Forbidden, without a body:\n\n- {_FOREIGN}")
     return {**own, "description": f"{own['description']}\n- without a body: {_FOREIGN}"}
+
+
+def event(data: Schema, last: str) -> Schema:
+    """One server-sent event whose data is JSON; only `last` is none."""
+    written: Schema = {"type": "string", "contentMediaType": JSON, "contentSchema": data}
+    about = f"The last one is `{last}`, unless an error ends the stream."
+    return struct({"event": text(), "data": any_of(written, text(const=last))}, ["data"], about)
 
 
 def json_body(schema: Schema) -> Schema:

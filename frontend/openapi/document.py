@@ -9,17 +9,30 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from drover.json_value import Json
-from frontend.openapi import embeddings, fields, inference, inference_answers, management, models, server
+from frontend.openapi import (
+    embeddings,
+    fields,
+    inference,
+    inference_answers,
+    management,
+    models,
+    openai_answers,
+    openai_fields,
+    openai_inference,
+    openai_others,
+    server,
+    tokens,
+)
 from frontend.openapi.answers import SENT_REQUEST_ID
 from frontend.openapi.schemas import Schema
 from frontend.settings import FrontendSettings
 
-_ABOUT = """Ollama's own API over a fleet of engine workers.
+_ABOUT = """Ollama's own API, and OpenAI's under /v1, over a fleet of engine workers.
 
 On every path:
 
-- An error is `{"error": "..."}`, with a status of its own as long as nothing was sent. In a stream that has
-  begun, it is the last line.
+- An error is `{"error": "..."}`, under /v1 `{"error": {"message": "...", ...}}`, with a status of its own as
+  long as nothing was sent. In a stream that has begun, it is the last line or event.
 - A path that does not exist is answered with 404 and `404 page not found`, another method than those listed
   with 405, `405 method not allowed` and an `Allow` header, both as text/plain.
 - A slash too many at a path's end is redirected: a GET with 301, others with 307.
@@ -33,7 +46,16 @@ def build(version: str) -> dict[str, Json]:
         "openapi": "3.1.0",
         "info": {"title": "Drover", "version": version, "description": _ABOUT},
         "servers": [{"url": "/"}],
-        "paths": _joined(inference.PATHS, embeddings.PATHS, models.PATHS, management.PATHS, server.PATHS),
+        "paths": _joined(
+            inference.PATHS,
+            embeddings.PATHS,
+            models.PATHS,
+            management.PATHS,
+            openai_inference.PATHS,
+            openai_others.PATHS,
+            tokens.PATHS,
+            server.PATHS,
+        ),
         "components": {
             "schemas": _joined(
                 fields.SCHEMAS,
@@ -42,6 +64,11 @@ def build(version: str) -> dict[str, Json]:
                 embeddings.SCHEMAS,
                 models.SCHEMAS,
                 management.SCHEMAS,
+                openai_fields.SCHEMAS,
+                openai_inference.SCHEMAS,
+                openai_answers.SCHEMAS,
+                openai_others.SCHEMAS,
+                tokens.SCHEMAS,
             ),
             "parameters": {"RequestId": SENT_REQUEST_ID},
         },

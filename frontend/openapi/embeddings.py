@@ -19,7 +19,7 @@ from frontend.openapi.schemas import (
     text,
 )
 
-_MOST_TEXTS = 10_000
+MOST_TEXTS = 10_000
 
 _VECTOR = array(number())
 _COMMON: dict[str, Schema] = {"model": MODEL, "keep_alive": KEEP_ALIVE, "options": ref("Options")}
@@ -30,7 +30,7 @@ SCHEMAS: dict[str, Schema] = {
             **_COMMON,
             "input": any_of(
                 text(),
-                array(text(), maxItems=_MOST_TEXTS),
+                array(text(), maxItems=MOST_TEXTS),
                 about="One text or several. Without any, or with one that is empty, the model is loaded.",
             ),
             "truncate": boolean("Whether texts that are too long lose their end.", default=True),

@@ -19,8 +19,8 @@ from frontend.openapi.schemas import (
     text,
 )
 
-_MOST_MESSAGES = 20_000
-_MOST_TOOLS = 2_000
+MOST_MESSAGES = 20_000
+MOST_TOOLS = 2_000
 
 _COMMON: dict[str, Schema] = {
     "model": MODEL,
@@ -53,10 +53,10 @@ _CHAT: dict[str, Schema] = {
     "messages": array(
         or_null(ref("Message")),
         "Without any, the model is loaded, or unloaded if `keep_alive` is 0.",
-        maxItems=_MOST_MESSAGES,
+        maxItems=MOST_MESSAGES,
         default=[],
     ),
-    "tools": array(or_null(ref("Tool")), maxItems=_MOST_TOOLS, default=[]),
+    "tools": array(or_null(ref("Tool")), maxItems=MOST_TOOLS, default=[]),
 }
 _GENERATE: dict[str, Schema] = {
     **_COMMON,

@@ -67,23 +67,27 @@ ENGINE: Sequence[Leaf] = (
 )
 
 
-def refusals(leaves: Iterable[Leaf], elsewhere: Mapping[Leaf, int] | None = None) -> Answers:
-    """`elsewhere`: leaves that have another status on a route than in the table."""
+def refusals(
+    leaves: Iterable[Leaf], elsewhere: Mapping[Leaf, int] | None = None, error: str = "Error"
+) -> Answers:
+    """`elsewhere`: leaves that have another status on a route than in the table; `error`: the schema of the
+    dialect's body.
+    """
     by_status: dict[int, list[Leaf]] = {}
     for leaf in dict.fromkeys(leaves):
         by_status.setdefault((elsewhere or {}).get(leaf, ANSWERS[leaf].http), []).append(leaf)
-    return {status: _refusal(status, found) for status, found in by_status.items()}
+    return {status: _refusal(status, found, error) for status, found in by_status.items()}
 
 
-def _refusal(status: int, leaves: Sequence[Leaf]) -> Schema:
+def _refusal(status: int, leaves: Sequence[Leaf], error: str) -> Schema:
     reasons = "".join(f"\n- {REASONS[leaf]}" for leaf in leaves)
     description = f"{HTTPStatus(status).phrase}:\n{reasons}"
     waits = [ANSWERS[leaf].retry_after_seconds for leaf in leaves]
     if not any(waits):
-        return answer(description, {JSON: ref("Error")})
+        return answer(description, {JSON: ref(error)})
     retry_after: Schema = {
         "description": "Seconds after which the same request may work.",
         "required": all(waits),
         "schema": integer(minimum=1),
     }
-    return answer(description, {JSON: ref("Error")}, {"Retry-After": retry_after})
+    return answer(description, {JSON: ref(error)}, {"Retry-After": retry_after})

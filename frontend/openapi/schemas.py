@@ -57,7 +57,9 @@ def any_of(*schemas: Schema, about: str = "") -> Schema:
 
 def or_null(schema: Schema) -> Schema:
     """`null` says as little as a field that is not there (ollama-api.md section 0)."""
-    kinds, choices = schema.get("type"), schema.get("anyOf")
+    kinds, choices, values = schema.get("type"), schema.get("anyOf"), schema.get("enum")
+    if isinstance(values, list) and None not in values:
+        return or_null({**schema, "enum": [*values, None]})
     if isinstance(choices, list):
         return {**schema, "anyOf": [*choices, {"type": "null"}]}
     if kinds is None:

@@ -16,6 +16,7 @@ from drover.json_value import Json
 Struct = dict[str, Any]
 AnyCase = Case[Any]
 _NDJSON = "application/x-ndjson"
+_SSE = "text/event-stream"
 _JSON = ("application/json", "application/json; charset=utf-8")
 _TEXT = ("text/plain", "text/plain; charset=utf-8")
 # The longest line that Go's client reads.
@@ -45,7 +46,7 @@ def _closed(part: Json) -> Json:
 def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]:
     """What schemathesis does not see."""
     content_type = response.headers.get("content-type", [""])[0]
-    if content_type not in (*_JSON, *_TEXT, _NDJSON, CONTENT_TYPE_LATEST, "") or (
+    if content_type not in (*_JSON, *_TEXT, _NDJSON, _SSE, CONTENT_TYPE_LATEST, "") or (
         not content_type and response.content
     ):
         yield f"the content type is {content_type!r}"
@@ -53,6 +54,8 @@ def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]
         yield "a fault of ours is declared for every route, and must not happen"
     if content_type == _NDJSON:
         yield from _faults_of_lines(_schema_of_a_line(document, case, response), response.content)
+    if content_type == _SSE:
+        yield from _faults_of_events(_schema_of_a_line(document, case, response, _SSE), response.content)
 
 
 def told_of(document: Struct, method: str, path: str) -> Struct | None:
@@ -87,15 +90,19 @@ def faults_of_answer(
     schema = {**content[media]["schema"], "components": document["components"]}
     if media == _NDJSON:
         yield from _faults_of_lines(schema, text.encode())
+    elif media == _SSE:
+        yield from _faults_of_events(schema, text.encode())
     else:
         value = json.loads(text) if media == _JSON[0] else text
         for error in jsonschema_rs.validator_for(schema).iter_errors(value):
             yield f"not as documented: {error.message}"
 
 
-def _schema_of_a_line(document: Struct, case: AnyCase, response: Response) -> Struct:
+def _schema_of_a_line(
+    document: Struct, case: AnyCase, response: Response, content_type: str = _NDJSON
+) -> Struct:
     operation = document["paths"][case.operation.path][case.operation.method.lower()]
-    schema = operation["responses"][str(response.status_code)]["content"][_NDJSON]["schema"]
+    schema = operation["responses"][str(response.status_code)]["content"][content_type]["schema"]
     return {**schema, "components": document["components"]}
 
 
@@ -114,6 +121,22 @@ def _faults_of_lines(schema: Struct, content: bytes) -> Iterator[str]:
             yield f"line {number} ends the answer, and others follow"
     if not _ends(json.loads(lines[-1])):
         yield "the last line is no end"
+
+
+def _faults_of_events(schema: Struct, content: bytes) -> Iterator[str]:
+    """Of OpenAI's streams, whose events have nothing but data."""
+    if not content.endswith(b"\n\n"):
+        yield "the last event has no end"
+    of_data = schema["properties"]["data"]["anyOf"][0]["contentSchema"]
+    validator = jsonschema_rs.validator_for({**of_data, "components": schema["components"]})
+    data = [event.removeprefix(b"data: ") for event in content.removesuffix(b"\n\n").split(b"\n\n")]
+    is_whole = data[-1] == b"[DONE]"
+    for number, each in enumerate(data[:-1] if is_whole else data):
+        value = json.loads(each)
+        for error in validator.iter_errors(value):
+            yield f"event {number} is not as documented: {error.message}"
+    if not (is_whole or "error" in json.loads(data[-1])):
+        yield "the last event is no end"
 
 
 def _ends(line: Mapping[str, object]) -> bool:

@@ -70,6 +70,7 @@ JOINED_SECONDS = 20.0
 AIMS = {
     "/api/embed": {"model": "vectors"},
     "/api/embeddings": {"model": "vectors"},
+    "/v1/embeddings": {"model": "vectors"},
     "/api/create": {"model": "made", "from": "sim"},
     "/api/copy": {"source": "sim", "destination": "made"},
     "/api/delete": {"model": "made"},

@@ -43,6 +43,7 @@ from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, param
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.progress import progress
 from frontend.dialects.ollama.sources import check_here, check_sources, named_here
+from frontend.dialects.ollama.tokens import DetokenizeRequest, TokenizeRequest
 from frontend.dialects.ollama.wire import (
     ChatRequest,
     GenerateRequest,
@@ -50,6 +51,7 @@ from frontend.dialects.ollama.wire import (
     NamedRequest,
     ShowRequest,
 )
+from tests.fuzz.openai_targets import targets as openai_targets
 
 Target = Callable[[bytes], None]
 Convert = Callable[[Options, CatalogModel], pb.GenerateRequest]
@@ -239,6 +241,10 @@ def _template(source: bytes) -> None:
     parse(source.decode(errors="replace"))
 
 
+def _not_used(request: object) -> None:
+    """What was read goes to a worker as it is."""
+
+
 ROUTES: Mapping[str, Target] = {
     "/api/chat": _chat,
     "/api/generate": _generate,
@@ -250,6 +256,9 @@ ROUTES: Mapping[str, Target] = {
     "/api/delete": _named(read_delete),
     "/api/pull": _named(read_pull),
     "/api/push": _named(read_push),
+    "/api/tokenize": lambda body: _not_used(TokenizeRequest.read(loads(body))),
+    "/api/detokenize": lambda body: _not_used(DetokenizeRequest.read(loads(body))),
+    **openai_targets(_for_every_model),
 }
 TEMPLATES = "templates"
 TARGETS: Mapping[str, Target] = {**ROUTES, TEMPLATES: _template}

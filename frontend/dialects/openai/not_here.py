@@ -20,7 +20,7 @@ class NotHere:
     generation: Generation
 
     async def rerank(self, http: Request) -> Response:
-        name = await read_v1_json(http, self.generation.settings, _model_of)
+        name = await read_v1_json(http, self.generation.settings, model_of)
         await self.generation.find(http, name)
         raise CapabilityMissing(f'"{name}" does not support rerank')
 
@@ -31,7 +31,8 @@ class NotHere:
         raise CapabilityMissing("no model of this server supports audio")
 
 
-def _model_of(body: Json) -> str:
+def model_of(body: Json) -> str:
+    """Raises InvalidRequest where none is named."""
     fields = read_struct(body, "RerankRequest", _RERANK, "openai.RerankRequest")
     name = fields.get("model")
     if not isinstance(name, str) or not name:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 
 from frontend.dialects.generation import Generation
@@ -10,11 +12,11 @@ from frontend.dialects.openai import embeddings, inference, models, not_here, to
 from frontend.dialects.tokens import Tokens
 
 
-def router(generation: Generation, native_embeddings: Embeddings) -> APIRouter:
-    routes = APIRouter()
-    routes.include_router(inference.router(generation))
-    routes.include_router(embeddings.router(native_embeddings))
-    routes.include_router(models.router(generation.catalog))
-    routes.include_router(tokens.router(Tokens(generation)))
-    routes.include_router(not_here.router(generation))
-    return routes
+def routers(generation: Generation, native_embeddings: Embeddings) -> Sequence[APIRouter]:
+    return [
+        inference.router(generation),
+        embeddings.router(native_embeddings),
+        models.router(generation.catalog),
+        tokens.router(Tokens(generation)),
+        not_here.router(generation),
+    ]

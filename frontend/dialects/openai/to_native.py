@@ -74,7 +74,7 @@ def set_sampled(request: pb.GenerateRequest, asked: Sampled, choice: int) -> Non
     for token, bias in asked.logit_bias.items():
         request.sampling.logit_bias[token] = bias
     if choice and request.sampling.seed >= 0:
-        request.sampling.seed += choice
+        request.sampling.seed = (request.sampling.seed + choice) % 2**63
 
 
 def set_tool_choice(request: pb.GenerateRequest, asked: ChatCompletionRequest) -> None:

@@ -23,7 +23,7 @@ from frontend.dialects.v1_body import read_v1_json
 
 @dataclass(slots=True)
 class TokenizeRequest:
-    """Either `texts` or a `chat`, which is counted as the model would get it. `is_list`: so is the answer."""
+    """A `chat` comes before `texts`, and is read as the model would get it. `is_list`: so is the answer."""
 
     model: str
     texts: list[str] = field(default_factory=list)
@@ -34,10 +34,8 @@ class TokenizeRequest:
     @classmethod
     def read(cls, body: Json) -> TokenizeRequest:
         fields = read_struct(body, "TokenizeRequest", _TOKENIZE, "openai.TokenizeRequest")
-        model, prompt = _model_of(fields), fields.get("prompt")
-        if (prompt is None) == (fields.get("messages") is None):
-            raise InvalidRequest("either prompt or messages must be there, and not both")
-        if prompt is None:
+        model, prompt = _model_of(fields), fields.get("prompt", "")
+        if fields.get("messages") is not None:
             return cls(model, chat=ChatCompletionRequest.read(body))
         add_special = fields.get("add_special_tokens") is not False
         return cls(model, _texts(prompt), isinstance(prompt, list), add_special)

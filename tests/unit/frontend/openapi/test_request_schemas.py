@@ -12,7 +12,14 @@ from frontend.dialects.ollama.decode import Reader
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, TransferRequest
+from frontend.dialects.ollama.tokens import DetokenizeRequest, TokenizeRequest
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, NamedRequest, ShowRequest
+from frontend.dialects.openai import messages as openai_messages
+from frontend.dialects.openai import not_here as openai_not_here
+from frontend.dialects.openai import tokens as openai_tokens
+from frontend.dialects.openai import wire as openai_wire
+from frontend.dialects.openai.embeddings import EmbeddingRequest
+from frontend.dialects.openai.wire import ChatCompletionRequest
 from tests.unit.frontend.openapi.told import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
 # Refused by the route, whatever the kind of their value: with the reason why.
@@ -22,40 +29,57 @@ VALUES: list[Json] = [
     "0", "10", "high", "max", "YQ==", "{{ .Prompt }}", [], [None], [True], [1], [-1], [1.5], ["YQ=="], [{}],
     [["YQ=="]], {}, {"a": None}, {"a": 1}, {"a": "b"},
 ]  # fmt: skip
-# By the names of Go's structs, which readers use: Alias is Message.
+# By the types of Go that readers name: Alias is Message.
 STRUCTS = {
-    "ChatRequest": "ChatRequest",
-    "GenerateRequest": "GenerateRequest",
-    "EmbedRequest": "EmbedRequest",
-    "EmbeddingRequest": "EmbeddingsRequest",
-    "ShowRequest": "ShowRequest",
-    "CreateRequest": "CreateRequest",
-    "CopyRequest": "CopyRequest",
-    "DeleteRequest": "DeleteRequest",
-    "PullRequest": "PullRequest",
-    "PushRequest": "PushRequest",
-    "Alias": "Message",
-    "ToolCall": "SentToolCall",
-    "ToolCallFunction": "SentFunctionCall",
-    "Tool": "Tool",
-    "ToolFunction": "ToolFunction",
+    "api.ChatRequest": "ChatRequest",
+    "api.GenerateRequest": "GenerateRequest",
+    "api.EmbedRequest": "EmbedRequest",
+    "api.EmbeddingRequest": "EmbeddingsRequest",
+    "api.ShowRequest": "ShowRequest",
+    "api.CreateRequest": "CreateRequest",
+    "api.CopyRequest": "CopyRequest",
+    "api.DeleteRequest": "DeleteRequest",
+    "api.PullRequest": "PullRequest",
+    "api.PushRequest": "PushRequest",
+    "api.TokenizeRequest": "TokenizeRequest",
+    "api.DetokenizeRequest": "DetokenizeRequest",
+    "api.Alias": "Message",
+    "api.ToolCall": "SentToolCall",
+    "api.ToolCallFunction": "SentFunctionCall",
+    "api.Tool": "Tool",
+    "api.ToolFunction": "ToolFunction",
+    "openai.ChatCompletionRequest": "ChatCompletionRequest",
+    "openai.CompletionRequest": "CompletionRequest",
+    "openai.EmbedRequest": "OpenAIEmbedRequest",
+    "openai.TokenizeRequest": "OpenAITokenizeRequest",
+    "openai.DetokenizeRequest": "OpenAIDetokenizeRequest",
+    "openai.RerankRequest": "RerankRequest",
+    "openai.Message": "OpenAIMessage",
+    "openai.ToolCall": "OpenAISentToolCall",
 }
+# Objects within those, whose schemas have no names.
+NAMELESS = {"openai.StreamOptions", "struct { Name string; Arguments string }"}
+READING = (wire, openai_wire, openai_messages, openai_tokens, openai_not_here)
 
 
 def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {}
 
     def watched(value: Json, struct: str, readers: Mapping[str, Reader], go_type: str) -> dict[str, object]:
-        seen[struct] = set(readers)
+        seen[go_type] = set(readers)
         return decode.read_struct(value, struct, readers, go_type)
 
-    monkeypatch.setattr(wire, "read_struct", watched)
+    for module in READING:
+        monkeypatch.setattr(module, "read_struct", watched)
     call = {"function": {"name": "f", "arguments": {}}}
     for path, base in BASES.items():
         accepts(path, base)
     accepts("/api/chat", {"messages": [{"tool_calls": [call]}], "tools": [{"function": {"name": "f"}}]})
+    accepts("/v1/chat/completions", {"messages": [{"tool_calls": [{"function": {"name": "f"}}]}]})
 
-    assert seen == {struct: set(SCHEMAS[name]["properties"]) for struct, name in STRUCTS.items()}
+    assert {name: fields for name, fields in seen.items() if name not in NAMELESS} == {
+        name: set(SCHEMAS[schema]["properties"]) for name, schema in STRUCTS.items()
+    }
 
 
 def _field_cases() -> Iterator[tuple[str, str, Struct]]:
@@ -95,6 +119,12 @@ def test_unknown_fields_and_other_letter_case_are_taken(path: str) -> None:
         ("/api/chat", "tools", {}),
         ("/api/create", "messages", {}),
         ("/api/embed", "input", "x"),
+        ("/v1/chat/completions", "messages", {"content": "x"}),
+        ("/v1/chat/completions", "tools", {}),
+        ("/v1/completions", "prompt", "x"),
+        ("/v1/embeddings", "input", "x"),
+        ("/v1/tokenize", "prompt", "x"),
+        ("/v1/detokenize", "tokens", [1]),
     ],
 )
 def test_lists_are_as_long_as_it_says(path: str, field: str, item: Json) -> None:
@@ -118,6 +148,10 @@ def test_lists_are_as_long_as_it_says(path: str, field: str, item: Json) -> None
         ("DeleteRequest", NamedRequest),
         ("PullRequest", TransferRequest),
         ("PushRequest", TransferRequest),
+        ("TokenizeRequest", TokenizeRequest),
+        ("DetokenizeRequest", DetokenizeRequest),
+        ("ChatCompletionRequest", ChatCompletionRequest),
+        ("OpenAIEmbedRequest", EmbeddingRequest),
     ],
 )
 def test_defaults_are_those_of_the_requests(name: str, make: Callable[[], object]) -> None:

@@ -33,6 +33,14 @@ BASES: Mapping[str, Struct] = {
     "/api/delete": {"model": "m"},
     "/api/pull": {"model": "m"},
     "/api/push": {"model": "m"},
+    "/api/tokenize": {"model": "m", "content": "hi"},
+    "/api/detokenize": {"model": "m", "tokens": [1]},
+    "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    "/v1/completions": {"model": "m", "prompt": "hi"},
+    "/v1/embeddings": {"model": "m", "input": "hi"},
+    "/v1/tokenize": {"model": "m", "prompt": "hi"},
+    "/v1/detokenize": {"model": "m", "tokens": [1]},
+    "/v1/rerank": {"model": "m"},
 }
 
 

@@ -1,0 +1,99 @@
+"""The ways of bodies that OpenAI's dialect reads; see targets.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from frontend.catalog.model import CatalogModel
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.embed_convert import embed_to_proto
+from frontend.dialects.ollama.embed_wire import EmbedRequest
+from frontend.dialects.ollama.go_json import loads
+from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.openai.chat_encode import ChatEncoder
+from frontend.dialects.openai.completion_encode import CompletionEncoder
+from frontend.dialects.openai.embeddings import EmbeddingRequest
+from frontend.dialects.openai.not_here import model_of
+from frontend.dialects.openai.to_native import (
+    native_chat,
+    native_completion,
+    set_sampled,
+    set_tokens,
+    set_tool_choice,
+)
+from frontend.dialects.openai.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.dialects.openai.wire import ChatCompletionRequest, CompletionRequest
+
+ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
+
+
+def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], None]]:
+    def chat(body: bytes) -> None:
+        _chat(ChatCompletionRequest.read(loads(body)), for_every_model)
+
+    def complete(body: bytes) -> None:
+        _complete(CompletionRequest.read(loads(body)), for_every_model)
+
+    def embed(body: bytes) -> None:
+        asked = EmbeddingRequest.read(loads(body))
+        native = EmbedRequest(asked.model, asked.input, True, asked.dimensions, asked.keep_alive)
+        for_every_model(
+            lambda model: embed_to_proto(
+                native, Options.read(layered(model.parameters, asked.options)), model
+            ).SerializeToString()
+        )
+
+    def tokenize(body: bytes) -> None:
+        asked = TokenizeRequest.read(loads(body))
+        if asked.chat is not None:
+            _chat(asked.chat, for_every_model)
+
+    def detokenize(body: bytes) -> None:
+        DetokenizeRequest.read(loads(body))
+
+    def rerank(body: bytes) -> None:
+        model_of(loads(body))
+
+    return {
+        "/v1/chat/completions": chat,
+        "/v1/completions": complete,
+        "/v1/embeddings": embed,
+        "/v1/tokenize": tokenize,
+        "/v1/detokenize": detokenize,
+        "/v1/rerank": rerank,
+    }
+
+
+def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
+    native = native_chat(asked)
+    to_proto.check_top_logprobs(native)
+    ChatEncoder(asked.model, asked.n or 1, asked.include_usage).rendered("x")
+
+    def work(model: CatalogModel) -> None:
+        to_proto.check_capabilities(native, model)
+        options = Options.read(layered(model.parameters, native.options))
+        request = to_proto.chat_to_proto(native, options, model, 0)
+        set_tool_choice(request, asked)
+        set_sampled(request, asked, choice=1)
+        asked.not_honoured(model.capabilities)
+        request.SerializeToString()
+
+    for_every_model(work)
+
+
+def _complete(asked: CompletionRequest, for_every_model: ForEveryModel) -> None:
+    natives = [native_completion(asked, prompt) for prompt in asked.prompts]
+    to_proto.check_top_logprobs(natives[0])
+    CompletionEncoder(asked.model, len(natives), 1, asked.include_usage).loaded("load")
+
+    def work(model: CatalogModel) -> None:
+        for native, prompt in zip(natives, asked.prompts, strict=True):
+            to_proto.check_capabilities(native, model)
+            options = Options.read(layered(model.parameters, native.options))
+            request = to_proto.generate_to_proto(native, options, model, 0)
+            set_tokens(request, prompt)
+            set_sampled(request, asked, choice=1)
+            request.SerializeToString()
+        asked.not_honoured(model.capabilities)
+
+    for_every_model(work)
