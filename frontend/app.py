@@ -20,6 +20,7 @@ from frontend.catalog.catalog import Catalog
 from frontend.catalog.database import Database
 from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
+from frontend.dialects.anthropic import messages
 from frontend.dialects.failures import failure
 from frontend.dialects.generation import Generation
 from frontend.dialects.ollama import (
@@ -80,6 +81,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(tokens.router(Tokens(generation)))
     for router in openai.routers(generation, embeddings):
         app.include_router(router)
+    app.include_router(messages.router(generation))
     app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from starlette.responses import Response
 
 from drover.errors import DroverError
+from frontend.dialects.anthropic import errors as anthropic
 from frontend.dialects.ollama import dialect as ollama
 from frontend.dialects.openai import errors as openai
 
@@ -14,6 +15,7 @@ Wording = Callable[[DroverError], Response]
 
 # The first prefix that fits decides.
 _WORDINGS: Sequence[tuple[str, Wording]] = (
+    ("/v1/messages", anthropic.error_response),
     ("/v1/", openai.error_response),
     ("", ollama.error_response),
 )

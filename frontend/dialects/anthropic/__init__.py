@@ -1,0 +1,1 @@
+"""Anthropic's Messages API: another envelope around what the native routes do (ollama-api.md section 5.6)."""

@@ -1,0 +1,32 @@
+"""Anthropic's side of an answer."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from drover.errors import DroverError
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects.anthropic.encode import Encoder
+from frontend.dialects.anthropic.errors import error_object, error_response, new_request_id
+from frontend.dialects.sse import CONTENT_TYPE, frame
+
+
+class AnthropicDialect:
+    """Implements frontend.dialects.answer.Dialect."""
+
+    stream_content_type = CONTENT_TYPE
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        return self._encoder.lines(event)
+
+    def body(self, events: list[pb.GenerateEvent]) -> bytes:
+        return self._encoder.whole(events)
+
+    def error_line(self, error: DroverError) -> bytes:
+        return frame(error_object(error, new_request_id()), b"error")
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error)

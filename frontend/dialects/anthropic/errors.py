@@ -1,0 +1,35 @@
+"""Anthropic's envelope of an error: the same for a whole answer and for an event in a stream."""
+
+from __future__ import annotations
+
+import secrets
+
+from starlette.responses import Response
+
+from drover.errors import ContextExceeded, DroverError, answer_of
+from frontend.dialects.ollama.dialect import JSON, error_text
+from frontend.dialects.ollama.go_json import MISSING_BODY, dumps
+
+
+def error_object(error: DroverError, request_id: str) -> bytes:
+    told = {"type": answer_of(error).anthropic_type, "message": _message(error)}
+    return dumps({"type": "error", "error": told, "request_id": request_id})
+
+
+def new_request_id() -> str:
+    return f"req_{secrets.token_hex(12)}"
+
+
+def error_response(error: DroverError) -> Response:
+    answer, request_id = answer_of(error), new_request_id()
+    headers = {"content-type": JSON, "request-id": request_id}
+    if answer.retry_after_seconds is not None:
+        headers["retry-after"] = str(answer.retry_after_seconds)
+    return Response(error_object(error, request_id), answer.http, headers)
+
+
+def _message(error: DroverError) -> str:
+    """Claude Code makes a conversation shorter when it reads that its prompt is too long."""
+    if isinstance(error, ContextExceeded) and error.context_tokens:
+        return f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum"
+    return "EOF" if error.message == MISSING_BODY else error_text(error)

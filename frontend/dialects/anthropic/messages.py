@@ -1,0 +1,67 @@
+"""POST /v1/messages and /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
+from frontend.dialects.anthropic.dialect import AnthropicDialect
+from frontend.dialects.anthropic.encode import Encoder
+from frontend.dialects.anthropic.wire import MessagesRequest
+from frontend.dialects.generation import Generation
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.body import read_json
+from frontend.dialects.ollama.dialect import JSON
+from frontend.dialects.ollama.go_json import dumps
+from frontend.dialects.ollama.options import Options, layered
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    generation: Generation
+
+    async def create(self, http: Request) -> Response:
+        request = await read_json(http, self.generation.settings, MessagesRequest.read)
+        model = await self.generation.find(http, request.chat.model)
+        converted, options = self._convert(request, model)
+        encoder = Encoder(request.chat.model, request.stop_sequences)
+        return self.generation.answer(
+            http,
+            model,
+            converted,
+            AnthropicDialect(encoder),
+            request.chat.stream,
+            ignored=options.not_honoured(model.info.context_length),
+        )
+
+    async def count_tokens(self, http: Request) -> Response:
+        """All tokens of the prompt, also those that would be cut off."""
+        request = await read_json(http, self.generation.settings, MessagesRequest.read_to_count)
+        model = await self.generation.find(http, request.chat.model)
+        converted, _ = self._convert(request, model)
+        rendered = await self.generation.render(http, model, converted)
+        tokens = len(rendered.ids) + rendered.truncated_tokens
+        return Response(dumps({"input_tokens": tokens}), media_type=JSON)
+
+    def _convert(self, request: MessagesRequest, model: CatalogModel) -> tuple[pb.GenerateRequest, Options]:
+        """Raises CapabilityMissing; but to think is no demand where the model cannot (section 5.6)."""
+        chat = request.chat
+        if not model.capabilities.thinking:
+            chat.think = None
+        to_proto.check_capabilities(chat, model)
+        options = Options.read(layered(model.parameters, chat.options))
+        converted = to_proto.chat_to_proto(chat, options, model, self.generation.most_tokens)
+        converted.tool_choice.CopyFrom(request.tool_choice)
+        return converted, options
+
+
+def router(generation: Generation) -> APIRouter:
+    routes = APIRouter()
+    messages = Messages(generation)
+    routes.add_api_route("/v1/messages", messages.create, methods=["POST"])
+    routes.add_api_route("/v1/messages/count_tokens", messages.count_tokens, methods=["POST"])
+    return routes
