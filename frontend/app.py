@@ -37,6 +37,7 @@ from frontend.dialects.ollama import (
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.dialects.openai import routes as openai
 from frontend.dialects.tokens import Tokens
+from frontend.dialects.responses import responses
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
 from frontend.security.clients import Clients
@@ -82,6 +83,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     for router in openai.routers(generation, embeddings):
         app.include_router(router)
     app.include_router(messages.router(generation))
+    app.include_router(responses.router(generation))
     app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))

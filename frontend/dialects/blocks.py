@@ -5,7 +5,6 @@ One block is open at a time. What opens another one closes it: text after a call
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -14,6 +13,7 @@ import orjson
 
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.tool_calls import new_call_id
 
 _NO_ARGUMENTS = "{}"
 
@@ -99,7 +99,7 @@ class Blocks:
     def _call(self, piece: pb.ToolCallDelta) -> Iterator[Step]:
         block = self._calls.get(piece.index)
         if block is None:
-            call_id = piece.id or f"call_{secrets.token_hex(4)}"
+            call_id = piece.id or new_call_id()
             block = yield from self._begin(Block(Kind.CALL, len(self.all), call_id, piece.name))
             self._calls[piece.index] = block
         if block is not self._open:

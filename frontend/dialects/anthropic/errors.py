@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from drover.errors import ContextExceeded, DroverError, answer_of
 from frontend.dialects.ollama.dialect import JSON, error_text
-from frontend.dialects.ollama.go_json import MISSING_BODY, dumps
+from frontend.dialects.ollama.go_json import dumps
 
 
 def error_object(error: DroverError, request_id: str) -> bytes:
@@ -32,4 +32,4 @@ def _message(error: DroverError) -> str:
     """Claude Code makes a conversation shorter when it reads that its prompt is too long."""
     if isinstance(error, ContextExceeded) and error.context_tokens:
         return f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum"
-    return "EOF" if error.message == MISSING_BODY else error_text(error)
+    return error_text(error)

@@ -14,10 +14,10 @@ from frontend.dialects.anthropic.encode import Encoder
 from frontend.dialects.anthropic.wire import MessagesRequest
 from frontend.dialects.generation import Generation
 from frontend.dialects.ollama import to_proto
-from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.v1_body import read_v1_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Messages:
     generation: Generation
 
     async def create(self, http: Request) -> Response:
-        request = await read_json(http, self.generation.settings, MessagesRequest.read)
+        request = await read_v1_json(http, self.generation.settings, MessagesRequest.read)
         model = await self.generation.find(http, request.chat.model)
         converted, options = self._convert(request, model)
         encoder = Encoder(request.chat.model, request.stop_sequences)
@@ -40,7 +40,7 @@ class Messages:
 
     async def count_tokens(self, http: Request) -> Response:
         """All tokens of the prompt, also those that would be cut off."""
-        request = await read_json(http, self.generation.settings, MessagesRequest.read_to_count)
+        request = await read_v1_json(http, self.generation.settings, MessagesRequest.read_to_count)
         model = await self.generation.find(http, request.chat.model)
         converted, _ = self._convert(request, model)
         rendered = await self.generation.render(http, model, converted)

@@ -70,7 +70,7 @@ class MessagesRequest:
 
 @dataclass(slots=True)
 class _Body:
-    """`options` and `keep_alive` are Ollama's, which Anthropic's API does not have."""
+    """`options`, `num_ctx` and `keep_alive` are Ollama's, which Anthropic's API does not have."""
 
     model: str = ""
     max_tokens: int = 0
@@ -87,6 +87,7 @@ class _Body:
     output_config: dict[str, Json] = field(default_factory=dict)
     output_format: dict[str, Json] | None = None
     options: dict[str, Json] = field(default_factory=dict)
+    num_ctx: int | None = None
     keep_alive: int | None = None
 
     @classmethod
@@ -102,6 +103,7 @@ def _options(given: _Body) -> dict[str, Json]:
         "top_p": given.top_p,
         "top_k": given.top_k,
         "num_predict": given.max_tokens or None,
+        "num_ctx": given.num_ctx,
         "stop": [*given.stop_sequences] or None,
     }
     return {**given.options, **{name: value for name, value in own.items() if value is not None}}
@@ -168,5 +170,6 @@ _READERS: dict[str, Reader] = {
     "output_config": mapping,
     "output_format": mapping,
     "options": mapping,
+    "num_ctx": integer,
     "keep_alive": keep_alive,
 }

@@ -1,0 +1,32 @@
+"""The Responses API's side of an answer."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from drover.errors import DroverError
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects.openai.errors import error_response
+from frontend.dialects.responses.encode import Encoder
+from frontend.dialects.sse import CONTENT_TYPE
+
+
+class ResponsesDialect:
+    """Implements frontend.dialects.answer.Dialect."""
+
+    stream_content_type = CONTENT_TYPE
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        return self._encoder.lines(event)
+
+    def body(self, events: list[pb.GenerateEvent]) -> bytes:
+        return self._encoder.whole(events)
+
+    def error_line(self, error: DroverError) -> bytes:
+        return self._encoder.failed(error)
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error)

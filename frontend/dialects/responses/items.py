@@ -1,0 +1,176 @@
+"""From the items of a Responses input to the native messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+
+from drover.errors import InvalidRequest
+from frontend.dialects.data_urls import decoded_image
+from frontend.dialects.ollama.decode import Reader, anything, read_struct, text
+from frontend.dialects.ollama.go_json import Json, dump_text
+from frontend.dialects.ollama.wire import Message, ToolCall
+
+_MAX_ITEMS = 20_000
+_TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+
+_ITEM: dict[str, Reader] = {
+    "type": text,
+    "role": text,
+    "content": anything,
+    "call_id": text,
+    "name": text,
+    "namespace": text,
+    "arguments": text,
+    "output": anything,
+    "summary": anything,
+    "encrypted_content": text,
+}
+
+
+@dataclass(slots=True)
+class _Item:
+    type: str = ""
+    role: str = ""
+    content: Json = None
+    call_id: str = ""
+    name: str = ""
+    namespace: str = ""
+    arguments: str = ""
+    output: Json = None
+    summary: Json = None
+    encrypted_content: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}.{self.name}" if self.namespace else self.name
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """`thinking`: of a reasoning item, for the assistant's message that comes after it. `tools`: the names
+    of the functions called so far, by the call's id.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    thinking: str = ""
+    tools: dict[str, str] = field(default_factory=dict)
+
+
+def read_input(value: Json) -> list[Message]:
+    """A text, or items. Raises InvalidRequest with the place of what cannot be read."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        return [Message(role="user", content=value)]
+    if not isinstance(value, list):
+        raise InvalidRequest("input must be a string or array")
+    if len(value) > _MAX_ITEMS:
+        raise InvalidRequest(f"input: {len(value)} are too many, at most {_MAX_ITEMS} are possible")
+    conversation = _Conversation()
+    for number, item in enumerate(value):
+        _add(conversation, _item(item), f"input[{number}]")
+    if conversation.thinking:
+        conversation.messages.append(Message(role="assistant", thinking=conversation.thinking))
+    return conversation.messages
+
+
+def _item(value: Json) -> _Item:
+    make: Callable[..., _Item] = _Item
+    item = make(**read_struct(value, "ResponsesInputItem", _ITEM, "openai.ResponsesInputItem"))
+    if not item.type and item.role:
+        item.type = "message"
+    return item
+
+
+def _add(conversation: _Conversation, item: _Item, where: str) -> None:
+    match item.type:
+        case "message":
+            conversation.messages.append(_message(conversation, item, where))
+        case "function_call":
+            _add_call(conversation, item, where)
+        case "function_call_output":
+            conversation.messages.append(_result(conversation, item, where))
+        case "reasoning":
+            words = item.summary or item.content
+            conversation.thinking = item.encrypted_content or _content(words, where)[0]
+        case "web_search_call":
+            # What was found is in the text that follows it.
+            pass
+        case "":
+            raise InvalidRequest(f"{where}: input item missing required 'type' field")
+        case unknown:
+            raise InvalidRequest(f'{where}: unknown input item type: "{unknown}"')
+
+
+def _message(conversation: _Conversation, item: _Item, where: str) -> Message:
+    content, images = _content(item.content, where)
+    role = item.role.lower()
+    # OpenAI's later name for what every chat template calls system.
+    message = Message(role="system" if role == "developer" else role, content=content, images=images)
+    if role == "assistant":
+        message.thinking, conversation.thinking = conversation.thinking, ""
+    return message
+
+
+def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
+    """Calls belong to the assistant's message before them, if it is one."""
+    call = ToolCall(item.full_name, _arguments(item.arguments, where), item.call_id)
+    conversation.tools[item.call_id] = call.name
+    last = conversation.messages[-1] if conversation.messages else None
+    if last is None or last.role != "assistant":
+        last = Message(role="assistant")
+        conversation.messages.append(last)
+    last.tool_calls.append(call)
+    if conversation.thinking:
+        last.thinking, conversation.thinking = conversation.thinking, ""
+
+
+def _arguments(written: str, where: str) -> str:
+    try:
+        arguments = orjson.loads(written or "{}")
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"{where}: failed to parse function call arguments: {error}") from error
+    if not isinstance(arguments, dict):
+        raise InvalidRequest(f"{where}: failed to parse function call arguments: they must be an object")
+    return dump_text(arguments)
+
+
+def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
+    content, images = _content(item.output, where)
+    return Message(
+        role="tool",
+        content=content,
+        images=images,
+        tool_name=conversation.tools.get(item.call_id, ""),
+        tool_call_id=item.call_id,
+    )
+
+
+def _content(value: Json, where: str) -> tuple[str, list[bytes]]:
+    """A text, or parts, of which the texts are joined."""
+    if value is None:
+        return "", []
+    if isinstance(value, str):
+        return value, []
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{where}: content must be a string or array")
+    texts: list[str] = []
+    images: list[bytes] = []
+    for number, part in enumerate(value):
+        match part:
+            case {"type": str(kind), "text": str(words)} if kind in _TEXTS:
+                texts.append(words)
+            case {"type": "refusal", "refusal": str(words)}:
+                texts.append(words)
+            case {"type": "input_image", "image_url": str(url)}:
+                images.append(decoded_image(url))
+            case {"type": "input_image" | "input_file"}:
+                raise InvalidRequest(f"{where}: file inputs are not currently supported")
+            case {"type": kind}:
+                raise InvalidRequest(f"{where}.content[{number}]: unknown content type: {kind}")
+            case _:
+                raise InvalidRequest(f"{where}.content[{number}]: it must be an object with a type")
+    return "".join(texts), images

@@ -1,0 +1,47 @@
+"""POST /v1/responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from frontend.dialects.generation import Generation
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.responses.dialect import ResponsesDialect
+from frontend.dialects.responses.encode import Encoder
+from frontend.dialects.responses.output import Output
+from frontend.dialects.responses.wire import ResponsesRequest
+from frontend.dialects.v1_body import read_v1_json
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    generation: Generation
+
+    async def create(self, http: Request) -> Response:
+        request = await read_v1_json(http, self.generation.settings, ResponsesRequest.read)
+        chat = request.chat
+        model = await self.generation.find(http, chat.model)
+        to_proto.check_capabilities(chat, model)
+        options = Options.read(layered(model.parameters, chat.options))
+        converted = to_proto.chat_to_proto(chat, options, model, self.generation.most_tokens)
+        converted.tool_choice.CopyFrom(request.tool_choice)
+        encoder = Encoder(request.echo, Output(request.tools.namespaces))
+        return self.generation.answer(
+            http,
+            model,
+            converted,
+            ResponsesDialect(encoder),
+            chat.stream,
+            ignored=[*request.tools.ignored, *options.not_honoured(model.info.context_length)],
+        )
+
+
+def router(generation: Generation) -> APIRouter:
+    routes = APIRouter()
+    responses = Responses(generation)
+    routes.add_api_route("/v1/responses", responses.create, methods=["POST"])
+    return routes
