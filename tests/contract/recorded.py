@@ -33,10 +33,20 @@ _REFUSED_ONLY_THERE = ("v1 completions list",)
 
 def replayed() -> list[Recorded]:
     """Nothing where the recordings are not at hand: the tests are then skipped, and say so."""
-    found = [_recorded(number, row) for number, row in enumerate(rows("ollama-transcripts.jsonl"))]
     return [
-        each for each in found if not (each.path.startswith(_ELSEWHERE) or each.case in _REFUSED_ONLY_THERE)
+        each
+        for each in _all()
+        if not (each.path.startswith(_ELSEWHERE) or each.case in _REFUSED_ONLY_THERE)
     ]
+
+
+def below(*paths: str) -> list[Recorded]:
+    """Those whose path begins with one of these; none of them changes what others see."""
+    return [each for each in _all() if each.path.startswith(paths)]
+
+
+def _all() -> list[Recorded]:
+    return [_recorded(number, row) for number, row in enumerate(rows("ollama-transcripts.jsonl"))]
 
 
 def _recorded(number: int, row: Mapping[str, object]) -> Recorded:

@@ -30,7 +30,9 @@ class Output:
         return self._namespaces.get(block.name, ("", block.name))
 
     def item(self, block: Block, status: str) -> dict[str, Json]:
-        """As far as it has come. A call that is not whole is incomplete, whatever the answer is."""
+        """With nothing in it while it is in progress: that is told as it comes. A call that is not whole is
+        incomplete, whatever the answer is.
+        """
         text = block.text
         match block.kind:
             case Kind.THINKING:
@@ -63,7 +65,7 @@ class Output:
             "status": status if status == "in_progress" else whole,
             "call_id": block.call_id,
             "name": name,
-            "arguments": text,
+            "arguments": "" if status == "in_progress" else text,
         }
         return {**called, "namespace": namespace} if namespace else called
 
