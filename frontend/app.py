@@ -36,8 +36,8 @@ from frontend.dialects.ollama import (
 )
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.dialects.openai import routes as openai
-from frontend.dialects.tokens import Tokens
 from frontend.dialects.responses import responses
+from frontend.dialects.tokens import Tokens
 from frontend.fleet.fleet import Fleet
 from frontend.openapi import document
 from frontend.security.clients import Clients

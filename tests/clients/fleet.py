@@ -20,6 +20,7 @@ WEATHER_QUESTION = "What is the weather in Paris?"
 HARD_QUESTION = "What is 17 times 23?"
 LONG_QUESTION = "Count for ever."
 BROKEN_QUESTION = "Break down."
+TWO_QUESTION = "What is the weather in Paris and in Rome?"
 THOUGHTS = "Let me think."
 
 _JOIN_SECONDS = 20.0
@@ -33,6 +34,14 @@ _SCRIPT = [
         ],
     },
     {"match": HARD_QUESTION, "events": [{"thinking": THOUGHTS}, {"text": "It is "}, {"text": "391."}]},
+    {
+        "match": TWO_QUESTION,
+        "events": [
+            {"text": "Let me look."},
+            {"tool_call": {"name": "get_weather", "arguments": {"city": "Paris"}}},
+            {"tool_call": {"name": "get_weather", "arguments": {"city": "Rome"}}},
+        ],
+    },
     {"match": LONG_QUESTION, "events": [{"text": "more ", "repeat": 100_000}]},
     {"match": BROKEN_QUESTION, "events": [{"text": "Well"}, {"fail": "the engine broke"}]},
 ]

@@ -34,9 +34,7 @@ _REFUSED_ONLY_THERE = ("v1 completions list",)
 def replayed() -> list[Recorded]:
     """Nothing where the recordings are not at hand: the tests are then skipped, and say so."""
     return [
-        each
-        for each in _all()
-        if not (each.path.startswith(_ELSEWHERE) or each.case in _REFUSED_ONLY_THERE)
+        each for each in _all() if not (each.path.startswith(_ELSEWHERE) or each.case in _REFUSED_ONLY_THERE)
     ]
 
 

@@ -62,6 +62,7 @@ class MessagesRequest:
             options=_options(given),
             keep_alive=given.keep_alive,
             think=_think(given),
+            truncate=given.truncate,
             messages=[Message(role="system", content=system), *messages] if system else messages,
             tools=tools,
         )
@@ -70,7 +71,7 @@ class MessagesRequest:
 
 @dataclass(slots=True)
 class _Body:
-    """`options`, `num_ctx` and `keep_alive` are Ollama's, which Anthropic's API does not have."""
+    """From `options` on they are Ollama's, which Anthropic's API does not have."""
 
     model: str = ""
     max_tokens: int = 0
@@ -89,6 +90,7 @@ class _Body:
     options: dict[str, Json] = field(default_factory=dict)
     num_ctx: int | None = None
     keep_alive: int | None = None
+    truncate: bool = True
 
     @classmethod
     def read(cls, body: Json) -> _Body:
@@ -172,4 +174,5 @@ _READERS: dict[str, Reader] = {
     "options": mapping,
     "num_ctx": integer,
     "keep_alive": keep_alive,
+    "truncate": boolean,
 }

@@ -77,7 +77,7 @@ class ResponsesRequest:
 
 @dataclass(slots=True)
 class _Body:
-    """`options`, `num_ctx` and `keep_alive` are Ollama's, which OpenAI's API does not have."""
+    """From `options` on they are Ollama's, which OpenAI's API does not have."""
 
     model: str = ""
     input: Json = None

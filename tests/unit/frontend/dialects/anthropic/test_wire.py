@@ -51,6 +51,7 @@ def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
         stop_sequences=["END"],
         options={"num_ctx": 4096, "temperature": 1},
         keep_alive="5m",
+        truncate=False,
     )
 
     assert request.chat.options == {
@@ -63,6 +64,7 @@ def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
     }
     assert request.stop_sequences == ["END"]
     assert request.chat.keep_alive == 300_000_000_000
+    assert (request.chat.truncate, read().chat.truncate) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,402 @@
+"""Anthropic's official client, the one that waits and the asynchronous one, and what Claude Code sends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import anthropic
+import httpx
+import pytest
+from anthropic import beta_async_tool, beta_tool
+from pydantic import BaseModel
+
+from tests.clients.both import collected, opened, settled
+from tests.clients.fleet import (
+    ANSWER,
+    BROKEN_QUESTION,
+    HARD_QUESTION,
+    LONG_QUESTION,
+    QUESTION,
+    SMOL,
+    THINKER,
+    THOUGHTS,
+    TWO_QUESTION,
+    WEATHER_QUESTION,
+    Fleet,
+)
+from tests.support.engine_client import EngineClient
+from tests.support.waiting import until
+
+_TIMEOUT_SECONDS = 60
+FREED_SECONDS = 0.25
+WEATHER = {
+    "name": "get_weather",
+    "description": "Tells the weather.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+# The client's newest version does not know it any more.
+GREEDY = {"temperature": 0}
+CALLED_PARIS = ("get_weather", {"city": "Paris"})
+
+
+class City(BaseModel):
+    city: str
+
+
+def asked(question: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}]
+
+
+@pytest.fixture(params=["sync", "async"])
+async def client(request: pytest.FixtureRequest, fleet: Fleet) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    kind = anthropic.AsyncAnthropic if request.param == "async" else anthropic.Anthropic
+    made = kind(base_url=fleet.url, api_key="any", timeout=_TIMEOUT_SECONDS, max_retries=0)
+    async with opened(made) as client:
+        yield client
+
+
+async def test_a_message(client: anthropic.AsyncAnthropic) -> None:
+    answer = await settled(
+        client.messages.create(model=SMOL, max_tokens=24, extra_body=GREEDY, messages=asked(QUESTION))
+    )
+
+    assert [block.text for block in answer.content] == [ANSWER]
+    assert (answer.role, answer.stop_reason, answer.stop_sequence) == ("assistant", "end_turn", None)
+    assert answer.usage.input_tokens + answer.usage.cache_read_input_tokens > 10
+    assert answer.usage.output_tokens > 5
+
+
+async def test_raw_events(client: anthropic.AsyncAnthropic) -> None:
+    stream = await settled(
+        client.messages.create(
+            model=SMOL, max_tokens=24, extra_body=GREEDY, messages=asked(QUESTION), stream=True
+        )
+    )
+    events = await collected(stream)
+
+    kinds = [event.type for event in events]
+    assert kinds[:2] == ["message_start", "content_block_start"]
+    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert set(kinds[2:-3]) == {"content_block_delta"}
+    assert "".join(event.delta.text for event in events[2:-3]) == ANSWER
+
+
+async def test_the_streaming_helper(client: anthropic.AsyncAnthropic) -> None:
+    manager = client.messages.stream(model=SMOL, max_tokens=24, extra_body=GREEDY, messages=asked(QUESTION))
+    async with opened(manager) as stream:
+        texts = await collected(stream.text_stream)
+        final = await settled(stream.get_final_message())
+
+    assert "".join(texts) == final.content[0].text == ANSWER
+    assert final.stop_reason == "end_turn"
+    assert final.usage.input_tokens + final.usage.cache_read_input_tokens > 10
+
+
+async def test_a_stop_sequence_is_told(client: anthropic.AsyncAnthropic) -> None:
+    answer = await settled(
+        client.messages.create(
+            model=SMOL,
+            max_tokens=24,
+            extra_body=GREEDY,
+            messages=asked(QUESTION),
+            stop_sequences=["Paris", "Rome"],
+        )
+    )
+
+    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", "Paris")
+    assert answer.content[0].text == "The capital of France is "
+
+
+async def test_an_answer_that_is_cut_off(client: anthropic.AsyncAnthropic) -> None:
+    answer = await settled(
+        client.messages.create(model=SMOL, max_tokens=2, extra_body=GREEDY, messages=asked(QUESTION))
+    )
+    assert (answer.stop_reason, answer.usage.output_tokens) == ("max_tokens", 2)
+
+
+async def test_cached_tokens(client: anthropic.AsyncAnthropic) -> None:
+    for _ in range(2):
+        answer = await settled(
+            client.messages.create(model=SMOL, max_tokens=2, extra_body=GREEDY, messages=asked(QUESTION))
+        )
+    assert answer.usage.cache_read_input_tokens > 0
+
+
+async def test_an_answer_that_was_begun(client: anthropic.AsyncAnthropic) -> None:
+    turns = [*asked(QUESTION), {"role": "assistant", "content": "The capital of France is"}]
+    answer = await settled(
+        client.messages.create(model=SMOL, max_tokens=8, extra_body=GREEDY, messages=turns)
+    )
+    assert answer.content[0].text.strip().startswith("Paris")
+
+
+async def test_thinking(client: anthropic.AsyncAnthropic) -> None:
+    answer = await settled(
+        client.messages.create(
+            model=THINKER,
+            max_tokens=2048,
+            messages=asked(HARD_QUESTION),
+            thinking={"type": "enabled", "budget_tokens": 1024},
+        )
+    )
+
+    thought, said = answer.content
+    assert (thought.type, thought.thinking, said.text) == ("thinking", THOUGHTS, "It is 391.")
+    assert thought.signature
+
+
+async def test_thinking_streams(client: anthropic.AsyncAnthropic) -> None:
+    manager = client.messages.stream(
+        model=THINKER, max_tokens=2048, messages=asked(HARD_QUESTION), thinking={"type": "adaptive"}
+    )
+    async with opened(manager) as stream:
+        events = await collected(stream)
+        final = await settled(stream.get_final_message())
+
+    assert "".join(event.thinking for event in events if event.type == "thinking") == THOUGHTS
+    assert [event.type for event in events].count("signature") == 1
+    assert final.content[0].signature
+    assert final.content[1].text == "It is 391."
+
+
+async def test_to_think_is_no_demand(client: anthropic.AsyncAnthropic) -> None:
+    """Of a model that cannot (ollama-api.md section 5.6)."""
+    answer = await settled(
+        client.messages.create(
+            model=SMOL,
+            max_tokens=24,
+            extra_body=GREEDY,
+            messages=asked(QUESTION),
+            thinking={"type": "enabled", "budget_tokens": 1024},
+        )
+    )
+    assert [block.type for block in answer.content] == ["text"]
+
+
+async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
+    """The answer goes back as it came, thoughts and all."""
+    first = await settled(
+        client.messages.create(
+            model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[WEATHER]
+        )
+    )
+    thought, call = first.content
+    assert (thought.type, call.name, call.input) == ("thinking", *CALLED_PARIS)
+    assert first.stop_reason == "tool_use"
+
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "Rain."}]}
+    turns = [
+        *asked(WEATHER_QUESTION),
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": [result, {"type": "text", "text": HARD_QUESTION}]},
+    ]
+    last = await settled(
+        client.messages.create(model=THINKER, max_tokens=2048, messages=turns, tools=[WEATHER])
+    )
+    assert (last.content[-1].text, last.stop_reason) == ("It is 391.", "end_turn")
+
+
+async def test_tool_calls_stream(client: anthropic.AsyncAnthropic) -> None:
+    manager = client.messages.stream(
+        model=THINKER, max_tokens=2048, messages=asked(TWO_QUESTION), tools=[WEATHER]
+    )
+    async with opened(manager) as stream:
+        events = await collected(stream)
+        final = await settled(stream.get_final_message())
+
+    pieces = "".join(event.partial_json for event in events if event.type == "input_json")
+    assert pieces.replace(" ", "") == '{"city":"Paris"}{"city":"Rome"}'
+    text, *calls = final.content
+    assert text.text == "Let me look."
+    assert [(call.name, call.input["city"]) for call in calls] == [
+        ("get_weather", "Paris"),
+        ("get_weather", "Rome"),
+    ]
+    assert final.stop_reason == "tool_use"
+
+
+async def test_the_tool_runner(client: anthropic.AsyncAnthropic) -> None:
+    """The client's own loop calls a Python function."""
+    cities = []
+
+    def get_weather(city: str) -> str:
+        """Tells the weather."""
+        cities.append(city)
+        return "Rain."
+
+    async def get_weather_later(city: str) -> str:
+        """Tells the weather."""
+        return get_weather(city)
+
+    is_async = isinstance(client, anthropic.AsyncAnthropic)
+    tool = beta_async_tool(get_weather_later, name="get_weather") if is_async else beta_tool(get_weather)
+    runner = client.beta.messages.tool_runner(
+        model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[tool], max_iterations=2
+    )
+    answers = await collected(runner)
+
+    assert cities[:1] == ["Paris"]
+    assert answers[0].stop_reason == "tool_use"
+
+
+async def test_a_structured_output(client: anthropic.AsyncAnthropic) -> None:
+    answer = await settled(
+        client.messages.parse(
+            model=SMOL, max_tokens=60, extra_body=GREEDY, messages=asked(QUESTION), output_format=City
+        )
+    )
+    assert isinstance(answer.parsed_output, City)
+
+
+async def test_tokens_are_counted(client: anthropic.AsyncAnthropic) -> None:
+    counted = await settled(client.messages.count_tokens(model=SMOL, messages=asked(QUESTION)))
+    answer = await settled(client.messages.create(model=SMOL, max_tokens=1, messages=asked(QUESTION)))
+    longer = await settled(
+        client.messages.count_tokens(model=SMOL, messages=asked(QUESTION), system="Be brief.")
+    )
+
+    assert counted.input_tokens == answer.usage.input_tokens + answer.usage.cache_read_input_tokens
+    assert longer.input_tokens > counted.input_tokens
+
+
+async def test_tokens_of_tools_and_of_what_would_be_cut_off_are_counted(
+    client: anthropic.AsyncAnthropic,
+) -> None:
+    bare = await settled(client.messages.count_tokens(model=THINKER, messages=asked("hi")))
+    tools = await settled(client.messages.count_tokens(model=THINKER, messages=asked("hi"), tools=[WEATHER]))
+    turns = [
+        {"role": role, "content": "word " * 900}
+        for role in ("user", "assistant", "user", "assistant", "user")
+    ]
+    long = await settled(client.messages.count_tokens(model=SMOL, messages=turns))
+
+    assert tools.input_tokens > bare.input_tokens
+    assert long.input_tokens > 2048
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ({"model": "nobody"}, anthropic.NotFoundError, "model 'nobody' not found"),
+        ({"max_tokens": 0}, anthropic.BadRequestError, "max_tokens is required and must be positive"),
+        ({"tools": [WEATHER]}, anthropic.BadRequestError, "does not support tools"),
+        (
+            {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+            anthropic.PermissionDeniedError,
+            "web search is unavailable",
+        ),
+        (
+            {"messages": asked("word " * 5000), "extra_body": {"truncate": False}},
+            anthropic.BadRequestError,
+            "prompt is too long: [0-9]+ tokens > 2048 maximum",
+        ),
+    ],
+)
+async def test_refusals(
+    client: anthropic.AsyncAnthropic,
+    wrong: dict[str, object],
+    kind: type[anthropic.APIStatusError],
+    words: str,
+) -> None:
+    body = {"model": SMOL, "max_tokens": 8, "messages": asked(QUESTION), **wrong}
+    with pytest.raises(kind, match=words) as raised:
+        await settled(client.messages.create(**body))
+    assert raised.value.body["type"] == "error"
+    assert raised.value.request_id == raised.value.body["request_id"]
+
+
+async def test_a_stream_that_breaks_raises(client: anthropic.AsyncAnthropic) -> None:
+    texts: list[str] = []
+    with pytest.raises(anthropic.APIStatusError, match="the engine broke"):
+        async with opened(
+            client.messages.stream(model=THINKER, max_tokens=99, messages=asked(BROKEN_QUESTION))
+        ) as stream:
+            texts += await collected(stream.text_stream)
+
+
+async def test_a_client_that_leaves_frees_its_place(
+    client: anthropic.AsyncAnthropic, thinker_engine: EngineClient
+) -> None:
+    manager = client.messages.stream(model=THINKER, max_tokens=50_000, messages=asked(LONG_QUESTION))
+    async with opened(manager) as stream:
+        if isinstance(client, anthropic.AsyncAnthropic):
+            await anext(aiter(stream))
+        else:
+            next(iter(stream))
+        assert await thinker_engine.busy()
+    assert await until(thinker_engine.idle, 5, "the slot is free again") < FREED_SECONDS
+
+
+CLAUDE_CODE_HEADERS = {
+    "anthropic-version": "2023-06-01",
+    "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14,prompt-caching-scope-2026-01-05",
+    "anthropic-dangerous-direct-browser-access": "true",
+    "authorization": "Bearer any",
+    "user-agent": "claude-cli/2.1.36 (external, cli)",
+    "x-app": "cli",
+    "x-stainless-lang": "js",
+}
+
+
+def claude_code_body(question: str) -> dict[str, object]:
+    """As Claude Code builds its requests: blocks everywhere, marks for a cache, and large tools."""
+    cached = {"cache_control": {"type": "ephemeral"}}
+    properties = {
+        f"option_{number}": {"type": "string", "description": "What it is for. " * 8} for number in range(40)
+    }
+    large = {
+        "name": "Bash",
+        "description": "Runs a command. " * 200,
+        "input_schema": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {"command": {"type": "string"}, **properties},
+            "required": ["command"],
+            "additionalProperties": False,
+        },
+    }
+    return {
+        "model": THINKER,
+        "max_tokens": 32_000,
+        "stream": True,
+        "system": [
+            {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.36.c2c; cch=1f2e3;"},
+            {"type": "text", "text": "You are Claude Code.", **cached},
+            {"type": "text", "text": "Be brief.", **cached},
+        ],
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "<system-reminder>A note.</system-reminder>"},
+                    {"type": "text", "text": question, **cached},
+                ],
+            }
+        ],
+        "tools": [large, WEATHER],
+        "metadata": {"user_id": "user_1_account__session_2"},
+        "thinking": {"type": "enabled", "budget_tokens": 31_999},
+        "context_management": {"edits": []},
+    }
+
+
+def test_a_request_as_claude_code_sends_it(fleet: Fleet) -> None:
+    url = f"{fleet.url}/v1/messages?beta=true"
+    answer = httpx.post(url, json=claude_code_body(WEATHER_QUESTION), headers=CLAUDE_CODE_HEADERS, timeout=60)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    data = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    started = [event["content_block"]["type"] for event in data if event["type"] == "content_block_start"]
+    assert started == ["thinking", "tool_use"]
+    assert data[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_claude_code_counts_tokens(fleet: Fleet) -> None:
+    body = claude_code_body(QUESTION)
+    counted = {key: body[key] for key in ("model", "system", "messages", "tools", "thinking")}
+    url = f"{fleet.url}/v1/messages/count_tokens?beta=true"
+    answer = httpx.post(url, json=counted, headers=CLAUDE_CODE_HEADERS, timeout=60)
+
+    assert list(answer.json()) == ["input_tokens"]
+    assert answer.json()["input_tokens"] > 1000
