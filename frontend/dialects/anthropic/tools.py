@@ -10,6 +10,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.decode import Reader, boolean, mapping, read_struct, text
 from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.wire import Tool
+from frontend.dialects.openai.tool_choice import ToolChoice
 
 _MAX_TOOLS = 2_000
 _MODES = {
@@ -57,13 +58,9 @@ def read_choice(value: dict[str, Json] | None, tools: Sequence[Tool]) -> pb.Tool
     kind, name = cast(str, fields.get("type", "")), cast(str, fields.get("name", ""))
     if kind not in _MODES:
         raise InvalidRequest(f'tool_choice.type: "{kind}" is none of {", ".join(_MODES)}')
-    choice.mode = _MODES[kind]
-    if choice.mode in (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED) and not tools:
-        raise InvalidRequest("tool_choice asks for a tool, but the request has no tools")
-    if choice.mode == pb.ToolChoice.NAMED:
-        if all(tool.name != name for tool in tools):
-            raise InvalidRequest(f'tool_choice.name: "{name}" is none of the tools')
-        choice.name = name
+    chosen = ToolChoice(_MODES[kind], name if kind == "tool" else "")
+    chosen.check(tools)
+    choice.mode, choice.name = chosen.mode, chosen.name
     if fields.get("disable_parallel_tool_use"):
         choice.parallel = False
     return choice

@@ -16,6 +16,7 @@ from frontend.dialects.ollama.decode import (
     boolean,
     integer,
     mapping,
+    number,
     read_struct,
     text,
 )
@@ -133,12 +134,6 @@ def _format(given: _Body) -> Json:
     raise InvalidRequest('output_config.format: only {"type": "json_schema", "schema": {…}} is possible')
 
 
-def _number(value: Json, place: Place) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.wrong_kind(value, "float64")
-    return value
-
-
 def _list(value: Json, place: Place) -> list[Json]:
     if not isinstance(value, list):
         raise place.wrong_kind(
@@ -162,8 +157,8 @@ _READERS: dict[str, Reader] = {
     "messages": _list,
     "system": anything,
     "stream": boolean,
-    "temperature": _number,
-    "top_p": _number,
+    "temperature": number,
+    "top_p": number,
     "top_k": integer,
     "stop_sequences": _texts,
     "tools": _list,

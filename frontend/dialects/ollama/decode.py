@@ -91,6 +91,12 @@ def integer(value: Json, place: Place) -> int:
     return value
 
 
+def number(value: Json, place: Place) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise place.wrong_kind(value, "float64")
+    return value
+
+
 def integers(value: Json, place: Place) -> list[int]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]int")

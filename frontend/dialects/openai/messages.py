@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -12,13 +11,12 @@ from typing import cast
 import orjson
 
 from drover.errors import InvalidRequest
+from frontend.dialects.data_urls import decoded_image
 from frontend.dialects.ollama.decode import Place, Reader, anything, integer, read_struct, text
 from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.wire import Message, ToolCall, check_count
 
 MAX_MESSAGES = 20_000
-_IMAGE_URL = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,")
-_NO_URLS = "image URLs are not currently supported, please use base64 encoded data instead"
 _BAD_FORMAT = "invalid message format"
 _GO_TYPES: dict[type, str] = {
     type(None): "<nil>",
@@ -98,21 +96,12 @@ def _add_part(content: _Content, part: Json) -> None:
             "type": "image_url",
             "image_url": str(url),
         }:
-            content.media.append(_image(url))
+            content.media.append(decoded_image(url))
         case {"type": "input_audio", "input_audio": {"data": str(data)}}:
             content.media.append(_decoded(data, "invalid audio input"))
             content.has_audio = True
         case _:
             raise InvalidRequest(_BAD_FORMAT)
-
-
-def _image(url: str) -> bytes:
-    if url.startswith(("http://", "https://")):
-        raise InvalidRequest(_NO_URLS)
-    found = _IMAGE_URL.match(url)
-    if found is None:
-        raise InvalidRequest("invalid image input")
-    return _decoded(url[found.end() :], "invalid image input")
 
 
 def _decoded(data: str, complaint: str) -> bytes:

@@ -17,6 +17,7 @@ from frontend.dialects.ollama.decode import (
     boolean,
     integer,
     mapping,
+    number,
     read_struct,
     text,
 )
@@ -119,12 +120,6 @@ def _made(make: Callable[..., Wanted], fields: Mapping[str, object]) -> Wanted:
     return make(**{_RENAMED.get(name, name): value for name, value in fields.items()})
 
 
-def _number(value: Json, place: Place) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.wrong_kind(value, "float64")
-    return value
-
-
 def _choices(value: Json, place: Place) -> int:
     count = integer(value, place)
     if not 1 <= count <= MAX_CHOICES:
@@ -152,7 +147,7 @@ def _logit_bias(value: Json, place: Place) -> dict[int, float]:
     for key, item in entries.items():
         if not key.isdecimal() or int(key) > _MAX_TOKEN_ID:
             raise InvalidRequest(f'logit_bias: "{key}" is not a token id')
-        bias = _number(item, place)
+        bias = number(item, place)
         if abs(bias) > _MAX_BIAS:
             raise InvalidRequest(f"logit_bias must be between -{_MAX_BIAS} and {_MAX_BIAS}")
         biases[int(key)] = bias
@@ -187,12 +182,12 @@ _COMMON: dict[str, Reader] = {
     "stream_options": _stream_options,
     "n": _choices,
     "max_tokens": integer,
-    "temperature": _number,
-    "top_p": _number,
+    "temperature": number,
+    "top_p": number,
     "seed": integer,
     "stop": anything,
-    "frequency_penalty": _number,
-    "presence_penalty": _number,
+    "frequency_penalty": number,
+    "presence_penalty": number,
     "logit_bias": _logit_bias,
     "options": mapping,
     "num_ctx": integer,

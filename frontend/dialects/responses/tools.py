@@ -12,6 +12,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.decode import Reader, anything, mapping, read_struct, text
 from frontend.dialects.ollama.go_json import dump_text
 from frontend.dialects.ollama.wire import Tool
+from frontend.dialects.openai.tool_choice import ToolChoice
 
 _MAX_TOOLS = 2_000
 _MODES = {"auto": pb.ToolChoice.AUTO, "none": pb.ToolChoice.NONE, "required": pb.ToolChoice.REQUIRED}
@@ -101,23 +102,17 @@ class Tools:
             case str() if value in _MODES:
                 choice.mode = _MODES[value]
             case {"type": "function", "name": str(name), "namespace": str(namespace)}:
-                choice.mode, choice.name = pb.ToolChoice.NAMED, self._named(f"{namespace}.{name}")
+                choice.mode, choice.name = pb.ToolChoice.NAMED, f"{namespace}.{name}"
             case {"type": "function", "name": str(name)}:
-                choice.mode, choice.name = pb.ToolChoice.NAMED, self._named(name)
+                choice.mode, choice.name = pb.ToolChoice.NAMED, name
             case {"type": "allowed_tools", "mode": str(mode), "tools": list(allowed)} if mode in _MODES:
                 choice.mode = _MODES[mode]
                 names = set(_names(allowed))
                 self.offered = [tool for tool in self.offered if tool.name in names]
             case _:
                 raise InvalidRequest(_POSSIBLE)
-        if choice.mode == pb.ToolChoice.REQUIRED and not self.offered:
-            raise InvalidRequest("tool_choice asks for a tool call, but the request has no functions")
+        ToolChoice(choice.mode, choice.name).check(self.offered)
         return choice
-
-    def _named(self, name: str) -> str:
-        if all(tool.name != name for tool in self.offered):
-            raise InvalidRequest(f'tool_choice names "{name}", which is not one of the request\'s functions')
-        return name
 
 
 def _names(allowed: list[Json]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from frontend.dialects.ollama.decode import (
     boolean,
     integer,
     mapping,
+    number,
     read_struct,
     text,
 )
@@ -197,12 +198,6 @@ def _echo(given: _Body, tools: Tools) -> dict[str, Json]:
     }
 
 
-def _number(value: Json, place: Place) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.wrong_kind(value, "float64")
-    return value
-
-
 def _list(value: Json, place: Place) -> list[Json]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]openai.ResponsesTool")
@@ -215,8 +210,8 @@ _READERS: dict[str, Reader] = {
     "instructions": text,
     "stream": boolean,
     "max_output_tokens": integer,
-    "temperature": _number,
-    "top_p": _number,
+    "temperature": number,
+    "top_p": number,
     "reasoning": mapping,
     "text": mapping,
     "tools": _list,
