@@ -79,9 +79,11 @@ def _forbidden(own: Schema | None) -> Schema:
     return {**own, "description": f"{own['description']}\n- without a body: {_FOREIGN}"}
 
 
-def event(data: Schema, last: str) -> Schema:
-    """One server-sent event whose data is JSON; only `last` is none."""
+def event(data: Schema, last: str = "") -> Schema:
+    """One server-sent event whose data is JSON; only `last` is none. Without a `last` it is a named event."""
     written: Schema = {"type": "string", "contentMediaType": JSON, "contentSchema": data}
+    if not last:
+        return struct({"event": text(), "data": written}, ["event", "data"], "Its name is its data's `type`.")
     about = f"The last one is `{last}`, unless an error ends the stream."
     return struct({"event": text(), "data": any_of(written, text(const=last))}, ["data"], about)
 

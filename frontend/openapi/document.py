@@ -15,11 +15,15 @@ from frontend.openapi import (
     inference,
     inference_answers,
     management,
+    messages,
+    messages_answers,
     models,
     openai_answers,
     openai_fields,
     openai_inference,
     openai_others,
+    responses,
+    responses_answers,
     server,
     tokens,
 )
@@ -27,7 +31,7 @@ from frontend.openapi.answers import SENT_REQUEST_ID
 from frontend.openapi.schemas import Schema
 from frontend.settings import FrontendSettings
 
-_ABOUT = """Ollama's own API, and OpenAI's under /v1, over a fleet of engine workers.
+_ABOUT = """Ollama's own API, and OpenAI's and Anthropic's under /v1, over a fleet of engine workers.
 
 On every path:
 
@@ -53,6 +57,8 @@ def build(version: str) -> dict[str, Json]:
             management.PATHS,
             openai_inference.PATHS,
             openai_others.PATHS,
+            responses.PATHS,
+            messages.PATHS,
             tokens.PATHS,
             server.PATHS,
         ),
@@ -68,6 +74,10 @@ def build(version: str) -> dict[str, Json]:
                 openai_inference.SCHEMAS,
                 openai_answers.SCHEMAS,
                 openai_others.SCHEMAS,
+                responses.SCHEMAS,
+                responses_answers.SCHEMAS,
+                messages.SCHEMAS,
+                messages_answers.SCHEMAS,
                 tokens.SCHEMAS,
             ),
             "parameters": {"RequestId": SENT_REQUEST_ID},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import ConstraintRejected, NotOffered
-from frontend.openapi.answers import JSON, NOT_HONOURED, SSE, TRUNCATED, json_body, ok, operation
+from frontend.openapi.answers import JSON, NOT_HONOURED, SSE, TRUNCATED, event, json_body, ok, operation
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.inference import MOST_MESSAGES, MOST_TOOLS
 from frontend.openapi.messages_answers import EVENTS
@@ -95,7 +95,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "AnthropicToolChoice": request(
         {
-            "type": text("With `any` and `tool` a tool must be called.", enum=["auto", "any", "tool", "none"]),
+            "type": text("With `any` and `tool` one must be called.", enum=["auto", "any", "tool", "none"]),
             "name": text("With `tool`: which one."),
             "disable_parallel_tool_use": boolean("Whether at most one is called.", default=False),
         },
@@ -111,7 +111,7 @@ PATHS: dict[str, Schema] = {
             "The next message of a conversation",
             ok(
                 "An answer: whole, or in events if `stream` is true.",
-                {JSON: ref("AnthropicAnswer"), SSE: EVENTS},
+                {JSON: ref("AnthropicAnswer"), SSE: event(EVENTS)},
                 {"X-Drover-Truncated-Tokens": TRUNCATED, "X-Drover-Not-Honoured": NOT_HONOURED},
             ),
             refusals([*READING, *FINDING, *ENGINE, ConstraintRejected, NotOffered], error=ERROR),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from drover.json_value import Json
 from frontend.openapi.schemas import Schema, any_of, array, integer, mapping, or_null, ref, struct, text
 
-_REASONS = ["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+_REASONS: list[Json] = ["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 _INDEX = integer("Which block.", minimum=0)
 _TOKENS = integer(minimum=0)
 _SIGNATURE = text("Nobody has signed: clients want one, and send it back.")
@@ -75,6 +76,5 @@ EVENTS = any_of(
             "AnthropicError",
         ),
     ),
-    about="The data of one event, whose name is its `type`. The last one stops the message, or is an error if "
-    "the answer broke off.",
+    about="The last one stops the message, or is an error if the answer broke off.",
 )

@@ -75,7 +75,7 @@ SCHEMAS: dict[str, Schema] = {
             "background": boolean("Repeated in the answer, which is waited for.", default=False),
             "metadata": mapping({}, "Repeated in the answer."),
             "previous_response_id": text(_NOTHING_IS_STORED, maxLength=0),
-            "conversation": {"type": "null", "description": _NOTHING_IS_STORED},
+            "conversation": {"enum": [None], "description": _NOTHING_IS_STORED},
             "safety_identifier": text("Repeated in the answer."),
             "prompt_cache_key": text("Repeated in the answer: prefixes are found in caches without it."),
             "options": ref("Options"),
@@ -124,10 +124,7 @@ PATHS: dict[str, Schema] = {
             "The answer to an input",
             ok(
                 "A response: whole, or in events if `stream` is true.",
-                {
-                    JSON: ref("Response"),
-                    SSE: event(EVENTS, "The last one completes the response, or says why it is not complete."),
-                },
+                {JSON: ref("Response"), SSE: event(EVENTS)},
                 {"X-Drover-Truncated-Tokens": TRUNCATED, "X-Drover-Not-Honoured": NOT_HONOURED},
             ),
             GENERATING,

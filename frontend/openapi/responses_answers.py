@@ -23,7 +23,9 @@ _NULL: Schema = {"type": "null"}
 _TOKENS = integer(minimum=0)
 _TIME = integer("Unix time in seconds.", minimum=0)
 _STATUS = text(enum=["in_progress", "completed", "incomplete"])
-_ERROR = struct({"code": text(enum=["server_error", "invalid_prompt"]), "message": text()}, ["code", "message"])
+_ERROR = struct(
+    {"code": text(enum=["server_error", "invalid_prompt"]), "message": text()}, ["code", "message"]
+)
 _SUMMARY = struct({"type": text(const="summary_text"), "text": text()}, ["type", "text"])
 _PART: dict[str, Schema] = {
     "type": text(const="output_text"),
@@ -131,7 +133,10 @@ def _event(name: str, members: Mapping[str, Schema]) -> Schema:
     return struct(told, [*told])
 
 
-EVENTS = any_of(*(_event(name, members) for name, members in _EVENTS.items()))
+EVENTS = any_of(
+    *(_event(name, members) for name, members in _EVENTS.items()),
+    about="The last one completes the response, or says why it is not complete.",
+)
 SCHEMAS: dict[str, Schema] = {
     "Response": struct(_RESPONSE, [*_RESPONSE]),
     "OutputItem": _ITEM,

@@ -19,6 +19,7 @@ _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = ("application/json", "application/json; charset=utf-8")
 _TEXT = ("text/plain", "text/plain; charset=utf-8")
+_LAST_EVENTS = ("message_stop", "response.completed", "response.incomplete", "response.failed")
 # The longest line that Go's client reads.
 _MAX_LINE_BYTES = 8_000_000
 
@@ -124,18 +125,22 @@ def _faults_of_lines(schema: Struct, content: bytes) -> Iterator[str]:
 
 
 def _faults_of_events(schema: Struct, content: bytes) -> Iterator[str]:
-    """Of OpenAI's streams, whose events have nothing but data."""
+    """The data is the last line of each; some are named in a line before it."""
     if not content.endswith(b"\n\n"):
         yield "the last event has no end"
-    of_data = schema["properties"]["data"]["anyOf"][0]["contentSchema"]
+    of_data = schema["properties"]["data"]
+    of_data = of_data.get("anyOf", [of_data])[0]["contentSchema"]
     validator = jsonschema_rs.validator_for({**of_data, "components": schema["components"]})
-    data = [event.removeprefix(b"data: ") for event in content.removesuffix(b"\n\n").split(b"\n\n")]
+    data = [
+        event.rpartition(b"\n")[2].removeprefix(b"data: ")
+        for event in content.removesuffix(b"\n\n").split(b"\n\n")
+    ]
     is_whole = data[-1] == b"[DONE]"
     for number, each in enumerate(data[:-1] if is_whole else data):
         value = json.loads(each)
         for error in validator.iter_errors(value):
             yield f"event {number} is not as documented: {error.message}"
-    if not (is_whole or "error" in json.loads(data[-1])):
+    if not (is_whole or "error" in json.loads(data[-1]) or json.loads(data[-1]).get("type") in _LAST_EVENTS):
         yield "the last event is no end"
 
 

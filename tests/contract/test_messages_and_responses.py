@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from frontend.openapi.document import build
+from tests.contract.conforming import closed, faults_of_answer, told_of
 from tests.contract.envelopes import comparable_envelope
 from tests.contract.recorded import Recorded, below
 from tests.contract.scripted_fleet import BROKEN, body_of, scripted, scripted_stack
@@ -18,6 +20,7 @@ from tests.fakes.transcripts import Exchange, scripted_case
 from tests.support.processes import Stack
 from tests.support.sse import events_of
 
+DOCUMENT = closed(build("0.33.0"))
 PATHS = ("/v1/messages", "/v1/responses")
 SCRIPTED = [exchange for path in PATHS for exchange in scripted(path)]
 _CUT = "a response that is cut at its length is incomplete, and says why"
@@ -58,6 +61,7 @@ def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 def test_with_the_real_model(recorded: Recorded, http: httpx.Client) -> None:
     answer = http.request(recorded.method, recorded.path, content=recorded.body)
     media = answer.headers["content-type"].partition(";")[0]
+    _assert_documented(answer)
     theirs = recorded.answer_headers["content-type"].partition(";")[0]
     if recorded.case in STATUS:
         assert answer.status_code != recorded.status, f"{recorded.case} does not differ any more"
@@ -74,6 +78,7 @@ def test_with_the_real_model(recorded: Recorded, http: httpx.Client) -> None:
 def test_with_a_scripted_engine(exchange: Exchange, player: httpx.Client) -> None:
     answer = player.post(exchange.path, content=body_of(exchange))
     media = answer.headers["content-type"].partition(";")[0]
+    _assert_documented(answer)
     if exchange.case in STATUS:
         assert answer.status_code != exchange.status, f"{exchange.case} does not differ any more"
         return
@@ -122,6 +127,12 @@ def test_the_list_of_differences_names_replayed_cases() -> None:
         pytest.skip("the recordings are not beside this checkout")
     assert set(STATUS) | set(BODY) <= replayed
     assert len(SCRIPTED) > 80
+
+
+def _assert_documented(answer: httpx.Response) -> None:
+    told = told_of(DOCUMENT, "POST", answer.request.url.path)
+    assert told is not None
+    assert list(faults_of_answer(DOCUMENT, told, answer.status_code, answer.headers, answer.text)) == []
 
 
 def _compare(case: str, ours: object, theirs: object) -> None:

@@ -35,7 +35,46 @@ _MESSAGES = [
 ]
 _TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": _SCHEMA}}
 _NAMED = {"model": "able", "name": "able", "stream": True, "insecure": True}
+_BLOCKS = [
+    {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}},
+    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "YQ=="}},
+    {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": [1, None]}},
+    {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "42"}]},
+    {"type": "document", "source": {"type": "text", "data": "A page."}},
+]
+_CONVERSATION = {
+    "model": "able", "messages": [{"role": "user", "content": _BLOCKS}],
+    "system": _BLOCKS[:1], "thinking": {"type": "enabled"}, "output_config": {"effort": "high"},
+    "tools": [{"name": "f", "input_schema": _SCHEMA}], "tool_choice": {"type": "tool", "name": "f"},
+    "stop_sequences": ["x"], "options": _OPTIONS, "keep_alive": "5m", "temperature": 0.5, "top_k": 3,
+}  # fmt: skip
+_ITEMS = [
+    {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+    {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,YQ=="}]},
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "hm"},
+    {"type": "function_call", "call_id": "call_1", "name": "f", "namespace": "n", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "call_1", "output": "42"},
+]
+_FUNCTION = {"type": "function", "name": "f", "parameters": _SCHEMA}
+_FORMAT = {"type": "json_schema", "name": "x", "schema": _SCHEMA}
 _OWN: Mapping[str, Sequence[object]] = {
+    "/api/tokenize": [{"model": "able", "content": "Hi", "keep_alive": "5m"}],
+    "/api/detokenize": [{"model": "able", "tokens": [1, 2], "keep_alive": "5m"}],
+    "/v1/tokenize": [
+        {"model": "able", "prompt": ["Hi", "x"], "add_special_tokens": True},
+        {"model": "able", "messages": [{"role": "user", "content": "Hi"}]},
+    ],
+    "/v1/detokenize": [{"model": "able", "tokens": [[1], [2, 3]]}],
+    "/v1/rerank": [{"model": "able", "query": "x", "documents": ["y"]}],
+    "/v1/messages": [{**_CONVERSATION, "max_tokens": 5, "stream": True}],
+    "/v1/messages/count_tokens": [_CONVERSATION],
+    "/v1/responses": [
+        {
+            "model": "able", "input": _ITEMS, "instructions": "i", "reasoning": {"effort": "low"},
+            "tools": [_FUNCTION, {"type": "namespace", "name": "n", "tools": [_FUNCTION]}],
+            "tool_choice": {"type": "function", "name": "f"}, "text": {"format": _FORMAT},
+        }
+    ],
     "/api/chat": [
         {**_COMMON, "messages": _MESSAGES, "tools": [_TOOL]},
         {"model": "able", "messages": _MESSAGES[:1]},

@@ -51,6 +51,7 @@ from frontend.dialects.ollama.wire import (
     NamedRequest,
     ShowRequest,
 )
+from tests.fuzz.envelope_targets import targets as envelope_targets
 from tests.fuzz.openai_targets import targets as openai_targets
 
 Target = Callable[[bytes], None]
@@ -259,6 +260,7 @@ ROUTES: Mapping[str, Target] = {
     "/api/tokenize": lambda body: _not_used(TokenizeRequest.read(loads(body))),
     "/api/detokenize": lambda body: _not_used(DetokenizeRequest.read(loads(body))),
     **openai_targets(_for_every_model),
+    **envelope_targets(_for_every_model),
 }
 TEMPLATES = "templates"
 TARGETS: Mapping[str, Target] = {**ROUTES, TEMPLATES: _template}

@@ -7,6 +7,9 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
+from frontend.dialects.anthropic import content as anthropic_content
+from frontend.dialects.anthropic import tools as anthropic_tools
+from frontend.dialects.anthropic import wire as anthropic_wire
 from frontend.dialects.ollama import decode, wire
 from frontend.dialects.ollama.decode import Reader
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
@@ -20,6 +23,9 @@ from frontend.dialects.openai import tokens as openai_tokens
 from frontend.dialects.openai import wire as openai_wire
 from frontend.dialects.openai.embeddings import EmbeddingRequest
 from frontend.dialects.openai.wire import ChatCompletionRequest
+from frontend.dialects.responses import items as responses_items
+from frontend.dialects.responses import tools as responses_tools
+from frontend.dialects.responses import wire as responses_wire
 from tests.unit.frontend.openapi.told import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
 # Refused by the route, whatever the kind of their value: with the reason why.
@@ -56,10 +62,30 @@ STRUCTS = {
     "openai.RerankRequest": "RerankRequest",
     "openai.Message": "OpenAIMessage",
     "openai.ToolCall": "OpenAISentToolCall",
+    "openai.ResponsesRequest": "ResponsesRequest",
+    "openai.ResponsesInputItem": "ResponsesItem",
+    "openai.ResponsesTool": "ResponsesTool",
+    "anthropic.MessagesRequest": "MessagesRequest",
+    "anthropic.MessageParam": "AnthropicMessage",
+    "anthropic.ContentBlock": "ContentBlock",
+    "anthropic.Tool": "AnthropicTool",
+    "anthropic.ToolChoice": "AnthropicToolChoice",
 }
 # Objects within those, whose schemas have no names.
 NAMELESS = {"openai.StreamOptions", "struct { Name string; Arguments string }"}
-READING = (wire, openai_wire, openai_messages, openai_tokens, openai_not_here)
+READING = (
+    wire,
+    openai_wire,
+    openai_messages,
+    openai_tokens,
+    openai_not_here,
+    responses_wire,
+    responses_items,
+    responses_tools,
+    anthropic_wire,
+    anthropic_content,
+    anthropic_tools,
+)
 
 
 def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +101,10 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
     for path, base in BASES.items():
         accepts(path, base)
     accepts("/api/chat", {"messages": [{"tool_calls": [call]}], "tools": [{"function": {"name": "f"}}]})
+    messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    chosen = {"tools": [{"name": "f"}], "tool_choice": {"type": "auto"}}
+    accepts("/v1/messages", {"model": "m", "max_tokens": 1, "messages": messages, **chosen})
+    accepts("/v1/responses", {"model": "m", "input": messages, "tools": [{"type": "function", "name": "f"}]})
     accepts("/v1/chat/completions", {"messages": [{"tool_calls": [{"function": {"name": "f"}}]}]})
 
     assert {name: fields for name, fields in seen.items() if name not in NAMELESS} == {
@@ -122,6 +152,10 @@ def test_unknown_fields_and_other_letter_case_are_taken(path: str) -> None:
         ("/v1/chat/completions", "messages", {"content": "x"}),
         ("/v1/chat/completions", "tools", {}),
         ("/v1/completions", "prompt", "x"),
+        ("/v1/messages", "messages", {"role": "user", "content": "x"}),
+        ("/v1/messages", "tools", {"name": "f"}),
+        ("/v1/responses", "input", {"role": "user", "content": "x"}),
+        ("/v1/responses", "tools", {"type": "function", "name": "f"}),
         ("/v1/embeddings", "input", "x"),
         ("/v1/tokenize", "prompt", "x"),
         ("/v1/detokenize", "tokens", [1]),

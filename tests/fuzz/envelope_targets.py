@@ -1,0 +1,50 @@
+"""The ways of bodies that Messages and Responses read; see targets.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
+from frontend.dialects.anthropic.encode import Encoder as MessageEncoder
+from frontend.dialects.anthropic.wire import MessagesRequest
+from frontend.dialects.ollama import to_proto
+from frontend.dialects.ollama.go_json import loads
+from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.wire import ChatRequest
+from frontend.dialects.responses.encode import Encoder as ResponseEncoder
+from frontend.dialects.responses.output import Output
+from frontend.dialects.responses.wire import ResponsesRequest
+
+ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
+_ANSWER = [pb.GenerateEvent(deltas=[pb.Delta(content="a")]), pb.GenerateEvent(done=pb.Done())]
+
+
+def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], None]]:
+    def messages(body: bytes) -> None:
+        asked = MessagesRequest.read(loads(body))
+        MessageEncoder(asked.chat.model, asked.stop_sequences).whole(_ANSWER)
+        for_every_model(lambda model: _converted(asked.chat, asked.tool_choice, model))
+
+    def count_tokens(body: bytes) -> None:
+        asked = MessagesRequest.read_to_count(loads(body))
+        for_every_model(lambda model: _converted(asked.chat, asked.tool_choice, model))
+
+    def responses(body: bytes) -> None:
+        asked = ResponsesRequest.read(loads(body))
+        ResponseEncoder(asked.echo, Output(asked.tools.namespaces)).whole(_ANSWER)
+        for_every_model(lambda model: _converted(asked.chat, asked.tool_choice, model))
+
+    return {
+        "/v1/messages": messages,
+        "/v1/messages/count_tokens": count_tokens,
+        "/v1/responses": responses,
+    }
+
+
+def _converted(chat: ChatRequest, choice: pb.ToolChoice, model: CatalogModel) -> bytes:
+    to_proto.check_capabilities(chat, model)
+    options = Options.read(layered(model.parameters, chat.options))
+    request = to_proto.chat_to_proto(chat, options, model, 0)
+    request.tool_choice.CopyFrom(choice)
+    return request.SerializeToString()
