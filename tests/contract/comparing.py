@@ -54,8 +54,8 @@ def _id(value: JsonValue) -> JsonValue:
 
 
 def _arguments(value: JsonValue) -> JsonValue:
-    """A text of JSON, in which spaces mean nothing."""
-    return _parsed(value) if isinstance(value, str) else value
+    """A text of JSON, in which spaces mean nothing, and which upstream writes in no order."""
+    return json.dumps(_parsed(value), sort_keys=True) if isinstance(value, str) else value
 
 
 def _modelfile(value: JsonValue) -> JsonValue:

@@ -36,9 +36,9 @@ def _twin(exchange: Exchange) -> Exchange | None:
 
 
 def _script(exchange: Exchange) -> str:
-    """The word in the request that made the recorded engine play its script."""
+    """The word in the request that made the recorded engine play its script; empty where there is none."""
     words: list[str] = re.findall(r"#\w+", exchange.body.decode())
-    return words[-1]
+    return words[-1] if words else ""
 
 
 def _mark(exchange: Exchange) -> str:

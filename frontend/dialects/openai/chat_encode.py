@@ -67,7 +67,8 @@ class _Choice:
     def __init__(self, index: int) -> None:
         self._open = b'{"index":%d,"delta":{' % index
         self._role = b'"role":"assistant",'
-        self._named: set[int] = set()
+        # Of each call that was begun: whether nothing of its arguments was sent yet.
+        self._silent: dict[int, bool] = {}
 
     def parts(self, event: pb.GenerateEvent) -> Iterator[bytes]:
         for delta in event.deltas:
@@ -76,7 +77,7 @@ class _Choice:
         if event.HasField("done"):
             if self._role:
                 yield self._part(_SILENCE, ())
-            reason = finish_reason(event.done, called=bool(self._named))
+            reason = finish_reason(event.done, called=bool(self._silent))
             yield b'%b},"finish_reason":"%b"}' % (self._open, reason)
 
     def _said(self, delta: pb.Delta) -> bytes:
@@ -100,16 +101,19 @@ class _Choice:
         return part
 
     def _call(self, piece: pb.ToolCallDelta) -> bytes:
-        fragment = dumps_text(piece.arguments_fragment)
-        if piece.index in self._named:
-            has_news = bool(piece.arguments_fragment)
-            return b'{"index":%d,"function":{"arguments":%b}}' % (piece.index, fragment) if has_news else b""
-        self._named.add(piece.index)
+        """Empty where there is no news. Arguments are never empty, or clients could not read them."""
+        is_silent = self._silent.get(piece.index, True)
+        fragment = piece.arguments_fragment or ("{}" if piece.complete and is_silent else "")
+        is_new = piece.index not in self._silent
+        self._silent[piece.index] = is_silent and not fragment
+        arguments = dumps_text(fragment)
+        if not is_new:
+            return b'{"index":%d,"function":{"arguments":%b}}' % (piece.index, arguments) if fragment else b""
         return b'{"id":%b,"index":%d,"type":"function","function":{"name":%b,"arguments":%b}}' % (
             dumps_text(piece.id or new_call_id()),
             piece.index,
             dumps_text(piece.name),
-            fragment,
+            arguments,
         )
 
 
