@@ -10,6 +10,8 @@ from frontend.dialects.anthropic.encode import Encoder
 from frontend.dialects.anthropic.errors import error_object, error_response, new_request_id
 from frontend.dialects.sse import CONTENT_TYPE, frame
 
+_PING = frame(b'{"type":"ping"}', b"ping")
+
 
 class AnthropicDialect:
     """Implements frontend.dialects.answer.Dialect."""
@@ -24,6 +26,9 @@ class AnthropicDialect:
 
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         return self._encoder.whole(events)
+
+    def heartbeat(self) -> bytes:
+        return _PING
 
     def error_line(self, error: DroverError) -> bytes:
         return frame(error_object(error, new_request_id()), b"error")

@@ -8,7 +8,7 @@ from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.openai.errors import error_response
 from frontend.dialects.responses.encode import Encoder
-from frontend.dialects.sse import CONTENT_TYPE
+from frontend.dialects.sse import COMMENT, CONTENT_TYPE
 
 
 class ResponsesDialect:
@@ -24,6 +24,9 @@ class ResponsesDialect:
 
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         return self._encoder.whole(events)
+
+    def heartbeat(self) -> bytes:
+        return COMMENT
 
     def error_line(self, error: DroverError) -> bytes:
         return self._encoder.failed(error)

@@ -77,3 +77,31 @@ async def test_a_client_that_leaves_between_two_beats_frees_the_slot(start: Star
             await anext(answer.aiter_lines())
         handle = await frontend.handle()
         await until(handle.cancelled.is_set, DEADLINE_SECONDS, "the request is cancelled")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "beat"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, b":"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 2}, b":"),
+        ("/v1/completions", {"prompt": "x"}, b":"),
+        ("/v1/responses", {"input": "x"}, b":"),
+        (
+            "/v1/messages",
+            {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5},
+            b'event: ping\ndata: {"type":"ping"}',
+        ),
+    ],
+)
+async def test_other_dialects_have_signs_of_their_own(
+    start: Start, path: str, body: dict[str, object], beat: bytes
+) -> None:
+    worker = StallingWorker(steps=[STALL])
+    async with start(worker, heartbeat_seconds=_OFTEN, request_timeout_seconds=6 * _OFTEN) as frontend:
+        answer = await frontend.client.post(path, json={"model": "m", "stream": True, **body})
+
+    *beats, last = answer.content.removesuffix(b"\n\n").split(b"\n\n")
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert len(beats) >= 3
+    assert set(beats) == {beat}
+    assert b"the request took longer than" in last
