@@ -13,7 +13,7 @@ SEED ?= 1
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
 
-.PHONY: help serve model test test-clients test-sglang lint format proto proto-check fuzz bench bench-routing lock settings-doc clean
+.PHONY: help serve model test test-clients test-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -44,6 +44,13 @@ lint: .venv/.dev proto-check ## style, types, and drift of generated files
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m scripts.settings_doc --check
+	$(PY) -m scripts.render_chart --check
+
+lint-deploy: .venv-lint-deploy/.lint-deploy ## checkov over the rendered chart, hadolint and checkov over the images
+	scripts/lint_deploy.sh
+
+render-chart: .venv/.dev ## rewrite deploy/k8s/rendered from the Helm chart
+	$(PY) -m scripts.render_chart
 
 format: .venv/.dev ## let ruff rewrite what it can
 	$(PY) -m ruff check --fix .
@@ -71,7 +78,7 @@ lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh
 
 clean: ## remove the environment and caches
-	rm -rf .venv .venv-clients tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-lint-deploy tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.serve: requirements/frontend.txt requirements/worker.txt requirements/model.txt
 	@scripts/setup.sh serve
@@ -81,3 +88,6 @@ clean: ## remove the environment and caches
 
 .venv-clients/.clients $(NODE_MODULES) &: requirements/clients.txt tests/clients/node/package-lock.json
 	@scripts/setup.sh clients
+
+.venv-lint-deploy/.lint-deploy: requirements/lint_deploy.txt
+	@scripts/setup.sh lint-deploy

@@ -2,6 +2,7 @@
 # Makes environments with the locked versions:
 #   setup.sh serve    .venv for both tiers          setup.sh dev     .venv with the tests' tools too
 #   setup.sh clients  .venv-clients with Ollama clients in Python, and those of npm
+#   setup.sh lint-deploy  .venv-lint-deploy with what looks at images and manifests
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -97,6 +98,10 @@ case "${1:-}" in
     home=.venv-clients files=(clients.txt) stamps=(.clients)
     local_environment
     ;;
+  lint-deploy)
+    home=.venv-lint-deploy files=(lint_deploy.txt) stamps=(.lint-deploy)
+    local_environment
+    ;;
   sglang) sglang_environment ;;
-  *) stop "usage: scripts/setup.sh serve|dev|clients|sglang" ;;
+  *) stop "usage: scripts/setup.sh serve|dev|clients|lint-deploy|sglang" ;;
 esac

@@ -1,0 +1,75 @@
+{{/* What pods of both tiers have in common. */}}
+
+{{- define "drover.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "drover.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 10001
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Of (root, tier): where the pod may run, as its values say. */}}
+{{- define "drover.scheduling" -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tier.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tier.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tier.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tier.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Of labels: over zones and nodes as evenly as it goes, never at the price of not running. */}}
+{{- define "drover.spread" -}}
+topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $ | nindent 8 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Of (prefix, settings): environment variables. Whole numbers come as floats. */}}
+{{- define "drover.settings" -}}
+{{- range $name, $value := .settings }}
+- name: {{ printf "%s%s" $.prefix ($name | replace "-" "_" | upper) }}
+  {{- if kindIs "slice" $value }}
+  value: {{ join "," $value | quote }}
+  {{- else if kindIs "float64" $value }}
+  value: {{ ternary (int64 $value | toString) (toString $value) (eq (floor $value) $value) | quote }}
+  {{- else }}
+  value: {{ toString $value | quote }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Of (prestop, root): time for the answers that a pod has. */}}
+{{- define "drover.graceSeconds" -}}
+{{- add (int .prestop) (int .root.Values.longestStreamSeconds) 30 -}}
+{{- end -}}

@@ -1,0 +1,309 @@
+"""The Helm chart: what it gives by default, for each example, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+
+from engine_worker import metrics as worker_metrics
+from frontend.telemetry import metrics as frontend_metrics
+from scripts.render_chart import CHART, OVERLAYS, RENDERED, Values, render
+from tests.deploy_k8s.manifests import (
+    CUSTOM_KINDS,
+    EXAMPLES,
+    POSTGRES,
+    Manifest,
+    at,
+    kind_of,
+    manifests,
+    name_of,
+    of_kind,
+    one,
+    pod_templates,
+    rows,
+)
+
+_VERSIONS = ("1.35.0", "1.36.0", "1.37.0")
+_SCALERS = ("ScaledObject", "HorizontalPodAutoscaler")
+_SWITCHED: dict[str, Values] = {
+    "HorizontalPodAutoscaler": {
+        "frontend": {"autoscaling": {"enabled": False}},
+        "models": [{"name": "m", "autoscaling": {"hpa": {"enabled": False}}}],
+    },
+    "PodDisruptionBudget": {
+        "frontend": {"podDisruptionBudget": {"enabled": False}},
+        "workerDefaults": {"podDisruptionBudget": {"enabled": False}},
+    },
+    "NetworkPolicy": {"networkPolicy": {"enabled": False}},
+}
+
+
+def _distinct_objects() -> list[Manifest]:
+    """Many are the same in several examples."""
+    found = {json.dumps(item): item for values in EXAMPLES.values() for item in manifests(values)}
+    return list(found.values())
+
+
+def _known_to_kubernetes(items: Sequence[Manifest]) -> list[Manifest]:
+    """A LeaderWorkerSet's pods are looked at too, as templates."""
+    own = [item for item in items if item["kind"] not in CUSTOM_KINDS]
+    groups = of_kind(items, "LeaderWorkerSet")
+    pods: list[Manifest] = [
+        {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}, "template": template}
+        for name, template in pod_templates(groups)
+    ]
+    return own + pods
+
+
+def test_lint() -> None:
+    for name, values in EXAMPLES.items():
+        report = helm.lint(CHART, dict(values), strict=True)
+        assert report["errors"] == [], name
+        assert all(message["severity"] <= 1 for message in report["messages"]), report
+
+
+def test_the_examples_are_the_overlays_that_issue_7_names_and_two_more() -> None:
+    assert set(EXAMPLES) == {"default", "cpu", "gpu", "simulator", "multi-node", "hpa"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_rendered_example_is_up_to_date(name: str) -> None:
+    assert (RENDERED / f"{name}.yaml").read_text() == render(EXAMPLES[name]), "python -m scripts.render_chart"
+
+
+def test_no_example_is_left_over() -> None:
+    rendered = {path.stem for path in RENDERED.glob("*.yaml")}
+    assert rendered == {"default", *(path.stem for path in OVERLAYS.glob("*.yaml"))}
+
+
+@pytest.mark.parametrize("version", _VERSIONS)
+def test_every_object_is_valid(version: str) -> None:
+    items = _known_to_kubernetes(_distinct_objects())
+    assert len(items) > 40
+    for item in items:
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
+    (item, *_) = of_kind(manifests({}), "Service")
+    wrong: Manifest = {**item, "spec": {"selectors": {}}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, _VERSIONS[-1], strict=True)
+
+
+def test_what_comes_by_default() -> None:
+    kinds = {kind_of(item) for item in manifests({})}
+    assert {"Deployment", "Service", *_SWITCHED} <= kinds
+    assert not kinds & CUSTOM_KINDS
+    assert not kinds & {"Ingress", "Role", "Secret", "PersistentVolumeClaim"}
+
+
+@pytest.mark.parametrize("kind", _SWITCHED)
+def test_what_can_be_turned_off(kind: str) -> None:
+    values = _SWITCHED[kind]
+    assert of_kind(manifests({}), kind)
+    assert not of_kind(manifests(values), kind)
+
+
+def test_no_service_is_reached_from_outside() -> None:
+    for values in EXAMPLES.values():
+        for service in of_kind(manifests(values), "Service"):
+            assert at(service, "spec", "type") == "ClusterIP"
+
+
+def test_workers_are_behind_headless_services_that_name_all_of_them() -> None:
+    service = one(manifests({}), "Service", "drover-smollm2")
+
+    assert at(service, "spec", "clusterIP") == "None"
+    assert at(service, "spec", "publishNotReadyAddresses") is True
+
+
+def test_only_frontends_reach_workers() -> None:
+    items = manifests(EXAMPLES["cpu"])
+    frontend = at(one(items, "Deployment", "drover-frontend"), "spec", "selector", "matchLabels")
+    for name in ("drover-smollm2", "drover-qwen"):
+        policy = one(items, "NetworkPolicy", name)
+        (rule,) = rows(policy, "spec", "ingress")
+        assert rows(rule, "from") == [{"podSelector": {"matchLabels": frontend}}]
+        assert [at(port, "port") for port in rows(rule, "ports")] == ["grpc"]
+        assert rows(policy, "spec", "policyTypes") == ["Ingress", "Egress"]
+
+
+def test_the_ranks_of_one_engine_reach_each_other() -> None:
+    policy = one(manifests(EXAMPLES["multi-node"]), "NetworkPolicy", "drover-deepseek-r1")
+    own = {"podSelector": at(policy, "spec", "podSelector")}
+
+    assert {"from": [own]} in rows(policy, "spec", "ingress")
+    assert {"to": [own]} in rows(policy, "spec", "egress")
+
+
+def test_rules_for_the_api_come_with_the_discovery_that_asks_it() -> None:
+    watching = manifests({"discovery": "endpointslices"})
+    (role,) = of_kind(watching, "Role")
+    assert rows(role, "rules") == [
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
+    ]
+    spec = ("spec", "template", "spec", "automountServiceAccountToken")
+    assert at(one(watching, "Deployment", "drover-frontend"), *spec) is True
+    assert at(one(watching, "Deployment", "drover-smollm2"), *spec) is False
+    assert at(one(manifests({}), "Deployment", "drover-frontend"), *spec) is False
+
+
+def test_gpus_are_not_asked_for_twice_in_an_update() -> None:
+    items = manifests(EXAMPLES["gpu"])
+    scarce = at(one(items, "Deployment", "drover-qwen3-32b"), "spec")
+    plain = at(one(manifests({}), "Deployment", "drover-smollm2"), "spec")
+
+    assert at(scarce, "strategy", "rollingUpdate") == {"maxSurge": 0, "maxUnavailable": 1}
+    assert at(plain, "strategy", "rollingUpdate") == {"maxSurge": 1, "maxUnavailable": 0}
+    container = at(scarce, "template", "spec", "containers", 0)
+    assert at(container, "resources", "limits", "nvidia.com/gpu") == 2
+
+
+def test_frontends_on_sqlite_are_never_two() -> None:
+    strategy = ("spec", "strategy", "type")
+    assert at(one(manifests({}), "Deployment", "drover-frontend"), *strategy) == "Recreate"
+    assert at(one(manifests(POSTGRES), "Deployment", "drover-frontend"), *strategy) == "RollingUpdate"
+
+
+def test_a_database_url_is_a_secret() -> None:
+    items = manifests({"database": {"url": "postgresql://drover:hunter2@db/drover"}})
+
+    (holder,) = [item for item in items if "hunter2" in json.dumps(item)]
+    assert holder["kind"] == "Secret"
+
+
+def test_a_model_cache_is_each_workers_or_shared() -> None:
+    items = manifests(EXAMPLES["gpu"])
+    each = one(items, "StatefulSet", "drover-qwen3-8b")
+    shared = one(items, "Deployment", "drover-qwen3-32b")
+
+    assert name_of(at(each, "spec", "volumeClaimTemplates", 0)) == "models"
+    claims = [
+        volume for volume in rows(shared, "spec", "template", "spec", "volumes") if "models" in str(volume)
+    ]
+    assert claims == [{"name": "models", "persistentVolumeClaim": {"claimName": "shared-models"}}]
+
+
+@pytest.mark.parametrize("example", ["gpu", "hpa"])
+def test_workers_are_scaled_by_metrics_that_there_are(example: str) -> None:
+    """Names in queries against names in the code that exports them."""
+    text = json.dumps([item for item in manifests(EXAMPLES[example]) if kind_of(item) in _SCALERS])
+    used = set(re.findall(r"drover_worker_\w+", text))
+
+    assert used <= {f"{worker_metrics._PREFIX}_{name}" for name in worker_metrics._GAUGES}
+    assert "drover_worker_kv_tokens_used" in used
+    if example == "gpu":
+        assert "drover_(frontend|worker)_waiting_requests" in text
+        assert frontend_metrics._PREFIX == "drover_frontend"
+
+
+def test_what_scales_a_model_is_the_only_one_to_say_how_many() -> None:
+    for values in EXAMPLES.values():
+        items = manifests(values)
+        for scaler in (item for item in items if item["kind"] in _SCALERS):
+            target = at(scaler, "spec", "scaleTargetRef")
+            scaled = one(items, str(at(target, "kind")), str(at(target, "name")))
+            assert at(target, "apiVersion") == scaled["apiVersion"]
+            spec = scaled["spec"]
+            assert isinstance(spec, dict)
+            assert "replicas" not in spec
+
+
+def test_selectors_find_the_pods() -> None:
+    for values in EXAMPLES.values():
+        items = manifests(values)
+        templates = [at(template, "metadata", "labels") for _, template in pod_templates(items)]
+        for item in items:
+            if item["kind"] not in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
+                continue
+            spec = item["spec"]
+            assert isinstance(spec, dict)
+            selector = spec["selector"] if item["kind"] != "NetworkPolicy" else spec["podSelector"]
+            assert isinstance(selector, dict)
+            wanted = selector.get("matchLabels", selector)
+            assert isinstance(wanted, dict)
+            # Set on pods by the LeaderWorkerSet's controller.
+            own = {key: value for key, value in wanted.items() if not key.startswith("leaderworkerset")}
+            assert any(own.items() <= labels.items() for labels in templates if isinstance(labels, dict)), (
+                item
+            )
+
+
+_REFUSED: list[tuple[Values, str]] = [
+    ({"frontend": {"autoscaling": {"maxReplicas": 2}}}, "several frontends need PostgreSQL"),
+    (
+        {"frontend": {"replicas": 2, "autoscaling": {"enabled": False}}},
+        "several frontends need PostgreSQL",
+    ),
+    ({"database": {"url": "sqlite:///x"}}, "database"),
+    (
+        {"database": {"url": "postgresql://h/d", "existingSecret": {"name": "s"}}},
+        "both set: which one is it?",
+    ),
+    (
+        {**POSTGRES, "frontend": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
+        "larger than maxReplicas",
+    ),
+    ({"serviceMonitor": {"enabled": True}}, "networkPolicy.metricsFrom"),
+    (
+        {"serviceMonitor": {"enabled": True}, "metrics": {"enabled": False}},
+        "serviceMonitor.enabled needs metrics.enabled",
+    ),
+    ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
+    ({"models": []}, "models"),
+    ({"models": [{"name": "a"}, {"name": "a"}]}, 'two models are called "a"'),
+    ({"models": [{"name": "frontend"}]}, "cannot be called frontend"),
+    ({"models": [{"name": "Big_Model"}]}, "name"),
+    ({"models": [{"name": "a", "engine": "vllm"}]}, "engine"),
+    ({"models": [{"name": "a", "engine": "sglang"}]}, "sglang needs a model"),
+    ({"models": [{"name": "a", "sglangArgs": "--tp-size 2"}]}, "sglangArgs says nothing to llamacpp"),
+    ({"models": [{"name": "a", "nodes": 2}]}, "only sglang runs over several nodes, not llamacpp"),
+    (
+        {
+            "models": [
+                {"name": "a", "nodes": 2, "engine": "sglang", "model": "m", "modelCache": {"enabled": True}}
+            ]
+        },
+        "name a claim",
+    ),
+    (
+        {"models": [{"name": "a", "replicas": 2, "modelCache": {"enabled": True}}]},
+        "set kind: StatefulSet",
+    ),
+    (
+        {"models": [{"name": "a", "autoscaling": {"hpa": {"enabled": True}, "keda": {"enabled": True}}}]},
+        "enable one of them",
+    ),
+    (
+        {"models": [{"name": "a", "autoscaling": {"hpa": {"enabled": True, "minReplicas": 5}}}]},
+        "minReplicas is larger than maxReplicas",
+    ),
+    (
+        {"models": [{"name": "a", "names": ["a"], "autoscaling": {"keda": {"enabled": True}}}]},
+        "needs keda.prometheusAddress",
+    ),
+    (
+        {
+            "keda": {"prometheusAddress": "http://p:9090"},
+            "models": [{"name": "a", "autoscaling": {"keda": {"enabled": True}}}],
+        },
+        "needs names",
+    ),
+    ({"longestStreamSeconds": 0}, "longestStreamSeconds"),
+    ({"replicaCount": 3}, "replicaCount"),
+    ({"frontend": {"settings": {"max queue": 3}}}, "max queue"),
+]
+
+
+@pytest.mark.parametrize(("values", "words"), _REFUSED)
+def test_what_cannot_work_is_refused_in_words(values: Values, words: str) -> None:
+    with pytest.raises(helm.HelmError) as refused:
+        render(values)
+
+    assert words in str(refused.value)
