@@ -26,10 +26,10 @@ def examples() -> dict[str, Values]:
     return found
 
 
-def render(values: Values) -> str:
+def render(values: Values, release: str = _RELEASE) -> str:
     """One YAML stream, file by file. Raises helm.HelmError where the chart refuses the values."""
     with helm.Chart.load(CHART) as chart:
-        manifests = chart.render(dict(values), name=_RELEASE, namespace=_NAMESPACE)
+        manifests = chart.render(dict(values), name=release, namespace=_NAMESPACE)
     texts = [
         f"# {_below_templates(name)}\n{text.strip()}\n"
         for name, text in sorted(manifests.items())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import helm_python as helm
 import kubernetes_validate
 import pytest
+import yaml
 
 from engine_worker import metrics as worker_metrics
 from frontend.telemetry import metrics as frontend_metrics
@@ -233,6 +234,27 @@ def test_selectors_find_the_pods() -> None:
             assert any(own.items() <= labels.items() for labels in templates if isinstance(labels, dict)), (
                 item
             )
+
+
+def test_the_longest_names_leave_room_for_what_controllers_add() -> None:
+    """A StatefulSet's pods have a label of its name and a hash of ten letters, one of a LeaderWorkerSet's
+    groups a number too."""
+    model = {"name": "m" * 24, "kind": "StatefulSet"}
+    group = {"name": "g" * 24, "engine": "sglang", "model": "m", "nodes": 2}
+    text = render({"models": [model, group]}, release="r" * 53)
+    items = [item for item in yaml.safe_load_all(text) if item]
+
+    assert max(len(name_of(item)) for item in of_kind(items, "Service")) <= 63
+    assert len(name_of(of_kind(items, "StatefulSet")[0])) <= 63 - 11
+    assert len(name_of(of_kind(items, "LeaderWorkerSet")[0])) <= 63 - 11 - 2
+    assert text != render({"models": [model, group]}, release="r" * 52 + "s"), "names do not collide"
+
+
+def test_a_new_version_of_the_chart_restarts_nothing() -> None:
+    for values in EXAMPLES.values():
+        for _, template in pod_templates(manifests(values)):
+            assert "helm.sh/chart" not in str(at(template, "metadata"))
+            assert "app.kubernetes.io/version" not in str(at(template, "metadata"))
 
 
 _REFUSED: list[tuple[Values, str]] = [

@@ -1,8 +1,12 @@
 {{/* Names, labels, images. */}}
 
+{{/* At most 24 characters: a model's name, a group's number and a hash come after it, and labels have 63. */}}
 {{- define "drover.fullname" -}}
 {{- $name := ternary .Release.Name (printf "%s-drover" .Release.Name) (contains "drover" .Release.Name) -}}
-{{- $name | trunc 30 | trimSuffix "-" -}}
+{{- if gt (len $name) 24 -}}
+{{- $name = printf "%s-%s" ($name | trunc 17 | trimSuffix "-") (sha256sum $name | trunc 6) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{- define "drover.frontend" -}}
@@ -19,11 +23,12 @@ app.kubernetes.io/name: drover
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Of objects, not of pods: a chart's new version alone must not restart workers. */}}
 {{- define "drover.labels" -}}
 {{ include "drover.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "drover.frontendSelector" -}}

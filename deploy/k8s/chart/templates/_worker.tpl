@@ -8,7 +8,7 @@
 {{- $prestop := ternary (int $root.Values.longestStreamSeconds) (int $model.preStopSeconds) (eq $role "follower") -}}
 metadata:
   labels:
-    {{- include "drover.workerLabels" . | nindent 4 }}
+    {{- include "drover.workerSelector" . | nindent 4 }}
   {{- if or $root.Values.metrics.enabled $model.podAnnotations }}
   annotations:
     {{- if $root.Values.metrics.enabled }}
