@@ -19,13 +19,16 @@ _SLACK_SECONDS = 10.0
 # Of a page or an event; the API's store takes objects of 1.5 MB.
 _MOST_PAGE_BYTES = 64 * 2**20
 _MOST_EVENT_BYTES = 4 * 2**20
-# A watch may be silent for minutes: the kernel finds out whether its line is dead.
-_KEEP_ALIVE = (
+# A watch may be silent for minutes: the kernel finds out whether its line is dead. Pods run on Linux; other
+# systems lack some of the names.
+_KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-)
+    *(
+        (socket.IPPROTO_TCP, int(getattr(socket, name)), value)
+        for name, value in (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
 
 
 class ApiAway(Exception):

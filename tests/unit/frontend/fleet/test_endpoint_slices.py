@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -19,32 +18,21 @@ from frontend.fleet.discovery.endpoint_slices import EndpointSlices, Service
 from frontend.fleet.discovery.kubernetes_api import ApiServer
 from frontend.settings import FrontendSettings
 from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
+from tests.support.certificates import certificate_of_localhost
 from tests.support.waiting import until
 
 _SOON_SECONDS = 10.0
 _NEW_WORKER_SECONDS = 5.0
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Of 127.0.0.1, signed by itself, and its key."""
-    certificate, key = folder / "ca.crt", folder / "key.pem"
-    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=api -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(
-        ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return _certificate(tmp_path_factory.mktemp("tls"))
+    return certificate_of_localhost(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
 def another_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return _certificate(tmp_path_factory.mktemp("another"))
+    return certificate_of_localhost(tmp_path_factory.mktemp("another"))
 
 
 @pytest.fixture
