@@ -17,6 +17,61 @@ Manifest = dict[str, Json]
 EXAMPLES = examples()
 POSTGRES: Values = {"database": {"existingSecret": {"name": "drover-database"}}}
 CUSTOM_KINDS = frozenset({"ScaledObject", "ServiceMonitor", "LeaderWorkerSet"})
+# Everything that the examples leave alone.
+ALL_ELSE: Values = {
+    "imageRegistry": "registry.example/drover/",
+    "images": {"frontend": {"digest": f"sha256:{'0' * 64}"}, "llamacpp": {"tag": "7"}},
+    "imagePullPolicy": "Always",
+    "imagePullSecrets": [{"name": "pull"}],
+    "listenHost": "[::]",
+    "discovery": "endpointslices",
+    "frontend": {
+        "persistence": {"enabled": True, "storageClass": "fast"},
+        "service": {"port": 80, "annotations": {"a": "b"}},
+        "env": [{"name": "TZ", "value": "UTC"}],
+        "settings": {"max_queue": 9},
+        "podAnnotations": {"a": "b"},
+        "nodeSelector": {"a": "b"},
+        "tolerations": [{"key": "a", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+    },
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "host": "ollama.example",
+        "tlsSecret": "tls",
+        "annotations": {"a": "b"},
+    },
+    "networkPolicy": {
+        "frontendFrom": [{"podSelector": {}}],
+        "metricsFrom": [{"namespaceSelector": {}}],
+        "workerTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
+    },
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "models": [
+        {
+            "name": "shared",
+            "replicas": 3,
+            "modelCache": {"enabled": True, "accessModes": ["ReadWriteMany"], "storageClass": "nfs"},
+            "env": [{"name": "TZ", "value": "UTC"}],
+            "runtimeClassName": "gvisor",
+            "podAnnotations": {"a": "b"},
+            "nodeSelector": {"a": "b"},
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "high",
+            "preStopSeconds": 0,
+        },
+        {
+            "name": "gated",
+            "engine": "sglang",
+            "model": "example/gated",
+            "allowDownloads": True,
+            "hubTokenSecret": {"name": "hub"},
+        },
+    ],
+}
 _WORKLOADS = ("Deployment", "StatefulSet")
 
 

@@ -15,9 +15,11 @@ from engine_worker import metrics as worker_metrics
 from frontend.telemetry import metrics as frontend_metrics
 from scripts.render_chart import CHART, OVERLAYS, RENDERED, Values, render
 from tests.deploy_k8s.manifests import (
+    ALL_ELSE,
     CUSTOM_KINDS,
     EXAMPLES,
     POSTGRES,
+    Json,
     Manifest,
     at,
     kind_of,
@@ -46,7 +48,8 @@ _SWITCHED: dict[str, Values] = {
 
 def _distinct_objects() -> list[Manifest]:
     """Many are the same in several examples."""
-    found = {json.dumps(item): item for values in EXAMPLES.values() for item in manifests(values)}
+    all_values = [*EXAMPLES.values(), ALL_ELSE]
+    found = {json.dumps(item): item for values in all_values for item in manifests(values)}
     return list(found.values())
 
 
@@ -248,6 +251,30 @@ def test_the_longest_names_leave_room_for_what_controllers_add() -> None:
     assert len(name_of(of_kind(items, "StatefulSet")[0])) <= 63 - 11
     assert len(name_of(of_kind(items, "LeaderWorkerSet")[0])) <= 63 - 11 - 2
     assert text != render({"models": [model, group]}, release="r" * 52 + "s"), "names do not collide"
+
+
+def test_what_the_examples_leave_alone() -> None:
+    items = manifests(ALL_ELSE)
+    images = {str(at(template, "spec", "containers", 0, "image")) for _, template in pod_templates(items)}
+    (ingress,) = of_kind(items, "Ingress")
+
+    assert images == {
+        f"registry.example/drover/drover-frontend@sha256:{'0' * 64}",
+        "registry.example/drover/drover-worker-cpu:7",
+        "registry.example/drover/drover-worker-sglang:0.1.0",
+    }
+    assert at(ingress, "spec", "rules", 0, "host") == "ollama.example"
+    assert {name_of(item) for item in of_kind(items, "PersistentVolumeClaim")} == {
+        "drover-frontend",
+        "drover-shared",
+    }
+    assert '"secretKeyRef": {"name": "hub", "key": "token"}' in json.dumps(items)
+    downloads = one(items, "NetworkPolicy", "drover-gated")
+    assert 443 in [at(port, "port") for rule in rows(downloads, "spec", "egress") for port in _ports(rule)]
+
+
+def _ports(rule: Json) -> list[Json]:
+    return rows(rule, "ports") if isinstance(rule, dict) and "ports" in rule else []
 
 
 def test_a_new_version_of_the_chart_restarts_nothing() -> None:

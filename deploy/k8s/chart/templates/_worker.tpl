@@ -9,9 +9,10 @@
 metadata:
   labels:
     {{- include "drover.workerSelector" . | nindent 4 }}
-  {{- if or $root.Values.metrics.enabled $model.podAnnotations }}
+  {{- $scraped := and $root.Values.metrics.enabled (ne $role "follower") }}
+  {{- if or $scraped $model.podAnnotations }}
   annotations:
-    {{- if $root.Values.metrics.enabled }}
+    {{- if $scraped }}
     prometheus.io/scrape: "true"
     prometheus.io/port: {{ int $root.Values.metrics.port | quote }}
     {{- end }}
