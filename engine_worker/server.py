@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from drover import logs
 from drover.errors import DroverError, EngineFailed, WorkerDraining
+from drover.exposure import warn_if_exposed
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
@@ -121,6 +122,10 @@ class WorkerServer:
             self._stop_metrics = serve_metrics(self._settings.metrics_listen, metrics)
         except OSError as error:
             raise CannotStart(f"cannot serve metrics on {self._settings.metrics_listen}: {error}") from error
+        self._warn_if_exposed("metrics_listen", self._settings.metrics_listen, "can read the metrics")
+
+    def _warn_if_exposed(self, setting: str, address: str, danger: str) -> None:
+        warn_if_exposed(_log, address, self._settings.names_of(setting), danger)
 
     async def _unless_it_fails(self, work: Coroutine[object, object, None]) -> None:
         """Raises RuntimeError, with the reason, when the engine breaks down under the work."""
@@ -188,6 +193,7 @@ class WorkerServer:
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
         await self._server.start()
         logs.event(_log, logging.INFO, "listening", address=self.address)
+        self._warn_if_exposed("listen", wanted, "can use the model and end requests; only frontends should")
 
     async def _serve(self) -> int:
         stop = asyncio.create_task(self._stop.wait(), name="wait for a signal")

@@ -9,6 +9,7 @@ import socket
 import sys
 
 from drover import logs
+from drover.exposure import warn_if_exposed
 from drover.settings import split_address
 from frontend.admission.admission import Admission
 from frontend.fleet.discovery import discoveries_of
@@ -44,6 +45,7 @@ def main() -> int:
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     host, port = listener.getsockname()[:2]
     logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", workers=settings.workers)
+    warn_if_exposed(_log, settings.listen, FrontendSettings.names_of("listen"), "can use every model")
     server.run(sockets=[listener])
     logs.event(_log, logging.INFO, "stopped")
     return 0

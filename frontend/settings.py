@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
@@ -117,6 +117,10 @@ class FrontendSettings(ProcessSettings):
     """Where presets and blobs live: sqlite:///path/file.sqlite3, or postgresql://user@host/name for several
     frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or ~/.local/state.
     """
+    shared_database: bool = False
+    """Other frontends serve the same clients, so the database must be one that they share: a file of SQLite
+    is then refused at the start.
+    """
     database_timeout_seconds: Annotated[float, Gt(0)] = 5.0
     """Longest time for the database to answer. Served models never wait for it."""
     preset_poll_seconds: Annotated[float, Gt(0)] = 0.25
@@ -146,6 +150,18 @@ class FrontendSettings(ProcessSettings):
         if not workers:
             raise ValueError("name at least one worker")
         return [_check_place(worker) for worker in workers]
+
+    @field_validator("shared_database")
+    @classmethod
+    def _can_be_shared(cls, shared: bool, info: ValidationInfo) -> bool:
+        """Presets of one frontend would be missing on the others. A URL that is wrong has its own error."""
+        url = info.data.get("database_url")
+        if shared and url is not None and (not url or parse_url(url).is_sqlite):
+            raise ValueError(
+                "several frontends cannot share a file of SQLite; set "
+                f"{cls.names_of('database_url')} to postgresql://user@host/name"
+            )
+        return shared
 
     @field_validator("trusted_proxies")
     @classmethod

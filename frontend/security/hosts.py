@@ -7,11 +7,11 @@ requests still carry the domain's name.
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from drover.settings import split_address
+from drover.exposure import is_loopback, parsed_address
 from frontend.security.refusal import FORBIDDEN, answer, header_of
 from frontend.telemetry.request_log import record_of
 
@@ -23,7 +23,7 @@ _PRIVATE_IPV6 = IPv6Network("fc00::/7")
 
 def with_host_rule(app: ASGIApp, listen: str) -> ASGIApp:
     """Only a loopback address needs the rule: on others, who may call is the network's matter."""
-    return HostRule(app, socket.gethostname()) if _is_loopback(listen) else app
+    return HostRule(app, socket.gethostname()) if is_loopback(listen) else app
 
 
 class HostRule:
@@ -46,7 +46,7 @@ class HostRule:
 def is_local(host: str, machine: str) -> bool:
     """`host` is the header's value, `machine` this machine's name."""
     name = _without_port(host).lower()
-    if address := _address(name):
+    if address := parsed_address(name):
         return _is_local_address(address)
     return name in ("", "localhost", machine.lower()) or name.endswith(_LOCAL_ENDINGS)
 
@@ -58,15 +58,6 @@ def _without_port(host: str) -> str:
     name, colon, _ = host.rpartition(":")
     # More colons than one are an IPv6 address without brackets.
     return name if colon and ":" not in name else host
-
-
-def _address(name: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 def _is_local_address(address: IPv4Address | IPv6Address) -> bool:
@@ -90,14 +81,3 @@ def _is_of_an_own_interface(address: IPv4Address | IPv6Address) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_loopback(listen: str) -> bool:
-    host, _ = split_address(listen)
-    if address := _address(host):
-        return address.is_loopback
-    try:
-        return ip_address(socket.gethostbyname(host)).is_loopback
-    except OSError:
-        # Nothing can listen there either, which whoever listens will say.
-        return False

@@ -25,9 +25,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from engine_worker.health import is_serving
+from frontend.health import is_ok
 from tests.contract.asking import INFERENCE, answered, ask, assert_refused, inference
 from tests.contract.fleet import FleetProcesses
-from tests.support.processes import free_port, http_ok, launched, worker_is_serving
+from tests.support.processes import free_port, launched
 from tests.support.waiting import wait_until
 
 _READY_SECONDS = 30.0
@@ -56,10 +58,10 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with ExitStack() as processes:
         begin = processes.enter_context
         begin(launched([*_SIMULATOR, *listens], address, folder / "worker.log", settings=_WORKER_SETTINGS))
-        wait_until(lambda: worker_is_serving(address), _READY_SECONDS, "the worker serves")
+        wait_until(lambda: is_serving(address), _READY_SECONDS, "the worker serves")
         command = ["-m", "frontend", "--workers", address, *database]
         begin(launched(command, "", folder / "frontend.log", settings=frontend_settings))
-        wait_until(lambda: http_ok(f"{url}/readyz"), _READY_SECONDS, "the frontend serves")
+        wait_until(lambda: is_ok(f"{url}/readyz"), _READY_SECONDS, "the frontend serves")
         yield begin(httpx.Client(base_url=url, timeout=_READY_SECONDS))
 
 

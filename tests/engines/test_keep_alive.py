@@ -20,8 +20,9 @@ from drover.errors import DeadlineExceeded, EngineFailed, WorkerDraining
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from engine_worker import default_model
+from engine_worker.health import is_serving
 from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import Process, worker, worker_is_serving
+from tests.support.processes import Process, worker
 from tests.support.waiting import until
 
 LLAMACPP = ("--engine", "llamacpp", "--context-length", "512", "--slots", "4")
@@ -113,7 +114,7 @@ async def test_unloading_frees_the_memory_and_the_next_answer_is_the_same(
         assert watcher.report.expires_unix_ns == 0
         await until(lambda: rss_bytes(llamacpp) < full_bytes - _FREED_BYTES, 5, "the memory is free")
         assert await engine.stub.GetModel(pb.GetModelRequest()) == described
-        assert worker_is_serving(llamacpp.address)
+        assert is_serving(llamacpp.address)
         after = await engine.text(question())
         await watcher.sees(loaded=True)
     assert after[0] == before[0]
@@ -241,7 +242,7 @@ async def test_weights_that_llama_cpp_refuses_fail_the_request_and_not_the_worke
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await engine.text(question())
             assert isinstance(error_from_status(failed.value), EngineFailed)
-            assert worker_is_serving(only.address)
+            assert is_serving(only.address)
         only.signal(signal.SIGTERM)
         assert only.wait() == 0
 

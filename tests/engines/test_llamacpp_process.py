@@ -13,8 +13,9 @@ import pytest
 from drover.errors import EngineFailed, WorkerDraining
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
+from engine_worker.health import is_serving
 from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import Process, worker, worker_is_serving
+from tests.support.processes import Process, worker
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real_model
@@ -68,7 +69,7 @@ async def test_a_worker_whose_model_loads_is_there_for_everything_else(tmp_path:
             await gone(engine)
             waiting = await begun(engine)
             llama = await loads_and_hangs(engine, only)
-            assert worker_is_serving(only.address)
+            assert is_serving(only.address)
             model = await engine.stub.GetModel(pb.GetModelRequest(), timeout=5)
             assert model.engine_kind == "llamacpp"
             call = engine.stub.WatchLoad(pb.WatchLoadRequest(interval_ms=10), timeout=5)
@@ -132,7 +133,7 @@ def test_signals_to_all_are_for_the_worker(tmp_path: Path) -> None:
         assert llama is not None
         llama.send_signal(signal.SIGTERM)
         llama.send_signal(signal.SIGINT)
-        assert worker_is_serving(only.address)
+        assert is_serving(only.address)
         only.signal(signal.SIGTERM)
         assert only.wait(5) == 0
     assert is_over(llama)

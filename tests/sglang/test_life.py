@@ -15,9 +15,10 @@ import pytest
 from drover.errors import EngineFailed, WorkerDraining
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
+from engine_worker.health import is_serving
 from tests.support.answers import rest_of
 from tests.support.engine_client import engine_client
-from tests.support.processes import Process, free_port, worker, worker_is_serving
+from tests.support.processes import Process, free_port, worker
 from tests.support.waiting import until
 
 
@@ -46,7 +47,7 @@ async def test_a_drain_lets_finish_what_can_and_says_so_to_the_rest(
             short, long = engine.generate(story(100)), engine.generate(story(4000))
             await asyncio.gather(short.read(), long.read())
             only.signal(signal.SIGTERM)
-            await until(lambda: not worker_is_serving(only.address), 2, "not ready at once")
+            await until(lambda: not is_serving(only.address), 2, "not ready at once")
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await engine.text(story(1))
             assert isinstance(error_from_status(refused.value), WorkerDraining)
@@ -99,7 +100,7 @@ async def test_a_signal_while_the_model_loads_is_heard(thinker_model: Path, tmp_
     address = f"127.0.0.1:{free_port()}"
     flags = ("--engine", "sglang", "--model", str(thinker_model))
     with worker(tmp_path / "w.log", *flags, ready=False, address=address) as only:
-        await until(lambda: worker_is_serving(address, ""), 60, "alive while it loads")
+        await until(lambda: is_serving(address, ""), 60, "alive while it loads")
         await until(lambda: len(children_of(only)) >= 2, 120, "SGLang starts its processes")
         children = children_of(only)
         only.signal(signal.SIGTERM)

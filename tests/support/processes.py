@@ -8,16 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2
-
-from drover.rpc import CHANNEL_OPTIONS, SERVICE_NAME
+from engine_worker.health import is_serving
+from frontend.health import is_ok
 
 ROOT = Path(__file__).resolve().parents[2]
 # Several of SGLang's engines live side by side in tests, each with a KV cache.
@@ -28,7 +25,6 @@ _PYTHON = os.environ.get("DROVER_TEST_PYTHON", sys.executable)
 _READY_SECONDS = 60.0
 # Three cold imports of torch and SGLang.
 _SGLANG_READY_SECONDS = 300.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 
@@ -118,7 +114,7 @@ def worker(
     limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
     with launched(command, address, log, python, limit) as process:
         if ready:
-            _wait(process, lambda: worker_is_serving(address))
+            _wait(process, lambda: is_serving(address))
         yield process
 
 
@@ -136,7 +132,7 @@ def frontend(log: Path, workers: Sequence[str], *flags: str, ready: bool = True)
         command += ["--database-url", f"sqlite:///{log.parent / 'presets.sqlite3'}"]
     with launched(command, address, log) as process:
         path = "/readyz" if ready else "/healthz"
-        _wait(process, lambda: http_ok(f"http://{address}{path}"))
+        _wait(process, lambda: is_ok(f"http://{address}{path}"))
         yield process
 
 
@@ -159,28 +155,6 @@ def stack(
         one = processes.enter_context(worker(folder / "worker.log", *worker_flags))
         other = processes.enter_context(frontend(folder / "frontend.log", [one.address], *frontend_flags))
         yield Stack(one, other)
-
-
-def worker_is_serving(address: str, service: str = SERVICE_NAME) -> bool:
-    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        try:
-            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=1)
-        except grpc.RpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def http_ok(url: str) -> bool:
-    try:
-        with _DIRECT.open(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def _wait(process: Process, ready: Callable[[], bool]) -> None:

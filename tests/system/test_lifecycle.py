@@ -17,18 +17,18 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from drover.rpc import SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
+from engine_worker.health import is_serving
+from frontend.health import is_ok
 from tests.support.engine_client import engine_client
 from tests.support.processes import (
     ROOT,
     free_port,
     frontend,
-    http_ok,
     launched,
     stack,
     worker,
-    worker_is_serving,
 )
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 
 SIMULATOR = ("--engine", "simulator", "--model", "sim")
 
@@ -38,13 +38,13 @@ async def test_the_service_is_healthy_only_after_the_model_answered(tmp_path: Pa
     address = f"127.0.0.1:{free_port()}"
     slow = ("--sim-prefill-tokens-per-second", "2", "--sim-prefill-chunk-tokens", "1")
     with worker(tmp_path / "w.log", *SIMULATOR, *slow, ready=False, address=address):
-        await until(lambda: worker_is_serving(address, ""), 20, "alive")
-        assert not worker_is_serving(address, SERVICE_NAME)
+        await until(lambda: is_serving(address, ""), 20, "alive")
+        assert not is_serving(address, SERVICE_NAME)
         async with engine_client(address) as engine:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await engine.text(pb.GenerateRequest(raw="x"))
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-        await until(lambda: worker_is_serving(address, SERVICE_NAME), 20, "ready")
+        await until(lambda: is_serving(address, SERVICE_NAME), 20, "ready")
 
 
 def test_reflection_lists_the_services(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_a_draining_worker_finishes_its_streams_and_takes_no_more(tmp_path
             events = aiter(call)
             await anext(events)
             only.signal(signal.SIGTERM)
-            await until(lambda: not worker_is_serving(only.address), 2, "not ready")
+            await until(lambda: not is_serving(only.address), 2, "not ready")
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await engine.text(pb.GenerateRequest(raw="late"))
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -159,7 +159,7 @@ def test_the_frontend_is_light(tmp_path: Path) -> None:
     began = time.monotonic()
     command = ["-m", "frontend", "--listen", address, "--workers", "127.0.0.1:1"]
     with launched(command, address, tmp_path / "f.log") as process:
-        while not http_ok(f"http://{address}/healthz"):
+        while not is_ok(f"http://{address}/healthz"):
             assert time.monotonic() - began < 10
             time.sleep(0.01)
         took_seconds = time.monotonic() - began
@@ -219,3 +219,27 @@ def test_two_workers_share_the_requests(tmp_path: Path) -> None:
             }
         assert len(texts) == 1
         assert all("drover.worker.request" in process.log_text() for process in (one, two))
+
+
+def test_a_worker_that_others_reach_says_so_and_names_the_flag(tmp_path: Path) -> None:
+    port = free_port()
+    metrics = f"0.0.0.0:{free_port()}"
+    with worker(
+        tmp_path / "w.log", *SIMULATOR, "--metrics-listen", metrics, address=f"0.0.0.0:{port}"
+    ) as only:
+        warnings = [line for line in only.log_text().splitlines() if "OPEN TO THE NETWORK" in line]
+    assert len(warnings) == 2
+    assert f"0.0.0.0:{port}" in warnings[0]
+    assert "--listen (DROVER_WORKER_LISTEN)" in warnings[0]
+    assert metrics in warnings[1]
+    assert "--metrics-listen (DROVER_WORKER_METRICS_LISTEN)" in warnings[1]
+
+
+@pytest.mark.parametrize(("host", "warnings"), [("0.0.0.0", 1), ("127.0.0.1", 0)])
+def test_a_frontend_that_others_reach_says_so(tmp_path: Path, host: str, warnings: int) -> None:
+    port = free_port()
+    database = f"sqlite:///{tmp_path / 'presets.sqlite3'}"
+    command = ["-m", "frontend", "--listen", f"{host}:{port}", "--database-url", database]
+    with launched(command, f"127.0.0.1:{port}", tmp_path / "f.log") as process:
+        wait_until(lambda: is_ok(f"http://127.0.0.1:{port}/healthz"), 20, "the frontend serves")
+        assert process.log_text().count("OPEN TO THE NETWORK") == warnings

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.processes import Process, Stack, free_port, http_ok, launched
+from frontend.health import is_ok
+from tests.support.processes import Process, Stack, free_port, launched
 
 _PAGE = "https://chat.example"
 _READY_SECONDS = 30.0
@@ -57,7 +58,7 @@ def test_the_launcher_listens_on_its_port_whatever_clients_are_pointed_at(tmp_pa
 
 def _wait_until_ready(process: Process) -> None:
     deadline = time.monotonic() + _READY_SECONDS
-    while not http_ok(f"http://{process.address}/readyz"):
+    while not is_ok(f"http://{process.address}/readyz"):
         assert process.popen.poll() is None, process.log_text()
         assert time.monotonic() < deadline, process.log_text()
         time.sleep(0.05)

@@ -99,3 +99,24 @@ def test_a_password_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--database-url" in said
     assert "there is no driver for mysql" in said
     assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:////tmp/presets.sqlite3"])
+def test_several_frontends_on_sqlite_are_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        FrontendSettings.load(["--shared-database", "--database-url", url])
+
+    assert "--shared-database (DROVER_FRONTEND_SHARED_DATABASE): several frontends" in capsys.readouterr().err
+
+
+def test_several_frontends_on_postgresql_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROVER_FRONTEND_SHARED_DATABASE", "true")
+    monkeypatch.setenv("DROVER_FRONTEND_DATABASE_URL", "postgresql://me@host/name")
+    assert FrontendSettings.load([]).shared_database
+
+
+def test_a_wrong_url_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        FrontendSettings.load(["--shared-database", "--database-url", "mysql://host/name"])
+
+    assert len(capsys.readouterr().err.splitlines()) == 1

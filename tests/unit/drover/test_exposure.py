@@ -1,0 +1,30 @@
+"""Every address that others can reach is told at the start, and no other."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from drover.exposure import warn_if_exposed
+
+_log = logging.getLogger("tests.exposure")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "8.8.8.8:1", "[2001:db8::1]:1"])
+def test_an_address_that_others_reach_is_told(listen: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_exposed(_log, listen, "--listen", "can use every model")
+
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"OPEN TO THE NETWORK: whoever reaches {listen} can use every model" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "unix:/run/worker"],
+)
+def test_others_are_not(listen: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_exposed(_log, listen, "--listen", "can use every model")
+
+    assert not caplog.records
