@@ -13,7 +13,10 @@ SEED ?= 1
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
 
-.PHONY: help serve model test test-clients test-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
+# Needs no environment; the one of development has a Docker Compose in it.
+STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
+
+.PHONY: help serve model up down logs ps test test-clients test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -24,6 +27,18 @@ serve: .venv/.serve ## one worker and one frontend on this machine (PORT, ENGINE
 	  worker="$(SGLANG_PY)"; [ -n '$(MODEL)' ] || "$$worker" -m scripts.model; \
 	fi; \
 	exec $(PY) -m scripts.serve --port '$(PORT)' --engine '$(ENGINE)' --model '$(MODEL)' --worker-python "$$worker"
+
+up: ## build and start the stack in containers (FRONTENDS, WORKERS, GPU, PORT, BIND: docs/deploy.md)
+	@$(STACK) up
+
+down: ## stop it (VOLUMES=1: and forget its presets)
+	@$(STACK) down
+
+logs: ## follow its logs
+	@$(STACK) logs
+
+ps: ## what runs of it
+	@$(STACK) ps
 
 model: ## the default model of ENGINE=sglang, as safetensors
 	@set -e; python="$(SGLANG_PY)"; exec "$$python" -m scripts.model
@@ -38,6 +53,12 @@ test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
 	"$$python" -W ignore -m pytest -W ignore tests/upstream tests/unit/engine_worker/engines/sglang tests/unit/engine_worker/chat; \
 	DROVER_SGLANG_PYTHON="$$python" $(PY) -m pytest -o timeout=600 --durations=15 tests/sglang tests/engines -k sglang
+
+test-deploy: .venv/.dev ## images and stack, really built and run, where a Docker engine is reachable
+	$(PY) -m pytest -o timeout=600 --durations=10 tests/deploy --ignore tests/deploy/test_sglang_image.py
+
+test-deploy-sglang: .venv/.dev ## the SGLang worker's image on a base without a GPU: 11 GB, many minutes
+	$(PY) -m pytest -o timeout=3600 tests/deploy/test_sglang_image.py
 
 lint: .venv/.dev proto-check ## style, types, and drift of generated files
 	$(PY) -m ruff check .

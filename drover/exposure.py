@@ -32,15 +32,15 @@ def is_loopback(listen: str) -> bool:
 
 
 def warn_if_exposed(logger: logging.Logger, listen: str, flag: str, danger: str) -> None:
-    """`listen`: `host:port` or `unix:/path`; `flag`: where it was set; `danger`: what whoever reaches it can do."""
+    """`listen`: `host:port` or `unix:/path`; `flag`: where it was set; `danger`: what one can do there."""
     if listen.startswith("unix:") or is_loopback(listen):
         return
     logs.event(
         logger,
         logging.WARNING,
         f"OPEN TO THE NETWORK: whoever reaches {listen} {danger}. Let a firewall, a private network or a "
-        "proxy say who does, or listen on 127.0.0.1. In a container this is as it must be: there, which ports "
-        "are published decides",
+        "proxy say who does, or listen on 127.0.0.1. In a container this is as it must be: there, it is the "
+        "published ports that decide",
         listen=listen,
         set_by=flag,
     )

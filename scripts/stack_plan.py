@@ -1,0 +1,116 @@
+"""What `make up` starts: decided from what is asked for and from what runs already."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_LOOPBACK = ("127.0.0.1", "::1", "[::1]", "localhost")
+_WAIT_SECONDS, _GPU_WAIT_SECONDS = 600, 7200
+
+
+class Refused(Exception):
+    """Says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container of the stack."""
+
+    service: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    frontends: int
+    workers: int
+    gpu: bool
+    is_several: bool
+    has_own_database: bool
+    banner: str
+
+    @property
+    def scales(self) -> list[str]:
+        scales = [f"frontend={self.frontends}"]
+        if not self.gpu:
+            scales.append(f"worker={self.workers}")
+        if self.is_several and not self.has_own_database:
+            scales.append("postgres=0")
+        return scales
+
+    @property
+    def wait_seconds(self) -> int:
+        return _GPU_WAIT_SECONDS if self.gpu else _WAIT_SECONDS
+
+
+def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
+    """Raises Refused. What is not named stays as it runs, so that one tier is scaled without the other."""
+    frontends = _count(environment, "FRONTENDS", _running_count(running, "frontend"))
+    workers = _count(environment, "WORKERS", _running_count(running, "worker"))
+    gpu = _is_gpu(environment, running)
+    if gpu and not environment.get("MODEL"):
+        raise Refused(
+            "GPU=1 needs a model: MODEL=Qwen/Qwen3-8B, or a folder below /models (MODELS=/path/of/models)"
+        )
+    database = environment.get("DATABASE_URL", "")
+    is_several = frontends > 1
+    if is_several and database.startswith("sqlite"):
+        raise Refused(
+            "several frontends cannot share a file of SQLite: leave DATABASE_URL out for a PostgreSQL in the "
+            "stack, or name one of your own (DATABASE_URL=postgresql://user@host/name)"
+        )
+    has_own_database = is_several and not database
+    return Plan(
+        frontends, workers, gpu, is_several, has_own_database, _banner(environment, frontends, workers)
+    )
+
+
+def on_own_gpus(stack: Mapping[str, object], workers: int, gpus_each: int) -> dict[str, object]:
+    """The worker as so many services, each with GPUs of its own, all found by the name `worker`."""
+    changed = copy.deepcopy(dict(stack))
+    services = changed["services"]
+    assert isinstance(services, dict)
+    worker = services.pop("worker")
+    worker.pop("build", None)
+    for number in range(workers):
+        service = copy.deepcopy(worker)
+        first = number * gpus_each
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        device["device_ids"] = [str(gpu) for gpu in range(first, first + gpus_each)]
+        service["networks"]["fleet"] = {"aliases": ["worker"]}
+        services[f"worker-{number}"] = service
+    return changed
+
+
+def read_env_file(text: str) -> dict[str, str]:
+    """Lines `NAME=value`; Compose reads the same file."""
+    lines = [line.strip() for line in text.splitlines()]
+    pairs = [line.partition("=") for line in lines if "=" in line and not line.startswith("#")]
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+
+
+def _running_count(running: Sequence[Running], tier: str) -> int:
+    return sum(each.service == tier or each.service.startswith(f"{tier}-") for each in running)
+
+
+def _is_gpu(environment: Mapping[str, str], running: Sequence[Running]) -> bool:
+    if "GPU" in environment:
+        return environment["GPU"] == "1"
+    return any("worker-sglang" in each.image for each in running)
+
+
+def _count(environment: Mapping[str, str], name: str, running: int) -> int:
+    text = environment.get(name, "") or str(running or 1)
+    if not text.isdecimal() or int(text) < 1:
+        raise Refused(f"{name} must be a number from 1 on, and not {text!r}")
+    return int(text)
+
+
+def _banner(environment: Mapping[str, str], frontends: int, workers: int) -> str:
+    host, port = environment.get("BIND", "") or "127.0.0.1", environment.get("PORT", "") or "11434"
+    lines = [f"Drover is ready: http://{host}:{port} (frontends: {frontends}, workers: {workers})"]
+    if host not in _LOOPBACK:
+        lines.append(f"OPEN TO THE NETWORK: whoever reaches {host}:{port} can use every model (BIND={host})")
+    return "\n".join(lines)
