@@ -50,7 +50,9 @@ def up(environment: dict[str, str]) -> None:
 
 def down(environment: dict[str, str]) -> None:
     volumes = ["--volumes"] if environment.get("VOLUMES") == "1" else []
-    Compose(environment, _EVERYTHING).run(["down", "--remove-orphans", *volumes])
+    # Each of the two has volumes and networks that the other does not use.
+    for files in (_EVERYTHING, (_BASE,)):
+        Compose(environment, files).run(["down", "--remove-orphans", *volumes])
 
 
 def logs(environment: dict[str, str]) -> None:

@@ -49,6 +49,8 @@ class RequestRecord:
     request_id: str
     client: str = ""
     """Whom fairness takes for one."""
+    address: str = ""
+    """Where it is, past the proxies that are trusted."""
     priority: int = 0
     received_ns: int = field(default_factory=time.perf_counter_ns)
     status: int = 0
@@ -116,13 +118,12 @@ class RequestRecord:
             self.fields["truncated_tokens"] = response.truncated_tokens
 
     def write(self, scope: Scope) -> None:
-        client = scope.get("client")
         logs.event(
             _log,
             logging.DEBUG if scope["path"] in _PROBES else logging.INFO,
             "request",
             request_id=self.request_id,
-            client=client[0] if client else "",
+            client=self.address,
             method=scope["method"],
             path=scope["path"],
             status=self.status,
@@ -155,7 +156,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(_request_id(scope), self._clients.name_of(scope))
+        name, address = self._clients.name_of(scope), self._clients.address_of(scope)
+        record = RequestRecord(_request_id(scope), name, address)
         scope.setdefault("state", {})[_STATE_KEY] = record
 
         async def send_with_id(message: Message) -> None:

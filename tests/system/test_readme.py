@@ -48,7 +48,7 @@ def test_the_curl_example_streams_the_answer(served: Stack) -> None:
 
 
 def test_every_task_of_the_makefile_that_is_named_exists() -> None:
-    tasks = set(re.findall(r"`make ([a-z-]+)", README)) - {"up"}
+    tasks = set(re.findall(r"`make ([a-z-]+)", README))
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert tasks
     assert tasks <= known

@@ -1,0 +1,89 @@
+"""What `make up` starts, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.stack_plan import Refused, Running, on_own_gpus, plan, read_env_file
+
+_TWO_AND_THREE = [Running("frontend", "drover-frontend:dev")] * 2 + [
+    Running("worker", "drover-worker-cpu:dev")
+] * 3
+
+
+def test_one_of_each_when_nothing_is_said() -> None:
+    wanted = plan({}, [])
+
+    assert wanted.scales == ["frontend=1", "worker=1"]
+    assert [wanted.is_several, wanted.has_own_database, wanted.gpu] == [False, False, False]
+    assert wanted.banner == "Drover is ready: http://127.0.0.1:11434 (frontends: 1, workers: 1)"
+
+
+def test_what_is_not_named_stays_as_it_runs() -> None:
+    assert plan({"WORKERS": "5"}, _TWO_AND_THREE).scales == ["frontend=2", "worker=5"]
+    assert plan({"FRONTENDS": "1"}, _TWO_AND_THREE).scales == ["frontend=1", "worker=3"]
+    assert plan({"FRONTENDS": ""}, _TWO_AND_THREE).frontends == 2
+
+
+def test_several_frontends_bring_a_database_unless_there_is_one() -> None:
+    assert plan({"FRONTENDS": "2"}, []).has_own_database
+    own = plan({"FRONTENDS": "2", "DATABASE_URL": "postgresql://me@there/name"}, [])
+    assert own.is_several
+    assert not own.has_own_database
+    assert "postgres=0" in own.scales
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"FRONTENDS": "2", "DATABASE_URL": "sqlite:////x"}, "cannot share a file of SQLite"),
+        ({"FRONTENDS": "0"}, "FRONTENDS must be a number from 1 on, and not '0'"),
+        ({"WORKERS": "many"}, "WORKERS must be a number from 1 on, and not 'many'"),
+        ({"GPU": "1"}, "GPU=1 needs a model"),
+    ],
+)
+def test_what_cannot_work_is_refused(environment: dict[str, str], reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        plan(environment, [])
+
+
+def test_a_stack_on_gpus_stays_on_gpus() -> None:
+    running = [Running("frontend", "drover-frontend:dev"), Running("worker-0", "drover-worker-sglang:dev")]
+    wanted = plan({"FRONTENDS": "2", "MODEL": "a/b"}, running)
+    assert (wanted.gpu, wanted.workers) == (True, 1)
+    assert not plan({"GPU": "0"}, running).gpu
+
+
+@pytest.mark.parametrize(
+    ("bind", "told"), [("0.0.0.0", True), ("10.0.0.7", True), ("127.0.0.1", False), ("", False)]
+)
+def test_ports_that_others_reach_are_told(bind: str, told: bool) -> None:
+    assert ("OPEN TO THE NETWORK" in plan({"BIND": bind}, []).banner) is told
+
+
+def test_each_worker_gets_gpus_of_its_own() -> None:
+    devices = [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
+    worker = {
+        "image": "drover-worker-sglang:dev",
+        "build": {"context": "."},
+        "networks": {"fleet": None, "outside": None},
+        "deploy": {"resources": {"reservations": {"devices": devices}}},
+    }
+
+    services = on_own_gpus({"services": {"frontend": {}, "worker": worker}}, workers=2, gpus_each=2)[
+        "services"
+    ]
+
+    assert isinstance(services, dict)
+    assert set(services) == {"frontend", "worker-0", "worker-1"}
+    ids = [
+        services[name]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name in ("worker-0", "worker-1")
+    ]
+    assert ids == [["0", "1"], ["2", "3"]]
+    assert services["worker-1"]["networks"] == {"fleet": {"aliases": ["worker"]}, "outside": None}
+
+
+def test_an_env_file_is_read_as_compose_does() -> None:
+    text = "# lasting\nPORT=12000\n\n BIND = '0.0.0.0' \nNOTHING\nURL=postgresql://a?b=c\n"
+    assert read_env_file(text) == {"PORT": "12000", "BIND": "0.0.0.0", "URL": "postgresql://a?b=c"}
