@@ -15,7 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from engine_worker.health import is_serving
 from engine_worker.settings import WorkerSettings
+from frontend.health import is_ok
 from frontend.settings import FrontendSettings
 from tests.deploy_k8s.manifests import (
     EXAMPLES,
@@ -27,7 +29,7 @@ from tests.deploy_k8s.manifests import (
     pod_templates,
     rows,
 )
-from tests.support.processes import ROOT, free_port, http_ok, worker_is_serving
+from tests.support.processes import ROOT, free_port
 from tests.support.waiting import wait_until
 
 _STARTS_SECONDS = 60.0
@@ -202,9 +204,9 @@ def _grpc_probe(probe: Json, port: int) -> bool:
     wanted = at(probe, "grpc")
     assert isinstance(wanted, dict)
     assert wanted["port"] == 50051
-    return worker_is_serving(f"127.0.0.1:{port}", str(wanted.get("service", "")))
+    return is_serving(f"127.0.0.1:{port}", str(wanted.get("service", "")))
 
 
 def _http_probe(probe: Json, port: int) -> bool:
     assert at(probe, "httpGet", "port") == "http"
-    return http_ok(f"http://127.0.0.1:{port}{at(probe, 'httpGet', 'path')}")
+    return is_ok(f"http://127.0.0.1:{port}{at(probe, 'httpGet', 'path')}")
