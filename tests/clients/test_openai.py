@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import openai
@@ -25,6 +26,7 @@ from tests.clients.fleet import (
     Fleet,
 )
 from tests.support.engine_client import EngineClient
+from tests.support.processes import ROOT
 from tests.support.waiting import until
 
 _ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTION}]
@@ -318,3 +320,11 @@ def test_an_error_in_the_middle_of_a_stream_is_raised(client: OpenAI) -> None:
     assert next(stream).choices[0].delta.content == "Well"
     with pytest.raises(openai.APIError, match="the engine broke"):
         list(stream)
+
+
+def test_the_example_in_the_readme(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(from openai .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    exec(code.replace("http://127.0.0.1:11434", fleet.url).replace("smollm2:135m", SMOL), {})
+
+    assert capsys.readouterr().out.strip() == ANSWER
