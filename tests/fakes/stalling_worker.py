@@ -105,6 +105,7 @@ class StallingWorker:
     steps: Sequence[Step] = (STALL,)
     described: pb.Model = field(default_factory=default_model)
     verbose: pb.Model = field(default_factory=pb.Model)
+    rendered: pb.RenderResponse = field(default_factory=lambda: pb.RenderResponse(text="<rendered>", ids=[1]))
     handles: list[StallingHandle] = field(default_factory=list)
     report: pb.LoadReport = field(default_factory=pb.LoadReport)
     embeddings: list[pb.EmbedRequest] = field(default_factory=list)
@@ -148,7 +149,7 @@ class StallingWorker:
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         self._may_refuse()
-        return pb.RenderResponse(text="<rendered>", ids=[1])
+        return self.rendered
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
         self._may_refuse()
