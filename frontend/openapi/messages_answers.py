@@ -61,6 +61,9 @@ SCHEMAS: dict[str, Schema] = {
         "message_delta", {"delta": struct(_STOP, [*_STOP]), "usage": ref("AnthropicUsage")}
     ),
     "MessageStop": _typed("message_stop", {}),
+    "Ping": _typed(
+        "ping", {}, "A heartbeat, where the request asked for some: nothing is there to tell yet."
+    ),
     "CountedTokens": struct({"input_tokens": _TOKENS}, ["input_tokens"]),
 }
 EVENTS = any_of(
@@ -73,6 +76,7 @@ EVENTS = any_of(
             "ContentBlockStop",
             "MessageDelta",
             "MessageStop",
+            "Ping",
             "AnthropicError",
         ),
     ),

@@ -135,7 +135,8 @@ def _event(name: str, members: Mapping[str, Schema]) -> Schema:
 
 EVENTS = any_of(
     *(_event(name, members) for name, members in _EVENTS.items()),
-    about="The last one completes the response, or says why it is not complete.",
+    about="The last one completes the response, or says why it is not complete; an error is the "
+    "last where the answer broke off before it began.",
 )
 SCHEMAS: dict[str, Schema] = {
     "Response": struct(_RESPONSE, [*_RESPONSE]),

@@ -19,7 +19,7 @@ _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _JSON = ("application/json", "application/json; charset=utf-8")
 _TEXT = ("text/plain", "text/plain; charset=utf-8")
-_LAST_EVENTS = ("message_stop", "response.completed", "response.incomplete", "response.failed")
+_LAST_EVENTS = ("message_stop", "response.completed", "response.incomplete", "response.failed", "error")
 # The longest line that Go's client reads.
 _MAX_LINE_BYTES = 8_000_000
 

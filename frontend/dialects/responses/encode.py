@@ -62,16 +62,21 @@ class Encoder:
         return dumps(self._response(_status(done), items, done))
 
     def failed(self, error: DroverError) -> bytes:
-        """The end of a stream that broke off."""
+        """The end of a stream that broke off. A response that was never told of (the stream has had nothing
+        but heartbeats) cannot fail.
+        """
+        began = self._number > 0
         is_clients = answer_of(error).openai_type == "invalid_request_error"
         told: dict[str, Json] = {
             "code": "invalid_prompt" if is_clients else "server_error",
             "message": error_text(error),
         }
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
-        return self._event("error", {**told, "param": None}) + self._event(
-            "response.failed", {"response": {**self._response("failed", items), "error": told}}
-        )
+        error_event = self._event("error", {**told, "param": None})
+        if not began:
+            return error_event
+        failed = {**self._response("failed", items), "error": told}
+        return error_event + self._event("response.failed", {"response": failed})
 
     def _begin(self) -> bytes:
         response = self._response("in_progress", [])

@@ -150,6 +150,11 @@ def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
     assert failed[1]["sequence_number"] == error[1]["sequence_number"] + 1
 
 
+def test_an_error_before_anything_was_told() -> None:
+    (error,) = events_of(encoder().failed(EngineFailed("it broke")).decode())
+    assert (error[0], error[1]["message"]) == ("error", "it broke")
+
+
 def test_one_message_with_everything_in_it() -> None:
     pieces = (started(1), thinking("hm"), content("a"), call(0, "{}", "c", "f", complete=True), done())
 
