@@ -12,9 +12,9 @@ from drover import logs
 from drover.exposure import warn_if_exposed
 from drover.settings import split_address
 from frontend.admission.admission import Admission
+from frontend.fleet.connecting import connect
 from frontend.fleet.discovery import discoveries_of
 from frontend.fleet.fleet import Fleet
-from frontend.fleet.grpc_worker import GrpcWorker
 from frontend.fleet.picking import policy_of
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
@@ -27,6 +27,8 @@ def main() -> int:
     logs.configure(settings.log_format, settings.log_level)
     # Uvicorn's own start and stop messages say less than ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # A line for each poll of each Ollama host would bury everything else.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         listener = listen(settings.listen)
     except OSError as error:
@@ -34,7 +36,7 @@ def main() -> int:
         return 1
     fleet = Fleet(
         discoveries_of(settings.workers),
-        GrpcWorker,
+        connect,
         policy_of(settings.policy),
         Admission(settings.max_queue, settings.move_wait_seconds),
         settings.stall_seconds,

@@ -19,6 +19,7 @@ from frontend.catalog.database_url import DatabaseUrl, parse_url
 from frontend.fleet.discovery import check_service
 from frontend.fleet.discovery.dns import DNS
 from frontend.fleet.discovery.endpoint_slices import K8S
+from frontend.fleet.ollama_host.address import OLLAMA, check_hosted
 from frontend.fleet.picking import PolicyName
 from frontend.ollama_host import listen_address
 from frontend.security.clients import check_network
@@ -32,6 +33,8 @@ def _check_version(value: str) -> str:
 
 
 def _check_place(value: str) -> str:
+    if value.startswith(OLLAMA):
+        return check_hosted(value)
     if value.startswith(DNS):
         check_tcp_address(value.removeprefix(DNS))
         return value
@@ -81,7 +84,8 @@ class FrontendSettings(ProcessSettings):
     """
     workers: CommaList = Field(default=["127.0.0.1:50051"])
     """Where the engine workers are, with commas between them: host:port, unix:/path, dns:name:port for all
-    addresses of a name, or k8s:service.namespace:port for the pods of a Kubernetes Service.
+    addresses of a name, k8s:service.namespace:port for the pods of a Kubernetes Service, or
+    ollama:http://host:11434/model#name for a model on an Ollama server.
     """
     policy: PolicyName = "prefix"
     """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the

@@ -1,0 +1,137 @@
+"""From the lines of an Ollama stream to GenerateEvents (ollama-api.md sections 2.7 to 2.9).
+
+The lines are another server's: what has the wrong kind is read as not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from drover.errors import EngineFailed
+from drover.json_value import Json
+from drover.v1 import engine_pb2 as pb
+
+Line = Mapping[str, Json]
+_INT64 = 2**63 - 1
+_UINT32 = 2**32 - 1
+
+
+def read_line(data: bytes) -> Line:
+    """Raises EngineFailed for what is no object, and for the protocol's error line."""
+    try:
+        line = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        line = None
+    if not isinstance(line, dict):
+        raise EngineFailed("the Ollama host said what is not JSON")
+    if "error" in line:
+        raise EngineFailed(f"the Ollama host ended the answer: {line['error']}")
+    return line
+
+
+class Events:
+    """Of one answer. Ollama sends a line for about each token: lines are counted until the end tells."""
+
+    def __init__(self, not_honoured: Sequence[str] = ()) -> None:
+        self._started: pb.Started | None = pb.Started(not_honoured=not_honoured)
+        self._lines = 0
+        self._calls = 0
+
+    def event(self, line: Line) -> pb.GenerateEvent:
+        event = pb.GenerateEvent()
+        if self._started is not None:
+            event.started.CopyFrom(self._started)
+            self._started = None
+        event.deltas.extend(self._deltas(line))
+        if line.get("done") is True:
+            if context := _integers(line.get("context")):
+                # A host tells the ids of prompt and answer only at the end.
+                event.deltas.append(pb.Delta(token_ids=context, completion_tokens=self._lines))
+            event.done.CopyFrom(_done(line, self._lines))
+        return event
+
+    def _deltas(self, line: Line) -> Sequence[pb.Delta]:
+        message = line.get("message")
+        said = message if isinstance(message, dict) else {**line, "content": line.get("response")}
+        content, thinking = _text(said.get("content")), _text(said.get("thinking"))
+        calls = [self._call(call) for call in _objects(said.get("tool_calls"))]
+        logprobs = [_logprob(each) for each in _objects(line.get("logprobs"))]
+        deltas = [
+            *([pb.Delta(thinking=thinking)] if thinking else []),
+            *([pb.Delta(content=content)] if content else []),
+            *([pb.Delta(tool_calls=calls)] if calls else []),
+        ]
+        if logprobs:
+            deltas = deltas or [pb.Delta()]
+            deltas[0].logprobs.extend(logprobs)
+        self._lines += max(len(logprobs), bool(deltas))
+        for delta in deltas:
+            delta.completion_tokens = self._lines
+        return deltas
+
+    def _call(self, call: Line) -> pb.ToolCallDelta:
+        function = call.get("function")
+        named = function if isinstance(function, dict) else {}
+        arguments = named.get("arguments")
+        self._calls += 1
+        return pb.ToolCallDelta(
+            index=self._calls - 1,
+            id=_text(call.get("id")),
+            name=_text(named.get("name")),
+            arguments_fragment=orjson.dumps(arguments if isinstance(arguments, dict) else {}).decode(),
+            complete=True,
+        )
+
+
+def _done(line: Line, tokens: int) -> pb.Done:
+    is_length = line.get("done_reason") == "length"
+    return pb.Done(
+        finish_reason=pb.Done.LENGTH if is_length else pb.Done.STOP,
+        prompt_tokens=min(_count(line.get("prompt_eval_count")), _UINT32),
+        completion_tokens=min(_count(line.get("eval_count")) or tokens, _UINT32),
+        timings=pb.Timings(
+            load_ns=_count(line.get("load_duration")),
+            prefill_ns=_count(line.get("prompt_eval_duration")),
+            decode_ns=_count(line.get("eval_duration")),
+        ),
+    )
+
+
+def _logprob(entry: Line) -> pb.TokenLogprob:
+    top = [
+        pb.TokenLogprob.Alternative(token=_token(other), logprob=_number(other.get("logprob")))
+        for other in _objects(entry.get("top_logprobs"))
+    ]
+    return pb.TokenLogprob(token=_token(entry), logprob=_number(entry.get("logprob")), top=top)
+
+
+def _token(entry: Line) -> bytes:
+    """The bytes, which may be part of a character only."""
+    octets = entry.get("bytes")
+    if isinstance(octets, list) and all(isinstance(each, int) and 0 <= each < 256 for each in octets):
+        return bytes(each for each in octets if isinstance(each, int))
+    return _text(entry.get("token")).encode(errors="replace")
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Json) -> float:
+    return value if isinstance(value, int | float) else 0.0
+
+
+def _count(value: Json) -> int:
+    return min(max(0, value), _INT64) if isinstance(value, int) else 0
+
+
+def _objects(value: Json) -> Sequence[Line]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _integers(value: Json) -> list[int]:
+    if not isinstance(value, list):
+        return []
+    return [each for each in value if isinstance(each, int) and 0 <= each <= _UINT32]
