@@ -44,6 +44,8 @@ from frontend.security.clients import Clients
 from frontend.security.hosts import with_host_rule
 from frontend.security.origins import OriginRule
 from frontend.settings import FrontendSettings
+from frontend.smart_router.decisions import Decisions
+from frontend.smart_router.router import RequestRouter
 from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_log import RequestLog, record_of
 
@@ -54,8 +56,8 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     database = Database(settings.database, settings.database_timeout_seconds)
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
-    catalog = Catalog(fleet, presets)
-    generation = Generation(catalog, settings, answers)
+    catalog = Catalog(fleet, presets, settings.virtual_models)
+    generation = Generation(catalog, settings, answers, RequestRouter(fleet, Decisions()))
     embeddings = embed.Embeddings(catalog, settings, answers)
     metrics = Metrics(fleet)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)

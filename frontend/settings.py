@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -24,6 +25,7 @@ from frontend.fleet.picking import PolicyName
 from frontend.ollama_host import listen_address
 from frontend.security.clients import check_network
 from frontend.security.origins import check_origin
+from frontend.smart_router.definition import VirtualModel, virtual_models
 
 
 def _check_version(value: str) -> str:
@@ -47,6 +49,11 @@ def _check_place(value: str) -> str:
 def _check_database_url(value: str) -> str:
     if value:
         parse_url(value)
+    return value
+
+
+def _check_routers(value: str) -> str:
+    virtual_models(value)
     return value
 
 
@@ -86,6 +93,10 @@ class FrontendSettings(ProcessSettings):
     """Where the engine workers are, with commas between them: host:port, unix:/path, dns:name:port for all
     addresses of a name, k8s:service.namespace:port for the pods of a Kubernetes Service, or
     ollama:http://host:11434/model#name for a model on an Ollama server.
+    """
+    smart_routers: Annotated[str, AfterValidator(_check_routers)] = ""
+    """Virtual models that choose between two others: JSON, or a file of it, like {"auto": {"judge": "small",
+    "simple": "small", "complex": "large"}}.
     """
     policy: PolicyName = "prefix"
     """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the
@@ -180,6 +191,11 @@ class FrontendSettings(ProcessSettings):
     @property
     def database(self) -> DatabaseUrl:
         return parse_url(self.database_url or _default_database_url())
+
+    @property
+    def virtual_models(self) -> Mapping[str, VirtualModel]:
+        """By their names' keys."""
+        return virtual_models(self.smart_routers)
 
     @property
     def request_deadline_seconds(self) -> float | None:

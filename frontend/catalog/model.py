@@ -11,17 +11,37 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.preset import Example, Layer, Preset
 from frontend.catalog.served import ServedModel
+from frontend.smart_router.definition import Side, VirtualModel
 
 _NOTHING_KNOWN = pb.Model()
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """What is behind a virtual model. `forced`: the side that the name itself asks for."""
+
+    definition: VirtualModel
+    sides: Mapping[Side, CatalogModel]
+    judge: CatalogModel
+    forced: Side | None = None
+
+    @property
+    def served(self) -> Sequence[ServedModel]:
+        """Each model once, of those that workers serve."""
+        models = [model.served for model in (*self.sides.values(), self.judge) if model.served is not None]
+        return list({model.name.key: model for model in models}.values())
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """`served` is None for a preset whose base no worker has served yet."""
+    """`served` is None for a preset whose base no worker has served yet. A virtual model has a `route`, and
+    as `served` what its sides are together.
+    """
 
     name: ModelName
     served: ServedModel | None
     preset: Preset | None = None
+    route: Route | None = None
 
     @property
     def info(self) -> pb.Model:
@@ -105,11 +125,10 @@ class CatalogModel:
 
 
 def workers_of(model: CatalogModel) -> ServedModel:
-    """Raises NoWorkerReady for a preset whose base nobody serves."""
+    """Raises NoWorkerReady for a model that nobody serves."""
     if model.served is None:
-        base = model.preset.base.short if model.preset else model.name.short
+        made = f" is made from '{model.preset.base.short}', which" if model.preset else ":"
         raise NoWorkerReady(
-            f"model '{model.name.short}' is made from '{base}', which no engine worker serves right now, "
-            "please try again"
+            f"model '{model.name.short}'{made} no engine worker serves right now, please try again"
         )
     return model.served

@@ -108,7 +108,7 @@ class EngineAnswer(Answer):
         def begins(started: pb.Started) -> None:
             notices = Notices.of(started, self._ignored)
             record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
-            sending.headers = notices.headers() + record.queue_headers()
+            sending.headers = notices.headers() + record.queue_headers() + record.route_headers()
 
         async with AsyncExitStack() as owned:
             async with self._answers.hold(scope, receive):

@@ -126,7 +126,9 @@ class _Seen:
         if not self._record.ttft_ns:
             self._record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
         if not self._sending.began:
-            self._sending.headers = notices.headers() + self._record.queue_headers()
+            self._sending.headers = (
+                notices.headers() + self._record.queue_headers() + self._record.route_headers()
+            )
 
 
 def _add(done: pb.Done, total: pb.Done) -> None:

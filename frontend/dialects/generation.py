@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -12,14 +12,21 @@ from drover.errors import ModelNotFound
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel, workers_of
+from frontend.catalog.served import ServedModel
 from frontend.dialects.answer import Dialect, EngineAnswer
 from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
+from frontend.fleet.fleet import any_of
 from frontend.settings import FrontendSettings
+from frontend.smart_router.definition import Side, wish_of
+from frontend.smart_router.router import RequestRouter
+from frontend.smart_router.sides import Convert
 from frontend.telemetry.moves import RecordedMoves
 from frontend.telemetry.request_log import record_of
+
+_ROUTE_HEADER = "x-drover-route"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,7 @@ class Generation:
     catalog: Catalog
     settings: FrontendSettings
     answers: OpenAnswers
+    router: RequestRouter
 
     @property
     def most_tokens(self) -> int:
@@ -51,15 +59,23 @@ class Generation:
 
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:
         async with self.hold(http):
-            await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
+            request = load_to_proto(keep_alive_ns)
+            await any_of(self.catalog.fleet.load(served, request) for served in _all_of(model))
 
     async def unload(self, model: CatalogModel) -> None:
-        await self.catalog.fleet.unload(workers_of(model))
+        await any_of(self.catalog.fleet.unload(served) for served in _all_of(model))
 
     async def render(
-        self, http: Request, model: CatalogModel, request: pb.GenerateRequest
+        self, http: Request, model: CatalogModel, convert: Convert, route: str = ""
     ) -> pb.RenderResponse:
+        """`convert`, `route`: as in `answer`."""
+        wish = _wish(http, route)
         async with self.hold(http):
+            if model.route is not None:
+                routed = self.router.request(model.route, convert, wish, record_of(http.scope))
+                model, request = await routed.chosen()
+            else:
+                request = convert(model)
             with self.catalog.fleet.visit(workers_of(model)) as worker:
                 return await worker.render(request)
 
@@ -67,20 +83,43 @@ class Generation:
         self,
         http: Request,
         model: CatalogModel,
-        request: pb.GenerateRequest,
+        convert: Convert,
         dialect: Dialect,
         stream: bool,
         ignored: Sequence[str] = (),
+        route: str = "",
     ) -> EngineAnswer:
-        """`ignored`: names of what the request set and nobody honours."""
+        """`convert`: the request for a model that workers serve; a virtual model's is made for its side.
+        `ignored`: names of what the request set and nobody honours. `route`: the side that the body asks for.
+        """
         return EngineAnswer(
             dialect,
-            submit=lambda: self.submit(http, model, request),
+            submit=self.prepared(http, model, convert, route),
             stream=stream,
             answers=self.answers,
             ignored=ignored,
         )
 
-    def submit(self, http: Request, model: CatalogModel, request: pb.GenerateRequest) -> RequestHandle:
+    def prepared(
+        self, http: Request, model: CatalogModel, convert: Convert, route: str = ""
+    ) -> Callable[[], RequestHandle]:
+        """Sends it, each time it is called. Raises what `convert` raises, InvalidRequest for a route that is
+        none.
+        """
         record = record_of(http.scope)
-        return self.catalog.fleet.submit(workers_of(model), request, record.ticket, RecordedMoves(record))
+        wish = _wish(http, route)
+        if (virtual := model.route) is not None:
+            return lambda: self.router.request(virtual, convert, wish, record)
+        request, served = convert(model), workers_of(model)
+        return lambda: self.catalog.fleet.submit(served, request, record.ticket, RecordedMoves(record))
+
+
+def _wish(http: Request, route: str) -> Side | None:
+    """The body's goes before the header's."""
+    return wish_of(route or http.headers.get(_ROUTE_HEADER, ""))
+
+
+def _all_of(model: CatalogModel) -> Sequence[ServedModel]:
+    """Raises NoWorkerReady where nobody serves any."""
+    served = workers_of(model)
+    return [served] if model.route is None else model.route.served

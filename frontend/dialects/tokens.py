@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from drover.errors import InvalidRequest
+from drover.errors import CapabilityMissing, InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel, workers_of
@@ -40,6 +40,10 @@ class Tokens:
 
     @asynccontextmanager
     async def _worker(self, http: Request, model: CatalogModel) -> AsyncGenerator[Worker, None]:
+        if model.route is not None:
+            raise CapabilityMissing(
+                f"{model.name.short} chooses between two models, and token ids belong to one of them"
+            )
         async with self.generation.hold(http):
             with self.generation.catalog.fleet.visit(workers_of(model)) as worker:
                 yield worker

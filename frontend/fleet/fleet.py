@@ -158,11 +158,11 @@ class Fleet:
 
     async def load(self, model: ServedModel, request: pb.LoadRequest) -> None:
         """On every replica that can be reached. Raises what the last one says when none of them could."""
-        await _any_of(member.bring_in(request) for member in self._replicas(model))
+        await any_of(member.bring_in(request) for member in self._replicas(model))
 
     async def unload(self, model: ServedModel) -> None:
         """On every replica that can be reached."""
-        await _any_of(member.worker.unload() for member in self._replicas(model))
+        await any_of(member.worker.unload() for member in self._replicas(model))
 
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: Observer
@@ -218,7 +218,7 @@ class Fleet:
         return None if not expiries else 0 if 0 in expiries else max(expiries)
 
 
-async def _any_of(calls: Iterable[Awaitable[object]]) -> None:
+async def any_of(calls: Iterable[Awaitable[object]]) -> None:
     """All at the same time; one success is enough, since a worker that is away has nothing in memory."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]

@@ -40,6 +40,13 @@ class Metrics:
         self._stuck = self._counter("stuck", "Answers that could not go on on another worker.", "reason")
         self._aborts = self._counter("aborts", "Answers that ended before their end.", "cause")
         self._truncations = self._counter("truncations", "Requests whose prompt was cut to fit.", "model")
+        self._routes = self._counter(
+            "route_decisions", "Requests that the smart router has sent somewhere.", "route", "reason"
+        )
+        self._fallbacks = self._counter(
+            "route_fallbacks", "Requests whose side failed, so that the other one got them.", "route"
+        )
+        self._judging = self._histogram("judge_seconds", "How long a judge took.", _SECONDS)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
@@ -61,7 +68,18 @@ class Metrics:
             self._truncations.labels(model).inc()
         if record.ttft_ns:
             self._ttft.labels(model).observe(record.ttft_ns / 1e9)
+        self._count_route(record)
         self._count_tokens(record, model)
+
+    def _count_route(self, record: RequestRecord) -> None:
+        """A fallback counts under the side that failed."""
+        if record.judge:
+            self._judging.labels(record.judge).observe(record.judge_seconds)
+        if record.routed is None:
+            return
+        self._routes.labels(record.routed.side, record.routed.decision).inc()
+        if record.routed.fell_back:
+            self._fallbacks.labels(record.routed.side).inc()
 
     def _count_tokens(self, record: RequestRecord, model: str) -> None:
         done = record.done

@@ -42,3 +42,17 @@ class RecordedMoves:
     def _left(self, what: str, times: int, error: DroverError) -> None:
         self._record.fields[what] = times
         self._record.fields["left_worker_because"] = error.message
+
+
+class Unrecorded:
+    """Implements the same, for a request of our own that nobody has sent."""
+
+    def waited(self, waited: Waited) -> None: ...
+
+    def sent_to(self, address: str) -> None: ...
+
+    def retried(self, error: DroverError) -> None: ...
+
+    def moved(self, way: WayOn, error: DroverError) -> None: ...
+
+    def stuck(self, reason: Stuck, error: DroverError) -> None: ...

@@ -42,6 +42,22 @@ _ABORT_CAUSES: dict[type[DroverError], str] = {
 _PROBES = frozenset({"/healthz", "/readyz"})
 
 
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Where the smart router sent a request: `side` is what was decided, `model` who answers, which after a
+    fallback is the other side's.
+    """
+
+    model: str
+    side: str
+    decision: str
+    fell_back: bool = False
+
+    @property
+    def reason(self) -> str:
+        return f"fallback after {self.decision}" if self.fell_back else self.decision
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """What is known about a request; handlers add to `fields`. Times are of time.perf_counter_ns."""
@@ -65,6 +81,10 @@ class RequestRecord:
     stuck: str = ""
     abort_cause: str = ""
     done: pb.Done | None = None
+    routed: Routed | None = None
+    judge: str = ""
+    """The model that judged it, and how long that took."""
+    judge_seconds: float = 0.0
 
     @property
     def elapsed_ns(self) -> int:
@@ -78,6 +98,25 @@ class RequestRecord:
             (b"x-drover-queue-seconds", b"%.3f" % self.waited.seconds),
             (b"x-drover-queue-position", b"%d" % self.waited.position),
         ]
+
+    def route_headers(self) -> list[tuple[bytes, bytes]]:
+        """Which model answers a virtual model's request, and why."""
+        if self.routed is None:
+            return []
+        return [
+            (b"x-drover-routed-model", self.routed.model.encode()),
+            (b"x-drover-route-reason", self.routed.reason.encode()),
+        ]
+
+    def route_members(self) -> dict[str, str]:
+        """The same in an answer's last object; empty for other models."""
+        if self.routed is None:
+            return {}
+        return {"routed_model": self.routed.model, "route_reason": self.routed.reason}
+
+    def judged(self, judge: str, seconds: float) -> None:
+        self.judge, self.judge_seconds = judge, seconds
+        self.fields["judge_ms"] = round(seconds * 1000, 2)
 
     @property
     def ticket(self) -> Ticket:

@@ -12,6 +12,7 @@ from typing import Protocol
 import orjson
 
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.beside import Beside, members
 from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.ollama.timestamps import Clock
 from frontend.dialects.tool_calls import ToolCalls, WholeCall
@@ -31,6 +32,9 @@ class Shape(Protocol):
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
         """The member that holds the answer's text; the arguments are JSON, empty where there is nothing."""
 
+    def without_context(self) -> Shape:
+        """The same for a model whose token ids would be of no use."""
+
     def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
         """What follows `"done_reason":"…"` in the last object."""
 
@@ -40,6 +44,9 @@ class ChatShape:
 
     def saw(self, event: pb.GenerateEvent) -> None:
         """A chat's last object repeats nothing of the others."""
+
+    def without_context(self) -> ChatShape:
+        return self
 
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
         return b'"message":{"role":"assistant","content":%b%b}' % (content, _beside(thinking, tool_calls))
@@ -66,6 +73,9 @@ class GenerateShape:
             for delta in event.deltas:
                 self._ids.extend(delta.token_ids)
 
+    def without_context(self) -> GenerateShape:
+        return GenerateShape(raw=True)
+
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
         return b'"response":%b%b' % (content, _beside(thinking, tool_calls))
 
@@ -80,13 +90,22 @@ def _beside(thinking: bytes, tool_calls: bytes) -> bytes:
 
 
 class Encoder:
-    """One per answer. Times are of time.perf_counter_ns."""
+    """One per answer. Times are of time.perf_counter_ns. `beside`: members of the last object that Ollama
+    does not have.
+    """
 
-    def __init__(self, model: str, shape: Shape, received_ns: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        shape: Shape,
+        received_ns: int,
+        beside: Beside = dict,
+    ) -> None:
         self._shape = shape
         self._head = b'{"model":' + dumps_text(model) + b',"created_at":"'
         self._clock = Clock()
         self._received_ns = received_ns
+        self._beside = beside
         self._calls = ToolCalls()
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
@@ -131,12 +150,13 @@ class Encoder:
     ) -> bytes:
         """The last object of a stream, or the only one of an answer that is not streamed."""
         reason = _DONE_REASONS.get(done.finish_reason, b"stop")
-        return b'%b%b",%b,"done":true,"done_reason":"%b"%b}' % (
+        return b'%b%b",%b,"done":true,"done_reason":"%b"%b%b}' % (
             self._head,
             self._clock.now(),
             self._shape.text(content, thinking, tool_calls),
             reason,
             self._shape.final(done, logprobs, self._metrics(done)),
+            members(self._beside),
         )
 
     def collected(self, events: Sequence[pb.GenerateEvent]) -> bytes:

@@ -64,7 +64,13 @@ class Inference:
         convert: Callable[[Options, CatalogModel], pb.GenerateRequest],
     ) -> Response:
         model = await self.generation.find(http, request.model)
-        encoder = Encoder(request.model, shape, record_of(http.scope).received_ns)
+        record = record_of(http.scope)
+        encoder = Encoder(
+            request.model,
+            shape if model.route is None else shape.without_context(),
+            record.received_ns,
+            record.route_members,
+        )
         if is_empty and request.keep_alive == 0:
             await self.generation.unload(model)
             return Response(encoder.plain("unload"), media_type=JSON)
@@ -72,14 +78,19 @@ class Inference:
             to_proto.check_raw(request)
         to_proto.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
+        route = to_proto.route_of(request)
         if isinstance(request, GenerateRequest) and request.template:
             await to_proto.check_template(request.template)
         if is_empty:
             await self.generation.load(http, model, request.keep_alive)
             return Response(encoder.plain("load"), media_type=JSON)
-        converted = convert(options, model)
+
+        def converted(side: CatalogModel) -> pb.GenerateRequest:
+            to_proto.check_capabilities(request, side)
+            return convert(Options.read(layered(side.parameters, request.options)), side)
+
         if request.debug_render_only:
-            rendered = await self.generation.render(http, model, converted)
+            rendered = await self.generation.render(http, model, converted, route)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         return self.generation.answer(
             http,
@@ -88,6 +99,7 @@ class Inference:
             OllamaDialect(encoder),
             request.stream,
             ignored=options.not_honoured(model.info.context_length),
+            route=route,
         )
 
 

@@ -60,6 +60,7 @@ class Management:
         check_quantize(request)
         check_messages(request.messages)
         preset = preset_of(request, name, origin, await template_uses(request.template))
+        self.catalog.check_route(preset)
         await self._put(preset)
         return list(steps_of(preset, origin))
 

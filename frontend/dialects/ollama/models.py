@@ -39,7 +39,7 @@ class Models:
         return _json({"models": [_tag(model) for model in await self.catalog.models()]})
 
     async def ps(self) -> Response:
-        return _json({"models": [_process(loaded) for loaded in self.catalog.fleet.loaded()]})
+        return _json({"models": [_process(loaded) for loaded in self.catalog.loaded()]})
 
     async def show(self, http: Request) -> Response:
         request = await read_json(http, self.settings, ShowRequest.read)
@@ -59,7 +59,7 @@ class Models:
 
     async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
         """Long lists stay with the workers until somebody asks for them."""
-        if not verbose or model.served is None:
+        if not verbose or model.served is None or model.route is not None:
             return model.info.model_info_json
         with self.catalog.fleet.visit(model.served) as worker:
             return (await worker.model(_VERBOSE_SECONDS, verbose=True)).model_info_json

@@ -32,6 +32,14 @@ def check_raw(request: GenerateRequest) -> None:
         raise InvalidRequest("raw mode does not support template, system, or context")
 
 
+def route_of(request: InferenceRequest) -> str:
+    """The side of a virtual model that `options.route` asks for."""
+    route = request.options.get("route")
+    if route is not None and not isinstance(route, str):
+        raise InvalidOption('option "route" must be of type string')
+    return route or ""
+
+
 def check_capabilities(request: InferenceRequest, model: CatalogModel) -> None:
     """In upstream's order: thinking, completion, then all other missing ones at once (section 2.11)."""
     can = model.capabilities

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects import sse
+from frontend.dialects.beside import Beside, members
 from frontend.dialects.ollama.encode import json_array, logprob_entries
 from frontend.dialects.ollama.go_json import dump_text, dumps, dumps_text
 from frontend.dialects.openai.envelope import DONE, Ends, finish_reason, head
@@ -22,12 +23,13 @@ _SILENCE = b'"content":""'
 class ChatEncoder:
     """One per answer. `include_usage`: a stream's last chunk but the end says what was used."""
 
-    def __init__(self, model: str, choices: int, include_usage: bool) -> None:
+    def __init__(self, model: str, choices: int, include_usage: bool, beside: Beside = dict) -> None:
         self._model = model
         self._head = head("chatcmpl", b"chat.completion.chunk", model) + b'"choices":['
         self._choices = [_Choice(index) for index in range(choices)]
         self._ends = Ends(choices, choices)
         self._include_usage = include_usage
+        self._beside = beside
 
     def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
         """The frames of an event; empty when it shows nothing."""
@@ -35,6 +37,7 @@ class ChatEncoder:
         if event.HasField("done") and self._ends.saw(choice, event.done):
             if self._include_usage:
                 chunks.append(self._head + b'],"usage":%b}' % self._ends.usage())
+            chunks[-1] = chunks[-1][:-1] + members(self._beside) + b"}"
             chunks.append(DONE)
         return b"".join(map(sse.frame, chunks))
 
@@ -44,7 +47,7 @@ class ChatEncoder:
         for index, events in enumerate(answers):
             self._ends.saw(index, events[-1].done)
             choices.append(_whole(index, events))
-        return self._object(b",".join(choices), self._ends.usage(), b"")
+        return self._object(b",".join(choices), self._ends.usage(), members(self._beside))
 
     def rendered(self, prompt: str) -> bytes:
         """The answer to `_debug_render_only`."""

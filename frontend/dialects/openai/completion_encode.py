@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects import sse
+from frontend.dialects.beside import Beside, members
 from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.openai.envelope import DONE, FINGERPRINT, Ends, beginning, finish_reason, head
 from frontend.dialects.openai.usage import NOTHING_USED
@@ -14,7 +15,9 @@ from frontend.dialects.openai.usage import NOTHING_USED
 class CompletionEncoder:
     """One per answer. Choices count through all prompts: `per_prompt` for each of them."""
 
-    def __init__(self, model: str, choices: int, per_prompt: int, include_usage: bool) -> None:
+    def __init__(
+        self, model: str, choices: int, per_prompt: int, include_usage: bool, beside: Beside = dict
+    ) -> None:
         self._model = model
         self._head = beginning("cmpl", b"text_completion") + b'"choices":['
         self._tail = b'],"model":%b,%b' % (dumps_text(model), FINGERPRINT.removesuffix(b","))
@@ -23,6 +26,7 @@ class CompletionEncoder:
         self._choices = [_Choice(index) for index in range(choices)]
         self._ends = Ends(choices, per_prompt)
         self._include_usage = include_usage
+        self._beside = beside
 
     def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
         """The frames of an event; empty when it shows nothing."""
@@ -30,6 +34,7 @@ class CompletionEncoder:
         if event.HasField("done") and self._ends.saw(choice, event.done):
             if self._include_usage:
                 chunks.append(self._chunk(b"", b',"usage":%b' % self._ends.usage()))
+            chunks[-1] = chunks[-1][:-1] + members(self._beside) + b"}"
             chunks.append(DONE)
         return b"".join(map(sse.frame, chunks))
 
@@ -39,7 +44,7 @@ class CompletionEncoder:
         for index, events in enumerate(answers):
             self._ends.saw(index, events[-1].done)
             choices.append(self._choices[index].whole(events))
-        return self._object(choices, self._ends.usage())
+        return self._object(choices, self._ends.usage() + members(self._beside))
 
     def loaded(self, reason: str) -> bytes:
         """The answer to an empty prompt, which loads the model, or unloads it."""

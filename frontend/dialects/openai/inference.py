@@ -31,6 +31,8 @@ from frontend.dialects.openai.to_native import (
 from frontend.dialects.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest, Sampled
 from frontend.dialects.sse import CONTENT_TYPE
 from frontend.dialects.v1_body import read_v1_json
+from frontend.smart_router.sides import Convert
+from frontend.telemetry.request_log import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,20 @@ class Inference:
         if asked.has_audio and not model.capabilities.audio:
             raise CapabilityMissing(f'"{asked.model}" does not support audio')
         options = Options.read(layered(model.parameters, native.options))
-        request = to_proto.chat_to_proto(native, options, model, self.generation.most_tokens)
-        set_tool_choice(request, asked)
-        encoder = ChatEncoder(asked.model, asked.n or 1, asked.include_usage)
+
+        def converted(side: CatalogModel) -> pb.GenerateRequest:
+            to_proto.check_capabilities(native, side)
+            own = Options.read(layered(side.parameters, native.options))
+            request = to_proto.chat_to_proto(native, own, side, self.generation.most_tokens)
+            set_tool_choice(request, asked)
+            return request
+
+        beside = record_of(http.scope).route_members
+        encoder = ChatEncoder(asked.model, asked.n or 1, asked.include_usage, beside)
         if asked.debug_render_only:
-            rendered = await self.generation.render(http, model, request)
+            rendered = await self.generation.render(http, model, converted)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
-        return self._answer(http, model, [request], asked, OpenAIDialect(encoder), options)
+        return self._answer(http, model, [converted], asked, OpenAIDialect(encoder), options)
 
     async def complete(self, http: Request) -> Response:
         asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
@@ -64,7 +73,8 @@ class Inference:
             raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}")
         to_proto.check_top_logprobs(first)
         model = await self.generation.find(http, asked.model)
-        encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage)
+        beside = record_of(http.scope).route_members
+        encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage, beside)
         is_empty = asked.prompts == [""]
         if is_empty and asked.keep_alive == 0:
             await self.generation.unload(model)
@@ -74,15 +84,17 @@ class Inference:
         if is_empty:
             await self.generation.load(http, model, asked.keep_alive)
             return _loaded(encoder, "load", asked.stream)
-        requests = [
-            self._completion(native, prompt, options, model)
+        conversions = [
+            partial(self._completion, native, prompt)
             for native, prompt in zip(natives, asked.prompts, strict=True)
         ]
-        return self._answer(http, model, requests, asked, OpenAIDialect(encoder), options)
+        return self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options)
 
     def _completion(
-        self, native: GenerateRequest, prompt: str | list[int], options: Options, model: CatalogModel
+        self, native: GenerateRequest, prompt: str | list[int], model: CatalogModel
     ) -> pb.GenerateRequest:
+        to_proto.check_capabilities(native, model)
+        options = Options.read(layered(model.parameters, native.options))
         request = to_proto.generate_to_proto(native, options, model, self.generation.most_tokens)
         set_tokens(request, prompt)
         return request
@@ -91,29 +103,33 @@ class Inference:
         self,
         http: Request,
         model: CatalogModel,
-        requests: Sequence[pb.GenerateRequest],
+        conversions: Sequence[Convert],
         asked: Sampled,
         dialect: OpenAIDialect,
         options: Options,
     ) -> Response:
         """`n` choices of each request."""
-        choices = []
-        for request in requests:
-            for choice in range(asked.n or 1):
-                one = pb.GenerateRequest()
-                one.CopyFrom(request)
-                set_sampled(one, asked, choice)
-                choices.append(one)
+        choices = [
+            partial(_choice, convert, asked, number)
+            for convert in conversions
+            for number in range(asked.n or 1)
+        ]
         ignored = [*options.not_honoured(model.info.context_length), *asked.not_honoured(model.capabilities)]
         if len(choices) == 1:
             return self.generation.answer(http, model, choices[0], OneChoice(dialect), asked.stream, ignored)
         return ChoicesAnswer(
             dialect,
-            [partial(self.generation.submit, http, model, one) for one in choices],
+            [self.generation.prepared(http, model, choice) for choice in choices],
             stream=asked.stream,
             answers=self.generation.answers,
             ignored=ignored,
         )
+
+
+def _choice(convert: Convert, asked: Sampled, number: int, model: CatalogModel) -> pb.GenerateRequest:
+    request = convert(model)
+    set_sampled(request, asked, number)
+    return request
 
 
 def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.decode import Place, Reader, anything, boolean, read_struct, text
@@ -94,10 +95,14 @@ class OpenAITokens:
         generation = self.tokens.generation
         native = native_chat(chat)
         to_proto.check_capabilities(native, model)
-        options = Options.read(layered(model.parameters, native.options))
-        request = to_proto.chat_to_proto(native, options, model, generation.most_tokens)
-        set_tool_choice(request, chat)
-        return list((await generation.render(http, model, request)).ids)
+
+        def converted(side: CatalogModel) -> pb.GenerateRequest:
+            options = Options.read(layered(side.parameters, native.options))
+            request = to_proto.chat_to_proto(native, options, side, generation.most_tokens)
+            set_tool_choice(request, chat)
+            return request
+
+        return list((await generation.render(http, model, converted)).ids)
 
 
 def _model_of(fields: dict[str, object]) -> str:

@@ -84,6 +84,12 @@ class OllamaWorker:
                 return pb.RenderResponse(text=text)
         raise CapabilityMissing("this Ollama host does not show prompts")
 
+    async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
+        raise _no_tokens()
+
+    async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse:
+        raise _no_tokens()
+
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
         keep_alive = request.keep_alive_ns if request.HasField("keep_alive_ns") else None
         await self._touch(keep_alive, _SILENCE_SECONDS)
@@ -193,6 +199,10 @@ class OllamaWorker:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
+
+
+def _no_tokens() -> CapabilityMissing:
+    return CapabilityMissing("this model is on an Ollama server, whose protocol has no tokenizer")
 
 
 def _expiry(entry: Line) -> int:
