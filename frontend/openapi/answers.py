@@ -33,6 +33,15 @@ NOT_HONOURED: Schema = {
     "there when there are none.",
     "schema": text(pattern=r"^[A-Za-z0-9_.-]{1,64}(, [A-Za-z0-9_.-]{1,64})*$"),
 }
+ROUTED_MODEL: Schema = {
+    "description": "Which model has answered, where the named one chooses between two. Not there otherwise.",
+    "schema": text(),
+}
+ROUTE_REASON: Schema = {
+    "description": "Why that one: forced, ability, away, images, tools, length, or what the judge said. "
+    "Not there without a choice.",
+    "schema": text(),
+}
 _FOREIGN = "a web page that may not call, or, on a loopback address, a request that names another host"
 Answers = Mapping[int, Schema]
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from drover.errors import ConstraintRejected, NotOffered
-from frontend.openapi.answers import JSON, NDJSON, NOT_HONOURED, TRUNCATED, json_body, ok, operation
+from frontend.openapi.answers import (
+    JSON,
+    NDJSON,
+    NOT_HONOURED,
+    ROUTE_REASON,
+    ROUTED_MODEL,
+    TRUNCATED,
+    json_body,
+    ok,
+    operation,
+)
 from frontend.openapi.fields import IMAGES, KEEP_ALIVE, MODEL, STREAM, TOKEN_ID
 from frontend.openapi.refusals import ENGINE, FINDING, READING, refusals
 from frontend.openapi.schemas import (
@@ -92,7 +102,12 @@ def _operation(operation_id: str, summary: str, name: str) -> Schema:
         about="One line. The last one is an end, or an error if the answer broke off.",
     )
     whole = any_of(ref(f"{name}End"), ref(f"{name}Loaded"), ref(f"{name}Rendered"))
-    headers = {"X-Drover-Truncated-Tokens": TRUNCATED, "X-Drover-Not-Honoured": NOT_HONOURED}
+    headers = {
+        "X-Drover-Truncated-Tokens": TRUNCATED,
+        "X-Drover-Not-Honoured": NOT_HONOURED,
+        "X-Drover-Routed-Model": ROUTED_MODEL,
+        "X-Drover-Route-Reason": ROUTE_REASON,
+    }
     return operation(
         operation_id,
         "inference",

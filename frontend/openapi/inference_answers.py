@@ -22,6 +22,10 @@ _METRICS: dict[str, Schema] = {
     "eval_count": integer("Tokens of the answer, thinking included.", minimum=1),
     "eval_duration": DURATION,
 }
+_ROUTED: dict[str, Schema] = {
+    "routed_model": text("Of a model that chooses between two: which one has answered."),
+    "route_reason": text("Why that one."),
+}
 _MEASURED = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
 _LOGPROB: dict[str, Schema] = {
     "token": text(),
@@ -58,6 +62,7 @@ def _answers(
         **at_end,
         "logprobs": _LOGPROBS,
         **_METRICS,
+        **_ROUTED,
     }
     reason = {"done_reason": text(enum=["load", "unload"])}
     return {

@@ -1,0 +1,116 @@
+"""A smart router's processes: a judge that plays a script, a small model beside it, a large one on another
+frontend, which the first one sees as an Ollama server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.support.processes import Process, frontend, worker
+from tests.support.waiting import wait_until
+
+Script = Sequence[Mapping[str, object]]
+
+PROMPTS = {
+    "hello there": "simple",
+    "what is the capital of France": "simple",
+    "translate cat into German": "simple",
+    "define entropy": "simple",
+    "how old is the sun": "simple",
+    "prove that there are infinitely many primes": "complex",
+    "write an essay about the sea": "complex",
+    "plan a trip through five countries": "complex",
+    "refactor this program": "complex",
+    "compare three theories of justice": "complex",
+}
+_TOOL_CALL = {"name": "get_weather", "arguments": {"city": "Paris"}}
+# Played where an entry's text is in the last user message, which for the judge is its question.
+JUDGE: Script = [
+    {"match": "#slow", "events": [{"pause_ms": 60_000}, {"text": '"COMPLEX"'}]},
+    {"match": "#broken", "events": [{"fail": "the judge broke"}]},
+    {"match": "#unclear", "events": [{"text": '"MAYBE"'}]},
+    {"match": "#big", "events": [{"text": '"COMPLEX"'}]},
+    *(
+        {"match": prompt, "events": [{"text": json.dumps(label.upper())}]}
+        for prompt, label in PROMPTS.items()
+    ),
+    {"match": "", "events": [{"text": '"SIMPLE"'}]},
+]
+
+
+def side(name: str) -> Script:
+    said = [{"text": f"{name} "}, {"text": "says"}]
+    return [
+        {"match": f"#early-{name}", "events": [{"fail": f"{name} broke"}]},
+        {"match": f"#late-{name}", "events": [{"text": name}, {"fail": f"{name} broke"}]},
+        {"match": "#endless", "events": [{"text": "one"}, {"pause_ms": 600_000}, {"text": "two"}]},
+        {"match": "#think", "events": [{"thinking": "Hm."}, *said]},
+        {"match": "#call", "events": [{"tool_call": _TOOL_CALL}]},
+        {"match": "", "events": said},
+    ]
+
+
+ROUTERS = {
+    "auto": {"judge": "judge", "simple": "small", "complex": "big"},
+    "careful": {"judge": "judge", "simple": "small", "complex": "big", "default": "complex"},
+    "lonely": {"judge": "judge", "simple": "small", "complex": "nowhere"},
+}
+
+
+@dataclass(frozen=True)
+class Routers:
+    """`far` serves `large`, which `near` knows as `big`."""
+
+    near: Process
+    far: Process
+    judge: Process
+    small: Process
+    large: Process
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.near.address}"
+
+    @property
+    def far_url(self) -> str:
+        return f"http://{self.far.address}"
+
+
+@contextmanager
+def routers(folder: Path, *flags: str) -> Iterator[Routers]:
+    with ExitStack() as processes:
+        begin = processes.enter_context
+
+        def simulator(name: str, script: Script) -> Process:
+            (folder / f"{name}.json").write_text(json.dumps(script))
+            play = f"--sim-script={folder / f'{name}.json'}"
+            return begin(worker(folder / f"{name}.log", "--engine=simulator", f"--model={name}", play))
+
+        judge = simulator("judge", JUDGE)
+        small = simulator("small", side("small"))
+        large = simulator("large", side("large"))
+        far = begin(frontend(folder / "far.log", [large.address]))
+        hosted = f"ollama:http://{far.address}/large#big"
+        near = begin(
+            frontend(
+                folder / "near.log",
+                [judge.address, small.address, hosted],
+                "--smart-routers",
+                json.dumps(ROUTERS),
+                *flags,
+            )
+        )
+        started = Routers(near, far, judge, small, large)
+        wait_until(lambda: {"judge", "small", "big"} <= served(started.url), 30, "all models are there")
+        yield started
+
+
+def served(url: str) -> set[str]:
+    models = httpx.get(f"{url}/api/tags").json()["models"]
+    return {model["name"].removesuffix(":latest") for model in models}

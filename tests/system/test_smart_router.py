@@ -1,0 +1,293 @@
+"""The smart router over both tiers: a scripted judge, one side here and one on another Ollama server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import ollama
+import pytest
+
+from tests.support.browser import browser
+from tests.support.engine_client import engine_client
+from tests.support.processes import Stack
+from tests.support.waiting import until, wait_until
+from tests.system.routers import PROMPTS, Routers, routers
+
+MODEL, REASON = "x-drover-routed-model", "x-drover-route-reason"
+NAMES = {"simple": "small:latest", "complex": "big:latest"}
+TEXTS = {"simple": "small says", "complex": "large says"}
+Body = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
+    with routers(tmp_path_factory.mktemp("routers")) as started:
+        yield started
+
+
+def _ask(
+    running: Routers,
+    content: str,
+    model: str = "auto",
+    headers: dict[str, str] | None = None,
+    **body: object,
+) -> httpx.Response:
+    asked = {"model": model, "messages": [{"role": "user", "content": content}], "stream": False, **body}
+    return httpx.post(f"{running.url}/api/chat", json=asked, headers=headers, timeout=30)
+
+
+def _went(answer: httpx.Response) -> tuple[str, str]:
+    """The side that answered, and why, as all parts of the answer say it."""
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    (side,) = (side for side, name in NAMES.items() if name == answer.headers[MODEL])
+    assert said["message"]["content"] == TEXTS[side]
+    assert said["routed_model"] == answer.headers[MODEL]
+    assert said["route_reason"] == answer.headers[REASON]
+    return side, answer.headers[REASON]
+
+
+@pytest.mark.parametrize(("prompt", "side"), PROMPTS.items())
+def test_the_judge_sends_each_prompt_to_its_side(running: Routers, prompt: str, side: str) -> None:
+    assert _went(_ask(running, f"{prompt}?")) == (side, "judge")
+    assert _went(_ask(running, f"{prompt}?")) == (side, "judge (kept)")
+
+
+def test_a_stream_says_it_in_headers_and_in_its_last_line(running: Routers) -> None:
+    with ollama.Client(host=running.url) as client:
+        parts = list(client.chat("auto", [{"role": "user", "content": "#big stream"}], stream=True))
+    assert "".join(part.message.content or "" for part in parts) == "large says"
+    assert len(parts) == 3
+    body = {"model": "auto", "messages": [{"role": "user", "content": "#big stream"}]}
+    answer = httpx.post(f"{running.url}/api/chat", json=body)
+    assert answer.headers[MODEL] == "big:latest"
+    *others, last = answer.text.splitlines()
+    assert '"routed_model":"big:latest","route_reason":"judge (kept)"' in last
+    assert all("routed_model" not in line for line in others)
+
+
+def test_generate_is_routed_too_and_has_no_context(running: Routers) -> None:
+    with ollama.Client(host=running.url) as client:
+        answer = client.generate("auto", "#big of generate")
+        assert (answer.response, answer.context) == ("large says", None)
+        with pytest.raises(ollama.ResponseError, match="token ids"):
+            client.generate("auto", "go on", context=[1, 2, 3])
+
+
+def test_openai_is_routed_too(running: Routers) -> None:
+    body: Body = {"model": "auto", "messages": [{"role": "user", "content": "#big of openai"}]}
+    answer = httpx.post(f"{running.url}/v1/chat/completions", json=body)
+    assert answer.json()["choices"][0]["message"]["content"] == "large says"
+    assert (answer.headers[MODEL], answer.json()["routed_model"]) == ("big:latest", "big:latest")
+    streamed = httpx.post(f"{running.url}/v1/chat/completions", json=body | {"stream": True})
+    assert streamed.headers[MODEL] == "big:latest"
+    assert '"routed_model":"big:latest","route_reason":"judge (kept)"}' in streamed.text
+    completion = httpx.post(f"{running.url}/v1/completions", json={"model": "auto", "prompt": "#big also"})
+    assert completion.json()["choices"][0]["text"] == "large says"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("#slow", "judge late"), ("#broken", "judge failed"), ("#unclear", "judge unclear")],
+)
+@pytest.mark.parametrize(("model", "side"), [("auto", "simple"), ("careful", "complex")])
+def test_without_a_judgement_the_default_is_taken_and_not_kept(
+    running: Routers, content: str, reason: str, model: str, side: str
+) -> None:
+    began = time.monotonic()
+    assert _went(_ask(running, f"{content} 1", model)) == (side, reason)
+    assert time.monotonic() - began < 10
+    assert _went(_ask(running, f"{content} 1", model)) == (side, reason)
+
+
+async def test_a_late_judge_has_nothing_to_do_any_more(running: Routers) -> None:
+    await asyncio.to_thread(_ask, running, "#slow and gone")
+    async with engine_client(running.judge.address) as engine:
+        await until(engine.idle, 5, "the judge is free")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("content", "text"), [("#early-small", "large says"), ("#big #early-large", "small says")]
+)
+def test_the_other_side_answers_when_the_chosen_one_fails(
+    running: Routers, content: str, text: str, stream: bool
+) -> None:
+    answer = _ask(running, content, stream=stream)
+    assert answer.status_code == 200
+    assert answer.headers[REASON].startswith("fallback after judge")
+    said = [
+        ollama.ChatResponse.model_validate_json(line).message.content or ""
+        for line in answer.text.splitlines()
+    ]
+    assert "".join(said) == text
+
+
+def test_a_begun_stream_breaks_with_an_error(running: Routers) -> None:
+    first, last = _ask(running, "#late-small", stream=True).text.splitlines()
+    assert '"content":"small"' in first
+    assert last == '{"error":"small broke"}'
+
+
+def test_a_side_that_nobody_serves_is_not_chosen(running: Routers) -> None:
+    assert _went(_ask(running, "#big of the lonely", "lonely")) == ("simple", "away")
+    refused = _ask(running, "#big of the lonely", "lonely:remote")
+    assert refused.status_code == 503
+    assert "nowhere" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("word", ["local", "simple", "remote", "complex"])
+def test_a_request_names_its_side_in_three_ways(running: Routers, word: str) -> None:
+    side = "simple" if word in ("local", "simple") else "complex"
+    against = "#big" if side == "simple" else "hello"
+    assert _went(_ask(running, against, f"auto:{word}")) == (side, "forced")
+    assert _went(_ask(running, against, options={"route": word})) == (side, "forced")
+    assert _went(_ask(running, against, headers={"X-Drover-Route": word})) == (side, "forced")
+
+
+def test_the_body_goes_before_the_header_and_that_before_the_name(running: Routers) -> None:
+    remote = {"X-Drover-Route": "remote"}
+    assert _went(_ask(running, "hello", headers=remote, options={"route": "local"})) == ("simple", "forced")
+    assert _went(_ask(running, "hello", "auto:local", headers=remote)) == ("complex", "forced")
+    refused = _ask(running, "hello", options={"route": "moon"})
+    assert (refused.status_code, "moon" in refused.text) == (400, True)
+
+
+def test_a_named_side_that_fails_is_not_replaced(running: Routers) -> None:
+    refused = _ask(running, "#early-small", "auto:local")
+    assert (refused.status_code, refused.json()) == (500, {"error": "small broke"})
+
+
+def test_rules_need_no_judge(running: Routers) -> None:
+    weather = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    called = _ask(running, "#call #slow", tools=[weather])
+    assert called.headers[REASON] == "tools"
+    (call,) = called.json()["message"]["tool_calls"]
+    assert call["function"]["arguments"] == {"city": "Paris"}
+    assert _went(_ask(running, "hello " * 2_000)) == ("complex", "length")
+
+
+def test_options_format_and_thinking_arrive(running: Routers) -> None:
+    thought = _ask(running, "#think", "auto:remote", think=True).json()["message"]
+    assert (thought["thinking"], thought["content"]) == ("Hm.", "large says")
+    silent = _ask(running, "#think", "auto:remote", options={"num_predict": 1}).json()
+    assert (silent["done_reason"], silent["eval_count"]) == ("length", 1)
+
+
+def test_it_is_shown_like_any_model(running: Routers) -> None:
+    with ollama.Client(host=running.url) as client:
+        (tag,) = [each for each in client.list().models if each.model == "auto:latest"]
+        assert tag.digest is not None
+        assert len(tag.digest) == 64
+        shown = client.show("auto")
+        assert shown.capabilities is not None
+        assert set(shown.capabilities) == {"completion", "tools", "thinking"}
+        assert shown.modelinfo is not None
+        assert shown.modelinfo["smart-router.complex"] == "big:latest"
+        client.generate("auto", keep_alive=-1)
+        assert "auto:latest" in {each.model for each in client.ps().models}
+        client.generate("auto", keep_alive=0)
+        wait_until(lambda: "auto:latest" not in _loaded(running), 5, "it is unloaded, with its sides")
+        assert not {"small:latest", "judge:latest"} & _loaded(running)
+        client.generate("auto", keep_alive="5m")
+
+
+def _loaded(running: Routers) -> set[str]:
+    return {each["name"] for each in httpx.get(f"{running.url}/api/ps").json()["models"]}
+
+
+def test_a_preset_makes_one_of_models_that_are_here(running: Routers) -> None:
+    with ollama.Client(host=running.url) as client:
+        made: Body = {"route_complex": "big", "route_judge": "judge", "route_default": "complex"}
+        client.create("mine", from_="small", system="Be brief.", parameters=made)
+        assert _went(_ask(running, "hello", "mine")) == ("simple", "judge")
+        assert _went(_ask(running, "#big", "mine")) == ("complex", "judge")
+        assert _went(_ask(running, "#broken", "mine")) == ("complex", "judge failed")
+        assert _went(_ask(running, "#big", "mine:local")) == ("simple", "forced")
+        assert "mine:latest" in {each.model for each in client.list().models}
+        assert "route_complex" in (client.show("mine").parameters or "")
+        client.copy("mine", "yours")
+        assert _went(_ask(running, "#big", "yours"))[0] == "complex"
+        client.create("brief", from_="auto", system="Be brief.")
+        assert _went(_ask(running, "#big", "brief"))[0] == "complex"
+        for name in ("mine", "yours", "brief"):
+            client.delete(name)
+
+
+@pytest.mark.parametrize(
+    "complex_side", ["nowhere", "http://127.0.0.1:1/evil", "auto", "ollama:http://127.0.0.1:1/m"]
+)
+def test_a_preset_names_no_host_and_no_stranger(running: Routers, complex_side: str) -> None:
+    body = {"model": "evil", "from": "small", "parameters": {"route_complex": complex_side}, "stream": False}
+    answer = httpx.post(f"{running.url}/api/create", json=body)
+    assert (answer.status_code, "route parameters" in answer.text) == (400, True)
+    assert httpx.post(f"{running.url}/api/show", json={"model": "evil"}).status_code == 404
+
+
+def test_its_name_is_the_operators(running: Routers) -> None:
+    with ollama.Client(host=running.url) as client:
+        with pytest.raises(ollama.ResponseError, match="virtual model"):
+            client.create("auto", from_="small", system="x")
+        with pytest.raises(ollama.ResponseError, match="virtual model"):
+            client.delete("auto")
+
+
+def test_it_makes_no_vectors(running: Routers) -> None:
+    answer = httpx.post(f"{running.url}/api/embed", json={"model": "auto", "input": "hi"})
+    assert answer.status_code == 501
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_frees_the_slot_behind_the_ollama_host(
+    running: Routers, stream: bool
+) -> None:
+    stack = Stack(running.large, running.near)
+    async with engine_client(running.large.address) as engine, browser(stack) as client:
+        await client.chat("auto:remote", "#endless", stream)
+        await until(engine.busy, 5, "the request runs")
+        client.leave()
+        assert await until(engine.idle, 5, "the slot is free again") < 1
+
+
+async def test_a_client_that_leaves_frees_the_judge(running: Routers) -> None:
+    stack = Stack(running.judge, running.near)
+    async with engine_client(running.judge.address) as engine, browser(stack) as client:
+        await client.chat("auto", "#slow and left", stream=True)
+        await until(engine.busy, 5, "the judge thinks")
+        client.leave()
+        assert await until(engine.idle, 5, "the judge is free again") < 0.9
+
+
+def test_metrics_count_decisions_the_judge_and_fallbacks(running: Routers) -> None:
+    def value(line: str) -> float:
+        lines = httpx.get(f"{running.url}/metrics").text.splitlines()
+        found = [each for each in lines if each.startswith(f"drover_frontend_{line} ")]
+        return float(found[0].split()[-1]) if found else 0.0
+
+    judged = 'route_decisions_total{reason="judge",route="simple"}'
+    fallbacks = 'route_fallbacks_total{route="simple"}'
+    judgements = 'judge_seconds_count{model="judge:latest"}'
+    before = {line: value(line) for line in (judged, fallbacks, judgements)}
+    _ask(running, "#early-small for metrics")
+    wait_until(lambda: value(judged) > before[judged], 5, "it is counted")
+    assert {line: value(line) - count for line, count in before.items()} == {
+        judged: 1,
+        fallbacks: 1,
+        judgements: 1,
+    }
+
+
+def test_the_other_server_may_come_and_go(tmp_path: Path) -> None:
+    with routers(tmp_path) as started:
+        assert _went(_ask(started, "#big 1"))[0] == "complex"
+        started.far.stop()
+        gone = _ask(started, "#big 2")
+        assert gone.headers[REASON] == "fallback after judge"
+        assert gone.json()["message"]["content"] == "small says"
+        forced = _ask(started, "#big 2", "auto:remote")
+        assert forced.status_code == 503

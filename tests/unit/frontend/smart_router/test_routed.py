@@ -1,0 +1,155 @@
+"""A request goes to the other side as long as nothing has been answered, and never where a side was named."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.errors import (
+    CapabilityMissing,
+    ContextExceeded,
+    DeadlineExceeded,
+    DroverError,
+    EngineFailed,
+    InvalidRequest,
+    NoWorkerReady,
+    QueueFull,
+    WorkerUnreachable,
+)
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel, Route
+from frontend.catalog.served import ServedModel
+from frontend.smart_router.decisions import Decision, Reason
+from frontend.smart_router.definition import Side, virtual_models
+from frontend.smart_router.routed import RoutedRequest
+from frontend.smart_router.sides import Sides
+from tests.fakes.stalling_worker import StallingHandle, Step, content, done, started
+
+(_AUTO,) = virtual_models('{"auto": {"simple": "small", "complex": "big"}}').values()
+
+
+def _model(name: ModelName) -> CatalogModel:
+    return CatalogModel(name, ServedModel(name, pb.Model(names=[name.short])))
+
+
+def _route() -> Route:
+    sides = {side: _model(_AUTO.model_of(side)) for side in Side}
+    return Route(_AUTO, sides, sides[Side.SIMPLE])
+
+
+class _Case:
+    """One request; `steps` of each side that it may get to. Implements routed.Observer."""
+
+    def __init__(self, reason: Reason = Reason.JUDGE, **steps: list[Step]) -> None:
+        self._steps = steps
+        self._decision = Decision(Side.SIMPLE, reason)
+        self.refuses: dict[str, DroverError] = {}
+        self.told: list[str] = []
+        self.handles: list[StallingHandle] = []
+
+    def decided(self, decision: Decision, model: CatalogModel) -> None:
+        self.told.append(f"{decision.side.value}: {model.name.model}")
+
+    def fell_back(self, error: DroverError, side: Side, model: CatalogModel) -> None:
+        self.told.append(f"{type(error).__name__}, {side.value}: {model.name.model}")
+
+    def _convert(self, model: CatalogModel) -> pb.GenerateRequest:
+        if (error := self.refuses.get(model.name.model)) is not None:
+            raise error
+        return pb.GenerateRequest(model=model.info.names[0], raw="hi")
+
+    def _submit(self, model: CatalogModel, request: pb.GenerateRequest) -> StallingHandle:
+        assert request.model == model.info.names[0]
+        self.handles.append(StallingHandle(request, "", self._steps[model.name.model]))
+        return self.handles[-1]
+
+    async def _decide(self) -> Decision:
+        return self._decision
+
+    async def said(self) -> str:
+        request = RoutedRequest(Sides(_route(), self._convert), self._decide, self._submit, self)
+        return "".join([delta.content async for event in request for delta in event.deltas])
+
+
+async def test_the_chosen_side_answers() -> None:
+    case = _Case(small=[started(), content("Hi"), done()])
+    assert await case.said() == "Hi"
+    assert case.told == ["simple: small"]
+    assert all(handle.cancelled.is_set() for handle in case.handles)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [WorkerUnreachable("a"), EngineFailed("b"), NoWorkerReady("c"), QueueFull(), ContextExceeded("d")],
+)
+async def test_the_other_side_answers_when_it_fails_before_the_first_token(failure: DroverError) -> None:
+    """Also when it has begun to read the prompt: its `started` is not heard of."""
+    case = _Case(small=[started(), failure], big=[started(), content("Hello"), done()])
+    assert await case.said() == "Hello"
+    assert case.told == ["simple: small", f"{type(failure).__name__}, complex: big"]
+    assert case.handles[0].cancelled.is_set()
+
+
+async def test_after_the_first_token_the_failure_is_told() -> None:
+    case = _Case(small=[content("H"), EngineFailed("broke")])
+    with pytest.raises(EngineFailed, match="broke"):
+        await case.said()
+    assert len(case.handles) == 1
+
+
+@pytest.mark.parametrize("failure", [InvalidRequest("bad"), DeadlineExceeded("late")])
+async def test_what_the_other_side_cannot_do_better_is_told(failure: DroverError) -> None:
+    case = _Case(small=[failure])
+    with pytest.raises(type(failure)):
+        await case.said()
+
+
+async def test_a_named_side_is_the_only_one() -> None:
+    case = _Case(Reason.FORCED, small=[EngineFailed("broke")])
+    with pytest.raises(EngineFailed):
+        await case.said()
+    assert case.told == ["simple: small"]
+
+
+async def test_when_both_fail_the_first_failure_is_told() -> None:
+    case = _Case(small=[EngineFailed("small broke")], big=[WorkerUnreachable("big is away")])
+    with pytest.raises(EngineFailed, match="small broke"):
+        await case.said()
+
+
+async def test_a_side_that_cannot_do_it_is_no_way_out() -> None:
+    case = _Case(small=[EngineFailed("small broke")])
+    case.refuses["big"] = CapabilityMissing("big cannot")
+    with pytest.raises(EngineFailed, match="small broke"):
+        await case.said()
+
+
+def _sides(**refuses: DroverError) -> Sides:
+    case = _Case()
+    case.refuses = refuses
+    return Sides(_route(), case._convert)
+
+
+def test_the_only_side_that_can_is_known_without_a_judge() -> None:
+    assert _sides().any_request()[1] is None
+    assert _sides(small=CapabilityMissing("")).any_request()[1] == Decision(Side.COMPLEX, Reason.ABILITY)
+    assert _sides(big=CapabilityMissing("")).any_request()[1] == Decision(Side.SIMPLE, Reason.ABILITY)
+    assert _sides(big=NoWorkerReady("")).any_request()[1] == Decision(Side.SIMPLE, Reason.AWAY)
+
+
+def test_when_none_can_the_default_side_says_why() -> None:
+    with pytest.raises(CapabilityMissing, match="small cannot"):
+        _sides(small=CapabilityMissing("small cannot"), big=CapabilityMissing("big cannot")).any_request()
+
+
+def test_a_malformed_request_is_nobodys() -> None:
+    with pytest.raises(InvalidRequest):
+        _sides(small=InvalidRequest("bad")).any_request()
+
+
+def test_token_ids_belong_to_one_model() -> None:
+    sides = Sides(
+        _route(), lambda model: pb.GenerateRequest(prompt=pb.PromptInput(text="hi", context=[1, 2]))
+    )
+    with pytest.raises(InvalidRequest, match="token ids"):
+        sides.request(Side.SIMPLE)
