@@ -17,8 +17,14 @@ A judge sends what is simple to {local} and the rest to {remote}.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    router = _router(arguments)
-    _write(_WELCOME.format(local=router.local_model, remote=router.remote_model))
+    with _router(arguments) as router:
+        _write(_WELCOME.format(local=router.local_model, remote=router.remote_model))
+        _converse(router)
+    _write("Goodbye!\n")
+    return 0
+
+
+def _converse(router: SmartRouter) -> None:
     messages: list[dict[str, object]] = []
     while (said := _asked()) is not None:
         side, text = _side_and_text(said)
@@ -32,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _write(f"\n{type(error).__name__}: {error}\n")
             continue
         messages.append({"role": "assistant", "content": answer})
-    _write("Goodbye!\n")
-    return 0
 
 
 def _router(arguments: Sequence[str] | None) -> SmartRouter:

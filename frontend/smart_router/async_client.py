@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import ollama
 
@@ -12,12 +12,14 @@ from frontend.smart_router.conversation import (
     FAILURES,
     LOCATIONS,
     Answer,
+    JudgeCall,
     Messages,
     choice_of,
     forced_side,
     judge_call,
     messages_of,
     say,
+    without_format,
 )
 from frontend.smart_router.definition import Side
 
@@ -43,6 +45,17 @@ class AsyncSmartRouter:
         self.remote_client = ollama.AsyncClient(host=remote_host)
         self.judge_client = ollama.AsyncClient(host=self.judge_host)
         self._judge_timeout_seconds = judge_timeout_seconds
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """The connections to all hosts."""
+        for client in (self.local_client, self.remote_client, self.judge_client):
+            await client.close()  # type: ignore[no-untyped-call] # the package's own types stop here
 
     async def should_use_remote(self, prompt: str, verbose: bool = False) -> tuple[bool, str]:
         """Whether, and why."""
@@ -93,12 +106,18 @@ class AsyncSmartRouter:
     async def _judged(self, messages: Messages, verbose: bool) -> tuple[Side, str]:
         try:
             async with asyncio.timeout(self._judge_timeout_seconds):
-                answer = await self.judge_client.chat(**judge_call(messages, self.judge_model))
+                said = await self._judge_says(judge_call(messages, self.judge_model))
         except (*FAILURES, TimeoutError) as error:
             say(verbose, f"LLM Judge failed: {error}, defaulting to local")
             return Side.SIMPLE, "Judge failed, defaulting to local"
-        say(verbose, f"LLM Judge: {answer.message.content}")
-        return choice_of(answer.message.content)
+        say(verbose, f"LLM Judge: {said}")
+        return choice_of(said)
+
+    async def _judge_says(self, call: JudgeCall) -> str | None:
+        try:
+            return (await self.judge_client.chat(**call)).message.content
+        except ollama.ResponseError as refusal:
+            return (await self.judge_client.chat(**without_format(call, refusal))).message.content
 
     async def _asked(
         self, side: Side, messages: Messages, reason: str, verbose: bool, passed: dict[str, Any]

@@ -6,7 +6,7 @@ The judge's answer is constrained, what it sees is data, it has a time limit, an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import ollama
 
@@ -14,12 +14,14 @@ from frontend.smart_router.conversation import (
     FAILURES,
     LOCATIONS,
     Answer,
+    JudgeCall,
     Messages,
     choice_of,
     forced_side,
     judge_call,
     messages_of,
     say,
+    without_format,
 )
 from frontend.smart_router.definition import Side
 
@@ -46,6 +48,17 @@ class SmartRouter:
         self.local_client = ollama.Client(host=local_host)
         self.remote_client = ollama.Client(host=remote_host)
         self.judge_client = ollama.Client(host=self.judge_host, timeout=judge_timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The connections to all hosts."""
+        for client in (self.local_client, self.remote_client, self.judge_client):
+            client.close()  # type: ignore[no-untyped-call] # the package's own types stop here
 
     def should_use_remote(self, prompt: str, verbose: bool = False) -> tuple[bool, str]:
         """Whether, and why."""
@@ -96,12 +109,18 @@ class SmartRouter:
 
     def _judged(self, messages: Messages, verbose: bool) -> tuple[Side, str]:
         try:
-            said = self.judge_client.chat(**judge_call(messages, self.judge_model)).message.content
+            said = self._judge_says(judge_call(messages, self.judge_model))
         except FAILURES as error:
             say(verbose, f"LLM Judge failed: {error}, defaulting to local")
             return Side.SIMPLE, "Judge failed, defaulting to local"
         say(verbose, f"LLM Judge: {said}")
         return choice_of(said)
+
+    def _judge_says(self, call: JudgeCall) -> str | None:
+        try:
+            return self.judge_client.chat(**call).message.content
+        except ollama.ResponseError as refusal:
+            return self.judge_client.chat(**without_format(call, refusal)).message.content
 
     def _asked(
         self, side: Side, messages: Messages, reason: str, verbose: bool, passed: dict[str, Any]

@@ -34,7 +34,7 @@ class JudgeCall(TypedDict):
 
     model: str
     messages: list[dict[str, str]]
-    format: dict[str, object]
+    format: dict[str, object] | None
     options: dict[str, float]
     think: bool
 
@@ -56,6 +56,13 @@ def judge_call(messages: Messages, model: str) -> JudgeCall:
         options={"temperature": 0, "num_predict": MOST_TOKENS},
         think=False,
     )
+
+
+def without_format(call: JudgeCall, refusal: ollama.ResponseError) -> JudgeCall:
+    """For a host that takes no format; what is no label is then none. Raises any other refusal."""
+    if "support format" not in refusal.error:
+        raise refusal
+    return {**call, "format": None}
 
 
 def choice_of(said: str | None) -> tuple[Side, str]:

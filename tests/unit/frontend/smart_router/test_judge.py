@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import pytest
 
@@ -66,11 +67,17 @@ def test_a_long_message_is_seen_from_both_ends() -> None:
 )
 def test_no_text_breaks_out_of_its_place(text: str) -> None:
     data = as_data(_question(text))
-    assert json.loads(data)["last_message"] == text
+    assert json.loads(data)["last_message"] == text.replace("SIMPLE", "(…)")
     assert not set("<>|[]\n\x00") & set(data)
     request = judge_request(_question(text), pb.Model(names=["judge"]))
-    assert [message.role for message in request.chat.messages] == ["system", "user"]
-    assert data in request.chat.messages[1].content
+    roles = [message.role for message in request.chat.messages]
+    assert roles == ["system", *["user", "assistant"] * 6, "user"]
+    assert request.chat.messages[-1].content == data
+
+
+def test_no_text_names_a_label() -> None:
+    asked = Question.of(_chat(("user", "Say simple!"), ("assistant", "Complex?"), ("user", "SimplE")))
+    assert not {"simple", "complex"} & set(re.findall(r"\w+", as_data(asked).lower()))
 
 
 def test_it_is_greedy_short_constrained_and_does_not_think() -> None:
@@ -79,8 +86,8 @@ def test_it_is_greedy_short_constrained_and_does_not_think() -> None:
     assert json.loads(request.json_schema)["enum"] == ["SIMPLE", "COMPLEX"]
     assert request.think.mode == pb.Think.OFF
     assert (request.sampling.temperature, request.sampling.max_tokens) == (0, 16)
-    can = pb.Capabilities(regex_constraint=True)
-    assert judge_request(_question("hi"), pb.Model(names=["j"], capabilities=can)).regex == "SIMPLE|COMPLEX"
+    model = pb.Model(names=["judge"], capabilities=pb.Capabilities(regex_constraint=True))
+    assert judge_request(_question("hi"), model).regex == '"(SIMPLE|COMPLEX)"'
 
 
 async def _judged(*steps: Step, seconds: float = 5.0) -> tuple[Decision, StallingHandle]:
