@@ -50,7 +50,9 @@ class Generation:
         model = await find_named(self.catalog, text) if text else None
         if model is None:
             raise ModelNotFound(f"model '{text}' not found")
-        record.served = workers_of(model).info.names[0]
+        served = workers_of(model)
+        # A virtual model's request is served by the side that it goes to, under that one's name.
+        record.served = served.info.names[0] if model.route is None else ""
         return model
 
     def hold(self, http: Request) -> AbstractAsyncContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -46,11 +47,10 @@ def card(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.
     if tag is None:
         raise WorkerUnreachable(f"the Ollama host does not list {hosted.model.short}")
     details, info = _object(show.get("details")), _object(show.get("model_info"))
-    digest = _text(tag.get("digest")).removeprefix("sha256:").lower()
     trained = _of_architecture(info, "context_length")
     return pb.Model(
         names=[hosted.name.short],
-        digest=digest if _HEX.fullmatch(digest) else "",
+        digest=_digest(hosted, tag),
         size_bytes=_count(tag.get("size")),
         context_length=trained or _SOME_CONTEXT,
         trained_context_length=trained,
@@ -64,13 +64,20 @@ def card(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.
         template=_text(show.get("template")),
         system=_text(show.get("system")),
         licenses=[text] if (text := _text(show.get("license"))) else [],
-        capabilities=_capabilities(_texts(show.get("capabilities"))),
+        # A server that does not tell its models' abilities generates text.
+        capabilities=_capabilities(_texts(show.get("capabilities", ["completion"]))),
         defaults=defaults_of(_text(show.get("parameters"))),
         engine_kind=KIND,
         engine_version=version,
         modified_unix_ns=unix_ns(tag.get("modified_at")),
         model_info_json=orjson.dumps(info).decode(),
     )
+
+
+def _digest(hosted: HostedModel, tag: Line) -> str:
+    """Where the server knows none, one of its own: other files must not be taken for these."""
+    digest = _text(tag.get("digest")).removeprefix("sha256:").lower()
+    return digest if _HEX.fullmatch(digest) else hashlib.sha256(repr(hosted).encode()).hexdigest()
 
 
 def defaults_of(parameters: str) -> pb.Sampling:

@@ -42,7 +42,7 @@ class OllamaWorker:
         self._address = address
         self._hosted = HostedModel.parse(address)
         self._model = self._hosted.model.short
-        self._digest = ""
+        self._told_digest: Json = None
         self._calls: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=self._hosted.url,
@@ -104,11 +104,11 @@ class OllamaWorker:
         async with asyncio.timeout(timeout_seconds):
             show = await self._post("/api/show", {"model": self._model, "verbose": verbose})
             tag = await self._tag(timeout_seconds)
-            version = await self._get("/api/version", timeout_seconds)
+            version = await self._get("/api/version", timeout_seconds) or {}
             model = card(self._hosted, show, tag, str(version.get("version", "")))
             if loaded := await self._loaded_entry(timeout_seconds):
                 model.loaded_size_bytes, model.loaded_vram_bytes = loaded_sizes(loaded)
-        self._digest = model.digest
+        self._told_digest = (tag or {}).get("digest")
         return model
 
     async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
@@ -132,7 +132,7 @@ class OllamaWorker:
     async def _check_same(self) -> None:
         """Raises WorkerDraining where the host has another model under that name now, or none."""
         tag = await self._tag(_CONTROL_SECONDS)
-        if tag is None or str(tag.get("digest", "")).removeprefix("sha256:").lower() != self._digest:
+        if tag is None or tag.get("digest") != self._told_digest:
             raise WorkerDraining("the Ollama host has changed the model")
 
     async def _touch(self, keep_alive_ns: int | None, timeout_seconds: float) -> None:
@@ -146,15 +146,18 @@ class OllamaWorker:
             await self._post("/api/embed", body | {"input": []}, timeout_seconds)
 
     async def _tag(self, timeout_seconds: float) -> Line | None:
-        tags = await self._get("/api/tags", timeout_seconds)
+        tags = await self._get("/api/tags", timeout_seconds) or {}
         return entry_of(tags.get("models"), self._hosted.model)
 
     async def _loaded_entry(self, timeout_seconds: float) -> Line | None:
+        """None for a model that is not in memory; an empty one where the server does not tell."""
         running = await self._get("/api/ps", timeout_seconds)
-        return entry_of(running.get("models"), self._hosted.model)
+        return {} if running is None else entry_of(running.get("models"), self._hosted.model)
 
-    async def _get(self, path: str, timeout_seconds: float) -> Line:
-        return await self._answer("GET", path, None, timeout_seconds)
+    async def _get(self, path: str, timeout_seconds: float) -> Line | None:
+        """None where the server has no such route: SGLang's own Ollama layer lacks some."""
+        status, said = await self._exchange("GET", path, None, timeout_seconds)
+        return None if status == 404 else _object(path, status, said)
 
     async def _post(
         self,
@@ -163,17 +166,17 @@ class OllamaWorker:
         timeout_seconds: float = _SILENCE_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> Line:
-        return await self._answer("POST", path, body, timeout_seconds, headers)
+        return _object(path, *await self._exchange("POST", path, body, timeout_seconds, headers))
 
-    async def _answer(
+    async def _exchange(
         self,
         method: str,
         path: str,
         body: Json,
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
-    ) -> Line:
-        """The whole body's object, of bounded size. Cancelling the caller ends the connection."""
+    ) -> tuple[int, bytes]:
+        """Status and body, which is bounded. Cancelling the caller ends the connection."""
         timeout = httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS)
         said = bytearray()
         with boundary():
@@ -184,21 +187,26 @@ class OllamaWorker:
                     said += chunk
                     if len(said) > _MOST_BODY_BYTES:
                         raise EngineFailed("the Ollama host's answer is too long")
-        if response.status_code != 200:
-            raise refusal(response.status_code, bytes(said))
-        try:
-            answer = orjson.loads(said)
-        except orjson.JSONDecodeError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise EngineFailed(f"the Ollama host's {path} is no JSON object")
-        return answer
+        return response.status_code, bytes(said)
 
     def _keep(self, call: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(call, name=f"read from {self._address}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
+
+
+def _object(path: str, status: int, said: bytes) -> Line:
+    """Raises the leaf of a refusal, and EngineFailed for what is no object."""
+    if status != 200:
+        raise refusal(status, said)
+    try:
+        answer = orjson.loads(said)
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise EngineFailed(f"the Ollama host's {path} is no JSON object")
+    return answer
 
 
 def _no_tokens() -> CapabilityMissing:

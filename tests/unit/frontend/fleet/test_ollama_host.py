@@ -15,11 +15,12 @@ from drover.errors import (
     QueueFull,
     WorkerUnreachable,
 )
+from drover.json_value import Json
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.ollama_host.address import HostedModel
 from frontend.fleet.ollama_host.body import not_honoured, route_and_body
-from frontend.fleet.ollama_host.card import defaults_of, entry_of, unix_ns
+from frontend.fleet.ollama_host.card import card, defaults_of, entry_of, unix_ns
 from frontend.fleet.ollama_host.events import Events, read_line
 from frontend.fleet.ollama_host.failures import refusal
 from frontend.fleet.ollama_host.lines import lines_of
@@ -199,6 +200,37 @@ def test_parameters_as_show_prints_them() -> None:
     assert (sampling.temperature, sampling.top_k) == (0.5, 3)
     assert not sampling.HasField("max_tokens")
     assert not sampling.HasField("seed")
+
+
+_SHOWN: dict[str, Json] = {
+    "parameters": "temperature 0.5",
+    "details": {"family": "llama", "parameter_size": "3B"},
+    "model_info": {"general.architecture": "llama", "llama.context_length": 8192},
+    "capabilities": ["completion", "tools"],
+}
+
+
+def test_a_card() -> None:
+    hosted = HostedModel.parse("ollama:http://gpu:11434/llama3.2#big")
+    tag: dict[str, Json] = {"digest": "ab" * 32, "size": 7, "modified_at": "1970-01-01T00:00:01Z"}
+    model = card(hosted, _SHOWN, tag, "0.33.0")
+    assert (list(model.names), model.digest, model.size_bytes) == (["big:latest"], "ab" * 32, 7)
+    assert (model.context_length, model.family, model.modified_unix_ns) == (8192, "llama", 10**9)
+    can = model.capabilities
+    assert (can.completion, can.tools, can.json_constraint, can.vision, can.resume) == (1, 1, 1, 0, 0)
+    assert model.defaults.temperature == 0.5
+    with pytest.raises(WorkerUnreachable, match=r"does not list llama3\.2:latest"):
+        card(hosted, _SHOWN, None, "")
+
+
+def test_a_server_that_tells_little() -> None:
+    """SGLang's own layer: a digest that is none, which must not make two models one."""
+    one, other = (HostedModel.parse(f"ollama:http://gpu:30001/{name}") for name in ("one", "other"))
+    tag: dict[str, Json] = {"digest": "sha256:sglang000"}
+    digests = {card(each, {}, tag, "").digest for each in (one, other)}
+    assert len(digests) == 2
+    assert all(len(digest) == 64 for digest in digests)
+    assert card(one, {}, tag, "").capabilities.completion
 
 
 def test_times_and_entries() -> None:
