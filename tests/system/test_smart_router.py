@@ -91,6 +91,22 @@ def test_openai_is_routed_too(running: Routers) -> None:
     assert completion.json()["choices"][0]["text"] == "large says"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_messages_and_responses_are_routed_too(running: Routers, stream: bool) -> None:
+    messages = [{"role": "user", "content": "#big of anthropic"}]
+    bodies: dict[str, Body] = {
+        "/v1/messages": {"messages": messages, "max_tokens": 50},
+        "/v1/responses": {"input": "#big of responses"},
+    }
+    for path, body in bodies.items():
+        answer = httpx.post(f"{running.url}{path}", json={"model": "auto", "stream": stream, **body})
+        assert answer.headers[MODEL] == "big:latest"
+        assert '"routed_model":"big:latest"' in answer.text
+        assert "large" in answer.text
+        forced = httpx.post(f"{running.url}{path}", json={"model": "auto:local", "stream": stream, **body})
+        assert forced.headers[MODEL] == "small:latest"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [("#slow", "judge late"), ("#broken", "judge failed"), ("#unclear", "judge unclear")],

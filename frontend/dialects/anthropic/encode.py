@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.beside import Beside
 from frontend.dialects.blocks import Block, Blocks, Change, Kind, Step
 from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.sse import frame
@@ -21,11 +22,14 @@ _DELTAS = {
 
 
 class Encoder:
-    """One per answer. `stop_sequences`: the request's, of which a matched one is told."""
+    """One per answer. `stop_sequences`: the request's, of which a matched one is told. `beside`: what the end
+    says that the protocol does not have.
+    """
 
-    def __init__(self, model: str, stop_sequences: Collection[str]) -> None:
+    def __init__(self, model: str, stop_sequences: Collection[str], beside: Beside = dict) -> None:
         self._model = model
         self._stop_sequences = stop_sequences
+        self._beside = beside
         self._id = f"msg_{secrets.token_hex(12)}"
         self._blocks = Blocks()
         self._prompt_tokens = 0
@@ -51,7 +55,7 @@ class Encoder:
         done = events[-1].done
         content = [each for block in self._blocks.all if (each := _content(block)) is not None]
         reason = self._stop_reason(done)
-        return dumps(self._message(content, reason, _usage(done)))
+        return dumps({**self._message(content, reason, _usage(done)), **self._beside()})
 
     def _step(self, step: Step) -> bytes:
         change, block, text = step
@@ -79,7 +83,7 @@ class Encoder:
 
     def _end(self, done: pb.Done) -> list[bytes]:
         delta = {"delta": self._stop_reason(done), "usage": _usage(done)}
-        return [_frame("message_delta", delta), _frame("message_stop", {})]
+        return [_frame("message_delta", delta), _frame("message_stop", {**self._beside()})]
 
     def _message(self, content: Sequence[Json], reason: dict[str, Json], usage: Json) -> dict[str, Json]:
         return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -17,7 +18,9 @@ from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.wire import ChatRequest
 from frontend.dialects.v1_body import read_v1_json
+from frontend.telemetry.request_log import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,13 @@ class Messages:
     async def create(self, http: Request) -> Response:
         request = await read_v1_json(http, self.generation.settings, MessagesRequest.read)
         model = await self.generation.find(http, request.chat.model)
-        converted, options = self._convert(request, model)
-        encoder = Encoder(request.chat.model, request.stop_sequences)
+        _check(request, model)
+        options = Options.read(layered(model.parameters, request.chat.options))
+        encoder = Encoder(request.chat.model, request.stop_sequences, record_of(http.scope).route_members)
         return self.generation.answer(
             http,
             model,
-            converted,
+            partial(self._convert, request),
             AnthropicDialect(encoder),
             request.chat.stream,
             ignored=options.not_honoured(model.info.context_length),
@@ -42,21 +46,26 @@ class Messages:
         """All tokens of the prompt, also those that would be cut off."""
         request = await read_v1_json(http, self.generation.settings, MessagesRequest.read_to_count)
         model = await self.generation.find(http, request.chat.model)
-        converted, _ = self._convert(request, model)
-        rendered = await self.generation.render(http, model, converted)
+        rendered = await self.generation.render(http, model, partial(self._convert, request))
         tokens = len(rendered.ids) + rendered.truncated_tokens
         return Response(dumps({"input_tokens": tokens}), media_type=JSON)
 
-    def _convert(self, request: MessagesRequest, model: CatalogModel) -> tuple[pb.GenerateRequest, Options]:
-        """Raises CapabilityMissing; but to think is no demand where the model cannot (section 5.6)."""
-        chat = request.chat
-        if not model.capabilities.thinking:
-            chat.think = None
-        to_proto.check_capabilities(chat, model)
+    def _convert(self, request: MessagesRequest, model: CatalogModel) -> pb.GenerateRequest:
+        """Raises CapabilityMissing."""
+        chat = _check(request, model)
         options = Options.read(layered(model.parameters, chat.options))
         converted = to_proto.chat_to_proto(chat, options, model, self.generation.most_tokens)
         converted.tool_choice.CopyFrom(request.tool_choice)
-        return converted, options
+        return converted
+
+
+def _check(request: MessagesRequest, model: CatalogModel) -> ChatRequest:
+    """The chat as the model can have it: to think is no demand where it cannot (section 5.6). Raises
+    CapabilityMissing.
+    """
+    chat = request.chat if model.capabilities.thinking else replace(request.chat, think=None)
+    to_proto.check_capabilities(chat, model)
+    return chat
 
 
 def router(generation: Generation) -> APIRouter:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from drover.errors import DroverError, answer_of
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.beside import Beside
 from frontend.dialects.blocks import Block, Blocks, Change, Kind, Step
 from frontend.dialects.ollama.dialect import error_text
 from frontend.dialects.ollama.go_json import dumps, dumps_text
@@ -25,11 +26,14 @@ _DELTA_EVENTS = {
 
 
 class Encoder:
-    """One per answer. `echo`: what a response repeats of its request."""
+    """One per answer. `echo`: what a response repeats of its request; `beside`: what its end says that the
+    protocol does not have.
+    """
 
-    def __init__(self, echo: Mapping[str, Json], output: Output) -> None:
+    def __init__(self, echo: Mapping[str, Json], output: Output, beside: Beside = dict) -> None:
         self._echo = echo
         self._output = output
+        self._beside = beside
         self._created_at = int(time.time())
         self._blocks = Blocks()
         self._number = 0
@@ -59,7 +63,7 @@ class Encoder:
         if all(block.kind is Kind.THINKING for block in self._blocks.all):
             # Nothing was said: upstream has a message of that, which its streams have not.
             items.append(self._output.item(Block(Kind.TEXT, len(items)), _status(done)))
-        return dumps(self._response(_status(done), items, done))
+        return dumps({**self._response(_status(done), items, done), **self._beside()})
 
     def failed(self, error: DroverError) -> bytes:
         """The end of a stream that broke off. A response that was never told of (the stream has had nothing
@@ -87,7 +91,7 @@ class Encoder:
     def _end(self, done: pb.Done) -> bytes:
         status = _status(done)
         response = self._response(status, self._items(done), done)
-        return self._event(f"response.{status}", {"response": response})
+        return self._event(f"response.{status}", {"response": {**response, **self._beside()}})
 
     def _items(self, done: pb.Done) -> list[dict[str, Json]]:
         last = self._blocks.all[-1] if self._blocks.all else None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from drover.v1 import engine_pb2 as pb
+from frontend.catalog.model import CatalogModel
 from frontend.dialects.generation import Generation
 from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.options import Options, layered
@@ -15,6 +18,7 @@ from frontend.dialects.responses.encode import Encoder
 from frontend.dialects.responses.output import Output
 from frontend.dialects.responses.wire import ResponsesRequest
 from frontend.dialects.v1_body import read_v1_json
+from frontend.telemetry.request_log import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +31,25 @@ class Responses:
         model = await self.generation.find(http, chat.model)
         to_proto.check_capabilities(chat, model)
         options = Options.read(layered(model.parameters, chat.options))
-        converted = to_proto.chat_to_proto(chat, options, model, self.generation.most_tokens)
-        converted.tool_choice.CopyFrom(request.tool_choice)
-        encoder = Encoder(request.echo, Output(request.tools.namespaces))
+        beside = record_of(http.scope).route_members
+        encoder = Encoder(request.echo, Output(request.tools.namespaces), beside)
         return self.generation.answer(
             http,
             model,
-            converted,
+            partial(self._convert, request),
             ResponsesDialect(encoder),
             chat.stream,
             ignored=[*request.tools.ignored, *options.not_honoured(model.info.context_length)],
         )
+
+    def _convert(self, request: ResponsesRequest, model: CatalogModel) -> pb.GenerateRequest:
+        """Raises CapabilityMissing."""
+        chat = request.chat
+        to_proto.check_capabilities(chat, model)
+        options = Options.read(layered(model.parameters, chat.options))
+        converted = to_proto.chat_to_proto(chat, options, model, self.generation.most_tokens)
+        converted.tool_choice.CopyFrom(request.tool_choice)
+        return converted
 
 
 def router(generation: Generation) -> APIRouter:
