@@ -42,6 +42,13 @@ ROUTE_REASON: Schema = {
     "Not there without a choice.",
     "schema": text(),
 }
+ANSWER_HEADERS: dict[str, Schema] = {
+    "X-Drover-Truncated-Tokens": TRUNCATED,
+    "X-Drover-Not-Honoured": NOT_HONOURED,
+    "X-Drover-Routed-Model": ROUTED_MODEL,
+    "X-Drover-Route-Reason": ROUTE_REASON,
+}
+"""Of all that generates."""
 _FOREIGN = "a web page that may not call, or, on a loopback address, a request that names another host"
 Answers = Mapping[int, Schema]
 

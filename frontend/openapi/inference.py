@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from drover.errors import ConstraintRejected, NotOffered
 from frontend.openapi.answers import (
+    ANSWER_HEADERS,
     JSON,
     NDJSON,
-    NOT_HONOURED,
-    ROUTE_REASON,
-    ROUTED_MODEL,
-    TRUNCATED,
     json_body,
     ok,
     operation,
@@ -102,17 +99,15 @@ def _operation(operation_id: str, summary: str, name: str) -> Schema:
         about="One line. The last one is an end, or an error if the answer broke off.",
     )
     whole = any_of(ref(f"{name}End"), ref(f"{name}Loaded"), ref(f"{name}Rendered"))
-    headers = {
-        "X-Drover-Truncated-Tokens": TRUNCATED,
-        "X-Drover-Not-Honoured": NOT_HONOURED,
-        "X-Drover-Routed-Model": ROUTED_MODEL,
-        "X-Drover-Route-Reason": ROUTE_REASON,
-    }
     return operation(
         operation_id,
         "inference",
         summary,
-        ok("An answer: in lines, or whole if `stream` is false.", {NDJSON: streamed, JSON: whole}, headers),
+        ok(
+            "An answer: in lines, or whole if `stream` is false.",
+            {NDJSON: streamed, JSON: whole},
+            ANSWER_HEADERS,
+        ),
         refusals([*READING, *FINDING, *ENGINE, ConstraintRejected, NotOffered]),
         body=json_body(ref(f"{name}Request")),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import ConstraintRejected, NotOffered
-from frontend.openapi.answers import JSON, NOT_HONOURED, SSE, TRUNCATED, event, json_body, ok, operation
+from frontend.openapi.answers import ANSWER_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.inference import MOST_MESSAGES, MOST_TOOLS
 from frontend.openapi.messages_answers import EVENTS
@@ -112,7 +112,7 @@ PATHS: dict[str, Schema] = {
             ok(
                 "An answer: whole, or in events if `stream` is true.",
                 {JSON: ref("AnthropicAnswer"), SSE: event(EVENTS)},
-                {"X-Drover-Truncated-Tokens": TRUNCATED, "X-Drover-Not-Honoured": NOT_HONOURED},
+                ANSWER_HEADERS,
             ),
             refusals([*READING, *FINDING, *ENGINE, ConstraintRejected, NotOffered], error=ERROR),
             body=json_body(ref("MessagesRequest")),

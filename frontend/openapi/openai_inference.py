@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frontend.openapi.answers import JSON, NOT_HONOURED, SSE, TRUNCATED, event, json_body, ok, operation
+from frontend.openapi.answers import ANSWER_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.inference import MOST_MESSAGES, MOST_TOOLS
 from frontend.openapi.openai_fields import ERROR, GENERATING, MOST_CHOICES, SAMPLED, TOKEN_IDS
 from frontend.openapi.schemas import (
@@ -108,12 +108,15 @@ SCHEMAS: dict[str, Schema] = {
 
 def _operation(operation_id: str, summary: str, name: str) -> Schema:
     streamed = event(any_of(ref(f"{name}Chunk"), ref(ERROR)), last="[DONE]")
-    headers = {"X-Drover-Truncated-Tokens": TRUNCATED, "X-Drover-Not-Honoured": NOT_HONOURED}
     return operation(
         operation_id,
         "openai",
         summary,
-        ok("An answer: in events if `stream` is true, or whole.", {SSE: streamed, JSON: ref(name)}, headers),
+        ok(
+            "An answer: in events if `stream` is true, or whole.",
+            {SSE: streamed, JSON: ref(name)},
+            ANSWER_HEADERS,
+        ),
         GENERATING,
         body=json_body(ref(f"{name}Request")),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frontend.openapi.answers import JSON, NOT_HONOURED, SSE, TRUNCATED, event, json_body, ok, operation
+from frontend.openapi.answers import ANSWER_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.inference import MOST_MESSAGES, MOST_TOOLS
 from frontend.openapi.openai_fields import GENERATING
@@ -125,7 +125,7 @@ PATHS: dict[str, Schema] = {
             ok(
                 "A response: whole, or in events if `stream` is true.",
                 {JSON: ref("Response"), SSE: event(EVENTS)},
-                {"X-Drover-Truncated-Tokens": TRUNCATED, "X-Drover-Not-Honoured": NOT_HONOURED},
+                ANSWER_HEADERS,
             ),
             GENERATING,
             body=json_body(ref("ResponsesRequest")),
