@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ _TIMEOUT_SECONDS = 90.0
 
 @dataclass
 class Seen:
-    """Of one request. `error`: of the stream or of the connection."""
+    """Of one request. `error`: of the stream or of the connection; `was_refused`: no connection was made."""
 
     status: int = 0
+    was_refused: bool = False
     content: str = ""
     thinking: str = ""
     calls: list[object] = field(default_factory=list)
@@ -41,11 +43,18 @@ def body(prompt: str, tokens: int, **options: object) -> dict[str, object]:
     }
 
 
-async def stream(client: httpx.AsyncClient, request: dict[str, object]) -> Seen:
+async def stream(
+    client: httpx.AsyncClient,
+    request: dict[str, object],
+    path: str = "/api/chat",
+    pause_seconds: float = 0.0,
+    pieces: float = math.inf,
+) -> Seen:
+    """`pause_seconds`: before each piece is read; `pieces`: after so many the client leaves."""
     seen = Seen()
     last = time.monotonic()
     try:
-        async with client.stream("POST", "/api/chat", json=request) as response:
+        async with client.stream("POST", path, json=request) as response:
             seen.status = response.status_code
             async for line in response.aiter_lines():
                 now = time.monotonic()
@@ -53,6 +62,13 @@ async def stream(client: httpx.AsyncClient, request: dict[str, object]) -> Seen:
                     seen.longest_gap_seconds = max(seen.longest_gap_seconds, now - last)
                 last = now
                 _take(seen, json.loads(line))
+                if seen.pieces >= pieces:
+                    return seen
+                if pause_seconds:
+                    await asyncio.sleep(pause_seconds)
+                    last = time.monotonic()
+    except httpx.ConnectError as error:
+        seen.was_refused, seen.error = True, f"{type(error).__name__}: {error}"
     except httpx.HTTPError as error:
         seen.error = f"{type(error).__name__}: {error}"
     return seen
@@ -63,9 +79,9 @@ def _take(seen: Seen, line: dict[str, object]) -> None:
     if "error" in line:
         seen.error = str(line["error"])
         return
-    message = line["message"]
+    message = line.get("message", line)
     assert isinstance(message, dict)
-    seen.content += message.get("content", "")
+    seen.content += message.get("content", "") or message.get("response", "")
     seen.thinking += message.get("thinking", "")
     seen.calls += message.get("tool_calls", [])
     if line["done"]:

@@ -28,6 +28,7 @@ class Fleet:
     workers: list[Process]
     frontends: list[Process]
     worker_flags: Sequence[str]
+    frontend_flags: Sequence[str]
     processes: ExitStack = field(repr=False)
 
     def url(self, number: int = 0) -> str:
@@ -38,6 +39,14 @@ class Fleet:
         address = self.workers[number].address
         log = self.folder / f"worker{number}-again-{time.monotonic_ns()}.log"
         self.workers[number] = self.processes.enter_context(worker(log, *self.worker_flags, address=address))
+
+    def restart_frontend(self, number: int) -> None:
+        address = self.frontends[number].address
+        log = self.folder / f"frontend{number}-again-{time.monotonic_ns()}.log"
+        addresses = [each.address for each in self.workers]
+        self.frontends[number] = self.processes.enter_context(
+            frontend(log, addresses, *self.frontend_flags, address=address)
+        )
 
     def running(self, number: int) -> int:
         """Requests that a worker has, running and waiting."""
@@ -77,7 +86,7 @@ def running_fleet(
             processes.enter_context(frontend(folder / f"frontend{number}.log", addresses, *frontend_flags))
             for number in range(frontends)
         ]
-        fleet = Fleet(folder, started, fronts, flags, processes)
+        fleet = Fleet(folder, started, fronts, flags, frontend_flags, processes)
         for number in range(frontends):
             _wait_until_joined(fleet, number, workers)
         yield fleet

@@ -82,13 +82,14 @@ def launched(
     python: str = _PYTHON,
     ready_seconds: float = _READY_SECONDS,
     settings: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Process]:
-    """`settings` are environment variables."""
+    """`settings` are environment variables; `within`: a command that runs others, as `ip netns exec name`."""
     environment = {name: value for name, value in os.environ.items() if _is_for_processes(name)}
     environment |= settings or {}
     with log.open("wb") as output:
         popen = subprocess.Popen(
-            [python, *command],
+            [*within, python, *command],
             cwd=ROOT,
             env=environment,
             stdout=output,
@@ -104,7 +105,12 @@ def launched(
 
 @contextmanager
 def worker(
-    log: Path, *flags: str, ready: bool = True, address: str = "", module: str = "engine_worker"
+    log: Path,
+    *flags: str,
+    ready: bool = True,
+    address: str = "",
+    module: str = "engine_worker",
+    within: Sequence[str] = (),
 ) -> Iterator[Process]:
     """A worker with SGLang runs in SGLang's environment."""
     address = address or f"127.0.0.1:{free_port()}"
@@ -112,7 +118,7 @@ def worker(
     is_sglang = "sglang" in flags
     python = sglang_python() if is_sglang else _PYTHON
     limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
-    with launched(command, address, log, python, limit) as process:
+    with launched(command, address, log, python, limit, within=within) as process:
         if ready:
             _wait(process, lambda: is_serving(address))
         yield process
@@ -124,8 +130,10 @@ def sglang_python() -> str:
 
 
 @contextmanager
-def frontend(log: Path, workers: Sequence[str], *flags: str, ready: bool = True) -> Iterator[Process]:
-    address = f"127.0.0.1:{free_port()}"
+def frontend(
+    log: Path, workers: Sequence[str], *flags: str, ready: bool = True, address: str = ""
+) -> Iterator[Process]:
+    address = address or f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", ",".join(workers), *flags]
     if "--database-url" not in flags:
         # Frontends with logs in the same folder share their presets.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 _CHUNK = 65536
+_WINDOW_PIECES = 256
 _START_SECONDS = 5.0
 
 
@@ -57,15 +59,35 @@ class Proxy:
             there_writer.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """As many pieces are under way as come within the delay, up to a window."""
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW_PIECES)
         with suppress(ConnectionError):
-            while data := await reader.read(_CHUNK):
-                while not self._open.is_set():  # noqa: ASYNC110 - the event is another thread's
-                    await asyncio.sleep(0.02)
-                if self.delay_seconds:
-                    await asyncio.sleep(self.delay_seconds)
-                writer.write(data)
-                await writer.drain()
+            await asyncio.gather(self._take(reader, pieces), self._deliver(pieces, writer))
         writer.close()
+
+    async def _take(self, reader: asyncio.StreamReader, pieces: asyncio.Queue[tuple[float, bytes]]) -> None:
+        try:
+            while data := await reader.read(_CHUNK):
+                await pieces.put((self._due(), data))
+        finally:
+            # Also where the line broke: the other side hears of it when it is its turn.
+            await pieces.put((self._due(), b""))
+
+    async def _deliver(
+        self, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            due, data = await pieces.get()
+            while not self._open.is_set():  # noqa: ASYNC110 - the event is another thread's
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if not data:
+                return
+            writer.write(data)
+            await writer.drain()
+
+    def _due(self) -> float:
+        return time.monotonic() + self.delay_seconds
 
 
 @contextmanager
