@@ -49,6 +49,8 @@ from frontend.smart_router.router import RequestRouter
 from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_log import RequestLog, record_of
 
+# Connections that come meanwhile wait; without it they would be told that there are no workers.
+_LOOK_AROUND_SECONDS = 1.0
 _URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 
 
@@ -69,6 +71,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
             started.push_async_callback(fleet.stop)
             await presets.start()
             started.push_async_callback(presets.stop)
+            await fleet.look_around(_LOOK_AROUND_SECONDS)
             yield
 
     # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.

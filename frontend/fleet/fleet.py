@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from drover.errors import DroverError, NoWorkerReady, QueueFull, RetryElsewhere
@@ -77,6 +77,12 @@ class Fleet:
 
     async def start(self) -> None:
         self._membership.start()
+
+    async def look_around(self, seconds: float) -> None:
+        """Until it is known of every worker whether it is there, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._membership.wait_known()
 
     async def stop(self) -> None:
         await self._membership.stop()

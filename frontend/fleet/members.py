@@ -78,6 +78,8 @@ class Member:
         self._idle.set()
         self._others = 0
         self._watcher: asyncio.Task[None] | None = None
+        self.is_known = asyncio.Event()
+        """Whether it is there or not has been found out once."""
 
     @property
     def address(self) -> str:
@@ -213,6 +215,7 @@ class Member:
             self._watchdog = Watchdog(self._stall_seconds)
         self.report = report
         if joins:
+            self.is_known.set()
             self._joined(self)
         self._is_full = False
         self._others = max(0, report.running + report.waiting - len(self._places))
@@ -248,6 +251,7 @@ class Member:
                 place.handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
 
     def _lost(self, reason: str) -> None:
+        self.is_known.set()
         if self.report is not None:
             logs.event(
                 _log,

@@ -41,6 +41,7 @@ class Membership:
         self._changed = changed
         self._stall_seconds = stall_seconds
         self._found: dict[int, frozenset[str]] = {}
+        self._has_found = [asyncio.Event() for _ in discoveries]
         self._by_address: dict[str, Member] = {}
         self._leaving: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._gone: deque[tuple[float, ServedModel]] = deque(maxlen=_MOST_REMEMBERED)
@@ -73,6 +74,11 @@ class Membership:
         for number, discovery in enumerate(self._discoveries):
             self._keep(self._follow(number, discovery), f"discover workers, way {number}")
 
+    async def wait_known(self) -> None:
+        """Until each way has found its first workers, and each of them has answered or failed once."""
+        await asyncio.gather(*(found.wait() for found in self._has_found))
+        await asyncio.gather(*(member.is_known.wait() for member in self.members))
+
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
@@ -85,6 +91,7 @@ class Membership:
             async for addresses in lists:
                 self._found[number] = frozenset(addresses)
                 self._update()
+                self._has_found[number].set()
 
     def _update(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())

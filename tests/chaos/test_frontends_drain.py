@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.chaos.clients import Crowd, body, stream
+from tests.chaos.clients import Crowd, Seen, body, stream
 from tests.chaos.fleet import Fleet, is_idle, running_fleet
 from tests.chaos.test_workers_die import SLOW
 from tests.fakes.http_server import RawClient
@@ -123,6 +123,21 @@ async def _outcome(client: RawClient) -> str:
         )
     except OSError as error:
         return type(error).__name__
+
+
+async def test_who_comes_while_it_starts_is_answered(tmp_path: Path) -> None:
+    """Restarted frontends listen before they know a worker; what comes then waits for that."""
+    with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
+        fleet.frontends[0].signal(signal.SIGKILL)
+        await asyncio.to_thread(fleet.frontends[0].wait)
+        restarting = asyncio.create_task(asyncio.to_thread(fleet.restart_frontend, 0))
+        async with httpx.AsyncClient(base_url=fleet.url(), timeout=20, trust_env=False) as http:
+            seen = Seen(was_refused=True)
+            while seen.was_refused:
+                seen = await stream(http, body("early", 2))
+        await restarting
+
+    assert seen.is_whole, seen
 
 
 async def test_after_the_grace_streams_end_with_the_error_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from drover.errors import NoWorkerReady
+from drover.errors import NoWorkerReady, WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
@@ -19,7 +19,7 @@ from frontend.fleet.discovery.dns import DnsNames
 from frontend.fleet.discovery.static import Static
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.picking.round_robin import RoundRobin
-from tests.fakes.fleets import Told, picked
+from tests.fakes.fleets import Told, fleet_of, picked
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, started
 from tests.support.waiting import until
 from tests.unit.frontend.fleet.test_fleet import _name
@@ -236,3 +236,34 @@ def _conflicts(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
         for record in caplog.records
         if "different model files" in record.getMessage()
     ]
+
+
+async def test_a_fleet_that_begins_knows_its_workers_before_it_is_asked() -> None:
+    here, away = StallingWorker("here:1"), StallingWorker("away:1", refusal=WorkerUnreachable("away"))
+    fleet = fleet_of(here, away)
+    await fleet.start()
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            await fleet.look_around(2 * _DEADLINE_SECONDS)
+        ready = {seen.address: seen.ready for seen in fleet.workers()}
+    finally:
+        await fleet.stop()
+    assert ready == {"here:1": True, "away:1": False}
+
+
+class Silent(StallingWorker):
+    """Takes the call, and that is all."""
+
+    async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+
+async def test_a_worker_that_says_nothing_does_not_hold_up_the_start() -> None:
+    fleet = fleet_of(Silent("silent:1"))
+    began = asyncio.get_running_loop().time()
+    await fleet.start()
+    await fleet.look_around(0.05)
+    took = asyncio.get_running_loop().time() - began
+    await fleet.stop()
+    assert 0.05 <= took < 1
