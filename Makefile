@@ -9,6 +9,9 @@ MODEL ?=
 # Of make fuzz.
 COUNT ?= 100000
 SEED ?= 1
+# Of make chaos: how long a scenario lasts that could go on for ever; the seed of its choices, else a new one.
+CHAOS_SECONDS ?= 180
+CHAOS_SEED ?=
 
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
@@ -16,7 +19,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-clients chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -48,6 +51,11 @@ test: .venv/.dev ## all tests but those of the SGLang engine
 
 test-clients: .venv/.dev .venv-clients/.clients $(NODE_MODULES) ## unchanged Ollama clients against both tiers as processes
 	DROVER_TEST_PYTHON=$(CURDIR)/$(PY) .venv-clients/bin/python -m pytest -W ignore --durations=10 tests/clients
+
+chaos: .venv/.dev ## the long chaos, as root (network namespaces), with SGLang too (CHAOS_SECONDS, CHAOS_SEED)
+	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
+	DROVER_SGLANG_PYTHON="$$python" CHAOS_SECONDS='$(CHAOS_SECONDS)' CHAOS_SEED='$(CHAOS_SEED)' \
+	  $(PY) -m pytest -o timeout=$$(($(CHAOS_SECONDS) + 900)) --durations=0 tests/chaos_long
 
 test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU or GPU
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \

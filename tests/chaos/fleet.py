@@ -15,6 +15,7 @@ from drover.rpc import CHANNEL_OPTIONS
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from tests.support.processes import Process, frontend, worker
+from tests.support.waiting import until
 
 MODEL = "sim"
 _JOIN_SECONDS = 30.0
@@ -94,10 +95,20 @@ def running_fleet(
 
 def _wait_until_joined(fleet: Fleet, number: int, workers: int) -> None:
     deadline = time.monotonic() + _JOIN_SECONDS
-    while fleet.frontends[number].log_text().count("worker joined") < workers:
+    while joins(fleet.frontends[number]) < workers:
         if time.monotonic() > deadline:
             raise AssertionError(f"not all workers have joined:\n{fleet.logs()}")
         time.sleep(_POLL_SECONDS)
+
+
+def joins(front: Process) -> int:
+    """How often workers have joined a frontend."""
+    return front.log_text().count("worker joined")
+
+
+async def until_joins(front: Process, count: int, seconds: float) -> float:
+    """How long it took."""
+    return await until(lambda: joins(front) >= count, seconds, f"workers join for the {count}th time")
 
 
 def is_idle(fleet: Fleet, numbers: Sequence[int]) -> bool:

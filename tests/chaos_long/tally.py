@@ -74,7 +74,8 @@ def difference(seen: Seen, expected: Seen) -> str:
 
 def moves(folder: Path) -> int:
     """Of all frontends that log there, also those that are gone."""
-    return sum(_moves_of(line) for log in folder.glob("frontend*.log") for line in log.open(errors="replace"))
+    logs = [log.read_text(errors="replace") for log in folder.glob("frontend*.log")]
+    return sum(_moves_of(line) for log in logs for line in log.splitlines())
 
 
 def _moves_of(line: str) -> int:
