@@ -12,12 +12,15 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 _PREFIX = "drover-test-"
 _COMMAND_SECONDS = 10.0
-# Addresses for documentation (RFC 5737): nobody routes them.
-_NETWORK = "192.0.2"
+# For tests of networks (RFC 2544). Even of such addresses some are in use on some machines.
+_RANGE = IPv4Network("198.18.0.0/15")
+_NETWORK_BITS = 24
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+(?:/\d+)?")
 _DROPPED = re.compile(r"^\s*(\d+)\s+\d+\s+DROP", re.MULTILINE)
 
 
@@ -81,7 +84,8 @@ def namespace(cables: int = 1) -> Iterator[Namespace]:
     """One at a time in a process. Raises NoNamespaces."""
     _check_possible()
     _remove_leftovers()
-    made = Namespace(f"{_PREFIX}{os.getpid()}", [_cable(number) for number in range(cables)])
+    network = _free_network()
+    made = Namespace(f"{_PREFIX}{os.getpid()}", [_cable(number, network) for number in range(cables)])
     try:
         _run("ip", "netns", "add", made.name)
         for cable in made.cables:
@@ -94,9 +98,20 @@ def namespace(cables: int = 1) -> Iterator[Namespace]:
         _remove(made.name, os.getpid())
 
 
-def _cable(number: int) -> Cable:
-    pid, net = os.getpid(), 4 * number
-    return Cable(f"dr{pid}o{number}", f"dr{pid}i{number}", f"{_NETWORK}.{net + 1}", f"{_NETWORK}.{net + 2}")
+def _free_network() -> IPv4Network:
+    """One that this machine has neither an address in nor a route to."""
+    words = _run("ip", "-4", "route", "show", "table", "all").split()
+    taken = [IPv4Network(word, strict=False) for word in words if _ADDRESS.fullmatch(word)]
+    for network in _RANGE.subnets(new_prefix=_NETWORK_BITS):
+        if not any(network.overlaps(other) for other in taken):
+            return network
+    raise NoNamespaces(f"all of {_RANGE} is in use here")
+
+
+def _cable(number: int, network: IPv4Network) -> Cable:
+    pid = os.getpid()
+    first = 4 * number + 1
+    return Cable(f"dr{pid}o{number}", f"dr{pid}i{number}", str(network[first]), str(network[first + 1]))
 
 
 def _lay(cable: Cable, to: Namespace) -> None:
