@@ -1,12 +1,10 @@
-"""Anthropic's official client, the one that waits and the asynchronous one, and what Claude Code sends."""
+"""Anthropic's official client, the one that waits and the asynchronous one."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 
 import anthropic
-import httpx
 import pytest
 from anthropic import beta_async_tool, beta_tool
 from pydantic import BaseModel
@@ -326,77 +324,3 @@ async def test_a_client_that_leaves_frees_its_place(
             next(iter(stream))
         assert await thinker_engine.busy()
     assert await until(thinker_engine.idle, 5, "the slot is free again") < FREED_SECONDS
-
-
-CLAUDE_CODE_HEADERS = {
-    "anthropic-version": "2023-06-01",
-    "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14,prompt-caching-scope-2026-01-05",
-    "anthropic-dangerous-direct-browser-access": "true",
-    "authorization": "Bearer any",
-    "user-agent": "claude-cli/2.1.36 (external, cli)",
-    "x-app": "cli",
-    "x-stainless-lang": "js",
-}
-
-
-def claude_code_body(question: str) -> dict[str, object]:
-    """As Claude Code builds its requests: blocks everywhere, marks for a cache, and large tools."""
-    cached = {"cache_control": {"type": "ephemeral"}}
-    properties = {
-        f"option_{number}": {"type": "string", "description": "What it is for. " * 8} for number in range(40)
-    }
-    large = {
-        "name": "Bash",
-        "description": "Runs a command. " * 200,
-        "input_schema": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {"command": {"type": "string"}, **properties},
-            "required": ["command"],
-            "additionalProperties": False,
-        },
-    }
-    return {
-        "model": THINKER,
-        "max_tokens": 32_000,
-        "stream": True,
-        "system": [
-            {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.36.c2c; cch=1f2e3;"},
-            {"type": "text", "text": "You are Claude Code.", **cached},
-            {"type": "text", "text": "Be brief.", **cached},
-        ],
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": "<system-reminder>A note.</system-reminder>"},
-                    {"type": "text", "text": question, **cached},
-                ],
-            }
-        ],
-        "tools": [large, WEATHER],
-        "metadata": {"user_id": "user_1_account__session_2"},
-        "thinking": {"type": "enabled", "budget_tokens": 31_999},
-        "context_management": {"edits": []},
-    }
-
-
-def test_a_request_as_claude_code_sends_it(fleet: Fleet) -> None:
-    url = f"{fleet.url}/v1/messages?beta=true"
-    answer = httpx.post(url, json=claude_code_body(WEATHER_QUESTION), headers=CLAUDE_CODE_HEADERS, timeout=60)
-
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
-    data = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
-    started = [event["content_block"]["type"] for event in data if event["type"] == "content_block_start"]
-    assert started == ["thinking", "tool_use"]
-    assert data[-2]["delta"]["stop_reason"] == "tool_use"
-
-
-def test_claude_code_counts_tokens(fleet: Fleet) -> None:
-    body = claude_code_body(QUESTION)
-    counted = {key: body[key] for key in ("model", "system", "messages", "tools", "thinking")}
-    url = f"{fleet.url}/v1/messages/count_tokens?beta=true"
-    answer = httpx.post(url, json=counted, headers=CLAUDE_CODE_HEADERS, timeout=60)
-
-    assert list(answer.json()) == ["input_tokens"]
-    assert answer.json()["input_tokens"] > 1000

@@ -1,0 +1,1 @@
+"""Workers behind a Service of Kubernetes, against a played API."""
