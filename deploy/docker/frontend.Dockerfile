@@ -4,19 +4,19 @@
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS packages
-COPY requirements/frontend.txt /tmp/
 # An environment without pip of its own: what is copied from here cannot install anything.
-RUN python3 -m venv --without-pip /opt/drover \
- && python3 -m pip --python /opt/drover/bin/python install --disable-pip-version-check --no-cache-dir \
+RUN python3 -m venv --without-pip /opt/drover
+COPY requirements/frontend.txt /tmp/
+RUN python3 -m pip --python /opt/drover/bin/python install --disable-pip-version-check --no-cache-dir \
     --no-deps --require-hashes -r /tmp/frontend.txt
 
 FROM ${BASE} AS system
 COPY deploy/docker/slim.sh /tmp/
+# The same in all images, so that it is done once.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends tini=0.19.* \
- && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover \
- && /tmp/slim.sh \
- && rm /tmp/slim.sh
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover
+RUN /tmp/slim.sh && rm /tmp/slim.sh
 COPY --from=packages /opt/drover /opt/drover
 COPY drover /app/drover
 COPY frontend /app/frontend

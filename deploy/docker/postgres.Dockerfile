@@ -5,12 +5,14 @@ ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS system
 COPY deploy/docker/slim.sh /tmp/
+# The same in all images, so that it is done once.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends tini=0.19.* \
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover
 # No cluster at installation: each volume gets its own at the first start.
 RUN mkdir -p /etc/postgresql-common \
  && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf \
- && apt-get update \
- && apt-get install -y --no-install-recommends tini=0.19.* postgresql \
- && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover \
+ && apt-get install -y --no-install-recommends postgresql \
  && KEEP_PERL=1 /tmp/slim.sh \
  && rm /tmp/slim.sh
 COPY deploy/docker/postgres.sh /usr/local/bin/

@@ -4,9 +4,11 @@ ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS system
 COPY deploy/docker/slim.sh /tmp/
+# The same in all images, so that it is done once.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends tini=0.19.* nginx-light=1.* \
- && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover \
+ && apt-get install -y --no-install-recommends tini=0.19.* \
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover
+RUN apt-get install -y --no-install-recommends nginx-light=1.* \
  && /tmp/slim.sh \
  && rm -r /tmp/slim.sh /etc/nginx/sites-enabled /var/www
 COPY deploy/docker/nginx.conf /etc/nginx/nginx.conf

