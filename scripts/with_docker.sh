@@ -47,8 +47,7 @@ stop_engine() {
   trap - EXIT INT TERM
   set +e
   # Containers outlive their engine.
-  containers=$(timeout 20 docker ps --all --quiet)
-  [ -z "$containers" ] || timeout 60 docker rm --force --volumes $containers >/dev/null
+  timeout 20 docker ps --all --quiet | xargs --no-run-if-empty timeout 60 docker rm --force --volumes >/dev/null
   timeout 20 docker network prune --force >/dev/null
   kill "$engine" 2>/dev/null
   for _ in $(seq 150); do
@@ -103,7 +102,10 @@ if docker info >/dev/null 2>&1; then
   say "using the engine at ${DOCKER_HOST:-its usual place}"
   exec "$@"
 fi
-[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { say "no engine can be reached, and none can be installed here"; exit 1; }
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  say "no engine can be reached, and none can be installed here"
+  exit 1
+fi
 install_engine
 start_engine
 make_base

@@ -9,10 +9,10 @@ installed() {
   done | sed -n 's/^installed //p'
 }
 
-# shellcheck disable=SC2046 # one word for each package
-set -- $(installed python3-pip python3-pip-whl python3-setuptools python3-setuptools-whl python3-venv python3-wheel)
-[ -n "${KEEP_PERL:-}" ] || set -- "$@" $(installed perl 'perl-modules-*' 'libperl5.*')
-[ $# -eq 0 ] || apt-get purge -y --auto-remove "$@"
+tools='python3-pip python3-pip-whl python3-setuptools python3-setuptools-whl python3-venv python3-wheel'
+[ -n "${KEEP_PERL:-}" ] || tools="$tools perl perl-modules-* libperl5.*"
+# shellcheck disable=SC2086 # words
+installed $tools | xargs --no-run-if-empty apt-get purge -y --auto-remove
 
 library=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 rm -rf "$library/ensurepip" "$library/idlelib" "$library/test" "$library/turtledemo"
