@@ -70,19 +70,19 @@ _TASKS = {"up": up, "down": down, "logs": logs, "ps": ps}
 class Compose:
     def __init__(self, environment: Mapping[str, str], files: Sequence[str]) -> None:
         self._environment = environment
-        self._command = _compose_command(environment)
+        self.command = _compose_command(environment)
         self._files = [argument for file in files for argument in ("--file", file)]
 
     def configuration(self) -> dict[str, object]:
         """The files as one, with everything filled in."""
-        printed = _output([*self._command, *self._files, "config", "--format", "json"], self._environment)
+        printed = _output([*self.command, *self._files, "config", "--format", "json"], self._environment)
         stack: dict[str, object] = json.loads(printed)
         return stack
 
     def run(self, arguments: Sequence[str], stack: Mapping[str, object] | None = None) -> None:
         files = self._files if stack is None else ["--project-directory", str(ROOT), "--file", "-"]
         given = None if stack is None else json.dumps(stack)
-        _run([*self._command, *files, *arguments], self._environment, given)
+        _run([*self.command, *files, *arguments], self._environment, given)
 
 
 def _compose_command(environment: Mapping[str, str]) -> list[str]:
