@@ -100,7 +100,7 @@ bench-routing: .venv/.dev ## hit rate, time to first token and balance of each p
 bench: .venv/.dev ## what the relay costs: CPU per token of each tier, added time to first token
 	$(PY) -m benchmarks.relay
 
-settings-doc: .venv/.dev ## rewrite the settings tables in README.md
+settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc
 
 lock: .venv/.dev ## resolve requirements/*.in anew

@@ -1,4 +1,4 @@
-"""The settings tables in README.md, written from the Settings classes. `--check` only compares."""
+"""The settings tables in docs/settings.md, written from the Settings classes. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from drover.settings import ProcessSettings
 from engine_worker.settings import WorkerSettings
 from frontend.settings import FrontendSettings
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 TABLES: dict[str, type[ProcessSettings]] = {"frontend": FrontendSettings, "worker": WorkerSettings}
 
 
@@ -34,22 +34,22 @@ def rewritten(text: str) -> str:
         before, begin, rest = text.partition(f"<!-- settings: {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         if not (begin and end):
-            raise SystemExit(f"README.md: there is no place for the settings of the {name}")
+            raise SystemExit(f"docs/settings.md: there is no place for the settings of the {name}")
         text = f"{before}{begin}{table(settings)}\n{end}{after}"
     return text
 
 
 def main() -> int:
-    text = README.read_text()
+    text = PAGE.read_text()
     fresh = rewritten(text)
     if "--check" in sys.argv[1:]:
         if fresh != text:
             print(
-                "the settings tables in README.md are out of date: run 'make settings-doc'", file=sys.stderr
+                "the settings tables in docs/settings.md are out of date: run 'make settings-doc'", file=sys.stderr
             )
             return 1
         return 0
-    README.write_text(fresh)
+    PAGE.write_text(fresh)
     return 0
 
 

@@ -323,7 +323,7 @@ def test_an_error_in_the_middle_of_a_stream_is_raised(client: OpenAI) -> None:
 
 
 def test_the_example_in_the_readme(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(from openai .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(from openai .*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
 
     exec(code.replace("http://127.0.0.1:11434", fleet.url).replace("smollm2:135m", SMOL), {})
 

@@ -48,10 +48,17 @@ def test_the_curl_example_streams_the_answer(served: Stack) -> None:
 
 
 def test_every_task_of_the_makefile_that_is_named_exists() -> None:
-    tasks = set(re.findall(r"`make ([a-z-]+)", README))
+    pages = [README, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))]
+    tasks = {task for page in pages for task in re.findall(r"`make ([a-z-]+)", page)}
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert tasks
     assert tasks <= known
+
+
+def test_every_page_that_is_linked_exists() -> None:
+    linked = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(linked) > 5
+    assert all((ROOT / page).exists() for page in linked)
 
 
 def test_the_layout_names_what_is_there() -> None:
