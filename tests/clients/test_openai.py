@@ -322,8 +322,9 @@ def test_an_error_in_the_middle_of_a_stream_is_raised(client: OpenAI) -> None:
         list(stream)
 
 
-def test_the_example_in_the_readme(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(from openai .*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+def test_the_example_in_the_docs(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    (code,) = re.findall(r"```python\n(from openai .*?)```", page, re.DOTALL)
 
     exec(code.replace("http://127.0.0.1:11434", fleet.url).replace("smollm2:135m", SMOL), {})
 
