@@ -24,6 +24,7 @@ start_engine() {
   folder=$(mktemp -d -t drover-docker-XXXXXX)
   forward=$(iptables -S FORWARD | head -n 1)
   ip_forward=$(cat /proc/sys/net/ipv4/ip_forward)
+  command=
   trap stop_engine EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -46,6 +47,7 @@ stop_engine() {
   status=$?
   trap - EXIT INT TERM
   set +e
+  if [ -n "$command" ] && kill "$command" 2>/dev/null; then wait "$command"; fi
   # Containers outlive their engine.
   timeout 20 docker ps --all --quiet | xargs --no-run-if-empty timeout 60 docker rm --force --volumes >/dev/null
   timeout 20 docker network prune --force >/dev/null
@@ -110,4 +112,7 @@ install_engine
 start_engine
 make_base
 export BUILD_NETWORK=host
-"$@"
+# In the background, since a signal would wait for what is in the foreground.
+"$@" &
+command=$!
+wait "$command"
