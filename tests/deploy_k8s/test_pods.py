@@ -41,6 +41,7 @@ _PODS = [
     for example, values in EXAMPLES.items()
     for number, (name, template) in enumerate(pod_templates(manifests(values)))
 ]
+_DATABASE = "DROVER_FRONTEND_DATABASE_URL"
 
 
 @pytest.mark.parametrize("template", _PODS)
@@ -80,7 +81,8 @@ def test_a_pod_is_given_settings_that_there_are(template: Json, monkeypatch: pyt
         monkeypatch.delenv(name)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     given = environment(container)
-    for name, value in given.items():
+    # What the others have from a Secret.
+    for name, value in {_DATABASE: "postgresql://drover@postgres/drover", **given}.items():
         monkeypatch.setenv(name, value)
     tier = FrontendSettings if at(container, "name") == "frontend" else WorkerSettings
     known = {tier.environment_variable(field) for field, _ in tier.documented()}
