@@ -19,16 +19,18 @@ _ROLES = ("user", "assistant", "system")
 # bill, and no prefix of a prompt that begins with it is ever found in a cache.
 _BILLING = "x-anthropic-billing-header:"
 
-_BLOCK: dict[str, Reader] = {
-    "type": text,
-    "text": text,
-    "thinking": text,
-    "source": mapping,
-    "id": text,
-    "name": text,
-    "input": mapping,
-    "tool_use_id": text,
-    "content": anything,
+_TYPE: dict[str, Reader] = {"type": text}
+# What is read of each kind of block. Of other kinds nothing is: they are left out, as upstream does.
+_FIELDS: dict[str, dict[str, Reader]] = {
+    "text": {"text": text},
+    "thinking": {"thinking": text},
+    "image": {"source": mapping},
+    "document": {"source": mapping},
+    "search_result": {"content": anything},
+    "tool_use": {"id": text, "name": text, "input": mapping},
+    "server_tool_use": {"id": text, "name": text, "input": mapping},
+    "tool_result": {"tool_use_id": text, "content": anything},
+    "web_search_tool_result": {"tool_use_id": text, "content": anything},
 }
 
 
@@ -45,6 +47,29 @@ class _Block:
     content: Json = None
 
 
+@dataclass(slots=True)
+class _Said:
+    """What a message says besides results of tools."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+
+    @property
+    def is_something(self) -> bool:
+        return any(self.texts) or any(self.thoughts) or bool(self.images or self.calls)
+
+    def message(self, role: str) -> Message:
+        return Message(
+            role=role,
+            content="".join(self.texts),
+            thinking="".join(self.thoughts),
+            images=self.images,
+            tool_calls=self.calls,
+        )
+
+
 def read_system(value: Json) -> str:
     """A text, or blocks of text, which are joined."""
     return "".join(
@@ -56,12 +81,18 @@ def read_system(value: Json) -> str:
 
 def read_messages(value: list[Json]) -> list[Message]:
     """Raises InvalidRequest with the place of what cannot be read."""
-    if len(value) > _MAX_MESSAGES:
-        raise InvalidRequest(f"messages: {len(value)} are too many, at most {_MAX_MESSAGES} are possible")
     tools: dict[str, str] = {}
-    return [
-        message for number, each in enumerate(value) for message in _turn(each, f"messages.{number}", tools)
-    ]
+    messages: list[Message] = []
+    calls = 0
+    for number, each in enumerate(value):
+        made = _turn(each, f"messages.{number}", tools)
+        messages += made
+        calls += sum(len(message.tool_calls) for message in made)
+        if len(messages) + calls > _MAX_MESSAGES:
+            raise InvalidRequest(
+                f"messages: at most {_MAX_MESSAGES} are possible, and each tool call and result counts as one"
+            )
+    return messages
 
 
 def _turn(value: Json, where: str, tools: dict[str, str]) -> list[Message]:
@@ -72,14 +103,13 @@ def _turn(value: Json, where: str, tools: dict[str, str]) -> list[Message]:
     role = cast(str, fields.get("role", "")).lower()
     if role not in _ROLES:
         raise InvalidRequest(f'{where}.role: "{role}" is none of {", ".join(_ROLES)}')
-    said, results = Message(role=role), []
+    said, results = _Said(), []
     for block in _blocks(cast(Json, fields.get("content")), f"{where}.content"):
         if (result := _result(block, where, tools)) is not None:
             results.append(result)
         else:
             _add(said, block, where, tools)
-    is_something = bool(said.content or said.thinking or said.images or said.tool_calls)
-    own = [said] if is_something or not results else []
+    own = [said.message(role)] if said.is_something or not results else []
     return [*results, *own] if role == "user" else [*own, *results]
 
 
@@ -98,29 +128,30 @@ def _blocks(value: Json, where: str) -> Iterator[_Block]:
 
 
 def _block(item: dict[str, Json]) -> _Block:
+    kind = cast(str, read_struct(item, "ContentBlock", _TYPE, "anthropic.ContentBlock").get("type", ""))
     make: Callable[..., _Block] = _Block
-    return make(**read_struct(item, "ContentBlock", _BLOCK, "anthropic.ContentBlock"))
+    fields = _FIELDS.get(kind, {})
+    return make(type=kind, **read_struct(item, "ContentBlock", fields, "anthropic.ContentBlock"))
 
 
-def _add(said: Message, block: _Block, where: str, tools: dict[str, str]) -> None:
-    """Blocks of a kind that is not known here are left out, as upstream does."""
+def _add(said: _Said, block: _Block, where: str, tools: dict[str, str]) -> None:
     match block.type:
         case "text":
-            said.content += block.text
+            said.texts.append(block.text)
         case "thinking":
-            said.thinking += block.thinking
+            said.thoughts.append(block.thinking)
         case "image":
             said.images.append(_image(block, where))
         case "document":
-            said.content += _document(block, where)
+            said.texts.append(_document(block, where))
         case "search_result":
-            said.content += _text_of(block.content, where)
+            said.texts.append(_text_of(block.content, where))
         case "tool_use" | "server_tool_use":
             if not block.id or not block.name:
                 missing = "name" if block.id else "id"
                 raise InvalidRequest(f"tool_use block missing required '{missing}' field")
             tools[block.id] = block.name
-            said.tool_calls.append(ToolCall(block.name, dump_text(block.input), block.id))
+            said.calls.append(ToolCall(block.name, dump_text(block.input), block.id))
 
 
 def _result(block: _Block, where: str, tools: dict[str, str]) -> Message | None:
@@ -142,7 +173,8 @@ def _result(block: _Block, where: str, tools: dict[str, str]) -> Message | None:
 
 
 def _text_of(value: Json, where: str) -> str:
-    return "".join(_readable(part, where) for part in _blocks(value, where))
+    """Of what documents and search results consist of, which is text: neither contains another one."""
+    return "".join(part.text for part in _blocks(value, where) if part.type == "text")
 
 
 def _readable(part: _Block, where: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 
@@ -137,9 +138,54 @@ def test_a_tool_loop() -> None:
 
 
 def test_blocks_that_are_not_known_are_left_out() -> None:
-    assert said({"type": "redacted_thinking", "data": "xyz"}, {"type": "text", "text": "a"}) == [
+    later: Json = {"type": "later", "text": {"a": 1}, "source": "s", "input": "q", "id": 5}
+    assert said({"type": "redacted_thinking", "data": "xyz"}, later, {"type": "text", "text": "a"}) == [
         Message(role="user", content="a")
     ]
+
+
+def test_search_results() -> None:
+    """Their source is an address, not an object as that of images."""
+    found: Json = {
+        "type": "search_result",
+        "source": "https://example.com",
+        "title": "A page",
+        "content": [{"type": "text", "text": "It rains."}],
+    }
+
+    assert said(found) == [Message(role="user", content="It rains.")]
+    assert said({"type": "tool_result", "tool_use_id": "1", "content": [found]}) == [
+        Message(role="tool", content="It rains.", tool_call_id="1")
+    ]
+
+
+def test_documents_within_documents_are_left_out() -> None:
+    """They are in no document of Anthropic's, and some hundred of them were more than Python's stack."""
+    block: Json = {"type": "text", "text": "a"}
+    for _ in range(300):
+        block = {"type": "document", "source": {"type": "content", "content": [block]}}
+
+    assert said(block) == [Message(role="user", content="")]
+
+
+def test_many_blocks_are_read_in_a_moment() -> None:
+    """Joined one by one, they took 24 seconds."""
+    block: Json = {"type": "text", "text": "x" * 20}
+    began = time.monotonic()
+
+    (message,) = said(*[block] * 100_000)
+
+    assert len(message.content) == 2_000_000
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("role", "block"), [("user", {"type": "tool_result", "tool_use_id": "toolu_1"}), ("assistant", CALL)]
+)
+def test_calls_and_results_count_as_messages(role: str, block: dict[str, Json]) -> None:
+    assert said(*[block] * 9_000, role=role)
+    with pytest.raises(InvalidRequest, match="messages: at most 20000 are possible"):
+        said(*[block] * 20_001, role=role)
 
 
 @pytest.mark.parametrize(
