@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from drover.v1 import engine_pb2 as pb
 
-# Names come from workers: nothing else may get into a header.
+# Names come from workers and requests: nothing else may get into a header, nor more than clients read of one.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MAX_NAMES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Notices:
     def of(cls, started: pb.Started, ignored: Iterable[str]) -> Notices:
         """`ignored`: what the dialect itself accepts without effect."""
         names = dict.fromkeys([*started.not_honoured, *ignored])
-        return cls([name for name in names if _NAME.fullmatch(name)], started.truncated_tokens)
+        plain = (name for name in names if _NAME.fullmatch(name))
+        return cls([*islice(plain, _MAX_NAMES)], started.truncated_tokens)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """None where there is nothing to say."""

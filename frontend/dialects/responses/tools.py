@@ -40,18 +40,20 @@ class Tools:
     echo: list[Json] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     namespaces: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _count: int = 0
 
     @classmethod
     def read(cls, value: list[Json]) -> Tools:
-        """Raises InvalidRequest."""
-        if len(value) > _MAX_TOOLS:
-            raise InvalidRequest(f"tools: {len(value)} are too many, at most {_MAX_TOOLS} are possible")
+        """Raises InvalidRequest, also for too many: those in namespaces count."""
         tools = cls()
         for item in value:
             tools.echo.append(tools._add(item, ""))
         return tools
 
     def _add(self, value: Json, namespace: str) -> Json:
+        self._count += 1
+        if self._count > _MAX_TOOLS:
+            raise InvalidRequest(f"tools: at most {_MAX_TOOLS} are possible")
         fields = read_struct(value, "ResponsesTool", _TOOL, "openai.ResponsesTool")
         kind, name = cast(str, fields.get("type", "")), cast(str, fields.get("name", ""))
         match kind:

@@ -19,6 +19,7 @@ from frontend.dialects.ollama.decode import (
     read_struct,
     text,
 )
+from frontend.dialects.ollama.go_json import dump_text
 from frontend.dialects.ollama.wire import ChatRequest, Message, Think, keep_alive
 from frontend.dialects.responses.items import read_input
 from frontend.dialects.responses.tools import Tools
@@ -73,7 +74,9 @@ class ResponsesRequest:
             messages=messages,
             tools=tools.offered,
         )
-        return cls(chat, choice, tools, _echo(given, tools))
+        echo = _echo(given, tools)
+        _check_depth(echo)
+        return cls(chat, choice, tools, echo)
 
 
 @dataclass(slots=True)
@@ -196,6 +199,11 @@ def _echo(given: _Body, tools: Tools) -> dict[str, Json]:
         "safety_identifier": given.safety_identifier,
         "prompt_cache_key": given.prompt_cache_key,
     }
+
+
+def _check_depth(echo: dict[str, Json]) -> None:
+    """It is written within a response, and that within an event."""
+    dump_text({"response": {"echo": echo}})
 
 
 def _list(value: Json, place: Place) -> list[Json]:

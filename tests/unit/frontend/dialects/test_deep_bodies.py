@@ -16,6 +16,7 @@ from tests.unit.frontend.dialects.managing import worker
 
 _NAMED = '"model": "m", "stream": false'
 _CHAT = f'{_NAMED}, "messages": [{{"role": "user", "content": "hi"}}]'
+_RESPONSE = f'{_NAMED}, "input": "hi"'
 _CREATE = '"model": "made", "from": "m", "stream": false'
 
 
@@ -38,6 +39,8 @@ def _able() -> StallingWorker:
         ("/api/generate", f'{_NAMED}, "prompt": "hi", "format": '),
         ("/api/show", f'{_NAMED}, "options": '),
         ("/api/create", f'{_CREATE}, "parameters": '),
+        ("/v1/responses", f'{_RESPONSE}, "metadata": '),
+        ("/v1/responses", f'{_RESPONSE}, "text": '),
     ],
 )
 @pytest.mark.parametrize(

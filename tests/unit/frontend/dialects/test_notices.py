@@ -27,3 +27,12 @@ def test_what_the_worker_names_comes_before_what_the_dialect_ignores_and_each_on
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a\r\nset-cookie: x", "größe", "x" * 65, "a\x00", "a\n"])
 def test_what_is_no_plain_name_is_left_out(name: str) -> None:
     assert Notices.of(pb.Started(not_honoured=[name, "seed"]), []).not_honoured == ["seed"]
+
+
+def test_a_header_stays_short() -> None:
+    """Requests have named so much that clients refused to read the answer's headers."""
+    names = [f"tools.{number:050}" for number in range(2_000)]
+
+    ((_, value),) = Notices.of(pb.Started(), names).headers()
+
+    assert value.decode().split(", ") == names[:50]

@@ -182,6 +182,11 @@ def test_tools_and_what_is_repeated_of_them() -> None:
     ]
 
 
+def test_tools_in_namespaces_count() -> None:
+    many: Json = {**CRM, "tools": [{"type": "function", "name": "find"}] * 2_000}
+    assert refusal(tools=[many]) == "tools: at most 2000 are possible"
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
