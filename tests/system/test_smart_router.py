@@ -103,8 +103,9 @@ def test_messages_and_responses_are_routed_too(running: Routers, stream: bool) -
         assert answer.headers[MODEL] == "big:latest"
         assert '"routed_model":"big:latest"' in answer.text
         assert "large" in answer.text
-        forced = httpx.post(f"{running.url}{path}", json={"model": "auto:local", "stream": stream, **body})
-        assert forced.headers[MODEL] == "small:latest"
+        for wish in ({"model": "auto:local"}, {"model": "auto", "options": {"route": "local"}}):
+            forced = httpx.post(f"{running.url}{path}", json={"stream": stream, **body, **wish})
+            assert forced.headers[MODEL] == "small:latest"
 
 
 @pytest.mark.parametrize(
