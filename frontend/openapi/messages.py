@@ -72,16 +72,26 @@ SCHEMAS: dict[str, Schema] = {
         {
             "type": text(
                 "Other types are left out.",
-                examples=["text", "image", "document", "thinking", "tool_use", "tool_result"],
+                examples=[
+                    "text",
+                    "image",
+                    "document",
+                    "search_result",
+                    "thinking",
+                    "tool_use",
+                    "tool_result",
+                ],
             ),
             "text": text(),
             "thinking": text("Sent back as it came; what its signature is does not matter."),
-            "source": mapping({}, "Of an image: base64. Of a document: a text, or blocks."),
+            "source": anything(
+                "Of an image: an object with base64. Of a document: one with a text, or blocks."
+            ),
             "id": text("Of a call: must not be empty."),
             "name": text("Of a call: must not be empty."),
             "input": mapping({}, "Of a call: its arguments."),
             "tool_use_id": text("Of a result: the call that it answers."),
-            "content": anything("Of a result: a text, or blocks."),
+            "content": anything("Of a result, of a tool or a search: a text, or blocks."),
         }
     ),
     "AnthropicTool": request(

@@ -62,9 +62,10 @@ _ITEM = any_of(
     struct(_MESSAGE, [*_MESSAGE]),
     struct({**_CALL, "namespace": text("Of the function, if it is in one.")}, [*_CALL]),
 )
+_CACHE: dict[str, Schema] = {"cached_tokens": _TOKENS, "cache_write_tokens": integer(const=0)}
 _USAGE: dict[str, Schema] = {
     "input_tokens": _TOKENS,
-    "input_tokens_details": struct({"cached_tokens": _TOKENS}, ["cached_tokens"]),
+    "input_tokens_details": struct(_CACHE, [*_CACHE]),
     "output_tokens": _TOKENS,
     "output_tokens_details": struct({"reasoning_tokens": _TOKENS}, ["reasoning_tokens"]),
     "total_tokens": _TOKENS,
@@ -116,8 +117,10 @@ _EVENTS: Mapping[str, dict[str, Schema]] = {
     "response.output_text.delta": {**_IN_TEXT, "delta": text(), **_NO_LOGPROBS},
     "response.output_text.done": {**_IN_TEXT, "text": text(), **_NO_LOGPROBS},
     "response.content_part.done": {**_IN_TEXT, "part": ref("OutputText")},
+    "response.reasoning_summary_part.added": {**_IN_SUMMARY, "part": _SUMMARY},
     "response.reasoning_summary_text.delta": {**_IN_SUMMARY, "delta": text()},
     "response.reasoning_summary_text.done": {**_IN_SUMMARY, "text": text()},
+    "response.reasoning_summary_part.done": {**_IN_SUMMARY, "part": _SUMMARY},
     "response.function_call_arguments.delta": {**_ITS_ITEM, "delta": text()},
     "response.function_call_arguments.done": {**_ITS_ITEM, "arguments": text()},
     "response.output_item.done": _ONE_ITEM,
@@ -135,8 +138,7 @@ def _event(name: str, members: Mapping[str, Schema]) -> Schema:
 
 EVENTS = any_of(
     *(_event(name, members) for name, members in _EVENTS.items()),
-    about="The last one completes the response, or says why it is not complete; an error is the "
-    "last where the answer broke off before it began.",
+    about="The last one completes the response, or says why it is not complete.",
 )
 SCHEMAS: dict[str, Schema] = {
     "Response": struct(_RESPONSE, [*_RESPONSE]),

@@ -22,6 +22,10 @@ EXTRA = {
     "cache_creation_input_tokens": "cached tokens are told apart, as Anthropic does",
     "cache_read_input_tokens": "cached tokens are told apart, as Anthropic does",
 }
+EXTRA_EVENTS = {
+    "response.reasoning_summary_part.added": "OpenAI's API has it around a summary's text",
+    "response.reasoning_summary_part.done": "OpenAI's API has it around a summary's text",
+}
 _ID = re.compile(r"(msg|req|resp|rs|fc|call)_\w+")
 _GROWS = ("delta", "partial_json", "text", "thinking")
 _JSON_TEXTS = ("partial_json", "arguments", "delta")
@@ -33,7 +37,7 @@ def comparable_envelope(body: str, content_type: str, same_tokens: bool) -> obje
         return [
             (name, _plain(data if same_tokens and name != "message_start" else _uncounted(data)))
             for name, data in _joined(events_of(body))
-            if not _is_signature(data)
+            if not _is_signature(data) and name not in EXTRA_EVENTS
         ]
     if "json" not in content_type or not body:
         return body

@@ -15,7 +15,7 @@ from frontend.dialects.beside import Beside
 from frontend.dialects.blocks import Block, Blocks, Change, Kind, Step
 from frontend.dialects.ollama.dialect import error_text
 from frontend.dialects.ollama.go_json import dumps, dumps_text
-from frontend.dialects.responses.output import Output, text_part
+from frontend.dialects.responses.output import Output, summary_part, text_part
 from frontend.dialects.sse import frame
 
 _DELTA_EVENTS = {
@@ -66,10 +66,10 @@ class Encoder:
         return dumps({**self._response(_status(done), items, done), **self._beside()})
 
     def failed(self, error: DroverError) -> bytes:
-        """The end of a stream that broke off. A response that was never told of (the stream has had nothing
-        but heartbeats) cannot fail.
+        """The end of a stream that broke off. Where it has had nothing but heartbeats the response begins
+        first: OpenAI's client takes nothing before that.
         """
-        began = self._number > 0
+        begun = b"" if self._number else self._begin()
         is_clients = answer_of(error).openai_type == "invalid_request_error"
         told: dict[str, Json] = {
             "code": "invalid_prompt" if is_clients else "server_error",
@@ -77,10 +77,8 @@ class Encoder:
         }
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
         error_event = self._event("error", {**told, "param": None})
-        if not began:
-            return error_event
         failed = {**self._response("failed", items), "error": told}
-        return error_event + self._event("response.failed", {"response": failed})
+        return begun + error_event + self._event("response.failed", {"response": failed})
 
     def _begin(self) -> bytes:
         response = self._response("in_progress", [])
@@ -119,12 +117,12 @@ class Encoder:
     def _open(self, block: Block) -> bytes:
         item_id = self._output.item_id(block)
         place = b'"item_id":%b,"output_index":%d' % (dumps_text(item_id), block.index)
-        part = {
+        place_in_item = {
             Kind.THINKING: b',"summary_index":0',
             Kind.TEXT: b',"content_index":0',
             Kind.CALL: b"",
         }[block.kind]
-        self._head = b'{"type":"%b",%b%b,"delta":' % (_DELTA_EVENTS[block.kind], place, part)
+        self._head = b'{"type":"%b",%b%b,"delta":' % (_DELTA_EVENTS[block.kind], place, place_in_item)
         self._tail = (
             b',"logprobs":[],"sequence_number":' if block.kind is Kind.TEXT else b',"sequence_number":'
         )
@@ -132,16 +130,23 @@ class Encoder:
             "response.output_item.added",
             {"output_index": block.index, "item": self._output.item(block, "in_progress")},
         )
-        if block.kind is not Kind.TEXT:
-            return begun
         where = self._where(block)
-        return begun + self._event("response.content_part.added", {**where, "part": text_part("")})
+        match block.kind:
+            case Kind.THINKING:
+                name, part = "response.reasoning_summary_part.added", summary_part("")
+            case Kind.TEXT:
+                name, part = "response.content_part.added", text_part("")
+            case Kind.CALL:
+                return begun
+        return begun + self._event(name, {**where, "part": part})
 
     def _close(self, block: Block) -> bytes:
         text, where = block.text, self._where(block)
         match block.kind:
             case Kind.THINKING:
                 told = self._event("response.reasoning_summary_text.done", {**where, "text": text})
+                part = summary_part(text)
+                told += self._event("response.reasoning_summary_part.done", {**where, "part": part})
             case Kind.TEXT:
                 told = self._event("response.output_text.done", {**where, "text": text, "logprobs": []})
                 told += self._event("response.content_part.done", {**where, "part": text_part(text)})
@@ -191,7 +196,7 @@ def _status(done: pb.Done) -> str:
 def _usage(done: pb.Done) -> Json:
     return {
         "input_tokens": done.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": done.cached_tokens},
+        "input_tokens_details": {"cached_tokens": done.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": done.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": done.reasoning_tokens},
         "total_tokens": done.prompt_tokens + done.completion_tokens,

@@ -54,7 +54,7 @@ class Output:
         begun: dict[str, Json] = {"id": self.item_id(block), "type": "reasoning", "summary": []}
         if status == "in_progress":
             return begun
-        return {**begun, "summary": [{"type": "summary_text", "text": text}], "encrypted_content": text}
+        return {**begun, "summary": [summary_part(text)], "encrypted_content": text}
 
     def _call(self, block: Block, text: str, status: str) -> dict[str, Json]:
         namespace, name = self.name_of(block)
@@ -68,6 +68,10 @@ class Output:
             "arguments": "" if status == "in_progress" else text,
         }
         return {**called, "namespace": namespace} if namespace else called
+
+
+def summary_part(text: str) -> dict[str, Json]:
+    return {"type": "summary_text", "text": text}
 
 
 def text_part(text: str) -> dict[str, Json]:

@@ -35,6 +35,8 @@ VALUES: list[Json] = [
     "0", "10", "high", "max", "YQ==", "{{ .Prompt }}", [], [None], [True], [1], [-1], [1.5], ["YQ=="], [{}],
     [["YQ=="]], {}, {"a": None}, {"a": 1}, {"a": "b"},
 ]  # fmt: skip
+CALLED: Json = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+IMAGE: Json = {"type": "image", "source": {"type": "base64", "data": "YQ=="}}
 # By the types of Go that readers name: Alias is Message.
 STRUCTS = {
     "api.ChatRequest": "ChatRequest",
@@ -92,7 +94,7 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
     seen: dict[str, set[str]] = {}
 
     def watched(value: Json, struct: str, readers: Mapping[str, Reader], go_type: str) -> dict[str, object]:
-        seen[go_type] = set(readers)
+        seen[go_type] = seen.get(go_type, set()) | set(readers)
         return decode.read_struct(value, struct, readers, go_type)
 
     for module in READING:
@@ -102,8 +104,11 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         accepts(path, base)
     accepts("/api/chat", {"messages": [{"tool_calls": [call]}], "tools": [{"function": {"name": "f"}}]})
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    # What is read of a block depends on its kind.
+    kinds = [{"type": "text"}, {"type": "thinking"}, {"type": "tool_result"}, CALLED, IMAGE]
+    blocks = [{"role": "user", "content": kinds}]
     chosen = {"tools": [{"name": "f"}], "tool_choice": {"type": "auto"}}
-    accepts("/v1/messages", {"model": "m", "max_tokens": 1, "messages": messages, **chosen})
+    accepts("/v1/messages", {"model": "m", "max_tokens": 1, "messages": blocks, **chosen})
     accepts("/v1/responses", {"model": "m", "input": messages, "tools": [{"type": "function", "name": "f"}]})
     accepts("/v1/chat/completions", {"messages": [{"tool_calls": [{"function": {"name": "f"}}]}]})
 

@@ -70,14 +70,17 @@ def test_nothing_is_told_before_there_is_something_to_tell() -> None:
 def test_thoughts_are_a_reasoning_item() -> None:
     events = told(thinking("h"), thinking("m"), content("Yes"), done())
 
-    assert names(events)[2:7] == [
+    assert names(events)[2:9] == [
         "output_item.added",
+        "reasoning_summary_part.added",
         "reasoning_summary_text.delta",
         "reasoning_summary_text.delta",
         "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
         "output_item.done",
     ]
-    reasoning = events[6][1]["item"]
+    assert [events[at][1]["part"]["text"] for at in (3, 7)] == ["", "hm"]
+    reasoning = events[8][1]["item"]
     assert reasoning["summary"] == [{"type": "summary_text", "text": "hm"}]
     assert reasoning["encrypted_content"] == "hm"
     assert [item["type"] for item in events[-1][1]["response"]["output"]] == ["reasoning", "message"]
@@ -151,8 +154,12 @@ def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
 
 
 def test_an_error_before_anything_was_told() -> None:
-    (error,) = events_of(encoder().failed(EngineFailed("it broke")).decode())
-    assert (error[0], error[1]["message"]) == ("error", "it broke")
+    """OpenAI's client refuses a stream that begins with anything but a response."""
+    events = events_of(encoder().failed(EngineFailed("it broke")).decode())
+
+    assert names(events) == ["created", "in_progress", "error", "failed"]
+    assert [data["sequence_number"] for _, data in events] == [0, 1, 2, 3]
+    assert events[2][1]["message"] == events[3][1]["response"]["error"]["message"] == "it broke"
 
 
 def test_one_message_with_everything_in_it() -> None:
@@ -166,7 +173,7 @@ def test_usage() -> None:
 
     assert whole(pb.GenerateEvent(done=end))["usage"] == {
         "input_tokens": 16,
-        "input_tokens_details": {"cached_tokens": 12},
+        "input_tokens_details": {"cached_tokens": 12, "cache_write_tokens": 0},
         "output_tokens": 9,
         "output_tokens_details": {"reasoning_tokens": 4},
         "total_tokens": 25,
