@@ -22,6 +22,12 @@ LONG_QUESTION = "Count for ever."
 BROKEN_QUESTION = "Break down."
 TWO_QUESTION = "What is the weather in Paris and in Rome?"
 THOUGHTS = "Let me think."
+# As Anthropic's clients offer the function that the scripts call.
+ANTHROPIC_WEATHER = {
+    "name": "get_weather",
+    "description": "Tells the weather.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
 
 _JOIN_SECONDS = 20.0
 _POLL_SECONDS = 0.05

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tests.clients.both import collected, opened, settled
 from tests.clients.fleet import (
     ANSWER,
+    ANTHROPIC_WEATHER,
     BROKEN_QUESTION,
     HARD_QUESTION,
     LONG_QUESTION,
@@ -28,11 +29,6 @@ from tests.support.waiting import until
 
 _TIMEOUT_SECONDS = 60
 FREED_SECONDS = 0.25
-WEATHER = {
-    "name": "get_weather",
-    "description": "Tells the weather.",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-}
 # The client's newest version does not know it any more.
 GREEDY = {"temperature": 0}
 CALLED_PARIS = ("get_weather", {"city": "Paris"})
@@ -176,7 +172,7 @@ async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
     """The answer goes back as it came, thoughts and all."""
     first = await settled(
         client.messages.create(
-            model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[WEATHER]
+            model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[ANTHROPIC_WEATHER]
         )
     )
     thought, call = first.content
@@ -190,14 +186,14 @@ async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
         {"role": "user", "content": [result, {"type": "text", "text": HARD_QUESTION}]},
     ]
     last = await settled(
-        client.messages.create(model=THINKER, max_tokens=2048, messages=turns, tools=[WEATHER])
+        client.messages.create(model=THINKER, max_tokens=2048, messages=turns, tools=[ANTHROPIC_WEATHER])
     )
     assert (last.content[-1].text, last.stop_reason) == ("It is 391.", "end_turn")
 
 
 async def test_tool_calls_stream(client: anthropic.AsyncAnthropic) -> None:
     manager = client.messages.stream(
-        model=THINKER, max_tokens=2048, messages=asked(TWO_QUESTION), tools=[WEATHER]
+        model=THINKER, max_tokens=2048, messages=asked(TWO_QUESTION), tools=[ANTHROPIC_WEATHER]
     )
     async with opened(manager) as stream:
         events = await collected(stream)
@@ -262,7 +258,9 @@ async def test_tokens_of_tools_and_of_what_would_be_cut_off_are_counted(
     client: anthropic.AsyncAnthropic,
 ) -> None:
     bare = await settled(client.messages.count_tokens(model=THINKER, messages=asked("hi")))
-    tools = await settled(client.messages.count_tokens(model=THINKER, messages=asked("hi"), tools=[WEATHER]))
+    tools = await settled(
+        client.messages.count_tokens(model=THINKER, messages=asked("hi"), tools=[ANTHROPIC_WEATHER])
+    )
     turns = [
         {"role": role, "content": "word " * 900}
         for role in ("user", "assistant", "user", "assistant", "user")
@@ -278,7 +276,7 @@ async def test_tokens_of_tools_and_of_what_would_be_cut_off_are_counted(
     [
         ({"model": "nobody"}, anthropic.NotFoundError, "model 'nobody' not found"),
         ({"max_tokens": 0}, anthropic.BadRequestError, "max_tokens is required and must be positive"),
-        ({"tools": [WEATHER]}, anthropic.BadRequestError, "does not support tools"),
+        ({"tools": [ANTHROPIC_WEATHER]}, anthropic.BadRequestError, "does not support tools"),
         (
             {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
             anthropic.PermissionDeniedError,

@@ -6,8 +6,7 @@ import json
 
 import httpx
 
-from tests.clients.fleet import QUESTION, THINKER, WEATHER_QUESTION, Fleet
-from tests.clients.test_anthropic import WEATHER
+from tests.clients.fleet import ANTHROPIC_WEATHER, QUESTION, THINKER, WEATHER_QUESTION, Fleet
 
 CLAUDE_CODE_HEADERS = {
     "anthropic-version": "2023-06-01",
@@ -55,7 +54,7 @@ def claude_code_body(question: str) -> dict[str, object]:
                 ],
             }
         ],
-        "tools": [large, WEATHER],
+        "tools": [large, ANTHROPIC_WEATHER],
         "metadata": {"user_id": "user_1_account__session_2"},
         "thinking": {"type": "enabled", "budget_tokens": 31_999},
         "context_management": {"edits": []},
