@@ -24,6 +24,7 @@ from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import bytes_of_all
 
+_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 # Sampling fields that change nothing here, and the value at which they would change nothing anywhere.
 _NEUTRAL: dict[str, float] = {
     "repeat_penalty": 1.0,
@@ -73,6 +74,8 @@ class Intake:
             raise CapabilityMissing("the simulator cannot constrain its output")
         if request.chat.tools and not self._scripts.call_tools:
             raise CapabilityMissing("the simulator cannot call tools unless its script does")
+        if request.tool_choice.mode in _FORCED and script is None:
+            raise CapabilityMissing("the simulator cannot be made to call a tool, its script must do it")
         if request.think.mode == pb.Think.ON and not self._scripts.think:
             raise CapabilityMissing("the simulator cannot think unless its script does")
         if request.top_logprobs > MAX_TOP:

@@ -232,6 +232,8 @@ async def test_options_without_effect_are_named() -> None:
         (pb.GenerateRequest(any_json=True), "^the simulator cannot constrain its output$"),
         (pb.GenerateRequest(json_schema="{}"), "^the simulator cannot constrain its output$"),
         (pb.GenerateRequest(chat=pb.ChatInput(tools=[pb.Tool()])), "cannot call tools"),
+        (pb.GenerateRequest(tool_choice=pb.ToolChoice(mode=pb.ToolChoice.REQUIRED)), "made to call a tool"),
+        (pb.GenerateRequest(tool_choice=pb.ToolChoice(mode=pb.ToolChoice.NAMED, name="f")), "made to call"),
         (pb.GenerateRequest(think=pb.Think(mode=pb.Think.ON)), "cannot think"),
     ],
 )
