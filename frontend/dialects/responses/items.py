@@ -50,13 +50,23 @@ class _Item:
 
 @dataclass(slots=True)
 class _Conversation:
-    """`thinking`: of a reasoning item, for the assistant's message that comes after it. `tools`: the names
+    """`thoughts`: of reasoning items, for the assistant's message that comes after them. `tools`: the names
     of the functions called so far, by the call's id.
     """
 
     messages: list[Message] = field(default_factory=list)
-    thinking: str = ""
+    thoughts: list[str] = field(default_factory=list)
     tools: dict[str, str] = field(default_factory=dict)
+
+    def taken_thoughts(self) -> str:
+        thinking = "".join(self.thoughts)
+        self.thoughts.clear()
+        return thinking
+
+    def end_turn(self) -> None:
+        """An answer that was only thought of, since it was cut off, has a message of its own."""
+        if thinking := self.taken_thoughts():
+            self.messages.append(Message(role="assistant", thinking=thinking))
 
 
 def read_input(value: Json) -> list[Message]:
@@ -72,8 +82,7 @@ def read_input(value: Json) -> list[Message]:
     conversation = _Conversation()
     for number, item in enumerate(value):
         _add(conversation, _item(item), f"input[{number}]")
-    if conversation.thinking:
-        conversation.messages.append(Message(role="assistant", thinking=conversation.thinking))
+    conversation.end_turn()
     return conversation.messages
 
 
@@ -95,7 +104,7 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
             conversation.messages.append(_result(conversation, item, where))
         case "reasoning":
             words = item.summary or item.content
-            conversation.thinking = item.encrypted_content or _content(words, where)[0]
+            conversation.thoughts.append(item.encrypted_content or _content(words, where)[0])
         case "web_search_call":
             # What was found is in the text that follows it.
             pass
@@ -111,21 +120,25 @@ def _message(conversation: _Conversation, item: _Item, where: str) -> Message:
     # OpenAI's later name for what every chat template calls system.
     message = Message(role="system" if role == "developer" else role, content=content, images=images)
     if role == "assistant":
-        message.thinking, conversation.thinking = conversation.thinking, ""
+        message.thinking = conversation.taken_thoughts()
+    else:
+        conversation.end_turn()
     return message
 
 
 def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
-    """Calls belong to the assistant's message before them, if it is one."""
+    """Calls belong to the assistant's message before them, if it is one and what was thought since has a
+    place there.
+    """
     call = ToolCall(item.full_name, _arguments(item.arguments, where), item.call_id)
     conversation.tools[item.call_id] = call.name
     last = conversation.messages[-1] if conversation.messages else None
-    if last is None or last.role != "assistant":
+    thinking = conversation.taken_thoughts()
+    if last is None or last.role != "assistant" or (thinking and last.thinking):
         last = Message(role="assistant")
         conversation.messages.append(last)
     last.tool_calls.append(call)
-    if conversation.thinking:
-        last.thinking, conversation.thinking = conversation.thinking, ""
+    last.thinking = last.thinking or thinking
 
 
 def _arguments(written: str, where: str) -> str:

@@ -104,6 +104,28 @@ def test_a_tool_loop() -> None:
     ]
 
 
+def _reasoning(words: str) -> Json:
+    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": words}]}
+
+
+def test_no_thought_is_lost_or_moved_to_another_turn() -> None:
+    call: Json = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    said: Json = {"role": "assistant", "content": "x"}
+
+    cut_off = read([_reasoning("A"), _reasoning("B"), {"role": "user", "content": "hi"}, said])
+    twice = read([_reasoning("A"), said, _reasoning("B"), call])
+
+    assert cut_off.chat.messages == [
+        Message(role="assistant", thinking="AB"),
+        Message(role="user", content="hi"),
+        Message(role="assistant", content="x"),
+    ]
+    assert twice.chat.messages == [
+        Message(role="assistant", thinking="A", content="x"),
+        Message(role="assistant", thinking="B", tool_calls=[ToolCall("f", "{}", "c")]),
+    ]
+
+
 def test_reasoning_that_was_sent_back_whole_goes_to_the_call_after_it() -> None:
     items: Json = [
         {"type": "reasoning", "summary": [], "encrypted_content": "hm"},
