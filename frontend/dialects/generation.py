@@ -78,8 +78,7 @@ class Generation:
                 model, request = await routed.chosen()
             else:
                 request = convert(model)
-            with self.catalog.fleet.visit(workers_of(model)) as worker:
-                return await worker.render(request)
+            return await self.catalog.fleet.ask(workers_of(model), lambda worker: worker.render(request))
 
     def answer(
         self,

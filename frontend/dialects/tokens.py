@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -16,6 +16,7 @@ from frontend.dialects.generation import Generation
 from frontend.dialects.ollama.decode import Place
 from frontend.fleet.base import Worker
 
+Found = TypeVar("Found")
 MAX_TEXTS = 1_000
 _MAX_TOKEN_ID = 2**32 - 1
 
@@ -28,25 +29,28 @@ class Tokens:
         self, http: Request, model: CatalogModel, texts: Sequence[str], add_special: bool
     ) -> list[list[int]]:
         """`add_special`: with the tokens that the model wants at the beginning of a prompt."""
-        async with self._worker(http, model) as worker:
-            return [
-                list((await worker.tokenize(pb.TokenizeRequest(text=text, add_special=add_special))).ids)
-                for text in texts
-            ]
+
+        async def tokenized(worker: Worker) -> list[list[int]]:
+            requests = (pb.TokenizeRequest(text=text, add_special=add_special) for text in texts)
+            return [list((await worker.tokenize(request)).ids) for request in requests]
+
+        return await self._ask(http, model, tokenized)
 
     async def texts(self, http: Request, model: CatalogModel, rows: Sequence[list[int]]) -> list[str]:
-        async with self._worker(http, model) as worker:
+        async def detokenized(worker: Worker) -> list[str]:
             return [(await worker.detokenize(pb.DetokenizeRequest(ids=ids))).text for ids in rows]
 
-    @asynccontextmanager
-    async def _worker(self, http: Request, model: CatalogModel) -> AsyncGenerator[Worker, None]:
+        return await self._ask(http, model, detokenized)
+
+    async def _ask(
+        self, http: Request, model: CatalogModel, question: Callable[[Worker], Awaitable[Found]]
+    ) -> Found:
         if model.route is not None:
             raise CapabilityMissing(
                 f"{model.name.short} chooses between two models, and token ids belong to one of them"
             )
         async with self.generation.hold(http):
-            with self.generation.catalog.fleet.visit(workers_of(model)) as worker:
-                yield worker
+            return await self.generation.catalog.fleet.ask(workers_of(model), question)
 
 
 def token_ids(value: Json, place: Place) -> list[int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from drover.errors import DroverError, NoWorkerReady, QueueFull, RetryElsewhere
 from drover.names import ModelName
@@ -27,8 +28,9 @@ from frontend.fleet.picking.base import Policy
 from frontend.fleet.replicas import Replicas, new_attempt_id, ready_for
 
 _log = logging.getLogger("drover.fleet")
-_MOST_EMBED_ATTEMPTS = 3
+_MOST_ATTEMPTS = 3
 
+Found = TypeVar("Found")
 Able = Callable[[pb.Capabilities], bool]
 
 
@@ -137,10 +139,29 @@ class Fleet:
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
 
+    async def ask(self, model: ServedModel, question: Callable[[Worker], Awaitable[Found]]) -> Found:
+        """What is no generation, of one of the model's workers, and of another one where that fails. Raises
+        NoWorkerReady when there is none.
+        """
+        self._retries.earn()
+        failed: list[str] = []
+        while True:
+            with self.visit(model, failed) as worker:
+                try:
+                    return await question(worker)
+                except RetryElsewhere as error:
+                    failed.append(worker.address)
+                    if len(failed) >= _MOST_ATTEMPTS or not self._retries.allow(error):
+                        raise
+                    if not self._others(model, failed):
+                        raise
+            await jitter()
+
     @contextmanager
-    def visit(self, model: ServedModel) -> Iterator[Worker]:
-        """One of the model's workers, for what is no generation. Raises NoWorkerReady when there is none."""
-        with self._policy.pick(self._replicas(model), None).visit() as worker:
+    def visit(self, model: ServedModel, avoid: Collection[str] = ()) -> Iterator[Worker]:
+        """One of the model's workers, rather none at the addresses `avoid`. Raises NoWorkerReady."""
+        candidates = self._others(model, avoid) or self._replicas(model)
+        with self._policy.pick(candidates, None).visit() as worker:
             yield worker
 
     def submit(
@@ -197,7 +218,7 @@ class Fleet:
                 failure = error
                 avoid |= {place.member}
                 had_its_turn = True
-                if len(avoid) >= _MOST_EMBED_ATTEMPTS or not replicas.has_other(place.member):
+                if len(avoid) >= _MOST_ATTEMPTS or not replicas.has_other(place.member):
                     raise
                 if not self._retries.allow(error):
                     raise
@@ -216,6 +237,9 @@ class Fleet:
 
     def _replicas(self, model: ServedModel) -> Sequence[Member]:
         return ready_for(model, self._membership)
+
+    def _others(self, model: ServedModel, than: Collection[str]) -> Sequence[Member]:
+        return [member for member in self._replicas(model) if member.address not in than]
 
     def _expiry(self, model: ServedModel) -> int | None:
         """None where no replica has the model in memory."""

@@ -61,8 +61,10 @@ class Models:
         """Long lists stay with the workers until somebody asks for them."""
         if not verbose or model.served is None or model.route is not None:
             return model.info.model_info_json
-        with self.catalog.fleet.visit(model.served) as worker:
-            return (await worker.model(_VERBOSE_SECONDS, verbose=True)).model_info_json
+        described = await self.catalog.fleet.ask(
+            model.served, lambda worker: worker.model(_VERBOSE_SECONDS, verbose=True)
+        )
+        return described.model_info_json
 
 
 async def find_listed(catalog: Catalog, text: str) -> CatalogModel:

@@ -12,6 +12,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
+from frontend.fleet.base import Worker
 from frontend.fleet.fleet import Able, Fleet, embeds, generates
 from tests.fakes.fleets import Told, fleet_of, picked
 from tests.fakes.stalling_worker import StallingWorker, done, started
@@ -241,3 +242,38 @@ async def test_what_never_expires_is_listed_first() -> None:
         worker.report = pb.LoadReport(loaded=True, expires_unix_ns=expiry)
     async with _fleet(soon, never, late) as fleet:
         assert [loaded.model.name.model for loaded in fleet.loaded()] == ["never", "late", "soon"]
+
+
+async def test_a_question_goes_to_another_worker_where_one_fails() -> None:
+    asked: list[str] = []
+
+    async def where(worker: Worker) -> str:
+        asked.append(worker.address)
+        if len(asked) == 1:
+            raise WorkerUnreachable("gone")
+        return worker.address
+
+    async with _fleet(_worker("w:1", "m"), _worker("w:2", "m")) as fleet:
+        model = _found(fleet, "m")
+        await _both_ready(fleet, model)
+        assert await fleet.ask(model, where) == asked[1]
+
+    assert set(asked) == {"w:1", "w:2"}
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+async def test_a_question_does_not_go_through_all_of_them(workers: int) -> None:
+    asked: list[str] = []
+
+    async def fails(worker: Worker) -> str:
+        asked.append(worker.address)
+        raise EngineFailed("out of memory")
+
+    async with _fleet(*(_worker(f"w:{number}", "m") for number in range(workers))) as fleet:
+        model = _found(fleet, "m")
+        await until(lambda: len(fleet.workers()) == workers, _DEADLINE_SECONDS, "all are found")
+        await until(lambda: all(seen.ready for seen in fleet.workers()), _DEADLINE_SECONDS, "all are ready")
+        with pytest.raises(EngineFailed):
+            await fleet.ask(model, fails)
+
+    assert len(asked) == len(set(asked)) == min(workers, 3)
