@@ -11,6 +11,7 @@ from frontend.admission.admission import Admission
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.telemetry.metrics import Metrics
+from frontend.telemetry.request_log import record_of
 
 
 def router(admission: Admission, metrics: Metrics) -> APIRouter:
@@ -24,7 +25,7 @@ def router(admission: Admission, metrics: Metrics) -> APIRouter:
         request_id = http.query_params.get("id", "")
         if not request_id:
             raise InvalidRequest("id is missing: the X-Request-ID that the request was sent with")
-        found = admission.find(request_id)
+        found = admission.find(request_id, record_of(http.scope).client)
         if found is None:
             raise ModelNotFound(f"no request '{request_id}' waits in this frontend")
         return Response(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Gate
+from frontend.admission.queue import Ticket
 
 # Models that a frontend has seen come and go; a gate where nobody waits knows nothing worth keeping.
 _MOST_GATES = 256
@@ -56,10 +57,16 @@ class Admission:
         for gate in list(self._gates.values()):
             gate.pump()
 
-    def find(self, request_id: str) -> InQueue | None:
-        """None for who does not wait."""
+    def find(self, request_id: str, client: str) -> InQueue | None:
+        """None for who does not wait. Where several clients use one id, the one that asks means its own; the
+        id is enough where another one asks for it, as a monitor does.
+        """
+        own = self._find(lambda ticket: ticket.request_id == request_id and ticket.client == client)
+        return own or self._find(lambda ticket: ticket.request_id == request_id)
+
+    def _find(self, is_meant: Callable[[Ticket], bool]) -> InQueue | None:
         for gate in self._gates.values():
-            position = gate.position(request_id)
+            position = gate.position(is_meant)
             if position is not None:
                 return InQueue(position, len(gate), gate.expected_seconds(position))
         return None

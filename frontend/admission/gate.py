@@ -80,9 +80,9 @@ class Gate:
             waiter.given.set_result(member.take())
             self._departed()
 
-    def position(self, request_id: str) -> int | None:
+    def position(self, is_meant: Callable[[Ticket], bool]) -> int | None:
         """1 for the next one."""
-        before = self._queue.position(request_id)
+        before = self._queue.position(lambda waiter: is_meant(waiter.ticket))
         return None if before is None else before + 1
 
     def expected_seconds(self, position: int) -> float:
@@ -94,7 +94,8 @@ class Gate:
         if not len(self._queue):
             self._last_departure = began
         self._queue.enter(waiter)
-        position = self.position(waiter.ticket.request_id) or len(self._queue)
+        before = self._queue.position(lambda each: each is waiter)
+        position = len(self._queue) if before is None else before + 1
         try:
             await self._until_given(waiter)
             return waiter.given.result(), Waited(time.monotonic() - began, position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -76,12 +77,14 @@ class FairQueue(Generic[Waiting]):
         self._length -= 1
         self._tidy(rank, line)
 
-    def position(self, request_id: str) -> int | None:
-        """How many go before it, as things are: 0 is the next one. None: it does not wait here."""
+    def position(self, is_meant: Callable[[Waiting], bool]) -> int | None:
+        """How many go before the one that is meant, as things are: 0 is the next one. None: it does not wait
+        here. Clients choose request ids, so that several may have one: who knows its waiter asks for that.
+        """
         before = 0
         for rank in sorted(self._lines, reverse=True):
             lines = self._lines[rank]
-            found = _place(lines, request_id)
+            found = _place(lines, is_meant)
             if found is not None:
                 return before + found
             before += sum(map(len, lines.values()))
@@ -95,11 +98,11 @@ class FairQueue(Generic[Waiting]):
             del self._lines[rank]
 
 
-def _place(lines: OrderedDict[str, deque[Waiting]], request_id: str) -> int | None:
+def _place(lines: OrderedDict[str, deque[Waiting]], is_meant: Callable[[Waiting], bool]) -> int | None:
     """Round by round: in each, every line that is long enough sends one."""
     for number, line in enumerate(lines.values()):
         for depth, waiter in enumerate(line):
-            if waiter.ticket.request_id == request_id:
+            if is_meant(waiter):
                 earlier, later = list(lines.values())[:number], list(lines.values())[number + 1 :]
                 return (
                     depth

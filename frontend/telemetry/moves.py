@@ -13,14 +13,18 @@ class RecordedMoves:
 
     def __init__(self, record: RequestRecord) -> None:
         self._record = record
+        self._waited_seconds = record.waited.seconds
 
     def waited(self, waited: Waited) -> None:
-        """Of several waits, the log has the first position and all of the time."""
+        """Of waits one after the other, the log has the first position and all of the time; of an answer's
+        choices, which wait side by side, that of the longest.
+        """
         if not waited.position:
             return
         record = self._record
         position = record.waited.position or waited.position
-        record.waited = Waited(record.waited.seconds + waited.seconds, position)
+        self._waited_seconds += waited.seconds
+        record.waited = Waited(max(record.waited.seconds, self._waited_seconds), position)
         record.fields["waited_ms"] = round(record.waited.seconds * 1000, 2)
         record.fields["queue_position"] = position
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -106,6 +107,43 @@ def test_a_position_and_the_wait_are_told(running: Stack) -> None:
     waited = [answer.headers for answer in answers if "x-drover-queue-position" in answer.headers]
     assert sorted(int(headers["x-drover-queue-position"]) for headers in waited) == [1, 2, 3]
     assert all(float(headers["x-drover-queue-seconds"]) > 0 for headers in waited)
+
+
+def test_clients_that_use_one_id_are_told_of_their_own_requests(running: Stack) -> None:
+    def ask(key: str) -> httpx.Response:
+        headers = {"x-request-id": "same", "authorization": f"Bearer {key}"}
+        url = f"{running.url}/api/chat"
+        return httpx.post(url, json=_chat(60, stream=False), headers=headers, timeout=60)
+
+    def seen_by(key: str) -> dict[str, object]:
+        headers = {"authorization": f"Bearer {key}"}
+        answer = httpx.get(f"{running.url}/api/queue", params={"id": "same"}, headers=headers)
+        return dict(answer.json())
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = []
+        for number, key in enumerate(("runs", "waits there", "one", "two")):
+            asked.append(pool.submit(ask, key))
+            wait_until(lambda: _here(running) == number + 1, _DEADLINE_SECONDS, "it is there")  # noqa: B023 - called at once
+        positions = [seen_by(key)["position"] for key in ("one", "two", "a monitor")]
+        told = [answer.result().headers.get("x-drover-queue-position") for answer in asked]
+
+    assert positions == [1, 2, 1]
+    assert told == [None, None, "1", "2"]
+
+
+def _here(running: Stack) -> float:
+    """At the worker and in the queue."""
+    names = ("drover_frontend_running_requests", "drover_frontend_waiting_requests")
+    return sum(value for name, value in _metrics(running).items() if name.startswith(names))
+
+
+def test_choices_that_wait_side_by_side_have_not_waited_longer_than_the_answer_took(running: Stack) -> None:
+    request = {"model": "sim", "messages": _HELLO, "max_tokens": 20, "n": 5}
+    began = time.monotonic()
+    answer = httpx.post(f"{running.url}/v1/chat/completions", json=request, timeout=60)
+
+    assert 0 < float(answer.headers["x-drover-queue-seconds"]) < time.monotonic() - began
 
 
 def test_a_worker_tells_what_its_engine_does(running: Stack) -> None:

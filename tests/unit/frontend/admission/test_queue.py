@@ -22,6 +22,10 @@ def _queue(*tickets: Ticket) -> FairQueue[Waiting]:
     return queue
 
 
+def _position(queue: FairQueue[Waiting], request_id: str) -> int | None:
+    return queue.position(lambda waiter: waiter.ticket.request_id == request_id)
+
+
 def _order(queue: FairQueue[Waiting]) -> list[str]:
     order = []
     while (first := queue.first()) is not None:
@@ -78,7 +82,7 @@ def test_a_position_says_how_many_go_before(drawn: list[tuple[str, int, bool]]) 
         Ticket(client, f"{number}", priority, must) for number, (client, priority, must) in enumerate(drawn)
     ]
     queue = _queue(*tickets)
-    positions = {ticket.request_id: queue.position(ticket.request_id) for ticket in tickets}
+    positions = {ticket.request_id: _position(queue, ticket.request_id) for ticket in tickets}
 
     assert [positions[request_id] for request_id in _order(queue)] == list(range(len(tickets)))
-    assert queue.position("nobody") is None
+    assert _position(queue, "nobody") is None

@@ -305,7 +305,7 @@ async def test_those_who_wait_go_when_a_place_is_free() -> None:
         told = Told()
         waiting = asyncio.create_task(_ask(fleet, told))
         await until(lambda: fleet.admission.waiting == 1, _DEADLINE_SECONDS, "the third waits here")
-        assert fleet.admission.find("r") is not None
+        assert fleet.admission.find("r", "c") is not None
         worker.steps = (started(), content("hi"), done())
         running[0].cancel()
 
