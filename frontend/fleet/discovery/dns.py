@@ -16,6 +16,8 @@ _POLL_SECONDS = 2.0
 _ANSWER_SECONDS = 1.5
 # Of answers in a row that do not have an address.
 _MISSES = 3
+# That a name has no addresses is an answer; all else is none (a name server that is away or refuses).
+_NO_ADDRESSES = {int(getattr(socket, name)) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -27,6 +29,7 @@ class DnsNames:
         self._names = names
         self._resolve = resolve or _resolve
         self._misses: dict[str, dict[str, int]] = {}
+        self._unanswered: set[str] = set()
 
     async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
         told: list[str] | None = None
@@ -40,20 +43,34 @@ class DnsNames:
 
     async def _ask(self, name: str) -> None:
         """An address that one answer lacks may be in the next: it is dropped when it is missing again and
-        again.
+        again. While nobody answers, all stay: who is really gone is noticed by its connection.
         """
         host, port = split_address(name)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 found = set(await self._resolve(host, port))
         except (OSError, UnicodeError, TimeoutError) as error:
+            self._complain(name, error)
+            if not _says_none(error):
+                return
             found = set()
-            if not self._misses.get(name):
-                logs.event(_log, logging.WARNING, "a name has no answer", name=name, reason=str(error))
+        else:
+            self._unanswered.discard(name)
         misses = self._misses.setdefault(name, {})
         for address in found | misses.keys():
             misses[address] = 0 if address in found else misses[address] + 1
         self._misses[name] = {address: count for address, count in misses.items() if count < _MISSES}
+
+    def _complain(self, name: str, error: Exception) -> None:
+        """Once, until it has an answer again."""
+        if name not in self._unanswered:
+            self._unanswered.add(name)
+            reason = str(error) or type(error).__name__
+            logs.event(_log, logging.WARNING, "a name has no answer", name=name, reason=reason)
+
+
+def _says_none(error: Exception) -> bool:
+    return isinstance(error, socket.gaierror) and error.errno in _NO_ADDRESSES
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

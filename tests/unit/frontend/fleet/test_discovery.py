@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -25,13 +26,16 @@ from tests.support.waiting import until
 from tests.unit.frontend.fleet.test_fleet import _name
 
 _DEADLINE_SECONDS = 10.0
+_GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 class Resolver:
     def __init__(self, *answers: Sequence[str] | OSError) -> None:
         self._answers = list(answers)
+        self.asked = 0
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked += 1
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, OSError):
             raise answer
@@ -60,14 +64,24 @@ async def test_a_name_stands_for_all_its_addresses_and_changes_are_told_once() -
 
 
 async def test_a_resolvers_hiccup_loses_nobody() -> None:
-    away = OSError("try again")
-    resolver = Resolver(["a"], away, away, ["a", "b"])
+    resolver = Resolver(["a"], _GONE, _GONE, ["a", "b"])
 
     assert await _first(DnsNames(["n:1"], resolver), 2) == [["n-a:1"], ["n-a:1", "n-b:1"]]
 
 
 async def test_a_name_that_is_gone_has_no_workers() -> None:
-    assert await _first(DnsNames(["n:1"], Resolver(["a"], OSError("no such host"))), 2) == [["n-a:1"], []]
+    assert await _first(DnsNames(["n:1"], Resolver(["a"], _GONE)), 2) == [["n-a:1"], []]
+
+
+@pytest.mark.parametrize(
+    "away", [socket.gaierror(socket.EAI_AGAIN, "try again"), TimeoutError(), OSError("no route")]
+)
+async def test_while_no_name_server_answers_all_stay(away: OSError, caplog: pytest.LogCaptureFixture) -> None:
+    resolver = Resolver(["a"], *[away] * 20, ["b", "a"])
+
+    assert await _first(DnsNames(["n:1"], resolver), 2) == [["n-a:1"], ["n-a:1", "n-b:1"]]
+    assert resolver.asked == 22
+    assert [record.getMessage() for record in caplog.records] == ["a name has no answer"]
 
 
 async def test_a_real_name() -> None:
