@@ -151,18 +151,20 @@ class Sending:
         self.began = False
         self.headers: list[tuple[bytes, bytes]] = []
 
-    async def begin(self, content_type: bytes, length: int | None = None) -> None:
-        self.began = True
-        headers = [(b"content-type", content_type), *self.headers]
+    async def begin(
+        self, content_type: bytes, length: int | None = None, more: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """It may wait for a client that does not read, and be cancelled there: then it has not begun."""
+        headers = [(b"content-type", content_type), *self.headers, *more]
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.began = True
 
     async def stream(self, data: bytes) -> None:
         """Begins it, where it has not begun."""
         if not self.began:
-            self.headers += _STREAM_HEADERS
-            await self.begin(self._wording.stream_content_type)
+            await self.begin(self._wording.stream_content_type, more=_STREAM_HEADERS)
         await self.more(data)
 
     async def heartbeat(self) -> None:

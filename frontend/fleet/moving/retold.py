@@ -14,12 +14,14 @@ class Told:
         self.content = ""
         self.thinking = ""
         self.arguments: dict[int, str] = {}
+        self.names: dict[int, str] = {}
 
     def saw(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:
             self.content += delta.content
             self.thinking += delta.thinking
             for call in delta.tool_calls:
+                self.names.setdefault(call.index, call.name)
                 self.arguments[call.index] = self.arguments.get(call.index, "") + call.arguments_fragment
 
 
@@ -30,6 +32,7 @@ class Retold:
         self._content = told.content
         self._thinking = told.thinking
         self._arguments = dict(told.arguments)
+        self._names = dict(told.names)
         self._tokens = len(journal.produced_ids)
         self._logprobs = journal.logprobs
 
@@ -63,6 +66,8 @@ class Retold:
         if call.index not in self._arguments:
             new.tool_calls.append(call)
             return
+        if call.name and call.name != self._names[call.index]:
+            raise _differs()
         had = self._arguments[call.index]
         self._arguments[call.index], fragment = _split(had, call.arguments_fragment)
         if fragment:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message
 
-from drover.errors import EngineFailed
+from drover.errors import DroverError, EngineFailed
+from frontend.dialects.answer import Sending
 from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
 from tests.support.waiting import until
 from tests.unit.frontend.dialects.conftest import DEADLINE_SECONDS, Start
@@ -107,3 +111,38 @@ async def test_other_dialects_have_signs_of_their_own(
     assert len(beats) >= 3
     assert frames[: len(beats)] == beats
     assert b"the request took longer than" in ending[0]
+
+
+class _Plain:
+    """Implements the part of Wording that a stream's beginning needs."""
+
+    stream_content_type = b"text/plain"
+
+    def heartbeat(self) -> bytes:
+        return b"beat"
+
+    def error_line(self, error: DroverError) -> bytes:
+        return b"error"
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        raise AssertionError("not asked for")
+
+
+async def test_a_beat_that_could_not_be_sent_has_begun_nothing() -> None:
+    """A client that has not read its last answer holds up the next one's first byte."""
+    reads, sent = asyncio.Event(), list[Message]()
+
+    async def send(message: Message) -> None:
+        await reads.wait()
+        sent.append(message)
+
+    sending = Sending(send, _Plain())
+    beat = asyncio.create_task(sending.heartbeat())
+    await asyncio.sleep(0)
+    beat.cancel()
+    await asyncio.wait({beat})
+    reads.set()
+    await sending.stream(b"words")
+
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert len({name for name, _ in sent[0]["headers"]}) == len(sent[0]["headers"])

@@ -261,6 +261,25 @@ async def test_another_answer_is_not_put_after_the_first_half(other: str) -> Non
             await _ask(fleet, Told(), _json(0))
 
 
+async def test_another_functions_arguments_are_not_put_into_a_call_that_was_begun() -> None:
+    workers = [_worker(f"w:{number}", started(), _call("look", "", 7), _GONE) for number in range(2)]
+
+    def next_calls_another() -> None:
+        for worker in workers:
+            worker.steps = (started(), _call("count", '{"a": 1}', 7, 8), done())
+
+    for worker in workers:
+        worker.on_submit = next_calls_another
+    async with _fleet(*workers) as fleet:
+        with pytest.raises(EngineFailed, match="answers differently"):
+            await _ask(fleet, Told(), _json(0))
+
+
+def _call(name: str, arguments: str, *ids: int) -> pb.GenerateEvent:
+    call = pb.ToolCallDelta(index=0, id="call", name=name, arguments_fragment=arguments)
+    return pb.GenerateEvent(deltas=[pb.Delta(tool_calls=[call], token_ids=ids)])
+
+
 async def test_a_worker_that_goes_silent_is_left() -> None:
     workers = [_worker(f"w:{number}", started(), _tokens("one ", 7), STALL) for number in range(2)]
     async with _fleet(*workers) as fleet:
