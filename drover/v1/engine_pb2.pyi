@@ -748,8 +748,11 @@ class Started(_message.Message):
     PROMPT_IDS_FIELD_NUMBER: _builtins.int
     TRUNCATED_TOKENS_FIELD_NUMBER: _builtins.int
     NOT_HONOURED_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     truncated_tokens: _builtins.int
     """Prompt tokens that truncation dropped."""
+    cached_tokens: _builtins.int
+    """Prompt tokens found in the prefix cache, so that a continuation can tell. 0 of an answer that goes on."""
     @_builtins.property
     def prompt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The prompt as the model sees it, after truncation."""
@@ -764,10 +767,11 @@ class Started(_message.Message):
         prompt_ids: _abc.Iterable[_builtins.int] | None = ...,
         truncated_tokens: _builtins.int = ...,
         not_honoured: _abc.Iterable[_builtins.str] | None = ...,
+        cached_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_honoured", b"not_honoured", "prompt_ids", b"prompt_ids", "truncated_tokens", b"truncated_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "not_honoured", b"not_honoured", "prompt_ids", b"prompt_ids", "truncated_tokens", b"truncated_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

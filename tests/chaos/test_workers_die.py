@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.chaos.clients import Crowd, Seen, body
-from tests.chaos.fleet import Fleet, ask, is_idle, running_fleet
+from tests.chaos.fleet import MODEL, Fleet, ask, is_idle, running_fleet
 from tests.support.waiting import until
 
 STREAMS = 24
@@ -190,6 +191,42 @@ async def test_a_frontend_that_is_killed_frees_its_slots_and_disturbs_no_other(t
     assert took < 2.0
     assert all(each.error for each in lost)
     assert all(each.is_whole for each in seen)
+
+
+async def test_what_the_first_workers_cache_had_is_counted(fleet: Fleet) -> None:
+    """By a request that comes again to its worker, and is moved."""
+    url = f"{fleet.url()}/v1/chat/completions"
+    request = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "a long story " * 100}],
+        "temperature": 0,
+        "max_tokens": 60,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+        await http.post(url, json=request)
+        again = asyncio.create_task(http.post(url, json=request))
+        await until(lambda: bool(_busy(fleet)), _DEADLINE_SECONDS, "it runs")
+        (victim,) = _busy(fleet)
+        await asyncio.sleep(0.6)
+        joined = _joined(fleet)
+        fleet.workers[victim].signal(signal.SIGKILL)
+        answer = await again
+    fleet.restart_worker(victim)
+    await until(lambda: _has_joined(fleet, joined), _DEADLINE_SECONDS, "it is back")
+
+    (usage,) = [
+        chunk["usage"]
+        for line in answer.text.splitlines()
+        if line.startswith("data: {") and (chunk := json.loads(line.removeprefix("data: "))).get("usage")
+    ]
+    assert usage["completion_tokens"] == 60
+    assert usage["prompt_tokens_details"]["cached_tokens"] > 500
+
+
+def _busy(fleet: Fleet) -> list[int]:
+    return [number for number in range(len(fleet.workers)) if fleet.running(number)]
 
 
 _EVENTS = [

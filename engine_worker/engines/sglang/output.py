@@ -76,6 +76,8 @@ class Output:
         finish = meta.get("finish_reason")
         if finish is not None and finish["type"] == "abort":
             raise _error(finish)
+        if not self._clock.has_seen_tokens:
+            self._prefilled(meta)
         self._clock.saw_tokens()
         ids = _without_end(chunk["output_ids"], finish)
         self._account(ids, meta)
@@ -88,6 +90,12 @@ class Output:
             self._finish(pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._answer.stops.matched), meta)
         elif finish is not None:
             self._finish(_done(finish), meta)
+
+    def _prefilled(self, meta: Meta) -> None:
+        """The beginning leaves with the first tokens, so that what the cache had can still be told."""
+        if self._answer.earlier is None:
+            self._answer.started.cached_tokens = meta.get("cached_tokens", 0)
+            self._mailbox.started(self._answer.started)
 
     def _account(self, ids: Sequence[int], meta: Meta) -> None:
         self._tokens = self._earlier_tokens + meta["completion_tokens"]
@@ -157,6 +165,10 @@ class _Clock:
     def __init__(self) -> None:
         self._began_ns = time.perf_counter_ns()
         self._first_ns = 0
+
+    @property
+    def has_seen_tokens(self) -> bool:
+        return self._first_ns > 0
 
     def saw_tokens(self) -> None:
         if not self._first_ns:

@@ -61,6 +61,11 @@ class Answer:
         self.completion_tokens = 0
         self.reasoning_tokens = 0
 
+    def begin(self, cached_tokens: int) -> None:
+        """What its prompt found in the prefix cache; of one that goes on, the beginning has been told."""
+        if self._started is not None:
+            self._started.cached_tokens = cached_tokens
+
     def advance(self) -> Finish | Pause | Fail | None:
         """One step. None: there is more to come."""
         if self._due is not None:

@@ -36,6 +36,8 @@ class Job:
         """The first prefill step starts."""
         self.begun = True
         self.cached_tokens = self.position = cached_tokens
+        if self.answer is not None:
+            self.answer.begin(cached_tokens)
         self._begun_ns = time.perf_counter_ns()
 
     def prefilled(self) -> None:

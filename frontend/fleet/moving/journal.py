@@ -47,6 +47,7 @@ class Journal:
             tool_call_ids_sent=self._call_ids,
             logprobs_sent=self.logprobs,
             timings=timings,
+            cached_tokens=started.cached_tokens,
             truncated_tokens=started.truncated_tokens,
         )
 

@@ -36,6 +36,7 @@ async def test_many_tokens_in_one_chunk_are_one_delta() -> None:
     assert (delta.content, list(delta.token_ids)) == ("one two", [10, 11, 12])
     assert event.done.completion_tokens == 4
     assert (event.done.prompt_tokens, event.done.cached_tokens) == (3, 1)
+    assert event.started.cached_tokens == 1
     assert event.done.matched_token == 2
 
 

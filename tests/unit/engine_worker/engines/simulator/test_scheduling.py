@@ -114,6 +114,7 @@ async def test_a_prompt_that_came_before_is_cached_but_for_its_last_block() -> N
     prompt = first.done.prompt_tokens
     assert first.done.cached_tokens == third.done.cached_tokens == 0
     assert second.done.cached_tokens == (prompt - 1) // 16 * 16
+    assert second.started.cached_tokens == second.done.cached_tokens
     assert second.text == first.text
     assert report.cached_tokens_done == second.done.cached_tokens
     assert report.prefill_tokens_done == 2 * prompt - second.done.cached_tokens
