@@ -71,7 +71,7 @@ class Generation:
         self, http: Request, model: CatalogModel, convert: Convert, route: str = ""
     ) -> pb.RenderResponse:
         """`convert`, `route`: as in `answer`."""
-        wish = _wish(http, route)
+        wish = _wish(http, model, route)
         async with self.hold(http):
             if model.route is not None:
                 routed = self.router.request(model.route, convert, wish, record_of(http.scope))
@@ -108,16 +108,16 @@ class Generation:
         none.
         """
         record = record_of(http.scope)
-        wish = _wish(http, route)
         if (virtual := model.route) is not None:
+            wish = _wish(http, model, route)
             return lambda: self.router.request(virtual, convert, wish, record)
         request, served = convert(model), workers_of(model)
         return lambda: self.catalog.fleet.submit(served, request, record.ticket, RecordedMoves(record))
 
 
-def _wish(http: Request, route: str) -> Side | None:
-    """The body's goes before the header's."""
-    return wish_of(route or http.headers.get(_ROUTE_HEADER, ""))
+def _wish(http: Request, model: CatalogModel, route: str) -> Side | None:
+    """The body's goes before the header's. Only virtual models know of sides."""
+    return None if model.route is None else wish_of(route or http.headers.get(_ROUTE_HEADER, ""))
 
 
 def _all_of(model: CatalogModel) -> Sequence[ServedModel]:

@@ -175,6 +175,15 @@ def test_the_body_goes_before_the_header_and_that_before_the_name(running: Route
     assert (refused.status_code, "moon" in refused.text) == (400, True)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{"options": {"route": "moon"}}, {"options": {"route": 7}}, {"headers": {"X-Drover-Route": "moon"}}],
+)
+def test_other_models_know_of_no_sides(running: Routers, asked: Body) -> None:
+    """To Ollama an option that it does not know means nothing."""
+    assert _ask(running, "hello", "small", **asked).json()["message"]["content"] == "small says"
+
+
 def test_a_named_side_that_fails_is_not_replaced(running: Routers) -> None:
     refused = _ask(running, "#early-small", "auto:local")
     assert (refused.status_code, refused.json()) == (500, {"error": "small broke"})
