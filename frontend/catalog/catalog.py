@@ -57,7 +57,7 @@ class Catalog:
         """Raises InvalidRequest for a name that is not the presets' to change, NoWorkerReady while that
         cannot be known.
         """
-        if name.key in self.routers:
+        if name.key in self.routers or self._side_of_router(name) is not None:
             raise InvalidRequest(
                 f"cannot {verb} '{name.short}': it is a virtual model of this server's configuration; choose "
                 "another name for a model of your own"
@@ -99,8 +99,9 @@ class Catalog:
 
     def loaded(self) -> list[LoadedModel]:
         """Under every name; a virtual model as long as the first of its sides' models."""
-        loaded = self.fleet.loaded()
-        expiries = {each.model.name.key: each.expires_unix_ns for each in reversed(loaded)}
+        served_ones = self.fleet.loaded()
+        expiries = {each.model.name.key: each.expires_unix_ns for each in reversed(served_ones)}
+        loaded = [each for each in served_ones if each.model.name.key not in self.routers]
         for virtual in self._virtual_models():
             route, served = virtual.route, virtual.served
             if route is None or served is None:
@@ -117,7 +118,10 @@ class Catalog:
             virtual = self._virtual(definition)
             if able(virtual.capabilities) or self._of_fleet(name, able) is None:
                 return virtual
-        return self._of_workers(name, able) or self._forced(name)
+        side_of_router = self._side_of_router(name)
+        if side_of_router is not None and self._of_fleet(name, able) is None:
+            return side_of_router
+        return self._of_workers(name, able) or self._side_of_preset(name)
 
     def _of_workers(self, name: ModelName, able: Able) -> CatalogModel | None:
         preset = self.presets.find_known(name.key)
@@ -131,14 +135,18 @@ class Catalog:
             return CatalogModel(served.name, served)
         return None if preset is None else self._model(preset, able)
 
-    def _forced(self, name: ModelName) -> CatalogModel | None:
-        """`auto:local` is the virtual model `auto`, and asks for a side."""
-        side = SIDES.get(name.tag.lower())
-        if side is None:
+    def _side_of_router(self, name: ModelName) -> CatalogModel | None:
+        """`auto:local` is the operator's virtual model `auto`, and asks for a side. No preset can hide it."""
+        if not self.routers or (side := SIDES.get(name.tag.lower())) is None:
             return None
-        untagged = replace(name, tag=DEFAULT_TAG)
-        preset = self.presets.find_known(untagged.key)
-        definition = self.routers.get(untagged.key) or (self._definition(preset) if preset else None)
+        definition = self.routers.get(replace(name, tag=DEFAULT_TAG).key)
+        return None if definition is None else self._virtual(definition, forced=side)
+
+    def _side_of_preset(self, name: ModelName) -> CatalogModel | None:
+        if (side := SIDES.get(name.tag.lower())) is None:
+            return None
+        preset = self.presets.find_known(replace(name, tag=DEFAULT_TAG).key)
+        definition = self._definition(preset) if preset else None
         return None if definition is None else self._virtual(definition, preset, side)
 
     def _virtual(

@@ -59,6 +59,9 @@ def side(name: str) -> Script:
 ROUTERS = {
     "auto": {"judge": "judge", "simple": "small", "complex": "big"},
     "careful": {"judge": "judge", "simple": "small", "complex": "big", "default": "complex"},
+    "tagged:7b": {"judge": "judge", "simple": "small", "complex": "big"},
+    # As its simple side, which it hides, and its judge, which it cannot.
+    "judge": {"judge": "judge", "simple": "judge", "complex": "big"},
     "lonely": {"judge": "judge", "simple": "small", "complex": "nowhere"},
 }
 

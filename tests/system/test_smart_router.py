@@ -255,6 +255,28 @@ def test_a_preset_names_no_host_and_no_stranger(running: Routers, complex_side: 
     assert httpx.post(f"{running.url}/api/show", json={"model": "evil"}).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["auto:remote", "auto:local", "Auto:Simple"])
+def test_no_preset_takes_the_name_of_a_side(running: Routers, name: str) -> None:
+    """Whoever asks for the local side may have a reason."""
+    with (
+        ollama.Client(host=running.url) as client,
+        pytest.raises(ollama.ResponseError, match="virtual model"),
+    ):
+        client.create(name, from_="big", system="x")
+
+
+def test_a_virtual_model_with_a_tag_has_a_local_side_too(running: Routers) -> None:
+    assert _went(_ask(running, "#big", "tagged:7b")) == ("complex", "judge")
+    assert _went(_ask(running, "#big", "tagged:7b:local")) == ("simple", "forced")
+
+
+def test_one_that_hides_its_side_is_listed_once(running: Routers) -> None:
+    _ask(running, "hello", "judge:local")
+    for path in ("tags", "ps"):
+        names = [each["name"] for each in httpx.get(f"{running.url}/api/{path}").json()["models"]]
+        assert names.count("judge:latest") == 1, path
+
+
 def test_its_name_is_the_operators(running: Routers) -> None:
     with ollama.Client(host=running.url) as client:
         with pytest.raises(ollama.ResponseError, match="virtual model"):

@@ -5,12 +5,14 @@ to which nothing is passed on (ollama-api.md sections 2.11 and 4.9).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from drover.errors import InvalidRequest, NotOffered
 from drover.names import ModelName
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel
 from frontend.fleet.fleet import Able, generates
+from frontend.smart_router.definition import Side
 
 _LOCAL = ":local"
 _CLOUD_DISABLED = "ollama cloud is disabled: "
@@ -31,8 +33,12 @@ async def find_named(
     if not names:
         raise InvalidRequest("invalid model name")
     model = await catalog.find_first(names, able, fresh)
-    if model is None and (name := ModelName.parse(text)) is not None:
+    name = ModelName.parse(text)
+    if model is None and name is not None:
         check_here(name, wanted)
+    if model is not None and model.route is not None and name is None:
+        # `auto:7b:local`: without `:local` it is a virtual model with a tag of its own.
+        return replace(model, route=replace(model.route, forced=Side.SIMPLE))
     return model
 
 
