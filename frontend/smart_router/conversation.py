@@ -16,8 +16,8 @@ from frontend.smart_router.question import Question
 
 # The names of SGLang's router, on which code may depend.
 LOCATIONS = {Side.SIMPLE: "Local Ollama", Side.COMPLEX: "Remote SGLang"}
-# What a call of the ollama client raises when its host fails.
-FAILURES = (ollama.ResponseError, ConnectionError, httpx.HTTPError)
+# What a call of the ollama client raises when its host fails; the last three for an answer that is none.
+FAILURES = (ollama.ResponseError, ConnectionError, httpx.HTTPError, ValueError, TypeError, AttributeError)
 
 Messages = Sequence[Mapping[str, object]]
 

@@ -60,8 +60,8 @@ ROUTERS = {
     "auto": {"judge": "judge", "simple": "small", "complex": "big"},
     "careful": {"judge": "judge", "simple": "small", "complex": "big", "default": "complex"},
     "tagged:7b": {"judge": "judge", "simple": "small", "complex": "big"},
-    # As its simple side, which it hides, and its judge, which it cannot.
-    "judge": {"judge": "judge", "simple": "judge", "complex": "big"},
+    # It hides its complex side.
+    "big": {"judge": "judge", "simple": "small", "complex": "big"},
     "lonely": {"judge": "judge", "simple": "small", "complex": "nowhere"},
 }
 

@@ -262,7 +262,7 @@ def test_no_preset_takes_the_name_of_a_side(running: Routers, name: str) -> None
         ollama.Client(host=running.url) as client,
         pytest.raises(ollama.ResponseError, match="virtual model"),
     ):
-        client.create(name, from_="big", system="x")
+        client.create(name, from_="small", system="x")
 
 
 def test_a_virtual_model_with_a_tag_has_a_local_side_too(running: Routers) -> None:
@@ -271,10 +271,10 @@ def test_a_virtual_model_with_a_tag_has_a_local_side_too(running: Routers) -> No
 
 
 def test_one_that_hides_its_side_is_listed_once(running: Routers) -> None:
-    _ask(running, "hello", "judge:local")
+    _ask(running, "hello", "big:remote")
     for path in ("tags", "ps"):
         names = [each["name"] for each in httpx.get(f"{running.url}/api/{path}").json()["models"]]
-        assert names.count("judge:latest") == 1, path
+        assert names.count("big:latest") == 1, path
 
 
 def test_its_name_is_the_operators(running: Routers) -> None:

@@ -9,9 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import ollama
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from frontend.smart_router.async_client import AsyncSmartRouter
 from frontend.smart_router.client import SmartRouter
+from tests.fakes.http_server import serving
 from tests.support.engine_client import engine_client
 from tests.support.processes import ROOT, free_port
 from tests.support.waiting import until
@@ -97,6 +102,27 @@ def test_a_host_that_is_not_there(running: Routers) -> None:
         assert _text(away.chat_stream("hello there")) == "large says"
     with SmartRouter(running.url, running.far_url, "small", "large", "judge", nowhere) as blind:
         assert blind.chat("#big")["reason"] == "Judge failed, defaulting to local"
+
+
+@pytest.mark.parametrize("said", ["<html>Log in</html>", '{"message": 7}', "{}", '"words"'])
+async def test_a_host_that_answers_something_else(running: Routers, said: str) -> None:
+    """SGLang's router takes any failure for one."""
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(said)(scope, receive, send)
+
+    models = ("small", "large", "judge")
+    async with serving(Starlette(routes=[Mount("/", page)])) as port:
+        odd = f"http://127.0.0.1:{port}"
+        for hosts, judge, reason in (
+            ((odd, running.far_url), running.url, "Fallback from Local Ollama"),
+            ((running.url, running.far_url), odd, "Judge failed, defaulting to local"),
+        ):
+            with SmartRouter(*hosts, *models, judge) as router:
+                assert (await asyncio.to_thread(router.chat, "hello there"))["reason"] == reason
+                assert await asyncio.to_thread(lambda r: _text(r.chat_stream("hello there")), router)
+            async with AsyncSmartRouter(*hosts, *models, judge) as async_router:
+                assert (await async_router.chat("hello there"))["reason"] == reason
 
 
 @pytest.mark.parametrize("content", ["#slow", "#broken"])
