@@ -17,6 +17,7 @@ from frontend.smart_router.question import Question
 from frontend.smart_router.routed import RoutedRequest
 from frontend.smart_router.rules import by_rule
 from frontend.smart_router.sides import Convert, Sides
+from frontend.smart_router.under_way import JudgementsUnderWay
 from frontend.telemetry.moves import RecordedMoves, Unrecorded
 from frontend.telemetry.request_log import RequestRecord
 from frontend.telemetry.routes import RecordedRoute
@@ -26,6 +27,7 @@ class RequestRouter:
     def __init__(self, fleet: Fleet, decisions: Decisions) -> None:
         self._fleet = fleet
         self._decisions = decisions
+        self._under_way = JudgementsUnderWay()
 
     def request(
         self, route: Route, convert: Convert, wish: Side | None, record: RequestRecord
@@ -60,6 +62,12 @@ class RequestRouter:
             return Decision(kept, Reason.KEPT)
         if route.judge.served is None:
             return Decision(definition.default, Reason.JUDGE_FAILED)
+        return await self._under_way.decision(
+            (definition, question), lambda: self._ask_judge(route, question, record)
+        )
+
+    async def _ask_judge(self, route: Route, question: Question, record: RequestRecord) -> Decision:
+        definition = route.definition
         request = judge_request(question, route.judge.info)
         began = time.perf_counter()
         decision = await judged(

@@ -91,6 +91,23 @@ def test_openai_is_routed_too(running: Routers) -> None:
     assert completion.json()["choices"][0]["text"] == "large says"
 
 
+async def test_choices_are_judged_once(running: Routers) -> None:
+    body: Body = {"model": "auto", "messages": [{"role": "user", "content": ""}]}
+
+    async def judged_tokens(content: str, choices: int) -> int:
+        async with engine_client(running.judge.address) as engine:
+            before = (await engine.load()).decode_tokens_done
+            body["messages"][0]["content"], body["n"] = content, choices
+            answer = await client.post("/v1/chat/completions", json=body)
+            said = [each["message"]["content"] for each in answer.json()["choices"]]
+            assert said == ["large says"] * choices
+            return (await engine.load()).decode_tokens_done - before
+
+    async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+        once = await judged_tokens("#big of one choice", 1)
+        assert await judged_tokens("#big of eight choices", 8) == once > 0
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_messages_and_responses_are_routed_too(running: Routers, stream: bool) -> None:
     messages = [{"role": "user", "content": "#big of anthropic"}]

@@ -1,0 +1,99 @@
+"""One judgement for all who ask the same at the same time, for as long as one of them waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from frontend.smart_router.decisions import Decision, Reason
+from frontend.smart_router.definition import Side, virtual_models
+from frontend.smart_router.question import Question
+from frontend.smart_router.under_way import JudgementsUnderWay
+
+_AUTO, _CAREFUL = virtual_models(
+    '{"auto": {"simple": "a", "complex": "b"},'
+    ' "careful": {"simple": "a", "complex": "b", "default": "complex"}}'
+).values()
+_HELLO = Question("hello", "", 5)
+_SIMPLE = Decision(Side.SIMPLE, Reason.JUDGE)
+
+
+class _Judge:
+    """Says SIMPLE when it may."""
+
+    def __init__(self) -> None:
+        self.asked = self.cancelled = 0
+        self.may_say = asyncio.Event()
+
+    async def __call__(self) -> Decision:
+        self.asked += 1
+        try:
+            await self.may_say.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return _SIMPLE
+
+
+async def _turns() -> None:
+    """Tasks that can run have run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_the_same_waits_for_the_same() -> None:
+    judge, under_way = _Judge(), JudgementsUnderWay()
+    waiting = [asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(8)]
+    await _turns()
+    assert (judge.asked, len(under_way)) == (1, 1)
+    judge.may_say.set()
+    assert await asyncio.gather(*waiting) == [_SIMPLE] * 8
+    assert len(under_way) == 0
+
+
+async def test_another_question_or_virtual_model_is_another_judgement() -> None:
+    judge, under_way = _Judge(), JudgementsUnderWay()
+    asked = ((_AUTO, _HELLO), (_AUTO, Question("hello?", "", 6)), (_CAREFUL, _HELLO))
+    waiting = [asyncio.create_task(under_way.decision(each, judge)) for each in asked]
+    await _turns()
+    assert judge.asked == 3
+    judge.may_say.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
+    judge, under_way = _Judge(), JudgementsUnderWay()
+    first, second = (asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(2))
+    await _turns()
+    first.cancel()
+    await _turns()
+    judge.may_say.set()
+    assert await second == _SIMPLE
+    assert (judge.asked, judge.cancelled) == (1, 0)
+
+
+async def test_all_leave_and_the_judge_is_free() -> None:
+    judge, under_way = _Judge(), JudgementsUnderWay()
+    waiting = [asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(2)]
+    await _turns()
+    for each in waiting:
+        each.cancel()
+    await _turns()
+    assert (judge.cancelled, len(under_way)) == (1, 0)
+    judge.may_say.set()
+    assert await under_way.decision((_AUTO, _HELLO), judge) == _SIMPLE
+    assert judge.asked == 2
+
+
+async def test_a_failure_is_everybodys() -> None:
+    async def broken() -> Decision:
+        raise LookupError("broken")
+
+    under_way = JudgementsUnderWay()
+    waiting = [under_way.decision((_AUTO, _HELLO), broken) for _ in range(2)]
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(result, LookupError)
+    assert len(under_way) == 0
+    with pytest.raises(LookupError):
+        await under_way.decision((_AUTO, _HELLO), broken)
