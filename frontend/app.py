@@ -39,6 +39,7 @@ from frontend.dialects.openai import routes as openai
 from frontend.dialects.responses import responses
 from frontend.dialects.tokens import Tokens
 from frontend.fleet.fleet import Fleet
+from frontend.fleet.ollama_host.trail import WithTrail
 from frontend.openapi import document
 from frontend.security.clients import Clients
 from frontend.security.hosts import with_host_rule
@@ -95,7 +96,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unforeseen)
-    ruled = OriginRule(with_host_rule(app, settings.listen), settings.origins)
+    ruled = OriginRule(with_host_rule(WithTrail(app), settings.listen), settings.origins)
     return RequestLog(ruled, Clients(settings.trusted_proxies), metrics.count)
 
 

@@ -1,4 +1,4 @@
-"""Judgements that are being made: who asks the same meanwhile (`n` choices, many clients) waits for it too."""
+"""Judgements that are being made: who asks the same meanwhile (`n` choices, many clients) waits for them."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from frontend.fleet.ollama_host.card import card, entry_of, loaded_sizes, unix_n
 from frontend.fleet.ollama_host.embeddings import embed_body, embeddings_body, embeddings_of
 from frontend.fleet.ollama_host.events import Events, Line
 from frontend.fleet.ollama_host.failures import boundary, refusal
+from frontend.fleet.ollama_host.trail import Way
 
 _CONNECT_SECONDS = 5.0
 # The longest silence of a request: a large model is loaded before the first line. That the host is still
@@ -43,6 +44,7 @@ class OllamaWorker:
         self._hosted = HostedModel.parse(address)
         self._model = self._hosted.model.short
         self._told_digest: Json = None
+        self._way = Way()
         self._calls: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=self._hosted.url,
@@ -57,9 +59,11 @@ class OllamaWorker:
         return self._address
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> HostCall:
-        """Raises CapabilityMissing for what the protocol cannot say."""
+        """Raises CapabilityMissing for what the protocol cannot say, and WorkerUnreachable for a request that
+        has come this way before.
+        """
         route, body = bodies.route_and_body(request, self._model)
-        headers = {_REQUEST_ID: client_request_id, **_JSON}
+        headers = {_REQUEST_ID: client_request_id, **_JSON, **self._way.headers()}
         events = Events(bodies.not_honoured(request))
         return HostCall(self._client, route, body, headers, events, self._keep)
 
@@ -181,7 +185,7 @@ class OllamaWorker:
         said = bytearray()
         with boundary():
             async with self._client.stream(
-                method, path, json=body, headers=dict(headers or {}), timeout=timeout
+                method, path, json=body, headers={**self._way.headers(), **(headers or {})}, timeout=timeout
             ) as response:
                 async for chunk in response.aiter_bytes():
                     said += chunk
