@@ -125,6 +125,19 @@ def test_messages_and_responses_are_routed_too(running: Routers, stream: bool) -
             assert forced.headers[MODEL] == "small:latest"
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "messages", "responses"])
+def test_an_option_names_the_side_in_every_dialect(running: Routers, path: str) -> None:
+    body: Body = {"model": "auto", "max_tokens": 50, "options": {"route": "local"}}
+    if path in ("completions", "responses"):
+        body["prompt" if path == "completions" else "input"] = "#big with an option"
+    else:
+        body["messages"] = [{"role": "user", "content": "#big with an option"}]
+    answer = httpx.post(f"{running.url}/v1/{path}", json=body)
+    assert (answer.headers[MODEL], answer.headers[REASON]) == ("small:latest", "forced")
+    refused = httpx.post(f"{running.url}/v1/{path}", json={**body, "options": {"route": "moon"}})
+    assert (refused.status_code, "moon" in refused.text) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [("#slow", "judge late"), ("#broken", "judge failed"), ("#unclear", "judge unclear")],

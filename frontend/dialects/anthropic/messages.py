@@ -40,14 +40,14 @@ class Messages:
             AnthropicDialect(encoder),
             request.chat.stream,
             ignored=options.not_honoured(model.info.context_length),
-            route=to_proto.route_of(request.chat),
+            route=to_proto.route_of(request.chat, model),
         )
 
     async def count_tokens(self, http: Request) -> Response:
         """All tokens of the prompt, also those that would be cut off."""
         request = await read_v1_json(http, self.generation.settings, MessagesRequest.read_to_count)
         model = await self.generation.find(http, request.chat.model)
-        route = to_proto.route_of(request.chat)
+        route = to_proto.route_of(request.chat, model)
         rendered = await self.generation.render(http, model, partial(self._convert, request), route)
         tokens = len(rendered.ids) + rendered.truncated_tokens
         return Response(dumps({"input_tokens": tokens}), media_type=JSON)

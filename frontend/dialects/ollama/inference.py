@@ -78,7 +78,7 @@ class Inference:
             to_proto.check_raw(request)
         to_proto.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
-        route = "" if model.route is None else to_proto.route_of(request)
+        route = to_proto.route_of(request, model)
         if isinstance(request, GenerateRequest) and request.template:
             await to_proto.check_template(request.template)
         if is_empty:

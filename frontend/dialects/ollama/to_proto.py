@@ -32,8 +32,10 @@ def check_raw(request: GenerateRequest) -> None:
         raise InvalidRequest("raw mode does not support template, system, or context")
 
 
-def route_of(request: InferenceRequest) -> str:
-    """The side of a virtual model that `options.route` asks for."""
+def route_of(request: InferenceRequest, model: CatalogModel) -> str:
+    """The side of a virtual model that `options.route` asks for; to others the option means nothing."""
+    if model.route is None:
+        return ""
     route = request.options.get("route")
     if route is not None and not isinstance(route, str):
         raise InvalidOption('option "route" must be of type string')

@@ -58,12 +58,13 @@ class Inference:
             set_tool_choice(request, asked)
             return request
 
+        route = to_proto.route_of(native, model)
         beside = record_of(http.scope).route_members
         encoder = ChatEncoder(asked.model, asked.n or 1, asked.include_usage, beside)
         if asked.debug_render_only:
-            rendered = await self.generation.render(http, model, converted)
+            rendered = await self.generation.render(http, model, converted, route)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
-        return self._answer(http, model, [converted], asked, OpenAIDialect(encoder), options)
+        return self._answer(http, model, [converted], asked, OpenAIDialect(encoder), options, route)
 
     async def complete(self, http: Request) -> Response:
         asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
@@ -81,6 +82,7 @@ class Inference:
             return _loaded(encoder, "unload", asked.stream)
         to_proto.check_capabilities(first, model)
         options = Options.read(layered(model.parameters, first.options))
+        route = to_proto.route_of(first, model)
         if is_empty:
             await self.generation.load(http, model, asked.keep_alive)
             return _loaded(encoder, "load", asked.stream)
@@ -88,7 +90,7 @@ class Inference:
             partial(self._completion, native, prompt)
             for native, prompt in zip(natives, asked.prompts, strict=True)
         ]
-        return self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options)
+        return self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options, route)
 
     def _completion(
         self, native: GenerateRequest, prompt: str | list[int], model: CatalogModel
@@ -107,6 +109,7 @@ class Inference:
         asked: Sampled,
         dialect: OpenAIDialect,
         options: Options,
+        route: str,
     ) -> Response:
         """`n` choices of each request."""
         choices = [
@@ -116,10 +119,12 @@ class Inference:
         ]
         ignored = [*options.not_honoured(model.info.context_length), *asked.not_honoured(model.capabilities)]
         if len(choices) == 1:
-            return self.generation.answer(http, model, choices[0], OneChoice(dialect), asked.stream, ignored)
+            return self.generation.answer(
+                http, model, choices[0], OneChoice(dialect), asked.stream, ignored, route
+            )
         return ChoicesAnswer(
             dialect,
-            [self.generation.prepared(http, model, choice) for choice in choices],
+            [self.generation.prepared(http, model, choice, route) for choice in choices],
             stream=asked.stream,
             answers=self.generation.answers,
             ignored=ignored,

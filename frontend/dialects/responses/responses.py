@@ -40,7 +40,7 @@ class Responses:
             ResponsesDialect(encoder),
             chat.stream,
             ignored=[*request.tools.ignored, *options.not_honoured(model.info.context_length)],
-            route=to_proto.route_of(chat),
+            route=to_proto.route_of(chat, model),
         )
 
     def _convert(self, request: ResponsesRequest, model: CatalogModel) -> pb.GenerateRequest:
