@@ -44,7 +44,7 @@ SAMPLED: dict[str, Schema] = {
         "type": "object",
         "description": "What is added to the logits of tokens, by their ids. Where an engine cannot do that, "
         "`X-Drover-Not-Honoured` says so.",
-        "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+        "propertyNames": {"pattern": "^[0-9]{1,10}$"},
         "maxProperties": _MOST_BIASES,
         "additionalProperties": number(minimum=-100, maximum=100),
     },

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -28,9 +29,11 @@ from frontend.dialects.openai.tool_choice import ToolChoice, read_tool_choice
 
 Wanted = TypeVar("Wanted")
 _MAX_TOKEN_ID = 2**32 - 1
+_TOKEN_ID_DIGITS = re.compile("[0-9]{1,10}")
 # OpenAI's bounds.
 _MAX_BIAS = 100
 _MAX_BIASES = 1024
+_SHOWN_CHARACTERS = 40
 MAX_CHOICES = 128
 
 
@@ -145,8 +148,8 @@ def _logit_bias(value: Json, place: Place) -> dict[int, float]:
         raise InvalidRequest(f"logit_bias: {len(entries)} are too many, at most {_MAX_BIASES} are possible")
     biases = {}
     for key, item in entries.items():
-        if not key.isdecimal() or int(key) > _MAX_TOKEN_ID:
-            raise InvalidRequest(f'logit_bias: "{key}" is not a token id')
+        if not _TOKEN_ID_DIGITS.fullmatch(key) or int(key) > _MAX_TOKEN_ID:
+            raise InvalidRequest(f'logit_bias: "{key[:_SHOWN_CHARACTERS]}" is not a token id')
         bias = number(item, place)
         if abs(bias) > _MAX_BIAS:
             raise InvalidRequest(f"logit_bias must be between -{_MAX_BIAS} and {_MAX_BIAS}")
