@@ -120,6 +120,18 @@ def test_five_megabytes_of_rubbish_take_no_time(body: bytes) -> None:
     assert time.thread_time() - began < _LIMIT_SECONDS
 
 
+@pytest.mark.parametrize("item", [b"[],", b"{},", b'{"a":[]},'])
+def test_millions_of_containers_are_not_made(item: bytes) -> None:
+    """While they are, nothing else runs in this process."""
+    body = b"[" + item * (4 * _LONG // len(item)) + b"1]"
+    began = time.thread_time()
+
+    with pytest.raises(InvalidRequest, match="more than 500000"):
+        loads(body)
+
+    assert time.thread_time() - began < 0.2
+
+
 @pytest.mark.parametrize("inside", [b"a", rb"\n", b"\xff"])
 def test_a_long_string_takes_a_few_times_its_own_length_of_memory(inside: bytes) -> None:
     body = b'"' + inside * (_MEGABYTE // len(inside)) + b'" x'
