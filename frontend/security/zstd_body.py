@@ -14,7 +14,7 @@ _MAX_WINDOW_BYTES = 8 * 1024 * 1024
 
 
 def unpacked(body: bytes) -> bytes:
-    """Raises InvalidRequest for what is no zstd, ends early, or is too long."""
+    """Raises InvalidRequest for what is no zstd, or is too long. Of what ends early there is less."""
     reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(
         BytesIO(body), read_across_frames=True
     )

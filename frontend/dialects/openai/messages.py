@@ -121,7 +121,7 @@ def _tool_call(value: Json) -> ToolCall:
     call = read_struct(
         value,
         "ToolCall",
-        {"id": text, "index": integer, "type": text, "function": anything},
+        _TOOL_CALL,
         "openai.ToolCall",
     )
     function = read_struct(
