@@ -24,9 +24,9 @@ _INT64_MIN = -(2**63)
 _UINT64_MAX = 2**64 - 1
 # Finding the place of an error costs a microsecond and more per value; nobody may order an hour of it.
 _MAX_VALUES = 500_000
-# Python's collector walks through arrays and objects while they are made, and nothing else runs: seven million
-# of them, which zstd packs into 2 kB, took five seconds. Brackets in texts count too: telling them apart would
-# cost as much, and a text of ten megabytes has not so many.
+# Python's collector walks through arrays and objects while they are made, and nothing else runs: seven
+# million of them, which zstd packs into 2 kB, took five seconds. Brackets in texts count too: telling them
+# apart would cost as much, and a text of ten megabytes has not so many.
 MAX_BRACKETS = 500_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
