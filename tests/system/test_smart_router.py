@@ -108,6 +108,25 @@ async def test_choices_are_judged_once(running: Routers) -> None:
         assert await judged_tokens("#big of eight choices", 8) == once > 0
 
 
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_openai_s_requests_can_force_a_side(running: Routers, path: str, number: int) -> None:
+    asked: Body = {"prompt": "#big"} if path == "/v1/completions" else {"messages": [{"content": "#big"}]}
+    body = {"model": "auto", "n": number, "options": {"route": "local"}, **asked}
+
+    answer = httpx.post(f"{running.url}{path}", json=body)
+
+    assert (answer.headers[MODEL], answer.headers[REASON]) == ("small:latest", "forced")
+
+
+def test_a_side_of_openai_s_requests_that_is_none_is_refused(running: Routers) -> None:
+    asked: Body = {"model": "auto", "messages": [{"content": "#big"}], "options": {"route": "moon"}}
+    for path in ("/v1/chat/completions", "/v1/tokenize"):
+        answer = httpx.post(f"{running.url}{path}", json=asked)
+        assert answer.status_code == 400
+        assert "moon" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_messages_and_responses_are_routed_too(running: Routers, stream: bool) -> None:
     messages = [{"role": "user", "content": "#big of anthropic"}]

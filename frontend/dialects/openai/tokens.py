@@ -102,7 +102,8 @@ class OpenAITokens:
             set_tool_choice(request, chat)
             return request
 
-        return list((await generation.render(http, model, converted)).ids)
+        route = to_proto.route_of(native, model)
+        return list((await generation.render(http, model, converted, route)).ids)
 
 
 def _model_of(fields: dict[str, object]) -> str:
