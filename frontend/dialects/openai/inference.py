@@ -9,7 +9,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from drover.errors import CapabilityMissing, InvalidRequest
+from drover.errors import BodyTooLarge, CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.choices import ChoicesAnswer, OneChoice
@@ -28,7 +28,13 @@ from frontend.dialects.openai.to_native import (
     set_tokens,
     set_tool_choice,
 )
-from frontend.dialects.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest, Sampled
+from frontend.dialects.openai.wire import (
+    MAX_CHOICES,
+    MAX_CHOICES_BYTES,
+    ChatCompletionRequest,
+    CompletionRequest,
+    Sampled,
+)
 from frontend.dialects.sse import CONTENT_TYPE
 from frontend.dialects.v1_body import read_v1_json
 from frontend.smart_router.sides import Convert
@@ -122,13 +128,34 @@ class Inference:
             return self.generation.answer(
                 http, model, choices[0], OneChoice(dialect), asked.stream, ignored, route
             )
+        together = Together()
         return ChoicesAnswer(
             dialect,
-            [self.generation.prepared(http, model, choice, route) for choice in choices],
+            [
+                self.generation.prepared(http, model, partial(together.made, choice), route)
+                for choice in choices
+            ],
             stream=asked.stream,
             answers=self.generation.answers,
             ignored=ignored,
         )
+
+
+class Together:
+    """The choices of one request: each is a request of its own, and all are there at the same time."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def made(self, convert: Convert, model: CatalogModel) -> pb.GenerateRequest:
+        """Raises BodyTooLarge for one too many, beside what `convert` raises."""
+        request = convert(model)
+        self._bytes += request.ByteSize()
+        if self._bytes > MAX_CHOICES_BYTES:
+            raise BodyTooLarge(
+                f"all choices of a request together may have {MAX_CHOICES_BYTES} bytes at most"
+            )
+        return request
 
 
 def _choice(convert: Convert, asked: Sampled, number: int, model: CatalogModel) -> pb.GenerateRequest:

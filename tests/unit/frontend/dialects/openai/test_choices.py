@@ -45,6 +45,18 @@ async def test_a_client_that_leaves_cancels_all(frontend: Frontend, stream: bool
         await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
 
 
+async def test_choices_that_are_too_long_together_are_refused(frontend: Frontend) -> None:
+    frontend.worker.steps = [started(), content("a"), done()]
+    long = {"n": 128, "messages": [{"role": "user", "content": "x" * (1024 * 1024)}]}
+
+    answer = await frontend.client.post("/v1/chat/completions", json={**_CHAT, **long})
+
+    assert answer.status_code == 413
+    assert "together" in answer.json()["error"]["message"]
+    assert not frontend.worker.handles
+    assert (await frontend.client.post("/v1/chat/completions", json={**_CHAT, **long, "n": 1})).is_success
+
+
 async def test_one_that_fails_ends_all_of_a_stream(frontend: Frontend) -> None:
     def then_fail() -> None:
         is_last = len(frontend.worker.handles) == 2
