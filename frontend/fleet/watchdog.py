@@ -23,7 +23,7 @@ class Watchdog:
         self._since = now()
 
     def is_stalled(self, report: pb.LoadReport) -> bool:
-        """Called with each report. A suspicion: an engine may count a prompt only when it is through."""
+        """Called with each report. A suspicion: an engine may count a prompt only step by step."""
         done = report.prefill_tokens_done + report.decode_tokens_done + report.cached_tokens_done
         has_work = report.loaded and report.running + report.waiting > 0
         if done != self._done or not has_work:

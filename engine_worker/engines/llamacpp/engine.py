@@ -18,6 +18,7 @@ from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
 from engine_worker.engines.llamacpp.held_slots import HeldSlot
 from engine_worker.engines.llamacpp.in_memory import InMemory
 from engine_worker.engines.llamacpp.options import LlamacppOptions
+from engine_worker.engines.llamacpp.prefill import PrefillCount
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.server import PREPARATIONS, start_server
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
@@ -143,11 +144,12 @@ class LlamacppEngine:
         mailbox, api = Mailbox(), self._here.api
         output = reader_of(request, prompt, mailbox, api, self._template)
         route, body = call_of(request, prompt, slot.number, self._context_length)
-        counted = 0
+        counted, prefill = 0, PrefillCount(self._report)
         async with api.stream(route, body) as arrivals:
             async for chunks in arrivals:
                 slot.was_used = True
                 for chunk in chunks:
+                    prefill.saw(chunk)
                     await output.feed(chunk, queue_ns)
                 slot.ids, slot.tokens = output.all_ids, len(prompt.ids) + output.produced
                 slot.is_idle = output.is_idle
@@ -155,7 +157,7 @@ class LlamacppEngine:
                 counted = output.produced
                 if mailbox.ready:
                     event = await mailbox.take()
-                    self._count(event)
+                    self._count(event, prefill)
                     yield event
                 if output.finished:
                     return
@@ -220,8 +222,8 @@ class LlamacppEngine:
         words.describe(model, can_parse=False)
         return model
 
-    def _count(self, event: pb.GenerateEvent) -> None:
+    def _count(self, event: pb.GenerateEvent, prefill: PrefillCount) -> None:
         if event.HasField("done"):
             self._prompt_tokens_done += event.done.prompt_tokens
             self._report.cached_tokens_done += event.done.cached_tokens
-            self._report.prefill_tokens_done += event.done.prompt_tokens - event.done.cached_tokens
+            prefill.ends(event.done.prompt_tokens - event.done.cached_tokens)
