@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.stack_plan import Plan, Refused, Running, on_own_gpus, plan, read_env_file
+from scripts.stack_plan import Plan, Refused, Running, check, on_own_gpus, plan, read_env_file
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
@@ -23,6 +23,8 @@ _SOURCES = ("drover", "engine_worker", "frontend", "requirements", "deploy/docke
 
 
 def up(environment: dict[str, str]) -> None:
+    # Before Docker is asked for anything.
+    check(environment)
     wanted = plan(environment, _running(environment))
     if wanted.has_own_database and not environment.get("POSTGRES_PASSWORD"):
         environment["POSTGRES_PASSWORD"] = _new_password()
@@ -31,7 +33,7 @@ def up(environment: dict[str, str]) -> None:
     stack = compose.configuration()
     _build(stack, environment)
     if wanted.gpu:
-        stack = on_own_gpus(stack, wanted.workers, int(environment.get("GPUS_PER_WORKER", "1")))
+        stack = on_own_gpus(stack, wanted.workers, wanted.gpus_each)
     compose.run(
         [
             "up",

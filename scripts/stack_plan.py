@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _LOOPBACK = ("127.0.0.1", "::1", "[::1]", "localhost")
+_CPU_ENGINES = ("llamacpp", "simulator")
+_LAST_PORT = 65535
 _WAIT_SECONDS, _GPU_WAIT_SECONDS = 600, 7200
 
 
@@ -27,6 +29,7 @@ class Plan:
     frontends: int
     workers: int
     gpu: bool
+    gpus_each: int
     is_several: bool
     has_own_database: bool
     banner: str
@@ -45,15 +48,23 @@ class Plan:
         return _GPU_WAIT_SECONDS if self.gpu else _WAIT_SECONDS
 
 
+def check(environment: Mapping[str, str]) -> None:
+    """What can be said without a Docker engine. Raises Refused."""
+    for name in ("FRONTENDS", "WORKERS", "GPUS_PER_WORKER"):
+        _count(environment, name, 0)
+    if environment.get("GPU", "") not in ("", "0", "1"):
+        raise Refused(f"GPU must be 1 or 0, and not {environment['GPU']!r}")
+    if _count(environment, "PORT", 0) > _LAST_PORT:
+        raise Refused(f"PORT must be a number up to {_LAST_PORT}, and not {environment['PORT']!r}")
+
+
 def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
     """Raises Refused. What is not named stays as it runs, so that one tier is scaled without the other."""
+    check(environment)
     frontends = _count(environment, "FRONTENDS", _running_count(running, "frontend"))
     workers = _count(environment, "WORKERS", _running_count(running, "worker"))
     gpu = _is_gpu(environment, running)
-    if gpu and not environment.get("MODEL"):
-        raise Refused(
-            "GPU=1 needs a model: MODEL=Qwen/Qwen3-8B, or a folder below /models (MODELS=/path/of/models)"
-        )
+    _check_model(environment, gpu)
     database = environment.get("DATABASE_URL", "")
     is_several = frontends > 1
     if is_several and database.startswith("sqlite"):
@@ -63,7 +74,13 @@ def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
         )
     has_own_database = is_several and not database
     return Plan(
-        frontends, workers, gpu, is_several, has_own_database, _banner(environment, frontends, workers)
+        frontends,
+        workers,
+        gpu,
+        _count(environment, "GPUS_PER_WORKER", 0),
+        is_several,
+        has_own_database,
+        _banner(environment, frontends, workers),
     )
 
 
@@ -96,9 +113,25 @@ def _running_count(running: Sequence[Running], tier: str) -> int:
 
 
 def _is_gpu(environment: Mapping[str, str], running: Sequence[Running]) -> bool:
-    if "GPU" in environment:
+    if environment.get("GPU"):
         return environment["GPU"] == "1"
     return any("worker-sglang" in each.image for each in running)
+
+
+def _check_model(environment: Mapping[str, str], gpu: bool) -> None:
+    engine, model = environment.get("ENGINE", "") or "llamacpp", environment.get("MODEL", "")
+    if gpu and not model:
+        raise Refused(
+            "GPU=1 needs a model: MODEL=Qwen/Qwen3-8B, or a folder below /models (MODELS=/path/of/models)"
+        )
+    if not gpu and engine not in _CPU_ENGINES:
+        raise Refused(f"ENGINE must be one of {', '.join(_CPU_ENGINES)}, and not {engine!r}; GPU=1 is SGLang")
+    is_path = model.startswith(("/", ".", "~")) or (not gpu and engine == "llamacpp" and bool(model))
+    if is_path and not model.startswith("/models/"):
+        raise Refused(
+            f"workers do not see {model!r}: name its folder in MODELS, which they see as /models "
+            "(MODELS=/path/of/models MODEL=/models/name)"
+        )
 
 
 def _count(environment: Mapping[str, str], name: str, running: int) -> int:

@@ -40,11 +40,33 @@ def test_several_frontends_bring_a_database_unless_there_is_one() -> None:
         ({"FRONTENDS": "0"}, "FRONTENDS must be a number from 1 on, and not '0'"),
         ({"WORKERS": "many"}, "WORKERS must be a number from 1 on, and not 'many'"),
         ({"GPU": "1"}, "GPU=1 needs a model"),
+        ({"GPU": "yes"}, "GPU must be 1 or 0, and not 'yes'"),
+        (
+            {"GPU": "1", "MODEL": "a/b", "GPUS_PER_WORKER": "all"},
+            "GPUS_PER_WORKER must be a number from 1 on",
+        ),
+        ({"PORT": "70000"}, "PORT must be a number up to 65535"),
+        ({"ENGINE": "sglang", "MODEL": "a/b"}, "GPU=1 is SGLang"),
+        ({"MODEL": "~/qwen.gguf"}, "name its folder in MODELS"),
+        ({"MODEL": "Qwen/Qwen3-8B"}, "name its folder in MODELS"),
+        ({"GPU": "1", "MODEL": "/srv/qwen"}, "name its folder in MODELS"),
     ],
 )
 def test_what_cannot_work_is_refused(environment: dict[str, str], reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         plan(environment, [])
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MODEL": "/models/qwen.gguf"},
+        {"MODEL": "sim", "ENGINE": "simulator"},
+        {"MODEL": "/models/qwen", "GPU": "1", "GPUS_PER_WORKER": ""},
+    ],
+)
+def test_models_that_workers_see(environment: dict[str, str]) -> None:
+    assert plan(environment, []).gpus_each == 1
 
 
 def test_a_stack_on_gpus_stays_on_gpus() -> None:
