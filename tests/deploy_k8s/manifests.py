@@ -16,6 +16,14 @@ Manifest = dict[str, Json]
 
 EXAMPLES = examples()
 POSTGRES: Values = {"database": {"existingSecret": {"name": "drover-database"}}}
+SGLANG: Values = {
+    "name": "q",
+    "engine": "sglang",
+    "model": "Qwen/Qwen3-8B",
+    "gpus": 1,
+    "allowDownloads": True,
+    "resources": {"limits": {"memory": "64Gi"}},
+}
 CUSTOM_KINDS = frozenset({"ScaledObject", "ServiceMonitor", "LeaderWorkerSet"})
 # Everything that the examples leave alone.
 ALL_ELSE: Values = {
@@ -69,6 +77,8 @@ ALL_ELSE: Values = {
             "model": "example/gated",
             "allowDownloads": True,
             "hubTokenSecret": {"name": "hub"},
+            "env": [{"name": "HF_HOME", "value": "/tmp/elsewhere"}],
+            "resources": {"limits": {"memory": "64Gi"}},
         },
     ],
 }

@@ -19,9 +19,11 @@ from tests.deploy_k8s.manifests import (
     CUSTOM_KINDS,
     EXAMPLES,
     POSTGRES,
+    SGLANG,
     Json,
     Manifest,
     at,
+    environment,
     kind_of,
     manifests,
     name_of,
@@ -243,7 +245,7 @@ def test_the_longest_names_leave_room_for_what_controllers_add() -> None:
     """A StatefulSet's pods have a label of its name and a hash of ten letters, one of a LeaderWorkerSet's
     groups a number too."""
     model = {"name": "m" * 24, "kind": "StatefulSet"}
-    group = {"name": "g" * 24, "engine": "sglang", "model": "m", "nodes": 2}
+    group = {**SGLANG, "name": "g" * 24, "nodes": 2}
     text = render({"models": [model, group]}, release="r" * 53)
     items = [item for item in yaml.safe_load_all(text) if item]
 
@@ -284,75 +286,43 @@ def test_a_new_version_of_the_chart_restarts_nothing() -> None:
             assert "app.kubernetes.io/version" not in str(at(template, "metadata"))
 
 
-_REFUSED: list[tuple[Values, str]] = [
-    ({"frontend": {"autoscaling": {"maxReplicas": 2}}}, "several frontends need PostgreSQL"),
-    (
-        {"frontend": {"replicas": 2, "autoscaling": {"enabled": False}}},
-        "several frontends need PostgreSQL",
-    ),
-    ({"database": {"url": "sqlite:///x"}}, "database"),
-    (
-        {"database": {"url": "postgresql://h/d", "existingSecret": {"name": "s"}}},
-        "both set: which one is it?",
-    ),
-    (
-        {**POSTGRES, "frontend": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}},
-        "larger than maxReplicas",
-    ),
-    ({"serviceMonitor": {"enabled": True}}, "networkPolicy.metricsFrom"),
-    (
-        {"serviceMonitor": {"enabled": True}, "metrics": {"enabled": False}},
-        "serviceMonitor.enabled needs metrics.enabled",
-    ),
-    ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
-    ({"models": []}, "models"),
-    ({"models": [{"name": "a"}, {"name": "a"}]}, 'two models are called "a"'),
-    ({"models": [{"name": "frontend"}]}, "cannot be called frontend"),
-    ({"models": [{"name": "Big_Model"}]}, "name"),
-    ({"models": [{"name": "a", "engine": "vllm"}]}, "engine"),
-    ({"models": [{"name": "a", "engine": "sglang"}]}, "sglang needs a model"),
-    ({"models": [{"name": "a", "sglangArgs": "--tp-size 2"}]}, "sglangArgs says nothing to llamacpp"),
-    ({"models": [{"name": "a", "nodes": 2}]}, "only sglang runs over several nodes, not llamacpp"),
-    (
-        {
-            "models": [
-                {"name": "a", "nodes": 2, "engine": "sglang", "model": "m", "modelCache": {"enabled": True}}
-            ]
-        },
-        "name a claim",
-    ),
-    (
-        {"models": [{"name": "a", "replicas": 2, "modelCache": {"enabled": True}}]},
-        "set kind: StatefulSet",
-    ),
-    (
-        {"models": [{"name": "a", "autoscaling": {"hpa": {"enabled": True}, "keda": {"enabled": True}}}]},
-        "enable one of them",
-    ),
-    (
-        {"models": [{"name": "a", "autoscaling": {"hpa": {"enabled": True, "minReplicas": 5}}}]},
-        "minReplicas is larger than maxReplicas",
-    ),
-    (
-        {"models": [{"name": "a", "names": ["a"], "autoscaling": {"keda": {"enabled": True}}}]},
-        "needs keda.prometheusAddress",
-    ),
-    (
-        {
-            "keda": {"prometheusAddress": "http://p:9090"},
-            "models": [{"name": "a", "autoscaling": {"keda": {"enabled": True}}}],
-        },
-        "needs names",
-    ),
-    ({"longestStreamSeconds": 0}, "longestStreamSeconds"),
-    ({"replicaCount": 3}, "replicaCount"),
-    ({"frontend": {"settings": {"max queue": 3}}}, "max queue"),
-]
+def test_a_model_on_a_gpu() -> None:
+    pod = at(one(manifests({"models": [SGLANG]}), "Deployment", "drover-q"), "spec", "template", "spec")
+
+    assert at(pod, "containers", 0, "resources", "limits") == {"memory": "64Gi", "nvidia.com/gpu": 1}
 
 
-@pytest.mark.parametrize(("values", "words"), _REFUSED)
-def test_what_cannot_work_is_refused_in_words(values: Values, words: str) -> None:
-    with pytest.raises(helm.HelmError) as refused:
-        render(values)
+@pytest.mark.parametrize("release", ["1", "v1.2", "1.drover"])
+def test_any_name_of_a_release_gives_names_that_services_may_have(release: str) -> None:
+    services = of_kind([item for item in yaml.safe_load_all(render({}, release)) if item], "Service")
 
-    assert words in str(refused.value)
+    assert len(services) == 2
+    for service in services:
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name_of(service))
+
+
+def test_the_default_fleet_and_an_update_fit_a_node_of_two_cores() -> None:
+    """A cluster's own pods on a node of kind ask for 0.95 of them; an update has one more worker."""
+    cores = {
+        name: str(at(template, "spec", "containers", 0, "resources", "requests", "cpu"))
+        for name, template in pod_templates(manifests({}))
+    }
+    millis = {name: int(text.removesuffix("m")) for name, text in cores.items() if text.endswith("m")}
+
+    assert millis["drover-frontend"] + 2 * millis["drover-smollm2"] <= 1050
+
+
+def test_an_update_may_take_an_old_pods_streams_and_then_the_models_load() -> None:
+    items = manifests(EXAMPLES["gpu"])
+    for name in ("drover-frontend", "drover-qwen3-32b"):
+        spec = at(one(items, "Deployment", name), "spec")
+        grace = int(str(at(spec, "template", "spec", "terminationGracePeriodSeconds")))
+        assert int(str(at(spec, "progressDeadlineSeconds"))) > grace + 1800
+
+
+def test_a_variable_that_the_chart_proposes_can_be_ones_own() -> None:
+    for _, template in pod_templates(manifests(ALL_ELSE)):
+        names = [str(at(pair, "name")) for pair in rows(template, "spec", "containers", 0, "env")]
+        assert len(names) == len(set(names))
+    worker = at(one(manifests(ALL_ELSE), "Deployment", "drover-gated"), "spec", "template", "spec")
+    assert environment(at(worker, "containers", 0))["HF_HOME"] == "/tmp/elsewhere"

@@ -1,8 +1,13 @@
 {{/* Names, labels, images. */}}
 
-{{/* At most 24 characters: a model's name, a group's number and a hash come after it, and labels have 63. */}}
+{{/* At most 24 characters: a model's name, a group's number and a hash come after it, and labels have 63. Releases
+     may be called 1.x, Services may not. */}}
 {{- define "drover.fullname" -}}
-{{- $name := ternary .Release.Name (printf "%s-drover" .Release.Name) (contains "drover" .Release.Name) -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $name := ternary $release (printf "%s-drover" $release) (contains "drover" $release) -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "drover-%s" $release -}}
+{{- end -}}
 {{- if gt (len $name) 24 -}}
 {{- $name = printf "%s-%s" ($name | trunc 17 | trimSuffix "-") (sha256sum $name | trunc 6) -}}
 {{- end -}}

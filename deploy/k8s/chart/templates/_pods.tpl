@@ -69,6 +69,21 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* Of (root, load): an update waits for an old pod's streams, where that has the GPU or the volume, and then for the
+     model. */}}
+{{- define "drover.progressSeconds" -}}
+{{- add (int .load) (int .root.Values.longestStreamSeconds) 300 -}}
+{{- end -}}
+
+{{/* Of all models. */}}
+{{- define "drover.longestLoad" -}}
+{{- $longest := 0 -}}
+{{- range include "drover.models" . | fromJsonArray -}}
+{{- $longest = max $longest (int .loadBudgetSeconds) -}}
+{{- end -}}
+{{- $longest -}}
+{{- end -}}
+
 {{/* Of (prestop, root): time for the answers that a pod has. */}}
 {{- define "drover.graceSeconds" -}}
 {{- add (int .prestop) (int .root.Values.longestStreamSeconds) 30 -}}

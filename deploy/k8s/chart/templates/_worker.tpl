@@ -127,15 +127,23 @@ spec:
 {{- with include "drover.settings" (dict "prefix" "DROVER_WORKER_" "settings" $model.settings) | trim }}
 {{ . }}
 {{- end }}
+{{- $own := list }}
+{{- range $model.env }}{{- $own = append $own .name }}{{- end }}
 # The root file system cannot be written.
+{{- if not (has "HOME" $own) }}
 - name: HOME
   value: /tmp
+{{- end }}
+{{- if not (has "XDG_CACHE_HOME" $own) }}
 - name: XDG_CACHE_HOME
   value: /tmp/cache
+{{- end }}
 {{- if eq $model.engine "sglang" }}
+{{- if not (has "HF_HOME" $own) }}
 - name: HF_HOME
   value: {{ ternary $model.modelCache.mountPath "/tmp/hub" $model.modelCache.enabled }}
-{{- if not $model.allowDownloads }}
+{{- end }}
+{{- if not (or $model.allowDownloads (has "HF_HUB_OFFLINE" $own)) }}
 - name: HF_HUB_OFFLINE
   value: "1"
 {{- end }}
