@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from frontend.fleet.discovery.endpoint_slices import EndpointSlices, Service
 from frontend.fleet.discovery.kubernetes_api import ApiServer
 from frontend.settings import FrontendSettings
 from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
+from tests.support.certificates import certificate_without_key_identifiers
 from tests.support.waiting import until
 from tests.unit.frontend.fleet.endpoint_slices.following import (
     SOON_SECONDS,
@@ -21,6 +23,8 @@ from tests.unit.frontend.fleet.endpoint_slices.following import (
     told,
     watched,
 )
+
+_created = ssl.create_default_context
 
 
 @pytest.mark.usefixtures("quick")
@@ -68,6 +72,25 @@ async def test_the_authority_is_that_of_the_service_account(
         server = ApiServer.of_this_pod(environment, account)
         async with following(EndpointSlices(Service.parse("workers.llm:50051"), server)) as seen:
             await seen.sees("10.0.0.1:50051")
+
+
+async def test_an_authority_without_what_python_asks_for_from_3_13_on_is_believed(
+    account: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ssl, "create_default_context", _as_in_3_13)
+    plain = certificate_without_key_identifiers(tmp_path, certificate)
+    api = PlayedKubernetes()
+    await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
+    async with api.served(plain) as port:
+        server = ApiServer(f"https://127.0.0.1:{port}", account)
+        async with following(EndpointSlices(Service.parse("workers.llm:50051"), server)) as seen:
+            await seen.sees("10.0.0.1:50051")
+
+
+def _as_in_3_13(cafile: str) -> ssl.SSLContext:
+    context = _created(cafile=cafile)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
 
 
 @pytest.mark.usefixtures("quick")
