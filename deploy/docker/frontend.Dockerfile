@@ -20,7 +20,9 @@ RUN /tmp/slim.sh && rm /tmp/slim.sh
 COPY --from=packages /opt/drover /opt/drover
 COPY drover /app/drover
 COPY frontend /app/frontend
-RUN /opt/drover/bin/python -m compileall -q --invalidation-mode unchecked-hash /app
+# Files come with the rights of the checkout that they are built from.
+RUN chmod -R a+rX /app \
+ && /opt/drover/bin/python -m compileall -q --invalidation-mode unchecked-hash /app
 
 # One layer: what was taken out above is really gone.
 FROM scratch

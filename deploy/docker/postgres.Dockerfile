@@ -16,6 +16,7 @@ RUN mkdir -p /etc/postgresql-common \
  && KEEP_PERL=1 /tmp/slim.sh \
  && rm /tmp/slim.sh
 COPY deploy/docker/postgres.sh /usr/local/bin/
+RUN chmod a+rx /usr/local/bin/postgres.sh
 
 FROM scratch
 ARG VERSION=dev

@@ -13,6 +13,8 @@ RUN apt-get install -y --no-install-recommends nginx-light=1.* \
  && rm -r /tmp/slim.sh /etc/nginx/sites-enabled /var/www
 COPY deploy/docker/nginx.conf /etc/nginx/nginx.conf
 COPY frontend/health.py /usr/local/lib/drover/health.py
+# They come with the rights of the checkout that they are built from.
+RUN chmod a+r /etc/nginx/nginx.conf /usr/local/lib/drover/health.py
 
 FROM scratch
 ARG VERSION=dev

@@ -22,7 +22,9 @@ RUN apt-get install -y --no-install-recommends libgomp1 && /tmp/slim.sh && rm /t
 COPY --from=packages /opt/drover /opt/drover
 COPY drover /app/drover
 COPY engine_worker /app/engine_worker
-RUN /opt/drover/bin/python -m compileall -q --invalidation-mode unchecked-hash /app
+# Files come with the rights of the checkout that they are built from.
+RUN chmod -R a+rX /app \
+ && /opt/drover/bin/python -m compileall -q --invalidation-mode unchecked-hash /app
 
 # One layer: what was taken out above is really gone.
 FROM scratch

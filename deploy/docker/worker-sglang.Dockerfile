@@ -31,7 +31,9 @@ RUN apt-get update \
 COPY --from=packages /opt/drover /opt/drover
 COPY drover /app/drover
 COPY engine_worker /app/engine_worker
-RUN /opt/drover/bin/python -m compileall -q --invalidation-mode unchecked-hash /app
+# Files come with the rights of the checkout that they are built from.
+RUN chmod -R a+rX /app \
+ && /opt/drover/bin/python -m compileall -q --invalidation-mode unchecked-hash /app
 # Downloaded models and compiled kernels are kept in HOME. /usr/bin/tini: the base may have another one.
 ENV PATH=/opt/drover/bin:$PATH \
     HOME=/var/cache/drover \
