@@ -320,6 +320,13 @@ def test_an_update_may_take_an_old_pods_streams_and_then_the_models_load() -> No
         assert int(str(at(spec, "progressDeadlineSeconds"))) > grace + 1800
 
 
+def test_defaults_can_be_taken_away() -> None:
+    for _, template in pod_templates(
+        manifests({"frontend": {"resources": None}, "workerDefaults": {"resources": None}})
+    ):
+        assert at(template, "spec", "containers", 0, "resources") == {}
+
+
 def test_a_variable_that_the_chart_proposes_can_be_ones_own() -> None:
     for _, template in pod_templates(manifests(ALL_ELSE)):
         names = [str(at(pair, "name")) for pair in rows(template, "spec", "containers", 0, "env")]

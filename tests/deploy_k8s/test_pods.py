@@ -110,7 +110,13 @@ def test_the_ranks_of_one_engine_are_told_where_they_meet() -> None:
 
 def test_any_setting_of_both_tiers_can_be_given() -> None:
     values = {
-        "frontend": {"settings": {"max-queue": 1048576, "trusted_proxies": ["10.0.0.0/8", "::1/128"]}},
+        "frontend": {
+            "settings": {
+                "max-queue": 1048576,
+                "numbers": [1048576, 0.5],
+                "trusted_proxies": ["10.0.0.0/8", "::1/128"],
+            }
+        },
         "models": [{"name": "a", "settings": {"slots": 3, "sim_token_bytes": 2, "system": "Be brief."}}],
     }
     frontend, worker = (
@@ -118,6 +124,7 @@ def test_any_setting_of_both_tiers_can_be_given() -> None:
     )
 
     assert frontend["DROVER_FRONTEND_MAX_QUEUE"] == "1048576"
+    assert frontend["DROVER_FRONTEND_NUMBERS"] == "1048576,0.5"
     assert frontend["DROVER_FRONTEND_TRUSTED_PROXIES"] == "10.0.0.0/8,::1/128"
     assert worker["DROVER_WORKER_SLOTS"] == "3"
     assert worker["DROVER_WORKER_SYSTEM"] == "Be brief."

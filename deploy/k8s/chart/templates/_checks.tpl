@@ -61,7 +61,7 @@
 {{- end -}}
 {{- with .Values.frontend -}}
 {{- include "drover.checkReplicas" (dict "who" "frontend" "replicas" .replicas "autoscaled" .autoscaling.enabled "most" .autoscaling.maxReplicas) -}}
-{{- include "drover.checkMemory" (dict "who" "frontend" "resources" .resources) -}}
+{{- include "drover.checkMemory" (dict "who" "frontend" "resources" (.resources | default dict)) -}}
 {{- end -}}
 {{- include "drover.checkEnvironment" (dict "who" "frontend" "environment" (include "drover.frontendEnvironment" .)) -}}
 {{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) 50051) -}}
@@ -119,7 +119,7 @@
 {{- if and (eq $model.engine "sglang") (not (or (hasPrefix "/" $model.model) $model.allowDownloads $model.modelCache.enabled)) -}}
 {{- fail (printf "model %s: %s is nowhere and may not be fetched: set allowDownloads: true, or a modelCache that has it" $model.name $model.model) -}}
 {{- end -}}
-{{- $memory := get ($model.resources.limits | default dict) "memory" | default "0" -}}
+{{- $memory := dig "limits" "memory" "0" ($model.resources | default dict) -}}
 {{- if and (eq $model.engine "sglang") (float64 (include "drover.bytes" $memory)) (le (float64 (include "drover.bytes" $memory)) (float64 (include "drover.bytes" $model.sharedMemorySize))) -}}
 {{- fail (printf "model %s: resources.limits.memory (%v) is not above sharedMemorySize (%v), which counts as memory: sglang needs requests and limits of its own, for example resources: {requests: {cpu: \"8\", memory: 32Gi}, limits: {memory: 64Gi}}" $model.name $memory $model.sharedMemorySize) -}}
 {{- end -}}
@@ -146,7 +146,7 @@
 {{- fail (printf "model %s: several workers of a Deployment share one model cache, and ReadWriteOnce holds them on one node: set kind: StatefulSet, or modelCache.accessModes: [ReadWriteMany]" $model.name) -}}
 {{- end -}}
 {{- $who := printf "model %s" $model.name -}}
-{{- include "drover.checkMemory" (dict "who" $who "resources" $model.resources) -}}
+{{- include "drover.checkMemory" (dict "who" $who "resources" ($model.resources | default dict)) -}}
 {{- include "drover.checkEnvironment" (dict "who" $who "environment" (include "drover.workerEnvironment" .)) -}}
 {{- include "drover.checkReplicas" (dict "who" $who "replicas" $model.replicas "autoscaled" (or $hpa.enabled $keda.enabled) "most" (include "drover.mostWorkers" $model)) -}}
 {{- $usesOwnMetrics := $keda.enabled -}}

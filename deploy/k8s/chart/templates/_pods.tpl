@@ -55,16 +55,27 @@ topologySpreadConstraints:
   {{- end }}
 {{- end -}}
 
-{{/* Of (prefix, settings): environment variables. Whole numbers come as floats. */}}
+{{/* Whole numbers come as floats. */}}
+{{- define "drover.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of (prefix, settings): environment variables. */}}
 {{- define "drover.settings" -}}
 {{- range $name, $value := .settings }}
 - name: {{ printf "%s%s" $.prefix ($name | replace "-" "_" | upper) }}
   {{- if kindIs "slice" $value }}
-  value: {{ join "," $value | quote }}
-  {{- else if kindIs "float64" $value }}
-  value: {{ ternary (int64 $value | toString) (toString $value) (eq (floor $value) $value) | quote }}
+  {{- $texts := list }}
+  {{- range $value }}
+  {{- $texts = append $texts (include "drover.text" .) }}
+  {{- end }}
+  value: {{ join "," $texts | quote }}
   {{- else }}
-  value: {{ toString $value | quote }}
+  value: {{ include "drover.text" $value | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}

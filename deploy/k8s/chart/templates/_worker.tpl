@@ -64,7 +64,7 @@ spec:
             seconds: {{ $prestop }}
       {{- end }}
       resources:
-        {{- $resources := deepCopy $model.resources }}
+        {{- $resources := deepCopy ($model.resources | default dict) }}
         {{- if $model.gpus }}
         {{- $resources = mergeOverwrite $resources (dict "limits" (dict $model.gpuResource (int $model.gpus))) }}
         {{- end }}
