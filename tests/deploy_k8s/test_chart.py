@@ -129,6 +129,13 @@ def test_workers_are_behind_headless_services_that_name_all_of_them() -> None:
     assert at(service, "spec", "publishNotReadyAddresses") is True
 
 
+def test_workers_of_others_join_those_of_the_chart() -> None:
+    values: Values = {"frontend": {"extraWorkers": ["ollama:http://host:11434/m"]}}
+    (template,) = [pod for name, pod in pod_templates(manifests(values)) if name.endswith("frontend")]
+    places = environment(at(template, "spec", "containers", 0))["DROVER_FRONTEND_WORKERS"]
+    assert places == "dns:drover-smollm2:50051,ollama:http://host:11434/m"
+
+
 def test_only_frontends_reach_workers() -> None:
     items = manifests(EXAMPLES["cpu"])
     frontend = at(one(items, "Deployment", "drover-frontend"), "spec", "selector", "matchLabels")

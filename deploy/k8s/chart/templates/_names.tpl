@@ -113,5 +113,5 @@ name: {{ include "drover.worker" . }}
 {{- $places = append $places (printf "dns:%s:50051" $service) -}}
 {{- end -}}
 {{- end -}}
-{{- join "," $places -}}
+{{- join "," (concat $places .Values.frontend.extraWorkers) -}}
 {{- end -}}
