@@ -118,7 +118,7 @@ async def test_llamacpp_during_the_prefill_of_2000_tokens(real: Stack, stream: b
         await client.chat("smol", f"{salt} " + "word " * 1990, stream)
         await until(engine.busy, 5, "the request runs")
         client.leave()
-        assert await until(engine.idle, 10, "the slot is free again") < 1.0
+        assert await until(engine.idle, 10, "the slot is free again") < 2.0
 
 
 @pytest.mark.real_model
