@@ -55,12 +55,16 @@ class Dialect(Wording, Protocol):
 
 
 class Answer(Response, ABC):
-    """However an exchange with engines ends, the client hears of it in its protocol's words."""
+    """However an exchange with engines ends, the client hears of it in its protocol's words. `ignored`: names
+    of what the request set and nobody honours.
+    """
 
-    def __init__(self, wording: Wording, stream: bool) -> None:
+    def __init__(self, wording: Wording, stream: bool, answers: OpenAnswers, ignored: Sequence[str]) -> None:
         super().__init__()
         self._wording = wording
         self._stream = stream
+        self._answers = answers
+        self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = Sending(send, self._wording)
@@ -84,9 +88,7 @@ class Answer(Response, ABC):
 
 
 class EngineAnswer(Answer):
-    """`submit` is called once, when the answer begins to be sent; `ignored`: names of what the request set
-    and nobody honours.
-    """
+    """`submit` is called once, when the answer begins to be sent."""
 
     def __init__(
         self,
@@ -96,11 +98,9 @@ class EngineAnswer(Answer):
         answers: OpenAnswers,
         ignored: Sequence[str] = (),
     ) -> None:
-        super().__init__(dialect, stream)
+        super().__init__(dialect, stream, answers, ignored)
         self._dialect = dialect
         self._submit = submit
-        self._answers = answers
-        self._ignored = ignored
 
     async def exchange(self, scope: Scope, receive: Receive, sending: Sending) -> None:
         record = record_of(scope)

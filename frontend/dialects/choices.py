@@ -67,11 +67,9 @@ class ChoicesAnswer(Answer):
         answers: OpenAnswers,
         ignored: Sequence[str] = (),
     ) -> None:
-        super().__init__(dialect, stream)
+        super().__init__(dialect, stream, answers, ignored)
         self._dialect = dialect
         self._submits = submits
-        self._answers = answers
-        self._ignored = ignored
 
     async def exchange(self, scope: Scope, receive: Receive, sending: Sending) -> None:
         async with AsyncExitStack() as owned:

@@ -33,7 +33,8 @@ class OpenAnswers:
         """
         wishes = Wishes.read(Headers(scope=scope), self._max_priority)
         record_of(scope).priority = wishes.priority
-        deadline_seconds = _sooner(self._deadline_seconds, wishes.deadline_seconds)
+        deadlines = (self._deadline_seconds, wishes.deadline_seconds)
+        deadline_seconds = min((each for each in deadlines if each is not None), default=None)
         try:
             async with endable(deadline_seconds) as answer:
                 self._answers.add(answer)
@@ -57,7 +58,3 @@ async def _watch(receive: Receive, answer: Endable) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
     answer.end(ClientLeft("request canceled"))
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one if other is None else min(one, other)

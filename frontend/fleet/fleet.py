@@ -151,9 +151,8 @@ class Fleet:
                     return await question(worker)
                 except RetryElsewhere as error:
                     failed.append(worker.address)
-                    if len(failed) >= _MOST_ATTEMPTS or not self._retries.allow(error):
-                        raise
-                    if not self._others(model, failed):
+                    has_other = len(failed) < _MOST_ATTEMPTS and bool(self._others(model, failed))
+                    if not (has_other and self._retries.allow(error)):
                         raise
             await jitter()
 
@@ -218,9 +217,8 @@ class Fleet:
                 failure = error
                 avoid |= {place.member}
                 had_its_turn = True
-                if len(avoid) >= _MOST_ATTEMPTS or not replicas.has_other(place.member):
-                    raise
-                if not self._retries.allow(error):
+                has_other = len(avoid) < _MOST_ATTEMPTS and replicas.has_other(place.member)
+                if not (has_other and self._retries.allow(error)):
                     raise
                 observer.retried(error)
             finally:
