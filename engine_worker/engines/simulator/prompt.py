@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.go_template import Template
@@ -61,11 +62,10 @@ class Prompts:
         return fit_ids(ids, window)
 
     def question(self, request: pb.GenerateRequest) -> str:
-        """What scripts look at: the last user message, or the prompt."""
+        """What scripts are matched against: the turn to answer of a chat, else the prompt."""
         match request.WhichOneof("input"):
             case "chat":
-                turns = (each.content for each in reversed(request.chat.messages) if each.role == "user")
-                return next(turns, "")
+                return "\n".join(message.content for message in _open_turn(request.chat))
             case "prompt":
                 return request.prompt.text
             case "raw":
@@ -95,6 +95,18 @@ class Prompts:
         if prompt.HasField("system"):
             turn.insert(0, pb.Message(role="system", content=prompt.system))
         return _checked(prompt.context) + self._tokenizer.encode(_rendered(turn))
+
+
+def _open_turn(chat: pb.ChatInput) -> Sequence[pb.Message]:
+    """All that follows the last assistant message, whatever its role: results of tools, and reminders that
+    agents add to them. An answer that is to be continued belongs to the turn after it, and the system prompt
+    of a conversation that begins to none.
+    """
+    messages = chat.messages[:-1] if chat.continue_last else chat.messages
+    answered = [number for number, message in enumerate(messages) if message.role == "assistant"]
+    if answered:
+        return messages[answered[-1] + 1 :]
+    return [*dropwhile(lambda message: message.role == "system", messages)]
 
 
 def _checked(ids: Sequence[int]) -> list[int]:

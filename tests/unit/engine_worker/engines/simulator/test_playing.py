@@ -53,22 +53,52 @@ async def test_text_and_thinking_come_in_their_channels(playing: Playing) -> Non
     assert result.done.finish_reason == pb.Done.STOP
 
 
-async def test_the_last_user_message_decides(playing: Playing) -> None:
-    def chat(*contents: tuple[str, str]) -> pb.GenerateRequest:
-        messages = [pb.Message(role=role, content=content) for role, content in contents]
-        return pb.GenerateRequest(chat=pb.ChatInput(messages=messages))
+def chat(*contents: tuple[str, str], continue_last: bool = False) -> pb.GenerateRequest:
+    messages = [pb.Message(role=role, content=content) for role, content in contents]
+    return pb.GenerateRequest(chat=pb.ChatInput(messages=messages, continue_last=continue_last))
 
+
+CALLED = [("system", "#go"), ("user", "#go"), ("assistant", "")]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        raw("now #go"),
+        pb.GenerateRequest(tokens=pb.TokenIds(ids=TOKENIZER.encode("now #go"))),
+        chat(("system", "x"), ("user", "now #go"), ("user", "a reminder")),
+        chat(("user", "x"), ("assistant", "y"), ("user", "now #go"), ("tool", "z")),
+        chat(("user", "x"), ("assistant", "y"), ("tool", "found #go")),
+        chat(("user", "x"), ("assistant", "y"), ("tool", "found #go"), ("tool", "found none")),
+        chat(("user", "x"), ("assistant", "y"), ("tool", "found #go"), ("user", "a reminder")),
+        chat(("user", "x"), ("assistant", "y"), ("tool", "z"), ("system", "remember #go")),
+        chat(("user", "now #go"), ("assistant", "to be contin"), continue_last=True),
+    ],
+)
+async def test_what_follows_the_last_assistant_message_decides(
+    playing: Playing, request_: pb.GenerateRequest
+) -> None:
     async with playing({"text": "played"}) as engine:
-        last = await answer(
-            engine, chat(("user", "x"), ("assistant", "y"), ("user", "now #go"), ("tool", "z"))
-        )
-        earlier = await answer(engine, chat(("user", "#go"), ("assistant", "y"), ("user", "x")))
-        as_raw = await answer(engine, raw("now #go"))
-        as_tokens = await answer(
-            engine, pb.GenerateRequest(tokens=pb.TokenIds(ids=TOKENIZER.encode("now #go")))
-        )
-    assert last.text == as_raw.text == as_tokens.text == "played"
-    assert earlier.text != "played"
+        assert (await answer(engine, request_)).text == "played"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        chat(("system", "#go"), ("user", "x")),
+        chat(*CALLED, ("user", "x")),
+        chat(*CALLED, ("tool", "found none")),
+        chat(*CALLED, ("tool", "found none"), ("tool", "found one"), ("user", "a reminder")),
+        chat(*CALLED, ("tool", "found none"), ("system", "a reminder")),
+        chat(*CALLED, ("tool", "found none"), ("assistant", "to be contin"), continue_last=True),
+        chat(("user", "x"), ("assistant", "#go"), continue_last=True),
+    ],
+)
+async def test_what_was_answered_before_does_not_play_again(
+    playing: Playing, request_: pb.GenerateRequest
+) -> None:
+    async with playing({"text": "played"}) as engine:
+        assert (await answer(engine, request_)).text != "played"
 
 
 async def test_calls_come_whole_with_ids(playing: Playing) -> None:
