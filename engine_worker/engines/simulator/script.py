@@ -1,9 +1,9 @@
 """Answers played from a file, where a prompt contains a given text.
 
 The file is a JSON list of entries {"match": text, "events": [event, ...]}; the first entry whose `match` is
-part of what is to be answered plays: all that follows the last assistant message, or the prompt. So an agent's
-loop is scripted turn by turn, one entry for its question and one for each tool's result; the results that
-answer a call do not play that call again. An event has one of these keys:
+part of what is to be answered plays: all that follows the last assistant message, or the prompt. So an
+agent's loop is scripted turn by turn, one entry for its question and one for each tool's result; the results
+that answer a call do not play that call again. An event has one of these keys:
 
     {"text": "..."}            content, all in one engine step
     {"thinking": "..."}        reasoning, all in one engine step
