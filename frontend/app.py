@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Match
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from drover.errors import DroverError, InternalError
@@ -40,6 +37,8 @@ from frontend.dialects.responses import responses
 from frontend.dialects.tokens import Tokens
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.ollama_host.trail import WithTrail
+from frontend.http.clean_path import CleanPath
+from frontend.http.unrouted import allowed_methods, answer_unrouted
 from frontend.openapi import document
 from frontend.security.clients import Clients
 from frontend.security.hosts import with_host_rule
@@ -52,7 +51,6 @@ from frontend.telemetry.request_log import RequestLog, record_of
 
 # Connections that come meanwhile wait; without it they would be told that there are no workers.
 _LOOK_AROUND_SECONDS = 1.0
-_URL_SAFE = ":/%#?=@[]!$&'()*+,;"
 
 
 def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) -> ASGIApp:
@@ -94,10 +92,11 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.include_router(observability.router(fleet.admission, metrics))
     app.include_router(document.router(settings))
     app.add_exception_handler(DroverError, _failed)
-    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unforeseen)
-    ruled = OriginRule(with_host_rule(WithTrail(app), settings.listen), settings.origins)
-    return RequestLog(ruled, Clients(settings.trusted_proxies), metrics.count)
+    hosts = with_host_rule(WithTrail(app), settings.listen)
+    ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
+    return RequestLog(CleanPath(ruled), Clients(settings.trusted_proxies), metrics.count)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -108,34 +107,3 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     return await _failed(request, InternalError(f"internal error: {type(error).__name__}"))
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    """Plain text, as Go's router answers; a trailing slash too many is redirected (section 0)."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 404 and _is_route_without_slash(request):
-        url = request.url.replace(path=request.url.path.rstrip("/"))
-        location = f"{url.path}?{url.query}" if url.query else url.path
-        return _redirect(location, request.method)
-    text = "404 page not found" if error.status_code == 404 else "405 method not allowed"
-    response = PlainTextResponse(text, error.status_code, error.headers)
-    response.headers["content-type"] = "text/plain"
-    return response
-
-
-def _redirect(location: str, method: str) -> Response:
-    if method != "GET":
-        return RedirectResponse(location, 307)
-    return HTMLResponse(
-        f'<a href="{html.escape(location)}">Moved Permanently</a>.\n\n',
-        301,
-        {"location": quote(location, safe=_URL_SAFE)},
-    )
-
-
-def _is_route_without_slash(request: Request) -> bool:
-    path = request.url.path
-    if not path.endswith("/") or path == "/":
-        return False
-    scope = {**request.scope, "path": path.rstrip("/")}
-    return any(route.matches(scope)[0] is not Match.NONE for route in request.app.routes)

@@ -18,6 +18,7 @@ from drover import logs
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
+from frontend.http.protocol import HttpProtocol
 from frontend.settings import FrontendSettings
 
 _log = logging.getLogger("drover.frontend")
@@ -40,7 +41,8 @@ class FrontendServer(uvicorn.Server):
             uvicorn.Config(
                 build_app(settings, fleet, self._answers),
                 loop="uvloop",
-                http="httptools",
+                http=HttpProtocol,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

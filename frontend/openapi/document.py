@@ -39,7 +39,8 @@ On every path:
   long as nothing was sent. In a stream that has begun, it is the last line or event.
 - A path that does not exist is answered with 404 and `404 page not found`, another method than those listed
   with 405, `405 method not allowed` and an `Allow` header, both as text/plain.
-- A slash too many at a path's end is redirected: a GET with 301, others with 307.
+- A slash too many at a path's end is redirected where the path has such a method: a GET with 301, others with
+  307. Paths with empty, `.` or `..` segments (`//api/chat`) are redirected to the clean one with 307.
 - Every answer has an `X-Request-ID`.
 """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,12 @@ _HEADERS = (
     b"X-Stainless-Async,X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,"
     b"X-Stainless-Os,X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,"
     b"X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Timeout"
+)
+# What SDKs send besides, under names that change with their versions, and our own.
+_ALSO = re.compile(
+    rb"(?:x-)?api-key|anthropic-[a-z-]+|x-stainless-[a-z-]+|openai-[a-z-]+|idempotency-key|x-drover-[a-z-]+|"
+    rb"x-(?:client-)?request-id",
+    re.IGNORECASE,
 )
 _MAX_AGE_SECONDS = b"43200"
 _ALLOW_ORIGIN = b"access-control-allow-origin"
@@ -66,6 +73,10 @@ class AllowedOrigins:
         )
 
 
+def _no_methods(_: Scope) -> Sequence[str]:
+    return ()
+
+
 class OriginRule:
     """ASGI middleware. Costs nothing without an `Origin`, and nothing per message with one.
 
@@ -73,9 +84,13 @@ class OriginRule:
     page through.
     """
 
-    def __init__(self, app: ASGIApp, configured: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, configured: Sequence[str], methods: Callable[[Scope], Sequence[str]] = _no_methods
+    ) -> None:
+        """`methods`: those of a request's path."""
         self._app = app
         self._allowed = AllowedOrigins(configured)
+        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = header_of(scope, b"origin") if scope["type"] == "http" else b""
@@ -83,16 +98,23 @@ class OriginRule:
             await self._app(scope, receive, send)
         elif (text := origin.decode("latin-1")) not in self._allowed:
             record_of(scope).fields["refused_origin"] = text
-            await answer(send, FORBIDDEN)
+            await answer(send, FORBIDDEN, self._allow(scope))
         elif scope["method"] == "OPTIONS":
-            await answer(send, 204, self._preflight_headers(origin))
+            await answer(send, 204, [*self._preflight_headers(scope, origin), *self._allow(scope)])
         else:
             await self._app(scope, receive, self._telling(send, origin))
 
-    def _preflight_headers(self, origin: bytes) -> list[tuple[bytes, bytes]]:
+    def _allow(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Of a path that has no such method, as upstream's router says it before anything else."""
+        methods = self._methods(scope)
+        if not methods or scope["method"] in methods:
+            return []
+        return [(b"allow", ", ".join(methods).encode())]
+
+    def _preflight_headers(self, scope: Scope, origin: bytes) -> list[tuple[bytes, bytes]]:
         return [
             (b"access-control-allow-methods", _METHODS),
-            (b"access-control-allow-headers", _HEADERS),
+            (b"access-control-allow-headers", b",".join([_HEADERS, *_also_allowed(scope)])),
             (b"access-control-max-age", _MAX_AGE_SECONDS),
             *self._permission(origin, _PREFLIGHT_VARY),
         ]
@@ -110,6 +132,12 @@ class OriginRule:
             await send(message)
 
         return send_with_permission
+
+
+def _also_allowed(scope: Scope) -> list[bytes]:
+    """Of the headers that a preflight asks for, those that SDKs send."""
+    asked = header_of(scope, b"access-control-request-headers").split(b",")
+    return [name for name in map(bytes.strip, asked) if _ALSO.fullmatch(name)]
 
 
 def _is_of_this_server(origin: bytes, host: bytes) -> bool:

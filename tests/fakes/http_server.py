@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from frontend.http.protocol import HttpProtocol
 from tests.support.waiting import until
 
 _DEADLINE_SECONDS = 10.0
@@ -23,7 +24,7 @@ async def serving(app: ASGIApp, tls: tuple[Path, Path] | None = None) -> AsyncIt
     """The port. The protocol is the one that the frontend uses in production; `tls`: certificate and key."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -6,9 +6,11 @@ holds a traceback.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -55,6 +57,10 @@ def http(simulated: Stack) -> Iterator[httpx.Client]:
             "text/html; charset=utf-8",
             '<a href="/api/tags">Moved Permanently</a>.\n\n',
         ),
+        ("POST", "/api/tags/", 404, "text/plain", "404 page not found"),
+        ("GET", "/api/chat/", 404, "text/plain", "404 page not found"),
+        ("FOO", "/api/tags", 405, "text/plain", "405 method not allowed"),
+        ("FOO", "/nope", 404, "text/plain", "404 page not found"),
         ("GET", "/healthz", 200, "text/plain; charset=utf-8", "ok"),
         ("GET", "/readyz", 200, "text/plain; charset=utf-8", "ok"),
     ],
@@ -68,7 +74,52 @@ def test_routes(
 
 def test_wrong_method_names_the_right_ones(http: httpx.Client) -> None:
     assert http.get("/api/chat").headers["allow"] == "POST"
-    assert set(http.post("/api/tags").headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert http.post("/api/tags").headers["allow"] == "HEAD, GET"
+    assert http.put(f"/api/blobs/sha256:{'0' * 64}").headers["allow"] == "HEAD, POST"
+    assert http.request("FOO", "/api/delete").headers["allow"] == "DELETE"
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("//api/chat", "/api/chat"),
+        ("//v1/chat/completions?x=1&y=%2F", "/v1/chat/completions?x=1&y=%2F"),
+        ("///", "/"),
+        ("/api/./chat/", "/api/chat/"),
+        ("/api/tags/../chat", "/api/chat"),
+        ("//evil.example/%2e%2e/x", "/evil.example/%2e%2e/x"),
+        ("/../..", "/"),
+        ("//nope?a='<b>'&c", "/nope?a='<b>'&c"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "content_type"),
+    [
+        ("GET", "text/html; charset=utf-8"),
+        ("HEAD", "text/html; charset=utf-8"),
+        ("POST", None),
+        ("FOO", None),
+    ],
+)
+def test_a_path_with_empty_segments_is_redirected(
+    simulated: Stack, method: str, content_type: str | None, path: str, location: str
+) -> None:
+    """Sent as it stands: httpx would clean it."""
+    connection = HTTPConnection(simulated.url.removeprefix("http://"), timeout=30)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    escaped = html.escape(location).replace("&#x27;", "&#39;")
+    page = f'<a href="{escaped}">Temporary Redirect</a>.\n\n' if method == "GET" else ""
+
+    assert (answer.status, answer.getheader("location")) == (307, location)
+    assert (answer.getheader("content-type"), answer.read().decode()) == (content_type, page)
+    connection.close()
+
+
+def test_a_base_url_with_a_slash_at_its_end(http: httpx.Client) -> None:
+    url = httpx.URL(http.base_url).copy_with(raw_path=b"//api/chat")
+    answer = http.post(url, json={"model": "sim", "messages": HELLO, "stream": False}, follow_redirects=True)
+    assert answer.json()["message"]["content"]
 
 
 def test_trailing_slash_of_a_post_keeps_the_method(http: httpx.Client) -> None:

@@ -202,6 +202,49 @@ async def test_everybody_is_allowed_with_a_star() -> None:
     assert "vary" not in preflight.headers
 
 
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ("content-type,x-foo", ""),
+        ("x-api-key,anthropic-version", ",x-api-key,anthropic-version"),
+        ("Anthropic-Dangerous-Direct-Browser-Access", ",Anthropic-Dangerous-Direct-Browser-Access"),
+        ("anthropic-beta, x-stainless-new", ",anthropic-beta,x-stainless-new"),
+        ("openai-project,idempotency-key", ",openai-project,idempotency-key"),
+        ("x-request-id,x-drover-priority,api-key", ",x-request-id,x-drover-priority,api-key"),
+        ("anthropic-,anthropic-ü,x-api-keys,cookie", ""),
+    ],
+)  # fmt: skip
+async def test_a_preflight_allows_what_sdks_send(asked: str, allowed: str) -> None:
+    rule = OriginRule(Streaming(), [])
+
+    answer = await ask(
+        rule, "OPTIONS", origin="http://localhost", host="x", access_control_request_headers=asked
+    )
+
+    headers = answer.headers["access-control-allow-headers"]
+    assert headers.partition("X-Stainless-Timeout")[2] == allowed
+    assert headers.startswith("Authorization,Content-Type,")
+
+
+@pytest.mark.parametrize(
+    ("method", "origin", "status", "allow"),
+    [
+        ("OPTIONS", "http://localhost", 204, "HEAD, GET"),
+        ("OPTIONS", "https://evil.example", 403, "HEAD, GET"),
+        ("PUT", "https://evil.example", 403, "HEAD, GET"),
+        ("GET", "https://evil.example", 403, None),
+    ],
+)
+async def test_an_answer_without_a_route_names_the_methods(
+    method: str, origin: str, status: int, allow: str | None
+) -> None:
+    rule = OriginRule(Streaming(), [], lambda _: ("HEAD", "GET"))
+
+    answer = await ask(rule, method, origin=origin, host="x")
+
+    assert (answer.status, answer.headers.get("allow")) == (status, allow)
+
+
 async def test_our_own_headers_may_be_read_where_they_are() -> None:
     app = Streaming({"X-Drover-Not-Honoured": "seed"})
 

@@ -17,8 +17,8 @@ from tests.fakes.http_server import serving
 from tests.fakes.stalling_worker import StallingWorker
 
 _CASES = ("origin ", "preflight", "host ", "bearer ")
-# Of the connection, or our own.
-_OTHERS = {"date", "content-length", "transfer-encoding", "x-request-id"}
+# Of the connection, our own, or not recorded (`Allow`: tests/contract/test_differing.py).
+_OTHERS = {"date", "content-length", "transfer-encoding", "x-request-id", "allow"}
 _ROUTES = ["/", "/api/tags", "/healthz", "/readyz", "/nope", "/openapi.json"]
 
 
