@@ -19,7 +19,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -51,6 +51,10 @@ test: .venv/.dev ## all tests but those of the SGLang engine
 
 test-clients: .venv/.dev .venv-clients/.clients $(NODE_MODULES) ## unchanged Ollama clients against both tiers as processes
 	DROVER_TEST_PYTHON=$(CURDIR)/$(PY) .venv-clients/bin/python -m pytest -W ignore --durations=10 tests/clients
+
+test-agents: .venv/.dev ## coding agents of npm, headless, against a simulator that plays a tool loop (AGENT_RECORDS)
+	@set -e; agents="$$(scripts/setup.sh agents)"; \
+	DROVER_AGENTS="$$agents" $(PY) -m pytest -o timeout=300 --durations=10 -rP tests/agents
 
 chaos: .venv/.dev ## the long chaos, as root (network namespaces), with SGLang too (CHAOS_SECONDS, CHAOS_SEED)
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \

@@ -2,6 +2,7 @@
 # Makes environments with the locked versions:
 #   setup.sh serve    .venv for both tiers          setup.sh dev     .venv with the tests' tools too
 #   setup.sh clients  .venv-clients with Ollama clients in Python, and those of npm
+#   setup.sh agents   coding agents of npm, outside the checkout; prints their folder
 #   setup.sh lint-deploy  .venv-lint-deploy with what looks at images and manifests
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 set -euo pipefail
@@ -35,6 +36,29 @@ node_modules() {
   say "installing tests/clients/node/package-lock.json"
   npm ci --prefix tests/clients/node --ignore-scripts --no-audit --no-fund --silent ||
     stop "npm could not install tests/clients/node; is a package index reachable?"
+}
+
+# One folder for each version of the lock file, shared by all checkouts: the agents are about 2 GB. Two of them put
+# their binary in place by an install script; no other package's is run. Node.js is among the packages.
+agents_environment() {
+  cache=${DROVER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}
+  version=$(sha256sum < tests/agents/node/package-lock.json | cut -c1-16)
+  home=$cache/agents-$version
+  mkdir -p "$cache"
+  exec 9>"$cache/.agents-$version.lock"
+  flock 9
+  if [ ! -f "$home/.ready" ]; then
+    say "installing tests/agents/node/package-lock.json once in $home: about 2 GB"
+    rm -rf "$home"
+    mkdir "$home"
+    cp tests/agents/node/package.json tests/agents/node/package-lock.json "$home"
+    npm install --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
+      stop "npm could not install tests/agents/node; is a package index reachable?"
+    npm rebuild --prefix "$home" --loglevel=error @anthropic-ai/claude-code opencode-ai >&2 ||
+      stop "the install scripts of claude-code and opencode-ai failed (see above)"
+    touch "$home/.ready"
+  fi
+  printf '%s\n' "$home"
 }
 
 # In `$home`: the locked `files`, then a stamp for make.
@@ -98,10 +122,14 @@ case "${1:-}" in
     home=.venv-clients files=(clients.txt) stamps=(.clients)
     local_environment
     ;;
+  agents)
+    check_node
+    agents_environment
+    ;;
   lint-deploy)
     home=.venv-lint-deploy files=(lint_deploy.txt) stamps=(.lint-deploy)
     local_environment
     ;;
   sglang) sglang_environment ;;
-  *) stop "usage: scripts/setup.sh serve|dev|clients|lint-deploy|sglang" ;;
+  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|sglang" ;;
 esac

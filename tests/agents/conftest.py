@@ -1,0 +1,63 @@
+"""Where the agents are (DROVER_AGENTS, set by `make test-agents`), and a fleet of two workers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.agents.programs import AGENTS, Agent
+from tests.agents.runs import Run, running
+from tests.agents.task import MODEL, NOTES, note, script
+from tests.chaos.fleet import Fleet, running_fleet
+
+Start = Callable[..., AbstractAsyncContextManager[Run]]
+# The longest prompt among them is 20,000 tokens of the simulator's.
+_CONTEXT = "131072"
+
+
+@pytest.fixture(scope="session")
+def modules() -> Path:
+    return Path(os.environ["DROVER_AGENTS"]) / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    path = folder / "script.json"
+    path.write_text(json.dumps(script()))
+    flags = (
+        "--sim-script",
+        str(path),
+        "--context-length",
+        _CONTEXT,
+        "--sim-prefill-tokens-per-second",
+        "100000",
+    )
+    with running_fleet(folder, workers=2, worker_flags=flags) as fleet:
+        yield fleet
+
+
+@pytest.fixture(params=AGENTS, ids=lambda agent: str(agent.name))
+def agent(request: pytest.FixtureRequest) -> Agent:
+    chosen: Agent = request.param
+    return chosen
+
+
+@pytest.fixture
+def start(fleet: Fleet, modules: Path, tmp_path: Path) -> Start:
+    """An agent at work on a prompt, in a project with a file of notes."""
+
+    @asynccontextmanager
+    async def started(agent: Agent, prompt: str, model: str = MODEL) -> AsyncIterator[Run]:
+        project = tmp_path / "project"
+        project.mkdir()
+        (project / NOTES).write_text(f"{note(agent)}\n")
+        async with running(agent, prompt, tmp_path, modules, fleet.frontends[0].address, model) as run:
+            yield run
+
+    return started

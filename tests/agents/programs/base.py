@@ -1,0 +1,45 @@
+"""A coding agent as its user starts it, without a terminal."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from drover.json_value import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where one run of an agent takes place. `url`: of the frontend; `modules`: where npm put the agents."""
+
+    home: Path
+    project: Path
+    modules: Path
+    url: str
+    model: str
+
+
+class Agent(ABC):
+    """`route`: where its requests go. `side_requests`: how many it makes for itself at the start of a
+    conversation, as for a title. `most_tries`: requests after which it must have ended where the model does
+    not exist.
+    """
+
+    name: ClassVar[str]
+    route: ClassVar[str]
+    side_requests: ClassVar[int] = 0
+    most_tries: ClassVar[int] = 1
+
+    @abstractmethod
+    def prepare(self, desk: Desk) -> Mapping[str, str]:
+        """Write the agent's settings under `desk.home`; the environment variables that it needs."""
+
+    @abstractmethod
+    def command(self, desk: Desk, prompt: str) -> Sequence[str]: ...
+
+    @abstractmethod
+    def shell(self, command: str) -> dict[str, Json]:
+        """The call of its tool that runs a shell command, as a simulator's script has it."""

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from drover.json_value import Json
+from tests.agents.programs.base import Agent, Desk
+
+_CONFIG = """\
+model = "{model}"
+model_provider = "drover"
+approval_policy = "never"
+sandbox_mode = "danger-full-access"
+check_for_update_on_startup = false
+
+[analytics]
+enabled = false
+
+[model_providers.drover]
+name = "Drover"
+base_url = "{url}/v1"
+wire_api = "responses"
+"""
+
+
+class Codex(Agent):
+    name = "codex"
+    route = "/v1/responses"
+
+    def prepare(self, desk: Desk) -> Mapping[str, str]:
+        folder = desk.home / ".codex"
+        folder.mkdir()
+        (folder / "config.toml").write_text(_CONFIG.format(model=desk.model, url=desk.url))
+        return {}
+
+    def command(self, desk: Desk, prompt: str) -> Sequence[str]:
+        return [str(desk.modules / ".bin/codex"), "exec", "--skip-git-repo-check", prompt]
+
+    def shell(self, command: str) -> dict[str, Json]:
+        return {"name": "exec_command", "arguments": {"cmd": command}}
