@@ -74,12 +74,15 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         async def stream() -> None:
             self._accepts(request)
+            clamped = self._engine.bounds.apply(request, self._engine.model())
             async with (
                 self._requests.hold(request.request_id),
                 self._residency.use(_keep_alive_ns(request)) as load_ns,
                 aclosing(self._engine.generate(request)) as events,
             ):
                 async for event in events:
+                    if clamped and event.HasField("started"):
+                        event.started.not_honoured.extend(clamped)
                     if event.HasField("done"):
                         event.done.timings.load_ns += load_ns
                     line.saw(event)

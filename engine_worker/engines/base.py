@@ -10,9 +10,15 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.bounds import Bounds
 
 
 class Engine(Protocol):
+    """`bounds`: the numbers that it survives; the service applies them before a request comes here."""
+
+    @property
+    def bounds(self) -> Bounds: ...
+
     async def start(self) -> None:
         """Loads the model. When it returns, the engine can generate."""
 

@@ -13,6 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
+from engine_worker.engines.llamacpp.bounds import BOUNDS
 from engine_worker.engines.llamacpp.calls import call_of, reader_of
 from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
 from engine_worker.engines.llamacpp.held_slots import HeldSlot
@@ -30,6 +31,8 @@ _END_SECONDS = 10.0
 
 class LlamacppEngine:
     """Implements engine_worker.engines.base.Engine. One llama.cpp slot runs one request at a time."""
+
+    bounds = BOUNDS
 
     def __init__(self, options: LlamacppOptions) -> None:
         self._options = options

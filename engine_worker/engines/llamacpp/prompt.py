@@ -43,6 +43,7 @@ class Prompts:
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
         window = Window.of(request, self.context_length)
+        self.checked(list(request.sampling.logit_bias))
         if (templated := await go_prompt_of(request, self.go_template)) is not None:
             return await self._templated(templated, request, window)
         match request.WhichOneof("input"):

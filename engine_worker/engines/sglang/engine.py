@@ -12,6 +12,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.sglang import card
 from engine_worker.engines.sglang.answer import Answers
+from engine_worker.engines.sglang.bounds import BOUNDS
 from engine_worker.engines.sglang.call import Calls
 from engine_worker.engines.sglang.embed import Embedder
 from engine_worker.engines.sglang.in_hand import InHand
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 class SglangEngine:
     """Implements engine_worker.engines.base.Engine."""
+
+    bounds = BOUNDS
 
     def __init__(
         self, options: SglangOptions, make_process: Callable[[SglangOptions], EngineProcess] = EngineProcess

@@ -11,9 +11,6 @@ from engine_worker.chat.window import Window
 ANY_OBJECT = '{"type": "object"}'
 _MOST_STOPS = 32
 _ALL_TOKENS = -1
-# Below it SGLang refuses; the first token always stays.
-_LEAST_TOP_P = 1e-6
-_MOST_PENALTY = 2.0
 _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
@@ -26,7 +23,9 @@ class Sampled:
 
 
 def sampling_parameters(sampling: pb.Sampling, can_seed: bool, vocabulary_size: int) -> Sampled:
-    """Clamped to what SGLang accepts. Raises InvalidRequest for a bias on a token that does not exist."""
+    """In SGLang's words; the numbers are within BOUNDS. Raises InvalidRequest for a bias on a token that does
+    not exist.
+    """
     result = Sampled()
     _distribution(sampling, result)
     _penalties(sampling, result)
@@ -90,13 +89,13 @@ def _own_constraint(request: pb.GenerateRequest) -> dict[str, object]:
 def _distribution(sampling: pb.Sampling, result: Sampled) -> None:
     parameters = result.parameters
     if sampling.HasField("temperature"):
-        parameters["temperature"] = max(0.0, sampling.temperature)
+        parameters["temperature"] = sampling.temperature
     if sampling.HasField("top_k"):
         parameters["top_k"] = sampling.top_k if sampling.top_k > 0 else _ALL_TOKENS
     if sampling.HasField("top_p"):
-        parameters["top_p"] = min(max(sampling.top_p, _LEAST_TOP_P), 1.0)
+        parameters["top_p"] = sampling.top_p
     if sampling.HasField("min_p"):
-        parameters["min_p"] = min(max(sampling.min_p, 0.0), 1.0)
+        parameters["min_p"] = sampling.min_p
     if sampling.HasField("typical_p") and 0.0 < sampling.typical_p < 1.0:
         result.not_honoured.append("typical_p")
 
@@ -105,21 +104,14 @@ def _penalties(sampling: pb.Sampling, result: Sampled) -> None:
     """SGLang looks at the whole answer, where Ollama looks at the last tokens of prompt and answer."""
     repeat = sampling.repeat_penalty if sampling.HasField("repeat_penalty") else 1.0
     looks_back = not sampling.HasField("repeat_last_n") or sampling.repeat_last_n != 0
-    if repeat > 0 and repeat != 1.0 and looks_back:
-        result.parameters["repetition_penalty"] = _clamp("repeat_penalty", repeat, 0.0, result)
+    if repeat != 1.0 and looks_back:
+        result.parameters["repetition_penalty"] = repeat
         if sampling.HasField("repeat_last_n") and sampling.repeat_last_n > 0:
             result.not_honoured.append("repeat_last_n")
     for name in ("presence_penalty", "frequency_penalty"):
         value = getattr(sampling, name)
         if value and looks_back:
-            result.parameters[name] = _clamp(name, value, -_MOST_PENALTY, result)
-
-
-def _clamp(name: str, value: float, least: float, result: Sampled) -> float:
-    clamped = min(max(value, least), _MOST_PENALTY)
-    if clamped != value:
-        result.not_honoured.append(name)
-    return clamped
+            result.parameters[name] = value
 
 
 def active_penalties(sampling: pb.Sampling) -> list[str]:

@@ -9,6 +9,7 @@ from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.model_words import ModelWords
+from engine_worker.engines.simulator.bounds import BOUNDS
 from engine_worker.engines.simulator.card import Task, model_card
 from engine_worker.engines.simulator.embedding import COMPONENTS, unit, vector
 from engine_worker.engines.simulator.intake import Intake
@@ -29,6 +30,8 @@ class SimulatorEngine:
     `names`: what it is called, the main name first. `task`: "generate" answers prompts, "embed" makes
     vectors. `words`: an operator's, over what it says of itself.
     """
+
+    bounds = BOUNDS
 
     def __init__(
         self,

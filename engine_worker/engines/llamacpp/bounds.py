@@ -1,0 +1,25 @@
+"""The numbers that llama.cpp's samplers survive. They divide and multiply 32-bit logits and check nothing."""
+
+from __future__ import annotations
+
+from engine_worker.engines.bounds import Bounds, Range
+
+_INT32 = 2**31 - 1
+# Up to it, the most likely token is chosen in any case.
+_GREEDY = 2**-13
+
+BOUNDS = Bounds(
+    sampling={
+        "temperature": Range(0.0, 100.0, replaced=(_GREEDY, 0.0)),
+        "top_k": Range(0, _INT32, same_below=True),
+        "top_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "repeat_penalty": Range(0.0625, 100.0, replaced=(0.0, 1.0)),
+        # The context bounds it once more, where the request's prompt is known.
+        "repeat_last_n": Range(-1, _INT32, same_below=True),
+        "presence_penalty": Range(-100.0, 100.0),
+        "frequency_penalty": Range(-100.0, 100.0),
+    },
+    bias=Range(-100.0, 100.0),
+)

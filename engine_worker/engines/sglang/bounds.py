@@ -1,0 +1,29 @@
+"""The numbers that SGLang survives. Some it refuses by itself; others make its probabilities NaN, and its
+scheduler ends, with everybody's requests.
+"""
+
+from __future__ import annotations
+
+from engine_worker.engines.bounds import Bounds, Range
+
+# SGLang's own word for the whole vocabulary.
+_ALL_TOKENS = 2**30
+_INT32 = 2**31 - 1
+# Up to it, the most likely token is chosen in any case.
+_GREEDY = 2**-13
+
+BOUNDS = Bounds(
+    sampling={
+        "temperature": Range(0.0, 100.0, replaced=(_GREEDY, 0.0)),
+        "top_k": Range(0, _ALL_TOKENS, same_below=True, same_above=True),
+        # Below it SGLang refuses; the first token always stays.
+        "top_p": Range(2**-20, 1.0, same_below=True, same_above=True),
+        "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "repeat_penalty": Range(0.0625, 2.0, replaced=(0.0, 1.0)),
+        "repeat_last_n": Range(-1, _INT32, same_below=True),
+        "presence_penalty": Range(-2.0, 2.0),
+        "frequency_penalty": Range(-2.0, 2.0),
+    },
+    bias=Range(-100.0, 100.0),
+)
