@@ -142,7 +142,10 @@ class InternalError(DroverError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one leaf looks in each protocol. `retry_after_seconds` becomes a Retry-After header."""
+    """How one leaf looks in each protocol. `retry_after_seconds` becomes a Retry-After header: a full queue
+    moves within a second, while a worker that is gone takes longer to come back than a client's few quick
+    attempts last.
+    """
 
     grpc: grpc.StatusCode
     http: int
@@ -152,16 +155,17 @@ class Answer:
 
 
 _CODE = grpc.StatusCode
+_AWAY_SECONDS = 5
 
 # InvalidOption and NotTransferable are 500 over HTTP because Ollama answers so (ollama-api.md section 2.11,
 # cases 15 and 18, and section 4.6).
 ANSWERS: dict[type[DroverError], Answer] = {
-    WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
-    WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
+    WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     EngineFailed: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
     QueueFull: Answer(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
-    NoWorkerReady: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
-    StoreUnavailable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", 1),
+    NoWorkerReady: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    StoreUnavailable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     DeadlineExceeded: Answer(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
     InvalidRequest: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
     BodyTooLarge: Answer(_CODE.INVALID_ARGUMENT, 413, "invalid_request_error", "request_too_large"),
@@ -184,3 +188,8 @@ LEAVES: dict[str, type[DroverError]] = {leaf.__name__: leaf for leaf in ANSWERS}
 
 def answer_of(error: DroverError) -> Answer:
     return ANSWERS[type(error)]
+
+
+def is_passing(error: DroverError) -> bool:
+    """Whether the same request may succeed when its client sends it again."""
+    return isinstance(error, RetryElsewhere | RetryLater) and not isinstance(error, DeadlineExceeded)

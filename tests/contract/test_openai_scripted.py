@@ -46,7 +46,8 @@ def _check_broken(answer: httpx.Response) -> None:
     if answer.headers["content-type"] == "text/event-stream":
         *chunks, last = answer.text.removesuffix("\n\n").split("\n\n")
         assert chunks
-        assert json.loads(last.removeprefix("data: ")) == {"error": error}
+        in_stream = {"message": f"service unavailable: {BROKEN}", "type": "server_error"}
+        assert json.loads(last.removeprefix("data: ")) == {"error": error | in_stream}
     else:
         assert (answer.status_code, answer.json()) == (500, {"error": error})
 

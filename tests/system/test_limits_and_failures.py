@@ -105,7 +105,7 @@ def test_no_worker_was_ever_there(tmp_path: Path) -> None:
     with frontend(tmp_path / "f.log", [f"127.0.0.1:{free_port()}"], ready=False) as only:
         answer = httpx.post(f"http://{only.address}/api/chat", json=HELLO)
         assert (answer.status_code, list(answer.json())) == (503, ["error"])
-        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["retry-after"] == "5"
         assert httpx.get(f"http://{only.address}/api/tags").json() == {"models": []}
         assert httpx.get(f"http://{only.address}/readyz").status_code == 503
         assert httpx.get(f"http://{only.address}/healthz").status_code == 200

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.anthropic.encode import Encoder
-from frontend.dialects.anthropic.errors import error_object, error_response, new_request_id
+from frontend.dialects.anthropic.errors import error_response, new_request_id, stream_error_object
 from frontend.dialects.sse import CONTENT_TYPE, frame
 
 _PING = frame(b'{"type":"ping"}', b"ping")
@@ -31,7 +31,7 @@ class AnthropicDialect:
         return _PING
 
     def error_line(self, error: DroverError) -> bytes:
-        return frame(error_object(error, new_request_id()), b"error")
+        return frame(stream_error_object(error, new_request_id()), b"error")
 
     def error_response(self, error: DroverError, streamed: bool) -> Response:
         return error_response(error)

@@ -6,14 +6,22 @@ import secrets
 
 from starlette.responses import Response
 
-from drover.errors import ContextExceeded, DroverError, answer_of
+from drover.errors import ContextExceeded, DroverError, answer_of, is_passing
 from frontend.dialects.ollama.dialect import JSON, error_text
 from frontend.dialects.ollama.go_json import dumps
 
 
-def error_object(error: DroverError, request_id: str) -> bytes:
-    told = {"type": answer_of(error).anthropic_type, "message": _message(error)}
-    return dumps({"type": "error", "error": told, "request_id": request_id})
+def error_object(error: DroverError, request_id: str, kind: str = "") -> bytes:
+    """`kind`: the error's type, where it is not the table's."""
+    body = {"type": kind or answer_of(error).anthropic_type, "message": _message(error)}
+    return dumps({"type": "error", "error": body, "request_id": request_id})
+
+
+def stream_error_object(error: DroverError, request_id: str) -> bytes:
+    """The last event of a stream that broke. Clients have no status to go by there: `overloaded_error` is the
+    type on which they send the request again.
+    """
+    return error_object(error, request_id, "overloaded_error" if is_passing(error) else "")
 
 
 def new_request_id() -> str:

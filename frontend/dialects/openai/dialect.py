@@ -10,7 +10,7 @@ from starlette.responses import Response
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects import sse
-from frontend.dialects.openai.errors import error_object, error_response
+from frontend.dialects.openai.errors import error_response, stream_error_object
 
 
 class Encoder(Protocol):
@@ -40,7 +40,7 @@ class OpenAIDialect:
 
     def error_line(self, error: DroverError) -> bytes:
         """The official SDKs raise on it. Upstream's stream just ends."""
-        return sse.frame(error_object(error))
+        return sse.frame(stream_error_object(error))
 
     def error_response(self, error: DroverError, streamed: bool) -> Response:
         return error_response(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from drover.errors import Answer, DroverError, answer_of
+from drover.errors import Answer, DroverError, answer_of, is_passing
 from frontend.dialects.ollama.dialect import error_text
 from frontend.dialects.ollama.go_json import dumps
 
@@ -16,6 +16,20 @@ def error_object(error: DroverError, kind: str = "") -> bytes:
     """`kind`: the error's type, where it is not the table's."""
     kind = kind or answer_of(error).openai_type
     return dumps({"error": {"message": error_text(error), "type": kind, "param": None, "code": None}})
+
+
+def stream_error_text(error: DroverError) -> str:
+    """Clients have no status to go by in mid-stream: several send the request again only where the message
+    names a status that is to be retried.
+    """
+    text = error_text(error)
+    return f"service unavailable: {text}" if is_passing(error) else text
+
+
+def stream_error_object(error: DroverError) -> bytes:
+    """The last frame of a stream that broke. `server_error` is OpenAI's own type for what may be retried."""
+    kind = "server_error" if is_passing(error) else answer_of(error).openai_type
+    return dumps({"error": {"message": stream_error_text(error), "type": kind, "param": None, "code": None}})
 
 
 def error_response(error: DroverError, status: int | None = None) -> Response:

@@ -13,8 +13,8 @@ from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.beside import Beside
 from frontend.dialects.blocks import Block, Blocks, Change, Kind, Step
-from frontend.dialects.ollama.dialect import error_text
 from frontend.dialects.ollama.go_json import dumps, dumps_text
+from frontend.dialects.openai.errors import stream_error_text
 from frontend.dialects.responses.output import Output, summary_part, text_part
 from frontend.dialects.sse import frame
 
@@ -73,7 +73,7 @@ class Encoder:
         is_clients = answer_of(error).openai_type == "invalid_request_error"
         told: dict[str, Json] = {
             "code": "invalid_prompt" if is_clients else "server_error",
-            "message": error_text(error),
+            "message": stream_error_text(error),
         }
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
         error_event = self._event("error", {**told, "param": None})

@@ -70,7 +70,12 @@ async def test_one_that_fails_ends_all_of_a_stream(frontend: Frontend) -> None:
     *chunks, last = answer.text.removesuffix("\n\n").split("\n\n")
     assert chunks
     assert json.loads(last.removeprefix("data: ")) == {
-        "error": {"message": "it broke", "type": "api_error", "param": None, "code": None}
+        "error": {
+            "message": "service unavailable: it broke",
+            "type": "server_error",
+            "param": None,
+            "code": None,
+        }
     }
     assert "[DONE]" not in answer.text
     assert all(handle.cancelled.is_set() for handle in frontend.worker.handles)

@@ -142,12 +142,13 @@ def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
     one.lines(content("Hel"))
     error, failed = events_of(one.failed(EngineFailed("it broke")).decode())
 
-    assert (error[1]["code"], error[1]["message"], error[1]["param"]) == ("server_error", "it broke", None)
+    message = "service unavailable: it broke"
+    assert (error[1]["code"], error[1]["message"], error[1]["param"]) == ("server_error", message, None)
     response = failed[1]["response"]
     assert failed[0] == "response.failed"
     assert (response["status"], response["error"]) == (
         "failed",
-        {"code": "server_error", "message": "it broke"},
+        {"code": "server_error", "message": message},
     )
     assert response["output"][0]["content"][0]["text"] == "Hel"
     assert failed[1]["sequence_number"] == error[1]["sequence_number"] + 1
@@ -159,7 +160,8 @@ def test_an_error_before_anything_was_told() -> None:
 
     assert names(events) == ["created", "in_progress", "error", "failed"]
     assert [data["sequence_number"] for _, data in events] == [0, 1, 2, 3]
-    assert events[2][1]["message"] == events[3][1]["response"]["error"]["message"] == "it broke"
+    message = "service unavailable: it broke"
+    assert events[2][1]["message"] == events[3][1]["response"]["error"]["message"] == message
 
 
 def test_one_message_with_everything_in_it() -> None:
