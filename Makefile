@@ -19,7 +19,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-routing lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -100,6 +100,9 @@ fuzz: .venv/.dev ## 100,000 mutated bodies through everything that reads them (C
 
 bench-routing: .venv/.dev ## hit rate, time to first token and balance of each policy over eight simulated workers
 	$(PY) -m benchmarks.routing
+
+bench-llamacpp: .venv/.dev ## both tiers over llama.cpp against llama-server of the same build, in turn
+	$(PY) -m benchmarks.llamacpp
 
 bench: .venv/.dev ## what the relay costs: CPU per token of each tier, added time to first token
 	$(PY) -m benchmarks.relay

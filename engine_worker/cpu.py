@@ -18,12 +18,8 @@ def usable_cores() -> int:
     return max(1, by_affinity if quota is None else min(by_affinity, math.floor(quota)))
 
 
-def default_threads() -> int:
-    """All usable cores but one.
-
-    ggml's threads spin at every barrier: with one thread per core, anything else that runs (the frontend, a
-    client) stops all of them for a time slice, and throughput falls to a quarter (DECISIONS.md, "Threads").
-    """
+def spare_one_core() -> int:
+    """All usable cores but one: torch's threads spin at every barrier, so one busy neighbour stops all."""
     return max(1, usable_cores() - 1)
 
 

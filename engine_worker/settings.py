@@ -92,7 +92,7 @@ class WorkerSettings(ProcessSettings):
     queue_limit: Annotated[int, Ge(0)] = 512
     """Requests that may wait in this worker; beyond it they are refused as busy."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads that compute on the CPU (llamacpp, sglang); 0: all usable cores but one."""
+    """Threads that compute on the CPU; 0: llamacpp, one for each usable core; sglang, one fewer."""
     prefill_chunk_tokens: Annotated[int, Gt(0)] | None = None
     """Prompt tokens per engine step. Larger is a little faster and slower to cancel. Default: llamacpp 16;
     sglang 128 on a CPU, on a GPU what SGLang chooses.

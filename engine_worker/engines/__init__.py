@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from drover.go_template import Template, TemplateError, parse
 from drover.names import ModelName
 from engine_worker import default_model
-from engine_worker.cpu import default_threads
+from engine_worker.cpu import spare_one_core, usable_cores
 from engine_worker.engines.base import Engine
 from engine_worker.engines.model_words import ModelWords
 from engine_worker.parameters import read_parameters
@@ -81,7 +81,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             names=_names(settings, default_name),
             context_length=_context_length(settings),
             slots=settings.slots or _SLOTS,
-            threads=settings.threads or default_threads(),
+            threads=settings.threads or usable_cores(),
             prefill_chunk_tokens=settings.prefill_chunk_tokens or _LLAMACPP_CHUNK,
             queue_limit=settings.queue_limit,
             gpu_layers=settings.gpu_layers,
@@ -127,7 +127,7 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         slots=settings.slots,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         queue_limit=settings.queue_limit,
-        threads=settings.threads or default_threads(),
+        threads=settings.threads or spare_one_core(),
         chat_template=settings.chat_template if jinja else "",
         embed=settings.task == "embed",
         words=model_words(settings),

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +27,10 @@ PREPARATIONS = 4
 # For slot states and tokenising in mid-stream.
 _CONTROL_THREADS = 4
 _SCRIPT = Path(llama_process.__file__)
+# How often a thread of ggml polls a barrier before it sleeps. libgomp's default of 300,000 is milliseconds
+# of spinning: with a thread on each core, any other process stalls all of them (DECISIONS.md, "Threads").
+_BARRIER_SPINS = {"GOMP_SPINCOUNT": "1000"}
+_OPERATORS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 class LlamaServer:
@@ -47,7 +53,13 @@ async def start_server(options: LlamacppOptions, slot_context: int, pooling_know
     parameters = _parameters(options, slot_context, pooling_known)
     # A session of its own: Ctrl-C on a terminal is for the worker.
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", str(_SCRIPT), stdin=PIPE, stdout=PIPE, start_new_session=True
+        sys.executable,
+        "-P",
+        str(_SCRIPT),
+        stdin=PIPE,
+        stdout=PIPE,
+        start_new_session=True,
+        env=llama_environment(os.environ),
     )
     try:
         assert process.stdin is not None
@@ -65,6 +77,12 @@ async def start_server(options: LlamacppOptions, slot_context: int, pooling_know
     except BaseException:
         await _kill(process)
         raise
+
+
+def llama_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The worker's environment, and a short spin at barriers unless the operator has set OpenMP's waiting."""
+    chosen = any(name in environment for name in _OPERATORS_CHOICE)
+    return {**environment, **({} if chosen else _BARRIER_SPINS)}
 
 
 async def _kill(process: Process) -> None:

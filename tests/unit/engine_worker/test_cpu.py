@@ -20,7 +20,7 @@ def _eight_cores_and_no_cgroup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_without_a_quota_affinity_decides() -> None:
     assert cpu.usable_cores() == 8
-    assert cpu.default_threads() == 7
+    assert cpu.spare_one_core() == 7
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_a_quota_of_cgroup_1(tmp_path: Path, quota: str, cores: int) -> None:
 def test_there_is_always_a_thread(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("100000 100000")
 
-    assert cpu.default_threads() == 1
+    assert cpu.spare_one_core() == 1
