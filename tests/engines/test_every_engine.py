@@ -11,12 +11,15 @@ import pytest
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
+from tests.engines.conftest import FLAGS, SENTENCEPIECE
 from tests.support.answers import leaf_of, rest_of
 from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real_model
+# The SentencePiece model is so small that its answers are over before anybody could cancel them.
+in_no_hurry = pytest.mark.parametrize("engine_process", sorted({*FLAGS} - {SENTENCEPIECE}), indirect=True)
 
 
 async def events_of(engine: EngineClient, request: pb.GenerateRequest) -> list[pb.GenerateEvent]:
@@ -67,7 +70,9 @@ async def test_an_empty_message_of_the_assistant_at_the_end_is_like_none(engine:
 async def test_text_survives_the_tokenizer(engine: EngineClient) -> None:
     text = "Grüße, 世界! 😀 <b>x</b>\n"
     ids = (await engine.stub.Tokenize(pb.TokenizeRequest(text=text))).ids
-    assert (await engine.stub.Detokenize(pb.DetokenizeRequest(ids=ids))).text == text
+    survived = (await engine.stub.Detokenize(pb.DetokenizeRequest(ids=ids))).text
+    # A SentencePiece vocabulary puts a space in front.
+    assert survived.removeprefix(" ") == text
 
 
 async def test_finished_prompts_are_used_as_they_are(engine: EngineClient) -> None:
@@ -99,6 +104,17 @@ async def test_text_that_began_like_a_stop_is_shown_when_the_answer_ends_otherwi
     whole, _ = await engine.text(chat("Tell me a long story.", max_tokens=12, ignore_eos=True))
     held = chat("Tell me a long story.", max_tokens=12, ignore_eos=True, stop=[whole[-6:] + "and never this"])
     assert (await engine.text(held))[0] == whole
+
+
+async def test_a_special_token_at_the_limit_is_not_shown(engine: EngineClient, model: pb.Model) -> None:
+    """After the end of a turn a model begins the next one, with a token that is no text."""
+    request = pb.GenerateRequest(
+        raw="<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n",
+        sampling=pb.Sampling(temperature=0, max_tokens=1, ignore_eos=True),
+    )
+    text, done = await engine.text(request)
+    assert "<|" not in text
+    assert done.completion_tokens == 1
 
 
 async def test_the_window_is_the_limit_of_prompt_and_answer(engine: EngineClient, model: pb.Model) -> None:
@@ -145,15 +161,17 @@ async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Mode
         assert isinstance(await leaf_of(engine, constrained), CapabilityMissing)
 
 
-async def test_logprobs_are_one_per_token(engine: EngineClient) -> None:
+async def test_logprobs_are_one_per_token(engine: EngineClient, model: pb.Model) -> None:
     request = chat("Tell me a long story.", max_tokens=6, ignore_eos=True)
     request.top_logprobs = 2
     events = await events_of(engine, request)
     deltas = [delta for event in events for delta in event.deltas]
     logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
-    assert [logprob.token_id for logprob in logprobs] == [
-        token for delta in deltas for token in delta.token_ids
-    ]
+    told = [logprob.token_id for logprob in logprobs]
+    ids = [token for delta in deltas for token in delta.token_ids]
+    # As under Ollama, llama.cpp tells one for all tokens of a character.
+    splits = model.names[0].startswith("sentencepiece")
+    assert (len(ids) - len(told), ids[-1]) == (1, told[-1]) if splits else ids == told
     assert b"".join(logprob.token for logprob in logprobs).decode() == "".join(
         delta.content for delta in deltas
     )
@@ -175,6 +193,7 @@ async def test_a_repeated_prompt_is_found_in_the_prefix_cache(engine: EngineClie
     assert third.cached_tokens == 0
 
 
+@in_no_hurry
 async def test_cancelling_frees_the_slot_and_the_counts_are_exact(engine: EngineClient) -> None:
     calls = [engine.generate(chat(f"Story {number}, a long one.", ignore_eos=True)) for number in range(3)]
     for call in calls:
@@ -185,6 +204,7 @@ async def test_cancelling_frees_the_slot_and_the_counts_are_exact(engine: Engine
     assert await until(engine.idle, 5, "all slots are free") < 0.5
 
 
+@in_no_hurry
 async def test_one_id_is_cancelled_while_one_that_begins_alike_goes_on(engine: EngineClient) -> None:
     requests = [chat("Tell me a long story.", max_tokens=30, ignore_eos=True) for _ in range(2)]
     calls = []

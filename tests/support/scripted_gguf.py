@@ -6,7 +6,8 @@ beginning of SmolLM2's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,17 +28,27 @@ _HEADS = 2
 _WHITE_SPACE = "ĠĊĉč"
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """`add`: writes all of the tokenizer but the lists of tokens and their types."""
+
+    tokens: Sequence[str]
+    kinds: Sequence[int]
+    add: Callable[[GGUFWriter], None]
+
+
 def write_scripted_gguf(path: Path, template: str, *scripts: Sequence[str]) -> None:
     """A script is a run of tokens as the vocabulary writes them: after the first one the model says the
     second, and so on. Where two scripts disagree the earlier one wins, unless a grammar or a logit bias
     forbids it. Where no script says anything all tokens are alike, but white space is the last choice.
     """
-    reader = GGUFReader(default_model.gguf_path())
-    tokens = [*reader.fields["tokenizer.ggml.tokens"].contents()[:_TOKENS], *MARKUP]
-    kinds = reader.fields["tokenizer.ggml.token_type"].contents()[:_TOKENS]
-    merges = reader.fields["tokenizer.ggml.merges"].contents()[: _TOKENS - _WITHOUT_MERGE]
-    embeddings, output = _weights(tokens, scripts)
+    write_scripted(path, template, _byte_level(), scripts)
 
+
+def write_scripted(
+    path: Path, template: str, vocabulary: Vocabulary, scripts: Sequence[Sequence[str]]
+) -> None:
+    embeddings, output = _weights(vocabulary.tokens, scripts)
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(CONTEXT_LENGTH)
     writer.add_embedding_length(_EMBEDDING)
@@ -46,15 +57,10 @@ def write_scripted_gguf(path: Path, template: str, *scripts: Sequence[str]) -> N
     writer.add_head_count(_HEADS)
     writer.add_head_count_kv(_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types([*kinds, *[TokenType.USER_DEFINED] * len(MARKUP)])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(tokens.index("<|im_start|>"))
-    writer.add_eos_token_id(tokens.index(EOS))
-    writer.add_add_bos_token(False)
+    writer.add_vocab_size(len(vocabulary.tokens))
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.kinds)
+    vocabulary.add(writer)
     writer.add_chat_template(template)
     writer.add_tensor("token_embd.weight", embeddings)
     writer.add_tensor("output.weight", output)
@@ -66,6 +72,23 @@ def write_scripted_gguf(path: Path, template: str, *scripts: Sequence[str]) -> N
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _byte_level() -> Vocabulary:
+    reader = GGUFReader(default_model.gguf_path())
+    tokens = [*reader.fields["tokenizer.ggml.tokens"].contents()[:_TOKENS], *MARKUP]
+    kinds = reader.fields["tokenizer.ggml.token_type"].contents()[:_TOKENS]
+    merges = reader.fields["tokenizer.ggml.merges"].contents()[: _TOKENS - _WITHOUT_MERGE]
+
+    def add(writer: GGUFWriter) -> None:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("smollm")
+        writer.add_token_merges(merges)
+        writer.add_bos_token_id(tokens.index("<|im_start|>"))
+        writer.add_eos_token_id(tokens.index(EOS))
+        writer.add_add_bos_token(False)
+
+    return Vocabulary(tokens, [*kinds, *[TokenType.USER_DEFINED] * len(MARKUP)], add)
 
 
 _SILENT_LAYER = {

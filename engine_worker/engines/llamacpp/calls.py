@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
@@ -12,7 +14,11 @@ from engine_worker.engines.llamacpp.output import Output
 from engine_worker.engines.llamacpp.prompt import Prompt
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.transcript import Transcript
+from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.engines.mailbox import Mailbox
+
+TokenizeText = Callable[[str, bool], Awaitable[list[int]]]
+_LINE_END = "\n"
 
 
 def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_length: int) -> tuple[str, Json]:
@@ -25,7 +31,12 @@ def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_leng
 
 
 def reader_of(
-    request: pb.GenerateRequest, prompt: Prompt, mailbox: Mailbox, api: LlamaApi, template: ChatTemplate
+    request: pb.GenerateRequest,
+    prompt: Prompt,
+    mailbox: Mailbox,
+    api: LlamaApi,
+    template: ChatTemplate,
+    vocabulary: Vocabulary,
 ) -> ChunkReader:
     started = pb.Started(
         prompt_ids=prompt.ids,
@@ -34,11 +45,25 @@ def reader_of(
     )
     top = request.top_logprobs if request.HasField("top_logprobs") else None
 
-    async def tokenize(text: str) -> list[int]:
-        return await api.tokenize(text, add_special=False)
+    async def tokenize(text: str, count: int) -> list[int]:
+        return await answer_ids(api.tokenize, text, vocabulary, count)
 
     if prompt.chat is None:
-        return Output(mailbox, started, top, tokenize, api.detokenize)
+        return Output(mailbox, started, top, vocabulary, tokenize, api.detokenize)
     return ChatOutput(
         mailbox, started, top, stop_texts(request), prompt.shows_thinking, Transcript(template), tokenize
     )
+
+
+async def answer_ids(tokenize: TokenizeText, text: str, vocabulary: Vocabulary, count: int) -> list[int]:
+    """Of a text that a model has said with about `count` tokens. Where the vocabulary puts a space in front,
+    it is taken to be the model's if that fits better: llama.cpp's parsers cut it off.
+    """
+    with_space = await tokenize(text, False)
+    if not vocabulary.adds_space:
+        return with_space
+    first, whole = await tokenize(_LINE_END, False), await tokenize(_LINE_END + text, False)
+    without_space = whole[len(first) :]
+    if whole[: len(first)] != first or abs(len(with_space) - count) < abs(len(without_space) - count):
+        return with_space
+    return without_space

@@ -17,7 +17,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.base import CallPart, Content, Piece, Thinking
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.chunks import finish_reason, timings_of, token_logprob
+from engine_worker.engines.llamacpp.chunks import finish_reason, lead_of, timings_of, token_logprob
 from engine_worker.engines.llamacpp.tool_calls import ToolCallDeltas
 from engine_worker.engines.llamacpp.transcript import Transcript
 from engine_worker.engines.mailbox import Mailbox
@@ -38,7 +38,7 @@ class ChatOutput:
         stops: Sequence[str],
         shows_thinking: bool,
         transcript: Transcript,
-        tokenize: Callable[[str], Awaitable[list[int]]],
+        tokenize: Callable[[str, int], Awaitable[list[int]]],
     ) -> None:
         self._mailbox = mailbox
         self._started: pb.Started | None = started
@@ -137,7 +137,7 @@ class ChatOutput:
         logprobs = cast("dict[str, list[Json]] | None", choice.get("logprobs"))
         if self._top is None or logprobs is None:
             return []
-        return [token_logprob(entry, self._top) for entry in logprobs["content"]]
+        return [token_logprob(entry, self._top, lead_of(entry)) for entry in logprobs["content"]]
 
     def _new_logprobs(self) -> list[pb.TokenLogprob]:
         new, self._logprobs = self._logprobs, []
@@ -164,7 +164,7 @@ class ChatOutput:
 
     async def _end(self, done: pb.Done, queue_ns: int) -> None:
         self._show_held_back()
-        ids = await self._tokenize(self._transcript.text) if self._transcript.text else []
+        ids = await self._tokenize(self._transcript.text, self.produced) if self._transcript.text else []
         if ids or self._logprobs:
             self._mailbox.content("", ids, self.produced, self._new_logprobs())
         self.all_ids.extend(ids)

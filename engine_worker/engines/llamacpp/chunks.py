@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.logprobs import finite
 
 _FINISH = {"eos": pb.Done.STOP, "word": pb.Done.STOP, "limit": pb.Done.LENGTH}
 
@@ -38,13 +39,16 @@ def timings_of(timings: Mapping[str, float], queue_ns: int) -> pb.Timings:
     )
 
 
-def token_logprob(entry: Json, top: int) -> pb.TokenLogprob:
-    """The chosen token's own bytes are among its alternatives; the entry itself has the text of the chunk."""
+def token_logprob(entry: Json, top: int, lead: bytes) -> pb.TokenLogprob:
+    """The chosen token's own bytes are among its alternatives; the entry itself has the text of the chunk.
+    `lead`: bytes of the tokens before it that llama-server says nothing of, since they end inside the
+    character that this one completes. As in Ollama the character has one entry, with all its bytes.
+    """
     alternatives = [
         pb.TokenLogprob.Alternative(
             token_id=cast(int, other["id"]),
-            token=bytes(cast("list[int]", other["bytes"])),
-            logprob=cast(float, other["logprob"]),
+            token=_bytes(other),
+            logprob=finite(cast("float | None", other["logprob"])),
         )
         for other in cast("list[Json]", entry["top_logprobs"])
     ]
@@ -52,10 +56,23 @@ def token_logprob(entry: Json, top: int) -> pb.TokenLogprob:
     own = next((other.token for other in alternatives if other.token_id == chosen), None)
     return pb.TokenLogprob(
         token_id=chosen,
-        token=bytes(cast("list[int]", entry["bytes"])) if own is None else own,
-        logprob=cast(float, entry["logprob"]),
+        token=_bytes(entry) if own is None else lead + own,
+        logprob=finite(cast("float | None", entry["logprob"])),
         top=alternatives[:top],
     )
+
+
+def lead_of(entry: Json) -> bytes:
+    """The bytes before a token that completes a character, where the entry's text is that of its chunk."""
+    whole, chosen = _bytes(entry), entry["id"]
+    own = next(
+        (_bytes(other) for other in cast("list[Json]", entry["top_logprobs"]) if other["id"] == chosen), b""
+    )
+    return whole[: -len(own)] if own and whole.endswith(own) else b""
+
+
+def _bytes(entry: Json) -> bytes:
+    return bytes(cast("list[int]", entry["bytes"]))
 
 
 def _nanoseconds(milliseconds: float) -> int:

@@ -79,7 +79,7 @@ class LlamacppEngine:
             api,
             self._template,
             self._context_length,
-            self._file.vocabulary_size,
+            self._file.vocabulary.size,
             self._options.words.go_template,
         )
 
@@ -130,6 +130,7 @@ class LlamacppEngine:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
         if request.HasField("continuation"):
             raise CapabilityMissing("this engine cannot continue another worker's request")
+        self._check_constraint(request)
         arrived_ns = time.perf_counter_ns()
         with self._admission.place() as place:
             async with self._preparing:
@@ -141,11 +142,22 @@ class LlamacppEngine:
                     async for event in events:
                         yield event
 
+    def _check_constraint(self, request: pb.GenerateRequest) -> None:
+        """llama.cpp (b11549) tokenises what a grammar forces with the space that such a vocabulary puts in
+        front; the grammar then fails, and the answer goes on without any.
+        """
+        is_constrained = request.WhichOneof("constraint") in ("any_json", "json_schema")
+        if is_constrained and not self._model.capabilities.json_constraint:
+            raise CapabilityMissing(
+                "this model's SentencePiece vocabulary puts a space before text, and llama.cpp cannot "
+                "constrain such a model: leave out format, or use a worker with SGLang"
+            )
+
     async def _events(
         self, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         mailbox, api = Mailbox(), self._here.api
-        output = reader_of(request, prompt, mailbox, api, self._template)
+        output = reader_of(request, prompt, mailbox, api, self._template, self._file.vocabulary)
         route, body = call_of(request, prompt, slot.number, self._context_length)
         counted, prefill = 0, PrefillCount(self._report)
         async with api.stream(route, body) as arrivals:
@@ -216,7 +228,7 @@ class LlamacppEngine:
                 tools=self._template.tools,
                 thinking=self._template.thinking,
                 embedding=self._options.embed,
-                json_constraint=generates,
+                json_constraint=generates and not self._file.vocabulary.adds_space,
                 logprobs=generates,
                 seed=generates,
                 logit_bias=generates,

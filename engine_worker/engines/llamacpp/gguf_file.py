@@ -11,6 +11,7 @@ import orjson
 from gguf import GGUFReader, GGUFValueType, LlamaFileType, ReaderTensor
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.engines.sizes import human_count
 
 _HIDDEN = {"general.name", "tokenizer.chat_template"}
@@ -35,8 +36,7 @@ class GgufFile:
         self.parameter_count = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.architecture = str(self.values.get("general.architecture", "unknown"))
         self.template = str(self.values.get("tokenizer.chat_template", ""))
-        tokens = reader.fields.get("tokenizer.ggml.tokens")
-        self.vocabulary_size = len(tokens.data) if tokens else 0
+        self.vocabulary = Vocabulary.of(reader)
         status = path.stat()
         self.size_bytes = status.st_size
         self.tensors = [_tensor(tensor) for tensor in sorted(reader.tensors, key=_place)]

@@ -1,7 +1,7 @@
 """From llama-server's chunks to events: every token id accounted for, also those it swallows.
 
-A token that ends inside a character gives no chunk of its own; its id is found again by tokenising the
-character that arrived at last (llama.cpp b11549 keeps such ids to itself in streams).
+A token that ends inside a character gives no chunk of its own; its id is found again by its bytes, which are
+those of the character that arrived at last (llama.cpp b11549 keeps such ids to itself in streams).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import cast
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.chunks import finish_reason, timings_of, token_logprob
+from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.engines.mailbox import Mailbox
 
-TokenizeText = Callable[[str], Awaitable[list[int]]]
+TokenizeText = Callable[[str, int], Awaitable[list[int]]]
 DetokenizeIds = Callable[[list[int]], Awaitable[str]]
 
 
@@ -26,6 +27,7 @@ class Output:
         mailbox: Mailbox,
         started: pb.Started,
         top: int | None,
+        vocabulary: Vocabulary,
         tokenize: TokenizeText,
         detokenize: DetokenizeIds,
     ) -> None:
@@ -35,6 +37,7 @@ class Output:
         # Tokens without text so far: part of a stop prefix, or the end-of-sequence token.
         self._silent_ids: list[int] = []
         self._top = top
+        self._vocabulary = vocabulary
         self._tokenize = tokenize
         self._detokenize = detokenize
         self._sent: list[str] = []
@@ -60,10 +63,11 @@ class Output:
         produced = cast(int, chunk["tokens_predicted"])
         swallowed = produced - self.produced - len(ids)
         self.produced = produced
+        lead = b""
         if swallowed > 0:
-            ids = await self._recover(text, ids, swallowed)
+            ids, lead = await self._recover(text, ids, swallowed)
         self._silent_ids.extend(ids)
-        self._silent_logprobs.extend(self._logprobs(chunk))
+        self._silent_logprobs.extend(self._logprobs(chunk, lead))
         if text:
             self._emit(text, produced)
 
@@ -73,21 +77,30 @@ class Output:
         self._mailbox.content(text, self._silent_ids, produced, self._silent_logprobs)
         self._silent_ids, self._silent_logprobs = [], []
 
-    async def _recover(self, text: str, ids: list[int], swallowed: int) -> list[int]:
-        whole = await self._tokenize(text)
-        return whole if len(whole) == swallowed + len(ids) else whole[:swallowed] + ids
+    async def _recover(self, text: str, ids: list[int], swallowed: int) -> tuple[list[int], bytes]:
+        """All ids, and the bytes of those that were swallowed, as far as they are known."""
+        held = bool(self._silent_ids)
+        split = self._vocabulary.before(ids[0], text, swallowed, has_more=held) if ids else None
+        if split is not None:
+            return split.ids + ids, split.data
+        whole = await self._tokenize(text, swallowed + len(ids))
+        return whole if len(whole) == swallowed + len(ids) else whole[:swallowed] + ids, b""
 
-    def _logprobs(self, chunk: Json) -> list[pb.TokenLogprob]:
+    def _logprobs(self, chunk: Json, lead: bytes) -> list[pb.TokenLogprob]:
         if self._top is None:
             return []
         return [
-            token_logprob(entry, self._top)
+            token_logprob(entry, self._top, lead)
             for entry in cast("list[Json]", chunk.get("completion_probabilities") or [])
         ]
 
     async def _held_back(self) -> str:
         """Text that looked like the beginning of a stop text when the answer ended: llama-server keeps it."""
-        produced = self.all_ids[self._prompt_tokens :] + self._silent_ids
+        produced = [
+            token
+            for token in self.all_ids[self._prompt_tokens :] + self._silent_ids
+            if token not in self._vocabulary.hidden
+        ]
         text = (await self._detokenize(produced)).rstrip("\N{REPLACEMENT CHARACTER}")
         sent = "".join(self._sent)
         return text[len(sent) :] if text.startswith(sent) else ""

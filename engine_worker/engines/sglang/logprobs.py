@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.logprobs import finite
 from engine_worker.engines.sglang.text import TokenTable
 from engine_worker.engines.sglang.upstream.process import Meta
 
@@ -22,7 +23,7 @@ class Logprobs:
             pb.TokenLogprob(
                 token_id=token,
                 token=self._vocabulary.bytes_of(token),
-                logprob=min(0.0, logprob),
+                logprob=finite(logprob),
                 top=self._alternatives(alternatives[at] if at < len(alternatives) else None),
             )
             for at, (logprob, token, _) in enumerate(chosen)
@@ -35,7 +36,7 @@ class Logprobs:
             return []
         return [
             pb.TokenLogprob.Alternative(
-                token_id=token, token=self._vocabulary.bytes_of(token), logprob=min(0.0, logprob)
+                token_id=token, token=self._vocabulary.bytes_of(token), logprob=finite(logprob)
             )
             for logprob, token, _ in sorted(candidates, key=lambda each: -each[0])[: self._top]
         ]

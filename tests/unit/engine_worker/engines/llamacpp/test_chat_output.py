@@ -32,7 +32,7 @@ class Chat:
             self.mailbox, started, top, stops, shows_thinking, Transcript(TEMPLATE), self._tokenize
         )
 
-    async def _tokenize(self, text: str) -> list[int]:
+    async def _tokenize(self, text: str, count: int) -> list[int]:
         self.tokenized.append(text)
         return list(text.encode())
 

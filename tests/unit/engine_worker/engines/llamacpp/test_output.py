@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.output import Output
+from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.engines.mailbox import Mailbox
 
 _EOS = 2
 _SHEEP = [240, 159, 144, 145]  # a token for each byte of 🐑
+_SPACE_AND_SNOW = 300  # " ☃" without its last two bytes
+_BYTES = {token: bytes((token,)) for token in range(0x80, 0x100)} | {_SPACE_AND_SNOW: " ☃".encode()[:2]}
+_VOCABULARY = Vocabulary(
+    size=512,
+    partial={data: token for token, data in _BYTES.items()},
+    bytes_of=_BYTES,
+    hidden=frozenset({_EOS, 3}),
+)
 
 
 class Completion:
@@ -24,9 +34,9 @@ class Completion:
         self._predicted = 0
         self.pieces: dict[int, str] = {}
         started = pb.Started(prompt_ids=[1, 10, 11], truncated_tokens=truncated)
-        self.output = Output(self.mailbox, started, top, self._tokenize, self._detokenize)
+        self.output = Output(self.mailbox, started, top, _VOCABULARY, self._tokenize, self._detokenize)
 
-    async def _tokenize(self, text: str) -> list[int]:
+    async def _tokenize(self, text: str, count: int) -> list[int]:
         self.tokenized.append(text)
         return [token for character in text for token in character.encode()]
 
@@ -180,14 +190,44 @@ async def test_ids_that_were_swallowed_inside_a_character_are_found_again() -> N
 
     event = await completion.event()
 
-    assert completion.tokenized == ["🐑"]
+    assert completion.tokenized == []
     assert (_text(event), _ids(event), event.deltas[0].completion_tokens) == ("🐑", _SHEEP, 4)
 
 
-async def test_two_characters_that_were_swallowed_into_one_chunk() -> None:
+async def test_a_swallowed_token_that_begins_with_other_text() -> None:
+    completion = Completion()
+    await completion.says(" ☃", *"☃".encode()[2:], swallowed=2)
+
+    assert _ids(await completion.event()) == [_SPACE_AND_SNOW, *"☃".encode()[1:]]
+
+
+async def test_swallowed_tokens_behind_text_that_a_stop_text_held_back() -> None:
+    completion = Completion(top=1)
+    await completion.says("", 20)
+    entry = _probability(_SHEEP[-1], "é🐑", -0.5, (_SHEEP[-1], b"\x91", -0.5))
+    await completion.says("é🐑", _SHEEP[-1], swallowed=3, logprobs=[entry])
+
+    (delta,) = (await completion.event()).deltas
+
+    assert list(delta.token_ids) == [20, *_SHEEP]
+    assert delta.logprobs[0].token == "🐑".encode()
+
+
+async def test_a_special_token_at_the_limit_shows_nothing() -> None:
+    completion = Completion()
+    completion.pieces = {3: "<|im_start|>"}
+    await completion.says("", 3)
+
+    event = await completion.ends("limit")
+
+    assert (_text(event), _ids(event)) == ("", [3])
+
+
+async def test_bytes_of_no_known_tokens_are_tokenised() -> None:
     completion = Completion()
     await completion.says("a🐑", _SHEEP[-1], swallowed=4)
 
+    assert completion.tokenized == ["a🐑"]
     assert _ids(await completion.event()) == [97, *_SHEEP]
 
 
@@ -227,12 +267,24 @@ async def test_logprobs_with_as_many_alternatives_as_were_asked_for(top: int) ->
     assert [other.token for other in logprob.top] == [b"A", b"B"][:top]
 
 
-async def test_a_token_that_is_part_of_a_character_keeps_its_own_bytes() -> None:
+async def test_a_character_of_several_tokens_has_one_entry_with_all_its_bytes() -> None:
     completion = Completion(top=1)
     entry = _probability(_SHEEP[-1], "🐑", -0.5, (_SHEEP[-1], b"\x91", -0.5))
     await completion.says("🐑", _SHEEP[-1], swallowed=3, logprobs=[entry])
 
-    assert (await completion.event()).deltas[0].logprobs[0].token == b"\x91"
+    (logprob,) = (await completion.event()).deltas[0].logprobs
+    assert (logprob.token_id, logprob.token) == (_SHEEP[-1], "🐑".encode())
+    assert logprob.top[0].token == b"\x91"
+
+
+@pytest.mark.parametrize("logprob", [None, -math.inf, math.nan, -3.4028234663852886e38])
+async def test_a_probability_of_nothing_is_finite(logprob: float | None) -> None:
+    completion = Completion(top=1)
+    entry = _probability(20, "A", 0.0, (20, b"A", 0.0))
+    entry["logprob"] = logprob
+    await completion.says("A", 20, logprobs=[entry])
+
+    assert (await completion.event()).deltas[0].logprobs[0].logprob == -9999
 
 
 async def test_the_end_of_sequence_has_no_logprob_either() -> None:

@@ -1,0 +1,104 @@
+"""Token ids, log probabilities and continuations of a llama.cpp model with a SentencePiece vocabulary.
+
+Of plain answers, and of answers that llama.cpp's own parsers read, which take the space in front away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from drover.errors import CapabilityMissing
+from drover.v1 import engine_pb2 as pb
+from tests.support.answers import leaf_of
+from tests.support.chat_requests import chat
+from tests.support.engine_client import engine_client
+from tests.support.processes import Stack, stack
+from tests.support.scripted_gguf import THINKING_AND_TOOLS
+from tests.support.sentencepiece_gguf import TEMPLATE, TEXT, answer_ids, write_sentencepiece_gguf
+
+pytestmark = pytest.mark.real_model
+
+_ROUND = 20
+
+
+@pytest.fixture(scope="module", params=[TEMPLATE, THINKING_AND_TOOLS], ids=["plain", "parsed"])
+def spm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    path = folder / "m.gguf"
+    write_sentencepiece_gguf(path, request.param)
+    flags = ("--engine", "llamacpp", "--context-length", "512", "--slots", "2", "--name", "spm")
+    with stack(folder, (*flags, "--model", str(path))) as processes:
+        yield processes
+
+
+def _generate(spm: Stack, prompt: str, tokens: int, **body: object) -> dict[str, object]:
+    options = {"num_predict": tokens, "temperature": 0}
+    answer = httpx.post(
+        f"{spm.url}/api/generate",
+        json={"model": "spm", "prompt": prompt, "stream": False, "options": options, **body},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    result: dict[str, object] = answer.json()
+    return result
+
+
+def _text(spm: Stack, ids: object) -> str:
+    answer = httpx.post(f"{spm.url}/api/detokenize", json={"model": "spm", "tokens": ids})
+    return str(answer.json()["content"])
+
+
+@pytest.mark.parametrize("tokens", [2, 5, 11, 2 * _ROUND])
+async def test_the_ids_of_an_answer_are_those_that_the_model_said(spm: Stack, tokens: int) -> None:
+    async with engine_client(spm.worker.address) as engine:
+        events = [event async for event in engine.generate(chat("Tell me.", max_tokens=tokens))]
+    ids = [token for event in events for delta in event.deltas for token in delta.token_ids]
+    assert ids == answer_ids(tokens)
+
+
+async def test_log_probabilities_have_all_bytes_of_the_text(spm: Stack) -> None:
+    request = chat("Tell me.", max_tokens=_ROUND)
+    request.top_logprobs = 1
+    async with engine_client(spm.worker.address) as engine:
+        events = [event async for event in engine.generate(request)]
+    deltas = [delta for event in events for delta in event.deltas]
+    told = b"".join(logprob.token for delta in deltas for logprob in delta.logprobs)
+    assert told.decode() == f" {TEXT}"
+    assert "".join(delta.content for delta in deltas).lstrip() == TEXT
+
+
+def test_context_brings_a_conversation_back_as_it_was(spm: Stack) -> None:
+    first = _generate(spm, "Tell me.", 5)
+    assert str(first["response"]).lstrip() == "The café by"
+    second = _generate(spm, "Go on.", 1, context=first["context"])
+    assert second["context"][: len(first["context"])] == first["context"]  # type: ignore[index, arg-type]
+    assert "assistant\n The café by" in _text(spm, second["context"])
+
+
+async def test_the_same_prompt_and_answer_are_found_in_the_prefix_cache(spm: Stack) -> None:
+    first = _generate(spm, "Tell me a story that is cached.", 11)
+    ids = first["context"]
+    assert isinstance(ids, list)
+    request = pb.GenerateRequest(tokens=pb.TokenIds(ids=ids), sampling=pb.Sampling(max_tokens=1))
+    async with engine_client(spm.worker.address) as engine:
+        _, done = await engine.text(request)
+    # The last token of a prompt is always computed, and the last of an answer has not been.
+    assert done.cached_tokens >= len(ids) - 2
+
+
+async def test_a_constraint_that_llama_cpp_would_drop_is_refused(spm: Stack) -> None:
+    request = chat("Tell me.", max_tokens=5)
+    request.any_json = True
+    async with engine_client(spm.worker.address) as engine:
+        assert isinstance(await leaf_of(engine, request), CapabilityMissing)
+
+
+def test_the_dialect_says_so(spm: Stack) -> None:
+    answer = httpx.post(
+        f"{spm.url}/api/chat",
+        json={"model": "spm", "messages": [{"role": "user", "content": "Hi"}], "format": "json"},
+    )
+    assert (answer.status_code, "format" in answer.text) == (400, True)
