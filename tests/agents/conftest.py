@@ -1,4 +1,7 @@
-"""Where the agents are (DROVER_AGENTS, set by `make test-agents`), and a fleet of two workers."""
+"""Where the agents are (DROVER_AGENTS, set by `make test-agents`), and a fleet of two workers.
+
+With AGENT_RECORDS=folder all requests of the agents are kept there, a folder for each test.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from tests.agents.programs import AGENTS, Agent
 from tests.agents.runs import Run, running
 from tests.agents.task import MODEL, NOTES, note, script
 from tests.chaos.fleet import Fleet, running_fleet
+from tests.support.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Run]]
 # The longest prompt among them is 20,000 tokens of the simulator's.
 _CONTEXT = "131072"
+_ANSWER_SECONDS = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +54,7 @@ def agent(request: pytest.FixtureRequest) -> Agent:
 
 
 @pytest.fixture
-def start(fleet: Fleet, modules: Path, tmp_path: Path) -> Start:
+def start(fleet: Fleet, modules: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Start:
     """An agent at work on a prompt, in a project with a file of notes."""
 
     @asynccontextmanager
@@ -58,6 +63,24 @@ def start(fleet: Fleet, modules: Path, tmp_path: Path) -> Start:
         project.mkdir()
         (project / NOTES).write_text(f"{note(agent)}\n")
         async with running(agent, prompt, tmp_path, modules, fleet.frontends[0].address, model) as run:
-            yield run
+            try:
+                yield run
+            finally:
+                _keep(run, request.node.name)
 
     return started
+
+
+def _keep(run: Run, name: str) -> None:
+    if not (records := os.environ.get("AGENT_RECORDS")):
+        return
+    folder = Path(records) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, sent in enumerate(run.wire.sent):
+        whole = {"path": sent.path, "headers": sent.headers, "body": sent.body and sent.json}
+        (folder / f"{number:02}.json").write_text(json.dumps(whole, indent=1, default=bytes.decode))
+
+
+async def has_answered(run: Run, text: str) -> None:
+    """Wait until the text is on its way to the agent, or its run is over."""
+    await until(lambda: text.encode() in run.wire.answered, _ANSWER_SECONDS, f"{run.agent.name} gets {text}")

@@ -9,6 +9,8 @@ from tests.agents.programs.base import Agent, Desk
 class ClaudeCode(Agent):
     name = "claude-code"
     route = "/v1/messages"
+    # The second one is not streamed.
+    most_tries = 2
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         return {

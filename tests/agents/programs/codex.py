@@ -25,6 +25,7 @@ wire_api = "responses"
 class Codex(Agent):
     name = "codex"
     route = "/v1/responses"
+    most_tries = 6
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         folder = desk.home / ".codex"

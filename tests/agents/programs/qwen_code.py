@@ -16,6 +16,8 @@ class QwenCode(Agent):
         folder.mkdir()
         settings = {
             "general": {"disableAutoUpdate": True, "disableUpdateNag": True},
+            # Else another agent reads the answer and extracts memories, in requests of its own.
+            "memory": {"enableManagedAutoMemory": False, "enableManagedAutoDream": False},
             "privacy": {"usageStatisticsEnabled": False},
             "telemetry": {"enabled": False},
         }
