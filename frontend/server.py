@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import cast
 
@@ -18,7 +19,10 @@ from drover import logs
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
-from frontend.http.protocol import HttpProtocol
+from frontend.http.bounded import BoundedHttp
+from frontend.http.connection_table import ConnectionTable
+from frontend.http.limits import ConnectionLimits
+from frontend.security.clients import Clients
 from frontend.settings import FrontendSettings
 
 _log = logging.getLogger("drover.frontend")
@@ -37,11 +41,14 @@ class FrontendServer(uvicorn.Server):
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
         self._answers = OpenAnswers(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
+        limits = ConnectionLimits.of(settings)
+        clients = Clients(settings.trusted_proxies)
+        connections = ConnectionTable(limits.most, limits.most_of_one_address, clients.is_proxy)
         super().__init__(
             uvicorn.Config(
                 build_app(settings, fleet, self._answers),
                 loop="uvloop",
-                http=HttpProtocol,
+                http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, connections)),
                 ws="none",
                 log_config=None,
                 access_log=False,

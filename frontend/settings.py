@@ -124,6 +124,23 @@ class FrontendSettings(ProcessSettings):
     """Longest request body; longer ones are refused with 413."""
     body_timeout_seconds: Annotated[float, Gt(0)] = 300.0
     """Longest time for a request body to arrive."""
+    max_connections: Annotated[int, Gt(0)] = 4096
+    """How many HTTP connections may be open at the same time, fewer where the process may not have so many
+    file descriptors. Then the longest idle one of the address with most connections is closed for a new one,
+    and where none is idle the new one is refused with 503.
+    """
+    max_connections_per_address: Annotated[int, Gt(0)] = 2048
+    """How many of them one address may have, unless it is one of the trusted proxies."""
+    max_header_bytes: Annotated[int, Gt(0)] = 64 * 1024
+    """Longest request line and header fields together; longer ones are refused with 431."""
+    header_timeout_seconds: Annotated[float, Gt(0)] = 30.0
+    """Longest time for a request line and header fields to arrive, counted from when the connection was made
+    for its first request; then the connection is closed.
+    """
+    write_timeout_seconds: Annotated[float, Ge(0)] = 120.0
+    """How long a client may take nothing of its answer while some of it waits to be sent; then its connection
+    is closed and its request cancelled. 0: for ever.
+    """
     max_output_tokens: Annotated[int, Ge(0)] = 0
     """Longest answer, which then ends with done_reason "length"; 0: no limit but the model's."""
     request_timeout_seconds: Annotated[float, Ge(0)] = 0.0

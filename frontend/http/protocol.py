@@ -4,7 +4,7 @@
   HttpClient sends `Upgrade: h2c` with its requests. httptools skips the body of such a request, so its head
   is parsed again without the upgrade.
 - A method that the parser does not know reaches the routes, which answer 405 with `Allow`.
-- A request of HTTP/1.1 has one `Host`, and a head has a bound.
+- A request of HTTP/1.1 has one `Host`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import logging
 import re
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from drover import logs
+from frontend.http.refused import RefusedRequest
 
 _log = logging.getLogger("drover.frontend")
-# Go's default. httptools itself has no bound.
-MAX_HEAD_BYTES = 1024 * 1024
-_BAD_REQUEST = (400, "400 Bad Request")
-_TOO_LARGE = (431, "431 Request Header Fields Too Large")
-_NO_HOST = (400, "400 Bad Request: missing required Host header")
-_SEVERAL_HOSTS = (400, "400 Bad Request: too many Host headers")
 _REQUEST_LINE = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?= \S+ HTTP/1\.[01]\r?\n)")
 # Known to the parser, and may have a body or none.
 _STAND_IN = b"POST"
+_RETRY = b"retry-after: 1\r\n"
+# Go's server waits as long.
+_LINGER_SECONDS = 0.5
 _OF_UPGRADES = (b"upgrade", b"http2-settings")
 
 
-class RefusedRequest(Exception):
-    """A head that no route sees. The status and the text are kept by the protocol."""
+_BAD_REQUEST = RefusedRequest(400, "400 Bad Request")
+_NO_HOST = RefusedRequest(400, "400 Bad Request: missing required Host header")
+_SEVERAL_HOSTS = RefusedRequest(400, "400 Bad Request: too many Host headers")
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -43,9 +43,10 @@ class HttpProtocol(HttpToolsProtocol):
     _begun = 0
     _upgrading = False
     _method = b""
-    _head_bytes = 0
     _refusal = _BAD_REQUEST
     _refused = False
+    # The request that is being answered; those after it wait in the pipeline.
+    _active: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -67,8 +68,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(_BAD_REQUEST)
         except httptools.HttpParserError:
             self._refuse(self._refusal)
-        else:
-            self._count_open_head(data)
         return b""
 
     def _without_upgrade(self) -> bytes:
@@ -91,28 +90,16 @@ class HttpProtocol(HttpToolsProtocol):
         """`method`: what the next request is to be routed as; empty for what the parser reads."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._idle, self._upgrading, self._method, self._head_bytes = True, False, method, 0
-
-    def _count_open_head(self, data: bytes) -> None:
-        """A head that has not ended yet is bounded too."""
-        if self._idle or self._in_body:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(_TOO_LARGE)
-
-    _in_body = False
+        self._idle, self._upgrading, self._method = True, False, method
 
     def on_message_begin(self) -> None:
-        self._idle, self._in_body, self._head_bytes = False, False, 0
+        self._idle = False
         self._begun += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
         if problem := self._problem():
-            self._refusal = problem
-            raise RefusedRequest(problem[1])
+            self._stop(problem)
         if self.parser.should_upgrade():
             self._upgrading = True
             return
@@ -121,9 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.scope["method"] = self._method.decode("ascii")
             self._method = b""
 
-    def _problem(self) -> tuple[int, str] | None:
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
-            return _TOO_LARGE
+    def _problem(self) -> RefusedRequest | None:
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1:
             return _SEVERAL_HOSTS
@@ -134,23 +119,50 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._upgrading:
             super().on_message_complete()
 
-    def _refuse(self, refusal: tuple[int, str]) -> None:
-        """Answers and closes. An answer to an earlier request of the connection is finished first."""
-        status, text = refusal
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _stop(self, refusal: RefusedRequest) -> None:
+        """Leaves the parser, which raises an error of its own for whatever is raised in it."""
+        self._refusal = refusal
+        raise refusal
+
+    def _refuse(self, refusal: RefusedRequest) -> None:
+        """Answers and closes. Answers to earlier requests of the connection are given first."""
         self._refused = True
         logs.event(
-            _log, logging.INFO, "refused a request", status=status, reason=text, client=str(self.client)
+            _log,
+            logging.INFO,
+            "refused a request",
+            status=refusal.status,
+            reason=refusal.text,
+            client=str(self.client),
         )
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-            self.pipeline.clear()
-            return
-        body = text.encode()
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        last = self.pipeline[0][0] if self.pipeline else self._active
+        if last is None or last.response_complete:
+            self._say(refusal)
+        elif last.more_body and not last.response_started:
+            # It is this request's body that cannot be read, and its route waits for it.
+            self._say(refusal)
+            last.disconnected = True
+            last.message_event.set()
+        else:
+            last.keep_alive = False
+            self.flow.resume_reading()
+
+    def _say(self, refusal: RefusedRequest) -> None:
+        """Closes later: closed at once, a connection is reset by what the client still sends."""
+        body = refusal.text.encode()
+        retry = _RETRY if refusal.status == 503 else b""
         self.transport.write(
-            b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (STATUS_LINE[status], len(body), body)
+            b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b"
+            b"connection: close\r\n\r\n%b" % (STATUS_LINE[refusal.status], len(body), retry, body)
         )
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -39,7 +39,7 @@ class Clients:
         """From the right of X-Forwarded-For, the first that no trusted proxy has."""
         client = scope.get("client")
         address = str(client[0]) if client else ""
-        if not self._is_trusted(address):
+        if not self.is_proxy(address):
             return address
         # A proxy may add a line of its own below the one that a client has made up.
         lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
@@ -48,11 +48,12 @@ class Clients:
             if not _is_address(hop):
                 break
             address = hop
-            if not self._is_trusted(hop):
+            if not self.is_proxy(hop):
                 break
         return address
 
-    def _is_trusted(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Whether it may speak for others."""
         if not _is_address(address):
             return False
         parsed = ip_address(address)

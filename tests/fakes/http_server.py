@@ -5,26 +5,39 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from frontend.http.protocol import HttpProtocol
+from frontend.http.bounded import BoundedHttp
+from frontend.http.connection_table import ConnectionTable
+from frontend.http.limits import ConnectionLimits
 from tests.support.waiting import until
 
 _DEADLINE_SECONDS = 10.0
+WIDE_LIMITS = ConnectionLimits(
+    most=1000, most_of_one_address=1000, header_bytes=65536, header_seconds=30.0, write_seconds=120.0
+)
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, tls: tuple[Path, Path] | None = None) -> AsyncIterator[int]:
+async def serving(
+    app: ASGIApp,
+    tls: tuple[Path, Path] | None = None,
+    limits: ConnectionLimits = WIDE_LIMITS,
+    is_proxy: Callable[[str], bool] = lambda address: False,
+) -> AsyncIterator[int]:
     """The port. The protocol is the one that the frontend uses in production; `tls`: certificate and key."""
+    table = ConnectionTable(limits.most, limits.most_of_one_address, is_proxy)
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, table)),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from frontend.http.protocol import MAX_HEAD_BYTES
-from tests.fakes.http_server import serving
+from tests.fakes.http_server import WIDE_LIMITS, serving
 
+MAX_HEAD_BYTES = WIDE_LIMITS.header_bytes
 _SECONDS = 10.0
 _H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 _UPGRADES = {

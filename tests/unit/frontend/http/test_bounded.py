@@ -1,0 +1,342 @@
+"""Connections that are slow, endless, crowded or wrong, against a real server with small limits."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from tests.fakes.http_server import WIDE_LIMITS, serving
+from tests.support.waiting import until
+
+_SECONDS = 5.0
+_GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+_POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
+_CHUNKED = _POST + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@dataclass
+class App:
+    """Reads each body and says how long it was; `/slow` waits for `go`, `/early` does not read, and `/flood`
+    answers without an end.
+    """
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    left: int = 0
+    served: list[str] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        self.served.append(scope["path"])
+        length = 0
+        if scope["path"] != "/early":
+            while (message := await receive())["type"] == "http.request":
+                length += len(message["body"])
+                if not message["more_body"]:
+                    break
+            else:
+                self.left += 1
+                return
+        self.headers = scope["headers"]
+        if scope["path"] == "/slow":
+            await self._wait(receive)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/flood":
+            while not self.go.is_set():
+                await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+                await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"read %d" % length})
+
+    async def _wait(self, receive: Receive) -> None:
+        gone = asyncio.create_task(self._gone(receive))
+        go = asyncio.create_task(self.go.wait())
+        await asyncio.wait({gone, go}, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        go.cancel()
+
+    async def _gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        self.left += 1
+
+
+@dataclass
+class Client:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def rest(self) -> bytes:
+        """Until the server closes."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), _SECONDS)
+        except ConnectionResetError:
+            return b""
+
+
+@dataclass
+class Server:
+    app: App
+    port: int
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self, source: str = "127.0.0.1") -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0)))
+        self.clients.append(client)
+        return client
+
+    async def says(self, *data: bytes) -> bytes:
+        """The whole answer to what is sent bit by bit on a connection that the server closes."""
+        client = await self.connect()
+        try:
+            for each in data:
+                client.send(each)
+                await client.writer.drain()
+        except ConnectionResetError:
+            pass
+        return await client.rest()
+
+
+@asynccontextmanager
+async def _serving(proxy: str = "", **limits: float) -> AsyncIterator[Server]:
+    app = App()
+    async with serving(app, limits=replace(WIDE_LIMITS, **limits), is_proxy=proxy.__eq__) as port:  # type: ignore[arg-type]
+        server = Server(app, port)
+        try:
+            yield server
+        finally:
+            app.go.set()
+            for client in server.clients:
+                client.writer.transport.abort()
+
+
+async def test_a_connection_that_says_nothing_is_closed() -> None:
+    async with _serving(header_seconds=0.2) as server:
+        assert await server.says() == b""
+
+
+@pytest.mark.parametrize("begun", [b"G", b"GET / HT", _POST, _POST + b"x: "])
+async def test_a_header_that_does_not_end_is_refused_in_time(begun: bytes) -> None:
+    async with _serving(header_seconds=0.2) as server:
+        assert (await server.says(begun)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_the_header_s_time_does_not_begin_again_with_each_byte() -> None:
+    async with _serving(header_seconds=0.3) as server:
+        client = await server.connect()
+        client.send(b"GET / HTTP/1.1\r\nx: ")
+        answer = asyncio.create_task(client.rest())
+        while not answer.done():
+            client.send(b"x")
+            await asyncio.wait({answer}, timeout=0.02)
+        assert answer.result()[:12] in (b"HTTP/1.1 408", b"")
+
+
+async def test_the_second_request_s_header_has_a_time_too() -> None:
+    async with _serving(header_seconds=0.2) as server:
+        answer = await server.says(_GET, b"GET / HTTP/1.1\r\nx: ")
+    assert b"read 0" in answer
+    assert b"HTTP/1.1 408 " in answer
+
+
+async def test_slow_bodies_are_not_the_header_s_matter() -> None:
+    async with _serving(header_seconds=0.1) as server:
+        client = await server.connect()
+        client.send(_POST + b"content-length: 4\r\n\r\n")
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            client.send(b"x")
+        assert b"read 4" in await asyncio.wait_for(client.reader.readuntil(b"read 4"), _SECONDS)
+
+
+async def test_the_rest_of_a_body_whose_answer_was_given_has_a_time() -> None:
+    async with _serving(header_seconds=0.2) as server:
+        client = await server.connect()
+        client.send(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
+        await client.reader.readuntil(b"read 0")
+        answer = asyncio.create_task(client.rest())
+        while not answer.done():
+            client.send(b"x")
+            await asyncio.wait({answer}, timeout=0.02)
+        assert b"HTTP/1.1" not in answer.result()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"GET / HTTP/1.1\r\nx: " + b"x" * 4000,
+        b"GET / HTTP/1.1\r\nx: " + b"x" * 4000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 1000,
+        b"GET /" + b"x" * 4000,
+        b"GET /" + b"x" * 4000 + b" HTTP/1.1\r\n\r\n",
+        b"x" * 10_000,
+    ],
+    ids=["endless field", "long field", "many fields", "endless target", "long target", "no HTTP"],
+)
+async def test_large_headers_are_refused(header: bytes) -> None:
+    async with _serving(header_bytes=2000) as server:
+        answer = await server.says(header)
+        assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+        assert answer.startswith(b"HTTP/1.1 431 ") or header.startswith(b"xx")
+        assert server.app.served == []
+
+
+async def test_headers_up_to_the_limit_are_read() -> None:
+    async with _serving(header_bytes=2000) as server:
+        answer = await server.says(
+            b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: " + b"x" * 1800 + b"\r\n\r\n"
+        )
+        assert b"read 0" in answer
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"1;" + b"x" * 4000, b"431"),
+        (b"1\r\nx\r\n0\r\nx: " + b"x" * 4000, b"431"),
+        (b"1\r\nx\r\n0\r\n" + b"a: b\r\n" * 1000, b"431"),
+        (b"1\r\nx\r\n" * 20_000, b"400"),
+        (b"zz\r\n", b"400"),
+    ],
+    ids=["extension", "trailer", "trailers", "many chunks", "no chunk"],
+)
+async def test_what_frames_a_body_is_bounded(body: bytes, status: bytes) -> None:
+    async with _serving(header_bytes=2000) as server:
+        answer = await server.says(_CHUNKED, body)
+        assert answer.startswith(b"HTTP/1.1 %b " % status)
+        await until(lambda: server.app.left == 1, _SECONDS, "the application has been told")
+
+
+async def test_trailers_are_no_headers() -> None:
+    async with _serving() as server:
+        answer = await server.says(
+            _POST
+            + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-api-key: k\r\n\r\n"
+        )
+        assert b"read 1" in answer
+        assert not [name for name, _ in server.app.headers if name == b"x-api-key"]
+
+
+async def test_a_body_in_ordinary_chunks_is_read() -> None:
+    async with _serving(header_bytes=2000) as server:
+        client = await server.connect()
+        client.send(_CHUNKED + b"80\r\n" + b"x" * 128 + b"\r\n")
+        for _ in range(200):
+            client.send((b"80\r\n" + b"x" * 128 + b"\r\n") * 100)
+            await client.writer.drain()
+        client.send(b"0\r\n\r\n")
+        await asyncio.wait_for(client.reader.readuntil(b"read %d" % (128 * 20_001)), _SECONDS)
+
+
+async def test_pipelined_requests_are_answered_in_turn() -> None:
+    async with _serving() as server:
+        client = await server.connect()
+        client.send(_GET * 40)
+        for _ in range(40):
+            await asyncio.wait_for(client.reader.readuntil(b"read 0\r\n0\r\n\r\n"), _SECONDS)
+
+
+async def test_no_more_requests_are_kept_than_may_be_pipelined() -> None:
+    async with _serving() as server:
+        client = await server.connect()
+        client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + _GET * 20_000)
+        await until(lambda: bool(server.app.served), _SECONDS, "the first request is there")
+        server.app.go.set()
+        answer = await client.rest()
+        assert answer.count(b"HTTP/1.1 200") == 65 == len(server.app.served)
+
+
+async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
+    async with _serving() as server:
+        client = await server.connect()
+        client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\nrubbish\r\n\r\n")
+        await until(lambda: bool(server.app.served), _SECONDS, "the first request is there")
+        server.app.go.set()
+        answer = await client.rest()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"read 0\r\n0\r\n\r\n")
+
+
+async def test_a_client_that_leaves_with_requests_in_the_pipeline_cancels_the_one_that_runs() -> None:
+    async with _serving() as server:
+        client = await server.connect()
+        client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + _GET)
+        await until(lambda: bool(server.app.served), _SECONDS, "the first request is there")
+        client.writer.transport.abort()
+        await until(lambda: server.app.left == 1, _SECONDS, "the application has been told")
+
+
+async def test_a_client_that_does_not_read_is_cut_off() -> None:
+    async with _serving(write_seconds=0.2) as server:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", server.port))
+        await loop.sock_sendall(client, b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n")
+
+        async def is_cut() -> bool:
+            with client.dup() as probe:
+                state = probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            return state != 1
+
+        await until(is_cut, _SECONDS, "the connection is closed")
+        client.close()
+
+
+async def test_a_client_that_reads_slowly_is_served() -> None:
+    async with _serving(write_seconds=0.2) as server:
+        client = await server.connect()
+        client.send(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n")
+        for _ in range(30):
+            await client.reader.readexactly(400_000)
+            await asyncio.sleep(0.05)
+
+
+async def test_one_address_may_have_so_many_connections() -> None:
+    async with _serving(most_of_one_address=3) as server:
+        busy = [await server.connect("127.0.0.2") for _ in range(3)]
+        for each in busy:
+            each.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+        await until(lambda: len(server.app.served) == 3, _SECONDS, "all are busy")
+        refused = await server.connect("127.0.0.2")
+        answer = await refused.rest()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in answer
+        other = await server.connect("127.0.0.3")
+        other.send(_GET)
+        await other.reader.readuntil(b"read 0")
+        server.app.go.set()
+        for each in busy:
+            await each.reader.readuntil(b"read 0")
+
+
+async def test_idle_connections_give_way() -> None:
+    async with _serving(most=4) as server:
+        idle = [await server.connect("127.0.0.2") for _ in range(3)]
+        polite = await server.connect("127.0.0.3")
+        polite.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+        await until(lambda: bool(server.app.served), _SECONDS, "it is busy")
+        newest = await server.connect("127.0.0.4")
+        newest.send(_GET)
+        await newest.reader.readuntil(b"read 0")
+        assert await idle[0].rest() == b""
+        server.app.go.set()
+        await polite.reader.readuntil(b"read 0")
+
+
+async def test_proxies_speak_for_many() -> None:
+    async with _serving(proxy="127.0.0.2", most_of_one_address=1) as server:
+        first, second = [await server.connect("127.0.0.2") for _ in range(2)]
+        for each in (first, second):
+            each.send(_GET)
+            await each.reader.readuntil(b"read 0")
