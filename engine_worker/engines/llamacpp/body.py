@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import llguidance
-import orjson
-
-from drover.errors import CapabilityMissing, ConstraintRejected
+from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.schemas.constraint import Constraint, constraint_of, plain_json
+from engine_worker.schemas.lark import lark_text
 
 _SEED_RANGE = 2**32
 _SAME_NAME = {
@@ -20,21 +19,24 @@ _SAME_NAME = {
     "presence_penalty",
     "frequency_penalty",
 }
-_ANY_OBJECT = '{"type":"object"}'
 
 
 def completion_body(
-    request: pb.GenerateRequest, ids: list[int], slot: int, window: Window, room: int
+    request: pb.GenerateRequest,
+    ids: list[int],
+    slot: int,
+    window: Window,
+    room: int,
+    constraint: Constraint | None = None,
 ) -> Json:
-    """For /completion. `room`: tokens that the slot has left after the prompt. Raises ConstraintRejected or
-    CapabilityMissing.
-    """
+    """For /completion. `room`: tokens that the slot has left after the prompt."""
     body: Json = {
         "prompt": ids,
         "return_tokens": True,
         **_generation(request, len(ids), slot, window, room),
-        **constraint(request),
     }
+    if constraint is not None:
+        body["grammar"] = lark_text(constraint.grammar)
     if stops := stop_texts(request):
         body["stop"] = stops
     return body
@@ -100,25 +102,16 @@ def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
     return body
 
 
-def constraint(request: pb.GenerateRequest) -> Json:
-    """Checked here, since this llama.cpp answers without any constraint when it cannot read one."""
-    match request.WhichOneof("constraint"):
-        case "any_json":
-            return {"json_schema": orjson.loads(_ANY_OBJECT)}
-        case "json_schema":
-            return {"json_schema": _checked_schema(request.json_schema)}
-        case "regex" | "ebnf" as kind:
-            raise CapabilityMissing(f"this engine does not support {kind} constraints")
-        case _:
-            return {}
+async def read_constraint(request: pb.GenerateRequest) -> Constraint | None:
+    """Raises ConstraintRejected, and CapabilityMissing for what llama.cpp does not get from us."""
+    kind = request.WhichOneof("constraint")
+    if kind in ("regex", "ebnf"):
+        raise CapabilityMissing(f"this engine does not support {kind} constraints")
+    return await constraint_of(request)
 
 
-def _checked_schema(text: str) -> object:
-    try:
-        schema: object = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise ConstraintRejected(f"the JSON schema is not JSON: {error}") from error
-    problem = llguidance.LLMatcher.validate_grammar(llguidance.LLMatcher.grammar_from_json_schema(text))
-    if problem:
-        raise ConstraintRejected(f"JSON schema conversion failed: {problem}")
-    return schema
+def parsed_constraint(constraint: Constraint | None) -> Json:
+    """For the chat route, which makes one grammar of it and of the thinking and the calls around it."""
+    if constraint is None or constraint.schema is None:
+        return {}
+    return {"json_schema": plain_json(constraint.schema)}

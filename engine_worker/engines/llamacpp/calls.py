@@ -26,7 +26,7 @@ def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_leng
     window = Window.of(request, context_length)
     room = context_length - len(prompt.ids)
     if prompt.chat is None:
-        return "/completion", completion_body(request, prompt.ids, slot, window, room)
+        return "/completion", completion_body(request, prompt.ids, slot, window, room, prompt.constraint)
     return "/v1/chat/completions", chat_body(request, prompt.chat, len(prompt.ids), slot, window, room)
 
 

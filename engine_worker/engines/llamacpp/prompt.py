@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template import Template
@@ -11,9 +11,11 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
+from engine_worker.engines.llamacpp.body import read_constraint
 from engine_worker.engines.llamacpp.messages import last_words_joined
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
+from engine_worker.schemas.constraint import Constraint
 
 # Cut text may tokenise differently where it was cut.
 _SEAM_TOKENS = 8
@@ -22,7 +24,7 @@ _SEAM_TOKENS = 8
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """`chat`: the body of /v1/chat/completions that gives the same prompt, where llama.cpp is to parse the
-    answer; None: the answer is plain text.
+    answer; None: the answer is plain text, which `constraint` holds for.
     """
 
     ids: list[int]
@@ -30,6 +32,7 @@ class Prompt:
     chat: Json | None = None
     shows_thinking: bool = True
     not_honoured: Sequence[str] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,23 @@ class Prompts:
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
+        constraint = await read_constraint(request)
+        prompt = await self._prepared(request, constraint)
+        if constraint is None:
+            return prompt
+        not_honoured = [*prompt.not_honoured, *constraint.not_honoured]
+        return replace(prompt, constraint=constraint, not_honoured=not_honoured)
+
+    async def _prepared(self, request: pb.GenerateRequest, constraint: Constraint | None) -> Prompt:
         window = Window.of(request, self.context_length)
         self.checked(list(request.sampling.logit_bias))
         if (templated := await go_prompt_of(request, self.go_template)) is not None:
             return await self._templated(templated, request, window)
         match request.WhichOneof("input"):
             case "chat":
-                return await self._chat(request, window)
+                return await self._chat(request, window, constraint)
             case "prompt":
-                return await self._prompt(request, window)
+                return await self._prompt(request, window, constraint)
             case "raw":
                 return _plain(fit_ids(await self._known(request.raw), window))
             case "tokens":
@@ -66,26 +77,30 @@ class Prompts:
         fitted = await prompt.fit(window, self.api.tokenize)
         return _plain(fitted, ["think"] if request.think.mode == pb.Think.ON else [])
 
-    async def _chat(self, request: pb.GenerateRequest, window: Window) -> Prompt:
+    async def _chat(
+        self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None
+    ) -> Prompt:
         if any(message.images for message in request.chat.messages):
             raise CapabilityMissing("this model does not support images")
         messages = last_words_joined(request.chat.messages)
         begun = messages[-1] if request.chat.continue_last and messages else None
         if begun is not None and begun.role != "assistant":
             begun = None
-        turn = turn_of(request, self.template, begun)
+        turn = turn_of(request, self.template, begun, constraint)
         fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, turn))
         if turn.is_parsed:
             return await self._parsed(fitted, turn, window)
         return _plain(fitted, turn.not_honoured)
 
-    async def _prompt(self, request: pb.GenerateRequest, window: Window) -> Prompt:
+    async def _prompt(
+        self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None
+    ) -> Prompt:
         prompt = request.prompt
         if prompt.images:
             raise CapabilityMissing("this model does not support images")
         if prompt.HasField("suffix"):
             raise CapabilityMissing("this model does not support insert")
-        turn = turn_of(request, self.template)
+        turn = turn_of(request, self.template, constraint=constraint)
         messages = [pb.Message(role="user", content=prompt.text)]
         if prompt.HasField("system"):
             messages.insert(0, pb.Message(role="system", content=prompt.system))

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.body import constraint
+from engine_worker.engines.llamacpp.body import parsed_constraint
 from engine_worker.engines.llamacpp.messages import message_json, tools_json
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
+from engine_worker.schemas.constraint import Constraint
 
 # gpt-oss, the model whose template takes an effort, has no more.
 _EFFORTS = {"max": "high"}
@@ -42,10 +43,13 @@ class Turn:
         return Turn({**self.options, **enable_thinking(False)})
 
 
-def turn_of(request: pb.GenerateRequest, template: ChatTemplate, begun: pb.Message | None = None) -> Turn:
-    """`begun`: the answer's beginning. Raises CapabilityMissing for what the template does not have, and what
-    `constraint` raises.
-    """
+def turn_of(
+    request: pb.GenerateRequest,
+    template: ChatTemplate,
+    begun: pb.Message | None = None,
+    constraint: Constraint | None = None,
+) -> Turn:
+    """`begun`: the answer's beginning. Raises CapabilityMissing for what the template does not have."""
     think, tools = request.think, tools_json(request.chat.tools, request.tool_choice)
     if tools and not template.tools:
         raise CapabilityMissing("this model does not support tools")
@@ -58,11 +62,11 @@ def turn_of(request: pb.GenerateRequest, template: ChatTemplate, begun: pb.Messa
     }
     may_think = template.thinking and not (think.mode == pb.Think.OFF and template.can_stop_thinking)
     is_parsed = bool(tools) or may_think
-    if is_parsed and begun is not None and begun.content and request.WhichOneof("constraint"):
+    if is_parsed and begun is not None and begun.content and constraint is not None:
         # As in Ollama it holds for what is new. llama.cpp's parsers would want it of the beginning too.
         return Turn(options, not_honoured=["tools"] if tools else [])
     if is_parsed:
-        options |= {"reasoning_format": "deepseek", **constraint(request)}
+        options |= {"reasoning_format": "deepseek", **parsed_constraint(constraint)}
     return Turn(options, is_parsed, think.mode != pb.Think.OFF)
 
 

@@ -12,6 +12,7 @@ from engine_worker.engines.sglang import sampling
 from engine_worker.engines.sglang.prompt import Limits, Prompt
 from engine_worker.engines.sglang.sampling import Sampled
 from engine_worker.engines.sglang.upstream.process import Call
+from engine_worker.schemas.constraint import Constraint
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
@@ -36,7 +37,7 @@ class Calls:
         self._loaded = loaded
         self._limits = limits
 
-    def make(self, request: pb.GenerateRequest, prompt: Prompt) -> Asked:
+    def make(self, request: pb.GenerateRequest, prompt: Prompt, own: Constraint | None) -> Asked:
         """Raises InvalidRequest, and CapabilityMissing for a constraint that cannot go on here."""
         sampled = sampling.sampling_parameters(
             request.sampling, self._loaded.can_seed, self._loaded.vocabulary.size
@@ -44,7 +45,11 @@ class Calls:
         if prompt.rendered.thinking_refused:
             sampled.not_honoured.append("think")
         theirs, ours = sampling.stop_texts(request.sampling, prompt.rendered.stop)
-        constraint = sampling.constraint_parameters(request, prompt.rendered.constraint)
+        constraint = sampling.constraint_parameters(
+            request, prompt.rendered.constraint, own, self._loaded.takes_grammars
+        )
+        if own is not None:
+            sampled.not_honoured += own.not_honoured
         if request.HasField("continuation"):
             # SGLang would look for them in the new tokens only.
             theirs, ours = [], theirs + ours

@@ -21,6 +21,7 @@ from engine_worker.engines.sglang.output import Answer, Output
 from engine_worker.engines.sglang.prompt import Limits, Prompts
 from engine_worker.engines.sglang.upstream.process import Call, EngineProcess
 from engine_worker.engines.slots import Admission
+from engine_worker.schemas.constraint import constraint_of
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
@@ -84,8 +85,9 @@ class SglangEngine:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
         with self._admission.place():
             with self._in_hand.preparing():
+                constraint = await constraint_of(request)
                 prompt = await self._prompts.prepare(request)
-            asked = self._calls.make(request, prompt)
+            asked = self._calls.make(request, prompt, constraint)
             answer = self._answers.make(request, prompt, asked)
             async with aclosing(self._events(request, asked.call, answer)) as events:
                 async for event in events:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
+from engine_worker.schemas.constraint import Constraint, json_of
+from engine_worker.schemas.ebnf import ebnf_text
 
-ANY_OBJECT = '{"type": "object"}'
 _MOST_STOPS = 32
 _ALL_TOKENS = -1
 _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -56,10 +57,15 @@ def token_limit(sampling: pb.Sampling, prompt_tokens: int, window: Window, conte
 
 
 def constraint_parameters(
-    request: pb.GenerateRequest, forced_call: tuple[str, str] | None
+    request: pb.GenerateRequest,
+    forced_call: tuple[str, str] | None,
+    constraint: Constraint | None,
+    takes_grammars: bool,
 ) -> dict[str, object]:
-    """Raises InvalidRequest where both the answer and a call are to be forced."""
-    own = _own_constraint(request)
+    """`takes_grammars`: the grammar backend reads the EBNF that we write. Raises InvalidRequest where both
+    the answer and a call are to be forced.
+    """
+    own = _own_constraint(request, constraint, takes_grammars)
     if forced_call is None:
         return own
     if own:
@@ -72,18 +78,16 @@ def constraint_parameters(
     return {kind: value}
 
 
-def _own_constraint(request: pb.GenerateRequest) -> dict[str, object]:
-    match request.WhichOneof("constraint"):
-        case "any_json" if request.any_json:
-            return {"json_schema": ANY_OBJECT}
-        case "json_schema":
-            return {"json_schema": request.json_schema}
-        case "regex":
-            return {"regex": request.regex}
-        case "ebnf":
-            return {"ebnf": request.ebnf}
-        case _:
-            return {}
+def _own_constraint(
+    request: pb.GenerateRequest, constraint: Constraint | None, takes_grammars: bool
+) -> dict[str, object]:
+    if constraint is None:
+        return {"ebnf": request.ebnf} if request.WhichOneof("constraint") == "ebnf" else {}
+    if takes_grammars:
+        return {"ebnf": ebnf_text(constraint.grammar)}
+    if constraint.schema is None:
+        return {"regex": request.regex}
+    return {"json_schema": json_of(constraint.schema)}
 
 
 def _distribution(sampling: pb.Sampling, result: Sampled) -> None:

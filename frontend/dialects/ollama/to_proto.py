@@ -10,7 +10,6 @@ from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.options import Options
-from frontend.dialects.ollama.schema import close_objects
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, Message
 
 _MAX_TOP_LOGPROBS = 20
@@ -183,7 +182,7 @@ def _constrain(result: pb.GenerateRequest, wanted: Json, model: CatalogModel) ->
     if not model.info.capabilities.json_constraint:
         raise CapabilityMissing(f'"{model.info.names[0]}" does not support format')
     if isinstance(wanted, dict):
-        result.json_schema = dump_text(close_objects(wanted))
+        result.json_schema = dump_text(wanted)
     else:
         result.any_json = True
 

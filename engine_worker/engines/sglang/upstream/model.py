@@ -40,6 +40,7 @@ class LoadedModel:
     has_priorities: bool
     can_constrain: bool
     can_resume_constraint: bool
+    takes_grammars: bool
     make_turn: Callable[..., Turn]
     resumed: Callable[[dict[str, object], int], dict[str, object]]
 
@@ -79,6 +80,8 @@ class LoadedModel:
             can_constrain=can_constrain,
             # Each node's processes have a mark of their own.
             can_resume_constraint=can_constrain and setting("nnodes") == 1,
+            # The others have no EBNF, or another.
+            takes_grammars=setting("grammar_backend") in (None, "xgrammar"),
             make_turn=Turn,
             resumed=resume_mark.write,
         )

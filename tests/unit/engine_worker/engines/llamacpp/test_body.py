@@ -8,7 +8,12 @@ from drover.errors import CapabilityMissing, ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.body import chat_body, completion_body, constraint
+from engine_worker.engines.llamacpp.body import (
+    chat_body,
+    completion_body,
+    parsed_constraint,
+    read_constraint,
+)
 
 _IDS = [1, 2, 3]
 _WINDOW = Window(size=50, truncate=True, shift=True, num_keep=0)
@@ -82,27 +87,45 @@ def test_a_salted_request_shares_no_cache() -> None:
     assert _body(pb.GenerateRequest(cache_salt="mine"))["cache_prompt"] is False
 
 
-def test_constraints() -> None:
-    assert constraint(pb.GenerateRequest()) == {}
-    assert constraint(pb.GenerateRequest(any_json=True)) == {"json_schema": {"type": "object"}}
-    schema = '{"type":"object","properties":{"city":{"type":"string"}}}'
-    assert constraint(pb.GenerateRequest(json_schema=schema)) == {
-        "json_schema": {"type": "object", "properties": {"city": {"type": "string"}}}
+async def test_a_constraint_is_a_grammar_of_ours_or_a_simple_schema() -> None:
+    assert "grammar" not in _body(pb.GenerateRequest())
+    assert parsed_constraint(await read_constraint(pb.GenerateRequest())) == {}
+    schema = '{"properties":{"city":{"type":"string"}}}'
+    constraint = await read_constraint(pb.GenerateRequest(json_schema=schema))
+
+    grammar = completion_body(pb.GenerateRequest(), [1], 0, _WINDOW, 100, constraint)["grammar"]
+    assert str(grammar).startswith("%llguidance {}\nstart: ")
+    assert parsed_constraint(constraint) == {
+        "json_schema": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": [],
+            "additionalProperties": False,
+        }
     }
 
 
-@pytest.mark.parametrize(
-    ("schema", "why"), [("{", "is not JSON"), ('{"type":"nonsense"}', "JSON schema conversion failed")]
-)
-def test_a_schema_that_cannot_work_is_refused(schema: str, why: str) -> None:
+async def test_any_json_is_an_object() -> None:
+    constraint = await read_constraint(pb.GenerateRequest(any_json=True))
+
+    assert parsed_constraint(constraint)["json_schema"] == {
+        "type": "object",
+        "properties": {},
+        "required": [],
+        "additionalProperties": {},
+    }
+
+
+@pytest.mark.parametrize(("schema", "why"), [("{", "is not JSON"), ('{"type":"nonsense"}', "malformed")])
+async def test_a_schema_that_cannot_work_is_refused(schema: str, why: str) -> None:
     with pytest.raises(ConstraintRejected, match=why):
-        constraint(pb.GenerateRequest(json_schema=schema))
+        await read_constraint(pb.GenerateRequest(json_schema=schema))
 
 
 @pytest.mark.parametrize("request_", [pb.GenerateRequest(regex="a"), pb.GenerateRequest(ebnf="a")])
-def test_constraints_that_the_engine_does_not_know(request_: pb.GenerateRequest) -> None:
+async def test_constraints_that_the_engine_does_not_know(request_: pb.GenerateRequest) -> None:
     with pytest.raises(CapabilityMissing):
-        constraint(request_)
+        await read_constraint(request_)
 
 
 def test_a_chat_has_its_messages_and_everything_but_stop_texts() -> None:

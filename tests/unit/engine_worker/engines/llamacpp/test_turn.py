@@ -8,6 +8,7 @@ from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
+from engine_worker.schemas.constraint import ANY_OBJECT, from_schema
 
 PLAIN = ChatTemplate()
 QWEN = ChatTemplate(tools=True, thinking=True, can_stop_thinking=True)
@@ -51,11 +52,9 @@ def test_a_begun_answer_with_a_format_is_plain_text(
     begun: pb.Message | None, is_parsed: bool, not_honoured: list[str]
 ) -> None:
     request = _request(tools=1)
-    request.any_json = True
-    turn = turn_of(request, QWEN, begun)
+    turn = turn_of(request, QWEN, begun, from_schema(ANY_OBJECT))
 
     assert (turn.is_parsed, list(turn.not_honoured)) == (is_parsed, not_honoured)
-    request.ClearField("any_json")
     assert turn_of(request, QWEN, begun).is_parsed
 
 

@@ -1,0 +1,104 @@
+"""From a request to the grammar of its answer: kept, or refused, or kept as far as possible and that named.
+
+The worker does this, since it stands before its engine whoever calls it; the frontend passes schemas on as
+they came, which servers that have a schema converter of their own need too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from drover.errors import ConstraintRejected
+from drover.v1 import engine_pb2 as pb
+from engine_worker.schemas.cost import cost_of
+from engine_worker.schemas.grammar import ROOT, Grammar, grammar_of
+from engine_worker.schemas.patterns import Unsupported, read_pattern
+from engine_worker.schemas.reading import read_schema
+from engine_worker.schemas.simplify import Simple, simplify
+from engine_worker.schemas.terms import Leaf
+
+ANY_OBJECT = '{"type":"object"}'
+# Positions of a grammar with all counted repetitions written out. Both engines take this many in a fraction
+# of a second.
+MOST_POSITIONS = 500_000
+_FIELD = "format"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """`schema`: the simple one, for what makes a grammar by itself; None for a regular expression.
+    `not_honoured`: as in Started.
+    """
+
+    grammar: Grammar
+    schema: Mapping[str, object] | None = None
+    not_honoured: tuple[str, ...] = ()
+
+
+async def constraint_of(request: pb.GenerateRequest) -> Constraint | None:
+    """None: free text, and `ebnf`, which is the engine's own. Large schemas are read in a thread. Raises
+    ConstraintRejected.
+    """
+    match request.WhichOneof("constraint"):
+        case "json_schema":
+            return await asyncio.to_thread(from_schema, request.json_schema)
+        case "any_json" if request.any_json:
+            return await asyncio.to_thread(from_schema, ANY_OBJECT)
+        case "regex":
+            return await asyncio.to_thread(from_regex, request.regex)
+        case _:
+            return None
+
+
+def from_schema(text: str) -> Constraint:
+    simple = simplify(read_schema(text))
+    grammar = grammar_of(simple.schema)
+    if grammar is None:
+        raise ConstraintRejected(
+            "the JSON schema is unsatisfiable: no value of finite length obeys all that it says"
+        )
+    _check_cost(grammar, "JSON schema")
+    return Constraint(grammar, simple.schema, tuple(f"{_FIELD}.{keyword}" for keyword in simple.dropped))
+
+
+def from_regex(pattern: str) -> Constraint:
+    """The whole answer matches it."""
+    try:
+        grammar = Grammar({ROOT: Leaf(read_pattern(f"^(?:{pattern})$"))})
+    except Unsupported as error:
+        raise ConstraintRejected(f"regex: a grammar cannot have {error}") from error
+    _check_cost(grammar, "regex")
+    return Constraint(grammar)
+
+
+def simplified_schema(schema: object) -> Simple:
+    """For a tool's parameters, as they were parsed. Raises ConstraintRejected."""
+    return simplify(schema)
+
+
+def plain_json(value: object) -> object:
+    """A simple schema without Decimals, for writers of JSON that do not know them."""
+    if isinstance(value, dict):
+        return {name: plain_json(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [plain_json(each) for each in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
+def json_of(schema: Mapping[str, object]) -> str:
+    return json.dumps(plain_json(schema), ensure_ascii=False)
+
+
+def _check_cost(grammar: Grammar, what: str) -> None:
+    cost = sum(map(cost_of, grammar.rules.values()))
+    if cost > MOST_POSITIONS:
+        raise ConstraintRejected(
+            f"the {what} is too large: its grammar would have {cost} positions, at most {MOST_POSITIONS} are "
+            "possible; lower the counts of its repetitions, or make it smaller"
+        )

@@ -1,0 +1,298 @@
+"""Rules for the JSON texts that a simple schema admits.
+
+White space between tokens is bounded, as in Ollama's grammar: small models, and large ones that would rather
+say something else, write line ends for ever where they may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from engine_worker.schemas import json_text, numbers
+from engine_worker.schemas.numbers import Bounds
+from engine_worker.schemas.other_names import other_names
+from engine_worker.schemas.patterns import read_pattern
+from engine_worker.schemas.terms import (
+    EMPTY,
+    NOTHING,
+    Chars,
+    Choice,
+    Leaf,
+    Ref,
+    Repeat,
+    Sequence,
+    Term,
+    choice,
+    optional,
+    repeat,
+    sequence,
+    text,
+)
+
+Schema = Mapping[str, object]
+ROOT = "root"
+_REFERENCE = "#/$defs/"
+_SPACE_RULE, _VALUE_RULE = "space", "value"
+_SPACE = Ref(_SPACE_RULE)
+# One blank; or a line end or two and an indentation.
+_SPACES = Leaf(choice(text(" "), sequence(repeat(text("\n"), 1, 2), repeat(Chars.text(" \t"), 0, 20))))
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """`rules` begin with ROOT's."""
+
+    rules: Mapping[str, Term]
+
+
+def grammar_of(schema: Schema) -> Grammar | None:
+    """None: no text obeys it, for example where each value would have to hold another one."""
+    builder = _Builder()
+    builder.rules[ROOT] = EMPTY
+    builder.rules[ROOT] = builder.value(schema)
+    definitions = schema.get("$defs")
+    named: Mapping[str, Schema] = definitions if isinstance(definitions, dict) else {}
+    for name, definition in named.items():
+        builder.rules[name] = EMPTY
+        builder.rules[name] = builder.value(definition)
+    return _of_reachable(builder.rules)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.rules: dict[str, Term] = {}
+
+    def value(self, schema: Schema) -> Term:
+        if isinstance(reference := schema.get("$ref"), str):
+            return Ref(reference.removeprefix(_REFERENCE))
+        if isinstance(values := schema.get("enum"), list):
+            return choice(*(self._constant(value) for value in values))
+        if isinstance(options := schema.get("anyOf"), list):
+            return choice(*(self.value(option) for option in options))
+        match schema.get("type"):
+            case "object":
+                return self._rule(self._object(schema))
+            case "array":
+                return self._rule(self._array(schema))
+            case "string":
+                return _string(schema)
+            case "integer":
+                return numbers.integers(_bounds(schema))
+            case "number":
+                return numbers.numbers(_bounds(schema))
+            case "boolean":
+                return choice(json_text.literal(True), json_text.literal(False))
+            case "null":
+                return json_text.literal(None)
+            case _:
+                return self._anything()
+
+    def _rule(self, term: Term) -> Term:
+        """A rule of its own, so that no rule becomes as long as the schema."""
+        name = f"r{len(self.rules)}"
+        self.rules[name] = term
+        return Ref(name)
+
+    def _spaced(self, *parts: Term) -> Term:
+        self.rules.setdefault(_SPACE_RULE, optional(_SPACES))
+        between = [each for part in parts for each in (_SPACE, part)]
+        return sequence(*between[1:])
+
+    def _anything(self) -> Term:
+        if _VALUE_RULE not in self.rules:
+            self.rules[_VALUE_RULE] = EMPTY
+            options: list[Schema] = [
+                {"type": "object", "additionalProperties": {}},
+                {"type": "array", "items": {}},
+            ]
+            options += [{"type": name} for name in ("string", "number", "boolean", "null")]
+            self.rules[_VALUE_RULE] = choice(*(self.value(option) for option in options))
+        return Ref(_VALUE_RULE)
+
+    def _constant(self, value: object) -> Term:
+        if isinstance(value, dict):
+            properties = {name: {"enum": [each]} for name, each in value.items()}
+            return self.value({"type": "object", "properties": properties, "required": list(value)})
+        if isinstance(value, list):
+            items = [{"enum": [each]} for each in value]
+            return self.value({"type": "array", "prefixItems": items, "items": False, "minItems": len(items)})
+        return json_text.literal(value)
+
+    def _array(self, schema: Schema) -> Term:
+        first = _list(schema.get("prefixItems"))
+        least = _count(schema.get("minItems")) or 0
+        most = _count(schema.get("maxItems"))
+        others = schema.get("items", False)
+        other = self.value(others) if isinstance(others, dict) else NOTHING
+        members = [self.value(item) for item in first if isinstance(item, dict)]
+        least_others = max(0, least - len(members))
+        most_others = None if most is None else max(0, most - len(members))
+        if not members:
+            return self._bracketed("[", self._list_of(other, least_others, most_others), "]")
+        if most is not None:
+            members = members[:most]
+        following = repeat(self._after_comma(other), least_others, most_others)
+        for index in range(len(members) - 1, -1, -1):
+            member = members[index] if index == 0 else self._after_comma(members[index])
+            following = sequence(member, following)
+            if index >= least:
+                following = self._rule(optional(following))
+        return self._bracketed("[", following, "]")
+
+    def _list_of(self, item: Term, least: int, most: int | None) -> Term:
+        if most == 0:
+            return EMPTY
+        more = repeat(self._after_comma(item), max(0, least - 1), None if most is None else most - 1)
+        some = sequence(item, more)
+        return some if least else optional(some)
+
+    def _after_comma(self, term: Term) -> Term:
+        if term == NOTHING:
+            return NOTHING
+        return sequence(_SPACE, self._spaced(Leaf(text(",")), term))
+
+    def _bracketed(self, begin: str, content: Term, end: str) -> Term:
+        if content == NOTHING:
+            return NOTHING
+        if content == EMPTY:
+            return self._spaced(Leaf(text(begin)), Leaf(text(end)))
+        return self._spaced(Leaf(text(begin)), content, Leaf(text(end)))
+
+    def _object(self, schema: Schema) -> Term:
+        """Properties come in the order of the schema. `head`: what may come while nothing has; `tail`: after
+        something. Both are built from the last property to the first.
+        """
+        properties = schema.get("properties")
+        members = properties if isinstance(properties, dict) else {}
+        required = set(_list(schema.get("required")))
+        head, tail = self._other_members(schema, list(members))
+        for name, of_name in reversed(members.items()):
+            pair = self._pair(json_text.literal(name), self.value(of_name))
+            after_comma = self._after_comma(pair)
+            if name in required:
+                head, tail = sequence(pair, tail), sequence(after_comma, tail)
+            else:
+                head = choice(sequence(pair, tail), head)
+                tail = sequence(optional(after_comma), tail)
+                head = self._rule(head)
+            tail = self._rule(tail) if tail != EMPTY else tail
+        return self._bracketed("{", head, "}")
+
+    def _other_members(self, schema: Schema, names: list[str]) -> tuple[Term, Term]:
+        others = schema.get("additionalProperties", False)
+        if not isinstance(others, dict):
+            return EMPTY, EMPTY
+        name = other_names(schema.get("propertyNames"), names)
+        if name == NOTHING:
+            return EMPTY, EMPTY
+        pair = self._rule(self._pair(name, self.value(others)))
+        tail = repeat(self._after_comma(pair))
+        return optional(sequence(pair, tail)), tail
+
+    def _pair(self, name: Term, value: Term) -> Term:
+        return self._spaced(name, Leaf(text(":")), value)
+
+
+def _string(schema: Schema) -> Term:
+    if isinstance(pattern := schema.get("pattern"), str):
+        return json_text.string(read_pattern(pattern))
+    return json_text.any_string(_count(schema.get("minLength")) or 0, _count(schema.get("maxLength")))
+
+
+def _bounds(schema: Schema) -> Bounds:
+    low_open, high_open = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    return Bounds(
+        _decimal(schema.get("minimum", low_open)),
+        _decimal(schema.get("maximum", high_open)),
+        low_open is not None,
+        high_open is not None,
+    )
+
+
+def _decimal(value: object) -> Decimal | None:
+    return value if isinstance(value, Decimal) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _of_reachable(rules: Mapping[str, Term]) -> Grammar | None:
+    """Without rules that nothing refers to, and without what no text matches. None where that is all."""
+    possible = _possible(rules)
+    if ROOT not in possible:
+        return None
+    kept: dict[str, Term] = {}
+    waiting = [ROOT]
+    while waiting:
+        name = waiting.pop()
+        if name not in kept:
+            kept[name] = _without(rules[name], possible)
+            waiting += _references(kept[name])
+    return Grammar({name: kept[name] for name in [ROOT, *rules] if name in kept})
+
+
+def _possible(rules: Mapping[str, Term]) -> set[str]:
+    """Names of the rules that some text matches: those whose parts are known to be such, again and again."""
+    possible: set[str] = set()
+    users: dict[str, list[str]] = {}
+    for name, term in rules.items():
+        for used in _references(term):
+            users.setdefault(used, []).append(name)
+    waiting = list(rules)
+    while waiting:
+        name = waiting.pop()
+        if name not in possible and _matches_some(rules[name], possible):
+            possible.add(name)
+            waiting += users.get(name, [])
+    return possible
+
+
+def _matches_some(term: Term, possible: set[str]) -> bool:
+    match term:
+        case Ref(name):
+            return name in possible
+        case Sequence(parts):
+            return all(_matches_some(part, possible) for part in parts)
+        case Choice(options):
+            return any(_matches_some(option, possible) for option in options)
+        case Repeat(part, least, _):
+            return least == 0 or _matches_some(part, possible)
+        case Leaf(part):
+            return _matches_some(part, possible)
+        case Chars(ranges):
+            return bool(ranges)
+
+
+def _without(term: Term, possible: set[str]) -> Term:
+    match term:
+        case Ref(name):
+            return term if name in possible else NOTHING
+        case Sequence(parts):
+            return sequence(*(_without(part, possible) for part in parts))
+        case Choice(options):
+            return choice(*(_without(option, possible) for option in options))
+        case Repeat(part, least, most):
+            return repeat(_without(part, possible), least, most)
+        case _:
+            return term
+
+
+def _references(term: Term) -> list[str]:
+    match term:
+        case Ref(name):
+            return [name]
+        case Sequence(parts):
+            return [name for part in parts for name in _references(part)]
+        case Choice(options):
+            return [name for option in options for name in _references(option)]
+        case Repeat(part, _, _):
+            return _references(part)
+        case _:
+            return []

@@ -1,0 +1,205 @@
+"""JSON Schema's patterns (ECMAScript's regular expressions) as terms.
+
+A pattern is looked for anywhere in the text unless it is anchored. What needs more than a finite automaton
+(look-around, references to groups) is `Unsupported`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from engine_worker.schemas.terms import (
+    ANY,
+    EMPTY,
+    NOTHING,
+    Chars,
+    Term,
+    choice,
+    repeat,
+    sequence,
+)
+
+_DIGITS = Chars.text("0123456789")
+_WORD = Chars.of([(ord("0"), ord("9")), (ord("A"), ord("Z")), (ord("_"), ord("_")), (ord("a"), ord("z"))])
+_SPACE = Chars.text("\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff").ranges
+_BLANK = Chars.of([*_SPACE, (0x2000, 0x200A)])
+_CLASSES = {
+    "d": _DIGITS,
+    "D": _DIGITS.complement(),
+    "w": _WORD,
+    "W": _WORD.complement(),
+    "s": _BLANK,
+    "S": _BLANK.complement(),
+}
+_CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
+_NOT_LINE_ENDS = Chars.text("\n\r\u2028\u2029").complement()
+_COUNT = re.compile(r"\{(\d{1,9})(?:(,)(\d{1,9})?)?\}")
+_CODE = re.compile(r"x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})")
+_LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9A-Fa-f]{2})")
+_GROUP = re.compile(r"\?(?::|P?<[A-Za-z_]\w*>)")
+_MAX_GROUPS = 50
+_ANYTHING = repeat(ANY)
+
+
+class Unsupported(Exception):
+    """Says what a grammar cannot have."""
+
+
+def read_pattern(pattern: str) -> Term:
+    """Over the characters of the whole text. Raises Unsupported, also for what is no pattern."""
+    reader = _Reader(pattern)
+    term = reader.alternatives(is_first=True, is_last=True)
+    if reader.position < len(pattern):
+        raise Unsupported("a ) without its (")
+    return term
+
+
+class _Reader:
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._depth = 0
+        self.position = 0
+
+    def alternatives(self, is_first: bool, is_last: bool) -> Term:
+        """`is_first`, `is_last`: nothing of the pattern stands before or after them, so that what is not
+        anchored there may have any text on that side.
+        """
+        options = [self._alternative(is_first, is_last)]
+        while self._takes("|"):
+            options.append(self._alternative(is_first, is_last))
+        return choice(*options)
+
+    def _alternative(self, is_first: bool, is_last: bool) -> Term:
+        parts: list[Term] = []
+        begins = ends = False
+        while self.position < len(self._pattern) and self._pattern[self.position] not in "|)":
+            if ends:
+                raise Unsupported("text after its end")
+            if self._takes("^") or self._takes("\\A"):
+                if parts or not is_first:
+                    raise Unsupported("a beginning in its middle")
+                begins = True
+            elif self._takes("$") or self._takes("\\Z") or self._takes("\\z"):
+                if not is_last:
+                    raise Unsupported("an end in its middle")
+                ends = True
+            else:
+                parts.append(self._repeated(self._atom()))
+        before = _ANYTHING if is_first and not begins else EMPTY
+        after = _ANYTHING if is_last and not ends else EMPTY
+        return sequence(before, *parts, after)
+
+    def _atom(self) -> Term:
+        character = self._next()
+        match character:
+            case "(":
+                return self._group()
+            case "[":
+                return self._class()
+            case ".":
+                return _NOT_LINE_ENDS
+            case "\\":
+                return self._escape()
+            case "*" | "+" | "?":
+                raise Unsupported(f"a {character} that repeats nothing")
+            case _:
+                return Chars.text(character)
+
+    def _repeated(self, part: Term) -> Term:
+        least, most = self._count()
+        if (least, most) == (1, 1):
+            return part
+        self._takes("?")
+        if self._pattern[self.position : self.position + 1] in ("*", "+"):
+            raise Unsupported("a repetition of a repetition")
+        if most is not None and most < least:
+            raise Unsupported(f"a repetition from {least} to {most}")
+        return repeat(part, least, most)
+
+    def _count(self) -> tuple[int, int | None]:
+        for mark, least, most in (("*", 0, None), ("+", 1, None), ("?", 0, 1)):
+            if self._takes(mark):
+                return least, most
+        if (count := _COUNT.match(self._pattern, self.position)) is None:
+            return 1, 1
+        self.position = count.end()
+        least = int(count[1])
+        if count[2] is None:
+            return least, least
+        return least, None if count[3] is None else int(count[3])
+
+    def _group(self) -> Term:
+        if kind := _GROUP.match(self._pattern, self.position):
+            self.position = kind.end()
+        elif self._takes("?"):
+            raise Unsupported("look-around or a flag")
+        self._depth += 1
+        if self._depth > _MAX_GROUPS:
+            raise Unsupported(f"more than {_MAX_GROUPS} groups within one another")
+        # Anchors are understood where an alternative of the whole pattern begins or ends, not in groups.
+        term = self.alternatives(is_first=False, is_last=False)
+        self._depth -= 1
+        if not self._takes(")"):
+            raise Unsupported("a ( without its )")
+        return term
+
+    def _class(self) -> Term:
+        negated = self._takes("^")
+        ranges: list[tuple[int, int]] = []
+        while not self._takes("]"):
+            low = self._member()
+            if len(low.ranges) == 1 and self._is_range():
+                self.position += 1
+                high = self._member()
+                begin, end = low.ranges[0][0], high.ranges[-1][1] if high.ranges else -1
+                if len(high.ranges) != 1 or end < begin or low.ranges[0][0] != low.ranges[0][1]:
+                    raise Unsupported("a range from back to front")
+                ranges.append((begin, end))
+            else:
+                ranges += low.ranges
+        chars = Chars.of(ranges)
+        chars = chars.complement() if negated else chars
+        return chars if chars.ranges else NOTHING
+
+    def _is_range(self) -> bool:
+        ahead = self._pattern[self.position : self.position + 2]
+        return len(ahead) == 2 and ahead[0] == "-" and ahead[1] != "]"
+
+    def _member(self) -> Chars:
+        character = self._next()
+        if character != "\\":
+            return Chars.text(character)
+        return Chars.text("\b") if self._takes("b") else self._escape()
+
+    def _escape(self) -> Chars:
+        if code := _CODE.match(self._pattern, self.position):
+            self.position = code.end()
+            return self._coded(int(code[1] or code[2] or code[3], 16))
+        letter = self._next()
+        if letter in _CLASSES:
+            return _CLASSES[letter]
+        if letter in _CONTROLS:
+            return Chars.text(_CONTROLS[letter])
+        if letter.isalnum():
+            raise Unsupported(f"the escape \\{letter}")
+        return Chars.text(letter)
+
+    def _coded(self, code: int) -> Chars:
+        if 0xD800 <= code < 0xDC00 and (low := _LOW_SURROGATE.match(self._pattern, self.position)):
+            self.position = low.end()
+            code = 0x10000 + ((code - 0xD800) << 10) + (int(low[1], 16) - 0xDC00)
+        if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+            raise Unsupported("half of a character")
+        return Chars.of([(code, code)])
+
+    def _takes(self, mark: str) -> bool:
+        if self._pattern.startswith(mark, self.position):
+            self.position += len(mark)
+            return True
+        return False
+
+    def _next(self) -> str:
+        if self.position >= len(self._pattern):
+            raise Unsupported("an end where more is due")
+        self.position += 1
+        return self._pattern[self.position - 1]

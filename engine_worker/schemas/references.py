@@ -1,0 +1,60 @@
+"""Where a `$ref` leads, within one schema."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from engine_worker.schemas.malformed import refuse, shown
+
+_KEYWORDS = ("$ref", "$dynamicRef", "$recursiveRef")
+_ANCHORS = ("$anchor", "$dynamicAnchor")
+
+
+class References:
+    def __init__(self, root: object) -> None:
+        self._root = root
+        self._anchors: dict[str, object] | None = None
+
+    def targets(self, schema: dict[str, object]) -> list[object]:
+        """What a schema refers to. Raises ConstraintRejected for what is not in it: nothing is fetched."""
+        return [self._target(schema[keyword]) for keyword in _KEYWORDS if keyword in schema]
+
+    def _target(self, reference: object) -> object:
+        if not isinstance(reference, str):
+            refuse(f"`$ref` must be a string, not {shown(reference)}")
+        base, _, fragment = reference.partition("#")
+        if base and not (isinstance(self._root, dict) and self._root.get("$id") == base):
+            refuse(f"`$ref` {shown(reference)} leads out of the schema, and nothing is fetched")
+        if fragment and not fragment.startswith("/"):
+            return self._anchored(fragment, reference)
+        return self._pointed(fragment, reference)
+
+    def _pointed(self, pointer: str, reference: str) -> object:
+        place = self._root
+        for step in unquote(pointer).split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(place, dict) and name in place:
+                place = place[name]
+            elif isinstance(place, list) and name.isdecimal() and int(name) < len(place):
+                place = place[int(name)]
+            else:
+                refuse(f"`$ref` {shown(reference)} leads nowhere")
+        return place
+
+    def _anchored(self, name: str, reference: str) -> object:
+        if self._anchors is None:
+            self._anchors = {}
+            self._collect(self._root, self._anchors)
+        if name not in self._anchors:
+            refuse(f"`$ref` {shown(reference)} leads nowhere")
+        return self._anchors[name]
+
+    def _collect(self, place: object, anchors: dict[str, object]) -> None:
+        if isinstance(place, dict):
+            for keyword in _ANCHORS:
+                if isinstance(name := place.get(keyword), str):
+                    anchors.setdefault(name, place)
+            place = list(place.values())
+        if isinstance(place, list):
+            for part in place:
+                self._collect(part, anchors)

@@ -1,0 +1,150 @@
+"""From any schema to a simple one, that says the same as far as a grammar can say it.
+
+A simple schema is {} (any value), {"enum"}, {"anyOf"}, {"$ref"}, or one type with the keywords that
+grammar.py knows. References are resolved, everything that holds at one place is merged (`allOf`, and what
+stands next to `anyOf` or `$ref`), and objects are closed once, when all their properties are known: Ollama's
+grammar has the listed properties and no others, and a small model that may add some seldom stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from drover.errors import ConstraintRejected
+from engine_worker.schemas.keywords import constrains, is_named
+from engine_worker.schemas.malformed import listed, refuse, shown
+from engine_worker.schemas.merged import Merged
+from engine_worker.schemas.pieces import Pieces
+from engine_worker.schemas.references import References
+
+Schema = dict[str, object]
+# Places of a schema that are looked at; what is referred to from several places counts once.
+MOST_PLACES = 20_000
+_GROUPS = ("anyOf", "oneOf")
+_LEADING_ON = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
+
+Consumed = frozenset[tuple[int, str]]
+
+
+@dataclass(slots=True)
+class Simple:
+    """`schema` with its `$defs`. `dropped`: keywords of which something is not kept, in order."""
+
+    schema: Schema
+    dropped: list[str] = field(default_factory=list)
+
+
+def simplify(schema: object) -> Simple:
+    """Raises ConstraintRejected for what is malformed, unsatisfiable or too large."""
+    simplifier = _Simplifier(schema)
+    simple = simplifier.all_of([schema])
+    if simple is None:
+        raise ConstraintRejected("the JSON schema is unsatisfiable: no value obeys all that it says")
+    if simplifier.definitions:
+        simple = {**simple, "$defs": simplifier.definitions}
+    return Simple(simple, list(simplifier.dropped))
+
+
+class _Simplifier:
+    def __init__(self, root: object) -> None:
+        self._references = References(root)
+        self._names: dict[tuple[frozenset[int], Consumed], str] = {}
+        self._impossible: set[str] = set()
+        self._places = 0
+        self._pieces = Pieces(self.all_of, self._drop)
+        self.definitions: dict[str, Schema] = {}
+        self.dropped: dict[str, None] = {}
+
+    def _drop(self, keyword: str) -> None:
+        self.dropped[keyword] = None
+
+    def all_of(self, parts: Sequence[object], consumed: Consumed = frozenset()) -> Schema | None:
+        """One simple schema for all that holds at a place; None where no value can obey it.
+
+        `consumed`: the alternatives that the parts have been chosen from already.
+        """
+        self._places += 1
+        if self._places > MOST_PLACES:
+            raise ConstraintRejected(
+                f"the JSON schema is too large: more than {MOST_PLACES} places and combinations of "
+                "alternatives"
+            )
+        schemas, refers = self._flat(parts)
+        if schemas is None:
+            return None
+        schemas = [schema for schema in schemas if _says_more(schema, consumed)]
+        if not refers:
+            return self._one(schemas, consumed)
+        key = frozenset(map(id, schemas)), consumed
+        if key not in self._names:
+            name = self._names[key] = f"d{len(self._names)}"
+            simple = self._one(schemas, consumed)
+            if simple is None:
+                self._impossible.add(name)
+            else:
+                self.definitions[name] = simple
+        name = self._names[key]
+        return None if name in self._impossible else {"$ref": f"#/$defs/{name}"}
+
+    def _flat(self, parts: Sequence[object]) -> tuple[list[Schema] | None, bool]:
+        """What the parts refer to and consist of, too; and whether a reference is among it."""
+        waiting, flat, refers = list(parts), dict[int, Schema](), False
+        while waiting:
+            part = waiting.pop(0)
+            if part is False:
+                return None, refers
+            if part is True or id(part) in flat:
+                continue
+            if not isinstance(part, dict):
+                refuse(f"a schema must be an object or a boolean, not {shown(part)}")
+            flat[id(part)] = part
+            targets = self._references.targets(part)
+            refers = refers or bool(targets)
+            waiting = [*targets, *listed("allOf", part.get("allOf", [])), *waiting]
+        return list(flat.values()), refers
+
+    def _one(self, schemas: list[Schema], consumed: Consumed) -> Schema | None:
+        for schema in schemas:
+            for keyword in _GROUPS:
+                if keyword in schema and (id(schema), keyword) not in consumed:
+                    return self._any_of(schemas, consumed | {(id(schema), keyword)}, keyword, schema[keyword])
+        for schema in schemas:
+            for keyword in schema:
+                if is_named(keyword) and not _is_without_effect(keyword, schema[keyword]):
+                    self._drop(keyword)
+        return self._pieces.of(Merged(schemas))
+
+    def _any_of(
+        self, schemas: list[Schema], consumed: Consumed, keyword: str, branches: object
+    ) -> Schema | None:
+        """The alternatives with everything else put into each. Overlaps of `oneOf` are let be, as in
+        Ollama's grammar.
+        """
+        options = [self.all_of([*schemas, branch], consumed) for branch in listed(keyword, branches)]
+        return any_of([option for option in options if option is not None])
+
+
+def any_of(options: Sequence[Schema]) -> Schema | None:
+    flat: list[Schema] = []
+    for option in options:
+        alternatives = option.get("anyOf")
+        for each in alternatives if isinstance(alternatives, list) else [option]:
+            if each == {}:
+                return {}
+            if each not in flat:
+                flat.append(each)
+    if not flat:
+        return None
+    return flat[0] if len(flat) == 1 else {"anyOf": flat}
+
+
+def _says_more(schema: Schema, consumed: Consumed) -> bool:
+    return any(
+        constrains(keyword) and keyword not in _LEADING_ON and (id(schema), keyword) not in consumed
+        for keyword in schema
+    )
+
+
+def _is_without_effect(keyword: str, value: object) -> bool:
+    return keyword == "uniqueItems" and value is False

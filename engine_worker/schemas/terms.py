@@ -1,0 +1,140 @@
+"""What grammars and patterns are made of.
+
+`Chars` are the characters that one position may hold; `Leaf` wraps what a lexer may take for one token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LAST_CHARACTER = 0x10FFFF
+_SURROGATES = (0xD800, 0xDFFF)
+
+Range = tuple[int, int]
+
+
+def _without_surrogates(ranges: Iterable[Range]) -> list[Range]:
+    first, last = _SURROGATES
+    parts = []
+    for low, high in ranges:
+        parts += [(low, min(high, first - 1)), (max(low, last + 1), high)]
+    return sorted((low, high) for low, high in parts if low <= high)
+
+
+def _merged(ranges: Iterable[Range]) -> Iterable[Range]:
+    begin, end = -1, -2
+    for low, high in ranges:
+        if low > end + 1:
+            if begin >= 0:
+                yield begin, end
+            begin, end = low, high
+        else:
+            end = max(end, high)
+    if begin >= 0:
+        yield begin, end
+
+
+@dataclass(frozen=True, slots=True)
+class Chars:
+    """Ranges of code points, sorted, apart from one another, without surrogates."""
+
+    ranges: tuple[Range, ...]
+
+    @classmethod
+    def of(cls, ranges: Iterable[Range]) -> Chars:
+        return cls(tuple(_merged(_without_surrogates(ranges))))
+
+    @classmethod
+    def text(cls, characters: str) -> Chars:
+        return cls.of((ord(each), ord(each)) for each in characters)
+
+    def __contains__(self, code: int) -> bool:
+        return any(low <= code <= high for low, high in self.ranges)
+
+    def complement(self) -> Chars:
+        gaps, begin = [], 0
+        for low, high in self.ranges:
+            gaps.append((begin, low - 1))
+            begin = high + 1
+        return Chars.of([*gaps, (begin, LAST_CHARACTER)])
+
+    def minus(self, other: Chars) -> Chars:
+        return Chars.of((*self.complement().ranges, *other.ranges)).complement()
+
+    def both(self, other: Chars) -> Chars:
+        return self.minus(other.complement())
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    parts: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Without options: nothing matches."""
+
+    options: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """`most` None: without end."""
+
+    part: Term
+    least: int
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A rule of the grammar, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    part: Term
+
+
+Term = Chars | Sequence | Choice | Repeat | Ref | Leaf
+
+ANY = Chars.of([(0, LAST_CHARACTER)])
+EMPTY = Sequence(())
+NOTHING = Choice(())
+
+
+def sequence(*parts: Term) -> Term:
+    """Flat, without empty parts."""
+    flat: list[Term] = []
+    for part in parts:
+        if part == NOTHING:
+            return NOTHING
+        flat.extend(part.parts if isinstance(part, Sequence) else (part,))
+    return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
+
+
+def choice(*options: Term) -> Term:
+    """Flat, without repetitions and without what matches nothing."""
+    flat: dict[Term, None] = {}
+    for option in options:
+        flat |= dict.fromkeys(option.options if isinstance(option, Choice) else (option,))
+    return next(iter(flat)) if len(flat) == 1 else Choice(tuple(flat))
+
+
+def optional(part: Term) -> Term:
+    return EMPTY if part == NOTHING else Repeat(part, 0, 1)
+
+
+def repeat(part: Term, least: int = 0, most: int | None = None) -> Term:
+    if most == 0:
+        return EMPTY
+    if part == NOTHING:
+        return NOTHING if least else EMPTY
+    return part if (least, most) == (1, 1) else Repeat(part, least, most)
+
+
+def text(characters: str) -> Term:
+    return sequence(*(Chars(((ord(each), ord(each)),)) for each in characters))

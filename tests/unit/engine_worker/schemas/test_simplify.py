@@ -1,0 +1,186 @@
+"""What a simple schema keeps of one that clients write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from engine_worker.schemas.constraint import from_schema, plain_json
+from engine_worker.schemas.simplify import MOST_PLACES
+
+Json = dict[str, object]
+A: Json = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+B: Json = {"type": "object", "properties": {"b": {"type": "boolean"}}, "required": ["b"]}
+BOTH: Json = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "boolean"}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+
+
+def _simple(schema: object) -> object:
+    """References put in, where they do not lead back."""
+    constraint = from_schema(json.dumps(schema))
+    simple = plain_json(constraint.schema)
+    assert isinstance(simple, dict)
+    definitions = simple.pop("$defs", {})
+    return definitions[simple["$ref"].removeprefix("#/$defs/")] if "$ref" in simple else simple
+
+
+def _dropped(schema: object) -> tuple[str, ...]:
+    return from_schema(json.dumps(schema)).not_honoured
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [A, B]},
+        {**A, "allOf": [B]},
+        {"$defs": {"B": A}, "allOf": [{"$ref": "#/$defs/B"}, B]},
+        {"$defs": {"B": B}, "$ref": "#/$defs/B", **A},
+        {"allOf": [{**A, "additionalProperties": False}, {**B, "additionalProperties": False}]},
+        {"properties": A["properties"], "anyOf": [{"required": ["a", "b"], "properties": B["properties"]}]},
+    ],
+)
+def test_what_holds_together_is_one_object_and_closed_once(schema: Json) -> None:
+    simple = _simple(schema)
+
+    assert isinstance(simple, dict)
+    assert {**simple, "required": sorted(simple["required"])} == BOTH
+    assert list(simple["properties"]) in (["a", "b"], ["b", "a"])
+
+
+def test_properties_next_to_alternatives_are_in_each_of_them() -> None:
+    schema = {**A, "oneOf": [B, {"properties": {"c": {"type": "null"}}}]}
+    simple = _simple(schema)
+
+    assert isinstance(simple, dict)
+    first, second = simple["anyOf"]
+    assert first == BOTH
+    assert list(second["properties"]) == ["a", "c"]
+
+
+def test_alternatives_that_only_require_something() -> None:
+    properties = {"a": {"type": "integer"}, "b": {"type": "boolean"}}
+    simple = _simple({"properties": properties, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]})
+
+    assert isinstance(simple, dict)
+    assert [(option["type"], option["required"]) for option in simple["anyOf"]] == [
+        ("object", ["a"]),
+        ("object", ["b"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"properties": {"a": {}}}, "object"),
+        ({"required": ["a"]}, "object"),
+        ({"items": {"type": "boolean"}}, "array"),
+        ({"prefixItems": [{"type": "boolean"}]}, "array"),
+        ({"minLength": 2}, "string"),
+        ({"format": "date"}, "string"),
+        ({"minimum": 2}, "number"),
+    ],
+)
+def test_a_schema_without_a_type_means_the_one_that_it_speaks_of(schema: Json, kind: str) -> None:
+    simple = _simple(schema)
+
+    assert isinstance(simple, dict)
+    assert simple["type"] == kind
+
+
+def test_recursion_stays_a_reference() -> None:
+    node = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}
+    schema = from_schema(json.dumps(node)).schema
+
+    assert schema is not None
+    assert len(schema["$defs"]) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ({"type": "string", "title": "A", "description": "b", "default": "c", "x-order": 1}, ()),
+        ({"type": "string", "format": "password"}, ()),
+        ({"type": "string", "format": "iri"}, ("format.format",)),
+        ({"type": "string", "format": 5}, ("format.format",)),
+        ({"type": "string", "pattern": "^(?=a)a$"}, ("format.pattern",)),
+        ({"type": "string", "pattern": "[a-"}, ("format.pattern",)),
+        ({"type": "string", "pattern": "^a+$", "maxLength": 3}, ("format.maxLength",)),
+        ({"type": "string", "pattern": "^a{1,3}$", "maxLength": 3, "minLength": 1}, ()),
+        ({"type": "array", "uniqueItems": True}, ("format.uniqueItems",)),
+        ({"type": "array", "uniqueItems": False}, ()),
+        ({"type": "array", "contains": {}, "minItems": "x"}, ("format.contains", "format.minItems")),
+        ({"type": "number", "multipleOf": 0.01}, ("format.multipleOf",)),
+        ({"type": "number", "minimum": "x"}, ("format.minimum",)),
+        ({"type": "integer", "maximum": 1e300}, ("format.maximum",)),
+        ({"not": {"type": "string"}}, ("format.not",)),
+        ({**A, "if": {}, "then": {}, "else": {}}, ("format.if", "format.then", "format.else")),
+        ({**A, "minProperties": 1, "maxProperties": 1}, ()),
+        ({**A, "minProperties": 2}, ("format.minProperties",)),
+        ({**A, "additionalProperties": False, "required": ["a", "z"]}, ("format.required",)),
+        ({**A, "minimun": 2}, ("format.minimun",)),
+        ({"type": "object", "patternProperties": {"^a$": {}, "^b$": {}}}, ("format.patternProperties",)),
+    ],
+)
+def test_what_is_dropped_is_named(schema: Json, names: tuple[str, ...]) -> None:
+    assert _dropped(schema) == names
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (5, "must be an object or a boolean, not 5"),
+        ({"type": 5}, "`type` 5 is none of"),
+        ({"type": "nonsense"}, '`type` "nonsense" is none of'),
+        ({"properties": 5}, "`properties` must be an object, not 5"),
+        ({"required": "a"}, '`required` must be a list of strings, not "a"'),
+        ({"enum": 5}, "`enum` must be a list, not 5"),
+        ({"anyOf": {}}, "`anyOf` must be a list"),
+        ({"$ref": "#/$defs/A"}, "leads nowhere"),
+        ({"$ref": "https://example.com/a.json"}, "leads out of the schema"),
+        (False, "unsatisfiable"),
+        ({"enum": []}, "unsatisfiable"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "unsatisfiable"),
+        ({"type": "integer", "minimum": 2.1, "maximum": 2.9}, "unsatisfiable"),
+        ({"type": "number", "exclusiveMinimum": 2, "maximum": 2}, "unsatisfiable"),
+        ({"type": "string", "minLength": 3, "maxLength": 2}, "unsatisfiable"),
+        ({"type": "array", "minItems": 3, "maxItems": 2}, "unsatisfiable"),
+        ({"allOf": [{"type": "string"}, {"type": "boolean"}]}, "unsatisfiable"),
+        ({**A, "properties": {"a": False}}, "unsatisfiable"),
+        ({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "no value of finite length"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused_in_words(schema: object, why: str) -> None:
+    with pytest.raises(ConstraintRejected, match=why.replace("$", r"\$")):
+        from_schema(json.dumps(schema))
+
+
+def test_too_many_combinations_are_refused() -> None:
+    choices = [{"anyOf": [{"required": [f"p{each}"]}, {"required": [f"q{each}"]}]} for each in range(20)]
+
+    assert 2 ** len(choices) > MOST_PLACES
+    with pytest.raises(ConstraintRejected, match="too large"):
+        from_schema(json.dumps({"allOf": choices}))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 300 + "]" * 300, "nested too deep: 300"),
+        ('{"minimum": NaN}', "not a number in JSON"),
+        ("{", "is not JSON"),
+        (f'{{"title": "{"x" * 600_000}"}}', "characters, at most"),
+    ],
+)
+def test_texts_that_are_not_read(text: str, why: str) -> None:
+    with pytest.raises(ConstraintRejected, match=why):
+        from_schema(text)
+
+
+def test_brackets_in_texts_are_no_depth() -> None:
+    assert _dropped({"type": "string", "description": "[" * 500}) == ()
