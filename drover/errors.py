@@ -19,6 +19,7 @@
     │   ├── CapabilityMissing     this model cannot do that
     │   ├── ConstraintRejected    the engine cannot work with this schema or grammar
     │   ├── ContextExceeded       longer than the context, and not to be truncated
+    │   ├── EngineStalled         a worker stopped while it had this request; no other one gets it
     │   ├── NotSignedIn           a route about an account; there are no accounts
     │   └── NotOffered            a route of ollama.com that is not passed on
     ├── ClientLeft            nobody is there to be answered
@@ -124,6 +125,10 @@ class ContextExceeded(NeverRetry):
         self.context_tokens = context_tokens
 
 
+class EngineStalled(NeverRetry):
+    pass
+
+
 class NotSignedIn(NeverRetry):
     pass
 
@@ -177,6 +182,8 @@ ANSWERS: dict[type[DroverError], Answer] = {
     ),
     ConstraintRejected: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
     ContextExceeded: Answer(_CODE.OUT_OF_RANGE, 400, "invalid_request_error", "invalid_request_error"),
+    # No status on which clients send a request again: each time it would stop another worker.
+    EngineStalled: Answer(_CODE.FAILED_PRECONDITION, 422, "invalid_request_error", "invalid_request_error"),
     NotSignedIn: Answer(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
     NotOffered: Answer(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
     ClientLeft: Answer(_CODE.CANCELLED, 499, "api_error", "api_error"),

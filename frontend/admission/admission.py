@@ -28,7 +28,7 @@ class Admission:
 
     def __init__(self, most_waiting: int, patience_seconds: float) -> None:
         self._most_waiting = most_waiting
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._gates: dict[tuple[str, str, bytes], Gate] = {}
         self._names: dict[tuple[str, str, bytes], str] = {}
 
@@ -49,7 +49,7 @@ class Admission:
         key = (model.digest, model.engine_kind, model.capabilities.SerializeToString(deterministic=True))
         if key not in self._gates:
             self._tidy()
-            self._gates[key] = Gate(self._may_wait, self._patience_seconds)
+            self._gates[key] = Gate(self._may_wait, self.patience_seconds)
             self._names[key] = next(iter(model.names), "")
         return self._gates[key]
 

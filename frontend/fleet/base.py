@@ -25,7 +25,7 @@ class Abandonable(Protocol):
     """What a worker has to do, and may not live to do."""
 
     def abandon(self, error: DroverError) -> None:
-        """Whoever waits for it gets `error` now: the worker will not answer any more."""
+        """Ends the wait for it with `error`: the worker will not answer any more. The first error counts."""
 
 
 class WorkerHandle(RequestHandle, Abandonable, Protocol):
@@ -35,6 +35,10 @@ class WorkerHandle(RequestHandle, Abandonable, Protocol):
 class Worker(Protocol):
     @property
     def address(self) -> str: ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether its transport answers: a worker that is silent all the same has stopped by itself."""
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> WorkerHandle:
         """Sends the request. Failures come out of the handle. `request_id` must be new."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,20 +16,21 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
+from frontend.fleet.attempts import Attempts
 from frontend.fleet.base import RequestHandle, Worker
 from frontend.fleet.budget import RetryBudget
+from frontend.fleet.call import Call
 from frontend.fleet.discovery.base import Discovery
-from frontend.fleet.embedding import EmbedCall
 from frontend.fleet.jitter import jitter
 from frontend.fleet.members import Member
 from frontend.fleet.membership import Membership
 from frontend.fleet.moving.request import MovingRequest, Observer
 from frontend.fleet.picking.affinity import affinity_of
 from frontend.fleet.picking.base import Policy
-from frontend.fleet.replicas import Replicas, new_attempt_id, ready_for
+from frontend.fleet.replicas import Replicas, new_attempt_id, ready_for, ready_replicas, usable
 
 _log = logging.getLogger("drover.fleet")
-_MOST_ATTEMPTS = 3
+_LOOK_SECONDS = 0.1
 
 Found = TypeVar("Found")
 Able = Callable[[pb.Capabilities], bool]
@@ -140,28 +142,32 @@ class Fleet:
         return None
 
     async def ask(self, model: ServedModel, question: Callable[[Worker], Awaitable[Found]]) -> Found:
-        """What is no generation, of one of the model's workers, and of another one where that fails. Raises
+        """What is no generation, of one of the model's workers, and of the next one where that fails. Raises
         NoWorkerReady when there is none.
         """
         self._retries.earn()
-        failed: list[str] = []
+        attempts = Attempts(self._retries)
+        member = self.pick(model)
         while True:
-            with self.visit(model, failed) as worker:
-                try:
-                    return await question(worker)
-                except RetryElsewhere as error:
-                    failed.append(worker.address)
-                    has_other = len(failed) < _MOST_ATTEMPTS and bool(self._others(model, failed))
-                    if not (has_other and self._retries.allow(error)):
-                        raise
-            await jitter()
+            try:
+                return await member.ask(question)
+            except RetryElsewhere as error:
+                attempts.consider(member, error)
+                await jitter()
+                member = await self._next(model, attempts, error)
 
-    @contextmanager
-    def visit(self, model: ServedModel, avoid: Collection[str] = ()) -> Iterator[Worker]:
-        """One of the model's workers, rather none at the addresses `avoid`. Raises NoWorkerReady."""
-        candidates = self._others(model, avoid) or self._replicas(model)
-        with self._policy.pick(candidates, None).visit() as worker:
-            yield worker
+    def pick(self, model: ServedModel) -> Member:
+        """For what takes no request's place. Raises NoWorkerReady."""
+        return self._policy.pick(self._replicas(model), None)
+
+    async def _next(self, model: ServedModel, attempts: Attempts, error: RetryElsewhere) -> Member:
+        """Waits for one that can take it. Raises the error when none comes in time."""
+        deadline = time.monotonic() + self.admission.patience_seconds
+        while not (able := usable(ready_replicas(model, self._membership), attempts.failed)):
+            if time.monotonic() > deadline:
+                raise error
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self._policy.pick(able, None)
 
     def submit(
         self, model: ServedModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
@@ -193,19 +199,19 @@ class Fleet:
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: Observer
     ) -> pb.EmbedResponse:
-        """In its turn, and on another worker too where one fails under it."""
+        """In its turn, and on the next worker where one fails under it."""
         self._retries.earn()
         replicas = self._wanted(model, ticket)
-        avoid: frozenset[Member] = frozenset()
+        attempts = Attempts(self._retries)
         had_its_turn = False
         while True:
-            place, waited = await replicas.place(avoid, had_its_turn)
+            place, waited = await replicas.place(attempts.failed, had_its_turn)
             had_its_turn = had_its_turn or waited.position > 0
             observer.waited(waited)
             observer.sent_to(place.member.address)
             request.request_id = new_attempt_id()
             failure: DroverError | None = None
-            call = EmbedCall(place.member.worker, request, ticket.request_id)
+            call = Call(place.member.worker.embed(request, ticket.request_id))
             place.handle = call
             try:
                 response = await call.answer()
@@ -215,11 +221,8 @@ class Fleet:
                 failure = error
             except RetryElsewhere as error:
                 failure = error
-                avoid |= {place.member}
                 had_its_turn = True
-                has_other = len(avoid) < _MOST_ATTEMPTS and replicas.has_other(place.member)
-                if not (has_other and self._retries.allow(error)):
-                    raise
+                attempts.consider(place.member, error)
                 observer.retried(error)
             finally:
                 place.leave(failure)
@@ -235,9 +238,6 @@ class Fleet:
 
     def _replicas(self, model: ServedModel) -> Sequence[Member]:
         return ready_for(model, self._membership)
-
-    def _others(self, model: ServedModel, than: Collection[str]) -> Sequence[Member]:
-        return [member for member in self._replicas(model) if member.address not in than]
 
     def _expiry(self, model: ServedModel) -> int | None:
         """None where no replica has the model in memory."""

@@ -37,6 +37,11 @@ class GrpcWorker:
     def address(self) -> str:
         return self._address
 
+    @property
+    def is_connected(self) -> bool:
+        """gRPC answers pings though Python does nothing any more; one that gets no pong is not ready."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> GrpcHandle:
         return GrpcHandle(self._stub.GenerateStream(request, metadata=_metadata(client_request_id)))
 
@@ -94,7 +99,7 @@ class GrpcHandle:
             await _check_whole(self._call)
 
     def abandon(self, error: DroverError) -> None:
-        self._abandoned = error
+        self._abandoned = self._abandoned or error
         self._call.cancel()
 
     def cancel(self) -> None:

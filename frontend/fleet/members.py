@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from math import ceil
+from typing import TypeVar
 
 from drover import logs
-from drover.errors import DroverError, QueueFull, RetryElsewhere, WorkerUnreachable
+from drover.errors import DroverError, EngineStalled, QueueFull, RetryElsewhere, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import Abandonable, Worker
 from frontend.fleet.breaker import Attempt, Breaker
+from frontend.fleet.call import Call
 from frontend.fleet.probe import answers
+from frontend.fleet.suspects import suspects
 from frontend.fleet.watchdog import Watchdog
 
 _log = logging.getLogger("drover.fleet")
 _REPORT_INTERVAL_SECONDS = 1.0
-# A worker that has been silent for so many seconds is not ready, whatever its connection looks like.
-_SILENCE_SECONDS = 8.0
+# A connection that is gone is noticed by gRPC's pings within 9 s (drover/rpc.py): what is silent for longer
+# and still answers them is a process that has stopped.
+_SILENCE_SECONDS = 10.0
+# What began later than this after the last sign of life did not stop the worker.
+_LATE_SECONDS = 2 * _REPORT_INTERVAL_SECONDS
+_MOST_LOGGED = 16
 _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
 # Of its share, this part more may wait at the worker.
@@ -30,13 +38,22 @@ _BACKLOG_SHARE = 8
 _PROBE_EVERY_SECONDS = 2.0
 
 
+Found = TypeVar("Found")
+
+
 @dataclass(eq=False, slots=True)
 class Place:
-    """One request's place at a worker, from its admission on."""
+    """One request's place at a worker, from its admission on. Implements frontend.fleet.suspects.InFlight;
+    `saw_stall`: the worker has stopped, and this request may go on elsewhere.
+    """
 
     member: Member
     attempt: Attempt
     handle: Abandonable | None = None
+    request: pb.GenerateRequest | None = None
+    has_output: bool = False
+    stalls: int = 0
+    saw_stall: bool = False
 
     def answers(self) -> None:
         """The worker has said something."""
@@ -71,7 +88,11 @@ class Member:
         self.served: Sequence[ServedModel] = ()
         self.report: pb.LoadReport | None = None
         self.breaker = Breaker()
-        self._places: set[Place] = set()
+        self.reported_at = 0.0
+        """Of time.monotonic."""
+        # In the order in which they came.
+        self._places: dict[Place, None] = {}
+        self._calls: dict[Abandonable, float] = {}
         self._visits = 0
         self._is_full = False
         self._idle = asyncio.Event()
@@ -128,14 +149,14 @@ class Member:
 
     def take(self) -> Place:
         place = Place(self, self.breaker.begin())
-        self._places.add(place)
+        self._places[place] = None
         self._idle.clear()
         return place
 
     def left(self, place: Place, error: DroverError | None) -> None:
         if place not in self._places:
             return
-        self._places.remove(place)
+        del self._places[place]
         # A worker that refuses has less room than it seemed, until another request leaves it or it reports.
         self._is_full = isinstance(error, QueueFull)
         if isinstance(error, RetryElsewhere):
@@ -159,6 +180,16 @@ class Member:
             self._visits -= 1
             self._look_idle()
 
+    async def ask(self, question: Callable[[Worker], Awaitable[Found]]) -> Found:
+        """What is no generation and takes no place. Raises EngineStalled where the worker stops meanwhile."""
+        with self.visit() as worker:
+            call = Call(question(worker))
+            self._calls[call] = time.monotonic()
+            try:
+                return await call.answer()
+            finally:
+                del self._calls[call]
+
     def _look_idle(self) -> None:
         if not (self._places or self._visits):
             self._idle.set()
@@ -180,7 +211,9 @@ class Member:
                 self._lost(error.message)
                 self._abandon(error.message)
             except TimeoutError:
-                reason = f"no word for {_SILENCE_SECONDS:.0f} s"
+                reason = f"no report for {_SILENCE_SECONDS:.0f} s"
+                if self.worker.is_connected and self.report is not None:
+                    self._stalled(reason, self.reported_at)
                 self._lost(reason)
                 self._abandon(reason)
             except DroverError as error:
@@ -201,6 +234,7 @@ class Member:
 
     def _heard(self, report: pb.LoadReport, model: pb.Model) -> None:
         joins = self.report is None
+        self.reported_at = time.monotonic()
         if joins:
             names = list(model.names)
             logs.event(
@@ -220,11 +254,12 @@ class Member:
         self._is_full = False
         self._others = max(0, report.running + report.waiting - len(self._places))
         if self._watchdog.is_stalled(report) and model.capabilities.completion and self._prober is None:
-            self._prober = asyncio.create_task(self._doubt(), name=f"probe {self.address}")
+            doubt = self._doubt(self._watchdog.since)
+            self._prober = asyncio.create_task(doubt, name=f"probe {self.address}")
             self._prober.add_done_callback(report_death)
         self._changed()
 
-    async def _doubt(self) -> None:
+    async def _doubt(self, since: float) -> None:
         """One token is asked for. Only where it does not come either, the worker is taken out, what is there
         goes on elsewhere, and further probes find out when it is alive again.
         """
@@ -235,7 +270,7 @@ class Member:
                 _log, logging.ERROR, "worker makes no progress", worker=self.address, requests=self.requests
             )
             self.is_stalled = True
-            self._abandon("it makes no progress")
+            self._stalled("it makes no progress", since)
             while not await answers(self.worker):  # noqa: ASYNC110 - there is no event but its answer
                 await asyncio.sleep(_PROBE_EVERY_SECONDS)
             logs.event(_log, logging.INFO, "worker makes progress again", worker=self.address)
@@ -246,9 +281,41 @@ class Member:
 
     def _abandon(self, reason: str) -> None:
         """What is still there will get no answer: it can go on elsewhere at once."""
+        handles = [place.handle for place in self._places if place.handle is not None]
+        for handle in (*handles, *self._calls):
+            handle.abandon(_lost_worker(reason))
+
+    def _stalled(self, reason: str, since: float) -> None:
+        """It has stopped, and one of its requests may be the cause: suspects end here, the others can go on
+        elsewhere. `since`: when it last got on.
+        """
+        late = since + _LATE_SECONDS
+        in_engine = self._begun_by(late)
+        found = set(suspects(in_engine))
+        for place in in_engine:
+            place.saw_stall = True
+        logs.event(
+            _log,
+            logging.ERROR,
+            "worker stopped under its requests",
+            worker=self.address,
+            reason=reason,
+            requests=len(in_engine),
+            suspects=[place.request.request_id for place in found if place.request][:_MOST_LOGGED],
+        )
         for place in list(self._places):
             if place.handle is not None:
-                place.handle.abandon(WorkerUnreachable(f"the worker was lost: {reason}"))
+                place.handle.abandon(_stalled_worker(reason) if place in found else _lost_worker(reason))
+        for call, began in list(self._calls.items()):
+            call.abandon(_stalled_worker(reason) if began <= late else _lost_worker(reason))
+
+    def _begun_by(self, late: float) -> Sequence[Place]:
+        """Those that the engine had then. What it had not begun are the newest of those without output."""
+        there = [place for place in self._places if place.attempt.began <= late]
+        silent = [place for place in there if not place.has_output]
+        waiting = self.report.waiting if self.report else 0
+        queued = set(silent[max(0, len(silent) - waiting) :])
+        return [place for place in there if place not in queued]
 
     def _lost(self, reason: str) -> None:
         self.is_known.set()
@@ -263,6 +330,17 @@ class Member:
             )
         self.report = None
         self._others = 0
+
+
+def _lost_worker(reason: str) -> WorkerUnreachable:
+    return WorkerUnreachable(f"the worker was lost: {reason}")
+
+
+def _stalled_worker(reason: str) -> EngineStalled:
+    return EngineStalled(
+        f"the worker stopped while it had this request ({reason}), and the request may be the cause: it was "
+        "not sent to another worker. A simpler schema, fewer tools or images, or a shorter prompt may help"
+    )
 
 
 def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from drover.errors import NoWorkerReady
@@ -35,29 +35,24 @@ class Replicas:
         self._gate = gate
         self._ticket = ticket
         self._affinity = affinity
-        self._avoid: frozenset[Member] = frozenset()
+        self._failed: Mapping[Member, float] = {}
 
     def check(self) -> None:
         ready_for(self._model, self._membership)
 
     def choose(self) -> Member | None:
         """Rather none of those that failed under this request, nor one that has just failed others."""
-        roomy = [member for member in _ready(self._model, self._membership) if member.has_room]
-        fresh = [member for member in roomy if member not in self._avoid]
+        able = usable(ready_replicas(self._model, self._membership), self._failed)
+        roomy = [member for member in able if member.has_room]
+        fresh = [member for member in roomy if member not in self._failed]
         sound = [member for member in fresh if not member.breaker.is_open]
         candidates = sound or fresh or roomy
         return self._policy.pick(candidates, self._affinity) if candidates else None
 
-    async def place(self, avoid: frozenset[Member], must: bool) -> tuple[Place, Waited]:
-        self._avoid = avoid
+    async def place(self, failed: Mapping[Member, float], must: bool) -> tuple[Place, Waited]:
+        self._failed = failed
         ticket = replace(self._ticket, must=True) if must else self._ticket
         return await self._gate.enter(ticket, self)
-
-    def has_other(self, member: Member) -> bool:
-        return any(
-            other is not member and (other.model is None or _serves(other, self._model))
-            for other in self._membership.members
-        )
 
     def send(self, member: Member, request: pb.GenerateRequest) -> WorkerHandle:
         """Each attempt has an id of its own."""
@@ -68,7 +63,7 @@ class Replicas:
 
 def ready_for(model: ServedModel, membership: Membership) -> Sequence[Member]:
     """Those that can take its requests. Raises NoWorkerReady when there is none."""
-    able = _ready(model, membership)
+    able = ready_replicas(model, membership)
     if not able:
         raise NoWorkerReady(
             f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
@@ -76,7 +71,14 @@ def ready_for(model: ServedModel, membership: Membership) -> Sequence[Member]:
     return able
 
 
-def _ready(model: ServedModel, membership: Membership) -> list[Member]:
+def usable(members: Sequence[Member], failed: Mapping[Member, float]) -> Sequence[Member]:
+    """Without those that have not reported since they failed: their last report says nothing of how they are
+    now. Times are of time.monotonic.
+    """
+    return [member for member in members if member.reported_at > failed.get(member, float("-inf"))]
+
+
+def ready_replicas(model: ServedModel, membership: Membership) -> list[Member]:
     return [member for member in membership.members if member.ready and _serves(member, model)]
 
 

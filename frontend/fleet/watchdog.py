@@ -20,13 +20,14 @@ class Watchdog:
         self._stall_seconds = stall_seconds
         self._now = now
         self._done = -1
-        self._since = now()
+        self.since = now()
+        """When it last got on, or had nothing to do."""
 
     def is_stalled(self, report: pb.LoadReport) -> bool:
         """Called with each report. A suspicion: an engine may count a prompt only step by step."""
         done = report.prefill_tokens_done + report.decode_tokens_done + report.cached_tokens_done
         has_work = report.loaded and report.running + report.waiting > 0
         if done != self._done or not has_work:
-            self._done, self._since = done, self._now()
+            self._done, self.since = done, self._now()
         limit = self._stall_seconds + report.waiting_prompt_tokens / _SLOWEST_TOKENS_PER_SECOND
-        return self._stall_seconds > 0 and self._now() - self._since > limit
+        return self._stall_seconds > 0 and self._now() - self.since > limit

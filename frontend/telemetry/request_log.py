@@ -18,6 +18,7 @@ from drover.errors import (
     DeadlineExceeded,
     DroverError,
     EngineFailed,
+    EngineStalled,
     WorkerDraining,
     WorkerUnreachable,
 )
@@ -37,6 +38,7 @@ _ABORT_CAUSES: dict[type[DroverError], str] = {
     WorkerDraining: "shutdown",
     WorkerUnreachable: "worker lost",
     EngineFailed: "engine failed",
+    EngineStalled: "engine stalled",
 }
 # Asked for every few seconds by things, not people.
 _PROBES = frozenset({"/healthz", "/readyz"})

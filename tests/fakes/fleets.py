@@ -28,8 +28,7 @@ def fleet_of(
 
 def picked(fleet: Fleet, model: ServedModel) -> str:
     """Where a request that is no generation would go."""
-    with fleet.visit(model) as worker:
-        return worker.address
+    return fleet.pick(model).address
 
 
 class Told:

@@ -119,6 +119,9 @@ class StallingWorker:
     refusal: DroverError | None = None
     on_submit: Callable[[], None] | None = None
     closed: bool = False
+    is_connected: bool = True
+    is_silent: bool = False
+    """It reports no more."""
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> StallingHandle:
         handle = StallingHandle(request, client_request_id, self.steps)
@@ -170,7 +173,8 @@ class StallingWorker:
     async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
         while True:
             self._may_refuse()
-            yield self.report
+            if not self.is_silent:
+                yield self.report
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
-from drover.errors import DroverError, EngineFailed, NeverRetry, QueueFull, RetryElsewhere, RetryLater
+from drover.errors import (
+    DroverError,
+    EngineStalled,
+    NeverRetry,
+    QueueFull,
+    RetryElsewhere,
+    RetryLater,
+)
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Waited
+from frontend.fleet.attempts import Attempts
 from frontend.fleet.base import WorkerHandle
 from frontend.fleet.budget import RetryBudget
 from frontend.fleet.jitter import jitter
@@ -18,23 +26,16 @@ from frontend.fleet.moving.journal import Journal
 from frontend.fleet.moving.retold import Retold, Told
 from frontend.fleet.moving.way_on import Stuck, WayOn, way_on
 
-_MOST_ATTEMPTS = 4
-# A request that breaks engines must not go through all of them.
-_MOST_ENGINE_FAILURES = 2
-
 Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
 
 class Replicas(Protocol):
     """Workers of the request's model."""
 
-    async def place(self, avoid: frozenset[Member], must: bool) -> tuple[Place, Waited]:
-        """At one that takes it, rather none of `avoid`; waits for room. `must`: before those that have not
-        begun. Raises RetryLater.
+    async def place(self, failed: Mapping[Member, float], must: bool) -> tuple[Place, Waited]:
+        """At one that takes it, rather none of those that `failed` under it, and when (time.monotonic); waits
+        for room, and for a worker to come back. `must`: before those that have not begun. Raises RetryLater.
         """
-
-    def has_other(self, member: Member) -> bool:
-        """Whether any other worker could ever take it."""
 
     def send(self, member: Member, request: pb.GenerateRequest) -> WorkerHandle: ...
 
@@ -66,15 +67,13 @@ class MovingRequest:
     ) -> None:
         self._request = request
         self._replicas = replicas
-        self._retries = retries
         self._observer = observer
         self._way_on = way_on(request, can)
         self._journal = Journal()
         self._told = Told() if self._way_on is WayOn.REGENERATE else None
         self._handle: WorkerHandle | None = None
-        self._avoid: frozenset[Member] = frozenset()
-        self._attempts = 0
-        self._engine_failures = 0
+        self._attempts = Attempts(retries)
+        self._stalls = 0
         self._produced_before = 0
         self._had_its_turn = False
         self._is_answered = False
@@ -112,18 +111,22 @@ class MovingRequest:
                 # It has less room than it said, since other frontends were faster: the queue again.
                 await jitter()
                 continue
+            except EngineStalled:
+                if self._is_done:
+                    return
+                raise
             except NeverRetry:
                 # Of an attempt to go on: the client's request was good enough to begin with.
                 if failure is None or self._journal.is_empty:
                     raise
                 raise failure from None
-            self._consider(place.member, failure)
+            self._consider(place, failure)
             attempt, unsaid = self._next_attempt(failure)
             await jitter()
 
     async def _place(self, failure: DroverError | None) -> Place:
         try:
-            place, waited = await self._replicas.place(self._avoid, must=self._had_its_turn)
+            place, waited = await self._replicas.place(self._attempts.failed, must=self._had_its_turn)
         except RetryLater:
             if failure is None:
                 raise
@@ -140,6 +143,7 @@ class MovingRequest:
         """Its events; the worker's place is free again and its breaker knows, however it ends."""
         failure: DroverError | None = None
         self._is_answered = False
+        place.request, place.stalls = request, self._stalls
         try:
             self._observer.sent_to(place.member.address)
             handle = self._handle = place.handle = self._replicas.send(place.member, request)
@@ -149,6 +153,8 @@ class MovingRequest:
                         if not self._is_answered:
                             self._is_answered = True
                             place.answers()
+                        if not place.has_output and event.deltas:
+                            place.has_output = True
                         yield event
             finally:
                 handle.cancel()
@@ -166,24 +172,14 @@ class MovingRequest:
         if self._told is not None:
             self._told.saw(event)
 
-    def _consider(self, member: Member, error: RetryElsewhere) -> None:
+    def _consider(self, place: Place, error: RetryElsewhere) -> None:
         """Raises the error where another attempt is out of the question."""
         if len(self._journal.produced_ids) > self._produced_before:
-            # It got on: what happened before is no sign of what comes.
             self._produced_before = len(self._journal.produced_ids)
-            self._attempts = self._engine_failures = 0
-            self._avoid = frozenset()
-        self._attempts += 1
-        self._engine_failures += isinstance(error, EngineFailed)
-        self._avoid |= {member}
+            self._attempts.begin_anew()
+        self._stalls += place.saw_stall
         self._had_its_turn = True
-        if (
-            self._attempts >= _MOST_ATTEMPTS
-            or self._engine_failures >= _MOST_ENGINE_FAILURES
-            or not self._replicas.has_other(member)
-            or not self._retries.allow(error)
-        ):
-            raise error
+        self._attempts.consider(place.member, error)
 
     def _next_attempt(self, error: DroverError) -> tuple[pb.GenerateRequest, Unsaid]:
         """The request to send now, and what of its events the client has not had."""

@@ -58,6 +58,11 @@ class OllamaWorker:
     def address(self) -> str:
         return self._address
 
+    @property
+    def is_connected(self) -> bool:
+        """Each request has a connection of its own, and nothing tells whether the next one will work."""
+        return False
+
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> HostCall:
         """Raises CapabilityMissing for what the protocol cannot say, and WorkerUnreachable for a request that
         has come this way before.

@@ -200,7 +200,7 @@ async def test_who_leaves_while_its_model_is_loaded_stays_until_it_is_there() ->
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
         model = _found_m(fleet)
-        with fleet.visit(model):
+        with fleet.pick(model).visit():
             discovery.now()
             await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
             assert not worker.closed

@@ -276,4 +276,6 @@ async def test_a_question_does_not_go_through_all_of_them(workers: int) -> None:
         with pytest.raises(EngineFailed):
             await fleet.ask(model, fails)
 
-    assert len(asked) == len(set(asked)) == min(workers, 3)
+    # Twice in all; where there is only one worker, it may be back.
+    assert len(asked) == 2
+    assert len(set(asked)) == min(workers, 2)

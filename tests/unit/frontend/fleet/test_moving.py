@@ -19,6 +19,7 @@ from drover.errors import (
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
+from frontend.fleet.base import Worker
 from frontend.fleet.fleet import Fleet, embeds
 from frontend.fleet.moving.way_on import Stuck, WayOn
 from tests.fakes.fleets import Told, fleet_of
@@ -168,13 +169,59 @@ async def test_a_bad_request_is_tried_once() -> None:
     assert sum(_used(*workers)) == 1
 
 
-async def test_alone_it_fails_at_once() -> None:
+@pytest.mark.parametrize("before", [[], [started(), _tokens("one ", 7)]], ids=["no token", "mid-answer"])
+@pytest.mark.parametrize("gone", [_GONE, WorkerDraining("bye"), EngineFailed("it broke")])
+async def test_the_only_worker_is_waited_for(before: list[pb.GenerateEvent], gone: DroverError) -> None:
+    only = _worker("w:1", *before, gone)
+    only.on_submit = lambda: _leaves(only)
+    async with _fleet(only) as fleet:
+        asking = asyncio.create_task(_ask(fleet, Told()))
+        await until(lambda: not fleet.has_ready_worker, _DEADLINE_SECONDS, "it is away")
+        only.on_submit = None
+        only.steps = (started(), _tokens("two", 8), done())
+        only.refusal = None
+
+        assert _text(await asking) == ("one two" if before else "two")
+    assert _used(only) == [2]
+
+
+def _leaves(worker: StallingWorker) -> None:
+    worker.refusal = _GONE
+
+
+async def test_the_only_worker_is_not_waited_for_longer_than_moves_may_take() -> None:
     only = _worker("w:1", started(), _tokens("one ", 7), WorkerDraining("grace is over"))
+    only.on_submit = lambda: _leaves(only)
     async with _fleet(only) as fleet:
         with pytest.raises(WorkerDraining):
             await _ask(fleet, Told())
 
     assert _used(only) == [1]
+
+
+async def test_the_only_worker_is_waited_for_by_questions_and_embeddings() -> None:
+    only = _worker("w:1", can=pb.Capabilities(embedding=True))
+    only.embedded = _GONE
+    async with _fleet(only) as fleet:
+        model = fleet.find(_name("m"), embeds)
+        assert model is not None
+
+        async def fails_once(worker: Worker) -> str:
+            if only.refusal is None and not asked:
+                asked.append(worker.address)
+                only.refusal = _GONE
+                raise _GONE
+            return "answer"
+
+        asked: list[str] = []
+        asking = asyncio.create_task(fleet.ask(model, fails_once))
+        embedding = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), Told()))
+        await until(lambda: not fleet.has_ready_worker, _DEADLINE_SECONDS, "it is away")
+        only.embedded = pb.EmbedResponse(prompt_tokens=3)
+        only.refusal = None
+
+        assert await asyncio.wait_for(asking, _DEADLINE_SECONDS) == "answer"
+        assert (await asyncio.wait_for(embedding, _DEADLINE_SECONDS)).prompt_tokens == 3
 
 
 def _sampling(**fields: float) -> pb.GenerateRequest:

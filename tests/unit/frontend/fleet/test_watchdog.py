@@ -12,7 +12,7 @@ from frontend.admission.queue import Ticket
 from frontend.fleet import probe
 from frontend.fleet.watchdog import Watchdog
 from tests.fakes.fleets import Told, fleet_of
-from tests.fakes.stalling_worker import STALL, StallingWorker, done, started
+from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.waiting import until
 from tests.unit.frontend.fleet.test_fleet import _name
 
@@ -76,7 +76,11 @@ async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
     monkeypatch.setattr(probe, "_SECONDS", 0.3)
     can = pb.Capabilities(completion=True, resume=True)
     workers = [
-        StallingWorker(f"w:{number}", (STALL,), pb.Model(names=["m"], digest="d", capabilities=can))
+        StallingWorker(
+            f"w:{number}",
+            (started(), content("begun "), STALL),
+            pb.Model(names=["m"], digest="d", capabilities=can),
+        )
         for number in range(2)
     ]
     fleet = fleet_of(*workers, stall_seconds=0.2)
@@ -85,18 +89,19 @@ async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
         await until(lambda: len(_ready(fleet)) == 2, _DEADLINE_SECONDS, "both are ready")
         model = fleet.find(_name("m"))
         assert model is not None
-        handle = fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told())
 
-        async def ask() -> int:
-            return len([event async for event in handle])
+        async def ask() -> str:
+            handle = fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told())
+            return "".join([delta.content async for event in handle for delta in event.deltas])
 
-        asking = asyncio.create_task(ask())
-        await until(lambda: any(worker.handles for worker in workers), _DEADLINE_SECONDS, "one is asked")
-        stuck, other = sorted(workers, key=lambda worker: not worker.handles)
-        other.steps = (started(), done())
+        asking = [asyncio.create_task(ask()) for _ in range(4)]
+        await until(lambda: all(len(worker.handles) == 2 for worker in workers), _DEADLINE_SECONDS, "asked")
+        stuck, other = workers
+        other.steps = (started(), content("end"), done())
         stuck.report = _busy()
 
-        assert await asyncio.wait_for(asking, _DEADLINE_SECONDS) > 0
+        answers = [await asyncio.wait_for(each, _DEADLINE_SECONDS) for each in asking if await _moved(each)]
+        assert answers == ["begun end"] * 2
         await until(lambda: _ready(fleet) == [other.address], _DEADLINE_SECONDS, "it is out")
         for handle_there in stuck.handles:
             handle_there.cancel()
@@ -105,6 +110,12 @@ async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
         await until(lambda: len(_ready(fleet)) == 2, 2 * _DEADLINE_SECONDS, "it is back")
     finally:
         await fleet.stop()
+
+
+async def _moved(asking: asyncio.Task[str]) -> bool:
+    """Of those on the other worker, which go on as they were, nothing comes any more."""
+    done, _ = await asyncio.wait({asking}, timeout=2)
+    return bool(done) or not asking.cancel()
 
 
 def _ready(fleet: object) -> list[str]:

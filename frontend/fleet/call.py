@@ -1,27 +1,29 @@
-"""Embeddings: one call, which is abandoned with its worker like any other request."""
+"""One call that is no stream: embeddings, token ids, a rendered prompt."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Generic, TypeVar
 
 from drover.errors import DroverError
-from drover.v1 import engine_pb2 as pb
-from frontend.fleet.base import Worker
 from frontend.fleet.cancelling import is_cancelled
 
+Found = TypeVar("Found")
 
-class EmbedCall:
+
+class Call(Generic[Found]):
     """Implements frontend.fleet.base.Abandonable."""
 
-    def __init__(self, worker: Worker, request: pb.EmbedRequest, client_request_id: str) -> None:
-        self._task = asyncio.ensure_future(worker.embed(request, client_request_id))
+    def __init__(self, answer: Awaitable[Found]) -> None:
+        self._task = asyncio.ensure_future(answer)
         self._abandoned: DroverError | None = None
 
     def abandon(self, error: DroverError) -> None:
-        self._abandoned = error
+        self._abandoned = self._abandoned or error
         self._task.cancel()
 
-    async def answer(self) -> pb.EmbedResponse:
+    async def answer(self) -> Found:
         """Cancelling the caller cancels the call."""
         try:
             return await self._task
