@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from drover.go_template.json_text import read_object
+from drover.call_arguments import call_arguments
 from drover.go_template.tools import tool_value
 from drover.go_template.values import JsonList, JsonMap, Record, Value
 from drover.v1 import engine_pb2 as pb
@@ -26,7 +26,7 @@ class Turns:
 
 
 def chat_data(messages: Sequence[pb.Message], tools: Sequence[pb.Tool], think: pb.Think) -> Data:
-    """Raises TemplateError for tools or arguments that are not JSON."""
+    """Raises TemplateError for tools that are not JSON."""
     system = _BETWEEN.join(message.content for message in messages if message.role == "system")
     listed: list[Value] = [_message(message) for message in collated(messages)]
     return {
@@ -86,6 +86,7 @@ def collated(messages: Sequence[pb.Message]) -> list[pb.Message]:
         if message.content:
             joined.content += _BETWEEN + message.content
         joined.thinking = _BETWEEN.join(filter(None, (joined.thinking, message.thinking)))
+        joined.images.extend(message.images)
         joined.tool_calls.extend(message.tool_calls)
     return result
 
@@ -125,6 +126,5 @@ def _tool_call(number: int, call: pb.ToolCall) -> Record:
 
 
 def _arguments(call: pb.ToolCall) -> JsonMap:
-    arguments = read_object(call.arguments_json, f"the arguments of a call of {call.name!r}")
     # All that JSON can say is a Value too, which the types of containers do not show.
-    return JsonMap(cast("dict[str, Value]", arguments))
+    return JsonMap(cast("dict[str, Value]", call_arguments(call.arguments_json)))

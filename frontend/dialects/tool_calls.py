@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import orjson
 
+from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.ollama.go_json import dump_text
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -39,6 +41,17 @@ class ToolCalls:
             if piece.complete and (made := _whole(piece.index, self._open.pop(piece.index))):
                 whole.append(made)
         return whole
+
+
+def sent_arguments(text: str) -> str:
+    """Of a call in a conversation: an object as the native routes write it, and any other text as it is,
+    since what a model wrote may have been cut off. Clients of functions without parameters send nothing.
+    """
+    try:
+        arguments = orjson.loads(text or "{}")
+        return dump_text(arguments) if isinstance(arguments, dict) else text
+    except (orjson.JSONDecodeError, InvalidRequest):
+        return text
 
 
 def new_call_id() -> str:

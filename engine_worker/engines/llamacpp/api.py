@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypedDict
 
@@ -11,12 +12,16 @@ import aiohttp
 import orjson
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
+from engine_worker.chat.arrangements import TemplateRefusal
 from engine_worker.engines.llamacpp.server import LlamaServer
 
 Json = dict[str, object]
 _DATA = b"data: "
 _LAST = b"data: [DONE]"
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
+# What `raise_exception` of a template was given, and how errors within a template begin.
+_RAISED = re.compile(r"Error: Jinja Exception: (.*)\Z", re.DOTALL)
+_IN_TEMPLATE = "While executing "
 _log = logging.getLogger("drover.worker")
 
 
@@ -59,8 +64,11 @@ class LlamaApi:
         return str(_object(await self._control("POST", "/detokenize", {"tokens": list(ids)}))["content"])
 
     async def apply_template(self, turn: Json) -> str:
-        """The prompt that /v1/chat/completions would make of the same body."""
-        return str(_object(await self._control("POST", "/apply-template", turn))["prompt"])
+        """The prompt that /v1/chat/completions would make of the same body. Raises TemplateRefusal for
+        messages that the template does not accept.
+        """
+        data = await self._control("POST", "/apply-template", turn, _template_error)
+        return str(_object(data)["prompt"])
 
     async def template_abilities(self) -> Mapping[str, bool]:
         """What llama.cpp has found out about the chat template."""
@@ -74,7 +82,7 @@ class LlamaApi:
         body = {"content": ids, "embd_normalize": -1, "cache_prompt": False}
         with _boundary("/embedding"):
             async with self._session.post("/embedding", json=body) as response:
-                answer = orjson.loads(await _read(response))
+                answer = orjson.loads(await _read(response, _error))
         values: list[float] = answer[0]["embedding"][0]
         return values
 
@@ -88,10 +96,17 @@ class LlamaApi:
                 async with aclosing(_chunks(response)) as arrivals:
                     yield arrivals
 
-    async def _control(self, method: str, path: str, body: Json | None = None) -> bytes:
+    async def _control(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        error: Callable[[bytes], Exception] | None = None,
+    ) -> bytes:
+        """`error`: what to raise for an answer that says that something is wrong."""
         with _boundary(path):
             async with self._session.request(method, path, json=body, timeout=_CONTROL_TIMEOUT) as response:
-                return await _read(response)
+                return await _read(response, error or _error)
 
 
 @contextmanager
@@ -120,10 +135,10 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[list[Json]
             yield chunks
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, error: Callable[[bytes], Exception]) -> bytes:
     data = await response.read()
     if response.status != 200:
-        raise _error(data)
+        raise error(data)
     return data
 
 
@@ -134,6 +149,16 @@ def _object(data: bytes) -> Json:
     if "error" in value:
         raise _error(data)
     return value
+
+
+def _template_error(data: bytes) -> Exception:
+    """llama.cpp tells where in the template something failed, in words that are not for its clients."""
+    error = _error(data)
+    if raised := _RAISED.search(error.message):
+        return TemplateRefusal(raised.group(1).strip())
+    if isinstance(error, InvalidRequest) and _IN_TEMPLATE not in error.message:
+        return error
+    return TemplateRefusal("", error.message)
 
 
 def _error(data: bytes) -> DroverError:

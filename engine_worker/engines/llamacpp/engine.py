@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from importlib.metadata import version
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.arrangements import ARRANGEMENTS, Messages, probed
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
@@ -23,6 +25,7 @@ from engine_worker.engines.llamacpp.prefill import PrefillCount
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.server import PREPARATIONS, start_server
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
+from engine_worker.engines.llamacpp.turn import Turn
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.slots import Admission
 
@@ -52,6 +55,7 @@ class LlamacppEngine:
         self._memory = await self._start_llama()
         api = self._memory.api
         self._template = ChatTemplate() if self._options.embed else await read_template(api)
+        self._arrangements = ARRANGEMENTS if self._options.embed else await probed(partial(_rendered, api))
         self._prompts = self._prompts_over(api)
         self._model = self._describe(file)
         self._report.kv_tokens_total = self._context_length * self._options.slots
@@ -81,6 +85,7 @@ class LlamacppEngine:
             self._context_length,
             self._file.vocabulary.size,
             self._options.words.go_template,
+            self._arrangements,
         )
 
     async def _free(self) -> None:
@@ -242,3 +247,7 @@ class LlamacppEngine:
             self._prompt_tokens_done += event.done.prompt_tokens
             self._report.cached_tokens_done += event.done.cached_tokens
             prefill.ends(event.done.prompt_tokens - event.done.cached_tokens)
+
+
+async def _rendered(api: LlamaApi, messages: Messages) -> str:
+    return await api.apply_template(Turn().body(messages))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from drover.call_arguments import call_arguments_json
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
@@ -25,7 +26,7 @@ def message_json(message: pb.Message) -> Json:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
+                "function": {"name": call.name, "arguments": call_arguments_json(call.arguments_json)},
             }
             for call in message.tool_calls
         ]

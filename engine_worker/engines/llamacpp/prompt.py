@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template import Template
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.arrangements import ARRANGEMENTS, Arrange, arranged
 from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
@@ -42,6 +43,7 @@ class Prompts:
     context_length: int
     vocabulary_size: int
     go_template: Template | None = None
+    arrangements: Sequence[Arrange] = ARRANGEMENTS
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
@@ -87,10 +89,19 @@ class Prompts:
         if begun is not None and begun.role != "assistant":
             begun = None
         turn = turn_of(request, self.template, begun, constraint)
-        fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, turn))
-        if turn.is_parsed:
-            return await self._parsed(fitted, turn, window)
-        return _plain(fitted, turn.not_honoured)
+        return await self._rendered(messages, turn, window)
+
+    async def _rendered(self, messages: Sequence[pb.Message], turn: Turn, window: Window) -> Prompt:
+        """As the template accepts the messages. Raises InvalidRequest where it does not."""
+
+        async def prompt(arrange: Arrange) -> Prompt:
+            own = replace(turn, arrange=arrange)
+            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, own))
+            if own.is_parsed:
+                return await self._parsed(fitted, own, window)
+            return _plain(fitted, own.not_honoured)
+
+        return await arranged(self.arrangements, prompt)
 
     async def _prompt(
         self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None
@@ -105,12 +116,14 @@ class Prompts:
         if prompt.HasField("system"):
             messages.insert(0, pb.Message(role="system", content=prompt.system))
         if turn.is_parsed and not prompt.context:
-            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, turn))
-            return await self._parsed(fitted, turn, window)
+            return await self._rendered(messages, turn, window)
         # llama.cpp parses answers to messages only, and an earlier exchange in token ids is none.
         not_honoured = ["think"] if turn.is_parsed else []
         turn = turn.without_parser(self.template)
-        text = await self.api.apply_template(turn.body(messages))
+        text = await arranged(
+            self.arrangements,
+            lambda arrange: self.api.apply_template(replace(turn, arrange=arrange).body(messages)),
+        )
         earlier = self.checked(list(prompt.context))
         ids = await self.api.tokenize(text, add_special=not earlier)
         return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drover.errors import InvalidRequest
+from engine_worker.chat.arrangements import TemplateRefusal
 from engine_worker.engines.llamacpp.api import Json
 
 # Any texts do that no template has in it.
@@ -49,7 +50,7 @@ async def read_template(api: Renderer) -> ChatTemplate:
         prompt = await api.apply_template({"messages": [_USER]})
         quiet_prompt = await api.apply_template({"messages": [_USER], **enable_thinking(False)})
         continued = await api.apply_template({"messages": [_USER, _THINKING_ASSISTANT]})
-    except InvalidRequest:
+    except (InvalidRequest, TemplateRefusal):
         # The template refuses such conversations.
         return template
     before, reasoning, after = continued.partition(_REASONING)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.arrangements import Arrange, as_sent
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.body import parsed_constraint
 from engine_worker.engines.llamacpp.messages import message_json, tools_json
@@ -20,16 +21,18 @@ _EFFORTS = {"max": "high"}
 @dataclass(frozen=True, slots=True)
 class Turn:
     """`options`: the members of a body beside its messages. `shows_thinking` False: it is dropped.
-    `not_honoured`: what the request asks for and does not get.
+    `not_honoured`: what the request asks for and does not get. `arrange`: makes of the messages what the
+    template accepts.
     """
 
     options: Json = field(default_factory=dict)
     is_parsed: bool = False
     shows_thinking: bool = True
     not_honoured: Sequence[str] = ()
+    arrange: Arrange = as_sent
 
     def body(self, messages: Sequence[pb.Message]) -> Json:
-        return {**self.options, "messages": [message_json(message) for message in messages]}
+        return {**self.options, "messages": [message_json(message) for message in self.arrange(messages)]}
 
     def without_parser(self, template: ChatTemplate) -> Turn:
         """Raises CapabilityMissing for models that think whatever they are told."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template import Template
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.arrangements import Arrange, arranged, probed
 from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 
@@ -60,6 +61,7 @@ class Prompts:
         self._vocabulary = vocabulary
         self._limits = limits
         self._make_turn = make_turn
+        self._arrangements: Sequence[Arrange] | None = None
         # One: SGLang's template code keeps state.
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="render")
         # A long text that nobody waits for any more must not hold up every other request.
@@ -110,7 +112,10 @@ class Prompts:
             return await self._messages(messages, self._turn(request), request)
         if prompt.images:
             raise InvalidRequest("images and context ids cannot be sent together")
-        rendered = await self._render(messages, self._turn(request))
+        turn = self._turn(request)
+        rendered = await arranged(
+            await self._accepted(), lambda arrange: self._render(arrange(messages), turn)
+        )
         earlier = self._checked(list(prompt.context))
         ids = earlier + self._vocabulary.without_beginning(rendered.ids)
         return Prompt(rendered, fit_ids(ids, self._limits.window(request)))
@@ -120,11 +125,21 @@ class Prompts:
     ) -> Prompt:
         if not self._templates.sees and any(message.images for message in messages):
             raise CapabilityMissing("this model does not support images")
+
+        async def prompt(arrange: Arrange) -> Prompt:
+            return await self._fitted(messages, turn, request, arrange)
+
+        return await arranged(await self._accepted(), prompt)
+
+    async def _fitted(
+        self, messages: Sequence[pb.Message], turn: Turn, request: pb.GenerateRequest, arrange: Arrange
+    ) -> Prompt:
         made: list[tuple[Rendered, Sequence[pb.Message]]] = []
 
         async def tokens(some: Sequence[pb.Message]) -> list[int]:
-            rendered = await self._render(some, turn)
-            made.append((rendered, some))
+            shown = arrange(some)
+            rendered = await self._render(shown, turn)
+            made.append((rendered, shown))
             return _not_empty(rendered.ids)
 
         fitted = await fit_messages(messages, self._limits.window(request), tokens)
@@ -169,6 +184,16 @@ class Prompts:
         elif _is_begun(request):
             rendered = replace(rendered, thinks=False)
         return Prompt(rendered, Fitted(ids, earlier.truncated_tokens))
+
+    async def _accepted(self) -> Sequence[Arrange]:
+        """Found out with the first conversation."""
+        if self._arrangements is None:
+            self._arrangements = await probed(self._probe)
+        return self._arrangements
+
+    async def _probe(self, messages: Sequence[pb.Message]) -> str:
+        rendered = await self._render(messages, self._make_turn())
+        return rendered.text or self._vocabulary.decode(rendered.ids)
 
     async def _render(
         self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None = None

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import orjson
-
 from drover.errors import InvalidRequest
 from frontend.dialects.data_urls import decoded_image
 from frontend.dialects.ollama.decode import Place, Reader, anything, integer, read_struct, text
-from frontend.dialects.ollama.go_json import Json, dump_text
+from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.wire import Message, ToolCall, check_count
+from frontend.dialects.tool_calls import sent_arguments
 
 MAX_MESSAGES = 20_000
 _BAD_FORMAT = "invalid message format"
@@ -132,20 +131,9 @@ def _tool_call(value: Json) -> ToolCall:
     )
     return ToolCall(
         name=str(function.get("name", "")),
-        arguments_json=_arguments(str(function.get("arguments", ""))),
+        arguments_json=sent_arguments(str(function.get("arguments", ""))),
         id=str(call.get("id", "")),
     )
-
-
-def _arguments(written: str) -> str:
-    """Clients of functions without parameters send nothing, which is read as no arguments."""
-    try:
-        arguments = orjson.loads(written or "{}")
-    except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InvalidRequest("invalid tool call arguments")
-    return dump_text(arguments)
 
 
 _TOOL_CALL: dict[str, Reader] = {"id": text, "index": integer, "type": text, "function": anything}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import orjson
-
 from drover.errors import InvalidRequest
 from frontend.dialects.data_urls import decoded_image
 from frontend.dialects.ollama.decode import Reader, anything, read_struct, text
-from frontend.dialects.ollama.go_json import Json, dump_text
+from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.wire import Message, ToolCall
+from frontend.dialects.tool_calls import sent_arguments
 
 _MAX_ITEMS = 20_000
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
@@ -130,7 +129,7 @@ def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
     """Calls belong to the assistant's message before them, if it is one and what was thought since has a
     place there.
     """
-    call = ToolCall(item.full_name, _arguments(item.arguments, where), item.call_id)
+    call = ToolCall(item.full_name, sent_arguments(item.arguments), item.call_id)
     conversation.tools[item.call_id] = call.name
     last = conversation.messages[-1] if conversation.messages else None
     thinking = conversation.taken_thoughts()
@@ -139,16 +138,6 @@ def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
         conversation.messages.append(last)
     last.tool_calls.append(call)
     last.thinking = last.thinking or thinking
-
-
-def _arguments(written: str, where: str) -> str:
-    try:
-        arguments = orjson.loads(written or "{}")
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"{where}: failed to parse function call arguments: {error}") from error
-    if not isinstance(arguments, dict):
-        raise InvalidRequest(f"{where}: failed to parse function call arguments: they must be an object")
-    return dump_text(arguments)
 
 
 def _result(conversation: _Conversation, item: _Item, where: str) -> Message:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from drover.call_arguments import call_arguments
 from drover.errors import CapabilityMissing
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
@@ -147,8 +148,8 @@ def _message(message: pb.Message) -> Json:
 
 
 def _call(call: pb.ToolCall) -> Json:
-    arguments: Json = orjson.loads(call.arguments_json or "{}")
-    return {"id": call.id, "function": {"name": call.name, "arguments": arguments}}
+    function: Body = {"name": call.name, "arguments": call_arguments(call.arguments_json)}
+    return {"id": call.id, "function": function}
 
 
 def _prompt(request: pb.GenerateRequest) -> Body:

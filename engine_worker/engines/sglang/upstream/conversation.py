@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import field_validator
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionMessageGenericParam
 
+from drover.call_arguments import call_arguments_json
 from drover.v1 import engine_pb2 as pb
 
 PLACEHOLDER = "drover-image:"
@@ -65,7 +66,7 @@ def any_message(message: pb.Message, first_image: int) -> AnyMessage:
                 "id": call.id or f"call_{number}",
                 "index": number,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments_json or "{}"},
+                "function": {"name": call.name, "arguments": call_arguments_json(call.arguments_json)},
             }
             for number, call in enumerate(message.tool_calls)
         ]

@@ -17,6 +17,7 @@ from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.arrangements import TemplateRefusal
 from engine_worker.engines.sglang.upstream.conversation import (
     PLACEHOLDER,
     any_message,
@@ -103,24 +104,26 @@ class Templates:
     ) -> Rendered:
         """With `prompt_ids` the prompt is those, and the rest is made as for the messages.
 
-        Raises InvalidRequest, in the template's own words, for messages that it does not accept.
+        Raises TemplateRefusal for messages that the template does not accept, InvalidRequest for a tool
+        choice that the tools do not leave.
         """
         begun = messages[-1] if turn.continue_last and messages and prompt_ids is None else None
         if begun is not None:
             # The turn is begun by hand: SGLang would write it into a thinking block that a template opened.
             messages = messages[:-1] or [pb.Message(role="user")]
         try:
-            rendered = self._render(messages, turn, prompt_ids)
+            request = self._request(messages, turn)
+        except (ValueError, TypeError) as error:
+            raise InvalidRequest(str(error)) from error
+        try:
+            rendered = self._render(request, turn, prompt_ids)
         except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
-            raise InvalidRequest(
-                f"the model's chat template does not accept these messages: {error}"
-            ) from error
+            raise (InvalidRequest(str(error)) if prompt_ids is not None else _refusal(error)) from error
         return rendered if begun is None else self._begin(rendered, begun)
 
     def _render(
-        self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None
+        self, request: ChatCompletionRequest, turn: Turn, prompt_ids: Sequence[int] | None
     ) -> Rendered:
-        request = self._request(messages, turn)
         if prompt_ids is not None:
             request.input_ids = list(prompt_ids)
         # Otherwise SGLang makes a user's message of an assistant's that is the last.
@@ -199,6 +202,16 @@ class Templates:
 
     def _encode(self, prompt: str) -> list[int]:
         return list(self._manager.tokenizer.encode(prompt)) if prompt else []
+
+
+def _refusal(error: Exception) -> TemplateRefusal:
+    """SGLang makes its own error of what a template raises. `raise_exception` raises the plain class; its
+    subclasses tell what failed in a template's code.
+    """
+    raised = error.__cause__ or error
+    if type(raised) is jinja2.TemplateError:
+        return TemplateRefusal(str(raised))
+    return TemplateRefusal("", f"{type(error).__name__}: {error}")
 
 
 def _as_text(constraint: tuple[str, object] | None) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 import pytest
 
@@ -261,14 +263,18 @@ def test_a_tool_without_parameters() -> None:
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", "1"])
-def test_tools_and_arguments_that_are_no_objects(broken: str) -> None:
-    template = parse("{{ .Tools }}{{ .Messages }}")
+def test_tools_that_are_no_objects(broken: str) -> None:
     with pytest.raises(TemplateError, match="'f'"):
-        template.render_chat([], [pb.Tool(name="f", parameters_json=broken)])
-    with pytest.raises(TemplateError, match="'f'"):
-        template.render_chat(
-            [pb.Message(role="assistant", tool_calls=[pb.ToolCall(name="f", arguments_json=broken)])]
-        )
+        parse("{{ .Messages }}{{ .Tools }}").render_chat([], [pb.Tool(name="f", parameters_json=broken)])
+
+
+@pytest.mark.parametrize("broken", ['{"a": "b', "[]", "1", "no JSON"])
+def test_arguments_that_are_no_objects_are_shown_as_text(broken: str) -> None:
+    """A client sends back what a model wrote, whole or not."""
+    call = pb.Message(role="assistant", tool_calls=[pb.ToolCall(name="f", arguments_json=broken)])
+    template = parse("{{ range .Messages }}{{ range .ToolCalls }}{{ .Function.Arguments }}{{ end }}{{ end }}")
+
+    assert template.render_chat([call], []) == json.dumps({"INVALID_JSON": broken}, separators=(",", ":"))
 
 
 def test_what_a_template_mentions() -> None:
