@@ -1,4 +1,4 @@
-"""Where the agents are (DROVER_AGENTS, set by `make test-agents`), and a fleet of two workers.
+"""Where the agents are (DROVER_AGENTS, set by `make test-agents`), and a fleet of simulators.
 
 With AGENT_RECORDS=folder all requests of the agents are kept there, a folder for each test.
 """
@@ -31,7 +31,12 @@ def modules() -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def workers() -> int:
+    return 2
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, workers: int) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
     path = folder / "script.json"
     path.write_text(json.dumps(script()))
@@ -43,7 +48,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         "--sim-prefill-tokens-per-second",
         "100000",
     )
-    with running_fleet(folder, workers=2, worker_flags=flags) as fleet:
+    with running_fleet(folder, workers=workers, worker_flags=flags) as fleet:
         yield fleet
 
 

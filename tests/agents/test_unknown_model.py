@@ -15,5 +15,6 @@ async def test_an_agent_ends_at_once_where_there_is_no_such_model(start: Start, 
 
     assert status != 0
     assert "absent" in run.output
-    assert 1 <= run.requests <= agent.most_tries + agent.side_requests
+    assert run.wire.sent
+    assert run.requests <= agent.most_tries + agent.side_requests
     print(f"{agent.name}: {run.requests} requests in {run.seconds:.1f} s")  # noqa: T201

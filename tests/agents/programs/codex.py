@@ -38,3 +38,15 @@ class Codex(Agent):
 
     def shell(self, command: str) -> dict[str, Json]:
         return {"name": "exec_command", "arguments": {"cmd": command}}
+
+
+class CodexOss(Codex):
+    """As `codex --oss`, which looks at Ollama's own routes and pulls the model before it begins."""
+
+    name = "codex-oss"
+
+    def prepare(self, desk: Desk) -> Mapping[str, str]:
+        return {**super().prepare(desk), "CODEX_OSS_BASE_URL": f"{desk.url}/v1"}
+
+    def command(self, desk: Desk, prompt: str) -> Sequence[str]:
+        return [*super().command(desk, prompt), "--oss", "--local-provider", "ollama", "--model", desk.model]
