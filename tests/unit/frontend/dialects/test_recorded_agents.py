@@ -1,4 +1,4 @@
-"""Requests of Claude Code 2.1.332 and Codex 0.171.0 as they sent them, shortened and without personal details.
+"""Requests of Claude Code 2.1.332 and Codex 0.171.0 as they sent them, shortened, without personal details.
 
 `make test-agents AGENT_RECORDS=folder` keeps whole ones.
 """
