@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 
 
+def held_beginning(text: str, mark: str) -> int:
+    """How many characters at the end of `text`, which does not have `mark`, may be the beginning of it."""
+    for length in range(min(len(mark) - 1, len(text)), 0, -1):
+        if mark.startswith(text[-length:]):
+            return length
+    return 0
+
+
 class MarkSplitter:
     """Each piece begins with the mark or does not have it; a beginning of a mark at the end is held back."""
 
@@ -25,7 +33,4 @@ class MarkSplitter:
 
     def _length_of_beginning(self, text: str) -> int:
         after_last_mark = text.rfind(self._mark) + len(self._mark) if self._mark in text else 0
-        for length in range(min(len(self._mark) - 1, len(text) - after_last_mark), 0, -1):
-            if self._mark.startswith(text[-length:]):
-                return length
-        return 0
+        return held_beginning(text[after_last_mark:], self._mark)

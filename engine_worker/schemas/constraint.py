@@ -18,7 +18,7 @@ from engine_worker.schemas.cost import cost_of
 from engine_worker.schemas.grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.reading import read_schema
-from engine_worker.schemas.simplify import Simple, simplify
+from engine_worker.schemas.simplify import simplify
 from engine_worker.schemas.terms import Leaf
 
 ANY_OBJECT = '{"type":"object"}'
@@ -55,13 +55,18 @@ async def constraint_of(request: pb.GenerateRequest) -> Constraint | None:
 
 
 def from_schema(text: str) -> Constraint:
-    simple = simplify(read_schema(text))
+    return from_parsed(read_schema(text))
+
+
+def from_parsed(schema: object) -> Constraint:
+    """Of a schema that `read_schema` has read."""
+    simple = simplify(schema)
     grammar = grammar_of(simple.schema)
     if grammar is None:
         raise ConstraintRejected(
             "the JSON schema is unsatisfiable: no value of finite length obeys all that it says"
         )
-    _check_cost(grammar, "JSON schema")
+    check_cost(grammar, "JSON schema")
     return Constraint(grammar, simple.schema, tuple(f"{_FIELD}.{keyword}" for keyword in simple.dropped))
 
 
@@ -71,13 +76,8 @@ def from_regex(pattern: str) -> Constraint:
         grammar = Grammar({ROOT: Leaf(read_pattern(f"^(?:{pattern})$"))})
     except Unsupported as error:
         raise ConstraintRejected(f"regex: a grammar cannot have {error}") from error
-    _check_cost(grammar, "regex")
+    check_cost(grammar, "regex")
     return Constraint(grammar)
-
-
-def simplified_schema(schema: object) -> Simple:
-    """For a tool's parameters, as they were parsed. Raises ConstraintRejected."""
-    return simplify(schema)
 
 
 def plain_json(value: object) -> object:
@@ -95,7 +95,8 @@ def json_of(schema: Mapping[str, object]) -> str:
     return json.dumps(plain_json(schema), ensure_ascii=False)
 
 
-def _check_cost(grammar: Grammar, what: str) -> None:
+def check_cost(grammar: Grammar, what: str) -> None:
+    """Raises ConstraintRejected."""
     cost = sum(map(cost_of, grammar.rules.values()))
     if cost > MOST_POSITIONS:
         raise ConstraintRejected(

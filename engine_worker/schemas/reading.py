@@ -9,6 +9,7 @@ from decimal import Decimal
 from drover.errors import ConstraintRejected
 
 Json = object
+JsonObject = dict[str, object]
 
 # Of schemas that programs write the largest have some ten thousand characters a class.
 MAX_CHARACTERS = 512 * 1024

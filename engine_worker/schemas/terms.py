@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 LAST_CHARACTER = 0x10FFFF
@@ -138,3 +138,18 @@ def repeat(part: Term, least: int = 0, most: int | None = None) -> Term:
 
 def text(characters: str) -> Term:
     return sequence(*(Chars(((ord(each), ord(each)),)) for each in characters))
+
+
+def renamed(term: Term, names: Mapping[str, str]) -> Term:
+    """With other names of rules; those that `names` does not have stay."""
+    match term:
+        case Ref(name):
+            return Ref(names.get(name, name))
+        case Sequence(parts):
+            return Sequence(tuple(renamed(part, names) for part in parts))
+        case Choice(options):
+            return Choice(tuple(renamed(option, names) for option in options))
+        case Repeat(part, least, most):
+            return Repeat(renamed(part, names), least, most)
+        case _:
+            return term

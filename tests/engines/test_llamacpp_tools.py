@@ -12,7 +12,7 @@ import pytest
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import Answer, answer_to, leaf_of, text_of
+from tests.support.answers import Answer, answer_to, leaf_of, text_of, tokens_of
 from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
@@ -30,6 +30,8 @@ SCRIPTS: Sequence[Sequence[str]] = (
     ("Ġthere", "<tool_call>", "Ċ", "{", '"'),
     (".", "<tool_call>"),
     ("Ġ}", "}", "</tool_call>", EOS),
+    # Where a grammar wants a line of its own for it.
+    ("Ċ", "</tool_call>"),
 )
 EOS_ID = 2
 
@@ -136,6 +138,123 @@ async def test_a_model_can_be_made_to_call(engine: EngineClient) -> None:
     request.think.mode = pb.Think.OFF
     answer = await answer_to(engine, request)
     assert (answer.thinking, names_of(answer)) == ("", ["get_weather"])
+
+
+@pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.ON, pb.Think.OFF])
+async def test_a_forced_call_is_the_whole_answer(engine: EngineClient, mode: pb.Think.Mode.ValueType) -> None:
+    """The model would say something first."""
+    request = chat_with(tool("get_weather"))
+    request.think.mode = mode
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content) == ("" if mode == pb.Think.OFF else THOUGHT, "")
+    assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
+    assert answer.complete == {0}
+    assert answer.done.finish_reason == pb.Done.STOP
+
+
+async def test_a_forced_call_never_becomes_text(engine: EngineClient) -> None:
+    """Wherever the limit cuts it."""
+    request = chat_with(tool("get_weather"))
+    request.think.mode = pb.Think.OFF
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    whole = counts_of(await answer_to(engine, request))[-1]
+    for most in range(1, whole):
+        request.sampling.max_tokens = most
+        answer = await answer_to(engine, request)
+        assert (answer.content, answer.thinking) == ("", "")
+        assert answer.done.finish_reason == pb.Done.LENGTH
+
+
+async def test_a_stop_text_does_not_break_a_forced_call(engine: EngineClient) -> None:
+    request = chat_with(tool("get_weather"), stop=["city", "of the"])
+    request.think.mode = pb.Think.OFF
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    assert arguments_of(await answer_to(engine, request)) == {"city": "Paris"}
+    request.think.mode = pb.Think.ON
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content, answer.done.matched_stop) == ("I think ", "", "of the")
+    await until(engine.idle, 2, "the slot is free")
+
+
+async def test_a_forced_call_reaches_the_client_while_it_is_written(engine: EngineClient) -> None:
+    request = chat_with(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    answer = await answer_to(engine, request)
+    assert len(parts_of(answer)) > 2
+    written = await text_of(engine, answer.ids)
+    assert written.replace('"city":"Paris" ', '"city": "Paris"') == (
+        f"<think>{THOUGHT}</think>"
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+    )
+
+
+FORMAT = json.dumps(
+    {
+        "type": "object",
+        "properties": {"a": {"enum": ["xy"]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+)
+
+
+@pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.OFF])
+async def test_tools_and_a_format_are_a_call_or_the_format(
+    engine: EngineClient, mode: pb.Think.Mode.ValueType
+) -> None:
+    thought = "" if mode == pb.Think.OFF else THOUGHT
+    request = chat_with(tool("get_weather"))
+    request.json_schema = FORMAT
+    request.think.mode = mode
+    brace, call = [(await tokens_of(engine, text))[0] for text in ("{", "<tool_call>")]
+    request.sampling.logit_bias[brace] = 5.0
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, json.loads(answer.content), parts_of(answer)) == (thought, {"a": "xy"}, [])
+    request.sampling.logit_bias[call] = 10.0
+    answer = await answer_to(engine, request)
+    assert (answer.thinking, answer.content) == (thought, "")
+    assert names_of(answer)[0] == "get_weather"
+    assert arguments_of(answer) == {"city": "Paris"}
+
+
+async def test_a_forced_call_comes_before_a_format(engine: EngineClient) -> None:
+    request = chat_with(tool("get_weather"))
+    request.json_schema = FORMAT
+    request.tool_choice.mode = pb.ToolChoice.NAMED
+    request.tool_choice.name = "get_weather"
+    answer = await answer_to(engine, request)
+    assert (answer.content, names_of(answer)) == ("", ["get_weather"])
+
+
+STATUS = {
+    "properties": {"s": {"$ref": "#/$defs/S"}},
+    "required": ["s"],
+    "$defs": {"S": {"type": "string", "enum": ["passed", "failed"]}},
+}
+
+
+@pytest.mark.parametrize("mode", [pb.ToolChoice.AUTO, pb.ToolChoice.REQUIRED])
+async def test_references_in_a_tools_schema_are_kept(
+    engine: EngineClient, mode: pb.ToolChoice.Mode.ValueType
+) -> None:
+    request = chat_with(tool("report", json.dumps(STATUS)), logit_bias={EOS_ID: -6.0})
+    request.tool_choice.mode = mode
+    answer = await answer_to(engine, request)
+    arguments = arguments_of(answer)
+    assert isinstance(arguments, dict)
+    assert arguments["s"] in ("passed", "failed")
+    assert "passed" in await text_of(engine, list(answer.started.prompt_ids))
+
+
+@pytest.mark.parametrize("mode", [pb.ToolChoice.AUTO, pb.ToolChoice.REQUIRED])
+@pytest.mark.parametrize("parameters", ["", "{}", '{"type": "object", "properties": {}}'])
+async def test_a_function_without_parameters_gets_no_arguments(
+    engine: EngineClient, mode: pb.ToolChoice.Mode.ValueType, parameters: str
+) -> None:
+    request = chat_with(pb.Tool(name="now", parameters_json=parameters), logit_bias={EOS_ID: -6.0})
+    request.tool_choice.mode = mode
+    assert arguments_of(await answer_to(engine, request)) == {}
 
 
 async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:

@@ -30,6 +30,11 @@ class SlotState(TypedDict):
     is_processing: bool
 
 
+class _Properties(TypedDict):
+    chat_template_caps: Mapping[str, bool]
+    eos_token: str
+
+
 class LlamaApi:
     """Completions take as long as they take, and cancelling closes their connection; all else has a deadline.
 
@@ -72,10 +77,17 @@ class LlamaApi:
 
     async def template_abilities(self) -> Mapping[str, bool]:
         """What llama.cpp has found out about the chat template."""
-        abilities: Mapping[str, bool] = orjson.loads(await self._control("GET", "/props"))[
-            "chat_template_caps"
-        ]
-        return abilities
+        return (await self._properties())["chat_template_caps"]
+
+    async def end_token(self) -> int | None:
+        """The model's end of sequence; None where it has none."""
+        text = (await self._properties())["eos_token"]
+        ids = await self.tokenize(text, add_special=False) if text else []
+        return ids[0] if len(ids) == 1 else None
+
+    async def _properties(self) -> _Properties:
+        properties: _Properties = orjson.loads(await self._control("GET", "/props"))
+        return properties
 
     async def embed(self, ids: list[int]) -> list[float]:
         """One vector, as the model makes it. A cached beginning would not be pooled, so there is no cache."""

@@ -6,7 +6,7 @@ from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.schemas.constraint import Constraint, constraint_of, plain_json
+from engine_worker.schemas.constraint import Constraint, constraint_of
 from engine_worker.schemas.lark import lark_text
 
 _SEED_RANGE = 2**32
@@ -28,13 +28,19 @@ def completion_body(
     window: Window,
     room: int,
     constraint: Constraint | None = None,
+    own_grammar: str | None = None,
 ) -> Json:
-    """For /completion. `room`: tokens that the slot has left after the prompt."""
+    """For /completion. `room`: tokens that the slot has left after the prompt. With a grammar of our own, be
+    it empty, our parsers read the answer and look for stop texts: in a call they would break it.
+    """
     body: Json = {
         "prompt": ids,
         "return_tokens": True,
         **_generation(request, len(ids), slot, window, room),
     }
+    if own_grammar is not None:
+        # What has been counted when a stop text of ours ends the answer.
+        return {**body, "timings_per_token": True, **({"grammar": own_grammar} if own_grammar else {})}
     if constraint is not None:
         body["grammar"] = lark_text(constraint.grammar)
     if stops := stop_texts(request):
@@ -108,10 +114,3 @@ async def read_constraint(request: pb.GenerateRequest) -> Constraint | None:
     if kind in ("regex", "ebnf"):
         raise CapabilityMissing(f"this engine does not support {kind} constraints")
     return await constraint_of(request)
-
-
-def parsed_constraint(constraint: Constraint | None) -> Json:
-    """For the chat route, which makes one grammar of it and of the thinking and the calls around it."""
-    if constraint is None or constraint.schema is None:
-        return {}
-    return {"json_schema": plain_json(constraint.schema)}

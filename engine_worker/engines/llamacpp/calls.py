@@ -11,6 +11,7 @@ from engine_worker.engines.llamacpp.body import chat_body, completion_body, stop
 from engine_worker.engines.llamacpp.chat_output import ChatOutput
 from engine_worker.engines.llamacpp.chunks import ChunkReader
 from engine_worker.engines.llamacpp.output import Output
+from engine_worker.engines.llamacpp.parsed_output import ParsedOutput
 from engine_worker.engines.llamacpp.prompt import Prompt
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.transcript import Transcript
@@ -26,7 +27,10 @@ def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_leng
     window = Window.of(request, context_length)
     room = context_length - len(prompt.ids)
     if prompt.chat is None:
-        return "/completion", completion_body(request, prompt.ids, slot, window, room, prompt.constraint)
+        grammar = prompt.own.grammar if prompt.own else None
+        return "/completion", completion_body(
+            request, prompt.ids, slot, window, room, prompt.constraint, grammar
+        )
     return "/v1/chat/completions", chat_body(request, prompt.chat, len(prompt.ids), slot, window, room)
 
 
@@ -48,6 +52,17 @@ def reader_of(
     async def tokenize(text: str, count: int) -> list[int]:
         return await answer_ids(api.tokenize, text, vocabulary, count)
 
+    if prompt.own is not None:
+        return ParsedOutput(
+            mailbox,
+            started,
+            top,
+            vocabulary,
+            tokenize,
+            api.detokenize,
+            prompt.own.parser,
+            stop_texts(request),
+        )
     if prompt.chat is None:
         return Output(mailbox, started, top, vocabulary, tokenize, api.detokenize)
     return ChatOutput(

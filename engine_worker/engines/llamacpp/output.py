@@ -121,5 +121,9 @@ class Output:
         )
         if kind == "word":
             done.matched_stop = str(chunk["stopping_word"])
+        self._complete(done)
         self.finished = self.is_idle = True
         self._mailbox.done(done)
+
+    def _complete(self, done: pb.Done) -> None:
+        """What is shown and said at the very end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
 from engine_worker.engines.llamacpp.body import read_constraint
 from engine_worker.engines.llamacpp.messages import last_words_joined
+from engine_worker.engines.llamacpp.own_answer import OwnAnswer
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
 from engine_worker.schemas.constraint import Constraint
@@ -25,7 +27,8 @@ _SEAM_TOKENS = 8
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """`chat`: the body of /v1/chat/completions that gives the same prompt, where llama.cpp is to parse the
-    answer; None: the answer is plain text, which `constraint` holds for.
+    answer; `own`: it has a grammar and parsers of ours. Neither: it is plain text, which `constraint` holds
+    for.
     """
 
     ids: list[int]
@@ -34,6 +37,7 @@ class Prompt:
     shows_thinking: bool = True
     not_honoured: Sequence[str] = ()
     constraint: Constraint | None = None
+    own: OwnAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +92,18 @@ class Prompts:
         begun = messages[-1] if request.chat.continue_last and messages else None
         if begun is not None and begun.role != "assistant":
             begun = None
-        turn = turn_of(request, self.template, begun, constraint)
+        turn = await asyncio.to_thread(turn_of, request, self.template, begun, constraint)
         return await self._rendered(messages, turn, window)
 
     async def _rendered(self, messages: Sequence[pb.Message], turn: Turn, window: Window) -> Prompt:
         """As the template accepts the messages. Raises InvalidRequest where it does not."""
 
         async def prompt(arrange: Arrange) -> Prompt:
-            own = replace(turn, arrange=arrange)
-            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, own))
-            if own.is_parsed:
-                return await self._parsed(fitted, own, window)
-            return _plain(fitted, own.not_honoured)
+            arranged_turn = replace(turn, arrange=arrange)
+            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, arranged_turn))
+            if arranged_turn.is_parsed:
+                return await self._parsed(fitted, arranged_turn, window)
+            return _plain(fitted, turn.not_honoured, turn.own)
 
         return await arranged(self.arrangements, prompt)
 
@@ -115,7 +119,7 @@ class Prompts:
         messages = [pb.Message(role="user", content=prompt.text)]
         if prompt.HasField("system"):
             messages.insert(0, pb.Message(role="system", content=prompt.system))
-        if turn.is_parsed and not prompt.context:
+        if (turn.is_parsed or turn.own) and not prompt.context:
             return await self._rendered(messages, turn, window)
         # llama.cpp parses answers to messages only, and an earlier exchange in token ids is none.
         not_honoured = ["think"] if turn.is_parsed else []
@@ -126,7 +130,7 @@ class Prompts:
         )
         earlier = self.checked(list(prompt.context))
         ids = await self.api.tokenize(text, add_special=not earlier)
-        return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured)
+        return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured, turn.own)
 
     async def _parsed(self, fitted: Fitted, turn: Turn, window: Window) -> Prompt:
         if fitted.is_cut:
@@ -169,8 +173,8 @@ class Prompts:
         return _not_empty(await self.api.tokenize(text, add_special=True))
 
 
-def _plain(fitted: Fitted, not_honoured: Sequence[str] = ()) -> Prompt:
-    return Prompt(fitted.ids, fitted.truncated_tokens, not_honoured=not_honoured)
+def _plain(fitted: Fitted, not_honoured: Sequence[str] = (), own: OwnAnswer | None = None) -> Prompt:
+    return Prompt(fitted.ids, fitted.truncated_tokens, not_honoured=not_honoured, own=own)
 
 
 def _not_empty(ids: list[int]) -> list[int]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import TemplateRefusal
+from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.messages import message_json
+from engine_worker.engines.llamacpp.tools import definition
 
 # Any texts do that no template has in it.
 _QUESTION, _REASONING, _ANSWER = "drover-asks", "drover-thinks", "drover-answers"
@@ -20,7 +24,9 @@ _THINKING_ASSISTANT: Json = {"role": "assistant", "reasoning_content": _REASONIN
 class ChatTemplate:
     """`can_stop_thinking`: there is a prompt (`enable_thinking` false) after which the model does not think.
 
-    `before_thinking`, `after_thinking`: the markup that the model writes around its thinking.
+    `before_thinking`, `after_thinking`: the markup that the model writes around its thinking;
+    `opens_thinking`: the prompt ends within it. `call_markup`: what it writes around the JSON of calls, where
+    that has a tag. `end_token`: the model's end of sequence.
     """
 
     tools: bool = False
@@ -29,12 +35,17 @@ class ChatTemplate:
     takes_effort: bool = False
     before_thinking: str = ""
     after_thinking: str = ""
+    opens_thinking: bool = False
+    call_markup: CallMarkup | None = None
+    end_token: int | None = None
 
 
 class Renderer(Protocol):
     """The part of LlamaApi that knows the template."""
 
     async def template_abilities(self) -> Mapping[str, bool]: ...
+
+    async def end_token(self) -> int | None: ...
 
     async def apply_template(self, turn: Json) -> str: ...
 
@@ -45,7 +56,12 @@ async def read_template(api: Renderer) -> ChatTemplate:
     template or from the beginning of an answer that the template makes.
     """
     abilities = await api.template_abilities()
-    template = ChatTemplate(tools=abilities["supports_tools"] and abilities["supports_tool_calls"])
+    template = ChatTemplate(
+        tools=abilities["supports_tools"] and abilities["supports_tool_calls"],
+        end_token=await api.end_token(),
+    )
+    if template.tools:
+        template = replace(template, call_markup=await _call_markup(api))
     try:
         prompt = await api.apply_template({"messages": [_USER]})
         quiet_prompt = await api.apply_template({"messages": [_USER], **enable_thinking(False)})
@@ -56,14 +72,34 @@ async def read_template(api: Renderer) -> ChatTemplate:
     before, reasoning, after = continued.partition(_REASONING)
     if not reasoning:
         return template
-    return ChatTemplate(
-        tools=template.tools,
+    return replace(
+        template,
         thinking=True,
         can_stop_thinking=prompt != quiet_prompt,
         takes_effort=abilities["supports_reasoning_effort"],
         before_thinking=before.removeprefix(prompt) if before.startswith(prompt) else "",
         after_thinking=after.partition(_ANSWER)[0],
+        opens_thinking=before == prompt,
     )
+
+
+async def _call_markup(api: Renderer) -> CallMarkup | None:
+    async def render(messages: Sequence[pb.Message], tools: Sequence[pb.Tool]) -> str:
+        body: Json = {
+            "messages": [message_json(message) for message in messages],
+            "tools": [definition(tool, {}) for tool in tools],
+            "add_generation_prompt": False,
+        }
+        try:
+            return await api.apply_template(body)
+        except TemplateRefusal as refusal:
+            raise InvalidRequest(str(refusal)) from refusal
+
+    try:
+        return await learn_call_markup(render)
+    except InvalidRequest:
+        # The template refuses such conversations.
+        return None
 
 
 def enable_thinking(enabled: bool) -> Json:

@@ -9,10 +9,12 @@ from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import Arrange, as_sent
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.body import parsed_constraint
-from engine_worker.engines.llamacpp.messages import message_json, tools_json
+from engine_worker.engines.llamacpp.messages import message_json
+from engine_worker.engines.llamacpp.own_answer import OwnAnswer, is_forced, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
+from engine_worker.engines.llamacpp.tools import chosen_tools, shown_tools, tools_json
 from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.functions import functions_of
 
 # gpt-oss, the model whose template takes an effort, has no more.
 _EFFORTS = {"max": "high"}
@@ -20,9 +22,9 @@ _EFFORTS = {"max": "high"}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`options`: the members of a body beside its messages. `shows_thinking` False: it is dropped.
-    `not_honoured`: what the request asks for and does not get. `arrange`: makes of the messages what the
-    template accepts.
+    """`options`: the members of a body without its messages. `is_parsed`: by llama.cpp. `own`: the answer has
+    a grammar and parsers of ours. `shows_thinking` False: it is dropped. `not_honoured`: what the request
+    asks for and does not get. `arrange`: makes of the messages what the template accepts.
     """
 
     options: Json = field(default_factory=dict)
@@ -30,6 +32,7 @@ class Turn:
     shows_thinking: bool = True
     not_honoured: Sequence[str] = ()
     arrange: Arrange = as_sent
+    own: OwnAnswer | None = None
 
     def body(self, messages: Sequence[pb.Message]) -> Json:
         return {**self.options, "messages": [message_json(message) for message in self.arrange(messages)]}
@@ -52,29 +55,40 @@ def turn_of(
     begun: pb.Message | None = None,
     constraint: Constraint | None = None,
 ) -> Turn:
-    """`begun`: the answer's beginning. Raises CapabilityMissing for what the template does not have."""
-    think, tools = request.think, tools_json(request.chat.tools, request.tool_choice)
+    """`begun`: the answer's beginning. Blocks where tools have large schemas.
+
+    Raises CapabilityMissing for what the template does not have, InvalidRequest and ConstraintRejected for
+    tools that cannot be offered, and what `own_answer` raises.
+    """
+    think, tools = request.think, chosen_tools(request.chat.tools, request.tool_choice)
     if tools and not template.tools:
         raise CapabilityMissing("this model does not support tools")
     if think.mode == pb.Think.ON and not template.thinking:
         raise CapabilityMissing("this model does not support thinking")
+    functions = functions_of(tools)
     options: Json = {
         "add_generation_prompt": begun is None,
-        **tools,
-        **_template_arguments(think, template),
+        **(tools_json(functions, request.tool_choice) if functions else {}),
+        **_template_arguments(think, template, tools),
     }
     may_think = template.thinking and not (think.mode == pb.Think.OFF and template.can_stop_thinking)
     is_parsed = bool(tools) or may_think
-    if is_parsed and begun is not None and begun.content and constraint is not None:
-        # As in Ollama it holds for what is new. llama.cpp's parsers would want it of the beginning too.
+    is_forced_call = bool(tools) and is_forced(request.tool_choice)
+    is_constrained = is_parsed and constraint is not None
+    if is_constrained and not is_forced_call and begun is not None and begun.content:
+        # As in Ollama it holds for what is new.
         return Turn(options, not_honoured=["tools"] if tools else [])
+    if is_forced_call or is_constrained:
+        own = own_answer(request, template, functions, constraint, may_think, begun)
+        return Turn(options, own=own)
     if is_parsed:
-        options |= {"reasoning_format": "deepseek", **parsed_constraint(constraint)}
+        options["reasoning_format"] = "deepseek"
     return Turn(options, is_parsed, think.mode != pb.Think.OFF)
 
 
-def _template_arguments(think: pb.Think, template: ChatTemplate) -> Json:
-    arguments: Json = {}
+def _template_arguments(think: pb.Think, template: ChatTemplate, tools: Sequence[pb.Tool]) -> Json:
+    """Tools are among them: what the template shows differs from what the grammar of calls is made of."""
+    arguments: Json = {"tools": shown_tools(tools)} if tools else {}
     if template.thinking and think.mode != pb.Think.UNSET:
         arguments["enable_thinking"] = think.mode == pb.Think.ON
     if template.takes_effort and think.level:

@@ -11,7 +11,6 @@ from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.body import (
     chat_body,
     completion_body,
-    parsed_constraint,
     read_constraint,
 )
 
@@ -87,33 +86,25 @@ def test_a_salted_request_shares_no_cache() -> None:
     assert _body(pb.GenerateRequest(cache_salt="mine"))["cache_prompt"] is False
 
 
-async def test_a_constraint_is_a_grammar_of_ours_or_a_simple_schema() -> None:
+async def test_a_constraint_is_a_grammar_of_ours() -> None:
     assert "grammar" not in _body(pb.GenerateRequest())
-    assert parsed_constraint(await read_constraint(pb.GenerateRequest())) == {}
     schema = '{"properties":{"city":{"type":"string"}}}'
-    constraint = await read_constraint(pb.GenerateRequest(json_schema=schema))
+    for request in (pb.GenerateRequest(json_schema=schema), pb.GenerateRequest(any_json=True)):
+        constraint = await read_constraint(request)
 
-    grammar = completion_body(pb.GenerateRequest(), [1], 0, _WINDOW, 100, constraint)["grammar"]
-    assert str(grammar).startswith("%llguidance {}\nstart: ")
-    assert parsed_constraint(constraint) == {
-        "json_schema": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}},
-            "required": [],
-            "additionalProperties": False,
-        }
-    }
+        grammar = completion_body(pb.GenerateRequest(), [1], 0, _WINDOW, 100, constraint)["grammar"]
+        assert str(grammar).startswith("%llguidance {}\nstart: ")
 
 
-async def test_any_json_is_an_object() -> None:
+@pytest.mark.parametrize("grammar", ["start: a", ""])
+async def test_an_answer_that_we_parse_has_its_own_grammar_and_no_stop_texts(grammar: str) -> None:
     constraint = await read_constraint(pb.GenerateRequest(any_json=True))
+    request = pb.GenerateRequest(sampling=pb.Sampling(stop=["a"]))
+    body = completion_body(request, [1], 0, _WINDOW, 100, constraint, grammar)
 
-    assert parsed_constraint(constraint)["json_schema"] == {
-        "type": "object",
-        "properties": {},
-        "required": [],
-        "additionalProperties": {},
-    }
+    assert body.get("grammar", "") == grammar
+    assert "stop" not in body
+    assert body["timings_per_token"] is True
 
 
 @pytest.mark.parametrize(("schema", "why"), [("{", "is not JSON"), ('{"type":"nonsense"}', "malformed")])

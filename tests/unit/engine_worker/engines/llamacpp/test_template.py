@@ -25,6 +25,9 @@ class Llama:
         known = ("supports_tools", "supports_tool_calls", "supports_reasoning_effort")
         return {name: name in self._abilities for name in known}
 
+    async def end_token(self) -> int | None:
+        return None
+
     async def apply_template(self, turn: Json) -> str:
         arguments = cast(Mapping[str, bool], turn.get("chat_template_kwargs", {}))
         messages = cast("list[Mapping[str, str]]", turn["messages"])
@@ -77,7 +80,9 @@ async def test_thinking_that_can_be_switched_off() -> None:
 async def test_thinking_that_the_prompt_begins() -> None:
     template = await read_template(Llama(_always_thinks, "supports_reasoning_effort"))
 
-    assert template == ChatTemplate(thinking=True, takes_effort=True, after_thinking="</t> ")
+    assert template == ChatTemplate(
+        thinking=True, takes_effort=True, after_thinking="</t> ", opens_thinking=True
+    )
 
 
 async def test_a_template_that_refuses_the_question_keeps_its_tools() -> None:

@@ -6,12 +6,14 @@ import pytest
 
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.call_markup import CallMarkup
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
 from engine_worker.schemas.constraint import ANY_OBJECT, from_schema
 
 PLAIN = ChatTemplate()
-QWEN = ChatTemplate(tools=True, thinking=True, can_stop_thinking=True)
+TAGS = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
+QWEN = ChatTemplate(tools=True, thinking=True, can_stop_thinking=True, call_markup=TAGS)
 ALWAYS = ChatTemplate(thinking=True, takes_effort=True)
 
 
@@ -41,20 +43,20 @@ def test_the_last_message_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("begun", "is_parsed", "not_honoured"),
+    ("begun", "is_ours", "not_honoured"),
     [
         (None, True, []),
         (pb.Message(role="assistant", thinking="Hm"), True, []),
         (pb.Message(role="assistant", content="He"), False, ["tools"]),
     ],
 )
-def test_a_begun_answer_with_a_format_is_plain_text(
-    begun: pb.Message | None, is_parsed: bool, not_honoured: list[str]
+def test_a_begun_answer_with_a_format(
+    begun: pb.Message | None, is_ours: bool, not_honoured: list[str]
 ) -> None:
     request = _request(tools=1)
     turn = turn_of(request, QWEN, begun, from_schema(ANY_OBJECT))
 
-    assert (turn.is_parsed, list(turn.not_honoured)) == (is_parsed, not_honoured)
+    assert (turn.own is not None, turn.is_parsed, list(turn.not_honoured)) == (is_ours, False, not_honoured)
     assert turn_of(request, QWEN, begun).is_parsed
 
 

@@ -1,10 +1,10 @@
-"""Of a function's schema llama.cpp sees what Ollama reads of it."""
+"""What a grammar is made of."""
 
 from __future__ import annotations
 
 import pytest
 
-from engine_worker.engines.llamacpp.tool_schema import readable_parameters
+from engine_worker.schemas.tool_schema import readable_parameters
 
 ANYTHING = {"type": ["array", "boolean", "null", "number", "object", "string"]}
 
@@ -16,20 +16,33 @@ def _of(schema: object) -> object:
     return properties["a"]
 
 
-def test_what_ollama_keeps_stays() -> None:
+def test_what_says_something_stays() -> None:
     schema = {
-        "type": "object",
         "properties": {
             "city": {"type": "string", "description": "Where.", "enum": ["Paris"]},
             "days": {"type": "array", "items": {"type": ["integer", "null"]}},
-            "how": {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"x": {"type": "null"}}}]},
+            "how": {"anyOf": [{"type": "string"}, {"type": "object"}]},
+            "limits": {"type": "object", "additionalProperties": {"type": "integer"}},
         },
         "required": ["city"],
     }
-    assert readable_parameters(schema) == schema
+    assert readable_parameters(schema) == {"type": "object", "additionalProperties": False, **schema}
 
 
-def test_what_ollama_drops_goes() -> None:
+@pytest.mark.parametrize("kind", ["$defs", "definitions"])
+def test_references_stay_with_what_they_name(kind: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "s": {"$ref": f"#/{kind}/S"},
+            "more": {"type": "array", "items": {"$ref": f"#/{kind}/S"}},
+        },
+        kind: {"S": {"type": "string", "enum": ["passed", "failed"]}},
+    }
+    assert readable_parameters(schema) == {**schema, "additionalProperties": False}
+
+
+def test_what_a_grammar_may_not_know_goes() -> None:
     schema = {"type": "string", "format": "date", "minimum": 1, "pattern": "(", "default": "x"}
     assert _of(schema) == {"type": "string"}
     assert readable_parameters({"$schema": "x", "additionalProperties": False}) == {"type": "object"}
@@ -38,7 +51,7 @@ def test_what_ollama_drops_goes() -> None:
 @pytest.mark.parametrize(
     "schema",
     [True, None, {}, {"type": "any"}, {"type": "str"}, {"type": ["any"]}, {"type": {}}, {"type": [{}]},
-     {"enum": []}, {"anyOf": []}, {"$ref": "#/nowhere"}, {"oneOf": [{"type": "string"}]}],
+     {"enum": []}, {"anyOf": []}, {"$ref": "#/nowhere"}, {"$ref": 5}, {"oneOf": [{"type": "string"}]}],
 )  # fmt: skip
 def test_a_property_that_says_nothing_may_be_anything(schema: object) -> None:
     assert _of(schema) == ANYTHING
@@ -51,15 +64,21 @@ def test_its_description_stays() -> None:
 def test_inner_schemas_too() -> None:
     assert _of({"type": "array", "items": {"type": "any"}}) == {"type": "array", "items": ANYTHING}
     assert _of({"anyOf": [{"type": "str"}]}) == {"anyOf": [ANYTHING]}
-    assert _of({"properties": {"b": True}, "required": ["b", 1]}) == {
+
+
+def test_an_object_has_what_it_lists_and_needs_nothing_else() -> None:
+    assert _of({"properties": {"b": True}, "required": ["b", "c", 1]}) == {
         "properties": {"b": ANYTHING},
         "required": ["b"],
+        "additionalProperties": False,
     }
+    open_object = {"type": "object", "properties": {"b": {"type": "null"}}, "additionalProperties": True}
+    assert _of(open_object) == open_object
 
 
-@pytest.mark.parametrize("schema", [{}, True, None, []])
-def test_a_function_that_says_nothing_has_no_arguments(schema: object) -> None:
-    assert readable_parameters(schema) == {}
+@pytest.mark.parametrize("schema", [{}, True, None, [], {"type": "object", "properties": {}}])
+def test_a_function_that_names_no_parameters_has_no_arguments(schema: object) -> None:
+    assert readable_parameters(schema) == {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"properties": 1, "required": 1}])

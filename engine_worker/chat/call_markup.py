@@ -1,0 +1,97 @@
+"""How a chat template writes calls, found out by letting it write some."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.schemas.functions import Markup
+
+Render = Callable[[Sequence[pb.Message], Sequence[pb.Tool]], Awaitable[str]]
+
+# Any texts do that no template has in it.
+_ANSWER, _RESULT = "drover-answers", "drover-results"
+_FUNCTION, _KEY, _VALUE = "drover-function", "drover-key", "drover-value"
+_CALL = re.compile(
+    rf'\{{\s*"name":\s*"{_FUNCTION}",\s*"(?:arguments|parameters)":\s*'
+    rf'\{{\s*"{_KEY}":\s*"{_VALUE}"\s*\}}\s*\}}'
+)
+_TAG = re.compile(r"<([^<>/\s=]+)>\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class CallMarkup(Markup):
+    """Around `{"name": …, "arguments": {…}}`. `tag` begins calls and `closing` ends them."""
+
+    @property
+    def tag(self) -> str:
+        return self.before.rstrip().removesuffix("[").rstrip()
+
+    @property
+    def closing(self) -> str:
+        return self.after.strip().removeprefix("]").strip()
+
+
+# Where a template has no tag that text could begin with, a grammar makes a list.
+BARE_LIST = CallMarkup("[", ", ", "]")
+
+
+async def learn_call_markup(render: Render) -> CallMarkup | None:
+    """None where calls do not begin with a tag. Raises InvalidRequest when `render` does for one call."""
+    one = _between_answers(await render(_conversation(1), [_tool()]))
+    try:
+        two = _between_answers(await render(_conversation(2), [_tool()]))
+    except InvalidRequest:
+        # Some templates take one call at a time.
+        two = ""
+    first = _CALL.search(one)
+    if first is None:
+        return _in_tag(one)
+    before = one[: first.start()].lstrip()
+    if not before.strip("[ \n"):
+        return None
+    calls = list(_CALL.finditer(two))
+    between = two[calls[0].end() : calls[1].start()] if len(calls) == 2 else ""
+    if before.rstrip().endswith("["):
+        return CallMarkup(before, between or ", ", "]")
+    if between.endswith(before):
+        return CallMarkup(before, between, between.removesuffix(before).rstrip())
+    return _in_tag(one)
+
+
+def _between_answers(text: str) -> str:
+    return text.partition(_ANSWER)[2].partition(_RESULT)[0]
+
+
+def _in_tag(rest: str) -> CallMarkup | None:
+    """Of a format that is no JSON, or not in pairs: JSON in the tag that it begins with."""
+    found = _TAG.match(rest.partition(_FUNCTION)[0].lstrip())
+    if found is None or f"</{found[1]}>" not in rest:
+        return None
+    opening, closing = f"<{found[1]}>\n", f"\n</{found[1]}>"
+    return CallMarkup(opening, f"{closing}\n{opening}", closing)
+
+
+def _conversation(calls: int) -> Sequence[pb.Message]:
+    arguments = f'{{"{_KEY}": "{_VALUE}"}}'
+    # Mistral's templates want ids of nine characters.
+    said = [
+        pb.ToolCall(id=f"call{number:05}", name=_FUNCTION, arguments_json=arguments)
+        for number in range(calls)
+    ]
+    results = [
+        pb.Message(role="tool", content=_RESULT, tool_name=_FUNCTION, tool_call_id=each.id) for each in said
+    ]
+    return [
+        pb.Message(role="user", content="drover-asks"),
+        pb.Message(role="assistant", content=_ANSWER, tool_calls=said),
+        *results,
+    ]
+
+
+def _tool() -> pb.Tool:
+    schema = f'{{"type": "object", "properties": {{"{_KEY}": {{"type": "string"}}}}}}'
+    return pb.Tool(name="drover-tool", description="drover-description", parameters_json=schema)

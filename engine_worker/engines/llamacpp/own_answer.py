@@ -1,0 +1,90 @@
+"""Answers that /completion makes under a grammar of ours and our parsers read: forced calls, and formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drover.errors import CapabilityMissing
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.base import OutputParser, PlainText
+from engine_worker.chat.call_markup import BARE_LIST, CallMarkup
+from engine_worker.chat.json_calls import JsonCalls
+from engine_worker.chat.tagged_thinking import TaggedThinking
+from engine_worker.chat.thinking import ThinkingFirst
+from engine_worker.chat.tool_calls import ToolCalls
+from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_lark
+from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.functions import Function, calls_grammar
+
+_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """`grammar`: in llama-server's words."""
+
+    grammar: str
+    parser: OutputParser
+
+
+def is_forced(choice: pb.ToolChoice) -> bool:
+    return choice.mode in _FORCED
+
+
+def own_answer(
+    request: pb.GenerateRequest,
+    template: ChatTemplate,
+    functions: Sequence[Function],
+    constraint: Constraint | None,
+    may_think: bool,
+    begun: pb.Message | None,
+) -> OwnAnswer:
+    """`functions`: those that may be called. A forced call is all of the answer; otherwise it is a call or
+    what `constraint` asks for.
+
+    Raises CapabilityMissing where calls cannot be told from a format's JSON, ConstraintRejected for what is
+    too large.
+    """
+    forced = bool(functions) and is_forced(request.tool_choice)
+    answer = None if forced or constraint is None else constraint.grammar
+    parser: OutputParser = PlainText()
+    if functions:
+        markup = _markup(template, forced)
+        several = _may_call_several(request.tool_choice)
+        grammar = calls_grammar(functions, markup, several, answer)
+        names = {function.name for function in functions}
+        parser = ToolCalls(JsonCalls(markup.tag, markup.closing, names, only_calls=forced, certain=True))
+    else:
+        assert answer is not None
+        grammar = answer
+    thought = _thought(template, begun) if may_think else None
+    if thought is not None:
+        tags = TaggedThinking(thought.opening, thought.closing, thought.opened)
+        parser = ThinkingFirst(tags, parser, shown=request.think.mode != pb.Think.OFF)
+    return OwnAnswer(answer_lark(grammar, thought, template.end_token), parser)
+
+
+def _may_call_several(choice: pb.ToolChoice) -> bool:
+    return choice.mode != pb.ToolChoice.NAMED and (choice.parallel or not choice.HasField("parallel"))
+
+
+def _markup(template: ChatTemplate, forced: bool) -> CallMarkup:
+    if template.call_markup is not None:
+        return template.call_markup
+    if forced:
+        return BARE_LIST
+    raise CapabilityMissing(
+        "tools and a format together need a chat template in which calls begin with a tag, and this model's "
+        "has none; leave out the format or the tools"
+    )
+
+
+def _thought(template: ChatTemplate, begun: pb.Message | None) -> Thought | None:
+    """None where the thinking is over already, or its markup is not known."""
+    opening, closing = template.before_thinking.strip(), template.after_thinking.strip()
+    if not closing or (begun is not None and begun.content):
+        return None
+    opened = template.opens_thinking or (begun is not None and bool(begun.thinking))
+    return Thought(opening, closing, opened) if opened or opening else None

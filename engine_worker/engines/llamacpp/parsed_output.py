@@ -1,0 +1,114 @@
+"""From llama-server's chunks of plain text to events, where parsers of our own find thinking and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, Thinking
+from engine_worker.chat.stops import StopMatcher
+from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.output import DetokenizeIds, Output, TokenizeText
+from engine_worker.engines.llamacpp.vocabulary import Vocabulary
+from engine_worker.engines.mailbox import Mailbox
+
+
+class ParsedOutput(Output):
+    """Stop texts are looked for in thinking and in content, not in calls; one that is found ends the answer
+    while llama.cpp would go on.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        started: pb.Started,
+        top: int | None,
+        vocabulary: Vocabulary,
+        tokenize: TokenizeText,
+        detokenize: DetokenizeIds,
+        parser: OutputParser,
+        stops: Sequence[str],
+    ) -> None:
+        super().__init__(mailbox, started, top, vocabulary, tokenize, detokenize)
+        self._parser = parser
+        self._stops = StopMatcher(stops)
+        self._kind: type[Content] | type[Thinking] = Content
+        self._ids: list[int] = []
+        self._logprobs_due: list[pb.TokenLogprob] = []
+        self._reasoning_tokens = 0
+
+    async def feed(self, chunk: Json, queue_ns: int) -> None:
+        if self.finished:
+            return
+        await super().feed(chunk, queue_ns)
+        if self._stops.matched is not None and not self.finished:
+            await self._finish({**chunk, "stop_type": "word", "stopping_word": ""}, queue_ns)
+            self.is_idle = False
+
+    def _emit(self, text: str, produced: int) -> None:
+        self._sent.append(text)
+        self.all_ids.extend(self._silent_ids)
+        self._ids.extend(self._silent_ids)
+        self._logprobs_due.extend(self._silent_logprobs)
+        self._silent_ids, self._silent_logprobs = [], []
+        pieces = self._parser.feed(text)
+        if not pieces and not self._parser.holds:
+            # Markup has no log probabilities.
+            self._logprobs_due.clear()
+        self._show(pieces)
+        if self._ids:
+            self._mailbox.content("", self._taken_ids(), self.produced)
+
+    def _show(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            if self._stops.matched is not None:
+                return
+            if isinstance(piece, CallPart):
+                self._show_held_back()
+                self._mailbox.tool_call(
+                    _delta(piece), self._taken_ids(), self.produced, self._taken_logprobs()
+                )
+                continue
+            if not isinstance(piece, self._kind):
+                self._show_held_back()
+                self._kind = type(piece)
+            if self._kind is Thinking:
+                self._reasoning_tokens += len(self._ids)
+            self._text(self._stops.feed(piece.text))
+
+    def _show_held_back(self) -> None:
+        self._text(self._stops.flush())
+
+    def _text(self, text: str) -> None:
+        if not text:
+            return
+        put = self._mailbox.thinking if self._kind is Thinking else self._mailbox.content
+        put(text, self._taken_ids(), self.produced, self._taken_logprobs())
+
+    def _taken_ids(self) -> list[int]:
+        ids, self._ids = self._ids, []
+        return ids
+
+    def _taken_logprobs(self) -> list[pb.TokenLogprob]:
+        logprobs, self._logprobs_due = self._logprobs_due, []
+        return logprobs
+
+    def _complete(self, done: pb.Done) -> None:
+        if self._stops.matched is None:
+            self._show(self._parser.finish())
+            self._show_held_back()
+        if self._ids or self._logprobs_due:
+            self._mailbox.content("", self._taken_ids(), self.produced, self._taken_logprobs())
+        if self._stops.matched is not None:
+            done.matched_stop = self._stops.matched
+        done.reasoning_tokens = self._reasoning_tokens
+
+
+def _delta(part: CallPart) -> pb.ToolCallDelta:
+    return pb.ToolCallDelta(
+        index=part.index,
+        id=part.id,
+        name=part.name,
+        arguments_fragment=part.arguments,
+        complete=part.complete,
+    )

@@ -1,0 +1,55 @@
+"""Tools in llama-server's words: what the prompt shows, and what the grammar of calls is made of.
+
+The prompt shows what Ollama shows, in its order; a grammar is made of the schema with its references.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.shown_tool import shown_parameters
+from engine_worker.schemas.constraint import plain_json
+from engine_worker.schemas.functions import Function
+from engine_worker.schemas.tool_schema import readable_parameters
+
+
+def chosen_tools(tools: Sequence[pb.Tool], choice: pb.ToolChoice) -> Sequence[pb.Tool]:
+    """Those that may be called: none, all, or the one that is named. With "none" llama.cpp would show the
+    tools all the same, and an attempt to call one as text.
+
+    Raises InvalidRequest for a choice that the request has no tool for.
+    """
+    if choice.mode == pb.ToolChoice.NAMED:
+        tools = [tool for tool in tools if tool.name == choice.name]
+        if not tools:
+            raise InvalidRequest(
+                f"tool_choice names {choice.name!r}, which is not one of the request's tools"
+            )
+    if choice.mode == pb.ToolChoice.REQUIRED and not tools:
+        raise InvalidRequest("tool_choice asks for a tool call, but the request has no tools")
+    return [] if choice.mode == pb.ToolChoice.NONE else tools
+
+
+def tools_json(functions: Sequence[Function], choice: pb.ToolChoice) -> Json:
+    """The members of a body that offer tools, of which llama.cpp makes its grammar."""
+    tools = [
+        definition(each.tool, readable_parameters(plain_json(each.arguments.schema))) for each in functions
+    ]
+    body: Json = {"tools": tools, "tool_choice": "auto"}
+    if choice.HasField("parallel"):
+        body["parallel_tool_calls"] = choice.parallel
+    return body
+
+
+def shown_tools(tools: Sequence[pb.Tool]) -> list[Json]:
+    """What the template shows. Their parameters are JSON."""
+    return [definition(tool, shown_parameters(json.loads(tool.parameters_json or "{}"))) for tool in tools]
+
+
+def definition(tool: pb.Tool, parameters: Json) -> Json:
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}

@@ -1,0 +1,111 @@
+"""A function's parameters as far as any grammar can be made of them.
+
+Ollama takes whatever clients write there. So what is wrong in a tool's schema must not fail the request, and
+llama.cpp, which makes a grammar of its own, must not see a keyword that it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from engine_worker.schemas.reading import JsonObject as Json
+
+_TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
+# llama.cpp takes a property that says nothing for an object.
+_ANYTHING = sorted(_TYPES - {"integer"})
+_SAYING_WHAT = {"$ref", "type", "enum", "anyOf", "properties", "items"}
+_DEFINITIONS = ("$defs", "definitions")
+_NO_ARGUMENTS: Json = {"type": "object", "properties": {}, "additionalProperties": False}
+
+Reader = Callable[[object], object]
+
+
+def readable_parameters(parameters: object) -> Json:
+    """Of a whole function; its arguments are an object, whatever is said, and none if nothing is."""
+    if not isinstance(parameters, dict) or not parameters:
+        return _NO_ARGUMENTS
+    places = {f"#/{kind}/{name}" for kind in _DEFINITIONS for name in _object(parameters.get(kind))}
+    return _Schemas(places).of_function(parameters)
+
+
+class _Schemas:
+    """`places`: what references may name."""
+
+    def __init__(self, places: Collection[str]) -> None:
+        self._places = places
+        self._of_object: dict[str, Reader] = {
+            "properties": self._properties,
+            "required": _texts,
+            "additionalProperties": self._additional,
+        }
+        self._of_property: dict[str, Reader] = {
+            "$ref": self._reference,
+            "type": _type,
+            "description": _text,
+            "enum": _values,
+            "items": self._property,
+            "anyOf": self._alternatives,
+            **self._of_object,
+        }
+
+    def of_function(self, parameters: Json) -> Json:
+        readers = {**self._of_object, **dict.fromkeys(_DEFINITIONS, self._properties)}
+        return _closed({**_kept(parameters, readers), "type": "object"}, parameters)
+
+    def _property(self, schema: object) -> Json:
+        kept = _kept(schema, self._of_property)
+        if not kept.keys() & _SAYING_WHAT:
+            return {**kept, "type": _ANYTHING}
+        return _closed(kept, _object(schema))
+
+    def _properties(self, value: object) -> Json:
+        return {name: self._property(schema) for name, schema in _object(value).items()}
+
+    def _alternatives(self, value: object) -> list[Json]:
+        return [self._property(schema) for schema in value] if isinstance(value, list) else []
+
+    def _additional(self, value: object) -> object:
+        if isinstance(value, dict) and value:
+            return self._property(value)
+        return value is True or value == {}
+
+    def _reference(self, value: object) -> object:
+        return value if isinstance(value, str) and value in self._places else None
+
+
+def _closed(kept: Json, schema: Json) -> Json:
+    """An object that lists its properties has no others, and needs none that it does not list."""
+    if not isinstance(schema.get("properties"), dict):
+        return kept
+    properties = _object(kept.get("properties"))
+    required = [name for name in _texts(kept.get("required")) if name in properties]
+    rest = {name: value for name, value in kept.items() if name != "required"}
+    closed = {**rest, "properties": properties, **({"required": required} if required else {})}
+    return {"additionalProperties": False, **closed}
+
+
+def _kept(schema: object, readers: dict[str, Reader]) -> Json:
+    kept = {name: readers[name](value) for name, value in _object(schema).items() if name in readers}
+    return {name: value for name, value in kept.items() if value}
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _type(value: object) -> object:
+    if isinstance(value, list):
+        return [each for each in value if isinstance(each, str) and each in _TYPES]
+    return value if isinstance(value, str) and value in _TYPES else None
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> object:
+    return value if isinstance(value, str) else None
+
+
+def _values(value: object) -> object:
+    return value if isinstance(value, list) else None

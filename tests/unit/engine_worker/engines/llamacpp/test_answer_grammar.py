@@ -1,0 +1,93 @@
+"""Grammars for forced calls and for tools with a format, as llguidance takes them."""
+
+from __future__ import annotations
+
+import llguidance
+import pytest
+
+from drover.errors import ConstraintRejected
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.call_markup import BARE_LIST, CallMarkup
+from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_lark
+from engine_worker.schemas.constraint import from_schema
+from engine_worker.schemas.functions import calls_grammar, functions_of
+from engine_worker.schemas.grammar import Grammar
+
+TAGS = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
+CITY = '{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}'
+FUNCTIONS = functions_of([pb.Tool(name="weather", parameters_json=CITY), pb.Tool(name='n"ow é')])
+NOW = '{"name": "n\\"ow é", "arguments": {}}'
+WEATHER = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+ANSWER = from_schema('{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}').grammar
+TAGGED = Thought("<think>", "</think>")
+
+
+def _takes(body: Grammar, text: str, thought: Thought | None = None) -> bool:
+    """As a whole answer, a byte at a time."""
+    lark = answer_lark(body, thought, end_token=None).removeprefix("%llguidance {}\n")
+    tokenizer = llguidance.LLTokenizer("byte")
+    matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_lark(lark))
+    assert not matcher.get_error()
+    ids = tokenizer.tokenize_str(text)
+    return matcher.try_consume_tokens(ids) == len(ids) and bool(matcher.is_accepting())
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        (f"<tool_call>\n{NOW}\n</tool_call>", True),
+        (f"<think>Hm, </thi</think>\n\n<tool_call>\n{WEATHER}\n</tool_call>", True),
+        (f"<tool_call>\n{NOW}\n</tool_call>\n<tool_call>\n{WEATHER}\n</tool_call>", True),
+        (f"Sure! <tool_call>\n{NOW}\n</tool_call>", False),
+        (f"<think>Hm</think>Sure! <tool_call>\n{NOW}\n</tool_call>", False),
+        ('<tool_call>\n{"name": "nope", "arguments": {}}\n</tool_call>', False),
+        ('<tool_call>\n{"name": "weather", "arguments": {}}\n</tool_call>', False),
+        ("I would rather not.", False),
+        ("", False),
+    ],
+)
+def test_a_forced_call(text: str, taken: bool) -> None:
+    assert _takes(calls_grammar(FUNCTIONS, TAGS, several=True), text, TAGGED) is taken
+
+
+def test_one_call_only() -> None:
+    one = calls_grammar(FUNCTIONS, BARE_LIST, several=False)
+
+    assert _takes(one, f"[{NOW}]")
+    assert not _takes(one, f"[{NOW}, {NOW}]")
+    assert _takes(calls_grammar(FUNCTIONS, BARE_LIST, several=True), f"[{NOW}, {NOW}]")
+
+
+def test_thinking_that_the_prompt_began_must_end() -> None:
+    grammar, opened = calls_grammar(FUNCTIONS, TAGS, several=False), Thought("", "</think>", opened=True)
+
+    assert _takes(grammar, f"Hm</think><tool_call>\n{NOW}\n</tool_call>", opened)
+    assert not _takes(grammar, f"<tool_call>\n{NOW}\n</tool_call>", opened)
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [('{"a":1}', True), (f"<tool_call>\n{NOW}\n</tool_call>", True), ("1", False), ("Well, ", False)],
+)
+def test_a_call_or_a_format(text: str, taken: bool) -> None:
+    assert _takes(calls_grammar(FUNCTIONS, TAGS, several=False, answer=ANSWER), text) is taken
+
+
+def test_a_format_after_thinking() -> None:
+    thought = Thought("[THINK]", "[/THINK]")
+
+    assert _takes(ANSWER, '[THINK]a/b[/THINK] {"a":1}', thought)
+    assert _takes(ANSWER, '{"a":1}', thought)
+    assert not _takes(ANSWER, "[THINK]a[/THINK] one", thought)
+
+
+def test_an_answer_may_end_with_the_models_own_token() -> None:
+    assert "end_of_answer: <[7]>?" in answer_lark(ANSWER, None, end_token=7)
+
+
+def test_many_large_tools_together_are_refused() -> None:
+    wide = '{"type": "object", "properties": {"a": {"type": "string", "maxLength": 40000}}}'
+    functions = functions_of([pb.Tool(name=f"f{number}", parameters_json=wide) for number in range(40)])
+
+    with pytest.raises(ConstraintRejected, match="tools and the format is too large"):
+        calls_grammar(functions, TAGS, several=True)
