@@ -49,8 +49,13 @@ class Window:
 
     @property
     def truncated_length(self) -> int:
-        """What a prompt is cut down to: an eighth of the window stays free, so that an answer fits."""
-        return self._possible(self.size - max(1, self.size // 8))
+        """What a prompt is cut down to, as by Ollama: half of what does not begin it for good stays free."""
+        return self._possible(self.size - (self.size - self.kept) // 2)
+
+    @property
+    def kept(self) -> int:
+        """Tokens at the beginning that stay; a few are always left for the end of the prompt and the answer."""
+        return min(self.num_keep, self.size - MIN_NUM_CTX)
 
     def _possible(self, length: int) -> int:
         return length if self.longest_prompt is None else min(length, self.longest_prompt)
@@ -82,7 +87,7 @@ def fit_ids(ids: list[int], window: Window) -> Fitted:
     if not window.shift:
         raise ContextExceeded(_NOTHING_TO_DROP)
     length = window.truncated_length
-    keep = min(window.num_keep, length - 1)
+    keep = min(window.kept, length - 1)
     return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length, is_cut=True)
 
 

@@ -117,6 +117,20 @@ async def test_a_special_token_at_the_limit_is_not_shown(engine: EngineClient, m
     assert done.completion_tokens == 1
 
 
+async def test_a_character_that_the_limit_cuts_is_not_shown(engine: EngineClient, model: pb.Model) -> None:
+    ids = (await engine.stub.Tokenize(pb.TokenizeRequest(text="🐑"))).ids
+    shown = [(await engine.stub.Detokenize(pb.DetokenizeRequest(ids=[token]))).text for token in ids]
+    half = next(token for token, text in zip(ids, shown, strict=True) if "\N{REPLACEMENT CHARACTER}" in text)
+    sampling = pb.Sampling(temperature=0, max_tokens=1, logit_bias={half: 100.0})
+    events = await events_of(engine, pb.GenerateRequest(raw="A sheep: ", sampling=sampling))
+    deltas = [delta for event in events for delta in event.deltas]
+    if model.capabilities.logit_bias:
+        # llama.cpp tells nothing of a token whose text never comes.
+        assert [token for delta in deltas for token in delta.token_ids] in ([half], [])
+    assert events[-1].done.completion_tokens == 1
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(delta.content for delta in deltas)
+
+
 async def test_the_window_is_the_limit_of_prompt_and_answer(engine: EngineClient, model: pb.Model) -> None:
     request = chat("Tell me a long story.", ignore_eos=True)
     request.context.num_ctx = 64

@@ -20,9 +20,6 @@ from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
 from engine_worker.schemas.constraint import Constraint
 
-# Cut text may tokenise differently where it was cut.
-_SEAM_TOKENS = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -142,7 +139,8 @@ class Prompts:
         *others, last = fitted.messages
         whole = await self._ids(fitted.messages, turn)
         content = await self.api.tokenize(last.content, add_special=False)
-        surplus = len(whole) - window.truncated_length + _SEAM_TOKENS
+        # Where it was cut the text may tokenise otherwise; there is far more room than that takes.
+        surplus = len(whole) - window.truncated_length
         if surplus >= len(content):
             raise ContextExceeded(
                 f"without its older messages the prompt has {len(whole)} tokens, {len(content)} of them in "

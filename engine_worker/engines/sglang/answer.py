@@ -47,7 +47,7 @@ class Answers:
                 not_honoured=asked.not_honoured,
             ),
             parser=self._parser(request, rendered, heard, asked.constrained),
-            text=continued or EngineText(),
+            text=continued or EngineText(self._vocabulary),
             stops=StopMatcher(asked.own_stops),
             logprobs=(
                 Logprobs(self._vocabulary, request.top_logprobs) if request.HasField("top_logprobs") else None

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from engine_worker.engines.sglang.upstream.process import Chunk
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_CHARACTER_BYTES = 4
+
 
 class TextSource(Protocol):
     def of(self, chunk: Chunk, ids: Sequence[int]) -> str:
@@ -17,20 +20,32 @@ class TextSource(Protocol):
         """What was held back, when the answer ends otherwise than by a stop text."""
 
 
-class EngineText:
-    """SGLang's own: its detokenizer runs in a process of its own and costs nothing here."""
-
-    def of(self, chunk: Chunk, ids: Sequence[int]) -> str:
-        return chunk["text"]
-
-    def finish(self) -> str:
-        return ""
-
-
 class TokenTable(Protocol):
     def bytes_of(self, token: int) -> bytes: ...
 
     def is_special(self, token: int) -> bool: ...
+
+
+class EngineText:
+    """SGLang's own: its detokenizer runs in a process of its own and costs nothing here. A character that the
+    end of the answer cuts is left out; SGLang shows a replacement character for it.
+    """
+
+    def __init__(self, table: TokenTable) -> None:
+        self._table = table
+        self._tail: list[int] = []
+
+    def of(self, chunk: Chunk, ids: Sequence[int]) -> str:
+        self._tail = [*self._tail, *ids][-_CHARACTER_BYTES:]
+        text = chunk["text"]
+        if chunk["meta_info"].get("finish_reason") is None or not text.endswith(_REPLACEMENT):
+            return text
+        cut_bytes = _cut_bytes(b"".join(map(self._table.bytes_of, self._tail)))
+        whole = text.rstrip(_REPLACEMENT)
+        return whole + _REPLACEMENT * max(0, len(text) - len(whole) - cut_bytes)
+
+    def finish(self) -> str:
+        return ""
 
 
 class ContinuedText:
@@ -53,4 +68,12 @@ class ContinuedText:
         return self._decoder.decode(b"".join(map(self._table.bytes_of, shown)))
 
     def finish(self) -> str:
-        return self._decoder.decode(b"", final=True)
+        """A character that the end of the answer cuts is left out."""
+        return ""
+
+
+def _cut_bytes(data: bytes) -> int:
+    """Bytes at the end that only begin a character."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    return len(decoder.getstate()[0])

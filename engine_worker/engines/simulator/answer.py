@@ -173,4 +173,6 @@ class Answer:
         self._waiting_ids, self._waiting_logprobs = [], []
 
     def _held_back(self) -> str:
-        return self._stops.feed(self._decoder.decode(b"", final=True)) + self._stops.flush()
+        """A character that is cut is left out."""
+        self._decoder.reset()
+        return self._stops.flush()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from engine_worker.engines.sglang.upstream import VERSION, resume_mark
 
+# Log probabilities as the model gives them; original_logprobs.py does the rest.
+_WITHOUT_TEMPERATURE = "SGLANG_RETURN_ORIGINAL_LOGPROB"
 _PLUGINS = Path(__file__).parent / "plugins"
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _METRICS_PREFIX = "drover-sglang-"
@@ -40,6 +42,7 @@ def prepare(threads: int, embed: bool) -> bool:
     if _METRICS_FOLDER not in os.environ:
         os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
     resume_mark.choose()
+    os.environ.setdefault(_WITHOUT_TEMPERATURE, "1")
     # On a machine with an accelerator torch's threads have little to do.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # Entry points are looked for on the path, here and in every child.

@@ -37,8 +37,20 @@ def test_a_prompt_that_leaves_a_token_for_the_answer_fits() -> None:
 def test_a_longer_prompt_loses_its_middle() -> None:
     fitted = fit_ids(list(range(20)), _window(16, num_keep=3))
 
-    assert fitted.ids == [0, 1, 2, *range(9, 20)]
-    assert fitted.truncated_tokens == 6
+    assert fitted.ids == [0, 1, 2, *range(13, 20)]
+    assert fitted.truncated_tokens == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "num_keep", "length"),
+    [(256, 4, 130), (512, 4, 258), (256, 24, 140), (257, 4, 131), (4, 4, 2), (8, 9999, 6), (256, 9999, 254)],
+)
+def test_a_longer_prompt_is_cut_to_what_ollama_keeps(size: int, num_keep: int, length: int) -> None:
+    fitted = fit_ids(list(range(2000)), _window(size, num_keep=num_keep))
+
+    assert len(fitted.ids) == length
+    kept = min(num_keep, size - 4)
+    assert fitted.ids == [*range(kept), *range(2000 - length + kept, 2000)]
 
 
 def test_without_truncation_a_longer_prompt_is_refused_with_both_numbers() -> None:
@@ -64,7 +76,8 @@ def test_what_is_fitted_fits_and_ends_as_the_prompt_does(length: int, size: int,
     assert fitted.ids == sorted(fitted.ids)
     assert fitted.ids[-1] == ids[-1]
     assert fitted.truncated_tokens == length - len(fitted.ids)
-    assert fitted.ids[: min(num_keep, len(fitted.ids) - 1)] == ids[: min(num_keep, len(fitted.ids) - 1)]
+    kept = min(num_keep, size - 4) if fitted.truncated_tokens else 0
+    assert fitted.ids[:kept] == ids[:kept]
 
 
 async def _tokens(messages: Sequence[pb.Message]) -> list[int]:
@@ -99,7 +112,7 @@ async def test_the_oldest_messages_go_first(size: int, rendered: str, dropped: i
 async def test_a_last_message_that_is_too_long_loses_its_beginning() -> None:
     fitted = await fit_messages(_chat("S", "a", "bcdefghijkl"), _window(8), _tokens)
 
-    assert len(fitted.ids) == 7
+    assert len(fitted.ids) == 4
     assert "".join(map(chr, fitted.ids)).endswith("jkl|")
     assert fitted.is_cut
     assert [message.content for message in fitted.messages] == ["S", "bcdefghijkl"]

@@ -10,8 +10,18 @@ from engine_worker.chat.base import PlainText
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.sglang.output import Answer, Output
-from engine_worker.engines.sglang.text import EngineText
+from engine_worker.engines.sglang.text import ContinuedText, EngineText
 from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
+
+
+class _Bytes:
+    """Tokens below 256 are a byte each."""
+
+    def bytes_of(self, token: int) -> bytes:
+        return bytes((token % 256,))
+
+    def is_special(self, token: int) -> bool:
+        return False
 
 
 def chunk(text: str, ids: list[int], tokens: int, finish: Finish | None = None) -> Chunk:
@@ -21,7 +31,7 @@ def chunk(text: str, ids: list[int], tokens: int, finish: Finish | None = None) 
 
 async def told(chunks: list[Chunk], stops: tuple[str, ...] = ()) -> pb.GenerateEvent:
     mailbox = Mailbox()
-    answer = Answer(pb.Started(prompt_ids=[1, 2, 3]), PlainText(), EngineText(), StopMatcher(stops))
+    answer = Answer(pb.Started(prompt_ids=[1, 2, 3]), PlainText(), EngineText(_Bytes()), StopMatcher(stops))
     output = Output(answer, mailbox)
     output.begin()
     for each in chunks:
@@ -45,6 +55,34 @@ async def test_a_stop_text_ends_an_answer_in_the_middle_of_a_chunk() -> None:
     assert "".join(delta.content for delta in event.deltas) == "one "
     assert event.done.finish_reason == pb.Done.STOP
     assert event.done.matched_stop == "STOP"
+
+
+_LIMIT = Finish(type="length", length=4)  # type: ignore[typeddict-unknown-key]
+_SHEEP = list("🐑".encode())
+_LETTERS = list(b"ab")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        ([chunk("ab�", [*_LETTERS, *_SHEEP[:2]], 4, _LIMIT)], "ab"),
+        ([chunk("ab", _LETTERS, 2), chunk("�", _SHEEP[:3], 5, _LIMIT)], "ab"),
+        ([chunk("", _SHEEP[:1], 1), chunk("", _SHEEP[1:2], 2), chunk("��", _SHEEP[2:3], 3, _LIMIT)], ""),
+        ([chunk("🐑", _SHEEP, 4, _LIMIT)], "🐑"),
+        # The model said a replacement character itself.
+        ([chunk("�", list("�".encode()), 3, _LIMIT)], "�"),
+    ],
+)
+async def test_a_character_that_the_limit_cuts_is_left_out(chunks: list[Chunk], text: str) -> None:
+    event = await told(chunks)
+    assert "".join(delta.content for delta in event.deltas) == text
+    assert event.done.finish_reason == pb.Done.LENGTH
+
+
+async def test_an_answer_that_went_on_elsewhere_leaves_it_out_too() -> None:
+    text = ContinuedText(_Bytes(), skip_special=True)
+    assert text.of_tokens([*_LETTERS, *_SHEEP[:3]]) == "ab"
+    assert text.finish() == ""
 
 
 @pytest.mark.parametrize(
