@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -41,6 +41,7 @@ from frontend.http.clean_path import CleanPath
 from frontend.http.unrouted import allowed_methods, answer_unrouted
 from frontend.openapi import document
 from frontend.security.clients import Clients
+from frontend.security.held_bodies import HeldBodies, WithHeldBodies
 from frontend.security.hosts import with_host_rule
 from frontend.security.origins import OriginRule
 from frontend.settings import FrontendSettings
@@ -53,14 +54,19 @@ from frontend.telemetry.request_log import RequestLog, record_of
 _LOOK_AROUND_SECONDS = 1.0
 
 
-def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) -> ASGIApp:
+def build_app(
+    settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers, connections: Sized = ()
+) -> ASGIApp:
+    """`connections`: those that are open."""
     database = Database(settings.database, settings.database_timeout_seconds)
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets, settings.virtual_models)
     generation = Generation(catalog, settings, answers, RequestRouter(fleet, Decisions()))
     embeddings = embed.Embeddings(catalog, settings, answers)
-    metrics = Metrics(fleet)
+    clients = Clients(settings.trusted_proxies)
+    bodies = HeldBodies(settings.most_held_body_bytes, clients.is_proxy)
+    metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
     @asynccontextmanager
@@ -96,7 +102,7 @@ def build_app(settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers) ->
     app.add_exception_handler(Exception, _unforeseen)
     hosts = with_host_rule(WithTrail(app), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
-    return RequestLog(CleanPath(ruled), Clients(settings.trusted_proxies), metrics.count)
+    return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -46,7 +46,7 @@ class FrontendServer(uvicorn.Server):
         connections = ConnectionTable(limits.most, limits.most_of_one_address, clients.is_proxy)
         super().__init__(
             uvicorn.Config(
-                build_app(settings, fleet, self._answers),
+                build_app(settings, fleet, self._answers, connections),
                 loop="uvloop",
                 http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, connections)),
                 ws="none",

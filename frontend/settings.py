@@ -122,6 +122,11 @@ class FrontendSettings(ProcessSettings):
     """The version that /api/version reports; clients switch features by it."""
     max_body_bytes: Annotated[int, Gt(0)] = 100 * 1024 * 1024
     """Longest request body; longer ones are refused with 413."""
+    max_held_body_bytes: Annotated[int, Gt(0)] = 256 * 1024 * 1024
+    """What the bodies of all requests in flight may have together, unpacked too, and one address half of it,
+    unless it is one of the trusted proxies; a request beyond is refused as busy. Of each body 64 KiB do not
+    count. It is never less than twice the longest body.
+    """
     body_timeout_seconds: Annotated[float, Gt(0)] = 300.0
     """Longest time for a request body to arrive."""
     max_connections: Annotated[int, Gt(0)] = 4096
@@ -213,6 +218,11 @@ class FrontendSettings(ProcessSettings):
     def virtual_models(self) -> Mapping[str, VirtualModel]:
         """By their names' keys."""
         return virtual_models(self.smart_routers)
+
+    @property
+    def most_held_body_bytes(self) -> int:
+        """So that half of it, an address's part, has room for the longest body."""
+        return max(self.max_held_body_bytes, 2 * self.max_body_bytes)
 
     @property
     def request_deadline_seconds(self) -> float | None:

@@ -12,6 +12,7 @@ from drover.errors import InvalidRequest
 from frontend.dialects.ollama.body import INLINE_BYTES
 from frontend.dialects.ollama.go_json import Json, loads
 from frontend.security.body import read_body
+from frontend.security.held_bodies import held_body_of
 from frontend.security.zstd_body import MAX_UNPACKED_BYTES, unpacked
 from frontend.settings import FrontendSettings
 
@@ -23,12 +24,14 @@ async def read_v1_json(
 ) -> Wanted:
     """The first JSON value as what `read` makes of it. The body may be zstd, and "EOF" says that it is empty.
 
-    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft.
+    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
     """
     body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
-    is_packed = request.headers.get("content-encoding", "").strip().lower() == "zstd"
-    length = MAX_UNPACKED_BYTES if is_packed else len(body)
-    return await aside(lambda: read(_parsed(unpacked(body) if is_packed else body)), length, INLINE_BYTES)
+    if request.headers.get("content-encoding", "").strip().lower() == "zstd":
+        packed = body
+        body = await aside(lambda: unpacked(packed), MAX_UNPACKED_BYTES, INLINE_BYTES)
+        held_body_of(request.scope).grow(len(body))
+    return await aside(lambda: read(_parsed(body)), len(body), INLINE_BYTES)
 
 
 def _parsed(body: bytes) -> Json:

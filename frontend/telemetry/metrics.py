@@ -4,25 +4,33 @@ when somebody scrapes. Nothing here is paid for per token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from frontend.fleet.fleet import Fleet
+from frontend.telemetry.process_metrics import ProcessMetrics
 from frontend.telemetry.request_log import RequestRecord
 
-_PREFIX = "drover_frontend"
+PREFIX = "drover_frontend"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+
+
+def _none() -> int:
+    return 0
 
 
 class Metrics:
     """Labels come from the fleet and from our own routes only, so that no client can make more of them."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(
+        self, fleet: Fleet, connections: Callable[[], int] = _none, body_bytes: Callable[[], int] = _none
+    ) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(ProcessMetrics(PREFIX, connections, body_bytes))
         self._registry.register(_FleetMetrics(fleet))
         self._requests = self._counter("requests", "Requests that are over.", "route", "model", "status")
         self._ttft = self._histogram("ttft_seconds", "From a request's arrival to its first token.", _SECONDS)
@@ -94,10 +102,10 @@ class Metrics:
             self._inter_token.labels(model).observe(mean_ns / 1e9)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", about, labels, registry=self._registry)
+        return Counter(f"{PREFIX}_{name}", about, labels, registry=self._registry)
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"{_PREFIX}_{name}", about, ("model",), buckets=buckets, registry=self._registry)
+        return Histogram(f"{PREFIX}_{name}", about, ("model",), buckets=buckets, registry=self._registry)
 
 
 class _FleetMetrics(Collector):
@@ -106,20 +114,18 @@ class _FleetMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         waiting = GaugeMetricFamily(
-            f"{_PREFIX}_waiting_requests", "Requests that wait in this frontend.", labels=("model",)
+            f"{PREFIX}_waiting_requests", "Requests that wait in this frontend.", labels=("model",)
         )
         for model, count in self._fleet.admission.waiting_by_model.items():
             waiting.add_metric((model,), count)
         yield waiting
         labels = ("worker", "model")
         running = GaugeMetricFamily(
-            f"{_PREFIX}_running_requests", "Requests of this frontend at a worker.", labels=labels
+            f"{PREFIX}_running_requests", "Requests of this frontend at a worker.", labels=labels
         )
-        state = GaugeMetricFamily(
-            f"{_PREFIX}_worker_ready", "Whether a worker takes requests.", labels=labels
-        )
+        state = GaugeMetricFamily(f"{PREFIX}_worker_ready", "Whether a worker takes requests.", labels=labels)
         cached = GaugeMetricFamily(
-            f"{_PREFIX}_worker_cache_hit_ratio", "Prompt tokens found in the prefix cache.", labels=labels
+            f"{PREFIX}_worker_cache_hit_ratio", "Prompt tokens found in the prefix cache.", labels=labels
         )
         for seen in self._fleet.workers():
             values = (seen.address, seen.model)

@@ -213,7 +213,7 @@ def test_workers_are_scaled_by_metrics_that_there_are(example: str) -> None:
     assert "drover_worker_kv_tokens_used" in used
     if example == "gpu":
         assert "drover_(frontend|worker)_waiting_requests" in text
-        assert frontend_metrics._PREFIX == "drover_frontend"
+        assert frontend_metrics.PREFIX == "drover_frontend"
 
 
 def test_what_scales_a_model_is_the_only_one_to_say_how_many() -> None:

@@ -20,7 +20,7 @@ INLINE_BYTES = 256 * 1024
 async def read_json(request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]) -> Wanted:
     """The body's first JSON value, whatever its Content-Type, as what `read` makes of it.
 
-    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft.
+    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
     """
     body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
     return await aside(lambda: read(loads(body)), len(body), INLINE_BYTES)
