@@ -41,7 +41,7 @@ def test_one_address_has_half() -> None:
     assert bodies.held == 900
     second.release()
     first.release()
-    second.grow(101)
+    second.grow(FREE_BYTES + 101)
     assert bodies.held == 601
 
 
