@@ -9,6 +9,7 @@ DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
+_SLASHES_WITH_HOST = 2
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_{extra}-]{{0,{rest}}}"
 _HOST = re.compile(_PART.format(extra=".:", rest=349))
 _NAMESPACE = re.compile(_PART.format(extra="", rest=79))
@@ -26,8 +27,11 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName | None:
-        """None where the text is not a valid name."""
-        text = text.removeprefix("https://").removeprefix("http://")
+        """None where the text is not a valid name. A scheme can stand before a host only."""
+        _, scheme, rest = text.partition("://")
+        if scheme and rest.count("/") != _SLASHES_WITH_HOST:
+            return None
+        text = rest if scheme else text
         path, slash, last = text.rpartition("/")
         model, colon, tag = last.partition(":")
         host, _, namespace = path.rpartition("/")

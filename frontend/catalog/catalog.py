@@ -82,8 +82,10 @@ class Catalog:
                 raise InvalidRequest(f"route parameters: this server has no model '{name.short}' to answer")
 
     async def put(self, preset: Preset) -> None:
+        """A name that is there in another letter case stays as it was first written."""
         self.check_free(preset.name, "overwrite")
-        await self.presets.put(preset)
+        known = self.presets.find_known(preset.name.key)
+        await self.presets.put(preset if known is None else replace(preset, name=known.name))
 
     async def delete(self, name: ModelName, as_sent: str) -> None:
         """A preset, also one that a served model of the same name has come to hide. Raises ModelNotFound in

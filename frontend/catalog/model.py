@@ -90,6 +90,10 @@ class CatalogModel:
         return [*self.info.licenses, *(self.preset.licenses if self.preset else ())]
 
     @property
+    def requires(self) -> str:
+        return self.preset.requires if self.preset else ""
+
+    @property
     def parent(self) -> str:
         return self.preset.parent if self.preset else ""
 

@@ -42,7 +42,7 @@ class Preset:
     """`base`: the served model, with the digest and size that it had when this was made; `parent`: the name
     that it was made from, which may be a preset's; empty texts are those of the base. `template_uses`: the
     variables that the template mentions, as `drover.go_template` finds them. `parameters` are Ollama's
-    PARAMETERs, as they were sent.
+    PARAMETERs, as they were sent; `requires` the version of its API that the Modelfile asks for.
     """
 
     name: ModelName
@@ -57,16 +57,17 @@ class Preset:
     parameters: Mapping[str, Json] = field(default_factory=dict)
     examples: Sequence[Example] = ()
     licenses: Sequence[str] = ()
+    requires: str = ""
 
     @cached_property
     def written_layers(self) -> Sequence[Layer]:
         """What was written for it, beside the weights."""
-        written = [self.template, self.system, *self.licenses]
+        written = [text for text in (self.template, self.system) if text] + [*self.licenses]
         if self.parameters:
             written.append(_go_json(dict(sorted(self.parameters.items()))))
         if self.examples:
             written.append(_go_json([{"role": each.role, "content": each.content} for each in self.examples]))
-        return [Layer.of(text) for text in written if text]
+        return [Layer.of(text) for text in written]
 
     def digest_over(self, base_digest: str) -> str:
         """64 hex digits: the same for the same content, whatever its name and age; a mere copy has its
@@ -92,6 +93,7 @@ class Preset:
                 "parameters": dict(self.parameters),
                 "examples": [[each.role, each.content] for each in self.examples],
                 "licenses": list(self.licenses),
+                "requires": self.requires,
             }
         ).decode()
 
@@ -112,6 +114,8 @@ class Preset:
             parameters=stored["parameters"],
             examples=tuple(Example(role, content) for role, content in stored["examples"]),
             licenses=tuple(stored["licenses"]),
+            # Since a later version than the first.
+            requires=stored.get("requires", ""),
         )
 
 

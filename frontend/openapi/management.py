@@ -45,9 +45,9 @@ _CREATE: dict[str, Schema] = {
     "name": OLD_NAME,
     "from": text("The model that it is made from: a served one, or another preset.", default=""),
     "stream": STREAM,
-    "template": text("A Go template.", default=""),
+    "template": text("A Go template, or the model's own as `show` prints it.", default=""),
     "system": text(default=""),
-    "license": any_of(text(), array(text()), about="Added to those of `from`."),
+    "license": any_of(text(), array(or_null(text())), about="Added to those of `from`."),
     "parameters": mapping({}, "Options, over those of `from`. They are read when the preset is used."),
     "messages": array(
         or_null(ref("Message")), "Examples that every chat begins with.", maxItems=20_000, default=[]
@@ -56,6 +56,13 @@ _CREATE: dict[str, Schema] = {
     "adapters": _FILES,
     "quantize": text("Refused with status 500.", default=""),
     "quantization": text("What old clients send in place of `quantize`.", default=""),
+    "draft_files": _FILES,
+    "draft_quantize": text("Refused: speculative decoding is set where a worker starts.", default=""),
+    "renderer": text("Refused: the model's chat template makes the prompts.", default=""),
+    "parser": text("Refused: workers find the parsers of a template.", default=""),
+    "requires": text("A version of Ollama; refused where it is newer than this server's.", default=""),
+    "remote_host": text("Refused: other hosts' models are the operator's to name.", default=""),
+    "info": mapping({}, "Checked; what upstream would set is refused: workers say what a model is."),
 }
 _PROGRESS: dict[str, Schema] = {
     "status": text(examples=["success"]),

@@ -60,6 +60,7 @@ _SHOWN_IF_ANY: dict[str, Schema] = {
     "template": text(),
     "system": text(),
     "messages": array(struct({"role": text(), "content": text()}, ["role", "content"])),
+    "requires": text("The version of Ollama that the model asks for."),
     "tensors": array(
         struct(
             {"name": text(), "type": text(), "shape": array(integer(minimum=0))}, ["name", "type", "shape"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.clients import go_requests as go
-from tests.clients.fleet import ANSWER, QUESTION, SMOL, Fleet
+from tests.clients.fleet import ANSWER, QUESTION, SMOL, THINKER, Fleet
 from tests.clients.go_client import GoClient, GoStatusError, GoStreamError, command
 from tests.clients.go_types import CHAT, GENERATE, LIST, PROGRESS, SHOW
+from tests.support.modelfile import commands
 
 MESSAGES = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Ahoy."}]
 
@@ -105,6 +107,41 @@ def test_create_with_a_template(fleet: Fleet, new_name: str) -> None:
     with command(fleet) as cli:
         assert _create(cli, go.create(new_name, source=SMOL, template="{{ .Prompt }}"))[-1] == "success"
         assert cli.do("POST", "/api/show", go.show(new_name), SHOW)["template"] == "{{ .Prompt }}"
+
+
+@pytest.mark.parametrize("model", [SMOL, THINKER])
+def test_what_show_prints_makes_the_same_model(fleet: Fleet, new_name: str, model: str) -> None:
+    """`ollama show --modelfile X > M; ollama create Y -f M`, and again from Y. SMOL's template is Jinja."""
+    with command(fleet) as cli:
+        shown = cli.do("POST", "/api/show", go.show(model), SHOW)
+        for name, origin in ((new_name, model), (f"{new_name}-again", new_name)):
+            printed = cli.do("POST", "/api/show", go.show(origin), SHOW)["modelfile"]
+            assert _create(cli, _from_modelfile(name, printed))[-1] == "success"
+            made = cli.do("POST", "/api/show", go.show(name), SHOW)
+            for part in ("template", "system", "parameters", "license", "capabilities"):
+                assert made.get(part) == shown.get(part), part
+        body = go.chat(new_name, [{"role": "user", "content": QUESTION}], options={"temperature": 0})
+        assert list(cli.stream("/api/chat", body, CHAT))[-1]["done"]
+        for name in (new_name, f"{new_name}-again"):
+            _remove(cli, name)
+
+
+def _from_modelfile(name: str, text: str) -> bytes:
+    """As the CLI sends one: parameters by their types, stop texts as a list."""
+    read: dict[str, Any] = {"licenses": [], "parameters": {}, "messages": []}
+    for key, value in commands(text):
+        match key:
+            case "from":
+                read["source"] = value
+            case "template" | "system":
+                read[key] = value
+            case "license":
+                read["licenses"].append(value)
+            case "stop":
+                read["parameters"].setdefault(key, []).append(value)
+            case _:
+                read["parameters"][key] = json.loads(value)
+    return go.create(name, **read)
 
 
 def test_create_from_what_was_created(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:

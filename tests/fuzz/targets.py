@@ -19,14 +19,12 @@ from frontend.catalog.model import CatalogModel
 from frontend.catalog.preset import Example, Preset
 from frontend.catalog.served import ServedModel
 from frontend.dialects.ollama import to_proto
-from frontend.dialects.ollama.create import (
+from frontend.dialects.ollama.create import copy_of, preset_of, steps_of, written_template
+from frontend.dialects.ollama.create_checks import (
     check_messages,
     check_quantize,
     check_source,
-    copy_of,
-    preset_of,
-    steps_of,
-    template_uses,
+    check_unusable,
 )
 from frontend.dialects.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
@@ -196,12 +194,12 @@ def _create(body: bytes) -> None:
     request = CreateRequest.read(loads(body))
     name = _name(request.wanted)
     check_source(request)
+    check_unusable(request, "0.33.0")
     _name(request.origin)
     check_quantize(request)
     check_messages(request.messages)
-    uses = asyncio.run(template_uses(request.template))
     for model in _MODELS:
-        preset = preset_of(request, name, model, uses)
+        preset = preset_of(request, name, model, *asyncio.run(written_template(request, model)))
         stored = Preset.from_document(preset.name.full, preset.to_document())
         if stored != preset:
             raise AssertionError("a preset is another one when it comes back from the store")

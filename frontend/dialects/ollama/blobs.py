@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from drover.errors import BodyTooLarge, InvalidRequest
 from frontend.catalog.blobs import Blobs
-from frontend.dialects.ollama.create import is_digest
+from frontend.dialects.ollama.create_checks import is_digest
 from frontend.dialects.ollama.dialect import JSON
 from frontend.security.body import read_body
 from frontend.settings import FrontendSettings

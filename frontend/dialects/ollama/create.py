@@ -2,88 +2,64 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from drover.errors import InvalidOption, InvalidRequest
+from drover.errors import InvalidRequest
 from drover.go_template import TemplateError, parse_aside
 from drover.names import ModelName
 from frontend.catalog.model import CatalogModel
 from frontend.catalog.preset import Example, Preset
+from frontend.dialects.ollama.create_checks import licenses_of
 from frontend.dialects.ollama.manage_wire import CreateRequest
 from frontend.dialects.ollama.progress import Step, status
-from frontend.dialects.ollama.wire import Message
 
-_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
-_SERVE_WEIGHTS = (
-    "this server does not take weights: engine workers serve them. Put the file where a worker can read it, "
-    "start one (python -m engine_worker --engine llamacpp --model FILE.gguf --name NAME, or --engine sglang "
-    "--model FOLDER), add its address to the frontend's --workers, and create from NAME"
+_NOT_JINJA = (
+    " (a Jinja template is taken only where it is the model's own, as show prints it; another one is set "
+    "where a worker starts, with --chat-template)"
 )
 
 
-def is_digest(text: str) -> bool:
-    return _DIGEST.fullmatch(text) is not None
-
-
-def check_source(request: CreateRequest) -> None:
-    """Raises InvalidRequest unless the request names a model to make another one from."""
-    files = {**(request.files or {}), **request.adapters}
-    for path, digest in files.items():
-        if path.startswith("/") or ".." in path.split("/"):
-            raise InvalidRequest("file path must be relative")
-        if not is_digest(digest):
-            raise InvalidRequest("invalid digest format")
-    if request.adapters:
-        raise InvalidRequest(f"adapters cannot be added to a model here: {_SERVE_WEIGHTS}")
-    if request.origin:
-        return
-    if request.files is None:
-        raise InvalidRequest("neither 'from' or 'files' was specified")
-    raise InvalidRequest(_SERVE_WEIGHTS if request.files else "no files provided to convert")
-
-
-async def template_uses(template: str) -> frozenset[str]:
-    """The variables that it mentions. Raises InvalidRequest for what cannot be read."""
+async def written_template(request: CreateRequest, origin: CatalogModel) -> tuple[str, frozenset[str]]:
+    """The request's template where it is another than the origin's, and the variables that it mentions. What
+    `show` prints is the origin's own, which may be Jinja: it stays there. Raises InvalidRequest for another
+    one that cannot be read.
+    """
+    template = request.template
+    if not template or template.strip() == origin.template.strip():
+        return "", frozenset()
     try:
-        return (await parse_aside(template)).variables
+        return template, (await parse_aside(template)).variables
     except TemplateError as error:
-        raise InvalidRequest(f"template error: {error}") from error
+        hint = _NOT_JINJA if _looks_like_jinja(template) else ""
+        raise InvalidRequest(f"template error: {error}{hint}") from error
 
 
-def check_messages(messages: Sequence[Message]) -> None:
-    """Raises InvalidRequest for what would be lost."""
-    for number, message in enumerate(messages, 1):
-        if message.images or message.tool_calls:
-            what = "images" if message.images else "tool_calls"
-            raise InvalidRequest(
-                f"message {number} has {what}: the messages of a model have a role and a content here; "
-                f"send {what} with each request"
-            )
+def _looks_like_jinja(template: str) -> bool:
+    return "{%" in template
 
 
-def check_quantize(request: CreateRequest) -> None:
-    if request.quantize or request.quantization:
-        raise InvalidOption("quantization is only supported for F16, BF16 and F32 models")
-
-
-def preset_of(request: CreateRequest, name: ModelName, origin: CatalogModel, uses: frozenset[str]) -> Preset:
+def preset_of(
+    request: CreateRequest, name: ModelName, origin: CatalogModel, template: str, uses: frozenset[str]
+) -> Preset:
     """The origin's layers with the request's over them. What the served model itself brings stays there.
-    `uses`: what the request's template mentions.
+    `template` and `uses`: as `written_template` gives them.
     """
     inherited = copy_of(origin, name)
+    # `show` prints the served model's licences too.
+    added = [text for text in licenses_of(request.license) if text not in origin.info.licenses]
     messages = [Example(message.role, message.content) for message in request.messages]
     return replace(
         inherited,
         parent=origin.name.short,
-        template=request.template or inherited.template,
-        template_uses=uses if request.template else inherited.template_uses,
+        template=template or inherited.template,
+        template_uses=uses if template else inherited.template_uses,
         system=request.system or inherited.system,
         parameters={**inherited.parameters, **request.parameters},
         examples=tuple(messages) or inherited.examples,
-        licenses=tuple(dict.fromkeys([*inherited.licenses, *request.license])),
+        licenses=tuple(dict.fromkeys([*inherited.licenses, *added])),
+        requires=request.requires.removeprefix("v") or inherited.requires,
     )
 
 

@@ -76,6 +76,9 @@ class Inference:
             return Response(encoder.plain("unload"), media_type=JSON)
         if isinstance(request, GenerateRequest):
             to_proto.check_raw(request)
+            if request.template.strip() == model.template.strip():
+                # What `show` prints, which may be Jinja, asks for nothing else.
+                request.template = ""
         to_proto.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
         route = to_proto.route_of(request, model)

@@ -12,14 +12,12 @@ from drover.names import ModelName
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.preset import Preset
 from frontend.dialects.ollama.body import read_json
-from frontend.dialects.ollama.create import (
+from frontend.dialects.ollama.create import copy_of, preset_of, steps_of, written_template
+from frontend.dialects.ollama.create_checks import (
     check_messages,
     check_quantize,
     check_source,
-    copy_of,
-    preset_of,
-    steps_of,
-    template_uses,
+    check_unusable,
 )
 from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, read_delete
 from frontend.dialects.ollama.progress import Step, progress
@@ -44,6 +42,7 @@ class Management:
         steps: list[Step] = []
         try:
             check_source(request)
+            check_unusable(request, self.settings.ollama_version)
             steps += await self._create(request, name)
         except DroverError as error:
             record.failed(error)
@@ -59,7 +58,7 @@ class Management:
             raise no_such_weights()
         check_quantize(request)
         check_messages(request.messages)
-        preset = preset_of(request, name, origin, await template_uses(request.template))
+        preset = preset_of(request, name, origin, *await written_template(request, origin))
         self.catalog.check_route(preset)
         await self._put(preset)
         return list(steps_of(preset, origin))
@@ -71,6 +70,9 @@ class Management:
             raise InvalidRequest(f'source "{request.source}" is invalid')
         if destination is None:
             raise InvalidRequest(f'destination "{request.destination}" is invalid')
+        if source.key == destination.key:
+            # Whether it is there or not, as upstream.
+            return Response()
         self._check_free(request.destination)
         origin = await self.catalog.find_first([source], fresh=True)
         if origin is None:
@@ -80,7 +82,9 @@ class Management:
 
     async def delete(self, http: Request) -> Response:
         request = await read_json(http, self.settings, read_delete)
-        name = ModelName.parse(request.wanted)
+        if not request.wanted.strip():
+            raise InvalidRequest("model is required")
+        name = ModelName.parse(request.wanted.strip())
         if name is None:
             raise InvalidRequest(f'name "{request.wanted}" is invalid')
         await self.catalog.delete(name, as_sent=request.wanted)

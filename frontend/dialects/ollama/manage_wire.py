@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from drover.errors import InvalidRequest
-from frontend.dialects.ollama.decode import Place, Reader, boolean, text, written_mapping
+from frontend.dialects.ollama.decode import Place, Reader, anything, boolean, mapping, text, written_mapping
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.wire import Message, NamedRequest, read_body, read_messages
 
 
 @dataclass(slots=True)
 class CreateRequest(NamedRequest):
-    """`files`, `adapters` and `quantize` are read to be refused with a reason; what else upstream knows
-    (renderer, parser, requires, info) changes nothing here.
-    """
+    """What cannot be used here (weights, drafts, renderers, remote hosts) is read to be refused in words."""
 
     stream: bool = True
     template: str = ""
     system: str = ""
-    license: list[str] = field(default_factory=list)
+    # A text or a list of texts: create_checks.py.
+    license: Json = None
     parameters: dict[str, Json] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     files: dict[str, str] | None = None
     adapters: dict[str, str] = field(default_factory=dict)
     quantize: str = ""
     quantization: str = ""
+    draft_files: dict[str, str] | None = None
+    draft_quantize: str = ""
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    remote_host: str = ""
+    info: dict[str, Json] = field(default_factory=dict)
     # The body's `from`, which is no name in Python.
     origin: str = ""
 
@@ -70,15 +75,6 @@ def _texts(value: Json, place: Place) -> dict[str, str]:
     return {name: text(item, place) for name, item in value.items() if item is not None}
 
 
-def _licenses(value: Json, place: Place) -> list[str]:
-    """One text, or a list of them."""
-    texts = value if isinstance(value, list) else [value]
-    licenses = [item for item in texts if isinstance(item, str)]
-    if len(licenses) != len(texts):
-        raise InvalidRequest("license must be a string or a list of strings")
-    return [item for item in licenses if item]
-
-
 _TRANSFER: dict[str, Reader] = {"model": text, "name": text, "stream": boolean, "insecure": boolean}
 _CREATE: dict[str, Reader] = {
     "model": text,
@@ -87,11 +83,18 @@ _CREATE: dict[str, Reader] = {
     "stream": boolean,
     "template": text,
     "system": text,
-    "license": _licenses,
+    "license": anything,
     "parameters": written_mapping,
     "messages": read_messages,
     "files": _texts,
     "adapters": _texts,
     "quantize": text,
     "quantization": text,
+    "draft_files": _texts,
+    "draft_quantize": text,
+    "renderer": text,
+    "parser": text,
+    "requires": text,
+    "remote_host": text,
+    "info": mapping,
 }

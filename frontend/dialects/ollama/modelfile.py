@@ -32,11 +32,13 @@ def modelfile(model: CatalogModel, system: str, parameters: Parameters) -> str:
         "",
         f"FROM {base}",
     ]
-    if model.template:
+    if model.template and _can_be_quoted(model.template):
         lines.append(f"TEMPLATE {_quoted(model.template)}")
     if system:
         lines.append(f"SYSTEM {_quoted(system)}")
     lines.extend(f"PARAMETER {key} {_quoted(_plain(value))}" for key, value in _each(parameters))
+    if model.requires:
+        lines.append(f"REQUIRES {model.requires}")
     lines.extend(f"LICENSE {_quoted(text)}" for text in model.licenses)
     lines.extend(f"MESSAGE {example.role} {_quoted(example.content)}" for example in model.examples)
     return "\n".join(lines) + "\n"
@@ -87,7 +89,14 @@ def _plain(value: Json) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Only what would not be read back as it is."""
-    if "\n" not in text and text == text.strip(" "):
+    """Only what would not be read back as it is, such as a quotation mark at the beginning."""
+    if text and "\n" not in text and text == text.strip(" ") and not text.startswith('"'):
         return text
     return f'"""{text}"""' if '"' in text else f'"{text}"'
+
+
+def _can_be_quoted(text: str) -> bool:
+    """A Modelfile has no escapes: a quoted value ends at the first line that ends with three quotes. Such a
+    template is left out, and comes back with FROM.
+    """
+    return not any(line.rstrip().endswith('"""') for line in text.splitlines()[:-1])

@@ -43,7 +43,7 @@ class Models:
 
     async def show(self, http: Request) -> Response:
         request = await read_json(http, self.settings, ShowRequest.read)
-        if not request.wanted:
+        if not request.wanted.strip():
             raise InvalidRequest("model is required")
         model = await find_listed(self.catalog, request.wanted)
         info_json = await self._model_info(model, request.verbose)
@@ -73,7 +73,7 @@ async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
     model = await find_named(catalog, text, wanted=wanted, fresh=True)
     if model is not None:
         return model
-    missing = named_here(text) or ModelName.parse(text)
+    missing = named_here(text) or ModelName.parse(text.strip())
     assert missing is not None, "one of them was looked for"
     raise ModelNotFound(f"model '{missing.short}' not found")
 
@@ -96,10 +96,11 @@ def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -
     shown["model_info"] = info
     if request.verbose or model.info.format == "gguf":
         shown["tensors"] = [_tensor(tensor) for tensor in model.info.tensors]
-    return shown | {
+    shown |= {
         "capabilities": capabilities(model.capabilities),
         "modified_at": rfc3339(model.modified_unix_ns),
     }
+    return shown | ({"requires": model.requires} if model.requires else {})
 
 
 def _tag(model: CatalogModel) -> dict[str, object]:

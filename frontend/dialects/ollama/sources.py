@@ -28,6 +28,7 @@ async def find_named(
     """The model of a name as a client sends it. Raises InvalidRequest for what is no name, and NotOffered,
     with what was `wanted`, for one of ollama.com's models that is not here.
     """
+    text = text.strip()
     check_sources(text)
     names = names_of(text)
     if not names:
@@ -57,6 +58,7 @@ def check_sources(text: str) -> None:
 
 def named_here(text: str) -> ModelName | None:
     """The name that is left without `:local`; None where it does not end so."""
+    text = text.strip()
     if not text.lower().endswith(_LOCAL):
         return None
     return ModelName.parse(text[: -len(_LOCAL)])

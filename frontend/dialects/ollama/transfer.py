@@ -28,7 +28,7 @@ class Transfer:
 
     async def pull(self, http: Request) -> Response:
         request = await read_json(http, self.settings, read_pull)
-        name = ModelName.parse(request.wanted)
+        name = ModelName.parse(request.wanted.strip())
         if name is None:
             raise InvalidRequest("invalid model name")
         model, error = await self._find(name)
@@ -38,9 +38,9 @@ class Transfer:
 
     async def push(self, http: Request) -> Response:
         request = await read_json(http, self.settings, read_push)
-        if not request.wanted:
+        if not request.wanted.strip():
             raise InvalidRequest("model is required")
-        name = ModelName.parse(request.wanted)
+        name = ModelName.parse(request.wanted.strip())
         if name is None:
             raise InvalidRequest("invalid model name")
         model, _ = await self._find(name)

@@ -51,6 +51,10 @@ def test_a_valid_name_and_its_spellings(text: str, short: str, full: str) -> Non
 
 
 _NO_NAMES = [
+    "http://smol",
+    "http://x/smol",
+    "https://a/b/c/d",
+    "ftp://",
     "",
     " ",
     "a b",

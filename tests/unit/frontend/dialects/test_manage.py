@@ -164,15 +164,41 @@ async def test_weights_are_not_taken_and_it_is_said_who_serves_them(frontend: Fr
 
 
 async def test_a_name_that_the_fleet_serves_is_not_to_be_changed(frontend: Frontend) -> None:
+    await create(frontend)
     refusals = [
         await post(frontend, "/api/create", model="M", **{"from": "m"}),
-        await post(frontend, "/api/copy", source="m", destination="m:latest"),
+        await post(frontend, "/api/copy", source="pirate", destination="m:latest"),
         await delete(frontend, model="m"),
     ]
 
     for response in refusals:
         assert response.status_code == 400
         assert "workers serve a model under that name" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"), [("nope", "nope"), ("m", "M:latest"), ("m", "library/m"), ("x:1", "X:1")]
+)
+async def test_a_copy_onto_itself_changes_nothing(frontend: Frontend, source: str, destination: str) -> None:
+    response = await post(frontend, "/api/copy", source=source, destination=destination)
+
+    assert (response.status_code, response.content) == (200, b"")
+    assert await names(frontend) == ["m:latest"]
+
+
+async def test_a_name_stays_as_it_was_first_written(frontend: Frontend) -> None:
+    await create(frontend)
+    await post(frontend, "/api/copy", source="m", destination="PIRATE")
+    assert await names(frontend) == ["Pirate:latest", "m:latest"]
+    await post(frontend, "/api/create", model="pIRATE:Latest", **{"from": "m"}, system="S")
+    assert await names(frontend) == ["Pirate:latest", "m:latest"]
+    assert (await post(frontend, "/api/show", model="pirate")).json()["system"] == "S"
+
+
+@pytest.mark.parametrize("body", [{"model": ""}, {"model": None}, {}, {"name": " "}])
+async def test_delete_needs_a_model(frontend: Frontend, body: dict[str, object]) -> None:
+    response = await delete(frontend, **body)
+    assert (response.status_code, response.json()) == (400, {"error": "model is required"})
 
 
 async def test_a_copy_is_the_same_under_another_name(frontend: Frontend) -> None:

@@ -29,7 +29,10 @@ from frontend.dialects.responses import wire as responses_wire
 from tests.unit.frontend.openapi.told import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
 # Refused by the route, whatever the kind of their value: with the reason why.
-REFUSED_AS_SUCH = {"files", "adapters", "quantize", "quantization"}
+REFUSED_AS_SUCH = {
+    "files", "adapters", "quantize", "quantization", "draft_files", "draft_quantize", "renderer", "parser",
+    "requires", "remote_host",
+}  # fmt: skip
 VALUES: list[Json] = [
     None, True, False, -1, 0, 1, 20, 21, 2**32 - 1, 2**32, 2**63, 1.5, -0.5, "", "json", "5m", "1h30m", "-1s",
     "0", "10", "high", "max", "YQ==", "{{ .Prompt }}", [], [None], [True], [1], [-1], [1.5], ["YQ=="], [{}],
