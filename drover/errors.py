@@ -4,7 +4,8 @@
     ├── RetryElsewhere        another worker may answer at once
     │   ├── WorkerUnreachable     no connection, or it broke
     │   ├── WorkerDraining        the worker is going away
-    │   └── EngineFailed          the engine broke down under this request
+    │   ├── EngineFailed          the engine broke down under this request
+    │   └── ProtocolBroken        the worker sent what it may not send
     ├── RetryLater            the same request may work in a while
     │   ├── QueueFull             too many requests wait already
     │   ├── NoWorkerReady         nobody serves the model right now
@@ -57,6 +58,14 @@ class WorkerDraining(RetryElsewhere):
 
 class EngineFailed(RetryElsewhere):
     pass
+
+
+class ProtocolBroken(RetryElsewhere):
+    """`is_flood`: more than an honest worker could send, whatever the request."""
+
+    def __init__(self, message: str, is_flood: bool = False) -> None:
+        super().__init__(message)
+        self.is_flood = is_flood
 
 
 class RetryLater(DroverError):
@@ -168,6 +177,7 @@ ANSWERS: dict[type[DroverError], Answer] = {
     WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     EngineFailed: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
+    ProtocolBroken: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
     QueueFull: Answer(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
     NoWorkerReady: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     StoreUnavailable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),

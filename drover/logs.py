@@ -20,6 +20,8 @@ def configure(log_format: LogFormat, level: str) -> None:
     handler.setFormatter(_TextFormatter() if as_text else _JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
+    # A traceback for each message that it cannot parse; callers say so themselves.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
 
 
 def event(logger: logging.Logger, level: int, message: str, **fields: Field) -> None:

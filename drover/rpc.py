@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -34,6 +35,26 @@ _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # Trailing metadata may have 16 KiB, and a byte takes up to three there, twice.
 _MAX_DETAILS_BYTES = 1500
 
+# What a worker may send in one message where its calls have less to say than that.
+_MOST_RESPONSE_BYTES = {
+    "GenerateStream": 16 * 1024 * 1024,
+    "WatchLoad": 64 * 1024,
+    "GetModel": 64 * 1024 * 1024,
+    "Tokenize": 64 * 1024 * 1024,
+    "Detokenize": 64 * 1024 * 1024,
+    "Render": 128 * 1024 * 1024,
+}
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {"name": [{"service": SERVICE_NAME, "method": method}], "maxResponseMessageBytes": most}
+            for method, most in _MOST_RESPONSE_BYTES.items()
+        ]
+    }
+)
+
+_LOOKAHEAD_BYTES = 1024 * 1024
+
 _SIZES: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -44,8 +65,12 @@ _PING_MS = 5_000
 _PING_TIMEOUT_MS = 4_000
 
 # A long prefill sends nothing for minutes, so pings without data are normal and must not be punished.
-CHANNEL_OPTIONS: list[tuple[str, int]] = [
+CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     *_SIZES,
+    ("grpc.service_config", _SERVICE_CONFIG),
+    # Of each stream that its reader does not take: gRPC lets it grow with the connection's speed, to 33 MB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
     ("grpc.keepalive_time_ms", _PING_MS),
     ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
     # A minute by default, and on a server it is what ends a connection that only sends.
@@ -88,6 +113,12 @@ async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=[info])
     await context.abort(code, message, rpc_status.to_status(status).trailing_metadata)
     raise AssertionError("abort always raises")
+
+
+def has_leaf(failure: grpc.aio.AioRpcError) -> bool:
+    """Whether the other tier has raised it itself, and not gRPC or a defect there."""
+    info = _info_in_details(failure)
+    return info is not None and info.reason in LEAVES
 
 
 def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:

@@ -195,7 +195,7 @@ async def _recorded(
             yield event
             return
         yield event
-    raise InternalError("the worker ended the answer without a last word")
+    raise InternalError("the worker ended the answer without its last event")
 
 
 async def to_the_end(events: AsyncGenerator[object, None]) -> None:

@@ -46,7 +46,7 @@ def _event_of(task: asyncio.Task[pb.GenerateEvent | None], is_over: bool) -> pb.
             return None
         raise
     if event is None and not is_over:
-        raise InternalError("the worker ended the answer without a last word")
+        raise InternalError("the worker ended the answer without its last event")
     return event
 
 

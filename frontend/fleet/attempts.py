@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from drover.errors import EngineFailed, RetryElsewhere
+from drover.errors import EngineFailed, ProtocolBroken, RetryElsewhere
 from frontend.fleet.budget import RetryBudget
 from frontend.fleet.members import Member
 
@@ -24,7 +24,7 @@ class Attempts:
     def consider(self, member: Member, error: RetryElsewhere) -> None:
         """Raises the error where another attempt is out of the question."""
         self._made += 1
-        self._engine_failures += isinstance(error, EngineFailed)
+        self._engine_failures += isinstance(error, EngineFailed | ProtocolBroken)
         self.failed[member] = time.monotonic()
         if (
             self._made >= _MOST_ATTEMPTS

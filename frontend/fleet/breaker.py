@@ -32,6 +32,7 @@ class Breaker:
         self._last_failure = float("-inf")
         self._rest_until = 0.0
         self._probing = False
+        self._trips = 0
 
     @property
     def is_open(self) -> bool:
@@ -53,11 +54,22 @@ class Breaker:
         if attempt.is_probe:
             self._probing = False
 
+    def trip(self) -> None:
+        """It opens at once, and for longer each time: a worker that breaks the protocol does so after a good
+        beginning, which must not count as recovery.
+        """
+        self._trips += 1
+        self._failures = max(self._failures, _FAILURES - 1 + self._trips)
+        self._rest()
+
     def failed(self, attempt: Attempt) -> None:
         self.ended(attempt)
         if attempt.began < self._last_failure:
             return
         self._failures += 1
+        self._rest()
+
+    def _rest(self) -> None:
         self._last_failure = self._now()
         doublings = min(_MOST_DOUBLINGS, max(0, self._failures - _FAILURES))
         rest_seconds = _FIRST_REST_SECONDS * 2**doublings * random.uniform(0.8, 1.2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drover.errors import DroverError, EngineFailed
+from drover.errors import DroverError, EngineFailed, ProtocolBroken
 
 _PER_REQUEST = 0.2
 _MOST = 20.0
@@ -22,7 +22,7 @@ class RetryBudget:
 
     def allow(self, error: DroverError) -> bool:
         """Whether a request that failed so may be tried again."""
-        if not isinstance(error, EngineFailed):
+        if not isinstance(error, EngineFailed | ProtocolBroken):
             return True
         if self._left < 1:
             return False

@@ -175,7 +175,7 @@ class Fleet:
         """A request that waits for its turn and outlives its workers."""
         self._retries.earn()
         replicas = self._wanted(model, ticket, affinity_of(request, model.info.digest))
-        return MovingRequest(request, model.info.capabilities, replicas, self._retries, observer)
+        return MovingRequest(request, model.info, replicas, self._retries, observer)
 
     def loaded(self) -> list[LoadedModel]:
         """Under every name, the latest expiry first."""

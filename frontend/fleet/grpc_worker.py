@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import grpc
 
 from drover.errors import DroverError, WorkerUnreachable
-from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY, error_from_status
+from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY, error_from_status, has_leaf
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+from frontend.fleet.answer_check import broken
 from frontend.fleet.cancelling import is_cancelled
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Message = TypeVar("Message")
 _CONTROL_TIMEOUT_SECONDS = 10.0
+_TOO_LARGE_FROM_WORKER = "CLIENT: Received message larger than max"
+_SENSELESS = frozenset(
+    {
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
 
 
 class GrpcWorker:
@@ -95,7 +105,7 @@ class GrpcHandle:
         """The loop of `_messages`, written again: it is the hot path, and a generator more per event."""
         with _boundary(lambda: self._abandoned):
             while (message := await self._call.read()) is not grpc.aio.EOF:
-                yield cast(pb.GenerateEvent, message)
+                yield _read(cast(pb.GenerateEvent, message))
             await _check_whole(self._call)
 
     def abandon(self, error: DroverError) -> None:
@@ -113,7 +123,7 @@ def _metadata(client_request_id: str) -> tuple[tuple[str, str], ...]:
 async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:
     with _boundary():
         while (message := await call.read()) is not grpc.aio.EOF:
-            yield cast(Message, message)
+            yield _read(cast(Message, message))
         await _check_whole(call)
 
 
@@ -125,7 +135,7 @@ async def _check_whole(call: grpc.aio.UnaryStreamCall[Request, Message]) -> None
 async def _answer(call: Awaitable[Message]) -> Message:
     """Cancelling the caller cancels the call."""
     with _boundary():
-        return await call
+        return _read(await call)
 
 
 @contextmanager
@@ -147,7 +157,25 @@ def _leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
     """Nobody here has cancelled where a status says so: the other side, or the connection, has."""
     if failure.code() is grpc.StatusCode.CANCELLED:
         return _closed()
+    if _is_senseless(failure):
+        return broken(f"{failure.code().name}: {failure.details()}")
     return error_from_status(failure)
+
+
+def _is_senseless(failure: grpc.aio.AioRpcError) -> bool:
+    """A status that no worker of ours ends a call with, or a message that is larger than any answer's."""
+    if has_leaf(failure):
+        return False
+    if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _TOO_LARGE_FROM_WORKER in (failure.details() or "")
+    return failure.code() in _SENSELESS
+
+
+def _read(message: Message) -> Message:
+    """grpc.aio gives None for a message that cannot be parsed, and goes on with the stream."""
+    if message is None:
+        raise broken("a message that cannot be parsed")
+    return message
 
 
 def _closed() -> WorkerUnreachable:

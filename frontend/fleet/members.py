@@ -12,7 +12,14 @@ from math import ceil
 from typing import TypeVar
 
 from drover import logs
-from drover.errors import DroverError, EngineStalled, QueueFull, RetryElsewhere, WorkerUnreachable
+from drover.errors import (
+    DroverError,
+    EngineStalled,
+    ProtocolBroken,
+    QueueFull,
+    RetryElsewhere,
+    WorkerUnreachable,
+)
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.served import ServedModel
@@ -31,6 +38,9 @@ _SILENCE_SECONDS = 10.0
 # What began later than this after the last sign of life did not stop the worker.
 _LATE_SECONDS = 2 * _REPORT_INTERVAL_SECONDS
 _MOST_LOGGED = 16
+# Each report wakes who waits: a worker that sends them without a pause must not keep this process busy.
+_LEAST_BETWEEN_REPORTS_SECONDS = 0.01
+_MOST_NAMES = 256
 _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
 # Of its share, this part more may wait at the worker.
@@ -58,6 +68,10 @@ class Place:
     def answers(self) -> None:
         """The worker has said something."""
         self.member.breaker.succeeded(self.attempt)
+
+    def broke_protocol(self, error: ProtocolBroken) -> None:
+        """The worker has, under this request."""
+        self.member.broke_protocol(error, self.request.request_id if self.request else "")
 
     def leave(self, error: DroverError | None = None) -> None:
         """The place is free again; `error`: what the worker ended it with. Safe to call twice."""
@@ -166,6 +180,20 @@ class Member:
         self._look_idle()
         self._changed()
 
+    def broke_protocol(self, error: ProtocolBroken, request_id: str) -> None:
+        """New requests rather go elsewhere for a while. One that floods loses all that it has."""
+        logs.event(
+            _log,
+            logging.ERROR,
+            "worker broke the protocol",
+            worker=self.address,
+            reason=error.message,
+            attempt=request_id,
+        )
+        self.breaker.trip()
+        if error.is_flood:
+            self._abandon("it sent more than an answer can have")
+
     async def wait_idle(self) -> None:
         await self._idle.wait()
 
@@ -216,6 +244,9 @@ class Member:
                     self._stalled(reason, self.reported_at)
                 self._lost(reason)
                 self._abandon(reason)
+            except ProtocolBroken as error:
+                self.broke_protocol(error, "")
+                self._lost(error.message)
             except DroverError as error:
                 # It speaks, but does not report: what it has may well be answered.
                 self._lost(error.message)
@@ -231,6 +262,7 @@ class Member:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     self._heard(await anext(reports), self.model)
+                await asyncio.sleep(_LEAST_BETWEEN_REPORTS_SECONDS)
 
     def _heard(self, report: pb.LoadReport, model: pb.Model) -> None:
         joins = self.report is None
@@ -344,7 +376,7 @@ def _stalled_worker(reason: str) -> EngineStalled:
 
 
 def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:
-    names = (ModelName.parse(text) for text in model.names)
+    names = (ModelName.parse(text) for text in model.names[:_MOST_NAMES])
     return [ServedModel(name, model) for name in names if name is not None]
 
 

@@ -19,6 +19,7 @@ from drover.errors import (
     DroverError,
     EngineFailed,
     EngineStalled,
+    ProtocolBroken,
     WorkerDraining,
     WorkerUnreachable,
 )
@@ -39,6 +40,7 @@ _ABORT_CAUSES: dict[type[DroverError], str] = {
     WorkerUnreachable: "worker lost",
     EngineFailed: "engine failed",
     EngineStalled: "engine stalled",
+    ProtocolBroken: "protocol broken",
 }
 # Asked for every few seconds by things, not people.
 _PROBES = frozenset({"/healthz", "/readyz"})

@@ -1,5 +1,5 @@
-"""Clients that reset their connections, at every phase and with requests in a pipeline: each is one line in the
-log, and no traceback.
+"""Clients that reset their connections, at every phase and with requests in a pipeline: each is one line in
+the log, and no traceback.
 """
 
 from __future__ import annotations

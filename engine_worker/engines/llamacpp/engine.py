@@ -175,7 +175,7 @@ class LlamacppEngine:
                 slot.is_idle = output.is_idle
                 self._report.decode_tokens_done += output.produced - counted
                 counted = output.produced
-                if mailbox.ready:
+                while mailbox.ready:
                     event = await mailbox.take()
                     self._count(event, prefill)
                     yield event

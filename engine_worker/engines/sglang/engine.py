@@ -102,14 +102,15 @@ class SglangEngine:
         if self._is_exhausted(request, answer):
             output.exhausted()
         if output.finished:
-            yield await mailbox.take()
+            while mailbox.ready:
+                yield await mailbox.take()
             return
         assert self._process is not None
         async with aclosing(self._process.generate(call)) as chunks:
             async for chunk in chunks:
                 self._in_hand.runs(call["rid"])
                 output.feed(chunk)
-                if mailbox.ready:
+                while mailbox.ready:
                     event = await mailbox.take()
                     self._in_hand.count(event)
                     yield event

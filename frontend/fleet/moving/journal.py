@@ -24,6 +24,11 @@ class Journal:
             self.produced_ids or self.content_characters or self.thinking_characters or self._call_ids
         )
 
+    @property
+    def calls(self) -> int:
+        """Tool calls that were begun."""
+        return len(self._call_ids)
+
     def saw(self, event: pb.GenerateEvent) -> None:
         if self.started is None and event.HasField("started"):
             self.started = event.started

@@ -11,12 +11,14 @@ from drover.errors import (
     DroverError,
     EngineStalled,
     NeverRetry,
+    ProtocolBroken,
     QueueFull,
     RetryElsewhere,
     RetryLater,
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Waited
+from frontend.fleet.answer_check import AnswerCheck
 from frontend.fleet.attempts import Attempts
 from frontend.fleet.base import WorkerHandle
 from frontend.fleet.budget import RetryBudget
@@ -55,12 +57,12 @@ class Observer(Protocol):
 
 
 class MovingRequest:
-    """Implements frontend.fleet.base.RequestHandle. `can`: of the engine that all replicas have."""
+    """Implements frontend.fleet.base.RequestHandle. `model`: what all replicas serve."""
 
     def __init__(
         self,
         request: pb.GenerateRequest,
-        can: pb.Capabilities,
+        model: pb.Model,
         replicas: Replicas,
         retries: RetryBudget,
         observer: Observer,
@@ -68,7 +70,8 @@ class MovingRequest:
         self._request = request
         self._replicas = replicas
         self._observer = observer
-        self._way_on = way_on(request, can)
+        self._context_length = model.context_length
+        self._way_on = way_on(request, model.capabilities)
         self._journal = Journal()
         self._told = Told() if self._way_on is WayOn.REGENERATE else None
         self._handle: WorkerHandle | None = None
@@ -144,20 +147,28 @@ class MovingRequest:
         failure: DroverError | None = None
         self._is_answered = False
         place.request, place.stalls = request, self._stalls
+        calls = 0 if self._told is not None else self._journal.calls
+        check = AnswerCheck(request, self._context_length, calls)
         try:
             self._observer.sent_to(place.member.address)
             handle = self._handle = place.handle = self._replicas.send(place.member, request)
             try:
                 async with aclosing(aiter(handle)) as events:
                     async for event in events:
+                        check.saw(event)
                         if not self._is_answered:
                             self._is_answered = True
                             place.answers()
                         if not place.has_output and event.deltas:
                             place.has_output = True
                         yield event
+                check.ended()
             finally:
                 handle.cancel()
+        except ProtocolBroken as error:
+            failure = error
+            place.broke_protocol(error)
+            raise
         except DroverError as error:
             failure = error
             raise

@@ -45,6 +45,24 @@ async def test_what_piled_up_is_one_message_and_deltas_of_a_kind_are_joined() ->
     assert not mailbox.ready
 
 
+async def test_more_than_a_frontend_takes_is_several_messages() -> None:
+    mailbox = Mailbox()
+    entry = pb.TokenLogprob(token_id=1, token=b"x" * 20, logprob=-1)
+    for number in range(20):
+        entry.top.add(token_id=number, token=b"y" * 20, logprob=-1)
+    for number in range(20_000):
+        mailbox.content("x" * 8, [number], number + 1, [entry])
+    mailbox.done(pb.Done(finish_reason=pb.Done.STOP))
+
+    events = []
+    while mailbox.ready:
+        events.append(await _take(mailbox))
+
+    assert max(event.ByteSize() for event in events) < 8 * 1024 * 1024
+    assert [token for event in events for token in event.deltas[0].token_ids] == list(range(20_000))
+    assert [event.HasField("done") for event in events] == [False] * (len(events) - 1) + [True]
+
+
 async def test_a_taker_that_waits_gets_the_first_thing_at_once() -> None:
     mailbox = Mailbox()
     taking = asyncio.create_task(_take(mailbox))

@@ -1,0 +1,74 @@
+"""A gRPC worker, real server and all, that says what it is, reports, and answers requests with any bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import grpc
+
+from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
+from drover.v1 import engine_pb2 as pb
+
+Lies = Callable[[], Iterable[bytes]]
+
+
+@dataclass
+class LyingEngine:
+    """`lies`: the messages of each answer; `hangs`: the call stays open after them."""
+
+    lies: Lies
+    hangs: bool = False
+    model: pb.Model = field(
+        default_factory=lambda: pb.Model(
+            names=["m"],
+            digest="d",
+            context_length=1024,
+            capabilities=pb.Capabilities(completion=True, resume=True),
+        )
+    )
+    report: bytes = field(default_factory=lambda: pb.LoadReport(running_limit=64).SerializeToString())
+    report_pause_seconds: float = 0.05
+    sent: int = 0
+    """Bytes of answers that gRPC has taken."""
+    reports: int = 0
+    requests: int = 0
+    address: str = ""
+
+    async def generate(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        self.requests += 1
+        # A call that was cut off raises in whatever is written to it.
+        with suppress(grpc.aio.InternalError):
+            for lie in self.lies():
+                await context.write(lie)
+                self.sent += len(lie)
+        if self.hangs:
+            await asyncio.Event().wait()
+
+    async def watch(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        while True:
+            await context.write(self.report)
+            self.reports += 1
+            await asyncio.sleep(self.report_pause_seconds)
+
+    async def describe(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return self.model.SerializeToString()
+
+
+@asynccontextmanager
+async def serving(engine: LyingEngine) -> AsyncIterator[LyingEngine]:
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "GenerateStream": grpc.unary_stream_rpc_method_handler(engine.generate),
+        "WatchLoad": grpc.unary_stream_rpc_method_handler(engine.watch),
+        "GetModel": grpc.unary_unary_rpc_method_handler(engine.describe),
+    }
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+    engine.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        yield engine
+    finally:
+        await server.stop(None)
