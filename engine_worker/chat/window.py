@@ -54,7 +54,7 @@ class Window:
 
     @property
     def kept(self) -> int:
-        """Tokens at the beginning that stay; a few are always left for the end of the prompt and the answer."""
+        """Tokens at the beginning that stay; a few are left for the end of the prompt and the answer."""
         return min(self.num_keep, self.size - MIN_NUM_CTX)
 
     def _possible(self, length: int) -> int:

@@ -22,6 +22,8 @@ _CHARACTERS_PER_TOKEN = 8
 _MORE = 4
 # Cut text may tokenise differently where it was cut.
 _SEAM_TOKENS = 32
+# Ollama leaves room for BOS and EOS in a text that it cuts, also where the model adds none.
+_COUNTED_SPECIALS = 2
 
 
 def _never_waited() -> int:
@@ -87,12 +89,13 @@ class _Fitting:
             return _Fitted(ids)
         if not self.truncate:
             raise ContextExceeded("the input length exceeds the context length")
-        suffix = await self._suffix()
-        if self.limit <= len(suffix):
+        added, suffix = await self._ends()
+        length = self.limit - max(0, _COUNTED_SPECIALS - added)
+        if length <= added:
             raise ContextExceeded("input exceeds maximum context length and cannot be truncated further")
         # What was never tokenised is taken to be like what was.
         unread_tokens = math.ceil(len(ids) * unread / (len(text) - unread))
-        return _Fitted(ids[: self.limit - len(suffix)] + suffix, len(ids) - self.limit + unread_tokens)
+        return _Fitted(ids[: length - len(suffix)] + suffix, len(ids) - length + unread_tokens)
 
     async def _beginning(self, text: str) -> tuple[list[int], int]:
         """All tokens of a text that fits; of one that does not, at least those that stay, and how many
@@ -106,13 +109,15 @@ class _Fitting:
             ids = await self.tokenize(text[:characters], True)
         return ids, max(0, len(text) - characters)
 
-    async def _suffix(self) -> list[int]:
-        """What the model wants at the end, for example [SEP]; its vector may be taken there."""
+    async def _ends(self) -> tuple[int, list[int]]:
+        """How many tokens the model wants around a text, and those at the end, for example [SEP]: its vector
+        may be taken there.
+        """
         whole, bare = await self.tokenize(_ANY_TEXT, True), await self.tokenize(_ANY_TEXT, False)
         for at in range(len(whole) - len(bare) + 1):
             if whole[at : at + len(bare)] == bare:
-                return whole[at + len(bare) :]
-        return []
+                return len(whole) - len(bare), whole[at + len(bare) :]
+        return 0, []
 
     async def _stand_in(self) -> list[int]:
         """For a text without tokens: a vector of no tokens is none."""

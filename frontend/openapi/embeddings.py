@@ -74,7 +74,10 @@ PATHS: dict[str, Schema] = {
     "/api/embed": {"post": _operation("embed", "Vectors of texts", "Embed", EMBED_STATUSES)},
     "/api/embeddings": {
         "post": _operation(
-            "embeddings", "The vector of one text, as the model makes it", "Embeddings", EMBEDDINGS_STATUSES
+            "embeddings",
+            "The vector of one text, of unit length (of some BERT models as it is)",
+            "Embeddings",
+            EMBEDDINGS_STATUSES,
         )
     },
 }

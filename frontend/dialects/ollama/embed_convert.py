@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import orjson
+
 from drover.errors import EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
@@ -14,6 +16,7 @@ from frontend.dialects.ollama.go_json import dumps_text
 from frontend.dialects.ollama.options import Options
 
 _UINT32 = 2**32 - 1
+_RAW_FAMILY = "bert"
 # Some 40 MB of text, and seconds of a core's time to write.
 _MAX_NUMBERS = 4_000_000
 
@@ -29,12 +32,21 @@ def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel)
 
 
 def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
-    """The older route gives the vector as the model makes it, and cuts nothing."""
+    """The older route cuts nothing. It gives the vector as Ollama's runner makes it: of unit length, but for
+    BERT's models that do not say that they are to be normalised.
+    """
     result = _common(options, request.keep_alive, model)
     result.texts.append(request.prompt)
     result.truncate = False
-    result.normalize = False
+    result.normalize = not _is_raw(model.info)
     return result
+
+
+def _is_raw(info: pb.Model) -> bool:
+    if info.family != _RAW_FAMILY:
+        return False
+    details = orjson.loads(info.model_info_json or b"{}")
+    return not details.get(f"{_RAW_FAMILY}.normalize_embeddings", False)
 
 
 def _common(options: Options, keep_alive_ns: int | None, model: CatalogModel) -> pb.EmbedRequest:

@@ -54,9 +54,12 @@ async def test_a_text_that_is_cut_still_ends_as_the_model_wants() -> None:
 
 @pytest.mark.parametrize(
     ("specials", "cut"),
-    [(([], []), b"abcd"), (([BEGIN], []), bytes([BEGIN, *b"abc"])), (([], [END]), bytes([*b"abc", END]))],
+    [(([], []), b"ab"), (([BEGIN], []), bytes([BEGIN, *b"ab"])), (([], [END]), bytes([*b"ab", END]))],
 )
-async def test_models_with_other_special_tokens(specials: tuple[list[int], list[int]], cut: bytes) -> None:
+async def test_room_for_bos_and_eos_is_left_where_a_model_adds_none(
+    specials: tuple[list[int], list[int]], cut: bytes
+) -> None:
+    """As by Ollama: other vectors else."""
     model = Model(specials)
     await model.answer("abcdef", num_ctx=4)
 
@@ -154,8 +157,8 @@ async def test_no_more_at_once_than_said() -> None:
 
 async def test_what_was_cut_off_is_summed_up_and_of_very_long_texts_estimated() -> None:
     model = Model(([], []))
-    response = await model.answer("abc", "abcd", "x" * 100_000, num_ctx=2)
+    response = await model.answer("abc", "abcd", "x" * 100_000, num_ctx=3)
 
-    assert response.prompt_tokens == 6
-    assert response.truncated_tokens == 1 + 2 + 99_998
+    assert response.prompt_tokens == 3 + 1 + 1
+    assert response.truncated_tokens == 3 + 99_999
     assert max(map(len, model.tokenized)) < 1_000

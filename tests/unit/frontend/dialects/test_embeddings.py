@@ -147,15 +147,29 @@ async def test_fields_reach_the_worker(
     assert request == expected
 
 
-async def test_the_older_route_asks_for_the_vector_as_it_is(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("family", "model_info", "normalize"),
+    [
+        ("llama", "{}", True),
+        ("qwen3", "", True),
+        ("bert", "{}", False),
+        ("bert", "", False),
+        ("bert", '{"bert.normalize_embeddings": true}', True),
+        ("nomic-bert", "{}", True),
+    ],
+)
+async def test_the_older_route_asks_for_the_vector_that_ollama_gives(
+    start: Start, family: str, model_info: str, normalize: bool
+) -> None:
     worker = _worker()
+    worker.described.family, worker.described.model_info_json = family, model_info
     async with start(worker) as frontend:
         body = {**_EMBEDDINGS, "keep_alive": 0, "options": {"num_ctx": 9}}
         answer = await frontend.client.post("/api/embeddings", json=body)
 
     assert answer.text == '{"embedding":[3,4,1]}'
     (request,) = worker.embeddings
-    assert (list(request.texts), request.truncate, request.normalize) == (["a"], False, False)
+    assert (list(request.texts), request.truncate, request.normalize) == (["a"], False, normalize)
     assert request.HasField("keep_alive_ns")
     assert (request.keep_alive_ns, request.num_ctx) == (0, 9)
 
