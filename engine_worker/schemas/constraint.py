@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
@@ -22,36 +23,42 @@ from engine_worker.schemas.simplify import simplify
 from engine_worker.schemas.terms import Leaf
 
 ANY_OBJECT = '{"type":"object"}'
-# Positions of a grammar with all counted repetitions written out. Both engines take this many in a fraction
-# of a second.
-MOST_POSITIONS = 500_000
+# The slower of the engines' libraries compiles this many in two seconds, on one core for 49,000 tokens.
+MOST_POSITIONS = 50_000
 _FIELD = "format"
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """`schema`: the simple one, for what makes a grammar by itself; None for a regular expression.
-    `not_honoured`: as in Started.
+    `not_honoured`: as in Started. `text`: the grammar as an engine takes it.
     """
 
     grammar: Grammar
     schema: Mapping[str, object] | None = None
     not_honoured: tuple[str, ...] = ()
+    text: str = ""
 
 
-async def constraint_of(request: pb.GenerateRequest) -> Constraint | None:
-    """None: free text, and `ebnf`, which is the engine's own. Large schemas are read in a thread. Raises
-    ConstraintRejected.
+async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], str]) -> Constraint | None:
+    """None: free text, and `ebnf`, which is the engine's own. In a thread: a large schema takes a second.
+    Raises ConstraintRejected.
     """
     match request.WhichOneof("constraint"):
         case "json_schema":
-            return await asyncio.to_thread(from_schema, request.json_schema)
+            read = partial(from_schema, request.json_schema)
         case "any_json" if request.any_json:
-            return await asyncio.to_thread(from_schema, ANY_OBJECT)
+            read = partial(from_schema, ANY_OBJECT)
         case "regex":
-            return await asyncio.to_thread(from_regex, request.regex)
+            read = partial(from_regex, request.regex)
         case _:
             return None
+    return await asyncio.to_thread(_written, read, write)
+
+
+def _written(read: Callable[[], Constraint], write: Callable[[Grammar], str]) -> Constraint:
+    constraint = read()
+    return replace(constraint, text=write(constraint.grammar))
 
 
 def from_schema(text: str) -> Constraint:
@@ -97,7 +104,7 @@ def json_of(schema: Mapping[str, object]) -> str:
 
 def check_cost(grammar: Grammar, what: str) -> None:
     """Raises ConstraintRejected."""
-    cost = sum(map(cost_of, grammar.rules.values()))
+    cost = cost_of(grammar.rules)
     if cost > MOST_POSITIONS:
         raise ConstraintRejected(
             f"the {what} is too large: its grammar would have {cost} positions, at most {MOST_POSITIONS} are "

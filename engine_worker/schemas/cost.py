@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine_worker.schemas.terms import Chars, Choice, Leaf, Ref, Repeat, Sequence, Term
+from engine_worker.schemas.words import literal_of
+
+# A count beyond it costs no more than it: engines count, they do not copy. But counts within counts multiply.
+_COUNTED = 50
+# Characters of a fixed text that cost as much as one position with a choice.
+_OF_A_TEXT = 8
 
 
-def cost_of(term: Term) -> int:
-    """Positions when every counted repetition is written out: bounds within bounds multiply."""
+def cost_of(rules: Mapping[str, Term]) -> int:
+    """Positions of a grammar. What several rules share as one token counts once."""
+    leaves: set[Leaf] = set()
+    return sum(_positions(rule, leaves) for rule in rules.values()) + sum(
+        _positions(leaf.part, set()) for leaf in leaves
+    )
+
+
+def _positions(term: Term, leaves: set[Leaf]) -> int:
     match term:
         case Chars() | Ref():
             return 1
-        case Leaf(part):
-            return cost_of(part)
+        case Leaf():
+            leaves.add(term)
+            return 1
         case Sequence(parts):
-            return sum(map(cost_of, parts))
+            if (characters := literal_of(term)) is not None:
+                return 1 + len(characters) // _OF_A_TEXT
+            return sum(_positions(part, leaves) for part in parts)
         case Choice(options):
-            return 1 + sum(map(cost_of, options))
+            return 1 + sum(_positions(option, leaves) for option in options)
         case Repeat(part, least, most):
-            return 1 + cost_of(part) * max(1, least, most or 0)
+            return 1 + _positions(part, leaves) * min(_COUNTED, max(1, least, most or 0))
 
 
 def length_of(term: Term) -> tuple[int, int | None]:

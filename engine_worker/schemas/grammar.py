@@ -161,38 +161,51 @@ class _Builder:
         return self._spaced(Leaf(text(begin)), content, Leaf(text(end)))
 
     def _object(self, schema: Schema) -> Term:
-        """Properties come in the order of the schema. `head`: what may come while nothing has; `tail`: after
-        something. Both are built from the last property to the first.
+        """Properties come in the order of the schema. One that must be there decides where the commas are:
+        behind those before it, in front of those after it.
         """
         properties = schema.get("properties")
-        members = properties if isinstance(properties, dict) else {}
+        members: Mapping[str, Schema] = properties if isinstance(properties, dict) else {}
         required = set(_list(schema.get("required")))
-        head, tail = self._other_members(schema, list(members))
-        for name, of_name in reversed(members.items()):
-            pair = self._pair(json_text.literal(name), self.value(of_name))
-            after_comma = self._after_comma(pair)
-            if name in required:
-                head, tail = sequence(pair, tail), sequence(after_comma, tail)
-            else:
-                head = choice(sequence(pair, tail), head)
-                tail = sequence(optional(after_comma), tail)
-                head = self._rule(head)
-            tail = self._rule(tail) if tail != EMPTY else tail
-        return self._bracketed("{", head, "}")
+        others = self._other_members(schema, list(members))
+        pairs = [self._pair(json_text.literal(name), self.value(of)) for name, of in members.items()]
+        must = [name in required for name in members]
+        if True not in must:
+            return self._bracketed("{", self._some_of(pairs, others), "}")
+        tail = EMPTY if others == NOTHING else optional(self._after_comma(others))
+        first = must.index(True)
+        before = [optional(self._before_comma(pair)) for pair in pairs[:first]]
+        after = [
+            self._after_comma(pair) if needed else optional(self._after_comma(pair))
+            for pair, needed in zip(pairs[first + 1 :], must[first + 1 :], strict=True)
+        ]
+        return self._bracketed("{", sequence(*before, pairs[first], *after, tail), "}")
 
-    def _other_members(self, schema: Schema, names: list[str]) -> tuple[Term, Term]:
+    def _some_of(self, pairs: list[Term], others: Term) -> Term:
+        """None of them has to be there: each may be followed by what comes after it, or be left out."""
+        rest = others
+        for pair in reversed(pairs):
+            following = EMPTY if rest == NOTHING else optional(self._after_comma(rest))
+            rest = self._rule(choice(sequence(pair, following), rest))
+        return EMPTY if rest == NOTHING else optional(rest)
+
+    def _before_comma(self, pair: Term) -> Term:
+        return NOTHING if pair == NOTHING else self._spaced(pair, Leaf(text(",")), EMPTY)
+
+    def _other_members(self, schema: Schema, names: list[str]) -> Term:
+        """One or more of those that are not listed; NOTHING where there may be none."""
         others = schema.get("additionalProperties", False)
         if not isinstance(others, dict):
-            return EMPTY, EMPTY
+            return NOTHING
         name = other_names(schema.get("propertyNames"), names)
         if name == NOTHING:
-            return EMPTY, EMPTY
-        pair = self._rule(self._pair(name, self.value(others)))
-        tail = repeat(self._after_comma(pair))
-        return optional(sequence(pair, tail)), tail
+            return NOTHING
+        pair = self._pair(name, self.value(others))
+        return self._rule(sequence(pair, repeat(self._after_comma(pair))))
 
     def _pair(self, name: Term, value: Term) -> Term:
-        return self._spaced(name, Leaf(text(":")), value)
+        pair = self._spaced(name, Leaf(text(":")), value)
+        return NOTHING if pair == NOTHING else self._rule(pair)
 
 
 def _string(schema: Schema) -> Term:

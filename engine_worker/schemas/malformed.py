@@ -10,6 +10,8 @@ from typing import NoReturn
 from drover.errors import ConstraintRejected
 
 _MOST_SHOWN = 80
+# Characters or items: no answer has so many. As a maximum it says nothing, as a minimum nothing obeys it.
+MOST_COUNTED = 1_000_000
 
 
 def refuse(reason: str) -> NoReturn:

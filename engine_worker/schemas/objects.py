@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from drover.errors import ConstraintRejected
 from engine_worker.schemas import malformed
 from engine_worker.schemas.merged import Merged
 
 Schema = dict[str, object]
 AllOf = Callable[[Sequence[object]], Schema | None]
 Drop = Callable[[str], None]
+# Each may be the next one, wherever one of them may: engines' libraries need the square of their number.
+MOST_OPTIONAL = 256
 
 
 def object_piece(merged: Merged, all_of: AllOf, drop: Drop) -> Schema | None:
@@ -27,6 +30,11 @@ def object_piece(merged: Merged, all_of: AllOf, drop: Drop) -> Schema | None:
             properties[name] = simple
         elif name in required:
             return None
+    if len(properties) - len(required) > MOST_OPTIONAL:
+        raise ConstraintRejected(
+            f"the JSON schema is too large: an object has {len(properties) - len(required)} properties that "
+            f"are not required, at most {MOST_OPTIONAL} are possible"
+        )
     _counted(merged, len(properties), len(required), others.are_closed, drop)
     piece: Schema = {"type": "object", "properties": properties, "required": required}
     piece["additionalProperties"] = False if others.schema is None else others.schema

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from engine_worker.schemas.malformed import MOST_COUNTED
 from engine_worker.schemas.terms import (
     ANY,
     EMPTY,
@@ -112,6 +113,8 @@ class _Reader:
         self._takes("?")
         if self._pattern[self.position : self.position + 1] in ("*", "+"):
             raise Unsupported("a repetition of a repetition")
+        if max(least, most or 0) > MOST_COUNTED:
+            raise Unsupported(f"a repetition of more than {MOST_COUNTED}")
         if most is not None and most < least:
             raise Unsupported(f"a repetition from {least} to {most}")
         return repeat(part, least, most)

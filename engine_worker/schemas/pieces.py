@@ -72,7 +72,7 @@ class Pieces:
             items.append(item)
         if others is None:
             most = len(items) if most is None else min(most, len(items))
-        if most is not None and least > most:
+        if (most is not None and least > most) or least > malformed.MOST_COUNTED:
             return None
         piece: Schema = {"type": "array", "minItems": least}
         if items:

@@ -20,7 +20,7 @@ from engine_worker.schemas.references import References
 
 Schema = dict[str, object]
 # Places of a schema that are looked at; what is referred to from several places counts once.
-MOST_PLACES = 20_000
+MOST_PLACES = 10_000
 _GROUPS = ("anyOf", "oneOf")
 _LEADING_ON = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
 

@@ -11,8 +11,6 @@ from engine_worker.schemas.patterns import Unsupported, read_pattern
 
 Schema = dict[str, object]
 Drop = Callable[[str], None]
-# Longer than any answer.
-_ENDLESS = 10_000_000
 
 
 def string_piece(merged: Merged, drop: Drop) -> Schema | None:
@@ -21,14 +19,16 @@ def string_piece(merged: Merged, drop: Drop) -> Schema | None:
     most = _lengths("maxLength", merged, drop)
     shortest = max(least, default=0)
     longest = min(most, default=None)
-    if longest is not None and shortest > longest:
+    if (longest is not None and shortest > longest) or shortest > malformed.MOST_COUNTED:
         return None
     pattern = _pattern(merged, drop)
     if pattern is None:
         piece: Schema = {"type": "string"}
         if shortest:
             piece["minLength"] = shortest
-        return piece if longest is None or longest > _ENDLESS else {**piece, "maxLength": longest}
+        return (
+            piece if longest is None or longest > malformed.MOST_COUNTED else {**piece, "maxLength": longest}
+        )
     shortest_of_pattern, longest_of_pattern = length_of(read_pattern(pattern))
     if shortest > shortest_of_pattern:
         drop("minLength")

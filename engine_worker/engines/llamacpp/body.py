@@ -42,7 +42,7 @@ def completion_body(
         # What has been counted when a stop text of ours ends the answer.
         return {**body, "timings_per_token": True, **({"grammar": own_grammar} if own_grammar else {})}
     if constraint is not None:
-        body["grammar"] = lark_text(constraint.grammar)
+        body["grammar"] = constraint.text
     if stops := stop_texts(request):
         body["stop"] = stops
     return body
@@ -113,4 +113,4 @@ async def read_constraint(request: pb.GenerateRequest) -> Constraint | None:
     kind = request.WhichOneof("constraint")
     if kind in ("regex", "ebnf"):
         raise CapabilityMissing(f"this engine does not support {kind} constraints")
-    return await constraint_of(request)
+    return await constraint_of(request, lark_text)

@@ -22,6 +22,13 @@ TokenizeText = Callable[[str, bool], Awaitable[list[int]]]
 _LINE_END = "\n"
 
 
+def grammar_of(prompt: Prompt) -> str:
+    """What makes the answer; empty for free text, and where llama.cpp makes a grammar itself."""
+    if prompt.own is not None:
+        return prompt.own.grammar
+    return prompt.constraint.text if prompt.constraint is not None and prompt.chat is None else ""
+
+
 def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_length: int) -> tuple[str, Json]:
     """The route and its body."""
     window = Window.of(request, context_length)

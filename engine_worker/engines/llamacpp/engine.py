@@ -16,8 +16,9 @@ from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.bounds import BOUNDS
-from engine_worker.engines.llamacpp.calls import call_of, reader_of
+from engine_worker.engines.llamacpp.calls import call_of, grammar_of, reader_of
 from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
+from engine_worker.engines.llamacpp.grammar_check import GrammarCheck
 from engine_worker.engines.llamacpp.held_slots import HeldSlot
 from engine_worker.engines.llamacpp.in_memory import InMemory
 from engine_worker.engines.llamacpp.options import LlamacppOptions
@@ -45,6 +46,7 @@ class LlamacppEngine:
         self._report = pb.LoadReport(running_limit=options.slots)
         self._prompt_tokens_done = 0
         self._reading_lists = asyncio.Lock()
+        self._grammars = GrammarCheck()
         self._whole_model_info = ""
 
     async def start(self) -> None:
@@ -61,6 +63,7 @@ class LlamacppEngine:
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
     async def stop(self) -> None:
+        await self._grammars.close()
         await self._free()
 
     async def load(self) -> None:
@@ -140,6 +143,8 @@ class LlamacppEngine:
         with self._admission.place() as place:
             async with self._preparing:
                 prompt = await self._prompts.prepare(request)
+            if grammar := grammar_of(prompt):
+                await self._grammars.check(grammar)
             async with self._here.slots.hold(prompt.ids) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns

@@ -22,6 +22,7 @@ from engine_worker.engines.sglang.prompt import Limits, Prompts
 from engine_worker.engines.sglang.upstream.process import Call, EngineProcess
 from engine_worker.engines.slots import Admission
 from engine_worker.schemas.constraint import constraint_of
+from engine_worker.schemas.ebnf import ebnf_text
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
@@ -85,7 +86,7 @@ class SglangEngine:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
         with self._admission.place():
             with self._in_hand.preparing():
-                constraint = await constraint_of(request)
+                constraint = await constraint_of(request, ebnf_text)
                 prompt = await self._prompts.prepare(request)
             asked = self._calls.make(request, prompt, constraint)
             answer = self._answers.make(request, prompt, asked)

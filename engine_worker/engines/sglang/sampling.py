@@ -8,7 +8,6 @@ from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.schemas.constraint import Constraint, json_of
-from engine_worker.schemas.ebnf import ebnf_text
 
 _MOST_STOPS = 32
 _ALL_TOKENS = -1
@@ -84,7 +83,7 @@ def _own_constraint(
     if constraint is None:
         return {"ebnf": request.ebnf} if request.WhichOneof("constraint") == "ebnf" else {}
     if takes_grammars:
-        return {"ebnf": ebnf_text(constraint.grammar)}
+        return {"ebnf": constraint.text}
     if constraint.schema is None:
         return {"regex": request.regex}
     return {"json_schema": json_of(constraint.schema)}

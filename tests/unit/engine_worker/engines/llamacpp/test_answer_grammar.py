@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import llguidance
 import pytest
 
@@ -86,7 +88,8 @@ def test_an_answer_may_end_with_the_models_own_token() -> None:
 
 
 def test_many_large_tools_together_are_refused() -> None:
-    wide = '{"type": "object", "properties": {"a": {"type": "string", "maxLength": 40000}}}'
+    properties = {f"p{number}": {"type": "string"} for number in range(200)}
+    wide = json.dumps({"type": "object", "properties": properties})
     functions = functions_of([pb.Tool(name=f"f{number}", parameters_json=wide) for number in range(40)])
 
     with pytest.raises(ConstraintRejected, match="tools and the format is too large"):

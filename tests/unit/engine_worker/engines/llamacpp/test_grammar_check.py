@@ -1,0 +1,82 @@
+"""Grammars are compiled elsewhere first, with a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from engine_worker.engines.llamacpp.grammar_check import GrammarCheck
+from engine_worker.schemas.lark import HEADER
+from tests.support.waiting import until
+
+GOOD = f'{HEADER}start: "a"\n'
+
+
+@asynccontextmanager
+async def _check(seconds: float = 20.0, script: Path | None = None) -> AsyncIterator[GrammarCheck]:
+    check = GrammarCheck(seconds) if script is None else GrammarCheck(seconds, script)
+    try:
+        yield check
+    finally:
+        await check.close()
+
+
+def _script(folder: Path, then: str) -> Path:
+    """A stand-in that says it is ready, and does that with each grammar."""
+    script = folder / "compiler.py"
+    script.write_text(
+        f"import sys, time, os\nprint('\"ready\"', flush=True)\nfor line in sys.stdin:\n    {then}\n"
+    )
+    return script
+
+
+async def test_good_grammars_and_others() -> None:
+    async with _check() as check:
+        await check.check(GOOD)
+        await check.check(GOOD)
+        with pytest.raises(ConstraintRejected, match="cannot work with this format"):
+            await check.check(f"{HEADER}start: nothing_such\n")
+        await check.check(f'{HEADER}start: "b" <[151645]>?\n')
+
+
+async def test_a_compiler_that_stalls_is_ended_and_the_next_grammar_gets_another(tmp_path: Path) -> None:
+    stalls = "time.sleep(600) if 'slow' in line else print('\"\"', flush=True)"
+    async with _check(1.0, _script(tmp_path, stalls)) as check:
+        with pytest.raises(ConstraintRejected, match="more than 1 s; make the schema smaller"):
+            await check.check("slow")
+        await check.check("quick")
+
+
+async def test_a_compiler_that_breaks_is_no_engine_that_breaks(tmp_path: Path) -> None:
+    async with _check(20.0, _script(tmp_path, "os.abort()")) as check:
+        for _ in range(2):
+            with pytest.raises(ConstraintRejected, match="breaks the compiler"):
+                await check.check(GOOD)
+
+
+async def test_what_was_good_is_not_compiled_again(tmp_path: Path) -> None:
+    counted = tmp_path / "counted"
+    once = f"open({str(counted)!r}, 'a').write('x'), print('\"\"', flush=True)"
+    async with _check(20.0, _script(tmp_path, once)) as check:
+        for _ in range(3):
+            await check.check(GOOD)
+        await check.check("another")
+
+    assert counted.read_text() == "xx"
+
+
+async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    says = "'\"\"' if 'good' in line else '\"bad\"'"
+    answers = f"open({str(begun)!r}, 'w'), time.sleep(0.5), print({says}, flush=True)"
+    async with _check(20.0, _script(tmp_path, answers)) as check:
+        cancelled = asyncio.create_task(check.check("bad"))
+        await until(begun.exists, 20, "the grammar was not compiled")
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        await check.check("good")
