@@ -90,7 +90,7 @@ def test_too_long_and_not_to_be_cut(http: httpx.Client, model: str, text: object
 @pytest.mark.parametrize("more", [{}, {"truncate": True}, {"truncate": None}], ids="4.5 truncate {}".format)
 def test_what_is_too_long_is_cut(http: httpx.Client, model: str, more: dict[str, object]) -> None:
     """Upstream leaves room for BOS and EOS; the simulator has neither."""
-    room = 0 if model == "sim-vectors" else 2
+    room = 2 if model == "gguf-vectors" else 0
     answer = _embed(http, model, input=_LONG, **more)
     assert answer["prompt_eval_count"] == 64 - room
     short = _embed(http, model, input=_LONG, options={"num_ctx": 3}, **more)
