@@ -52,7 +52,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, workers: int) -> Iterator[Fl
         yield fleet
 
 
-@pytest.fixture(params=AGENTS, ids=lambda agent: str(agent.name))
+def by_name(agent: Agent) -> str:
+    return agent.name
+
+
+@pytest.fixture(params=AGENTS, ids=by_name)
 def agent(request: pytest.FixtureRequest) -> Agent:
     chosen: Agent = request.param
     return chosen

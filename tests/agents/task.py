@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drover.json_value import Json
-from tests.agents.programs import AGENTS, Agent
+from tests.agents.programs import AGENTS, OTHER_WIRES, Agent
 
 MODEL = "sim"
 NOTES, OUT = "notes.txt", "out.txt"
@@ -13,6 +13,8 @@ WRITTEN = "written\n"
 DONE = "All is done: the notes say what they said."
 # An answer that takes four seconds.
 WORDS = tuple(f"word{number:02}" for number in range(1, 41))
+LATE_QUESTION = "This task takes a late tool."
+LATE_TOOL = "CronList"
 _WORD_MS = 100
 _TITLE = "Generate a title for this conversation"
 
@@ -23,16 +25,20 @@ def question(agent: Agent, kind: str) -> str:
 
 def note(agent: Agent) -> str:
     """What the notes say: the result of the first call."""
-    return f"note-of-{agent.name}-7421"
+    return f"note-of-{_word(agent)}-7421"
 
 
 def second_result(agent: Agent) -> str:
-    return f"second-of-{agent.name}-1108"
+    return f"second-of-{_word(agent)}-1108"
+
+
+def _word(agent: Agent) -> str:
+    return agent.name.replace(" ", "-")
 
 
 def script() -> list[Json]:
     title: Json = {"match": _TITLE, "events": [{"text": "A title"}]}
-    return [title, *(entry for agent in AGENTS for entry in _of(agent))]
+    return [title, *(entry for agent in (*AGENTS, *OTHER_WIRES) for entry in _of(agent)), *_late_tool()]
 
 
 def _of(agent: Agent) -> Sequence[Json]:
@@ -48,6 +54,19 @@ def _of(agent: Agent) -> Sequence[Json]:
         (question(agent, "slow answer"), _slowly(" ")),
     ]
     return [{"match": match, "events": events} for match, events in loop]
+
+
+def _late_tool() -> Sequence[Json]:
+    """Claude Code's search for a tool whose definition it keeps back, a call of that tool, and an answer. The
+    search's result must say what the tool is; its name alone also stands in the prompt of every conversation.
+    """
+    search: Json = {"name": "ToolSearch", "arguments": {"query": f"select:{LATE_TOOL}"}}
+    steps: list[tuple[str, Json]] = [
+        (LATE_QUESTION, {"tool_call": search}),
+        ("No scheduled jobs.", {"text": DONE}),
+        (LATE_TOOL, {"tool_call": {"name": LATE_TOOL, "arguments": {}}}),
+    ]
+    return [{"match": match, "events": [event]} for match, event in steps]
 
 
 def _slowly(between: str) -> list[Json]:

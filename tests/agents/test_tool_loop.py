@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tests.agents.conftest import Start
-from tests.agents.programs import Agent
+import pytest
+
+from tests.agents.conftest import Start, by_name
+from tests.agents.programs import AGENTS, OTHER_WIRES, Agent
 from tests.agents.task import DONE, OUT, WRITTEN, note, question, second_result
 
 
+@pytest.mark.parametrize("agent", [*AGENTS, *OTHER_WIRES], ids=by_name)
 async def test_an_agent_does_its_task(start: Start, agent: Agent) -> None:
     async with start(agent, question(agent, "loop")) as run:
         status = await run.end()

@@ -1,4 +1,4 @@
-from tests.agents.programs.base import Agent, Desk
+from tests.agents.programs.base import Agent, Desk, Wire
 from tests.agents.programs.claude_code import ClaudeCode
 from tests.agents.programs.codex import Codex, CodexOss
 from tests.agents.programs.copilot import Copilot
@@ -6,6 +6,25 @@ from tests.agents.programs.opencode import OpenCode
 from tests.agents.programs.pi import Pi
 from tests.agents.programs.qwen_code import QwenCode
 
-AGENTS: tuple[Agent, ...] = (ClaudeCode(), Codex(), CodexOss(), OpenCode(), Pi(), QwenCode(), Copilot())
+# As their users are told to set them up.
+AGENTS: tuple[Agent, ...] = (
+    ClaudeCode(Wire.MESSAGES),
+    Codex(Wire.RESPONSES),
+    CodexOss(Wire.RESPONSES),
+    OpenCode(),
+    Pi(),
+    QwenCode(),
+    Copilot(),
+)
+# Those that speak more than one protocol, over the other ones.
+OTHER_WIRES: tuple[Agent, ...] = (
+    OpenCode(Wire.MESSAGES),
+    OpenCode(Wire.RESPONSES),
+    Pi(Wire.MESSAGES),
+    Pi(Wire.RESPONSES),
+    QwenCode(Wire.MESSAGES),
+    Copilot(Wire.MESSAGES),
+    Copilot(Wire.RESPONSES),
+)
 
-__all__ = ["AGENTS", "Agent", "Desk"]
+__all__ = ["AGENTS", "OTHER_WIRES", "Agent", "Desk", "Wire"]

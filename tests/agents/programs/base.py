@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,16 +23,34 @@ class Desk:
     model: str
 
 
+class Wire(Enum):
+    """A protocol, by the route of its requests."""
+
+    CHAT = "/v1/chat/completions"
+    MESSAGES = "/v1/messages"
+    RESPONSES = "/v1/responses"
+
+
 class Agent(ABC):
-    """`route`: where its requests go. `side_requests`: how many it makes for itself at the start of a
+    """`program`: what it is called. `side_requests`: how many it makes for itself at the start of a
     conversation, as for a title. `most_tries`: requests after which it must have ended where the model does
     not exist.
     """
 
-    name: ClassVar[str]
-    route: ClassVar[str]
+    program: ClassVar[str]
     side_requests: ClassVar[int] = 0
     most_tries: ClassVar[int] = 1
+
+    def __init__(self, wire: Wire = Wire.CHAT) -> None:
+        self.wire = wire
+
+    @property
+    def name(self) -> str:
+        return f"{self.program} {self.wire.name.lower()}"
+
+    @property
+    def route(self) -> str:
+        return self.wire.value
 
     @abstractmethod
     def prepare(self, desk: Desk) -> Mapping[str, str]:

@@ -7,8 +7,7 @@ from tests.agents.programs.base import Agent, Desk
 
 
 class ClaudeCode(Agent):
-    name = "claude-code"
-    route = "/v1/messages"
+    program = "claude-code"
     # The second one is not streamed.
     most_tries = 2
 

@@ -23,8 +23,7 @@ wire_api = "responses"
 
 
 class Codex(Agent):
-    name = "codex"
-    route = "/v1/responses"
+    program = "codex"
     most_tries = 6
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
@@ -43,7 +42,7 @@ class Codex(Agent):
 class CodexOss(Codex):
     """As `codex --oss`, which looks at Ollama's own routes and pulls the model before it begins."""
 
-    name = "codex-oss"
+    program = "codex-oss"
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         return {**super().prepare(desk), "CODEX_OSS_BASE_URL": f"{desk.url}/v1"}

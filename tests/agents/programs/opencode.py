@@ -4,18 +4,23 @@ import json
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk
+from tests.agents.programs.base import Agent, Desk, Wire
+
+_PACKAGES = {
+    Wire.CHAT: "@ai-sdk/openai-compatible",
+    Wire.MESSAGES: "@ai-sdk/anthropic",
+    Wire.RESPONSES: "@ai-sdk/openai",
+}
 
 
 class OpenCode(Agent):
-    name = "opencode"
-    route = "/v1/chat/completions"
+    program = "opencode"
     side_requests = 1
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         model = f"drover/{desk.model}"
         provider = {
-            "npm": "@ai-sdk/openai-compatible",
+            "npm": _PACKAGES[self.wire],
             "name": "Drover",
             "options": {"baseURL": f"{desk.url}/v1", "apiKey": "any"},
             "models": {desk.model: {"name": desk.model, "tool_call": True}},

@@ -4,19 +4,24 @@ import json
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk
+from tests.agents.programs.base import Agent, Desk, Wire
+
+_APIS = {
+    Wire.CHAT: "openai-completions",
+    Wire.MESSAGES: "anthropic-messages",
+    Wire.RESPONSES: "openai-responses",
+}
 
 
 class Pi(Agent):
-    name = "pi"
-    route = "/v1/chat/completions"
+    program = "pi"
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         folder = desk.home / ".pi/agent"
         folder.mkdir(parents=True)
         provider = {
-            "baseUrl": f"{desk.url}/v1",
-            "api": "openai-completions",
+            "baseUrl": desk.url if self.wire is Wire.MESSAGES else f"{desk.url}/v1",
+            "api": _APIS[self.wire],
             "apiKey": "any",
             "models": [{"id": desk.model}],
         }

@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk
+from tests.agents.programs.base import Agent, Desk, Wire
 
 
 class QwenCode(Agent):
-    name = "qwen-code"
-    route = "/v1/chat/completions"
+    program = "qwen-code"
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         folder = desk.home / ".qwen"
@@ -22,14 +21,16 @@ class QwenCode(Agent):
             "telemetry": {"enabled": False},
         }
         (folder / "settings.json").write_text(json.dumps(settings))
-        return {
-            "OPENAI_API_KEY": "any",
-            "OPENAI_BASE_URL": f"{desk.url}/v1",
-            "OPENAI_MODEL": desk.model,
-        }
+        name = self._protocol.upper()
+        url = desk.url if self.wire is Wire.MESSAGES else f"{desk.url}/v1"
+        return {f"{name}_API_KEY": "any", f"{name}_BASE_URL": url, f"{name}_MODEL": desk.model}
 
     def command(self, desk: Desk, prompt: str) -> Sequence[str]:
-        return [str(desk.modules / ".bin/qwen"), "--auth-type", "openai", "--yolo", "-p", prompt]
+        return [str(desk.modules / ".bin/qwen"), "--auth-type", self._protocol, "--yolo", "-p", prompt]
 
     def shell(self, command: str) -> dict[str, Json]:
         return {"name": "run_shell_command", "arguments": {"command": command, "is_background": False}}
+
+    @property
+    def _protocol(self) -> str:
+        return "anthropic" if self.wire is Wire.MESSAGES else "openai"
