@@ -10,7 +10,7 @@ from hashlib import blake2b
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.simulator.events import Call, Event, Fail, Pause, Piece
+from engine_worker.engines.simulator.events import Call, Event, Fail, Hang, Pause, Piece
 from engine_worker.engines.simulator.logprobs import Logprobs
 
 
@@ -66,7 +66,7 @@ class Answer:
         if self._started is not None:
             self._started.cached_tokens = cached_tokens
 
-    def advance(self) -> Finish | Pause | Fail | None:
+    def advance(self) -> Finish | Pause | Hang | Fail | None:
         """One step. None: there is more to come."""
         if self._due is not None:
             return self._due
@@ -85,7 +85,7 @@ class Answer:
         mailbox, self._mailbox = self._mailbox, into
         while self._due is None and self.completion_tokens < tokens:
             outcome = self.advance()
-            self._due = None if isinstance(outcome, Pause) else outcome
+            self._due = None if isinstance(outcome, Pause | Hang) else outcome
         self._mailbox = mailbox
 
     def _say(self, piece: Piece) -> Finish | None:

@@ -38,10 +38,17 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Hang:
+    """The engine stops for `milliseconds`, under all of its requests."""
+
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """The engine breaks down under this request."""
 
     message: str
 
 
-Event = Piece | Call | Pause | Fail
+Event = Piece | Call | Pause | Hang | Fail

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from drover.errors import DroverError, EngineFailed, WorkerDraining
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.answer import Answer, Finish
-from engine_worker.engines.simulator.events import Fail, Pause
+from engine_worker.engines.simulator.events import Fail, Hang, Pause
 from engine_worker.engines.simulator.job import Job
 from engine_worker.engines.simulator.places import Places
 from engine_worker.engines.simulator.prefix_cache import Chain, PrefixCache
@@ -31,6 +31,7 @@ class Scheduler:
         self._refusal: DroverError | None = WorkerDraining("the engine is not started")
         self._broken = asyncio.Event()
         self._reason = ""
+        self._hang_seconds = 0.0
 
     def start(self) -> None:
         self._refusal = None
@@ -93,8 +94,15 @@ class Scheduler:
                 await self._pass_time(chunks)
                 self._prefill(chunks)
                 self._decode()
+                await self._hang()
             else:
                 await self._wait_for_work()
+
+    async def _hang(self) -> None:
+        if self._hang_seconds:
+            seconds, self._hang_seconds = self._hang_seconds, 0.0
+            await asyncio.sleep(seconds)
+            self._begin_now()
 
     async def _wait_for_work(self) -> None:
         self._places.work.clear()
@@ -178,6 +186,8 @@ class Scheduler:
         match outcome:
             case Pause(milliseconds):
                 self._places.pause(job, milliseconds / 1000)
+            case Hang(milliseconds):
+                self._hang_seconds = max(self._hang_seconds, milliseconds / 1000)
             case Fail(message):
                 self._places.leave(job)
                 job.mailbox.fail(EngineFailed(message))

@@ -9,6 +9,7 @@ that answer a call do not play that call again. An event has one of these keys:
     {"thinking": "..."}        reasoning, all in one engine step
     {"tool_call": {"name": "...", "arguments": {...}, "id": "..."}}   a whole call; the id may be left out
     {"pause_ms": 250}          nothing comes for that long
+    {"hang_ms": 60000}         the engine stops for that long, for other requests too
     {"fail": "..."}            the engine breaks down with this message
 
 With "repeat": n beside it an event plays n times. Scripts play as they are written, whatever the request
@@ -24,10 +25,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from engine_worker.engines.simulator.events import Call, Event, Fail, Pause, Piece
+from engine_worker.engines.simulator.events import Call, Event, Fail, Hang, Pause, Piece
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
 
-_EVENT_KEYS = ("text", "thinking", "tool_call", "pause_ms", "fail")
+_EVENT_KEYS = ("text", "thinking", "tool_call", "pause_ms", "hang_ms", "fail")
 
 
 class ScriptError(ValueError):
@@ -130,7 +131,9 @@ def _event(fields: dict[str, object], tokenizer: Tokenizer) -> Event:
         case "tool_call":
             return _call(fields[key], tokenizer)
         case "pause_ms":
-            return Pause(_milliseconds(fields[key]))
+            return Pause(_milliseconds(key, fields[key]))
+        case "hang_ms":
+            return Hang(_milliseconds(key, fields[key]))
         case _:
             return Fail(_text(fields, key))
 
@@ -153,9 +156,9 @@ def _ids(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
         raise ValueError("it holds half of a surrogate pair") from error
 
 
-def _milliseconds(value: object) -> float:
+def _milliseconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"`pause_ms` must be a number, 0 or more (it is {value!r})")
+        raise ValueError(f"`{key}` must be a number, 0 or more (it is {value!r})")
     return float(value)
 
 

@@ -82,6 +82,7 @@ EVENT = "entry 0: event 0: "
         ([{"match": "", "events": [{"text": 1}]}], f"{EVENT}`text` must be a text (it is 1)"),
         ([{"match": "", "events": [{"text": "\ud83d"}]}], f"{EVENT}it holds half of a surrogate pair"),
         ([{"match": "", "events": [{"pause_ms": -1}]}], f"{EVENT}`pause_ms` must be a number, 0 or more"),
+        ([{"match": "", "events": [{"hang_ms": -1}]}], f"{EVENT}`hang_ms` must be a number, 0 or more"),
         ([{"match": "", "events": [{"pause_ms": True}]}], f"{EVENT}`pause_ms` must be a number, 0 or more"),
         ([{"match": "", "events": [{"repeat": 0, "text": ""}]}], f"{EVENT}`repeat` must be a whole number"),
         ([{"match": "", "events": [{"tool_call": {"name": "a"}}]}], f"{EVENT}`arguments` is missing"),
