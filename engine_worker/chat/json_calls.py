@@ -20,6 +20,11 @@ from engine_worker.chat.tool_calls import CallFragment
 _BEGINNING = re.compile(
     r'\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*(?:,\s*"(?:arguments|parameters)"\s*:\s*(?=\{))?'
 )
+# Mistral's compact form, with an id or without, and what may still become it.
+_NAMED = re.compile(r"([\w.-]+)(?:\[CALL_ID\]\w*)?\[ARGS\]\s*(?=\{)")
+_MAY_BE_NAMED = re.compile(
+    r"[\w.-]{1,256}(?:\[[A-Z_]*|\[CALL_ID\]\w*(?:\[[A-Z]*)?|(?:\[CALL_ID\]\w*)?\[ARGS\]\s*)?"
+)
 _CALL_KEYS = ("name", "arguments", "parameters", "function", "type", "id")
 _FIRST_KEY = re.compile(r'\{\s*(?:"([a-z]*)("?))?')
 _ARGUMENTS = ("arguments", "parameters")
@@ -38,6 +43,7 @@ class JsonCalls:
     """Implements chat.tool_calls.CallParser.
 
     `tag` begins a call, or a list of calls, and `closing` ends it; without a tag the answer begins with one.
+    `named`: behind the tag there may be a name and a mark of its own, in Mistral's way (`name[ARGS]{…}`).
     `only_calls`: a grammar makes nothing but calls, so nothing is text. `certain`: a grammar lets the tag
     begin nothing but a call.
     """
@@ -49,12 +55,15 @@ class JsonCalls:
         names: Collection[str],
         only_calls: bool = False,
         certain: bool = False,
+        named: bool = False,
     ) -> None:
         self._tag = tag
         self._closing = closing
         self._names = names
         self._only_calls = only_calls
         self._certain = certain
+        self._named = named
+        self._ends_with_arguments = False
         self._state = _State.TEXT if tag else _State.HEAD
         self._held = ""
         # Behind a tag, until it is known whether there is a call: what would be text.
@@ -130,7 +139,7 @@ class JsonCalls:
         if not self._held:
             return False
         if not self._held.startswith("{"):
-            return self._is_text(shown)
+            return self._read_name(shown, calls) if self._named else self._is_text(shown)
         begun = _BEGINNING.match(self._held)
         if begun and begun.group().rstrip().endswith(":"):
             name = _unquoted(begun.group(1))
@@ -151,6 +160,18 @@ class JsonCalls:
         self._taken(end)
         calls.append(call)
         self._state = _State.NEXT
+        return True
+
+    def _read_name(self, shown: list[str], calls: list[CallFragment]) -> bool:
+        named = _NAMED.match(self._held)
+        if named is None:
+            return False if _MAY_BE_NAMED.fullmatch(self._held) else self._is_text(shown)
+        if named[1] not in self._names:
+            return self._is_text(shown)
+        self._taken(named.end())
+        calls.append(self._begin(named[1]))
+        self._state, self._scanner = _State.ARGUMENTS, JsonScanner()
+        self._ends_with_arguments = True
         return True
 
     def _skip_into_list(self) -> None:
@@ -184,7 +205,8 @@ class JsonCalls:
             calls.append(CallFragment(self._calls, "", fragment))
         if end is None:
             return False
-        self._state, self._scanner = _State.TAIL, JsonScanner(depth=1)
+        self._state = _State.NEXT if self._ends_with_arguments else _State.TAIL
+        self._scanner, self._ends_with_arguments = JsonScanner(depth=1), False
         return True
 
     def _skip_tail(self) -> bool:

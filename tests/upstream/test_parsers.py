@@ -168,9 +168,97 @@ def test_thinking_that_is_not_wanted_is_dropped() -> None:
     assert summed(feed(parser, ["hm", "</think>", "\nYes"])) == ("Yes", "", {})
 
 
-def test_a_call_of_an_unknown_function_is_dropped() -> None:
-    text = '<tool_call>\n{"name": "nope", "arguments": {}}\n</tool_call>'
-    assert summed(feed(calls_parser("qwen25"), [text])) == ("", "", {})
+def pieces_of(text: str) -> list[list[str]]:
+    """A text as a whole, in characters, and cut in between."""
+    return [[text], list(text), [text[at : at + 7] for at in range(0, len(text), 7)]]
+
+
+# A call of a function that was not offered, and a mention of what begins a call.
+NO_CALLS = {
+    "qwen25": [
+        '<tool_call>\n{"name": "nope", "arguments": {"q": 1}}\n</tool_call>',
+        "Use the <tool_call> tag to call it.",
+    ],
+    "hermes": [
+        'So: <tool_call>{"name": "nope", "arguments": {"q": 1}}</tool_call> then.',
+        "Use the <tool_call> tag to call it.",
+    ],
+    "mistral": [
+        '[TOOL_CALLS] [{"name": "nope", "arguments": {"q": 1}}]',
+        '[TOOL_CALLS]nope[ARGS]{"q": 1}',
+        "Use [TOOL_CALLS] to call it.",
+    ],
+    "qwen3_coder": [
+        "<tool_call>\n<function=nope>\n<parameter=q>\n1\n</parameter>\n</function>\n</tool_call>",
+        "Use the <tool_call> tag and <function= in it.",
+    ],
+    "llama3": [
+        '<|python_tag|>{"name": "nope", "parameters": {"q": 1}}',
+        "See <|python_tag|> there.",
+        '{"a": 1}',
+    ],
+    "glm45": [
+        "<tool_call>nope\n<arg_key>q</arg_key>\n<arg_value>1</arg_value>\n</tool_call>",
+        "Use the <tool_call> tag to call it.",
+    ],
+    "kimi_k2": [
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.nope:0<|tool_call_argument_begin|>"
+        '{"q": 1}<|tool_call_end|><|tool_calls_section_end|>',
+    ],
+    "minimax-m2": ["Use <minimax:tool_call> please."],
+    "deepseekv31": [
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>nope<｜tool▁sep｜>"
+        '{"q": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    ],
+    "pythonic": ["[nope(q=1)]", "See [get_weather] and [1, 2].", "[get_weathers(city='Oslo')]"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in NO_CALLS.items() for text in texts]
+)
+def test_what_is_no_call_is_text_whole(name: str, text: str) -> None:
+    for pieces in pieces_of(text):
+        assert summed(feed(calls_parser(name), pieces)) == (text, "", {})
+
+
+OTHER_CALLS = {
+    "qwen25": '<tool_call>\n{"name": "get_weather", "arguments": "{\\"city\\": \\"Boston\\"}"}\n</tool_call>',
+    "hermes": '<tool_call>{"arguments": {"city": "Boston"}, "name": "get_weather"}</tool_call>',
+    "mistral": '[TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Boston"}}]',
+    "mistral spaced": '[TOOL_CALLS] [ {"name": "get_weather", "arguments": "{\\"city\\": \\"Boston\\"}"} ]',
+    "mistral id": '[TOOL_CALLS]get_weather[CALL_ID]a1B2c3D4e[ARGS]{"city": "Boston"}',
+    "qwen3_coder": "<function=get_weather>\n<parameter=city>\nBoston\n</parameter>\n</function>",
+    "llama3": '<|python_tag|>{"name": "get_weather", "parameters": "{\\"city\\": \\"Boston\\"}"}',
+    "pythonic": '[get_weather(city="Boston")]',
+}
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_CALLS))
+def test_what_is_a_call_is_not_lost(name: str) -> None:
+    for pieces in pieces_of(OTHER_CALLS[name]):
+        assert summed(feed(calls_parser(name), pieces)) == ("", "", {0: ("get_weather", BOSTON)})
+
+
+def test_a_call_behind_a_mention_of_its_mark_is_not_lost() -> None:
+    for name in ("qwen25", "hermes", "qwen3_coder", "glm45", "minimax-m2"):
+        call = CALLS[name].removeprefix("I look.\n")
+        mark = call[: call.index(">") + 1]
+        for pieces in pieces_of(f"I use {mark} now. {call}"):
+            content, _, calls = summed(feed(calls_parser(name), pieces))
+            assert (content.rstrip(), calls[1]) == (f"I use {mark} now.", ("get_weather", PARIS))
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_forced_calls_have_no_text_wherever_they_are_cut(name: str) -> None:
+    call = CALLS[name].removeprefix("I look.\n")
+    request = ChatCompletionRequest(messages=[], tools=[WEATHER], tool_choice="required")
+    made = Rendered(
+        ids=[], tools=list(request.tools or ()), request=request, constraint=("structural_tag", "")
+    )
+    for end in range(1, len(call)):
+        parser = ToolCalls(call_parser(name.split()[0], made, None, forced=True))
+        assert not [piece for piece in feed(parser, list(call[:end])) if isinstance(piece, Content)]
 
 
 @given(places=st.lists(st.integers(0, 1000), max_size=12))

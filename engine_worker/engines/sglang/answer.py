@@ -9,6 +9,7 @@ import orjson
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.base import OutputParser, PlainText
+from engine_worker.chat.harmony import Harmony
 from engine_worker.chat.replay import Heard
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.chat.thinking import ThinkingFirst
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from engine_worker.engines.sglang.upstream.templates import Rendered, Templates
 
+_HARMONY = "gpt-oss"
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
@@ -65,8 +67,17 @@ class Answers:
 
         parser: OutputParser = PlainText()
         calls, thinks = self._templates.tool_call_parser, self._templates.reasoning_parser
+        forced = request.tool_choice.mode in _FORCED
+        if _HARMONY in (calls, thinks) and (forced or not constrained):
+            names = {tool.function.name for tool in rendered.tools if tool.function.name}
+            return Harmony(
+                names,
+                opened=rendered.opens_thinking,
+                shows_thinking=request.think.mode != pb.Think.OFF,
+                make_id=heard.call_id if heard else new_call_id,
+                only_calls=forced,
+            )
         if rendered.tools and calls:
-            forced = request.tool_choice.mode in _FORCED
             parser = ToolCalls(
                 call_parser(calls, rendered, self._tokenizer, forced),
                 _without_arguments(request.chat.tools),

@@ -1,47 +1,82 @@
-"""SGLang's parsers for tool calls, behind Drover's seam.
+"""Parsers for tool calls: SGLang's behind our interface, and ours for the formats that SGLang loses parts of.
 
-In streams most of them expect a token at a time, and some lose calls even then (tests/upstream). A busy
-stream joins tokens, and a continuation replays hundreds at once. So parsers that were seen to stream well
-get their text cut where a call may begin, and are asked until they have nothing more to say; the others get
-what may be calls when the answer is over, whole, which all of them read well.
+In streams most of SGLang's expect a token at a time, and some lose calls even then (tests/upstream). A busy
+stream joins tokens, and a continuation replays hundreds at once. All of them swallow what looks like a call
+and is none. So JSON behind a tag is read by a parser of ours; one that was seen to stream well gets calls of
+offered functions only; the others get what may be a call when it is over, whole, which all of them read well,
+and what they find no call in is text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
 from sglang.srt.function_call.json_array_parser import JsonArrayParser
 
+from engine_worker.chat.json_calls import JsonCalls
+from engine_worker.chat.known_calls import CallShape, KnownCalls
 from engine_worker.chat.marks import MarkSplitter
-from engine_worker.chat.tool_calls import CallFragment, CallParser
+from engine_worker.chat.tool_calls import CallFragment, CallParser, is_object
+from engine_worker.chat.whole_calls import FromFirstName, OnlyCalls, ReadWhole
 from engine_worker.engines.sglang.upstream.templates import Rendered
 
 if TYPE_CHECKING:
     from sglang.srt.function_call.core_types import ToolCallItem
     from transformers import PreTrainedTokenizerBase
 
-# gpt-oss writes its final text behind its calls, and must not wait for it.
-_STREAM_WELL = frozenset({"qwen", "qwen25", "hermes", "qwen3_coder", "gpt-oss"})
+# Calls that are JSON behind a tag: the tag, and what ends it.
+_JSON_IN_TAGS = {
+    **dict.fromkeys(("qwen", "qwen25", "hermes"), ("<tool_call>", "</tool_call>")),
+    "mistral": ("[TOOL_CALLS]", ""),
+}
+_QWEN_CODER = CallShape("<tool_call>", "<function=", "</function>", "</tool_call>")
+_STREAM_WELL = dict.fromkeys(("qwen3_coder", "step3p5", "nanbeige"), _QWEN_CODER)
 # Far more steps than a piece of text can hold.
 _MOST_STEPS = 10_000
+# Characters of markup between a mark and the name of the function.
+_MOST_BEFORE_NAME = 60
 
 
 def call_parser(
     name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase | None, forced: bool
 ) -> CallParser:
-    """`forced`: a grammar makes the calls."""
+    """`forced`: a grammar makes the calls, and nothing else."""
+    parser = _call_parser(name, rendered, tokenizer, forced)
+    return OnlyCalls(parser) if forced else parser
+
+
+def _call_parser(
+    name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase | None, forced: bool
+) -> CallParser:
     assert rendered.request is not None
     choice = rendered.request.tool_choice if forced else None
     native = FunctionCallParser(rendered.tools, name, tokenizer=tokenizer, tool_choice=choice)
-    if forced and not native.owns_tool_format():
+    is_array = rendered.constraint is not None and rendered.constraint[0] == "json_schema"
+    if forced and (is_array or not native.owns_tool_format()):
         # Forced calls of a model without a grammar for its own format are a JSON array.
         return _StreamedArray(rendered)
+    names = {tool.function.name for tool in rendered.tools if tool.function.name}
+    if name in _JSON_IN_TAGS:
+        return JsonCalls(*_JSON_IN_TAGS[name], names, named=name == "mistral")
     mark = _mark_of(native)
-    if mark and name not in _STREAM_WELL:
-        return _AtTheEnd(native, mark)
-    return _Streamed(native, mark)
+    if name in _STREAM_WELL:
+        return KnownCalls(_Streamed(native, mark), _STREAM_WELL[name], names)
+    if name == "pythonic":
+        return FromFirstName(_whole_reader(native, names), "[", "(", names)
+    return _Whole(native, mark, names) if mark else _Streamed(native, mark)
+
+
+def _whole_reader(parser: FunctionCallParser, names: Collection[str]) -> ReadWhole:
+    def read(text: str) -> tuple[str, Sequence[CallFragment]]:
+        rest, items = parser.parse_non_stream(text)
+        known = [item for item in items if item.name in names]
+        calls = [CallFragment(at, item.name or "", _arguments(item)) for at, item in enumerate(known)]
+        return (rest, calls) if calls else (text, ())
+
+    return read
 
 
 def _mark_of(parser: FunctionCallParser) -> str:
@@ -120,14 +155,15 @@ class _StreamedArray(_Stepwise):
         return result.normal_text, result.calls
 
 
-class _AtTheEnd:
+class _Whole:
     """Text before the first mark is shown as it comes; all from there on waits for the end."""
 
     holds = True
 
-    def __init__(self, parser: FunctionCallParser, mark: str) -> None:
+    def __init__(self, parser: FunctionCallParser, mark: str, names: Collection[str]) -> None:
         self._parser = parser
         self._mark = mark
+        self._names = names
         self._splitter = MarkSplitter(mark)
         self._waiting: list[str] = []
         self._is_text = False
@@ -136,22 +172,47 @@ class _AtTheEnd:
         return "".join(self._before_calls(self._splitter.feed(text))), ()
 
     def finish(self) -> tuple[str, Sequence[CallFragment]]:
-        shown = "".join(self._before_calls(self._splitter.finish()))
-        if not self._waiting:
-            return shown, ()
-        waiting = "".join(self._waiting)
-        rest, items = self._parser.parse_non_stream(waiting)
-        if not items:
-            # Behind a mark, calls that broke off are nobody's text (recorded case "#brokentool"); an answer
-            # that only began like JSON is the answer.
-            return (shown if waiting.startswith(self._mark) else shown + waiting), ()
-        return shown + rest, list(map(_fragment, items))
+        shown = self._before_calls(self._splitter.finish())
+        calls: list[CallFragment] = []
+        while self._waiting:
+            text, items = self._first_call()
+            shown.append(text)
+            calls += [CallFragment(len(calls) + at, item.name or "", _arguments(item))
+                      for at, item in enumerate(items)]  # fmt: skip
+        return "".join(shown), calls
+
+    def _first_call(self) -> tuple[str, Sequence[ToolCallItem]]:
+        """Of what waits: the text behind one mark, or behind as many as a call has in its arguments."""
+        for count in range(1, len(self._waiting) + 1):
+            if count > 1 and self._known(self._waiting[count - 1])[1]:
+                break
+            rest, items = self._known("".join(self._waiting[:count]))
+            if items:
+                del self._waiting[:count]
+                return rest, items
+        piece = self._waiting.pop(0)
+        return ("" if self._breaks_off(piece) else piece), ()
+
+    def _known(self, text: str) -> tuple[str, Sequence[ToolCallItem]]:
+        rest, items = self._parser.parse_non_stream(text)
+        return rest, [item for item in items if item.name in self._names]
+
+    def _breaks_off(self, piece: str) -> bool:
+        """A call whose end never came, which is not shown (as in Ollama); an answer that only began like JSON
+        is the answer.
+        """
+        if self._waiting or not piece.startswith(self._mark):
+            return False
+        behind = piece[len(self._mark) :]
+        return any(name in behind[: len(name) + _MOST_BEFORE_NAME] for name in self._names)
 
     def _before_calls(self, pieces: Sequence[str]) -> list[str]:
         shown = []
         for piece in pieces:
-            if self._waiting or piece.startswith(self._mark) or self._begins_like_a_call(piece):
+            if piece.startswith(self._mark) or (not self._waiting and self._begins_like_a_call(piece)):
                 self._waiting.append(piece)
+            elif self._waiting:
+                self._waiting[-1] += piece
             else:
                 self._is_text = self._is_text or bool(piece.strip())
                 shown.append(piece)
@@ -160,6 +221,15 @@ class _AtTheEnd:
     def _begins_like_a_call(self, piece: str) -> bool:
         """Llama writes calls without a mark too, where they are the whole answer."""
         return not self._is_text and bool(piece.strip()) and self._parser.has_tool_call(piece.lstrip())
+
+
+def _arguments(item: ToolCallItem) -> str:
+    """Some models write an object as a string of JSON."""
+    try:
+        inner = json.loads(item.parameters)
+    except ValueError:
+        return item.parameters
+    return inner if isinstance(inner, str) and is_object(inner) else item.parameters
 
 
 def _fragment(item: ToolCallItem) -> CallFragment:
