@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from engine_worker.schemas import json_text, numbers
+from engine_worker.schemas.counted import counted
 from engine_worker.schemas.numbers import Bounds
 from engine_worker.schemas.other_names import other_names
 from engine_worker.schemas.patterns import read_pattern
+from engine_worker.schemas.simplify import REFERENCE
 from engine_worker.schemas.terms import (
     EMPTY,
     NOTHING,
@@ -33,7 +35,6 @@ from engine_worker.schemas.terms import (
 
 Schema = Mapping[str, object]
 ROOT = "root"
-_REFERENCE = "#/$defs/"
 _SPACE_RULE, _VALUE_RULE = "space", "value"
 _SPACE = Ref(_SPACE_RULE)
 # One blank; or a line end or two and an indentation.
@@ -66,7 +67,7 @@ class _Builder:
 
     def value(self, schema: Schema) -> Term:
         if isinstance(reference := schema.get("$ref"), str):
-            return Ref(reference.removeprefix(_REFERENCE))
+            return Ref(reference.removeprefix(REFERENCE))
         if isinstance(values := schema.get("enum"), list):
             return choice(*(self._constant(value) for value in values))
         if isinstance(options := schema.get("anyOf"), list):
@@ -209,9 +210,11 @@ class _Builder:
 
 
 def _string(schema: Schema) -> Term:
-    if isinstance(pattern := schema.get("pattern"), str):
-        return json_text.string(read_pattern(pattern))
-    return json_text.any_string(_count(schema.get("minLength")) or 0, _count(schema.get("maxLength")))
+    least, most = _count(schema.get("minLength")) or 0, _count(schema.get("maxLength"))
+    if not isinstance(pattern := schema.get("pattern"), str):
+        return json_text.any_string(least, most)
+    content = read_pattern(pattern)
+    return json_text.string(counted(content, least, most) or content)
 
 
 def _bounds(schema: Schema) -> Bounds:

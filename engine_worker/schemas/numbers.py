@@ -20,13 +20,15 @@ from engine_worker.schemas.terms import (
 
 # As in Ollama's grammar: what nobody bounds would go on for ever.
 _MOST_DIGITS = 16
+# No number that these terms write is as large.
+BEYOND_ALL = Decimal("1e120")
 _DIGIT = Chars.text("0123456789")
 _NOT_ZERO = Chars.text("123456789")
 _MINUS, _POINT = text("-"), text(".")
 _SIGN = optional(_MINUS)
 _WHOLE = choice(text("0"), sequence(_NOT_ZERO, repeat(_DIGIT, 0, _MOST_DIGITS - 1)))
 _FRACTION = sequence(_POINT, repeat(_DIGIT, 1, _MOST_DIGITS))
-_EXPONENT = sequence(Chars.text("eE"), optional(Chars.text("+-")), repeat(_DIGIT, 1, 3))
+_EXPONENT = sequence(Chars.text("eE"), optional(Chars.text("+-")), repeat(_DIGIT, 1, 2))
 INTEGER = Leaf(sequence(_SIGN, _WHOLE))
 NUMBER = Leaf(sequence(_SIGN, _WHOLE, optional(_FRACTION), optional(_EXPONENT)))
 

@@ -10,18 +10,19 @@ from engine_worker.schemas.merged import Merged
 
 Schema = dict[str, object]
 AllOf = Callable[[Sequence[object]], Schema | None]
+Inline = Callable[[Schema], Schema]
 Drop = Callable[[str], None]
 # Each may be the next one, wherever one of them may: engines' libraries need the square of their number.
 MOST_OPTIONAL = 256
 
 
-def object_piece(merged: Merged, all_of: AllOf, drop: Drop) -> Schema | None:
+def object_piece(merged: Merged, all_of: AllOf, inline: Inline, drop: Drop) -> Schema | None:
     """None where a property that must be there cannot be."""
     parts: dict[str, list[object]] = {}
     for value in merged.all("properties"):
         for name, schema in malformed.mapping("properties", value).items():
             parts.setdefault(name, []).append(schema)
-    others = _others(merged, bool(parts), all_of, drop)
+    others = _others(merged, bool(parts), all_of, inline, drop)
     required = _required(merged, parts, others, drop)
     properties: dict[str, Schema] = {}
     for name, schemas in parts.items():
@@ -57,7 +58,7 @@ class _Others:
         return self.schema is None
 
 
-def _others(merged: Merged, has_properties: bool, all_of: AllOf, drop: Drop) -> _Others:
+def _others(merged: Merged, has_properties: bool, all_of: AllOf, inline: Inline, drop: Drop) -> _Others:
     """Closed objects in an `allOf` are closed together: by the letter nothing but an empty object would obey
     two of them, and programs that intersect objects write them so.
     """
@@ -72,6 +73,7 @@ def _others(merged: Merged, has_properties: bool, all_of: AllOf, drop: Drop) -> 
     simple_names = all_of(names) if names else None
     if names and simple_names is None:
         return _Others(None, None, said)
+    simple_names = inline(simple_names) if simple_names is not None else None
     if simple_names is not None and not _are_names(simple_names):
         drop("propertyNames")
         simple_names = None

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine_worker.schemas import malformed
 from engine_worker.schemas.merged import Merged
+from engine_worker.schemas.numbers import BEYOND_ALL
 from engine_worker.schemas.objects import object_piece
 from engine_worker.schemas.strings import string_piece
 
@@ -20,12 +21,16 @@ class AllOf(Protocol):
     def __call__(self, parts: Sequence[object]) -> Schema | None: ...
 
 
+Inline = Callable[[Schema], Schema]
 Drop = Callable[[str], None]
 
 
 class Pieces:
-    def __init__(self, all_of: AllOf, drop: Drop) -> None:
+    """`inline` puts a simple schema in the place of a reference to it."""
+
+    def __init__(self, all_of: AllOf, inline: Inline, drop: Drop) -> None:
         self._all_of = all_of
+        self._inline = inline
         self._drop = drop
 
     def of(self, merged: Merged) -> Schema | None:
@@ -43,7 +48,7 @@ class Pieces:
     def _of_type(self, name: str, merged: Merged) -> Schema | None:
         match name:
             case "object":
-                return object_piece(merged, self._all_of, self._drop)
+                return object_piece(merged, self._all_of, self._inline, self._drop)
             case "array":
                 return self._array(merged)
             case "string":
@@ -109,6 +114,8 @@ class Pieces:
                 if keyword not in schema or isinstance(schema[keyword], bool):
                     continue
                 value = malformed.number(schema[keyword])
+                if value is not None and abs(value) >= BEYOND_ALL and (value < 0) is (closed == "minimum"):
+                    continue
                 if value is None or _digits(value) > _MOST_DIGITS:
                     self._drop(keyword)
                 else:

@@ -21,6 +21,7 @@ from engine_worker.schemas.references import References
 Schema = dict[str, object]
 # Places of a schema that are looked at; what is referred to from several places counts once.
 MOST_PLACES = 10_000
+REFERENCE = "#/$defs/"
 _GROUPS = ("anyOf", "oneOf")
 _LEADING_ON = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
 
@@ -52,9 +53,13 @@ class _Simplifier:
         self._names: dict[tuple[frozenset[int], Consumed], str] = {}
         self._impossible: set[str] = set()
         self._places = 0
-        self._pieces = Pieces(self.all_of, self._drop)
+        self._pieces = Pieces(self.all_of, self._inline, self._drop)
         self.definitions: dict[str, Schema] = {}
         self.dropped: dict[str, None] = {}
+
+    def _inline(self, simple: Schema) -> Schema:
+        name = str(simple.get("$ref", "")).removeprefix(REFERENCE)
+        return self.definitions.get(name, simple)
 
     def _drop(self, keyword: str) -> None:
         self.dropped[keyword] = None
@@ -85,7 +90,7 @@ class _Simplifier:
             else:
                 self.definitions[name] = simple
         name = self._names[key]
-        return None if name in self._impossible else {"$ref": f"#/$defs/{name}"}
+        return None if name in self._impossible else {"$ref": f"{REFERENCE}{name}"}
 
     def _flat(self, parts: Sequence[object]) -> tuple[list[Schema] | None, bool]:
         """What the parts refer to and consist of, too; and whether a reference is among it."""

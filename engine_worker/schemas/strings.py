@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from engine_worker.schemas import formats, malformed
 from engine_worker.schemas.cost import length_of
+from engine_worker.schemas.counted import counted
 from engine_worker.schemas.merged import Merged
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 
@@ -29,12 +30,17 @@ def string_piece(merged: Merged, drop: Drop) -> Schema | None:
         return (
             piece if longest is None or longest > malformed.MOST_COUNTED else {**piece, "maxLength": longest}
         )
-    shortest_of_pattern, longest_of_pattern = length_of(read_pattern(pattern))
+    piece = {"type": "string", "pattern": pattern}
+    term = read_pattern(pattern)
+    if counted(term, 0, None) is not None:
+        lengths = {"minLength": shortest, "maxLength": longest}
+        return piece | {name: value for name, value in lengths.items() if value}
+    shortest_of_pattern, longest_of_pattern = length_of(term)
     if shortest > shortest_of_pattern:
         drop("minLength")
     if longest is not None and (longest_of_pattern is None or longest_of_pattern > longest):
         drop("maxLength")
-    return {"type": "string", "pattern": pattern}
+    return piece
 
 
 def _pattern(merged: Merged, drop: Drop) -> str | None:
@@ -53,7 +59,8 @@ def _pattern(merged: Merged, drop: Drop) -> str | None:
         pattern = formats.pattern_of(name) if isinstance(name, str) else None
         if chosen is None and pattern is not None:
             chosen = pattern
-        elif pattern != chosen or pattern is None:
+        elif pattern != chosen if pattern is not None else chosen is None:
+            # One that is not known, next to a pattern, is a name for that pattern.
             drop("format")
     return chosen
 

@@ -1,0 +1,1 @@
+"""Schemas that programs write for their types, as data: `make schemas-data` writes them again."""
