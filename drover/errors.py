@@ -31,9 +31,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
+
+from drover.json_value import Json
 
 
 class DroverError(Exception):
@@ -98,7 +101,11 @@ class NeverRetry(DroverError):
 
 
 class InvalidRequest(NeverRetry):
-    pass
+    """`details`: what programs read of it, where the protocol has a place for that (Anthropic's)."""
+
+    def __init__(self, message: str, details: Mapping[str, Json] | None = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class BodyTooLarge(NeverRetry):

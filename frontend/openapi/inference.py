@@ -63,7 +63,7 @@ _CHAT: dict[str, Schema] = {
         maxItems=MOST_MESSAGES,
         default=[],
     ),
-    "tools": array(or_null(ref("Tool")), maxItems=MOST_TOOLS, default=[]),
+    "tools": array(ref("Tool"), maxItems=MOST_TOOLS, default=[]),
 }
 _GENERATE: dict[str, Schema] = {
     **_COMMON,
@@ -84,9 +84,18 @@ _GENERATE: dict[str, Schema] = {
 SCHEMAS: dict[str, Schema] = {
     "ChatRequest": request(_CHAT, ["model"]),
     "GenerateRequest": request(_GENERATE, ["model"]),
-    "Tool": request({"type": text(examples=["function"]), "function": ref("ToolFunction")}),
+    "Tool": request(
+        {"type": text(examples=["function"]), "function": ref("ToolFunction")},
+        ["function"],
+        description="A function. The shapes of the Responses API, of Anthropic and of MCP are taken too.",
+    ),
     "ToolFunction": request(
-        {"name": text(), "description": text(), "parameters": mapping({}, "A JSON schema of the arguments.")}
+        {
+            "name": text(minLength=1),
+            "description": text(),
+            "parameters": mapping({}, "A JSON schema of the arguments."),
+        },
+        ["name"],
     ),
 }
 

@@ -76,7 +76,7 @@ SCHEMAS: dict[str, Schema] = {
                     "message": text("What is wrong, with which value, and what to do."),
                     "type": text(enum=["invalid_request_error", "not_found_error", "api_error"]),
                     "param": {"type": "null"},
-                    "code": {"type": "null"},
+                    "code": {"enum": ["model_not_found", "context_length_exceeded", None]},
                 },
                 ["message", "type", "param", "code"],
             )

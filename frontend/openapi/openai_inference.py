@@ -27,7 +27,7 @@ CHAT: dict[str, Schema] = {
     "messages": array(ref("OpenAIMessage"), minItems=1, maxItems=MOST_MESSAGES),
     "stop": any_of(text(), array({}), about=_STOP),
     "max_completion_tokens": integer("The same as `max_tokens`, before which it comes."),
-    "tools": array(or_null(ref("Tool")), maxItems=MOST_TOOLS, default=[]),
+    "tools": array(ref("Tool"), maxItems=MOST_TOOLS, default=[]),
     "tool_choice": any_of(
         text(enum=["none", "auto", "required"]),
         struct(
@@ -38,7 +38,18 @@ CHAT: dict[str, Schema] = {
             ["type", "function"],
             additionalProperties=True,
         ),
-        about="Whether a function is called: none, as the model likes, at least one, or this one of `tools`.",
+        struct(
+            {
+                "type": text(const="allowed_tools"),
+                "allowed_tools": struct(
+                    {"mode": text(enum=["auto", "none", "required"]), "tools": array({})}, ["mode", "tools"]
+                ),
+            },
+            ["type", "allowed_tools"],
+            additionalProperties=True,
+        ),
+        about="Whether a function is called: none, as the model likes, at least one, or this one; or which "
+        "of `tools` may be.",
     ),
     "parallel_tool_calls": boolean("Whether there may be several calls in one answer."),
     "response_format": mapping(

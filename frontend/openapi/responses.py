@@ -73,6 +73,8 @@ SCHEMAS: dict[str, Schema] = {
                 enum=["auto", "disabled", ""],
             ),
             "background": boolean("Repeated in the answer, which is waited for.", default=False),
+            "store": boolean("Nothing is stored here; true is named in `X-Drover-Not-Honoured`."),
+            "include": anything("`reasoning.encrypted_content` is always there; others are named."),
             "metadata": mapping({}, "Repeated in the answer."),
             "previous_response_id": text(_NOTHING_IS_STORED, maxLength=0),
             "conversation": {"enum": [None], "description": _NOTHING_IS_STORED},

@@ -6,14 +6,17 @@ import secrets
 
 from starlette.responses import Response
 
-from drover.errors import ContextExceeded, DroverError, answer_of, is_passing
+from drover.errors import ContextExceeded, DroverError, InvalidRequest, answer_of, is_passing
+from drover.json_value import Json
 from frontend.dialects.ollama.dialect import JSON, error_text
 from frontend.dialects.ollama.go_json import dumps
 
 
 def error_object(error: DroverError, request_id: str, kind: str = "") -> bytes:
     """`kind`: the error's type, where it is not the table's."""
-    body = {"type": kind or answer_of(error).anthropic_type, "message": _message(error)}
+    body: dict[str, Json] = {"type": kind or answer_of(error).anthropic_type, "message": _message(error)}
+    if isinstance(error, InvalidRequest) and error.details:
+        body["details"] = {**error.details}
     return dumps({"type": "error", "error": body, "request_id": request_id})
 
 

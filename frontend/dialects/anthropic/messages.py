@@ -39,7 +39,7 @@ class Messages:
             partial(self._convert, request),
             AnthropicDialect(encoder),
             request.chat.stream,
-            ignored=options.not_honoured(model.info.context_length),
+            ignored=[*request.ignored, *options.not_honoured(model.info.context_length)],
             route=to_proto.route_of(request.chat, model),
         )
 

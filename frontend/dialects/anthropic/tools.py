@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 from drover.errors import InvalidRequest, NotOffered
 from drover.v1 import engine_pb2 as pb
-from frontend.dialects.ollama.decode import Reader, boolean, mapping, read_struct, text
+from frontend.dialects.ollama.decode import Place, Reader, boolean, mapping, read_struct, text
 from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.wire import Tool
-from frontend.dialects.openai.tool_choice import ToolChoice
+from frontend.dialects.openai.tool_choice import ToolChoice, read_tool_choice
+from frontend.dialects.tool_shapes import with_schema
 
 _MAX_TOOLS = 2_000
 _MODES = {
@@ -19,6 +19,7 @@ _MODES = {
     "tool": pb.ToolChoice.NAMED,
     "none": pb.ToolChoice.NONE,
 }
+_OPENAI_KINDS = ("function", "required", "allowed_tools")
 _TOOL: dict[str, Reader] = {"type": text, "name": text, "description": text, "input_schema": mapping}
 _CHOICE: dict[str, Reader] = {"type": text, "name": text, "disable_parallel_tool_use": boolean}
 
@@ -26,7 +27,7 @@ _CHOICE: dict[str, Reader] = {"type": text, "name": text, "disable_parallel_tool
 def read_tools(value: list[Json]) -> list[Tool]:
     if len(value) > _MAX_TOOLS:
         raise InvalidRequest(f"tools: {len(value)} are too many, at most {_MAX_TOOLS} are possible")
-    return [_tool(number, item) for number, item in enumerate(value)]
+    return [_tool(number, with_schema(item)) for number, item in enumerate(value)]
 
 
 def _tool(number: int, value: Json) -> Tool:
@@ -38,7 +39,7 @@ def _tool(number: int, value: Json) -> Tool:
     schema = fields.get("input_schema")
     if kind.startswith("web_search"):
         raise NotOffered("ollama cloud is disabled: web search is unavailable")
-    if kind != "custom" and schema is None:
+    if kind not in ("custom", "function") and schema is None:
         raise InvalidRequest(f'tools.{number}: a tool of type "{kind}" is not possible here')
     if not name:
         raise InvalidRequest(f"tools.{number}: name is required")
@@ -49,11 +50,18 @@ def _tool(number: int, value: Json) -> Tool:
     )
 
 
-def read_choice(value: dict[str, Json] | None, tools: Sequence[Tool]) -> pb.ToolChoice:
-    """Raises InvalidRequest for a choice that the tools do not leave."""
+def read_choice(value: Json, tools: list[Tool]) -> tuple[pb.ToolChoice, list[Tool]]:
+    """And the tools that it leaves. Also in OpenAI's shapes. Raises InvalidRequest for a choice that the
+    tools do not leave.
+    """
     choice = pb.ToolChoice()
     if value is None:
-        return choice
+        return choice, tools
+    if isinstance(value, str) or (isinstance(value, dict) and value.get("type") in _OPENAI_KINDS):
+        chosen = read_tool_choice(value, Place("MessagesRequest", "tool_choice"))
+        chosen.check(tools)
+        choice.mode, choice.name = chosen.mode, chosen.name
+        return choice, chosen.offered(tools)
     fields = read_struct(value, "ToolChoice", _CHOICE, "anthropic.ToolChoice")
     kind, name = cast(str, fields.get("type", "")), cast(str, fields.get("name", ""))
     if kind not in _MODES:
@@ -63,4 +71,4 @@ def read_choice(value: dict[str, Json] | None, tools: Sequence[Tool]) -> pb.Tool
     choice.mode, choice.name = chosen.mode, chosen.name
     if fields.get("disable_parallel_tool_use"):
         choice.parallel = False
-    return choice
+    return choice, tools

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.anthropic import fields
 from frontend.dialects.anthropic.content import read_messages, read_system
 from frontend.dialects.anthropic.tools import read_choice, read_tools
+from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import (
     Place,
     Reader,
@@ -28,11 +30,14 @@ _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """`chat`: what the native route would get; beside it what that cannot say."""
+    """`chat`: what the native route would get, and what that cannot say. `ignored`: names of what has no
+    effect.
+    """
 
     chat: ChatRequest
     tool_choice: pb.ToolChoice
     stop_sequences: list[str]
+    ignored: list[str]
 
     @classmethod
     def read(cls, body: Json) -> MessagesRequest:
@@ -40,22 +45,22 @@ class MessagesRequest:
         given = _Body.read(body)
         if given.model and given.max_tokens <= 0:
             raise InvalidRequest("max_tokens is required and must be positive")
-        return cls._of(given)
+        return cls._of(given, FIELDS.without_effect(body))
 
     @classmethod
     def read_to_count(cls, body: Json) -> MessagesRequest:
         """Of count_tokens, which need not say how long an answer may be."""
-        return cls._of(_Body.read(body))
+        return cls._of(_Body.read(body), FIELDS.without_effect(body))
 
     @classmethod
-    def _of(cls, given: _Body) -> MessagesRequest:
+    def _of(cls, given: _Body, ignored: list[str]) -> MessagesRequest:
         if not given.model:
             raise InvalidRequest("model is required")
         if not given.messages:
             raise InvalidRequest("messages is required")
         system = read_system(given.system)
         messages = read_messages(given.messages)
-        tools = read_tools(given.tools)
+        choice, tools = read_choice(given.tool_choice, read_tools(given.tools))
         chat = ChatRequest(
             model=given.model,
             stream=given.stream,
@@ -67,7 +72,7 @@ class MessagesRequest:
             messages=[Message(role="system", content=system), *messages] if system else messages,
             tools=tools,
         )
-        return cls(chat, read_choice(given.tool_choice, tools), given.stop_sequences)
+        return cls(chat, choice, given.stop_sequences, ignored)
 
 
 @dataclass(slots=True)
@@ -84,7 +89,7 @@ class _Body:
     top_k: int | None = None
     stop_sequences: list[str] = field(default_factory=list)
     tools: list[Json] = field(default_factory=list)
-    tool_choice: dict[str, Json] | None = None
+    tool_choice: Json = None
     thinking: dict[str, Json] = field(default_factory=dict)
     output_config: dict[str, Json] = field(default_factory=dict)
     output_format: dict[str, Json] | None = None
@@ -162,7 +167,7 @@ _READERS: dict[str, Reader] = {
     "top_k": integer,
     "stop_sequences": _texts,
     "tools": _list,
-    "tool_choice": mapping,
+    "tool_choice": anything,
     "thinking": mapping,
     "output_config": mapping,
     "output_format": mapping,
@@ -171,3 +176,4 @@ _READERS: dict[str, Reader] = {
     "keep_alive": keep_alive,
     "truncate": boolean,
 }
+FIELDS = Fields(_READERS.keys(), fields.HARMLESS, fields.REFUSED)

@@ -101,7 +101,7 @@ class Inference:
             converted,
             OllamaDialect(encoder),
             request.stream,
-            ignored=options.not_honoured(model.info.context_length),
+            ignored=[*request.ignored, *options.not_honoured(model.info.context_length)],
             route=route,
         )
 

@@ -8,6 +8,7 @@ from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
 from drover.go_template import TemplateError, parse_aside
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
+from frontend.dialects.call_order import in_call_order
 from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.options import Options
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest, Message
@@ -64,7 +65,7 @@ def chat_to_proto(
     result = _common(request, options, model, max_output_tokens)
     _check_images(model, any(message.images for message in request.messages))
     result.chat.messages.extend(_before(request.messages, model))
-    result.chat.messages.extend(_message(message) for message in request.messages)
+    result.chat.messages.extend(_message(message) for message in in_call_order(request.messages))
     result.chat.tools.extend(
         pb.Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)
         for tool in request.tools

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TypeVar, cast
 
 from drover.errors import InvalidRequest
+from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import (
     Place,
     Reader,
@@ -23,6 +24,7 @@ from frontend.dialects.ollama.decode import (
 )
 from frontend.dialects.ollama.durations import keep_alive_ns
 from frontend.dialects.ollama.go_json import Json, dump_text
+from frontend.dialects.tool_shapes import nameless, nested
 
 Wanted = TypeVar("Wanted")
 
@@ -81,6 +83,8 @@ class InferenceRequest:
     logprobs: bool = False
     top_logprobs: int = 0
     debug_render_only: bool = False
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -90,7 +94,9 @@ class ChatRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> ChatRequest:
-        return read_body(cls, body, "ChatRequest", _CHAT, _RENAMED)
+        request = read_body(cls, body, "ChatRequest", _CHAT, _RENAMED)
+        request.ignored = CHAT_FIELDS.without_effect(body)
+        return request
 
 
 @dataclass(slots=True)
@@ -105,7 +111,9 @@ class GenerateRequest(InferenceRequest):
 
     @classmethod
     def read(cls, body: Json) -> GenerateRequest:
-        return read_body(cls, body, "GenerateRequest", _GENERATE, _RENAMED)
+        request = read_body(cls, body, "GenerateRequest", _GENERATE, _RENAMED)
+        request.ignored = GENERATE_FIELDS.without_effect(body)
+        return request
 
 
 @dataclass(slots=True)
@@ -197,7 +205,11 @@ def read_tools(value: Json, place: Place) -> list[Tool]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "api.Tools")
     check_count(value, place, _MAX_TOOLS)
-    return [_tool(item) for item in value]
+    tools = [_tool(nested(item)) for item in value]
+    for number, tool in enumerate(tools):
+        if not tool.name:
+            raise nameless(number, value[number])
+    return tools
 
 
 def _tool(value: Json) -> Tool:
@@ -265,6 +277,8 @@ _GENERATE: dict[str, Reader] = {
     "raw": boolean,
     "images": images,
 }
+CHAT_FIELDS = Fields(_CHAT.keys())
+GENERATE_FIELDS = Fields(_GENERATE.keys())
 _SHOW: dict[str, Reader] = {
     "model": text,
     "name": text,

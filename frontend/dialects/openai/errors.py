@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from drover.errors import Answer, DroverError, answer_of, is_passing
+from drover.errors import Answer, ContextExceeded, DroverError, ModelNotFound, answer_of, is_passing
 from frontend.dialects.ollama.dialect import error_text
 from frontend.dialects.ollama.go_json import dumps
 
@@ -12,10 +12,20 @@ JSON = "application/json; charset=utf-8"
 _SERVERS_FAULT = 500
 
 
+# OpenAI's codes. Without the former Codex asks six times; at the latter it shortens its conversation.
+_CODES: dict[type[DroverError], str] = {
+    ModelNotFound: "model_not_found",
+    ContextExceeded: "context_length_exceeded",
+}
+
+
+def code_of(error: DroverError) -> str | None:
+    return _CODES.get(type(error))
+
+
 def error_object(error: DroverError, kind: str = "") -> bytes:
     """`kind`: the error's type, where it is not the table's."""
-    kind = kind or answer_of(error).openai_type
-    return dumps({"error": {"message": error_text(error), "type": kind, "param": None, "code": None}})
+    return _object(error, error_text(error), kind or answer_of(error).openai_type)
 
 
 def stream_error_text(error: DroverError) -> str:
@@ -29,7 +39,11 @@ def stream_error_text(error: DroverError) -> str:
 def stream_error_object(error: DroverError) -> bytes:
     """The last frame of a stream that broke. `server_error` is OpenAI's own type for what may be retried."""
     kind = "server_error" if is_passing(error) else answer_of(error).openai_type
-    return dumps({"error": {"message": stream_error_text(error), "type": kind, "param": None, "code": None}})
+    return _object(error, stream_error_text(error), kind)
+
+
+def _object(error: DroverError, message: str, kind: str) -> bytes:
+    return dumps({"error": {"message": message, "type": kind, "param": None, "code": code_of(error)}})
 
 
 def error_response(error: DroverError, status: int | None = None) -> Response:

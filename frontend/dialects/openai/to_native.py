@@ -39,7 +39,7 @@ def native_chat(request: ChatCompletionRequest) -> ChatRequest:
         top_logprobs=request.top_logprobs,
         debug_render_only=request.debug_render_only,
         messages=request.messages,
-        tools=request.tools,
+        tools=request.tools if request.tool_choice is None else request.tool_choice.offered(request.tools),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import (
     Place,
     Reader,
@@ -24,6 +25,7 @@ from frontend.dialects.ollama.decode import (
 )
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.wire import Message, Tool, keep_alive, read_tools
+from frontend.dialects.openai import fields
 from frontend.dialects.openai.messages import read_messages
 from frontend.dialects.openai.tool_choice import ToolChoice, read_tool_choice
 
@@ -57,6 +59,8 @@ class Sampled:
     options: dict[str, Json] = field(default_factory=dict)
     num_ctx: int | None = None
     keep_alive: int | None = None
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @property
     def include_usage(self) -> bool:
@@ -64,7 +68,8 @@ class Sampled:
 
     def not_honoured(self, can: pb.Capabilities) -> list[str]:
         """Names of what is set and read, but has no effect on a model that can do that."""
-        return ["logit_bias"] if self.logit_bias and not can.logit_bias else []
+        bias = ["logit_bias"] if self.logit_bias and not can.logit_bias else []
+        return [*bias, *self.ignored]
 
 
 @dataclass(slots=True)
@@ -91,11 +96,12 @@ class ChatCompletionRequest(Sampled):
 
     @classmethod
     def read(cls, body: Json) -> ChatCompletionRequest:
-        fields = read_struct(body, "ChatCompletionRequest", _CHAT, "openai.ChatCompletionRequest")
-        messages = fields.pop("messages", [])
-        request = _made(cls, fields)
+        given = read_struct(body, "ChatCompletionRequest", _CHAT, "openai.ChatCompletionRequest")
+        messages = given.pop("messages", [])
+        request = _made(cls, given)
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("[] is too short - 'messages'")
+        request.ignored = CHAT_FIELDS.without_effect(body)
         request.messages, request.has_audio = read_messages(messages)
         return request
 
@@ -117,11 +123,13 @@ class CompletionRequest(Sampled):
 
     @classmethod
     def read(cls, body: Json) -> CompletionRequest:
-        return _made(cls, read_struct(body, "CompletionRequest", _COMPLETION, "openai.CompletionRequest"))
+        request = _made(cls, read_struct(body, "CompletionRequest", _COMPLETION, "openai.CompletionRequest"))
+        request.ignored = COMPLETION_FIELDS.without_effect(body)
+        return request
 
 
-def _made(make: Callable[..., Wanted], fields: Mapping[str, object]) -> Wanted:
-    return make(**{_RENAMED.get(name, name): value for name, value in fields.items()})
+def _made(make: Callable[..., Wanted], given: Mapping[str, object]) -> Wanted:
+    return make(**{_RENAMED.get(name, name): value for name, value in given.items()})
 
 
 def _choices(value: Json, place: Place) -> int:
@@ -138,8 +146,8 @@ def _list(value: Json, place: Place) -> list[Json]:
 
 
 def _stream_options(value: Json, place: Place) -> StreamOptions:
-    fields = read_struct(value, "StreamOptions", {"include_usage": boolean}, "openai.StreamOptions")
-    return _made(StreamOptions, fields)
+    given = read_struct(value, "StreamOptions", {"include_usage": boolean}, "openai.StreamOptions")
+    return _made(StreamOptions, given)
 
 
 def _logit_bias(value: Json, place: Place) -> dict[int, float]:
@@ -219,3 +227,5 @@ _COMPLETION: dict[str, Reader] = {
     "echo": boolean,
     "best_of": integer,
 }
+CHAT_FIELDS = Fields(_CHAT.keys(), fields.HARMLESS, fields.REFUSED_IN_CHAT)
+COMPLETION_FIELDS = Fields(_COMPLETION.keys(), fields.HARMLESS)

@@ -107,6 +107,11 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
         case "web_search_call":
             # What was found is in the text that follows it.
             pass
+        case "item_reference":
+            raise InvalidRequest(
+                f"{where}: an item_reference cannot be followed, since nothing is stored here; send the "
+                "items themselves, as clients do with store: false"
+            )
         case "":
             raise InvalidRequest(f"{where}: input item missing required 'type' field")
         case unknown:

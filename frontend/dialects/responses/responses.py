@@ -39,7 +39,7 @@ class Responses:
             partial(self._convert, request),
             ResponsesDialect(encoder),
             chat.stream,
-            ignored=[*request.tools.ignored, *options.not_honoured(model.info.context_length)],
+            ignored=[*request.ignored, *options.not_honoured(model.info.context_length)],
             route=to_proto.route_of(chat, model),
         )
 

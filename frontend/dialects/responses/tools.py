@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.dialects.ollama.decode import Reader, anything, mapping, read_struct, text
+from frontend.dialects.ollama.decode import Place, Reader, anything, mapping, read_struct, text
 from frontend.dialects.ollama.go_json import dump_text
 from frontend.dialects.ollama.wire import Tool
-from frontend.dialects.openai.tool_choice import ToolChoice
+from frontend.dialects.openai.tool_choice import read_tool_choice
+from frontend.dialects.tool_shapes import flat
 
 _MAX_TOOLS = 2_000
-_MODES = {"auto": pb.ToolChoice.AUTO, "none": pb.ToolChoice.NONE, "required": pb.ToolChoice.REQUIRED}
 _TOOL: dict[str, Reader] = {
     "type": text,
     "name": text,
@@ -24,10 +23,6 @@ _TOOL: dict[str, Reader] = {
     "strict": anything,
     "tools": anything,
 }
-_POSSIBLE = (
-    'tool_choice must be "none", "auto", "required", {"type": "function", "name": "…"} or '
-    '{"type": "allowed_tools", "mode": "…", "tools": […]}'
-)
 
 
 @dataclass(slots=True)
@@ -54,6 +49,7 @@ class Tools:
         self._count += 1
         if self._count > _MAX_TOOLS:
             raise InvalidRequest(f"tools: at most {_MAX_TOOLS} are possible")
+        value = flat(value)
         fields = read_struct(value, "ResponsesTool", _TOOL, "openai.ResponsesTool")
         kind, name = cast(str, fields.get("type", "")), cast(str, fields.get("name", ""))
         match kind:
@@ -69,7 +65,7 @@ class Tools:
                     "tools": members,
                 }
             case _:
-                self.ignored.append(f"tools.{kind}")
+                self.ignored.append(f"tools.{kind}" if kind else "tools")
                 return value
 
     def _add_function(self, fields: dict[str, object], name: str, namespace: str) -> Json:
@@ -98,29 +94,9 @@ class Tools:
         choice = pb.ToolChoice()
         if parallel is not None:
             choice.parallel = parallel
-        match value:
-            case None:
-                pass
-            case str() if value in _MODES:
-                choice.mode = _MODES[value]
-            case {"type": "function", "name": str(name), "namespace": str(namespace)}:
-                choice.mode, choice.name = pb.ToolChoice.NAMED, f"{namespace}.{name}"
-            case {"type": "function", "name": str(name)}:
-                choice.mode, choice.name = pb.ToolChoice.NAMED, name
-            case {"type": "allowed_tools", "mode": str(mode), "tools": list(allowed)} if mode in _MODES:
-                choice.mode = _MODES[mode]
-                names = set(_names(allowed))
-                self.offered = [tool for tool in self.offered if tool.name in names]
-            case _:
-                raise InvalidRequest(_POSSIBLE)
-        ToolChoice(choice.mode, choice.name).check(self.offered)
+        if value is not None:
+            chosen = read_tool_choice(value, Place("ResponsesRequest", "tool_choice"))
+            chosen.check(self.offered)
+            self.offered = chosen.offered(self.offered)
+            choice.mode, choice.name = chosen.mode, chosen.name
         return choice
-
-
-def _names(allowed: list[Json]) -> Iterator[str]:
-    for each in allowed:
-        match each:
-            case {"name": str(name), "namespace": str(namespace)}:
-                yield f"{namespace}.{name}"
-            case {"name": str(name)}:
-                yield name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.fields import Fields, Refusal, refused
 from frontend.dialects.ollama.decode import (
     Place,
     Reader,
@@ -21,6 +22,7 @@ from frontend.dialects.ollama.decode import (
 )
 from frontend.dialects.ollama.go_json import dump_text
 from frontend.dialects.ollama.wire import ChatRequest, Message, Think, keep_alive
+from frontend.dialects.openai.fields import HARMLESS
 from frontend.dialects.responses.items import read_input
 from frontend.dialects.responses.tools import Tools
 
@@ -41,14 +43,15 @@ _DEFAULT_TEMPERATURE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:
-    """`chat`: what the native route would get; beside it what that cannot say. `echo`: what the answer
-    repeats of the request.
+    """`chat`: what the native route would get, and what that cannot say. `echo`: what the answer repeats of
+    the request. `ignored`: names of what has no effect.
     """
 
     chat: ChatRequest
     tool_choice: pb.ToolChoice
     tools: Tools
     echo: dict[str, Json]
+    ignored: list[str]
 
     @classmethod
     def read(cls, body: Json) -> ResponsesRequest:
@@ -76,7 +79,8 @@ class ResponsesRequest:
         )
         echo = _echo(given, tools)
         _check_depth(echo)
-        return cls(chat, choice, tools, echo)
+        ignored = [*FIELDS.without_effect(body), *_without_effect(given), *tools.ignored]
+        return cls(chat, choice, tools, echo, ignored)
 
 
 @dataclass(slots=True)
@@ -97,6 +101,8 @@ class _Body:
     parallel_tool_calls: bool | None = None
     truncation: str = ""
     background: bool = False
+    store: bool = False
+    include: list[Json] = field(default_factory=list)
     metadata: dict[str, Json] = field(default_factory=dict)
     previous_response_id: str = ""
     conversation: Json = None
@@ -126,6 +132,13 @@ def _check_nothing_is_stored(given: _Body) -> None:
         )
     if given.conversation is not None:
         raise InvalidRequest("conversation: nothing is stored here, so send the conversation in `input`")
+
+
+def _without_effect(given: _Body) -> list[str]:
+    """Of fields that are read: the values that nothing comes of."""
+    unknown = [each for each in given.include if each != "reasoning.encrypted_content"]
+    named = {"background": given.background, "store": given.store, "include": bool(unknown)}
+    return [name for name, is_set in named.items() if is_set]
 
 
 def _options(given: _Body) -> dict[str, Json]:
@@ -212,6 +225,10 @@ def _list(value: Json, place: Place) -> list[Json]:
     return value
 
 
+def _list_of_anything(value: Json, place: Place) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
 _READERS: dict[str, Reader] = {
     "model": text,
     "input": anything,
@@ -227,6 +244,8 @@ _READERS: dict[str, Reader] = {
     "parallel_tool_calls": boolean,
     "truncation": text,
     "background": boolean,
+    "store": boolean,
+    "include": _list_of_anything,
     "metadata": mapping,
     "previous_response_id": text,
     "conversation": anything,
@@ -236,3 +255,7 @@ _READERS: dict[str, Reader] = {
     "num_ctx": integer,
     "keep_alive": keep_alive,
 }
+_REFUSED: dict[str, Refusal] = {
+    "prompt": refused("prompt: no prompts are stored here, so send its text in `instructions` or `input`"),
+}
+FIELDS = Fields(_READERS.keys(), HARMLESS, _REFUSED)

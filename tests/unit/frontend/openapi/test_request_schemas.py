@@ -154,11 +154,11 @@ def test_unknown_fields_and_other_letter_case_are_taken(path: str) -> None:
     ("path", "field", "item"),
     [
         ("/api/chat", "messages", {}),
-        ("/api/chat", "tools", {}),
+        ("/api/chat", "tools", {"function": {"name": "f"}}),
         ("/api/create", "messages", {}),
         ("/api/embed", "input", "x"),
         ("/v1/chat/completions", "messages", {"content": "x"}),
-        ("/v1/chat/completions", "tools", {}),
+        ("/v1/chat/completions", "tools", {"function": {"name": "f"}}),
         ("/v1/completions", "prompt", "x"),
         ("/v1/messages", "messages", {"role": "user", "content": "x"}),
         ("/v1/messages", "tools", {"name": "f"}),

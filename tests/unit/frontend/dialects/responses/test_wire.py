@@ -146,7 +146,11 @@ def test_arguments_of_calls_are_any_text(arguments: str) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ({"type": "item_reference", "id": "x"}, 'input[0]: unknown input item type: "item_reference"'),
+        (
+            {"type": "item_reference", "id": "x"},
+            "input[0]: an item_reference cannot be followed, since nothing is stored here; send the items "
+            "themselves, as clients do with store: false",
+        ),
         ({}, "input[0]: input item missing required 'type' field"),
         (
             {"role": "user", "content": [{"type": "input_file", "file_id": "x"}]},

@@ -1,0 +1,39 @@
+"""Fields of OpenAI's that this server does not act on."""
+
+from __future__ import annotations
+
+from drover.errors import InvalidRequest
+from drover.json_value import Json
+from frontend.dialects.fields import Refusal, refused
+
+HARMLESS = frozenset(
+    {
+        "client_metadata",
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "user",
+    }
+)
+_TOOLS = "is the older form of {}, which this server knows: send that"
+
+
+def _modalities(value: Json) -> InvalidRequest | None:
+    return None if value == ["text"] else InvalidRequest('modalities: only ["text"] is possible here')
+
+
+def _function_call(value: Json) -> InvalidRequest | None:
+    if value in ("auto", "none"):
+        return None
+    return InvalidRequest(f"function_call {_TOOLS.format('tool_choice')}")
+
+
+REFUSED_IN_CHAT: dict[str, Refusal] = {
+    "audio": refused("audio: no model of this server answers with sound"),
+    "function_call": _function_call,
+    "functions": refused(f"functions {_TOOLS.format('tools')}"),
+    "modalities": _modalities,
+}
