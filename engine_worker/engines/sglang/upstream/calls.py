@@ -225,11 +225,12 @@ class _Whole:
 
 def _arguments(item: ToolCallItem) -> str:
     """Some models write an object as a string of JSON."""
+    whole = str(item.parameters)
     try:
-        inner = json.loads(item.parameters)
+        inner: object = json.loads(whole)
     except ValueError:
-        return item.parameters
-    return inner if isinstance(inner, str) and is_object(inner) else item.parameters
+        return whole
+    return inner if isinstance(inner, str) and is_object(inner) else whole
 
 
 def _fragment(item: ToolCallItem) -> CallFragment:
