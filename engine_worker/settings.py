@@ -101,6 +101,11 @@ class WorkerSettings(ProcessSettings):
     """sglang: more flags, in the words of `sglang serve`: "--tp-size 2 --quantization fp8"."""
     gpu_layers: int = 0
     """Layers that llama.cpp puts on a GPU, where its build can."""
+    sliding_window_cache_mib: Annotated[int, Ge(0)] = 4096
+    """llamacpp: most memory in MiB for the whole KV cache of a model with sliding windows (Gemma 3, gpt-oss).
+    Up to it the cache is kept whole, so that requests share their prefixes; beyond it, or with 0, only the
+    windows are kept, which takes less memory and computes every prompt anew.
+    """
     keep_alive: KeepAlive = "5m"
     """How long the model stays in memory after its last use, unless the request says otherwise: a duration
     like 90s or 1h30m, or a number of seconds; negative: for ever; 0: not at all. SGLang never lets it go.

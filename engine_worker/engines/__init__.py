@@ -85,6 +85,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             prefill_chunk_tokens=settings.prefill_chunk_tokens or _LLAMACPP_CHUNK,
             queue_limit=settings.queue_limit,
             gpu_layers=settings.gpu_layers,
+            sliding_window_cache_bytes=settings.sliding_window_cache_mib << 20,
             chat_template=template or ("" if settings.model else default_model.TEMPLATE),
             embed=settings.task == "embed",
             words=model_words(settings),

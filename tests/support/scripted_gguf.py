@@ -42,7 +42,7 @@ def write_scripted_gguf(path: Path, template: str, *scripts: Sequence[str]) -> N
     second, and so on. Where two scripts disagree the earlier one wins, unless a grammar or a logit bias
     forbids it. Where no script says anything all tokens are alike, but white space is the last choice.
     """
-    write_scripted(path, template, _byte_level(), scripts)
+    write_scripted(path, template, byte_level(), scripts)
 
 
 def write_scripted(
@@ -74,7 +74,7 @@ def write_scripted(
     writer.close()
 
 
-def _byte_level() -> Vocabulary:
+def byte_level() -> Vocabulary:
     reader = GGUFReader(default_model.gguf_path())
     tokens = [*reader.fields["tokenizer.ggml.tokens"].contents()[:_TOKENS], *MARKUP]
     kinds = reader.fields["tokenizer.ggml.token_type"].contents()[:_TOKENS]

@@ -78,7 +78,7 @@ class LlamacppEngine:
     async def _start_llama(self) -> InMemory:
         path, file = self._options.model_path, self._file
         await in_daemon_thread(lambda: check_unchanged(path, file), "look at the model's file")
-        server = await start_server(self._options, self._context_length, file.pooling_known)
+        server = await start_server(self._options, self._context_length, file)
         return InMemory(server, self._options, self._broke_down)
 
     def _prompts_over(self, api: LlamaApi) -> Prompts:

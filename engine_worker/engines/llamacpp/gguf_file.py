@@ -60,6 +60,10 @@ class GgufFile:
     def pooling_known(self) -> bool:
         return f"{self.architecture}.pooling_type" in self.values
 
+    @property
+    def has_sliding_windows(self) -> bool:
+        return self.integer("attention.sliding_window") > 0
+
     def kv_bytes(self, tokens: int) -> int:
         heads = max(1, self.integer("attention.head_count", 1))
         head_length = self.integer("attention.key_length", self.integer("embedding_length") // heads)

@@ -19,7 +19,9 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class LlamaParameters:
-    """`slot_context`: tokens of each slot. `mean_pooling`: the model does not say how to pool."""
+    """`slot_context`: tokens of each slot. `mean_pooling`: the model does not say how to pool. `whole_cache`:
+    the KV cache of layers with sliding windows holds all tokens, so that prefixes can be shared.
+    """
 
     model_path: str
     slots: int
@@ -32,6 +34,7 @@ class LlamaParameters:
     api_key: str
     embed: bool
     mean_pooling: bool
+    whole_cache: bool
 
 
 def main() -> None:
@@ -69,6 +72,7 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
     params.use_jinja = True
     params.chat_template = parameters.chat_template
     params.ctx_shift = False
+    params.swa_full = parameters.whole_cache
     params.cache_ram_mib = 0  # its default is 8 GiB beside the slots' own prefix caches
     params.endpoint_slots = True
     params.ui = False

@@ -21,6 +21,8 @@ class LlamacppOptions:
     prefill_chunk_tokens: int
     queue_limit: int
     gpu_layers: int
+    # Bytes that the whole KV cache of a model with sliding windows may take.
+    sliding_window_cache_bytes: int
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import math
 import os
 import secrets
 import sys
@@ -18,7 +20,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from drover import logs
 from engine_worker.engines.llamacpp import llama_process
+from engine_worker.engines.llamacpp.gguf_file import GgufFile
 from engine_worker.engines.llamacpp.llama_process import LlamaParameters
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 
@@ -27,6 +31,8 @@ PREPARATIONS = 4
 # For slot states and tokenising in mid-stream.
 _CONTROL_THREADS = 4
 _SCRIPT = Path(llama_process.__file__)
+_MIB = 1 << 20
+_log = logging.getLogger("drover.worker")
 # How often a thread of ggml polls a barrier before it sleeps. libgomp's default of 300,000 is milliseconds
 # of spinning: with a thread on each core, any other process stalls all of them (DECISIONS.md, "Threads").
 _BARRIER_SPINS = {"GOMP_SPINCOUNT": "1000"}
@@ -48,9 +54,9 @@ class LlamaServer:
         await _kill(self._process)
 
 
-async def start_server(options: LlamacppOptions, slot_context: int, pooling_known: bool) -> LlamaServer:
+async def start_server(options: LlamacppOptions, slot_context: int, file: GgufFile) -> LlamaServer:
     """Loads the model; cancelling ends it. Raises RuntimeError when llama.cpp cannot load it."""
-    parameters = _parameters(options, slot_context, pooling_known)
+    parameters = _parameters(options, slot_context, file)
     # A session of its own: Ctrl-C on a terminal is for the worker.
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -95,7 +101,7 @@ def _how(status: int) -> str:
     return f"signal {-status}" if status < 0 else f"status {status}"
 
 
-def _parameters(options: LlamacppOptions, slot_context: int, pooling_known: bool) -> LlamaParameters:
+def _parameters(options: LlamacppOptions, slot_context: int, file: GgufFile) -> LlamaParameters:
     return LlamaParameters(
         model_path=str(options.model_path),
         slots=options.slots,
@@ -110,5 +116,25 @@ def _parameters(options: LlamacppOptions, slot_context: int, pooling_known: bool
         http_threads=options.slots + PREPARATIONS + _CONTROL_THREADS,
         api_key=secrets.token_hex(16),
         embed=options.embed,
-        mean_pooling=not pooling_known,
+        mean_pooling=not file.pooling_known,
+        whole_cache=not options.embed
+        and file.has_sliding_windows
+        and _may_be_whole(options, slot_context, file),
     )
+
+
+def _may_be_whole(options: LlamacppOptions, slot_context: int, file: GgufFile) -> bool:
+    """Logs what the KV cache of a model with sliding windows costs, and what was chosen."""
+    whole_bytes = file.kv_bytes(slot_context * options.slots)
+    is_whole = whole_bytes <= options.sliding_window_cache_bytes
+    logs.event(
+        _log,
+        logging.INFO if is_whole else logging.WARNING,
+        "sliding windows: the KV cache is kept whole and requests share prefixes"
+        if is_whole
+        else "sliding windows: the KV cache holds the windows only and every prompt is computed anew; "
+        "--sliding-window-cache-mib allows more",
+        whole_cache_mib=math.ceil(whole_bytes / _MIB),
+        allowed_mib=options.sliding_window_cache_bytes // _MIB,
+    )
+    return is_whole
