@@ -107,8 +107,10 @@ def build_app(
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DroverError)
-    record_of(request.scope).failed(error)
-    return failure(request.url.path, error)
+    record = record_of(request.scope)
+    record.failed(error)
+    # A GET has no body that could be misunderstood.
+    return failure(request.url.path, error, record.is_understood or request.method == "GET")
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from frontend.security.body import read_body
 from frontend.security.held_bodies import held_body_of
 from frontend.security.zstd_body import MAX_UNPACKED_BYTES, unpacked
 from frontend.settings import FrontendSettings
+from frontend.telemetry.request_log import record_of
 
 Wanted = TypeVar("Wanted")
 
@@ -31,7 +32,9 @@ async def read_v1_json(
         packed = body
         body = await aside(lambda: unpacked(packed), MAX_UNPACKED_BYTES, INLINE_BYTES)
         held_body_of(request.scope).grow(len(body))
-    return await aside(lambda: read(_parsed(body)), len(body), INLINE_BYTES)
+    wanted = await aside(lambda: read(_parsed(body)), len(body), INLINE_BYTES)
+    record_of(request.scope).is_understood = True
+    return wanted
 
 
 def _parsed(body: bytes) -> Json:

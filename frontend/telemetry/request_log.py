@@ -72,6 +72,8 @@ class RequestRecord:
     address: str = ""
     """Where it is, past the proxies that are trusted."""
     priority: int = 0
+    is_understood: bool = False
+    """A body under /v1 was read and means something: what fails now fails in the native steps."""
     received_ns: int = field(default_factory=time.perf_counter_ns)
     status: int = 0
     fields: dict[str, logs.Field] = field(default_factory=dict)

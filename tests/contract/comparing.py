@@ -175,5 +175,7 @@ def _sum(one: JsonValue, other: JsonValue, key: str = "") -> JsonValue:
     if key in _ADDED and isinstance(one, str) and isinstance(other, str):
         return one + other
     if isinstance(one, list) and isinstance(other, list):
+        if key == "choices" and len(one) == len(other):
+            return [_sum(each, more) for each, more in zip(one, other, strict=True)]
         return [*one, *other]
     return other

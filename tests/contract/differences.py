@@ -31,3 +31,7 @@ SAMPLED: dict[str, str] = {
     "v1 chat effort none": _FORCED,
     "v1 chat content parts": _FORCED,
 }
+# The last byte of an error, which no client reads.
+LINE_FEED: dict[str, str] = {
+    "v1 embeddings bad": "the kind of `input` is found out where the body is read",
+}

@@ -31,12 +31,13 @@ def new_request_id() -> str:
     return f"req_{secrets.token_hex(12)}"
 
 
-def error_response(error: DroverError) -> Response:
+def error_response(error: DroverError, line_feed: bool = True) -> Response:
     answer, request_id = answer_of(error), new_request_id()
     headers = {"content-type": JSON, "request-id": request_id}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)
-    return Response(error_object(error, request_id), answer.http, headers)
+    body = error_object(error, request_id) + (b"\n" if line_feed else b"")
+    return Response(body, answer.http, headers)
 
 
 def _message(error: DroverError) -> str:

@@ -46,13 +46,13 @@ def _object(error: DroverError, message: str, kind: str) -> bytes:
     return dumps({"error": {"message": message, "type": kind, "param": None, "code": code_of(error)}})
 
 
-def error_response(error: DroverError, status: int | None = None) -> Response:
+def error_response(error: DroverError, status: int | None = None, line_feed: bool = True) -> Response:
     """With the status that the table says, or with `status`, which then tells the type."""
     answer = answer_of(error)
     headers = {"content-type": JSON}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)
-    body = error_object(error, _kind_of(status, answer)) + b"\n"
+    body = error_object(error, _kind_of(status, answer)) + (b"\n" if line_feed else b"")
     return Response(body, status or answer.http, headers)
 
 
