@@ -5,9 +5,9 @@ from __future__ import annotations
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
+from engine_worker.engines.llamacpp.answer_grammar import answer_lark
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.schemas.constraint import Constraint, constraint_of
-from engine_worker.schemas.lark import lark_text
 
 _SEED_RANGE = 2**32
 _SAME_NAME = {
@@ -108,9 +108,11 @@ def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
     return body
 
 
-async def read_constraint(request: pb.GenerateRequest) -> Constraint | None:
-    """Raises ConstraintRejected, and CapabilityMissing for what llama.cpp does not get from us."""
+async def read_constraint(request: pb.GenerateRequest, end_token: int | None = None) -> Constraint | None:
+    """`end_token`: as in `answer_lark`. Raises ConstraintRejected, and CapabilityMissing for what llama.cpp
+    does not get from us.
+    """
     kind = request.WhichOneof("constraint")
     if kind in ("regex", "ebnf"):
         raise CapabilityMissing(f"this engine does not support {kind} constraints")
-    return await constraint_of(request, lark_text)
+    return await constraint_of(request, lambda grammar: answer_lark(grammar, None, end_token))

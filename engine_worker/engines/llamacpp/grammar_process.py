@@ -21,7 +21,7 @@ _MOST_SECONDS = 30
 _MOST_MEMORY = 4 << 30
 
 
-class _Bytes:
+class ByteTokens:
     """The tokenizer of a model whose tokens are bytes."""
 
     eos_token_id = _END
@@ -36,7 +36,7 @@ class _Bytes:
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
+    tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(ByteTokens()))
     _answer("ready")
     for line in sys.stdin:
         _answer(_problem(tokenizer, json.loads(line)))

@@ -48,7 +48,7 @@ class Prompts:
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
-        constraint = await read_constraint(request)
+        constraint = await read_constraint(request, self.template.end_token)
         prompt = await self._prepared(request, constraint)
         if constraint is None:
             return prompt

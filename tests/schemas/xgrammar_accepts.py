@@ -1,0 +1,13 @@
+"""SGLang's grammar library, without a model."""
+
+from __future__ import annotations
+
+import xgrammar
+from xgrammar.testing import _is_grammar_accept_string
+
+from engine_worker.schemas.ebnf import ebnf_text
+from engine_worker.schemas.grammar import Grammar
+
+
+def accepts(grammar: Grammar, text: str) -> bool:
+    return bool(_is_grammar_accept_string(xgrammar.Grammar.from_ebnf(ebnf_text(grammar)), text))
