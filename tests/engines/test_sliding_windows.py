@@ -1,4 +1,4 @@
-"""A llama.cpp model with sliding windows: requests share prefixes within the memory that is allowed for it."""
+"""A llama.cpp model with sliding windows: requests share prefixes, within the memory allowed for it."""
 
 from __future__ import annotations
 

@@ -46,8 +46,13 @@ def write_scripted_gguf(path: Path, template: str, *scripts: Sequence[str]) -> N
 
 
 def write_scripted(
-    path: Path, template: str, vocabulary: Vocabulary, scripts: Sequence[Sequence[str]]
+    path: Path,
+    template: str,
+    vocabulary: Vocabulary,
+    scripts: Sequence[Sequence[str]],
+    more: Callable[[GGUFWriter], None] = lambda writer: None,
 ) -> None:
+    """`more`: writes further metadata."""
     embeddings, output = _weights(vocabulary.tokens, scripts)
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(CONTEXT_LENGTH)
@@ -61,6 +66,7 @@ def write_scripted(
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.kinds)
     vocabulary.add(writer)
+    more(writer)
     writer.add_chat_template(template)
     writer.add_tensor("token_embd.weight", embeddings)
     writer.add_tensor("output.weight", output)

@@ -7,6 +7,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.answer_grammar import answer_lark
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.gguf_sampling import NEUTRAL
 from engine_worker.schemas.constraint import Constraint, constraint_of
 
 _SEED_RANGE = 2**32
@@ -92,7 +93,10 @@ def _limit(sampling: pb.Sampling, prompt_tokens: int, window: Window, room: int)
 
 
 def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
-    body: Json = {field.name: value for field, value in sampling.ListFields() if field.name in _SAME_NAME}
+    body: Json = {
+        **NEUTRAL,
+        **{field.name: value for field, value in sampling.ListFields() if field.name in _SAME_NAME},
+    }
     if sampling.HasField("repeat_last_n"):
         # llama.cpp reserves memory for the number as it is given, and refuses negative ones.
         wanted = sampling.repeat_last_n

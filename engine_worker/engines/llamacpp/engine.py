@@ -18,6 +18,7 @@ from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.bounds import BOUNDS
 from engine_worker.engines.llamacpp.calls import call_of, grammar_of, reader_of
 from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
+from engine_worker.engines.llamacpp.gguf_sampling import recommended
 from engine_worker.engines.llamacpp.grammar_check import GrammarCheck
 from engine_worker.engines.llamacpp.held_slots import HeldSlot
 from engine_worker.engines.llamacpp.in_memory import InMemory
@@ -227,6 +228,7 @@ class LlamacppEngine:
         model.context_length = self._context_length
         model.loaded_size_bytes = model.size_bytes + file.kv_bytes(self._context_length * self._options.slots)
         model.template = self._options.chat_template or model.template
+        model.defaults.CopyFrom(recommended(file.values))
         words = self._options.words
         model.digest = file.digest(words.go_template.source if words.go_template else model.template)
         model.engine_kind = "llamacpp"
