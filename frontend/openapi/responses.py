@@ -89,7 +89,8 @@ SCHEMAS: dict[str, Schema] = {
     "ResponsesItem": request(
         {
             "type": text(
-                enum=["message", "function_call", "function_call_output", "reasoning", "web_search_call"]
+                "message, function_call, function_call_output, reasoning or web_search_call. Others are kept "
+                "as text and named in `X-Drover-Not-Honoured`, but for item_reference, which is refused."
             ),
             "role": text("user, assistant, system or developer.", minLength=1),
             "content": anything("A text, or parts: texts, and images as `data:` URLs."),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
 from frontend.dialects.data_urls import decoded_image
 from frontend.dialects.ollama.decode import Reader, anything, read_struct, text
-from frontend.dialects.ollama.go_json import Json
+from frontend.dialects.ollama.go_json import Json, dump_text
 from frontend.dialects.ollama.wire import Message, ToolCall
 from frontend.dialects.tool_calls import sent_arguments
 
@@ -29,6 +29,14 @@ _ITEM: dict[str, Reader] = {
 }
 
 
+_TYPE: dict[str, Reader] = {"type": text}
+_OTHER: dict[str, Reader] = {"type": text, "role": text}
+_KINDS = ("", "message", "function_call", "function_call_output", "reasoning", "web_search_call")
+# Of an item that is kept as text: what says nothing to a model.
+_SILENT = ("type", "id", "call_id", "status", "role", "encrypted_content")
+_ROLES = ("user", "assistant", "system", "developer")
+
+
 @dataclass(slots=True)
 class _Item:
     type: str = ""
@@ -41,6 +49,7 @@ class _Item:
     output: Json = None
     summary: Json = None
     encrypted_content: str = ""
+    whole: dict[str, Json] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -50,12 +59,13 @@ class _Item:
 @dataclass(slots=True)
 class _Conversation:
     """`thoughts`: of reasoning items, for the assistant's message that comes after them. `tools`: the names
-    of the functions called so far, by the call's id.
+    of the functions called so far, by the call's id. `ignored`: kinds of items that are kept as text only.
     """
 
     messages: list[Message] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     tools: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
 
     def taken_thoughts(self) -> str:
         thinking = "".join(self.thoughts)
@@ -68,12 +78,14 @@ class _Conversation:
             self.messages.append(Message(role="assistant", thinking=thinking))
 
 
-def read_input(value: Json) -> list[Message]:
-    """A text, or items. Raises InvalidRequest with the place of what cannot be read."""
+def read_input(value: Json) -> tuple[list[Message], list[str]]:
+    """A text, or items; and the kinds of those that are kept as text only. Raises InvalidRequest with the
+    place of what cannot be read.
+    """
     if value is None or value == "":
-        return []
+        return [], []
     if isinstance(value, str):
-        return [Message(role="user", content=value)]
+        return [Message(role="user", content=value)], []
     if not isinstance(value, list):
         raise InvalidRequest("input must be a string or array")
     if len(value) > _MAX_ITEMS:
@@ -82,14 +94,18 @@ def read_input(value: Json) -> list[Message]:
     for number, item in enumerate(value):
         _add(conversation, _item(item), f"input[{number}]")
     conversation.end_turn()
-    return conversation.messages
+    return conversation.messages, conversation.ignored
 
 
 def _item(value: Json) -> _Item:
     make: Callable[..., _Item] = _Item
-    item = make(**read_struct(value, "ResponsesInputItem", _ITEM, "openai.ResponsesInputItem"))
+    kind = read_struct(value, "ResponsesInputItem", _TYPE, "openai.ResponsesInputItem").get("type", "")
+    # Other kinds have fields of the same names and of other types.
+    readers = _ITEM if kind in _KINDS else _OTHER
+    item = make(**read_struct(value, "ResponsesInputItem", readers, "openai.ResponsesInputItem"))
     if not item.type and item.role:
         item.type = "message"
+    item.whole = value if isinstance(value, dict) else {}
     return item
 
 
@@ -103,7 +119,9 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
             conversation.messages.append(_result(conversation, item, where))
         case "reasoning":
             words = item.summary or item.content
-            conversation.thoughts.append(item.encrypted_content or _content(words, where)[0])
+            conversation.thoughts.append(
+                item.encrypted_content or _content(words, where, conversation.ignored)[0]
+            )
         case "web_search_call":
             # What was found is in the text that follows it.
             pass
@@ -114,15 +132,52 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
             )
         case "":
             raise InvalidRequest(f"{where}: input item missing required 'type' field")
-        case unknown:
-            raise InvalidRequest(f'{where}: unknown input item type: "{unknown}"')
+        case _:
+            _add_as_text(conversation, item)
+
+
+def _add_as_text(conversation: _Conversation, item: _Item) -> None:
+    """What nobody here acts on is still part of the conversation: a call as something that the assistant has
+    said, its output as something that it was told.
+    """
+    conversation.ignored.append(item.type)
+    said = {name: value for name, value in item.whole.items() if name not in _SILENT and value}
+    if not said:
+        return
+    text = f"[{item.type}]\n{_words(said)}"
+    given = item.role.lower()
+    role = given if given in _ROLES else "assistant" if item.type.endswith("_call") else "user"
+    if role != "assistant":
+        conversation.end_turn()
+    last = conversation.messages[-1] if conversation.messages else None
+    if role == "assistant" and last is not None and last.role == "assistant":
+        last.content = "\n\n".join(filter(None, (last.content, text)))
+    else:
+        thinking = conversation.taken_thoughts()
+        conversation.messages.append(Message(role=_native_role(role), content=text, thinking=thinking))
+
+
+def _words(said: Mapping[str, Json]) -> str:
+    """The text that an item is there for, behind its name, or all of it as JSON."""
+    rest = {name: value for name, value in said.items() if name not in ("name", "namespace")}
+    value = next(iter(rest.values())) if len(rest) == 1 else None
+    if isinstance(value, list) and all(isinstance(part, dict) and "text" in part for part in value):
+        value = "".join(str(part["text"]) for part in value if isinstance(part, dict))
+    if not isinstance(value, str):
+        return dump_text(said)
+    name = said.get("name")
+    return f"{name}: {value}" if isinstance(name, str) else value
+
+
+def _native_role(role: str) -> str:
+    """OpenAI's later name for what every chat template calls system."""
+    return "system" if role == "developer" else role
 
 
 def _message(conversation: _Conversation, item: _Item, where: str) -> Message:
-    content, images = _content(item.content, where)
+    content, images = _content(item.content, where, conversation.ignored)
     role = item.role.lower()
-    # OpenAI's later name for what every chat template calls system.
-    message = Message(role="system" if role == "developer" else role, content=content, images=images)
+    message = Message(role=_native_role(role), content=content, images=images)
     if role == "assistant":
         message.thinking = conversation.taken_thoughts()
     else:
@@ -146,7 +201,7 @@ def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
 
 
 def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
-    content, images = _content(item.output, where)
+    content, images = _content(item.output, where, conversation.ignored)
     return Message(
         role="tool",
         content=content,
@@ -156,8 +211,10 @@ def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
     )
 
 
-def _content(value: Json, where: str) -> tuple[str, list[bytes]]:
-    """A text, or parts, of which the texts are joined."""
+def _content(value: Json, where: str, ignored: list[str]) -> tuple[str, list[bytes]]:
+    """A text, or parts, of which the texts are joined. Parts of unknown kinds are kept as text, and their
+    kinds added to `ignored`.
+    """
     if value is None:
         return "", []
     if isinstance(value, str):
@@ -176,8 +233,14 @@ def _content(value: Json, where: str) -> tuple[str, list[bytes]]:
                 images.append(decoded_image(url))
             case {"type": "input_image" | "input_file"}:
                 raise InvalidRequest(f"{where}: file inputs are not currently supported")
-            case {"type": kind}:
-                raise InvalidRequest(f"{where}.content[{number}]: unknown content type: {kind}")
+            case {"type": str(kind)}:
+                said = _without_type(part)
+                ignored.append(f"content.{kind}")
+                texts.append(f"[{kind}]\n{_words(said)}\n" if said else "")
             case _:
                 raise InvalidRequest(f"{where}.content[{number}]: it must be an object with a type")
     return "".join(texts), images
+
+
+def _without_type(part: Json) -> dict[str, Json]:
+    return {name: value for name, value in part.items() if name != "type"} if isinstance(part, dict) else {}

@@ -63,7 +63,8 @@ class ResponsesRequest:
         tools = Tools.read(given.tools)
         choice = tools.choose(given.tool_choice, given.parallel_tool_calls)
         first = [Message(role="system", content=given.instructions)] if given.instructions else []
-        messages = [*first, *read_input(given.input)]
+        said, as_text = read_input(given.input)
+        messages = [*first, *said]
         if not messages:
             raise InvalidRequest("input is required")
         chat = ChatRequest(
@@ -79,7 +80,7 @@ class ResponsesRequest:
         )
         echo = _echo(given, tools)
         _check_depth(echo)
-        ignored = [*FIELDS.without_effect(body), *_without_effect(given), *tools.ignored]
+        ignored = [*FIELDS.without_effect(body), *_without_effect(given), *tools.ignored, *as_text]
         return cls(chat, choice, tools, echo, ignored)
 
 

@@ -289,3 +289,74 @@ def test_truncation_is_told_as_it_is(truncation: Json, truncates: bool) -> None:
 
     assert request.chat.truncate is truncates
     assert request.echo["truncation"] == ("auto" if truncates else "disabled")
+
+
+def test_items_that_nobody_knows_are_kept_as_text() -> None:
+    items: Json = [
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "custom", "name": "exec"}]},
+        {"role": "user", "content": "go"},
+        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+        {
+            "type": "custom_tool_call",
+            "id": "ctc_1",
+            "call_id": "2",
+            "name": "apply_patch",
+            "input": "*** Begin",
+        },
+        {"type": "function_call_output", "call_id": "1", "output": "A"},
+        {"type": "custom_tool_call_output", "call_id": "2", "output": "Done."},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "2",
+            "output": [{"type": "input_text", "text": "More."}],
+        },
+        {"type": "local_shell_call", "call_id": "3", "status": "completed", "action": {"command": ["ls"]}},
+        {"type": "tool_search_output", "tools": [], "execution": "client"},
+        {"type": "compaction_trigger"},
+        {"type": "compaction", "encrypted_content": "gAAAA"},
+    ]
+    request = read(items)
+
+    assert request.chat.messages == [
+        Message("system", '[additional_tools]\n{"tools":[{"type":"custom","name":"exec"}]}'),
+        Message("user", "go"),
+        Message(
+            "assistant",
+            "[custom_tool_call]\napply_patch: *** Begin",
+            tool_calls=[ToolCall("f", "{}", "1")],
+        ),
+        Message("tool", "A", tool_name="f", tool_call_id="1"),
+        Message("user", "[custom_tool_call_output]\nDone."),
+        Message("user", "[custom_tool_call_output]\nMore."),
+        Message("assistant", '[local_shell_call]\n{"action":{"command":["ls"]}}'),
+        Message("user", "[tool_search_output]\nclient"),
+    ]
+    assert list(dict.fromkeys(request.ignored)) == [
+        "additional_tools",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "local_shell_call",
+        "tool_search_output",
+        "compaction_trigger",
+        "compaction",
+    ]
+
+
+def test_an_unknown_items_fields_may_be_of_any_type() -> None:
+    item: Json = {
+        "type": "tool_search_call",
+        "call_id": 7,
+        "arguments": {"query": "x"},
+        "output": 1,
+        "name": [],
+    }
+    assert read([item]).chat.messages == [
+        Message("assistant", '[tool_search_call]\n{"arguments":{"query":"x"},"output":1}')
+    ]
+
+
+def test_parts_that_nobody_knows_are_kept_as_text() -> None:
+    request = read([{"role": "user", "content": [{"type": "x_part", "text": "hi"}, {"type": "y", "z": [1]}]}])
+
+    assert request.chat.messages == [Message("user", '[x_part]\nhi\n[y]\n{"z":[1]}\n')]
+    assert request.ignored == ["content.x_part", "content.y"]
