@@ -27,6 +27,7 @@ from engine_worker.engines.base import Engine
 from engine_worker.request_log import RequestLine
 from engine_worker.requests import RequestTable
 from engine_worker.residency import Residency
+from engine_worker.text_work import check_length
 
 _log = logging.getLogger("drover.worker")
 _MIN_REPORT_INTERVAL_MS = 10
@@ -109,6 +110,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         async def tokenize() -> pb.TokenizeResponse:
             self._check_open()
+            check_length(len(request.text.encode()))
             async with self._residency.use():
                 ids = await self._engine.tokenize(request.text, request.add_special)
             return pb.TokenizeResponse(ids=ids)
@@ -118,6 +120,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
         async def detokenize() -> pb.DetokenizeResponse:
             self._check_open()
+            check_length(len(request.ids))
             async with self._residency.use():
                 return pb.DetokenizeResponse(text=await self._engine.detokenize(list(request.ids)))
 
@@ -126,6 +129,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Render(self, request: pb.RenderRequest, context: Context) -> pb.RenderResponse:
         async def render() -> pb.RenderResponse:
             self._check_open()
+            check_length(_text_length(request.request))
             async with self._residency.use():
                 return await self._engine.render(request.request)
 
@@ -196,6 +200,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
     def _accepts(self, request: pb.GenerateRequest) -> None:
         self._check_open()
+        check_length(_text_length(request))
         if not request.request_id:
             raise InvalidRequest("request_id is empty; make one of 32 hex digits for each attempt")
         if request.sampling.HasField("max_tokens") and request.sampling.max_tokens == 0:
@@ -213,6 +218,13 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
 def _keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest) -> int | None:
     return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
+
+
+def _text_length(request: pb.GenerateRequest) -> int:
+    """Bytes of what is to be rendered and tokenised; images are none."""
+    prompt = request.prompt
+    images = [*prompt.images, *(image for message in request.chat.messages for image in message.images)]
+    return request.ByteSize() - sum(len(image.data) for image in images)
 
 
 async def _send(context: grpc.aio.ServicerContext[Request, Response], message: Response) -> None:

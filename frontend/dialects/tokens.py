@@ -18,6 +18,9 @@ from frontend.fleet.base import Worker
 
 Found = TypeVar("Found")
 MAX_TEXTS = 1_000
+# Some seconds of one core of a worker.
+MAX_CHARACTERS = 4 * 1024 * 1024
+MAX_IDS = 1024 * 1024
 _MAX_TOKEN_ID = 2**32 - 1
 
 
@@ -28,7 +31,13 @@ class Tokens:
     async def ids(
         self, http: Request, model: CatalogModel, texts: Sequence[str], add_special: bool
     ) -> list[list[int]]:
-        """`add_special`: with the tokens that the model wants at the beginning of a prompt."""
+        """`add_special`: with the tokens that the model wants at the beginning of a prompt. Raises
+        InvalidRequest for more than a request may have tokenised.
+        """
+        if (characters := sum(map(len, texts))) > MAX_CHARACTERS:
+            raise InvalidRequest(
+                f"{characters} characters are too many: at most {MAX_CHARACTERS} are tokenised in one request"
+            )
 
         async def tokenized(worker: Worker) -> list[list[int]]:
             requests = (pb.TokenizeRequest(text=text, add_special=add_special) for text in texts)
@@ -37,6 +46,9 @@ class Tokens:
         return await self._ask(http, model, tokenized)
 
     async def texts(self, http: Request, model: CatalogModel, rows: Sequence[list[int]]) -> list[str]:
+        if (ids := sum(map(len, rows))) > MAX_IDS:
+            raise InvalidRequest(f"{ids} token ids are too many: at most {MAX_IDS} are read in one request")
+
         async def detokenized(worker: Worker) -> list[str]:
             return [(await worker.detokenize(pb.DetokenizeRequest(ids=ids))).text for ids in rows]
 

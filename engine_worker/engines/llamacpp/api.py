@@ -13,11 +13,13 @@ import orjson
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
 from engine_worker.chat.arrangements import TemplateRefusal
-from engine_worker.engines.llamacpp.server import LlamaServer
+from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer
+from engine_worker.text_work import TextWork
 
 Json = dict[str, object]
 _DATA = b"data: "
 _LAST = b"data: [DONE]"
+_BYTES_OF_AN_ID = 8
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
 # What `raise_exception` of a template was given, and how errors within a template begin.
 _RAISED = re.compile(r"Error: Jinja Exception: (.*)\Z", re.DOTALL)
@@ -43,6 +45,8 @@ class LlamaApi:
     """
 
     def __init__(self, server: LlamaServer) -> None:
+        # One is for a long text.
+        self._texts = TextWork(PREPARATIONS - 1)
         self._session = aiohttp.ClientSession(
             base_url=server.url,
             headers={"Authorization": f"Bearer {server.api_key}"},
@@ -52,6 +56,7 @@ class LlamaApi:
         )
 
     async def close(self) -> None:
+        await self._texts.end()
         await self._session.close()
 
     async def slots(self) -> list[SlotState]:
@@ -60,19 +65,31 @@ class LlamaApi:
         return states
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
+        """In its turn among a client's texts."""
+        return await self._texts.run(len(text.encode()), lambda: self.tokenize_now(text, add_special))
+
+    async def tokenize_now(self, text: str, add_special: bool) -> list[int]:
+        """Of an answer on its way, which waits for no prompt."""
         body = {"content": text, "add_special": add_special, "parse_special": True}
         ids = _object(await self._control("POST", "/tokenize", body))["tokens"]
         assert isinstance(ids, list)
         return ids
 
     async def detokenize(self, ids: Sequence[int]) -> str:
+        """In its turn among a client's texts."""
+        return await self._texts.run(_BYTES_OF_AN_ID * len(ids), lambda: self.detokenize_now(ids))
+
+    async def detokenize_now(self, ids: Sequence[int]) -> str:
+        """Of an answer on its way, which waits for no prompt."""
         return str(_object(await self._control("POST", "/detokenize", {"tokens": list(ids)}))["content"])
 
     async def apply_template(self, turn: Json) -> str:
         """The prompt that /v1/chat/completions would make of the same body. Raises TemplateRefusal for
         messages that the template does not accept.
         """
-        data = await self._control("POST", "/apply-template", turn, _template_error)
+        data = await self._texts.run(
+            len(orjson.dumps(turn)), lambda: self._control("POST", "/apply-template", turn, _template_error)
+        )
         return str(_object(data)["prompt"])
 
     async def template_abilities(self) -> Mapping[str, bool]:

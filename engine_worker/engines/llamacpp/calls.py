@@ -57,7 +57,7 @@ def reader_of(
     top = request.top_logprobs if request.HasField("top_logprobs") else None
 
     async def tokenize(text: str, count: int) -> list[int]:
-        return await answer_ids(api.tokenize, text, vocabulary, count)
+        return await answer_ids(api.tokenize_now, text, vocabulary, count)
 
     if prompt.own is not None:
         return ParsedOutput(
@@ -66,12 +66,12 @@ def reader_of(
             top,
             vocabulary,
             tokenize,
-            api.detokenize,
+            api.detokenize_now,
             prompt.own.parser,
             stop_texts(request),
         )
     if prompt.chat is None:
-        return Output(mailbox, started, top, vocabulary, tokenize, api.detokenize)
+        return Output(mailbox, started, top, vocabulary, tokenize, api.detokenize_now)
     return ChatOutput(
         mailbox, started, top, stop_texts(request), prompt.shows_thinking, Transcript(template), tokenize
     )

@@ -25,7 +25,7 @@ from engine_worker.engines.llamacpp.in_memory import InMemory
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.prefill import PrefillCount
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
-from engine_worker.engines.llamacpp.server import PREPARATIONS, start_server
+from engine_worker.engines.llamacpp.server import start_server
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.llamacpp.turn import Turn
 from engine_worker.engines.mailbox import Mailbox
@@ -42,7 +42,6 @@ class LlamacppEngine:
     def __init__(self, options: LlamacppOptions) -> None:
         self._options = options
         self._admission = Admission(options.slots + options.queue_limit)
-        self._preparing = asyncio.Semaphore(PREPARATIONS)
         self._memory: InMemory | None = None
         self._report = pb.LoadReport(running_limit=options.slots)
         self._prompt_tokens_done = 0
@@ -142,8 +141,7 @@ class LlamacppEngine:
         self._check_constraint(request)
         arrived_ns = time.perf_counter_ns()
         with self._admission.place() as place:
-            async with self._preparing:
-                prompt = await self._prompts.prepare(request)
+            prompt = await self._prompts.prepare(request)
             if grammar := grammar_of(prompt):
                 await self._grammars.check(grammar)
             async with self._here.slots.hold(prompt.ids) as slot:
@@ -206,8 +204,7 @@ class LlamacppEngine:
             )
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
-        async with self._preparing:
-            return await self._here.api.tokenize(text, add_special)
+        return await self._here.api.tokenize(text, add_special)
 
     async def detokenize(self, ids: list[int]) -> str:
         """Raises InvalidRequest for ids of no token."""
