@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tests.fakes.go_words import as_released
 from tests.fakes.transcripts import rows
 
 
@@ -62,5 +63,5 @@ def _recorded(number: int, row: Mapping[str, object]) -> Recorded:
         body=raw.encode(),
         status=response["status"],
         answer_headers=response["headers"],
-        answer=response["body"],
+        answer=as_released(response["body"]),
     )

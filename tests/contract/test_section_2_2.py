@@ -75,7 +75,8 @@ def test_types_of_a_message(http: httpx.Client, message: dict[str, object], kind
     assert_refused(
         ask(http, "chat", {"model": "smol", "messages": [message]}),
         400,
-        f"json: cannot unmarshal {kind} into Go struct field Alias.{next(iter(message))} of type {go_type}",
+        f"json: cannot unmarshal {kind} into Go struct field ChatRequest.messages.{next(iter(message))} "
+        f"of type {go_type}",
     )
 
 

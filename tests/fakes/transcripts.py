@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.go_words import as_released
+
 _NAME = "ollama-transcripts.jsonl"
 _SCRIPTED_NAME = "ollama-scripted.jsonl"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +35,7 @@ class Exchange:
     def error(self) -> str:
         error = json.loads(self.answer)["error"]
         assert isinstance(error, str)
-        return error
+        return as_released(error)
 
     def __str__(self) -> str:
         return self.case

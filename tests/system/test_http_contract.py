@@ -141,9 +141,12 @@ def test_trailing_slash_of_a_post_keeps_the_method(http: httpx.Client) -> None:
         (b'{"model":"a" "b"}', "invalid character '\"' after object key:value pair"),
         (b"\x00\x01\x02\xff", r"invalid character '\x00' looking for beginning of value"),
         (b"\x89PNG\r\n\x1a\n", "invalid character '\x89' looking for beginning of value"),
-        (b"[" * 100_000, "exceeded max depth"),
-        (b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "exceeded max depth"),
-        (b'{"a":' * 100_000, "exceeded max depth"),
+        (b"[" * 100_000, "invalid character '[' exceeded max depth"),
+        (
+            b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "invalid character '[' exceeded max depth",
+        ),
+        (b'{"a":' * 100_000, "invalid character '{' exceeded max depth"),
     ],
 )
 def test_malformed_bodies(http: httpx.Client, path: str, body: bytes, error: str) -> None:
@@ -177,7 +180,26 @@ def test_malformed_bodies(http: httpx.Client, path: str, body: bytes, error: str
             "/api/chat",
             {"model": "sim", "messages": [1]},
             400,
-            "json: cannot unmarshal number into Go value of type api.Alias",
+            "json: cannot unmarshal number into Go struct field ChatRequest.messages of type api.Alias",
+        ),
+        (
+            "/api/chat",
+            {"model": "sim", "messages": [{"role": 5}]},
+            400,
+            "json: cannot unmarshal number into Go struct field ChatRequest.messages.role of type string",
+        ),
+        (
+            "/api/chat",
+            {"model": "sim", "messages": [{"tool_calls": [{"function": {"name": 5}}]}]},
+            400,
+            "json: cannot unmarshal number into Go struct field "
+            "ChatRequest.messages.tool_calls.function.name of type string",
+        ),
+        (
+            "/api/chat",
+            {"model": "sim", "messages": [{"role": "user", "images": ["!"]}]},
+            400,
+            "illegal base64 data at input byte 0",
         ),
         (
             "/api/generate",

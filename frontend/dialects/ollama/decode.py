@@ -58,18 +58,25 @@ def kind(value: Json) -> str:
             return "object"
 
 
-def read_struct(value: Json, struct: str, readers: Mapping[str, Reader], go_type: str) -> dict[str, object]:
-    """The fields that were given, by the keys of `readers`. `null` is an empty struct."""
+def read_struct(
+    value: Json, struct: str, readers: Mapping[str, Reader], go_type: str, within: Place | None = None
+) -> dict[str, object]:
+    """The fields that were given, by the keys of `readers`. `null` is an empty struct. `within`: the field
+    that a struct with a decoder of its own is the value of; Go names what is wrong in it from there.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict):
+        if within is not None:
+            raise within.wrong_kind(value, go_type)
         raise InvalidRequest(f"json: cannot unmarshal {kind(value)} into Go value of type {go_type}")
     fields: dict[str, object] = {}
     for key, item in value.items():
         name = key if key in readers else key.lower()
         reader = readers.get(name)
         if reader is not None and item is not None:
-            fields[name] = reader(item, Place(struct, name))
+            place = Place(struct, name) if within is None else Place(within.struct, f"{within.field}.{name}")
+            fields[name] = reader(item, place)
     return fields
 
 
@@ -125,10 +132,10 @@ def written_mapping(value: Json, place: Place) -> dict[str, Json]:
 def images(value: Json, place: Place) -> list[bytes]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.ImageData")
-    return [_image(item, place, index) for index, item in enumerate(value) if item is not None]
+    return [_image(item, place) for item in value if item is not None]
 
 
-def _image(value: Json, place: Place, index: int) -> bytes:
+def _image(value: Json, place: Place) -> bytes:
     if not isinstance(value, str):
         raise place.wrong_kind(value, "[]uint8")
     try:
@@ -136,7 +143,4 @@ def _image(value: Json, place: Place, index: int) -> bytes:
     except (binascii.Error, ValueError):
         found = _NOT_BASE64.search(value)
         at = found.start() if found else len(value) - len(value) % 4
-        raise InvalidRequest(
-            f"json: cannot unmarshal string into {place.struct}.{place.field}.{index} of type api.ImageData: "
-            f"illegal base64 data at input byte {at}"
-        ) from None
+        raise InvalidRequest(f"illegal base64 data at input byte {at}") from None

@@ -137,7 +137,7 @@ def _begin_value(data: bytes, at: int, closers: bytearray) -> int:
             return _scalar(data, at)
         closers.append(ord("}") if opened == b"{" else ord("]"))
         if len(closers) > _MAX_DEPTH:
-            raise InvalidRequest(_TOO_DEEP)
+            _invalid(data, at, _TOO_DEEP)
         at = _skip_space(data, at + 1)
         if _byte(data, at)[0] == closers[-1]:
             closers.pop()

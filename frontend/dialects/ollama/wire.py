@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from drover.errors import InvalidRequest
 from frontend.dialects.fields import Fields
@@ -164,12 +164,12 @@ def read_messages(value: Json, place: Place) -> list[Message]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.Message")
     check_count(value, place, _MAX_MESSAGES)
-    return [_message(item) for item in value]
+    return [_message(item, place) for item in value]
 
 
-def _message(value: Json) -> Message:
-    # Ollama decodes messages through a type of its own that is called Alias, which its errors show.
-    message = read_body(Message, value, "Alias", _MESSAGE)
+def _message(value: Json, place: Place) -> Message:
+    # Ollama decodes messages through a type of its own that is called Alias, which its errors can show.
+    message = Message(**cast(Any, read_struct(value, "Message", _MESSAGE, "api.Alias", place)))
     message.role = message.role.lower()
     return message
 
@@ -177,16 +177,17 @@ def _message(value: Json) -> Message:
 def _tool_calls(value: Json, place: Place) -> list[ToolCall]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.ToolCall")
-    return [_tool_call(item) for item in value]
+    return [_tool_call(item, place) for item in value]
 
 
-def _tool_call(value: Json) -> ToolCall:
-    outer = read_struct(value, "ToolCall", {"id": text, "function": anything}, "api.ToolCall")
+def _tool_call(value: Json, place: Place) -> ToolCall:
+    outer = read_struct(value, "ToolCall", {"id": text, "function": anything}, "api.ToolCall", place)
     function = read_struct(
         cast(Json, outer.get("function")),
         "ToolCallFunction",
         {"index": integer, "name": text, "arguments": _arguments},
         "api.ToolCallFunction",
+        Place(place.struct, f"{place.field}.function"),
     )
     return ToolCall(
         id=cast(str, outer.get("id", "")),

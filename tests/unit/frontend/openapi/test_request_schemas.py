@@ -96,9 +96,15 @@ READING = (
 def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {}
 
-    def watched(value: Json, struct: str, readers: Mapping[str, Reader], go_type: str) -> dict[str, object]:
+    def watched(
+        value: Json,
+        struct: str,
+        readers: Mapping[str, Reader],
+        go_type: str,
+        within: decode.Place | None = None,
+    ) -> dict[str, object]:
         seen[go_type] = seen.get(go_type, set()) | set(readers)
-        return decode.read_struct(value, struct, readers, go_type)
+        return decode.read_struct(value, struct, readers, go_type, within)
 
     for module in READING:
         monkeypatch.setattr(module, "read_struct", watched)

@@ -88,7 +88,7 @@ def test_a_deep_value_is_read_or_refused_but_never_breaks_the_process() -> None:
         try:
             loads(body)
         except InvalidRequest as error:
-            assert error.message == "exceeded max depth"  # noqa: PT017
+            assert error.message.endswith("exceeded max depth")  # noqa: PT017
             assert depth > 900
 
 
