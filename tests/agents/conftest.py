@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.programs import AGENTS, Agent
+from tests.agents.programs import AGENTS, CONTEXT_TOKENS, Agent
 from tests.agents.runs import Run, running
-from tests.agents.task import MODEL, NOTES, note, script
+from tests.agents.task import DONE, MODEL, NOTES, OUT, WORDS, WRITTEN, note, script
 from tests.chaos.fleet import Fleet, running_fleet
 from tests.support.waiting import until
 
 Start = Callable[..., AbstractAsyncContextManager[Run]]
-# The longest prompt among them is 20,000 tokens of the simulator's.
-_CONTEXT = "131072"
 _ANSWER_SECONDS = 60.0
 
 
@@ -40,15 +38,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, workers: int) -> Iterator[Fl
     folder = tmp_path_factory.mktemp("fleet")
     path = folder / "script.json"
     path.write_text(json.dumps(script()))
-    flags = (
-        "--sim-script",
-        str(path),
-        "--context-length",
-        _CONTEXT,
-        "--sim-prefill-tokens-per-second",
-        "100000",
-    )
-    with running_fleet(folder, workers=workers, worker_flags=flags) as fleet:
+    flags = {"--sim-script": path, "--context-length": CONTEXT_TOKENS, "--sim-prefill-tokens-per-second": 1e5}
+    worker_flags = [str(part) for flag in flags.items() for part in flag]
+    with running_fleet(folder, workers=workers, worker_flags=worker_flags) as fleet:
         yield fleet
 
 
@@ -93,3 +85,16 @@ def _keep(run: Run, name: str) -> None:
 async def has_answered(run: Run, text: str) -> None:
     """Wait until the text is on its way to the agent, or its run is over."""
     await until(lambda: text.encode() in run.wire.answered, _ANSWER_SECONDS, f"{run.agent.name} gets {text}")
+
+
+async def finishes(run: Run, kind: str) -> None:
+    """Wait until a slow task is over; it is done once and whole, in as many requests as without a fault."""
+    status = await run.end()
+    assert status == 0, run.output
+    if kind == "slow answer":
+        assert [word for word in run.stdout.split() if word in WORDS] == [*WORDS]
+        assert run.requests == 1 + run.agent.side_requests
+    else:
+        assert (run.desk.project / OUT).read_text() == WRITTEN
+        assert DONE in run.stdout, run.output
+        assert run.requests == 2 + run.agent.side_requests

@@ -1,4 +1,4 @@
-from tests.agents.programs.base import Agent, Desk, Wire
+from tests.agents.programs.base import CONTEXT_TOKENS, Agent, Desk, Wire
 from tests.agents.programs.claude_code import ClaudeCode
 from tests.agents.programs.codex import Codex, CodexOss
 from tests.agents.programs.copilot import Copilot
@@ -27,4 +27,4 @@ OTHER_WIRES: tuple[Agent, ...] = (
     Copilot(Wire.RESPONSES),
 )
 
-__all__ = ["AGENTS", "OTHER_WIRES", "Agent", "Desk", "Wire"]
+__all__ = ["AGENTS", "CONTEXT_TOKENS", "OTHER_WIRES", "Agent", "Desk", "Wire"]

@@ -11,6 +11,9 @@ from typing import ClassVar
 
 from drover.json_value import Json
 
+# Tokens of prompt and answer. The longest prompt among the agents' is 20,000 tokens of the simulator's.
+CONTEXT_TOKENS = 131_072
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk
+from tests.agents.programs.base import CONTEXT_TOKENS, Agent, Desk
 
 
 class ClaudeCode(Agent):
@@ -17,6 +17,7 @@ class ClaudeCode(Agent):
             "ANTHROPIC_AUTH_TOKEN": "any",
             "ANTHROPIC_MODEL": desk.model,
             "ANTHROPIC_SMALL_FAST_MODEL": desk.model,
+            "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(CONTEXT_TOKENS),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
             "DISABLE_ERROR_REPORTING": "1",

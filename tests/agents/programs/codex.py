@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk
+from tests.agents.programs.base import CONTEXT_TOKENS, Agent, Desk
 
 _CONFIG = """\
 model = "{model}"
 model_provider = "drover"
+model_context_window = {context}
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
 check_for_update_on_startup = false
@@ -29,7 +30,9 @@ class Codex(Agent):
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         folder = desk.home / ".codex"
         folder.mkdir()
-        (folder / "config.toml").write_text(_CONFIG.format(model=desk.model, url=desk.url))
+        (folder / "config.toml").write_text(
+            _CONFIG.format(model=desk.model, url=desk.url, context=CONTEXT_TOKENS)
+        )
         return {}
 
     def command(self, desk: Desk, prompt: str) -> Sequence[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk, Wire
+from tests.agents.programs.base import CONTEXT_TOKENS, Agent, Desk, Wire
 
 _PACKAGES = {
     Wire.CHAT: "@ai-sdk/openai-compatible",
@@ -19,11 +19,12 @@ class OpenCode(Agent):
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         model = f"drover/{desk.model}"
+        limit = {"context": CONTEXT_TOKENS, "output": CONTEXT_TOKENS // 4}
         provider = {
             "npm": _PACKAGES[self.wire],
             "name": "Drover",
             "options": {"baseURL": f"{desk.url}/v1", "apiKey": "any"},
-            "models": {desk.model: {"name": desk.model, "tool_call": True}},
+            "models": {desk.model: {"name": desk.model, "tool_call": True, "limit": limit}},
         }
         settings = {
             "autoupdate": False,

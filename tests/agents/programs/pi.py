@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
-from tests.agents.programs.base import Agent, Desk, Wire
+from tests.agents.programs.base import CONTEXT_TOKENS, Agent, Desk, Wire
 
 _APIS = {
     Wire.CHAT: "openai-completions",
@@ -23,7 +23,7 @@ class Pi(Agent):
             "baseUrl": desk.url if self.wire is Wire.MESSAGES else f"{desk.url}/v1",
             "api": _APIS[self.wire],
             "apiKey": "any",
-            "models": [{"id": desk.model}],
+            "models": [{"id": desk.model, "contextWindow": CONTEXT_TOKENS}],
         }
         (folder / "models.json").write_text(json.dumps({"providers": {"drover": provider}}))
         return {"PI_OFFLINE": "1", "PI_TELEMETRY": "0"}
