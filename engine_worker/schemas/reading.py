@@ -24,7 +24,8 @@ def read_schema(text: str) -> Json:
     """
     if len(text) > MAX_CHARACTERS:
         raise ConstraintRejected(
-            f"the JSON schema has {len(text)} characters, at most {MAX_CHARACTERS} are possible"
+            f"the JSON schema is too large: it has {len(text)} characters, at most {MAX_CHARACTERS} are "
+            "possible"
         )
     if (depth := _depth(text)) > MAX_DEPTH:
         raise ConstraintRejected(
