@@ -320,20 +320,26 @@ class Tool(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    UNLISTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     parameters_json: _builtins.str
     """The parameters' JSON Schema, as JSON text; empty means no parameters."""
+    unlisted: _builtins.bool
+    """It may be called, but the prompt does not list it: a message has its definition, where the client loaded
+    it. So the list at the front of a conversation stays the same, and cached.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         parameters_json: _builtins.str = ...,
+        unlisted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,7 +355,9 @@ class ToolCall(_message.Message):
     id: _builtins.str
     name: _builtins.str
     arguments_json: _builtins.str
-    """A JSON object, as JSON text."""
+    """A JSON object, as JSON text; empty is no arguments. Other text, which a client may have from a call that
+    was cut off, reaches templates as a member of an object.
+    """
     def __init__(
         self,
         *,

@@ -65,7 +65,8 @@ class GoPrompt:
         request = self.request
         if request.prompt.HasField("suffix"):
             return self.template.render_gap(request.prompt.text, request.prompt.suffix, request.think)
-        return self.template.render_chat(messages, request.chat.tools, request.think)
+        tools = [tool for tool in request.chat.tools if not tool.unlisted]
+        return self.template.render_chat(messages, tools, request.think)
 
 
 async def go_prompt_of(request: pb.GenerateRequest, own: Template | None) -> GoPrompt | None:

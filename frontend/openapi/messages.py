@@ -71,7 +71,7 @@ SCHEMAS: dict[str, Schema] = {
     "ContentBlock": request(
         {
             "type": text(
-                "Other types are left out.",
+                "Other types are left out, and named in `X-Drover-Not-Honoured`.",
                 examples=[
                     "text",
                     "image",
@@ -89,7 +89,10 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "id": text("Of a call: must not be empty."),
             "name": text("Of a call: must not be empty."),
-            "input": mapping({}, "Of a call: its arguments."),
+            "input": anything("Of a call: its arguments."),
+            "is_error": boolean("Of a result: the tool failed, which the model reads."),
+            "tool_name": text("Of a tool_reference: the tool whose definition the model reads there."),
+            "tool": mapping({}, "Of a tool_addition or tool_removal: the tool."),
             "tool_use_id": text("Of a result: the call that it answers."),
             "content": anything("Of a result, of a tool or a search: a text, or blocks."),
         }

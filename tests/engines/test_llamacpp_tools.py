@@ -130,6 +130,19 @@ async def test_a_call_of_the_models_own_will(engine: EngineClient) -> None:
     assert answer.done.finish_reason == pb.Done.STOP
 
 
+async def test_a_tool_that_was_loaded_later_is_not_listed_and_can_be_called(engine: EngineClient) -> None:
+    """Its definition stands in a message, and the list at the front of the prompt stays as it was."""
+    loaded = tool("get_weather")
+    loaded.unlisted = True
+    before = await answer_to(engine, chat_with(tool("search")))
+    after = await answer_to(engine, chat_with(tool("search"), loaded))
+    assert list(after.started.prompt_ids) == list(before.started.prompt_ids)
+
+    alone = await answer_to(engine, chat_with(loaded, logit_bias={EOS_ID: -6.0}))
+    assert (names_of(alone), arguments_of(alone)) == (["get_weather"], {"city": "Paris"})
+    assert "get_weather" not in await text_of(engine, list(alone.started.prompt_ids))
+
+
 async def test_a_model_can_be_made_to_call(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED

@@ -88,7 +88,8 @@ def turn_of(
 
 def _template_arguments(think: pb.Think, template: ChatTemplate, tools: Sequence[pb.Tool]) -> Json:
     """Tools are among them: what the template shows differs from what the grammar of calls is made of."""
-    arguments: Json = {"tools": shown_tools(tools)} if tools else {}
+    listed = [tool for tool in tools if not tool.unlisted]
+    arguments: Json = {"tools": shown_tools(listed)} if tools else {}
     if template.thinking and think.mode != pb.Think.UNSET:
         arguments["enable_thinking"] = think.mode == pb.Think.ON
     if template.takes_effort and think.level:

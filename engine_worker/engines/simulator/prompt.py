@@ -81,8 +81,10 @@ class Prompts:
         if any(message.images for message in chat.messages):
             raise CapabilityMissing("the simulator cannot see images")
 
+        listed = [tool for tool in chat.tools if not tool.unlisted]
+
         async def tokens(messages: Sequence[pb.Message]) -> list[int]:
-            return self._tokenizer.encode(_rendered(messages, chat.tools, chat.continue_last))
+            return self._tokenizer.encode(_rendered(messages, listed, chat.continue_last))
 
         return await fit_messages(chat.messages, window, tokens)
 

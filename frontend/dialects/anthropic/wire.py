@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.anthropic import fields
-from frontend.dialects.anthropic.content import read_messages, read_system
+from frontend.dialects.anthropic.content import Conversation, read_system
 from frontend.dialects.anthropic.tools import read_choice, read_tools
 from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import (
@@ -59,8 +59,9 @@ class MessagesRequest:
         if not given.messages:
             raise InvalidRequest("messages is required")
         system = read_system(given.system)
-        messages = read_messages(given.messages)
-        choice, tools = read_choice(given.tool_choice, read_tools(given.tools))
+        conversation = Conversation(read_tools(given.tools, ignored), ignored)
+        messages = conversation.read(given.messages)
+        choice, tools = read_choice(given.tool_choice, conversation.tools)
         chat = ChatRequest(
             model=given.model,
             stream=given.stream,

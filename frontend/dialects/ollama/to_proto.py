@@ -67,7 +67,12 @@ def chat_to_proto(
     result.chat.messages.extend(_before(request.messages, model))
     result.chat.messages.extend(_message(message) for message in in_call_order(request.messages))
     result.chat.tools.extend(
-        pb.Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)
+        pb.Tool(
+            name=tool.name,
+            description=tool.description,
+            parameters_json=tool.parameters_json,
+            unlisted=tool.unlisted,
+        )
         for tool in request.tools
     )
     result.chat.continue_last = _is_to_be_continued(request.messages)

@@ -58,6 +58,8 @@ class Tool:
     name: str
     description: str
     parameters_json: str
+    # It may be called, but the prompt does not list it: a message has its definition.
+    unlisted: bool = False
 
 
 @dataclass(slots=True)

@@ -43,7 +43,7 @@ def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
 
 
 def _of_chat(chat: pb.ChatInput) -> list[str]:
-    beginning = [f"{tool.name} {tool.parameters_json}" for tool in chat.tools]
+    beginning = [f"{tool.name} {tool.parameters_json}" for tool in chat.tools if not tool.unlisted]
     for message in chat.messages:
         beginning.append(f"{message.role} {message.content}")
         if message.role == "user":

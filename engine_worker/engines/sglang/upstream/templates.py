@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sglang import Engine
 
 _TAIL_TOKENS = 16
+_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class Templates:
             thinks=bool(made.require_reasoning),
             thinking_refused=refused,
             skip_special_tokens=made.skip_special_tokens,
-            tools=list(request.tools or ()) if request.tool_choice != "none" else [],
+            tools=_callable(request, turn),
             request=request,
         )
 
@@ -164,10 +165,11 @@ class Templates:
 
     def _request(self, messages: Sequence[pb.Message], turn: Turn) -> ChatCompletionRequest:
         effort = self._effort(turn.think)
+        listed = _listed(turn)
         request = ChatCompletionRequest(
             messages=[],
-            tools=[tool_definition(tool) for tool in turn.tools] or None,
-            tool_choice=tool_choice(turn.tool_choice, [tool.name for tool in turn.tools]),
+            tools=[tool_definition(tool) for tool in listed] or None,
+            tool_choice=tool_choice(turn.tool_choice, [tool.name for tool in listed]),
             parallel_tool_calls=turn.tool_choice.parallel if turn.tool_choice.HasField("parallel") else True,
             **({"reasoning_effort": effort} if effort else {}),
         )
@@ -202,6 +204,20 @@ class Templates:
 
     def _encode(self, prompt: str) -> list[int]:
         return list(self._manager.tokenizer.encode(prompt)) if prompt else []
+
+
+def _listed(turn: Turn) -> Sequence[pb.Tool]:
+    """SGLang makes what forces a call of the tools that it shows, so then all are."""
+    is_forced = turn.tool_choice.mode in _FORCED
+    return turn.tools if is_forced else [tool for tool in turn.tools if not tool.unlisted]
+
+
+def _callable(request: ChatCompletionRequest, turn: Turn) -> list[Tool]:
+    """Also those that the prompt does not list."""
+    if turn.tool_choice.mode == pb.ToolChoice.NONE:
+        return []
+    unlisted = [] if turn.tool_choice.mode in _FORCED else [tool for tool in turn.tools if tool.unlisted]
+    return [*(request.tools or ()), *(Tool(**tool_definition(tool)) for tool in unlisted)]
 
 
 def _refusal(error: Exception) -> TemplateRefusal:

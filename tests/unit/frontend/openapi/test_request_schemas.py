@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
+from frontend.dialects.anthropic import blocks as anthropic_blocks
 from frontend.dialects.anthropic import content as anthropic_content
 from frontend.dialects.anthropic import tools as anthropic_tools
 from frontend.dialects.anthropic import wire as anthropic_wire
@@ -88,6 +89,7 @@ READING = (
     responses_items,
     responses_tools,
     anthropic_wire,
+    anthropic_blocks,
     anthropic_content,
     anthropic_tools,
 )
@@ -114,7 +116,8 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
     accepts("/api/chat", {"messages": [{"tool_calls": [call]}], "tools": [{"function": {"name": "f"}}]})
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
     # What is read of a block depends on its kind.
-    kinds = [{"type": "text"}, {"type": "thinking"}, {"type": "tool_result"}, CALLED, IMAGE]
+    kinds: list[Json] = [{"type": kind} for kind in ("text", "thinking", "tool_result", "tool_reference")]
+    kinds += [{"type": "tool_removal"}, CALLED, IMAGE]
     blocks = [{"role": "user", "content": kinds}]
     chosen = {"tools": [{"name": "f"}], "tool_choice": {"type": "auto"}}
     accepts("/v1/messages", {"model": "m", "max_tokens": 1, "messages": blocks, **chosen})

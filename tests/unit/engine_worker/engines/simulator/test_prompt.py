@@ -45,7 +45,8 @@ async def test_tools_and_calls_are_shown() -> None:
     call = pb.ToolCall(name="look", arguments_json='{"a": 1}')
     chat = pb.ChatInput(
         messages=[pb.Message(role="assistant", tool_calls=[call])],
-        tools=[pb.Tool(name="look", parameters_json="{}")],
+        # One that was loaded later is in a message, and not in the list.
+        tools=[pb.Tool(name="look", parameters_json="{}"), pb.Tool(name="later", unlisted=True)],
     )
     assert await rendered(pb.GenerateRequest(chat=chat)) == (
         '<|tools|>\nlook {}\n<|assistant|>\n\nlook {"a": 1}\n<|assistant|>\n'
