@@ -22,6 +22,8 @@ LONG_QUESTION = "Count for ever."
 BROKEN_QUESTION = "Break down."
 TWO_QUESTION = "What is the weather in Paris and in Rome?"
 THOUGHTS = "Let me think."
+# What the tool answers, and what is said to it.
+RAIN, IT_RAINS = "Rain.", "It rains in Paris."
 # As Anthropic's clients offer the function that the scripts call.
 ANTHROPIC_WEATHER = {
     "name": "get_weather",
@@ -49,6 +51,7 @@ _SCRIPT = [
         ],
     },
     {"match": LONG_QUESTION, "events": [{"text": "more ", "repeat": 100_000}]},
+    {"match": RAIN, "events": [{"text": IT_RAINS}]},
     {"match": BROKEN_QUESTION, "events": [{"text": "Well"}, {"fail": "the engine broke"}]},
 ]
 

@@ -15,8 +15,10 @@ from tests.clients.fleet import (
     ANTHROPIC_WEATHER,
     BROKEN_QUESTION,
     HARD_QUESTION,
+    IT_RAINS,
     LONG_QUESTION,
     QUESTION,
+    RAIN,
     SMOL,
     THINKER,
     THOUGHTS,
@@ -211,13 +213,15 @@ async def test_tool_calls_stream(client: anthropic.AsyncAnthropic) -> None:
 
 
 async def test_the_tool_runner(client: anthropic.AsyncAnthropic) -> None:
-    """The client's own loop calls a Python function."""
+    """The client's own loop calls a Python function. It would rather send each turn alone, as a thread, and
+    must send the whole conversation with the function's result: an answer to the result alone is invented.
+    """
     cities = []
 
     def get_weather(city: str) -> str:
         """Tells the weather."""
         cities.append(city)
-        return "Rain."
+        return RAIN
 
     async def get_weather_later(city: str) -> str:
         """Tells the weather."""
@@ -228,10 +232,31 @@ async def test_the_tool_runner(client: anthropic.AsyncAnthropic) -> None:
     runner = client.beta.messages.tool_runner(
         model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[tool], max_iterations=2
     )
-    answers = await collected(runner)
+    first, second = await collected(runner)
 
-    assert cities[:1] == ["Paris"]
-    assert answers[0].stop_reason == "tool_use"
+    assert cities == ["Paris"]
+    assert first.stop_reason == "tool_use"
+    assert (second.stop_reason, second.content[-1].text) == ("end_turn", IT_RAINS)
+    # The second prompt has all of the first one, and more.
+    assert _prompt_tokens(second) > _prompt_tokens(first)
+
+
+def _prompt_tokens(answer: anthropic.types.beta.BetaMessage) -> int:
+    return answer.usage.input_tokens + answer.usage.cache_read_input_tokens
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
+async def test_threads_are_refused_in_a_way_that_clients_can_read(
+    client: anthropic.AsyncAnthropic, thread: dict[str, str]
+) -> None:
+    with pytest.raises(anthropic.BadRequestError) as raised:
+        await settled(
+            client.beta.messages.create(
+                model=THINKER, max_tokens=8, messages=asked(QUESTION), extra_body={"thread": thread}
+            )
+        )
+    code = "thread_not_found" if thread["type"] == "continue" else "thread_unsupported_request"
+    assert raised.value.body["error"]["details"]["error_code"] == code
 
 
 async def test_a_structured_output(client: anthropic.AsyncAnthropic) -> None:
