@@ -242,7 +242,7 @@ async def test_the_tool_runner(client: anthropic.AsyncAnthropic) -> None:
 
 
 def _prompt_tokens(answer: anthropic.types.beta.BetaMessage) -> int:
-    return answer.usage.input_tokens + answer.usage.cache_read_input_tokens
+    return int(answer.usage.input_tokens + answer.usage.cache_read_input_tokens)
 
 
 @pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])

@@ -11,12 +11,16 @@ _INHERITED = (
     "what a worker brings (template, parameters) is joined when the preset is used, and is no layer of it"
 )
 _FORCED = "without a temperature of its own a request of /v1 gets 1.0"
+_CODE = "a missing model has OpenAI's code for it, at which Codex does not ask again"
 
 STATUS: dict[str, str] = {
     "me": _ACCOUNTS,
     "signout": _ACCOUNTS,
 }
 BODY: dict[str, str] = {
+    "get /v1/models/nope": _CODE,
+    "body null": _CODE,
+    "v1 chat missing": _CODE,
     "get /api/version": "the recorded server was built without a version; clients want numbers",
     "get /api/status": "the cloud is off by what Drover is, not by an environment variable",
     "get /api/experimental/model-recommendations": "nothing is recommended that is not here",

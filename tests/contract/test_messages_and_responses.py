@@ -33,6 +33,7 @@ STATUS = {
     "responses #die whole": _DIED,
 }
 BODY = {
+    "v1 responses missing": "a missing model has OpenAI's code for it, at which Codex does not ask again",
     "v1 responses stream": _CUT,
     "v1 responses items": _CUT,
     "responses #texttool stream tools": _BESIDE,

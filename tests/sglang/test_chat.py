@@ -157,12 +157,18 @@ async def test_any_role_reaches_the_template(thinker_engine: EngineClient) -> No
     assert "<|im_start|>narrator\nhi" in await rendered(thinker_engine, request)
 
 
-async def test_messages_that_a_template_does_not_accept_are_refused(thinker_engine: EngineClient) -> None:
+async def test_arguments_that_are_no_object_are_shown_as_text(thinker_engine: EngineClient) -> None:
     request = chat()
     request.chat.messages.add(role="assistant", tool_calls=[pb.ToolCall(name="f", arguments_json="[1")])
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await answer_to(thinker_engine, request)
-    assert isinstance(error_from_status(refused.value), InvalidRequest)
+    request.chat.messages.add(role="user", content="And?")
+    assert '{"INVALID_JSON": "[1"}' in await rendered(thinker_engine, request)
+
+
+async def test_a_tool_that_was_loaded_later_is_not_listed(thinker_engine: EngineClient) -> None:
+    request = with_tool(chat())
+    before = await rendered(thinker_engine, request)
+    request.chat.tools.add(name="later", parameters_json="{}", unlisted=True)
+    assert await rendered(thinker_engine, request) == before
 
 
 @pytest.mark.parametrize("mode", [pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED])
