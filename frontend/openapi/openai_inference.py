@@ -8,6 +8,7 @@ from frontend.openapi.openai_fields import ERROR, GENERATING, MOST_CHOICES, SAMP
 from frontend.openapi.schemas import (
     Schema,
     any_of,
+    anything,
     array,
     boolean,
     integer,
@@ -95,6 +96,8 @@ _MESSAGE = request(
         "reasoning": text("Of an earlier answer."),
         "reasoning_content": text("The same, as other servers call it."),
         "tool_calls": array(or_null(ref("OpenAISentToolCall"))),
+        "function_call": anything("The older form of a call: a `name`, and `arguments` as a text."),
+        "refusal": text("Of an assistant that said nothing else."),
         "name": text("Of a tool's message: the function."),
         "tool_call_id": text("Of a tool's message: the call that it answers."),
     },

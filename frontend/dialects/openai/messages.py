@@ -52,10 +52,13 @@ class _Content:
 def _message(value: Json, names: dict[str, str]) -> tuple[Message, bool]:
     """`names`: of the functions called so far, by the calls' ids; those of this message are added."""
     fields = read_struct(value, "Message", _MESSAGE, "openai.Message")
-    calls = cast(list[ToolCall], fields.get("tool_calls", []))
+    calls = [*cast(list[ToolCall], fields.get("tool_calls", [])), *_older_call(fields)]
     names.update({call.id: call.name for call in calls if call.id})
-    content = _content(cast(Json, fields.get("content")), has_calls="tool_calls" in fields)
+    # A refusal is what an assistant has said, too.
+    said = cast(Json, fields.get("content") if fields.get("content") is not None else fields.get("refusal"))
+    content = _content(said, has_calls="tool_calls" in fields or bool(calls))
     role = str(fields.get("role", "")).lower()
+    role = "tool" if role == "function" else role
     call_id = str(fields.get("tool_call_id", ""))
     message = Message(
         # OpenAI's later name for what every chat template calls system.
@@ -68,6 +71,12 @@ def _message(value: Json, names: dict[str, str]) -> tuple[Message, bool]:
         tool_call_id=call_id,
     )
     return message, content.has_audio
+
+
+def _older_call(fields: dict[str, object]) -> list[ToolCall]:
+    """Of a conversation that began when a message had one call, and no ids."""
+    call = fields.get("function_call")
+    return [_function_of(cast(Json, call), "")] if call is not None else []
 
 
 def _content(value: Json, has_calls: bool) -> _Content:
@@ -123,8 +132,12 @@ def _tool_call(value: Json) -> ToolCall:
         _TOOL_CALL,
         "openai.ToolCall",
     )
+    return _function_of(cast(Json, call.get("function")), str(call.get("id", "")))
+
+
+def _function_of(value: Json, call_id: str) -> ToolCall:
     function = read_struct(
-        cast(Json, call.get("function")),
+        value,
         "ToolCall",
         {"name": text, "arguments": text},
         "struct { Name string; Arguments string }",
@@ -132,7 +145,7 @@ def _tool_call(value: Json) -> ToolCall:
     return ToolCall(
         name=str(function.get("name", "")),
         arguments_json=sent_arguments(str(function.get("arguments", ""))),
-        id=str(call.get("id", "")),
+        id=call_id,
     )
 
 
@@ -143,6 +156,8 @@ _MESSAGE: dict[str, Reader] = {
     "reasoning": text,
     "reasoning_content": text,
     "tool_calls": _tool_calls,
+    "function_call": anything,
+    "refusal": text,
     "name": text,
     "tool_call_id": text,
 }

@@ -101,7 +101,7 @@ class ChatCompletionRequest(Sampled):
         request = _made(cls, given)
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("[] is too short - 'messages'")
-        request.ignored = CHAT_FIELDS.without_effect(body)
+        request.ignored = [*CHAT_FIELDS.without_effect(body), *_unknown_format(request.response_format)]
         request.messages, request.has_audio = read_messages(messages)
         return request
 
@@ -130,6 +130,17 @@ class CompletionRequest(Sampled):
 
 def _made(make: Callable[..., Wanted], given: Mapping[str, object]) -> Wanted:
     return make(**{_RENAMED.get(name, name): value for name, value in given.items()})
+
+
+def _unknown_format(response_format: dict[str, Json] | None) -> list[str]:
+    """Upstream answers with free text there; it is said here. Raises InvalidRequest without a schema."""
+    match response_format:
+        case None | {"type": "text" | "json_object"} | {"type": "json_schema", "json_schema": {"schema": _}}:
+            return []
+        case {"type": "json_schema"}:
+            raise InvalidRequest("response_format: json_schema needs a schema in json_schema.schema")
+        case _:
+            return ["response_format"]
 
 
 def _choices(value: Json, place: Place) -> int:

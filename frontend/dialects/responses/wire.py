@@ -36,6 +36,7 @@ _LEVELS = {
     "max": "max",
 }
 _EFFORTS = '"none", "minimal", "low", "medium", "high", "xhigh", "ultra" or "max"'
+_FORMATS = ("text", "json_schema", "json_object")
 _TRUNCATIONS = ("auto", "disabled")
 # OpenAI's, whatever the model's own is; top_p has none (section 5.5).
 _DEFAULT_TEMPERATURE = 1.0
@@ -138,7 +139,13 @@ def _check_nothing_is_stored(given: _Body) -> None:
 def _without_effect(given: _Body) -> list[str]:
     """Of fields that are read: the values that nothing comes of."""
     unknown = [each for each in given.include if each != "reasoning.encrypted_content"]
-    named = {"background": given.background, "store": given.store, "include": bool(unknown)}
+    named = {
+        "background": given.background,
+        "store": given.store,
+        "include": bool(unknown),
+        "text.format": given.format.get("type") not in _FORMATS,
+        "text.verbosity": bool(given.text.get("verbosity")),
+    }
     return [name for name, is_set in named.items() if is_set]
 
 

@@ -108,6 +108,27 @@ async def test_what_a_response_would_have_been_kept_for_is_named(start: Start) -
     assert await _names(start, "/v1/responses", more) == "background, store, include"
 
 
+@pytest.mark.parametrize(
+    ("path", "more", "names"),
+    [
+        ("/v1/chat/completions", {"response_format": {"type": "grammar", "grammar": "x"}}, "response_format"),
+        ("/v1/chat/completions", {"response_format": {"type": "text"}}, ""),
+        ("/v1/responses", {"text": {"format": {"type": "grammar"}}}, "text.format"),
+        ("/v1/responses", {"text": {"verbosity": "low"}}, "text.verbosity"),
+    ],
+)
+async def test_formats_that_nobody_knows_are_named(
+    start: Start, path: str, more: dict[str, Json], names: str
+) -> None:
+    assert await _names(start, path, more) == names
+
+
+async def test_a_schema_that_is_missing_is_refused(frontend: Frontend) -> None:
+    body = {**_BODIES["/v1/chat/completions"], "response_format": {"type": "json_schema"}}
+    answer = await frontend.client.post("/v1/chat/completions", json=body)
+    assert (answer.status_code, "schema" in answer.text) == (400, True)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("thread", "details"),

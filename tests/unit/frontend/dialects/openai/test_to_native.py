@@ -155,6 +155,23 @@ def test_arguments_of_calls_are_any_text(arguments: str) -> None:
     assert message.tool_calls == [ToolCall("f", arguments, "c")]
 
 
+def test_calls_in_their_older_form() -> None:
+    messages = _messages(
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"a":1}'}},
+        {"role": "function", "name": "f", "content": "Rain."},
+    )
+    assert messages == [
+        Message("assistant", tool_calls=[ToolCall("f", '{"a":1}')]),
+        Message("tool", "Rain.", tool_name="f"),
+    ]
+
+
+def test_a_refusal_is_what_was_said() -> None:
+    assert _messages({"role": "assistant", "content": None, "refusal": "No."}) == [
+        Message("assistant", "No.")
+    ]
+
+
 def test_a_developer_is_the_system() -> None:
     assert _messages({"role": "developer", "content": "x"})[0].role == "system"
 
