@@ -127,3 +127,5 @@ def _check_continuation(request: pb.GenerateRequest, context_length: int) -> Non
             raise InvalidRequest(
                 f"continuation: {name} is {duration_ns}, it must be between 0 and {_MAX_DURATION_NS}"
             )
+    if not earlier.prompt_ids:
+        raise InvalidRequest("continuation: prompt_ids is empty; send the prompt that the first worker told")

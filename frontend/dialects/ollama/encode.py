@@ -17,6 +17,8 @@ from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.ollama.timestamps import Clock
 from frontend.dialects.tool_calls import ToolCalls, WholeCall
 
+# OpenAI's word for "too unlikely to say".
+_LEAST_LOGPROB = -9999.0
 _DONE_REASONS = {pb.Done.STOP: b"stop", pb.Done.LENGTH: b"length"}
 
 
@@ -260,8 +262,13 @@ def logprob_entries(logprobs: Iterable[pb.TokenLogprob]) -> list[dict[str, objec
     return entries
 
 
+def finite_logprob(logprob: float) -> float:
+    """Whatever a worker says: JSON has no infinities, and clients take the exponential."""
+    return min(0.0, logprob) if logprob >= _LEAST_LOGPROB else _LEAST_LOGPROB
+
+
 def _logprob(token: bytes, logprob: float) -> dict[str, object]:
-    entry: dict[str, object] = {"token": token.decode(errors="replace"), "logprob": logprob}
+    entry: dict[str, object] = {"token": token.decode(errors="replace"), "logprob": finite_logprob(logprob)}
     if token:
         entry["bytes"] = list(token)
     return entry

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects import sse
 from frontend.dialects.beside import Beside, members
+from frontend.dialects.ollama.encode import finite_logprob
 from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.openai.envelope import DONE, FINGERPRINT, Ends, beginning, finish_reason, head
 from frontend.dialects.openai.usage import NOTHING_USED
@@ -101,9 +102,9 @@ class _Choice:
             self._characters += len(token)
         return {
             "tokens": tokens,
-            "token_logprobs": [logprob.logprob for logprob in logprobs],
+            "token_logprobs": [finite_logprob(logprob.logprob) for logprob in logprobs],
             "top_logprobs": [
-                {other.token.decode(errors="replace"): other.logprob for other in logprob.top}
+                {other.token.decode(errors="replace"): finite_logprob(other.logprob) for other in logprob.top}
                 for logprob in logprobs
             ],
             "text_offset": offsets,

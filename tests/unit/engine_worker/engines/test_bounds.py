@@ -143,6 +143,7 @@ def test_absent_numbers_stay_absent(bounds: Bounds) -> None:
             pb.GenerateRequest(continuation=pb.Continuation(timings=pb.Timings(queue_ns=-1))),
             "queue_ns is -1",
         ),
+        (pb.GenerateRequest(continuation=pb.Continuation(produced_ids=[1])), "prompt_ids is empty"),
     ],
 )
 def test_what_has_no_nearest_meaning_is_refused(

@@ -145,6 +145,13 @@ def test_logprobs_stand_behind_done() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), -3.4028234663852886e38, -10_000.0])
+def test_a_log_probability_is_finite_whatever_a_worker_says(value: float) -> None:
+    line = _encoder().lines(content("a", logprobs=(logprob(b"a", value, (b"a", value)),)))
+
+    assert line.count(b'"logprob":-9999.0') == 2
+
+
 def test_logprobs_of_a_token_without_text_are_a_line() -> None:
     line = fixed(_encoder().lines(content("", logprobs=(logprob(b"", -1.0),))))
 
