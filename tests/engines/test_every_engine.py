@@ -155,6 +155,24 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
     assert isinstance(await leaf_of(engine, request), ContextExceeded)
 
 
+@pytest.mark.parametrize(("size", "num_keep", "kept"), [(256, 4, 130), (256, 24, 140), (128, 0, 64)])
+@pytest.mark.parametrize("kind", ["raw", "tokens"])
+async def test_one_prompt_that_is_too_long_is_cut_to_what_ollama_keeps(
+    engine: EngineClient, kind: str, size: int, num_keep: int, kept: int
+) -> None:
+    text = "one two three four five six seven eight nine ten " * 40
+    ids = list((await engine.stub.Tokenize(pb.TokenizeRequest(text=text, add_special=True))).ids)
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=1))
+    request.context.num_ctx, request.context.num_keep = size, num_keep
+    if kind == "raw":
+        request.raw = text
+    else:
+        request.tokens.ids.extend(ids)
+    events = await events_of(engine, request)
+    assert list(events[0].started.prompt_ids) == ids[:num_keep] + ids[num_keep - kept :]
+    assert events[0].started.truncated_tokens == len(ids) - kept
+
+
 async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Model) -> None:
     continued = chat("x", max_tokens=1)
     (first, *_) = (await engine.stub.Tokenize(pb.TokenizeRequest(text="x"))).ids
