@@ -96,6 +96,23 @@ async def test_a_constraint_that_llama_cpp_would_drop_is_refused(spm: Stack) -> 
         assert isinstance(await leaf_of(engine, request), CapabilityMissing)
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_a_call_that_llama_cpp_would_not_force_is_refused(spm: Stack, choice: object) -> None:
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    answer = httpx.post(
+        f"{spm.url}/v1/chat/completions",
+        json={
+            "model": "spm",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "tools": [{"type": "function", "function": function}],
+            "tool_choice": choice,
+        },
+        timeout=60,
+    )
+    assert answer.status_code == 400
+    assert "tool_choice" in answer.text or "does not support tools" in answer.text
+
+
 def test_the_dialect_says_so(spm: Stack) -> None:
     answer = httpx.post(
         f"{spm.url}/api/chat",

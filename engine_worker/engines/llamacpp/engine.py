@@ -156,10 +156,12 @@ class LlamacppEngine:
         front; the grammar then fails, and the answer goes on without any.
         """
         is_constrained = request.WhichOneof("constraint") in ("any_json", "json_schema")
-        if is_constrained and not self._model.capabilities.json_constraint:
+        is_forced = request.tool_choice.mode in (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
+        if (is_constrained or is_forced) and not self._model.capabilities.json_constraint:
             raise CapabilityMissing(
                 "this model's SentencePiece vocabulary puts a space before text, and llama.cpp cannot "
-                "constrain such a model: leave out format, or use a worker with SGLang"
+                "constrain such a model: leave out format and a tool_choice that forces a call, or use a "
+                "worker with SGLang"
             )
 
     async def _events(
