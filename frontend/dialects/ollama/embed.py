@@ -29,6 +29,7 @@ from frontend.dialects.ollama.embed_convert import (
     embeddings_body,
     embeddings_to_proto,
     nothing_embedded,
+    older_vector,
     vector,
 )
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
@@ -93,7 +94,7 @@ class Embeddings:
         if not request.prompt:
             return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
         return await self.answer(
-            http, model, embeddings_to_proto(request, options, model), embeddings_body, vector
+            http, model, embeddings_to_proto(request, options, model), embeddings_body, older_vector
         )
 
     async def find(self, http: Request, text: str) -> CatalogModel:

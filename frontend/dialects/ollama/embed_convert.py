@@ -11,7 +11,7 @@ from drover.errors import EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.dialects.ollama.go_floats import float32_array
+from frontend.dialects.ollama.go_floats import float32_array, float64_array
 from frontend.dialects.ollama.go_json import dumps_text
 from frontend.dialects.ollama.options import Options
 
@@ -89,6 +89,11 @@ def nothing_embedded(model: str) -> bytes:
 def vector(embedding: pb.Embedding) -> bytes:
     """Raises EngineFailed for what is none."""
     return float32_array(finite(embedding))
+
+
+def older_vector(embedding: pb.Embedding) -> bytes:
+    """The older route writes 64-bit floats."""
+    return float64_array(finite(embedding))
 
 
 def finite(embedding: pb.Embedding) -> list[float]:

@@ -1,4 +1,4 @@
-"""32-bit floats as Go's encoding/json writes them: the fewest digits that read back as the same float."""
+"""Floats as Go's encoding/json writes them: the fewest digits that read back as the same float."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ _LEAST_LARGE_EXPONENT = 21
 def float32_array(values: Iterable[float]) -> bytes:
     """`[0.5,-1,1e-7]`. The values are finite, and each is one that 32 bits can hold."""
     return b"[%b]" % ",".join(map(float32_text, values)).encode()
+
+
+def float64_array(values: Iterable[float]) -> bytes:
+    """The same of 64-bit floats: more digits, where the values were made with 32 bits."""
+    return b"[%b]" % ",".join(map(float64_text, values)).encode()
+
+
+def float64_text(value: float) -> str:
+    text = repr(value).removesuffix(".0")
+    return _with_go_exponent(text) if "e" in text else text
 
 
 def float32_text(value: float) -> str:

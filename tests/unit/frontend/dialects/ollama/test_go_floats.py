@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from frontend.dialects.ollama.go_floats import float32_array, float32_text
+from frontend.dialects.ollama.go_floats import float32_array, float32_text, float64_array, float64_text
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 _LARGEST_BITS = 0x7F7FFFFF
@@ -126,3 +126,23 @@ def test_whole_numbers_have_no_point(number: int) -> None:
 def test_an_array() -> None:
     assert float32_array([]) == b"[]"
     assert float32_array([3.0, -0.5, 0.25]) == b"[3,-0.5,0.25]"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (1.0, "1"),
+        (-0.01275787502527237, "-0.01275787502527237"),
+        (1e-5, "0.00001"),
+        (1e-6, "0.000001"),
+        (1e-7, "1e-7"),
+        (1.5e-10, "1.5e-10"),
+        (1e16, "10000000000000000"),
+        (1e21, "1e+21"),
+    ],
+)
+def test_64_bit_floats(value: float, text: str) -> None:
+    assert float64_text(value) == text
+    assert float64_array([value, value]) == f"[{text},{text}]".encode()
