@@ -1449,6 +1449,7 @@ class Capabilities(_message.Message):
     RESUME_CONSTRAINT_FIELD_NUMBER: _builtins.int
     GO_TEMPLATE_FIELD_NUMBER: _builtins.int
     GO_TEMPLATE_PARSED_FIELD_NUMBER: _builtins.int
+    GO_TEMPLATE_ADDS_FIELD_NUMBER: _builtins.int
     completion: _builtins.bool
     tools: _builtins.bool
     insert: _builtins.bool
@@ -1470,6 +1471,8 @@ class Capabilities(_message.Message):
     go_template: _builtins.bool
     """Takes GenerateRequest.template; and finds tools and thinking in answers to prompts that it made."""
     go_template_parsed: _builtins.bool
+    go_template_adds: _builtins.bool
+    """A template's mention of tools or thinking is enough for them: the model's own template need not have any."""
     def __init__(
         self,
         *,
@@ -1491,10 +1494,11 @@ class Capabilities(_message.Message):
         resume_constraint: _builtins.bool = ...,
         go_template: _builtins.bool = ...,
         go_template_parsed: _builtins.bool = ...,
+        go_template_adds: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_adds", b"go_template_adds", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

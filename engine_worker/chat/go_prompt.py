@@ -52,6 +52,10 @@ class GoPrompt:
         ids = earlier + await encode(text, add_special=not earlier)
         return fit_ids(_not_empty(ids), window)
 
+    async def text(self) -> str:
+        """The whole prompt, with all messages. Raises InvalidRequest with the template's words."""
+        return await self._rendered(self.messages)
+
     async def _tokens(self, messages: Sequence[pb.Message], encode: Encode) -> list[int]:
         return _not_empty(await encode(await self._rendered(messages), add_special=True))
 

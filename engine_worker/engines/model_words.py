@@ -18,9 +18,9 @@ class ModelWords:
     parameters: pb.Sampling = field(default_factory=pb.Sampling)
     go_template: Template | None = None
 
-    def describe(self, model: pb.Model, can_parse: bool) -> None:
+    def describe(self, model: pb.Model, can_parse: bool, adds: bool = False) -> None:
         """`can_parse`: tools and thinking are found in answers to a Go template's prompts, where the model's
-        capabilities say so already.
+        capabilities say so already; with `adds`, also where they do not.
         """
         if self.system:
             model.system = self.system
@@ -31,13 +31,14 @@ class ModelWords:
             return
         model.capabilities.go_template = True
         model.capabilities.go_template_parsed = can_parse
+        model.capabilities.go_template_adds = adds
         if self.go_template is not None:
-            self._describe_template(self.go_template, model, can_parse)
+            self._describe_template(self.go_template, model, can_parse, adds)
 
-    def _describe_template(self, template: Template, model: pb.Model, can_parse: bool) -> None:
+    def _describe_template(self, template: Template, model: pb.Model, can_parse: bool, adds: bool) -> None:
         capabilities = model.capabilities
         model.template = template.source
         capabilities.insert = template.uses("suffix")
-        capabilities.tools = can_parse and capabilities.tools and template.uses("tools")
-        capabilities.thinking = can_parse and capabilities.thinking and template.uses("thinking")
+        capabilities.tools = template.uses("tools") and (adds or (can_parse and capabilities.tools))
+        capabilities.thinking = template.uses("thinking") and (adds or (can_parse and capabilities.thinking))
         capabilities.vision = False

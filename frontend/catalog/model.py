@@ -14,6 +14,7 @@ from frontend.catalog.served import ServedModel
 from frontend.smart_router.definition import Side, VirtualModel
 
 _NOTHING_KNOWN = pb.Model()
+_GGUF = "gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,18 @@ class CatalogModel:
 
     @property
     def capabilities(self) -> pb.Capabilities:
-        """Of a preset with a template of its own: what is left when only that template makes the prompt."""
+        """Of a preset whose template makes the prompt: what that template mentions, as far as the engine
+        finds it in answers.
+        """
         can = self.info.capabilities
         if not self.own_template:
             return can
-        uses = self.preset.template_uses if self.preset else frozenset()
+        uses = self._template_uses
         limited = pb.Capabilities()
         limited.CopyFrom(can)
-        limited.tools = can.tools and can.go_template_parsed and "tools" in uses
-        limited.thinking = can.thinking and can.go_template_parsed and "thinking" in uses
+        adds, parses = can.go_template_adds, can.go_template_parsed
+        limited.tools = "tools" in uses and (adds or (can.tools and parses))
+        limited.thinking = "thinking" in uses and (adds or (can.thinking and parses))
         limited.insert = can.go_template and "suffix" in uses
         limited.vision = False
         return limited
@@ -69,8 +73,21 @@ class CatalogModel:
 
     @property
     def own_template(self) -> str:
-        """The Go template of the preset; empty where the worker's is used."""
-        return self.preset.template if self.preset else ""
+        """The Go template of the preset; empty where the worker's is used. As in Ollama the template of a
+        GGUF that has tools or thinking comes before one that lacks them.
+        """
+        if self.preset is None or (self.info.format == _GGUF and self._worker_template_does_more):
+            return ""
+        return self.preset.template
+
+    @property
+    def _template_uses(self) -> frozenset[str]:
+        return self.preset.template_uses if self.preset else frozenset()
+
+    @property
+    def _worker_template_does_more(self) -> bool:
+        can, uses = self.info.capabilities, self._template_uses
+        return (can.tools and "tools" not in uses) or (can.thinking and "thinking" not in uses)
 
     @property
     def system(self) -> str:

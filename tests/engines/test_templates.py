@@ -21,7 +21,9 @@ async def _rendered(engine: EngineClient, request: pb.GenerateRequest) -> pb.Ren
 
 async def test_it_is_announced(model: pb.Model) -> None:
     assert model.capabilities.go_template
-    assert model.capabilities.go_template_parsed == (model.engine_kind != "llamacpp")
+    assert model.capabilities.go_template_parsed
+    # llama.cpp's answers to such prompts are parsed by us, whatever the model's own template has.
+    assert model.capabilities.go_template_adds == (model.engine_kind == "llamacpp")
 
 
 async def test_it_makes_the_prompt_of_a_chat(engine: EngineClient) -> None:

@@ -245,7 +245,7 @@ class LlamacppEngine:
                 logit_bias=generates,
             )
         )
-        words.describe(model, can_parse=False)
+        words.describe(model, can_parse=True, adds=True)
         return model
 
     def _count(self, event: pb.GenerateEvent, prefill: PrefillCount) -> None:

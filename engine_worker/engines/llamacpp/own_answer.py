@@ -18,12 +18,14 @@ from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import Function, calls_grammar
 
+# Calls in text that begin without a tag: the answer is one, or it has none.
+_NO_TAG = CallMarkup("", "", "")
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnAnswer:
-    """`grammar`: in llama-server's words."""
+    """`grammar`: in llama-server's words; empty for free text."""
 
     grammar: str
     parser: OutputParser
@@ -42,28 +44,28 @@ def own_answer(
     begun: pb.Message | None,
 ) -> OwnAnswer:
     """`functions`: those that may be called. A forced call is all of the answer; otherwise it is a call or
-    what `constraint` asks for.
+    what `constraint` asks for, and without that free text.
 
     Raises CapabilityMissing where calls cannot be told from a format's JSON, ConstraintRejected for what is
     too large.
     """
     forced = bool(functions) and is_forced(request.tool_choice)
     answer = None if forced or constraint is None else constraint.grammar
-    parser: OutputParser = PlainText()
-    if functions:
-        markup = _markup(template, forced)
-        several = _may_call_several(request.tool_choice)
-        grammar = calls_grammar(functions, markup, several, answer)
-        names = {function.name for function in functions}
-        parser = ToolCalls(JsonCalls(markup.tag, markup.closing, names, only_calls=forced, certain=True))
-    else:
-        assert answer is not None
-        grammar = answer
     thought = _thought(template, begun) if may_think else None
+    parser: OutputParser = PlainText()
+    grammar = answer
+    if functions:
+        is_free = answer is None and not forced
+        markup = _NO_TAG if is_free and template.call_markup is None else _markup(template, forced)
+        names = {function.name for function in functions}
+        calls = JsonCalls(markup.tag, markup.closing, names, only_calls=forced, certain=not is_free)
+        parser = ToolCalls(calls)
+        if not is_free:
+            grammar = calls_grammar(functions, markup, _may_call_several(request.tool_choice), answer)
     if thought is not None:
         tags = TaggedThinking(thought.opening, thought.closing, thought.opened)
         parser = ThinkingFirst(tags, parser, shown=request.think.mode != pb.Think.OFF)
-    return OwnAnswer(answer_lark(grammar, thought, template.end_token), parser)
+    return OwnAnswer("" if grammar is None else answer_lark(grammar, thought, template.end_token), parser)
 
 
 def _may_call_several(choice: pb.ToolChoice) -> bool:

@@ -14,6 +14,7 @@ from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
 from engine_worker.engines.llamacpp.body import read_constraint
+from engine_worker.engines.llamacpp.go_answer import go_answer, with_chosen_tools
 from engine_worker.engines.llamacpp.messages import last_words_joined
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer
 from engine_worker.engines.llamacpp.template import ChatTemplate
@@ -59,7 +60,7 @@ class Prompts:
         window = Window.of(request, self.context_length)
         self.checked(list(request.sampling.logit_bias))
         if (templated := await go_prompt_of(request, self.go_template)) is not None:
-            return await self._templated(templated, request, window)
+            return await self._templated(templated, request, window, constraint)
         match request.WhichOneof("input"):
             case "chat":
                 return await self._chat(request, window, constraint)
@@ -72,13 +73,19 @@ class Prompts:
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
 
-    async def _templated(self, prompt: GoPrompt, request: pb.GenerateRequest, window: Window) -> Prompt:
-        """llama.cpp's parsers stand behind its own rendering only, so the answer is plain text."""
-        if request.chat.tools:
-            raise CapabilityMissing("this model does not support tools together with a Go template")
+    async def _templated(
+        self,
+        prompt: GoPrompt,
+        request: pb.GenerateRequest,
+        window: Window,
+        constraint: Constraint | None,
+    ) -> Prompt:
         self.checked(list(request.prompt.context))
+        prompt = with_chosen_tools(prompt)
         fitted = await prompt.fit(window, self.api.tokenize)
-        return _plain(fitted, ["think"] if request.think.mode == pb.Think.ON else [])
+        own = await go_answer(prompt, constraint, self.template.end_token)
+        is_unheard = request.think.mode == pb.Think.ON and not prompt.template.uses("thinking")
+        return _plain(fitted, ["think"] if is_unheard else [], own)
 
     async def _chat(
         self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None

@@ -59,3 +59,13 @@ def test_an_embedding_model_has_no_templates() -> None:
 
     assert model.capabilities == pb.Capabilities(embedding=True)
     assert not model.template
+
+
+def test_a_template_brings_what_it_mentions_where_the_engine_finds_it() -> None:
+    model = pb.Model(capabilities=pb.Capabilities(completion=True))
+    template = parse("{{ .Tools }}{{ range .Messages }}{{ .Thinking }}{{ end }}")
+
+    ModelWords(go_template=template).describe(model, can_parse=True, adds=True)
+
+    assert (model.capabilities.tools, model.capabilities.thinking) == (True, True)
+    assert model.capabilities.go_template_adds

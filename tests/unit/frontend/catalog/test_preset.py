@@ -80,6 +80,49 @@ def test_a_template_that_the_worker_cannot_use_makes_no_model_that_inserts() -> 
     assert not _over(made, other).capabilities.insert
 
 
+def _with_template(uses: set[str], *can: str, model_format: str = "gguf", adds: bool = False) -> CatalogModel:
+    made = replace(preset(), template="{{ .Prompt }}", template_uses=frozenset(uses))
+    capabilities = pb.Capabilities(
+        completion=True,
+        go_template=True,
+        go_template_parsed=True,
+        go_template_adds=adds,
+        tools="tools" in can,
+        thinking="thinking" in can,
+    )
+    return _over(made, pb.Model(format=model_format, capabilities=capabilities))
+
+
+@pytest.mark.parametrize(
+    ("uses", "can", "is_own"),
+    [
+        ({"prompt"}, ("tools", "thinking"), False),
+        ({"prompt", "suffix"}, ("tools",), False),
+        ({"tools", "messages"}, ("tools", "thinking"), False),
+        ({"thinking", "messages"}, ("tools", "thinking"), False),
+        ({"tools", "thinking"}, ("tools", "thinking"), True),
+        ({"tools", "prompt"}, ("tools",), True),
+        ({"prompt"}, (), True),
+    ],
+)
+def test_a_gguf_template_that_does_more_comes_first(
+    uses: set[str], can: tuple[str, ...], is_own: bool
+) -> None:
+    """Tools and thinking stay, as in Ollama."""
+    model = _with_template(uses, *can)
+
+    assert bool(model.own_template) is is_own
+    assert (model.capabilities.tools, model.capabilities.thinking) == ("tools" in can, "thinking" in can)
+    assert _with_template(uses, *can, model_format="safetensors").own_template
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_template_brings_tools_and_thinking_where_the_engine_finds_them(adds: bool) -> None:
+    capabilities = _with_template({"tools", "thinking", "messages"}, adds=adds).capabilities
+
+    assert (capabilities.tools, capabilities.thinking) == (adds, adds)
+
+
 @pytest.mark.parametrize("document", ["", "{}", "[]", '{"base": 1}'])
 def test_what_is_no_document_is_refused(document: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
