@@ -35,18 +35,31 @@ class CallMarkup(Markup):
         return self.after.strip().removeprefix("]").strip()
 
 
+NO_TAG_FOR_FORMAT = (
+    "tools and a format together need a chat template in which calls begin with a tag, and this model's has "
+    "none; leave out the format or the tools"
+)
 # Where a template has no tag that text could begin with, a grammar makes a list.
 BARE_LIST = CallMarkup("[", ", ", "]")
 
 
 async def learn_call_markup(render: Render) -> CallMarkup | None:
-    """None where calls do not begin with a tag. Raises InvalidRequest when `render` does for one call."""
-    one = _between_answers(await render(_conversation(1), [_tool()]))
+    """None where calls do not begin with a tag, or `render` raises InvalidRequest."""
     try:
-        two = _between_answers(await render(_conversation(2), [_tool()]))
+        one = await render(conversation(1), [probe_tool()])
+    except InvalidRequest:
+        return None
+    try:
+        two = await render(conversation(2), [probe_tool()])
     except InvalidRequest:
         # Some templates take one call at a time.
         two = ""
+    return call_markup_of(one, two)
+
+
+def call_markup_of(one_call: str, two_calls: str) -> CallMarkup | None:
+    """Of the prompts with one call and with two; the latter empty where the template refuses two."""
+    one, two = _between_answers(one_call), _between_answers(two_calls)
     first = _CALL.search(one)
     if first is None:
         return _in_tag(one)
@@ -75,7 +88,7 @@ def _in_tag(rest: str) -> CallMarkup | None:
     return CallMarkup(opening, f"{closing}\n{opening}", closing)
 
 
-def _conversation(calls: int) -> Sequence[pb.Message]:
+def conversation(calls: int) -> Sequence[pb.Message]:
     arguments = f'{{"{_KEY}": "{_VALUE}"}}'
     # Mistral's templates want ids of nine characters.
     said = [
@@ -92,6 +105,6 @@ def _conversation(calls: int) -> Sequence[pb.Message]:
     ]
 
 
-def _tool() -> pb.Tool:
+def probe_tool() -> pb.Tool:
     schema = f'{{"type": "object", "properties": {{"{_KEY}": {{"type": "string"}}}}}}'
     return pb.Tool(name="drover-tool", description="drover-description", parameters_json=schema)

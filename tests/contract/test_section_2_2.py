@@ -168,7 +168,8 @@ def test_any_schema_may_be_offered(http: httpx.Client, model: str, parameters: o
         ([1], "number into Go value of type api.Tool"),
         (
             _tool({"type": ["object"]}),
-            "array into Go struct field ToolFunctionParameters.type of type string",
+            # The recording, with a newer Go: ToolFunctionParameters.type.
+            "array into Go struct field ToolFunctionParameters.tools.function.parameters.type of type string",
         ),
     ],
     ids=["2.3 no list", "2.3 no object", "2.3 parameters.type must be a string"],

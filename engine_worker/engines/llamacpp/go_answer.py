@@ -16,9 +16,9 @@ from drover.go_template import Template, TemplateError
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
 from engine_worker.chat.go_prompt import GoPrompt
+from engine_worker.chat.tool_choice import chosen_tools
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate
-from engine_worker.engines.llamacpp.tools import chosen_tools
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import functions_of
 
@@ -82,10 +82,7 @@ async def _call_markup(template: Template) -> CallMarkup | None:
         except TemplateError as error:
             raise InvalidRequest(error.message) from error
 
-    try:
-        return await learn_call_markup(render)
-    except InvalidRequest:
-        return None
+    return await learn_call_markup(render)
 
 
 def _thinking_tags(template: Template) -> tuple[str, str]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.base import OutputParser, PlainText
-from engine_worker.chat.call_markup import BARE_LIST, CallMarkup
+from engine_worker.chat.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMarkup
 from engine_worker.chat.json_calls import JsonCalls
 from engine_worker.chat.tagged_thinking import TaggedThinking
 from engine_worker.chat.thinking import ThinkingFirst
 from engine_worker.chat.tool_calls import ToolCalls
+from engine_worker.chat.tool_choice import is_forced, may_call_several
 from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_lark
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.schemas.constraint import Constraint
@@ -20,7 +21,6 @@ from engine_worker.schemas.functions import Function, calls_grammar
 
 # Calls in text that begin without a tag: the answer is one, or it has none.
 _NO_TAG = CallMarkup("", "", "")
-_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,6 @@ class OwnAnswer:
 
     grammar: str
     parser: OutputParser
-
-
-def is_forced(choice: pb.ToolChoice) -> bool:
-    return choice.mode in _FORCED
 
 
 def own_answer(
@@ -61,15 +57,11 @@ def own_answer(
         calls = JsonCalls(markup.tag, markup.closing, names, only_calls=forced, certain=not is_free)
         parser = ToolCalls(calls)
         if not is_free:
-            grammar = calls_grammar(functions, markup, _may_call_several(request.tool_choice), answer)
+            grammar = calls_grammar(functions, markup, may_call_several(request.tool_choice), answer)
     if thought is not None:
         tags = TaggedThinking(thought.opening, thought.closing, thought.opened)
         parser = ThinkingFirst(tags, parser, shown=request.think.mode != pb.Think.OFF)
     return OwnAnswer("" if grammar is None else answer_lark(grammar, thought, template.end_token), parser)
-
-
-def _may_call_several(choice: pb.ToolChoice) -> bool:
-    return choice.mode != pb.ToolChoice.NAMED and (choice.parallel or not choice.HasField("parallel"))
 
 
 def _markup(template: ChatTemplate, forced: bool) -> CallMarkup:
@@ -77,10 +69,7 @@ def _markup(template: ChatTemplate, forced: bool) -> CallMarkup:
         return template.call_markup
     if forced:
         return BARE_LIST
-    raise CapabilityMissing(
-        "tools and a format together need a chat template in which calls begin with a tag, and this model's "
-        "has none; leave out the format or the tools"
-    )
+    raise CapabilityMissing(NO_TAG_FOR_FORMAT)
 
 
 def _thought(template: ChatTemplate, begun: pb.Message | None) -> Thought | None:

@@ -95,11 +95,7 @@ async def _call_markup(api: Renderer) -> CallMarkup | None:
         except TemplateRefusal as refusal:
             raise InvalidRequest(str(refusal)) from refusal
 
-    try:
-        return await learn_call_markup(render)
-    except InvalidRequest:
-        # The template refuses such conversations.
-        return None
+    return await learn_call_markup(render)
 
 
 def enable_thinking(enabled: bool) -> Json:

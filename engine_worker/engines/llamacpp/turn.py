@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import Arrange, as_sent
+from engine_worker.chat.tool_choice import chosen_tools, is_forced
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.messages import message_json
-from engine_worker.engines.llamacpp.own_answer import OwnAnswer, is_forced, own_answer
+from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
-from engine_worker.engines.llamacpp.tools import chosen_tools, shown_tools, tools_json
+from engine_worker.engines.llamacpp.tools import shown_tools, tools_json
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import functions_of
 

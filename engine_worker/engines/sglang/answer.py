@@ -14,6 +14,7 @@ from engine_worker.chat.replay import Heard
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.chat.thinking import ThinkingFirst
 from engine_worker.chat.tool_calls import ToolCalls, new_call_id
+from engine_worker.chat.tool_choice import is_forced
 from engine_worker.engines.sglang.call import Asked
 from engine_worker.engines.sglang.logprobs import Logprobs
 from engine_worker.engines.sglang.output import Answer
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.templates import Rendered, Templates
 
 _HARMONY = "gpt-oss"
-_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
 class Answers:
@@ -48,7 +48,7 @@ class Answers:
                 truncated_tokens=prompt.fitted.truncated_tokens,
                 not_honoured=asked.not_honoured,
             ),
-            parser=self._parser(request, rendered, heard, asked.constrained),
+            parser=self._parser(request, rendered, heard, asked),
             text=continued or EngineText(self._vocabulary),
             stops=StopMatcher(asked.own_stops),
             logprobs=(
@@ -60,28 +60,32 @@ class Answers:
         )
 
     def _parser(
-        self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None, constrained: bool
+        self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None, asked: Asked
     ) -> OutputParser:
         from engine_worker.engines.sglang.upstream.calls import call_parser
         from engine_worker.engines.sglang.upstream.reasoning import SglangReasoning
 
         parser: OutputParser = PlainText()
         calls, thinks = self._templates.tool_call_parser, self._templates.reasoning_parser
-        forced = request.tool_choice.mode in _FORCED
+        make_id = heard.call_id if heard else new_call_id
+        constrained = asked.constrained
+        forced = is_forced(request.tool_choice)
         if _HARMONY in (calls, thinks) and (forced or not constrained):
             names = {tool.function.name for tool in rendered.tools if tool.function.name}
             return Harmony(
                 names,
                 opened=rendered.opens_thinking,
                 shows_thinking=request.think.mode != pb.Think.OFF,
-                make_id=heard.call_id if heard else new_call_id,
+                make_id=make_id,
                 only_calls=forced,
             )
-        if rendered.tools and calls:
+        if asked.own_calls is not None:
+            parser = asked.own_calls.parser(make_id)
+        elif rendered.tools and calls:
             parser = ToolCalls(
                 call_parser(calls, rendered, self._tokenizer, forced),
                 _without_arguments(request.chat.tools),
-                heard.call_id if heard else new_call_id,
+                make_id,
             )
         if rendered.thinks and thinks:
             reasoning = SglangReasoning(thinks, rendered, self._tokenizer, constrained)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang import sampling
+from engine_worker.engines.sglang.own_calls import OwnCalls, own_calls
 from engine_worker.engines.sglang.prompt import Limits, Prompt
 from engine_worker.engines.sglang.sampling import Sampled
 from engine_worker.engines.sglang.upstream.process import Call
@@ -23,13 +24,14 @@ _ID_BYTES = 16
 @dataclass(frozen=True, slots=True)
 class Asked:
     """`own_stops`: the stop texts that SGLang does not look for; `constrained`: a grammar makes the
-    answer.
+    answer; `own_calls`: the one that makes calls.
     """
 
     call: Call
     own_stops: list[str]
     not_honoured: list[str]
     constrained: bool
+    own_calls: OwnCalls | None = None
 
 
 class Calls:
@@ -37,7 +39,24 @@ class Calls:
         self._loaded = loaded
         self._limits = limits
 
-    def make(self, request: pb.GenerateRequest, prompt: Prompt, own: Constraint | None) -> Asked:
+    async def own(
+        self, request: pb.GenerateRequest, prompt: Prompt, constraint: Constraint | None
+    ) -> OwnCalls | None:
+        """Raises what `own_calls` raises."""
+        if not prompt.rendered.tools:
+            return None
+        loaded = self._loaded
+        # gpt-oss's calls are in a channel of their own.
+        can_make = loaded.can_constrain and loaded.takes_grammars and not loaded.templates.is_harmony
+        return await own_calls(request, constraint, loaded.call_markup, can_make)
+
+    def make(
+        self,
+        request: pb.GenerateRequest,
+        prompt: Prompt,
+        own: Constraint | None,
+        calls: OwnCalls | None = None,
+    ) -> Asked:
         """Raises InvalidRequest, and CapabilityMissing for a constraint that cannot go on here."""
         sampled = sampling.sampling_parameters(
             request.sampling, self._loaded.can_seed, self._loaded.vocabulary.size
@@ -45,8 +64,12 @@ class Calls:
         if prompt.rendered.thinking_refused:
             sampled.not_honoured.append("think")
         theirs, ours = sampling.stop_texts(request.sampling, prompt.rendered.stop)
-        constraint = sampling.constraint_parameters(
-            request, prompt.rendered.constraint, own, self._loaded.takes_grammars
+        constraint: dict[str, object] = (
+            {"ebnf": calls.grammar}
+            if calls is not None
+            else sampling.constraint_parameters(
+                request, prompt.rendered.constraint, own, self._loaded.takes_grammars
+            )
         )
         if own is not None:
             sampled.not_honoured += own.not_honoured
@@ -62,7 +85,7 @@ class Calls:
         )
         _add_input(call, request, prompt)
         self._add_wishes(call, request)
-        return Asked(call, ours, sampled.not_honoured, bool(constraint))
+        return Asked(call, ours, sampled.not_honoured, bool(constraint), calls)
 
     def limit(self, request: pb.GenerateRequest, prompt_tokens: int) -> int:
         """Tokens that the whole answer may have."""

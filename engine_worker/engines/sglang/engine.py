@@ -88,7 +88,8 @@ class SglangEngine:
             with self._in_hand.preparing():
                 constraint = await constraint_of(request, ebnf_text)
                 prompt = await self._prompts.prepare(request)
-            asked = self._calls.make(request, prompt, constraint)
+                calls = await self._calls.own(request, prompt, constraint)
+            asked = self._calls.make(request, prompt, constraint, calls)
             answer = self._answers.make(request, prompt, asked)
             async with aclosing(self._events(request, asked.call, answer)) as events:
                 async for event in events:

@@ -7,8 +7,9 @@ from typing import cast
 from drover.errors import InvalidRequest, NotOffered
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.anthropic.loading import LoadedTools
-from frontend.dialects.ollama.decode import Place, Reader, boolean, mapping, read_struct, text
+from frontend.dialects.ollama.decode import Place, Reader, boolean, read_struct, text
 from frontend.dialects.ollama.go_json import Json, dump_text
+from frontend.dialects.ollama.tool_parameters import read_parameters
 from frontend.dialects.ollama.wire import Tool
 from frontend.dialects.openai.tool_choice import ToolChoice, read_tool_choice
 from frontend.dialects.tool_shapes import with_schema
@@ -22,7 +23,7 @@ _MODES = {
 }
 _OPENAI_KINDS = ("function", "required", "allowed_tools")
 _SEARCH = "tool_search_tool"
-_TOOL: dict[str, Reader] = {"type": text, "name": text, "description": text, "input_schema": mapping}
+_TOOL: dict[str, Reader] = {"type": text, "name": text, "description": text, "input_schema": read_parameters}
 _CHOICE: dict[str, Reader] = {"type": text, "name": text, "disable_parallel_tool_use": boolean}
 
 

@@ -24,6 +24,7 @@ from frontend.dialects.ollama.decode import (
 )
 from frontend.dialects.ollama.durations import keep_alive_ns
 from frontend.dialects.ollama.go_json import Json, dump_text
+from frontend.dialects.ollama.tool_parameters import read_parameters
 from frontend.dialects.tool_shapes import nameless, nested
 
 Wanted = TypeVar("Wanted")
@@ -220,7 +221,7 @@ def _tool(value: Json) -> Tool:
     function = read_struct(
         cast(Json, outer.get("function")),
         "ToolFunction",
-        {"name": text, "description": text, "parameters": _parameters},
+        {"name": text, "description": text, "parameters": read_parameters},
         "api.ToolFunction",
     )
     parameters = function.get("parameters")
@@ -229,14 +230,6 @@ def _tool(value: Json) -> Tool:
         description=cast(str, function.get("description", "")),
         parameters_json="" if parameters is None else dump_text(parameters),
     )
-
-
-def _parameters(value: Json, place: Place) -> dict[str, Json]:
-    """Whatever the schema says is the template's and the grammar's; upstream drops what it does not know."""
-    parameters = mapping(value, place)
-    if (kind := parameters.get("type")) is not None:
-        text(kind, Place("ToolFunctionParameters", "type"))
-    return parameters
 
 
 def _think(value: Json, place: Place) -> Think:

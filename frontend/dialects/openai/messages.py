@@ -142,9 +142,12 @@ def _function_of(value: Json, call_id: str) -> ToolCall:
         {"name": text, "arguments": text},
         "struct { Name string; Arguments string }",
     )
+    arguments = str(function.get("arguments", ""))
+    if not arguments:
+        raise InvalidRequest("invalid tool call arguments")
     return ToolCall(
         name=str(function.get("name", "")),
-        arguments_json=sent_arguments(str(function.get("arguments", ""))),
+        arguments_json=sent_arguments(arguments),
         id=call_id,
     )
 

@@ -8,8 +8,9 @@ from typing import cast
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.dialects.ollama.decode import Place, Reader, anything, mapping, read_struct, text
+from frontend.dialects.ollama.decode import Place, Reader, anything, read_struct, text
 from frontend.dialects.ollama.go_json import dump_text
+from frontend.dialects.ollama.tool_parameters import read_parameters
 from frontend.dialects.ollama.wire import Tool
 from frontend.dialects.openai.tool_choice import read_tool_choice
 from frontend.dialects.tool_shapes import flat
@@ -19,7 +20,7 @@ _TOOL: dict[str, Reader] = {
     "type": text,
     "name": text,
     "description": text,
-    "parameters": mapping,
+    "parameters": read_parameters,
     "strict": anything,
     "tools": anything,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import snapshot_download
 
+from engine_worker.chat.call_markup import CallMarkup
 from engine_worker.engines.sglang.upstream import resume_mark
 from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.engines.sglang.upstream.templates import Templates, Turn
@@ -41,6 +42,7 @@ class LoadedModel:
     can_constrain: bool
     can_resume_constraint: bool
     takes_grammars: bool
+    call_markup: CallMarkup | None
     make_turn: Callable[..., Turn]
     resumed: Callable[[dict[str, object], int], dict[str, object]]
 
@@ -59,8 +61,9 @@ class LoadedModel:
         vocabulary = Vocabulary(tokenizer, manager.model_config.vocab_size)
         # Without the tokens' bytes SGLang has no grammars either.
         can_constrain = vocabulary.has_bytes and setting("grammar_backend") != "none"
+        templates = Templates(engine)
         return cls(
-            templates=Templates(engine),
+            templates=templates,
             vocabulary=vocabulary,
             tokenizer=tokenizer,
             folder=_folder(setting("model_path"), setting("revision")),
@@ -82,6 +85,7 @@ class LoadedModel:
             can_resume_constraint=can_constrain and setting("nnodes") == 1,
             # The others have no EBNF, or another.
             takes_grammars=setting("grammar_backend") in (None, "xgrammar"),
+            call_markup=templates.call_markup(),
             make_turn=Turn,
             resumed=resume_mark.write,
         )

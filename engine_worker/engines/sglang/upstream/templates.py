@@ -18,6 +18,7 @@ from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import TemplateRefusal
+from engine_worker.chat.call_markup import CallMarkup, call_markup_of, conversation, probe_tool
 from engine_worker.engines.sglang.upstream.conversation import (
     PLACEHOLDER,
     any_message,
@@ -80,6 +81,22 @@ class Templates:
     @property
     def tool_call_parser(self) -> str | None:
         return self._serving.tool_call_parser or None
+
+    @property
+    def is_harmony(self) -> bool:
+        return bool(self._serving.is_gpt_oss)
+
+    def call_markup(self) -> CallMarkup | None:
+        """What the template writes around calls, where that begins with a tag."""
+        if not self.tool_call_parser:
+            return None
+        texts = []
+        for calls in (1, 2):
+            try:
+                texts.append(self.render(conversation(calls), Turn(tools=[probe_tool()])).text)
+            except InvalidRequest:
+                texts.append("")
+        return call_markup_of(*texts)
 
     @property
     def source(self) -> str:
