@@ -16,7 +16,7 @@ def _called(**function: Json) -> list[Json]:
 
 @pytest.mark.parametrize("function", [{"arguments": ""}, {}, {"arguments": None}])
 def test_a_call_without_any_arguments_text_is_refused_as_in_ollama(function: dict[str, Json]) -> None:
-    with pytest.raises(InvalidRequest, match="^invalid tool call arguments$"):
+    with pytest.raises(InvalidRequest, match=r"^invalid tool call arguments$"):
         read_messages(_called(**function))
 
 
