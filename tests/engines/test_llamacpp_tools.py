@@ -473,7 +473,8 @@ async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClie
     assert "begin" not in text
     assert text.endswith(" end<|im_end|>\n<|im_start|>assistant\n")
     length = len(answer.started.prompt_ids)
-    assert CONTEXT_LENGTH // 2 < length < CONTEXT_LENGTH
+    # Ollama's half of the window, less what cut text may take more.
+    assert CONTEXT_LENGTH // 2 - 16 < length <= CONTEXT_LENGTH // 2 + 2
     assert answer.started.truncated_tokens > 600
     assert (await answer_to(engine, request)).done.cached_tokens == length - 1
 
