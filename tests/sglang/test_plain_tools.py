@@ -10,7 +10,7 @@ import ollama
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import answer_to, short_json_bias
+from tests.support.answers import answer_to, short_json_bias, token_of
 from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import engine_client
 from tests.support.processes import SMALL_CACHE, Stack, stack
@@ -73,6 +73,37 @@ async def test_a_call_can_be_forced(plain: Stack) -> None:
     assert isinstance(json.loads(answer.calls[0].arguments_json), dict)
     assert answer.complete >= {0}
     assert answer.content == ""
+
+
+async def test_a_forced_call_has_the_tools_own_arguments_and_is_never_text(plain: Stack) -> None:
+    request = chat_with(tool("get_weather"))
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    request.tool_choice.parallel = False
+    async with engine_client(plain.worker.address) as engine:
+        answer = await answer_to(engine, request)
+        assert [call.name for call in answer.calls.values()] == ["get_weather"]
+        assert json.loads(answer.calls[0].arguments_json) == {"city": "Paris"}
+        assert (answer.content, answer.complete) == ("", {0})
+        for most in (1, 4, 12, 20):
+            request.sampling.max_tokens = most
+            answer = await answer_to(engine, request)
+            assert (answer.content, answer.done.finish_reason) == ("", pb.Done.LENGTH)
+
+
+async def test_tools_and_a_format_are_a_call_or_the_format(plain: Stack) -> None:
+    request = chat_with(tool("get_weather"))
+    request.tool_choice.parallel = False
+    request.json_schema = '{"type": "object", "properties": {"a": {"enum": ["xy"]}}, "required": ["a"]}'
+    async with engine_client(plain.worker.address) as engine:
+        brace, call = await token_of(engine, "{"), await token_of(engine, "<tool_call>")
+        request.sampling.logit_bias[brace] = 1000.0
+        answer = await answer_to(engine, request)
+        assert (json.loads(answer.content), answer.calls) == ({"a": "xy"}, {})
+        request.sampling.logit_bias.clear()
+        request.sampling.logit_bias[call] = 1000.0
+        answer = await answer_to(engine, request)
+    assert (answer.content, answer.calls[0].name) == ("", "get_weather")
+    assert json.loads(answer.calls[0].arguments_json) == {"city": "Paris"}
 
 
 async def test_a_call_is_found_in_the_answer_to_a_template_of_the_request(plain: Stack) -> None:

@@ -10,6 +10,7 @@ from struct import pack
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.tool_choice import is_forced
 from engine_worker.chat.window import Fitted
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer, Plan
@@ -24,7 +25,6 @@ from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import bytes_of_all
 
-_FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 # Sampling fields that change nothing here, and the value at which they would change nothing anywhere.
 _NEUTRAL: dict[str, float] = {
     "repeat_penalty": 1.0,
@@ -74,7 +74,8 @@ class Intake:
             raise CapabilityMissing("the simulator cannot constrain its output")
         if request.chat.tools and not self._scripts.call_tools:
             raise CapabilityMissing("the simulator cannot call tools unless its script does")
-        if request.tool_choice.mode in _FORCED and script is None:
+        choice = request.tool_choice
+        if is_forced(choice) and (script is None or not script.calls(choice.name)):
             raise CapabilityMissing("the simulator cannot be made to call a tool, its script must do it")
         if request.think.mode == pb.Think.ON and not self._scripts.think:
             raise CapabilityMissing("the simulator cannot think unless its script does")

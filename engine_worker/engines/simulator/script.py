@@ -13,7 +13,8 @@ that answer a call do not play that call again. An event has one of these keys:
     {"fail": "..."}            the engine breaks down with this message
 
 With "repeat": n beside it an event plays n times. Scripts play as they are written, whatever the request
-allows: also reasoning where it was turned off, and calls of tools that nobody offered.
+allows: also reasoning where it was turned off, and calls of tools that were not offered. But where the
+request demands a call, a script without it is refused.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Script:
     match: str
     steps: tuple[Step, ...]
     tokens: int
+
+    def calls(self, name: str) -> bool:
+        """Whether it calls the function, or any where `name` is empty."""
+        return any(isinstance(step.event, Call) and name in ("", step.event.name) for step in self.steps)
 
     def play(self) -> Iterator[Event]:
         for step in self.steps:

@@ -198,6 +198,23 @@ async def test_a_script_answers_a_constraint_and_nothing_else_does(playing: Play
             await answer(engine, request)
 
 
+async def test_a_call_that_is_demanded_must_be_in_the_script(playing: Playing) -> None:
+    call = {"tool_call": {"name": "find", "arguments": {"q": 1}}}
+    request = asking("#go")
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    async with playing(call) as engine:
+        assert (await answer(engine, request)).text == ""
+        request.tool_choice.mode, request.tool_choice.name = pb.ToolChoice.NAMED, "find"
+        assert (await answer(engine, request)).text == ""
+        request.tool_choice.name = "lose"
+        with pytest.raises(CapabilityMissing, match="made to call a tool"):
+            await answer(engine, request)
+    async with playing({"text": "I would rather not."}) as engine:
+        request.tool_choice.mode, request.tool_choice.name = pb.ToolChoice.REQUIRED, ""
+        with pytest.raises(CapabilityMissing, match="made to call a tool"):
+            await answer(engine, request)
+
+
 async def test_logprobs_come_for_scripted_tokens_too(playing: Playing) -> None:
     async with playing({"thinking": "hm hm"}, {"text": "one two"}) as engine:
         request = asking("#go")
