@@ -113,6 +113,20 @@ async def test_a_prompt_is_thought_about_too(engine: EngineClient) -> None:
     assert "Be kind." in await text_of(engine, list(answer.started.prompt_ids))
 
 
+async def test_the_prompt_shows_tools_in_ollamas_order(engine: EngineClient) -> None:
+    parameters = {
+        "properties": {"city": {"enum": ["Paris"], "minLength": 1, "type": "string"}},
+        "required": ["city"],
+        "$defs": {"x": {"type": "object"}},
+        "type": "object",
+    }
+    answer = await answer_to(engine, chat_with(tool("get_weather", json.dumps(parameters)), max_tokens=1))
+    assert (
+        '"parameters": {"type": "object", "$defs": {"x": {"type": "object"}}, "required": ["city"], '
+        '"properties": {"city": {"type": "string", "enum": ["Paris"]}}}}}'
+    ) in await text_of(engine, list(answer.started.prompt_ids))
+
+
 async def test_an_answer_that_could_have_called_and_did_not(engine: EngineClient) -> None:
     answer = await answer_to(engine, chat_with(tool("get_weather")))
     assert (answer.thinking, answer.content, parts_of(answer)) == (THOUGHT, ANSWER, [])
@@ -556,6 +570,30 @@ async def always_thinks(tmp_path: Path) -> AsyncIterator[EngineClient]:
     with worker(tmp_path / "worker.log", *flags) as process:
         async with engine_client(process.address) as client:
             yield client
+
+
+ALWAYS_THINKS_AND_CALLS = THINKING_AND_TOOLS[: THINKING_AND_TOOLS.index("{% if enable_thinking")] + (
+    "<think>\n{% endif -%}\n"
+)
+
+
+@pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.OFF])
+async def test_a_forced_call_follows_thinking_that_the_prompt_began(
+    tmp_path: Path, mode: pb.Think.Mode.ValueType
+) -> None:
+    write_scripted_gguf(
+        tmp_path / "model.gguf", ALWAYS_THINKS_AND_CALLS, ("Ċ", *SCRIPTS[0][2:]), *SCRIPTS[2:]
+    )
+    flags = ("--engine", "llamacpp", "--model", str(tmp_path / "model.gguf"), "--slots", "1")
+    request = chat_with(tool("get_weather"))
+    request.think.mode = mode
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    request.tool_choice.parallel = False
+    with worker(tmp_path / "worker.log", *flags) as process:
+        async with engine_client(process.address) as client:
+            answer = await answer_to(client, request)
+    assert (answer.thinking, answer.content) == (THOUGHT if mode == pb.Think.UNSET else "", "")
+    assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
 
 
 async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
