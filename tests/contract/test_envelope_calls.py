@@ -97,3 +97,21 @@ def test_no_function_may_be_called(http: httpx.Client, stream: bool) -> None:
     assert _messages(http, stream, tool_choice={"type": "none"})[0] == []
     assert _responses(http, stream) != []
     assert _responses(http, stream, tool_choice="none") == []
+
+
+@pytest.mark.parametrize("most", [2, 8, 14])
+def test_a_forced_call_that_is_cut_off_is_no_text(http: httpx.Client, most: int) -> None:
+    body = {
+        "max_tokens": most,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"name": name, "input_schema": _PARAMETERS} for name in _NAMES],
+        "tool_choice": {"type": "any"},
+        "thinking": {"type": "disabled"},
+    }
+    message = _answer(http, "/v1/messages", body).json()
+    assert [block for block in message["content"] or () if block["type"] == "text"] == []
+    tools = [{"type": "function", "name": name, "parameters": _PARAMETERS} for name in _NAMES]
+    asked = {"input": "Hi", "max_output_tokens": max(16, most), "tools": tools, "tool_choice": "required"}
+    response = _answer(http, "/v1/responses", {**asked, "reasoning": {"effort": "none"}}).json()
+    texts = [item for item in response["output"] if item["type"] == "message"]
+    assert not [part["text"] for item in texts for part in item["content"] if part["text"]]

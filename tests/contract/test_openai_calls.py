@@ -74,3 +74,30 @@ def test_some_function_must_be_called(http: httpx.Client) -> None:
 def test_no_function_may_be_called(http: httpx.Client) -> None:
     assert _called(_message(http)) != []
     assert _called(_message(http, tool_choice="none")) == []
+
+
+_SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+_FORMAT = {"type": "json_schema", "json_schema": {"name": "f", "schema": _SCHEMA}}
+
+
+@pytest.mark.parametrize("most", [1, 3, 8, 12, 16])
+def test_a_forced_call_that_is_cut_off_is_no_text(http: httpx.Client, most: int) -> None:
+    message = _message(http, tool_choice="required", reasoning_effort="none", max_tokens=most)
+
+    assert not message.get("content")
+
+
+def test_a_format_beside_tools_is_a_call_or_the_format(http: httpx.Client) -> None:
+    message = _message(http, response_format=_FORMAT, parallel_tool_calls=False)
+
+    assert bool(message.get("content")) != bool(_called(message))
+    if message.get("content"):
+        assert isinstance(json.loads(message["content"])["a"], bool)
+    assert all(arguments == {"city": "Paris"} for _, arguments in _called(message))
+
+
+def test_a_forced_call_comes_before_a_format(http: httpx.Client) -> None:
+    message = _message(http, response_format=_FORMAT, tool_choice="required", parallel_tool_calls=False)
+
+    ((_, arguments),) = _called(message)
+    assert (arguments, message.get("content") or "") == ({"city": "Paris"}, "")
