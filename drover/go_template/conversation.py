@@ -8,7 +8,7 @@ from typing import cast
 
 from drover.call_arguments import call_arguments
 from drover.go_template.tools import tool_value
-from drover.go_template.values import JsonList, JsonMap, Record, Value
+from drover.go_template.values import JsonList, JsonMap, NilList, Record, Value
 from drover.v1 import engine_pb2 as pb
 
 Data = dict[str, Value]
@@ -101,8 +101,8 @@ def _thinking(think: pb.Think) -> Data:
 
 
 def _message(message: pb.Message) -> Record:
-    calls: list[Value] = [_tool_call(number, call) for number, call in enumerate(message.tool_calls)]
-    images: list[Value] = ["" for _ in message.images]
+    calls = NilList(_tool_call(number, call) for number, call in enumerate(message.tool_calls))
+    images = NilList("" for _ in message.images)
     return Record(
         "*template.templateMessage",
         {

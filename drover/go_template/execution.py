@@ -8,14 +8,13 @@ from typing import TypeAlias
 
 from drover.go_template import nodes
 from drover.go_template.errors import MAX_NESTING, Budget, FunctionFailed, TemplateError
-from drover.go_template.functions import FUNCTIONS, LAZY
+from drover.go_template.functions import FUNCTIONS, LAZY, OLLAMAS
 from drover.go_template.literals import quoted
 from drover.go_template.nodes import Command, Expression, Pipeline, Statements
 from drover.go_template.parser import Definitions
 from drover.go_template.values import NO_VALUE, Record, Value, is_true, text_of, type_name
 
 _ROOT = "$"
-_LONGEST_CONTEXT = 20
 # Of blocks across `template` calls.
 _DEEPEST = 2 * MAX_NESTING
 
@@ -36,9 +35,10 @@ _Final: TypeAlias = "Value | _Missing"
 
 
 class Execution:
-    """One rendering. `source` is for the places that errors name."""
+    """One rendering. `source` is for the places that errors name; `bare`: without Ollama's own functions."""
 
-    def __init__(self, definitions: Definitions, source: str, budget: Budget) -> None:
+    def __init__(self, definitions: Definitions, source: str, budget: Budget, bare: bool = False) -> None:
+        self._bare = bare
         self._definitions = definitions
         self._source = source
         self._budget = budget
@@ -241,13 +241,17 @@ class Execution:
         final: _Final,
     ) -> Value:
         has_arguments = bool(others) or not isinstance(final, _Missing)
+        holder: Value = None
         for at, name in enumerate(names):
-            value = self._field(
-                value, name, node, is_first=at == 0, invoked=has_arguments and at == len(names) - 1
-            )
+            invoked = has_arguments and at == len(names) - 1
+            # To Go, what a map holds has no type of its own before it is evaluated.
+            kind = "interface {}" if isinstance(holder, dict) else type_name(value)
+            holder, value = value, self._field(value, name, node, kind, is_first=at == 0, invoked=invoked)
         return value
 
-    def _field(self, value: Value, name: str, node: Expression, is_first: bool, invoked: bool) -> Value:
+    def _field(
+        self, value: Value, name: str, node: Expression, kind: str, is_first: bool, invoked: bool
+    ) -> Value:
         match value:
             case None if is_first:
                 return None
@@ -262,7 +266,7 @@ class Execution:
                     raise self._failure(node, f"{name} has arguments but cannot be invoked as function")
                 return value.fields[name]
             case _:
-                raise self._failure(node, f"can't evaluate field {name} in type {type_name(value)}")
+                raise self._failure(node, f"can't evaluate field {name} in type {kind}")
 
     def _function(
         self,
@@ -275,6 +279,8 @@ class Execution:
         count = len(others) + (not isinstance(final, _Missing))
         if node.name in LAZY:
             return self._lazy(node, others, dot, final)
+        if self._bare and node.name in OLLAMAS:
+            raise self._failure(node, f"{quoted(node.name)} is not a defined function")
         function = FUNCTIONS[node.name]
         if count < function.fewest or (function.most is not None and count > function.most):
             at_least = "at least " if function.most is None else ""
@@ -303,9 +309,6 @@ class Execution:
         before = self._source[: node.position]
         line = 1 + before.count("\n")
         column = len(before[before.rfind("\n") + 1 :].encode(errors="replace"))
-        context = str(node)
-        if len(context) > _LONGEST_CONTEXT:
-            context = context[:_LONGEST_CONTEXT] + "..."
         return TemplateError(
-            f"template: :{line}:{column}: executing {quoted(self._name)} at <{context}>: {message}"
+            f"template: :{line}:{column}: executing {quoted(self._name)} at <{node}>: {message}"
         )

@@ -112,3 +112,5 @@ FUNCTIONS = {
     "yesterdayDate": Function(_today(1)),
 }
 NAMES = LAZY | FUNCTIONS.keys()
+# Not of Go's own.
+OLLAMAS = frozenset(("currentDate", "json", "toTypeScriptType", "yesterdayDate"))

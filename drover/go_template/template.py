@@ -44,11 +44,14 @@ class Template:
         return self._execute(self._definitions[""], gap_data(before, after, think or pb.Think()), Budget())
 
     def _turn_by_turn(self, turns: Turns) -> str:
-        """A template of one exchange: run for each, and for the last one only up to its answer."""
+        """A template of one exchange: run for each, and for the last one only up to its answer. Ollama makes
+        a new template of that part, which has neither its functions nor what the source defines.
+        """
         budget = Budget()
         whole = self._definitions[""]
         earlier = [self._execute(whole, turn, budget) for turn in turns.earlier]
-        return "".join((*earlier, self._execute(up_to_response(whole), turns.last, budget)))
+        last = Execution({}, self.source, budget, bare=True).run(up_to_response(whole), turns.last)
+        return "".join((*earlier, last))
 
     def _execute(self, statements: Statements, data: dict[str, Value], budget: Budget) -> str:
         return Execution(self._definitions, self.source, budget).run(statements, data)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from drover.go_template.errors import FunctionFailed
-from drover.go_template.json_text import Json, json_text
+from drover.go_template.json_text import Json, Ordered, json_text
 from drover.go_template.numbers import float_text
 
 NO_VALUE = "<no value>"
@@ -29,7 +29,11 @@ class JsonMap(dict[str, "Value"]):
 
 
 class JsonList(list["Value"]):
-    """A list that prints as JSON."""
+    """A list that prints as JSON. An empty one is Go's nil slice."""
+
+
+class NilList(list["Value"]):
+    """Go's nil slice: as good as an empty list, and `null` in JSON."""
 
 
 class TypeNames(list["Value"]):
@@ -80,7 +84,9 @@ def plain(value: Value) -> Json:
         case Record(prints_json=True):
             return value.json
         case Record():
-            return {name: plain(each) for name, each in value.fields.items()}
+            return Ordered({name: plain(each) for name, each in value.fields.items()})
+        case NilList() | JsonList() if not value:
+            return None
         case TypeNames() if len(value) == 1:
             return plain(value[0])
         case list():

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from drover.go_template import nodes
+from drover.go_template.errors import TemplateError
 from drover.go_template.nodes import Expression, Statement, Statements
 
 _RESPONSE = "Response"
 
 
 def mentioned(statements: Statements) -> Iterator[str]:
-    """Field names in the order of the source, also those behind variables."""
+    """Field names in the order of the source, also those behind variables. Raises TemplateError."""
     for statement in statements:
         match statement:
             case nodes.Action():
@@ -21,6 +22,9 @@ def mentioned(statements: Statements) -> Iterator[str]:
                 yield from _of_expression(statement.pipeline)
                 yield from mentioned(statement.body)
                 yield from mentioned(statement.otherwise)
+            case nodes.Call(pipeline=None):
+                # Ollama's own rule, in its words.
+                raise TemplateError("undefined template specified")
             case nodes.Call(pipeline=nodes.Pipeline() as pipeline):
                 yield from _of_expression(pipeline)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from drover.errors import CapabilityMissing, InvalidRequest
+from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
 from drover.go_template import Template, TemplateError, parse_aside
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
@@ -42,7 +42,7 @@ class GoPrompt:
     async def fit(self, window: Window, encode: Encode) -> Fitted:
         """Rendered in a thread, since a template may take a second; truncated as with any template.
 
-        Raises InvalidRequest with the template's words, ContextExceeded without `truncate`.
+        Raises InvalidOption with the template's words, ContextExceeded without `truncate`.
         """
         prompt = self.request.prompt
         if not prompt.HasField("suffix") and not prompt.context:
@@ -63,7 +63,7 @@ class GoPrompt:
         try:
             return await asyncio.to_thread(self._render, messages)
         except TemplateError as error:
-            raise InvalidRequest(error.message) from error
+            raise InvalidOption(error.message) from error
 
     def _render(self, messages: Sequence[pb.Message]) -> str:
         request = self.request

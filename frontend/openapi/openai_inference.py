@@ -75,6 +75,7 @@ _COMPLETION: dict[str, Schema] = {
     ),
     "stop": any_of(text(), array(text()), about=_STOP),
     "suffix": text("What comes after the answer: the model fills in between.", default=""),
+    "_debug_render_only": boolean("Whether only the prompt is made, which is not shown.", default=False),
     "logprobs": integer("How many alternatives each token comes with.", minimum=0, maximum=20),
     "echo": boolean("Read, and named in `X-Drover-Not-Honoured`.", default=False),
     "best_of": integer("Read, and named in `X-Drover-Not-Honoured` where it is more than `n`."),

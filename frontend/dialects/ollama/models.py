@@ -28,6 +28,8 @@ from frontend.settings import FrontendSettings
 _VERBOSE_SECONDS = 30.0
 # VS Code's Copilot looks a model up by its basename (section 4.1).
 _COPILOT = "GitHubCopilotChat/"
+_OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert")
+_OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -
     if request.verbose or model.info.format == "gguf":
         shown["tensors"] = [_tensor(tensor) for tensor in model.info.tensors]
     shown |= {
-        "capabilities": capabilities(model.capabilities),
+        "capabilities": capabilities(model),
         "modified_at": rfc3339(model.modified_unix_ns),
     }
     return shown | ({"requires": model.requires} if model.requires else {})
@@ -113,7 +115,7 @@ def _tag(model: CatalogModel) -> dict[str, object]:
         "size": model.size_bytes,
         "digest": model.digest,
         "details": _details(model) | {key: value for key, value in lengths.items() if value},
-        "capabilities": capabilities(model.capabilities),
+        "capabilities": capabilities(model),
     }
 
 
@@ -148,18 +150,11 @@ def _tensor(tensor: pb.Tensor) -> dict[str, object]:
     return {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)}
 
 
-def capabilities(can: pb.Capabilities) -> Sequence[str]:
-    """In the order in which Ollama lists them."""
-    named = (
-        ("completion", can.completion),
-        ("tools", can.tools),
-        ("insert", can.insert),
-        ("vision", can.vision),
-        ("embedding", can.embedding),
-        ("thinking", can.thinking),
-        ("audio", can.audio),
-    )
-    return [name for name, present in named if present]
+def capabilities(model: CatalogModel) -> Sequence[str]:
+    """In the order in which Ollama finds them: in a GGUF's own template first, in a Go template last."""
+    is_ggufs_own = model.info.format == "gguf" and not model.own_template
+    order = _OF_A_GGUF if is_ggufs_own else _OF_A_GO_TEMPLATE
+    return [name for name in order if getattr(model.capabilities, name)]
 
 
 def _json(value: object) -> Response:

@@ -52,6 +52,10 @@ class CompletionEncoder:
         choice = b'{"text":"","index":0,"finish_reason":"%b"}' % reason.encode()
         return self._object([choice], NOTHING_USED)
 
+    def rendered(self) -> bytes:
+        """The answer to `_debug_render_only`, which has no place for the prompt upstream."""
+        return self._object([b'{"text":"","index":0,"finish_reason":null}'], NOTHING_USED)
+
     def loaded_lines(self, reason: str) -> bytes:
         choice = b'{"text":"","index":0,"finish_reason":"%b"}' % reason.encode()
         return b"".join(map(sse.frame, (self._chunk(choice, self._unused), DONE)))

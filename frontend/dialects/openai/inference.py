@@ -96,6 +96,10 @@ class Inference:
             partial(self._completion, native, prompt)
             for native, prompt in zip(natives, asked.prompts, strict=True)
         ]
+        if asked.debug_render_only:
+            for convert in conversions:
+                await self.generation.render(http, model, convert, route)
+            return Response(encoder.rendered(), media_type=JSON)
         return self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options, route)
 
     def _completion(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import HTTP
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from drover.aside import aside
 from drover.errors import CapabilityMissing, InvalidRequest
 from frontend.dialects.generation import Generation
+from frontend.dialects.ollama.body import INLINE_BYTES
 from frontend.dialects.ollama.decode import Reader, read_struct, text
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.v1_body import read_v1_json
 from frontend.security.body import read_body
+from frontend.telemetry.request_log import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +31,16 @@ class NotHere:
         raise CapabilityMissing(f'"{name}" does not support rerank')
 
     async def transcribe(self, http: Request) -> Response:
-        """A form with a sound in it. It is read, since many clients hear nothing before they have sent it."""
+        """A form with a sound in it, checked as upstream checks it. The whole is read, since many clients see
+        no answer before they have sent it.
+        """
         settings = self.generation.settings
-        await read_body(http, settings.max_body_bytes, settings.body_timeout_seconds)
-        raise CapabilityMissing("no model of this server supports audio")
+        body = await read_body(http, settings.max_body_bytes, settings.body_timeout_seconds)
+        content_type = http.headers.get("content-type", "")
+        name = await aside(lambda: model_of_form(body, content_type), len(body), INLINE_BYTES)
+        record_of(http.scope).is_understood = True
+        await self.generation.find(http, name)
+        raise CapabilityMissing(f'"{name}" does not support audio; no model of this server supports audio')
 
 
 def model_of(body: Json) -> str:
@@ -40,6 +52,34 @@ def model_of(body: Json) -> str:
     return name
 
 
+def model_of_form(body: bytes, content_type: str) -> str:
+    """Raises InvalidRequest, in the words of Go's parser of forms, for one without a file or a model."""
+    form = BytesParser(EmailMessage, policy=HTTP).parsebytes(
+        b"Content-Type: %b\r\n\r\n" % content_type.encode("latin-1") + body
+    )
+    if form.get_content_type() != "multipart/form-data":
+        raise InvalidRequest(f"{_NO_FORM}request Content-Type isn't multipart/form-data")
+    if not form.get_boundary():
+        raise InvalidRequest(f"{_NO_FORM}no multipart boundary param in Content-Type")
+    if not form.is_multipart():
+        raise InvalidRequest(f"{_NO_FORM}multipart: NextPart: EOF")
+    files: set[str] = set()
+    values: dict[str, str] = {}
+    for part in form.iter_parts():
+        name = str(part.get_param("name", "", header="content-disposition"))
+        if part.get_filename() is not None:
+            files.add(name)
+        else:
+            payload = part.get_payload(decode=True)
+            values[name] = payload.decode(errors="replace") if isinstance(payload, bytes) else ""
+    if "file" not in files:
+        raise InvalidRequest("file is required: http: no such file")
+    if not values.get("model"):
+        raise InvalidRequest("model is required")
+    return values["model"]
+
+
+_NO_FORM = "failed to parse multipart form: "
 _RERANK: dict[str, Reader] = {"model": text}
 
 

@@ -45,6 +45,7 @@ class Sampled:
     """What both routes have in common. A field that is None says nothing."""
 
     model: str = ""
+    debug_render_only: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: int | None = None
@@ -92,7 +93,6 @@ class ChatCompletionRequest(Sampled):
     reasoning_effort: str | None = None
     logprobs: bool = False
     top_logprobs: int = 0
-    debug_render_only: bool = False
 
     @classmethod
     def read(cls, body: Json) -> ChatCompletionRequest:
@@ -237,6 +237,7 @@ _COMPLETION: dict[str, Reader] = {
     "logprobs": integer,
     "echo": boolean,
     "best_of": integer,
+    "_debug_render_only": boolean,
 }
 CHAT_FIELDS = Fields(_CHAT.keys(), fields.HARMLESS, fields.REFUSED_IN_CHAT)
 COMPLETION_FIELDS = Fields(_COMPLETION.keys(), fields.HARMLESS)

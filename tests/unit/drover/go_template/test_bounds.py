@@ -79,7 +79,10 @@ def test_any_source_is_run_or_refused(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ('{{ define "a" }}{{ template "a" }}{{ end }}{{ template "a" }}', "maximum template depth"),
+        (
+            '{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}{{ .Messages }}',
+            "maximum template depth",
+        ),
         (
             '{{ define "a" }}{{ range .}}{{ template "a" $ }}{{ end }}{{ end }}{{ template "a" .Messages }}',
             "depth",

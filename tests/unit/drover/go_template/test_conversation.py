@@ -282,3 +282,67 @@ def test_what_a_template_mentions() -> None:
 {{ with $.System }}{{ (index .Messages 0).Role }}{{ end }}
 {{ range $i, $x := .Tools }}{{ $x.Name | printf "%s" }}{{ end }}{{ template "x" .Inner }}"""
     assert parse(source).variables == {"extra", "system", "messages", "role", "tools", "name", "inner"}
+
+
+def test_a_message_as_json_has_gos_order_and_nulls() -> None:
+    call = pb.ToolCall(id="c", name="f", arguments_json='{"b":1,"a":null}')
+    messages = [
+        pb.Message(role="user", content="hi"),
+        pb.Message(role="assistant", tool_calls=[call], thinking="t"),
+    ]
+
+    assert parse("{{ json .Messages }}").render_chat(messages) == (
+        '[{"Role":"user","Content":"hi","Thinking":"","Images":null,"ToolCalls":null,"ToolName":"",'
+        '"ToolCallID":""},{"Role":"assistant","Content":"","Thinking":"t","Images":null,"ToolCalls":'
+        '[{"ID":"c","Function":{"Index":0,"Name":"f","Arguments":{"a":null,"b":1}}}],"ToolName":"",'
+        '"ToolCallID":""}]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ json .Tools }}|{{ .Tools }}|{{ len .Tools }}", "null|null|0"),
+        (
+            "{{ range .Messages }}{{ json .ToolCalls }}{{ .ToolCalls }}{{ json .Images }}{{ end }}",
+            "null[]null",
+        ),
+        ("{{ if .Tools }}a{{ else }}b{{ end }}{{ range .Tools }}{{ else }}c{{ end }}", "bc"),
+    ],
+)
+def test_what_is_not_there_is_gos_nil(source: str, text: str) -> None:
+    """`source` gets `.Messages`, so that it is run once."""
+    assert parse(source + "{{ with .Messages }}{{ end }}").render_chat(turns(("user", "hi"))) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("{{ .Prompt.Foo }}", "<.Prompt.Foo>: can't evaluate field Foo in type interface {}"),
+        ("{{ $x := .Prompt }}{{ $x.Foo }}", "<$x.Foo>: can't evaluate field Foo in type string"),
+        (
+            "{{ range .Messages }}{{ .Role.Foo }}{{ end }}",
+            "<.Role.Foo>: can't evaluate field Foo in type string",
+        ),
+        ("{{ currentDate }}", '<currentDate>: "currentDate" is not a defined function'),
+        ("{{ json .Prompt }}", '<json>: "json" is not a defined function'),
+        (
+            "{{ slice (index .Messages 0).Content 0 9 }}",
+            "<slice (index .Messages 0).Content 0 9>: error calling slice: index out of range: 9",
+        ),
+    ],
+)
+def test_errors_of_an_execution(source: str, error: str) -> None:
+    with pytest.raises(TemplateError) as failed:
+        parse(source).render_chat(turns(("user", "hi")))
+
+    assert failed.value.message.partition("executing ")[2] == f'"" at {error}'
+
+
+def test_ollamas_functions_are_there_in_templates_of_whole_conversations() -> None:
+    assert parse("{{ currentDate }}{{ with .Messages }}{{ end }}").render_chat(turns(("user", "hi")))
+
+
+def test_a_template_without_an_argument_is_ollamas_error() -> None:
+    with pytest.raises(TemplateError, match="undefined template specified"):
+        parse('{{ define "x" }}y{{ end }}{{ if true }}{{ template "x" }}{{ end }}')
