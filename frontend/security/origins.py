@@ -32,6 +32,7 @@ _HEADERS = (
     b"X-Stainless-Os,X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,"
     b"X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Timeout"
 )
+_NAMED = frozenset(_HEADERS.lower().split(b","))
 # What SDKs send besides, under names that change with their versions, and our own.
 _ALSO = re.compile(
     rb"(?:x-)?api-key|anthropic-[a-z-]+|x-stainless-[a-z-]+|openai-[a-z-]+|idempotency-key|x-drover-[a-z-]+|"
@@ -135,9 +136,9 @@ class OriginRule:
 
 
 def _also_allowed(scope: Scope) -> list[bytes]:
-    """Of the headers that a preflight asks for, those that SDKs send."""
+    """Of the headers that a preflight asks for, those that SDKs send and every answer does not name."""
     asked = header_of(scope, b"access-control-request-headers").split(b",")
-    return [name for name in map(bytes.strip, asked) if _ALSO.fullmatch(name)]
+    return [name for name in map(bytes.strip, asked) if _ALSO.fullmatch(name) and name.lower() not in _NAMED]
 
 
 def _is_of_this_server(origin: bytes, host: bytes) -> bool:

@@ -50,7 +50,9 @@ def _logprob(value: JsonValue) -> JsonValue:
 
 def _id(value: JsonValue) -> JsonValue:
     """Random ones; a model's is its name."""
-    return re.sub(r"^(chatcmpl-|cmpl-|call_)[0-9a-z]+$", r"\1…", value) if isinstance(value, str) else value
+    return (
+        re.sub(r"^(chatcmpl-|cmpl-|call_|req_)[0-9a-z]+$", r"\1…", value) if isinstance(value, str) else value
+    )
 
 
 def _arguments(value: JsonValue) -> JsonValue:
@@ -86,6 +88,7 @@ _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
     "arguments": _arguments,
     "modelfile": _modelfile,
     "parameters": _parameters,
+    "request_id": _id,
 }
 
 
