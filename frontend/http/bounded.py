@@ -22,13 +22,15 @@ from frontend.http.refused import RefusedRequest
 from frontend.http.write_watch import WriteWatch
 
 # Requests that a client may send before it has the answer to the first one.
-_MOST_PIPELINED = 64
+_MOST_PIPELINED = 32
 _TOO_MANY_PIPELINED = RefusedRequest(
     400, f"400 Bad Request: more than {_MOST_PIPELINED} requests before the answer to the first"
 )
 _TOO_MANY_CONNECTIONS = RefusedRequest(
     503, "503 Service Unavailable: too many connections are open; try again later"
 )
+# After a refusal; as many as Go's server.
+_MOST_DISCARDED = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -52,6 +54,7 @@ class BoundedHttp(HttpProtocol):
         self._framing = Framing(limits.header_bytes)
         self._header_timer: asyncio.TimerHandle | None = None
         self._writes: WriteWatch | None = None
+        self._discarded = 0
         self.address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -84,6 +87,7 @@ class BoundedHttp(HttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
+            self._discard(len(data))
             return
         super().data_received(data)
         if self._refused or self.transport.is_closing():
@@ -165,6 +169,12 @@ class BoundedHttp(HttpProtocol):
         self._refused = True
         super()._say(refusal)
         self._watch_writes()
+
+    def _discard(self, length: int) -> None:
+        """So that a client that has not sent all yet reads the answer; not for ever."""
+        self._discarded += length
+        if self._discarded > _MOST_DISCARDED:
+            self.flow.pause_reading()
 
     def _watch_writes(self) -> None:
         """What has been written may never be taken."""

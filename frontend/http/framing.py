@@ -11,8 +11,8 @@ _PIECES = 10_000
 _BYTES_FOR_ONE_PIECE_MORE = 64
 # The shortest frame of a chunk has five bytes.
 _BYTES_OF_A_FRAME = 8
-# What a field costs here beyond its text, as HTTP/2 counts it (RFC 9113, 6.5.2).
-_OF_A_FIELD = 32
+# Of memory, beyond its text: a tuple and two objects. Some 480 empty fields are too many, then.
+_OF_A_FIELD = 128
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ async def check_nothing_left(fleet: Fleet, before: Memory) -> Memory:
     after = Memory.of(fleet)
     assert after.worker < before.worker + _GROWTH_BYTES, f"{before}, then {after}"
     assert after.frontend < before.frontend + _GROWTH_BYTES, f"{before}, then {after}"
-    _check_logs(fleet.folder)
+    check_logs(fleet.folder)
     return after
 
 
@@ -69,7 +69,7 @@ def _largest(processes: Sequence[Process]) -> int:
     return max(psutil.Process(each.pid).memory_info().rss for each in processes)
 
 
-def _check_logs(folder: Path) -> None:
+def check_logs(folder: Path) -> None:
     for log in folder.glob("*.log"):
         text = log.read_text(errors="replace")
         found = [words for words in _OF_LOST_TASKS if words in text]

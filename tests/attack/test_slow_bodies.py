@@ -1,0 +1,73 @@
+"""Bodies that are never finished, on every route: dripped, announced and not sent, in endless chunks."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.attack.figures import Figures
+from tests.attack.rude import connections, request
+from tests.attack.scene import attacked
+
+_ROUTES = (
+    "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/create", "/api/copy",
+    "/api/pull", "/api/push", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
+    "/v1/messages", "/api/blobs/sha256:" + "0" * 64, "/api/nowhere",
+)  # fmt: skip
+_OF_EACH = 12
+_EXPECT = b"expect: 100-continue"
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b'{"model":"sim","messages":[{"role":"user","content":"' + b"x" * 5000]
+)
+async def test_bodies_that_stop(tmp_path: Path, figures: Figures, begun: bytes) -> None:
+    async with (
+        attacked(tmp_path, figures) as scene,
+        connections(scene.port, _OF_EACH * len(_ROUTES)) as slow,
+    ):
+        for number, each in enumerate(slow):
+            headers = [_EXPECT] if number % 2 else []
+            await each.send(request(_ROUTES[number % len(_ROUTES)], begun, *headers, length=10_000))
+        answers = await asyncio.gather(*(each.answer(b"arrive within") for each in slow))
+    assert len(answers) == len(slow)
+    late = sum(
+        b"HTTP/1.1 504 " in answer and b"did not arrive within 3 seconds" in answer for answer in answers
+    )
+    assert late == _OF_EACH * (len(_ROUTES) - 1)
+
+
+async def test_drips(tmp_path: Path, figures: Figures) -> None:
+    async with (
+        attacked(tmp_path, figures) as scene,
+        connections(scene.port, _OF_EACH * len(_ROUTES)) as slow,
+    ):
+        for number, each in enumerate(slow):
+            await each.send(request(_ROUTES[number % len(_ROUTES)], b"{", length=10_000))
+        for _ in range(60):
+            taken = [await each.send(b" ") for each in slow]
+            await asyncio.sleep(0.1)
+        assert not any(taken), "the server still reads a body that is late"
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"1\r\n \r\n", b"1;" + b"x" * 1000 + b"\r\n \r\n"], ids=["tiny", "extended"]
+)
+async def test_endless_chunks(tmp_path: Path, figures: Figures, chunk: bytes) -> None:
+    """As fast as the server takes them."""
+    head = b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    piece = chunk * (262_144 // len(chunk))
+    async with attacked(tmp_path, figures) as scene, connections(scene.port, 20) as endless:
+
+        async def flood(number: int) -> int:
+            await endless[number].send(head)
+            for count in range(400):
+                if not await endless[number].send(piece):
+                    return count
+            return -1
+
+        taken = await asyncio.gather(*map(flood, range(20)))
+        figures.notes.append(f"at most {max(taken) * len(piece) // 1024} KiB of chunks were taken")
+        assert -1 not in taken
