@@ -27,12 +27,12 @@ from tests.support.waiting import until
 # For /api/version, at the 99th percentile of the time that is the frontend's own (prober.Latencies).
 _MOST_MS = 100.0
 _PROBER_ADDRESS = "127.0.0.9"
-_SETTLE_SECONDS = 30.0
-_WARM_UP_ANSWERS, _WARM_UP_AT_A_TIME = 400, 100
+_SETTLE_SECONDS = 20.0
+_WARM_UP_ANSWERS, _WARM_UP_AT_A_TIME = 200, 32
 _POLITE = 8
 # Short enough that a scenario sees what a patient attacker sees.
 SHORT = (
-    "--header-timeout-seconds", "2", "--body-timeout-seconds", "3", "--write-timeout-seconds", "2",
+    "--header-timeout-seconds", "4", "--body-timeout-seconds", "3", "--write-timeout-seconds", "2",
 )  # fmt: skip
 WORKER = ("--sim-running-limit", "64", "--sim-answer-tokens-max", "4000000")
 
