@@ -27,6 +27,8 @@ def main() -> int:
     logs.configure(settings.log_format, settings.log_level)
     # Uvicorn's own start and stop messages say less than ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # A traceback for each message that cannot be parsed; which worker sent it is in our own line.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     # A line for each poll of each Ollama host would bury everything else.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -66,7 +66,7 @@ class Gate:
         member = seeker.choose() if ticket.must or not len(self._queue) else None
         if member is not None:
             return member.take(), Waited()
-        if not (ticket.must or self._may_wait()):
+        if not (ticket.must or self._may_wait() or self._has_made_room(ticket)):
             raise QueueFull()
         return await self._wait(_Waiter(ticket, seeker))
 
@@ -89,6 +89,15 @@ class Gate:
         """How long the one at that position will wait, if the queue goes on as it did."""
         return self._seconds_between * position
 
+    def _has_made_room(self, ticket: Ticket) -> bool:
+        """A client that has filled the queue does not keep others out of it: its newest request gives way."""
+        last = self._queue.last_of_longest(ticket)
+        if last is None:
+            return False
+        self._queue.leave(last)
+        last.given.set_exception(QueueFull())
+        return True
+
     async def _wait(self, waiter: _Waiter) -> tuple[Place, Waited]:
         began = time.monotonic()
         if not len(self._queue):
@@ -100,7 +109,7 @@ class Gate:
             await self._until_given(waiter)
             return waiter.given.result(), Waited(time.monotonic() - began, position)
         except BaseException:
-            if waiter.given.done():
+            if waiter.given.done() and waiter.given.exception() is None:
                 waiter.given.result().leave()
             raise
         finally:

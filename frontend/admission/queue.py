@@ -68,6 +68,15 @@ class FairQueue(Generic[Waiting]):
         lines = self._lines[max(self._lines)]
         return next(iter(lines.values()))[0]
 
+    def last_of_longest(self, ticket: Ticket) -> Waiting | None:
+        """Who gives way to a newcomer where there is no room: the last of the longest line of the newcomer's
+        rank or a lower one. None where that line would not be longer than the newcomer's own then.
+        """
+        own = len(self._lines.get(ticket.rank, OrderedDict()).get(ticket.line, ()))
+        lower = [lines for rank, lines in self._lines.items() if not rank[0] and rank <= ticket.rank]
+        longest = max((line for lines in lower for line in lines.values()), key=len, default=None)
+        return longest[-1] if longest is not None and len(longest) > own + 1 else None
+
     def served(self, waiter: Waiting) -> None:
         """The first one goes, and its client comes after all others."""
         rank, line = waiter.ticket.rank, waiter.ticket.line

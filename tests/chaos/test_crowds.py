@@ -59,6 +59,24 @@ async def test_a_greedy_client_does_not_starve_a_modest_one(tmp_path: Path) -> N
     assert left > 40, took
 
 
+async def test_a_queue_that_a_greedy_client_has_filled_has_room_for_a_modest_one(tmp_path: Path) -> None:
+    flags = ("--trusted-proxies", "127.0.0.1", "--max-queue", "10")
+    with running_fleet(tmp_path, workers=1, worker_flags=_TWO_AT_A_TIME, frontend_flags=flags) as fleet:
+        greedy = Crowd(fleet.url())
+        greedy.client.headers["x-forwarded-for"] = "192.0.2.1"
+        greedy.send([body(f"mine {number}", 40) for number in range(40)])
+        await until(lambda: fleet.running(0) >= 3, _DEADLINE_SECONDS, "the worker is full")
+        async with httpx.AsyncClient(base_url=fleet.url(), timeout=60, trust_env=False) as modest:
+            modest.headers["x-forwarded-for"] = "192.0.2.2"
+            seen = await stream(modest, body("just one", 10))
+        others = await greedy.all_seen()
+        await until(lambda: is_idle(fleet, [0]), _DEADLINE_SECONDS, "no slot is left behind")
+
+    assert seen.is_whole, seen
+    assert {each.status for each in others} == {200, 503}
+    assert all(each.is_whole for each in others if each.status == 200)
+
+
 async def test_who_stops_reading_holds_little_memory_and_slows_nobody(tmp_path: Path) -> None:
     endless = ("--sim-decode-step-base-ms", "1", "--sim-decode-step-per-running-ms", "0")
     answers = ("--sim-answer-tokens-min", "400000", "--sim-answer-tokens-max", "400000")

@@ -86,3 +86,34 @@ def test_a_position_says_how_many_go_before(drawn: list[tuple[str, int, bool]]) 
 
     assert [positions[request_id] for request_id in _order(queue)] == list(range(len(tickets)))
     assert _position(queue, "nobody") is None
+
+
+def _gives_way(queue: FairQueue[Waiting], ticket: Ticket) -> str | None:
+    last = queue.last_of_longest(ticket)
+    return None if last is None else last.ticket.request_id
+
+
+def test_the_newest_of_who_has_most_gives_way() -> None:
+    queue = _queue(
+        *(Ticket("greedy", f"g{number}") for number in range(5)), Ticket("a", "a"), Ticket("b", "b")
+    )
+
+    assert _gives_way(queue, Ticket("new")) == "g4"
+    assert _gives_way(queue, Ticket("a")) == "g4"
+    assert _gives_way(queue, Ticket("greedy")) is None
+
+
+def test_nobody_gives_way_to_who_would_then_have_as_many() -> None:
+    queue = _queue(Ticket("a", "a"), Ticket("b", "b1"), Ticket("b", "b2"))
+
+    assert _gives_way(queue, Ticket("a")) is None
+    assert _gives_way(queue, Ticket("new")) == "b2"
+    assert _gives_way(_queue(Ticket("a", "a")), Ticket("new")) is None
+
+
+def test_nobody_gives_way_to_a_lower_priority_or_once_it_has_begun() -> None:
+    high = [Ticket("greedy", f"g{number}", priority=1) for number in range(3)]
+    begun = [Ticket("greedy", f"m{number}", must=True) for number in range(9)]
+
+    assert _gives_way(_queue(*high, *begun), Ticket("new")) is None
+    assert _gives_way(_queue(*high, *begun), Ticket("new", priority=1)) == "g2"
