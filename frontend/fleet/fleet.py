@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from drover.errors import DroverError, NoWorkerReady, QueueFull, RetryElsewhere
+from drover.errors import DroverError, NoWorkerReady, ProtocolBroken, QueueFull, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
+from frontend.fleet.answer_check import broken
 from frontend.fleet.attempts import Attempts
 from frontend.fleet.base import RequestHandle, Worker
 from frontend.fleet.budget import RetryBudget
@@ -28,6 +29,7 @@ from frontend.fleet.moving.request import MovingRequest, Observer
 from frontend.fleet.picking.affinity import affinity_of
 from frontend.fleet.picking.base import Policy
 from frontend.fleet.replicas import Replicas, new_attempt_id, ready_for, ready_replicas, usable
+from frontend.fleet.stalled_requests import StalledRequests
 
 _log = logging.getLogger("drover.fleet")
 _LOOK_SECONDS = 0.1
@@ -77,6 +79,7 @@ class Fleet:
         self._membership = Membership(discoveries, connect, admission.pump, stall_seconds)
         self._policy = policy
         self._retries = RetryBudget()
+        self._stalled = StalledRequests()
         self.admission = admission
 
     async def start(self) -> None:
@@ -167,7 +170,8 @@ class Fleet:
             if time.monotonic() > deadline:
                 raise error
             await asyncio.sleep(_LOOK_SECONDS)
-        return self._policy.pick(able, None)
+        fresh = [member for member in able if member not in attempts.failed]
+        return self._policy.pick(fresh or able, None)
 
     def submit(
         self, model: ServedModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
@@ -175,7 +179,7 @@ class Fleet:
         """A request that waits for its turn and outlives its workers."""
         self._retries.earn()
         replicas = self._wanted(model, ticket, affinity_of(request, model.info.digest))
-        return MovingRequest(request, model.info, replicas, self._retries, observer)
+        return MovingRequest(request, model.info, replicas, self._retries, self._stalled, observer)
 
     def loaded(self) -> list[LoadedModel]:
         """Under every name, the latest expiry first."""
@@ -215,12 +219,15 @@ class Fleet:
             place.handle = call
             try:
                 response = await call.answer()
+                _check_embeddings(response, request)
                 place.answers()
                 return response
             except QueueFull as error:
                 failure = error
             except RetryElsewhere as error:
                 failure = error
+                if isinstance(error, ProtocolBroken):
+                    place.broke_protocol(error)
                 had_its_turn = True
                 attempts.consider(place.member, error)
                 observer.retried(error)
@@ -244,6 +251,11 @@ class Fleet:
         reports = [member.report for member in self._replicas(model)]
         expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
         return None if not expiries else 0 if 0 in expiries else max(expiries)
+
+
+def _check_embeddings(response: pb.EmbedResponse, request: pb.EmbedRequest) -> None:
+    if len(response.embeddings) != len(request.texts):
+        raise broken(f"{len(response.embeddings)} embeddings of {len(request.texts)} texts")
 
 
 async def any_of(calls: Iterable[Awaitable[object]]) -> None:

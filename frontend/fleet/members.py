@@ -54,7 +54,7 @@ Found = TypeVar("Found")
 @dataclass(eq=False, slots=True)
 class Place:
     """One request's place at a worker, from its admission on. Implements frontend.fleet.suspects.InFlight;
-    `saw_stall`: the worker has stopped, and this request may go on elsewhere.
+    `saw_stall`: the worker has stopped meanwhile; `is_only_suspect`: and only this request can be the cause.
     """
 
     member: Member
@@ -64,6 +64,7 @@ class Place:
     has_output: bool = False
     stalls: int = 0
     saw_stall: bool = False
+    is_only_suspect: bool = False
 
     def answers(self) -> None:
         """The worker has said something."""
@@ -215,6 +216,9 @@ class Member:
             self._calls[call] = time.monotonic()
             try:
                 return await call.answer()
+            except ProtocolBroken as error:
+                self.broke_protocol(error, "")
+                raise
             finally:
                 del self._calls[call]
 
@@ -326,6 +330,7 @@ class Member:
         found = set(suspects(in_engine))
         for place in in_engine:
             place.saw_stall = True
+            place.is_only_suspect = found == {place}
         logs.event(
             _log,
             logging.ERROR,

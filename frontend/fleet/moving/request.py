@@ -27,6 +27,7 @@ from frontend.fleet.members import Member, Place
 from frontend.fleet.moving.journal import Journal
 from frontend.fleet.moving.retold import Retold, Told
 from frontend.fleet.moving.way_on import Stuck, WayOn, way_on
+from frontend.fleet.stalled_requests import StalledRequests
 
 Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
@@ -65,9 +66,11 @@ class MovingRequest:
         model: pb.Model,
         replicas: Replicas,
         retries: RetryBudget,
+        stalled: StalledRequests,
         observer: Observer,
     ) -> None:
         self._request = request
+        self._stalled = stalled
         self._replicas = replicas
         self._observer = observer
         self._context_length = model.context_length
@@ -95,6 +98,7 @@ class MovingRequest:
         attempt = self._request
         unsaid: Unsaid = _as_it_is
         failure: DroverError | None = None
+        self._stalled.check(self._request)
         while True:
             place = await self._place(failure)
             try:
@@ -117,6 +121,8 @@ class MovingRequest:
             except EngineStalled:
                 if self._is_done:
                     return
+                if place.is_only_suspect:
+                    self._stalled.add(self._request)
                 raise
             except NeverRetry:
                 # Of an attempt to go on: the client's request was good enough to begin with.

@@ -111,6 +111,7 @@ async def test_a_recorded_answer_of_a_model_that_embeds(start: Start, exchange: 
 )
 async def test_texts_reach_the_worker(start: Start, body: dict[str, object], texts: list[str]) -> None:
     worker = _worker()
+    worker.embedded = _embedded(*([1.0] for _ in texts))
     async with start(worker) as frontend:
         assert (await frontend.client.post("/api/embed", json={"model": "M", **body})).status_code == 200
 
@@ -269,7 +270,7 @@ async def test_a_large_answer_is_whole(start: Start) -> None:
     worker = _worker()
     worker.embedded = _embedded(*([0.25] * 1000 for _ in range(50)))
     async with start(worker) as frontend:
-        answer = await frontend.client.post("/api/embed", json=_EMBED)
+        answer = await frontend.client.post("/api/embed", json={**_EMBED, "input": ["a"] * 50})
 
     assert answer.json()["embeddings"] == [[0.25] * 1000] * 50
 
@@ -289,7 +290,7 @@ async def test_a_client_that_leaves_ends_the_writing_of_a_large_answer(
     worker.embedded = _embedded(*([0.25] * 3000 for _ in range(500)))
     with caplog.at_level(logging.INFO, "drover.request"):
         async with start(worker) as frontend:
-            client = await RawClient.post(frontend.port, "/api/embed", _EMBED)
+            client = await RawClient.post(frontend.port, "/api/embed", {**_EMBED, "input": ["a"] * 500})
             await until(lambda: written > 0, DEADLINE_SECONDS, "the answer is being written")
             client.leave()
             await until(lambda: bool(_log_lines(caplog)), DEADLINE_SECONDS, "the request ends")
@@ -302,6 +303,7 @@ async def test_a_client_that_leaves_ends_the_writing_of_a_large_answer(
 async def test_more_numbers_than_an_answer_may_have(start: Start, dimensions: int, status: int) -> None:
     worker = _worker()
     worker.described.embedding_length = 4096
+    worker.embedded = _embedded(*([1.0] for _ in range(2000)))
     async with start(worker) as frontend:
         body = {**_EMBED, "input": ["a"] * 2000, "dimensions": dimensions}
         answer = await frontend.client.post("/api/embed", json=body)

@@ -18,11 +18,12 @@ from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
 from frontend.fleet.answer_check import AnswerCheck, most_bytes
 from frontend.fleet.discovery.static import Static
-from frontend.fleet.fleet import Fleet
+from frontend.fleet.fleet import Fleet, embeds
 from frontend.fleet.grpc_worker import GrpcWorker
 from frontend.fleet.picking.round_robin import RoundRobin
-from tests.fakes.fleets import Told
+from tests.fakes.fleets import Told, fleet_of
 from tests.fakes.lying_engine import LyingEngine, serving
+from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 from tests.unit.frontend.fleet.test_fleet import _name
 
@@ -250,3 +251,27 @@ async def test_names_without_end_are_not_taken() -> None:
     liar.model.names.extend(f"n{number}" for number in range(10_000))
     async with serving(liar), _fleet(liar) as fleet:
         assert len(fleet.served()) <= 256
+
+
+@pytest.mark.parametrize("vectors", [0, 1, 3])
+async def test_another_number_of_vectors_than_of_texts_is_no_answer(vectors: int) -> None:
+    can = pb.Capabilities(embedding=True)
+    workers = [
+        StallingWorker(f"w:{n}", described=pb.Model(names=["m"], digest="d", capabilities=can))
+        for n in range(2)
+    ]
+    workers[0].embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[1])] * vectors)
+    workers[1].embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[2])] * 2)
+    fleet = fleet_of(*workers)
+    await fleet.start()
+    try:
+        await until(lambda: _ready(fleet) == 2, _DEADLINE_SECONDS, "both are ready")
+        model = fleet.find(_name("m"), embeds)
+        assert model is not None
+        for _ in range(2):
+            request = pb.EmbedRequest(texts=["a", "b"])
+            response = await fleet.embed(model, request, Ticket("c", "r"), Told())
+            assert [list(each.values) for each in response.embeddings] == [[2], [2]]
+    finally:
+        await fleet.stop()
+    assert workers[0].embeddings

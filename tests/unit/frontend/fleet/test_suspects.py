@@ -14,6 +14,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.fleet import members, probe
 from frontend.fleet.fleet import Fleet, embeds
+from frontend.fleet.stalled_requests import StalledRequests
 from frontend.fleet.suspects import suspects
 from tests.fakes.fleets import Told, fleet_of
 from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
@@ -33,6 +34,10 @@ class _Request:
 
 def _plain() -> pb.GenerateRequest:
     return pb.GenerateRequest(raw="p")
+
+
+def _another() -> pb.GenerateRequest:
+    return pb.GenerateRequest(raw="another")
 
 
 def _constrained() -> pb.GenerateRequest:
@@ -143,11 +148,14 @@ async def test_one_worker_of_three_falls(
 
         fallen = [worker for worker in workers if worker.handles]
         assert len(fallen) == 1
+        with pytest.raises(EngineStalled, match="same request"):
+            await _ask(fleet, culprit)
+        assert [worker for worker in workers if worker.handles] == fallen
         others = [worker for worker in workers if worker not in fallen]
         assert _ready(fleet) == [worker.address for worker in others]
         for worker in others:
             worker.on_submit, worker.steps = None, (started(), content("served"), done())
-        assert await asyncio.gather(*(_ask(fleet, _plain()) for _ in range(8))) == ["served"] * 8
+        assert await asyncio.gather(*(_ask(fleet, _another()) for _ in range(8))) == ["served"] * 8
 
 
 async def test_streams_beside_a_suspect_go_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,3 +284,23 @@ async def test_a_silent_connection_ends_nothing(monkeypatch: pytest.MonkeyPatch)
         silent.is_connected, silent.is_silent = False, True
 
         assert await asking == "served"
+
+
+def test_what_stopped_a_worker_is_known_for_a_while_and_by_what_it_asks() -> None:
+    now = 0.0
+    known = StalledRequests(lambda: now)
+    known.add(pb.GenerateRequest(request_id="1", raw="p", priority=3))
+    known.check(pb.GenerateRequest(request_id="1", raw="another"))
+    with pytest.raises(EngineStalled):
+        known.check(pb.GenerateRequest(request_id="2", raw="p"))
+    now = 601.0
+    known.check(pb.GenerateRequest(request_id="2", raw="p"))
+
+
+def test_it_is_known_of_a_bounded_number_only() -> None:
+    known = StalledRequests()
+    for number in range(1000):
+        known.add(pb.GenerateRequest(raw=str(number)))
+    known.check(pb.GenerateRequest(raw="0"))
+    with pytest.raises(EngineStalled):
+        known.check(pb.GenerateRequest(raw="999"))

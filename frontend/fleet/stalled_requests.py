@@ -1,0 +1,46 @@
+"""Requests that stopped a worker alone: when their client sends them again, they stop no other one."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+
+from drover.errors import EngineStalled
+from drover.v1 import engine_pb2 as pb
+
+_REMEMBERED_SECONDS = 600.0
+_MOST = 256
+# They say nothing of what an engine has to do.
+_OF_AN_ATTEMPT = ("request_id", "priority", "cache_salt", "keep_alive_ns", "continuation")
+
+
+class StalledRequests:
+    """Digests of requests, for ten minutes each. Costs nothing while there are none."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def add(self, request: pb.GenerateRequest) -> None:
+        self._until[_digest(request)] = self._now() + _REMEMBERED_SECONDS
+        while len(self._until) > _MOST:
+            self._until.popitem(last=False)
+
+    def check(self, request: pb.GenerateRequest) -> None:
+        """Raises EngineStalled for one that is known."""
+        if self._until and self._until.get(_digest(request), 0.0) > self._now():
+            raise EngineStalled(
+                "a worker stopped while it had this same request, and no other one could be the cause: it is "
+                "not tried again for some minutes. A simpler schema, fewer tools or images, or a shorter "
+                "prompt may help"
+            )
+
+
+def _digest(request: pb.GenerateRequest) -> bytes:
+    same = pb.GenerateRequest()
+    same.CopyFrom(request)
+    for name in _OF_AN_ATTEMPT:
+        same.ClearField(name)  # type: ignore[arg-type] # its fields by their names
+    return blake2b(same.SerializeToString(deterministic=True), digest_size=16).digest()
