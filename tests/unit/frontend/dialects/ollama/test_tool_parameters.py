@@ -20,7 +20,7 @@ def _ollama(parameters: Json) -> object:
 
 
 def _anthropic(parameters: Json) -> object:
-    return read_anthropic_tools([{"name": "f", "input_schema": parameters}])
+    return read_anthropic_tools([{"name": "f", "input_schema": parameters}], [])
 
 
 def _responses(parameters: Json) -> object:
