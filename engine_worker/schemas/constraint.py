@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -104,9 +104,14 @@ def json_of(schema: Mapping[str, object]) -> str:
 
 def check_cost(grammar: Grammar, what: str) -> None:
     """Raises ConstraintRejected."""
-    cost = cost_of(grammar.rules)
+    check_total([grammar], what)
+
+
+def check_total(grammars: Iterable[Grammar], what: str) -> None:
+    """For grammars that one request brings. Raises ConstraintRejected."""
+    cost = sum(cost_of(grammar.rules) for grammar in grammars)
     if cost > MOST_POSITIONS:
         raise ConstraintRejected(
-            f"the {what} is too large: its grammar would have {cost} positions, at most {MOST_POSITIONS} are "
+            f"the {what} is too large: its rules would have {cost} positions, at most {MOST_POSITIONS} are "
             "possible; lower the counts of its repetitions, or make it smaller"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.schemas.constraint import Constraint, check_cost, from_parsed
+from engine_worker.schemas.constraint import Constraint, check_cost, check_total, from_parsed
 from engine_worker.schemas.grammar import ROOT, Grammar
 from engine_worker.schemas.json_text import json_literal
 from engine_worker.schemas.reading import read_schema
@@ -40,7 +40,9 @@ class Markup:
 
 def functions_of(tools: Sequence[pb.Tool]) -> list[Function]:
     """Raises ConstraintRejected for parameters that are no JSON, and for those that are too large."""
-    return [Function(tool, _arguments(tool)) for tool in tools]
+    functions = [Function(tool, _arguments(tool)) for tool in tools]
+    check_total([function.arguments.grammar for function in functions], "grammar of the tools")
+    return functions
 
 
 def _arguments(tool: pb.Tool) -> Constraint:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from engine_worker.schemas.malformed import refuse, shown
 
 _KEYWORDS = ("$ref", "$dynamicRef", "$recursiveRef")
+_DEFINITIONS = ("$defs", "definitions")
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 
 
@@ -14,6 +15,7 @@ class References:
     def __init__(self, root: object) -> None:
         self._root = root
         self._anchors: dict[str, object] | None = None
+        self._definitions: dict[str, object] | None = None
 
     def targets(self, schema: dict[str, object]) -> list[object]:
         """What a schema refers to. Raises ConstraintRejected for what is not in it: nothing is fetched."""
@@ -38,8 +40,28 @@ class References:
             elif isinstance(place, list) and name.isdecimal() and int(name) < len(place):
                 place = place[int(name)]
             else:
-                refuse(f"`$ref` {shown(reference)} leads nowhere")
+                return self._nested(pointer, reference)
         return place
+
+    def _nested(self, pointer: str, reference: str) -> object:
+        """Of a schema that was put into another one: definitions are not where its references say."""
+        if self._definitions is None:
+            self._definitions = {}
+            self._collect_definitions(self._root, self._definitions)
+        if pointer not in self._definitions:
+            refuse(f"`$ref` {shown(reference)} leads nowhere")
+        return self._definitions[pointer]
+
+    def _collect_definitions(self, place: object, definitions: dict[str, object]) -> None:
+        if isinstance(place, dict):
+            for keyword in _DEFINITIONS:
+                named = place.get(keyword)
+                for name, schema in named.items() if isinstance(named, dict) else ():
+                    definitions.setdefault(f"/{keyword}/{name}", schema)
+            place = list(place.values())
+        if isinstance(place, list):
+            for part in place:
+                self._collect_definitions(part, definitions)
 
     def _anchored(self, name: str, reference: str) -> object:
         if self._anchors is None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import xgrammar
+from xgrammar.testing import _is_grammar_accept_string
 
+from engine_worker.engines.sglang.forced_call import forced_call
 from engine_worker.schemas.constraint import from_regex, from_schema
 from engine_worker.schemas.ebnf import ebnf_text
 from tests.schemas.keywords import CASES, Case
@@ -37,6 +39,20 @@ def test_schemas_that_programs_write_compile(source: str) -> None:
     for line in lines:
         compiler.compile_grammar(ebnf_text(from_schema(json.dumps(json.loads(line)["schema"])).grammar))
     assert len(lines) > 100
+
+
+def test_a_forced_call_in_tags_has_a_grammar_of_ours() -> None:
+    arguments = {"type": "object", "properties": {"s": {"type": "string", "minLength": 1}}, "required": ["s"]}
+    content = {"type": "json_schema", "json_schema": arguments}
+    tag = {
+        "type": "structural_tag",
+        "format": {"type": "tag", "begin": "<f>", "content": content, "end": "</f>"},
+    }
+    forced = forced_call("structural_tag", json.dumps(tag), takes_grammars=True)
+    grammar = xgrammar.Grammar.from_structural_tag(str(forced.parameters["structural_tag"]))
+
+    assert _is_grammar_accept_string(grammar, '<f>{"s": "a \\"quotation\\""}</f>')
+    assert not _is_grammar_accept_string(grammar, '<f>{"s": ""}</f>')
 
 
 @pytest.mark.parametrize(

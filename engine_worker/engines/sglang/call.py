@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang import sampling
+from engine_worker.engines.sglang.forced_call import ForcedCall
 from engine_worker.engines.sglang.own_calls import OwnCalls, own_calls
 from engine_worker.engines.sglang.prompt import Limits, Prompt
 from engine_worker.engines.sglang.sampling import Sampled
@@ -56,8 +57,11 @@ class Calls:
         prompt: Prompt,
         own: Constraint | None,
         calls: OwnCalls | None = None,
+        forced: ForcedCall | None = None,
     ) -> Asked:
-        """Raises InvalidRequest, and CapabilityMissing for a constraint that cannot go on here."""
+        """`calls`: under a grammar of ours; `forced`: otherwise, what SGLang forces them with. Raises
+        InvalidRequest, and CapabilityMissing for a constraint that cannot go on here.
+        """
         sampled = sampling.sampling_parameters(
             request.sampling, self._loaded.can_seed, self._loaded.vocabulary.size
         )
@@ -68,9 +72,11 @@ class Calls:
             {"ebnf": calls.grammar}
             if calls is not None
             else sampling.constraint_parameters(
-                request, prompt.rendered.constraint, own, self._loaded.takes_grammars
+                request, forced.parameters if forced else None, own, self._loaded.takes_grammars
             )
         )
+        if forced is not None and own is None:
+            sampled.not_honoured += forced.not_honoured
         if own is not None:
             sampled.not_honoured += own.not_honoured
         if request.HasField("continuation"):

@@ -15,10 +15,11 @@ from engine_worker.engines.sglang.answer import Answers
 from engine_worker.engines.sglang.bounds import BOUNDS
 from engine_worker.engines.sglang.call import Calls
 from engine_worker.engines.sglang.embed import Embedder
+from engine_worker.engines.sglang.forced_call import ForcedCall, forced_call
 from engine_worker.engines.sglang.in_hand import InHand
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.output import Answer, Output
-from engine_worker.engines.sglang.prompt import Limits, Prompts
+from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
 from engine_worker.engines.sglang.upstream.process import Call, EngineProcess
 from engine_worker.engines.slots import Admission
 from engine_worker.schemas.constraint import constraint_of
@@ -89,11 +90,19 @@ class SglangEngine:
                 constraint = await constraint_of(request, ebnf_text)
                 prompt = await self._prompts.prepare(request)
                 calls = await self._calls.own(request, prompt, constraint)
-            asked = self._calls.make(request, prompt, constraint, calls)
+                forced = await self._forced_call(prompt) if calls is None else None
+            asked = self._calls.make(request, prompt, constraint, calls, forced)
             answer = self._answers.make(request, prompt, asked)
             async with aclosing(self._events(request, asked.call, answer)) as events:
                 async for event in events:
                     yield event
+
+    async def _forced_call(self, prompt: Prompt) -> ForcedCall | None:
+        if prompt.rendered.constraint is None:
+            return None
+        return await asyncio.to_thread(
+            forced_call, *prompt.rendered.constraint, takes_grammars=self._loaded.takes_grammars
+        )
 
     async def _events(
         self, request: pb.GenerateRequest, call: Call, answer: Answer

@@ -57,7 +57,7 @@ def token_limit(sampling: pb.Sampling, prompt_tokens: int, window: Window, conte
 
 def constraint_parameters(
     request: pb.GenerateRequest,
-    forced_call: tuple[str, str] | None,
+    forced_call: dict[str, object] | None,
     constraint: Constraint | None,
     takes_grammars: bool,
 ) -> dict[str, object]:
@@ -71,10 +71,7 @@ def constraint_parameters(
         if request.tool_choice.mode in (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED):
             raise InvalidRequest("a forced tool call and a format for the answer exclude each other")
         return own
-    kind, value = forced_call
-    if kind == "full_assistant_ebnf":
-        return {"ebnf": value, "ebnf_full_assistant": True}
-    return {kind: value}
+    return forced_call
 
 
 def _own_constraint(

@@ -90,7 +90,8 @@ def test_an_answer_may_end_with_the_models_own_token() -> None:
 def test_many_large_tools_together_are_refused() -> None:
     properties = {f"p{number}": {"type": "string"} for number in range(200)}
     wide = json.dumps({"type": "object", "properties": properties})
-    functions = functions_of([pb.Tool(name=f"f{number}", parameters_json=wide) for number in range(40)])
+    tools = [pb.Tool(name=f"f{number}", parameters_json=wide) for number in range(40)]
 
-    with pytest.raises(ConstraintRejected, match="tools and the format is too large"):
-        calls_grammar(functions, TAGS, several=True)
+    assert functions_of(tools[:5])
+    with pytest.raises(ConstraintRejected, match="grammar of the tools is too large"):
+        functions_of(tools)

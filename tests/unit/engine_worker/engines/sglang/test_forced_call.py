@@ -1,0 +1,67 @@
+"""Schemas within what SGLang's layer writes to force a call."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from engine_worker.engines.sglang.forced_call import forced_call
+
+TAGS: dict[str, object] = {
+    "type": "object",
+    "properties": {"tags": {"type": "array", "items": {"$ref": "#/$defs/T"}, "uniqueItems": True}},
+    "$defs": {"T": {"enum": ["a", "b"]}},
+}
+
+
+def test_a_list_of_calls_is_a_grammar_of_ours_and_finds_definitions_within() -> None:
+    calls = {"type": "array", "items": {"properties": {"parameters": TAGS}}}
+    forced = forced_call("json_schema", json.dumps(calls), takes_grammars=True)
+
+    assert list(forced.parameters) == ["ebnf"]
+    assert '"a\\u0022"' not in str(forced.parameters["ebnf"])
+    assert "\\u0022parameters\\u0022" in str(forced.parameters["ebnf"])
+    assert forced.not_honoured == ["tools.uniqueItems"]
+
+
+def test_without_grammars_the_schema_is_simple() -> None:
+    schema = forced_call("json_schema", json.dumps(TAGS), takes_grammars=False).parameters["json_schema"]
+
+    assert json.loads(str(schema))["additionalProperties"] is False
+    assert "uniqueItems" not in str(schema)
+
+
+def test_schemas_in_tags_are_grammars() -> None:
+    tag = {"format": {"type": "tag", "begin": "<f>", "content": {"type": "json_schema", "json_schema": TAGS}}}
+    forced = forced_call("structural_tag", json.dumps(tag), takes_grammars=True)
+    content = json.loads(str(forced.parameters["structural_tag"]))["format"]["content"]
+
+    assert content["type"] == "grammar"
+    assert content["grammar"].startswith("root ::= ")
+    assert forced.not_honoured == ["tools.uniqueItems"]
+
+
+def test_a_format_that_is_not_json_has_simple_schemas() -> None:
+    tag = {"format": {"type": "qwen_xml_parameter", "json_schema": TAGS}}
+    forced = forced_call("structural_tag", json.dumps(tag), takes_grammars=True)
+    content = json.loads(str(forced.parameters["structural_tag"]))["format"]
+
+    assert content["type"] == "qwen_xml_parameter"
+    assert content["json_schema"]["additionalProperties"] is False
+
+
+def test_a_grammar_of_the_whole_answer_stays_as_it_is() -> None:
+    forced = forced_call("full_assistant_ebnf", "root ::= x", takes_grammars=True)
+
+    assert forced.parameters == {"ebnf": "root ::= x", "ebnf_full_assistant": True}
+
+
+def test_tools_that_are_too_large_together_are_refused() -> None:
+    wide = {"type": "object", "properties": {f"p{each}": {"type": "string"} for each in range(250)}}
+    content = {"type": "json_schema", "json_schema": wide}
+    tag = {"format": {"type": "or", "elements": [content] * 40}}
+
+    with pytest.raises(ConstraintRejected, match="grammar of the tools is too large"):
+        forced_call("structural_tag", json.dumps(tag), takes_grammars=True)
