@@ -16,6 +16,7 @@ from functools import partial
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.cost import cost_of
+from engine_worker.schemas.ebnf_cost import check_ebnf
 from engine_worker.schemas.grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.reading import read_schema
@@ -51,6 +52,9 @@ async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], 
             read = partial(from_schema, ANY_OBJECT)
         case "regex":
             read = partial(from_regex, request.regex)
+        case "ebnf":
+            check_ebnf(request.ebnf, MOST_POSITIONS)
+            return None
         case _:
             return None
     return await asyncio.to_thread(_written, read, write)

@@ -8,7 +8,7 @@ from engine_worker.schemas.terms import Chars, Choice, Leaf, Ref, Repeat, Sequen
 from engine_worker.schemas.words import literal_of
 
 # A count beyond it costs no more than it: engines count, they do not copy. But counts within counts multiply.
-_COUNTED = 50
+COUNTED = 50
 # Characters of a fixed text that cost as much as one position with a choice.
 _OF_A_TEXT = 8
 
@@ -35,7 +35,7 @@ def _positions(term: Term, leaves: set[Leaf]) -> int:
         case Choice(options):
             return 1 + sum(_positions(option, leaves) for option in options)
         case Repeat(part, least, most):
-            return 1 + _positions(part, leaves) * min(_COUNTED, max(1, least, most or 0))
+            return 1 + _positions(part, leaves) * min(COUNTED, max(1, least, most or 0))
 
 
 def length_of(term: Term) -> tuple[int, int | None]:

@@ -1,0 +1,92 @@
+"""Costs are computed before an engine sees a schema, a pattern or a grammar."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from engine_worker.schemas.constraint import MOST_POSITIONS, from_regex, from_schema
+from engine_worker.schemas.cost import cost_of
+from engine_worker.schemas.ebnf_cost import MAX_CHARACTERS, check_ebnf
+
+Json = dict[str, object]
+_TEXT: Json = {"type": "string"}
+
+
+def _object(properties: int, required: int = 0) -> Json:
+    names = [f"p{number}" for number in range(properties)]
+    return {"type": "object", "properties": dict.fromkeys(names, _TEXT), "required": names[:required]}
+
+
+def _nested(levels: int, count: int) -> str:
+    return "(" * levels + "ab" + f"){{1,{count}}}" * levels
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _object(257),
+        _object(50_000, 50_000),
+        {"enum": [f"value {number} of many" for number in range(40_000)]},
+        {"type": "string", "pattern": f"^{_nested(4, 100)}$"},
+        {"anyOf": [_object(20, 20) | {"title": str(number)} for number in range(2_000)]},
+    ],
+    ids=["optional properties", "properties", "values", "counts within counts", "alternatives"],
+)
+def test_a_schema_that_is_too_large_is_refused_soon(schema: Json) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConstraintRejected, match="too large"):
+        from_schema(json.dumps(schema))
+
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _object(256),
+        _object(1_000, 1_000),
+        {"enum": [f"value {number}" for number in range(2_000)]},
+        {"type": "string", "minLength": 1, "maxLength": 100_000},
+        {"type": "string", "pattern": "^[a-z]{1,5000}$"},
+        {"type": "array", "items": {"type": "array", "items": _TEXT, "maxItems": 1_000}, "maxItems": 1_000},
+    ],
+)
+def test_a_large_one_is_not(schema: Json) -> None:
+    assert cost_of(from_schema(json.dumps(schema)).grammar.rules) <= MOST_POSITIONS
+
+
+def test_an_arithmetic_keyword_costs_nothing_since_no_engine_sees_it() -> None:
+    constraint = from_schema(json.dumps({"type": "integer", "multipleOf": 10**9 + 7}))
+
+    assert constraint.not_honoured == ("format.multipleOf",)
+    assert constraint.grammar == from_schema('{"type": "integer"}').grammar
+
+
+def test_patterns_of_a_whole_answer() -> None:
+    assert from_regex(_nested(2, 100))
+    with pytest.raises(ConstraintRejected, match="the regex is too large"):
+        from_regex(_nested(4, 100))
+    with pytest.raises(ConstraintRejected, match="look-around"):
+        from_regex("(?=a)a")
+
+
+@pytest.mark.parametrize(
+    ("grammar", "is_refused"),
+    [
+        ('root ::= "yes" | "no"', False),
+        ('root ::= a{1,1000} # "{1,9}"\na ::= ("x" | [0-9{}]){5}', False),
+        ('root ::= (("a" "b"){1,100} "c"){1,100} "d"', False),
+        ('root ::= (((("a" "b"){1,100} "c"){1,100} "d"){1,100} "e"){100}', True),
+        (f"root ::= {'x' * MAX_CHARACTERS}", True),
+    ],
+)
+def test_grammars_that_clients_write(grammar: str, is_refused: bool) -> None:
+    if not is_refused:
+        check_ebnf(grammar, MOST_POSITIONS)
+        return
+    with pytest.raises(ConstraintRejected, match="the EBNF is too large"):
+        check_ebnf(grammar, MOST_POSITIONS)
