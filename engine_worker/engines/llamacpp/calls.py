@@ -29,6 +29,11 @@ def grammar_of(prompt: Prompt) -> str:
     return prompt.constraint.text if prompt.constraint is not None and prompt.chat is None else ""
 
 
+def is_one_json(request: pb.GenerateRequest, prompt: Prompt) -> bool:
+    """Whether the whole answer is the JSON that its format asks for; with tools it may be calls."""
+    return prompt.constraint is not None and not request.chat.tools
+
+
 def call_of(request: pb.GenerateRequest, prompt: Prompt, slot: int, context_length: int) -> tuple[str, Json]:
     """The route and its body."""
     window = Window.of(request, context_length)

@@ -16,12 +16,13 @@ from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.bounds import BOUNDS
-from engine_worker.engines.llamacpp.calls import call_of, grammar_of, reader_of
+from engine_worker.engines.llamacpp.calls import call_of, grammar_of, is_one_json, reader_of
 from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
 from engine_worker.engines.llamacpp.gguf_sampling import recommended
 from engine_worker.engines.llamacpp.grammar_check import GrammarCheck
 from engine_worker.engines.llamacpp.held_slots import HeldSlot
 from engine_worker.engines.llamacpp.in_memory import InMemory
+from engine_worker.engines.llamacpp.kept_format import KeptFormat
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.prefill import PrefillCount
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
@@ -171,6 +172,7 @@ class LlamacppEngine:
         output = reader_of(request, prompt, mailbox, api, self._template, self._file.vocabulary)
         route, body = call_of(request, prompt, slot.number, self._context_length)
         counted, prefill = 0, PrefillCount(self._report)
+        kept = KeptFormat() if is_one_json(request, prompt) else None
         async with api.stream(route, body) as arrivals:
             async for chunks in arrivals:
                 slot.was_used = True
@@ -184,6 +186,8 @@ class LlamacppEngine:
                 while mailbox.ready:
                     event = await mailbox.take()
                     self._count(event, prefill)
+                    if kept is not None:
+                        kept.saw(event)
                     yield event
                 if output.finished:
                     return

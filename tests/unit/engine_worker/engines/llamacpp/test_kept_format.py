@@ -1,0 +1,40 @@
+"""An answer that is not in its format does not end as if it were."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.kept_format import KeptFormat
+
+
+def _events(*texts: str, done: pb.Done) -> list[pb.GenerateEvent]:
+    return [
+        *(pb.GenerateEvent(deltas=[pb.Delta(content=text)]) for text in texts),
+        pb.GenerateEvent(done=done),
+    ]
+
+
+def _see(*texts: str, done: pb.Done) -> None:
+    kept = KeptFormat()
+    for event in _events(*texts, done=done):
+        kept.saw(event)
+
+
+def test_an_answer_in_its_format_ends() -> None:
+    _see('{"a"', ": 1}", done=pb.Done(finish_reason=pb.Done.STOP, matched_token=2))
+
+
+def test_free_text_is_an_error() -> None:
+    with pytest.raises(ConstraintRejected, match="did not keep to the format"):
+        _see('{"a"', " roses are red", done=pb.Done(finish_reason=pb.Done.STOP))
+
+
+@pytest.mark.parametrize(
+    "done",
+    [pb.Done(finish_reason=pb.Done.LENGTH), pb.Done(finish_reason=pb.Done.STOP, matched_stop="}")],
+    ids=["tokens", "stop text"],
+)
+def test_an_answer_that_was_cut_is_let_be(done: pb.Done) -> None:
+    _see('{"a"', done=done)
