@@ -24,8 +24,8 @@ from engine_worker.schemas.simplify import simplify
 from engine_worker.schemas.terms import Leaf
 
 ANY_OBJECT = '{"type":"object"}'
-# The slower of the engines' libraries compiles this many in two seconds, on one core for 49,000 tokens.
-MOST_POSITIONS = 50_000
+# The slower of the engines' libraries compiles this many in a second, and with other load in two.
+MOST_POSITIONS = 25_000
 _FIELD = "format"
 
 
