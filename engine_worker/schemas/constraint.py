@@ -26,7 +26,7 @@ from engine_worker.schemas.terms import Leaf
 ANY_OBJECT = '{"type":"object"}'
 # The slower of the engines' libraries compiles this many in a second, and with other load in two.
 MOST_POSITIONS = 25_000
-_FIELD = "format"
+_FIELD, _TOOLS = "format.", "tools."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,12 @@ class Constraint:
     schema: Mapping[str, object] | None = None
     not_honoured: tuple[str, ...] = ()
     text: str = ""
+
+
+def named_of_tools(constraints: Iterable[Constraint]) -> list[str]:
+    """What is not kept of tools' schemas, where a grammar makes the calls."""
+    names = [name for constraint in constraints for name in constraint.not_honoured]
+    return list(dict.fromkeys(name.replace(_FIELD, _TOOLS, 1) for name in names))
 
 
 async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], str]) -> Constraint | None:
@@ -78,7 +84,7 @@ def from_parsed(schema: object) -> Constraint:
             "the JSON schema is unsatisfiable: no value of finite length obeys all that it says"
         )
     check_cost(grammar, "JSON schema")
-    return Constraint(grammar, simple.schema, tuple(f"{_FIELD}.{keyword}" for keyword in simple.dropped))
+    return Constraint(grammar, simple.schema, tuple(f"{_FIELD}{keyword}" for keyword in simple.dropped))
 
 
 def from_regex(pattern: str) -> Constraint:

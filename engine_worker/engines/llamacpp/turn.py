@@ -14,7 +14,7 @@ from engine_worker.engines.llamacpp.messages import message_json
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
 from engine_worker.engines.llamacpp.tools import shown_tools, tools_json
-from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.constraint import Constraint, named_of_tools
 from engine_worker.schemas.functions import functions_of
 
 # gpt-oss, the model whose template takes an effort, has no more.
@@ -81,7 +81,7 @@ def turn_of(
         return Turn(options, not_honoured=["tools"] if tools else [])
     if is_forced_call or is_constrained:
         own = own_answer(request, template, functions, constraint, may_think, begun)
-        return Turn(options, own=own)
+        return Turn(options, own=own, not_honoured=named_of_tools(each.arguments for each in functions))
     if is_parsed:
         options["reasoning_format"] = "deepseek"
     return Turn(options, is_parsed, think.mode != pb.Think.OFF)

@@ -77,6 +77,8 @@ class Calls:
         )
         if forced is not None and own is None:
             sampled.not_honoured += forced.not_honoured
+        if calls is not None:
+            sampled.not_honoured += calls.not_honoured
         if own is not None:
             sampled.not_honoured += own.not_honoured
         if request.HasField("continuation"):

@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from engine_worker.schemas.constraint import Constraint, check_total, from_parsed, json_of, plain_json
+from engine_worker.schemas.constraint import (
+    Constraint,
+    check_total,
+    from_parsed,
+    json_of,
+    named_of_tools,
+    plain_json,
+)
 from engine_worker.schemas.ebnf import ebnf_text
-
-_FIELD, _TOOLS = "format.", "tools."
 
 
 @dataclass(slots=True)
@@ -46,8 +51,7 @@ class _Schemas:
 
     @property
     def not_honoured(self) -> list[str]:
-        names = [name for constraint in self._read for name in constraint.not_honoured]
-        return list(dict.fromkeys(name.replace(_FIELD, _TOOLS, 1) for name in names))
+        return named_of_tools(self._read)
 
     def constraint(self, schema: object) -> Constraint:
         constraint = from_parsed(schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drover.errors import CapabilityMissing
@@ -13,7 +13,7 @@ from engine_worker.chat.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMar
 from engine_worker.chat.json_calls import JsonCalls
 from engine_worker.chat.tool_calls import ToolCalls
 from engine_worker.chat.tool_choice import chosen_tools, is_forced, may_call_several
-from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.constraint import Constraint, named_of_tools
 from engine_worker.schemas.ebnf import ebnf_text
 from engine_worker.schemas.functions import calls_grammar, functions_of
 
@@ -26,6 +26,7 @@ class OwnCalls:
     markup: CallMarkup
     names: frozenset[str]
     is_forced: bool
+    not_honoured: Sequence[str] = ()
 
     def parser(self, make_id: Callable[[int], str]) -> OutputParser:
         calls = JsonCalls(
@@ -51,9 +52,11 @@ async def own_calls(
         raise CapabilityMissing(NO_TAG_FOR_FORMAT)
     answer = None if forced or constraint is None else constraint.grammar
 
-    def written() -> str:
+    def written() -> tuple[str, list[str]]:
         several = may_call_several(request.tool_choice)
-        return ebnf_text(calls_grammar(functions_of(tools), around, several, answer))
+        functions = functions_of(tools)
+        named = named_of_tools(function.arguments for function in functions)
+        return ebnf_text(calls_grammar(functions, around, several, answer)), named
 
-    grammar = await asyncio.to_thread(written)
-    return OwnCalls(grammar, around, frozenset(tool.name for tool in tools), forced)
+    grammar, named = await asyncio.to_thread(written)
+    return OwnCalls(grammar, around, frozenset(tool.name for tool in tools), forced, named)
