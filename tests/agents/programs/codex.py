@@ -25,7 +25,6 @@ wire_api = "responses"
 
 class Codex(Agent):
     program = "codex"
-    most_tries = 6
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         folder = desk.home / ".codex"

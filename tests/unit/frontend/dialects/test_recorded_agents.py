@@ -72,6 +72,16 @@ async def test_results_of_claude_codes_tools_are_paired_with_their_calls(start: 
     ]
 
 
+async def test_results_that_claude_code_sends_as_they_finish_follow_their_calls(start: Start) -> None:
+    request = await _asked(start, "claude_code_late_tools")
+    asked, *results = request.chat.messages[-6:]
+
+    assert [call.name for call in asked.tool_calls] == ["CronList", "TaskStop", "NotThere", "Bash", "Bash"]
+    assert [each.tool_call_id for each in results] == [call.id for call in asked.tool_calls]
+    assert results[0].content == "No scheduled jobs."
+    assert results[3].content == "bravo"
+
+
 async def test_codex_sends_developer_messages_and_results_with_its_items(start: Start) -> None:
     request = await _asked(start, "codex_loop")
 
@@ -91,6 +101,14 @@ async def test_codex_offers_its_functions_and_those_of_its_namespaces(start: Sta
     assert offered[0] == "exec_command"
     assert any(name.startswith("multi_agent_v1.") for name in offered)
     assert all(offered)
+
+
+async def test_codex_with_a_model_name_that_it_knows_sends_its_tools_as_an_item(start: Start) -> None:
+    """They reach the model as text; its session goes on."""
+    request = await _asked(start, "codex_lite")
+
+    assert "exec" in request.chat.messages[0].content
+    assert request.chat.messages[-1] == pb.Message(role="user", content="Do the task.")
 
 
 @pytest.mark.parametrize("name", _ALL)
