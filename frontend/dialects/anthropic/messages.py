@@ -19,6 +19,7 @@ from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import ChatRequest
+from frontend.dialects.unseen import unseen, without_unseen
 from frontend.dialects.v1_body import read_v1_json
 from frontend.telemetry.request_log import record_of
 
@@ -39,7 +40,11 @@ class Messages:
             partial(self._convert, request),
             AnthropicDialect(encoder),
             request.chat.stream,
-            ignored=[*request.ignored, *options.not_honoured(model.info.context_length)],
+            ignored=[
+                *request.ignored,
+                *unseen(request.chat, model),
+                *options.not_honoured(model.info.context_length),
+            ],
             route=to_proto.route_of(request.chat, model),
         )
 
@@ -62,10 +67,9 @@ class Messages:
 
 
 def _check(request: MessagesRequest, model: CatalogModel) -> ChatRequest:
-    """The chat as the model can have it: to think is no demand where it cannot (section 5.6). Raises
-    CapabilityMissing.
-    """
-    chat = request.chat if model.capabilities.thinking else replace(request.chat, think=None)
+    """The chat as the model can have it: to think is no demand where it cannot. Raises CapabilityMissing."""
+    chat = without_unseen(request.chat, model)
+    chat = chat if model.capabilities.thinking else replace(chat, think=None)
     to_proto.check_capabilities(chat, model)
     return chat
 

@@ -17,6 +17,7 @@ from frontend.dialects.responses.dialect import ResponsesDialect
 from frontend.dialects.responses.encode import Encoder
 from frontend.dialects.responses.output import Output
 from frontend.dialects.responses.wire import ResponsesRequest
+from frontend.dialects.unseen import unseen, without_unseen
 from frontend.dialects.v1_body import read_v1_json
 from frontend.telemetry.request_log import record_of
 
@@ -39,13 +40,17 @@ class Responses:
             partial(self._convert, request),
             ResponsesDialect(encoder),
             chat.stream,
-            ignored=[*request.ignored, *options.not_honoured(model.info.context_length)],
+            ignored=[
+                *request.ignored,
+                *unseen(chat, model),
+                *options.not_honoured(model.info.context_length),
+            ],
             route=to_proto.route_of(chat, model),
         )
 
     def _convert(self, request: ResponsesRequest, model: CatalogModel) -> pb.GenerateRequest:
         """Raises CapabilityMissing."""
-        chat = request.chat
+        chat = without_unseen(request.chat, model)
         to_proto.check_capabilities(chat, model)
         options = Options.read(layered(model.parameters, chat.options))
         converted = to_proto.chat_to_proto(chat, options, model, self.generation.most_tokens)
