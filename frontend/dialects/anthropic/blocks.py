@@ -27,6 +27,8 @@ RESULTS = (
 )
 # Kinds that say nothing to another model than the one that made them.
 SILENT = ("redacted_thinking", "fallback")
+# Of documents, that Anthropic's API can read and nobody here.
+UNREAD_SOURCES = ("base64", "url", "file")
 
 _TYPE: dict[str, Reader] = {"type": text}
 _CALL: dict[str, Reader] = {"id": text, "name": text, "input": anything}

@@ -6,11 +6,20 @@ They are of the client's tools, and of those that ran on Anthropic's servers bef
 from __future__ import annotations
 
 from drover.json_value import Json
-from frontend.dialects.anthropic.blocks import Block, blocks_of, document_text, image_bytes, text_of
+from frontend.dialects.anthropic.blocks import (
+    UNREAD_SOURCES,
+    Block,
+    blocks_of,
+    document_text,
+    image_bytes,
+    text_of,
+)
 from frontend.dialects.anthropic.loading import LoadedTools
 from frontend.dialects.ollama.go_json import dump_text
 
 _ERROR = "Error"
+# Claude Code gives PDF files to any model, and again with each later request.
+_UNREAD = "[A document was left out: only text can be read here.]"
 # How texts begin that say themselves that something failed.
 _ERRORS = ("error", "<tool_use_error>")
 
@@ -19,7 +28,7 @@ def result_of(block: Block, where: str, tools: LoadedTools, ignored: list[str]) 
     """Its text and images. Kinds of parts that are left out are added to `ignored`."""
     content = block.content
     if isinstance(content, dict) or block.type == "web_search_tool_result":
-        text, images = _outcome(content, where, tools), []
+        text, images = _outcome(content, where, tools, ignored), []
     else:
         parts = [*blocks_of(content, f"{where}.content")]
         text = "".join(_readable(part, where, tools, ignored) for part in parts)
@@ -37,6 +46,9 @@ def _readable(part: Block, where: str, tools: LoadedTools, ignored: list[str]) -
     match part.type:
         case "text":
             return part.text
+        case "document" if (part.source or {}).get("type") in UNREAD_SOURCES:
+            ignored.append("tool_result.document")
+            return _UNREAD
         case "document":
             return document_text(part, where)
         case "search_result":
@@ -50,7 +62,7 @@ def _readable(part: Block, where: str, tools: LoadedTools, ignored: list[str]) -
             return ""
 
 
-def _outcome(value: Json, where: str, tools: LoadedTools) -> str:
+def _outcome(value: Json, where: str, tools: LoadedTools, ignored: list[str]) -> str:
     """What one of Anthropic's own tools answered."""
     if isinstance(value, list):
         found = (item for item in value if isinstance(item, dict))
@@ -68,6 +80,8 @@ def _outcome(value: Json, where: str, tools: LoadedTools) -> str:
             return "".join(tools.load(str(name)) for name in names if name)
         case {"type": "web_fetch_result", "content": dict(document)}:
             pages = blocks_of([document], where)
-            return "".join(f"{value.get('url', '')}\n{document_text(page, where)}" for page in pages)
+            return "".join(
+                f"{value.get('url', '')}\n{_readable(page, where, tools, ignored)}" for page in pages
+            )
         case _:
             return dump_text({name: each for name, each in value.items() if name != "type"})

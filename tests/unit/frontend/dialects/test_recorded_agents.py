@@ -72,6 +72,27 @@ async def test_results_of_claude_codes_tools_are_paired_with_their_calls(start: 
     ]
 
 
+async def test_claude_codes_late_tools_stay_out_of_the_list_and_are_defined_where_they_were_found(
+    start: Start,
+) -> None:
+    request = await _asked(start, "claude_code_late_tools")
+    found = request.chat.messages[4]
+
+    listed = [tool.name for tool in request.chat.tools if not tool.unlisted]
+    assert listed == ["Bash", "Read", "ToolSearch"]
+    assert found.role == "tool"
+    assert found.content.count("<function>") == 2
+    assert "CronList" in found.content
+    assert "TaskStop" in found.content
+
+
+async def test_a_system_message_may_follow_the_results_of_claude_codes_tools(start: Start) -> None:
+    request = await _asked(start, "claude_code_late_system")
+
+    assert _roles(request)[-3:] == ["assistant", "tool", "system"]
+    assert request.chat.messages[-1].content.startswith("The following deferred tools are now available")
+
+
 async def test_results_that_claude_code_sends_as_they_finish_follow_their_calls(start: Start) -> None:
     request = await _asked(start, "claude_code_late_tools")
     asked, *results = request.chat.messages[-6:]

@@ -207,3 +207,28 @@ def test_a_definition_that_cannot_be_read_is_refused() -> None:
     added: Json = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": ""}}}
     with pytest.raises(InvalidRequest, match="tool_addition: name is required"):
         read(added, role="system")
+
+
+_LEFT_OUT = "[A document was left out: only text can be read here.]"
+
+
+@pytest.mark.parametrize("source", ["base64", "url", "file"])
+def test_a_document_that_a_tool_gives_back_is_left_out_with_a_note(source: str) -> None:
+    pdf: Json = {
+        "type": "document",
+        "source": {"type": source, "media_type": "application/pdf", "data": "JVBE"},
+    }
+    request = read(result([{"type": "text", "text": "Read it. "}, pdf]))
+
+    assert request.chat.messages[0].content == f"Read it. {_LEFT_OUT}"
+    assert request.ignored == ["tool_result.document"]
+
+    page: Json = {"type": "web_fetch_result", "url": "http://a.example/b.pdf", "content": pdf}
+    fetched = read(result(page, "web_fetch_tool_result"))
+    assert fetched.chat.messages[0].content == f"http://a.example/b.pdf\n{_LEFT_OUT}"
+
+
+def test_a_document_of_the_user_is_refused() -> None:
+    pdf: Json = {"type": "document", "source": {"type": "base64", "data": "JVBE"}}
+    with pytest.raises(InvalidRequest, match="Only text is supported"):
+        read(pdf)
