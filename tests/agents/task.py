@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from drover.json_value import Json
 from tests.agents.programs import AGENTS, OTHER_WIRES, Agent
@@ -15,6 +16,9 @@ DONE = "All is done: the notes say what they said."
 WORDS = tuple(f"word{number:02}" for number in range(1, 41))
 LATE_QUESTION = "This task takes a late tool."
 LATE_TOOL = "CronList"
+# To Claude Code, and to Codex.
+PICTURE_QUESTIONS = ("Read the picture.", "View the picture.")
+_PICTURE = Path(__file__).parent / "picture.png"
 _WORD_MS = 100
 _TITLE = "Generate a title for this conversation"
 
@@ -38,7 +42,12 @@ def _word(agent: Agent) -> str:
 
 def script() -> list[Json]:
     title: Json = {"match": _TITLE, "events": [{"text": "A title"}]}
-    return [title, *(entry for agent in (*AGENTS, *OTHER_WIRES) for entry in _of(agent)), *_late_tool()]
+    return [
+        title,
+        *(entry for agent in (*AGENTS, *OTHER_WIRES) for entry in _of(agent)),
+        *_late_tool(),
+        *_pictures(),
+    ]
 
 
 def _of(agent: Agent) -> Sequence[Json]:
@@ -67,6 +76,19 @@ def _late_tool() -> Sequence[Json]:
         (LATE_TOOL, {"tool_call": {"name": LATE_TOOL, "arguments": {}}}),
     ]
     return [{"match": match, "events": [event]} for match, event in steps]
+
+
+def _pictures() -> Sequence[Json]:
+    """A look at an image file, and an answer to the note that a model gets which cannot see."""
+    calls: list[Json] = [
+        {"name": "Read", "arguments": {"file_path": str(_PICTURE)}},
+        {"name": "view_image", "arguments": {"path": str(_PICTURE)}},
+    ]
+    asked: list[Json] = [
+        {"match": question, "events": [{"tool_call": call}]}
+        for question, call in zip(PICTURE_QUESTIONS, calls, strict=True)
+    ]
+    return [*asked, {"match": "An image was left out", "events": [{"text": DONE}]}]
 
 
 def _slowly(between: str) -> list[Json]:

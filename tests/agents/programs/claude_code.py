@@ -25,7 +25,7 @@ class ClaudeCode(Agent):
         }
 
     def command(self, desk: Desk, prompt: str) -> Sequence[str]:
-        return [str(desk.modules / ".bin/claude"), "-p", prompt, "--allowedTools", "Bash"]
+        return [str(desk.modules / ".bin/claude"), "-p", prompt, "--allowedTools", "Bash,Read"]
 
     def shell(self, command: str) -> dict[str, Json]:
         return {"name": "Bash", "arguments": {"command": command, "description": "Run a command"}}
