@@ -1,4 +1,4 @@
-"""Texts to tokenise and ids to read: bounded in each request, and left with the client."""
+"""Texts to tokenise and ids to read: bounded for each request, and not asked for a client that has left."""
 
 from __future__ import annotations
 
