@@ -168,8 +168,11 @@ def _goes_on(line: dict[str, JsonValue]) -> bool:
             return False
 
 
-def _keys(value: JsonValue) -> object:
-    return [(key, _keys(item)) for key, item in value.items()] if isinstance(value, dict) else None
+def _keys(value: JsonValue, key: str = "") -> object:
+    """Chunks of thoughts and chunks of text are different kinds, which only their choices show."""
+    if isinstance(value, list) and key == "choices":
+        return [_keys(item) for item in value]
+    return [(name, _keys(item, name)) for name, item in value.items()] if isinstance(value, dict) else None
 
 
 def _sum(one: JsonValue, other: JsonValue, key: str = "") -> JsonValue:
