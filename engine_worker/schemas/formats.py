@@ -27,10 +27,11 @@ _IN_URI = "([A-Za-z0-9._~:/?#@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
 _URI = rf"[A-Za-z][A-Za-z0-9+.-]{{0,31}}:{_IN_URI}+"
 _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-%s-{_HEX}{{12}}"
 _COUNT = "[0-9]{1,9}"
-_SECONDS = rf"{_COUNT}(\.{_COUNT})?S"
+_SECONDS = f"{_COUNT}S"
 _MINUTES = f"{_COUNT}M({_SECONDS})?"
-_TIME_UNITS = f"({_COUNT}H({_MINUTES}|{_SECONDS})?|{_MINUTES}|{_SECONDS})"
-_DATE_UNITS = f"({_COUNT}Y({_COUNT}M)?({_COUNT}D)?|{_COUNT}M({_COUNT}D)?|{_COUNT}D)"
+# RFC 3339 leaves no unit out between two.
+_TIME_UNITS = f"({_COUNT}H({_MINUTES})?|{_MINUTES}|{_SECONDS})"
+_DATE_UNITS = f"({_COUNT}Y({_COUNT}M({_COUNT}D)?)?|{_COUNT}M({_COUNT}D)?|{_COUNT}D)"
 
 
 def _of_version(digit: str) -> str:
@@ -41,7 +42,7 @@ KEPT = {
     "date": _DATE,
     "time": f"{_CLOCK}{_ZONE}",
     "date-time": f"{_DATE}T{_CLOCK}{_ZONE}",
-    "duration": f"-?P({_COUNT}W|{_DATE_UNITS}(T{_TIME_UNITS})?|T{_TIME_UNITS})",
+    "duration": f"P({_COUNT}W|{_DATE_UNITS}(T{_TIME_UNITS})?|T{_TIME_UNITS})",
     "email": _EMAIL,
     "hostname": _HOST,
     "ipv4": _IPV4,

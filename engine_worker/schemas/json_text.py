@@ -26,10 +26,19 @@ _HEX = Chars.text("0123456789abcdefABCDEF")
 _QUOTE = text('"')
 _BACKSLASH = text("\\")
 
-ANY_CHARACTER = choice(
-    _RAW,
-    sequence(_BACKSLASH, choice(Chars.text('"\\/bfnrt'), sequence(text("u"), repeat(_HEX, 4, 4)))),
+
+def _halves(second: str) -> Term:
+    """`\\uD8…` with the digits that make one half of a character."""
+    return sequence(text("\\u"), Chars.text("dD"), Chars.text(second), repeat(_HEX, 2, 2))
+
+
+# Half of a character is none, so the halves come in pairs, as JSON has them.
+_BY_NUMBER = choice(
+    sequence(text("\\u"), _HEX.minus(Chars.text("dD")), repeat(_HEX, 3, 3)),
+    _halves("01234567"),
+    sequence(_halves("89abAB"), _halves("cdefCDEF")),
 )
+ANY_CHARACTER = choice(_RAW, sequence(_BACKSLASH, Chars.text('"\\/bfnrt')), _BY_NUMBER)
 
 
 def string(content: Term) -> Term:
