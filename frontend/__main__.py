@@ -10,6 +10,7 @@ import sys
 
 from drover import logs
 from drover.exposure import warn_if_exposed
+from drover.freed_memory import give_back_freed_memory
 from drover.settings import split_address
 from frontend.admission.admission import Admission
 from frontend.fleet.connecting import connect
@@ -24,6 +25,7 @@ _log = logging.getLogger("drover.frontend")
 
 def main() -> int:
     settings = FrontendSettings.load(sys.argv[1:])
+    give_back_freed_memory()
     logs.configure(settings.log_format, settings.log_level)
     # Uvicorn's own start and stop messages say less than ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -8,7 +8,7 @@ from tests.attack.leftovers import Held
 from tests.attack.prober import Latencies
 
 _COLUMNS = (
-    "scenario", "s", "probes", "wall p50", "p99 ms", "own p50", "p99", "max ms", "RSS MB", "peak", "after",
+    "scenario", "s", "probes", "wall p50", "p99 ms", "own p50", "p95", "p99", "max ms", "RSS MB", "peak", "after",
     "fds", "tasks", "polite",
 )  # fmt: skip
 
@@ -36,7 +36,14 @@ class Figures:
             str(seen.count),
             *(
                 f"{each:.0f}"
-                for each in (seen.wall_p50, seen.wall_p99, seen.own_p50, seen.own_p99, seen.own_max)
+                for each in (
+                    seen.wall_p50,
+                    seen.wall_p99,
+                    seen.own_p50,
+                    seen.own_p95,
+                    seen.own_p99,
+                    seen.own_max,
+                )
             ),
             f"{before.rss_mb:.0f}",
             f"{self.peak_mb:.0f}",

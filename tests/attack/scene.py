@@ -24,7 +24,8 @@ from tests.chaos_long.leftovers import check_logs
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import until
 
-# For /api/version, at the 99th percentile of the time that is the frontend's own (prober.Latencies).
+# For /api/version, at the 95th percentile of the time that is the frontend's own (prober.Latencies): a scenario
+# has some tens to hundreds of probes, and on a busy machine the slowest few say more of it than of the frontend.
 _MOST_MS = 100.0
 _PROBER_ADDRESS = "127.0.0.9"
 _SETTLE_SECONDS = 20.0
@@ -98,7 +99,7 @@ async def measured(fleet: Fleet, figures: Figures, polite: int = _POLITE) -> Asy
     assert not crowd.failures, crowd.failures[:5]
     assert crowd.answered or not polite
     assert not latencies.failed, (fleet.folder / "prober.log").read_text()[-2000:]
-    assert latencies.own_p99 < _MOST_MS, latencies
+    assert latencies.own_p95 < _MOST_MS, latencies
     check_logs(fleet.folder)
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drover.errors import InvalidRequest
-from frontend.dialects.ollama.go_json import Json, dumps, loads
+from frontend.dialects.ollama.go_json import MAX_COMMAS, MAX_QUOTES, Json, dumps, loads
 
 _MEGABYTE = 1_000_000
 _LONG = 5 * _MEGABYTE
@@ -144,3 +144,27 @@ def test_a_long_string_takes_a_few_times_its_own_length_of_memory(inside: bytes)
         tracemalloc.stop()
 
     assert peak < 20 * _MEGABYTE
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        (
+            b"{" + b",".join(b'"%d":1' % number for number in range(MAX_QUOTES // 2 + 1)) + b"}",
+            "500000 texts",
+        ),
+        (b"[" + b'"",' * (MAX_QUOTES // 2) + b'""]', "500000 texts"),
+        (b"[" + b"1," * (MAX_COMMAS + 1) + b"1]", "4000000 values"),
+    ],
+    ids=["names", "texts", "numbers"],
+)
+def test_more_values_than_can_be_read_soon_are_refused(body: bytes, most: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match=f"more than {most}"):
+        loads(body)
+    assert time.process_time() - began < _LIMIT_SECONDS / 4
+
+
+def test_a_long_text_may_have_quotes_and_commas() -> None:
+    text = '{"a": 1},' * 400_000
+    assert loads(json.dumps({"prompt": text}).encode()) == {"prompt": text}
