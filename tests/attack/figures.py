@@ -8,8 +8,8 @@ from tests.attack.leftovers import Held
 from tests.attack.prober import Latencies
 
 _COLUMNS = (
-    "scenario", "s", "probes", "wall p50", "p99 ms", "own p50", "p95", "p99", "max ms", "RSS MB", "peak", "after",
-    "fds", "tasks", "polite",
+    "scenario", "s", "probes", "wall p50", "p99 ms", "own p50", "p95", "p99", "max ms", "RSS MB", "peak",
+    "after", "fds", "tasks", "polite",
 )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ from tests.chaos_long.leftovers import check_logs
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import until
 
-# For /api/version, at the 95th percentile of the time that is the frontend's own (prober.Latencies): a scenario
-# has some tens to hundreds of probes, and on a busy machine the slowest few say more of it than of the frontend.
+# For /api/version, at the 95th percentile of the time that is the frontend's own (prober.Latencies): of some
+# tens to hundreds of probes on a busy machine, the slowest few say more of that than of the frontend.
 _MOST_MS = 100.0
 _PROBER_ADDRESS = "127.0.0.9"
 _SETTLE_SECONDS = 20.0
