@@ -12,8 +12,8 @@ _ARENAS = 2
 
 def give_back_freed_memory() -> None:
     """glibc keeps what it has freed: each large block raises the size from which blocks are maps of their
-    own, up to 32 MiB, and each thread has an arena. A frontend that had read some large bodies kept a third more
-    memory than before. With another C library this does nothing.
+    own, up to 32 MiB, and each thread has an arena. A frontend that had read some large bodies kept a third
+    more memory than before. With another C library this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
