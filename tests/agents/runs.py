@@ -91,7 +91,7 @@ async def running(
 
 
 def _environment(desk: Desk, refusal: str) -> dict[str, str]:
-    """None of the variables of whoever runs the tests; Node.js is npm's."""
+    """None of the variables of the test run itself; Node.js is the installed one."""
     proxies = {name: refusal for each in ("HTTP_PROXY", "HTTPS_PROXY") for name in (each, each.lower())}
     return {
         **proxies,

@@ -6,7 +6,7 @@ from tests.agents.programs.opencode import OpenCode
 from tests.agents.programs.pi import Pi
 from tests.agents.programs.qwen_code import QwenCode
 
-# As their users are told to set them up.
+# Over the protocol that each uses unless it is set up otherwise.
 AGENTS: tuple[Agent, ...] = (
     ClaudeCode(Wire.MESSAGES),
     Codex(Wire.RESPONSES),
