@@ -49,10 +49,10 @@ def _logprob(value: JsonValue) -> JsonValue:
 
 
 def _id(value: JsonValue) -> JsonValue:
-    """Random ones; a model's is its name."""
-    return (
-        re.sub(r"^(chatcmpl-|cmpl-|call_|req_)[0-9a-z]+$", r"\1…", value) if isinstance(value, str) else value
-    )
+    """Random ones, of which upstream has two kinds for calls; a model's is its name."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"^(chatcmpl-|cmpl-|call_|req_)[0-9a-z]+$", r"\1…", re.sub(r"^\w{32}$", "call_0", value))
 
 
 def _arguments(value: JsonValue) -> JsonValue:

@@ -1,7 +1,7 @@
 """Requests on which this server once differed from a real Ollama, with that one's answers.
 
-They were found by sending the same 3,070 requests to both; `recordings/` has the server and the date. A name of
-a host is masked in both answers. A body that was too long was cut, and ends with an ellipsis.
+They were found by sending the same 3,070 requests to both; `recordings/` has the server and the date. Names
+of hosts are masked in both answers. A body that was too long was cut, and ends with an ellipsis.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _body(ours: Answer, recorded: str, content_type: str) -> list[str]:
         return [] if body.endswith(recorded) else [f"end {body[-len(recorded) :]!r} != {recorded!r}"]
     kind = "application/json" if content_type == "J" else content_type
     try:
-        mine, theirs = comparable(body, kind), comparable(recorded, kind)
+        left, right = comparable(body, kind), comparable(recorded, kind)
     except ValueError:
-        mine, theirs = body, recorded
-    return [] if mine == theirs else [f"{str(mine)[:600]} != {str(theirs)[:600]}"]
+        left, right = body, recorded
+    return [] if left == right else [f"{str(left)[:600]} != {str(right)[:600]}"]

@@ -36,7 +36,7 @@ SCRIPT = [
     {"match": "#early", "events": [{"fail": "the engine broke"}]},
 ]
 # What the small GGUF says: thinking and a call; after a call or without thinking, "Ok.".
-_WORDS = (
+WORDS = (
     ("Ċ", "<think>", "I", "Ġthink", "</think>", "<tool_call>", "Ċ", "{", '"'),
     ("Ġ}", "}", "</tool_call>", EOS),
     ("ĊĊ", "O", "k", ".", EOS),
@@ -67,7 +67,7 @@ class FleetProcesses:
 @contextmanager
 def whole_fleet(folder: Path, smol: Process) -> Iterator[FleetProcesses]:
     (folder / "script.json").write_text(json.dumps(SCRIPT))
-    write_scripted_gguf(folder / "gguf-thinker.gguf", THINKING_AND_TOOLS, *_WORDS)
+    write_scripted_gguf(folder / "gguf-thinker.gguf", THINKING_AND_TOOLS, *WORDS)
     thinker = (
         "--engine=simulator", "--model=thinker", "--name=thinker", "--name=Org/Thinker:V1",
         f"--sim-script={folder / 'script.json'}",
