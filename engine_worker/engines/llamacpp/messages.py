@@ -11,9 +11,9 @@ from engine_worker.engines.llamacpp.api import Json
 _BETWEEN = "\n\n"
 
 
-def message_json(message: pb.Message) -> Json:
+def message_json(message: pb.Message, shows_thinking: bool = True) -> Json:
     result: Json = {"role": message.role, "content": message.content}
-    if message.thinking:
+    if message.thinking and shows_thinking:
         result["reasoning_content"] = message.thinking
     if message.tool_calls:
         result["tool_calls"] = [
@@ -28,6 +28,14 @@ def message_json(message: pb.Message) -> Json:
         result["tool_call_id"] = message.tool_call_id
         result["name"] = message.tool_name
     return result
+
+
+def messages_json(messages: Sequence[pb.Message]) -> list[Json]:
+    """Without the thinking before the last question, as in Ollama: models are not meant to see it. What was
+    thought between calls since then stays.
+    """
+    asked = max((at for at, each in enumerate(messages) if each.role == "user"), default=0)
+    return [message_json(each, shows_thinking=at >= asked) for at, each in enumerate(messages)]
 
 
 def last_words_joined(messages: Sequence[pb.Message]) -> list[pb.Message]:

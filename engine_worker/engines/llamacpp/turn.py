@@ -10,7 +10,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import Arrange, as_sent
 from engine_worker.chat.tool_choice import chosen_tools, is_forced
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.messages import message_json
+from engine_worker.engines.llamacpp.messages import messages_json
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
 from engine_worker.engines.llamacpp.tools import shown_tools, tools_json
@@ -36,7 +36,7 @@ class Turn:
     own: OwnAnswer | None = None
 
     def body(self, messages: Sequence[pb.Message]) -> Json:
-        return {**self.options, "messages": [message_json(message) for message in self.arrange(messages)]}
+        return {**self.options, "messages": messages_json(self.arrange(messages))}
 
     def without_parser(self, template: ChatTemplate) -> Turn:
         """Raises CapabilityMissing for models that think whatever they are told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.messages import last_words_joined, message_json
+from engine_worker.engines.llamacpp.messages import last_words_joined, message_json, messages_json
 
 
 def test_a_call_and_its_result() -> None:
@@ -54,3 +54,19 @@ def test_what_the_assistant_says_last_is_one_message_or_none(
     messages: list[pb.Message], joined: list[pb.Message]
 ) -> None:
     assert last_words_joined(messages) == joined
+
+
+def test_thinking_from_before_the_last_question_is_not_shown() -> None:
+    messages = [
+        USER,
+        _said("a", "old"),
+        USER,
+        _said("", "plan"),
+        pb.Message(role="tool", content="r"),
+        _said("b", "now"),
+    ]
+
+    shown = [message.get("reasoning_content") for message in messages_json(messages)]
+
+    assert shown == [None, None, None, "plan", None, "now"]
+    assert messages_json([_said("a", "first")])[0]["reasoning_content"] == "first"
