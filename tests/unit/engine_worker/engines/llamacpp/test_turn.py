@@ -119,3 +119,13 @@ def test_without_a_parser_the_model_must_not_think() -> None:
         turn_of(_request(), ALWAYS).without_parser(ALWAYS)
     plain = Turn()
     assert plain.without_parser(PLAIN) is plain
+
+
+def test_what_is_not_kept_of_a_forced_calls_schema_is_named() -> None:
+    schema = '{"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": true}}}'
+    request = _request()
+    request.chat.tools.add(name="f", parameters_json=schema)
+    assert list(turn_of(request, QWEN).not_honoured) == []
+    request.tool_choice.mode = pb.ToolChoice.REQUIRED
+
+    assert list(turn_of(request, QWEN).not_honoured) == ["tools.uniqueItems"]
