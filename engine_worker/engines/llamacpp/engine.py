@@ -90,6 +90,7 @@ class LlamacppEngine:
             self._file.vocabulary.size,
             self._options.words.go_template,
             self._arrangements,
+            adds_space=self._file.vocabulary.adds_space,
         )
 
     async def _free(self) -> None:
@@ -219,6 +220,9 @@ class LlamacppEngine:
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         prompt = await self._prompts.prepare(request)
         text = await self._here.api.detokenize(prompt.ids)
+        if self._file.vocabulary.adds_space:
+            # The tokenizer's, not the template's.
+            text = text.removeprefix(" ")
         return pb.RenderResponse(text=text, ids=prompt.ids, truncated_tokens=prompt.truncated_tokens)
 
     def _choose_context(self, file: GgufFile) -> int:

@@ -21,6 +21,8 @@ from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
 from engine_worker.schemas.constraint import Constraint
 
+_LINE_END = "\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -46,6 +48,8 @@ class Prompts:
     vocabulary_size: int
     go_template: Template | None = None
     arrangements: Sequence[Arrange] = ARRANGEMENTS
+    # The vocabulary's: text is tokenised as if a space stood before it.
+    adds_space: bool = False
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
@@ -82,7 +86,7 @@ class Prompts:
     ) -> Prompt:
         self.checked(list(request.prompt.context))
         prompt = with_chosen_tools(prompt)
-        fitted = await prompt.fit(window, self.api.tokenize)
+        fitted = await prompt.fit(window, self._tokens)
         own = await go_answer(prompt, constraint, self.template.end_token)
         is_unheard = request.think.mode == pb.Think.ON and not prompt.template.uses("thinking")
         return _plain(fitted, ["think"] if is_unheard else [], own)
@@ -133,7 +137,7 @@ class Prompts:
             lambda arrange: self.api.apply_template(replace(turn, arrange=arrange).body(messages)),
         )
         earlier = self.checked(list(prompt.context))
-        ids = await self.api.tokenize(text, add_special=not earlier)
+        ids = await self._tokens(text, add_special=not earlier)
         return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured, turn.own)
 
     async def _parsed(self, fitted: Fitted, turn: Turn, window: Window) -> Prompt:
@@ -164,6 +168,15 @@ class Prompts:
 
     async def _ids(self, messages: Sequence[pb.Message], turn: Turn) -> list[int]:
         return await self._known(await self.api.apply_template(turn.body(messages)))
+
+    async def _tokens(self, text: str, add_special: bool) -> list[int]:
+        """Behind an earlier exchange no space stands before a text that the template did not put there."""
+        if add_special or not self.adds_space:
+            return await self.api.tokenize(text, add_special)
+        first = await self.api.tokenize(_LINE_END, add_special=False)
+        whole = await self.api.tokenize(_LINE_END + text, add_special=False)
+        is_apart = whole[: len(first)] == first
+        return whole[len(first) :] if is_apart else await self.api.tokenize(text, add_special=False)
 
     def checked(self, ids: list[int]) -> list[int]:
         """Raises InvalidRequest for ids of no token."""
