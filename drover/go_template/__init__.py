@@ -3,5 +3,6 @@
 from drover.go_template.aside import parse_aside
 from drover.go_template.errors import TemplateError
 from drover.go_template.template import Template, parse
+from drover.go_template.thinking import thinking_tags
 
-__all__ = ["Template", "TemplateError", "parse", "parse_aside"]
+__all__ = ["Template", "TemplateError", "parse", "parse_aside", "thinking_tags"]

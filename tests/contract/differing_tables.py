@@ -10,7 +10,6 @@ _GRAMMAR = (
     "answers keep the schema"
 )
 _SLASHES = "a model's name may have a slash, as `/v1/models` lists it, and is found under it"
-_THOUGHTS = "earlier thinking of the assistant reaches a template that asks for it"
 _STRUCTS = (
     "`.Function` and `.Parameters` print as JSON, for which the library's templates of Qwen2.5 were written; "
     "the recorded version prints Go's struct"
@@ -18,15 +17,14 @@ _STRUCTS = (
 DELIBERATE: dict[int, str] = {
     **dict.fromkeys((2, 198, 199, 200, 201, 204, 205, 207, 212, 213, 218, 219, 220, 223), _GRAMMAR),
     12: "a call that was cut at the length is not shown",
-    **dict.fromkeys((19, 20, 21, 22, 163, 168, 176, 178, 181, 183, 186), _THOUGHTS),
+    22: "pieces of one kind that are ready together are one line",
     **dict.fromkeys((50, 51), _SLASHES),
     98: "models of other hosts are the operator's to name: `remote_host` is refused with the reason",
     **dict.fromkeys((135, 136, 146, 147, 148), _STRUCTS),
 }
 # To be mended; empty it.
 PENDING: dict[int, str] = {
-    **dict.fromkeys((165, 166), "a preset's template that mentions `.Tools` is preferred to the GGUF's own"),
-    **dict.fromkeys((171, 173, 189), "tools in a GGUF's own template, under a preset with a template"),
+    **dict.fromkeys((171, 189), "tools in a GGUF's own template, under a preset with a template"),
     194: "one prompt longer than `num_ctx` with `num_keep`",
     203: "`typical_p` at temperature 0",
 }

@@ -7,12 +7,11 @@ found out by letting it write some, and our parsers look for that.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.go_template import Template, TemplateError
+from drover.go_template import Template, TemplateError, thinking_tags
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
 from engine_worker.chat.go_prompt import GoPrompt
@@ -22,8 +21,6 @@ from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import functions_of
 
-_ASKS, _THINKS, _ANSWERS = "drover-asks", "drover-thinks", "drover-answers"
-_TAGS = re.compile(rf"(<[^<>\s]+>|\[[A-Z_]+\])\s*{_THINKS}\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
 _USUAL_TAGS = ("<think>", "</think>")
 
 
@@ -56,7 +53,8 @@ async def go_answer(
     if not tools and not thinks:
         return None
     begun = _begun(request)
-    opening, closing = await asyncio.to_thread(_thinking_tags, template) if thinks else ("", "")
+    tags = await asyncio.to_thread(thinking_tags, template)
+    opening, closing = tags or _USUAL_TAGS
     chat = ChatTemplate(
         tools=bool(tools),
         thinking=thinks,
@@ -83,17 +81,3 @@ async def _call_markup(template: Template) -> CallMarkup | None:
             raise InvalidRequest(error.message) from error
 
     return await learn_call_markup(render)
-
-
-def _thinking_tags(template: Template) -> tuple[str, str]:
-    """What a template writes around an assistant's thinking."""
-    messages = [
-        pb.Message(role="user", content=_ASKS),
-        pb.Message(role="assistant", content=_ANSWERS, thinking=_THINKS),
-        pb.Message(role="user", content=_ASKS),
-    ]
-    try:
-        found = _TAGS.search(template.render_chat(messages, (), pb.Think(mode=pb.Think.ON)))
-    except TemplateError:
-        found = None
-    return (found[1], found[2]) if found else _USUAL_TAGS

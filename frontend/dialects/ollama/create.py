@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.errors import InvalidRequest
-from drover.go_template import TemplateError, parse_aside
+from drover.go_template import TemplateError, parse_aside, thinking_tags
 from drover.names import ModelName
 from frontend.catalog.model import CatalogModel
 from frontend.catalog.preset import Example, Preset
@@ -30,10 +31,13 @@ async def written_template(request: CreateRequest, origin: CatalogModel) -> tupl
     if not template or template.strip() == origin.template.strip():
         return "", frozenset()
     try:
-        return template, (await parse_aside(template)).variables
+        parsed = await parse_aside(template)
     except TemplateError as error:
         hint = _NOT_JINJA if _looks_like_jinja(template) else ""
         raise InvalidRequest(f"template error: {error}{hint}") from error
+    # As in Ollama: what stands in no tags could not be found in an answer.
+    finds_thinking = await asyncio.to_thread(thinking_tags, parsed)
+    return template, parsed.variables if finds_thinking else parsed.variables - {"thinking"}
 
 
 def _looks_like_jinja(template: str) -> bool:

@@ -1,0 +1,25 @@
+"""The tags around a template's thinking."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.go_template import parse, thinking_tags
+
+
+@pytest.mark.parametrize(
+    ("around", "tags"),
+    [
+        ("<think>{{ .Thinking }}</think>", ("<think>", "</think>")),
+        ("<think>\n{{ .Thinking }}\n</think>\n", ("<think>", "</think>")),
+        ("[THINK]{{ .Thinking }}[/THINK]", ("[THINK]", "[/THINK]")),
+        ("{{ .Thinking }}", None),
+        ("<think>{{ .Thinking }}", None),
+        ("{{ .Content }}", None),
+        ("{{ slice .Thinking 0 900 }}", None),
+    ],
+)
+def test_they_are_what_stands_around_it(around: str, tags: tuple[str, str] | None) -> None:
+    template = parse("{{ range .Messages }}{{ .Role }}: " + around + "{{ end }}")
+
+    assert thinking_tags(template) == tags
