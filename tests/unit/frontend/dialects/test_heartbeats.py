@@ -36,6 +36,8 @@ async def test_empty_pieces_until_the_request_ends(start: Start, path: str, step
     ):
         lines = answer.aiter_lines()
         first, second = json.loads(await anext(lines)), json.loads(await anext(lines))
+        # The only worker is asked once more, and breaks again.
+        worker.steps = [EngineFailed("it broke")]
         (await frontend.handle()).abandon(EngineFailed("it broke"))
         last = [line async for line in lines][-1]
 
