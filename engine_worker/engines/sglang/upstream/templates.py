@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from sglang import Engine
 
 _TAIL_TOKENS = 16
+# Formats that a template may ask for and not write itself.
+_JSON_IN_TAGS = ("qwen", "qwen25", "hermes")
+_TAGGED = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
@@ -87,7 +90,7 @@ class Templates:
         return bool(self._serving.is_gpt_oss)
 
     def call_markup(self) -> CallMarkup | None:
-        """What the template writes around calls, where that begins with a tag."""
+        """What the template writes around calls, or asks for, where that begins with a tag."""
         if not self.tool_call_parser:
             return None
         texts = []
@@ -96,7 +99,8 @@ class Templates:
                 texts.append(self.render(conversation(calls), Turn(tools=[probe_tool()])).text)
             except InvalidRequest:
                 texts.append("")
-        return call_markup_of(*texts)
+        learned = call_markup_of(*texts)
+        return _TAGGED if learned is None and self.tool_call_parser in _JSON_IN_TAGS else learned
 
     @property
     def source(self) -> str:
