@@ -6,7 +6,7 @@ import ctypes
 
 # Of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGE_BYTES = 256 * 1024
+_LARGE_BYTES = 64 * 1024
 _ARENAS = 2
 
 
