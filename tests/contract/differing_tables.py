@@ -17,7 +17,6 @@ _STRUCTS = (
 DELIBERATE: dict[int, str] = {
     **dict.fromkeys((2, 198, 199, 200, 201, 204, 205, 207, 212, 213, 218, 219, 220, 223), _GRAMMAR),
     12: "a call that was cut at the length is not shown",
-    22: "pieces of one kind that are ready together are one line",
     **dict.fromkeys((50, 51), _SLASHES),
     98: "models of other hosts are the operator's to name: `remote_host` is refused with the reason",
     **dict.fromkeys((135, 136, 146, 147, 148), _STRUCTS),
@@ -30,6 +29,7 @@ PENDING: dict[int, str] = {
 }
 # What cannot be asked again, and which test asserts it.
 NOT_REPLAYED: dict[int, str] = {
+    22: "a stream that was recorded cut, so that its lines cannot be joined: row 21 asks for the whole",
     **dict.fromkeys(
         (31, 32, 195, 196), "the request was recorded cut: rows 191 to 193 ask for the same length"
     ),
