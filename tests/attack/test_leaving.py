@@ -33,7 +33,7 @@ async def test_readers_that_stop(tmp_path: Path, figures: Figures) -> None:
         connections(scene.port, 16, receive_buffer=4096) as stopped,
     ):
         for each in stopped:
-            await each.send(chat(3_000_000, path="/api/chat"))
+            await each.send(chat(3_000_000, logprobs=True, top_logprobs=20))
         await until(lambda: scene.fleet.running(0) >= 16, _SECONDS, "they run")
         await until(lambda: all(each.is_closed for each in stopped), _SECONDS, "they are cut off")
 
