@@ -61,10 +61,7 @@ def _of_function(schema: object) -> object:
     """Arguments are an object; a function that names no parameters has none."""
     if not isinstance(schema, dict) or not schema:
         return readable_parameters(schema)
-    whole = {**schema, "type": "object"}
-    if "properties" in schema and not schema["properties"]:
-        return {"additionalProperties": False, **whole}
-    return whole
+    return {**schema, "type": "object"}
 
 
 def calls_grammar(

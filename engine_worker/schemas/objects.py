@@ -67,7 +67,7 @@ def _others(merged: Merged, has_properties: bool, all_of: AllOf, inline: Inline,
     if patterned is not None:
         pattern, schema = patterned
         return _Others(all_of([schema]), {"type": "string", "pattern": pattern}, [schema])
-    if any(each is False for each in said) or (has_properties and not said):
+    if any(each is False for each in said) or (not said and _lists_all(merged, has_properties)):
         return _Others(None, None, said)
     names = merged.all("propertyNames")
     simple_names = all_of(names) if names else None
@@ -78,6 +78,12 @@ def _others(merged: Merged, has_properties: bool, all_of: AllOf, inline: Inline,
         drop("propertyNames")
         simple_names = None
     return _Others(all_of(said), simple_names, said)
+
+
+def _lists_all(merged: Merged, has_properties: bool) -> bool:
+    """An empty list is one too, as in Ollama, unless a keyword speaks of the names of others."""
+    names_others = merged.all("patternProperties") or merged.all("propertyNames")
+    return has_properties or bool(merged.all("properties") and not names_others)
 
 
 def _patterned(merged: Merged, has_others: bool, drop: Drop) -> tuple[str, object] | None:

@@ -55,6 +55,13 @@ CASES: Sequence[Case] = [
     ),
     Case("const", {"const": "é"}, _strings("é"), _strings("e", "")),
     Case("properties", _A, ['{"a":1}'], ['{"a":"1"}', "{}", '{"a":1,"z":2}'], "in the order of the schema"),
+    Case(
+        "properties: {}",
+        {"type": "object", "properties": {}},
+        ["{}"],
+        ['{"a":1}', '{"a":{}}'],
+        "no property, as in Ollama; without the keyword, or with one for others' names, any",
+    ),
     Case("required", {**_A, "required": ["a", "z"]}, ['{"a":1,"z":[2]}'], ['{"a":1}', '{"z":2}']),
     Case(
         "additionalProperties: false", {**_A, "additionalProperties": False}, ['{"a":1}'], ['{"a":1,"b":2}']
@@ -64,7 +71,7 @@ CASES: Sequence[Case] = [
         {**_A, "additionalProperties": {"type": "boolean"}},
         ['{"a":1}', '{"a":1,"ab":true}'],
         ['{"a":1,"b":2}', '{"a":1,"a":true}'],
-        "where nothing is said and there are properties: no others, as in Ollama",
+        "where nothing is said and there is `properties`, be it empty: no others, as in Ollama",
     ),
     Case(
         "patternProperties",

@@ -9,6 +9,7 @@ import pytest
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_schema, plain_json
 from engine_worker.schemas.simplify import MOST_PLACES
+from tests.schemas.llguidance_accepts import accepts
 
 Json = dict[str, object]
 A: Json = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -91,6 +92,47 @@ def test_a_schema_without_a_type_means_the_one_that_it_speaks_of(schema: Json, k
 
     assert isinstance(simple, dict)
     assert simple["type"] == kind
+
+
+LISTS_NONE = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        LISTS_NONE,
+        {"properties": {}},
+        {"$ref": "#/$defs/N", "$defs": {"N": LISTS_NONE}, "description": "none"},
+        {"allOf": [LISTS_NONE, {"type": "object"}]},
+        {"allOf": [LISTS_NONE, {"type": "object", "additionalProperties": False}]},
+        {"type": ["object", "null"], "properties": {}},
+    ],
+)
+def test_an_empty_list_of_properties_closes_an_object(schema: Json) -> None:
+    grammar = from_schema(
+        json.dumps({"type": "object", "properties": {"a": schema}, "required": ["a"]})
+    ).grammar
+
+    assert accepts(grammar, '{"a": {}}')
+    assert not accepts(grammar, '{"a": {"b": 1}}')
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {**LISTS_NONE, "additionalProperties": True},
+        {**LISTS_NONE, "additionalProperties": {"type": "integer"}},
+        {**LISTS_NONE, "patternProperties": {"^b$": {"type": "integer"}}},
+        {**LISTS_NONE, "patternProperties": {"^b$": {}, "^c$": {}}},
+        {**LISTS_NONE, "propertyNames": {"enum": ["b"]}},
+        {"allOf": [LISTS_NONE, {"properties": {"b": {"type": "integer"}}}]},
+        {"anyOf": [LISTS_NONE, {"type": "object"}]},
+        {**LISTS_NONE, "required": ["b"]},
+    ],
+)
+def test_an_object_is_open_where_something_speaks_of_others(schema: Json) -> None:
+    assert accepts(from_schema(json.dumps(schema)).grammar, '{"b": 1}')
 
 
 def test_recursion_stays_a_reference() -> None:
