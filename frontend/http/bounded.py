@@ -11,7 +11,9 @@ import socket
 import struct
 from typing import Any
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from frontend.http.connection_table import ConnectionTable
@@ -78,6 +80,14 @@ class BoundedHttp(HttpProtocol):
             self._active.message_event.set()
         super().connection_lost(exc)
 
+    @property
+    def is_drained(self) -> bool:
+        """The client has all that was written."""
+        return self._writes is None or not self._writes.outstanding()
+
+    def give_way(self) -> None:
+        self.transport.close()
+
     def drop(self) -> None:
         """At once: without SO_LINGER the kernel would keep for minutes what the client does not take."""
         connection = self.transport.get_extra_info("socket")
@@ -89,11 +99,15 @@ class BoundedHttp(HttpProtocol):
         if self._refused:
             self._discard(len(data))
             return
+        was_idle = self._idle
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
+        # Where it has the end of another request too, it is not known how much is of the new one.
+        is_of_one = not self._begun or (was_idle and self._begun == 1)
         try:
-            self._framing.saw_read(len(data))
+            if is_of_one:
+                self._framing.saw_read(len(data))
         except RefusedRequest as refusal:
             self._refuse(refusal)
             return
@@ -153,6 +167,12 @@ class BoundedHttp(HttpProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._writes is not None and self._is_serving:
+            self._writes.end()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, app)
+        # More will be written than what is being watched, unless that must be taken first.
+        if self._writes is not None and not self.flow.write_paused:
             self._writes.end()
 
     @property

@@ -18,15 +18,20 @@ class Connection(Protocol):
     @property
     def address(self) -> str: ...
 
-    def drop(self) -> None:
-        """Closes it at once. It has no request."""
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing of an answer is on its way any more."""
+
+    def give_way(self) -> None:
+        """Closes it. It has no request."""
 
 
 class ConnectionTable:
     """At most `most` connections, and `most_of_one` from one address, unless it `is_proxy`.
 
     Where there is no room, the longest idle connection is closed: of the same address, or else of the one
-    that has most. Where none is idle the new one is refused.
+    that has most. One whose last answer is still on its way is not idle. Where none is idle the new one is
+    refused.
     """
 
     def __init__(self, most: int, most_of_one: int, is_proxy: Callable[[str], bool]) -> None:
@@ -80,11 +85,11 @@ class ConnectionTable:
             del self._open[connection.address]
 
     def _drop_idle(self, address: str) -> bool:
-        longest = next(iter(self._idle.get(address, ())), None)
+        longest = next((each for each in self._idle.get(address, ()) if each.is_drained), None)
         if longest is None:
             return False
         self.remove(longest)
-        longest.drop()
+        longest.give_way()
         return True
 
     @staticmethod

@@ -31,7 +31,7 @@ class WriteWatch:
 
     def begin(self) -> None:
         if self._timer is None and self._seconds:
-            self._outstanding = self._measure()
+            self._outstanding = self.outstanding()
             self._timer = self._loop.call_later(self._seconds, self._look)
 
     def end(self) -> None:
@@ -49,7 +49,7 @@ class WriteWatch:
             self.end()
             self._stalled()
 
-    def _measure(self) -> int:
+    def outstanding(self) -> int:
         """Bytes that the client has not acknowledged, here and in the kernel."""
         return self._transport.get_write_buffer_size() + _in_kernel(self._transport.get_extra_info("socket"))
 

@@ -15,15 +15,17 @@ from tests.fakes.http_server import WIDE_LIMITS, serving
 from tests.support.waiting import until
 
 _SECONDS = 5.0
+_SIZES = {"/large": 8_000_000, "/larger": 9_000_000}
 _GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+_GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in _SIZES]
 _POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 _CHUNKED = _POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
 @dataclass
 class App:
-    """Reads each body and says how long it was; `/slow` waits for `go`, `/early` does not read, and `/flood`
-    answers without an end.
+    """Reads each body and says how long it was; `/slow` waits for `go`, `/early` does not read, the paths of
+    `_SIZES` give a long answer at once, and `/flood` answers without an end.
     """
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,6 +50,9 @@ class App:
         if scope["path"] == "/slow":
             await self._wait(receive)
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] in _SIZES:
+            await send({"type": "http.response.body", "body": b"x" * _SIZES[scope["path"]]})
+            return
         if scope["path"] == "/flood":
             while not self.go.is_set():
                 await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
@@ -75,6 +80,13 @@ class Client:
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
+    async def take(self, path: str) -> None:
+        """A long answer. Raises IncompleteReadError or ConnectionResetError where it is cut off."""
+        size = _SIZES[path]
+        await asyncio.wait_for(self.reader.readuntil(b"%x\r\n" % size), _SECONDS)
+        await asyncio.wait_for(self.reader.readexactly(size), _SECONDS)
+        await self.reader.readuntil(b"\r\n0\r\n\r\n")
+
     async def rest(self) -> bytes:
         """Until the server closes."""
         try:
@@ -89,8 +101,14 @@ class Server:
     port: int
     clients: list[Client] = field(default_factory=list)
 
-    async def connect(self, source: str = "127.0.0.1") -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0)))
+    async def connect(self, source: str = "127.0.0.1", receive_buffer: int = 0) -> Client:
+        made = socket.socket()
+        made.setblocking(False)
+        made.bind((source, 0))
+        if receive_buffer:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self.port))
+        client = Client(*await asyncio.open_connection(sock=made))
         self.clients.append(client)
         return client
 
@@ -245,6 +263,16 @@ async def test_pipelined_requests_are_answered_in_turn() -> None:
             await asyncio.wait_for(client.reader.readuntil(b"read 0\r\n0\r\n\r\n"), _SECONDS)
 
 
+async def test_the_body_of_a_pipelined_request_is_no_frame_of_the_next_one() -> None:
+    async with _serving(header_bytes=2000) as server:
+        client = await server.connect()
+        client.send(_POST + b"content-length: 10000\r\n\r\n" + b"x" * 10_000)
+        client.send(_POST + b"content-length: 4\r\n\r\nab")
+        await client.reader.readuntil(b"read 10000\r\n0\r\n\r\n")
+        client.send(b"cd")
+        await asyncio.wait_for(client.reader.readuntil(b"read 4"), _SECONDS)
+
+
 async def test_no_more_requests_are_kept_than_may_be_pipelined() -> None:
     async with _serving() as server:
         client = await server.connect()
@@ -302,6 +330,18 @@ async def test_a_client_that_reads_slowly_is_served() -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_client_that_took_its_last_answer_has_all_the_time_for_the_next_one() -> None:
+    async with _serving(write_seconds=1.0) as server:
+        client = await server.connect(receive_buffer=65536)
+        began = asyncio.get_running_loop().time()
+        client.send(_GET_LARGE)
+        await client.take("/large")
+        await asyncio.sleep(began + 0.6 - asyncio.get_running_loop().time())
+        client.send(_GET_LARGER)
+        await asyncio.sleep(began + 1.3 - asyncio.get_running_loop().time())
+        await client.take("/larger")
+
+
 async def test_one_address_may_have_so_many_connections() -> None:
     async with _serving(most_of_one_address=3) as server:
         busy = [await server.connect("127.0.0.2") for _ in range(3)]
@@ -332,6 +372,20 @@ async def test_idle_connections_give_way() -> None:
         assert await idle[0].rest() == b""
         server.app.go.set()
         await polite.reader.readuntil(b"read 0")
+
+
+async def test_an_answer_that_is_still_on_its_way_does_not_give_way() -> None:
+    async with _serving(most=2) as server:
+        slow, idle = await server.connect("127.0.0.2"), await server.connect("127.0.0.2")
+        slow.send(_GET_LARGE)
+        await until(lambda: server.app.served == ["/large"], _SECONDS, "it is answered")
+        idle.send(_GET)
+        await idle.reader.readuntil(b"read 0\r\n0\r\n\r\n")
+        newest = await server.connect("127.0.0.4")
+        newest.send(_GET)
+        await newest.reader.readuntil(b"read 0")
+        assert await idle.rest() == b""
+        await slow.take("/large")
 
 
 async def test_proxies_speak_for_many() -> None:
