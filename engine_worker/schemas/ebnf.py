@@ -1,4 +1,4 @@
-"""A grammar in the EBNF that xgrammar and llama.cpp (GBNF) share."""
+"""A grammar in the EBNF that xgrammar and llama.cpp share. gbnf.py prepares it for the latter."""
 
 from __future__ import annotations
 

@@ -5,14 +5,16 @@ Of plain answers, and of answers that llama.cpp's own parsers read, which take t
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import leaf_of
+from engine_worker.schemas.constraint import from_schema
+from tests.schemas.llguidance_accepts import accepts
 from tests.support.chat_requests import chat
 from tests.support.engine_client import engine_client
 from tests.support.processes import Stack, stack
@@ -89,33 +91,86 @@ async def test_the_same_prompt_and_answer_are_found_in_the_prefix_cache(spm: Sta
     assert done.cached_tokens >= len(ids) - 2
 
 
-async def test_a_constraint_that_llama_cpp_would_drop_is_refused(spm: Stack) -> None:
-    request = chat("Tell me.", max_tokens=5)
-    request.any_json = True
-    async with engine_client(spm.worker.address) as engine:
-        assert isinstance(await leaf_of(engine, request), CapabilityMissing)
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "a": {"type": "integer"},
+        "b": {"enum": ["x", "é☃"]},
+        "c": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3},
+        "d": {"type": "string", "maxLength": 4},
+    },
+    "required": ["a", "b", "c", "d"],
+}
+_SPACE_BETWEEN = 23
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
-def test_a_call_that_llama_cpp_would_not_force_is_refused(spm: Stack, choice: object) -> None:
-    function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
-    answer = httpx.post(
-        f"{spm.url}/v1/chat/completions",
-        json={
-            "model": "spm",
-            "messages": [{"role": "user", "content": "Hi"}],
-            "tools": [{"type": "function", "function": function}],
-            "tool_choice": choice,
-        },
-        timeout=60,
-    )
-    assert answer.status_code == 400
-    assert "tool_choice" in answer.text or "does not support tools" in answer.text
+@pytest.mark.parametrize("seed", range(4))
+def test_a_format_is_kept(spm: Stack, seed: int) -> None:
+    text = _constrained(spm, SCHEMA, seed)
+
+    assert accepts(from_schema(json.dumps(SCHEMA)).grammar, text), text
+    assert json.loads(text).keys() == SCHEMA["properties"].keys()  # type: ignore[attr-defined]
+    assert max(map(len, re.findall(r"\s+", text)), default=0) <= _SPACE_BETWEEN
 
 
-def test_the_dialect_says_so(spm: Stack) -> None:
+def test_any_json_is_an_object(spm: Stack) -> None:
+    assert _constrained(spm, "json", seed=1).startswith("{")
+
+
+def _constrained(spm: Stack, format_: object, seed: int) -> str:
+    """Each token that the grammar admits is as likely as any other one."""
+    body = {
+        "model": "spm",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": False,
+        "format": format_,
+        "options": {"seed": seed, "temperature": 1, "num_predict": 400},
+        **({"think": False} if _thinks(spm) else {}),
+    }
+    answer = httpx.post(f"{spm.url}/api/chat", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert "x-drover-not-honoured" not in answer.headers
+    return str(answer.json()["message"]["content"])
+
+
+def _thinks(spm: Stack) -> bool:
+    shown = httpx.post(f"{spm.url}/api/show", json={"model": "spm"}).json()
+    return "thinking" in shown["capabilities"]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}, None])
+def test_a_forced_call_and_a_call_or_a_format(spm: Stack, choice: object) -> None:
+    body = {
+        "model": "spm",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}],
+        "temperature": 1,
+        "seed": 4,
+        "max_tokens": 900,
+    }
+    if choice is None:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+    else:
+        body["tool_choice"] = choice
+    if _thinks(spm):
+        body["reasoning_effort"] = "none"
+    answer = httpx.post(f"{spm.url}/v1/chat/completions", json=body, timeout=60)
+    if not _thinks(spm):
+        assert answer.status_code == 400
+        assert "does not support tools" in answer.text
+        return
+    assert answer.status_code == 200, answer.text
+    message = answer.json()["choices"][0]["message"]
+    calls = [call["function"]["arguments"] for call in message.get("tool_calls", [])]
+    assert calls or choice is None
+    for text in calls or [message["content"]]:
+        assert accepts(from_schema(json.dumps(SCHEMA)).grammar, text), text
+
+
+def test_what_is_too_large_for_such_a_model_is_a_400(spm: Stack) -> None:
+    wide = {"enum": [f"{chr(0x4E00 + number)}x" for number in range(400)]}
     answer = httpx.post(
         f"{spm.url}/api/chat",
-        json={"model": "spm", "messages": [{"role": "user", "content": "Hi"}], "format": "json"},
+        json={"model": "spm", "messages": [{"role": "user", "content": "Hi"}], "format": wide},
     )
-    assert (answer.status_code, "format" in answer.text) == (400, True)
+    assert (answer.status_code, "too large" in answer.text) == (400, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
-from engine_worker.engines.llamacpp.answer_grammar import answer_lark
+from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.gguf_sampling import NEUTRAL
 from engine_worker.schemas.constraint import Constraint, constraint_of
@@ -39,11 +39,14 @@ def completion_body(
         "return_tokens": True,
         **_generation(request, len(ids), slot, window, room),
     }
+    grammar = own_grammar if own_grammar is not None else constraint.text if constraint is not None else ""
+    if grammar:
+        body["grammar"] = grammar
+        # The grammar says where the answer ends; nothing else is left to sample there.
+        body.pop("ignore_eos", None)
     if own_grammar is not None:
         # What has been counted when a stop text of ours ends the answer.
-        return {**body, "timings_per_token": True, **({"grammar": own_grammar} if own_grammar else {})}
-    if constraint is not None:
-        body["grammar"] = constraint.text
+        return {**body, "timings_per_token": True}
     if stops := stop_texts(request):
         body["stop"] = stops
     return body
@@ -112,11 +115,9 @@ def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
     return body
 
 
-async def read_constraint(request: pb.GenerateRequest, end_token: int | None = None) -> Constraint | None:
-    """`end_token`: as in `answer_lark`. Raises ConstraintRejected, and CapabilityMissing for what llama.cpp
-    does not get from us.
-    """
+async def read_constraint(request: pb.GenerateRequest, syntax: Syntax) -> Constraint | None:
+    """Raises ConstraintRejected, and CapabilityMissing for what llama.cpp does not get from us."""
     kind = request.WhichOneof("constraint")
     if kind in ("regex", "ebnf"):
         raise CapabilityMissing(f"this engine does not support {kind} constraints")
-    return await constraint_of(request, lambda grammar: answer_lark(grammar, None, end_token))
+    return await constraint_of(request, syntax.written)

@@ -57,7 +57,9 @@ class LlamacppEngine:
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._memory = await self._start_llama()
         api = self._memory.api
-        self._template = ChatTemplate() if self._options.embed else await read_template(api)
+        self._template = (
+            ChatTemplate() if self._options.embed else await read_template(api, file.vocabulary.adds_space)
+        )
         self._arrangements = ARRANGEMENTS if self._options.embed else await probed(partial(_rendered, api))
         self._prompts = self._prompts_over(api)
         self._model = self._describe(file)
@@ -140,11 +142,10 @@ class LlamacppEngine:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
         if request.HasField("continuation"):
             raise CapabilityMissing("this engine cannot continue another worker's request")
-        self._check_constraint(request)
         arrived_ns = time.perf_counter_ns()
         with self._admission.place() as place:
             prompt = await self._prompts.prepare(request)
-            if grammar := grammar_of(prompt):
+            if (grammar := grammar_of(prompt)) and not self._template.syntax.is_gbnf:
                 await self._grammars.check(grammar)
             async with self._here.slots.hold(prompt.ids) as slot:
                 place.starts()
@@ -152,19 +153,6 @@ class LlamacppEngine:
                 async with aclosing(self._events(request, prompt, slot, queue_ns)) as events:
                     async for event in events:
                         yield event
-
-    def _check_constraint(self, request: pb.GenerateRequest) -> None:
-        """llama.cpp (b11549) tokenises what a grammar forces with the space that such a vocabulary puts in
-        front; the grammar then fails, and the answer goes on without any.
-        """
-        is_constrained = request.WhichOneof("constraint") in ("any_json", "json_schema")
-        is_forced = request.tool_choice.mode in (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
-        if (is_constrained or is_forced) and not self._model.capabilities.json_constraint:
-            raise CapabilityMissing(
-                "this model's SentencePiece vocabulary puts a space before text, and llama.cpp cannot "
-                "constrain such a model: leave out format and a tool_choice that forces a call, or use a "
-                "worker with SGLang"
-            )
 
     async def _events(
         self, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
@@ -247,7 +235,7 @@ class LlamacppEngine:
                 tools=self._template.tools,
                 thinking=self._template.thinking,
                 embedding=self._options.embed,
-                json_constraint=generates and not self._file.vocabulary.adds_space,
+                json_constraint=generates,
                 logprobs=generates,
                 seed=generates,
                 logit_bias=generates,

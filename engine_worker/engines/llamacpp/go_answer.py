@@ -16,6 +16,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
 from engine_worker.chat.go_prompt import GoPrompt
 from engine_worker.chat.tool_choice import chosen_tools
+from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.schemas.constraint import Constraint
@@ -41,9 +42,7 @@ def with_chosen_tools(prompt: GoPrompt) -> GoPrompt:
     return replace(prompt, request=shown)
 
 
-async def go_answer(
-    prompt: GoPrompt, constraint: Constraint | None, end_token: int | None
-) -> OwnAnswer | None:
+async def go_answer(prompt: GoPrompt, constraint: Constraint | None, syntax: Syntax) -> OwnAnswer | None:
     """None: the answer is plain text, which the constraint alone holds for. Raises what `own_answer` raises,
     ConstraintRejected for tools too.
     """
@@ -62,7 +61,7 @@ async def go_answer(
         after_thinking=closing,
         opens_thinking=thinks and (await prompt.text()).rstrip().endswith(opening),
         call_markup=await _call_markup(template) if tools else None,
-        end_token=end_token,
+        syntax=syntax,
     )
     functions = await asyncio.to_thread(functions_of, tools)
     return own_answer(request, chat, functions, constraint, thinks, begun)

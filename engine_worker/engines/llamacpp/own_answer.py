@@ -14,7 +14,7 @@ from engine_worker.chat.tagged_thinking import TaggedThinking
 from engine_worker.chat.thinking import ThinkingFirst
 from engine_worker.chat.tool_calls import ToolCalls
 from engine_worker.chat.tool_choice import is_forced, may_call_several
-from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_lark
+from engine_worker.engines.llamacpp.answer_grammar import Thought
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import Function, calls_grammar
@@ -61,7 +61,7 @@ def own_answer(
     if thought is not None:
         tags = TaggedThinking(thought.opening, thought.closing, thought.opened)
         parser = ThinkingFirst(tags, parser, shown=request.think.mode != pb.Think.OFF)
-    return OwnAnswer("" if grammar is None else answer_lark(grammar, thought, template.end_token), parser)
+    return OwnAnswer("" if grammar is None else template.syntax.written(grammar, thought), parser)
 
 
 def _markup(template: ChatTemplate, forced: bool) -> CallMarkup:

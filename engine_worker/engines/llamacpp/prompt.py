@@ -53,7 +53,7 @@ class Prompts:
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
-        constraint = await read_constraint(request, self.template.end_token)
+        constraint = await read_constraint(request, self.template.syntax)
         prompt = await self._prepared(request, constraint)
         if constraint is None:
             return prompt
@@ -87,7 +87,7 @@ class Prompts:
         self.checked(list(request.prompt.context))
         prompt = with_chosen_tools(prompt)
         fitted = await prompt.fit(window, self._tokens)
-        own = await go_answer(prompt, constraint, self.template.end_token)
+        own = await go_answer(prompt, constraint, self.template.syntax)
         is_unheard = request.think.mode == pb.Think.ON and not prompt.template.uses("thinking")
         return _plain(fitted, ["think"] if is_unheard else [], own)
 

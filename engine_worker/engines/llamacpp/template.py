@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import TemplateRefusal
 from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
+from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.messages import message_json
 from engine_worker.engines.llamacpp.tools import definition
@@ -26,7 +27,7 @@ class ChatTemplate:
 
     `before_thinking`, `after_thinking`: the markup that the model writes around its thinking;
     `opens_thinking`: the prompt ends within it. `call_markup`: what it writes around the JSON of calls, where
-    that has a tag. `end_token`: the model's end of sequence.
+    that has a tag. `syntax`: of grammars for this model.
     """
 
     tools: bool = False
@@ -37,7 +38,7 @@ class ChatTemplate:
     after_thinking: str = ""
     opens_thinking: bool = False
     call_markup: CallMarkup | None = None
-    end_token: int | None = None
+    syntax: Syntax = field(default_factory=Syntax)
 
 
 class Renderer(Protocol):
@@ -50,15 +51,17 @@ class Renderer(Protocol):
     async def apply_template(self, turn: Json) -> str: ...
 
 
-async def read_template(api: Renderer) -> ChatTemplate:
-    """Tools: llama.cpp's own finding. Thinking: whether llama.cpp, asked to continue an assistant's message,
+async def read_template(api: Renderer, adds_space: bool = False) -> ChatTemplate:
+    """`adds_space`: as of a Vocabulary.
+
+    Tools: llama.cpp's own finding. Thinking: whether llama.cpp, asked to continue an assistant's message,
     puts that message's reasoning into the prompt; it does so exactly when it knows the markup, from the
     template or from the beginning of an answer that the template makes.
     """
     abilities = await api.template_abilities()
     template = ChatTemplate(
         tools=abilities["supports_tools"] and abilities["supports_tool_calls"],
-        end_token=await api.end_token(),
+        syntax=Syntax(await api.end_token(), is_gbnf=adds_space),
     )
     if template.tools:
         template = replace(template, call_markup=await _call_markup(api))

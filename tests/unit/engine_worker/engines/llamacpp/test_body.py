@@ -7,6 +7,7 @@ import pytest
 from drover.errors import CapabilityMissing, ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Window
+from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.body import (
     chat_body,
@@ -86,11 +87,20 @@ def test_a_salted_request_shares_no_cache() -> None:
     assert _body(pb.GenerateRequest(cache_salt="mine"))["cache_prompt"] is False
 
 
+async def test_the_grammar_says_where_an_answer_ends() -> None:
+    request = pb.GenerateRequest(any_json=True, sampling=pb.Sampling(ignore_eos=True))
+    constraint = await read_constraint(request, Syntax(is_gbnf=True))
+    body = completion_body(request, [1], 0, _WINDOW, 100, constraint)
+
+    assert "ignore_eos" not in body
+    assert str(body["grammar"]).startswith("root ::= ")
+
+
 async def test_a_constraint_is_a_grammar_of_ours() -> None:
     assert "grammar" not in _body(pb.GenerateRequest())
     schema = '{"properties":{"city":{"type":"string"}}}'
     for request in (pb.GenerateRequest(json_schema=schema), pb.GenerateRequest(any_json=True)):
-        constraint = await read_constraint(request)
+        constraint = await read_constraint(request, Syntax())
 
         grammar = completion_body(pb.GenerateRequest(), [1], 0, _WINDOW, 100, constraint)["grammar"]
         assert str(grammar).startswith("%llguidance {}\nstart: ")
@@ -98,7 +108,7 @@ async def test_a_constraint_is_a_grammar_of_ours() -> None:
 
 @pytest.mark.parametrize("grammar", ["start: a", ""])
 async def test_an_answer_that_we_parse_has_its_own_grammar_and_no_stop_texts(grammar: str) -> None:
-    constraint = await read_constraint(pb.GenerateRequest(any_json=True))
+    constraint = await read_constraint(pb.GenerateRequest(any_json=True), Syntax())
     request = pb.GenerateRequest(sampling=pb.Sampling(stop=["a"]))
     body = completion_body(request, [1], 0, _WINDOW, 100, constraint, grammar)
 
@@ -110,13 +120,13 @@ async def test_an_answer_that_we_parse_has_its_own_grammar_and_no_stop_texts(gra
 @pytest.mark.parametrize(("schema", "why"), [("{", "is not JSON"), ('{"type":"nonsense"}', "malformed")])
 async def test_a_schema_that_cannot_work_is_refused(schema: str, why: str) -> None:
     with pytest.raises(ConstraintRejected, match=why):
-        await read_constraint(pb.GenerateRequest(json_schema=schema))
+        await read_constraint(pb.GenerateRequest(json_schema=schema), Syntax())
 
 
 @pytest.mark.parametrize("request_", [pb.GenerateRequest(regex="a"), pb.GenerateRequest(ebnf="a")])
 async def test_constraints_that_the_engine_does_not_know(request_: pb.GenerateRequest) -> None:
     with pytest.raises(CapabilityMissing):
-        await read_constraint(request_)
+        await read_constraint(request_, Syntax())
 
 
 def test_a_chat_has_its_messages_and_everything_but_stop_texts() -> None:

@@ -1,0 +1,131 @@
+"""Grammars in llama.cpp's own language, for vocabularies that its grammar library cannot work with."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.call_markup import BARE_LIST
+from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_gbnf
+from engine_worker.schemas.constraint import from_schema
+from engine_worker.schemas.functions import calls_grammar, functions_of
+from engine_worker.schemas.gbnf import gbnf_text
+from engine_worker.schemas.gbnf_cost import MOST_ELEMENTS
+from engine_worker.schemas.grammar import ROOT, Grammar
+from engine_worker.schemas.terms import Ref, choice, repeat, sequence, text
+from tests.schemas.gbnf_accepts import accepts, takes
+from tests.schemas.keywords import CASES, Case
+from tests.schemas.table import LOST, column, outcome
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+def _grammar(schema: object) -> Grammar:
+    return from_schema(json.dumps(schema)).grammar
+
+
+def _strings(**keywords: object) -> Grammar:
+    return _grammar({"type": "string", **keywords})
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.keyword)
+def test_a_keyword_is_kept_or_named_as_the_table_says(case: Case) -> None:
+    kept = outcome(case, accepts)
+
+    assert kept != LOST
+    assert column("llama.cpp").get(case.keyword) == kept
+
+
+@pytest.mark.parametrize(
+    ("least", "most"), [(0, 3), (2, None), (0, 2500), (1000, 1000), (1500, 3200), (2001, None)]
+)
+def test_a_count_is_exact_beyond_what_llama_cpp_counts(least: int, most: int | None) -> None:
+    grammar = _strings(minLength=least, **({} if most is None else {"maxLength": most}))
+    for length in {0, 1, least - 1, least, 999, 1000, 1001, 2000, most or 0, (most or 0) + 1} - {-1}:
+        is_right = least <= length and (most is None or length <= most)
+        assert accepts(grammar, json.dumps("x" * length)) is is_right, length
+
+
+@pytest.mark.parametrize("text", ['"\\"', "\\\\", "]^-[", "é☃🐑", "\x7f", "a\tb\nc\r", '#{}"', "\u2028"])
+def test_characters_that_gbnf_writes_otherwise(text: str) -> None:
+    for grammar in (_grammar({"const": text}), _strings(), _grammar({"enum": [text, *"abcdefghij"]})):
+        assert accepts(grammar, json.dumps(text, ensure_ascii=False))
+    assert not accepts(_grammar({"const": text}), json.dumps(f"{text}x", ensure_ascii=False))
+    one = _strings(pattern='^[\\]^\\-\\["\\\\\\u00e9]+$')
+    assert accepts(one, json.dumps('-^[]"\\é', ensure_ascii=False))
+    assert not accepts(one, '"x"')
+
+
+def test_words_that_share_their_beginnings_are_all_there() -> None:
+    words = ["", "a", "ab", "abc", "abd", "b", "ba", "bab", "c", "é", "éa", "z" * 70]
+    values: list[object] = [*words, 5, 55, 556, None]
+    grammar = _grammar({"enum": values})
+
+    for word in values:
+        assert accepts(grammar, json.dumps(word, ensure_ascii=False))
+    for other in ("bb", "abe", 57, "zz"):
+        assert not accepts(grammar, json.dumps(other))
+
+
+def test_white_space_is_bounded() -> None:
+    grammar = _grammar(SCHEMA)
+
+    assert accepts(grammar, '{\n  "a": 1\n}')
+    assert not accepts(grammar, '{\n\n\n"a":1}')
+    assert not accepts(grammar, f'{{"a":{" " * 30}1}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ('<think>a</thi<</think></think>\n{"a":1}', False),
+        ('<think>a</thi<</think>\n{"a":1}', True),
+        ('{"a":1}', True),
+        ("<think>a</think>no", False),
+        ('<think>{"a":1}', False),
+    ],
+)
+def test_an_answer_after_thinking(text: str, taken: bool) -> None:
+    assert takes(answer_gbnf(_grammar(SCHEMA), Thought("<think>", "</think>")), text) is taken
+
+
+def test_a_closing_tag_that_begins_again_within_itself() -> None:
+    gbnf = answer_gbnf(_grammar(SCHEMA), Thought("", "aabaac", opened=True))
+
+    assert takes(gbnf, 'xaabaabaac{"a":1}')
+    assert not takes(gbnf, 'xaabaabaa{"a":1}')
+    assert not takes(gbnf, '{"a":1}')
+
+
+def test_calls_of_functions() -> None:
+    functions = functions_of([pb.Tool(name="f_g", parameters_json=json.dumps(SCHEMA))])
+    grammar = calls_grammar(functions, BARE_LIST, several=True)
+
+    assert accepts(grammar, '[{"name": "f_g", "arguments": {"a":1}}]')
+    assert not accepts(grammar, '[{"name": "f_g", "arguments": {}}]')
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "string", "maxLength": MOST_ELEMENTS}, "positions"),
+        ({"enum": [f"{chr(0x4E00 + number)}x" for number in range(400)]}, "alternatives at one position"),
+        ({"type": "string", "pattern": "^((((a?){9}){9}){9}){9}$"}, "alternatives"),
+    ],
+)
+def test_what_would_cost_too_much_is_refused_early(schema: object, why: str) -> None:
+    grammar = _grammar(schema)
+    began = time.process_time()
+    with pytest.raises(ConstraintRejected, match=f"too large for this model's engine.*{why}"):
+        gbnf_text(grammar)
+    assert time.process_time() - began < 1
+
+
+def test_a_rule_that_begins_with_itself_is_refused() -> None:
+    grammar = Grammar({ROOT: Ref("a"), "a": choice(sequence(repeat(text("y")), Ref("a")), text("x"))})
+    with pytest.raises(ConstraintRejected, match="refers to itself"):
+        gbnf_text(grammar)
