@@ -76,7 +76,17 @@ def from_schema(text: str) -> Constraint:
 
 
 def from_parsed(schema: object) -> Constraint:
-    """Of a schema that `read_schema` has read."""
+    """Of a schema that `read_schema` has read. Raises ConstraintRejected."""
+    try:
+        return _from_parsed(schema)
+    except RecursionError as error:
+        raise ConstraintRejected(
+            "the JSON schema is nested too deep: it has, or its references lead through, more than a hundred "
+            "levels of objects and arrays"
+        ) from error
+
+
+def _from_parsed(schema: object) -> Constraint:
     simple = simplify(schema)
     grammar = grammar_of(simple.schema)
     if grammar is None:

@@ -75,7 +75,7 @@ def _both(values: Sequence[object], others: Sequence[object]) -> list[object]:
 
 def _key(value: object) -> str:
     """Equal for equal JSON: 1 and True are not."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value, sort_keys=True, default=repr)
 
 
 def has_type(value: object, name: str) -> bool:

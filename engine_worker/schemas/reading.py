@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from drover.errors import ConstraintRejected
 
@@ -15,6 +15,8 @@ JsonObject = dict[str, object]
 MAX_CHARACTERS = 512 * 1024
 # Python's stack, several frames a level.
 MAX_DEPTH = 200
+# More than a 64-bit float has. Written out, each ten is a digit, and Python makes them all at once.
+_MAX_EXPONENT = 1000
 _STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
 
 
@@ -32,9 +34,26 @@ def read_schema(text: str) -> Json:
             f"the JSON schema is nested too deep: {depth} brackets, at most {MAX_DEPTH} are possible"
         )
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_number)
+        return json.loads(text, parse_float=_decimal, parse_constant=_no_number)
     except ValueError as error:
         raise ConstraintRejected(f"the JSON schema is not JSON: {error}") from error
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise _far_out(text) from None
+    if value and abs(value.adjusted()) > _MAX_EXPONENT:
+        raise _far_out(text)
+    return value
+
+
+def _far_out(text: str) -> ConstraintRejected:
+    return ConstraintRejected(
+        f"the JSON schema has the number {text[:40]}, which is too large or too small: exponents from "
+        f"-{_MAX_EXPONENT} to {_MAX_EXPONENT} are possible"
+    )
 
 
 def _no_number(name: str) -> Json:

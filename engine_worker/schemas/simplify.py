@@ -8,6 +8,7 @@ grammar has the listed properties and no others, and a small model that may add 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ from engine_worker.schemas.references import References
 Schema = dict[str, object]
 # Places of a schema that are looked at; what is referred to from several places counts once.
 MOST_PLACES = 10_000
+# Schemas that are merged at all places together: half a second of work.
+_MOST_MERGED = 50_000
 REFERENCE = "#/$defs/"
 _GROUPS = ("anyOf", "oneOf")
 _LEADING_ON = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
@@ -52,7 +55,7 @@ class _Simplifier:
         self._references = References(root)
         self._names: dict[tuple[frozenset[int], Consumed], str] = {}
         self._impossible: set[str] = set()
-        self._places = 0
+        self._places = self._merged = 0
         self._pieces = Pieces(self.all_of, self._inline, self._drop)
         self.definitions: dict[str, Schema] = {}
         self.dropped: dict[str, None] = {}
@@ -94,9 +97,9 @@ class _Simplifier:
 
     def _flat(self, parts: Sequence[object]) -> tuple[list[Schema] | None, bool]:
         """What the parts refer to and consist of, too; and whether a reference is among it."""
-        waiting, flat, refers = list(parts), dict[int, Schema](), False
+        waiting, flat, refers = list(reversed(parts)), dict[int, Schema](), False
         while waiting:
-            part = waiting.pop(0)
+            part = waiting.pop()
             if part is False:
                 return None, refers
             if part is True or id(part) in flat:
@@ -106,7 +109,13 @@ class _Simplifier:
             flat[id(part)] = part
             targets = self._references.targets(part)
             refers = refers or bool(targets)
-            waiting = [*targets, *listed("allOf", part.get("allOf", [])), *waiting]
+            waiting += reversed([*targets, *listed("allOf", part.get("allOf", []))])
+        self._merged += len(flat)
+        if self._merged > _MOST_MERGED:
+            raise ConstraintRejected(
+                f"the JSON schema is too large: more than {_MOST_MERGED} schemas would have to be merged; "
+                "give `allOf` and `anyOf` fewer members"
+            )
         return list(flat.values()), refers
 
     def _one(self, schemas: list[Schema], consumed: Consumed) -> Schema | None:
@@ -131,14 +140,15 @@ class _Simplifier:
 
 
 def any_of(options: Sequence[Schema]) -> Schema | None:
-    flat: list[Schema] = []
+    # By their text: in Python 1 and True are equal.
+    different: dict[str, Schema] = {}
     for option in options:
         alternatives = option.get("anyOf")
         for each in alternatives if isinstance(alternatives, list) else [option]:
             if each == {}:
                 return {}
-            if each not in flat:
-                flat.append(each)
+            different.setdefault(json.dumps(each, default=repr), each)
+    flat = list(different.values())
     if not flat:
         return None
     return flat[0] if len(flat) == 1 else {"anyOf": flat}

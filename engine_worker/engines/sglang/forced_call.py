@@ -17,6 +17,7 @@ from engine_worker.schemas.constraint import (
     plain_json,
 )
 from engine_worker.schemas.ebnf import ebnf_text
+from engine_worker.schemas.reading import read_schema
 
 
 @dataclass(slots=True)
@@ -33,14 +34,14 @@ def forced_call(kind: str, value: str, takes_grammars: bool) -> ForcedCall:
         return ForcedCall({"ebnf": value, "ebnf_full_assistant": True})
     read = _Schemas(takes_grammars)
     if kind == "json_schema":
-        constraint = read.constraint(json.loads(value))
+        constraint = read.constraint(read_schema(value))
         if takes_grammars:
             return ForcedCall({"ebnf": ebnf_text(constraint.grammar)}, read.not_honoured)
         assert constraint.schema is not None
         return ForcedCall({kind: json_of(constraint.schema)}, read.not_honoured)
     if kind == "structural_tag":
-        tag = read.rewritten(json.loads(value))
-        return ForcedCall({kind: json.dumps(tag, ensure_ascii=False)}, read.not_honoured)
+        tag = read.rewritten(read_schema(value))
+        return ForcedCall({kind: json.dumps(plain_json(tag), ensure_ascii=False)}, read.not_honoured)
     return ForcedCall({kind: value})
 
 

@@ -97,7 +97,8 @@ class Templates:
         for calls in (1, 2):
             try:
                 texts.append(self.render(conversation(calls), Turn(tools=[probe_tool()])).text)
-            except InvalidRequest:
+            except (InvalidRequest, TemplateRefusal):
+                # Some take one call at a time, some no tools.
                 texts.append("")
         learned = call_markup_of(*texts)
         return _TAGGED if learned is None and self.tool_call_parser in _JSON_IN_TAGS else learned

@@ -220,6 +220,9 @@ def test_too_many_combinations_are_refused() -> None:
         ("[" * 300 + "]" * 300, "nested too deep: 300"),
         ('{"minimum": NaN}', "not a number in JSON"),
         ("{", "is not JSON"),
+        ('{"type": "integer", "enum": [1e5000]}', "the number 1e5000, which is too large"),
+        ('{"minLength": 1e-5000}', "the number 1e-5000, which is too large or too small"),
+        ('{"const": 1e99999999999999999999}', "which is too large"),
         (f'{{"title": "{"x" * 600_000}"}}', "characters, at most"),
     ],
 )
@@ -230,3 +233,45 @@ def test_texts_that_are_not_read(text: str, why: str) -> None:
 
 def test_brackets_in_texts_are_no_depth() -> None:
     assert _dropped({"type": "string", "description": "[" * 500}) == ()
+
+
+def test_what_is_merged_again_and_again_is_bounded() -> None:
+    many = [{"minLength": 1} for _ in range(1000)]
+
+    with pytest.raises(ConstraintRejected, match="schemas would have to be merged"):
+        from_schema(json.dumps({"allOf": many, "anyOf": many}))
+
+
+def test_many_schemas_at_one_place_are_merged_once() -> None:
+    assert _simple({"allOf": [{"minLength": 1}] * 20_000}) == {"type": "string", "minLength": 1}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$ref": "#/$defs/d0",
+            "$defs": {
+                **{f"d{at}": {"items": {"$ref": f"#/$defs/d{at + 1}"}} for at in range(2000)},
+                "d2000": {},
+            },
+        },
+        json.loads('{"items":' * 190 + "{}" + "}" * 190),
+        {"const": json.loads("[" * 190 + "]" * 190)},
+    ],
+    ids=["references", "items", "constant"],
+)
+def test_levels_that_are_too_many_are_refused(schema: object) -> None:
+    with pytest.raises(ConstraintRejected, match="nested too deep"):
+        from_schema(json.dumps(schema))
+
+
+def test_one_and_true_are_two_alternatives() -> None:
+    options = [{"const": 1}, {"const": True}, {"const": 1}]
+
+    assert _simple({"anyOf": options}) == {"anyOf": [{"enum": [1]}, {"enum": [True]}]}
+
+
+def test_a_number_and_its_text_have_nothing_in_common() -> None:
+    with pytest.raises(ConstraintRejected, match="unsatisfiable"):
+        from_schema('{"enum": ["1.5"], "const": 1.5}')

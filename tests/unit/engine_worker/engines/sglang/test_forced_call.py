@@ -65,3 +65,18 @@ def test_tools_that_are_too_large_together_are_refused() -> None:
 
     with pytest.raises(ConstraintRejected, match="grammar of the tools is too large"):
         forced_call("structural_tag", json.dumps(tag), takes_grammars=True)
+
+
+def test_numbers_with_fractions_are_kept() -> None:
+    half: dict[str, object] = {"type": "number", "enum": [0.5]}
+    bounded: dict[str, object] = {"type": "number", "minimum": 0.5, "maximum": 0.5}
+    tag = {"format": {"type": "xml", "json_schema": {"properties": {"half": half}}}, "weight": 0.25}
+    calls = forced_call("json_schema", json.dumps({"items": half}), takes_grammars=True)
+    grammar = forced_call("json_schema", json.dumps(bounded), takes_grammars=True)
+    tagged = forced_call("structural_tag", json.dumps(tag), takes_grammars=True)
+    sent = json.loads(str(tagged.parameters["structural_tag"]))
+
+    assert '"0.5"' in str(calls.parameters["ebnf"])
+    assert grammar.not_honoured == []
+    assert sent["format"]["json_schema"]["properties"]["half"]["enum"] == [0.5]
+    assert sent["weight"] == 0.25
