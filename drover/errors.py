@@ -16,6 +16,7 @@
     │   ├── BodyTooLarge
     │   ├── ModelNotFound
     │   ├── InvalidOption         an entry of `options`, `format` or `template` that cannot be read
+    │   ├── TemplateFailed        a Go template that cannot render this conversation
     │   ├── NotTransferable       a model that cannot be pulled or pushed
     │   ├── CapabilityMissing     this model cannot do that
     │   ├── ConstraintRejected    the engine cannot work with this schema or grammar
@@ -120,6 +121,10 @@ class InvalidOption(NeverRetry):
     pass
 
 
+class TemplateFailed(NeverRetry):
+    """In the template's words."""
+
+
 class NotTransferable(NeverRetry):
     pass
 
@@ -173,13 +178,17 @@ class Answer:
     openai_type: str
     anthropic_type: str
     retry_after_seconds: int | None = None
+    v1_http: int | None = None
+    """Under /v1, where that is another status than on the native routes."""
+
+    def status(self, is_v1: bool) -> int:
+        return self.v1_http if is_v1 and self.v1_http is not None else self.http
 
 
 _CODE = grpc.StatusCode
 _AWAY_SECONDS = 5
 
-# InvalidOption and NotTransferable are 500 over HTTP because Ollama answers so (ollama-api.md section 2.11,
-# cases 15 and 18, and section 4.6).
+# InvalidOption, TemplateFailed and NotTransferable are 500 over HTTP because Ollama answers so.
 ANSWERS: dict[type[DroverError], Answer] = {
     WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
@@ -193,6 +202,10 @@ ANSWERS: dict[type[DroverError], Answer] = {
     BodyTooLarge: Answer(_CODE.INVALID_ARGUMENT, 413, "invalid_request_error", "request_too_large"),
     ModelNotFound: Answer(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
     InvalidOption: Answer(_CODE.INVALID_ARGUMENT, 500, "api_error", "api_error"),
+    # Clients of /v1 send a request that got a 500 again, some for minutes.
+    TemplateFailed: Answer(
+        _CODE.INVALID_ARGUMENT, 500, "invalid_request_error", "invalid_request_error", v1_http=400
+    ),
     NotTransferable: Answer(_CODE.NOT_FOUND, 500, "api_error", "api_error"),
     CapabilityMissing: Answer(
         _CODE.FAILED_PRECONDITION, 400, "invalid_request_error", "invalid_request_error"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
+from drover.errors import CapabilityMissing, InvalidRequest, TemplateFailed
 from drover.go_template import Template, TemplateError, parse_aside
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
@@ -42,7 +42,7 @@ class GoPrompt:
     async def fit(self, window: Window, encode: Encode) -> Fitted:
         """Rendered in a thread, since a template may take a second; truncated as with any template.
 
-        Raises InvalidOption with the template's words, ContextExceeded without `truncate`.
+        Raises TemplateFailed, InvalidRequest for an empty prompt, ContextExceeded without `truncate`.
         """
         prompt = self.request.prompt
         if not prompt.HasField("suffix") and not prompt.context:
@@ -53,7 +53,7 @@ class GoPrompt:
         return fit_ids(_not_empty(ids), window)
 
     async def text(self) -> str:
-        """The whole prompt, with all messages. Raises InvalidRequest with the template's words."""
+        """The whole prompt, with all messages. Raises TemplateFailed."""
         return await self._rendered(self.messages)
 
     async def _tokens(self, messages: Sequence[pb.Message], encode: Encode) -> list[int]:
@@ -63,7 +63,7 @@ class GoPrompt:
         try:
             return await asyncio.to_thread(self._render, messages)
         except TemplateError as error:
-            raise InvalidOption(error.message) from error
+            raise TemplateFailed(error.message) from error
 
     def _render(self, messages: Sequence[pb.Message]) -> str:
         request = self.request

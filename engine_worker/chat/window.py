@@ -50,12 +50,12 @@ class Window:
     @property
     def truncated_length(self) -> int:
         """What a prompt is cut down to, as by Ollama: half of what does not begin it for good stays free."""
-        return self._possible(self.size - (self.size - self.kept) // 2)
+        return self._possible(self.size - max((self.size - self.kept) // 2, 1))
 
     @property
     def kept(self) -> int:
-        """Tokens at the beginning that stay; a few are left for the end of the prompt and the answer."""
-        return min(self.num_keep, self.size - MIN_NUM_CTX)
+        """Tokens at the beginning that stay, as by Ollama: up to all but the one of the answer."""
+        return min(self.num_keep, self.size - 1)
 
     def _possible(self, length: int) -> int:
         return length if self.longest_prompt is None else min(length, self.longest_prompt)
@@ -87,8 +87,8 @@ def fit_ids(ids: list[int], window: Window) -> Fitted:
     if not window.shift:
         raise ContextExceeded(_NOTHING_TO_DROP)
     length = window.truncated_length
-    keep = min(window.kept, length - 1)
-    return Fitted(ids[:keep] + ids[keep - length :], len(ids) - length, is_cut=True)
+    keep = min(window.kept, length)
+    return Fitted(ids[:keep] + ids[len(ids) - (length - keep) :], len(ids) - length, is_cut=True)
 
 
 def _that_can_fit(messages: Sequence[pb.Message], window: Window) -> Sequence[pb.Message]:

@@ -60,7 +60,9 @@ OPTIONS = request(
         "seed": _whole("Less than 0: another one for each request.", -1),
         "num_predict": _whole("Longest answer in tokens; 0 and less: what fits in ten contexts."),
         "num_ctx": _whole("How many tokens of the model's context the request may use; at least 4."),
-        "num_keep": _whole("How many of the first tokens stay when the context is full.", 4),
+        "num_keep": _whole(
+            "How many of the first tokens stay when the context is full; negative: all that fit.", 4
+        ),
         "stop": array(text(), "Texts that end the answer; they are not part of it."),
         "num_batch": _whole(_started_with("Tokens per prefill step.")),
         "num_gpu": _whole(_started_with("Layers on a GPU.")),

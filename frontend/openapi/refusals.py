@@ -26,6 +26,7 @@ from drover.errors import (
     ProtocolBroken,
     QueueFull,
     StoreUnavailable,
+    TemplateFailed,
     WorkerDraining,
     WorkerUnreachable,
 )
@@ -49,6 +50,7 @@ REASONS: Mapping[Leaf, str] = {
     BodyTooLarge: "the body is longer than this server takes",
     ModelNotFound: "there is no such model",
     InvalidOption: "an entry of `options`, `format`, `template` or `quantize` that cannot be read or done",
+    TemplateFailed: "the Go template cannot render this conversation",
     NotTransferable: "nothing is downloaded, and nothing is pushed to a registry",
     CapabilityMissing: "the model cannot do what is asked for",
     ConstraintRejected: "the engine cannot work with the schema in `format`",
@@ -64,6 +66,7 @@ ENGINE: Sequence[Leaf] = (
     CapabilityMissing,
     ContextExceeded,
     InvalidOption,
+    TemplateFailed,
     EngineFailed,
     ProtocolBroken,
     EngineStalled,
@@ -71,17 +74,19 @@ ENGINE: Sequence[Leaf] = (
     WorkerDraining,
     QueueFull,
 )
+_NATIVE_ERROR = "Error"
 
 
 def refusals(
-    leaves: Iterable[Leaf], elsewhere: Mapping[Leaf, int] | None = None, error: str = "Error"
+    leaves: Iterable[Leaf], elsewhere: Mapping[Leaf, int] | None = None, error: str = _NATIVE_ERROR
 ) -> Answers:
     """`elsewhere`: leaves that have another status on a route than in the table; `error`: the schema of the
-    dialect's body.
+    dialect's body, which is another one under /v1.
     """
+    is_v1 = error != _NATIVE_ERROR
     by_status: dict[int, list[Leaf]] = {}
     for leaf in dict.fromkeys(leaves):
-        by_status.setdefault((elsewhere or {}).get(leaf, ANSWERS[leaf].http), []).append(leaf)
+        by_status.setdefault((elsewhere or {}).get(leaf, ANSWERS[leaf].status(is_v1)), []).append(leaf)
     return {status: _refusal(status, found, error) for status, found in by_status.items()}
 
 

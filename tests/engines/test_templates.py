@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
+from drover.errors import CapabilityMissing, InvalidRequest, TemplateFailed
 from drover.v1 import engine_pb2 as pb
 from tests.support.answers import leaf_of
 from tests.support.chat_requests import chat
@@ -80,7 +80,7 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
     ("change", "leaf"),
     [
         (pb.GenerateRequest(template="{{ .X"), InvalidRequest),
-        (pb.GenerateRequest(template="{{ index .Messages 99 }}"), InvalidOption),
+        (pb.GenerateRequest(template="{{ index .Messages 99 }}"), TemplateFailed),
         (pb.GenerateRequest(template="{{/* nothing */}}{{ if .Response }}x{{ end }}"), InvalidRequest),
         (pb.GenerateRequest(template=_EACH, raw="raw"), InvalidRequest),
     ],

@@ -36,7 +36,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
     def embed(body: bytes) -> None:
         asked = EmbeddingRequest.read(loads(body))
-        native = EmbedRequest(asked.model, asked.input, True, asked.dimensions, asked.keep_alive)
+        native = EmbedRequest(asked.model, asked.texts(), True, asked.dimensions, asked.keep_alive)
         for_every_model(
             lambda model: embed_to_proto(
                 native, Options.read(layered(model.parameters, asked.options)), model

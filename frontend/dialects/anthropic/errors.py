@@ -37,7 +37,7 @@ def error_response(error: DroverError, line_feed: bool = True) -> Response:
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)
     body = error_object(error, request_id) + (b"\n" if line_feed else b"")
-    return Response(body, answer.http, headers)
+    return Response(body, answer.status(is_v1=True), headers)
 
 
 def _message(error: DroverError) -> str:

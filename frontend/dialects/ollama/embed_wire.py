@@ -40,16 +40,28 @@ class EmbeddingsRequest:
 
 
 def read_texts(value: Json, place: Place) -> list[str]:
-    """An empty text by itself is nothing to embed; in a list it is one of the texts."""
+    """Raises InvalidRequest for what is neither a text nor a list of texts."""
+    texts = texts_of(value, place)
+    if texts is None:
+        raise not_texts()
+    return texts
+
+
+def texts_of(value: Json, place: Place) -> list[str] | None:
+    """None: it is neither a text nor a list of texts. An empty text by itself is nothing to embed; in a list
+    it is one of the texts. Raises InvalidRequest for too many.
+    """
     if isinstance(value, str):
         return [value] if value else []
     if not isinstance(value, list):
-        raise InvalidRequest("invalid input type")
+        return None
     check_count(value, place, _MAX_TEXTS)
     texts = [item for item in value if isinstance(item, str)]
-    if len(texts) != len(value):
-        raise InvalidRequest("invalid input type")
-    return texts
+    return texts if len(texts) == len(value) else None
+
+
+def not_texts() -> InvalidRequest:
+    return InvalidRequest("invalid input type")
 
 
 _EMBED: dict[str, Reader] = {

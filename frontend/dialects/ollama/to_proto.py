@@ -15,6 +15,7 @@ from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, Inferenc
 
 _MAX_TOP_LOGPROBS = 20
 _UINT32 = 2**32 - 1
+_NUM_KEEP = 4
 # llama-server's answer as Ollama passes it on, an object in a string: transcript "chat image on text model".
 _NO_IMAGES = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal '
@@ -164,11 +165,18 @@ def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
     budget = pb.ContextBudget(
         truncate=request.truncate,
         shift=request.shift,
-        num_keep=max(0, 4 if options.num_keep is None else options.num_keep),
+        num_keep=_num_keep(options.num_keep),
     )
     if options.window is not None:
         budget.num_ctx = options.window
     return budget
+
+
+def _num_keep(wanted: int | None) -> int:
+    """A negative one keeps as much of the prompt's beginning as fits, as in Ollama."""
+    if wanted is None:
+        return _NUM_KEEP
+    return wanted if wanted >= 0 else _UINT32
 
 
 def _think(request: InferenceRequest, model: CatalogModel) -> pb.Think:

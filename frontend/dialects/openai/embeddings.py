@@ -16,7 +16,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.dialects.ollama.decode import Place, Reader, integer, mapping, text
 from frontend.dialects.ollama.embed import EMBED_STATUSES, Embeddings, with_statuses
 from frontend.dialects.ollama.embed_convert import embed_to_proto, finite, vector
-from frontend.dialects.ollama.embed_wire import EmbedRequest, read_texts
+from frontend.dialects.ollama.embed_wire import EmbedRequest, not_texts, texts_of
 from frontend.dialects.ollama.go_json import Json, dumps_text
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import keep_alive, read_body
@@ -28,10 +28,12 @@ _FORMATS = ("float", "base64")
 
 @dataclass(slots=True)
 class EmbeddingRequest:
-    """`input`: at least one text, of which each may be empty."""
+    """`input`: at least one text, of which each may be empty; None: of another kind, which Ollama refuses
+    in its native steps, where an error ends with a line feed.
+    """
 
     model: str = ""
-    input: list[str] = field(default_factory=list)
+    input: list[str] | None = field(default_factory=list)
     dimensions: int = 0
     encoding_format: str = "float"
     keep_alive: int | None = None
@@ -40,9 +42,15 @@ class EmbeddingRequest:
     @classmethod
     def read(cls, body: Json) -> EmbeddingRequest:
         request = read_body(cls, body, "EmbedRequest", _EMBED, package="openai")
-        if not request.input:
+        if request.input == []:
             raise InvalidRequest("invalid input")
         return request
+
+    def texts(self) -> list[str]:
+        """Raises InvalidRequest for an input of another kind."""
+        if self.input is None:
+            raise not_texts()
+        return self.input
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +62,12 @@ class OpenAIEmbeddings:
 
     async def _embed(self, http: Request) -> Response:
         asked = await read_v1_json(http, self.native.settings, EmbeddingRequest.read)
+        texts = asked.texts()
         if not asked.model:
             raise ModelNotFound("model '' not found")
         model = await self.native.find(http, asked.model)
         options = Options.read(layered(model.parameters, asked.options))
-        native = EmbedRequest(asked.model, asked.input, True, asked.dimensions, asked.keep_alive)
+        native = EmbedRequest(asked.model, texts, True, asked.dimensions, asked.keep_alive)
         return await self.native.answer(
             http,
             model,
@@ -90,8 +99,8 @@ def _body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes]) -> b
     )
 
 
-def _input(value: Json, place: Place) -> list[str]:
-    return [""] if value == "" else read_texts(value, place)
+def _input(value: Json, place: Place) -> list[str] | None:
+    return [""] if value == "" else texts_of(value, place)
 
 
 def _encoding(value: Json, place: Place) -> str:

@@ -53,10 +53,10 @@ def error_response(error: DroverError, status: int | None = None, line_feed: boo
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)
     body = error_object(error, _kind_of(status, answer)) + (b"\n" if line_feed else b"")
-    return Response(body, status or answer.http, headers)
+    return Response(body, status or answer.status(is_v1=True), headers)
 
 
 def _kind_of(status: int | None, answer: Answer) -> str:
-    if status is None or status == answer.http:
+    if status is None or status == answer.status(is_v1=True):
         return answer.openai_type
     return "api_error" if status >= _SERVERS_FAULT else "invalid_request_error"

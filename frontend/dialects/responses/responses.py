@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.generation import Generation
@@ -29,6 +30,8 @@ class Responses:
     async def create(self, http: Request) -> Response:
         request = await read_v1_json(http, self.generation.settings, ResponsesRequest.read)
         chat = request.chat
+        if not chat.model:
+            raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
         to_proto.check_capabilities(chat, model)
         options = Options.read(layered(model.parameters, chat.options))

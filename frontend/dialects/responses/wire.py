@@ -56,10 +56,10 @@ class ResponsesRequest:
 
     @classmethod
     def read(cls, body: Json) -> ResponsesRequest:
-        """Raises InvalidRequest."""
+        """Without a model nothing else is looked at. Raises InvalidRequest."""
         given = _Body.read(body)
         if not given.model:
-            raise InvalidRequest("model is required")
+            return cls(ChatRequest(), pb.ToolChoice(), Tools(), {}, [])
         _check_nothing_is_stored(given)
         tools = Tools.read(given.tools)
         choice = tools.choose(given.tool_choice, given.parallel_tool_calls)

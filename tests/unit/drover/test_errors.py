@@ -41,12 +41,20 @@ def test_a_row_is_an_error_in_every_protocol(leaf: type[DroverError]) -> None:
         (errors.BodyTooLarge, 413),
         (errors.ClientLeft, 499),
         (errors.InvalidOption, 500),
+        (errors.TemplateFailed, 500),
         (errors.QueueFull, 503),
         (errors.DeadlineExceeded, 504),
     ],
 )
 def test_the_status_that_ollama_gives(leaf: type[DroverError], status: int) -> None:
     assert answer_of(leaf("why")).http == status
+
+
+def test_a_template_that_fails_is_the_requests_fault_under_v1() -> None:
+    others = [leaf for leaf, answer in ANSWERS.items() if answer.status(is_v1=True) != answer.http]
+
+    assert others == [errors.TemplateFailed]
+    assert answer_of(errors.TemplateFailed("why")).status(is_v1=True) == 400
 
 
 def test_only_what_may_work_later_is_to_be_tried_again() -> None:

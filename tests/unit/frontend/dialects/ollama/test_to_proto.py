@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from drover.json_value import Json
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
@@ -72,6 +73,15 @@ def test_a_model_that_can_think_does_unless_told_not_to(
     thinking: bool, think: object, mode: pb.Think.Mode.ValueType, level: str
 ) -> None:
     assert _chat(thinking, messages=[_USER], think=think).think == pb.Think(mode=mode, level=level)
+
+
+@pytest.mark.parametrize(("num_keep", "kept"), [(None, 4), (0, 0), (24, 24), (-1, 2**32 - 1)])
+def test_how_much_of_the_beginning_is_kept(num_keep: int | None, kept: int) -> None:
+    options: dict[str, Json] = {} if num_keep is None else {"num_keep": num_keep}
+
+    converted = generate_to_proto(GenerateRequest(prompt="x"), Options.read(options), _model(), 0)
+
+    assert converted.context.num_keep == kept
 
 
 def test_a_context_has_four_tokens_at_least() -> None:

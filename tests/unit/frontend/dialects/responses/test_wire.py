@@ -167,8 +167,6 @@ def test_items_that_are_not_possible(item: Json, message: str) -> None:
 
 
 def test_what_a_request_must_have() -> None:
-    with pytest.raises(InvalidRequest, match="model is required"):
-        ResponsesRequest.read(None)
     assert refusal(7) == "input must be a string or array"
     assert refusal(None) == "input is required"
 
