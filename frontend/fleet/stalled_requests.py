@@ -23,19 +23,30 @@ class StalledRequests:
         self._now = now
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._until)
+
     def add(self, request: pb.GenerateRequest) -> None:
-        self._until[_digest(request)] = self._now() + _REMEMBERED_SECONDS
+        digest = _digest(request)
+        self._until[digest] = self._now() + _REMEMBERED_SECONDS
+        self._until.move_to_end(digest)
         while len(self._until) > _MOST:
             self._until.popitem(last=False)
 
     def check(self, request: pb.GenerateRequest) -> None:
         """Raises EngineStalled for one that is known."""
-        if self._until and self._until.get(_digest(request), 0.0) > self._now():
+        self._forget()
+        if self._until and _digest(request) in self._until:
             raise EngineStalled(
                 "a worker stopped while it had this same request, and no other one could be the cause: it is "
                 "not tried again for some minutes. A simpler schema, fewer tools or images, or a shorter "
                 "prompt may help"
             )
+
+    def _forget(self) -> None:
+        """Those whose time is over, which are the first."""
+        while self._until and next(iter(self._until.values())) <= self._now():
+            self._until.popitem(last=False)
 
 
 def _digest(request: pb.GenerateRequest) -> bytes:

@@ -295,6 +295,19 @@ def test_what_stopped_a_worker_is_known_for_a_while_and_by_what_it_asks() -> Non
         known.check(pb.GenerateRequest(request_id="2", raw="p"))
     now = 601.0
     known.check(pb.GenerateRequest(request_id="2", raw="p"))
+    assert len(known) == 0
+
+
+def test_what_stopped_a_worker_again_is_known_longer_than_others() -> None:
+    known = StalledRequests()
+    known.add(pb.GenerateRequest(raw="again"))
+    for number in range(255):
+        known.add(pb.GenerateRequest(raw=str(number)))
+    known.add(pb.GenerateRequest(raw="again"))
+    known.add(pb.GenerateRequest(raw="one more"))
+    with pytest.raises(EngineStalled):
+        known.check(pb.GenerateRequest(raw="again"))
+    known.check(pb.GenerateRequest(raw="0"))
 
 
 def test_it_is_known_of_a_bounded_number_only() -> None:
