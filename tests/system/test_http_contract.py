@@ -6,6 +6,7 @@ holds a traceback.
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
@@ -369,3 +370,14 @@ def test_show_has_what_clients_crash_without(http: httpx.Client) -> None:
     assert {"modelfile", "details", "model_info", "capabilities", "modified_at"} <= set(shown)
     assert shown["details"]["parent_model"] == ""
     assert "simulator" in json.dumps(shown)
+
+
+async def test_an_idle_connection_stays_open(simulated: Stack) -> None:
+    """Uvicorn's own limit is 5 s: a client that keeps connections for longer loses what it sends then."""
+    address, port = simulated.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(address, int(port))
+    writer.write(b"HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 6)
+    writer.close()
