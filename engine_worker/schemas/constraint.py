@@ -1,6 +1,6 @@
 """From a request to the grammar of its answer: kept, or refused, or kept as far as possible and that named.
 
-The worker does this, since it stands before its engine whoever calls it; the frontend passes schemas on as
+The worker does this, since it protects its engine from every caller; the frontend passes schemas on as
 they came, which servers that have a schema converter of their own need too.
 """
 

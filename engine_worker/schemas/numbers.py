@@ -18,7 +18,7 @@ from engine_worker.schemas.terms import (
     text,
 )
 
-# As in Ollama's grammar: what nobody bounds would go on for ever.
+# As in Ollama's grammar: without a bound a number could go on for ever.
 _MOST_DIGITS = 16
 # No number that these terms write is as large.
 BEYOND_ALL = Decimal("1e120")

@@ -45,7 +45,7 @@ def object_piece(merged: Merged, all_of: AllOf, inline: Inline, drop: Drop) -> S
 
 
 class _Others:
-    """What may be there beside the properties. `schema` None: nothing. `is_explicit`: the schema says so."""
+    """What may be there in addition to the properties. `schema` None: nothing. `is_explicit`: the schema says so."""
 
     def __init__(self, schema: Schema | None, names: Schema | None, said: list[object]) -> None:
         self.schema = schema

@@ -1,8 +1,8 @@
 """Fields of a request that this server does not act on.
 
 Each is harmless to ignore (it says whose request this is, or how its prompt is cached), or it is named in
-X-Drover-Not-Honoured, or it is refused, since the answer would be one to another request. Fields that nobody
-here knows are named.
+X-Drover-Not-Honoured, or it is refused, since the answer would be one to another request. Unknown
+fields are named.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Fields:
     refused: Mapping[str, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
     def without_effect(self, body: Json) -> list[str]:
-        """The names to be told of a body's fields. Raises InvalidRequest for one that cannot be ignored."""
+        """The names of a body's fields that are to be named so. Raises InvalidRequest for one that cannot be ignored."""
         names: list[str] = []
         for key, value in body.items() if isinstance(body, dict) else ():
             name = key if key in self.read else key.lower()

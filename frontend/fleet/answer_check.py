@@ -9,7 +9,7 @@ from __future__ import annotations
 from drover.errors import ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 
-# What an event costs beside its content, so that empty ones are bounded too.
+# What an event costs in addition to its content, so that empty ones are bounded too.
 _OF_AN_EVENT = 64
 _BASE_BYTES = 4 * 1024 * 1024
 _OF_A_TOKEN = 256

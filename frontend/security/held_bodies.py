@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from drover.errors import QueueFull
 from frontend.telemetry.request_log import record_of
 
-# Of each body, so much does not count: whoever sends ordinary requests is served while others hold the rest.
+# Of each body, so much does not count: ordinary requests are served while larger ones hold the rest.
 FREE_BYTES = 64 * 1024
 _STATE_KEY = "drover.held_body"
 

@@ -42,7 +42,7 @@ def own_answer(
     """`functions`: those that may be called. A forced call is all of the answer; otherwise it is a call or
     what `constraint` asks for, and without that free text.
 
-    Raises CapabilityMissing where calls cannot be told from a format's JSON, ConstraintRejected for what is
+    Raises CapabilityMissing where calls look like a format's JSON, ConstraintRejected for what is
     too large.
     """
     forced = bool(functions) and is_forced(request.tool_choice)

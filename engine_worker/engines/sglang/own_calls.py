@@ -1,4 +1,4 @@
-"""Calls under a grammar of ours: forced ones, and those beside a format."""
+"""Calls under a grammar of ours: forced ones, and those that may come instead of a format's JSON."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class OwnCalls:
 async def own_calls(
     request: pb.GenerateRequest, constraint: Constraint | None, markup: CallMarkup | None, can_make: bool
 ) -> OwnCalls | None:
-    """None where no call is forced and no format stands beside tools, and where SGLang's own grammar must do
+    """None where no call is forced and no format comes with tools, and where SGLang's own grammar must do
     (`can_make` False).
 
-    Raises CapabilityMissing where a call could not be told from the format, InvalidRequest for a choice that
+    Raises CapabilityMissing where a call looks like the format's JSON, InvalidRequest for a choice that
     no tool is there for, ConstraintRejected for tools that are too large.
     """
     tools, forced = chosen_tools(request.chat.tools, request.tool_choice), is_forced(request.tool_choice)

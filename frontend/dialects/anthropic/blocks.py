@@ -27,7 +27,7 @@ RESULTS = (
 )
 # Kinds that say nothing to another model than the one that made them.
 SILENT = ("redacted_thinking", "fallback")
-# Of documents, that Anthropic's API can read and nobody here.
+# Sources of documents that Anthropic's API can read and this server cannot.
 UNREAD_SOURCES = ("base64", "url", "file")
 
 _TYPE: dict[str, Reader] = {"type": text}

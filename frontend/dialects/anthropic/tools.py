@@ -28,7 +28,7 @@ _CHOICE: dict[str, Reader] = {"type": text, "name": text, "disable_parallel_tool
 
 
 def read_tools(value: list[Json], ignored: list[str]) -> LoadedTools:
-    """Where Anthropic's servers would search for tools to load, nobody does here: all are listed from the
+    """Anthropic's servers search for tools to load. This server does not: all are listed from the
     start, and the search's kind is added to `ignored`. Of tools of one name the last one counts.
     """
     if len(value) > _MAX_TOOLS:

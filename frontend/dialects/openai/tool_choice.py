@@ -80,7 +80,7 @@ def _names(tools: Sequence[Json]) -> Iterator[str]:
 
 
 def _name(value: dict[str, Json]) -> str:
-    """Chat completions have it in `function`; the Responses API beside the type, with its namespace."""
+    """Chat completions have it in `function`; the Responses API next to the type, with its namespace."""
     function = value.get("function")
     match function if isinstance(function, dict) else value:
         case {"name": str(name), "namespace": str(namespace)} if namespace:

@@ -137,8 +137,8 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
 
 
 def _add_as_text(conversation: _Conversation, item: _Item) -> None:
-    """What nobody here acts on is still part of the conversation: a call as something that the assistant has
-    said, its output as something that it was told.
+    """Items that this server does not act on are still part of the conversation: a call as text of the
+    assistant, its output as text of the user.
     """
     conversation.ignored.append(item.type)
     said = {name: value for name, value in item.whole.items() if name not in _SILENT and value}
