@@ -128,4 +128,4 @@ def _check_continuation(request: pb.GenerateRequest, context_length: int) -> Non
                 f"continuation: {name} is {duration_ns}, it must be between 0 and {_MAX_DURATION_NS}"
             )
     if not earlier.prompt_ids:
-        raise InvalidRequest("continuation: prompt_ids is empty; send the prompt_ids of the first worker's `started`")
+        raise InvalidRequest("continuation: prompt_ids is empty; send those of the first worker's `started`")

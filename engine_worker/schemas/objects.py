@@ -45,7 +45,9 @@ def object_piece(merged: Merged, all_of: AllOf, inline: Inline, drop: Drop) -> S
 
 
 class _Others:
-    """What may be there in addition to the properties. `schema` None: nothing. `is_explicit`: the schema says so."""
+    """Properties that `properties` does not name. `schema` None: there are none. `is_explicit`: the schema
+    says so.
+    """
 
     def __init__(self, schema: Schema | None, names: Schema | None, said: list[object]) -> None:
         self.schema = schema

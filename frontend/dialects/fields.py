@@ -27,7 +27,7 @@ class Fields:
     refused: Mapping[str, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
     def without_effect(self, body: Json) -> list[str]:
-        """The names of a body's fields that are to be named so. Raises InvalidRequest for one that cannot be ignored."""
+        """The fields of a body to name so. Raises InvalidRequest for one that cannot be ignored."""
         names: list[str] = []
         for key, value in body.items() if isinstance(body, dict) else ():
             name = key if key in self.read else key.lower()

@@ -29,7 +29,7 @@ _MAX_VALUES = 500_000
 # apart would cost as much, and a text of ten megabytes has not so many.
 MAX_BRACKETS = 500_000
 # orjson holds the interpreter's lock while it makes values: three million keys took three seconds, in which
-# no other request was answered. A quote within a text is escaped; a comma is not, so there may be more of them.
+# no other request was answered. A quote within a text is escaped; a comma is not, so more commas are allowed.
 MAX_QUOTES = 1_000_000
 MAX_COMMAS = 4_000_000
 
