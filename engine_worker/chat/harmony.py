@@ -15,11 +15,16 @@ from engine_worker.chat.marks import held_beginning
 from engine_worker.chat.tool_calls import is_object, new_call_id
 
 _START, _CHANNEL, _MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
+_HEADER_MARKS = (_START, _CHANNEL, _MESSAGE)
 _ENDS = ("<|end|>", "<|call|>", "<|return|>")
+_MARKS = (*_HEADER_MARKS, "<|constrain|>")
 _BODY_ENDS = (*_ENDS, _START, _CHANNEL)
 _RECIPIENT = re.compile(r"to=([^\s<]+)")
 _NAME_OF_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT_FIRST = "to="
+# What stands before a message: marks and a few words. A mark that a text only mentions begins none.
+_HEADER = re.compile(r"(?:\s*+(?:<\|(?:start|channel|constrain)\|>|[\w.:=/$@-]++)){0,10}+\s*")
+_MOST_HEADER = 400
 _THOUGHTS = "analysis"
 
 
@@ -52,6 +57,8 @@ class Harmony:
         self._make_id = make_id
         self._only_calls = only_calls
         self._body = _Body.THINKING if opened else _Body.UNDECIDED
+        # The message that goes on if what looks like a header is none.
+        self._interrupted = _Body.CONTENT
         self._held = ""
         # Whether this message's markup is shown with it.
         self._is_whole = False
@@ -78,7 +85,10 @@ class Harmony:
         rest = self._taken(len(self._held))
         if self._body is _Body.UNDECIDED:
             self._body = _Body.CONTENT
-        if rest and self._body is not _Body.HEADER:
+        if self._body is _Body.HEADER and not any(mark in rest for mark in (_START, _CHANNEL)):
+            # Words that only begin like a recipient.
+            self._body = _Body.CONTENT
+        if self._body is not _Body.HEADER:
             self._say(rest, pieces)
         return self._wanted(pieces)
 
@@ -94,7 +104,7 @@ class Harmony:
     def _decide(self) -> bool:
         """A header, or text of a model that writes none."""
         begun = self._held.lstrip()
-        marks = (_START, _CHANNEL, _MESSAGE, _RECIPIENT_FIRST)
+        marks = (*_HEADER_MARKS, _RECIPIENT_FIRST)
         if any(begun.startswith(mark) for mark in marks):
             self._body = _Body.HEADER
             return True
@@ -105,8 +115,12 @@ class Harmony:
 
     def _read_header(self, pieces: list[Piece]) -> bool:
         header, found, _ = self._held.partition(_MESSAGE)
+        if not _may_be_header(header if found else _without_beginning(header)):
+            return self._is_no_header(pieces)
         if not found:
             return False
+        if self._interrupted is _Body.CALL and self._arguments is None:
+            pieces.append(self._begin("{}"))
         self._taken(len(header) + len(found))
         recipient, channel = _RECIPIENT.search(header), _NAME_OF_CHANNEL.search(header)
         self._name = recipient[1].rpartition(".")[2] if recipient else ""
@@ -120,6 +134,14 @@ class Harmony:
             is_thought = channel is not None and channel[1] == _THOUGHTS
             self._body = _Body.THINKING if is_thought else _Body.CONTENT
         return True
+
+    def _is_no_header(self, pieces: list[Piece]) -> bool:
+        """What began like one belongs to the message before it."""
+        self._body = self._interrupted
+        begun = self._held.lstrip()
+        mark = next(each for each in (*_HEADER_MARKS, _RECIPIENT_FIRST) if begun.startswith(each))
+        self._say(self._taken(len(self._held) - len(begun) + len(mark)), pieces)
+        return bool(self._held)
 
     def _read_body(self, pieces: list[Piece]) -> bool:
         found = [(at, mark) for mark in _BODY_ENDS if (at := self._held.find(mark)) >= 0]
@@ -135,11 +157,14 @@ class Harmony:
         return bool(self._held)
 
     def _end(self, mark: str, pieces: list[Piece]) -> None:
-        if self._is_whole and mark in _ENDS:
+        if mark not in _ENDS:
+            self._interrupted, self._body = self._body, _Body.HEADER
+            return
+        if self._is_whole:
             pieces.append(Content(mark))
         if self._body is _Body.CALL and self._arguments is None:
             pieces.append(self._begin("{}"))
-        self._body = _Body.UNDECIDED if mark in _ENDS else _Body.HEADER
+        self._interrupted, self._body = _Body.CONTENT, _Body.UNDECIDED
 
     def _say(self, text: str, pieces: list[Piece]) -> None:
         if not text:
@@ -174,3 +199,15 @@ class Harmony:
     def _taken(self, length: int) -> str:
         taken, self._held = self._held[:length], self._held[length:]
         return taken
+
+
+def _may_be_header(text: str) -> bool:
+    return len(text) <= _MOST_HEADER and _HEADER.fullmatch(text) is not None
+
+
+def _without_beginning(text: str) -> str:
+    """Without what may become a mark at the end."""
+    at = text.rfind("<")
+    return (
+        text[:at] if at >= 0 and any(mark.startswith(text[at:]) for mark in (*_MARKS, *_BODY_ENDS)) else text
+    )

@@ -52,7 +52,7 @@ class ThinkingFirst:
         return self._state is _State.CONTENT and self._content_parser.holds
 
     def feed(self, text: str) -> Sequence[Piece]:
-        if self._state is _State.BEGINNING:
+        if self._state is _State.BEGINNING and not self._fed:
             text = self._blank + text
             # A parser that looks for markup at the very beginning must not see white space there.
             begins = text.lstrip()
@@ -60,6 +60,7 @@ class ThinkingFirst:
                 self._blank = text
                 return ()
             self._blank, text = text[: len(text) - len(begins)], begins
+        if self._state is _State.BEGINNING:
             self._fed += text
         return self._split(*self._reasoning.feed(text))
 
@@ -89,10 +90,14 @@ class ThinkingFirst:
     def _as_content(self, text: str) -> str:
         if not text or self._state is _State.CONTENT:
             return text
-        if self._state is _State.BEGINNING and self._fed.startswith(text):
+        if self._state is _State.BEGINNING and self._begins_with(text):
             text, self._blank = self._blank + text, ""
         else:
             # There was markup before it, be it around nothing.
             text, self._blank = text.lstrip(), ""
         self._state = _State.CONTENT if text else _State.CONTENT_BEGINS
         return text
+
+    def _begins_with(self, content: str) -> bool:
+        """Whether there was no markup in front of it."""
+        return self._fed == content or (self._reasoning.holds and self._fed.startswith(content))

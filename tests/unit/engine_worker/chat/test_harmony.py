@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -75,6 +76,8 @@ def test_thinking_a_preamble_two_calls_and_an_answer() -> None:
         ' to=functions.nope<|channel|>commentary json<|message|>{"q": 1}<|call|>',
         "Plain text, to=you, <b>bold</b>.",
         "<|channel|>commentary to=python<|message|>print(1)<|call|>",
+        "to=5 is where it ends, <b>not</b> at 6.",
+        "to=5",
     ],
 )
 def test_what_is_no_call_is_text_whole(text: str) -> None:
@@ -113,3 +116,23 @@ def test_however_it_is_cut(places: list[int]) -> None:
     borders = [0, *sorted({place % len(text) for place in places}), len(text)]
     pieces = [text[start:end] for start, end in itertools.pairwise(borders)]
     assert _parsed(pieces) == ("a < b <| c", "Hm.", [("get_weather", _BOSTON, True)])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The mark `<|channel|>` begins a channel, and the mark `<|message|>` a text.",
+        "A <|start|> and then more than the ten words that stand in a header of a message.",
+        "A <|channel|>" + "long" * 200 + ".",
+    ],
+)
+def test_marks_that_a_text_mentions(words: str) -> None:
+    quoted = json.dumps({"city": words})
+    call = f"<|start|>assistant to=functions.get_weather<|channel|>commentary<|message|>{quoted}<|call|>"
+
+    assert _both(f"<|channel|>final<|message|>{words}<|return|>") == (words, "", [])
+    assert _both(f"<|channel|>analysis<|message|>{words}<|end|>{call}") == (
+        "",
+        words,
+        [("get_weather", quoted, True)],
+    )

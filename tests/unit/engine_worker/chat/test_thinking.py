@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine_worker.chat.base import Content, Piece, PlainText, Thinking
+from engine_worker.chat.tagged_thinking import TaggedThinking
 from engine_worker.chat.thinking import ThinkingFirst
 
 
@@ -58,6 +63,34 @@ def test_white_space_between_is_nobodys(texts: list[str], pieces: list[object]) 
 
 def test_white_space_alone_is_content() -> None:
     assert said(" ", "\n") == [[], [], [Content(" \n")]]
+
+
+def _shown(texts: Iterable[str], opened: bool) -> tuple[str, str]:
+    parser = ThinkingFirst(TaggedThinking("<think>", "</think>", opened), PlainText())
+    pieces = [piece for text in texts for piece in parser.feed(text)]
+    pieces += parser.finish()
+    return (
+        "".join(piece.text for piece in pieces if isinstance(piece, Thinking)),
+        "".join(piece.text for piece in pieces if isinstance(piece, Content)),
+    )
+
+
+def test_white_space_behind_what_is_held_stays_behind_it() -> None:
+    assert _shown(["<", " ", "5"], opened=False) == ("", "< 5")
+
+
+_PARTS = st.lists(
+    st.sampled_from(["<think>", "</think>", "<think", "</", "<", "\n", " ", "text"]), max_size=7
+)
+
+
+@given(st.lists(_PART, max_size=7), st.booleans(), st.data())
+def test_however_it_is_cut_the_same_comes_out(parts: list[str], opened: bool, data: st.DataObject) -> None:
+    text = "".join(parts)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))
+    cut = [text[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(text)])]
+
+    assert _shown(cut, opened) == _shown(text, opened) == _shown([text], opened)
 
 
 def test_thinking_that_is_not_shown() -> None:
