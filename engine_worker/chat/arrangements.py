@@ -94,7 +94,7 @@ async def probed(render: Callable[[Messages], Awaitable[str]]) -> Sequence[Arran
     for at, arrange in enumerate(ARRANGEMENTS):
         try:
             prompt = await render(arrange(_PROBE))
-        except TemplateRefusal:
+        except (TemplateRefusal, InvalidRequest):
             continue
         if all(message.content in prompt for message in _PROBE):
             return ARRANGEMENTS[at:]

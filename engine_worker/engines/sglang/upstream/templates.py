@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import jinja2
+from sglang.srt.entrypoints.openai.encoding_dsv32 import DS32EncodingError
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, Tool
 from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
@@ -34,6 +35,11 @@ _TAIL_TOKENS = 16
 # Formats that a template may ask for and not write itself.
 _JSON_IN_TAGS = ("qwen", "qwen25", "hermes")
 _TAGGED = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
+# Templates are programs, in Jinja or in Python.
+_OF_TEMPLATES = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, NotImplementedError,
+    jinja2.TemplateError, DS32EncodingError,
+)  # fmt: skip
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
@@ -140,7 +146,7 @@ class Templates:
             raise InvalidRequest(str(error)) from error
         try:
             rendered = self._render(request, turn, prompt_ids)
-        except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
+        except _OF_TEMPLATES as error:
             raise (InvalidRequest(str(error)) if prompt_ids is not None else _refusal(error)) from error
         return rendered if begun is None else self._begin(rendered, begun)
 
@@ -154,6 +160,7 @@ class Templates:
         refused = self._switch_thinking(request, turn.think)
         made = self._serving._process_messages(request, self._manager.model_config.is_multimodal)
         ids = list(made.prompt_ids) if made.prompt_ids else self._encode(made.prompt)
+        tools = _callable(request, turn)
         return Rendered(
             ids=ids,
             text=made.prompt,
@@ -163,8 +170,9 @@ class Templates:
             opens_thinking=self._opens_thinking(ids),
             thinks=bool(made.require_reasoning),
             thinking_refused=refused,
-            skip_special_tokens=made.skip_special_tokens,
-            tools=_callable(request, turn),
+            # What begins a call may be a special token, also where the prompt lists no tools.
+            skip_special_tokens=made.skip_special_tokens and not tools,
+            tools=tools,
             request=request,
         )
 

@@ -130,9 +130,10 @@ async def test_a_template_is_probed(template: object, first: Arrange) -> None:
     assert (await probed(partial(refusing, template)))[0] is first
 
 
-async def test_a_template_that_refuses_all_is_tried_with_each_request() -> None:
+@pytest.mark.parametrize("refusal", [TemplateRefusal("No."), InvalidRequest("No such role.")])
+async def test_a_template_that_refuses_all_is_tried_with_each_request(refusal: Exception) -> None:
     async def render(shown: Messages) -> str:
-        raise TemplateRefusal("No.")
+        raise refusal
 
     assert await probed(render) == ARRANGEMENTS
 
