@@ -100,9 +100,6 @@ def _sampling(sampling: pb.Sampling, context_length: int) -> Json:
         **NEUTRAL,
         **{field.name: value for field, value in sampling.ListFields() if field.name in _SAME_NAME},
     }
-    if sampling.HasField("temperature") and sampling.temperature <= 0:
-        # It would take the likeliest of the typical tokens; as in Ollama it is the likeliest of all.
-        body.pop("typical_p", None)
     if sampling.HasField("repeat_last_n"):
         # llama.cpp reserves memory for the number as it is given, and refuses negative ones.
         wanted = sampling.repeat_last_n

@@ -96,8 +96,7 @@ def _distribution(sampling: pb.Sampling, result: Sampled) -> None:
         parameters["top_p"] = sampling.top_p
     if sampling.HasField("min_p"):
         parameters["min_p"] = sampling.min_p
-    is_greedy = sampling.HasField("temperature") and sampling.temperature <= 0
-    if sampling.HasField("typical_p") and 0.0 < sampling.typical_p < 1.0 and not is_greedy:
+    if sampling.HasField("typical_p") and 0.0 < sampling.typical_p < 1.0:
         result.not_honoured.append("typical_p")
 
 

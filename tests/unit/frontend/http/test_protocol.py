@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.fakes.http_server import WIDE_LIMITS, serving
 
 MAX_HEAD_BYTES = WIDE_LIMITS.header_bytes
 _SECONDS = 10.0
+# As curl sends it with --http2.
 _H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 _UPGRADES = {
     "h2c": _H2C,
@@ -115,19 +115,6 @@ async def test_upgrades_one_after_the_other(port: int) -> None:
     answers = _bodies(await _sent(port, request * 20 + _head("Connection: close\r\n", "GET")))
 
     assert [each["body"] for each in answers] == ["{}"] * 20 + [""]
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
-async def test_real_curl_with_http2(port: int, chunked: bool) -> None:
-    more = ["-H", "Transfer-Encoding: chunked"] if chunked else []
-    url = f"http://127.0.0.1:{port}/api/chat"
-    curl = await asyncio.create_subprocess_exec(
-        "curl", "-sS", "--http2", "-d", '{"a":1}', *more, url, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await asyncio.wait_for(curl.communicate(), _SECONDS)
-
-    assert json.loads(output)["body"] == '{"a":1}'
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "X-Y", "PROPFIND", "CONNECT"])

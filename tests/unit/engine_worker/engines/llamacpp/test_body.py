@@ -42,16 +42,6 @@ def test_unset_scalars_are_left_to_the_engine_and_set_ones_go_along() -> None:
     assert (body["temperature"], body["top_k"], body["top_p"], body["repeat_last_n"]) == (0, 0, 0.5, 0)
 
 
-@pytest.mark.parametrize(("temperature", "sent"), [(0.0, None), (1.0, 0.5), (None, 0.5)])
-def test_typical_tokens_are_chosen_from_only_where_something_is_drawn(
-    temperature: float | None, sent: float | None
-) -> None:
-    """At temperature 0 llama.cpp would take the likeliest of the typical ones."""
-    drawn = {} if temperature is None else {"temperature": temperature}
-
-    assert _with(typical_p=0.5, **drawn).get("typical_p") == sent
-
-
 @pytest.mark.parametrize(
     ("sampling", "window", "room", "limit"),
     [
