@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Several
 
+from engine_worker.schemas.ambiguity import check_ways, leaves_of
 from engine_worker.schemas.ebnf import ebnf_text
 from engine_worker.schemas.gbnf_cost import check_gbnf
 from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.parallel import check_together
 from engine_worker.schemas.terms import (
     Chars,
     Choice,
@@ -38,6 +40,8 @@ def gbnf_text(grammar: Grammar) -> str:
     """Raises ConstraintRejected for what llama.cpp would refuse, or take long for."""
     prepared = _Preparation().of(grammar)
     check_gbnf(prepared.rules)
+    check_ways(leaves_of(grammar.rules))
+    check_together(grammar.rules)
     return ebnf_text(prepared)
 
 
@@ -70,6 +74,10 @@ class _Preparation:
                 return sequence(*map(self._term, parts))
             case Choice(options):
                 return self._choice(options)
+            case Repeat(Repeat() as inner, least, most) if (
+                single := _single(inner, least, most)
+            ) is not None:
+                return self._term(single)
             case Repeat(part, least, most):
                 return self._repeated(self._rule(self._term(part)), least, most)
             case Chars():
@@ -109,6 +117,15 @@ class _Preparation:
         thousand = repeat(part, _MOST_COUNTED, _MOST_COUNTED)
         tail = self._rule(self._repeated(part, 0, most - _MOST_COUNTED))
         return self._rule(choice(repeat(part, least, _MOST_COUNTED - 1), sequence(thousand, tail)))
+
+
+def _single(inner: Repeat, least: int, most: int | None) -> Term | None:
+    """`(x*)+` as `x*`: llama.cpp refuses to repeat without end what may be empty."""
+    if (inner.least, inner.most) == (0, 1):
+        return repeat(inner.part, 0, most)
+    if inner.most is None and most is None and max(inner.least, least) <= 1:
+        return repeat(inner.part, min(inner.least, least), None)
+    return None
 
 
 def _shared_beginning(text: str, other: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Several
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.terms import Chars, Choice, Leaf, Ref, Repeat, Sequence, Term
@@ -12,7 +13,7 @@ MOST_ELEMENTS = 60_000
 # Places where an answer may go on at one position. Each is compared with the whole vocabulary.
 MOST_AT_ONCE = 300
 # Rules that the search for left recursion enters; it remembers none.
-MOST_ENTERED = 50_000
+MOST_ENTERED = 150_000
 
 
 def check_gbnf(rules: Mapping[str, Term]) -> None:
@@ -20,7 +21,7 @@ def check_gbnf(rules: Mapping[str, Term]) -> None:
     elements = sum(_elements(term) for term in rules.values())
     _check(elements, MOST_ELEMENTS, "positions")
     beginnings = _Beginnings(rules)
-    widest = max(beginnings.of(name).at_once for name in rules)
+    widest = max(map(beginnings.widest, rules.values()))
     _check(widest, MOST_AT_ONCE, "alternatives at one position")
     entered = sum(beginnings.of(name).entered for name in rules)
     _check(entered, MOST_ENTERED, "alternatives, one within another")
@@ -82,6 +83,19 @@ class _Beginnings:
         known = self._known[name] = _Beginning(begin.at_once, begin.entered + 1, begin.is_optional)
         return known
 
+    def widest(self, term: Term) -> int:
+        """At any position within a term."""
+        inner: Several[Term] = ()
+        match term:
+            case Sequence(parts):
+                tails = [self._sequence(parts[at:]).at_once for at in range(len(parts))]
+                return max([*tails, *map(self.widest, parts)], default=0)
+            case Choice(options):
+                inner = options
+            case Repeat(part, _, _) | Leaf(part):
+                inner = [part]
+        return max([self._begin(term).at_once, *map(self.widest, inner)])
+
     def _begin(self, term: Term) -> _Beginning:
         match term:
             case Chars():
@@ -100,9 +114,15 @@ class _Beginnings:
                     any(each.is_optional for each in begins),
                 )
             case Repeat(part, least, most):
-                return self._repeated(self._begin(part), least, most)
+                begin = self._begin(part)
+                if begin.is_optional and most is None:
+                    raise ConstraintRejected(
+                        "a pattern of this format repeats what may be empty without end, which this model's "
+                        "engine cannot follow; write it without the inner or the outer repetition"
+                    )
+                return self._repeated(begin, least, most)
 
-    def _sequence(self, parts: tuple[Term, ...]) -> _Beginning:
+    def _sequence(self, parts: Several[Term]) -> _Beginning:
         at_once = entered = 0
         for part in parts:
             begin = self._begin(part)

@@ -11,12 +11,13 @@ from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.call_markup import BARE_LIST
 from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_gbnf
+from engine_worker.schemas.ambiguity import ways
 from engine_worker.schemas.constraint import from_schema
 from engine_worker.schemas.functions import calls_grammar, functions_of
 from engine_worker.schemas.gbnf import gbnf_text
 from engine_worker.schemas.gbnf_cost import MOST_ELEMENTS
 from engine_worker.schemas.grammar import ROOT, Grammar
-from engine_worker.schemas.terms import Ref, choice, repeat, sequence, text
+from engine_worker.schemas.terms import Chars, Ref, choice, optional, repeat, sequence, text
 from tests.schemas.gbnf_accepts import accepts, takes
 from tests.schemas.keywords import CASES, Case
 from tests.schemas.table import LOST, column, outcome
@@ -114,7 +115,6 @@ def test_calls_of_functions() -> None:
     [
         ({"type": "string", "maxLength": MOST_ELEMENTS}, "positions"),
         ({"enum": [f"{chr(0x4E00 + number)}x" for number in range(400)]}, "alternatives at one position"),
-        ({"type": "string", "pattern": "^((((a?){9}){9}){9}){9}$"}, "alternatives"),
     ],
 )
 def test_what_would_cost_too_much_is_refused_early(schema: object, why: str) -> None:
@@ -123,6 +123,79 @@ def test_what_would_cost_too_much_is_refused_early(schema: object, why: str) -> 
     with pytest.raises(ConstraintRejected, match=f"too large for this model's engine.*{why}"):
         gbnf_text(grammar)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("^([ab]|[bc]|[bd])+$", "too many ways"),
+        ("^(a?b?)*$", "repeats what may be empty"),
+        ("^((a*)*)*$", ""),
+        ("^(a+)+$", ""),
+        ("^(a?){5}$", ""),
+        ("a+b?a+", ""),
+        (r"^[\w.-]+@([\w-]+\.)+[\w-]{2,4}$", ""),
+    ],
+)
+def test_a_pattern_that_reads_one_text_in_many_ways_is_refused(pattern: str, why: str) -> None:
+    grammar = _strings(pattern=pattern)
+    if why:
+        with pytest.raises(ConstraintRejected, match=why):
+            gbnf_text(grammar)
+    else:
+        assert gbnf_text(grammar)
+
+
+def test_the_ways_of_reading_a_text_are_counted() -> None:
+    a = text("a")
+    assert ways(repeat(a, 0, 50)) == 1
+    assert ways(repeat(choice(a, Chars.text("ab")), 0, 4)) == 2**4
+    assert ways(sequence(*[optional(a)] * 3)) == 3
+    assert ways(sequence(*[optional(a)] * 4)) == 6
+    assert ways(repeat(optional(a), 4, 4)) == 6
+
+
+def test_repetitions_of_repetitions_mean_the_same() -> None:
+    for pattern, texts in {
+        "^(a*)+$": ["", "a", "aa"],
+        "^(a+)+$": ["a", "aa"],
+        "^(a?){2,3}$": ["", "aaa"],
+    }.items():
+        grammar = _strings(pattern=pattern)
+        assert all(accepts(grammar, json.dumps(text)) for text in texts)
+        assert not accepts(grammar, '"b"')
+    assert not accepts(_strings(pattern="^(a+)+$"), '""')
+    assert not accepts(_strings(pattern="^(a?){2,3}$"), '"aaaa"')
+
+
+def _tree(*first: str) -> object:
+    """A sum whose sides are such sums; one alternative for each name of the first side."""
+    side = {"$ref": "#/$defs/E"}
+    sums = [
+        {"type": "object", "properties": {name: side, f"r{number}": side}, "required": [name, f"r{number}"]}
+        for number, name in enumerate(first)
+    ]
+    return {"$defs": {"E": {"anyOf": [*sums, {"type": "integer"}]}}, "$ref": "#/$defs/E"}
+
+
+def test_alternatives_that_double_with_each_level_are_refused() -> None:
+    with pytest.raises(ConstraintRejected, match="too many alternatives that begin alike"):
+        gbnf_text(_grammar(_tree("left", "left")))
+    assert gbnf_text(_grammar(_tree("left", "lefty")))
+
+
+def test_many_alternatives_that_begin_alike_are_refused() -> None:
+    def union(count: int) -> Grammar:
+        first: dict[str, object] = {"id": {"type": "integer"}}
+        options = [
+            {"type": "object", "properties": {**first, f"k{number}": {}}, "required": ["id", f"k{number}"]}
+            for number in range(count)
+        ]
+        return _grammar({"anyOf": options})
+
+    assert gbnf_text(union(60))
+    with pytest.raises(ConstraintRejected, match="too many alternatives that begin alike"):
+        gbnf_text(union(80))
 
 
 def test_a_rule_that_begins_with_itself_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_schema
+from engine_worker.schemas.gbnf import gbnf_text
 from engine_worker.schemas.lark import lark_text
 
 _FOLDER = Path(__file__).parents[3] / "schemas"
@@ -54,3 +55,8 @@ def test_what_is_dropped_of_them() -> None:
     assert "pydantic: model" not in dropped
     assert dropped["pydantic: set[str]"] == ["format.uniqueItems"]
     assert len(dropped) <= 40
+
+
+def test_all_of_them_are_within_the_bounds_of_gbnf() -> None:
+    for schema in SCHEMAS.values():
+        assert gbnf_text(from_schema(schema).grammar).startswith("root ::= ")

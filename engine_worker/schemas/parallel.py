@@ -1,0 +1,163 @@
+"""How many alternatives of a grammar's rules go on together, because they begin with the same text.
+
+llama.cpp follows them one by one; alternatives that refer to themselves double with each level of an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Several
+from dataclasses import dataclass
+from itertools import pairwise
+
+from drover.errors import ConstraintRejected
+from engine_worker.schemas.terms import ANY, Chars, Choice, Leaf, Range, Ref, Repeat, Sequence, Term
+from engine_worker.schemas.words import literal_of
+
+MOST_TOGETHER = 64
+_MOST_ROUNDS = 60
+_MOST_LEAD = 200
+_DEPTH = 8
+_SPACE = Ref("space")
+
+
+def check_together(rules: Mapping[str, Term]) -> None:
+    """Raises ConstraintRejected."""
+    parallel = _Parallel(rules)
+    for _ in range(_MOST_ROUNDS):
+        if not parallel.grows():
+            return
+        if parallel.most > MOST_TOGETHER:
+            break
+    raise ConstraintRejected(
+        "this format has too many alternatives that begin alike for this model's engine; put a property "
+        "first that tells them apart, with a `const` or `enum`"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """The text that a term begins with, white space left out. `following`: the characters that may come next;
+    None: there are none.
+    """
+
+    text: str
+    following: Chars | None = None
+
+    def is_like(self, other: _Lead) -> bool:
+        shorter, longer = sorted((self, other), key=lambda lead: len(lead.text))
+        if not longer.text.startswith(shorter.text) or shorter.following is None:
+            return longer.text.startswith(shorter.text)
+        if len(longer.text) > len(shorter.text):
+            return ord(longer.text[len(shorter.text)]) in shorter.following
+        return longer.following is None or bool(shorter.following.both(longer.following).ranges)
+
+
+class _Parallel:
+    def __init__(self, rules: Mapping[str, Term]) -> None:
+        self._rules = rules
+        self._together = dict.fromkeys(rules, 1)
+        self._leads: dict[Term, _Lead] = {}
+        self._options: dict[Choice, tuple[Term, ...]] = {}
+        self._groups: dict[Choice, Several[Several[Term]]] = {}
+
+    @property
+    def most(self) -> int:
+        return max(self._together.values())
+
+    def grows(self) -> bool:
+        has_grown = False
+        for name, term in self._rules.items():
+            together = self._of(term)
+            if together > self._together[name]:
+                self._together[name] = together
+                has_grown = True
+                if together > MOST_TOGETHER:
+                    break
+        return has_grown
+
+    def _of(self, term: Term) -> int:
+        match term:
+            case Ref(name):
+                return self._together[name]
+            case Sequence(parts):
+                return max(map(self._of, parts), default=1)
+            case Choice():
+                if term not in self._groups:
+                    self._groups[term] = self._alike(self._flat(term))
+                return max((sum(map(self._of, group)) for group in self._groups[term]), default=1)
+            case Repeat(part, _, _):
+                return self._of(part)
+            case Chars() | Leaf():
+                return 1
+
+    def _flat(self, term: Choice, within: frozenset[Term] = frozenset()) -> tuple[Term, ...]:
+        """With the alternatives of alternatives."""
+        if term not in self._options:
+            flat: dict[Term, None] = {}
+            for option in term.options:
+                inner = self._rules[option.name] if isinstance(option, Ref) else option
+                if isinstance(inner, Choice) and inner not in within:
+                    flat |= dict.fromkeys(self._flat(inner, within | {term}))
+                else:
+                    flat[option] = None
+            self._options[term] = tuple(flat)
+        return self._options[term]
+
+    def _alike(self, options: Several[Term]) -> Several[Several[Term]]:
+        """For each option those that begin as it does, itself too."""
+        leads = sorted(((self._lead(option), option) for option in options), key=lambda pair: pair[0].text)
+        are_apart = all(not two.text.startswith(one.text) for (one, _), (two, _) in pairwise(leads))
+        if are_apart:
+            return [[option] for option in options]
+        return [[option for lead, option in leads if lead.is_like(own)] for own, _ in leads]
+
+    def _lead(self, term: Term) -> _Lead:
+        if term not in self._leads:
+            self._leads[term] = self._read_lead(term, _DEPTH)
+        return self._leads[term]
+
+    def _read_lead(self, term: Term, depth: int) -> _Lead:
+        """`depth`: rules that it may still enter."""
+        if (characters := literal_of(term)) is not None:
+            return _Lead(characters)
+        match term:
+            case Chars():
+                return _Lead("", term)
+            case Leaf(part):
+                return self._read_lead(part, depth)
+            case Ref(name):
+                if term == _SPACE:
+                    return _Lead("")
+                return self._read_lead(self._rules[name], depth - 1) if depth else _Lead("", ANY)
+            case Sequence(parts):
+                return self._lead_of(parts, depth)
+            case Choice(options):
+                return _Lead("", _first([self._read_lead(option, depth) for option in options]))
+            case Repeat(part, least, _):
+                return self._read_lead(part, depth) if least else _Lead("", ANY)
+
+    def _lead_of(self, parts: Several[Term], depth: int) -> _Lead:
+        text = ""
+        for at, part in enumerate(parts):
+            is_optional = isinstance(part, Repeat) and not part.least
+            if text and (is_optional or isinstance(part, Choice)):
+                return _Lead(text, ANY)
+            if isinstance(part, Repeat) and is_optional:
+                rest = self._lead_of(parts[at + 1 :], depth)
+                return _Lead("", _first([self._read_lead(part.part, depth), rest]))
+            lead = self._read_lead(part, depth)
+            text += lead.text
+            if lead.following is not None or len(text) > _MOST_LEAD:
+                return _Lead(text, lead.following or ANY)
+        return _Lead(text)
+
+
+def _first(leads: Several[_Lead]) -> Chars:
+    ranges: list[Range] = []
+    for lead in leads:
+        if lead.text:
+            ranges.append((ord(lead.text[0]), ord(lead.text[0])))
+        else:
+            ranges += (lead.following or ANY).ranges
+    return Chars.of(ranges)
