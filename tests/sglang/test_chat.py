@@ -22,7 +22,7 @@ from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.processes import Stack
 
-FORCE = 1000.0
+FORCE = 100.0
 HI = [{"role": "user", "content": "hi"}]
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -173,7 +173,9 @@ async def test_a_tool_that_was_loaded_later_is_not_listed(thinker_engine: Engine
 
 @pytest.mark.parametrize("mode", [pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED])
 async def test_a_call_can_be_forced(thinker_engine: EngineClient, mode: pb.ToolChoice.Mode.ValueType) -> None:
-    request = with_tool(chat(max_tokens=60, logit_bias=await short_json_bias(thinker_engine)))
+    # The city is required: a string that ends at once, and then the object.
+    quote, brace = await token_of(thinker_engine, '"'), await token_of(thinker_engine, "}")
+    request = with_tool(chat(max_tokens=60, logit_bias={quote: FORCE, brace: FORCE - 1}))
     request.tool_choice.mode = mode
     request.tool_choice.name = "get_weather" if mode == pb.ToolChoice.NAMED else ""
     request.think.mode = pb.Think.OFF
@@ -185,13 +187,14 @@ async def test_a_call_can_be_forced(thinker_engine: EngineClient, mode: pb.ToolC
     assert answer.calls[0].id.startswith("call_")
 
 
-async def test_a_forced_call_and_a_format_exclude_each_other(thinker_engine: EngineClient) -> None:
-    request = with_tool(chat())
+async def test_a_forced_call_goes_before_a_format(thinker_engine: EngineClient) -> None:
+    request = with_tool(chat(max_tokens=60, logit_bias=await short_json_bias(thinker_engine)))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
+    request.think.mode = pb.Think.OFF
     request.any_json = True
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await answer_to(thinker_engine, request)
-    assert isinstance(error_from_status(refused.value), InvalidRequest)
+    answer = await answer_to(thinker_engine, request)
+    assert answer.calls[0].name == "get_weather"
+    assert answer.content == ""
 
 
 async def test_no_tools_means_text(thinker_engine: EngineClient) -> None:

@@ -15,7 +15,7 @@ from tests.support.answers import Answer, answer_to, text_of, token_of, tokens_o
 from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 
-FORCE = 1000.0
+FORCE = 100.0
 STORY = "Tell me a story about the sea."
 WEATHER = pb.Tool(
     name="get_weather",
@@ -138,7 +138,7 @@ async def test_inside_thinking(thinker_engine: EngineClient) -> None:
 
 
 async def test_inside_a_tool_call(thinker_engine: EngineClient) -> None:
-    call = '<tool_call>\n{"name":"get_weather", "arguments":{"city": "Bos'
+    call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bos'
     produced = await tokens_of(thinker_engine, call)
     quote, brace = await token_of(thinker_engine, '"'), await token_of(thinker_engine, "}")
     request = chat("hi", logit_bias={quote: FORCE, brace: FORCE - 1})

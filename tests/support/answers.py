@@ -78,4 +78,4 @@ async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverEr
 
 async def short_json_bias(engine: EngineClient) -> dict[int, float]:
     """Makes random weights write short JSON: what ends it is likely."""
-    return {await token_of(engine, text): 1000.0 - at for at, text in enumerate(("}", '"', "{"))}
+    return {await token_of(engine, text): 100.0 - at for at, text in enumerate(("}", '"', "{"))}
