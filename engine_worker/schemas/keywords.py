@@ -11,11 +11,13 @@ KEPT = {
     "type", "unevaluatedItems", "unevaluatedProperties",
 }  # fmt: skip
 # The answer obeys them where a grammar can say so; simplify.py names them where it cannot.
-KEPT_WHERE_POSSIBLE = {"format", "maxProperties", "minProperties", "pattern", "patternProperties"}
+KEPT_WHERE_POSSIBLE = {
+    "format", "maxProperties", "minProperties", "multipleOf", "pattern", "patternProperties",
+}  # fmt: skip
 # The answer need not obey them: a grammar would have to count, compare or look ahead.
 DROPPED = {
     "contains", "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains",
-    "minContains", "multipleOf", "not", "then", "uniqueItems",
+    "minContains", "not", "then", "uniqueItems",
 }  # fmt: skip
 # They leave no answer out.
 DESCRIBE = {

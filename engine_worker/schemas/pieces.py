@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine_worker.schemas import malformed
 from engine_worker.schemas.merged import Merged
+from engine_worker.schemas.multiples import are_all, listed_multiples
 from engine_worker.schemas.numbers import BEYOND_ALL
 from engine_worker.schemas.objects import object_piece
 from engine_worker.schemas.strings import string_piece
@@ -103,6 +104,14 @@ class Pieces:
             piece["exclusiveMaximum" if is_open else "maximum"] = value
         if low and high and max(low)[0] > value:
             return None
+        factors = merged.all("multipleOf")
+        if not factors or (name == "integer" and are_all(factors)):
+            return piece
+        if name == "integer" and low and high:
+            least, most = max(low), (value, is_open)
+            if (multiples := listed_multiples(factors, least, most)) is not None:
+                return {"enum": multiples} if multiples else None
+        self._drop("multipleOf")
         return piece
 
     def _bounds(self, closed: str, opened: str, merged: Merged) -> list[tuple[Decimal, bool]]:

@@ -154,6 +154,13 @@ CASES: Sequence[Case] = [
         ["9007199254740992"],
     ),
     Case("multipleOf", {"type": "integer", "multipleOf": 5}, ["5"], ["6"]),
+    Case(
+        "multipleOf between bounds",
+        {"type": "integer", "multipleOf": 5, "minimum": -7, "exclusiveMaximum": 990},
+        ["-5", "0", "985"],
+        ["-10", "6", "990"],
+        "of integers, up to 200 of them",
+    ),
     Case("anyOf", {"anyOf": [{"type": "integer"}, {"type": "null"}]}, ["1", "null"], ['"a"']),
     Case(
         "oneOf",

@@ -135,6 +135,25 @@ def test_an_object_is_open_where_something_speaks_of_others(schema: Json) -> Non
     assert accepts(from_schema(json.dumps(schema)).grammar, '{"b": 1}')
 
 
+@pytest.mark.parametrize(
+    ("bounds", "values"),
+    [
+        ({"minimum": -7, "maximum": 7}, [-6, -3, 0, 3, 6]),
+        ({"exclusiveMinimum": -6, "exclusiveMaximum": 6}, [-3, 0, 3]),
+        ({"minimum": -0.5, "maximum": 6.5}, [0, 3, 6]),
+        ({"minimum": 10**20, "maximum": 10**20 + 5}, [10**20 + 2, 10**20 + 5]),
+        ({"minimum": 1, "maximum": 20, "allOf": [{"multipleOf": 2}]}, [6, 12, 18]),
+    ],
+)
+def test_a_few_multiples_are_listed(bounds: Json, values: list[int]) -> None:
+    assert _simple({"type": "integer", "multipleOf": 3, **bounds}) == {"enum": values}
+
+
+def test_no_multiple_between_the_bounds() -> None:
+    with pytest.raises(ConstraintRejected, match="unsatisfiable"):
+        from_schema('{"type": "integer", "multipleOf": 10, "minimum": 11, "maximum": 19}')
+
+
 def test_recursion_stays_a_reference() -> None:
     node = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}
     schema = from_schema(json.dumps(node)).schema
@@ -161,6 +180,13 @@ def test_recursion_stays_a_reference() -> None:
         ({"type": "array", "uniqueItems": False}, ()),
         ({"type": "array", "contains": {}, "minItems": "x"}, ("format.contains", "format.minItems")),
         ({"type": "number", "multipleOf": 0.01}, ("format.multipleOf",)),
+        ({"type": "integer", "multipleOf": 1}, ()),
+        ({"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 1393}, ()),
+        ({"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 1400}, ("format.multipleOf",)),
+        ({"type": "integer", "multipleOf": 7, "minimum": 0}, ("format.multipleOf",)),
+        ({"type": "integer", "multipleOf": 0.5, "minimum": 0, "maximum": 9}, ("format.multipleOf",)),
+        ({"type": "integer", "multipleOf": 0, "minimum": 0, "maximum": 9}, ("format.multipleOf",)),
+        ({"type": "integer", "multipleOf": "x", "minimum": 0, "maximum": 9}, ("format.multipleOf",)),
         ({"type": "number", "minimum": "x"}, ("format.minimum",)),
         ({"type": "integer", "maximum": 1e50}, ("format.maximum",)),
         ({"type": "number", "maximum": 1e300, "minimum": -1e300}, ()),
