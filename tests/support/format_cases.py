@@ -47,7 +47,12 @@ KEPT: dict[str, tuple[Json, Callable[[object], bool], str]] = {
     "quotes": ({"const": 'She said "no"\\\n'}, lambda value: value == 'She said "no"\\\n', ""),
     "multiple": (
         {"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 99},
-        lambda value: isinstance(value, int) and 0 <= value <= 99,
+        lambda value: isinstance(value, int) and value in range(0, 100, 7),
+        "",
+    ),
+    "too many multiples": (
+        {"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 9999},
+        lambda value: isinstance(value, int) and 0 <= value <= 9999,
         "format.multipleOf",
     ),
 }
