@@ -140,6 +140,12 @@ class JsonCalls:
             return False
         if not self._held.startswith("{"):
             return self._read_name(shown, calls) if self._named else self._is_text(shown)
+        new = self._held[self._scanned :]
+        if self._scanner.in_string and '"' not in new:
+            # A name, or another text, goes on: what was read of it is not read again.
+            self._scanner.end_in(new)
+            self._scanned = len(self._held)
+            return False
         begun = _BEGINNING.match(self._held)
         if begun and begun.group().rstrip().endswith(":"):
             name = _unquoted(begun.group(1))
@@ -149,7 +155,7 @@ class JsonCalls:
             calls.append(self._begin(name))
             self._state, self._scanner = _State.ARGUMENTS, JsonScanner()
             return True
-        end = self._scanner.end_in(self._held[self._scanned :])
+        end = self._scanner.end_in(new)
         if end is None:
             self._scanned = len(self._held)
             return False

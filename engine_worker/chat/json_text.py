@@ -14,6 +14,10 @@ class JsonScanner:
         self._in_string = False
         self._escaped = False
 
+    @property
+    def in_string(self) -> bool:
+        return self._in_string
+
     def end_in(self, text: str) -> int | None:
         """The index behind the bracket that closes the value; None while it goes on."""
         for at, character in enumerate(text):

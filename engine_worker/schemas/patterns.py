@@ -39,6 +39,8 @@ _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})
 _LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9A-Fa-f]{2})")
 _GROUP = re.compile(r"\?(?::|P?<[A-Za-z_]\w*>)")
 _MAX_GROUPS = 50
+# Reading takes a second, and no grammar of so many positions is possible.
+_MAX_CHARACTERS = 64 * 1024
 _ANYTHING = repeat(ANY)
 
 
@@ -48,6 +50,8 @@ class Unsupported(Exception):
 
 def read_pattern(pattern: str) -> Term:
     """Over the characters of the whole text. Raises Unsupported, also for what is no pattern."""
+    if len(pattern) > _MAX_CHARACTERS:
+        raise Unsupported(f"more than {_MAX_CHARACTERS} characters")
     reader = _Reader(pattern)
     term = reader.alternatives(is_first=True, is_last=True)
     if reader.position < len(pattern):

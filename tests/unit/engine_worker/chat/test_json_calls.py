@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -175,3 +176,14 @@ def test_however_it_is_cut(places: list[int]) -> None:
         ("get_weather", {"city": "Boston"}),
         ("now", {}),
     ]
+
+
+def test_a_name_that_does_not_end_is_not_read_again_for_each_token() -> None:
+    parser = JsonCalls("<tool_call>", "</tool_call>", {"f"})
+    parser.feed('<tool_call>{"name": "')
+    began = time.process_time()
+    for _ in range(20_000):
+        parser.feed("aaaa")
+
+    assert time.process_time() - began < 3
+    assert parser.feed('", "arguments": {}}')[0].endswith('aaaa", "arguments": {}}')
