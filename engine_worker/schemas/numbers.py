@@ -49,9 +49,10 @@ class Bounds:
         return self.low > self.high or (self.low == self.high and (self.low_open or self.high_open))
 
     def mirrored(self) -> Bounds:
+        """Exactly: a minus sign would round to the 28 digits of Decimal's context."""
         return Bounds(
-            None if self.high is None else -self.high,
-            None if self.low is None else -self.low,
+            None if self.high is None else self.high.copy_negate(),
+            None if self.low is None else self.low.copy_negate(),
             self.high_open,
             self.low_open,
         )

@@ -12,6 +12,7 @@ from engine_worker.schemas.multiples import are_all, listed_multiples
 from engine_worker.schemas.numbers import BEYOND_ALL
 from engine_worker.schemas.objects import object_piece
 from engine_worker.schemas.strings import string_piece
+from engine_worker.schemas.values import obeying_values
 
 Schema = dict[str, object]
 # More digits than any number has that a program computes with; each of them costs a grammar something.
@@ -37,7 +38,8 @@ class Pieces:
     def of(self, merged: Merged) -> Schema | None:
         """None where no value is possible."""
         if merged.values is not None:
-            return {"enum": merged.values} if merged.values else None
+            values = obeying_values(merged, merged.values, self._drop)
+            return {"enum": values} if values else None
         if merged.types is None:
             return {}
         options = [self._of_type(name, merged) for name in merged.types]
