@@ -214,7 +214,7 @@ def test_4_7_a_copy_answers_as_its_source(http: httpx.Client) -> None:
         ('{"model":"nope"}', 404, "model 'nope' not found"),
         ('{"model":"","name":"Nope:v1"}', 404, "model 'Nope:v1' not found"),
         ('{"model":"a b"}', 400, 'name "a b" is invalid'),
-        ("{}", 400, 'name "" is invalid'),
+        ("{}", 400, "model is required"),
     ],
     ids="4.7 delete {}".format,
 )

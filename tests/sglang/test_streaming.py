@@ -14,7 +14,7 @@ from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.processes import Stack
 
-FORCE = 1000.0
+FORCE = 100.0
 
 
 async def test_characters_that_are_split_over_tokens_come_whole(engine: EngineClient) -> None:
@@ -30,11 +30,11 @@ async def test_characters_that_are_split_over_tokens_come_whole(engine: EngineCl
     assert await text_of(engine, answer.ids) == answer.content
 
 
-async def test_a_character_that_never_ends_is_shown_as_broken(engine: EngineClient) -> None:
+async def test_a_character_that_never_ends_is_not_shown(engine: EngineClient) -> None:
     half = (await tokens_of(engine, "🐑"))[0]
     answer = await answer_to(engine, chat("x", max_tokens=1, logit_bias={half: FORCE}))
     assert answer.ids == [half]
-    assert set(answer.content) <= {"\N{REPLACEMENT CHARACTER}"}
+    assert answer.content == ""
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 9])

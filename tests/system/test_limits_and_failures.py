@@ -115,7 +115,8 @@ async def test_a_worker_that_dies_in_mid_stream_is_told_and_comes_back(tmp_path:
     address = f"127.0.0.1:{free_port()}"
     with (
         worker(tmp_path / "w1.log", *SIMULATOR, *LONG, address=address) as first,
-        frontend(tmp_path / "f.log", [address]) as front,
+        # So long the answer waits for the only worker to come back.
+        frontend(tmp_path / "f.log", [address], "--move-wait-seconds", "1") as front,
     ):
         async with httpx.AsyncClient(base_url=f"http://{front.address}", timeout=10) as http:
             async with http.stream("POST", "/api/chat", json=HELLO) as answer:
