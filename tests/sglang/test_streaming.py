@@ -94,7 +94,7 @@ async def test_a_long_prompt_does_not_stall_other_streams(engine: EngineClient) 
     """Tokenising megabytes takes seconds, in a thread of its own: the stream goes on meanwhile."""
     stream = engine.generate(chat("Tell me a story.", max_tokens=400, ignore_eos=True))
     await stream.read()
-    long = pb.GenerateRequest(raw="some words of a very long prompt " * 300_000)
+    long = pb.GenerateRequest(raw="some words of a very long prompt " * 240_000)
     long.context.num_ctx = 64
     long.sampling.max_tokens = 1
     being_made = asyncio.create_task(engine.text(long))
