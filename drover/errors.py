@@ -53,7 +53,11 @@ class RetryElsewhere(DroverError):
 
 
 class WorkerUnreachable(RetryElsewhere):
-    pass
+    """`is_lasting`: for this request the worker does not come back, so waiting for it does not help."""
+
+    def __init__(self, message: str, is_lasting: bool = False) -> None:
+        super().__init__(message)
+        self.is_lasting = is_lasting
 
 
 class WorkerDraining(RetryElsewhere):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 
-from drover.errors import EngineFailed, ProtocolBroken, RetryElsewhere
+from drover.errors import EngineFailed, ProtocolBroken, RetryElsewhere, WorkerUnreachable
 from frontend.fleet.budget import RetryBudget
 from frontend.fleet.members import Member
 
@@ -25,7 +26,8 @@ class Attempts:
         """Raises the error where another attempt is out of the question."""
         self._made += 1
         self._engine_failures += isinstance(error, EngineFailed | ProtocolBroken)
-        self.failed[member] = time.monotonic()
+        is_lasting = isinstance(error, WorkerUnreachable) and error.is_lasting
+        self.failed[member] = math.inf if is_lasting else time.monotonic()
         if (
             self._made >= _MOST_ATTEMPTS
             or self._engine_failures >= _MOST_ENGINE_FAILURES

@@ -28,7 +28,7 @@ from frontend.fleet.membership import Membership
 from frontend.fleet.moving.request import MovingRequest, Observer
 from frontend.fleet.picking.affinity import affinity_of
 from frontend.fleet.picking.base import Policy
-from frontend.fleet.replicas import Replicas, new_attempt_id, ready_for, ready_replicas, usable
+from frontend.fleet.replicas import Replicas, new_attempt_id, none_ever, ready_for, ready_replicas, usable
 from frontend.fleet.stalled_requests import StalledRequests
 
 _log = logging.getLogger("drover.fleet")
@@ -166,8 +166,8 @@ class Fleet:
     async def _next(self, model: ServedModel, attempts: Attempts, error: RetryElsewhere) -> Member:
         """Waits for one that can take it. Raises the error when none comes in time."""
         deadline = time.monotonic() + self.admission.patience_seconds
-        while not (able := usable(ready_replicas(model, self._membership), attempts.failed)):
-            if time.monotonic() > deadline:
+        while not (able := usable(ready := ready_replicas(model, self._membership), attempts.failed)):
+            if time.monotonic() > deadline or none_ever(ready, attempts.failed):
                 raise error
             await asyncio.sleep(_LOOK_SECONDS)
         fresh = [member for member in able if member not in attempts.failed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -51,6 +52,8 @@ class Replicas:
 
     async def place(self, failed: Mapping[Member, float], must: bool) -> tuple[Place, Waited]:
         self._failed = failed
+        if none_ever(ready_replicas(self._model, self._membership), failed):
+            raise NoWorkerReady("no engine worker can take this request")
         ticket = replace(self._ticket, must=True) if must else self._ticket
         return await self._gate.enter(ticket, self)
 
@@ -69,6 +72,11 @@ def ready_for(model: ServedModel, membership: Membership) -> Sequence[Member]:
             f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
         )
     return able
+
+
+def none_ever(members: Sequence[Member], failed: Mapping[Member, float]) -> bool:
+    """Whether there are members, and none of them will ever take this request."""
+    return bool(members) and all(failed.get(member) == math.inf for member in members)
 
 
 def usable(members: Sequence[Member], failed: Mapping[Member, float]) -> Sequence[Member]:

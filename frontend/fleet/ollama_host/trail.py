@@ -49,6 +49,7 @@ class Way:
         if self._mark in marks or len(marks) >= _MOST:
             raise WorkerUnreachable(
                 "this request came back here from the Ollama host that it would be sent to: these servers' "
-                "workers or smart routers name each other"
+                "workers or smart routers name each other",
+                is_lasting=True,
             )
         return {HEADER: ",".join([*marks, self._mark])}
