@@ -201,7 +201,7 @@ async def test_a_stream_that_breaks_says_so(client: openai.AsyncOpenAI) -> None:
     events = await collected(stream)
 
     assert [event.type for event in events[-2:]] == ["error", "response.failed"]
-    assert events[-2].message == "the engine broke"
+    assert events[-2].message == "service unavailable: the engine broke"
     assert events[-1].response.status == "failed"
     assert events[-1].response.output[0].content[0].text == "Well"
 
