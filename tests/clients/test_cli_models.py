@@ -117,6 +117,8 @@ def test_launch_looks_for_models_with_tools(fleet: Fleet) -> None:
     with command(fleet) as cli:
         models = {model["name"]: model for model in cli.do("GET", "/api/tags", kind=LIST)["models"]}
         shown = cli.do("POST", "/api/show", go.show(model=THINKER), SHOW)
+        # Another test's command may have stopped it.
+        list(cli.stream("/api/generate", go.generate(THINKER, keep_alive="5m0s"), GENERATE))
         running = {model["name"]: model for model in cli.do("GET", "/api/ps", kind=PROCESSES)["models"]}
     name = f"{THINKER}:latest"
     assert "tools" in models[name]["capabilities"]
