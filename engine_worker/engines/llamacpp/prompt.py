@@ -88,8 +88,8 @@ class Prompts:
         prompt = with_chosen_tools(prompt)
         fitted = await prompt.fit(window, self._tokens)
         own = await go_answer(prompt, constraint, self.template.syntax)
-        is_unheard = request.think.mode == pb.Think.ON and not prompt.template.uses("thinking")
-        return _plain(fitted, ["think"] if is_unheard else [], own)
+        is_not_honoured = request.think.mode == pb.Think.ON and not prompt.template.uses("thinking")
+        return _plain(fitted, ["think"] if is_not_honoured else [], own)
 
     async def _chat(
         self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None
