@@ -28,10 +28,16 @@ _MASKED = {
     "prompt_eval_count",
     "context",
 }
+_NOT_OFFERED = (
+    "upstream drops a call of a function that was not offered and answers with no text; here what is no call "
+    "is text, whole"
+)
 _DIFFERENT = {
     "format after thinking": "upstream asks its engine anew once the thinking is over, and the script begins "
     "again; here one grammar waits for the end of the thinking",
     "#die": "upstream ends the stream without a word when its engine is gone; ours says so",
+    "#badtool stream tools": _NOT_OFFERED,
+    "#badtool whole tools": _NOT_OFFERED,
 }
 
 CASES = [
@@ -102,6 +108,22 @@ def test_an_engine_that_breaks_down_is_told(http: httpx.Client, path: str, strea
         assert "".join(_text(line) for line in lines[:-1]) == "Hello wor"
     else:
         assert answer.status_code == 500
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_call_of_a_function_that_was_not_offered_is_text(http: httpx.Client, stream: bool) -> None:
+    function = {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+    body = {
+        "model": "thinker",
+        "messages": [{"role": "user", "content": "#badtool"}],
+        "tools": [{"type": "function", "function": function}],
+        "stream": stream,
+    }
+    lines = [json.loads(line) for line in http.post("/api/chat", json=body).text.splitlines()]
+    text = '<tool_call>\n{"name": "unknown_fn", "arguments": {"a": 1}}\n</tool_call>'
+    assert "".join(_text(line) for line in lines) == text
+    assert not any("tool_calls" in line["message"] for line in lines)
+    assert lines[-1]["done_reason"] == "stop"
 
 
 @pytest.mark.parametrize("stream", [True, False])
