@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from drover.errors import ConstraintRejected
+from engine_worker.schemas.choices import GROUPS, Choices, has_cycle
 from engine_worker.schemas.keywords import constrains, is_named
 from engine_worker.schemas.malformed import listed, refuse, shown
 from engine_worker.schemas.merged import Merged
@@ -25,10 +26,9 @@ MOST_PLACES = 10_000
 # Schemas that are merged at all places together: half a second of work.
 _MOST_MERGED = 50_000
 REFERENCE = "#/$defs/"
-_GROUPS = ("anyOf", "oneOf")
 _LEADING_ON = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
 
-Consumed = frozenset[tuple[int, str]]
+_NO_CHOICES = Choices()
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ def simplify(schema: object) -> Simple:
 class _Simplifier:
     def __init__(self, root: object) -> None:
         self._references = References(root)
-        self._names: dict[tuple[frozenset[int], Consumed], str] = {}
+        self._names: dict[tuple[frozenset[int], Choices], str] = {}
         self._impossible: set[str] = set()
         self._places = self._merged = 0
         self._pieces = Pieces(self.all_of, self._inline, self._drop)
@@ -67,10 +67,10 @@ class _Simplifier:
     def _drop(self, keyword: str) -> None:
         self.dropped[keyword] = None
 
-    def all_of(self, parts: Sequence[object], consumed: Consumed = frozenset()) -> Schema | None:
+    def all_of(self, parts: Sequence[object], choices: Choices = _NO_CHOICES) -> Schema | None:
         """One simple schema for all that holds at a place; None where no value can obey it.
 
-        `consumed`: the alternatives that the parts have been chosen from already.
+        `choices`: the alternatives that have been chosen there, which are among the parts.
         """
         self._places += 1
         if self._places > MOST_PLACES:
@@ -78,16 +78,18 @@ class _Simplifier:
                 f"the JSON schema is too large: more than {MOST_PLACES} places and combinations of "
                 "alternatives"
             )
-        schemas, refers = self._flat(parts)
-        if schemas is None:
+        flat, refers = self._flat(parts)
+        if flat is None:
             return None
-        schemas = [schema for schema in schemas if _says_more(schema, consumed)]
+        schemas = [schema for schema in flat if _says_more(schema, choices)]
         if not refers:
-            return self._one(schemas, consumed)
-        key = frozenset(map(id, schemas)), consumed
+            return self._one(schemas, choices)
+        if not schemas and has_cycle({id(schema): self._targets(schema) for schema in flat}):
+            refuse("a `$ref` leads back to itself, and nothing else says what the value is")
+        key = frozenset(map(id, schemas)), choices
         if key not in self._names:
             name = self._names[key] = f"d{len(self._names)}"
-            simple = self._one(schemas, consumed)
+            simple = self._one(schemas, choices)
             if simple is None:
                 self._impossible.add(name)
             else:
@@ -118,24 +120,31 @@ class _Simplifier:
             )
         return list(flat.values()), refers
 
-    def _one(self, schemas: list[Schema], consumed: Consumed) -> Schema | None:
+    def _targets(self, schema: Schema) -> list[int]:
+        targets = [*self._references.targets(schema), *listed("allOf", schema.get("allOf", []))]
+        return [id(target) for target in targets if isinstance(target, dict)]
+
+    def _one(self, schemas: list[Schema], choices: Choices) -> Schema | None:
         for schema in schemas:
-            for keyword in _GROUPS:
-                if keyword in schema and (id(schema), keyword) not in consumed:
-                    return self._any_of(schemas, consumed | {(id(schema), keyword)}, keyword, schema[keyword])
+            for keyword in GROUPS:
+                if keyword in schema and not choices.has(schema, keyword):
+                    return self._any_of(schemas, choices, schema, keyword)
         for schema in schemas:
             for keyword in schema:
                 if is_named(keyword) and not _is_without_effect(keyword, schema[keyword]):
                     self._drop(keyword)
         return self._pieces.of(Merged(schemas))
 
-    def _any_of(
-        self, schemas: list[Schema], consumed: Consumed, keyword: str, branches: object
-    ) -> Schema | None:
+    def _any_of(self, schemas: list[Schema], choices: Choices, schema: Schema, keyword: str) -> Schema | None:
         """The alternatives with everything else put into each. Overlaps of `oneOf` are let be, as in
         Ollama's grammar.
         """
-        options = [self.all_of([*schemas, branch], consumed) for branch in listed(keyword, branches)]
+        options: list[Schema | None] = []
+        for branch in listed(keyword, schema[keyword]):
+            reached, _ = self._flat([branch])
+            with_branch = choices.and_also(schema, keyword, reached or ())
+            if with_branch is not None:
+                options.append(self.all_of([*schemas, branch], with_branch))
         return any_of([option for option in options if option is not None])
 
 
@@ -154,9 +163,9 @@ def any_of(options: Sequence[Schema]) -> Schema | None:
     return flat[0] if len(flat) == 1 else {"anyOf": flat}
 
 
-def _says_more(schema: Schema, consumed: Consumed) -> bool:
+def _says_more(schema: Schema, choices: Choices) -> bool:
     return any(
-        constrains(keyword) and keyword not in _LEADING_ON and (id(schema), keyword) not in consumed
+        constrains(keyword) and keyword not in _LEADING_ON and not choices.has(schema, keyword)
         for keyword in schema
     )
 

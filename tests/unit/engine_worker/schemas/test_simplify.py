@@ -8,6 +8,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_schema, plain_json
+from engine_worker.schemas.grammar import Grammar
 from engine_worker.schemas.simplify import MOST_PLACES
 from tests.schemas.llguidance_accepts import accepts
 
@@ -29,6 +30,10 @@ def _simple(schema: object) -> object:
     assert isinstance(simple, dict)
     definitions = simple.pop("$defs", {})
     return definitions[simple["$ref"].removeprefix("#/$defs/")] if "$ref" in simple else simple
+
+
+def _grammar(schema: object) -> Grammar:
+    return from_schema(json.dumps(schema)).grammar
 
 
 def _dropped(schema: object) -> tuple[str, ...]:
@@ -160,6 +165,83 @@ def test_recursion_stays_a_reference() -> None:
 
     assert schema is not None
     assert len(schema["$defs"]) == 1  # type: ignore[arg-type]
+
+
+_INTEGER: Json = {"type": "integer"}
+_STRING: Json = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "simple"),
+    [
+        ({"anyOf": [_INTEGER, {"$ref": "#"}]}, _INTEGER),
+        ({"oneOf": [{"$ref": "#"}, _INTEGER]}, _INTEGER),
+        ({"anyOf": [_INTEGER, {"$ref": "#", "minimum": 3}]}, _INTEGER),
+        ({"anyOf": [_INTEGER, {"allOf": [{"$ref": "#"}]}]}, _INTEGER),
+        ({"allOf": [{"anyOf": [_INTEGER, {"$ref": "#"}]}]}, _INTEGER),
+        (
+            {"anyOf": [_INTEGER, {"anyOf": [_STRING, {"$ref": "#"}]}]},
+            {"anyOf": [_INTEGER, _STRING]},
+        ),
+        (
+            {"anyOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"oneOf": [_STRING, {"$ref": "#"}]}}},
+            _STRING,
+        ),
+    ],
+)
+def test_an_alternative_that_leads_back_to_itself_adds_no_value(schema: Json, simple: Json) -> None:
+    assert _simple(schema) == simple
+
+
+def test_a_nested_alternative_that_leads_back_to_itself() -> None:
+    simple = _simple({"properties": {"a": {"anyOf": [_INTEGER, {"$ref": "#/properties/a"}]}}})
+
+    assert isinstance(simple, dict)
+    assert simple["properties"] == {"a": _INTEGER}
+
+
+def test_alternatives_that_lead_to_each_other() -> None:
+    definitions = {
+        "S": {"anyOf": [{"$ref": "#/$defs/T"}, _INTEGER]},
+        "T": {"anyOf": [{"$ref": "#/$defs/S"}, _STRING]},
+    }
+    grammar = _grammar({"$defs": definitions, "allOf": [{"$ref": "#/$defs/S"}, {"$ref": "#/$defs/T"}]})
+
+    assert accepts(grammar, "1")
+    assert accepts(grammar, '"a"')
+    assert not accepts(grammar, "true")
+
+
+def test_an_alternative_may_name_what_holds_anyway() -> None:
+    definitions = {"A": {"anyOf": [_INTEGER, _STRING]}}
+    either = {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "boolean"}]}
+    grammar = _grammar({"$defs": definitions, "allOf": [{"$ref": "#/$defs/A"}, either]})
+
+    assert accepts(grammar, "1")
+    assert accepts(grammar, '"a"')
+    assert not accepts(grammar, "true")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$ref": "#", "title": "x"},
+        {"allOf": [{"$ref": "#"}]},
+        {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}},
+        {"properties": {"a": {"$ref": "#/properties/a"}}},
+        {"type": "array", "items": {"$ref": "#/items"}},
+        {"anyOf": [{"$ref": "#"}]},
+    ],
+)
+def test_a_schema_that_only_refers_to_itself_is_refused(schema: Json) -> None:
+    with pytest.raises(ConstraintRejected, match=r"leads back to itself|unsatisfiable"):
+        from_schema(json.dumps(schema))
+
+
+def test_a_reference_back_next_to_what_says_something() -> None:
+    assert _simple({"$ref": "#", "type": "integer"}) == _INTEGER
+    assert _simple({"$ref": "#/$defs/Any", "$defs": {"Any": {}}}) == {}
 
 
 @pytest.mark.parametrize(
