@@ -7,13 +7,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select
-from sqlalchemy.exc import IntegrityError
-
 from drover.durations import NS_PER_SECOND
 from drover.errors import StoreUnavailable
 from frontend.catalog.database import Database
-from frontend.catalog.tables import blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +22,31 @@ class Blobs:
 
     async def has(self, digest: str) -> bool:
         """Raises StoreUnavailable."""
-        wanted = select(blobs.c.digest).where(
-            blobs.c.digest == digest, blobs.c.expires_unix_ns > time.time_ns()
-        )
         async with self.database.transaction() as connection:
-            return (await connection.execute(wanted)).first() is not None
+            return bool(
+                await connection.rows(
+                    "SELECT 1 FROM blobs WHERE digest = $1 AND expires_unix_ns > $2", digest, time.time_ns()
+                )
+            )
 
     async def put(self, digest: str, data: bytes) -> bool:
         """Whether it is new. Raises StoreUnavailable, also when there is no room."""
         if await self.has(digest):
             return False
         now_ns = time.time_ns()
-        row = {
-            "digest": digest,
-            "size_bytes": len(data),
-            "data": data,
-            "expires_unix_ns": now_ns + round(self.lifetime_seconds * NS_PER_SECOND),
-        }
+        expires_unix_ns = now_ns + round(self.lifetime_seconds * NS_PER_SECOND)
         async with self.database.transaction() as connection:
-            await connection.execute(delete(blobs).where(blobs.c.expires_unix_ns <= now_ns))
-            used = (await connection.execute(select(func.sum(blobs.c.size_bytes)))).scalar() or 0
+            await connection.run("DELETE FROM blobs WHERE expires_unix_ns <= $1", now_ns)
+            totals = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM blobs"
+            ((used,),) = await connection.rows(totals)
             if used + len(data) > self.most_bytes:
                 raise StoreUnavailable(
                     f"there is no room for {len(data)} bytes more: the blobs of this server have {used} of "
                     f"{self.most_bytes} bytes; they expire after {self.lifetime_seconds:g} s"
                 )
-            try:
-                async with connection.begin_nested():
-                    await connection.execute(insert(blobs).values(row))
-            except IntegrityError:
-                return False
-        return True
+            written = await connection.run(
+                "INSERT INTO blobs (digest, size_bytes, data, expires_unix_ns) VALUES ($1, $2, $3, $4) "
+                "ON CONFLICT (digest) DO NOTHING",
+                *(digest, len(data), data, expires_unix_ns),
+            )
+        return written > 0

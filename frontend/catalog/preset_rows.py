@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import NamedTuple
 
 from drover.errors import InvalidRequest
 from frontend.catalog.database import Database
+from frontend.catalog.drivers.base import Connection
 from frontend.catalog.preset import Preset
-from frontend.catalog.tables import catalog_state, presets
 
 # Of at most a quarter of a megabyte each, so that a slow line brings a batch within the deadline too.
 _BATCH = 32
+
+
+class PresetRow(NamedTuple):
+    key: str
+    name: str
+    document: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class Changes:
     """
 
     revision: int
-    rows: Sequence[Row[tuple[str, str, str, int]]] = ()
+    rows: Sequence[PresetRow] = ()
     keys: frozenset[str] | None = None
 
 
@@ -46,34 +51,40 @@ class PresetRows:
             if revision == seen:
                 return Changes(revision)
             # A database that was set back to an older state is read anew.
-            wanted = select(presets).where(presets.c.revision > (seen if seen < revision else -1))
-            rows = (await connection.execute(wanted.order_by(presets.c.revision).limit(_BATCH))).all()
+            found = await connection.rows(
+                "SELECT key, name, document, revision FROM presets WHERE revision > $1 "
+                f"ORDER BY revision LIMIT {_BATCH}",
+                seen if seen < revision else -1,
+            )
+            rows = [PresetRow(*row) for row in found]
             if len(rows) == _BATCH and rows[-1].revision < revision:
                 return Changes(rows[-1].revision, rows)
-            keys = (await connection.execute(select(presets.c.key))).scalars()
-            return Changes(revision, rows, frozenset(keys))
+            keys = await connection.rows("SELECT key FROM presets")
+            return Changes(revision, rows, frozenset(key for (key,) in keys))
 
     async def write(self, preset: Preset) -> None:
         """Makes or replaces. Raises StoreUnavailable, and InvalidRequest where there is no room."""
-        row = {"key": preset.name.key, "name": preset.name.full, "document": preset.to_document()}
+        key, document = preset.name.key, preset.to_document()
         async with self.database.transaction() as connection:
             revision = await _count_up(connection)
-            await connection.execute(delete(presets).where(presets.c.key == preset.name.key))
-            await self._check_room(connection, len(row["document"]))
-            await connection.execute(insert(presets).values({**row, "revision": revision}))
+            await connection.run("DELETE FROM presets WHERE key = $1", key)
+            await self._check_room(connection, len(document))
+            await connection.run(
+                "INSERT INTO presets (key, name, document, revision) VALUES ($1, $2, $3, $4)",
+                *(key, preset.name.full, document, revision),
+            )
 
     async def delete(self, key: str) -> bool:
         """Whether there was one. Raises StoreUnavailable."""
-        is_of_key = presets.c.key == key
         async with self.database.transaction() as connection:
-            if (await connection.execute(select(presets.c.key).where(is_of_key))).first() is None:
+            if not await connection.rows("SELECT 1 FROM presets WHERE key = $1", key):
                 return False
             await _count_up(connection)
-            return (await connection.execute(delete(presets).where(is_of_key))).rowcount > 0
+            return await connection.run("DELETE FROM presets WHERE key = $1", key) > 0
 
-    async def _check_room(self, connection: AsyncConnection, length: int) -> None:
-        totals = select(func.count(), func.coalesce(func.sum(func.length(presets.c.document)), 0))
-        count, used = (await connection.execute(totals.select_from(presets))).one()
+    async def _check_room(self, connection: Connection, length: int) -> None:
+        totals = "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(document)), 0) AS BIGINT) FROM presets"
+        ((count, used),) = await connection.rows(totals)
         if count >= self._most:
             raise InvalidRequest(
                 f"there are {count} presets already, as many as this server keeps; delete some"
@@ -85,11 +96,12 @@ class PresetRows:
             )
 
 
-async def _revision(connection: AsyncConnection) -> int:
-    return int((await connection.execute(select(catalog_state.c.revision))).scalar_one())
+async def _revision(connection: Connection) -> int:
+    ((revision,),) = await connection.rows("SELECT revision FROM catalog_state")
+    return int(revision)
 
 
-async def _count_up(connection: AsyncConnection) -> int:
+async def _count_up(connection: Connection) -> int:
     """First in each change: it takes the lock under which changes get their order."""
-    await connection.execute(update(catalog_state).values(revision=catalog_state.c.revision + 1))
+    await connection.run("UPDATE catalog_state SET revision = revision + 1")
     return await _revision(connection)

@@ -12,12 +12,10 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from sqlalchemy import Row
-
 from drover import logs
 from drover.errors import DroverError, StoreUnavailable
 from frontend.catalog.preset import Preset
-from frontend.catalog.preset_rows import Changes, PresetRows
+from frontend.catalog.preset_rows import Changes, PresetRow, PresetRows
 
 _log = logging.getLogger("drover.catalog")
 # Cancelled, a call to a database that hangs ends its connection first.
@@ -157,7 +155,7 @@ class Presets:
         return None
 
 
-def _read_all(rows: Sequence[Row[tuple[str, str, str, int]]]) -> dict[str, Preset | None]:
+def _read_all(rows: Sequence[PresetRow]) -> dict[str, Preset | None]:
     return {row.key: _read(row.name, row.document) for row in rows}
 
 

@@ -31,7 +31,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
     database = Database(parse_url(server.url), TIMEOUT_SECONDS)
     async with database.transaction() as connection:
         for table in ("presets", "blobs", "catalog_state", "alembic_version"):
-            await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+            await connection.run(f"DROP TABLE IF EXISTS {table}")
     await database.close()
 
 

@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from drover.errors import InvalidRequest, StoreUnavailable
 from frontend.catalog.database import Database
 from frontend.catalog.database_url import DatabaseUrl, parse_url
+from frontend.catalog.drivers.base import Connection
 from frontend.catalog.preset_rows import PresetRows
 from frontend.catalog.presets import Presets
-from frontend.catalog.tables import presets as table
 from tests.support.postgres import Postgres
 from tests.support.waiting import until
 from tests.unit.frontend.catalog.conftest import TIMEOUT_SECONDS
@@ -124,8 +123,7 @@ async def test_a_row_that_cannot_be_read_hides_no_other(url: str, database: Data
     async with _frontend(url) as frontend:
         await frontend.put(preset())
     async with database.transaction() as connection:
-        row = {"key": "x", "name": "x:latest", "document": "?", "revision": 1}
-        await connection.execute(table.insert().values(row))
+        await connection.run("INSERT INTO presets VALUES ('x', 'x:latest', '?', 1)")
     async with _frontend(url) as frontend:
         assert frontend.known() == [preset()]
 
@@ -192,7 +190,7 @@ class _FailsAt(Database):
         self._left = third_of
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[AsyncConnection, None]:
+    async def transaction(self) -> AsyncGenerator[Connection, None]:
         self._left -= 1
         if self._left == 0:
             raise StoreUnavailable("gone")
@@ -232,8 +230,8 @@ async def test_a_change_that_cannot_be_read_leaves_nothing_old(url: str, databas
     async with _frontend(url) as frontend:
         await frontend.put(preset())
         async with database.transaction() as connection:
-            await connection.execute(table.update().values(document="?", revision=2))
-            await connection.exec_driver_sql("UPDATE catalog_state SET revision = 2")
+            await connection.run("UPDATE presets SET document = '?', revision = 2")
+            await connection.run("UPDATE catalog_state SET revision = 2")
         await frontend.look()
         assert frontend.known() == []
 
@@ -305,7 +303,7 @@ class _Broken(Database):
         self._is_broken = True
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[AsyncConnection, None]:
+    async def transaction(self) -> AsyncGenerator[Connection, None]:
         if self._is_broken:
             self._is_broken = False
             raise RuntimeError("surprise")
