@@ -107,8 +107,8 @@ bench-routing: .venv/.dev ## hit rate, time to first token and balance of each p
 bench-llamacpp: .venv/.dev ## both tiers over llama.cpp against llama-server of the same build, in turn
 	$(PY) -m benchmarks.llamacpp
 
-bench: .venv/.dev ## what the relay costs: CPU per token of each tier, added time to first token
-	$(PY) -m benchmarks.relay
+bench: .venv/.dev ## what the relay costs, beside an older commit and SGLang's own layer: tables, results, plots
+	DROVER_SGLANG_PYTHON="$$(scripts/setup.sh sglang-python)" $(PY) -m benchmarks.bench
 
 settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc

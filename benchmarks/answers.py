@@ -1,8 +1,4 @@
-"""The simulator's script for benchmarks, and the two forms of the request that plays it.
-
-Every step gives one token, and every token has the same text with one mark in it: then a client knows how
-many tokens it has had by counting bytes, however the tiers put them together.
-"""
+"""The simulator's script for benchmarks: answers of numbered tokens, one token in each engine step."""
 
 from __future__ import annotations
 
@@ -10,19 +6,21 @@ import json
 import secrets
 from pathlib import Path
 
+from benchmarks.client.numbered import token
 from drover.v1 import engine_pb2 as pb
 
 MODEL = "sim"
 PATH = "/api/chat"
-# Three bytes, so one token of the simulator's; the mark occurs nowhere else in a response.
-TOKEN = " ~,"
-MARK = b"~"
 
 
-def write_script(folder: Path, tokens: int) -> Path:
+def write_script(folder: Path, tokens: int, tokens_a_step: int = 1) -> Path:
     """Every prompt's answer has exactly so many tokens, unless the request wants fewer."""
-    path = folder / f"answers-{tokens}.json"
-    path.write_text(json.dumps([{"match": "", "events": [{"text": TOKEN, "repeat": tokens}]}]))
+    path = folder / f"answers-{tokens}-{tokens_a_step}.json"
+    steps = [
+        {"text": "".join(map(token, range(first, min(first + tokens_a_step, tokens))))}
+        for first in range(0, tokens, tokens_a_step)
+    ]
+    path.write_text(json.dumps([{"match": "", "events": steps}]))
     return path
 
 

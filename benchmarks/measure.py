@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from statistics import quantiles
 
 import psutil
 
-_PACKAGES = ("grpcio", "protobuf", "uvicorn", "uvloop", "fastapi", "orjson")
+_PACKAGES = ("grpcio", "protobuf", "uvicorn", "uvloop", "httptools", "fastapi", "orjson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,10 @@ def cpu_use(before: CpuReading, after: CpuReading) -> CpuUse:
     )
 
 
+def resident_mb(pid: int) -> float:
+    return psutil.Process(pid).memory_info().rss / 1e6
+
+
 def percentile(values: Sequence[float], percent: int) -> float:
     """`percent` from 1 to 99; between two values it is interpolated."""
     return quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
@@ -72,7 +78,8 @@ def machine_facts() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _cpu_name(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "system": platform.platform(),
+        "commit": _commit(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
     }
@@ -81,6 +88,18 @@ def machine_facts() -> dict[str, object]:
 def facts_line(facts: Mapping[str, object]) -> str:
     names = ("cores", "cpu", "load_average", "python", "grpcio", "uvicorn")
     return "machine: " + ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in names)
+
+
+def _commit() -> str:
+    """Of this tree; "+" where it was changed since."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
 
 
 def _cpu_name() -> str:

@@ -1,4 +1,4 @@
-"""A steady window of load: what each tier spent for the tokens that the client received in it."""
+"""A steady window of load: what each process of a target spent for the tokens that the client received."""
 
 from __future__ import annotations
 
@@ -7,58 +7,50 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
-from benchmarks.measure import CpuMeter, cpu_use
-from tests.support.engine_client import EngineClient, engine_client
-from tests.support.processes import ROOT, Stack
-from tests.support.waiting import until
+from benchmarks.client.dialects import Name
+from benchmarks.measure import CpuMeter, cpu_use, resident_mb
+from benchmarks.targets.base import Offer, Target
+from tests.support.processes import ROOT
 
-Way = Literal["http", "grpc"]
-SETTLE_SECONDS = 2.0
-_BEGIN_SECONDS = 40.0
+_SETTLE_SECONDS = 1.5
+_BEGIN_SECONDS = 70.0
 _ANSWER_SECONDS = 15.0
-_IDLE_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    way: Way
-    streams: int
-    seconds: float
-    tokens_per_second: float
-    """Of one stream, as the engine offers them."""
-    answer_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rates are tokens per second; `cores`: cores in use by worker, frontend and client."""
+    """Rates are tokens per second; `us_per_token`: CPU by tier; `gap_*`: between two lines of a stream.
 
-    way: Way
+    `messages` are HTTP chunks with at least one line of text. `delivered`: the share of what was offered,
+    None where that is as much as possible. `memory_mb`: resident, by tier, at the end.
+    """
+
+    target: str
+    dialect: str
     streams: int
     seconds: float
-    offered: float
-    made: float
     received: float
+    delivered: float | None
+    us_per_token: Mapping[str, float]
     tokens_per_message: float
-    lines_per_message: float
-    behind_tokens_per_stream: float
-    """Tokens that the engine had made and the client had not got, at the window's end."""
-    cores: Mapping[str, float]
+    tokens_per_line: float
+    gap_p50_ms: float
+    gap_p99_ms: float
+    memory_mb: Mapping[str, float]
+    client_cores: float
     machine_cores: float
 
-    def us_per_token(self, name: str) -> float:
-        return 1e6 * self.cores[name] / self.received
-
-    def us_per_message(self, name: str) -> float:
-        return self.us_per_token(name) * self.tokens_per_message
+    @property
+    def us(self) -> float:
+        """All tiers together."""
+        return sum(self.us_per_token.values())
 
 
 class Generator:
-    """Our end of a process of benchmarks.load."""
+    """Our end of a process of benchmarks.generator."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -84,49 +76,62 @@ class Generator:
         return dict(answer)
 
 
-async def measure_window(stack: Stack, plan: Plan) -> Window:
-    address = stack.frontend.address if plan.way == "http" else stack.worker.address
-    async with engine_client(stack.worker.address) as engine:
-        made_before = (await engine.load()).decode_tokens_done
-        async with _generator(plan, address) as generator:
-            await generator.begun()
-            await asyncio.sleep(SETTLE_SECONDS)
-            window = await _observe(stack, plan, generator, engine, made_before)
-        await until(engine.idle, _IDLE_SECONDS, "the worker is idle after the load has gone")
+async def measure_window(
+    target: Target, offer: Offer, seconds: float, dialect: Name = "chat", turns: int = 1
+) -> Window:
+    """`turns`: messages of the conversation that each stream answers."""
+    async with _generator(target.address, offer, dialect, turns) as generator:
+        await generator.begun()
+        await asyncio.sleep(_SETTLE_SECONDS)
+        window = await observe(target, offer, generator, seconds, dialect)
+    await target.until_idle()
     return window
 
 
-async def _observe(
-    stack: Stack, plan: Plan, generator: Generator, engine: EngineClient, made_before: int
-) -> Window:
-    meter = CpuMeter({"worker": stack.worker.pid, "frontend": stack.frontend.pid, "client": generator.pid})
-    made_first, first, cpu_first = await engine.load(), await generator.counts(), meter.read()
-    await asyncio.sleep(plan.seconds)
-    made_last, last, cpu_last = await engine.load(), await generator.counts(), meter.read()
+@asynccontextmanager
+async def running_load(target: Target, offer: Offer, dialect: Name = "chat") -> AsyncIterator[Generator]:
+    """Load that goes on, for windows one after the other."""
+    async with _generator(target.address, offer, dialect, 1) as generator:
+        await generator.begun()
+        yield generator
+    await target.until_idle()
+
+
+async def observe(target: Target, offer: Offer, generator: Generator, seconds: float, dialect: str) -> Window:
+    meter = CpuMeter({**target.pids, "client": generator.pid})
+    first, cpu_first = await generator.counts(), meter.read()
+    await asyncio.sleep(seconds)
+    last, cpu_last = await generator.counts(), meter.read()
     use = cpu_use(cpu_first, cpu_last)
-    took = {name: last[name] - first[name] for name in first}
+    took = {name: last[name] - first[name] for name in ("at", "tokens", "messages", "lines")}
+    if not took["tokens"]:
+        raise RuntimeError(f"{target.name} delivered nothing in {seconds:g} s")
+    received = took["tokens"] / took["at"]
+    offered = offer.streams * offer.tokens_per_second
     return Window(
-        way=plan.way,
-        streams=plan.streams,
+        target=target.name,
+        dialect=dialect,
+        streams=offer.streams,
         seconds=took["at"],
-        offered=plan.streams * plan.tokens_per_second,
-        made=(made_last.decode_tokens_done - made_first.decode_tokens_done) / took["at"],
-        received=took["tokens"] / took["at"],
+        received=received,
+        delivered=received / offered if offered else None,
+        us_per_token={tier: 1e6 * use.by_name[tier] / received for tier in target.pids},
         tokens_per_message=took["tokens"] / took["messages"],
-        lines_per_message=took["lines"] / took["messages"],
-        behind_tokens_per_stream=max(0.0, made_last.decode_tokens_done - made_before - last["tokens"])
-        / plan.streams,
-        cores=use.by_name,
+        tokens_per_line=took["tokens"] / took["lines"],
+        gap_p50_ms=1000 * last["gap_p50"],
+        gap_p99_ms=1000 * last["gap_p99"],
+        memory_mb={tier: resident_mb(pid) for tier, pid in target.pids.items()},
+        client_cores=use.by_name["client"],
         machine_cores=use.machine,
     )
 
 
 @asynccontextmanager
-async def _generator(plan: Plan, address: str) -> AsyncIterator[Generator]:
-    arguments = (plan.way, address, str(plan.streams), str(plan.answer_tokens))
+async def _generator(address: str, offer: Offer, dialect: Name, turns: int) -> AsyncIterator[Generator]:
+    arguments = (address, dialect, str(offer.streams), str(offer.tokens), str(turns))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "benchmarks.load", *arguments),
+        *("-m", "benchmarks.generator", *arguments),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -5,6 +5,7 @@
 #   setup.sh agents   coding agents of npm, outside the checkout; prints their folder
 #   setup.sh lint-deploy  .venv-lint-deploy with what looks at images and manifests
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
+#   setup.sh sglang-python  prints that Python if the environment is there already, and makes nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -78,10 +79,14 @@ local_environment() {
 
 # One environment for each version of the lock file, shared by all checkouts. It is made under another name
 # and renamed when it is whole, so that a set-up that was cut off leaves nothing that looks ready.
-sglang_environment() {
+sglang_home() {
   cache=${DROVER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}
   version=$(cat requirements/sglang.txt requirements/model.txt | sha256sum | cut -c1-16)
   home=$cache/sglang-$version
+}
+
+sglang_environment() {
+  sglang_home
   mkdir -p "$cache"
   exec 9>"$cache/.sglang-$version.lock"
   flock 9
@@ -131,5 +136,9 @@ case "${1:-}" in
     local_environment
     ;;
   sglang) sglang_environment ;;
-  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|sglang" ;;
+  sglang-python)
+    sglang_home
+    [ ! -f "$home/.ready" ] || printf '%s\n' "$home/bin/python"
+    ;;
+  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|sglang|sglang-python" ;;
 esac

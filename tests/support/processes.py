@@ -83,14 +83,17 @@ def launched(
     ready_seconds: float = _READY_SECONDS,
     settings: Mapping[str, str] | None = None,
     within: Sequence[str] = (),
+    root: Path = ROOT,
 ) -> Iterator[Process]:
-    """`settings` are environment variables; `within`: a command that runs others, as `ip netns exec name`."""
+    """`settings` are environment variables; `within`: a command that runs others, as `ip netns exec name`;
+    `root`: the tree whose code runs.
+    """
     environment = {name: value for name, value in os.environ.items() if _is_for_processes(name)}
     environment |= settings or {}
     with log.open("wb") as output:
         popen = subprocess.Popen(
             [*within, python, *command],
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdout=output,
             stderr=output,
@@ -111,6 +114,7 @@ def worker(
     address: str = "",
     module: str = "engine_worker",
     within: Sequence[str] = (),
+    root: Path = ROOT,
 ) -> Iterator[Process]:
     """A worker with SGLang runs in SGLang's environment."""
     address = address or f"127.0.0.1:{free_port()}"
@@ -118,7 +122,7 @@ def worker(
     is_sglang = "sglang" in flags
     python = sglang_python() if is_sglang else _PYTHON
     limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
-    with launched(command, address, log, python, limit, within=within) as process:
+    with launched(command, address, log, python, limit, within=within, root=root) as process:
         if ready:
             _wait(process, lambda: is_serving(address))
         yield process
@@ -131,14 +135,19 @@ def sglang_python() -> str:
 
 @contextmanager
 def frontend(
-    log: Path, workers: Sequence[str], *flags: str, ready: bool = True, address: str = ""
+    log: Path,
+    workers: Sequence[str],
+    *flags: str,
+    ready: bool = True,
+    address: str = "",
+    root: Path = ROOT,
 ) -> Iterator[Process]:
     address = address or f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", ",".join(workers), *flags]
     if "--database-url" not in flags:
         # Frontends with logs in the same folder share their presets.
         command += ["--database-url", f"sqlite:///{log.parent / 'presets.sqlite3'}"]
-    with launched(command, address, log) as process:
+    with launched(command, address, log, root=root) as process:
         path = "/readyz" if ready else "/healthz"
         _wait(process, lambda: is_ok(f"http://{address}{path}"))
         yield process
@@ -156,12 +165,14 @@ class Stack:
 
 @contextmanager
 def stack(
-    folder: Path, worker_flags: Sequence[str] = (), frontend_flags: Sequence[str] = ()
+    folder: Path, worker_flags: Sequence[str] = (), frontend_flags: Sequence[str] = (), root: Path = ROOT
 ) -> Iterator[Stack]:
-    """One worker and one frontend, ready."""
+    """One worker and one frontend, ready; `root`: the tree whose code runs."""
     with ExitStack() as processes:
-        one = processes.enter_context(worker(folder / "worker.log", *worker_flags))
-        other = processes.enter_context(frontend(folder / "frontend.log", [one.address], *frontend_flags))
+        one = processes.enter_context(worker(folder / "worker.log", *worker_flags, root=root))
+        other = processes.enter_context(
+            frontend(folder / "frontend.log", [one.address], *frontend_flags, root=root)
+        )
         yield Stack(one, other)
 
 

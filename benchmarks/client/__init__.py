@@ -1,0 +1,1 @@
+"""A load client that is cheap enough to share a machine with what it measures."""

@@ -1,0 +1,1 @@
+"""What is measured: servers that offer numbered tokens at a known rate, as processes."""

@@ -1,0 +1,70 @@
+"""Both tiers with the simulator as the engine: of this tree, or of another one of the same environment."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.answers import MODEL, write_script
+from benchmarks.targets.base import Offer, Target
+from tests.support.engine_client import engine_client
+from tests.support.processes import ROOT, Stack, stack
+from tests.support.waiting import until
+
+_PROMPT_TOKENS = 256
+_IDLE_SECONDS = 20.0
+
+
+def simulator_flags(folder: Path, offer: Offer, prompt_tokens: int = _PROMPT_TOKENS) -> list[str]:
+    script = write_script(folder, offer.tokens, offer.tokens_a_step)
+    context = offer.tokens + prompt_tokens
+    return [
+        *("--engine", "simulator", "--model", MODEL, "--sim-script", str(script)),
+        *("--sim-decode-step-base-ms", str(offer.step_ms), "--sim-decode-step-per-running-ms", "0"),
+        *("--sim-running-limit", str(offer.streams), "--context-length", str(context)),
+        *("--sim-kv-tokens", str(context * offer.streams), "--sim-prefill-tokens-per-second", "1000000"),
+        *("--sim-prefill-chunk-tokens", "100000"),
+    ]
+
+
+@contextmanager
+def drover(
+    name: str,
+    folder: Path,
+    offer: Offer,
+    root: Path = ROOT,
+    frontend_flags: Sequence[str] = (),
+    prompt_tokens: int = _PROMPT_TOKENS,
+) -> Iterator[Target]:
+    """`root`: the tree whose code runs."""
+    folder.mkdir(exist_ok=True)
+    with stack(folder, simulator_flags(folder, offer, prompt_tokens), frontend_flags, root) as running:
+        yield target(name, running)
+
+
+def target(name: str, running: Stack) -> Target:
+    async def until_idle() -> None:
+        async with engine_client(running.worker.address) as engine:
+            await until(engine.idle, _IDLE_SECONDS, f"the worker of {name} is idle")
+
+    pids = {"worker": running.worker.pid, "frontend": running.frontend.pid}
+    return Target(name, running.frontend.address, pids, until_idle)
+
+
+@contextmanager
+def worktree(commit: str, folder: Path) -> Iterator[Path | None]:
+    """That commit's tree; None where the repository does not have it."""
+    _git("worktree", "prune")
+    if _git("cat-file", "-e", f"{commit}^{{commit}}") or _git("worktree", "add", "--detach", folder, commit):
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        _git("worktree", "remove", "--force", folder)
+
+
+def _git(*arguments: str | Path) -> int:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False).returncode
