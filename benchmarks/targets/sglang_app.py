@@ -3,8 +3,8 @@
 `python -m benchmarks.targets.sglang_app PORT STEP_MS TOKENS WAIT`. The stub wakes each request once in each
 step and gives the text so far, as SGLang's tokenizer manager does; what a slow server has not taken yet comes
 joined. It does not detokenise and keeps no statistics. WAIT is how a request waits for a step: `timeout` as
-the tokenizer manager does for a client over HTTP (`asyncio.wait_for`, so that it can look whether the client is
-there), or `free`, which is less than the package can do.
+the tokenizer manager does for a client over HTTP (`asyncio.wait_for`, so that it can look whether the client
+is there), or `free`, which is less than the package can do.
 """
 
 from __future__ import annotations
