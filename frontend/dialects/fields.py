@@ -26,15 +26,17 @@ class Fields:
     harmless: Collection[str] = frozenset()
     refused: Mapping[str, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
-    def without_effect(self, body: Json) -> list[str]:
-        """The fields of a body to name so. Raises InvalidRequest for one that cannot be ignored."""
+    def without_effect(self, body: Json, within: str = "") -> list[str]:
+        """The fields of a body to name so, or of the object `within` one. Raises InvalidRequest for one that
+        cannot be ignored.
+        """
         names: list[str] = []
         for key, value in body.items() if isinstance(body, dict) else ():
             name = key if key in self.read else key.lower()
             if name in self.read or name in self.harmless or _says_nothing(value):
                 continue
             if (refusal := self.refused.get(name)) is None:
-                names.append(key)
+                names.append(f"{within}{key}")
             elif (problem := refusal(value)) is not None:
                 raise problem
         return names

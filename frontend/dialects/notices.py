@@ -28,11 +28,15 @@ class Notices:
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """None where there is nothing to say."""
-        ignored = {"x-drover-not-honoured": ", ".join(self.not_honoured)} if self.not_honoured else {}
-        headers = ignored | truncation_header(self.truncated_tokens)
-        return [(name.encode(), value.encode()) for name, value in headers.items()]
+        headers = []
+        if self.not_honoured:
+            headers.append((b"x-drover-not-honoured", ", ".join(self.not_honoured).encode()))
+        if self.truncated_tokens:
+            headers.append((b"x-drover-truncated-tokens", b"%d" % self.truncated_tokens))
+        return headers
 
 
-def truncation_header(tokens: int) -> dict[str, str]:
-    """How many tokens of the request the model has not seen; empty where it has seen all."""
-    return {"x-drover-truncated-tokens": str(tokens)} if tokens else {}
+def ignored_header(names: Iterable[str]) -> dict[str, str]:
+    """Of an answer that no engine begins; empty where all is honoured."""
+    headers = Notices.of(pb.Started(), names).headers()
+    return {name.decode(): value.decode() for name, value in headers}

@@ -49,6 +49,10 @@ ANSWER_HEADERS: dict[str, Schema] = {
     "X-Drover-Route-Reason": ROUTE_REASON,
 }
 """Of all that generates."""
+EMBEDDING_HEADERS: dict[str, Schema] = {
+    "X-Drover-Truncated-Tokens": TRUNCATED,
+    "X-Drover-Not-Honoured": NOT_HONOURED,
+}
 _FOREIGN = "a web page that may not call, or, on a loopback address, a request that names another host"
 Answers = Mapping[int, Schema]
 

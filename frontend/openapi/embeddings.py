@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from frontend.dialects.ollama.embed import EMBED_STATUSES, EMBEDDINGS_STATUSES, Statuses
-from frontend.openapi.answers import JSON, TRUNCATED, json_body, ok, operation
+from frontend.openapi.answers import EMBEDDING_HEADERS, JSON, json_body, ok, operation
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL
 from frontend.openapi.refusals import ENGINE, FINDING, READING, refusals
 from frontend.openapi.schemas import (
@@ -59,12 +59,11 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def _operation(operation_id: str, summary: str, name: str, statuses: Statuses) -> Schema:
-    headers = {"X-Drover-Truncated-Tokens": TRUNCATED}
     return operation(
         operation_id,
         "embeddings",
         summary,
-        ok("The vectors.", {JSON: ref(f"{name}Answer")}, headers),
+        ok("The vectors.", {JSON: ref(f"{name}Answer")}, EMBEDDING_HEADERS),
         refusals([*READING, *FINDING, *ENGINE], statuses),
         body=json_body(ref(f"{name}Request")),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.errors import CapabilityMissing, InternalError, InvalidRequest, NotOffered
 from frontend.dialects.ollama.embed import EMBED_STATUSES
-from frontend.openapi.answers import JSON, TRUNCATED, json_body, ok, operation
+from frontend.openapi.answers import EMBEDDING_HEADERS, JSON, json_body, ok, operation
 from frontend.openapi.embeddings import MOST_TEXTS
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.openai_fields import ERROR, refused
@@ -78,7 +78,7 @@ PATHS: dict[str, Schema] = {
             "createEmbedding",
             "openai",
             "Vectors of texts",
-            ok("The vectors.", {JSON: ref("OpenAIEmbeddings")}, {"X-Drover-Truncated-Tokens": TRUNCATED}),
+            ok("The vectors.", {JSON: ref("OpenAIEmbeddings")}, EMBEDDING_HEADERS),
             refusals([*READING, *FINDING, *ENGINE, NotOffered], EMBED_STATUSES, ERROR),
             body=json_body(ref("OpenAIEmbedRequest")),
         )

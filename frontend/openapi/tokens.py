@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.errors import NotOffered
 from frontend.dialects.tokens import MAX_TEXTS
-from frontend.openapi.answers import JSON, Answers, json_body, ok, operation
+from frontend.openapi.answers import JSON, NOT_HONOURED, Answers, json_body, ok, operation
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL, TOKEN_ID
 from frontend.openapi.openai_fields import GENERATING
 from frontend.openapi.openai_inference import CHAT
@@ -61,7 +61,11 @@ def _operation(operation_id: str, tag: str, summary: str, takes: str, gives: str
             operation_id,
             tag,
             summary,
-            ok("Without anything being generated.", {JSON: ref(gives)}),
+            ok(
+                "Without anything being generated.",
+                {JSON: ref(gives)},
+                {"X-Drover-Not-Honoured": NOT_HONOURED},
+            ),
             refused,
             body=json_body(ref(takes)),
         )

@@ -153,12 +153,14 @@ class RequestRecord:
             "queue_ms": _milliseconds(done.timings.queue_ns),
         }
 
-    def saw_embeddings(self, response: pb.EmbedResponse) -> None:
+    def saw_embeddings(self, response: pb.EmbedResponse, not_honoured: list[str]) -> None:
         self.fields |= {
             "embeddings": len(response.embeddings),
             "prompt_tokens": response.prompt_tokens,
             "queue_ms": _milliseconds(response.timings.queue_ns),
         }
+        if not_honoured:
+            self.fields["not_honoured"] = not_honoured
         if response.truncated_tokens:
             self.fields["truncated_tokens"] = response.truncated_tokens
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects import tool_fields
 from frontend.dialects.anthropic import fields
 from frontend.dialects.anthropic.content import Conversation, read_system
 from frontend.dialects.anthropic.tools import read_choice, read_tools
@@ -45,15 +46,16 @@ class MessagesRequest:
         given = _Body.read(body)
         if given.model and given.max_tokens <= 0:
             raise InvalidRequest("max_tokens is required and must be positive")
-        return cls._of(given, FIELDS.without_effect(body))
+        return cls._of(given, body)
 
     @classmethod
     def read_to_count(cls, body: Json) -> MessagesRequest:
         """Of count_tokens, which need not say how long an answer may be."""
-        return cls._of(_Body.read(body), FIELDS.without_effect(body))
+        return cls._of(_Body.read(body), body)
 
     @classmethod
-    def _of(cls, given: _Body, ignored: list[str]) -> MessagesRequest:
+    def _of(cls, given: _Body, body: Json) -> MessagesRequest:
+        ignored = FIELDS.without_effect(body)
         if not given.model:
             raise InvalidRequest("model is required")
         if not given.messages:
@@ -62,6 +64,7 @@ class MessagesRequest:
         conversation = Conversation(read_tools(given.tools, ignored), ignored)
         messages = conversation.read(given.messages)
         choice, tools = read_choice(given.tool_choice, conversation.tools)
+        ignored += tool_fields.without_effect(body, choice.mode, reads=("defer_loading",))
         chat = ChatRequest(
             model=given.model,
             stream=given.stream,

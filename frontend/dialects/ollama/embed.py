@@ -20,7 +20,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel, workers_of
-from frontend.dialects.notices import truncation_header
+from frontend.dialects.notices import Notices
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, error_response
 from frontend.dialects.ollama.embed_convert import (
@@ -83,6 +83,7 @@ class Embeddings:
             embed_to_proto(request, options, model),
             lambda response, vectors: embed_body(request.model, response, vectors, record.elapsed_ns),
             vector,
+            [*request.ignored, *options.not_honoured(model.info.context_length)],
         )
 
     async def _embeddings(self, http: Request) -> Response:
@@ -94,7 +95,12 @@ class Embeddings:
         if not request.prompt:
             return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
         return await self.answer(
-            http, model, embeddings_to_proto(request, options, model), embeddings_body, older_vector
+            http,
+            model,
+            embeddings_to_proto(request, options, model),
+            embeddings_body,
+            older_vector,
+            [*request.ignored, *options.not_honoured(model.info.context_length)],
         )
 
     async def find(self, http: Request, text: str) -> CatalogModel:
@@ -120,8 +126,9 @@ class Embeddings:
         request: pb.EmbedRequest,
         body: Body,
         write: Callable[[pb.Embedding], bytes],
+        ignored: Sequence[str],
     ) -> Response:
-        """`write`: one vector as the route writes it."""
+        """`write`: one vector as the route writes it. `ignored`: fields of the request without effect."""
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
@@ -129,9 +136,10 @@ class Embeddings:
             response = await self.catalog.fleet.embed(
                 workers_of(model), request, record.ticket, RecordedMoves(record)
             )
-            record.saw_embeddings(response)
-            headers = truncation_header(response.truncated_tokens)
-            headers |= {name.decode(): value.decode() for name, value in record.queue_headers()}
+            notices = Notices.of(pb.Started(truncated_tokens=response.truncated_tokens), ignored)
+            record.saw_embeddings(response, notices.not_honoured)
+            both = [*notices.headers(), *record.queue_headers()]
+            headers = {name.decode(): value.decode() for name, value in both}
             return Response(await _written(response, body, write), media_type=JSON, headers=headers)
 
 

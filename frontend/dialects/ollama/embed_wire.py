@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
+from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import Place, Reader, boolean, integer, mapping, text
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.ollama.wire import check_count, keep_alive, read_body
@@ -21,10 +22,14 @@ class EmbedRequest:
     dimensions: int = 0
     keep_alive: int | None = None
     options: dict[str, Json] = field(default_factory=dict)
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> EmbedRequest:
-        return read_body(cls, body, "EmbedRequest", _EMBED)
+        request = read_body(cls, body, "EmbedRequest", _EMBED)
+        request.ignored = Fields(_EMBED.keys()).without_effect(body)
+        return request
 
 
 @dataclass(slots=True)
@@ -33,10 +38,14 @@ class EmbeddingsRequest:
     prompt: str = ""
     keep_alive: int | None = None
     options: dict[str, Json] = field(default_factory=dict)
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> EmbeddingsRequest:
-        return read_body(cls, body, "EmbeddingRequest", _EMBEDDINGS)
+        request = read_body(cls, body, "EmbeddingRequest", _EMBEDDINGS)
+        request.ignored = Fields(_EMBEDDINGS.keys()).without_effect(body)
+        return request
 
 
 def read_texts(value: Json, place: Place) -> list[str]:

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from drover.errors import InvalidRequest
 from frontend.catalog.model import CatalogModel
+from frontend.dialects.fields import Fields
+from frontend.dialects.notices import ignored_header
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.decode import Reader, text
 from frontend.dialects.ollama.dialect import JSON
@@ -23,10 +25,14 @@ class TokenizeRequest:
     model: str = ""
     content: str = ""
     keep_alive: int | None = None
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> TokenizeRequest:
-        return read_body(cls, body, "TokenizeRequest", _TOKENIZE)
+        request = read_body(cls, body, "TokenizeRequest", _TOKENIZE)
+        request.ignored = Fields(_TOKENIZE.keys()).without_effect(body)
+        return request
 
 
 @dataclass(slots=True)
@@ -34,10 +40,14 @@ class DetokenizeRequest:
     model: str = ""
     tokens: list[int] = field(default_factory=list)
     keep_alive: int | None = None
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> DetokenizeRequest:
-        return read_body(cls, body, "DetokenizeRequest", _DETOKENIZE)
+        request = read_body(cls, body, "DetokenizeRequest", _DETOKENIZE)
+        request.ignored = Fields(_DETOKENIZE.keys()).without_effect(body)
+        return request
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +58,13 @@ class OllamaTokens:
         request = await read_json(http, self.tokens.generation.settings, TokenizeRequest.read)
         model = await self._ready(http, request.model, request.keep_alive)
         (ids,) = await self.tokens.ids(http, model, [request.content], add_special=False)
-        return _json({"model": request.model, "tokens": ids}, http)
+        return _json({"model": request.model, "tokens": ids}, http, request.ignored)
 
     async def detokenize(self, http: Request) -> Response:
         request = await read_json(http, self.tokens.generation.settings, DetokenizeRequest.read)
         model = await self._ready(http, request.model, request.keep_alive)
         (content,) = await self.tokens.texts(http, model, [request.tokens])
-        return _json({"model": request.model, "content": content}, http)
+        return _json({"model": request.model, "content": content}, http, request.ignored)
 
     async def _ready(self, http: Request, name: str, keep_alive_ns: int | None) -> CatalogModel:
         """Loaded for as long as the request says; otherwise the worker sees to it."""
@@ -66,9 +76,10 @@ class OllamaTokens:
         return model
 
 
-def _json(fields: dict[str, object], http: Request) -> Response:
+def _json(fields: dict[str, object], http: Request, ignored: list[str]) -> Response:
     total_ns = max(1, record_of(http.scope).elapsed_ns)
-    return Response(dumps(fields | {"total_duration": total_ns}), media_type=JSON)
+    body = dumps(fields | {"total_duration": total_ns})
+    return Response(body, media_type=JSON, headers=ignored_header(ignored))
 
 
 _TOKENIZE: dict[str, Reader] = {"model": text, "content": text, "keep_alive": keep_alive}

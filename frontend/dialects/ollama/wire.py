@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from frontend.dialects import tool_fields
 from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import (
     Place,
@@ -98,7 +100,8 @@ class ChatRequest(InferenceRequest):
     @classmethod
     def read(cls, body: Json) -> ChatRequest:
         request = read_body(cls, body, "ChatRequest", _CHAT, _RENAMED)
-        request.ignored = CHAT_FIELDS.without_effect(body)
+        ignored = tool_fields.without_effect(body, pb.ToolChoice.AUTO)
+        request.ignored = [*CHAT_FIELDS.without_effect(body), *ignored]
         return request
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import Place, Reader, integer, mapping, text
 from frontend.dialects.ollama.embed import EMBED_STATUSES, Embeddings, with_statuses
 from frontend.dialects.ollama.embed_convert import embed_to_proto, finite, vector
@@ -21,6 +22,7 @@ from frontend.dialects.ollama.go_json import Json, dumps_text
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import keep_alive, read_body
 from frontend.dialects.openai.errors import error_response
+from frontend.dialects.openai.fields import HARMLESS
 from frontend.dialects.v1_body import read_v1_json
 
 _FORMATS = ("float", "base64")
@@ -38,12 +40,15 @@ class EmbeddingRequest:
     encoding_format: str = "float"
     keep_alive: int | None = None
     options: dict[str, Json] = field(default_factory=dict)
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> EmbeddingRequest:
         request = read_body(cls, body, "EmbedRequest", _EMBED, package="openai")
         if request.input == []:
             raise InvalidRequest("invalid input")
+        request.ignored = Fields(_EMBED.keys(), HARMLESS).without_effect(body)
         return request
 
     def texts(self) -> list[str]:
@@ -74,6 +79,7 @@ class OpenAIEmbeddings:
             embed_to_proto(native, options, model),
             lambda response, vectors: _body(asked.model, response, vectors),
             _packed if asked.encoding_format == "base64" else vector,
+            [*asked.ignored, *options.not_honoured(model.info.context_length)],
         )
 
 

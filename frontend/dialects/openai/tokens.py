@@ -10,12 +10,15 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
+from frontend.dialects.fields import Fields
+from frontend.dialects.notices import ignored_header
 from frontend.dialects.ollama import to_proto
 from frontend.dialects.ollama.decode import Place, Reader, anything, boolean, read_struct, text
 from frontend.dialects.ollama.go_json import Json, dumps
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import read_body
 from frontend.dialects.openai.errors import JSON
+from frontend.dialects.openai.fields import HARMLESS
 from frontend.dialects.openai.to_native import native_chat, set_tool_choice
 from frontend.dialects.openai.wire import ChatCompletionRequest
 from frontend.dialects.tokens import MAX_TEXTS, Tokens, token_ids
@@ -31,15 +34,19 @@ class TokenizeRequest:
     is_list: bool = False
     add_special: bool = True
     chat: ChatCompletionRequest | None = None
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> TokenizeRequest:
         fields = read_struct(body, "TokenizeRequest", _TOKENIZE, "openai.TokenizeRequest")
         model, prompt = _model_of(fields), fields.get("prompt", "")
         if fields.get("messages") is not None:
-            return cls(model, chat=ChatCompletionRequest.read(body))
+            chat = ChatCompletionRequest.read(body)
+            return cls(model, chat=chat, ignored=chat.ignored)
         add_special = fields.get("add_special_tokens") is not False
-        return cls(model, _texts(prompt), isinstance(prompt, list), add_special)
+        ignored = Fields(_TOKENIZE.keys(), HARMLESS).without_effect(body)
+        return cls(model, _texts(prompt), isinstance(prompt, list), add_special, ignored=ignored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +61,15 @@ class Rows:
 class DetokenizeRequest:
     model: str = ""
     tokens: Rows = field(default_factory=lambda: Rows([[]], False))
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, body: Json) -> DetokenizeRequest:
         request = read_body(cls, body, "DetokenizeRequest", _DETOKENIZE, package="openai")
         if not request.model:
             raise InvalidRequest("model is required")
+        request.ignored = Fields(_DETOKENIZE.keys(), HARMLESS).without_effect(body)
         return request
 
 
@@ -81,7 +91,8 @@ class OpenAITokens:
                 "tokens": rows if asked.is_list else rows[0],
                 "count": counts if asked.is_list else counts[0],
                 "max_model_len": model.info.context_length,
-            }
+            },
+            asked.ignored,
         )
 
     async def detokenize(self, http: Request) -> Response:
@@ -89,7 +100,7 @@ class OpenAITokens:
         asked = await read_v1_json(http, generation.settings, DetokenizeRequest.read)
         model = await generation.find(http, asked.model)
         texts = await self.tokens.texts(http, model, asked.tokens.rows)
-        return _json({"text": texts if asked.tokens.is_list else texts[0]})
+        return _json({"text": texts if asked.tokens.is_list else texts[0]}, asked.ignored)
 
     async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
         generation = self.tokens.generation
@@ -129,8 +140,8 @@ def _rows(value: Json, place: Place) -> Rows:
     return Rows([token_ids(row, place) for row in items] if is_list else [token_ids(value, place)], is_list)
 
 
-def _json(value: object) -> Response:
-    return Response(dumps(value) + b"\n", media_type=JSON)
+def _json(value: object, ignored: list[str]) -> Response:
+    return Response(dumps(value) + b"\n", media_type=JSON, headers=ignored_header(ignored))
 
 
 _TOKENIZE: dict[str, Reader] = {

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects import tool_fields
 from frontend.dialects.fields import Fields
 from frontend.dialects.ollama.decode import (
     Place,
@@ -101,7 +102,12 @@ class ChatCompletionRequest(Sampled):
         request = _made(cls, given)
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("[] is too short - 'messages'")
-        request.ignored = [*CHAT_FIELDS.without_effect(body), *_unknown_format(request.response_format)]
+        mode = pb.ToolChoice.AUTO if request.tool_choice is None else request.tool_choice.mode
+        request.ignored = [
+            *CHAT_FIELDS.without_effect(body),
+            *_unknown_format(request.response_format),
+            *tool_fields.without_effect(body, mode),
+        ]
         request.messages, request.has_audio = read_messages(messages)
         return request
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.dialects import tool_fields
 from frontend.dialects.fields import Fields, Refusal, refused
 from frontend.dialects.ollama.decode import (
     Place,
@@ -81,7 +82,13 @@ class ResponsesRequest:
         )
         echo = _echo(given, tools)
         _check_depth(echo)
-        ignored = [*FIELDS.without_effect(body), *_without_effect(given), *tools.ignored, *as_text]
+        ignored = [
+            *FIELDS.without_effect(body),
+            *_without_effect(given),
+            *tools.ignored,
+            *tool_fields.without_effect(body, choice.mode),
+            *as_text,
+        ]
         return cls(chat, choice, tools, echo, ignored)
 
 
