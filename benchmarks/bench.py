@@ -14,11 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.measure import facts_line, machine_facts
-from benchmarks.parts import relay
+from benchmarks.parts import growth, idle, relay, saturated, unary
 from benchmarks.parts.base import Effort, Part
 from benchmarks.results import RESULTS, write
 
-_PARTS: Mapping[str, Callable[[Effort], Part]] = {"relay": relay.measure}
+_PARTS: Mapping[str, Callable[[Effort], Part]] = {
+    "relay": relay.measure,
+    "saturated": saturated.measure,
+    "idle": idle.measure,
+    "unary": unary.measure,
+    "growth": growth.measure,
+}
 
 
 def main() -> int:

@@ -50,9 +50,10 @@ def has_begun(answer: Answer) -> bool:
 async def main(address: str, name: Name, streams: int, tokens: int, turns: int) -> None:
     dialect, gaps = DIALECTS[name], Histogram()
     answers = [Answer(dialect, gaps, Order()) for _ in range(streams)]
-    for answer in answers:
+    connections = [await connect(address) for _ in answers]
+    for connection, answer in zip(connections, answers, strict=True):
         body = dialect.body(MODEL, conversation(turns), tokens)
-        (await connect(address)).ask(request_bytes(address, dialect.path, body), answer)
+        connection.ask(request_bytes(address, dialect.path, body), answer)
     await until(lambda: all(map(has_begun, answers)), _BEGIN_SECONDS, "every answer has begun")
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(

@@ -19,7 +19,7 @@ from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Stack
 from tests.support.waiting import until
 
-TARGET_MS = 5.0
+TARGET_MS = 3.0
 _TOKENS = 4
 _WARM_UP = 20
 _REQUEST_SECONDS = 10.0

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 import orjson
-
-from benchmarks.client.answer import Answer
 
 
 def request_bytes(address: str, path: str, body: Mapping[str, object]) -> bytes:
@@ -19,19 +17,32 @@ def request_bytes(address: str, path: str, body: Mapping[str, object]) -> bytes:
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
+class Body(Protocol):
+    """What takes an answer's body as it comes. `messages`: HTTP chunks with text."""
+
+    problem: str
+    messages: int
+
+    def read(self, body: bytes, at: float) -> bool:
+        """Part of the body that came at that time; whether it completes a line with text."""
+
+    def end(self) -> None:
+        """The body is complete."""
+
+
 class Connection(asyncio.Protocol):
     """Nothing waits and no task is woken while an answer comes: the socket's bytes go to it at once."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: Answer | None = None
+        self._answer: Body | None = None
         self._ended: asyncio.Future[None] | None = None
         self._failure = b""
         self._at = 0.0
         self._has_text = False
 
-    def ask(self, request: bytes, answer: Answer) -> asyncio.Future[None]:
+    def ask(self, request: bytes, answer: Body) -> asyncio.Future[None]:
         """Done when the answer is over or broken; `answer.problem` says which."""
         assert self._transport is not None
         self._answer = answer

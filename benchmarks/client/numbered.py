@@ -1,6 +1,7 @@
 """Numbered tokens: a text from which a client sees that no token is missing, repeated or out of order.
 
-Each token is three ASCII characters, one token of the simulator's; after 3,844 tokens the numbers begin anew.
+Each token is three ASCII letters and digits, which is one token of the simulator; after 3,844 tokens the
+numbers begin anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import string
 
 CHARACTERS = 3
 _DIGITS = string.digits + string.ascii_letters
-TOKENS = tuple(f"~{high}{low}" for high in _DIGITS for low in _DIGITS)
+TOKENS = tuple(f"x{high}{low}" for high in _DIGITS for low in _DIGITS)
 _CYCLE = "".join(TOKENS)
 _TWICE = _CYCLE * 2
 

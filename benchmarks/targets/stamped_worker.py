@@ -1,0 +1,31 @@
+"""A worker with the simulator whose tokens are the time at which its engine made them.
+
+`python -m benchmarks.targets.stamped_worker FLAGS`: the flags of engine_worker. Each token of a script has as
+its text the reading of the monotonic clock, which all processes of a machine share, and a semicolon.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+from engine_worker.__main__ import main
+from engine_worker.engines.simulator.events import Event, Piece
+from engine_worker.engines.simulator.script import Script
+
+
+def _stamped(self: Script) -> Iterator[Event]:
+    """An engine step takes the next event when it makes it."""
+    for step in self.steps:
+        for _ in range(step.times):
+            event = step.event
+            if isinstance(event, Piece):
+                yield Piece(event.ids, f"{time.monotonic():.7f};".encode())
+            else:
+                yield event
+
+
+if __name__ == "__main__":
+    Script.play = _stamped  # type: ignore[method-assign]
+    sys.exit(main())
