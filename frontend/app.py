@@ -39,7 +39,7 @@ from frontend.fleet.fleet import Fleet
 from frontend.fleet.ollama_host.trail import WithTrail
 from frontend.http.clean_path import CleanPath
 from frontend.http.unrouted import allowed_methods, answer_unrouted
-from frontend.openapi import document
+from frontend.openapi import routes as openapi
 from frontend.security.clients import Clients
 from frontend.security.held_bodies import HeldBodies, WithHeldBodies
 from frontend.security.hosts import with_host_rule
@@ -96,7 +96,7 @@ def build_app(
     app.include_router(responses.router(generation))
     app.include_router(probes.router(fleet, answers))
     app.include_router(observability.router(fleet.admission, metrics))
-    app.include_router(document.router(settings))
+    app.include_router(openapi.router(settings))
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unforeseen)

@@ -19,7 +19,7 @@ from drover.settings import CommaList, ProcessSettings, TcpAddress, check_addres
 from frontend.catalog.database_url import DatabaseUrl, parse_url
 from frontend.fleet.discovery import check_service
 from frontend.fleet.discovery.dns import DNS
-from frontend.fleet.discovery.endpoint_slices import K8S
+from frontend.fleet.discovery.service import K8S
 from frontend.fleet.ollama_host.address import OLLAMA, check_hosted
 from frontend.fleet.picking import PolicyName
 from frontend.ollama_host import listen_address

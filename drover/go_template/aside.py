@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from drover.aside import aside
-from drover.go_template.template import Template, parse
+
+if TYPE_CHECKING:
+    from drover.go_template.template import Template
 
 # A millisecond's parsing.
 _INLINE_CHARACTERS = 2048
@@ -18,6 +22,16 @@ async def parse_aside(source: str) -> Template:
     return await aside(lambda: _parse_once(source), len(source), _INLINE_CHARACTERS)
 
 
+async def thinking_tags_aside(template: Template) -> tuple[str, str] | None:
+    """As `thinking_tags`."""
+    from drover.go_template.thinking import thinking_tags
+
+    return await asyncio.to_thread(thinking_tags, template)
+
+
 @lru_cache(maxsize=_KEPT)
 def _parse_once(source: str) -> Template:
+    """Most frontends never see a template: the parser, 2 MB, is imported for the first one."""
+    from drover.go_template.template import parse
+
     return parse(source)

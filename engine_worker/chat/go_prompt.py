@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drover.errors import CapabilityMissing, InvalidRequest, TemplateFailed
-from drover.go_template import Template, TemplateError, parse_aside
+from drover.go_template.aside import parse_aside
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drover.go_template import Template, TemplateError, parse
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import Template, parse
 from drover.names import ModelName
 from engine_worker import default_model
 from engine_worker.cpu import spare_one_core, usable_cores

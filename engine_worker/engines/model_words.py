@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from drover.go_template import Template
+from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 
 

@@ -111,7 +111,9 @@ class Presets:
         while True:
             changes = await self._rows.after(self._seen_revision)
             if changes.rows or changes.keys is not None:
-                self._take(changes, await asyncio.to_thread(_read_all, changes.rows))
+                # A thread is not worth it for none, as most databases have.
+                read = await asyncio.to_thread(_read_all, changes.rows) if changes.rows else {}
+                self._take(changes, read)
             self._seen_revision = changes.revision
             if changes.keys is not None or not changes.rows:
                 self._has_looked = True

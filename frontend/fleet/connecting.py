@@ -5,8 +5,12 @@ from __future__ import annotations
 from frontend.fleet.base import Worker
 from frontend.fleet.grpc_worker import GrpcWorker
 from frontend.fleet.ollama_host.address import OLLAMA
-from frontend.fleet.ollama_host.worker import OllamaWorker
 
 
 def connect(address: str) -> Worker:
-    return OllamaWorker(address) if address.startswith(OLLAMA) else GrpcWorker(address)
+    """The HTTP client of Ollama hosts is imported where one is configured."""
+    if not address.startswith(OLLAMA):
+        return GrpcWorker(address)
+    from frontend.fleet.ollama_host.worker import OllamaWorker
+
+    return OllamaWorker(address)

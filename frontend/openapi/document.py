@@ -1,12 +1,8 @@
-"""The document as a whole, and the route that gives it."""
+"""The document as a whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import orjson
-from fastapi import APIRouter
-from starlette.responses import Response
 
 from drover.json_value import Json
 from frontend.openapi import (
@@ -29,7 +25,6 @@ from frontend.openapi import (
 )
 from frontend.openapi.answers import SENT_REQUEST_ID
 from frontend.openapi.schemas import Schema
-from frontend.settings import FrontendSettings
 
 _ABOUT = """Ollama's own API, and OpenAI's and Anthropic's under /v1, over a fleet of engine workers.
 
@@ -88,14 +83,3 @@ def build(version: str) -> dict[str, Json]:
 
 def _joined(*parts: Mapping[str, Schema]) -> dict[str, Json]:
     return {name: schema for part in parts for name, schema in part.items()}
-
-
-def router(settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
-    document = orjson.dumps(build(settings.ollama_version))
-
-    async def openapi() -> Response:
-        return Response(document, media_type="application/json")
-
-    routes.add_api_route("/openapi.json", openapi, methods=["GET", "HEAD"])
-    return routes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from drover.errors import DroverError
-from drover.go_template import TemplateError
+from drover.go_template.errors import TemplateError
 from drover.json_value import Json
 from frontend.dialects.ollama.go_json import loads
 from tests.fuzz import mutate_bytes, mutate_json

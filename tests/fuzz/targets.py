@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from drover.errors import DroverError, InvalidRequest, ModelNotFound
-from drover.go_template import parse
+from drover.go_template.template import parse
 from drover.json_value import Json
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb

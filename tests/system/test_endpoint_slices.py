@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from frontend.admission.admission import Admission
-from frontend.fleet.discovery.endpoint_slices import EndpointSlices, Service
+from frontend.fleet.discovery.endpoint_slices import EndpointSlices
 from frontend.fleet.discovery.kubernetes_api import ApiServer
+from frontend.fleet.discovery.service import Service
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.grpc_worker import GrpcWorker
 from frontend.fleet.picking import policy_of

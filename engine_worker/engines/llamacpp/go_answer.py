@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.go_template import Template, TemplateError, thinking_tags
+from drover.go_template.aside import thinking_tags_aside
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
 from engine_worker.chat.go_prompt import GoPrompt
@@ -52,7 +54,7 @@ async def go_answer(prompt: GoPrompt, constraint: Constraint | None, syntax: Syn
     if not tools and not thinks:
         return None
     begun = _begun(request)
-    tags = await asyncio.to_thread(thinking_tags, template)
+    tags = await thinking_tags_aside(template)
     opening, closing = tags or _USUAL_TAGS
     chat = ChatTemplate(
         tools=bool(tools),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
-from drover.go_template import Template
+from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.arrangements import ARRANGEMENTS, Arrange, arranged
 from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import dropwhile
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.go_template import Template
+from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.chat.go_prompt import go_prompt_of
 from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages

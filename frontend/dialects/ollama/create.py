@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.errors import InvalidRequest
-from drover.go_template import TemplateError, parse_aside, thinking_tags
+from drover.go_template.aside import parse_aside, thinking_tags_aside
+from drover.go_template.errors import TemplateError
 from drover.names import ModelName
 from frontend.catalog.model import CatalogModel
 from frontend.catalog.preset import Example, Preset
@@ -36,7 +36,7 @@ async def written_template(request: CreateRequest, origin: CatalogModel) -> tupl
         hint = _NOT_JINJA if _looks_like_jinja(template) else ""
         raise InvalidRequest(f"template error: {error}{hint}") from error
     # As in Ollama: what stands in no tags could not be found in an answer.
-    finds_thinking = await asyncio.to_thread(thinking_tags, parsed)
+    finds_thinking = await thinking_tags_aside(parsed)
     return template, parsed.variables if finds_thinking else parsed.variables - {"thinking"}
 
 

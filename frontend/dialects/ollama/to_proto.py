@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
-from drover.go_template import TemplateError, parse_aside
+from drover.go_template.aside import parse_aside
+from drover.go_template.errors import TemplateError
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
 from frontend.dialects.call_order import in_call_order

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.discovery.dns import DNS, DnsNames
-from frontend.fleet.discovery.endpoint_slices import K8S, EndpointSlices, Service
-from frontend.fleet.discovery.kubernetes_api import ApiServer
+from frontend.fleet.discovery.service import K8S, Service
 from frontend.fleet.discovery.static import Static
 
 
@@ -24,7 +23,11 @@ def discoveries_of(places: Sequence[str]) -> list[Discovery]:
     return found
 
 
-def _of_service(place: str) -> EndpointSlices:
+def _of_service(place: str) -> Discovery:
+    """Kubernetes' API takes an HTTP client and models of its answers: only who asks it imports these."""
+    from frontend.fleet.discovery.endpoint_slices import EndpointSlices
+    from frontend.fleet.discovery.kubernetes_api import ApiServer
+
     return EndpointSlices(Service.parse(place.removeprefix(K8S)), ApiServer.of_this_pod(os.environ))
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from drover import logs
 from frontend.fleet.discovery.kubernetes_api import ApiAway, ApiRefuses, ApiServer, Connection, Expired
+from frontend.fleet.discovery.service import Service
 from frontend.fleet.discovery.slices import Slice, addresses_of
 
 _log = logging.getLogger("drover.fleet")
-K8S = "k8s:"
 _PAGE = "500"
 _WATCH_SECONDS = (120, 180)
 _FIRST_PAUSE_SECONDS = 0.1
@@ -26,29 +24,6 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 4.0
 # A watch that lasted so long has worked, though nothing happened.
 _WORKED_SECONDS = 5.0
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-@dataclass(frozen=True)
-class Service:
-    name: str
-    namespace: str
-    port: str
-
-    @staticmethod
-    def parse(place: str) -> Service:
-        """Of `service.namespace:port` or `service:port`, which leaves the namespace empty. The port is the
-        pods', by number or name. Raises ValueError.
-        """
-        host, _, port = place.rpartition(":")
-        name, dot, namespace = host.partition(".")
-        names = [name, namespace] if dot else [name]
-        good_port = 0 < int(port) < 65536 if port.isdecimal() else _LABEL.fullmatch(port)
-        if not good_port or not all(_LABEL.fullmatch(part) for part in names):
-            raise ValueError(
-                "it must be k8s:service.namespace:port or k8s:service:port, the port by number or name"
-            )
-        return Service(name, namespace, port)
 
 
 class _Metadata(BaseModel):

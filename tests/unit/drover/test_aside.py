@@ -7,8 +7,10 @@ import threading
 import pytest
 
 from drover.aside import aside
-from drover.go_template import TemplateError, parse, parse_aside
-from drover.go_template import aside as template_aside
+from drover.go_template import template as template_module
+from drover.go_template.aside import parse_aside
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import parse
 
 
 @pytest.mark.parametrize(("length", "is_inline"), [(0, True), (10, True), (11, False)])
@@ -25,7 +27,7 @@ async def test_a_long_template_is_parsed_in_a_thread_and_once(monkeypatch: pytes
         threads.append(threading.get_ident())
         return parse(source)
 
-    monkeypatch.setattr(template_aside, "parse", watched)
+    monkeypatch.setattr(template_module, "parse", watched)
     source = "{{ .Prompt }} of a test of its own" * 100
 
     assert (await parse_aside(source)) is (await parse_aside(source))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drover.go_template import TemplateError, parse
-from drover.go_template.errors import MAX_SOURCE
+from drover.go_template.errors import MAX_SOURCE, TemplateError
+from drover.go_template.template import parse
 from drover.v1 import engine_pb2 as pb
 
 _MESSAGES = [

@@ -7,7 +7,8 @@ import json
 import orjson
 import pytest
 
-from drover.go_template import TemplateError, parse
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import parse
 from drover.v1 import engine_pb2 as pb
 from tests.fakes.transcripts import case, scripted_case
 from tests.unit.drover.go_template import library

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drover.go_template import parse, thinking_tags
+from drover.go_template.template import parse
+from drover.go_template.thinking import thinking_tags
 
 
 @pytest.mark.parametrize(

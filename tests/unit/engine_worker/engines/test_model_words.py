@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drover.go_template import parse
+from drover.go_template.template import parse
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.model_words import ModelWords
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from frontend.fleet.discovery.endpoint_slices import EndpointSlices, Service
+from frontend.fleet.discovery.endpoint_slices import EndpointSlices
 from frontend.fleet.discovery.kubernetes_api import ApiServer
+from frontend.fleet.discovery.service import Service
 from tests.fakes.kubernetes_api import PlayedKubernetes
 from tests.support.waiting import until
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from kmock import KubernetesEmulator, Server, resource
 
-from frontend.fleet.discovery.endpoint_slices import EndpointSlices, Service
+from frontend.fleet.discovery.endpoint_slices import EndpointSlices
 from frontend.fleet.discovery.kubernetes_api import ApiServer
+from frontend.fleet.discovery.service import Service
 from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
 from tests.support.waiting import until
 from tests.unit.frontend.fleet.endpoint_slices.following import (

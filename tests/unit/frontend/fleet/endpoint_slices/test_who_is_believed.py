@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from frontend.fleet.discovery import check_service, discoveries_of
-from frontend.fleet.discovery.endpoint_slices import EndpointSlices, Service
+from frontend.fleet.discovery.endpoint_slices import EndpointSlices
 from frontend.fleet.discovery.kubernetes_api import ApiServer
+from frontend.fleet.discovery.service import Service
 from frontend.settings import FrontendSettings
 from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
 from tests.support.certificates import certificate_without_key_identifiers

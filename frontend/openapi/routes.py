@@ -1,0 +1,27 @@
+"""`/openapi.json`. The document is made when it is first asked for: few do, and its parts take 2 MB."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import orjson
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from frontend.settings import FrontendSettings
+
+
+def router(settings: FrontendSettings) -> APIRouter:
+    routes = APIRouter()
+
+    @cache
+    def document() -> bytes:
+        from frontend.openapi.document import build
+
+        return orjson.dumps(build(settings.ollama_version))
+
+    async def openapi() -> Response:
+        return Response(document(), media_type="application/json")
+
+    routes.add_api_route("/openapi.json", openapi, methods=["GET", "HEAD"])
+    return routes

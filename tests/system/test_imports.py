@@ -1,0 +1,75 @@
+"""What a process imports: of what its configuration does not use, nothing. Each package costs every process
+of a fleet memory and part of its start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engine_worker.health import is_serving
+from frontend.health import is_ok
+from tests.support.processes import free_port, launched
+from tests.support.waiting import wait_until
+
+_START_SECONDS = 60.0
+_LINE = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", re.MULTILINE)
+_OTHER_DATABASES = {"asyncpg", "sqlalchemy", "alembic"}
+_OTHER_PLACES = {"httpx", "frontend.fleet.ollama_host.worker", "frontend.fleet.discovery.kubernetes_api"}
+_RARELY_ASKED_FOR = {"frontend.openapi.document", "drover.go_template.parser"}
+_OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}
+_OTHER_ENGINES = {
+    *("engine_worker.engines.llamacpp", "engine_worker.engines.sglang", "engine_worker.schemas"),
+    *("sglang", "torch", "transformers", "xllamacpp", "gguf", "llguidance", "aiohttp", "numpy"),
+}
+
+
+def _traced(*command: str) -> Sequence[str]:
+    return ["-X", "importtime", *command]
+
+
+def _imported(log: Path) -> set[str]:
+    found = set(_LINE.findall(log.read_text()))
+    assert "asyncio" in found
+    return found
+
+
+def _frontend(workers: str, address: str, database: str) -> Sequence[str]:
+    flags = ("--listen", address, "--workers", workers, "--database-url", database)
+    return _traced("-m", "frontend", *flags)
+
+
+def test_both_tiers_import_nothing_that_a_chat_with_the_simulator_does_not_use(tmp_path: Path) -> None:
+    worker, frontend = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    served = _traced("-m", "engine_worker", "--engine", "simulator", "--model", "sim", "--listen", worker)
+    spoken = _frontend(worker, frontend, f"sqlite:///{tmp_path / 'presets.sqlite3'}")
+    with launched(served, worker, tmp_path / "w.log"), launched(spoken, frontend, tmp_path / "f.log"):
+        wait_until(lambda: is_serving(worker), _START_SECONDS, "the worker is ready")
+        wait_until(lambda: is_ok(f"http://{frontend}/readyz"), _START_SECONDS, "the frontend is ready")
+        body = {"model": "sim", "messages": [{"role": "user", "content": "hello"}], "stream": False}
+        assert httpx.post(f"http://{frontend}/api/chat", json=body).json()["done"] is True
+        assert httpx.get(f"http://{frontend}/metrics").is_success
+    unused = _OTHER_DATABASES | _OTHER_PLACES | _RARELY_ASKED_FOR | _OF_OTHER_PROGRAMS
+    assert _imported(tmp_path / "f.log") & unused == set()
+    assert _imported(tmp_path / "w.log") & (_OTHER_ENGINES | {"frontend", "jinja2", "PIL"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("workers", "database", "wanted"),
+    [
+        ("ollama:http://127.0.0.1:9/m", "sqlite:///:memory:", "httpx"),
+        ("127.0.0.1:9", "postgresql://nobody@127.0.0.1:9/none", "asyncpg"),
+    ],
+)
+def test_what_a_configuration_uses_is_imported_before_the_first_request(
+    workers: str, database: str, wanted: str, tmp_path: Path
+) -> None:
+    """A package that is missing is then an error of the start."""
+    address = f"127.0.0.1:{free_port()}"
+    with launched(_frontend(workers, address, database), address, tmp_path / "f.log"):
+        wait_until(lambda: is_ok(f"http://{address}/healthz"), _START_SECONDS, "the frontend answers")
+        assert wanted in _imported(tmp_path / "f.log")
