@@ -39,11 +39,19 @@ import grpc
 
 from drover.json_value import Json
 
+# Of a message. Values of requests are quoted in it, and they may have megabytes: of a longer message the
+# beginning and the end are kept, which say what is wrong.
+_MOST_CHARACTERS = 4096
+_CUT = " ... "
+
 
 class DroverError(Exception):
     """`message` is for the client: what is wrong, with which value, what to do."""
 
     def __init__(self, message: str) -> None:
+        if len(message) > _MOST_CHARACTERS:
+            kept = (_MOST_CHARACTERS - len(_CUT)) // 2
+            message = message[:kept] + _CUT + message[-kept:]
         super().__init__(message)
         self.message = message
 

@@ -9,6 +9,7 @@ import socket
 import sys
 
 from drover import logs
+from drover.collector import keep_from_collection
 from drover.exposure import warn_if_exposed
 from drover.freed_memory import give_back_freed_memory
 from drover.settings import split_address
@@ -52,6 +53,7 @@ def main() -> int:
     host, port = listener.getsockname()[:2]
     logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", workers=settings.workers)
     warn_if_exposed(_log, settings.listen, FrontendSettings.names_of("listen"), "can use every model")
+    keep_from_collection()
     server.run(sockets=[listener])
     logs.event(_log, logging.INFO, "stopped")
     return 0

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from drover.aside import aside
 from drover.errors import ModelNotFound
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.catalog import Catalog
 from frontend.catalog.model import CatalogModel, workers_of
 from frontend.catalog.served import ServedModel
 from frontend.dialects.answer import Dialect, EngineAnswer
+from frontend.dialects.ollama.body import INLINE_BYTES
 from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.base import RequestHandle
 from frontend.fleet.fleet import any_of
+from frontend.security.held_bodies import held_body_of
 from frontend.settings import FrontendSettings
 from frontend.smart_router.definition import Side, wish_of
 from frontend.smart_router.router import RequestRouter
@@ -77,10 +80,10 @@ class Generation:
                 routed = self.router.request(model.route, convert, wish, record_of(http.scope))
                 model, request = await routed.chosen()
             else:
-                request = convert(model)
+                request = await _converted(http, model, convert)
             return await self.catalog.fleet.ask(workers_of(model), lambda worker: worker.render(request))
 
-    def answer(
+    async def answer(
         self,
         http: Request,
         model: CatalogModel,
@@ -95,13 +98,13 @@ class Generation:
         """
         return EngineAnswer(
             dialect,
-            submit=self.prepared(http, model, convert, route),
+            submit=await self.prepared(http, model, convert, route),
             stream=stream,
             answers=self.answers,
             ignored=ignored,
         )
 
-    def prepared(
+    async def prepared(
         self, http: Request, model: CatalogModel, convert: Convert, route: str = ""
     ) -> Callable[[], RequestHandle]:
         """Sends it, each time it is called. Raises what `convert` raises, InvalidRequest for a route that is
@@ -111,8 +114,15 @@ class Generation:
         if (virtual := model.route) is not None:
             wish = _wish(http, model, route)
             return lambda: self.router.request(virtual, convert, wish, record)
-        request, served = convert(model), workers_of(model)
+        request, served = await _converted(http, model, convert), workers_of(model)
         return lambda: self.catalog.fleet.submit(served, request, record.ticket, RecordedMoves(record))
+
+
+async def _converted(http: Request, model: CatalogModel, convert: Convert) -> pb.GenerateRequest:
+    """In a thread where the body was long: texts are copied, and thousands of messages take tens of
+    milliseconds.
+    """
+    return await aside(lambda: convert(model), held_body_of(http.scope).length, INLINE_BYTES)
 
 
 def _wish(http: Request, model: CatalogModel, route: str) -> Side | None:

@@ -63,6 +63,11 @@ class HeldBody:
         self._length = 0
         self._taken = 0
 
+    @property
+    def length(self) -> int:
+        """What has been read of it, in bytes."""
+        return self._length
+
     def grow(self, more: int) -> None:
         """Raises QueueFull."""
         due = self._length + more - FREE_BYTES - self._taken

@@ -34,7 +34,7 @@ class Messages:
         _check(request, model)
         options = Options.read(layered(model.parameters, request.chat.options))
         encoder = Encoder(request.chat.model, request.stop_sequences, record_of(http.scope).route_members)
-        return self.generation.answer(
+        return await self.generation.answer(
             http,
             model,
             partial(self._convert, request),

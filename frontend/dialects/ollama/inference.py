@@ -95,7 +95,7 @@ class Inference:
         if request.debug_render_only:
             rendered = await self.generation.render(http, model, converted, route)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
-        return self.generation.answer(
+        return await self.generation.answer(
             http,
             model,
             converted,

@@ -70,7 +70,7 @@ class Inference:
         if asked.debug_render_only:
             rendered = await self.generation.render(http, model, converted, route)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
-        return self._answer(http, model, [converted], asked, OpenAIDialect(encoder), options, route)
+        return await self._answer(http, model, [converted], asked, OpenAIDialect(encoder), options, route)
 
     async def complete(self, http: Request) -> Response:
         asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
@@ -100,7 +100,7 @@ class Inference:
             for convert in conversions:
                 await self.generation.render(http, model, convert, route)
             return Response(encoder.rendered(), media_type=JSON)
-        return self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options, route)
+        return await self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options, route)
 
     def _completion(
         self, native: GenerateRequest, prompt: str | list[int], model: CatalogModel
@@ -111,7 +111,7 @@ class Inference:
         set_tokens(request, prompt)
         return request
 
-    def _answer(
+    async def _answer(
         self,
         http: Request,
         model: CatalogModel,
@@ -129,14 +129,14 @@ class Inference:
         ]
         ignored = [*options.not_honoured(model.info.context_length), *asked.not_honoured(model.capabilities)]
         if len(choices) == 1:
-            return self.generation.answer(
+            return await self.generation.answer(
                 http, model, choices[0], OneChoice(dialect), asked.stream, ignored, route
             )
         together = Together()
         return ChoicesAnswer(
             dialect,
             [
-                self.generation.prepared(http, model, partial(together.made, choice), route)
+                await self.generation.prepared(http, model, partial(together.made, choice), route)
                 for choice in choices
             ],
             stream=asked.stream,

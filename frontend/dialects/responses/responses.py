@@ -37,7 +37,7 @@ class Responses:
         options = Options.read(layered(model.parameters, chat.options))
         beside = record_of(http.scope).route_members
         encoder = Encoder(request.echo, Output(request.tools.namespaces), beside)
-        return self.generation.answer(
+        return await self.generation.answer(
             http,
             model,
             partial(self._convert, request),

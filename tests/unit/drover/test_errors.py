@@ -23,6 +23,16 @@ def test_leaves_are_found_by_their_names() -> None:
     assert len(LEAVES) == len(ANSWERS)
 
 
+def test_of_a_long_message_the_beginning_and_the_end_are_kept() -> None:
+    """Messages quote values of requests, and these may have megabytes."""
+    error = errors.InvalidRequest(f"invalid format: {'[]' * 1_000_000}; expected an object")
+
+    assert len(error.message) <= 4096
+    assert str(error) == error.message
+    assert error.message.startswith("invalid format: [][]")
+    assert error.message.endswith("[][]; expected an object")
+
+
 @pytest.mark.parametrize("leaf", ANSWERS, ids=lambda leaf: leaf.__name__)
 def test_a_row_is_an_error_in_every_protocol(leaf: type[DroverError]) -> None:
     answer = answer_of(leaf("why"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -171,6 +172,29 @@ def test_a_short_prompt_has_no_affinity() -> None:
     assert affinity_of(_chat("Be brief.", "hello"), "d") is None
     assert affinity_of(pb.GenerateRequest(raw="hello"), "d") is None
     assert affinity_of(pb.GenerateRequest(raw="hello" * 500), "d") is not None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: _chat(text, "hello"),
+        lambda text: _chat("Be brief.", text),
+        lambda text: pb.GenerateRequest(raw=text),
+        lambda text: pb.GenerateRequest(prompt=pb.PromptInput(text=text)),
+        lambda text: pb.GenerateRequest(prompt=pb.PromptInput(text="hello", system=text)),
+    ],
+)
+def test_of_a_long_text_the_beginning_decides(make: Callable[[str], pb.GenerateRequest]) -> None:
+    """Megabytes are not hashed while other requests wait."""
+    first = affinity_of(make("a" * 1_000_000 + "b"), "d")
+
+    assert first is not None
+    assert affinity_of(make("a" * 1_000_000 + "c"), "d") == first
+    assert affinity_of(make("b" + "a" * 1_000_000), "d") != first
+
+
+def test_several_short_messages_are_no_short_prompt() -> None:
+    assert affinity_of(_chat("Be brief.", *["and so on" * 20] * 3), "d") is not None
 
 
 def test_a_context_is_what_turns_have_in_common() -> None:

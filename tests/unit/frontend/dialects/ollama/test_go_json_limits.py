@@ -154,7 +154,7 @@ def test_a_long_string_takes_a_few_times_its_own_length_of_memory(inside: bytes)
             "500000 texts",
         ),
         (b"[" + b'"",' * (MAX_QUOTES // 2) + b'""]', "500000 texts"),
-        (b"[" + b"1," * (MAX_COMMAS + 1) + b"1]", "4000000 values"),
+        (b"[" + b"1," * (MAX_COMMAS + 1) + b"1]", "2000000 values"),
     ],
     ids=["names", "texts", "numbers"],
 )
@@ -163,6 +163,23 @@ def test_more_values_than_can_be_read_soon_are_refused(body: bytes, most: str) -
     with pytest.raises(InvalidRequest, match=f"more than {most}"):
         loads(body)
     assert time.process_time() - began < _LIMIT_SECONDS / 4
+
+
+@pytest.mark.parametrize("at", [2**20 - 2, 2**20 - 1, 2**20])
+def test_an_escaped_quote_does_not_count_wherever_it_stands(at: int) -> None:
+    """Bodies are counted in pieces of a megabyte."""
+    text = "a" * (at - 1) + r"\"" + "a" * 2**20
+    many = ",".join(['""'] * (MAX_QUOTES // 2 - 1))
+
+    assert isinstance(loads(f'["{text}",{many}]'.encode()), list)
+    with pytest.raises(InvalidRequest, match="500000 texts"):
+        loads(f'["{text}",{many},""]'.encode())
+
+
+def test_a_lone_surrogate_is_replaced_wherever_it_stands() -> None:
+    text = rb"\ud800" + b"a" * (2**16 - 2) + rb"\ud83d\ude00\udc00" + "é".encode() * 2**16 + rb"\ude00"
+
+    assert loads(b'"' + text + b'"') == "\ufffd" + "a" * (2**16 - 2) + "😀\ufffd" + "é" * 2**16 + "\ufffd"
 
 
 def test_a_long_text_may_have_quotes_and_commas() -> None:
