@@ -12,6 +12,8 @@ SEED ?= 1
 # Of make chaos: how long a scenario lasts that could go on for ever; the seed of its choices, else a new one.
 CHAOS_SECONDS ?= 180
 CHAOS_SEED ?=
+# Of make bench-streams.
+SECONDS ?= 600
 
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
@@ -19,7 +21,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -109,6 +111,9 @@ bench-llamacpp: .venv/.dev ## both tiers over llama.cpp against llama-server of 
 
 bench: .venv/.dev ## what the relay costs, beside an older commit and SGLang's own layer: tables, results, plots
 	DROVER_SGLANG_PYTHON="$$(scripts/setup.sh sglang-python)" $(PY) -m benchmarks.bench
+
+bench-streams: .venv/.dev ## 1,000 streams on one frontend and two workers for ten minutes (SECONDS)
+	$(PY) -m benchmarks.streams --seconds '$(SECONDS)'
 
 settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.measure import facts_line, machine_facts
 from benchmarks.parts import growth, idle, relay, saturated, unary
 from benchmarks.parts.base import Effort, Part
+from benchmarks.plots import PLOTS, draw
 from benchmarks.results import RESULTS, write
 
 _PARTS: Mapping[str, Callable[[Effort], Part]] = {
@@ -39,6 +40,7 @@ def main() -> int:
                 part = _PARTS[name](effort)
                 print(part.report(), flush=True)
                 write(part, machine_facts(), asked.results)
+                draw(asked.results, asked.plots)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -51,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="windows of each kind (default 3)")
     parser.add_argument("--only", nargs="+", choices=tuple(_PARTS), help="these parts (default: all)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results' files")
+    parser.add_argument("--plots", type=Path, default=PLOTS, help="folder of the plots")
     return parser.parse_args()
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks import load
 from benchmarks.client.dialects import DIALECTS
-from benchmarks.load import Load, Totals
+from benchmarks.client.load import Load, Totals
+from benchmarks.client.numbered import token
 
 LINES = [
     orjson.dumps({"message": {"content": "word"}, "done": False}) + b"\n",
@@ -47,9 +48,11 @@ async def server(answer: Callable[[], bytes]) -> AsyncIterator[str]:
         yield f"{host}:{port}"
 
 
-async def totals_of(answer: Callable[[], bytes]) -> Totals:
+async def totals_of(answer: Callable[[], bytes], numbered: bool = False) -> Totals:
+    totals = Totals()
     async with server(answer) as address:
-        return await Load(address, False, DIALECTS["chat"], "m", "p", 8, 0.2, 2, 50.0).run()
+        await Load(address, False, DIALECTS["chat"], "m", "p", 8, 0.2, 2, 50.0, numbered).run(totals)
+    return totals
 
 
 async def test_sound_answers_are_counted_on_kept_alive_connections() -> None:
@@ -83,6 +86,12 @@ async def test_each_broken_answer_is_reported(answer: bytes, problem: str) -> No
     assert totals.problems.total() == totals.answers > 0
     assert all(problem in each for each in totals.problems)
     assert f"BROKEN: {totals.answers} of {totals.answers}" in totals.report()
+
+
+async def test_an_answer_with_other_tokens_than_asked_for_is_broken() -> None:
+    lines = [orjson.dumps({"message": {"content": token(0)}, "done": False}) + b"\n", LINES[-1]]
+    totals = await totals_of(lambda: chunked(*lines), numbered=True)
+    assert set(totals.problems) == {"1 tokens instead of 8"}
 
 
 def test_a_server_that_is_not_there_is_named(
