@@ -21,7 +21,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -115,6 +115,9 @@ bench: .venv/.dev ## what the relay costs, beside an older commit and SGLang's o
 bench-streams: .venv/.dev ## 1,000 streams on one frontend and two workers for ten minutes (SECONDS)
 	$(PY) -m benchmarks.streams --seconds '$(SECONDS)'
 
+bench-smg: .venv/.dev .venv-smg/.smg ## both tiers and the gateway smg, in turn, under the same load
+	DROVER_SMG=$(CURDIR)/.venv-smg/bin/smg $(PY) -m benchmarks.gateway
+
 settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc
 
@@ -122,7 +125,7 @@ lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh
 
 clean: ## remove the environment and caches
-	rm -rf .venv .venv-clients .venv-lint-deploy tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-lint-deploy .venv-smg tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.serve: requirements/frontend.txt requirements/worker.txt requirements/model.txt
 	@scripts/setup.sh serve
@@ -135,3 +138,6 @@ clean: ## remove the environment and caches
 
 .venv-lint-deploy/.lint-deploy: requirements/lint_deploy.txt
 	@scripts/setup.sh lint-deploy
+
+.venv-smg/.smg: requirements/smg.txt
+	@scripts/setup.sh smg

@@ -21,29 +21,9 @@ from sglang.srt.entrypoints.ollama.protocol import OllamaChatRequest
 from sglang.srt.entrypoints.ollama.serving import OllamaServing
 
 from benchmarks.client.numbered import CHARACTERS, token
+from benchmarks.targets.steps import Steps
 
 _WAIT_SECONDS = 4.0  # SGLANG_REQUEST_STATE_WAIT_TIMEOUT
-
-
-class Steps:
-    """The engine's steps: `done` of them; each sets the events of all requests."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.events: set[asyncio.Event] = set()
-        self.done = 0
-
-    async def run(self) -> None:
-        """Steps follow each other without drift; lost time is never made good."""
-        loop = asyncio.get_running_loop()
-        end = loop.time()
-        while True:
-            now = loop.time()
-            end = max(now, end + self._seconds)
-            await asyncio.sleep(end - now)
-            self.done += 1
-            for event in self.events:
-                event.set()
 
 
 class Tokenizer:
