@@ -81,7 +81,9 @@ class Generation:
                 model, request = await routed.chosen()
             else:
                 request = await _converted(http, model, convert)
-            return await self.catalog.fleet.ask(workers_of(model), lambda worker: worker.render(request))
+            return await self.catalog.fleet.ask(
+                workers_of(model), lambda worker: worker.render(request), [request]
+            )
 
     async def answer(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request
+from google.protobuf.message import Message
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.json_value import Json
@@ -39,30 +40,37 @@ class Tokens:
                 f"{characters} characters are too many: at most {MAX_CHARACTERS} are tokenised in one request"
             )
 
+        requests = [pb.TokenizeRequest(text=text, add_special=add_special) for text in texts]
+
         async def tokenized(worker: Worker) -> list[list[int]]:
-            requests = (pb.TokenizeRequest(text=text, add_special=add_special) for text in texts)
             return [list((await worker.tokenize(request)).ids) for request in requests]
 
-        return await self._ask(http, model, tokenized)
+        return await self._ask(http, model, tokenized, requests)
 
     async def texts(self, http: Request, model: CatalogModel, rows: Sequence[list[int]]) -> list[str]:
         if (ids := sum(map(len, rows))) > MAX_IDS:
             raise InvalidRequest(f"{ids} token ids are too many: at most {MAX_IDS} are read in one request")
 
-        async def detokenized(worker: Worker) -> list[str]:
-            return [(await worker.detokenize(pb.DetokenizeRequest(ids=ids))).text for ids in rows]
+        requests = [pb.DetokenizeRequest(ids=ids) for ids in rows]
 
-        return await self._ask(http, model, detokenized)
+        async def detokenized(worker: Worker) -> list[str]:
+            return [(await worker.detokenize(request)).text for request in requests]
+
+        return await self._ask(http, model, detokenized, requests)
 
     async def _ask(
-        self, http: Request, model: CatalogModel, question: Callable[[Worker], Awaitable[Found]]
+        self,
+        http: Request,
+        model: CatalogModel,
+        question: Callable[[Worker], Awaitable[Found]],
+        asked: Sequence[Message],
     ) -> Found:
         if model.route is not None:
             raise CapabilityMissing(
                 f"{model.name.short} chooses between two models, and token ids belong to one of them"
             )
         async with self.generation.hold(http):
-            return await self.generation.catalog.fleet.ask(workers_of(model), question)
+            return await self.generation.catalog.fleet.ask(workers_of(model), question, asked)
 
 
 def token_ids(value: Json, place: Place) -> list[int]:

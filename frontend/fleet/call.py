@@ -13,9 +13,12 @@ Found = TypeVar("Found")
 
 
 class Call(Generic[Found]):
-    """Implements frontend.fleet.base.Abandonable."""
+    """Implements frontend.fleet.base.Abandonable. `is_only_suspect`: the worker has stopped meanwhile, and
+    only this call can be the cause.
+    """
 
     def __init__(self, answer: Awaitable[Found]) -> None:
+        self.is_only_suspect = False
         self._task = asyncio.ensure_future(answer)
         self._abandoned: DroverError | None = None
 

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from drover.errors import DroverError, NoWorkerReady, ProtocolBroken, QueueFull, RetryElsewhere
+from google.protobuf.message import Message
+
+from drover.errors import DroverError, EngineStalled, NoWorkerReady, ProtocolBroken, QueueFull, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
@@ -144,16 +146,27 @@ class Fleet:
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
 
-    async def ask(self, model: ServedModel, question: Callable[[Worker], Awaitable[Found]]) -> Found:
-        """What is no generation, of one of the model's workers, and of the next one where that fails. Raises
-        NoWorkerReady when there is none.
+    async def ask(
+        self,
+        model: ServedModel,
+        question: Callable[[Worker], Awaitable[Found]],
+        asked: Sequence[Message] = (),
+    ) -> Found:
+        """What is no generation, of one of the model's workers, and of the next one where that fails.
+        `asked`: what of it a worker may stop at. Raises NoWorkerReady when there is none, EngineStalled.
         """
         self._retries.earn()
         attempts = Attempts(self._retries)
+        self._stalled.check(*asked)
         member = self.pick(model)
         while True:
+            call = Call(question(member.worker))
             try:
-                return await member.ask(question)
+                return await member.ask(call)
+            except EngineStalled:
+                if call.is_only_suspect:
+                    self._stalled.add(*asked)
+                raise
             except RetryElsewhere as error:
                 attempts.consider(member, error)
                 await jitter()
@@ -198,16 +211,19 @@ class Fleet:
 
     async def unload(self, model: ServedModel) -> None:
         """On every replica that can be reached."""
-        await any_of(member.worker.unload() for member in self._replicas(model))
+        await any_of(member.unload() for member in self._replicas(model))
 
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: Observer
     ) -> pb.EmbedResponse:
-        """In its turn, and on the next worker where one fails under it."""
+        """In its turn, and on the next worker where one fails under it. Raises EngineStalled where a worker
+        has stopped under it.
+        """
         self._retries.earn()
         replicas = self._wanted(model, ticket)
         attempts = Attempts(self._retries)
         had_its_turn = False
+        self._stalled.check(request)
         while True:
             place, waited = await replicas.place(attempts.failed, had_its_turn)
             had_its_turn = had_its_turn or waited.position > 0
@@ -224,6 +240,10 @@ class Fleet:
                 return response
             except QueueFull as error:
                 failure = error
+            except EngineStalled:
+                if place.is_only_suspect:
+                    self._stalled.add(request)
+                raise
             except RetryElsewhere as error:
                 failure = error
                 if isinstance(error, ProtocolBroken):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from math import ceil
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from drover import logs
 from drover.errors import (
@@ -37,6 +37,8 @@ _REPORT_INTERVAL_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 # What began later than this after the last sign of life did not stop the worker.
 _LATE_SECONDS = 2 * _REPORT_INTERVAL_SECONDS
+# When a call began that no worker stops at: it loads the model, or unloads it.
+_NO_SUSPECT = math.inf
 _MOST_LOGGED = 16
 # Each report wakes who waits: a worker that sends them without a pause must not keep this process busy.
 _LEAST_BETWEEN_REPORTS_SECONDS = 0.01
@@ -107,8 +109,7 @@ class Member:
         """Of time.monotonic."""
         # In the order in which they came.
         self._places: dict[Place, None] = {}
-        self._calls: dict[Abandonable, float] = {}
-        self._visits = 0
+        self._calls: dict[Call[Any], float] = {}
         self._is_full = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -159,7 +160,7 @@ class Member:
             return False
         if not self.report.running_limit:
             return True
-        share = ceil(self.report.running_limit / max(1, self.report.frontends))
+        share = math.ceil(self.report.running_limit / max(1, self.report.frontends))
         return len(self._places) < share + max(1, share // _BACKLOG_SHARE)
 
     def take(self) -> Place:
@@ -198,41 +199,42 @@ class Member:
     async def wait_idle(self) -> None:
         await self._idle.wait()
 
-    @contextmanager
-    def visit(self) -> Iterator[Worker]:
-        """For work that takes no request's place: a worker that is found no more is kept until it is done."""
-        self._visits += 1
-        self._idle.clear()
+    async def ask(self, call: Call[Found]) -> Found:
+        """`call`: to this worker, no generation, and it takes no place. Raises EngineStalled where the worker
+        stops meanwhile.
+        """
         try:
-            yield self.worker
-        finally:
-            self._visits -= 1
-            self._look_idle()
-
-    async def ask(self, question: Callable[[Worker], Awaitable[Found]]) -> Found:
-        """What is no generation and takes no place. Raises EngineStalled where the worker stops meanwhile."""
-        with self.visit() as worker:
-            call = Call(question(worker))
-            self._calls[call] = time.monotonic()
-            try:
-                return await call.answer()
-            except ProtocolBroken as error:
-                self.broke_protocol(error, "")
-                raise
-            finally:
-                del self._calls[call]
-
-    def _look_idle(self) -> None:
-        if not (self._places or self._visits):
-            self._idle.set()
+            return await self._answered(call, time.monotonic())
+        except ProtocolBroken as error:
+            self.broke_protocol(error, "")
+            raise
 
     async def bring_in(self, request: pb.LoadRequest) -> None:
-        """Loads the model. Whoever then asks what is loaded must not have to wait for the next report."""
-        with self.visit() as worker:
-            response = await worker.load(request)
+        """Loads the model. Whoever then asks what is loaded must not have to wait for the next report. Raises
+        WorkerUnreachable where the worker is lost or stops meanwhile.
+        """
+        response = await self._answered(Call(self.worker.load(request)), _NO_SUSPECT)
         if self.report is not None:
             self.report.loaded = True
             self.report.expires_unix_ns = response.expires_unix_ns
+
+    async def unload(self) -> None:
+        """Raises WorkerUnreachable where the worker is lost or stops meanwhile."""
+        await self._answered(Call(self.worker.unload()), _NO_SUSPECT)
+
+    async def _answered(self, call: Call[Found], began: float) -> Found:
+        """A worker that is found no more is kept until the call is over."""
+        self._calls[call] = began
+        self._idle.clear()
+        try:
+            return await call.answer()
+        finally:
+            del self._calls[call]
+            self._look_idle()
+
+    def _look_idle(self) -> None:
+        if not (self._places or self._calls):
+            self._idle.set()
 
     async def _watch(self) -> None:
         """Keeps `model` and `report` true, for as long as the frontend lives."""
@@ -328,9 +330,12 @@ class Member:
         late = since + _LATE_SECONDS
         in_engine = self._begun_by(late)
         found = set(suspects(in_engine))
+        calls = [call for call, began in self._calls.items() if began <= late]
         for place in in_engine:
             place.saw_stall = True
-            place.is_only_suspect = found == {place}
+            place.is_only_suspect = found == {place} and not calls
+        for call in calls:
+            call.is_only_suspect = len(calls) == 1 and not found
         logs.event(
             _log,
             logging.ERROR,
@@ -343,8 +348,8 @@ class Member:
         for place in list(self._places):
             if place.handle is not None:
                 place.handle.abandon(_stalled_worker(reason) if place in found else _lost_worker(reason))
-        for call, began in list(self._calls.items()):
-            call.abandon(_stalled_worker(reason) if began <= late else _lost_worker(reason))
+        for call in list(self._calls):
+            call.abandon(_stalled_worker(reason) if call in calls else _lost_worker(reason))
 
     def _begun_by(self, late: float) -> Sequence[Place]:
         """Those that the engine had then. What it had not begun are the newest of those without output."""

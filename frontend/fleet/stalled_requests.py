@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
+from google.protobuf.message import Message
+
 from drover.errors import EngineStalled
-from drover.v1 import engine_pb2 as pb
 
 _REMEMBERED_SECONDS = 600.0
 _MOST = 256
@@ -17,7 +18,10 @@ _OF_AN_ATTEMPT = ("request_id", "priority", "cache_salt", "keep_alive_ns", "cont
 
 
 class StalledRequests:
-    """Digests of requests, for ten minutes each. Costs nothing while there are none."""
+    """Digests of requests, for ten minutes each. Costs nothing while there are none.
+
+    A request may be several messages: each text to tokenise is one. Without any it is not remembered.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -26,14 +30,16 @@ class StalledRequests:
     def __len__(self) -> int:
         return len(self._until)
 
-    def add(self, request: pb.GenerateRequest) -> None:
+    def add(self, *request: Message) -> None:
+        if not request:
+            return
         digest = _digest(request)
         self._until[digest] = self._now() + _REMEMBERED_SECONDS
         self._until.move_to_end(digest)
         while len(self._until) > _MOST:
             self._until.popitem(last=False)
 
-    def check(self, request: pb.GenerateRequest) -> None:
+    def check(self, *request: Message) -> None:
         """Raises EngineStalled for one that is known."""
         self._forget()
         if self._until and _digest(request) in self._until:
@@ -49,9 +55,15 @@ class StalledRequests:
             self._until.popitem(last=False)
 
 
-def _digest(request: pb.GenerateRequest) -> bytes:
-    same = pb.GenerateRequest()
-    same.CopyFrom(request)
-    for name in _OF_AN_ATTEMPT:
-        same.ClearField(name)  # type: ignore[arg-type] # its fields by their names
-    return blake2b(same.SerializeToString(deterministic=True), digest_size=16).digest()
+def _digest(request: Sequence[Message]) -> bytes:
+    digest = blake2b(digest_size=16)
+    for message in request:
+        same = type(message)()
+        same.CopyFrom(message)
+        for name in _OF_AN_ATTEMPT:
+            if name in same.DESCRIPTOR.fields_by_name:
+                same.ClearField(name)
+        content = same.SerializeToString(deterministic=True)
+        digest.update(f"{same.DESCRIPTOR.full_name} {len(content)} ".encode())
+        digest.update(content)
+    return digest.digest()

@@ -114,6 +114,9 @@ class StallingWorker:
     embedding_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
     loaded: pb.LoadResponse = field(default_factory=pb.LoadResponse)
+    load_stall: asyncio.Event | None = None
+    """Until it is set a load stalls."""
+    load_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     load_failure: DroverError | None = None
     unloads: int = 0
     refusal: DroverError | None = None
@@ -159,6 +162,12 @@ class StallingWorker:
         if self.load_failure is not None:
             raise self.load_failure
         self.loads.append(request)
+        try:
+            if self.load_stall is not None:
+                await self.load_stall.wait()
+        except asyncio.CancelledError:
+            self.load_cancelled.set()
+            raise
         return self.loaded
 
     async def unload(self) -> pb.UnloadResponse:

@@ -199,11 +199,14 @@ async def test_who_leaves_while_its_model_is_loaded_stays_until_it_is_there() ->
     await fleet.start()
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
-        model = _found_m(fleet)
-        with fleet.pick(model).visit():
-            discovery.now()
-            await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
-            assert not worker.closed
+        worker.load_stall = asyncio.Event()
+        loading = asyncio.create_task(fleet.load(_found_m(fleet), pb.LoadRequest()))
+        await until(lambda: bool(worker.loads), _DEADLINE_SECONDS, "it loads")
+        discovery.now()
+        await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")
+        assert not worker.closed
+        worker.load_stall.set()
+        await loading
         await until(lambda: worker.closed, _DEADLINE_SECONDS, "it may go")
     finally:
         await fleet.stop()
