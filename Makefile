@@ -21,7 +21,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -115,8 +115,12 @@ bench: .venv/.dev ## what the relay costs, beside an older commit and SGLang's o
 bench-streams: .venv/.dev ## 1,000 streams on one frontend and two workers for ten minutes (SECONDS)
 	$(PY) -m benchmarks.streams --seconds '$(SECONDS)'
 
-bench-smg: .venv/.dev .venv-smg/.smg ## both tiers and the gateway smg, in turn, under the same load
-	DROVER_SMG=$(CURDIR)/.venv-smg/bin/smg $(PY) -m benchmarks.gateway
+bench-smg: .venv/.dev .venv-bench/.bench ## both tiers and the gateway smg, in turn, under the same load
+	DROVER_SMG=$(CURDIR)/.venv-bench/bin/smg $(PY) -m benchmarks.gateway
+
+bench-engine: .venv/.dev .venv-bench/.bench ## a profile of the worker's process at 16 streams (ENGINE: llamacpp, sglang)
+	@set -e; [ '$(ENGINE)' != sglang ] || { DROVER_SGLANG_PYTHON="$(SGLANG_PY)"; export DROVER_SGLANG_PYTHON; }; \
+	DROVER_PY_SPY=$(CURDIR)/.venv-bench/bin/py-spy $(PY) -m benchmarks.engine_profile --engine '$(ENGINE)'
 
 settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc
@@ -125,7 +129,7 @@ lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh
 
 clean: ## remove the environment and caches
-	rm -rf .venv .venv-clients .venv-lint-deploy .venv-smg tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-lint-deploy .venv-bench tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.serve: requirements/frontend.txt requirements/worker.txt requirements/model.txt
 	@scripts/setup.sh serve
@@ -139,5 +143,5 @@ clean: ## remove the environment and caches
 .venv-lint-deploy/.lint-deploy: requirements/lint_deploy.txt
 	@scripts/setup.sh lint-deploy
 
-.venv-smg/.smg: requirements/smg.txt
-	@scripts/setup.sh smg
+.venv-bench/.bench: requirements/bench.txt
+	@scripts/setup.sh bench

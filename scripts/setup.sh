@@ -4,7 +4,7 @@
 #   setup.sh clients  .venv-clients with Ollama clients in Python, and those of npm
 #   setup.sh agents   coding agents of npm, outside the checkout; prints their folder
 #   setup.sh lint-deploy  .venv-lint-deploy with what looks at images and manifests
-#   setup.sh smg      .venv-smg with the gateway of make bench-smg
+#   setup.sh bench    .venv-bench with what benchmarks run beside Drover
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 #   setup.sh sglang-python  prints that Python if the environment is there already, and makes nothing
 set -euo pipefail
@@ -136,8 +136,8 @@ case "${1:-}" in
     home=.venv-lint-deploy files=(lint_deploy.txt) stamps=(.lint-deploy)
     local_environment
     ;;
-  smg)
-    home=.venv-smg files=(smg.txt) stamps=(.smg)
+  bench)
+    home=.venv-bench files=(bench.txt) stamps=(.bench)
     local_environment
     ;;
   sglang) sglang_environment ;;
@@ -145,5 +145,5 @@ case "${1:-}" in
     sglang_home
     [ ! -f "$home/.ready" ] || printf '%s\n' "$home/bin/python"
     ;;
-  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|smg|sglang|sglang-python" ;;
+  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|bench|sglang|sglang-python" ;;
 esac

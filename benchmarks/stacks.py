@@ -1,0 +1,74 @@
+"""Profiles as py-spy writes them: whose work each sample of a worker's process is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+Owner = Literal["engine's Python", "our adapter", "our relay", "HTTP client", "the rest"]
+OWNERS: tuple[Owner, ...] = ("engine's Python", "our adapter", "our relay", "HTTP client", "the rest")
+
+# Parts of paths, the first that fits counts: the engine's adapter before the rest of the worker.
+_PATHS: Mapping[str, Owner] = {
+    "sglang/srt/": "engine's Python",
+    "engine_worker/engines/": "our adapter",
+    "engine_worker/chat/": "our adapter",
+    "engine_worker/schemas/": "our adapter",
+    "engine_worker/": "our relay",
+    "drover/": "our relay",
+    "aiohttp/": "HTTP client",
+}
+_STARTS = (*_PATHS, "asyncio/", "uvloop/", "grpc/", "concurrent/", "threading.py")
+_ENTRIES = ("engine_worker/__main__.py", "engine_worker/server.py")
+"""They are under everything that the event loop runs."""
+
+
+def samples(text: str) -> Iterator[tuple[list[str], int]]:
+    """The stacks, outermost frame first, and how often each was seen."""
+    for line in text.splitlines():
+        stack, _, count = line.rpartition(" ")
+        yield stack.split(";"), int(count)
+
+
+def owner(stack: Iterable[str]) -> Owner:
+    """Whose innermost frame it is: what a library does is its caller's."""
+    for frame in reversed(list(stack)):
+        if any(entry in frame for entry in _ENTRIES):
+            continue
+        for path, found in _PATHS.items():
+            if path in frame:
+                return found
+    return "the rest"
+
+
+def shares(text: str) -> Mapping[Owner, float]:
+    """Of all samples."""
+    counts: Counter[Owner] = Counter()
+    for stack, count in samples(text):
+        counts[owner(stack)] += count
+    total = counts.total() or 1
+    return {name: counts[name] / total for name in OWNERS}
+
+
+def functions(text: str, of: Owner, most: int = 12) -> list[tuple[str, float]]:
+    """The functions of an owner with most samples, what they call of others included; their shares."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for stack, count in samples(text):
+        total += count
+        if owner(stack) == of:
+            counts[_own_function(stack, of)] += count
+    return [(name, count / total) for name, count in counts.most_common(most)]
+
+
+def _own_function(stack: list[str], of: Owner) -> str:
+    """The innermost frame that is the owner's, without its line and what is before its package."""
+    own = [frame for frame in stack if owner([frame]) == of]
+    name, _, path = (own or stack)[-1].rpartition(":")[0].partition(" (")
+    starts = [path.index(known) for known in _STARTS if known in path]
+    return f"{name} ({path[min(starts, default=0) :]})"
+
+
+def count(text: str) -> int:
+    return sum(seen for _, seen in samples(text))
