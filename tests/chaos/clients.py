@@ -61,7 +61,7 @@ async def stream(
                 if seen.pieces:
                     seen.longest_gap_seconds = max(seen.longest_gap_seconds, now - last)
                 last = now
-                _take(seen, json.loads(line))
+                take(seen, line)
                 if seen.pieces >= pieces:
                     return seen
                 if pause_seconds:
@@ -74,7 +74,9 @@ async def stream(
     return seen
 
 
-def _take(seen: Seen, line: dict[str, object]) -> None:
+def take(seen: Seen, text: str) -> None:
+    """One line of a stream."""
+    line = json.loads(text)
     seen.pieces += 1
     if "error" in line:
         seen.error = str(line["error"])

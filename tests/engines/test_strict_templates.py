@@ -17,28 +17,44 @@ from tests.support.chat_requests import chat, tool
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
 from tests.support.scripted_gguf import EOS, write_scripted_gguf
+from tests.support.sentencepiece_gguf import TEMPLATE as CHATML
 
 pytestmark = pytest.mark.real_model
 TEMPLATES = Path(__file__).parent.parent / "support"
 ENGINE_WORDS = ("Jinja", "parser", "CallExpression", "raise_exception")
 
 
-def _process(folder: Path, template: str) -> Iterator[Process]:
-    source = (TEMPLATES / template).read_text()
+def _process(folder: Path, source: str) -> Iterator[Process]:
     write_scripted_gguf(folder / "model.gguf", source, ("Ċ", "O", "k", ".", EOS))
     flags = ("--model", str(folder / "model.gguf"), "--context-length", "512", "--slots", "2")
     with worker(folder / "worker.log", "--engine", "llamacpp", *flags) as process:
         yield process
 
 
+def _text_of(template: str) -> str:
+    return (TEMPLATES / template).read_text()
+
+
+@pytest.fixture(scope="module")
+def plain_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Its template takes any message anywhere."""
+    yield from _process(tmp_path_factory.mktemp("plain"), CHATML)
+
+
+@pytest.fixture
+async def plain(plain_process: Process) -> AsyncIterator[EngineClient]:
+    async with engine_client(plain_process.address) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def strict_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    yield from _process(tmp_path_factory.mktemp("strict"), "one_system_message.jinja")
+    yield from _process(tmp_path_factory.mktemp("strict"), _text_of("one_system_message.jinja"))
 
 
 @pytest.fixture(scope="module")
 def turns_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    yield from _process(tmp_path_factory.mktemp("turns"), "taking_turns.jinja")
+    yield from _process(tmp_path_factory.mktemp("turns"), _text_of("taking_turns.jinja"))
 
 
 @pytest.fixture
@@ -90,6 +106,15 @@ async def test_system_messages_anywhere(
         assert f"{content}\n" in prompt or f"{content}<|im_end|>" in prompt
     text, _ = await strict.text(request)
     assert text == "Ok."
+
+
+async def test_nothing_is_moved_where_the_template_takes_it(plain: EngineClient) -> None:
+    messages = [("system", "S"), ("user", "U"), ("assistant", "A"), ("system", "T"), ("user", "V")]
+
+    prompt = await prompt_of(plain, conversation(*messages))
+
+    as_sent = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages)
+    assert prompt == f"{as_sent}<|im_start|>assistant\n"
 
 
 async def test_joined_system_messages_are_apart_by_a_blank_line(strict: EngineClient) -> None:

@@ -1,0 +1,66 @@
+"""A worker killed in mid-answer, with a vocabulary whose tokens put a space before text and whose rarer
+characters are a token for each byte: the next worker's text goes on where the first one's ended.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.chaos.clients import Seen, body, take
+from tests.chaos.fleet import Fleet, running_fleet
+from tests.chaos_long.tally import moves
+from tests.support.scripted_gguf import THINKING_AND_TOOLS
+from tests.support.sentencepiece_gguf import TEMPLATE, TEXT, write_sentencepiece_gguf
+
+_TOKENS = 1_800
+# A grammar that never makes the answer end.
+_ENDLESS = {"type": "string", "minLength": 10_000}
+_FLAGS = ("--engine", "llamacpp", "--name", "sim", "--context-length", "2048", "--slots", "2")
+
+
+@pytest.mark.parametrize(
+    ("template", "more", "beginning"),
+    [
+        (TEMPLATE, {}, TEXT),
+        (THINKING_AND_TOOLS, {}, TEXT),
+        (TEMPLATE, {"format": _ENDLESS}, '"'),
+    ],
+    ids=["plain", "parsed", "format"],
+)
+def test_the_text_is_the_same_as_without_the_kill(
+    tmp_path: Path, template: str, more: dict[str, object], beginning: str
+) -> None:
+    path = tmp_path / "m.gguf"
+    write_sentencepiece_gguf(path, template)
+    with running_fleet(tmp_path, workers=2, engine_flags=(*_FLAGS, "--model", str(path))) as fleet:
+        undisturbed = _streamed(fleet, kills_at=0, **more)
+        disturbed = _streamed(fleet, kills_at=3, **more)
+
+    assert (undisturbed.error, disturbed.error) == ("", "")
+    assert disturbed.content == undisturbed.content
+    assert disturbed.done is not None
+    assert undisturbed.done is not None
+    assert disturbed.done["eval_count"] == undisturbed.done["eval_count"] == _TOKENS
+    assert undisturbed.content.lstrip().startswith(beginning)
+    assert moves(tmp_path) == 1
+
+
+def _streamed(fleet: Fleet, kills_at: int, **more: object) -> Seen:
+    """`kills_at`: after so many pieces the worker that says them is killed; 0: none is."""
+    seen = Seen()
+    request = {**body("Tell me.", _TOKENS), **more}
+    with httpx.stream("POST", f"{fleet.url()}/api/chat", json=request, timeout=90) as response:
+        for line in response.iter_lines():
+            take(seen, line)
+            if seen.pieces == kills_at:
+                _kill_who_has_work(fleet)
+    return seen
+
+
+def _kill_who_has_work(fleet: Fleet) -> None:
+    (busy,) = [number for number in range(2) if fleet.running(number)]
+    fleet.workers[busy].signal(signal.SIGKILL)
