@@ -11,6 +11,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
+from frontend.fleet.delivery import events_of
 from frontend.fleet.discovery.static import Static
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.picking.prefix import Prefix
@@ -59,7 +60,7 @@ async def _route(fleet: Fleet, requests: int) -> float:
         model = fleet.find(name)
         assert model is not None
         handle = fleet.submit(model, request, Ticket(), Told())
-        async for _ in handle:
+        async for _ in events_of(handle):
             pass
         handle.cancel()
     return 1e6 * (time.perf_counter() - began) / requests

@@ -22,10 +22,13 @@ from drover.errors import (
     WorkerUnreachable,
     answer_of,
 )
+from drover.v1 import engine_pb2 as pb
 
 SERVICE_NAME = "drover.v1.Engine"
 REQUEST_ID_METADATA_KEY = "x-request-id"
 ERROR_DOMAIN = "drover"
+# What a request on an exchange has at its beginning (protos/drover/v1/engine.proto, Credit).
+ROWS_OF_CREDIT = 64
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -34,10 +37,12 @@ _PROMPT_TOKENS, _CONTEXT_TOKENS = "prompt_tokens", "context_tokens"
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # Trailing metadata may have 16 KiB, and a byte takes up to three there, twice.
 _MAX_DETAILS_BYTES = 1500
+_MOST_MESSAGE = 4096
 
 # What a worker may send in one message where its calls have less to say than that.
 _MOST_RESPONSE_BYTES = {
     "GenerateStream": 16 * 1024 * 1024,
+    "Exchange": 32 * 1024 * 1024,
     "WatchLoad": 64 * 1024,
     "GetModel": 64 * 1024 * 1024,
     "Tokenize": 64 * 1024 * 1024,
@@ -113,6 +118,22 @@ async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=[info])
     await context.abort(code, message, rpc_status.to_status(status).trailing_metadata)
     raise AssertionError("abort always raises")
+
+
+def failure_of(error: DroverError) -> pb.Failure:
+    """The row's way to say what `abort_with` does."""
+    failure = pb.Failure(reason=type(error).__name__, message=error.message[:_MOST_MESSAGE])
+    if isinstance(error, ContextExceeded):
+        failure.prompt_tokens, failure.context_tokens = error.prompt_tokens, error.context_tokens
+    return failure
+
+
+def error_of_failure(failure: pb.Failure) -> DroverError:
+    """The leaf that a worker raised."""
+    leaf = LEAVES.get(failure.reason, InternalError)
+    if leaf is ContextExceeded:
+        return ContextExceeded(failure.message, failure.prompt_tokens, failure.context_tokens)
+    return leaf(failure.message)
 
 
 def has_leaf(failure: grpc.aio.AioRpcError) -> bool:

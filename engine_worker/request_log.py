@@ -12,6 +12,7 @@ from drover import logs
 from drover.errors import DroverError
 from drover.rpc import REQUEST_ID_METADATA_KEY
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.mailbox import Mailbox
 
 _log = logging.getLogger("drover.worker.request")
 _NS_PER_MS = 1_000_000
@@ -30,21 +31,10 @@ class RequestLine:
         self._started: pb.Started | None = None
         self._embedded: pb.EmbedResponse | None = None
 
-    @classmethod
-    def of(
-        cls,
-        request: pb.GenerateRequest | pb.EmbedRequest,
-        context: grpc.aio.ServicerContext[Request, Response],
-    ) -> RequestLine:
-        metadata = dict(context.invocation_metadata() or ())
-        return cls(request.request_id, str(metadata.get(REQUEST_ID_METADATA_KEY, "")))
-
-    def saw(self, event: pb.GenerateEvent) -> None:
-        if not self._first_ns:
-            self._first_ns = time.perf_counter_ns()
-            self._started = event.started
-        if event.HasField("done"):
-            self._done = event.done
+    def saw(self, mailbox: Mailbox) -> None:
+        """What has come of an answer."""
+        self._first_ns = mailbox.first_ns
+        self._started, self._done = mailbox.started_message, mailbox.done_message
 
     def saw_embeddings(self, response: pb.EmbedResponse) -> None:
         self._embedded = response
@@ -82,6 +72,12 @@ class RequestLine:
         if error is not None:
             fields |= {"error": type(error).__name__, "error_message": error.message}
         logs.event(_log, logging.INFO, "request", **fields)
+
+
+def client_request_id(context: grpc.aio.ServicerContext[Request, Response]) -> str:
+    """Empty where the caller sent none."""
+    metadata = dict(context.invocation_metadata() or ())
+    return str(metadata.get(REQUEST_ID_METADATA_KEY, ""))
 
 
 def _load_ms(timings: pb.Timings) -> dict[str, logs.Field]:

@@ -7,7 +7,6 @@ import logging
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,6 +21,7 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
+from engine_worker.engines.mailbox import Mailbox
 from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
 from engine_worker.requests import RequestTable
@@ -225,6 +225,4 @@ class WorkerServer:
         request = pb.GenerateRequest(
             request_id=secrets.token_hex(16), raw="warm-up", sampling=pb.Sampling(max_tokens=1, temperature=0)
         )
-        async with aclosing(self._engine.generate(request)) as events:
-            async for _ in events:
-                pass
+        await self._engine.generate(request, Mailbox())

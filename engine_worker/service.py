@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -15,7 +15,6 @@ from drover.errors import (
     ClientLeft,
     DroverError,
     InternalError,
-    InvalidRequest,
     NoWorkerReady,
     WorkerDraining,
 )
@@ -24,7 +23,10 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
-from engine_worker.request_log import RequestLine
+from engine_worker.engines.mailbox import Mailbox
+from engine_worker.exchange import Exchange
+from engine_worker.generations import Generations, keep_alive_ns, text_length, until_over
+from engine_worker.request_log import RequestLine, client_request_id
 from engine_worker.requests import RequestTable
 from engine_worker.residency import Residency
 from engine_worker.text_work import check_length
@@ -50,6 +52,8 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self._requests = requests
         self._residency = residency
         self._changed = changed
+        self._generations = Generations(engine, requests, residency, self._check_open)
+        self._exchanges: set[Exchange] = set()
         self._draining = False
         self._closing = False
         self._watchers = 0
@@ -61,8 +65,10 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self._changed.ring()
 
     def close(self) -> None:
-        """Ends the watchers."""
+        """Ends the watchers and the exchanges."""
         self._closing = True
+        for exchange in self._exchanges:
+            exchange.close()
         self._changed.ring()
 
     # Both streams write for themselves, which grpc.aio allows and the generated types do not know.
@@ -71,34 +77,38 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         request: pb.GenerateRequest,
         context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
     ) -> None:
-        line = RequestLine.of(request, context)
-
         async def stream() -> None:
-            self._accepts(request)
-            clamped = self._engine.bounds.apply(request, self._engine.model())
-            async with (
-                self._requests.hold(request.request_id),
-                self._residency.use(_keep_alive_ns(request)) as load_ns,
-                aclosing(self._engine.generate(request)) as events,
-            ):
-                async for event in events:
-                    if clamped and event.HasField("started"):
-                        event.started.not_honoured.extend(clamped)
-                    if event.HasField("done"):
-                        event.done.timings.load_ns += load_ns
-                    line.saw(event)
-                    await _send(context, event)
+            mailbox = Mailbox()
+            running = self._generations.run(request, client_request_id(context), mailbox)
+            async with until_over(running, mailbox):
+                while not mailbox.is_over:
+                    await _send(context, await mailbox.take())
 
-        await _guarded(context, stream, line)
+        await _guarded(context, stream)
+
+    async def Exchange(  # type: ignore[override]
+        self, request_iterator: object, context: grpc.aio.ServicerContext[pb.Orders, pb.Step]
+    ) -> None:
+        exchange = Exchange(context, self._generations)
+
+        async def run() -> None:
+            self._check_started()
+            self._exchanges.add(exchange)
+            try:
+                await exchange.run()
+            finally:
+                self._exchanges.discard(exchange)
+
+        await _guarded(context, run)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
-        line = RequestLine.of(request, context)
+        line = RequestLine(request.request_id, client_request_id(context))
 
         async def embed() -> pb.EmbedResponse:
             self._check_open()
             async with (
                 self._requests.hold(request.request_id or secrets.token_hex(16)),
-                self._residency.use(_keep_alive_ns(request)) as load_ns,
+                self._residency.use(keep_alive_ns(request)) as load_ns,
             ):
                 response = await self._engine.embed(request)
             response.timings.load_ns += load_ns
@@ -129,7 +139,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Render(self, request: pb.RenderRequest, context: Context) -> pb.RenderResponse:
         async def render() -> pb.RenderResponse:
             self._check_open()
-            check_length(_text_length(request.request))
+            check_length(text_length(request.request))
             async with self._residency.use():
                 return await self._engine.render(request.request)
 
@@ -138,11 +148,11 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:
         async def model() -> pb.Model:
             self._check_started()
-            if not request.verbose:
-                return self._engine.model()
             model = pb.Model()
             model.CopyFrom(self._engine.model())
-            model.model_info_json = await self._engine.whole_model_info()
+            model.exchange = True
+            if request.verbose:
+                model.model_info_json = await self._engine.whole_model_info()
             return model
 
         return await _guarded(context, model)
@@ -173,7 +183,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Load(self, request: pb.LoadRequest, context: Context) -> pb.LoadResponse:
         async def load() -> pb.LoadResponse:
             self._check_open()
-            async with self._residency.use(_keep_alive_ns(request)) as load_ns:
+            async with self._residency.use(keep_alive_ns(request)) as load_ns:
                 pass
             return pb.LoadResponse(load_ns=load_ns, expires_unix_ns=self._residency.expires_unix_ns)
 
@@ -198,14 +208,6 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         report.expires_unix_ns = self._residency.expires_unix_ns
         return report
 
-    def _accepts(self, request: pb.GenerateRequest) -> None:
-        self._check_open()
-        check_length(_text_length(request))
-        if not request.request_id:
-            raise InvalidRequest("request_id is empty; make one of 32 hex digits for each attempt")
-        if request.sampling.HasField("max_tokens") and request.sampling.max_tokens == 0:
-            raise InvalidRequest("max_tokens is 0; leave it out for no limit")
-
     def _check_open(self) -> None:
         self._check_started()
         if self._draining:
@@ -214,17 +216,6 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     def _check_started(self) -> None:
         if not self.ready:
             raise NoWorkerReady("the worker is still loading its model")
-
-
-def _keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest) -> int | None:
-    return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
-
-
-def _text_length(request: pb.GenerateRequest) -> int:
-    """Bytes of what is to be rendered and tokenised; images are none."""
-    prompt = request.prompt
-    images = [*prompt.images, *(image for message in request.chat.messages for image in message.images)]
-    return request.ByteSize() - sum(len(image.data) for image in images)
 
 
 async def _send(context: grpc.aio.ServicerContext[Request, Response], message: Response) -> None:

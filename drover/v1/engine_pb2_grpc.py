@@ -40,6 +40,11 @@ class EngineStub:
                 request_serializer=drover_dot_v1_dot_engine__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=drover_dot_v1_dot_engine__pb2.GenerateEvent.FromString,
                 _registered_method=True)
+        self.Exchange = channel.stream_stream(
+                '/drover.v1.Engine/Exchange',
+                request_serializer=drover_dot_v1_dot_engine__pb2.Orders.SerializeToString,
+                response_deserializer=drover_dot_v1_dot_engine__pb2.Step.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/drover.v1.Engine/Embed',
                 request_serializer=drover_dot_v1_dot_engine__pb2.EmbedRequest.SerializeToString,
@@ -94,6 +99,15 @@ class EngineServicer:
     def GenerateStream(self, request, context):
         """Generates for one request. The stream ends after exactly one event that carries `done`, or with a
         status. Cancelling the call aborts the request in the engine, in whatever phase it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exchange(self, request_iterator, context):
+        """The same for all requests of one frontend, on one stream: what an engine step gives them travels as one
+        message. A request that fails ends with a row that says so; the stream goes on. A stream that ends has
+        lost its requests: the worker aborts them. Only workers whose Model.exchange is set have it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +185,11 @@ def add_EngineServicer_to_server(servicer, server):
                     request_deserializer=drover_dot_v1_dot_engine__pb2.GenerateRequest.FromString,
                     response_serializer=drover_dot_v1_dot_engine__pb2.GenerateEvent.SerializeToString,
             ),
+            'Exchange': grpc.stream_stream_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=drover_dot_v1_dot_engine__pb2.Orders.FromString,
+                    response_serializer=drover_dot_v1_dot_engine__pb2.Step.SerializeToString,
+            ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
                     request_deserializer=drover_dot_v1_dot_engine__pb2.EmbedRequest.FromString,
@@ -245,6 +264,33 @@ class Engine:
             '/drover.v1.Engine/GenerateStream',
             drover_dot_v1_dot_engine__pb2.GenerateRequest.SerializeToString,
             drover_dot_v1_dot_engine__pb2.GenerateEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/drover.v1.Engine/Exchange',
+            drover_dot_v1_dot_engine__pb2.Orders.SerializeToString,
+            drover_dot_v1_dot_engine__pb2.Step.FromString,
             options,
             channel_credentials,
             insecure,

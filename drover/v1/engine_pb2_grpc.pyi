@@ -48,6 +48,11 @@ class EngineStub:
     """Generates for one request. The stream ends after exactly one event that carries `done`, or with a
     status. Cancelling the call aborts the request in the engine, in whatever phase it is.
     """
+    Exchange: _grpc.StreamStreamMultiCallable[_engine_pb2.Orders, _engine_pb2.Step]
+    """The same for all requests of one frontend, on one stream: what an engine step gives them travels as one
+    message. A request that fails ends with a row that says so; the stream goes on. A stream that ends has
+    lost its requests: the worker aborts them. Only workers whose Model.exchange is set have it.
+    """
     Embed: _grpc.UnaryUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]
     """Embeds texts. Only workers started for that task; the others answer FAILED_PRECONDITION (reason
     CapabilityMissing).
@@ -77,6 +82,11 @@ class EngineAsyncStub(EngineStub):
     GenerateStream: _aio.UnaryStreamMultiCallable[_engine_pb2.GenerateRequest, _engine_pb2.GenerateEvent]  # type: ignore[assignment]
     """Generates for one request. The stream ends after exactly one event that carries `done`, or with a
     status. Cancelling the call aborts the request in the engine, in whatever phase it is.
+    """
+    Exchange: _aio.StreamStreamMultiCallable[_engine_pb2.Orders, _engine_pb2.Step]  # type: ignore[assignment]
+    """The same for all requests of one frontend, on one stream: what an engine step gives them travels as one
+    message. A request that fails ends with a row that says so; the stream goes on. A stream that ends has
+    lost its requests: the worker aborts them. Only workers whose Model.exchange is set have it.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]  # type: ignore[assignment]
     """Embeds texts. Only workers started for that task; the others answer FAILED_PRECONDITION (reason
@@ -110,6 +120,17 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_engine_pb2.GenerateEvent], _abc.AsyncIterator[_engine_pb2.GenerateEvent]]:
         """Generates for one request. The stream ends after exactly one event that carries `done`, or with a
         status. Cancelling the call aborts the request in the engine, in whatever phase it is.
+        """
+
+    @_abc_1.abstractmethod
+    def Exchange(
+        self,
+        request_iterator: _MaybeAsyncIterator[_engine_pb2.Orders],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_engine_pb2.Step], _abc.AsyncIterator[_engine_pb2.Step]]:
+        """The same for all requests of one frontend, on one stream: what an engine step gives them travels as one
+        message. A request that fails ends with a row that says so; the stream goes on. A stream that ends has
+        lost its requests: the worker aborts them. Only workers whose Model.exchange is set have it.
         """
 
     @_abc_1.abstractmethod

@@ -1,16 +1,16 @@
 """The seam between the gRPC service and an engine. A variant is a folder beside this file.
 
-An engine speaks the proto's messages: it is given a GenerateRequest and yields GenerateEvents. What it cannot
+An engine speaks the proto's messages: it is given a GenerateRequest and fills a mailbox. What it cannot
 do it says in `Model.capabilities`, and raises CapabilityMissing when asked all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.bounds import Bounds
+from engine_worker.engines.mailbox import Mailbox
 
 
 class Engine(Protocol):
@@ -39,11 +39,11 @@ class Engine(Protocol):
         `loaded` and `expires_unix_ns`.
         """
 
-    def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
-        """Yields events as the proto says, joined while the consumer is slow.
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
+        """Puts the answer into the mailbox, up to its end.
 
-        Closing the generator, or cancelling the task that awaits it, frees the engine's slot within two
-        engine steps, in every phase. Raises DroverError leaves only.
+        Cancelling the task that awaits it frees the engine's slot within two engine steps, in every phase.
+        Raises DroverError leaves only; the mailbox does not get them.
         """
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:

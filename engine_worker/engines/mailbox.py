@@ -1,15 +1,17 @@
 """What an engine has produced for one request and its stream has not taken yet.
 
 Putting never waits and taking never delays: a token goes out at once when the stream is idle, and what piles
-up while a write is in flight leaves together as one message, since messages cost and tokens hardly do; beyond
+up while a write is in flight leaves together as one event, since events cost and tokens hardly do; beyond
 a size that frontends take it leaves as several. What can pile up is bounded by the request's own token limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
@@ -18,15 +20,85 @@ from drover.v1 import engine_pb2 as pb
 _MOST_TOKENS_OF_AN_EVENT = 4096
 
 
+class _Kind(Enum):
+    CONTENT = auto()
+    THINKING = auto()
+    TOOL_CALLS = auto()
+
+
+class _Run:
+    """Consecutive output of one kind, joined when it is taken."""
+
+    __slots__ = ("calls", "completion_tokens", "ids", "kind", "logprobs", "texts")
+
+    def __init__(self, kind: _Kind) -> None:
+        self.kind = kind
+        self.texts: list[str] = []
+        self.calls: list[pb.ToolCallDelta] = []
+        self.ids: list[int] = []
+        self.logprobs: list[pb.TokenLogprob] = []
+        self.completion_tokens = 0
+
+    def into(self, event: pb.GenerateEvent) -> None:
+        texts = self.texts
+        text = texts[0] if len(texts) == 1 else "".join(texts)
+        if self.kind is _Kind.CONTENT:
+            delta = event.deltas.add(
+                content=text, token_ids=self.ids, completion_tokens=self.completion_tokens
+            )
+        else:
+            delta = event.deltas.add(
+                thinking=text,
+                tool_calls=self.calls,
+                token_ids=self.ids,
+                completion_tokens=self.completion_tokens,
+            )
+        if self.logprobs:
+            delta.logprobs.extend(self.logprobs)
+
+
 class Mailbox:
+    """`notify` is called whenever something was put; `not_honoured`: names that the answer's beginning has in
+    addition to the engine's own; `load_ns`: what its end has in addition; `first_ns`: when it began, of
+    time.perf_counter_ns.
+    """
+
+    __slots__ = (
+        "_done",
+        "_error",
+        "_is_over",
+        "_over",
+        "_runs",
+        "_started",
+        "done_message",
+        "first_ns",
+        "load_ns",
+        "not_honoured",
+        "notify",
+        "started_message",
+    )
+
     def __init__(self) -> None:
-        self._pending: deque[pb.GenerateEvent] = deque()
-        self._tokens_of_last = 0
+        self._runs: deque[_Run] = deque()
+        self._started: pb.Started | None = None
+        self._done: pb.Done | None = None
         self._error: DroverError | None = None
-        self._taker: asyncio.Future[None] | None = None
+        self._is_over = False
+        self._over: asyncio.Future[None] | None = None
+        self.notify: Callable[[], None] | None = None
+        self.not_honoured: Sequence[str] = ()
+        self.load_ns = 0
+        self.first_ns = 0
+        self.started_message: pb.Started | None = None
+        self.done_message: pb.Done | None = None
 
     def started(self, started: pb.Started) -> None:
-        self._event().started.CopyFrom(started)
+        """Again with more, as long as it has not been taken."""
+        begins = pb.Started()
+        begins.CopyFrom(started)
+        begins.not_honoured.extend(self.not_honoured)
+        self._started = self.started_message = begins
+        self.first_ns = self.first_ns or time.perf_counter_ns()
         self._wake()
 
     def content(
@@ -37,11 +109,9 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """Text of the answer and the tokens behind it; either may be empty."""
-        last = self._last_delta()
-        if last.thinking or last.tool_calls:
-            last = self._event().deltas.add()
-        last.content += text
-        self._account(last, token_ids, completion_tokens, logprobs)
+        run = self._run(_Kind.CONTENT)
+        run.texts.append(text)
+        self._account(run, token_ids, completion_tokens, logprobs)
 
     def thinking(
         self,
@@ -51,11 +121,9 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """Text of the model's reasoning and the tokens behind it."""
-        last = self._last_delta()
-        if last.content or last.tool_calls:
-            last = self._event().deltas.add()
-        last.thinking += text
-        self._account(last, token_ids, completion_tokens, logprobs)
+        run = self._run(_Kind.THINKING)
+        run.texts.append(text)
+        self._account(run, token_ids, completion_tokens, logprobs)
 
     def tool_call(
         self,
@@ -65,66 +133,127 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """A piece of a tool call and the tokens behind it."""
-        last = self._last_delta()
-        if last.content or last.thinking:
-            last = self._event().deltas.add()
-        last.tool_calls.append(call)
-        self._account(last, token_ids, completion_tokens, logprobs)
+        run = self._run(_Kind.TOOL_CALLS)
+        run.calls.append(call)
+        self._account(run, token_ids, completion_tokens, logprobs)
 
     def done(self, done: pb.Done) -> None:
-        self._event().done.CopyFrom(done)
+        """The end of the answer, after what was put before it."""
+        ends = pb.Done()
+        ends.CopyFrom(done)
+        ends.timings.load_ns += self.load_ns
+        self._done = self.done_message = ends
         self._wake()
 
+    def put(self, event: pb.GenerateEvent) -> None:
+        """All that an event has."""
+        if event.HasField("started"):
+            self.started(event.started)
+        for delta in event.deltas:
+            more = (delta.token_ids, delta.completion_tokens, delta.logprobs)
+            if delta.tool_calls:
+                for number, call in enumerate(delta.tool_calls):
+                    self.tool_call(call, *(more if not number else ((), delta.completion_tokens)))
+            elif delta.thinking:
+                self.thinking(delta.thinking, *more)
+            else:
+                self.content(delta.content, *more)
+        if event.HasField("done"):
+            self.done(event.done)
+
     def fail(self, error: DroverError) -> None:
-        """Ends the stream with `error`, after what was put before it."""
-        self._error = error
-        self._wake()
+        """Ends the answer with `error`, after what was put before it. After its end nothing can fail."""
+        if self.done_message is None and self._error is None:
+            self._error = error
+            self._wake()
 
     @property
     def ready(self) -> bool:
         """Whether `take` would return at once."""
-        return bool(self._pending) or self._error is not None
+        return bool(self._runs or self._started or self._done or self._error)
+
+    @property
+    def failure(self) -> DroverError | None:
+        """What is left, where nothing but an error is."""
+        return None if self._runs or self._started else self._error
+
+    @property
+    def is_over(self) -> bool:
+        """The end, or the error, was taken."""
+        return self._is_over
+
+    async def wait_over(self) -> None:
+        """Until the end, or the error, was taken."""
+        if not self._is_over:
+            self._over = asyncio.get_running_loop().create_future()
+            await self._over
 
     async def take(self) -> pb.GenerateEvent:
         """Everything that is ready and fits into an event, waiting for something if nothing is. One taker at
         a time.
         """
         if not self.ready:
-            self._taker = asyncio.get_running_loop().create_future()
+            is_ready = asyncio.Event()
+            self.notify = is_ready.set
             try:
-                await self._taker
+                await is_ready.wait()
             finally:
-                self._taker = None
-        if self._pending:
-            return self._pending.popleft()
-        assert self._error is not None
-        raise self._error
+                self.notify = None
+        if (error := self.failure) is not None:
+            self._ends()
+            raise error
+        event = pb.GenerateEvent()
+        self.fill(event)
+        return event
 
-    def _event(self) -> pb.GenerateEvent:
-        if not self._pending or self._tokens_of_last >= _MOST_TOKENS_OF_AN_EVENT:
-            self._pending.append(pb.GenerateEvent())
-            self._tokens_of_last = 0
-        return self._pending[-1]
+    def fill(self, event: pb.GenerateEvent) -> int:
+        """What is ready and fits into an event, and how many tokens that is. An error does not."""
+        if self._started is not None:
+            event.started.CopyFrom(self._started)
+            self._started = None
+        runs, tokens = self._runs, 0
+        while runs and tokens < _MOST_TOKENS_OF_AN_EVENT:
+            run = runs.popleft()
+            tokens += len(run.ids)
+            run.into(event)
+        if self._done is not None and not runs:
+            event.done.CopyFrom(self._done)
+            self._done = None
+            self._ends()
+        return tokens
 
-    def _last_delta(self) -> pb.Delta:
-        """Consecutive deltas of one kind are joined."""
-        deltas = self._event().deltas
-        return deltas[-1] if deltas else deltas.add()
+    def gave_failure(self) -> None:
+        """The error was taken as `failure`."""
+        self._ends()
+
+    def _run(self, kind: _Kind) -> _Run:
+        """Consecutive output of one kind is joined."""
+        runs = self._runs
+        if runs and runs[-1].kind is kind and len(runs[-1].ids) < _MOST_TOKENS_OF_AN_EVENT:
+            return runs[-1]
+        run = _Run(kind)
+        runs.append(run)
+        return run
 
     def _account(
         self,
-        delta: pb.Delta,
+        run: _Run,
         token_ids: Sequence[int],
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob],
     ) -> None:
-        self._tokens_of_last += len(token_ids)
-        delta.token_ids.extend(token_ids)
-        delta.completion_tokens = completion_tokens
+        run.ids += token_ids
+        run.completion_tokens = completion_tokens
         if logprobs:
-            delta.logprobs.extend(logprobs)
-        self._wake()
+            run.logprobs += logprobs
+        if self.notify is not None:
+            self.notify()
+
+    def _ends(self) -> None:
+        self._is_over = True
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
 
     def _wake(self) -> None:
-        if self._taker is not None and not self._taker.done():
-            self._taker.set_result(None)
+        if self.notify is not None:
+            self.notify()

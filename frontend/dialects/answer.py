@@ -4,11 +4,10 @@ client leaves or the deadline passes, in whatever phase the request is.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Protocol
 
 from starlette.responses import Response
@@ -19,24 +18,15 @@ from drover.v1 import engine_pb2 as pb
 from frontend.dialects.heartbeat import heartbeats
 from frontend.dialects.notices import Notices
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.fleet.base import RequestHandle
+from frontend.dialects.sending import Sending, StreamWording, at_once
+from frontend.fleet.base import RequestHandle, Take
 from frontend.telemetry.request_log import RequestRecord, record_of
 
 _log = logging.getLogger("drover.frontend")
-_LAST_WORD_SECONDS = 5.0
-# Proxies and browsers pass each piece on when it comes.
-_STREAM_HEADERS = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache")]
-_JSON = b"application/json; charset=utf-8"
 
 
-class Wording(Protocol):
+class Wording(StreamWording, Protocol):
     """How a protocol frames what is sent, and words an error."""
-
-    @property
-    def stream_content_type(self) -> bytes: ...
-
-    def heartbeat(self) -> bytes:
-        """What a stream may say before the answer begins, and clients make nothing of."""
 
     def error_line(self, error: DroverError) -> bytes:
         """The end of a stream that broke."""
@@ -104,103 +94,121 @@ class EngineAnswer(Answer):
 
     async def exchange(self, scope: Scope, receive: Receive, sending: Sending) -> None:
         record = record_of(scope)
-
-        def begins(started: pb.Started) -> None:
-            notices = Notices.of(started, self._ignored)
-            record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
-            sending.headers = notices.headers() + record.queue_headers() + record.route_headers()
-
         async with AsyncExitStack() as owned:
-            async with self._answers.hold(scope, receive):
-                handle = self._submit()
-                owned.callback(handle.cancel)
-                events = await owned.enter_async_context(aclosing(aiter(handle)))
-                async with aclosing(_recorded(events, record, begins)) as recorded:
+            silence = AsyncExitStack()
+            taker = (
+                Streamed(self._dialect, sending, silence.aclose)
+                if self._stream
+                else Collected(self._dialect, sending)
+            )
+            try:
+                async with self._answers.hold(scope, receive), silence:
                     if self._stream:
-                        await self._relay(recorded, sending)
-                    else:
-                        await sending.whole(self._dialect.body([event async for event in recorded]))
-            await to_the_end(events)
+                        beating = heartbeats(self._answers.heartbeat_seconds, sending.heartbeat)
+                        await silence.enter_async_context(beating)
+                    handle = self._submit()
+                    owned.callback(handle.cancel)
+                    await handle.deliver(self._recorded(taker, record, sending))
+                    taker.check_ended()
+            except DroverError:
+                # Of a call that has not ended after its last event, or a client that has all.
+                if not taker.is_sent:
+                    raise
 
-    async def _relay(self, events: AsyncIterator[pb.GenerateEvent], sending: Sending) -> None:
-        """The hot path: one message in, one send out. Only heartbeats come before the first words."""
-        await sending.stream(await self._first_lines(events, sending))
-        async for event in events:
-            lines = self._dialect.lines(event)
-            if lines:
-                await sending.more(lines)
-        await sending.end(b"")
+    def _recorded(self, taker: Taker, record: RequestRecord, sending: Sending) -> Take:
+        began = False
 
-    async def _first_lines(self, events: AsyncIterator[pb.GenerateEvent], sending: Sending) -> bytes:
-        async with heartbeats(self._answers.heartbeat_seconds, sending.heartbeat):
-            async for event in events:
-                lines = self._dialect.lines(event)
-                if lines:
-                    return lines
-        return b""
+        def take(event: pb.GenerateEvent) -> Awaitable[object] | None:
+            nonlocal began
+            if not began:
+                began = True
+                notices = Notices.of(event.started, self._ignored)
+                record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
+                sending.headers = notices.headers() + record.queue_headers() + record.route_headers()
+            is_last = event.HasField("done")
+            if is_last:
+                record.saw_done(event.done)
+            return taker.take(event, is_last)
+
+        return take
 
 
-class Sending:
-    """What has been sent of a response. `headers` go out beside those of its kind."""
+class Taker(Protocol):
+    """What becomes of an answer's events. `is_sent`: the client has all."""
 
-    __slots__ = ("_send", "_wording", "began", "headers")
+    is_sent: bool
 
-    def __init__(self, send: Send, wording: Wording) -> None:
-        self._send = send
-        self._wording = wording
-        self.began = False
-        self.headers: list[tuple[bytes, bytes]] = []
+    def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None: ...
 
-    async def begin(
-        self, content_type: bytes, length: int | None = None, more: Sequence[tuple[bytes, bytes]] = ()
+    def check_ended(self) -> None:
+        """Raises InternalError where there was no last event."""
+
+
+class Streamed:
+    """The hot path: an event in, a send out. Implements Taker. `break_silence`: only heartbeats come before
+    the first words.
+    """
+
+    def __init__(
+        self, dialect: Dialect, sending: Sending, break_silence: Callable[[], Awaitable[None]]
     ) -> None:
-        """It may wait for a client that does not read, and be cancelled there: then it has not begun."""
-        headers = [(b"content-type", content_type), *self.headers, *more]
-        if length is not None:
-            headers.append((b"content-length", b"%d" % length))
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        self.began = True
+        self._lines = dialect.lines
+        self._sending = sending
+        self._break_silence = break_silence
+        self._has_begun = False
+        self.is_sent = False
 
-    async def stream(self, data: bytes) -> None:
-        """Begins it, where it has not begun."""
-        if not self.began:
-            await self.begin(self._wording.stream_content_type, more=_STREAM_HEADERS)
-        await self.more(data)
+    def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None:
+        lines = self._lines(event)
+        if is_last:
+            return at_once(self._end(lines))
+        if not lines:
+            return None
+        if self._has_begun:
+            return self._sending.more_at_once(lines)
+        self._has_begun = True
+        return self._begin(lines)
 
-    async def heartbeat(self) -> None:
-        await self.stream(self._wording.heartbeat())
+    def check_ended(self) -> None:
+        if not self.is_sent:
+            raise _has_no_end()
 
-    async def more(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    async def _begin(self, lines: bytes) -> None:
+        await self._break_silence()
+        await self._sending.stream(lines)
 
-    async def end(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data})
-
-    async def whole(self, body: bytes) -> None:
-        await self.begin(_JSON, len(body))
-        await self.end(body)
-
-
-async def _recorded(
-    events: AsyncIterator[pb.GenerateEvent], record: RequestRecord, begins: Callable[[pb.Started], None]
-) -> AsyncGenerator[pb.GenerateEvent, None]:
-    """The events up to the last one, with their times in the request's log line."""
-    began = False
-    async for event in events:
-        if not began:
-            began = True
-            begins(event.started)
-        if event.HasField("done"):
-            record.saw_done(event.done)
-            yield event
-            return
-        yield event
-    raise InternalError("the worker ended the answer without its last event")
+    async def _end(self, lines: bytes) -> None:
+        if not self._has_begun:
+            await self._begin(lines)
+            lines = b""
+        await self._sending.end(lines)
+        self.is_sent = True
 
 
-async def to_the_end(events: AsyncGenerator[object, None]) -> None:
-    """The client has everything. The worker's call ends by itself, or it would count as cancelled there."""
-    with suppress(DroverError, TimeoutError):
-        async with asyncio.timeout(_LAST_WORD_SECONDS):
-            async for _ in events:
-                pass
+class Collected:
+    """The whole answer at once. Implements Taker."""
+
+    def __init__(self, dialect: Dialect, sending: Sending) -> None:
+        self._dialect = dialect
+        self._sending = sending
+        self._events: list[pb.GenerateEvent] = []
+        self.is_sent = False
+
+    def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None:
+        """Keeps a copy: an event may be a part of a message with many others."""
+        kept = pb.GenerateEvent()
+        kept.CopyFrom(event)
+        self._events.append(kept)
+        return self._send() if is_last else None
+
+    def check_ended(self) -> None:
+        if not self.is_sent:
+            raise _has_no_end()
+
+    async def _send(self) -> None:
+        await self._sending.whole(self._dialect.body(self._events))
+        self.is_sent = True
+
+
+def _has_no_end() -> InternalError:
+    return InternalError("the worker ended the answer without its last event")

@@ -13,11 +13,12 @@ from starlette.types import Receive, Scope
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
-from frontend.dialects.answer import Answer, Sending, Wording, to_the_end
+from frontend.dialects.answer import Answer, Wording
 from frontend.dialects.heartbeat import heartbeats
 from frontend.dialects.interleaved import interleaved
 from frontend.dialects.notices import Notices
 from frontend.dialects.open_answers import OpenAnswers
+from frontend.dialects.sending import Sending
 from frontend.fleet.base import RequestHandle
 from frontend.telemetry.request_log import RequestRecord, record_of
 
@@ -93,7 +94,9 @@ class ChoicesAnswer(Answer):
                         await silence.aclose()
                         await sending.stream(lines)
                 await (sending.end(b"") if self._stream else sending.whole(self._dialect.body(answers)))
-            await to_the_end(events)
+            # The client has all; the workers' calls end by themselves, or they would count as cancelled.
+            async for _ in events:
+                pass
 
 
 class _Seen:

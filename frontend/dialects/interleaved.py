@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Sequence
 from drover.errors import DroverError, InternalError
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.base import RequestHandle
+from frontend.fleet.delivery import events_of
 
 
 async def interleaved(handles: Sequence[RequestHandle]) -> AsyncGenerator[tuple[int, pb.GenerateEvent], None]:
     """Each event with the place of its request. Nothing is read ahead of who takes them but one event each.
     Raises the first failure of a request that is not over.
     """
-    streams = [aiter(handle) for handle in handles]
+    streams = [events_of(handle) for handle in handles]
     over: set[int] = set()
     reading = {asyncio.create_task(_next(stream)): place for place, stream in enumerate(streams)}
     try:

@@ -1,21 +1,24 @@
-"""The seam to a worker. It speaks of requests, not of RPCs: a transport that carries many requests on one
-stream can stand behind it without anyone noticing (DESIGN, decision 3).
-"""
+"""What the frontend knows of a worker: requests, not RPCs. One call may carry a request, or all of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 
+Take = Callable[[pb.GenerateEvent], Awaitable[object] | None]
+"""Takes an event, at once or as soon as what it returns is over; until then it gets no other."""
+
 
 class RequestHandle(Protocol):
-    """One request. Whoever submitted it owns it and calls `cancel` in the end."""
+    """One request. Its owner is who submitted it, and calls `cancel` in the end."""
 
-    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        """Its events. Raises DroverError leaves only."""
+    async def deliver(self, take: Take) -> None:
+        """Hands its events on until its end. `take` may be called from any task, and runs short. Raises
+        DroverError leaves only, and what `take` raises.
+        """
 
     def cancel(self) -> None:
         """Frees the worker's slot if the request is not over yet. Never blocks; safe to call twice."""

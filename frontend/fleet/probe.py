@@ -9,6 +9,7 @@ from contextlib import aclosing
 from drover.errors import DroverError, RetryElsewhere
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.base import Worker
+from frontend.fleet.delivery import events_of
 
 _SECONDS = 10.0
 
@@ -19,7 +20,7 @@ async def answers(worker: Worker) -> bool:
     )
     handle = worker.submit(request, "probe")
     try:
-        async with asyncio.timeout(_SECONDS), aclosing(aiter(handle)) as events:
+        async with asyncio.timeout(_SECONDS), aclosing(events_of(handle)) as events:
             async for event in events:
                 if event.HasField("done"):
                     return True

@@ -13,6 +13,7 @@ from drover.errors import DroverError
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.base import RequestHandle
+from frontend.fleet.delivery import events_of
 from frontend.smart_router.decisions import Decision, Reason
 from frontend.smart_router.definition import Side
 from frontend.smart_router.question import Question
@@ -102,7 +103,7 @@ async def judged(submit: Callable[[], RequestHandle], default: Side, timeout_sec
 async def _answer(handle: RequestHandle) -> str:
     content = ""
     try:
-        async with aclosing(aiter(handle)) as events:
+        async with aclosing(events_of(handle)) as events:
             async for event in events:
                 content += "".join(delta.content for delta in event.deltas)
     finally:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from drover.errors import (
@@ -17,7 +16,7 @@ from drover.errors import (
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel
-from frontend.fleet.base import RequestHandle
+from frontend.fleet.base import RequestHandle, Take
 from frontend.smart_router.decisions import Decision
 from frontend.smart_router.definition import Side
 from frontend.smart_router.sides import Sides
@@ -51,9 +50,6 @@ class RoutedRequest:
         self._handle: RequestHandle | None = None
         self._answers = False
 
-    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        return self._events()
-
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
@@ -63,12 +59,10 @@ class RoutedRequest:
         decision = await self._decided()
         return self._sides.model(decision.side), self._sides.request(decision.side)
 
-    async def _events(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def deliver(self, take: Take) -> None:
         decision = await self._decided()
         try:
-            async with aclosing(self._from(decision.side)) as events:
-                async for event in events:
-                    yield event
+            await self._deliver_from(decision.side, take)
             return
         except _FALLS_BACK as error:
             if self._answers or decision.is_final or isinstance(error, DeadlineExceeded):
@@ -77,9 +71,7 @@ class RoutedRequest:
         other = decision.side.other
         self._observer.fell_back(failure, other, self._sides.model(other))
         try:
-            async with aclosing(self._from(other)) as events:
-                async for event in events:
-                    yield event
+            await self._deliver_from(other, take)
         except _FALLS_BACK:
             if self._answers:
                 raise
@@ -91,20 +83,27 @@ class RoutedRequest:
         self._observer.decided(decision, self._sides.model(decision.side))
         return decision
 
-    async def _from(self, side: Side) -> AsyncGenerator[pb.GenerateEvent, None]:
-        """Its events, none before the first that says something."""
+    async def _deliver_from(self, side: Side, take: Take) -> None:
+        """None of its events before the first that says something."""
         handle = self._handle = self._submit(self._sides.model(side), self._sides.request(side))
         held: list[pb.GenerateEvent] = []
+
+        def take_answers(event: pb.GenerateEvent) -> Awaitable[object] | None:
+            if self._answers:
+                return take(event)
+            held.append(event)
+            if not (event.deltas or event.HasField("done")):
+                return None
+            self._answers = True
+            return _hand_on(held, take)
+
         try:
-            async with aclosing(aiter(handle)) as events:
-                async for event in events:
-                    if self._answers:
-                        yield event
-                        continue
-                    held.append(event)
-                    if event.deltas or event.HasField("done"):
-                        self._answers = True
-                        for early in held:
-                            yield early
+            await handle.deliver(take_answers)
         finally:
             handle.cancel()
+
+
+async def _hand_on(events: Sequence[pb.GenerateEvent], take: Take) -> None:
+    for event in events:
+        if (busy := take(event)) is not None:
+            await busy

@@ -12,6 +12,8 @@ from itertools import repeat
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
+from frontend.fleet.base import Take
+from frontend.fleet.delivery import hand_on
 
 
 class _Stall:
@@ -54,8 +56,8 @@ class StallingHandle:
         self.finished = False
         self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        return self._events()
+    async def deliver(self, take: Take) -> None:
+        await hand_on(self._events(), take)
 
     def abandon(self, error: DroverError) -> None:
         if not self._abandoned.done():

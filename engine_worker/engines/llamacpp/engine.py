@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
 
@@ -137,7 +135,7 @@ class LlamacppEngine:
         report.cache_hit_rate = report.cached_tokens_done / max(1, self._prompt_tokens_done)
         return report
 
-    async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         if self._options.embed:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
         if request.HasField("continuation"):
@@ -150,15 +148,14 @@ class LlamacppEngine:
             async with self._here.slots.hold(prompt.ids) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns
-                async with aclosing(self._events(request, prompt, slot, queue_ns)) as events:
-                    async for event in events:
-                        yield event
+                await self._fill(mailbox, request, prompt, slot, queue_ns)
 
-    async def _events(
-        self, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
-    ) -> AsyncGenerator[pb.GenerateEvent, None]:
-        mailbox, api = Mailbox(), self._here.api
-        output = reader_of(request, prompt, mailbox, api, self._template, self._file.vocabulary)
+    async def _fill(
+        self, mailbox: Mailbox, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
+    ) -> None:
+        """What has come together goes on together."""
+        arrived, api = Mailbox(), self._here.api
+        output = reader_of(request, prompt, arrived, api, self._template, self._file.vocabulary)
         route, body = call_of(request, prompt, slot.number, self._context_length)
         counted, prefill = 0, PrefillCount(self._report)
         kept = KeptFormat() if is_one_json(request, prompt) else None
@@ -172,12 +169,12 @@ class LlamacppEngine:
                 slot.is_idle = output.is_idle
                 self._report.decode_tokens_done += output.produced - counted
                 counted = output.produced
-                while mailbox.ready:
-                    event = await mailbox.take()
+                while arrived.ready:
+                    event = await arrived.take()
                     self._count(event, prefill)
                     if kept is not None:
                         kept.saw(event)
-                    yield event
+                    mailbox.put(event)
                 if output.finished:
                     return
         raise EngineFailed("llama.cpp ended the answer without a last word")

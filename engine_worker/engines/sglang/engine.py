@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,7 @@ class SglangEngine:
     def load_report(self) -> pb.LoadReport:
         return self._in_hand.report()
 
-    async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         # An embedding engine dies of it.
         if self._options.embed:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
@@ -93,9 +93,7 @@ class SglangEngine:
                 forced = await self._forced_call(prompt) if calls is None else None
             asked = self._calls.make(request, prompt, constraint, calls, forced)
             answer = self._answers.make(request, prompt, asked)
-            async with aclosing(self._events(request, asked.call, answer)) as events:
-                async for event in events:
-                    yield event
+            await self._fill(mailbox, request, asked.call, answer)
 
     async def _forced_call(self, prompt: Prompt) -> ForcedCall | None:
         if prompt.rendered.constraint is None:
@@ -104,29 +102,24 @@ class SglangEngine:
             forced_call, *prompt.rendered.constraint, takes_grammars=self._loaded.takes_grammars
         )
 
-    async def _events(
-        self, request: pb.GenerateRequest, call: Call, answer: Answer
-    ) -> AsyncGenerator[pb.GenerateEvent, None]:
-        mailbox = Mailbox()
+    async def _fill(self, mailbox: Mailbox, request: pb.GenerateRequest, call: Call, answer: Answer) -> None:
         output = Output(answer, mailbox)
         output.begin()
         if self._is_exhausted(request, answer):
             output.exhausted()
         if output.finished:
-            while mailbox.ready:
-                yield await mailbox.take()
             return
         assert self._process is not None
+        counted = output.tokens
         async with aclosing(self._process.generate(call)) as chunks:
             async for chunk in chunks:
                 self._in_hand.runs(call["rid"])
-                output.feed(chunk)
-                while mailbox.ready:
-                    event = await mailbox.take()
-                    self._in_hand.count(event)
-                    yield event
-                    if event.HasField("done"):
-                        return
+                is_over = output.feed(chunk)
+                self._in_hand.produced(output.tokens - counted)
+                counted = output.tokens
+                if is_over:
+                    self._in_hand.ended(output.done)
+                    return
         raise EngineFailed("SGLang ended the answer without a last word")
 
     def _is_exhausted(self, request: pb.GenerateRequest, answer: Answer) -> bool:

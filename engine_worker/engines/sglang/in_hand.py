@@ -36,12 +36,12 @@ class InHand:
             self._running &= self._process.in_flight()
             self._running.add(request_id)
 
-    def count(self, event: pb.GenerateEvent) -> None:
-        for delta in event.deltas:
-            self._report.decode_tokens_done += len(delta.token_ids)
-        if event.HasField("done"):
-            self._prompt_tokens_done += event.done.prompt_tokens
-            self._report.cached_tokens_done += event.done.cached_tokens
+    def produced(self, tokens: int) -> None:
+        self._report.decode_tokens_done += tokens
+
+    def ended(self, done: pb.Done) -> None:
+        self._prompt_tokens_done += done.prompt_tokens
+        self._report.cached_tokens_done += done.cached_tokens
 
     def report(self) -> pb.LoadReport:
         in_flight = self._process.in_flight()

@@ -55,23 +55,30 @@ class Output:
         self._tokens = self._earlier_tokens
         self._reasoning_tokens = 0
         self.finished = False
+        self.done = pb.Done()
 
     def begin(self) -> None:
-        """The prompt, and what earlier tokens said. Their ids are known to whoever asks."""
-        self._mailbox.started(self._answer.started)
+        """Of an answer that goes on: the prompt, and what earlier tokens said, whose ids are known."""
+        if self._answer.earlier is not None:
+            self._mailbox.started(self._answer.started)
         if not self._answer.replayed:
             return
         self._show(self._answer.parser.feed(self._answer.stops.feed(self._answer.replayed)))
         if self._answer.stops.matched is not None:
             self._finish(pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._answer.stops.matched), {})
 
+    @property
+    def tokens(self) -> int:
+        """Produced so far, with those of earlier attempts."""
+        return self._tokens
+
     def exhausted(self) -> None:
         """The earlier tokens were all that the answer may have."""
         if not self.finished:
             self._finish(pb.Done(finish_reason=pb.Done.LENGTH), {})
 
-    def feed(self, chunk: Chunk) -> None:
-        """Raises a leaf where SGLang gave the request up."""
+    def feed(self, chunk: Chunk) -> bool:
+        """Whether the answer is over. Raises a leaf where SGLang gave the request up."""
         meta = chunk["meta_info"]
         finish = meta.get("finish_reason")
         if finish is not None and finish["type"] == "abort":
@@ -90,6 +97,7 @@ class Output:
             self._finish(pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._answer.stops.matched), meta)
         elif finish is not None:
             self._finish(_done(finish), meta)
+        return self.finished
 
     def _prefilled(self, meta: Meta) -> None:
         """The beginning leaves with the first tokens, so that what the cache had can still be told."""
@@ -155,7 +163,7 @@ class Output:
         done.timings.CopyFrom(self._clock.timings(meta))
         if earlier is not None:
             _add(done.timings, earlier.timings)
-        self.finished = True
+        self.finished, self.done = True, done
         self._mailbox.done(done)
 
 

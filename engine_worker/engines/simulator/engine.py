@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
@@ -72,16 +72,12 @@ class SimulatorEngine:
     def load_report(self) -> pb.LoadReport:
         return self._scheduler.report()
 
-    async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         if self._task != "generate":
             raise CapabilityMissing("this worker makes embeddings and cannot generate")
-        job = await self._intake.job(request, self._scheduler.chain(request.cache_salt))
+        job = await self._intake.job(request, self._scheduler.chain(request.cache_salt), mailbox)
         with self._scheduler.holding(job):
-            done = False
-            while not done:
-                event = await job.mailbox.take()
-                done = event.HasField("done")
-                yield event
+            await job.ended
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         if self._task != "embed":
@@ -136,7 +132,8 @@ class SimulatorEngine:
         kv_tokens = min(len(ids), self._shape.context_length)
         job = Job(ids, kv_tokens, Mailbox(), answer=None, chain=self._scheduler.chain(""))
         with self._scheduler.holding(job):
-            event = await job.mailbox.take()
+            await job.ended
+        event = await job.mailbox.take()
         return event.done.timings
 
     def _embedding(self, ids: list[int], request: pb.EmbedRequest) -> list[float]:

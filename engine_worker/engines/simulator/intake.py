@@ -43,7 +43,7 @@ class Intake:
         self._book = book
         self._scripts = scripts
 
-    async def job(self, request: pb.GenerateRequest, chain: Chain) -> Job:
+    async def job(self, request: pb.GenerateRequest, chain: Chain, mailbox: Mailbox) -> Job:
         """Raises CapabilityMissing, InvalidRequest, ContextExceeded."""
         script = self._scripts.find(self._prompts.question(request)) if self._scripts.entries else None
         self._check(request, script)
@@ -56,7 +56,6 @@ class Intake:
         )
         room = self._prompts.window(request).size - len(fitted.ids)
         plan = self._plan(request, started, script, room)
-        mailbox = Mailbox()
         answer = Answer(plan, mailbox)
         if earlier is not None:
             await resume(answer, earlier, mailbox)

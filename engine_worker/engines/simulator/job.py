@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer, Finish
@@ -28,6 +29,8 @@ class Job:
     """Prompt tokens that are computed or were cached."""
     begun: bool = False
     resume_timer: asyncio.TimerHandle | None = None
+    ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Its mailbox has the end; or the error why there is none."""
     _arrived_ns: int = field(default_factory=time.perf_counter_ns)
     _begun_ns: int = 0
     _prefilled_ns: int = 0
@@ -58,6 +61,12 @@ class Job:
         if self.earlier is not None:
             add_earlier(done, self.earlier)
         self.mailbox.done(done)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def fail(self, error: DroverError) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
 
     def _timings(self) -> pb.Timings:
         """A phase that happened took a nanosecond at least: clients read 0 as "did not happen"."""

@@ -190,7 +190,7 @@ class Scheduler:
                 self._hang_seconds = max(self._hang_seconds, milliseconds / 1000)
             case Fail(message):
                 self._places.leave(job)
-                job.mailbox.fail(EngineFailed(message))
+                job.fail(EngineFailed(message))
             case Finish():
                 job.chain.extend(job.prompt_ids + answer.produced_ids)
                 self._cache.add(job.chain)
@@ -205,7 +205,7 @@ class Scheduler:
         self._refusal = error
         for job in list(self._places.everyone()):
             self._places.leave(job)
-            job.mailbox.fail(type(error)(error.message))
+            job.fail(type(error)(error.message))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():

@@ -31,7 +31,8 @@ class Journal:
 
     def saw(self, event: pb.GenerateEvent) -> None:
         if self.started is None and event.HasField("started"):
-            self.started = event.started
+            self.started = pb.Started()
+            self.started.CopyFrom(event.started)
         for delta in event.deltas:
             self.produced_ids.extend(delta.token_ids)
             self.content_characters += len(delta.content)

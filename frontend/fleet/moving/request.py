@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from drover.errors import (
@@ -20,7 +19,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Waited
 from frontend.fleet.answer_check import AnswerCheck
 from frontend.fleet.attempts import Attempts
-from frontend.fleet.base import WorkerHandle
+from frontend.fleet.base import Take, WorkerHandle
 from frontend.fleet.budget import RetryBudget
 from frontend.fleet.jitter import jitter
 from frontend.fleet.members import Member, Place
@@ -87,26 +86,19 @@ class MovingRequest:
         self._first_ns = 0
         self._is_done = False
 
-    def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
-        return self._events()
-
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
 
-    async def _events(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def deliver(self, take: Take) -> None:
         attempt = self._request
-        unsaid: Unsaid = _as_it_is
+        unsaid: Unsaid | None = None
         failure: DroverError | None = None
         self._stalled.check(self._request)
         while True:
             place = await self._place(failure)
             try:
-                async with aclosing(self._attempt(place, attempt)) as events:
-                    async for event in events:
-                        event = unsaid(event)
-                        self._saw(event)
-                        yield event
+                await self._attempt(place, attempt, unsaid, take)
                 return
             except RetryElsewhere as error:
                 if self._is_done:
@@ -147,9 +139,9 @@ class MovingRequest:
         return place
 
     async def _attempt(
-        self, place: Place, request: pb.GenerateRequest
-    ) -> AsyncGenerator[pb.GenerateEvent, None]:
-        """Its events; the worker's place is free again and its breaker knows, however it ends."""
+        self, place: Place, request: pb.GenerateRequest, unsaid: Unsaid | None, take: Take
+    ) -> None:
+        """The worker's place is free again and its breaker knows, however it ends."""
         failure: DroverError | None = None
         self._is_answered = False
         place.request, place.stalls = request, self._stalls
@@ -159,15 +151,7 @@ class MovingRequest:
             self._observer.sent_to(place.member.address)
             handle = self._handle = place.handle = self._replicas.send(place.member, request)
             try:
-                async with aclosing(aiter(handle)) as events:
-                    async for event in events:
-                        check.saw(event)
-                        if not self._is_answered:
-                            self._is_answered = True
-                            place.answers()
-                        if not place.has_output and event.deltas:
-                            place.has_output = True
-                        yield event
+                await handle.deliver(self._checked(place, check, unsaid, take))
                 check.ended()
             finally:
                 handle.cancel()
@@ -180,6 +164,26 @@ class MovingRequest:
             raise
         finally:
             place.leave(failure)
+
+    def _checked(self, place: Place, check: AnswerCheck, unsaid: Unsaid | None, take: Take) -> Take:
+        """The way of each event to the client, in one call."""
+
+        def checked(event: pb.GenerateEvent) -> Awaitable[object] | None:
+            check.saw(event)
+            if not place.has_output:
+                self._begins(place, event)
+            if unsaid is not None:
+                event = unsaid(event)
+            self._saw(event)
+            return take(event)
+
+        return checked
+
+    def _begins(self, place: Place, event: pb.GenerateEvent) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            place.answers()
+        place.has_output = bool(event.deltas)
 
     def _saw(self, event: pb.GenerateEvent) -> None:
         if not self._first_ns:
@@ -227,7 +231,3 @@ class MovingRequest:
             prefill_ns=max(1, first_ns - self._began_ns),
             decode_ns=max(1, time.perf_counter_ns() - first_ns),
         )
-
-
-def _as_it_is(event: pb.GenerateEvent) -> pb.GenerateEvent:
-    return event

@@ -12,6 +12,8 @@ import orjson
 
 from drover.errors import ClientLeft, DroverError, EngineFailed, WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
+from frontend.fleet.base import Take
+from frontend.fleet.delivery import hand_on
 from frontend.fleet.ollama_host.body import Body
 from frontend.fleet.ollama_host.events import Events, read_line
 from frontend.fleet.ollama_host.failures import boundary, refusal
@@ -48,7 +50,10 @@ class HostCall:
         self._given_up: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
         self._reader = keep(self._read())
 
-    async def __aiter__(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def deliver(self, take: Take) -> None:
+        await hand_on(self._arrived(), take)
+
+    async def _arrived(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         while True:
             item = await self._next()
             if isinstance(item, DroverError):
@@ -98,14 +103,8 @@ class HostCall:
                 raise refusal(response.status_code, await _beginning(response))
             async with aclosing(lines_of(response.aiter_bytes(), _MOST_LINE_BYTES)) as pieces:
                 async for lines in pieces:
-                    await self._ready.put(self._joined(lines))
-
-    def _joined(self, lines: list[bytes]) -> pb.GenerateEvent:
-        """What has come together goes on together."""
-        event = self._events.event(read_line(lines[0]))
-        for line in lines[1:]:
-            event.MergeFrom(self._events.event(read_line(line)))
-        return event
+                    for line in lines:
+                        await self._ready.put(self._events.event(read_line(line)))
 
 
 async def _beginning(response: httpx.Response) -> bytes:

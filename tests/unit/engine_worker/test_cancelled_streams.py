@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -20,6 +20,7 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
+from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.bounds import BOUNDS
 from engine_worker.requests import RequestTable
 from engine_worker.residency import Residency
@@ -33,14 +34,13 @@ _SECONDS = 10.0
 
 
 class Endless:
-    """Says as much as it is let. Its generators are kept, so that none is closed by being collected."""
+    """Says as much as it is let."""
 
     bounds = BOUNDS
 
     def __init__(self) -> None:
         self.said = 0
         self.closed = asyncio.Event()
-        self.kept: list[AsyncGenerator[pb.GenerateEvent, None]] = []
 
     def model(self) -> pb.Model:
         return pb.Model(context_length=1 << 20)
@@ -48,16 +48,13 @@ class Endless:
     def load_report(self) -> pb.LoadReport:
         return pb.LoadReport()
 
-    def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
-        events = self._events()
-        self.kept.append(events)
-        return events
-
-    async def _events(self) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         try:
             while True:
-                self.said += 1
-                yield pb.GenerateEvent(deltas=[pb.Delta(content="x" * _EVENT_BYTES)])
+                if not mailbox.ready:
+                    self.said += 1
+                    mailbox.content("x" * _EVENT_BYTES, (), self.said)
+                await asyncio.sleep(0)
         finally:
             self.closed.set()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import cast
 
 import pytest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
+from engine_worker.engines.mailbox import Mailbox
 from engine_worker.server import CannotStart, WorkerServer
 from engine_worker.settings import WorkerSettings
 
@@ -30,11 +30,10 @@ class FailsInWarmUp:
     def model(self) -> pb.Model:
         return pb.Model()
 
-    async def generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         self.asked.set()
         try:
             await asyncio.Event().wait()
-            yield pb.GenerateEvent()
         finally:
             self.closed = True
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from drover.errors import DroverError, EngineFailed
-from frontend.dialects.answer import Sending
+from frontend.dialects.sending import Sending
 from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
 from tests.support.waiting import until
 from tests.unit.frontend.dialects.conftest import DEADLINE_SECONDS, Start

@@ -14,6 +14,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
+from frontend.fleet.delivery import events_of
 from frontend.fleet.discovery import discoveries_of
 from frontend.fleet.discovery import dns as dns_module
 from frontend.fleet.discovery.dns import DnsNames
@@ -126,7 +127,7 @@ async def test_who_is_found_no_more_finishes_what_it_has() -> None:
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "the first is ready")
         model = _found_m(fleet)
-        events = aiter(fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told()))
+        events = events_of(fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told()))
         assert (await anext(events)).HasField("started")
         discovery.now("w:2")
         await until(
@@ -175,7 +176,7 @@ async def test_who_is_found_again_while_it_finishes_is_the_same_worker() -> None
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
         model = _found_m(fleet)
-        events = aiter(fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told()))
+        events = events_of(fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told()))
         await anext(events)
         discovery.now()
         await until(lambda: not fleet.workers(), _DEADLINE_SECONDS, "it is gone")

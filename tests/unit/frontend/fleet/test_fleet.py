@@ -13,6 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.base import Worker
+from frontend.fleet.delivery import events_of
 from frontend.fleet.fleet import Able, Fleet, embeds, generates
 from tests.fakes.fleets import Told, fleet_of, picked
 from tests.fakes.stalling_worker import StallingWorker, done, started
@@ -159,7 +160,7 @@ async def test_each_attempt_has_a_new_id_of_fixed_length() -> None:
         ids = set()
         for _ in range(10):
             request = pb.GenerateRequest(request_id="from elsewhere")
-            async for _ in fleet.submit(_found(fleet, "m"), request, Ticket(), Told()):
+            async for _ in events_of(fleet.submit(_found(fleet, "m"), request, Ticket(), Told())):
                 pass
             ids.add(request.request_id)
 

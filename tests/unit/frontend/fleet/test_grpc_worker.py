@@ -19,7 +19,9 @@ from drover.errors import (
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
-from frontend.fleet.grpc_worker import GrpcHandle, GrpcWorker
+from frontend.fleet.base import WorkerHandle
+from frontend.fleet.delivery import events_of
+from frontend.fleet.grpc_worker import GrpcWorker
 from tests.fakes.stalling_engine import StallingEngine, stalling_engine
 from tests.fakes.stalling_worker import content, done, started
 
@@ -33,7 +35,7 @@ class Pair:
     server: grpc.aio.Server
     worker: GrpcWorker
 
-    def submit(self) -> GrpcHandle:
+    def submit(self) -> WorkerHandle:
         return self.worker.submit(pb.GenerateRequest(request_id="r"), "from-client")
 
 
@@ -47,12 +49,12 @@ async def pair() -> AsyncIterator[Pair]:
             await worker.close()
 
 
-async def _all(handle: GrpcHandle) -> list[pb.GenerateEvent]:
+async def _all(handle: WorkerHandle) -> list[pb.GenerateEvent]:
     async with asyncio.timeout(_DEADLINE_SECONDS):
-        return [event async for event in handle]
+        return [event async for event in events_of(handle)]
 
 
-async def _failure(handle: GrpcHandle) -> DroverError:
+async def _failure(handle: WorkerHandle) -> DroverError:
     with pytest.raises(DroverError) as failed:
         await _all(handle)
     return failed.value
@@ -84,7 +86,7 @@ async def test_cancelling_before_the_first_event_cancels_the_handler(pair: Pair)
 async def test_cancelling_between_events_cancels_the_handler(pair: Pair) -> None:
     pair.engine.events = [started(), content("a")]
     handle = pair.submit()
-    events = aiter(handle)
+    events = events_of(handle)
     async with asyncio.timeout(_DEADLINE_SECONDS):
         assert await anext(events) == started()
 
@@ -136,7 +138,7 @@ async def test_a_leaf_of_the_worker_comes_out_of_the_handle(
 async def test_a_worker_that_vanishes_is_unreachable(pair: Pair) -> None:
     pair.engine.events = [content("a")]
     handle = pair.submit()
-    events = aiter(handle)
+    events = events_of(handle)
     async with asyncio.timeout(_DEADLINE_SECONDS):
         await anext(events)
         await pair.server.stop(None)

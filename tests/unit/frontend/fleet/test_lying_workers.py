@@ -17,6 +17,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.admission.admission import Admission
 from frontend.admission.queue import Ticket
 from frontend.fleet.answer_check import AnswerCheck, most_bytes
+from frontend.fleet.delivery import events_of
 from frontend.fleet.discovery.static import Static
 from frontend.fleet.fleet import Fleet, embeds
 from frontend.fleet.grpc_worker import GrpcWorker
@@ -121,7 +122,7 @@ async def _ask(fleet: Fleet) -> str:
     assert model is not None
     async with asyncio.timeout(_DEADLINE_SECONDS):
         handle = fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket("c", "r"), Told())
-        return "".join([delta.content async for event in handle for delta in event.deltas])
+        return "".join([delta.content async for event in events_of(handle) for delta in event.deltas])
 
 
 def _bytes(*events: pb.GenerateEvent) -> Callable[[], Iterable[bytes]]:
@@ -207,7 +208,7 @@ async def test_a_flood_does_not_fill_the_memory() -> None:
             fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket("c", str(number)), Told())
             for number in range(32)
         ]
-        streams = [aiter(handle) for handle in handles]
+        streams = [events_of(handle) for handle in handles]
         for stream in streams:
             await anext(stream)
         sent = -1

@@ -20,6 +20,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.fleet.base import Worker
+from frontend.fleet.delivery import events_of
 from frontend.fleet.fleet import Fleet, embeds
 from frontend.fleet.moving.way_on import Stuck, WayOn
 from tests.fakes.fleets import Told, fleet_of
@@ -61,7 +62,7 @@ async def _ask(fleet: Fleet, told: Told, request: pb.GenerateRequest | None = No
     assert model is not None
     request = request or pb.GenerateRequest(raw="p")
     async with asyncio.timeout(_DEADLINE_SECONDS):
-        return [event async for event in fleet.submit(model, request, Ticket("c", "r"), told)]
+        return [event async for event in events_of(fleet.submit(model, request, Ticket("c", "r"), told))]
 
 
 def _text(events: Sequence[pb.GenerateEvent]) -> str:
@@ -406,7 +407,7 @@ async def test_nobody_there_is_said_at_once() -> None:
         worker.refusal = _GONE
         await until(lambda: not fleet.has_ready_worker, _DEADLINE_SECONDS, "it is lost")
         with pytest.raises(NoWorkerReady):
-            async for _ in fleet.submit(model, pb.GenerateRequest(), Ticket(), Told()):
+            async for _ in events_of(fleet.submit(model, pb.GenerateRequest(), Ticket(), Told())):
                 pass
 
 

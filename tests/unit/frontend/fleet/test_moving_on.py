@@ -15,6 +15,7 @@ from drover.errors import (
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
+from frontend.fleet.delivery import events_of
 from frontend.fleet.fleet import embeds
 from tests.fakes.fleets import Told
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
@@ -120,7 +121,7 @@ async def test_two_models_take_turns_of_their_own() -> None:
             for model in "xy":
                 found = fleet.find(_name(model))
                 assert found is not None
-                async for _ in fleet.submit(found, pb.GenerateRequest(), Ticket(), Told()):
+                async for _ in events_of(fleet.submit(found, pb.GenerateRequest(), Ticket(), Told())):
                     pass
 
     assert _used(*workers) == [2, 2, 2, 2]

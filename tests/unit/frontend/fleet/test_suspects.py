@@ -13,6 +13,7 @@ from drover.errors import EngineStalled
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.fleet import members, probe
+from frontend.fleet.delivery import events_of
 from frontend.fleet.fleet import Fleet, embeds
 from frontend.fleet.stalled_requests import StalledRequests
 from frontend.fleet.suspects import suspects
@@ -121,7 +122,7 @@ async def _ask(fleet: Fleet, request: pb.GenerateRequest) -> str:
     assert model is not None
     async with asyncio.timeout(_DEADLINE_SECONDS):
         handle = fleet.submit(model, request, Ticket("c", "r"), Told())
-        return "".join([delta.content async for event in handle for delta in event.deltas])
+        return "".join([delta.content async for event in events_of(handle) for delta in event.deltas])
 
 
 @pytest.mark.parametrize(

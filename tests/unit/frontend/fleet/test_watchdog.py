@@ -10,6 +10,7 @@ from drover.errors import WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.fleet import probe
+from frontend.fleet.delivery import events_of
 from frontend.fleet.watchdog import Watchdog
 from tests.fakes.fleets import Told, fleet_of
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
@@ -92,7 +93,7 @@ async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
 
         async def ask() -> str:
             handle = fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket(), Told())
-            return "".join([delta.content async for event in handle for delta in event.deltas])
+            return "".join([delta.content async for event in events_of(handle) for delta in event.deltas])
 
         asking = [asyncio.create_task(ask()) for _ in range(4)]
         await until(lambda: all(len(worker.handles) == 2 for worker in workers), _DEADLINE_SECONDS, "asked")

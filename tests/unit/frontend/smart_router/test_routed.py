@@ -19,6 +19,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.catalog.model import CatalogModel, Route
 from frontend.catalog.served import ServedModel
+from frontend.fleet.delivery import events_of
 from frontend.smart_router.decisions import Decision, Reason
 from frontend.smart_router.definition import Side, virtual_models
 from frontend.smart_router.routed import RoutedRequest
@@ -68,7 +69,7 @@ class _Case:
 
     async def said(self) -> str:
         request = RoutedRequest(Sides(_route(), self._convert), self._decide, self._submit, self)
-        return "".join([delta.content async for event in request for delta in event.deltas])
+        return "".join([delta.content async for event in events_of(request) for delta in event.deltas])
 
 
 async def test_the_chosen_side_answers() -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
 from engine_worker.engines.simulator import Shape, SimulatorEngine
+from tests.support.events import events_of
 
 DEADLINE_SECONDS = 20.0
 
@@ -88,7 +89,7 @@ def raw(text: str) -> pb.GenerateRequest:
 
 async def answer(engine: Engine, request: pb.GenerateRequest) -> Answer:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        return Answer([event async for event in engine.generate(request)])
+        return Answer([event async for event in events_of(engine, request)])
 
 
 async def soon(awaited: Coroutine[object, object, T]) -> T:
@@ -107,7 +108,7 @@ class Client:
     """Reads one answer in a task of its own until it is closed."""
 
     def __init__(self, engine: Engine, request: pb.GenerateRequest) -> None:
-        self.stream: AsyncGenerator[pb.GenerateEvent, None] = engine.generate(request)
+        self.stream: AsyncGenerator[pb.GenerateEvent, None] = events_of(engine, request)
         self.events: list[pb.GenerateEvent] = []
         self.task = asyncio.create_task(self._read())
 

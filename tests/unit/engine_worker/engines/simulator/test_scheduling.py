@@ -11,6 +11,7 @@ from drover.errors import EngineFailed, QueueFull, WorkerDraining
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator import Shape, SimulatorEngine
 from engine_worker.engines.simulator.answer import Answer
+from tests.support.events import events_of
 from tests.unit.engine_worker.engines.simulator.harness import (
     DEADLINE_SECONDS,
     FAST,
@@ -172,7 +173,7 @@ async def test_whoever_leaves_frees_everything_at_once(phase: str, how: str) -> 
 
 async def test_closing_a_stream_between_its_events_frees_everything() -> None:
     async with running(FAST) as engine:
-        stream = engine.generate(asking(ignore_eos=True))
+        stream = events_of(engine, asking(ignore_eos=True))
         await soon(anext(stream))
         assert engine.load_report().running == 1
         await soon(stream.aclose())
@@ -253,7 +254,7 @@ async def test_a_healthy_engine_never_reports_a_failure() -> None:
 
 async def test_what_a_slow_reader_missed_comes_in_one_message() -> None:
     async with running(FAST) as engine:
-        stream = engine.generate(asking(ignore_eos=True, max_tokens=300))
+        stream = events_of(engine, asking(ignore_eos=True, max_tokens=300))
         first = await soon(anext(stream))
         await until(lambda: engine.load_report().running == 0)
         last = await soon(anext(stream))

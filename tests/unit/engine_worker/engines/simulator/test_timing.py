@@ -10,6 +10,7 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator import Shape, SimulatorEngine
+from tests.support.events import events_of
 from tests.unit.engine_worker.engines.simulator import virtual_time
 from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, asking, raw, running
 
@@ -21,7 +22,7 @@ async def event_times(engine: SimulatorEngine, request: pb.GenerateRequest) -> l
     loop = asyncio.get_running_loop()
     begin = loop.time()
     async with asyncio.timeout(600):
-        return [(loop.time() - begin) * 1000 async for _ in engine.generate(request)]
+        return [(loop.time() - begin) * 1000 async for _ in events_of(engine, request)]
 
 
 async def times_of(shape: Shape, *requests: pb.GenerateRequest) -> list[list[float]]:
@@ -60,7 +61,7 @@ def test_after_a_hang_one_step_is_short_and_there_is_no_burst() -> None:
         assert isinstance(loop, virtual_time.VirtualLoop)
         times: list[float] = []
         async with running(replace(FAST, decode_step_base_ms=10)) as engine:
-            async for _ in engine.generate(tokens(8)):
+            async for _ in events_of(engine, tokens(8)):
                 times.append(loop.time() * 1000)
                 if len(times) == 3:
                     loop.hang(seconds=1)

@@ -1,0 +1,102 @@
+"""Runs requests at the engine, for both calls that generate: checks, counts, residency, the log line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+from drover.errors import ClientLeft, DroverError, InternalError, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.base import Engine
+from engine_worker.engines.mailbox import Mailbox
+from engine_worker.request_log import RequestLine
+from engine_worker.requests import RequestTable
+from engine_worker.residency import Residency
+from engine_worker.text_work import check_length
+
+_log = logging.getLogger("drover.worker")
+
+
+class Generations:
+    """`check_open` raises while the worker takes no requests."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        requests: RequestTable,
+        residency: Residency,
+        check_open: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._requests = requests
+        self._residency = residency
+        self._check_open = check_open
+
+    async def run(self, request: pb.GenerateRequest, client_request_id: str, mailbox: Mailbox) -> None:
+        """From its arrival until its end, or its error, was taken from the mailbox. Cancelling it frees the
+        engine's slot; then the mailbox gets no end.
+        """
+        line = RequestLine(request.request_id, client_request_id)
+        error: DroverError | None = None
+        try:
+            await self._generate(request, mailbox)
+        except asyncio.CancelledError:
+            error = ClientLeft("cancelled")
+            raise
+        except DroverError as leaf:
+            error = leaf
+        except Exception as exception:  # noqa: BLE001 - the last resort: an error instead of a traceback
+            _log.exception("a request failed in a way that nobody foresaw")
+            error = InternalError(f"internal error: {type(exception).__name__}")
+        finally:
+            line.saw(mailbox)
+            line.write(error)
+        if error is not None:
+            mailbox.fail(error)
+
+    async def _generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
+        self._check(request)
+        mailbox.not_honoured = self._engine.bounds.apply(request, self._engine.model())
+        async with (
+            self._requests.hold(request.request_id),
+            self._residency.use(keep_alive_ns(request)) as load_ns,
+        ):
+            mailbox.load_ns = load_ns
+            await self._engine.generate(request, mailbox)
+            # It counts as in flight until its client has it: a worker that drains waits for that.
+            await mailbox.wait_over()
+
+    def _check(self, request: pb.GenerateRequest) -> None:
+        self._check_open()
+        check_length(text_length(request))
+        if not request.request_id:
+            raise InvalidRequest("request_id is empty; make one of 32 hex digits for each attempt")
+        if request.sampling.HasField("max_tokens") and request.sampling.max_tokens == 0:
+            raise InvalidRequest("max_tokens is 0; leave it out for no limit")
+
+
+@asynccontextmanager
+async def until_over(
+    running: Coroutine[object, object, None], mailbox: Mailbox
+) -> AsyncGenerator[None, None]:
+    """Around the taking: what runs ends with it, by itself where all was taken."""
+    work = asyncio.create_task(running, name="request")
+    try:
+        yield
+    finally:
+        if not mailbox.is_over:
+            work.cancel()
+        await asyncio.wait({work})
+
+
+def keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest) -> int | None:
+    return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
+
+
+def text_length(request: pb.GenerateRequest) -> int:
+    """Bytes of what is to be rendered and tokenised; images are none."""
+    prompt = request.prompt
+    images = [*prompt.images, *(image for message in request.chat.messages for image in message.images)]
+    return request.ByteSize() - sum(len(image.data) for image in images)
