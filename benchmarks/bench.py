@@ -17,7 +17,7 @@ from benchmarks.measure import facts_line, machine_facts
 from benchmarks.parts import growth, idle, relay, saturated, unary
 from benchmarks.parts.base import Effort, Part
 from benchmarks.plots import PLOTS, draw
-from benchmarks.results import RESULTS, write
+from benchmarks.result_files import RESULTS, write
 
 _PARTS: Mapping[str, Callable[[Effort], Part]] = {
     "relay": relay.measure,

@@ -24,7 +24,7 @@ from benchmarks.client.load import Load, Totals
 from benchmarks.goals import Goal
 from benchmarks.measure import CpuMeter, cpu_use, facts_line, machine_facts
 from benchmarks.parts.base import Part
-from benchmarks.results import RESULTS, write
+from benchmarks.result_files import RESULTS, write
 from benchmarks.stacks import OWNERS, Owner, count, functions, shares
 from benchmarks.table import progress, table
 from tests.support.processes import SMALL_CACHE, Stack, stack

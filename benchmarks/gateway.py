@@ -22,7 +22,7 @@ from benchmarks.goals import Goal
 from benchmarks.measure import facts_line, machine_facts
 from benchmarks.parts.base import Part
 from benchmarks.parts.relay import THIS, offer, ratio
-from benchmarks.results import RESULTS, write
+from benchmarks.result_files import RESULTS, write
 from benchmarks.table import progress, table
 from benchmarks.targets.drover import drover
 from benchmarks.targets.smg import GATEWAY, smg

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.results import RESULTS
+from benchmarks.result_files import RESULTS
 from benchmarks.svg import Bar, bars, line
 
 PLOTS = Path(__file__).resolve().parents[1] / "docs" / "plots"

@@ -9,9 +9,11 @@ from typing import Literal
 Owner = Literal["engine's Python", "our adapter", "our relay", "HTTP client", "the rest"]
 OWNERS: tuple[Owner, ...] = ("engine's Python", "our adapter", "our relay", "HTTP client", "the rest")
 
-# Parts of paths, the first that fits counts: the engine's adapter before the rest of the worker.
+# Parts of paths, the first that fits counts: the engine's adapter before the rest of the worker. SGLang talks
+# to its processes by ZeroMQ.
 _PATHS: Mapping[str, Owner] = {
     "sglang/srt/": "engine's Python",
+    "zmq/": "engine's Python",
     "engine_worker/engines/": "our adapter",
     "engine_worker/chat/": "our adapter",
     "engine_worker/schemas/": "our adapter",
@@ -20,6 +22,7 @@ _PATHS: Mapping[str, Owner] = {
     "aiohttp/": "HTTP client",
 }
 _STARTS = (*_PATHS, "asyncio/", "uvloop/", "grpc/", "concurrent/", "threading.py")
+_INSTALLED = "site-packages/"
 _ENTRIES = ("engine_worker/__main__.py", "engine_worker/server.py")
 """They are under everything that the event loop runs."""
 
@@ -34,10 +37,12 @@ def samples(text: str) -> Iterator[tuple[list[str], int]]:
 def owner(stack: Iterable[str]) -> Owner:
     """Whose innermost frame it is: what a library does is its caller's."""
     for frame in reversed(list(stack)):
-        if any(entry in frame for entry in _ENTRIES):
+        # An environment may lie in a folder that is called like one of ours.
+        path = frame.rpartition(_INSTALLED)[2]
+        if any(entry in path for entry in _ENTRIES):
             continue
-        for path, found in _PATHS.items():
-            if path in frame:
+        for known, found in _PATHS.items():
+            if known in path:
                 return found
     return "the rest"
 
@@ -66,6 +71,7 @@ def _own_function(stack: list[str], of: Owner) -> str:
     """The innermost frame that is the owner's, without its line and what is before its package."""
     own = [frame for frame in stack if owner([frame]) == of]
     name, _, path = (own or stack)[-1].rpartition(":")[0].partition(" (")
+    path = path.rpartition(_INSTALLED)[2]
     starts = [path.index(known) for known in _STARTS if known in path]
     return f"{name} ({path[min(starts, default=0) :]})"
 

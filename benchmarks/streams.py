@@ -24,7 +24,7 @@ from benchmarks.goals import Goal
 from benchmarks.measure import CpuMeter, cpu_use, facts_line, machine_facts, resident_mb
 from benchmarks.parts.base import Part
 from benchmarks.plots import PLOTS, draw
-from benchmarks.results import RESULTS, write
+from benchmarks.result_files import RESULTS, write
 from benchmarks.table import progress, table
 from benchmarks.targets.base import Offer
 from benchmarks.targets.drover import simulator_flags

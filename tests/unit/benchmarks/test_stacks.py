@@ -20,6 +20,8 @@ SEND = "GenerateStream (engine_worker/service.py:80)"
         (f"{MAIN};read (aiohttp/streams.py:5)", "HTTP client"),
         (f"{MAIN};run_until_complete (uvloop/loop.pyx:1500)", "the rest"),
         ("_poll (threading.py:1)", "the rest"),
+        (f"{MAIN};recv (/cache/drover/lib/python3.11/site-packages/zmq/_future.py:3)", "engine's Python"),
+        (f"{MAIN};dumps (/cache/drover/lib/python3.11/site-packages/pydantic/main.py:3)", "the rest"),
     ],
 )
 def test_a_sample_is_of_the_innermost_frame_that_has_an_owner(stack: str, expected: str) -> None:
