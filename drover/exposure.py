@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from drover import logs
 from drover.settings import split_address
 
 
+@lru_cache(maxsize=256)
 def parsed_address(text: str) -> IPv4Address | IPv6Address | None:
     """None for a name. An IPv4 address in IPv6's clothes comes as what it is."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from functools import lru_cache
 from typing import Literal
 
 import orjson
@@ -20,6 +21,8 @@ def configure(log_format: LogFormat, level: str) -> None:
     handler.setFormatter(_TextFormatter() if as_text else _JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
+    # What no format shows needs not be found out for each line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A traceback for each message that it cannot parse; callers say so themselves.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
 
@@ -27,7 +30,9 @@ def configure(log_format: LogFormat, level: str) -> None:
 def event(logger: logging.Logger, level: int, message: str, **fields: Field) -> None:
     """One structured line: `message` says what happened, `fields` with which values."""
     if logger.isEnabledFor(level):
-        logger.log(level, message, extra={"fields": fields})
+        # `logger.log` would look for the caller's file and line, which no format here shows.
+        record = logger.makeRecord(logger.name, level, "", 0, message, (), None, extra={"fields": fields})
+        logger.handle(record)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Field]:
@@ -36,8 +41,12 @@ def _fields(record: logging.LogRecord) -> dict[str, Field]:
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"
+    return f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(unix_seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
 
 
 class _JsonFormatter(logging.Formatter):

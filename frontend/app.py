@@ -38,6 +38,7 @@ from frontend.dialects.tokens import Tokens
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.ollama_host.trail import WithTrail
 from frontend.http.clean_path import CleanPath
+from frontend.http.routes import routes_of
 from frontend.http.unrouted import allowed_methods, answer_unrouted
 from frontend.openapi import routes as openapi
 from frontend.security.clients import Clients
@@ -80,23 +81,35 @@ def build_app(
             yield
 
     # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.include_router(server.router(settings))
-    app.include_router(account.router())
-    app.include_router(models.router(catalog, settings))
-    app.include_router(manage.router(catalog, settings))
-    app.include_router(transfer.router(catalog, settings))
-    app.include_router(blobs.router(stored, settings))
-    app.include_router(inference.router(generation))
-    app.include_router(embed.router(embeddings))
-    app.include_router(tokens.router(Tokens(generation)))
-    for router in openai.routers(generation, embeddings):
-        app.include_router(router)
-    app.include_router(messages.router(generation))
-    app.include_router(responses.router(generation))
-    app.include_router(probes.router(fleet, answers))
-    app.include_router(observability.router(fleet.admission, metrics))
-    app.include_router(openapi.router(settings))
+    routes = routes_of(
+        [
+            server.router(settings),
+            account.router(),
+            models.router(catalog, settings),
+            manage.router(catalog, settings),
+            transfer.router(catalog, settings),
+            blobs.router(stored, settings),
+            inference.router(generation),
+            embed.router(embeddings),
+            tokens.router(Tokens(generation)),
+            *openai.routers(generation, embeddings),
+            messages.router(generation),
+            responses.router(generation),
+            probes.router(fleet, answers),
+            observability.router(fleet.admission, metrics),
+            openapi.router(settings),
+        ]
+    )
+    app = FastAPI(
+        routes=list(routes),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        # Metrics are our own, and nobody configures FastAPI's: it would look for that at each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unforeseen)

@@ -10,12 +10,13 @@ from drover.errors import InvalidRequest, ModelNotFound
 from frontend.admission.admission import Admission
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
+from frontend.http.routes import direct_router
 from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_log import record_of
 
 
 def router(admission: Admission, metrics: Metrics) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
 
     async def scrape() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -7,10 +7,11 @@ from starlette.responses import PlainTextResponse, Response
 
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
+from frontend.http.routes import direct_router
 
 
 def router(fleet: Fleet, answers: OpenAnswers) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
 
     async def healthz() -> Response:
         return PlainTextResponse("ok")

@@ -56,6 +56,9 @@ class FrontendServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Whom a proxy speaks for is said by `--trusted-proxies` alone (frontend/security/clients.py);
+                # uvicorn would believe any process of this machine.
+                proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _LAST_WORDS_SECONDS,

@@ -8,11 +8,12 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 
 def router(settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
 
     @cache
     def document() -> bytes:

@@ -28,12 +28,12 @@ class Clients:
             ip_network(each, strict=False) for each in trusted_proxies
         ]
 
-    def name_of(self, scope: Scope) -> str:
-        """A key is not kept, only told apart."""
+    def name_of(self, scope: Scope, address: str = "") -> str:
+        """`address`: its address, where that is known already. A key is not kept, only told apart."""
         key = header_of(scope, b"authorization") or header_of(scope, b"x-api-key")
         if key:
             return f"key {blake2b(key, digest_size=8).hexdigest()}"
-        return self.address_of(scope)
+        return address or self.address_of(scope)
 
     def address_of(self, scope: Scope) -> str:
         """From the right of X-Forwarded-For, the first that no trusted proxy has."""
@@ -54,7 +54,7 @@ class Clients:
 
     def is_proxy(self, address: str) -> bool:
         """Whether it may speak for others."""
-        if not _is_address(address):
+        if not self._trusted or not _is_address(address):
             return False
         parsed = ip_address(address)
         mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None

@@ -203,8 +203,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name, address = self._clients.name_of(scope), self._clients.address_of(scope)
-        record = RequestRecord(_request_id(scope), name, address)
+        address = self._clients.address_of(scope)
+        record = RequestRecord(_request_id(scope), self._clients.name_of(scope, address), address)
         scope.setdefault("state", {})[_STATE_KEY] = record
 
         async def send_with_id(message: Message) -> None:

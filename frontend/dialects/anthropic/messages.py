@@ -21,6 +21,7 @@ from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import ChatRequest
 from frontend.dialects.unseen import unseen, without_unseen
 from frontend.dialects.v1_body import read_v1_json
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -75,7 +76,7 @@ def _check(request: MessagesRequest, model: CatalogModel) -> ChatRequest:
 
 
 def router(generation: Generation) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     messages = Messages(generation)
     routes.add_api_route("/v1/messages", messages.create, methods=["POST"])
     routes.add_api_route("/v1/messages/count_tokens", messages.count_tokens, methods=["POST"])

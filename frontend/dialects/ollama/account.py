@@ -8,6 +8,7 @@ from starlette.responses import Response
 from drover.errors import NotOffered, NotSignedIn
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
+from frontend.http.routes import direct_router
 
 
 async def status() -> Response:
@@ -35,7 +36,7 @@ async def web_fetch() -> Response:
 
 
 def router() -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     routes.add_api_route("/api/status", status, methods=["GET"])
     routes.add_api_route("/api/experimental/model-recommendations", recommendations, methods=["GET"])
     routes.add_api_route("/api/me", me, methods=["POST"])

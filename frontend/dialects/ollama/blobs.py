@@ -13,6 +13,7 @@ from drover.errors import BodyTooLarge, InvalidRequest
 from frontend.catalog.blobs import Blobs
 from frontend.dialects.ollama.create_checks import is_digest
 from frontend.dialects.ollama.dialect import JSON
+from frontend.http.routes import direct_router
 from frontend.security.body import read_body
 from frontend.settings import FrontendSettings
 
@@ -55,7 +56,7 @@ def _digest_of(http: Request) -> str:
 
 
 def router(blobs: Blobs, settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     blob_routes = BlobRoutes(blobs, settings)
     routes.add_api_route("/api/blobs/{digest}", blob_routes.head, methods=["HEAD"])
     routes.add_api_route("/api/blobs/{digest}", blob_routes.post, methods=["POST"])

@@ -38,6 +38,7 @@ from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import embeds
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 from frontend.telemetry.moves import RecordedMoves
 from frontend.telemetry.request_log import record_of
@@ -176,7 +177,7 @@ async def with_statuses(
 
 
 def router(embeddings: Embeddings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
     routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
     return routes

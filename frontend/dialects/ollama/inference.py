@@ -18,6 +18,7 @@ from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -107,7 +108,7 @@ class Inference:
 
 
 def router(generation: Generation) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     inference = Inference(generation)
     routes.add_api_route("/api/chat", inference.chat, methods=["POST"])
     routes.add_api_route("/api/generate", inference.generate, methods=["POST"])

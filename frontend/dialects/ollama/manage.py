@@ -23,6 +23,7 @@ from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, rea
 from frontend.dialects.ollama.progress import Step, progress
 from frontend.dialects.ollama.sources import find_named, names_of
 from frontend.dialects.ollama.transfer import no_such_weights, pulling
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
 
@@ -106,7 +107,7 @@ class Management:
 
 
 def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     management = Management(catalog, settings)
     routes.add_api_route("/api/create", management.create, methods=["POST"])
     routes.add_api_route("/api/copy", management.copy, methods=["POST"])

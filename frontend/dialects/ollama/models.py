@@ -23,6 +23,7 @@ from frontend.dialects.ollama.sources import find_named, named_here
 from frontend.dialects.ollama.timestamps import never, rfc3339
 from frontend.dialects.ollama.wire import ShowRequest
 from frontend.fleet.fleet import LoadedModel
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 _VERBOSE_SECONDS = 30.0
@@ -162,7 +163,7 @@ def _json(value: object) -> Response:
 
 
 def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     models = Models(catalog, settings)
     routes.add_api_route("/api/tags", models.tags, methods=["GET", "HEAD"])
     routes.add_api_route("/api/ps", models.ps, methods=["GET"])

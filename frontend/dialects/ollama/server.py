@@ -7,11 +7,12 @@ from starlette.responses import PlainTextResponse, Response
 
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 
 def router(settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     version_body = dumps({"version": settings.ollama_version})
 
     async def root() -> Response:

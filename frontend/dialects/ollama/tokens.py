@@ -17,6 +17,7 @@ from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import Json, dumps
 from frontend.dialects.ollama.wire import keep_alive, read_body
 from frontend.dialects.tokens import Tokens, token_ids
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -87,7 +88,7 @@ _DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": token_ids, "keep_aliv
 
 
 def router(tokens: Tokens) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     ollama_tokens = OllamaTokens(tokens)
     routes.add_api_route("/api/tokenize", ollama_tokens.tokenize, methods=["POST"])
     routes.add_api_route("/api/detokenize", ollama_tokens.detokenize, methods=["POST"])

@@ -15,6 +15,7 @@ from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.manage_wire import TransferRequest, read_pull, read_push
 from frontend.dialects.ollama.progress import Step, progress, status
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
 
@@ -87,7 +88,7 @@ def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], erro
 
 
 def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     transfer = Transfer(catalog, settings)
     routes.add_api_route("/api/pull", transfer.pull, methods=["POST"])
     routes.add_api_route("/api/push", transfer.push, methods=["POST"])

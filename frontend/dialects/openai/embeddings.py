@@ -24,6 +24,7 @@ from frontend.dialects.ollama.wire import keep_alive, read_body
 from frontend.dialects.openai.errors import error_response
 from frontend.dialects.openai.fields import HARMLESS
 from frontend.dialects.v1_body import read_v1_json
+from frontend.http.routes import direct_router
 
 _FORMATS = ("float", "base64")
 
@@ -129,6 +130,6 @@ _EMBED: dict[str, Reader] = {
 
 
 def router(native: Embeddings) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     routes.add_api_route("/v1/embeddings", OpenAIEmbeddings(native).embed, methods=["POST"])
     return routes

@@ -37,6 +37,7 @@ from frontend.dialects.openai.wire import (
 )
 from frontend.dialects.sse import CONTENT_TYPE
 from frontend.dialects.v1_body import read_v1_json
+from frontend.http.routes import direct_router
 from frontend.smart_router.sides import Convert
 from frontend.telemetry.request_log import record_of
 
@@ -175,7 +176,7 @@ def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:
 
 
 def router(generation: Generation) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     inference = Inference(generation)
     routes.add_api_route("/v1/chat/completions", inference.chat, methods=["POST"])
     routes.add_api_route("/v1/completions", inference.complete, methods=["POST"])

@@ -13,6 +13,7 @@ from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.models import find_listed
 from frontend.dialects.openai.errors import JSON
+from frontend.http.routes import direct_router
 
 _NS_PER_SECOND = 1_000_000_000
 
@@ -48,7 +49,7 @@ def _json(value: object) -> Response:
 
 
 def router(catalog: Catalog) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     models = Models(catalog)
     routes.add_api_route("/v1/models", models.list, methods=["GET"])
     routes.add_api_route("/v1/models/{id:path}", models.one, methods=["GET"])

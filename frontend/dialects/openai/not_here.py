@@ -17,6 +17,7 @@ from frontend.dialects.ollama.body import INLINE_BYTES
 from frontend.dialects.ollama.decode import Reader, read_struct, text
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.v1_body import read_v1_json
+from frontend.http.routes import direct_router
 from frontend.security.body import read_body
 from frontend.telemetry.request_log import record_of
 
@@ -84,7 +85,7 @@ _RERANK: dict[str, Reader] = {"model": text}
 
 
 def router(generation: Generation) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     not_here = NotHere(generation)
     routes.add_api_route("/v1/rerank", not_here.rerank, methods=["POST"])
     routes.add_api_route("/v1/audio/transcriptions", not_here.transcribe, methods=["POST"])

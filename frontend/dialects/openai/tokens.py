@@ -23,6 +23,7 @@ from frontend.dialects.openai.to_native import native_chat, set_tool_choice
 from frontend.dialects.openai.wire import ChatCompletionRequest
 from frontend.dialects.tokens import MAX_TEXTS, Tokens, token_ids
 from frontend.dialects.v1_body import read_v1_json
+from frontend.http.routes import direct_router
 
 
 @dataclass(slots=True)
@@ -154,7 +155,7 @@ _DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": _rows}
 
 
 def router(tokens: Tokens) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     openai_tokens = OpenAITokens(tokens)
     routes.add_api_route("/v1/tokenize", openai_tokens.tokenize, methods=["POST"])
     routes.add_api_route("/v1/detokenize", openai_tokens.detokenize, methods=["POST"])

@@ -20,6 +20,7 @@ from frontend.dialects.responses.output import Output
 from frontend.dialects.responses.wire import ResponsesRequest
 from frontend.dialects.unseen import unseen, without_unseen
 from frontend.dialects.v1_body import read_v1_json
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -62,7 +63,7 @@ class Responses:
 
 
 def router(generation: Generation) -> APIRouter:
-    routes = APIRouter()
+    routes = direct_router()
     responses = Responses(generation)
     routes.add_api_route("/v1/responses", responses.create, methods=["POST"])
     return routes

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from drover.errors import ANSWERS, ClientLeft
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
+from frontend.http.routes import PathTable
 from frontend.openapi.refusals import REASONS
 from frontend.settings import FrontendSettings
 from tests.fakes.fleets import fleet_of
@@ -27,8 +28,8 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     fleet = fleet_of()
     return {
         (route.path.replace(":path}", "}"), method.lower())
-        for included in _within(build_app(settings, fleet, OpenAnswers(settings))).routes
-        for route in included.original_router.routes  # type: ignore[attr-defined]
+        for found in _within(build_app(settings, fleet, OpenAnswers(settings))).routes
+        for route in (found.routes if isinstance(found, PathTable) else [found])
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
