@@ -11,7 +11,6 @@ from drover.errors import (
     InvalidRequest,
     QueueFull,
     WorkerDraining,
-    WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
@@ -20,16 +19,22 @@ from frontend.fleet.fleet import embeds
 from tests.fakes.fleets import Told
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.waiting import until
+from tests.unit.frontend.fleet.moving import (
+    DEADLINE_SECONDS,
+    GONE,
+    ask,
+    moving_fleet,
+    moving_worker,
+    text_of,
+    tokens,
+    used,
+)
 from tests.unit.frontend.fleet.test_fleet import _name
-from tests.unit.frontend.fleet.test_moving import _ask, _fleet, _text, _tokens, _used, _worker
-
-_DEADLINE_SECONDS = 10.0
-_GONE = WorkerUnreachable("gone")
 
 
 async def test_an_answer_that_gets_on_survives_any_number_of_drains() -> None:
     workers = [
-        _worker(f"w:{number}", started(), _tokens("x", 7), WorkerDraining("bye")) for number in range(2)
+        moving_worker(f"w:{number}", started(), tokens("x", 7), WorkerDraining("bye")) for number in range(2)
     ]
     asked = 0
 
@@ -38,18 +43,18 @@ async def test_an_answer_that_gets_on_survives_any_number_of_drains() -> None:
         asked += 1
         if asked == 9:
             for worker in workers:
-                worker.steps = (started(), _tokens("end", 8), done())
+                worker.steps = (started(), tokens("end", 8), done())
 
     for worker in workers:
         worker.on_submit = next_one
-    async with _fleet(*workers) as fleet:
-        events = await _ask(fleet, Told())
+    async with moving_fleet(*workers) as fleet:
+        events = await ask(fleet, Told())
 
-    assert _text(events) == "x" * 9 + "end"
+    assert text_of(events) == "x" * 9 + "end"
 
 
 async def test_what_is_wrong_with_a_request_is_said_also_after_a_retry() -> None:
-    workers = [_worker(f"w:{number}", _GONE) for number in range(2)]
+    workers = [moving_worker(f"w:{number}", GONE) for number in range(2)]
 
     def now_refuse() -> None:
         for worker in workers:
@@ -57,53 +62,53 @@ async def test_what_is_wrong_with_a_request_is_said_also_after_a_retry() -> None
 
     for worker in workers:
         worker.on_submit = now_refuse
-    async with _fleet(*workers) as fleet:
+    async with moving_fleet(*workers) as fleet:
         with pytest.raises(InvalidRequest, match="bad"):
-            await _ask(fleet, Told())
+            await ask(fleet, Told())
 
 
 async def test_a_full_worker_is_not_stormed() -> None:
-    worker = _worker("w:1", QueueFull())
+    worker = moving_worker("w:1", QueueFull())
     worker.report = pb.LoadReport(running_limit=4, frontends=1)
-    async with _fleet(worker) as fleet:
-        tasks = [asyncio.create_task(_ask(fleet, Told())) for _ in range(20)]
-        await until(lambda: bool(worker.handles), _DEADLINE_SECONDS, "it is asked")
+    async with moving_fleet(worker) as fleet:
+        tasks = [asyncio.create_task(ask(fleet, Told())) for _ in range(20)]
+        await until(lambda: bool(worker.handles), DEADLINE_SECONDS, "it is asked")
         reports_before = len(worker.handles)
         await asyncio.sleep(0.2)
         # A report each 0.02 s, and after each as many as there is room for.
         assert len(worker.handles) - reports_before < 15 * 5
         worker.steps = (started(), content("hi"), done())
-        assert {_text(events) for events in await asyncio.gather(*tasks)} == {"hi"}
+        assert {text_of(events) for events in await asyncio.gather(*tasks)} == {"hi"}
         assert fleet._members[0].load == 0
 
 
 async def test_an_answer_that_has_begun_waits_for_a_full_worker() -> None:
-    workers = [_worker(f"w:{number}", started(), _tokens("one ", 7), _GONE) for number in range(2)]
+    workers = [moving_worker(f"w:{number}", started(), tokens("one ", 7), GONE) for number in range(2)]
     refusals = 0
 
     def full_twice() -> None:
         nonlocal refusals
         refusals += 1
         for worker in workers:
-            worker.steps = (QueueFull(),) if refusals < 3 else (started(), _tokens("two", 8), done())
+            worker.steps = (QueueFull(),) if refusals < 3 else (started(), tokens("two", 8), done())
 
     for worker in workers:
         worker.on_submit = full_twice
-    async with _fleet(*workers) as fleet:
-        assert _text(await _ask(fleet, Told())) == "one two"
+    async with moving_fleet(*workers) as fleet:
+        assert text_of(await ask(fleet, Told())) == "one two"
     assert refusals == 4
 
 
 async def test_one_that_failed_here_keeps_nobody_else_from_here() -> None:
-    failing = _worker("w:1", EngineFailed("no memory"))
-    full = _worker("w:2", started(), STALL)
+    failing = moving_worker("w:1", EngineFailed("no memory"))
+    full = moving_worker("w:2", started(), STALL)
     for worker in (failing, full):
         worker.report = pb.LoadReport(running_limit=1, frontends=1)
-    async with _fleet(failing, full) as fleet:
-        blocking = [asyncio.create_task(_ask(fleet, Told())) for _ in range(8)]
-        await until(lambda: len(full.handles) >= 2, _DEADLINE_SECONDS, "one is full")
+    async with moving_fleet(failing, full) as fleet:
+        blocking = [asyncio.create_task(ask(fleet, Told())) for _ in range(8)]
+        await until(lambda: len(full.handles) >= 2, DEADLINE_SECONDS, "one is full")
         failing.steps = (started(), content("hi"), done())
-        assert _text(await _ask(fleet, Told())) == "hi"
+        assert text_of(await ask(fleet, Told())) == "hi"
         for task in blocking:
             task.cancel()
         await asyncio.wait(blocking)
@@ -116,7 +121,7 @@ async def test_two_models_take_turns_of_their_own() -> None:
         for model in "xy"
         for number in range(2)
     ]
-    async with _fleet(*workers) as fleet:
+    async with moving_fleet(*workers) as fleet:
         for _ in range(4):
             for model in "xy":
                 found = fleet.find(_name(model))
@@ -124,30 +129,30 @@ async def test_two_models_take_turns_of_their_own() -> None:
                 async for _ in events_of(fleet.submit(found, pb.GenerateRequest(), Ticket(), Told())):
                     pass
 
-    assert _used(*workers) == [2, 2, 2, 2]
+    assert used(*workers) == [2, 2, 2, 2]
 
 
 async def test_a_full_worker_is_waited_for_by_embeddings_too() -> None:
-    worker = _worker("w:1", can=pb.Capabilities(embedding=True))
+    worker = moving_worker("w:1", can=pb.Capabilities(embedding=True))
     worker.embedded = QueueFull()
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
-    async with _fleet(worker) as fleet:
+    async with moving_fleet(worker) as fleet:
         model = fleet.find(_name("m"), embeds)
         assert model is not None
         asking = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), Told()))
-        await until(lambda: bool(worker.embeddings), _DEADLINE_SECONDS, "it is asked")
+        await until(lambda: bool(worker.embeddings), DEADLINE_SECONDS, "it is asked")
         worker.embedded = pb.EmbedResponse(prompt_tokens=3)
-        assert (await asyncio.wait_for(asking, _DEADLINE_SECONDS)).prompt_tokens == 3
+        assert (await asyncio.wait_for(asking, DEADLINE_SECONDS)).prompt_tokens == 3
 
 
 async def test_embeddings_leave_a_worker_that_is_lost() -> None:
-    workers = [_worker(f"w:{number}", can=pb.Capabilities(embedding=True)) for number in range(2)]
-    async with _fleet(*workers) as fleet:
+    workers = [moving_worker(f"w:{number}", can=pb.Capabilities(embedding=True)) for number in range(2)]
+    async with moving_fleet(*workers) as fleet:
         model = fleet.find(_name("m"), embeds)
         assert model is not None
         asking = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), Told()))
-        await until(lambda: any(worker.embeddings for worker in workers), _DEADLINE_SECONDS, "one is asked")
+        await until(lambda: any(worker.embeddings for worker in workers), DEADLINE_SECONDS, "one is asked")
         lost, other = sorted(workers, key=lambda worker: not worker.embeddings)
         other.embedded = pb.EmbedResponse(prompt_tokens=3)
-        lost.refusal = _GONE
-        assert (await asyncio.wait_for(asking, _DEADLINE_SECONDS)).prompt_tokens == 3
+        lost.refusal = GONE
+        assert (await asyncio.wait_for(asking, DEADLINE_SECONDS)).prompt_tokens == 3
