@@ -79,6 +79,9 @@ class BoundedHttp(HttpProtocol):
             self._active.disconnected = True
             self._active.message_event.set()
         super().connection_lost(exc)
+        # Uvicorn does so only where the client closed, not where it reset: its timer would hold the
+        # connection and the last request for two minutes.
+        self._unset_keepalive_if_required()
 
     @property
     def is_drained(self) -> bool:

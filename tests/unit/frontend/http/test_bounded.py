@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -11,10 +13,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from frontend.http.bounded import BoundedHttp
 from tests.fakes.http_server import WIDE_LIMITS, serving
 from tests.support.waiting import until
 
 _SECONDS = 5.0
+# Sooner than an idle connection is closed here.
+_SOON_SECONDS = 2.0
 _SIZES = {"/large": 8_000_000, "/larger": 9_000_000}
 _GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 _GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in _SIZES]
@@ -340,6 +345,29 @@ async def test_a_client_that_took_its_last_answer_has_all_the_time_for_the_next_
         client.send(_GET_LARGER)
         await asyncio.sleep(began + 1.3 - asyncio.get_running_loop().time())
         await client.take("/larger")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_nothing_keeps_a_connection_that_is_over(reset: bool) -> None:
+    """Timers of idle connections hold what they belong to, with the last request."""
+    async with _serving() as server:
+        client = await server.connect()
+        client.send(_GET)
+        await client.reader.readuntil(b"read 0\r\n0\r\n\r\n")
+        if reset:
+            made = client.writer.get_extra_info("socket")
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        address = client.writer.get_extra_info("sockname")
+        assert _is_kept(address)
+
+        client.writer.transport.abort()
+
+        await until(lambda: not _is_kept(address), _SOON_SECONDS, "the connection is forgotten")
+
+
+def _is_kept(address: tuple[str, int]) -> bool:
+    gc.collect()
+    return any(isinstance(each, BoundedHttp) and each.client == address for each in gc.get_objects())
 
 
 async def test_one_address_may_have_so_many_connections() -> None:
