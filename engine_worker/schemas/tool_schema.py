@@ -6,7 +6,7 @@ llama.cpp, which makes a grammar of its own, must not see a keyword that it refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from engine_worker.schemas.reading import JsonObject as Json
 
@@ -24,8 +24,23 @@ def readable_parameters(parameters: object) -> Json:
     """Of a whole function; its arguments are an object, whatever is said, and none if nothing is."""
     if not isinstance(parameters, dict) or not parameters:
         return _NO_ARGUMENTS
-    places = {f"#/{kind}/{name}" for kind in _DEFINITIONS for name in _object(parameters.get(kind))}
-    return _Schemas(places).of_function(parameters)
+    places = {
+        f"#/{kind}/{name}": schema
+        for kind in _DEFINITIONS
+        for name, schema in _object(parameters.get(kind)).items()
+    }
+    return _Schemas([place for place in places if _says_something(place, places)]).of_function(parameters)
+
+
+def _says_something(place: object, places: Mapping[str, object]) -> bool:
+    """Whether the references that begin there do not only lead back to themselves."""
+    passed = set[str]()
+    while isinstance(place, str) and place in places:
+        if place in passed:
+            return False
+        passed.add(place)
+        place = _object(places[place]).get("$ref")
+    return True
 
 
 class _Schemas:

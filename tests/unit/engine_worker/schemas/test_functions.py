@@ -52,6 +52,23 @@ def test_arguments_are_an_object_and_none_where_no_parameters_are_named(
 
 
 @pytest.mark.parametrize(
+    "parameters",
+    [
+        '{"properties":{"a":{"$ref":"#/properties/a"}}}',
+        '{"properties":{"a":{"$ref":"#/$defs/A"}},"$defs":{"A":{"$ref":"#/$defs/A"}}}',
+        '{"properties":{"a":{"$ref":"#/$defs/A"}},"$defs":{"A":{"$ref":"#/$defs/B"},"B":{"$ref":"#/$defs/A"}}}',
+    ],
+)
+def test_a_reference_that_only_leads_back_to_itself_is_left_out(parameters: str) -> None:
+    schema = _schema(parameters)
+
+    assert isinstance(schema, dict)
+    ((name, of_a),) = schema["properties"].items()
+    assert name == "a"
+    assert {"type": "null"} in of_a["anyOf"]
+
+
+@pytest.mark.parametrize(
     "of_a",
     [
         "true",
