@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.measure import facts_line, machine_facts
-from benchmarks.parts import growth, idle, relay, saturated, unary
+from benchmarks.parts import growth, idle, relay, saturated, start, unary
 from benchmarks.parts.base import Effort, Part
 from benchmarks.plots import PLOTS, draw
 from benchmarks.result_files import RESULTS, write
@@ -25,6 +25,7 @@ _PARTS: Mapping[str, Callable[[Effort], Part]] = {
     "idle": idle.measure,
     "unary": unary.measure,
     "growth": growth.measure,
+    "start": start.measure,
 }
 
 

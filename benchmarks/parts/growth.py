@@ -23,6 +23,7 @@ _TURN_STEP_MS = 20
 _TURN_PROMPT_TOKENS = 32 * 256
 _WORKERS = (1, 4, 16, 64, 256)
 _LIMIT = 1.1
+_SETTLE_SECONDS = 1.5
 
 
 def measure(effort: Effort) -> Part:
@@ -69,8 +70,9 @@ async def _first_and_last(
     target: Target, offer: Offer, seconds: float, whole_seconds: float
 ) -> tuple[Window, Window]:
     async with running_load(target, offer) as generator:
+        await asyncio.sleep(_SETTLE_SECONDS)
         early = await observe(target, offer, generator, seconds, "chat")
-        await asyncio.sleep(whole_seconds - 2.5 * seconds)
+        await asyncio.sleep(whole_seconds - 2.2 * seconds - 2 * _SETTLE_SECONDS)
         return early, await observe(target, offer, generator, seconds, "chat")
 
 
