@@ -17,7 +17,7 @@ from benchmarks.parts.base import Effort, Part
 from benchmarks.table import progress, table
 from benchmarks.targets.base import Offer, Target
 from benchmarks.targets.drover import drover, worktree
-from benchmarks.targets.sglang_layer import NAMES, sglang_layer
+from benchmarks.targets.sglang_layer import NAMES, sglang_layer, sglang_versions
 from benchmarks.window import Window, measure_window
 from tests.support.processes import SGLANG_PYTHON
 
@@ -55,7 +55,10 @@ def measure(effort: Effort) -> Part:
         dialect: [each for each in other if each.dialect == dialect] for dialect in ("chat", *_OTHER_DIALECTS)
     }
     rows = {**by_target, **{f"{THIS}, {name}": windows for name, windows in by_dialect.items()}}
-    raw = {"windows": [asdict(window) for window in (*rounds, *other)]}
+    raw = {
+        "sglang_environment": sglang_versions(),
+        "windows": [asdict(window) for window in (*rounds, *other)],
+    }
     return Part("relay", _table(rows), [*_goals(by_target), *_dialect_goals(by_dialect)], raw)
 
 

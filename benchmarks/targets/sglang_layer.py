@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.support.waiting import wait_until
 
 Wait = Literal["timeout", "free"]
 NAMES: Mapping[Wait, str] = {"timeout": "SGLang's layer", "free": "SGLang's layer, free wait"}
+_PACKAGES = ("sglang", "uvicorn", "uvloop", "h11", "fastapi", "orjson")
 _READY_SECONDS = 180.0
 _SETTLE_SECONDS = 1.0
 
@@ -38,3 +41,15 @@ def sglang_layer(folder: Path, offer: Offer, wait: Wait = "timeout") -> Iterator
         if process.popen.poll() is not None:
             raise RuntimeError(f"SGLang's layer ended with {process.popen.returncode}:\n{process.log_text()}")
         yield Target(NAMES[wait], address, {"frontend": process.pid}, lambda: asyncio.sleep(_SETTLE_SECONDS))
+
+
+def sglang_versions() -> Mapping[str, str]:
+    """Of the packages in SGLang's environment that serve its layer; empty where there is no environment."""
+    python = os.environ.get(SGLANG_PYTHON)
+    if not python:
+        return {}
+    code = (
+        f"import json, importlib.metadata as m; print(json.dumps({{n: m.version(n) for n in {_PACKAGES}}}))"
+    )
+    asked = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return {str(name): str(version) for name, version in json.loads(asked.stdout).items()}
