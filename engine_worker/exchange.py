@@ -12,27 +12,30 @@ The hot path of a worker. It guarantees:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from drover.errors import ClientLeft, DroverError, InvalidRequest
+from drover.errors import ClientLeft, DroverError, InternalError, InvalidRequest
 from drover.rpc import ROWS_OF_CREDIT, failure_of
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.generations import Generations
 
-# With 20 alternatives to each some 7 MB; frontends take 32 (drover/rpc.py).
+_log = logging.getLogger("drover.worker")
+# Also of prompts, which answers begin with; frontends take 32 MB (drover/rpc.py).
 _MOST_TOKENS_OF_A_STEP = 8192
 
 Context = grpc.aio.ServicerContext[pb.Orders, pb.Step]
 
 
 class _Open:
-    """A request that is on the stream."""
+    """A request that is on the stream. `is_stopped`: its mailbox is not read any more."""
 
-    __slots__ = ("_outbox", "credit", "is_queued", "mailbox", "number", "task")
+    __slots__ = ("_outbox", "credit", "is_queued", "is_stopped", "mailbox", "number", "task")
 
     def __init__(self, number: int, outbox: _Outbox) -> None:
         self.number = number
@@ -40,12 +43,13 @@ class _Open:
         self.mailbox.notify = self.queue
         self.credit = ROWS_OF_CREDIT
         self.is_queued = False
+        self.is_stopped = False
         self.task: asyncio.Task[None] | None = None
         self._outbox = outbox
 
     def queue(self) -> None:
         """It has something to say, and may."""
-        if not self.is_queued and self.credit and self.mailbox.ready:
+        if not self.is_queued and self.credit and self.mailbox.ready and not self.is_stopped:
             self.is_queued = True
             self._outbox.add(self)
 
@@ -75,18 +79,26 @@ class _Outbox:
 
     async def step(self) -> pb.Step | None:
         """What there is, waiting for something if nothing is; None when it is closed."""
-        while not (self._ready or self._ended):
-            if self._is_closed:
+        while True:
+            if self._ready or self._ended:
+                if (step := self._take()).rows:
+                    return step
+            elif self._is_closed:
                 return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._take()
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _take(self) -> pb.Step:
-        step = pb.Step()
+        """Ends of requests that are read no more come first: however much is ready, they do not wait."""
+        step = pb.Step(rows=self._ended)
+        self._ended = []
         ready, self._ready = self._ready, []
         tokens = 0
         for place, request in enumerate(ready):
@@ -96,8 +108,6 @@ class _Outbox:
             request.is_queued = False
             tokens += _add_row(step, request)
             request.queue()
-        step.rows.extend(self._ended)
-        self._ended = []
         return step
 
     def _wake(self) -> None:
@@ -108,12 +118,13 @@ class _Outbox:
 def _add_row(step: pb.Step, request: _Open) -> int:
     """How many tokens it has."""
     mailbox = request.mailbox
-    if not mailbox.ready:
+    if request.is_stopped or not mailbox.ready:
         return 0
     row = step.rows.add(number=request.number)
     if (error := mailbox.failure) is not None:
         row.failure.CopyFrom(failure_of(error))
         mailbox.gave_failure()
+        request.is_stopped = True
         return 0
     request.credit -= 1
     return mailbox.fill(row.event)
@@ -150,10 +161,7 @@ class Exchange:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self) -> None:
-        # Typed there without the end of the stream, and without messages that cannot be parsed.
-        while (orders := cast("pb.Orders | object", await self._context.read())) is not grpc.aio.EOF:
-            if not isinstance(orders, pb.Orders):
-                raise InvalidRequest("orders that cannot be parsed")
+        while (orders := await self._next_orders()) is not None:
             for submission in orders.submissions:
                 self._submit(submission)
             self._abort(orders.aborts)
@@ -161,6 +169,14 @@ class Exchange:
                 if (request := self._open.get(credit.number)) is not None:
                     request.credit += credit.rows
                     request.queue()
+
+    async def _next_orders(self) -> pb.Orders | None:
+        """None at the end of the stream, which grpc.aio's types do not know."""
+        try:
+            orders = cast("pb.Orders | object", await self._context.read())
+        except DecodeError as error:
+            raise InvalidRequest(f"orders that cannot be parsed: {error}") from None
+        return orders if isinstance(orders, pb.Orders) else None
 
     async def _write(self) -> None:
         while (step := await self._outbox.step()) is not None:
@@ -175,20 +191,27 @@ class Exchange:
         self._newest = submission.number
         request = self._open[submission.number] = _Open(submission.number, self._outbox)
         request.task = asyncio.create_task(self._serve(submission, request), name="request")
+        request.task.add_done_callback(lambda task: self._ends(request, task))
 
     def _abort(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             if (request := self._open.get(number)) is not None and request.task is not None:
-                request.credit = 0
+                request.is_stopped = True
                 request.task.cancel()
 
     async def _serve(self, submission: pb.Submission, request: _Open) -> None:
         """Its mailbox says how it ends, unless it is cancelled."""
-        try:
-            await self._generations.run(submission.request, submission.client_request_id, request.mailbox)
-            await request.mailbox.wait_over()
-        finally:
-            del self._open[request.number]
-            if not request.mailbox.is_over:
-                request.credit = 0
-                self._outbox.add_end(request.number, ClientLeft("the request was aborted"))
+        await self._generations.run(submission.request, submission.client_request_id, request.mailbox)
+        await request.mailbox.wait_over()
+
+    def _ends(self, request: _Open, task: asyncio.Task[None]) -> None:
+        """Called for a task too that was cancelled before it began, in which no code has run."""
+        del self._open[request.number]
+        request.mailbox.notify = None
+        error: DroverError = ClientLeft("the request was aborted")
+        if not task.cancelled() and (defect := task.exception()) is not None:
+            _log.error("serving a request failed", exc_info=defect)
+            error = InternalError(f"internal error: {type(defect).__name__}")
+        if not request.mailbox.is_over:
+            request.is_stopped = True
+            self._outbox.add_end(request.number, error)

@@ -16,8 +16,11 @@ from enum import Enum, auto
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 
-# With 20 alternatives to each, some 3 MB; frontends take 16 (drover/rpc.py).
+# Some 100 KB, with log probabilities too: as many as a request has credit for fit into what a frontend keeps
+# of one whose client does not read (frontend/fleet/exchange.py).
 _MOST_TOKENS_OF_AN_EVENT = 4096
+# What an entry with 20 alternatives costs, in tokens.
+_TOKENS_OF_A_LOGPROB = 32
 
 
 class _Kind(Enum):
@@ -38,6 +41,11 @@ class _Run:
         self.ids: list[int] = []
         self.logprobs: list[pb.TokenLogprob] = []
         self.completion_tokens = 0
+
+    @property
+    def weight(self) -> int:
+        """In tokens."""
+        return len(self.ids) + _TOKENS_OF_A_LOGPROB * len(self.logprobs)
 
     def into(self, event: pb.GenerateEvent) -> None:
         texts = self.texts
@@ -207,14 +215,16 @@ class Mailbox:
         return event
 
     def fill(self, event: pb.GenerateEvent) -> int:
-        """What is ready and fits into an event, and how many tokens that is. An error does not."""
+        """What is ready and fits into an event, and how many tokens it weighs. An error does not."""
+        tokens = 0
         if self._started is not None:
+            tokens = len(self._started.prompt_ids)
             event.started.CopyFrom(self._started)
             self._started = None
-        runs, tokens = self._runs, 0
-        while runs and tokens < _MOST_TOKENS_OF_AN_EVENT:
+        runs, most = self._runs, tokens + _MOST_TOKENS_OF_AN_EVENT
+        while runs and tokens < most:
             run = runs.popleft()
-            tokens += len(run.ids)
+            tokens += run.weight
             run.into(event)
         if self._done is not None and not runs:
             event.done.CopyFrom(self._done)
@@ -223,13 +233,13 @@ class Mailbox:
         return tokens
 
     def gave_failure(self) -> None:
-        """The error was taken as `failure`."""
+        """The error was taken as `failure`, where it stays."""
         self._ends()
 
     def _run(self, kind: _Kind) -> _Run:
         """Consecutive output of one kind is joined."""
         runs = self._runs
-        if runs and runs[-1].kind is kind and len(runs[-1].ids) < _MOST_TOKENS_OF_AN_EVENT:
+        if runs and runs[-1].kind is kind and runs[-1].weight < _MOST_TOKENS_OF_AN_EVENT:
             return runs[-1]
         run = _Run(kind)
         runs.append(run)
