@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from drover.v1 import engine_pb2 as pb
 from frontend.admission.gate import Gate
 from frontend.admission.queue import Ticket
+from frontend.catalog.served import Kind, ServedModel
 
 # Models that a frontend has seen come and go; a gate where nobody waits knows nothing worth keeping.
 _MOST_GATES = 256
@@ -29,8 +29,8 @@ class Admission:
     def __init__(self, most_waiting: int, patience_seconds: float) -> None:
         self._most_waiting = most_waiting
         self.patience_seconds = patience_seconds
-        self._gates: dict[tuple[str, str, bytes], Gate] = {}
-        self._names: dict[tuple[str, str, bytes], str] = {}
+        self._gates: dict[Kind, Gate] = {}
+        self._names: dict[Kind, str] = {}
 
     @property
     def waiting(self) -> int:
@@ -44,13 +44,13 @@ class Admission:
             counts[self._names[key]] += len(gate)
         return counts
 
-    def gate(self, model: pb.Model) -> Gate:
+    def gate(self, model: ServedModel) -> Gate:
         """Before the workers that can replace each other."""
-        key = (model.digest, model.engine_kind, model.capabilities.SerializeToString(deterministic=True))
+        key = model.kind
         if key not in self._gates:
             self._tidy()
             self._gates[key] = Gate(self._may_wait, self.patience_seconds)
-            self._names[key] = next(iter(model.names), "")
+            self._names[key] = next(iter(model.info.names), "")
         return self._gates[key]
 
     def pump(self) -> None:

@@ -35,6 +35,11 @@ class Breaker:
         self._trips = 0
 
     @property
+    def is_failing(self) -> bool:
+        """It may be open: as long as this is false, it is not."""
+        return self._failures >= _FAILURES
+
+    @property
     def is_open(self) -> bool:
         """No request, please. Half open, it lets one through and waits for what becomes of it."""
         return self._failures >= _FAILURES and (self._probing or self._now() < self._rest_until)

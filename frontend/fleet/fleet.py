@@ -83,6 +83,9 @@ class Fleet:
         self._retries = RetryBudget()
         self._stalled = StalledRequests()
         self.admission = admission
+        self._found: dict[tuple[str, Able], ServedModel] = {}
+        """Of names that workers serve, as of the membership's version `_found_at`."""
+        self._found_at = -1
 
     async def start(self) -> None:
         self._membership.start()
@@ -126,6 +129,13 @@ class Fleet:
 
         Raises NoWorkerReady while no worker has ever answered.
         """
+        if self._found_at != self._membership.version:
+            self._found.clear()
+            self._found_at = self._membership.version
+        found = self._found.get((name.key, able))
+        return found or self._look_for(name, able)
+
+    def _look_for(self, name: ModelName, able: Able) -> ServedModel | None:
         known = [
             (
                 able(model.info.capabilities),
@@ -139,7 +149,8 @@ class Fleet:
             if model.name.key == name.key
         ]
         if known:
-            return max(known, key=lambda each: each[:4])[4]
+            best = self._found[name.key, able] = max(known, key=lambda each: each[:4])[4]
+            return best
         if (gone := self._membership.remembered(name)) is not None:
             return gone
         if all(member.model is None for member in self._members):
@@ -256,7 +267,7 @@ class Fleet:
             await jitter()
 
     def _wanted(self, model: ServedModel, ticket: Ticket, affinity: bytes | None = None) -> Replicas:
-        gate = self.admission.gate(model.info)
+        gate = self.admission.gate(model)
         return Replicas(model, self._membership, self._policy, gate, ticket, affinity)
 
     @property

@@ -14,20 +14,18 @@ from typing import Any, TypeVar
 from drover import logs
 from drover.errors import (
     DroverError,
-    EngineStalled,
     ProtocolBroken,
     QueueFull,
     RetryElsewhere,
     WorkerUnreachable,
 )
-from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.served import ServedModel
+from frontend.catalog.served import Kind, ServedModel, kind_of, under_each_name
 from frontend.fleet.base import Abandonable, Worker
 from frontend.fleet.breaker import Attempt, Breaker
 from frontend.fleet.call import Call
 from frontend.fleet.probe import answers
-from frontend.fleet.suspects import suspects
+from frontend.fleet.suspects import lost_worker, stalled_worker, suspects
 from frontend.fleet.watchdog import Watchdog
 
 _log = logging.getLogger("drover.fleet")
@@ -42,7 +40,6 @@ _NO_SUSPECT = math.inf
 _MOST_LOGGED = 16
 # Each report wakes who waits: a worker that sends them without a pause must not keep this process busy.
 _LEAST_BETWEEN_REPORTS_SECONDS = 0.01
-_MOST_NAMES = 256
 _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
 # Of its share, this part more may wait at the worker.
@@ -70,7 +67,7 @@ class Place:
 
     def answers(self) -> None:
         """The worker has said something."""
-        self.member.breaker.succeeded(self.attempt)
+        self.member.answered(self.attempt)
 
     def broke_protocol(self, error: ProtocolBroken) -> None:
         """The worker has, under this request."""
@@ -84,7 +81,10 @@ class Place:
 class Member:
     """`model`, `served` under each of its names, stays known while the worker is away: requests for it are
     answered "later", not "never". `changed` is called when there may be more room than before,
-    `joined` when it has just become ready.
+    `joined` when it has just become ready, `shifted` when it became ready, or not, or got room, or none.
+
+    What a choice among many workers reads of each are plain values, kept true by `_recount`: `load`, own
+    requests and others' as they were last reported; `has_room`, whether this frontend may send one more.
     """
 
     def __init__(
@@ -93,8 +93,15 @@ class Member:
         changed: Callable[[], None],
         joined: Callable[[Member], None],
         stall_seconds: float = 0,
+        shifted: Callable[[], None] = lambda: None,
     ) -> None:
         self.worker = worker
+        self.address = worker.address
+        self._shifted = shifted
+        self.kind: Kind | None = None
+        self.load = 0.0
+        self.waiting_prompt_tokens = 0.0
+        self.ready = self.has_room = False
         self._joined = joined
         self._stall_seconds = stall_seconds
         self._watchdog = Watchdog(stall_seconds)
@@ -119,26 +126,9 @@ class Member:
         """Whether it is there or not has been found out once."""
 
     @property
-    def address(self) -> str:
-        return self.worker.address
-
-    @property
-    def ready(self) -> bool:
-        return self.report is not None and not self.report.draining and not self.is_stalled
-
-    @property
     def requests(self) -> int:
         """Of this frontend, here now."""
         return len(self._places)
-
-    @property
-    def load(self) -> float:
-        """Own requests, and others' as they were last reported. Implements picking.base.Candidate."""
-        return len(self._places) + self._others
-
-    @property
-    def waiting_prompt_tokens(self) -> float:
-        return self.report.waiting_prompt_tokens if self.report else 0
 
     def start(self) -> None:
         self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.address}")
@@ -151,22 +141,26 @@ class Member:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.worker.close()
 
-    @property
-    def has_room(self) -> bool:
-        """Whether this frontend may send one more: its share of what the worker runs, and a few that wait
-        there, so that a place that gets free is not empty for a round trip.
-        """
-        if self.report is None or self._is_full:
-            return False
-        if not self.report.running_limit:
-            return True
-        share = math.ceil(self.report.running_limit / max(1, self.report.frontends))
-        return len(self._places) < share + max(1, share // _BACKLOG_SHARE)
+    def answered(self, attempt: Attempt) -> None:
+        was_failing = self.breaker.is_failing
+        self.breaker.succeeded(attempt)
+        if was_failing:
+            self._shifted()
+
+    def _recount(self) -> None:
+        report, had = self.report, (self.ready, self.has_room)
+        self.load = len(self._places) + self._others
+        self.waiting_prompt_tokens = report.waiting_prompt_tokens if report else 0
+        self.ready = report is not None and not report.draining and not self.is_stalled
+        self.has_room = report is not None and not self._is_full and len(self._places) < _share(report)
+        if had != (self.ready, self.has_room):
+            self._shifted()
 
     def take(self) -> Place:
         place = Place(self, self.breaker.begin())
         self._places[place] = None
         self._idle.clear()
+        self._recount()
         return place
 
     def left(self, place: Place, error: DroverError | None) -> None:
@@ -177,8 +171,10 @@ class Member:
         self._is_full = isinstance(error, QueueFull)
         if isinstance(error, RetryElsewhere):
             self.breaker.failed(place.attempt)
+            self._shifted()
         else:
             self.breaker.ended(place.attempt)
+        self._recount()
         self._look_idle()
         self._changed()
 
@@ -193,6 +189,7 @@ class Member:
             attempt=request_id,
         )
         self.breaker.trip()
+        self._shifted()
         if error.is_flood:
             self._abandon("it sent more than an answer can have")
 
@@ -263,7 +260,9 @@ class Member:
 
     async def _follow(self) -> None:
         self.model = await self.worker.model(_CONNECT_SECONDS)
-        self.served = _under_each_name(self.model)
+        self.served = under_each_name(self.model)
+        self.kind = kind_of(self.model)
+        self._shifted()
         async with aclosing(self.worker.watch_load(_REPORT_INTERVAL_SECONDS)) as reports:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -286,11 +285,12 @@ class Member:
             self.breaker = Breaker()
             self._watchdog = Watchdog(self._stall_seconds)
         self.report = report
+        self._is_full = False
+        self._others = max(0, report.running + report.waiting - len(self._places))
+        self._recount()
         if joins:
             self.is_known.set()
             self._joined(self)
-        self._is_full = False
-        self._others = max(0, report.running + report.waiting - len(self._places))
         if self._watchdog.is_stalled(report) and model.capabilities.completion and self._prober is None:
             doubt = self._doubt(self._watchdog.since)
             self._prober = asyncio.create_task(doubt, name=f"probe {self.address}")
@@ -308,6 +308,7 @@ class Member:
                 _log, logging.ERROR, "worker makes no progress", worker=self.address, requests=self.requests
             )
             self.is_stalled = True
+            self._recount()
             self._stalled("it makes no progress", since)
             while not await answers(self.worker):  # noqa: ASYNC110 - there is no event but its answer
                 await asyncio.sleep(_PROBE_EVERY_SECONDS)
@@ -315,13 +316,14 @@ class Member:
         finally:
             self.is_stalled, self._prober = False, None
             self._watchdog = Watchdog(self._stall_seconds)
+            self._recount()
             self._changed()
 
     def _abandon(self, reason: str) -> None:
         """What is still there will get no answer: it can go on elsewhere at once."""
         handles = [place.handle for place in self._places if place.handle is not None]
         for handle in (*handles, *self._calls):
-            handle.abandon(_lost_worker(reason))
+            handle.abandon(lost_worker(reason))
 
     def _stalled(self, reason: str, since: float) -> None:
         """It has stopped, and one of its requests may be the cause: suspects end here, the others can go on
@@ -347,9 +349,9 @@ class Member:
         )
         for place in list(self._places):
             if place.handle is not None:
-                place.handle.abandon(_stalled_worker(reason) if place in found else _lost_worker(reason))
+                place.handle.abandon(stalled_worker(reason) if place in found else lost_worker(reason))
         for call in list(self._calls):
-            call.abandon(_stalled_worker(reason) if call in calls else _lost_worker(reason))
+            call.abandon(stalled_worker(reason) if call in calls else lost_worker(reason))
 
     def _begun_by(self, late: float) -> Sequence[Place]:
         """Those that the engine had then. What it had not begun are the newest of those without output."""
@@ -372,22 +374,17 @@ class Member:
             )
         self.report = None
         self._others = 0
+        self._recount()
 
 
-def _lost_worker(reason: str) -> WorkerUnreachable:
-    return WorkerUnreachable(f"the worker was lost: {reason}")
-
-
-def _stalled_worker(reason: str) -> EngineStalled:
-    return EngineStalled(
-        f"the worker stopped while it had this request ({reason}), and the request may be the cause: it was "
-        "not sent to another worker. A simpler schema, fewer tools or images, or a shorter prompt may help"
-    )
-
-
-def _under_each_name(model: pb.Model) -> Sequence[ServedModel]:
-    names = (ModelName.parse(text) for text in model.names[:_MOST_NAMES])
-    return [ServedModel(name, model) for name in names if name is not None]
+def _share(report: pb.LoadReport) -> float:
+    """This frontend's part of what the worker runs, and a few that wait there, so that a place that gets free
+    is not empty for a round trip.
+    """
+    if not report.running_limit:
+        return math.inf
+    share = math.ceil(report.running_limit / max(1, report.frontends))
+    return share + max(1, share // _BACKLOG_SHARE)
 
 
 def report_death(watcher: asyncio.Task[None]) -> None:

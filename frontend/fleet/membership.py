@@ -11,11 +11,12 @@ from contextlib import aclosing, suppress
 
 from drover import logs
 from drover.names import ModelName
-from frontend.catalog.served import ServedModel
+from frontend.catalog.served import Kind, ServedModel
 from frontend.fleet.base import Worker
 from frontend.fleet.conflicts import tell_conflicts
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.members import Member, report_death
+from frontend.fleet.pool import Pool
 
 _log = logging.getLogger("drover.fleet")
 # How long one that is found no more may finish what it has.
@@ -46,10 +47,17 @@ class Membership:
         self._leaving: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._gone: deque[tuple[float, ServedModel]] = deque(maxlen=_MOST_REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.members: Sequence[Member] = ()
+        """Those that new requests may go to. Never changed: another tuple takes its place."""
+        self._pools: dict[Kind, Pool] = {}
+        self.version = 0
+        """Another one whenever a worker comes, goes, is ready or not, or has room or not."""
 
-    @property
-    def members(self) -> Sequence[Member]:
-        return list(self._by_address.values())
+    def pool(self, kind: Kind) -> Pool:
+        pool = self._pools.get(kind)
+        if pool is None:
+            pool = self._pools[kind] = Pool.of(self.members, kind)
+        return pool
 
     def remembered(self, name: ModelName) -> ServedModel | None:
         """Of a worker that has gone: a pod that is replaced has no address for a while, and its model is not
@@ -104,8 +112,17 @@ class Membership:
             letting_go = self._keep(self._let_go(address, member), f"let {address} go")
             self._leaving[address] = (member, letting_go)
 
+        self.members = tuple(self._by_address.values())
+        self._shifted()
+
+    def _shifted(self) -> None:
+        self._pools.clear()
+        self.version += 1
+
     def _new(self, address: str) -> Member:
-        member = Member(self._connect(address), self._changed, self._joined, self._stall_seconds)
+        member = Member(
+            self._connect(address), self._changed, self._joined, self._stall_seconds, self._shifted
+        )
         member.start()
         return member
 

@@ -43,7 +43,10 @@ class Replicas:
 
     def choose(self) -> Member | None:
         """Rather none of those that failed under this request, nor one that has just failed others."""
-        able = usable(ready_replicas(self._model, self._membership), self._failed)
+        pool = self._membership.pool(self._model.kind)
+        if pool.is_sound and not self._failed:
+            return self._policy.pick(pool.roomy, self._affinity) if pool.roomy else None
+        able = usable(pool.ready, self._failed)
         roomy = [member for member in able if member.has_room]
         fresh = [member for member in roomy if member not in self._failed]
         sound = [member for member in fresh if not member.breaker.is_open]
@@ -83,27 +86,14 @@ def usable(members: Sequence[Member], failed: Mapping[Member, float]) -> Sequenc
     """Without those that have not reported since they failed: their last report says nothing of how they are
     now. Times are of time.monotonic.
     """
+    if not failed:
+        return members
     return [member for member in members if member.reported_at > failed.get(member, float("-inf"))]
 
 
-def ready_replicas(model: ServedModel, membership: Membership) -> list[Member]:
-    return [member for member in membership.members if member.ready and _serves(member, model)]
-
-
-def _serves(member: Member, model: ServedModel) -> bool:
-    return member.model is not None and _can_replace(member.model, model.info)
+def ready_replicas(model: ServedModel, membership: Membership) -> Sequence[Member]:
+    return membership.pool(model.kind).ready
 
 
 def new_attempt_id() -> str:
     return secrets.token_hex(16)
-
-
-def _can_replace(one: pb.Model, other: pb.Model) -> bool:
-    """The same files may serve different tasks: one worker generates with them, another one embeds. And they
-    may be another engine's, whose tokens are not these.
-    """
-    return (
-        one.digest == other.digest
-        and one.capabilities == other.capabilities
-        and one.engine_kind == other.engine_kind
-    )

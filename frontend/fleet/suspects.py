@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from drover.errors import EngineStalled, WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
 
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
@@ -55,3 +56,14 @@ def _has_extras(request: pb.GenerateRequest | None) -> bool:
         return False
     messages = request.chat.messages
     return bool(request.chat.tools or request.prompt.images or any(each.images for each in messages))
+
+
+def lost_worker(reason: str) -> WorkerUnreachable:
+    return WorkerUnreachable(f"the worker was lost: {reason}")
+
+
+def stalled_worker(reason: str) -> EngineStalled:
+    return EngineStalled(
+        f"the worker stopped while it had this request ({reason}), and the request may be the cause: it was "
+        "not sent to another worker. A simpler schema, fewer tools or images, or a shorter prompt may help"
+    )

@@ -20,5 +20,7 @@ class LeastLoad:
     """Implements Policy. Among equals chance decides, or frontends that know the same would all go to one."""
 
     def pick(self, candidates: Sequence[Chosen], affinity: bytes | None) -> Chosen:
-        least = min(map(burden, candidates))
-        return random.choice([each for each in candidates if burden(each) <= least])
+        # `burden` without a call for each: there may be hundreds.
+        burdens = [each.load + each.waiting_prompt_tokens / _TOKENS_PER_REQUEST for each in candidates]
+        least = min(burdens)
+        return random.choice([each for each, its in zip(candidates, burdens, strict=True) if its <= least])

@@ -203,3 +203,20 @@ def test_a_context_is_what_turns_have_in_common() -> None:
     ]
 
     assert affinity_of(turns[0], "d") == affinity_of(turns[1], "d") is not None
+
+
+def test_workers_that_are_no_candidates_now_change_nothing_for_the_others() -> None:
+    """A policy that has seen a hundred picks of some of them as one that knows only these."""
+    workers = tuple(_workers(100))
+    policy = Prefix()
+    policy.pick(workers, b"all are known")
+    for some in (workers[:7], workers[50:], workers[::3], workers[40:42]):
+        assert all(policy.pick(some, key) is Prefix().pick(some, key) for key in _KEYS)
+
+
+def test_a_list_may_change_between_two_picks() -> None:
+    policy, workers = Prefix(), _workers(3)
+    gone = policy.pick(workers, b"key")
+    workers.remove(gone)
+
+    assert policy.pick(workers, b"key") is not gone

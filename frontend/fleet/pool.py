@@ -1,0 +1,26 @@
+"""The workers that can replace each other, as they are now: looked for once, not by each request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from frontend.catalog.served import Kind
+from frontend.fleet.members import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`ready`: those that take requests; `roomy`: of these, those where this frontend may send one more now;
+    `is_sound`: none of these has a breaker that may be open. Never changed: another pool takes its place.
+    """
+
+    ready: tuple[Member, ...]
+    roomy: tuple[Member, ...]
+    is_sound: bool
+
+    @classmethod
+    def of(cls, members: Sequence[Member], kind: Kind) -> Pool:
+        ready = tuple(member for member in members if member.ready and member.kind == kind)
+        roomy = tuple(member for member in ready if member.has_room)
+        return cls(ready, roomy, not any(member.breaker.is_failing for member in roomy))

@@ -1,0 +1,127 @@
+"""What is known of a model's workers is found out once, and anew when it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from drover.errors import NoWorkerReady, QueueFull, WorkerUnreachable
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.admission.queue import Ticket
+from frontend.catalog.served import ServedModel
+from frontend.fleet.fleet import Fleet
+from frontend.fleet.members import Place
+from frontend.fleet.pool import Pool
+from frontend.fleet.replicas import Replicas
+from tests.fakes.fleets import fleet_of
+from tests.fakes.stalling_worker import StallingWorker
+from tests.support.waiting import until
+
+_DEADLINE_SECONDS = 10.0
+_NAME = ModelName.parse("m")
+assert _NAME is not None
+
+
+def _report(limit: int = 0) -> pb.LoadReport:
+    return pb.LoadReport(running_limit=limit, frontends=1)
+
+
+@pytest.fixture
+def workers() -> list[StallingWorker]:
+    return [StallingWorker(f"w:{number}", report=_report()) for number in range(4)]
+
+
+@pytest.fixture
+async def fleet(workers: list[StallingWorker]) -> AsyncIterator[Fleet]:
+    fleet = fleet_of(*workers)
+    await fleet.start()
+    await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
+    yield fleet
+    await fleet.stop()
+
+
+def _ready(fleet: Fleet) -> int:
+    return sum(seen.ready for seen in fleet.workers())
+
+
+def _replicas(fleet: Fleet) -> Replicas:
+    return fleet._wanted(_model(fleet), Ticket())
+
+
+def _model(fleet: Fleet) -> ServedModel:
+    assert _NAME is not None
+    model = fleet.find(_NAME)
+    assert model is not None
+    return model
+
+
+async def _placed(fleet: Fleet) -> Place:
+    return (await _replicas(fleet).place({}, False))[0]
+
+
+async def test_requests_do_not_look_at_all_workers_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for the model's name nor for those that can take it, as long as nothing about them changes."""
+    await _placed(fleet)
+    looks = 0
+    pool_of = Pool.of
+
+    def counted(*args: object) -> Pool:
+        nonlocal looks
+        looks += 1
+        return pool_of(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pool, "of", counted)
+    monkeypatch.setattr(Fleet, "_look_for", lambda *_: pytest.fail("looked for a name that is known"))
+    for _ in range(50):
+        (await _placed(fleet)).leave()
+    assert looks == 0
+
+
+async def test_a_worker_that_is_lost_is_chosen_no_more(fleet: Fleet, workers: list[StallingWorker]) -> None:
+    workers[0].refusal = WorkerUnreachable("gone")
+    await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
+    assert {(await _placed(fleet)).member.address for _ in range(8)} == {"w:1", "w:2", "w:3"}
+
+
+async def test_a_worker_that_refuses_is_full_until_a_request_leaves_it(fleet: Fleet) -> None:
+    place, other = await _placed(fleet), await _placed(fleet)
+    place.leave(QueueFull())
+    chosen = [_replicas(fleet).choose() for _ in range(8)]
+    assert place.member not in chosen
+    assert other.member in chosen
+
+
+async def test_workers_that_take_one_each_get_one_each(workers: list[StallingWorker]) -> None:
+    for worker in workers:
+        worker.report = _report(limit=1)
+    fleet = fleet_of(*workers)
+    await fleet.start()
+    await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
+    # One that runs, and one that waits so that its place is not empty for a round trip.
+    taken = [(await _placed(fleet)).member.address for _ in range(8)]
+    assert sorted(taken) == sorted(2 * [worker.address for worker in workers])
+    assert _replicas(fleet).choose() is None
+    await fleet.stop()
+
+
+async def test_a_worker_whose_breaker_is_open_waits_behind_the_others(fleet: Fleet) -> None:
+    failing = await _placed(fleet)
+    failing.member.breaker.trip()
+    failing.member.breaker.trip()
+    failing.member.breaker.trip()
+    failing.leave(WorkerUnreachable("broken"))
+    assert failing.member not in [_replicas(fleet).choose() for _ in range(8)]
+
+
+async def test_the_last_worker_that_goes_leaves_none(fleet: Fleet, workers: list[StallingWorker]) -> None:
+    replicas = _replicas(fleet)
+    for worker in workers:
+        worker.refusal = WorkerUnreachable("gone")
+    await until(lambda: _ready(fleet) == 0, _DEADLINE_SECONDS, "all are lost")
+    with pytest.raises(NoWorkerReady):
+        replicas.check()
+    assert _model(fleet).name.model == "m"
