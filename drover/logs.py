@@ -14,6 +14,10 @@ LogFormat = Literal["auto", "json", "text"]
 Field = str | int | float | bool | None | list[str]
 
 
+# Of a text among a line's fields. Names and addresses come from clients, in bodies of megabytes.
+_MOST_CHARACTERS = 4096
+
+
 def configure(log_format: LogFormat, level: str) -> None:
     """Sends every logger of the process to standard error. `auto` is text on a terminal, JSON elsewhere."""
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
@@ -28,8 +32,11 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def event(logger: logging.Logger, level: int, message: str, **fields: Field) -> None:
-    """One structured line: `message` says what happened, `fields` with which values."""
+    """One structured line: `message` says what happened, `fields` with which values. Long texts are cut."""
     if logger.isEnabledFor(level):
+        for name, value in fields.items():
+            if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+                fields[name] = f"{value[:_MOST_CHARACTERS]} ..."
         # `logger.log` would look for the caller's file and line, which no format here shows.
         record = logger.makeRecord(logger.name, level, "", 0, message, (), None, extra={"fields": fields})
         logger.handle(record)
