@@ -116,7 +116,7 @@ bench-streams: .venv/.dev ## 1,000 streams on one frontend and two workers for t
 	$(PY) -m benchmarks.streams --seconds '$(SECONDS)'
 
 bench-smg: .venv/.dev .venv-bench/.bench ## both tiers and the gateway smg, in turn, under the same load
-	DROVER_SMG=$(CURDIR)/.venv-bench/bin/smg $(PY) -m benchmarks.gateway
+	DROVER_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(PY) -m benchmarks.gateway
 
 bench-engine: .venv/.dev .venv-bench/.bench ## a profile of the worker's process at 16 streams (ENGINE: llamacpp, sglang)
 	@set -e; [ '$(ENGINE)' != sglang ] || { DROVER_SGLANG_PYTHON="$(SGLANG_PY)"; export DROVER_SGLANG_PYTHON; }; \

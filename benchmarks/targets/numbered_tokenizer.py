@@ -1,0 +1,37 @@
+"""Files of a Hugging Face tokenizer whose tokens are the numbered ones, for a gateway that makes text itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.client.numbered import TOKENS
+
+VOCABULARY = len(TOKENS)
+_UNKNOWN = "[UNK]"
+_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+)
+
+
+def write_tokenizer(folder: Path) -> Path:
+    """What is no numbered token is an unknown one; tokens are joined without spaces."""
+    folder.mkdir(exist_ok=True)
+    vocabulary = {text: number for number, text in enumerate((*TOKENS, _UNKNOWN))}
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": _UNKNOWN},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": _TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    model = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(model), encoding="utf-8")
+    return folder
