@@ -1,9 +1,10 @@
 """`make bench-smg`: both tiers and the gateway smg, in turn, under the same load of OpenAI chats.
 
-What they do is not the same. Over HTTP, smg passes an OpenAI server's bytes on; the server behind it has an API
-layer of its own, which is a stub here and nearly free. Over gRPC it takes token ids from an engine, makes text of
-them and speaks the API itself, as our two tiers do together; the engine's service is a stub. Our frontend speaks
-three APIs and keeps each answer so that it can go on elsewhere; our worker's cost holds the simulator's.
+What they do is not the same. Over HTTP, smg passes an OpenAI server's bytes on; the server behind it has an
+API layer of its own, which is a stub here and nearly free. Over gRPC it takes token ids from an engine, makes
+text of them and speaks the API itself, as our two tiers do together; the engine's service is a stub. Our
+frontend speaks three APIs and keeps each answer so that it can go on elsewhere; our worker's cost holds the
+simulator's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of a Hugging Face tokenizer whose tokens are the numbered ones, for a gateway that makes text itself."""
+"""Files of a Hugging Face tokenizer of the numbered tokens, for a gateway that makes text itself."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from benchmarks.client.numbered import TOKENS
 
 VOCABULARY = len(TOKENS)
 _UNKNOWN = "[UNK]"
-_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
-)
+_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 
 
 def write_tokenizer(folder: Path) -> Path:
     """What is no numbered token is an unknown one; tokens are joined without spaces."""
     folder.mkdir(exist_ok=True)
     vocabulary = {text: number for number, text in enumerate((*TOKENS, _UNKNOWN))}
-    tokenizer = {
+    tokenizer: dict[str, object] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
