@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
-from engine_worker.schemas import json_text, numbers
+from engine_worker.schemas import json_text, malformed, numbers
 from engine_worker.schemas.counted import counted
+from engine_worker.schemas.endings import multiples
+from engine_worker.schemas.multiples import Endings
 from engine_worker.schemas.numbers import Bounds
 from engine_worker.schemas.other_names import other_names
 from engine_worker.schemas.patterns import read_pattern
@@ -79,10 +82,8 @@ class _Builder:
                 return self._rule(self._array(schema))
             case "string":
                 return _string(schema)
-            case "integer":
-                return numbers.integers(_bounds(schema))
-            case "number":
-                return numbers.numbers(_bounds(schema))
+            case "integer" | "number" as kind:
+                return _number(kind, schema)
             case "boolean":
                 return choice(json_text.literal(True), json_text.literal(False))
             case "null":
@@ -215,6 +216,13 @@ def _string(schema: Schema) -> Term:
         return json_text.any_string(least, most)
     content = read_pattern(pattern)
     return json_text.string(counted(content, least, most) or content)
+
+
+def _number(kind: str, schema: Schema) -> Term:
+    step = malformed.number(schema.get("multipleOf"))
+    if step is not None and (endings := Endings.of(Fraction(step))) is not None:
+        return multiples(endings, _bounds(schema))
+    return numbers.integers(_bounds(schema)) if kind == "integer" else numbers.numbers(_bounds(schema))
 
 
 def _bounds(schema: Schema) -> Bounds:

@@ -26,7 +26,8 @@ _DIGIT = Chars.text("0123456789")
 _NOT_ZERO = Chars.text("123456789")
 _MINUS, _POINT = text("-"), text(".")
 _SIGN = optional(_MINUS)
-_WHOLE = choice(text("0"), sequence(_NOT_ZERO, repeat(_DIGIT, 0, _MOST_DIGITS - 1)))
+_POSITIVE = sequence(_NOT_ZERO, repeat(_DIGIT, 0, _MOST_DIGITS - 1))
+_WHOLE = choice(text("0"), _POSITIVE)
 _FRACTION = sequence(_POINT, repeat(_DIGIT, 1, _MOST_DIGITS))
 _EXPONENT = sequence(Chars.text("eE"), optional(Chars.text("+-")), repeat(_DIGIT, 1, 2))
 INTEGER = Leaf(sequence(_SIGN, _WHOLE))
@@ -69,10 +70,10 @@ def integers(bounds: Bounds) -> Term:
     low, high = _whole_low(bounds), _whole_high(bounds)
     options: list[Term] = []
     if high is None or high >= 0:
-        options.append(_naturals(max(0, low) if low is not None else 0, high))
+        options.append(naturals(max(0, low) if low is not None else 0, high))
     if low is None or low < 0:
         least = 1 if high is None or high >= 0 else -high
-        options.append(sequence(_MINUS, _naturals(least, None if low is None else -low)))
+        options.append(sequence(_MINUS, naturals(least, None if low is None else -low)))
     term = choice(*options)
     return NOTHING if term == NOTHING else Leaf(term)
 
@@ -103,8 +104,10 @@ def _whole_high(bounds: Bounds) -> int | None:
     return whole - 1 if bounds.high_open and whole == bounds.high else whole
 
 
-def _naturals(low: int, high: int | None) -> Term:
+def naturals(low: int, high: int | None) -> Term:
     """From 0 up, without leading zeros."""
+    if high is None and low <= 1:
+        return _POSITIVE if low else _WHOLE
     options: list[Term] = []
     least, most = len(str(low)), _MOST_DIGITS if high is None else len(str(high))
     for length in range(least, max(most, least) + 1):
@@ -145,7 +148,7 @@ def _decimals(bounds: Bounds) -> Term:
     if bounds.high is None:
         at_low = _fraction(low_fraction, None, bounds.low_open, False)
         return choice(
-            sequence(text(str(low)), at_low), sequence(_naturals(low + 1, None), optional(_FRACTION))
+            sequence(text(str(low)), at_low), sequence(naturals(low + 1, None), optional(_FRACTION))
         )
     high, high_fraction = _split(bounds.high)
     if low == high:
@@ -156,7 +159,7 @@ def _decimals(bounds: Bounds) -> Term:
         sequence(text(str(high)), _fraction("", high_fraction, False, bounds.high_open)),
     ]
     if high - low > 1:
-        options.append(sequence(_naturals(low + 1, high - 1), optional(_FRACTION)))
+        options.append(sequence(naturals(low + 1, high - 1), optional(_FRACTION)))
     return choice(*options)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from engine_worker.schemas import malformed
 from engine_worker.schemas.merged import Merged
-from engine_worker.schemas.multiples import are_all, listed_multiples
+from engine_worker.schemas.multiples import Endings, decimal_of, listed_multiples, step_of
 from engine_worker.schemas.numbers import BEYOND_ALL
 from engine_worker.schemas.objects import object_piece
 from engine_worker.schemas.strings import string_piece
@@ -107,12 +107,20 @@ class Pieces:
         if low and high and max(low)[0] > value:
             return None
         factors = merged.all("multipleOf")
-        if not factors or (name == "integer" and are_all(factors)):
+        if not factors:
             return piece
-        if name == "integer" and low and high:
+        step = step_of(factors, name == "integer")
+        if step is None:
+            self._drop("multipleOf")
+            return piece
+        if step == 1:
+            return {**piece, "type": "integer"}
+        if low and high:
             least, most = max(low), (value, is_open)
-            if (multiples := listed_multiples(factors, least, most)) is not None:
+            if (multiples := listed_multiples(step, least, most)) is not None:
                 return {"enum": multiples} if multiples else None
+        if Endings.of(step) is not None:
+            return {**piece, "multipleOf": decimal_of(step)}
         self._drop("multipleOf")
         return piece
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 
 from engine_worker.schemas import keywords, malformed
 from engine_worker.schemas.merged import Merged
@@ -29,7 +30,9 @@ _OF_TYPES: tuple[tuple[type | tuple[type, ...], set[str]], ...] = (
 
 
 def obeying_values(merged: Merged, values: list[object], drop: Drop) -> list[object]:
-    """Bounds and lengths are compared. Other keywords that speak of a value's type are named as dropped."""
+    """Bounds, lengths and multiples are compared. Other keywords that speak of a value's type are named as
+    dropped.
+    """
     for kind, words in _OF_TYPES:
         of_kind = [value for value in values if isinstance(value, kind) and not isinstance(value, bool)]
         for keyword in sorted(words) if of_kind else ():
@@ -46,5 +49,8 @@ def _obeys(value: object, keyword: str, limit: object, drop: Drop) -> bool:
     if keyword in _LENGTHS and (count := malformed.count(limit)) is not None:
         assert isinstance(value, str)
         return _LENGTHS[keyword](len(value), count)
+    if keyword == "multipleOf" and (factor := malformed.number(limit)) is not None and factor > 0:
+        assert isinstance(value, int | Decimal)
+        return Fraction(value) % Fraction(factor) == 0
     drop(keyword)
     return True

@@ -153,13 +153,20 @@ CASES: Sequence[Case] = [
         ["9007199254740993"],
         ["9007199254740992"],
     ),
-    Case("multipleOf", {"type": "integer", "multipleOf": 5}, ["5"], ["6"]),
+    Case("multipleOf", {"type": "integer", "multipleOf": 7}, ["7"], ["8"]),
+    Case(
+        "multipleOf, by last digits",
+        {"type": "number", "multipleOf": 0.25, "minimum": -2},
+        ["-1.25", "0.5", "100"],
+        ["-2.25", "0.3", "0.255"],
+        "where at most four last digits, and 100 endings, tell: 2, 5, 25, 100, 0.5, 0.01 …",
+    ),
     Case(
         "multipleOf between bounds",
         {"type": "integer", "multipleOf": 5, "minimum": -7, "exclusiveMaximum": 990},
         ["-5", "0", "985"],
         ["-10", "6", "990"],
-        "of integers, up to 200 of them",
+        "up to 200 of them",
     ),
     Case("anyOf", {"anyOf": [{"type": "integer"}, {"type": "null"}]}, ["1", "null"], ['"a"']),
     Case(

@@ -18,6 +18,7 @@ from tests.schemas.llguidance_accepts import accepts
         ({"enum": [1, 5, 9], "exclusiveMaximum": 9, "maximum": 20}, [1, 5]),
         ({"enum": ["a", "bcd", 7, True], "maxLength": 1, "minimum": 8}, ["a", True]),
         ({"allOf": [{"const": "abc"}, {"minLength": 3}]}, ["abc"]),
+        ({"enum": [1, 2, 2.5, 5, "a"], "multipleOf": 2.5}, [2.5, 5, "a"]),
     ],
 )
 def test_bounds_and_lengths_leave_values_out(schema: dict[str, object], left: list[object]) -> None:
@@ -35,7 +36,7 @@ def test_no_value_left_is_unsatisfiable() -> None:
     ("keyword", "schema"),
     [
         ("pattern", {"enum": ["a", "b"], "pattern": "a"}),
-        ("multipleOf", {"enum": [1, 2], "multipleOf": 2}),
+        ("multipleOf", {"enum": [1, 2], "multipleOf": 0}),
         ("minItems", {"enum": [[1], []], "minItems": 1}),
         ("required", {"const": {"a": 1}, "required": ["b"]}),
     ],
