@@ -28,6 +28,10 @@ from engine_worker.generations import Generations
 _log = logging.getLogger("drover.worker")
 # Also of prompts, which answers begin with; frontends take 32 MB (drover/rpc.py).
 _MOST_TOKENS_OF_A_STEP = 8192
+# Of an answer that is read whole: what a frontend does not have when this worker is lost, and makes again.
+_GROUP_TOKENS = 32
+# Its beginning and its first tokens, which say that it is under way.
+_ROWS_AT_ONCE = 2
 
 Context = grpc.aio.ServicerContext[pb.Orders, pb.Step]
 
@@ -35,10 +39,22 @@ Context = grpc.aio.ServicerContext[pb.Orders, pb.Step]
 class _Open:
     """A request that is on the stream. `is_stopped`: its mailbox is not read any more."""
 
-    __slots__ = ("_outbox", "credit", "is_queued", "is_stopped", "mailbox", "number", "task")
+    __slots__ = (
+        "_outbox",
+        "credit",
+        "is_queued",
+        "is_stopped",
+        "is_whole",
+        "mailbox",
+        "number",
+        "rows",
+        "task",
+    )
 
-    def __init__(self, number: int, outbox: _Outbox) -> None:
+    def __init__(self, number: int, outbox: _Outbox, is_whole: bool) -> None:
         self.number = number
+        self.is_whole = is_whole
+        self.rows = 0
         self.mailbox = Mailbox()
         self.mailbox.notify = self.queue
         self.credit = ROWS_OF_CREDIT
@@ -49,7 +65,9 @@ class _Open:
 
     def queue(self) -> None:
         """It has something to say, and may."""
-        if not self.is_queued and self.credit and self.mailbox.ready and not self.is_stopped:
+        if self.is_queued or self.is_stopped or not self.credit or not self.mailbox.ready:
+            return
+        if not self.is_whole or self.rows < _ROWS_AT_ONCE or self.mailbox.has(_GROUP_TOKENS):
             self.is_queued = True
             self._outbox.add(self)
 
@@ -127,6 +145,7 @@ def _add_row(step: pb.Step, request: _Open) -> int:
         request.is_stopped = True
         return 0
     request.credit -= 1
+    request.rows += 1
     return mailbox.fill(row.event)
 
 
@@ -189,7 +208,9 @@ class Exchange:
         if submission.number <= self._newest:
             raise InvalidRequest(f"number {submission.number} comes after {self._newest}")
         self._newest = submission.number
-        request = self._open[submission.number] = _Open(submission.number, self._outbox)
+        request = self._open[submission.number] = _Open(
+            submission.number, self._outbox, submission.request.whole
+        )
         request.task = asyncio.create_task(self._serve(submission, request), name="request")
         request.task.add_done_callback(lambda task: self._ends(request, task))
 

@@ -56,6 +56,7 @@ class GenerateRequest(_message.Message):
     CONTINUATION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_NS_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Made by the frontend, new for each attempt: 32 lower-case hex digits. Never anything that a client
     sent, since SGLang aborts by id prefix.
@@ -86,6 +87,8 @@ class GenerateRequest(_message.Message):
     """A Go text/template, as Modelfiles carry it, that makes the prompt of a chat or of a prompt in place of
     the model's own template. Empty: the model's own. Needs Capabilities.go_template.
     """
+    whole: _builtins.bool
+    """Nobody reads the answer before its end: after its beginning, tokens may come in groups of some tens."""
     @_builtins.property
     def chat(self) -> Global___ChatInput: ...
     @_builtins.property
@@ -129,10 +132,11 @@ class GenerateRequest(_message.Message):
         continuation: Global___Continuation | None = ...,
         keep_alive_ns: _builtins.int | None = ...,
         template: _builtins.str = ...,
+        whole: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "sampling", b"sampling", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "cache_salt", b"cache_salt", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "priority", b"priority", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "request_id", b"request_id", "sampling", b"sampling", "template", b"template", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "cache_salt", b"cache_salt", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "priority", b"priority", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "request_id", b"request_id", "sampling", b"sampling", "template", b"template", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015

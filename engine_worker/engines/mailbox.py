@@ -180,6 +180,10 @@ class Mailbox:
         """Whether `take` would return at once."""
         return bool(self._runs or self._started or self._done or self._error)
 
+    def has(self, tokens: int) -> bool:
+        """Whether so many wait, or the end does."""
+        return bool(self._done or self._error) or sum(run.weight for run in self._runs) >= tokens
+
     @property
     def failure(self) -> DroverError | None:
         """What is left, where nothing but an error is."""

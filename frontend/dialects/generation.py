@@ -100,24 +100,36 @@ class Generation:
         """
         return EngineAnswer(
             dialect,
-            submit=await self.prepared(http, model, convert, route),
+            submit=await self.prepared(http, model, convert, stream, route),
             stream=stream,
             answers=self.answers,
             ignored=ignored,
         )
 
     async def prepared(
-        self, http: Request, model: CatalogModel, convert: Convert, route: str = ""
+        self, http: Request, model: CatalogModel, convert: Convert, stream: bool, route: str = ""
     ) -> Callable[[], RequestHandle]:
         """Sends it, each time it is called. Raises what `convert` raises, InvalidRequest for a route that is
         none.
         """
         record = record_of(http.scope)
+        convert = convert if stream else _whole(convert)
         if (virtual := model.route) is not None:
             wish = _wish(http, model, route)
             return lambda: self.router.request(virtual, convert, wish, record)
         request, served = await _converted(http, model, convert), workers_of(model)
         return lambda: self.catalog.fleet.submit(served, request, record.ticket, RecordedMoves(record))
+
+
+def _whole(convert: Convert) -> Convert:
+    """Of an answer that is not streamed."""
+
+    def converted(model: CatalogModel) -> pb.GenerateRequest:
+        request = convert(model)
+        request.whole = True
+        return request
+
+    return converted
 
 
 async def _converted(http: Request, model: CatalogModel, convert: Convert) -> pb.GenerateRequest:

@@ -14,7 +14,7 @@ from drover.errors import EngineStalled
 _REMEMBERED_SECONDS = 600.0
 _MOST = 256
 # They say nothing of what an engine has to do.
-_OF_AN_ATTEMPT = ("request_id", "priority", "cache_salt", "keep_alive_ns", "continuation")
+_OF_AN_ATTEMPT = ("request_id", "priority", "cache_salt", "keep_alive_ns", "continuation", "whole")
 
 
 class StalledRequests:

@@ -137,7 +137,9 @@ class Inference:
         return ChoicesAnswer(
             dialect,
             [
-                await self.generation.prepared(http, model, partial(together.made, choice), route)
+                await self.generation.prepared(
+                    http, model, partial(together.made, choice), asked.stream, route
+                )
                 for choice in choices
             ],
             stream=asked.stream,
