@@ -54,17 +54,21 @@ def target(name: str, running: Stack) -> Target:
 
 
 @contextmanager
-def worktree(commit: str, folder: Path) -> Iterator[Path | None]:
-    """That commit's tree; None where the repository does not have it."""
-    _git("worktree", "prune")
-    if _git("cat-file", "-e", f"{commit}^{{commit}}") or _git("worktree", "add", "--detach", folder, commit):
+def worktree(commit: str, folder: Path, repository: Path = ROOT) -> Iterator[Path | None]:
+    """That commit's tree in `folder`, removed afterwards; None where the repository does not have it."""
+
+    def git(*arguments: str | Path) -> bool:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=repository, capture_output=True, check=False).returncode == 0
+
+    # Of a run that was killed.
+    git("worktree", "prune")
+    if not git("cat-file", "-e", f"{commit}^{{commit}}"):
         yield None
         return
+    if not git("worktree", "add", "--detach", folder, commit):
+        raise RuntimeError(f"git cannot make a worktree of {commit} in {folder}")
     try:
         yield folder
     finally:
-        _git("worktree", "remove", "--force", folder)
-
-
-def _git(*arguments: str | Path) -> int:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False).returncode
+        git("worktree", "remove", "--force", folder)
