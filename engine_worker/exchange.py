@@ -55,7 +55,7 @@ class _Open:
         self.number = number
         self.is_whole = is_whole
         self.rows = 0
-        self.mailbox = Mailbox()
+        self.mailbox = Mailbox(most_apart=0) if is_whole else Mailbox()
         self.mailbox.notify = self.queue
         self.credit = ROWS_OF_CREDIT
         self.is_queued = False

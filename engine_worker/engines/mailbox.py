@@ -1,8 +1,9 @@
 """What an engine has produced for one request and its stream has not taken yet.
 
 Putting never waits and taking never delays: a token goes out at once when the stream is idle, and what piles
-up while a write is in flight leaves together as one event, since events cost and tokens hardly do; beyond
-a size that frontends take it leaves as several. What can pile up is bounded by the request's own token limit.
+up while a write is in flight leaves together as one event; beyond a size that frontends take it leaves as
+several. A few tokens stay apart, so that each is a line of its own to clients; where more pile up the stream
+is too slow for that, and they are joined. What can pile up is bounded by the request's own token limit.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from drover.v1 import engine_pb2 as pb
 _MOST_TOKENS_OF_AN_EVENT = 4096
 # What an entry with 20 alternatives costs, in tokens.
 _TOKENS_OF_A_LOGPROB = 32
+_MOST_APART = 8
 
 
 class _Kind(Enum):
@@ -30,7 +32,7 @@ class _Kind(Enum):
 
 
 class _Run:
-    """Consecutive output of one kind, joined when it is taken."""
+    """What was put at once, or consecutive output of one kind that is joined when it is taken."""
 
     __slots__ = ("calls", "completion_tokens", "ids", "kind", "logprobs", "texts")
 
@@ -68,13 +70,14 @@ class _Run:
 class Mailbox:
     """`notify` is called whenever something was put; `not_honoured`: names that the answer's beginning has in
     addition to the engine's own; `load_ns`: what its end has in addition; `first_ns`: when it began, of
-    time.perf_counter_ns.
+    time.perf_counter_ns. `most_apart`: what is put while so much waits is joined.
     """
 
     __slots__ = (
         "_done",
         "_error",
         "_is_over",
+        "_most_apart",
         "_over",
         "_runs",
         "_started",
@@ -86,7 +89,8 @@ class Mailbox:
         "started_message",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, most_apart: int = _MOST_APART) -> None:
+        self._most_apart = most_apart
         self._runs: deque[_Run] = deque()
         self._started: pb.Started | None = None
         self._done: pb.Done | None = None
@@ -241,10 +245,11 @@ class Mailbox:
         self._ends()
 
     def _run(self, kind: _Kind) -> _Run:
-        """Consecutive output of one kind is joined."""
         runs = self._runs
-        if runs and runs[-1].kind is kind and runs[-1].weight < _MOST_TOKENS_OF_AN_EVENT:
-            return runs[-1]
+        if runs and len(runs) >= self._most_apart:
+            newest = runs[-1]
+            if newest.kind is kind and newest.weight < _MOST_TOKENS_OF_AN_EVENT:
+                return newest
         run = _Run(kind)
         runs.append(run)
         return run

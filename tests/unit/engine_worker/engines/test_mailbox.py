@@ -20,8 +20,25 @@ async def _take(mailbox: Mailbox) -> pb.GenerateEvent:
         return await mailbox.take()
 
 
-async def test_what_piled_up_is_one_message_and_deltas_of_a_kind_are_joined() -> None:
+async def test_a_few_tokens_stay_apart_in_one_message() -> None:
     mailbox = Mailbox()
+    for number, word in enumerate(["A", "B", "C"]):
+        mailbox.content(word, [number], number + 1)
+
+    event = await _take(mailbox)
+
+    assert [(delta.content, list(delta.token_ids)) for delta in event.deltas] == [
+        ("A", [0]),
+        ("B", [1]),
+        ("C", [2]),
+    ]
+    assert not mailbox.ready
+
+
+async def test_where_many_pile_up_deltas_of_a_kind_are_joined() -> None:
+    mailbox = Mailbox()
+    for number in range(7):
+        mailbox.content("x", [10 + number], number)
     mailbox.started(pb.Started(prompt_ids=[1, 2]))
     mailbox.thinking("h", [3], 1)
     mailbox.thinking("m", [4], 2)
@@ -35,7 +52,8 @@ async def test_what_piled_up_is_one_message_and_deltas_of_a_kind_are_joined() ->
     event = await _take(mailbox)
 
     assert list(event.started.prompt_ids) == [1, 2]
-    thought, text, call, rest = event.deltas
+    assert [delta.content for delta in event.deltas[:7]] == ["x"] * 7
+    thought, text, call, rest = event.deltas[7:]
     assert (thought.thinking, list(thought.token_ids), thought.completion_tokens) == ("hm", [3, 4], 2)
     assert (text.content, list(text.token_ids), text.completion_tokens) == ("AB", [5, 6, 7], 5)
     assert [entry.token_id for entry in text.logprobs] == [5, 6]
@@ -59,7 +77,9 @@ async def test_more_than_a_frontend_takes_is_several_messages() -> None:
         events.append(await _take(mailbox))
 
     assert max(event.ByteSize() for event in events) < 8 * 1024 * 1024
-    assert [token for event in events for token in event.deltas[0].token_ids] == list(range(20_000))
+    tokens = [token for event in events for delta in event.deltas for token in delta.token_ids]
+    assert tokens == list(range(20_000))
+    assert sum(len(event.deltas) for event in events) < 20
     assert [event.HasField("done") for event in events] == [False] * (len(events) - 1) + [True]
 
 

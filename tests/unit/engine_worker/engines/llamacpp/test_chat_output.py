@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -53,10 +53,30 @@ class Chat:
     async def heard(self) -> list[pb.Delta]:
         event = await asyncio.wait_for(self.mailbox.take(), 5)
         self.started, self.done = event.started, event.done
-        return list(event.deltas)
+        return _joined(event.deltas)
 
     def _timings(self) -> Json:
         return {"cache_n": 2, "prompt_ms": 1.5, "predicted_ms": 0.0, "predicted_n": self._predicted}
+
+
+def _joined(deltas: Iterable[pb.Delta]) -> list[pb.Delta]:
+    """Neighbours of one kind as one; tokens without text belong to the text before them."""
+    joined: list[pb.Delta] = []
+    for delta in deltas:
+        if joined and (_kind(delta) in (_kind(joined[-1]), "") or not _kind(joined[-1])):
+            content = joined[-1].content + delta.content
+            thinking = joined[-1].thinking + delta.thinking
+            joined[-1].MergeFrom(delta)
+            joined[-1].content, joined[-1].thinking = content, thinking
+        else:
+            joined.append(delta)
+    return joined
+
+
+def _kind(delta: pb.Delta) -> str:
+    return (
+        "thinking" if delta.thinking else "call" if delta.tool_calls else "content" if delta.content else ""
+    )
 
 
 def _call(index: int, arguments: str, name: str = "") -> Json:

@@ -14,7 +14,7 @@ _IMPORT = re.compile(r"^\s*(from|import) sglang\b", re.MULTILINE)
 
 
 def test_nothing_outside_one_folder_imports_it() -> None:
-    folders = ("engine_worker", "frontend", "drover", "scripts", "benchmarks")
+    folders = ("engine_worker", "frontend", "drover", "scripts")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     upstream = ROOT / "engine_worker/engines/sglang/upstream"
     assert [path for path in files if upstream not in path.parents and _IMPORT.search(path.read_text())] == []
