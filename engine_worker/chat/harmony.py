@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 
+from engine_worker.chat.arguments import Arguments
 from engine_worker.chat.base import CallPart, Content, Piece, Thinking
 from engine_worker.chat.marks import held_beginning
-from engine_worker.chat.tool_calls import is_object, new_call_id
+from engine_worker.chat.tool_calls import new_call_id
 
 _START, _CHANNEL, _MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 _HEADER_MARKS = (_START, _CHANNEL, _MESSAGE)
@@ -63,7 +64,7 @@ class Harmony:
         # Whether this message's markup is shown with it.
         self._is_whole = False
         self._name = ""
-        self._arguments: str | None = None
+        self._arguments: Arguments | None = None
         self._calls = 0
 
     @property
@@ -188,13 +189,12 @@ class Harmony:
                 self._body = _Body.CONTENT
                 pieces.append(Content(text))
             return
-        self._arguments += text
-        pieces.append(CallPart(self._calls - 1, arguments=text, complete=is_object(self._arguments)))
+        pieces.append(CallPart(self._calls - 1, arguments=text, complete=self._arguments.add(text)))
 
     def _begin(self, arguments: str) -> CallPart:
-        self._arguments = arguments
+        self._arguments = Arguments()
         index, self._calls = self._calls, self._calls + 1
-        return CallPart(index, self._make_id(index), self._name, arguments, is_object(arguments))
+        return CallPart(index, self._make_id(index), self._name, arguments, self._arguments.add(arguments))
 
     def _taken(self, length: int) -> str:
         taken, self._held = self._held[:length], self._held[length:]

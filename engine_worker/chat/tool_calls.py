@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import string
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from engine_worker.chat.arguments import Arguments
 from engine_worker.chat.base import CallPart, Content, Piece
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
@@ -46,8 +46,7 @@ class CallParser(Protocol):
 class _Call:
     index: int
     name: str
-    arguments: str = ""
-    complete: bool = False
+    arguments: Arguments = field(default_factory=Arguments)
 
 
 class ToolCalls:
@@ -75,8 +74,8 @@ class ToolCalls:
     def finish(self) -> Sequence[Piece]:
         pieces = self._pieces(*self._parser.finish())
         for call in self._calls.values():
-            if not call.complete and not call.arguments and call.name in self._without_arguments:
-                call.complete = True
+            if not call.arguments and call.name in self._without_arguments:
+                call.arguments.add("{}")
                 pieces.append(CallPart(call.index, arguments="{}", complete=True))
         return pieces
 
@@ -90,24 +89,13 @@ class ToolCalls:
         return pieces
 
     def _begin(self, fragment: CallFragment) -> CallPart:
-        call = _Call(self._count, fragment.name, fragment.arguments)
+        call = _Call(self._count, fragment.name)
         self._calls[fragment.key] = self._newest = call
         self._count += 1
-        call.complete = is_object(call.arguments)
-        return CallPart(call.index, self._make_id(call.index), call.name, call.arguments, call.complete)
+        complete = call.arguments.add(fragment.arguments)
+        return CallPart(call.index, self._make_id(call.index), call.name, fragment.arguments, complete)
 
     def _go_on(self, fragment: CallFragment) -> CallPart:
         call = self._calls.get(fragment.key) or self._newest
-        call.arguments += fragment.arguments
-        call.complete = is_object(call.arguments)
-        return CallPart(call.index, arguments=fragment.arguments, complete=call.complete)
-
-
-def is_object(text: str) -> bool:
-    """An object that is closed cannot go on."""
-    if not text.rstrip().endswith("}"):
-        return False
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
+        complete = call.arguments.add(fragment.arguments)
+        return CallPart(call.index, arguments=fragment.arguments, complete=complete)

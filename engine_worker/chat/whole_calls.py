@@ -25,12 +25,17 @@ class FromFirstName:
         self._may_be_head = re.compile(rf"{re.escape(opening)}\s*[\w.-]*\s*")
         self._held = ""
         self._waits = False
+        # What came since it waits for the call's end.
+        self._more: list[str] = []
 
     @property
     def holds(self) -> bool:
         return bool(self._held)
 
     def feed(self, text: str) -> tuple[str, Sequence[CallFragment]]:
+        if self._waits:
+            self._more.append(text)
+            return "", ()
         self._held += text
         shown: list[str] = []
         while not self._waits and self._held:
@@ -47,7 +52,7 @@ class FromFirstName:
         return "".join(shown), ()
 
     def finish(self) -> tuple[str, Sequence[CallFragment]]:
-        held = self._taken(len(self._held))
+        held = self._taken(len(self._held)) + "".join(self._more)
         return self._read(held) if self._waits else (held, ())
 
     def _taken(self, length: int) -> str:

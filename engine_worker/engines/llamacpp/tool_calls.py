@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import cast
 
+from engine_worker.chat.arguments import Arguments
 from engine_worker.chat.base import CallPart
-from engine_worker.chat.tool_calls import is_object, new_call_id
+from engine_worker.chat.tool_calls import new_call_id
 from engine_worker.engines.llamacpp.api import Json
 
 
 class ToolCallDeltas:
     def __init__(self) -> None:
-        self._arguments: dict[int, str] = {}
-        self._whole: set[int] = set()
+        self._arguments: dict[int, Arguments] = {}
 
     def feed(self, delta: Json) -> CallPart:
         """A piece of a call; its first one brings the name."""
         index, function = cast(int, delta["index"]), cast("dict[str, str]", delta["function"])
         is_new = index not in self._arguments
         fragment = function.get("arguments") or ""
-        arguments = self._arguments[index] = self._arguments.get(index, "") + fragment
-        complete = index not in self._whole and is_object(arguments)
-        if complete:
-            self._whole.add(index)
+        arguments = self._arguments.setdefault(index, Arguments())
+        complete = not arguments.complete and arguments.add(fragment)
         return CallPart(
             index,
             id=new_call_id(index) if is_new else "",
@@ -36,5 +34,5 @@ class ToolCallDeltas:
         return [
             CallPart(index, arguments="{}", complete=True)
             for index, arguments in self._arguments.items()
-            if not arguments.strip()
+            if arguments.is_blank
         ]

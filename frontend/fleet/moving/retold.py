@@ -11,18 +11,30 @@ class Told:
     """The texts that the client has had, for answers that can only go on by being made again."""
 
     def __init__(self) -> None:
-        self.content = ""
-        self.thinking = ""
-        self.arguments: dict[int, str] = {}
+        self._content: list[str] = []
+        self._thinking: list[str] = []
+        self._arguments: dict[int, list[str]] = {}
         self.names: dict[int, str] = {}
 
     def saw(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:
-            self.content += delta.content
-            self.thinking += delta.thinking
+            self._content.append(delta.content)
+            self._thinking.append(delta.thinking)
             for call in delta.tool_calls:
                 self.names.setdefault(call.index, call.name)
-                self.arguments[call.index] = self.arguments.get(call.index, "") + call.arguments_fragment
+                self._arguments.setdefault(call.index, []).append(call.arguments_fragment)
+
+    @property
+    def content(self) -> str:
+        return "".join(self._content)
+
+    @property
+    def thinking(self) -> str:
+        return "".join(self._thinking)
+
+    @property
+    def arguments(self) -> dict[int, str]:
+        return {index: "".join(pieces) for index, pieces in self._arguments.items()}
 
 
 class Retold:
