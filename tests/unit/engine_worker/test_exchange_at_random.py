@@ -189,7 +189,7 @@ class Run:
             said, ids = _said(rows)
             if rows[-1].failure.reason == "ClientLeft":
                 assert number in self.aborted
-                assert _joined(self.put[number])[: len(said) - 1] == said[:-1]
+                assert _joined(self.put[number])[: max(0, len(said) - 1)] == said[:-1]
             else:
                 assert rows[-1].failure.reason == self.ended[number]
                 assert said == _joined(self.put[number])

@@ -79,7 +79,7 @@ async def test_more_than_a_frontend_takes_is_several_messages() -> None:
     assert max(event.ByteSize() for event in events) < 8 * 1024 * 1024
     tokens = [token for event in events for delta in event.deltas for token in delta.token_ids]
     assert tokens == list(range(20_000))
-    assert sum(len(event.deltas) for event in events) < 20
+    assert sum(len(event.deltas) for event in events) < 200
     assert [event.HasField("done") for event in events] == [False] * (len(events) - 1) + [True]
 
 
