@@ -22,6 +22,7 @@ from frontend.fleet.fleet import Fleet
 from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits
+from frontend.memory import keep_giving_back
 from frontend.security.clients import Clients
 from frontend.settings import FrontendSettings
 
@@ -69,6 +70,13 @@ class FrontendServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._answers.draining = True
         super().handle_exit(sig, frame)
+
+    async def main_loop(self) -> None:
+        keeper = asyncio.create_task(keep_giving_back(self._answers.__len__), name="give back memory")
+        try:
+            await super().main_loop()
+        finally:
+            keeper.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._answers.draining = True

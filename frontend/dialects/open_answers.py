@@ -47,6 +47,9 @@ class OpenAnswers:
         except TimeoutError:
             raise DeadlineExceeded(f"the request took longer than {deadline_seconds:g} seconds") from None
 
+    def __len__(self) -> int:
+        return len(self._answers)
+
     def end_all(self) -> int:
         """How many there were."""
         for answer in list(self._answers):
