@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -24,20 +24,29 @@ class WholeCall:
     arguments: dict[str, Json]
 
 
+@dataclass(slots=True)
+class _Begun:
+    """Its arguments are joined once, when they are whole."""
+
+    id: str = ""
+    name: str = ""
+    fragments: list[str] = field(default_factory=list)
+
+
 class ToolCalls:
     """Gathers fragments, for clients that get whole calls only, and nothing of those that stay incomplete."""
 
     def __init__(self) -> None:
-        self._open: dict[int, pb.ToolCall] = {}
+        self._open: dict[int, _Begun] = {}
 
     def feed(self, delta: pb.Delta) -> list[WholeCall]:
         """The calls that are whole now, but those whose arguments are no object."""
         whole = []
         for piece in delta.tool_calls:
-            call = self._open.setdefault(piece.index, pb.ToolCall())
+            call = self._open.setdefault(piece.index, _Begun())
             call.id = call.id or piece.id
             call.name = call.name or piece.name
-            call.arguments_json += piece.arguments_fragment
+            call.fragments.append(piece.arguments_fragment)
             if piece.complete and (made := _whole(piece.index, self._open.pop(piece.index))):
                 whole.append(made)
         return whole
@@ -58,9 +67,9 @@ def new_call_id() -> str:
     return "call_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
 
 
-def _whole(index: int, call: pb.ToolCall) -> WholeCall | None:
+def _whole(index: int, call: _Begun) -> WholeCall | None:
     try:
-        arguments = orjson.loads(call.arguments_json or "{}")
+        arguments = orjson.loads("".join(call.fragments) or "{}")
     except orjson.JSONDecodeError:
         return None
     if not isinstance(arguments, dict):
