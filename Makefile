@@ -64,7 +64,7 @@ chaos: .venv/.dev ## the long chaos, as root (network namespaces), with SGLang t
 	  $(PY) -m pytest -o timeout=$$(($(CHAOS_SECONDS) + 900)) --durations=0 tests/chaos_long
 
 attack: .venv/.dev ## hostile clients, workers and databases against both tiers; what each cost, as a table
-	$(PY) -m pytest -o timeout=120 --tb=short tests/attack
+	$(PY) -m pytest -o timeout=120 --session-timeout=1800 --tb=short tests/attack
 
 test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU or GPU
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
