@@ -85,6 +85,10 @@ class _Rest:
         self._work = work
         self._waits_for = waits_for
 
+    def close(self) -> None:
+        """Ends the coroutine where it waits."""
+        self._work.close()
+
     def __await__(self) -> Generator[object, object, None]:
         waits_for = self._waits_for
         try:

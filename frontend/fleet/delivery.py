@@ -41,6 +41,13 @@ async def events_of(handle: RequestHandle) -> AsyncGenerator[pb.GenerateEvent, N
         await asyncio.wait({delivery})
 
 
+def drop(busy: Awaitable[object] | None) -> None:
+    """What a `take` has returned, and nothing waits for."""
+    close = getattr(busy, "close", None)
+    if close is not None:
+        close()
+
+
 class _Ready:
     def __init__(self) -> None:
         self.events: deque[pb.GenerateEvent] = deque()
@@ -48,7 +55,10 @@ class _Ready:
         self._room = asyncio.Event()
 
     def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
-        self.events.append(event)
+        """Keeps a copy: an event may be a part of a message with many others."""
+        kept = pb.GenerateEvent()
+        kept.CopyFrom(event)
+        self.events.append(kept)
         self.news.set()
         if len(self.events) < _MOST_READY:
             return None

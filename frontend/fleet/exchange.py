@@ -17,17 +17,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import grpc
 
-from drover.errors import ClientLeft, DroverError, WorkerUnreachable
-from drover.rpc import ROWS_OF_CREDIT, error_of_failure
+from drover import logs
+from drover.errors import ClientLeft, DroverError, InternalError, ProtocolBroken, WorkerUnreachable
+from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.answer_check import broken
 from frontend.fleet.base import Take
-from frontend.fleet.grpc_boundary import boundary, read
+from frontend.fleet.delivery import drop
+from frontend.fleet.grpc_boundary import boundary, closed, leaf_of_row, read
 
 if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("drover.fleet")
 _GRANTED_ROWS = ROWS_OF_CREDIT // 2
+# More is not on its way when a request has credit for fewer.
+_MOST_ROWS = 2 * ROWS_OF_CREDIT
+# Of one request, and of all at one worker. What a request has credit for is some 6 MB at most.
 _MOST_WAITING_BYTES = 16 * 1024 * 1024
+_MOST_WAITING_BYTES_OF_ALL = 256 * 1024 * 1024
+_MOST_BYTES_OF_ORDERS = 4 * 1024 * 1024
 
 
 class Exchange:
@@ -44,31 +50,36 @@ class Exchange:
     worker does not know the call.
     """
 
-    def __init__(self, stub: EngineAsyncStub, on_missing: Callable[[], None]) -> None:
+    def __init__(self, stub: EngineAsyncStub, address: str, on_missing: Callable[[], None]) -> None:
         self._stub = stub
+        self._address = address
         self._on_missing = on_missing
         self._handles: dict[int, ExchangeHandle] = {}
-        # Whose end has not come yet.
-        self._aborted: set[int] = set()
+        # Whose end has not come yet, and how many rows have since.
+        self._aborted: dict[int, int] = {}
         self._newest = 0
+        self._unsent: dict[int, pb.Submission] = {}
         self._orders = pb.Orders()
+        self.waiting_bytes = 0
         self._has_orders = asyncio.Event()
         self.is_over = False
         self._task = asyncio.create_task(self._run(), name="exchange")
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> ExchangeHandle:
-        self._newest += 1
-        self._orders.submissions.add(
-            number=self._newest, request=request, client_request_id=client_request_id
+        number = self._newest = self._newest + 1
+        self._unsent[number] = pb.Submission(
+            number=number, request=request, client_request_id=client_request_id
         )
         self._has_orders.set()
-        handle = self._handles[self._newest] = ExchangeHandle(self._newest, self)
+        handle = self._handles[number] = ExchangeHandle(number, self)
         return handle
 
     def abort(self, number: int) -> None:
-        """Frees what the request holds at the worker."""
-        if self._handles.pop(number, None) is not None and not self.is_over:
-            self._aborted.add(number)
+        """Frees what the request holds at the worker, or here where the worker has not got it yet."""
+        if self._handles.pop(number, None) is None or self._unsent.pop(number, None) is not None:
+            return
+        if not self.is_over:
+            self._aborted[number] = 0
             self._orders.aborts.append(number)
             self._has_orders.set()
 
@@ -81,27 +92,39 @@ class Exchange:
         self._handles.pop(number, None)
 
     async def close(self) -> None:
+        """Also before its task has begun, which then never does."""
         self._task.cancel()
         await asyncio.wait({self._task})
+        self._end(closed())
 
     async def _run(self) -> None:
         call = self._stub.Exchange()
         writer = asyncio.create_task(self._write(call), name="exchange: write")
-        error: DroverError = WorkerUnreachable("the connection to the worker was closed")
+        error: DroverError = closed()
         try:
             await self._read(call)
         except DroverError as failure:
             error = failure
+            self._say_if_broken(failure)
         except Exception as defect:  # noqa: BLE001 - a stream that nobody reads would leave its requests waiting
             _log.error("reading a worker's steps failed", exc_info=defect)
         finally:
-            self.is_over = True
+            self._end(error)
             writer.cancel()
             call.cancel()
-            for handle in list(self._handles.values()):
-                handle.fail(error)
-            self._handles.clear()
             await asyncio.wait({writer})
+
+    def _end(self, error: DroverError) -> None:
+        self.is_over = True
+        for handle in list(self._handles.values()):
+            handle.fail(error)
+        self._handles.clear()
+        self._unsent.clear()
+
+    def _say_if_broken(self, error: DroverError) -> None:
+        """Perhaps no request is there that would."""
+        if isinstance(error, ProtocolBroken):
+            logs.event(_log, logging.ERROR, "exchange ended", worker=self._address, reason=error.message)
 
     async def _read(self, call: Call) -> None:
         with boundary():
@@ -117,12 +140,28 @@ class Exchange:
 
     async def _write(self, call: Call) -> None:
         """A write that fails needs no word: the reader gets the call's status."""
-        with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+        try:
             while True:
                 await self._has_orders.wait()
-                self._has_orders.clear()
-                orders, self._orders = self._orders, pb.Orders()
-                await call.write(orders)
+                await call.write(self._next_orders())
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            pass
+        except Exception as defect:  # noqa: BLE001 - requests that are not sent would wait for ever
+            _log.error("writing a worker's orders failed", exc_info=defect)
+            call.cancel()
+
+    def _next_orders(self) -> pb.Orders:
+        """Not more at once than passes quickly: aborts and credit wait behind it."""
+        self._has_orders.clear()
+        orders, self._orders = self._orders, pb.Orders()
+        size = 0
+        while self._unsent and size < _MOST_BYTES_OF_ORDERS:
+            submission = self._unsent.pop(next(iter(self._unsent)))
+            size += submission.ByteSize()
+            orders.submissions.append(submission)
+        if self._unsent:
+            self._has_orders.set()
+        return orders
 
     def _saw(self, step: pb.Step) -> None:
         handles = self._handles
@@ -135,14 +174,20 @@ class Exchange:
                 handle.saw(row.event)
             else:
                 del handles[number]
-                handle.fail(error_of_failure(row.failure))
+                handle.fail(leaf_of_row(row.failure))
 
     def _saw_late(self, row: pb.Row) -> None:
-        """Of an aborted request, until its end. Raises ProtocolBroken for any other."""
-        if row.number not in self._aborted:
-            raise broken(f"a row for request {row.number}, which is not there")
+        """Of an aborted request, until its end. Of any other ProtocolBroken, which ends the stream."""
+        number = row.number
+        late = self._aborted.get(number)
+        if late is None:
+            raise broken(f"a row for request {number}, which is not there")
+        if late >= _MOST_ROWS:
+            raise broken("a request that was aborted goes on", is_flood=True)
         if row.HasField("failure") or row.event.HasField("done"):
-            self._aborted.discard(row.number)
+            del self._aborted[number]
+        else:
+            self._aborted[number] = late + 1
 
 
 class ExchangeHandle:
@@ -189,6 +234,8 @@ class ExchangeHandle:
                 await self._waiter
         finally:
             self._take = self._waiter = None
+            drop(self._busy)
+            self._drop_waiting()
             self.cancel()
 
     def saw(self, event: pb.GenerateEvent) -> None:
@@ -205,8 +252,8 @@ class ExchangeHandle:
         self._error = self._error or error
         self._wake()
 
-    def abandon(self, error: DroverError) -> None:
-        self._waiting.clear()
+    def abandon(self, error: Exception) -> None:
+        self._drop_waiting()
         self.fail(error)
         self._exchange.abort(self._number)
 
@@ -220,14 +267,19 @@ class ExchangeHandle:
             self._busy = None
         elif self._take is not None:
             event = self._waiting.popleft()
+            self._count_waiting(-event.ByteSize())
             self._hand_on(self._take, event)
 
     def _hand_on(self, take: Take, event: pb.GenerateEvent) -> None:
+        """What `take` raises is its request's own: raised in its task, while the others go on."""
         try:
             self._busy = take(event)
-        except Exception as error:  # noqa: BLE001 - the request's own failure: raised in its own task
-            self._waiting.clear()
-            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - raised in the request's own task
+            self.abandon(error)
+            return
+        except asyncio.CancelledError:
+            # Of something that it waits for: nothing here has waited, so this task was not cancelled.
+            self.abandon(InternalError("sending the answer was cancelled"))
             return
         self._taken += 1
         if self._taken == _GRANTED_ROWS:
@@ -237,10 +289,25 @@ class ExchangeHandle:
             self._wake()
 
     def _wait(self, event: pb.GenerateEvent) -> None:
-        self._waiting.append(event)
-        self._waiting_bytes += event.ByteSize()
-        if len(self._waiting) > 2 * ROWS_OF_CREDIT or self._waiting_bytes > _MOST_WAITING_BYTES:
+        """A copy: an event is a part of its step, which would stay in memory whole."""
+        kept = pb.GenerateEvent()
+        kept.CopyFrom(event)
+        self._waiting.append(kept)
+        self._count_waiting(kept.ByteSize())
+        if (
+            len(self._waiting) > _MOST_ROWS
+            or self._waiting_bytes > _MOST_WAITING_BYTES
+            or self._exchange.waiting_bytes > _MOST_WAITING_BYTES_OF_ALL
+        ):
             self.abandon(broken("more rows than it was given credit for", is_flood=True))
+
+    def _count_waiting(self, more_bytes: int) -> None:
+        self._waiting_bytes += more_bytes
+        self._exchange.waiting_bytes += more_bytes
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._count_waiting(-self._waiting_bytes)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

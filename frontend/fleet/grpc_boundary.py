@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import grpc
 
-from drover.errors import DroverError, WorkerUnreachable
-from drover.rpc import error_from_status, has_leaf
+from drover.errors import LEAVES, ClientLeft, DroverError, WorkerUnreachable
+from drover.rpc import error_from_status, error_of_failure, has_leaf
+from drover.v1 import engine_pb2 as pb
 from frontend.fleet.answer_check import broken
 from frontend.fleet.cancelling import is_cancelled
 
@@ -39,16 +40,24 @@ def boundary(abandoned: Callable[[], DroverError | None] = lambda: None) -> Iter
     except asyncio.CancelledError:
         if is_cancelled():
             raise
-        raise abandoned() or _closed() from None
+        raise abandoned() or closed() from None
 
 
 def leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
     """Nobody here has cancelled where a status says so: the other side, or the connection, has."""
     if failure.code() is grpc.StatusCode.CANCELLED:
-        return _closed()
+        return closed()
     if _is_senseless(failure):
         return broken(f"{failure.code().name}: {failure.details()}")
     return error_from_status(failure)
+
+
+def leaf_of_row(failure: pb.Failure) -> DroverError:
+    """The same, of a request on an exchange."""
+    if failure.reason not in LEAVES:
+        return broken(f"a failure of no known kind: {failure.reason[:64]!r}")
+    error = error_of_failure(failure)
+    return closed() if isinstance(error, ClientLeft) else error
 
 
 def read(message: Message) -> Message:
@@ -73,5 +82,5 @@ def _is_senseless(failure: grpc.aio.AioRpcError) -> bool:
     return failure.code() in _SENSELESS
 
 
-def _closed() -> WorkerUnreachable:
+def closed() -> WorkerUnreachable:
     return WorkerUnreachable("the connection to the worker was closed")

@@ -93,7 +93,7 @@ class GrpcWorker:
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None or self._exchange.is_over:
-            self._exchange = Exchange(self._stub, self._lost_exchange)
+            self._exchange = Exchange(self._stub, self._address, self._lost_exchange)
         return self._exchange
 
     def _lost_exchange(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from drover.errors import (
@@ -103,7 +103,8 @@ class RoutedRequest:
             handle.cancel()
 
 
-async def _hand_on(events: Sequence[pb.GenerateEvent], take: Take) -> None:
-    for event in events:
-        if (busy := take(event)) is not None:
+async def _hand_on(held: list[pb.GenerateEvent], take: Take) -> None:
+    """Keeps none: each may be a part of a message with many others."""
+    while held:
+        if (busy := take(held.pop(0))) is not None:
             await busy
