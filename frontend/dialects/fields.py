@@ -20,11 +20,14 @@ Refusal = Callable[[Json], InvalidRequest | None]
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Of one kind of request. `read`: fields that something here acts on."""
+    """Of one kind of request. `read`: fields that something here acts on; `inner`: those of the objects among
+    them.
+    """
 
     read: Collection[str]
     harmless: Collection[str] = frozenset()
     refused: Mapping[str, Refusal] = field(default_factory=lambda: MappingProxyType({}))
+    inner: Mapping[str, Fields] = field(default_factory=lambda: MappingProxyType({}))
 
     def without_effect(self, body: Json, within: str = "") -> list[str]:
         """The fields of a body to name so, or of the object `within` one. Raises InvalidRequest for one that
@@ -33,6 +36,8 @@ class Fields:
         names: list[str] = []
         for key, value in body.items() if isinstance(body, dict) else ():
             name = key if key in self.read else key.lower()
+            if name in self.inner:
+                names += self.inner[name].without_effect(value, f"{within}{name}.")
             if name in self.read or name in self.harmless or _says_nothing(value):
                 continue
             if (refusal := self.refused.get(name)) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.errors import InvalidRequest
 from drover.json_value import Json
-from frontend.dialects.fields import Refusal, refused
+from frontend.dialects.fields import Fields, Refusal, refused
 
 HARMLESS = frozenset(
     {
@@ -49,4 +49,10 @@ REFUSED: dict[str, Refusal] = {
     "mcp_servers": refused(
         "mcp_servers: this server connects to none; connect in the client and send their tools in tools"
     ),
+}
+_FORMAT = Fields({"type", "schema"}, {"name"})
+INNER = {
+    "thinking": Fields({"type"}),
+    "output_config": Fields({"effort", "format"}, inner={"format": _FORMAT}),
+    "output_format": _FORMAT,
 }

@@ -180,4 +180,4 @@ _READERS: dict[str, Reader] = {
     "keep_alive": keep_alive,
     "truncate": boolean,
 }
-FIELDS = Fields(_READERS.keys(), fields.HARMLESS, fields.REFUSED)
+FIELDS = Fields(_READERS.keys(), fields.HARMLESS, fields.REFUSED, fields.INNER)

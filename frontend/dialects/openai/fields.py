@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.errors import InvalidRequest
 from drover.json_value import Json
-from frontend.dialects.fields import Refusal, refused
+from frontend.dialects.fields import Fields, Refusal, refused
 
 HARMLESS = frozenset(
     {
@@ -36,4 +36,22 @@ REFUSED_IN_CHAT: dict[str, Refusal] = {
     "function_call": _function_call,
     "functions": refused(f"functions {_TOOLS.format('tools')}"),
     "modalities": _modalities,
+}
+_STREAM_OPTIONS = Fields({"include_usage"}, {"include_obfuscation"})
+# A schema is always kept as far as it can be, whether it is strict or not.
+_SCHEMA = Fields({"schema"}, {"name", "description", "strict"})
+INNER_OF_COMPLETION = {"stream_options": _STREAM_OPTIONS}
+INNER_OF_CHAT = {
+    "stream_options": _STREAM_OPTIONS,
+    "response_format": Fields({"type", "json_schema"}, inner={"json_schema": _SCHEMA}),
+    "reasoning": Fields({"effort"}, {"summary"}),
+}
+# All that was thought is the summary.
+INNER_OF_RESPONSES = {
+    "stream_options": _STREAM_OPTIONS,
+    "reasoning": Fields({"effort"}, {"summary", "generate_summary"}),
+    "text": Fields(
+        {"format", "verbosity"},
+        inner={"format": Fields({"type", "schema"}, {"name", "description", "strict"})},
+    ),
 }

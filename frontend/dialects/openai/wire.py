@@ -103,9 +103,11 @@ class ChatCompletionRequest(Sampled):
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("[] is too short - 'messages'")
         mode = pb.ToolChoice.AUTO if request.tool_choice is None else request.tool_choice.mode
+        unknown_format = _unknown_format(request.response_format)
+        names = CHAT_FIELDS.without_effect(body)
         request.ignored = [
-            *CHAT_FIELDS.without_effect(body),
-            *_unknown_format(request.response_format),
+            *(name for name in names if not (unknown_format and name.startswith("response_format."))),
+            *unknown_format,
             *tool_fields.without_effect(body, mode),
         ]
         request.messages, request.has_audio = read_messages(messages)
@@ -245,5 +247,5 @@ _COMPLETION: dict[str, Reader] = {
     "best_of": integer,
     "_debug_render_only": boolean,
 }
-CHAT_FIELDS = Fields(_CHAT.keys(), fields.HARMLESS, fields.REFUSED_IN_CHAT)
-COMPLETION_FIELDS = Fields(_COMPLETION.keys(), fields.HARMLESS)
+CHAT_FIELDS = Fields(_CHAT.keys(), fields.HARMLESS, fields.REFUSED_IN_CHAT, fields.INNER_OF_CHAT)
+COMPLETION_FIELDS = Fields(_COMPLETION.keys(), fields.HARMLESS, inner=fields.INNER_OF_COMPLETION)

@@ -23,7 +23,7 @@ from frontend.dialects.ollama.decode import (
 )
 from frontend.dialects.ollama.go_json import dump_text
 from frontend.dialects.ollama.wire import ChatRequest, Message, Think, keep_alive
-from frontend.dialects.openai.fields import HARMLESS
+from frontend.dialects.openai.fields import HARMLESS, INNER_OF_RESPONSES
 from frontend.dialects.responses.items import read_input
 from frontend.dialects.responses.tools import Tools
 
@@ -273,4 +273,4 @@ _READERS: dict[str, Reader] = {
 _REFUSED: dict[str, Refusal] = {
     "prompt": refused("prompt: no prompts are stored here, so send its text in `instructions` or `input`"),
 }
-FIELDS = Fields(_READERS.keys(), HARMLESS, _REFUSED)
+FIELDS = Fields(_READERS.keys(), HARMLESS, _REFUSED, INNER_OF_RESPONSES)

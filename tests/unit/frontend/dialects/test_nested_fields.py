@@ -31,7 +31,8 @@ _FORCED: dict[str, Json] = {"type": "tool", "name": "f"}
 
 async def _names(start: Start, path: str, body: dict[str, Json]) -> str:
     model = default_model()
-    model.capabilities.tools = model.capabilities.embedding = True
+    can = model.capabilities
+    can.tools = can.embedding = can.thinking = can.json_constraint = True
     embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[1.0])])
     worker = StallingWorker(described=model, steps=[started(), content("a"), done()], embedded=embedded)
     async with start(worker) as frontend:
@@ -86,6 +87,64 @@ async def test_a_deferred_tool_is_one_of_anthropics(start: Start) -> None:
     assert await _names(start, "/v1/messages", {**_BODIES["/v1/messages"], "tools": tools}) == ""
     names = await _names(start, "/v1/responses", {**_BODIES["/v1/responses"], "tools": tools})
     assert names == "tools.defer_loading"
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "names"),
+    [
+        ("/v1/messages", {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.budget_tokens"),
+        ("/v1/messages", {"thinking": {"type": "adaptive", "display": "omitted"}}, "thinking.display"),
+        ("/v1/messages", {"output_config": {"effort": "low", "task_budget": 9}}, "output_config.task_budget"),
+        (
+            "/v1/messages",
+            {"output_config": {"format": {"type": "json_schema", "schema": {}, "mode": "x"}}},
+            "output_config.format.mode",
+        ),
+        ("/v1/chat/completions", {"reasoning": {"effort": "low", "max_tokens": 9}}, "reasoning.max_tokens"),
+        (
+            "/v1/chat/completions",
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "mode": "x"}}},
+            "response_format.json_schema.mode",
+        ),
+        ("/v1/chat/completions", {"stream_options": {"include_all": True}}, "stream_options.include_all"),
+        ("/v1/completions", {"stream_options": {"include_all": True}}, "stream_options.include_all"),
+        ("/v1/responses", {"reasoning": {"effort": "low", "context": "all_turns"}}, "reasoning.context"),
+        ("/v1/responses", {"text": {"format": {"type": "text", "mode": "x"}}}, "text.format.mode"),
+    ],
+)
+async def test_fields_of_other_objects_without_effect_are_named(
+    start: Start, path: str, more: dict[str, Json], names: str
+) -> None:
+    body = _BODIES.get(path, {"model": "m", "prompt": "x"})
+    assert await _names(start, path, {**body, **more}) == names
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/messages", {"thinking": {"type": "enabled"}, "output_config": {"effort": "low"}}),
+        (
+            "/v1/chat/completions",
+            {
+                "stream_options": {"include_usage": True, "include_obfuscation": True},
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "description": "d", "strict": True, "schema": {}},
+                },
+                "reasoning": {"effort": "low", "summary": "auto"},
+            },
+        ),
+        (
+            "/v1/responses",
+            {
+                "reasoning": {"effort": "low", "summary": "auto"},
+                "text": {"format": {"type": "json_schema", "name": "n", "strict": True, "schema": {}}},
+            },
+        ),
+    ],
+)
+async def test_objects_of_which_all_is_honoured(start: Start, path: str, more: dict[str, Json]) -> None:
+    assert await _names(start, path, {**_BODIES[path], **more}) == ""
 
 
 @pytest.mark.parametrize("path", sorted(_OTHERS))
