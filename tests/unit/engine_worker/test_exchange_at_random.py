@@ -197,7 +197,9 @@ class Run:
 
 
 def _submission(number: int) -> pb.Submission:
-    return pb.Submission(number=number, request=pb.GenerateRequest(request_id=str(number)))
+    """The last one is read whole."""
+    request = pb.GenerateRequest(request_id=str(number), whole=number == _REQUESTS[-1])
+    return pb.Submission(number=number, request=request)
 
 
 def _said(rows: list[pb.Row]) -> tuple[list[tuple[str, str]], list[int]]:
