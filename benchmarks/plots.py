@@ -40,7 +40,10 @@ def relay(results: Results) -> str:
 
 def saturated(results: Results) -> str:
     rows = [
-        Bar(f"{tokens} tokens a step", [max(window["received"] for window in windows) / 1000])
+        Bar(
+            f"{tokens} token{'' if tokens == '1' else 's'} a step",
+            [max(window["received"] for window in windows) / 1000],
+        )
         for tokens, windows in results["windows"].items()
     ]
     return bars("Relayed when saturated", "thousand tokens/s", (), rows)

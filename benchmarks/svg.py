@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 _WIDTH = 720
 _LEFT = 230
-_RIGHT = 70
+_RIGHT = 190
 _TOP = 56
 _ROW = 26
 _BAR = 16
