@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -58,11 +58,15 @@ class LyingEngine:
 
 
 @asynccontextmanager
-async def serving(engine: LyingEngine) -> AsyncIterator[LyingEngine]:
+async def serving(
+    engine: LyingEngine, more: Mapping[str, grpc.RpcMethodHandler[bytes, bytes]] | None = None
+) -> AsyncIterator[LyingEngine]:
+    """`more`: calls in addition."""
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "GenerateStream": grpc.unary_stream_rpc_method_handler(engine.generate),
         "WatchLoad": grpc.unary_stream_rpc_method_handler(engine.watch),
         "GetModel": grpc.unary_unary_rpc_method_handler(engine.describe),
+        **(more or {}),
     }
     server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
