@@ -124,7 +124,14 @@ def _dialect_goals(by_dialect: Mapping[Name, Sequence[Window]]) -> list[Goal]:
 
 
 def _table(rows: Windows) -> str:
-    heads = ["", "worker\nµs/token", "frontend\nµs/token", "both\nµs/token", "each\nround"]
+    heads = [
+        "",
+        "worker\nµs/token",
+        "frontend\nµs/token",
+        "both\nµs/token",
+        "each\nround",
+        "both\nµs/message",
+    ]
     heads += [
         "client\ntok/s",
         "delivered",
@@ -134,7 +141,8 @@ def _table(rows: Windows) -> str:
         "machine\ncores",
     ]
     title = f"CPU per relayed token, {_STREAMS} streams × {1000 / _STEP_MS:g} tokens/s, medians"
-    return table(title, heads, [_row(name, windows) for name, windows in rows.items()])
+    note = "  a server that falls behind joins tokens: each is cheaper then, and a message costs more"
+    return table(title, heads, [_row(name, windows) for name, windows in rows.items()]) + f"\n{note}"
 
 
 def _row(name: str, windows: Sequence[Window]) -> list[str]:
@@ -148,6 +156,7 @@ def _row(name: str, windows: Sequence[Window]) -> list[str]:
         middle("frontend"),
         f"{median(each.us for each in windows):.1f}",
         " ".join(f"{each.us:.0f}" for each in windows),
+        f"{median(each.us * each.tokens_per_message for each in windows):.1f}",
         f"{median(each.received for each in windows):.0f}",
         f"{median(each.delivered or 0.0 for each in windows):.1%}",
         f"{median(each.tokens_per_message for each in windows):.2f}",
