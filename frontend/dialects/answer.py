@@ -57,7 +57,7 @@ class Answer(Response, ABC):
         self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = Sending(send, self._wording)
+        sending = Sending(send, self._wording, record_of(scope).send_body)
         try:
             await self.exchange(scope, receive, sending)
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Protocol
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 # Proxies and browsers pass each piece on when it comes.
 _STREAM_HEADERS = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache")]
@@ -20,13 +20,19 @@ class StreamWording(Protocol):
         """What a stream may say before the answer begins, and clients make nothing of."""
 
 
+BodySend = Callable[[Message], Coroutine[object, object, None]]
+
+
 class Sending:
-    """`headers` go out with those of its kind."""
+    """`headers` go out with those of its kind. `send_body`: of the server itself, for the messages of the
+    body; what stands between only changes heads, and would be called for each token.
+    """
 
-    __slots__ = ("_send", "_wording", "began", "headers")
+    __slots__ = ("_send", "_send_body", "_wording", "began", "headers")
 
-    def __init__(self, send: Send, wording: StreamWording) -> None:
+    def __init__(self, send: Send, wording: StreamWording, send_body: BodySend) -> None:
         self._send = send
+        self._send_body = send_body
         self._wording = wording
         self.began = False
         self.headers: list[tuple[bytes, bytes]] = []
@@ -51,24 +57,22 @@ class Sending:
         await self.stream(self._wording.heartbeat())
 
     async def more(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._send_body({"type": "http.response.body", "body": data, "more_body": True})
 
     def more_at_once(self, data: bytes) -> Awaitable[None] | None:
         """What is left of the sending where the client does not keep up."""
-        return at_once(self._send({"type": "http.response.body", "body": data, "more_body": True}))
+        return at_once(self._send_body({"type": "http.response.body", "body": data, "more_body": True}))
 
     async def end(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data})
+        await self._send_body({"type": "http.response.body", "body": data})
 
     async def whole(self, body: bytes) -> None:
         await self.begin(_JSON, len(body))
         await self.end(body)
 
 
-def at_once(work: Awaitable[None]) -> Awaitable[None] | None:
-    """Runs a coroutine here, up to where it must wait: then the rest of it, for a task to await."""
-    if not isinstance(work, Coroutine):
-        return work
+def at_once(work: Coroutine[object, object, None]) -> Awaitable[None] | None:
+    """Runs it here, up to where it must wait: then the rest of it, for a task to await."""
     try:
         waits_for = work.send(None)
     except StopIteration:

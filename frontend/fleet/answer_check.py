@@ -38,6 +38,8 @@ class AnswerCheck:
         """Raises ProtocolBroken."""
         if self.is_done:
             raise broken("an event came after the last one")
+        # Held, since each look at it would make it anew.
+        deltas = event.deltas
         self._bytes += event.ByteSize() + _OF_AN_EVENT
         if self._bytes > self._most_bytes:
             raise broken(f"an answer of more than {self._most_bytes} bytes", is_flood=True)
@@ -45,9 +47,10 @@ class AnswerCheck:
             if self._has_started:
                 raise broken("the answer started twice")
             self._has_started = True
-        for delta in event.deltas:
-            for call in delta.tool_calls:
-                self._saw_call(call.index)
+        for delta in deltas:
+            if delta.tool_calls:
+                for call in delta.tool_calls:
+                    self._saw_call(call.index)
         if event.HasField("done"):
             if event.done.finish_reason not in _FINISH_REASONS:
                 raise broken(f"{event.done.finish_reason} is no finish reason")

@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -64,9 +64,12 @@ class Routed:
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known about a request; handlers add to `fields`. Times are of time.perf_counter_ns."""
+    """What is known about a request; handlers add to `fields`. Times are of time.perf_counter_ns.
+    `send_body`: the server's own, past everything that changes only heads.
+    """
 
     request_id: str
+    send_body: Callable[[Message], Coroutine[object, object, None]]
     client: str = ""
     """Whom fairness takes for one."""
     address: str = ""
@@ -204,7 +207,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         address = self._clients.address_of(scope)
-        record = RequestRecord(_request_id(scope), self._clients.name_of(scope, address), address)
+        send_body = cast("Callable[[Message], Coroutine[object, object, None]]", send)
+        record = RequestRecord(_request_id(scope), send_body, self._clients.name_of(scope, address), address)
         scope.setdefault("state", {})[_STATE_KEY] = record
 
         async def send_with_id(message: Message) -> None:

@@ -115,25 +115,26 @@ class Encoder:
         self._shape.saw(event)
         ends = event.HasField("done")
         deltas = _that_are_told(event) if ends else event.deltas
+        if len(deltas) == 1 and not ends:
+            line = self._delta(deltas[0])
+            return line + b"\n" if line else b""
         lines = [line for delta in deltas if (line := self._delta(delta))]
         if ends:
             lines.append(self.whole(b'""', b"", b"", b"", event.done))
         return b"\n".join(lines) + b"\n" if lines else b""
 
     def _delta(self, delta: pb.Delta) -> bytes:
-        calls = json_array(self._whole_calls(delta))
-        if not (delta.content or delta.thinking or delta.logprobs or calls) and not (
-            delta.token_ids and self._shape.tells_of_silence
-        ):
-            return b""
-        member = self._shape.text(
-            dumps_text(delta.content), dumps_text(delta.thinking) if delta.thinking else b"", calls
-        )
+        content, logprobs, calls, thinking = delta.content, delta.logprobs, b"", b""
+        if not content:
+            calls = json_array(self._whole_calls(delta))
+            thinking = dumps_text(delta.thinking) if delta.thinking else b""
+            if not (thinking or logprobs or calls) and not (delta.token_ids and self._shape.tells_of_silence):
+                return b""
         return b'%b%b",%b,"done":false%b}' % (
             self._head,
             self._clock.now(),
-            member,
-            logprobs_member(delta.logprobs) if delta.logprobs else b"",
+            self._shape.text(dumps_text(content), thinking, calls),
+            logprobs_member(logprobs) if logprobs else b"",
         )
 
     def silence(self) -> bytes:

@@ -35,11 +35,18 @@ class Journal:
             self.started.CopyFrom(event.started)
         for delta in event.deltas:
             self.produced_ids.extend(delta.token_ids)
-            self.content_characters += len(delta.content)
-            self.thinking_characters += len(delta.thinking)
-            self.logprobs += len(delta.logprobs)
-            for call in delta.tool_calls:
-                self._saw_call(call)
+            if content := delta.content:
+                self.content_characters += len(content)
+            else:
+                self._saw_other(delta)
+            if logprobs := delta.logprobs:
+                self.logprobs += len(logprobs)
+
+    def _saw_other(self, delta: pb.Delta) -> None:
+        """A delta has at most one of content, thinking and calls."""
+        self.thinking_characters += len(delta.thinking)
+        for call in delta.tool_calls:
+            self._saw_call(call)
 
     def continuation(self, timings: pb.Timings) -> pb.Continuation:
         """`timings`: of the attempts so far."""

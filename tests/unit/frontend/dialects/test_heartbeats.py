@@ -139,7 +139,7 @@ async def test_a_beat_that_could_not_be_sent_has_begun_nothing() -> None:
         await reads.wait()
         sent.append(message)
 
-    sending = Sending(send, _Plain())
+    sending = Sending(send, _Plain(), send)
     beat = asyncio.create_task(sending.heartbeat())
     await asyncio.sleep(0)
     beat.cancel()
