@@ -81,7 +81,8 @@ class Place:
 class Member:
     """`model`, `served` under each of its names, stays known while the worker is away: requests for it are
     answered "later", not "never". `changed` is called when there may be more room than before,
-    `joined` when it has just become ready, `shifted` when it became ready, or not, or got room, or none.
+    `joined` when it has just become ready, `shifted` when it became ready, or not, `room_shifted` when
+    it got room, or none.
 
     What a choice among many workers reads of each are plain values, kept true by `_recount`: `load`, own
     requests and others' as they were last reported; `has_room`, whether this frontend may send one more.
@@ -94,10 +95,11 @@ class Member:
         joined: Callable[[Member], None],
         stall_seconds: float = 0,
         shifted: Callable[[], None] = lambda: None,
+        room_shifted: Callable[[], None] = lambda: None,
     ) -> None:
         self.worker = worker
         self.address = worker.address
-        self._shifted = shifted
+        self._shifted, self._room_shifted = shifted, room_shifted
         self.kind: Kind | None = None
         self.load = 0.0
         self.waiting_prompt_tokens = 0.0
@@ -148,13 +150,15 @@ class Member:
             self._shifted()
 
     def _recount(self) -> None:
-        report, had = self.report, (self.ready, self.has_room)
+        report, was_ready, had_room = self.report, self.ready, self.has_room
         self.load = len(self._places) + self._others
         self.waiting_prompt_tokens = report.waiting_prompt_tokens if report else 0
         self.ready = report is not None and not report.draining and not self.is_stalled
         self.has_room = report is not None and not self._is_full and len(self._places) < _share(report)
-        if had != (self.ready, self.has_room):
+        if self.ready != was_ready:
             self._shifted()
+        elif self.has_room != had_room:
+            self._room_shifted()
 
     def take(self) -> Place:
         place = Place(self, self.breaker.begin())

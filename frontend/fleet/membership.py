@@ -50,13 +50,17 @@ class Membership:
         self.members: Sequence[Member] = ()
         """Those that new requests may go to. Never changed: another tuple takes its place."""
         self._pools: dict[Kind, Pool] = {}
+        # Those whose members with room may be others by now.
+        self._earlier: dict[Kind, Pool] = {}
         self.version = 0
-        """Another one whenever a worker comes, goes, is ready or not, or has room or not."""
+        """Another one whenever a worker comes or goes, or is ready or not."""
 
     def pool(self, kind: Kind) -> Pool:
         pool = self._pools.get(kind)
         if pool is None:
-            pool = self._pools[kind] = Pool.of(self.members, kind)
+            earlier = self._earlier.get(kind)
+            pool = earlier.with_room_now() if earlier else Pool.of(self.members, kind)
+            self._pools[kind] = self._earlier[kind] = pool
         return pool
 
     def remembered(self, name: ModelName) -> ServedModel | None:
@@ -115,13 +119,22 @@ class Membership:
         self.members = tuple(self._by_address.values())
         self._shifted()
 
+    def _room_shifted(self) -> None:
+        self._pools.clear()
+
     def _shifted(self) -> None:
         self._pools.clear()
+        self._earlier.clear()
         self.version += 1
 
     def _new(self, address: str) -> Member:
         member = Member(
-            self._connect(address), self._changed, self._joined, self._stall_seconds, self._shifted
+            self._connect(address),
+            self._changed,
+            self._joined,
+            self._stall_seconds,
+            self._shifted,
+            self._room_shifted,
         )
         member.start()
         return member

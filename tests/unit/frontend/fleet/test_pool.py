@@ -81,6 +81,21 @@ async def test_requests_do_not_look_at_all_workers_again(
     assert looks == 0
 
 
+async def test_in_a_busy_fleet_only_room_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request fills a worker, or makes room there; which workers are ready stays as it is."""
+    workers = [StallingWorker(f"w:{number}", report=_report(limit=1)) for number in range(4)]
+    fleet = fleet_of(*workers)
+    await fleet.start()
+    await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
+    places = [await _placed(fleet) for _ in range(8)]
+    monkeypatch.setattr(Pool, "of", lambda *_: pytest.fail("looked for workers that are known"))
+    for _ in range(20):
+        assert _replicas(fleet).choose() is None
+        places.pop(0).leave()
+        places.append(await _placed(fleet))
+    await fleet.stop()
+
+
 async def test_a_worker_that_is_lost_is_chosen_no_more(fleet: Fleet, workers: list[StallingWorker]) -> None:
     workers[0].refusal = WorkerUnreachable("gone")
     await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
