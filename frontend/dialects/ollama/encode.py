@@ -102,10 +102,11 @@ class Encoder:
         shape: Shape,
         received_ns: int,
         beside: Beside = dict,
+        clock: Clock | None = None,
     ) -> None:
         self._shape = shape
         self._head = b'{"model":' + dumps_text(model) + b',"created_at":"'
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._received_ns = received_ns
         self._beside = beside
         self._calls = ToolCalls()

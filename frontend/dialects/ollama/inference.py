@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.dialect import JSON, OllamaDialect
 from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
 from frontend.dialects.ollama.options import Options, layered
+from frontend.dialects.ollama.timestamps import Clock
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
 from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
@@ -27,6 +28,7 @@ class Inference:
     """What generate and chat share, in upstream's order (ollama-api.md section 2.11)."""
 
     generation: Generation
+    clock: Clock = field(default_factory=Clock)
 
     async def chat(self, http: Request) -> Response:
         request = await read_json(http, self.generation.settings, ChatRequest.read)
@@ -71,6 +73,7 @@ class Inference:
             shape if model.route is None else shape.without_context(),
             record.received_ns,
             record.route_members,
+            self.clock,
         )
         if is_empty and request.keep_alive == 0:
             await self.generation.unload(model)

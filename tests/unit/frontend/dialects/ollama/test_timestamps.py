@@ -35,13 +35,26 @@ def test_zeros_at_the_end_of_a_fraction_are_not_printed(
 
 def test_a_clock_goes_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    times = iter([999_999_999, 1_000_000_000, 61_000_000_001])
+    times = iter([999_500_000, 1_000_000_000, 61_000_000_001])
     monkeypatch.setattr(time, "time_ns", lambda: next(times))
 
     assert [clock.now() for _ in range(3)] == [
-        b"1970-01-01T00:00:00.999999999Z",
+        b"1970-01-01T00:00:00.9995Z",
         b"1970-01-01T00:00:01Z",
         b"1970-01-01T00:01:01.000000001Z",
+    ]
+
+
+def test_lines_of_one_step_share_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    times = iter([5_000_000, 5_199_999, 5_200_000, 4_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(times))
+
+    assert [clock.now() for _ in range(4)] == [
+        b"1970-01-01T00:00:00.005Z",
+        b"1970-01-01T00:00:00.005Z",
+        b"1970-01-01T00:00:00.0052Z",
+        b"1970-01-01T00:00:00.004Z",
     ]
 
 
