@@ -26,7 +26,7 @@ class Clock:
     __slots__ = ("_at_ns", "_second", "_text", "_whole")
 
     def __init__(self) -> None:
-        self._at_ns = 0
+        self._at_ns = -_SHARED_NS
         self._text = b""
         self._second = -1
         self._whole = b""

@@ -139,11 +139,6 @@ async def test_one_that_is_dropped_ends_where_it_waits() -> None:
     assert work.seen == ["begun", GeneratorExit]
 
 
-async def test_what_is_no_coroutine_is_awaited_as_it_is() -> None:
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    assert at_once(future) is future
-
-
 class _Transport:
     def pause_reading(self) -> None: ...
 
@@ -167,7 +162,7 @@ async def test_a_client_that_does_not_read_and_then_reads_on_gets_all_in_order()
             await flow.drain()
         written.append(message["body"])
 
-    sending = Sending(send, _Wording())
+    sending = Sending(send, _Wording(), send)
     assert sending.more_at_once(b"a") is None
     flow.pause_writing()
     rest = sending.more_at_once(b"b")
