@@ -172,6 +172,10 @@ class Exchange:
         try:
             done, _ = await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                if task.cancelled():
+                    # grpc.aio sends no status for a handler that raises CancelledError unless its call was
+                    # cancelled: the frontend would wait for ever.
+                    raise ClientLeft("cancelled")
                 task.result()
         finally:
             tasks = [*streams, *(each.task for each in self._open.values() if each.task is not None)]

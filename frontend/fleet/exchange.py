@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -63,7 +64,8 @@ class Exchange:
         self.waiting_bytes = 0
         self._has_orders = asyncio.Event()
         self.is_over = False
-        self._task = asyncio.create_task(self._run(), name="exchange")
+        # It outlives the request that opens it, and has nothing of its context.
+        self._task = asyncio.create_task(self._run(), name="exchange", context=Context())
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> ExchangeHandle:
         number = self._newest = self._newest + 1

@@ -197,3 +197,14 @@ async def test_a_cancel_behind_a_full_window_ends_all_at_once(
         assert await pair.worker.requests.wait_empty(SECONDS)
         logged = lines(caplog)
     assert [line["error"] for line in logged] == ["ClientLeft"] * 2
+
+
+async def test_reading_that_ends_unforeseen_ends_the_call(pair: Pair) -> None:
+    await pair.submit(1, 2)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "exchange: read":
+            task.cancel()
+    await asyncio.wait_for(pair.frontend.reading, SECONDS)
+    assert pair.frontend.status is not None
+    assert pair.frontend.status.code() is grpc.StatusCode.CANCELLED
+    await pair.is_free(1, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable
+from contextvars import ContextVar
 
 import pytest
 
@@ -407,3 +408,21 @@ async def test_a_large_request_has_a_call_of_its_own(pair: Pair) -> None:
     assert large.text == "own"
     assert len(pair.played.own_requests) == 1
     assert not pair.played.streams
+
+
+async def test_a_stream_has_nothing_of_the_request_that_opens_it(pair: Pair) -> None:
+    client: ContextVar[str] = ContextVar("client", default="none")
+    seen: list[str] = []
+
+    class Looking(Delivered):
+        def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+            seen.append(client.get())
+            return super().take(event)
+
+    client.set("first")
+    looking = Looking(pair.submit())
+    stream = await pair.played.stream()
+    await stream.has(1)
+    await stream.send(row(1, done()))
+    await looking.ends()
+    assert seen == ["none"]

@@ -159,7 +159,8 @@ async def test_streams_that_break_while_their_workers_live() -> None:
             for exchange in worker.service._exchanges:
                 exchange.close()
         assert await _over(answers) == expected
-        assert len(told.moves) == _REQUESTS
+        # One may move onto the other stream just before that ends too.
+        assert len(told.moves) >= _REQUESTS
         for worker in workers:
             assert await worker.requests.wait_empty(_SECONDS)
 
