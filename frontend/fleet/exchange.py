@@ -43,6 +43,8 @@ _MOST_ROWS = 2 * ROWS_OF_CREDIT
 # Of one request, and of all at one worker. What a request has credit for is some 6 MB at most.
 _MOST_WAITING_BYTES = 16 * 1024 * 1024
 _MOST_WAITING_BYTES_OF_ALL = 256 * 1024 * 1024
+# A larger row of an aborted request counts as several.
+_LATE_ROW_BYTES = _MOST_WAITING_BYTES // _MOST_ROWS
 _MOST_BYTES_OF_ORDERS = 4 * 1024 * 1024
 
 
@@ -189,7 +191,7 @@ class Exchange:
         if row.HasField("failure") or row.event.HasField("done"):
             del self._aborted[number]
         else:
-            self._aborted[number] = late + 1
+            self._aborted[number] = late + 1 + row.ByteSize() // _LATE_ROW_BYTES
 
 
 class ExchangeHandle:
