@@ -60,10 +60,11 @@ async def test_readers_that_ask_for_much_and_read_nothing(tmp_path: Path, figure
 
 @pytest.mark.parametrize("phase", _PHASES)
 async def test_resets(tmp_path: Path, figures: Figures, phase: str) -> None:
+    """They come twice: what the second ones leave is what leaks."""
     dice = random.Random(phase)
 
-    async def one(number: int) -> bool:
-        client = await Rude.connect(scene.port)
+    async def one(port: int, number: int) -> bool:
+        client = await Rude.connect(port)
         path = _PATHS[number % len(_PATHS)]
         whole = chat(2_000, path=path, max_tokens=2_000, input="x")
         match phase:
@@ -91,6 +92,9 @@ async def test_resets(tmp_path: Path, figures: Figures, phase: str) -> None:
         client.reset()
         return True
 
+    async def all_of_them(port: int) -> None:
+        assert await some_at_a_time([one(port, number) for number in range(200)], 40) == 200
+
     workers = _SLOW if phase == "queued" else _FAST
-    async with attacked(tmp_path, figures, SHORT, workers, polite=4) as scene:
-        assert await some_at_a_time([one(number) for number in range(200)], 40) == 200
+    async with attacked(tmp_path, figures, SHORT, workers, polite=4, rehearsed=all_of_them) as scene:
+        await all_of_them(scene.port)
