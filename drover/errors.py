@@ -239,6 +239,11 @@ def answer_of(error: DroverError) -> Answer:
     return ANSWERS[type(error)]
 
 
+def unforeseen(defect: BaseException) -> InternalError:
+    """What is said of a defect of ours: its kind, and nothing of its text, which may quote a request."""
+    return InternalError(f"internal error: {type(defect).__name__}")
+
+
 def is_passing(error: DroverError) -> bool:
     """Whether the same request may succeed when its client sends it again."""
     return isinstance(error, RetryElsewhere | RetryLater) and not isinstance(error, DeadlineExceeded)

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from drover.errors import (
-    ClientLeft,
-    DroverError,
-    InternalError,
-    NoWorkerReady,
-    WorkerDraining,
-)
+from drover.errors import ClientLeft, DroverError, NoWorkerReady, WorkerDraining, unforeseen
 from drover.rpc import abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
@@ -243,7 +237,7 @@ async def _guarded(
         await abort_with(context, leaf)
     except Exception as exception:  # noqa: BLE001 - the last resort: a status instead of a traceback
         _log.exception("a request failed in a way that nobody foresaw")
-        error = InternalError(f"internal error: {type(exception).__name__}")
+        error = unforeseen(exception)
         await abort_with(context, error)
     finally:
         if line is not None:

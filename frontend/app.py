@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from drover.errors import DroverError, InternalError
+from drover.errors import DroverError, unforeseen
 from frontend import observability, probes
 from frontend.catalog.blobs import Blobs
 from frontend.catalog.catalog import Catalog
@@ -127,4 +127,4 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    return await _failed(request, InternalError(f"internal error: {type(error).__name__}"))
+    return await _failed(request, unforeseen(error))

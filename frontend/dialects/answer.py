@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from drover.errors import DroverError, InternalError
+from drover.errors import DroverError, InternalError, unforeseen
 from drover.v1 import engine_pb2 as pb
 from frontend.dialects.heartbeat import heartbeats
 from frontend.dialects.notices import Notices
@@ -65,7 +65,7 @@ class Answer(Response, ABC):
             error = leaf
         except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
             _log.exception("an answer failed in a way that nobody foresaw")
-            error = InternalError(f"internal error: {type(exception).__name__}")
+            error = unforeseen(exception)
         record_of(scope).failed(error)
         if sending.began:
             await sending.end(self._wording.error_line(error))
