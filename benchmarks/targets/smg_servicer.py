@@ -22,13 +22,13 @@ from benchmarks.targets.steps import Steps
 _CONTEXT = 1_000_000
 
 
-class Servicer(services.SglangSchedulerServicer):  # type: ignore[misc]
+class Servicer(services.SglangSchedulerServicer):  # type: ignore[misc]  # generated without types
     def __init__(self, steps: Steps, tokens: int, tokenizer: str) -> None:
         self._steps = steps
         self._tokens = tokens
         self._tokenizer = tokenizer
 
-    async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401
+    async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - of smg's proto, without types
         event, begun, given = asyncio.Event(), self._steps.done, 0
         prompt_tokens = len(request.tokenized.input_ids)
         self._steps.events.add(event)
@@ -52,13 +52,13 @@ class Servicer(services.SglangSchedulerServicer):  # type: ignore[misc]
         )
         yield pb.GenerateResponse(request_id=request.request_id, complete=complete)
 
-    async def HealthCheck(self, request: Any, context: Any) -> Any:  # noqa: ANN401
+    async def HealthCheck(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - of smg's proto, without types
         return pb.HealthCheckResponse(healthy=True)
 
-    async def Abort(self, request: Any, context: Any) -> Any:  # noqa: ANN401
+    async def Abort(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - of smg's proto, without types
         return pb.AbortResponse(success=True)
 
-    async def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: ANN401
+    async def GetModelInfo(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - of smg's proto, without types
         return pb.GetModelInfoResponse(
             model_path=self._tokenizer,
             tokenizer_path=self._tokenizer,
@@ -71,7 +71,7 @@ class Servicer(services.SglangSchedulerServicer):  # type: ignore[misc]
             architectures=["LlamaForCausalLM"],
         )
 
-    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: ANN401
+    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - of smg's proto, without types
         return pb.GetServerInfoResponse(server_type="grpc", max_total_num_tokens=_CONTEXT)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
+from tests.fakes.raw_server import serving_calls
 
 Lies = Callable[[], Iterable[bytes]]
 
@@ -68,11 +68,5 @@ async def serving(
         "GetModel": grpc.unary_unary_rpc_method_handler(engine.describe),
         **(more or {}),
     }
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
-    engine.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    try:
+    async with serving_calls(handlers) as engine.address:
         yield engine
-    finally:
-        await server.stop(None)

@@ -70,15 +70,20 @@ class ManualWorker:
 
     def __init__(self, slots: int = 64) -> None:
         self.engine = ManualEngine(slots)
-        self.requests = RequestTable()
-        changed = Bell()
-        residency = Residency(cast("Engine", self.engine), -1, 0, changed)
-        residency.start(pinned=True, waiting_limit=64)
-        self.service = EngineService(cast("Engine", self.engine), self.requests, residency, changed)
-        self.service.ready = True
+        self.service, self.requests = service_over(self.engine, waiting_limit=64)
 
     def end_all(self, reason: DroverError) -> None:
         self.requests.end_all(reason)
+
+
+def service_over(engine: object, waiting_limit: int) -> tuple[EngineService, RequestTable]:
+    """Of as much of an engine as a test has. Its model is pinned, and it is ready."""
+    requests, changed = RequestTable(), Bell()
+    residency = Residency(cast("Engine", engine), -1, 0, changed)
+    residency.start(pinned=True, waiting_limit=waiting_limit)
+    service = EngineService(cast("Engine", engine), requests, residency, changed)
+    service.ready = True
+    return service, requests
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
+from tests.fakes.raw_server import serving_calls
 from tests.fakes.stalling_worker import content, done
 from tests.support.waiting import until
 
@@ -120,11 +120,5 @@ async def playing(worker: PlayedWorker) -> AsyncIterator[PlayedWorker]:
     }
     if worker.has_exchange:
         handlers["Exchange"] = grpc.stream_stream_rpc_method_handler(worker.exchange)
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
-    worker.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    try:
+    async with serving_calls(handlers) as worker.address:
         yield worker
-    finally:
-        await server.stop(None)

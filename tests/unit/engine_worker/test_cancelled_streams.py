@@ -9,22 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import cast
 
 import grpc
 import pytest
 
-from drover.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS
+from drover.rpc import CHANNEL_OPTIONS
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
-from engine_worker.bell import Bell
-from engine_worker.engines.base import Engine
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.bounds import BOUNDS
-from engine_worker.requests import RequestTable
-from engine_worker.residency import Residency
-from engine_worker.service import EngineService
+from tests.fakes.manual_engine import listening, service_over
 
 _EVENT_BYTES = 64 << 10
 _POLL_SECONDS = 0.01
@@ -62,12 +56,7 @@ class Endless:
 class Served:
     def __init__(self, engine: Endless) -> None:
         self.engine = engine
-        self.requests = RequestTable()
-        changed = Bell()
-        residency = Residency(cast("Engine", engine), -1, 0, changed)
-        residency.start(pinned=True, waiting_limit=1)
-        self.service = EngineService(cast("Engine", engine), self.requests, residency, changed)
-        self.service.ready = True
+        self.service, self.requests = service_over(engine, waiting_limit=1)
 
     async def window_is_full(self) -> None:
         still, before = 0, -1
@@ -82,22 +71,10 @@ class Served:
 async def served() -> AsyncIterator[tuple[Served, engine_pb2_grpc.EngineAsyncStub]]:
     served = Served(Endless())
     async with (
-        _listening(served.service) as address,
+        listening(served.service) as address,
         grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel,
     ):
         yield served, engine_pb2_grpc.EngineStub(channel)
-
-
-@asynccontextmanager
-async def _listening(service: EngineService) -> AsyncIterator[str]:
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    engine_pb2_grpc.add_EngineServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)
 
 
 async def test_a_cancel_behind_a_full_window_ends_the_request_at_once(
@@ -120,7 +97,7 @@ async def test_a_connection_that_is_gone_ends_it_too(
     served: tuple[Served, engine_pb2_grpc.EngineAsyncStub],
 ) -> None:
     worker, _ = served
-    async with _listening(worker.service) as address:
+    async with listening(worker.service) as address:
         channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         call = engine_pb2_grpc.EngineStub(channel).GenerateStream(pb.GenerateRequest(request_id="b" * 32))
         await call.read()

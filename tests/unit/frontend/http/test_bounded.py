@@ -6,155 +6,34 @@ import asyncio
 import gc
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 
 import pytest
-from starlette.types import Receive, Scope, Send
 
 from frontend.http.bounded import BoundedHttp
-from tests.fakes.http_server import WIDE_LIMITS, serving
 from tests.support.waiting import until
+from tests.unit.frontend.http.bounded_server import SECONDS, SIZES, bounded_server
 
-_SECONDS = 5.0
 # Sooner than an idle connection is closed here.
 _SOON_SECONDS = 2.0
-_SIZES = {"/large": 8_000_000, "/larger": 9_000_000}
 _GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
-_GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in _SIZES]
+_GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in SIZES]
 _POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 _CHUNKED = _POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
-@dataclass
-class App:
-    """Reads each body and says how long it was; `/slow` waits for `go`, `/early` does not read, the paths of
-    `_SIZES` give a long answer at once, and `/flood` answers without an end.
-    """
-
-    go: asyncio.Event = field(default_factory=asyncio.Event)
-    left: int = 0
-    served: list[str] = field(default_factory=list)
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        self.served.append(scope["path"])
-        length = 0
-        if scope["path"] != "/early":
-            while (message := await receive())["type"] == "http.request":
-                length += len(message["body"])
-                if not message["more_body"]:
-                    break
-            else:
-                self.left += 1
-                return
-        self.headers = scope["headers"]
-        if scope["path"] == "/slow":
-            await self._wait(receive)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        if scope["path"] in _SIZES:
-            await send({"type": "http.response.body", "body": b"x" * _SIZES[scope["path"]]})
-            return
-        if scope["path"] == "/flood":
-            while not self.go.is_set():
-                await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
-                await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b"read %d" % length})
-
-    async def _wait(self, receive: Receive) -> None:
-        gone = asyncio.create_task(self._gone(receive))
-        go = asyncio.create_task(self.go.wait())
-        await asyncio.wait({gone, go}, return_when=asyncio.FIRST_COMPLETED)
-        gone.cancel()
-        go.cancel()
-
-    async def _gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            continue
-        self.left += 1
-
-
-@dataclass
-class Client:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def take(self, path: str) -> None:
-        """A long answer. Raises IncompleteReadError or ConnectionResetError where it is cut off."""
-        size = _SIZES[path]
-        await asyncio.wait_for(self.reader.readuntil(b"%x\r\n" % size), _SECONDS)
-        await asyncio.wait_for(self.reader.readexactly(size), _SECONDS)
-        await self.reader.readuntil(b"\r\n0\r\n\r\n")
-
-    async def rest(self) -> bytes:
-        """Until the server closes."""
-        try:
-            return await asyncio.wait_for(self.reader.read(), _SECONDS)
-        except ConnectionResetError:
-            return b""
-
-
-@dataclass
-class Server:
-    app: App
-    port: int
-    clients: list[Client] = field(default_factory=list)
-
-    async def connect(self, source: str = "127.0.0.1", receive_buffer: int = 0) -> Client:
-        made = socket.socket()
-        made.setblocking(False)
-        made.bind((source, 0))
-        if receive_buffer:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self.port))
-        client = Client(*await asyncio.open_connection(sock=made))
-        self.clients.append(client)
-        return client
-
-    async def says(self, *data: bytes) -> bytes:
-        """The whole answer to what is sent bit by bit on a connection that the server closes."""
-        client = await self.connect()
-        try:
-            for each in data:
-                client.send(each)
-                await client.writer.drain()
-        except ConnectionResetError:
-            pass
-        return await client.rest()
-
-
-@asynccontextmanager
-async def _serving(proxy: str = "", **limits: float) -> AsyncIterator[Server]:
-    app = App()
-    async with serving(app, limits=replace(WIDE_LIMITS, **limits), is_proxy=proxy.__eq__) as port:  # type: ignore[arg-type]
-        server = Server(app, port)
-        try:
-            yield server
-        finally:
-            app.go.set()
-            for client in server.clients:
-                client.writer.transport.abort()
-
-
 async def test_a_connection_that_says_nothing_is_closed() -> None:
-    async with _serving(header_seconds=0.2) as server:
+    async with bounded_server(header_seconds=0.2) as server:
         assert await server.says() == b""
 
 
 @pytest.mark.parametrize("begun", [b"G", b"GET / HT", _POST, _POST + b"x: "])
 async def test_a_header_that_does_not_end_is_refused_in_time(begun: bytes) -> None:
-    async with _serving(header_seconds=0.2) as server:
+    async with bounded_server(header_seconds=0.2) as server:
         assert (await server.says(begun)).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_the_header_s_time_does_not_begin_again_with_each_byte() -> None:
-    async with _serving(header_seconds=0.3) as server:
+    async with bounded_server(header_seconds=0.3) as server:
         client = await server.connect()
         client.send(b"GET / HTTP/1.1\r\nx: ")
         answer = asyncio.create_task(client.rest())
@@ -165,24 +44,24 @@ async def test_the_header_s_time_does_not_begin_again_with_each_byte() -> None:
 
 
 async def test_the_second_request_s_header_has_a_time_too() -> None:
-    async with _serving(header_seconds=0.2) as server:
+    async with bounded_server(header_seconds=0.2) as server:
         answer = await server.says(_GET, b"GET / HTTP/1.1\r\nx: ")
     assert b"read 0" in answer
     assert b"HTTP/1.1 408 " in answer
 
 
 async def test_slow_bodies_are_not_the_header_s_matter() -> None:
-    async with _serving(header_seconds=0.1) as server:
+    async with bounded_server(header_seconds=0.1) as server:
         client = await server.connect()
         client.send(_POST + b"content-length: 4\r\n\r\n")
         for _ in range(4):
             await asyncio.sleep(0.1)
             client.send(b"x")
-        assert b"read 4" in await asyncio.wait_for(client.reader.readuntil(b"read 4"), _SECONDS)
+        assert b"read 4" in await asyncio.wait_for(client.reader.readuntil(b"read 4"), SECONDS)
 
 
 async def test_the_rest_of_a_body_whose_answer_was_given_has_a_time() -> None:
-    async with _serving(header_seconds=0.2) as server:
+    async with bounded_server(header_seconds=0.2) as server:
         client = await server.connect()
         client.send(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
         await client.reader.readuntil(b"read 0")
@@ -206,7 +85,7 @@ async def test_the_rest_of_a_body_whose_answer_was_given_has_a_time() -> None:
     ids=["endless field", "long field", "many fields", "endless target", "long target", "no HTTP"],
 )
 async def test_large_headers_are_refused(header: bytes) -> None:
-    async with _serving(header_bytes=2000) as server:
+    async with bounded_server(header_bytes=2000) as server:
         answer = await server.says(header)
         assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
         assert answer.startswith(b"HTTP/1.1 431 ") or header.startswith(b"xx")
@@ -214,7 +93,7 @@ async def test_large_headers_are_refused(header: bytes) -> None:
 
 
 async def test_headers_up_to_the_limit_are_read() -> None:
-    async with _serving(header_bytes=2000) as server:
+    async with bounded_server(header_bytes=2000) as server:
         answer = await server.says(
             b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: " + b"x" * 1300 + b"\r\n\r\n"
         )
@@ -233,14 +112,14 @@ async def test_headers_up_to_the_limit_are_read() -> None:
     ids=["extension", "trailer", "trailers", "many chunks", "no chunk"],
 )
 async def test_what_frames_a_body_is_bounded(body: bytes, status: bytes) -> None:
-    async with _serving(header_bytes=2000) as server:
+    async with bounded_server(header_bytes=2000) as server:
         answer = await server.says(_CHUNKED, body)
         assert answer.startswith(b"HTTP/1.1 %b " % status)
-        await until(lambda: server.app.left == 1, _SECONDS, "the application has been told")
+        await until(lambda: server.app.left == 1, SECONDS, "the application has been told")
 
 
 async def test_trailers_are_no_headers() -> None:
-    async with _serving() as server:
+    async with bounded_server() as server:
         answer = await server.says(
             _POST
             + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-api-key: k\r\n\r\n"
@@ -250,49 +129,49 @@ async def test_trailers_are_no_headers() -> None:
 
 
 async def test_a_body_in_ordinary_chunks_is_read() -> None:
-    async with _serving(header_bytes=2000) as server:
+    async with bounded_server(header_bytes=2000) as server:
         client = await server.connect()
         client.send(_CHUNKED + b"80\r\n" + b"x" * 128 + b"\r\n")
         for _ in range(200):
             client.send((b"80\r\n" + b"x" * 128 + b"\r\n") * 100)
             await client.writer.drain()
         client.send(b"0\r\n\r\n")
-        await asyncio.wait_for(client.reader.readuntil(b"read %d" % (128 * 20_001)), _SECONDS)
+        await asyncio.wait_for(client.reader.readuntil(b"read %d" % (128 * 20_001)), SECONDS)
 
 
 async def test_pipelined_requests_are_answered_in_turn() -> None:
-    async with _serving() as server:
+    async with bounded_server() as server:
         client = await server.connect()
         client.send(_GET * 30)
         for _ in range(30):
-            await asyncio.wait_for(client.reader.readuntil(b"read 0\r\n0\r\n\r\n"), _SECONDS)
+            await asyncio.wait_for(client.reader.readuntil(b"read 0\r\n0\r\n\r\n"), SECONDS)
 
 
 async def test_the_body_of_a_pipelined_request_is_no_frame_of_the_next_one() -> None:
-    async with _serving(header_bytes=2000) as server:
+    async with bounded_server(header_bytes=2000) as server:
         client = await server.connect()
         client.send(_POST + b"content-length: 10000\r\n\r\n" + b"x" * 10_000)
         client.send(_POST + b"content-length: 4\r\n\r\nab")
         await client.reader.readuntil(b"read 10000\r\n0\r\n\r\n")
         client.send(b"cd")
-        await asyncio.wait_for(client.reader.readuntil(b"read 4"), _SECONDS)
+        await asyncio.wait_for(client.reader.readuntil(b"read 4"), SECONDS)
 
 
 async def test_no_more_requests_are_kept_than_may_be_pipelined() -> None:
-    async with _serving() as server:
+    async with bounded_server() as server:
         client = await server.connect()
         client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + _GET * 5_000)
-        await until(lambda: bool(server.app.served), _SECONDS, "the first request is there")
+        await until(lambda: bool(server.app.served), SECONDS, "the first request is there")
         server.app.go.set()
         answer = await client.rest()
         assert answer.count(b"HTTP/1.1 200") == 33 == len(server.app.served)
 
 
 async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
-    async with _serving() as server:
+    async with bounded_server() as server:
         client = await server.connect()
         client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\nrubbish\r\n\r\n")
-        await until(lambda: bool(server.app.served), _SECONDS, "the first request is there")
+        await until(lambda: bool(server.app.served), SECONDS, "the first request is there")
         server.app.go.set()
         answer = await client.rest()
         assert answer.startswith(b"HTTP/1.1 200")
@@ -300,16 +179,16 @@ async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
 
 
 async def test_a_client_that_leaves_with_requests_in_the_pipeline_cancels_the_one_that_runs() -> None:
-    async with _serving() as server:
+    async with bounded_server() as server:
         client = await server.connect()
         client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + _GET)
-        await until(lambda: bool(server.app.served), _SECONDS, "the first request is there")
+        await until(lambda: bool(server.app.served), SECONDS, "the first request is there")
         client.writer.transport.abort()
-        await until(lambda: server.app.left == 1, _SECONDS, "the application has been told")
+        await until(lambda: server.app.left == 1, SECONDS, "the application has been told")
 
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
-    async with _serving(write_seconds=0.2) as server:
+    async with bounded_server(write_seconds=0.2) as server:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
@@ -322,12 +201,12 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
                 state = probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
             return state != 1
 
-        await until(is_cut, _SECONDS, "the connection is closed")
+        await until(is_cut, SECONDS, "the connection is closed")
         client.close()
 
 
 async def test_a_client_that_reads_slowly_is_served() -> None:
-    async with _serving(write_seconds=0.2) as server:
+    async with bounded_server(write_seconds=0.2) as server:
         client = await server.connect()
         client.send(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n")
         for _ in range(30):
@@ -336,7 +215,7 @@ async def test_a_client_that_reads_slowly_is_served() -> None:
 
 
 async def test_a_client_that_took_its_last_answer_has_all_the_time_for_the_next_one() -> None:
-    async with _serving(write_seconds=1.0) as server:
+    async with bounded_server(write_seconds=1.0) as server:
         client = await server.connect(receive_buffer=65536)
         began = asyncio.get_running_loop().time()
         client.send(_GET_LARGE)
@@ -350,7 +229,7 @@ async def test_a_client_that_took_its_last_answer_has_all_the_time_for_the_next_
 @pytest.mark.parametrize("reset", [False, True])
 async def test_nothing_keeps_a_connection_that_is_over(reset: bool) -> None:
     """Timers of idle connections hold what they belong to, with the last request."""
-    async with _serving() as server:
+    async with bounded_server() as server:
         client = await server.connect()
         client.send(_GET)
         await client.reader.readuntil(b"read 0\r\n0\r\n\r\n")
@@ -371,11 +250,11 @@ def _is_kept(address: tuple[str, int]) -> bool:
 
 
 async def test_one_address_may_have_so_many_connections() -> None:
-    async with _serving(most_of_one_address=3) as server:
+    async with bounded_server(most_of_one_address=3) as server:
         busy = [await server.connect("127.0.0.2") for _ in range(3)]
         for each in busy:
             each.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
-        await until(lambda: len(server.app.served) == 3, _SECONDS, "all are busy")
+        await until(lambda: len(server.app.served) == 3, SECONDS, "all are busy")
         refused = await server.connect("127.0.0.2")
         answer = await refused.rest()
         assert answer.startswith(b"HTTP/1.1 503 ")
@@ -389,11 +268,11 @@ async def test_one_address_may_have_so_many_connections() -> None:
 
 
 async def test_idle_connections_give_way() -> None:
-    async with _serving(most=4) as server:
+    async with bounded_server(most=4) as server:
         idle = [await server.connect("127.0.0.2") for _ in range(3)]
         polite = await server.connect("127.0.0.3")
         polite.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
-        await until(lambda: bool(server.app.served), _SECONDS, "it is busy")
+        await until(lambda: bool(server.app.served), SECONDS, "it is busy")
         newest = await server.connect("127.0.0.4")
         newest.send(_GET)
         await newest.reader.readuntil(b"read 0")
@@ -403,10 +282,10 @@ async def test_idle_connections_give_way() -> None:
 
 
 async def test_an_answer_that_is_still_on_its_way_does_not_give_way() -> None:
-    async with _serving(most=2) as server:
+    async with bounded_server(most=2) as server:
         slow, idle = await server.connect("127.0.0.2"), await server.connect("127.0.0.2")
         slow.send(_GET_LARGE)
-        await until(lambda: server.app.served == ["/large"], _SECONDS, "it is answered")
+        await until(lambda: server.app.served == ["/large"], SECONDS, "it is answered")
         idle.send(_GET)
         await idle.reader.readuntil(b"read 0\r\n0\r\n\r\n")
         newest = await server.connect("127.0.0.4")
@@ -417,7 +296,7 @@ async def test_an_answer_that_is_still_on_its_way_does_not_give_way() -> None:
 
 
 async def test_proxies_speak_for_many() -> None:
-    async with _serving(proxy="127.0.0.2", most_of_one_address=1) as server:
+    async with bounded_server(proxy="127.0.0.2", most_of_one_address=1) as server:
         first, second = [await server.connect("127.0.0.2") for _ in range(2)]
         for each in (first, second):
             each.send(_GET)

@@ -1,0 +1,23 @@
+"""A gRPC server of calls that give and take bytes, so that it can say anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
+
+
+@asynccontextmanager
+async def serving_calls(handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> AsyncIterator[str]:
+    """Its address. `handlers`: by the name of the call."""
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
