@@ -7,8 +7,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -22,6 +21,7 @@ from frontend.fleet.fleet import Fleet
 from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits
+from frontend.http.listening import last_connections
 from frontend.memory import keep_giving_back
 from frontend.security.clients import Clients
 from frontend.settings import FrontendSettings
@@ -89,8 +89,8 @@ class FrontendServer(uvicorn.Server):
             ender.cancel()
 
     async def _refuse_connections(self, listeners: list[socket.socket]) -> None:
-        """Takes those that clients see as made, though nobody has accepted them: closing would reset them."""
-        made = [connection for listener in listeners for connection in _accepted(listener)]
+        """Take what clients see as made, though it was not accepted yet: closing would reset it."""
+        made = await last_connections(listeners)
         for server in self.servers:
             server.close()
         for listener in listeners:
@@ -119,10 +119,3 @@ class FrontendServer(uvicorn.Server):
         await asyncio.sleep(self._grace_seconds)
         if count := self._answers.end_all():
             logs.event(_log, logging.WARNING, "grace is over", ended_requests=count)
-
-
-def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """All that wait, or as many as can be had."""
-    with suppress(OSError):
-        while True:
-            yield listener.accept()[0]
