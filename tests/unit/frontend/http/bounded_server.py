@@ -120,8 +120,10 @@ class Server:
 
 @asynccontextmanager
 async def bounded_server(proxy: str = "", **limits: float) -> AsyncIterator[Server]:
+    """`limits`: fields of ConnectionLimits that are narrower than WIDE_LIMITS."""
     app = App()
-    async with serving(app, limits=replace(WIDE_LIMITS, **limits), is_proxy=proxy.__eq__) as port:  # type: ignore[arg-type]
+    narrow = replace(WIDE_LIMITS, **limits)  # type: ignore[arg-type]  # counts are whole, which no ** can say
+    async with serving(app, limits=narrow, is_proxy=proxy.__eq__) as port:
         server = Server(app, port)
         try:
             yield server
