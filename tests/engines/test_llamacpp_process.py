@@ -13,6 +13,7 @@ import pytest
 from drover.errors import EngineFailed, WorkerDraining
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp import llama_process
 from engine_worker.health import is_serving
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
@@ -25,6 +26,10 @@ FLAGS = ("--engine", "llamacpp", "--context-length", "512", "--slots", "4")
 def llama_of(process: Process) -> psutil.Process | None:
     children = psutil.Process(process.pid).children()
     return children[0] if children else None
+
+
+def runs_its_program(process: psutil.Process | None) -> bool:
+    return process is not None and llama_process.__file__ in process.cmdline()
 
 
 def is_over(process: psutil.Process) -> bool:
@@ -45,7 +50,8 @@ async def begun(engine: EngineClient) -> asyncio.Task[tuple[str, pb.Done]]:
 
 async def loads_and_hangs(engine: EngineClient, only: Process) -> psutil.Process:
     """The model is gone, and llama.cpp is stopped while it brings it back."""
-    await until(lambda: llama_of(only) is not None, 10, "llama.cpp's process is there")
+    # Stopped before it runs its own program (vfork), it would stop the worker, which waits for just that.
+    await until(lambda: runs_its_program(llama_of(only)), 10, "llama.cpp's process is there")
     llama = llama_of(only)
     assert llama is not None
     llama.suspend()
