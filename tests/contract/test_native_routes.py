@@ -1,11 +1,11 @@
-"""Section 1: every route outside /v1 is there, with the methods of the table and no others.
+"""Every route outside /v1 is there, with its methods and no others.
 
 | line | asserted by |
 |---|---|
 | GET and HEAD /, /api/version, HEAD /api/tags | test_http_contract::test_routes |
 | GET /api/tags, /api/ps | transcripts "get /api/tags", "get /api/ps" |
 | POST /api/show, generate, chat, create, copy, DELETE /api/delete, HEAD and POST /api/blobs | transcripts |
-| what each answers | the tests of its section |
+| what each answers | the tests of its subject |
 
 Not here: /v1. Of the paths that are "not there" ours are free to use: /healthz and /readyz are taken.
 """
@@ -56,7 +56,7 @@ _ANSWERS = [
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "content_type", "begin"),
     _ANSWERS,
-    ids=[f"1 {method} {path.replace(_DIGEST, ':digest')}" for method, path, *_ in _ANSWERS],
+    ids=[f"{method} {path.replace(_DIGEST, ':digest')}" for method, path, *_ in _ANSWERS],
 )
 def test_a_route_answers(
     http: httpx.Client, method: str, path: str, body: str, status: int, content_type: str | None, begin: str
@@ -90,14 +90,14 @@ _METHODS = {
     "/api/experimental/web_search": {"POST"},
     "/api/experimental/web_fetch": {"POST"},
     "/api/experimental/model-recommendations": {"GET"},
-    # Not upstream's: issue 6.
+    # Not upstream's.
     "/api/tokenize": {"POST"},
     "/api/detokenize": {"POST"},
 }
 
 
 @pytest.mark.parametrize(
-    ("path", "methods"), _METHODS.items(), ids=[f"1 methods of {path[:30]}" for path in _METHODS]
+    ("path", "methods"), _METHODS.items(), ids=[f"methods of {path[:30]}" for path in _METHODS]
 )
 def test_other_methods_are_405_and_told_the_right_ones(
     http: httpx.Client, path: str, methods: set[str]
@@ -112,7 +112,7 @@ def test_other_methods_are_405_and_told_the_right_ones(
 @pytest.mark.parametrize(
     "path",
     ["/health", "/api", "/api/", "/api/chats", "/API/chat"],
-    ids="1 not there {}".format,
+    ids="not there {}".format,
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_other_paths_are_not_there(http: httpx.Client, method: str, path: str) -> None:

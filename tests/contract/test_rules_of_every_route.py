@@ -1,4 +1,4 @@
-"""Section 0: rules that hold on every route.
+"""Rules that hold on every route.
 
 | line | asserted by |
 |---|---|
@@ -52,7 +52,7 @@ _ROUTES = [
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "struct", "key"), _ROUTES, ids=[f"0 bad request status {each[1]}" for each in _ROUTES]
+    ("method", "path", "struct", "key"), _ROUTES, ids=[f"bad request status {each[1]}" for each in _ROUTES]
 )
 def test_a_wrong_type_is_400_and_one_text(
     http: httpx.Client, method: str, path: str, struct: str, key: str
@@ -65,7 +65,7 @@ def test_a_wrong_type_is_400_and_one_text(
     }
 
 
-@pytest.mark.parametrize("path", INFERENCE, ids=[f"0 non-streamed success {path}" for path in INFERENCE])
+@pytest.mark.parametrize("path", INFERENCE, ids=[f"non-streamed success {path}" for path in INFERENCE])
 def test_a_whole_answer_is_compact_and_escapes_markup(http: httpx.Client, path: str) -> None:
     answer = ask(http, path, inference(path, "#markup", "thinker", options={}))
 
@@ -76,7 +76,7 @@ def test_a_whole_answer_is_compact_and_escapes_markup(http: httpx.Client, path: 
     assert answer.text == escaped.replace("\u2028", r"\u2028")
 
 
-@pytest.mark.parametrize("path", INFERENCE, ids=[f"0 streamed success {path}" for path in INFERENCE])
+@pytest.mark.parametrize("path", INFERENCE, ids=[f"streamed success {path}" for path in INFERENCE])
 def test_a_stream_is_chunked_lines(http: httpx.Client, path: str) -> None:
     answer = ask(http, path, inference(path, "#pause", "thinker", stream=True, options={}))
 
@@ -87,7 +87,7 @@ def test_a_stream_is_chunked_lines(http: httpx.Client, path: str) -> None:
     assert [line["done"] for line in lines_of(answer)] == [False, False, True]
 
 
-@pytest.mark.parametrize("path", INFERENCE, ids=[f"0 streamed success, flushed {path}" for path in INFERENCE])
+@pytest.mark.parametrize("path", INFERENCE, ids=[f"streamed success, flushed {path}" for path in INFERENCE])
 def test_each_object_is_sent_at_once(http: httpx.Client, path: str) -> None:
     """The rest comes ten minutes later; the client's own time limit is the deadline."""
     body = inference(path, "#endless", "thinker", stream=True, options={})
@@ -99,8 +99,8 @@ def test_each_object_is_sent_at_once(http: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize(
     ("stream", "content_type"),
     [
-        pytest.param(True, "application/json", id="0 error before the first object, streamed"),
-        pytest.param(False, JSON, id="0 error before the first object, whole"),
+        pytest.param(True, "application/json", id="error before the first object, streamed"),
+        pytest.param(False, JSON, id="error before the first object, whole"),
     ],
 )
 @pytest.mark.parametrize("path", INFERENCE)
@@ -113,7 +113,7 @@ def test_an_error_before_the_first_object_has_a_status(
     assert answer.headers["content-type"] == content_type
 
 
-@pytest.mark.parametrize("path", INFERENCE, ids=[f"0 created_at {path}" for path in INFERENCE])
+@pytest.mark.parametrize("path", INFERENCE, ids=[f"created_at {path}" for path in INFERENCE])
 def test_created_at_is_utc_without_zeros_at_its_end(http: httpx.Client, path: str) -> None:
     options = {"temperature": 0, "num_predict": 40}
     answer = ask(http, path, inference(path, "tell", "thinker", stream=True, think=False, options=options))
@@ -124,7 +124,7 @@ def test_created_at_is_utc_without_zeros_at_its_end(http: httpx.Client, path: st
     assert times == sorted(times)
 
 
-def test_0_modified_at_and_expires_at_have_a_zone(http: httpx.Client) -> None:
+def test_modified_at_and_expires_at_have_a_zone(http: httpx.Client) -> None:
     answered(ask(http, "generate", {"model": "smol"}))
     models = http.get("/api/tags").json()["models"]
     loaded = http.get("/api/ps").json()["models"]
@@ -138,9 +138,9 @@ def test_0_modified_at_and_expires_at_have_a_zone(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        pytest.param("chat", inference("chat"), id="0 durations chat"),
-        pytest.param("generate", inference("generate"), id="0 durations generate"),
-        pytest.param("embed", {"model": "vectors", "input": "x"}, id="0 durations embed"),
+        pytest.param("chat", inference("chat"), id="durations chat"),
+        pytest.param("generate", inference("generate"), id="durations generate"),
+        pytest.param("embed", {"model": "vectors", "input": "x"}, id="durations embed"),
     ],
 )
 def test_durations_and_counts_are_written_as_integers(
@@ -153,7 +153,7 @@ def test_durations_and_counts_are_written_as_integers(
     assert all(re.fullmatch(r"[1-9]\d*", number) for number in numbers.values())
 
 
-def test_0_sizes_are_written_as_integers(http: httpx.Client) -> None:
+def test_sizes_are_written_as_integers(http: httpx.Client) -> None:
     answered(ask(http, "generate", {"model": "smol"}))
     for path in ("/api/tags", "/api/ps"):
         sizes = re.findall(r'"(?:size|size_vram)":([^,}]*)', http.get(path).text)
@@ -162,7 +162,7 @@ def test_0_sizes_are_written_as_integers(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/debug/pprof/", "/debug/pprof/heap", "/debug/vars"], ids="0 debug routes {}".format
+    "path", ["/debug/pprof/", "/debug/pprof/heap", "/debug/vars"], ids="debug routes {}".format
 )
 def test_there_are_no_debug_routes(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
@@ -175,7 +175,7 @@ def test_there_are_no_debug_routes(http: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize("field", ["stream", "format", "options", "keep_alive", "think", "truncate", "shift"])
 @pytest.mark.parametrize("path", INFERENCE)
-def test_0_null_is_not_set(http: httpx.Client, path: str, field: str) -> None:
+def test_null_is_not_set(http: httpx.Client, path: str, field: str) -> None:
     body = {"model": "thinker", "messages": said("#think"), "prompt": "#think", "stream": False, field: None}
     answer = ask(http, path, body)
 

@@ -1,14 +1,14 @@
-"""Sections 2.9 and 2.10: the shape of streams, and prompts that are put together and cut.
+"""The shape of streams, and prompts that are assembled and truncated.
 
 | line | asserted by |
 |---|---|
-| 2.9 1: deltas that are not empty, token by token | test_ollama_client::test_chat_streams_the_same_text_token_by_token; test_answer_headers::test_text_that_is_held_back_is_no_empty_line |
-| 2.9 closing the connection cancels | test_cancellation, in every phase |
-| 2.9 no heartbeat | test_section_0::test_a_stream_is_chunked_lines |
-| 2.10 truncate false | transcript "chat truncate false too long" |
-| 2.10 a long chat is cut | transcript "chat long, truncated" |
-| 2.10 num_ctx is 4 at least | transcript "chat options {"num_ctx": 1, …}" |
-| 2.10 truncation is told | test_answer_headers::test_headers_and_the_log_say_the_same |
+| deltas that are not empty, token by token | test_ollama_client::test_chat_streams_the_same_text_token_by_token; test_answer_headers::test_text_that_is_held_back_is_no_empty_line |
+| closing the connection cancels | test_cancellation, in every phase |
+| no heartbeat | test_rules_of_every_route::test_a_stream_is_chunked_lines |
+| truncate false | transcript "chat truncate false too long" |
+| a long chat is cut | transcript "chat long, truncated" |
+| num_ctx is 4 at least | transcript "chat options {"num_ctx": 1, …}" |
+| truncation is reported | test_answer_headers::test_headers_and_the_log_say_the_same |
 
 Not here: calls in the chunk that is done (of templates that upstream parses natively; ours come before it), num_ctx at
 least 2048 for multimodal models (no engine of these tests sees).
@@ -41,7 +41,7 @@ _NO_ROOM = (
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_9_1_chunks_are_deltas_and_not_done(http: httpx.Client, path: str) -> None:
+def test_chunks_are_deltas_and_not_done(http: httpx.Client, path: str) -> None:
     *chunks, _ = lines_of(ask(http, path, inference(path, "#think", "thinker", stream=True, options={})))
     for chunk in chunks:
         part = chunk.get("message", chunk)
@@ -51,14 +51,14 @@ def test_2_9_1_chunks_are_deltas_and_not_done(http: httpx.Client, path: str) -> 
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_9_2_the_last_chunk_is_done_and_empty(http: httpx.Client, path: str) -> None:
+def test_the_last_chunk_is_done_and_empty(http: httpx.Client, path: str) -> None:
     lines = lines_of(ask(http, path, inference(path, stream=True)))
     assert [line["done"] for line in lines] == [False, False, False, True]
     assert (text_of(lines[-1]), lines[-1]["done_reason"]) == ("", "length")
     assert not any("done_reason" in line or "eval_count" in line for line in lines[:-1])
 
 
-def test_2_9_3_calls_are_whole_and_counted(http: httpx.Client) -> None:
+def test_calls_are_whole_and_counted(http: httpx.Client) -> None:
     body = inference("chat", "#calls", "thinker", tools=_TOOLS, options={})
     whole = answered(ask(http, "chat", body))
     lines = lines_of(ask(http, "chat", {**body, "stream": True}))
@@ -69,7 +69,7 @@ def test_2_9_3_calls_are_whole_and_counted(http: httpx.Client) -> None:
         assert [call["function"]["arguments"] for call in calls] == [{"zip": 1, "city": "Paris"}, {}]
 
 
-def test_2_9_3_without_tools_nothing_is_taken_for_a_call(http: httpx.Client) -> None:
+def test_without_tools_nothing_is_taken_for_a_call(http: httpx.Client) -> None:
     options = {"temperature": 0, "num_predict": 8}
     body = inference("chat", "Hi", "gguf-thinker", options=options)
     for answer in (answered(ask(http, "chat", body)), *lines_of(ask(http, "chat", {**body, "stream": True}))):
@@ -78,7 +78,7 @@ def test_2_9_3_without_tools_nothing_is_taken_for_a_call(http: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_9_4_a_whole_answer_is_the_chunks_put_together(http: httpx.Client, path: str) -> None:
+def test_a_whole_answer_is_the_chunks_put_together(http: httpx.Client, path: str) -> None:
     body = inference(path, "#think", "thinker", logprobs=True, options={"temperature": 0})
     whole = answered(ask(http, path, body))
     lines = lines_of(ask(http, path, {**body, "stream": True}))
@@ -90,7 +90,7 @@ def test_2_9_4_a_whole_answer_is_the_chunks_put_together(http: httpx.Client, pat
     assert lines[-1]["eval_count"] == whole["eval_count"]
 
 
-def test_2_10_the_models_system_and_examples_come_first(http: httpx.Client) -> None:
+def test_the_models_system_and_examples_come_first(http: httpx.Client) -> None:
     examples = [*said("q"), *said("a", "assistant")]
     with preset(http, "with-examples", system="SYSTEM", messages=examples) as name:
         plain = rendered(http, "chat", {"model": name, "messages": said("hello")})
@@ -101,7 +101,7 @@ def test_2_10_the_models_system_and_examples_come_first(http: httpx.Client) -> N
     assert own.index("user\nq") < own.index("system\nOWN")
 
 
-def test_2_10_the_oldest_messages_go_and_system_and_the_last_stay(http: httpx.Client) -> None:
+def test_the_oldest_messages_go_and_system_and_the_last_stay(http: httpx.Client) -> None:
     history = [
         message for at in range(20) for message in (*said(f"question {at}"), *said("w " * 9, "assistant"))
     ]
@@ -114,7 +114,7 @@ def test_2_10_the_oldest_messages_go_and_system_and_the_last_stay(http: httpx.Cl
     assert prompt.count("question") < 8
 
 
-@pytest.mark.parametrize("num_keep", [0, 3], ids="2.10 num_keep {}".format)
+@pytest.mark.parametrize("num_keep", [0, 3], ids="num_keep {}".format)
 def test_a_prompt_that_is_still_too_long_loses_its_middle(http: httpx.Client, num_keep: int) -> None:
     options = {"num_ctx": 12, "num_keep": num_keep}
     prompt = rendered(
@@ -126,14 +126,12 @@ def test_a_prompt_that_is_still_too_long_loses_its_middle(http: httpx.Client, nu
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_10_without_shift_a_prompt_that_is_too_long_is_refused(http: httpx.Client, path: str) -> None:
+def test_without_shift_a_prompt_that_is_too_long_is_refused(http: httpx.Client, path: str) -> None:
     options = {"num_ctx": 16, "num_predict": 1}
     assert_refused(ask(http, path, inference(path, _LETTERS, shift=False, options=options)), 400, _NO_ROOM)
 
 
-@pytest.mark.parametrize(
-    ("shift", "tokens"), [(False, 7), (True, 20)], ids=["2.10 shift false", "2.10 shift true"]
-)
+@pytest.mark.parametrize(("shift", "tokens"), [(False, 7), (True, 20)], ids=["shift false", "shift true"])
 def test_an_answer_at_the_end_of_the_window(http: httpx.Client, shift: bool, tokens: int) -> None:
     options = {"temperature": 0, "num_ctx": 32, "num_predict": 20}
     question = "Tell me a very long story about the wind and the sea, the sky."
@@ -143,7 +141,7 @@ def test_an_answer_at_the_end_of_the_window(http: httpx.Client, shift: bool, tok
     assert answer["eval_count"] == tokens
 
 
-def test_2_10_num_predict_is_ten_windows_at_most(http: httpx.Client) -> None:
+def test_num_predict_is_ten_windows_at_most(http: httpx.Client) -> None:
     options = {"temperature": 0, "num_ctx": 4, "num_predict": 1000, "stop": []}
     body = {"model": "smol", "prompt": "1", "raw": True, "stream": False, "options": options}
     answer = answered(ask(http, "generate", body))

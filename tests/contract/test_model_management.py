@@ -1,11 +1,11 @@
-"""Sections 4.6 and 4.7: pull, push, create, copy, delete and blobs.
+"""pull, push, create, copy, delete and blobs.
 
 | line | asserted by |
 |---|---|
-| 4.6 push without a name, pull of no name | transcripts "push none", "pull bad name" |
-| 4.7 create: steps, layers, errors | transcripts "create from", "create from created, no stream", "create no from", "create bad name", "create bad template" |
-| 4.7 copy, delete, blobs | transcripts "copy …", "delete …", "head blob …", "post blob …" |
-| 4.7 several licences, parameters over the parent's | transcripts "show created", "show second" |
+| push without a name, pull of no name | transcripts "push none", "pull bad name" |
+| create: steps, layers, errors | transcripts "create from", "create from created, no stream", "create no from", "create bad name", "create bad template" |
+| copy, delete, blobs | transcripts "copy …", "delete …", "head blob …", "post blob …" |
+| several licences, parameters over the parent's | transcripts "show created", "show second" |
 
 Not here: lines of downloads, uploads and conversions (`pulling model`, `removing unused layers`, `pushing …`, `parsing
 GGUF`, `converting model`, `quantizing …`): weights are where workers are and never move; that weights in `files` and
@@ -34,7 +34,7 @@ def _digest(data: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "body", [{"model": "smol"}, {"model": "", "name": "SMOL:latest"}], ids="4.6 pull {}".format
+    "body", [{"model": "smol"}, {"model": "", "name": "SMOL:latest"}], ids="pull {}".format
 )
 def test_a_pull_of_what_is_there(http: httpx.Client, body: dict[str, object]) -> None:
     first, layer, *ends = lines_of(ask(http, "pull", {**body, "insecure": True, "username": "x"}))
@@ -50,7 +50,7 @@ def test_a_pull_of_what_is_there(http: httpx.Client, body: dict[str, object]) ->
 @pytest.mark.parametrize(
     ("path", "body"),
     [("pull", {"model": "smol"}), ("create", {"model": "whole", "from": "smol"})],
-    ids=["4.6 pull, stream false", "4.7 create, stream false"],
+    ids=["pull, stream false", "create, stream false"],
 )
 def test_only_the_last_line_without_a_stream(http: httpx.Client, path: str, body: dict[str, object]) -> None:
     answer = ask(http, path, {**body, "stream": False})
@@ -59,7 +59,7 @@ def test_only_the_last_line_without_a_stream(http: httpx.Client, path: str, body
     delete(http, "whole")
 
 
-def test_4_6_a_pull_of_what_is_not_there(http: httpx.Client) -> None:
+def test_a_pull_of_what_is_not_there(http: httpx.Client) -> None:
     first, second = lines_of(ask(http, "pull", {"model": "nope"}))
     whole = ask(http, "pull", {"model": "nope", "stream": False})
     assert first == {"status": "pulling manifest"}
@@ -78,7 +78,7 @@ def test_4_6_a_pull_of_what_is_not_there(http: httpx.Client) -> None:
         ("push", {"model": "", "name": ""}, "model is required"),
         ("push", {"model": "a b"}, "invalid model name"),
     ],
-    ids=lambda value: f"4.6 {value}" if isinstance(value, dict) else "",
+    ids=lambda value: f"{value}" if isinstance(value, dict) else "",
 )
 @pytest.mark.parametrize("stream", [True, False])
 def test_transfers_of_no_name(
@@ -91,9 +91,9 @@ def test_transfers_of_no_name(
 @pytest.mark.parametrize(
     ("body", "begin"),
     [
-        pytest.param({"model": "smol"}, "unauthorized: ", id="4.6 push"),
-        pytest.param({"name": "smol"}, "unauthorized: ", id="4.6 push by name"),
-        pytest.param({"model": "nope"}, "model 'nope:latest' not found", id="4.6 push of what is not there"),
+        pytest.param({"model": "smol"}, "unauthorized: ", id="push"),
+        pytest.param({"name": "smol"}, "unauthorized: ", id="push by name"),
+        pytest.param({"model": "nope"}, "model 'nope:latest' not found", id="push of what is not there"),
     ],
 )
 def test_push(http: httpx.Client, body: dict[str, object], begin: str) -> None:
@@ -131,7 +131,7 @@ def test_push(http: httpx.Client, body: dict[str, object], begin: str) -> None:
         ({"model": "smol", "from": "smol"}, 400, "cannot overwrite 'smol:latest'"),
     ],
     ids=lambda value: (
-        f"4.7 create {json.dumps(value)[:60].replace(_ZEROS, 'zeros')}" if isinstance(value, dict) else ""
+        f"create {json.dumps(value)[:60].replace(_ZEROS, 'zeros')}" if isinstance(value, dict) else ""
     ),
 )
 @pytest.mark.parametrize("stream", [True, False])
@@ -143,13 +143,13 @@ def test_create_refuses(
     assert answer.json()["error"].startswith(begin)
 
 
-def test_4_7_create_of_what_is_not_there_pulls(http: httpx.Client) -> None:
+def test_create_of_what_is_not_there_pulls(http: httpx.Client) -> None:
     first, second = lines_of(ask(http, "create", {"model": "t", "from": "nope"}))
     assert first == {"status": "pulling manifest"}
     assert second["error"].startswith(_NO_FILE)
 
 
-def test_4_7_statuses(http: httpx.Client) -> None:
+def test_statuses(http: httpx.Client) -> None:
     body = {"model": "", "name": "steps", "from": "smol", "system": "S", "parameters": {"top_k": 1}}
     steps = [line["status"] for line in lines_of(ask(http, "create", body))]
     assert re.fullmatch("using existing layer sha256:[0-9a-f]{64}", steps[0])
@@ -158,7 +158,7 @@ def test_4_7_statuses(http: httpx.Client) -> None:
     assert delete(http, "steps").status_code == 200
 
 
-def test_4_7_from_inherits(http: httpx.Client) -> None:
+def test_from_inherits(http: httpx.Client) -> None:
     parent = {
         "system": "PARENT", "license": "L1", "messages": said("q"), "template": "{{ .System }}+{{ .Prompt }}",
         "parameters": {"temperature": 0, "num_predict": 2},
@@ -175,7 +175,7 @@ def test_4_7_from_inherits(http: httpx.Client) -> None:
     assert answer["eval_count"] == 1
 
 
-def test_4_7_what_was_created_is_used(http: httpx.Client) -> None:
+def test_what_was_created_is_used(http: httpx.Client) -> None:
     with preset(http, "used", system="SYS", template="{{ .System }}|{{ .Prompt }}") as name:
         assert rendered(http, "generate", {"model": name, "prompt": "x"}) == "SYS|x"
 
@@ -190,14 +190,14 @@ def test_4_7_what_was_created_is_used(http: httpx.Client) -> None:
         ({"destination": "x"}, 400, 'source "" is invalid'),
         ({}, 400, 'source "" is invalid'),
     ],
-    ids=lambda value: f"4.7 copy {value}" if isinstance(value, dict) else "",
+    ids=lambda value: f"copy {value}" if isinstance(value, dict) else "",
 )
 def test_copy_refuses(http: httpx.Client, body: dict[str, object], status: int, error: str) -> None:
     answer = ask(http, "copy", body)
     assert (answer.status_code, answer.json()) == (status, {"error": error})
 
 
-def test_4_7_a_copy_answers_as_its_source(http: httpx.Client) -> None:
+def test_a_copy_answers_as_its_source(http: httpx.Client) -> None:
     copied = ask(http, "copy", {"source": "SMOL", "destination": "ns/Copy:v2"})
     assert (copied.status_code, copied.content) == (200, b"")
     answer = answered(ask(http, "chat", inference("chat", model="ns/copy:V2")))
@@ -216,15 +216,15 @@ def test_4_7_a_copy_answers_as_its_source(http: httpx.Client) -> None:
         ('{"model":"a b"}', 400, 'name "a b" is invalid'),
         ("{}", 400, "model is required"),
     ],
-    ids="4.7 delete {}".format,
+    ids="delete {}".format,
 )
 def test_delete_refuses(http: httpx.Client, body: str, status: int, error: str) -> None:
     answer = http.request("DELETE", "/api/delete", content=body)
     assert (answer.status_code, answer.json()) == (status, {"error": error})
 
 
-def test_4_7_blobs(http: httpx.Client) -> None:
-    data = b"of section 4.7"
+def test_blobs(http: httpx.Client) -> None:
+    data = b"some weights"
     path = f"/api/blobs/{_digest(data)}"
     steps = [
         http.head(path), http.post(path, content=data), http.post(path, content=data), http.head(path),
@@ -237,7 +237,7 @@ def test_4_7_blobs(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "digest",
     ["xyz", f"sha256:{'0' * 63}", f"sha256:{'0' * 65}", f"sha256:{'g' * 64}", f"md5:{'0' * 64}", "0" * 64],
-    ids="4.7 digest {:.12}".format,
+    ids="digest {:.12}".format,
 )
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
 def test_what_is_no_digest(http: httpx.Client, method: str, digest: str) -> None:
@@ -246,7 +246,7 @@ def test_what_is_no_digest(http: httpx.Client, method: str, digest: str) -> None
     assert answer.text == ("" if method == "HEAD" else '{"error":"invalid digest format"}')
 
 
-def test_4_7_a_blob_that_is_another(http: httpx.Client) -> None:
+def test_a_blob_that_is_another(http: httpx.Client) -> None:
     answer = http.post(f"/api/blobs/{_ZEROS}", content=b"x")
     assert answer.status_code == 400
     assert answer.json() == {"error": f'digest mismatch, expected "{_ZEROS}", got "{_digest(b"x")}"'}

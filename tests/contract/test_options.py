@@ -1,4 +1,4 @@
-"""Section 3: options.
+"""Options.
 
 | line | asserted by |
 |---|---|
@@ -6,7 +6,7 @@
 | integers accept floats, null is not set, unknown names | transcripts "chat options {"seed": 1.7 …}", "… {"temperature": null …}", "… {"unknown": 1 …}" |
 | num_predict 0 and -2 | transcripts "chat options {"num_predict": 0}", "… {"num_predict": -2, …}" |
 | seed repeats an answer | test_ollama_client::test_seed_repeats_a_sampled_answer |
-| options that are not honoured are told | test_answer_headers::test_headers_and_the_log_say_the_same |
+| options that are not honoured are named | test_answer_headers::test_headers_and_the_log_say_the_same |
 
 Not here: that num_batch, num_gpu, main_gpu, use_mmap, num_thread and draft_num_predict mean something (of how a worker
 was started; X-Drover-Not-Honoured names them), the defaults of num_ctx by VRAM.
@@ -58,9 +58,7 @@ _TYPES: list[tuple[str, object, object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [row[:2] for row in _TYPES], ids=[f"3 {row[0]}" for row in _TYPES]
-)
+@pytest.mark.parametrize(("name", "value"), [row[:2] for row in _TYPES], ids=[f"{row[0]}" for row in _TYPES])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_each_option_is_taken(http: httpx.Client, path: str, name: str, value: object) -> None:
     options = {"num_predict": 1, name: value}
@@ -70,7 +68,7 @@ def test_each_option_is_taken(http: httpx.Client, path: str, name: str, value: o
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [(name, bad, kind) for name, _, bad, kind in _TYPES],
-    ids=[f"3 {row[0]}, wrong type" for row in _TYPES],
+    ids=[f"{row[0]}, wrong type" for row in _TYPES],
 )
 @pytest.mark.parametrize("path", [*INFERENCE, "embed", "embeddings"])
 def test_a_wrong_type_is_500(http: httpx.Client, path: str, name: str, value: object, kind: str) -> None:
@@ -79,13 +77,13 @@ def test_a_wrong_type_is_500(http: httpx.Client, path: str, name: str, value: ob
     assert_refused(ask(http, path, body), 500, f'option "{name}" must be of type {kind}')
 
 
-@pytest.mark.parametrize("name", [row[0] for row in _TYPES], ids="3 {}, null".format)
+@pytest.mark.parametrize("name", [row[0] for row in _TYPES], ids="{}, null".format)
 def test_null_is_not_set(http: httpx.Client, name: str) -> None:
     options = {"temperature": 0, "num_predict": 8, name: None}
     assert text_of(answered(ask(http, "generate", inference("generate", options=options)))).startswith(PARIS)
 
 
-@pytest.mark.parametrize("stop", [[1], ["x", None], [["x"]]], ids="3 stop {}".format)
+@pytest.mark.parametrize("stop", [[1], ["x", None], [["x"]]], ids="stop {}".format)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_stop_is_of_strings(http: httpx.Client, path: str, stop: object) -> None:
     body = inference(path, options={"stop": stop})
@@ -96,7 +94,7 @@ def test_stop_is_of_strings(http: httpx.Client, path: str, stop: object) -> None
     "name",
     ["numa", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "embedding_only", "tfs_z",
      "mirostat", "mirostat_tau", "mirostat_eta", "penalize_newline", "wizard", "Temperature"],
-    ids="3 ignored {}".format,
+    ids="ignored {}".format,
 )  # fmt: skip
 @pytest.mark.parametrize("path", INFERENCE)
 def test_no_option_is_refused_by_its_name(http: httpx.Client, path: str, name: str) -> None:
@@ -107,21 +105,21 @@ def test_no_option_is_refused_by_its_name(http: httpx.Client, path: str, name: s
 @pytest.mark.parametrize(
     ("options", "begin"),
     [
-        pytest.param({"temperature": 0}, PARIS, id="3 temperature 0 is greedy"),
-        pytest.param({**_WILD, "top_k": 1}, PARIS, id="3 top_k"),
-        pytest.param({**_WILD, "top_p": 0.0001}, PARIS, id="3 top_p"),
-        pytest.param({**_WILD, "top_p": 0}, PARIS, id="3 top_p 0"),
-        pytest.param({**_WILD, "min_p": 1}, PARIS, id="3 min_p"),
-        pytest.param({"temperature": 0, "repeat_penalty": 5}, _CAPITAL, id="3 repeat_penalty"),
-        pytest.param({"temperature": 0}, PARIS, id="3 repeat_penalty's default is 1.0"),
+        pytest.param({"temperature": 0}, PARIS, id="temperature 0 is greedy"),
+        pytest.param({**_WILD, "top_k": 1}, PARIS, id="top_k"),
+        pytest.param({**_WILD, "top_p": 0.0001}, PARIS, id="top_p"),
+        pytest.param({**_WILD, "top_p": 0}, PARIS, id="top_p 0"),
+        pytest.param({**_WILD, "min_p": 1}, PARIS, id="min_p"),
+        pytest.param({"temperature": 0, "repeat_penalty": 5}, _CAPITAL, id="repeat_penalty"),
+        pytest.param({"temperature": 0}, PARIS, id="repeat_penalty's default is 1.0"),
         pytest.param(
-            {"temperature": 0, "repeat_penalty": 5, "repeat_last_n": 0}, PARIS, id="3 repeat_last_n 0"
+            {"temperature": 0, "repeat_penalty": 5, "repeat_last_n": 0}, PARIS, id="repeat_last_n 0"
         ),
-        pytest.param({"temperature": 0, "presence_penalty": 100}, _CAPITAL, id="3 presence_penalty"),
-        pytest.param({"temperature": 0, "frequency_penalty": 100}, _CAPITAL, id="3 frequency_penalty"),
-        pytest.param({"temperature": 0, "num_predict": -1}, PARIS, id="3 num_predict -1"),
-        pytest.param({"temperature": 0, "num_predict": 0}, PARIS, id="3 num_predict 0"),
-        pytest.param({"temperature": 0, "stop": ["Paris"]}, "The capital of France is ", id="3 stop"),
+        pytest.param({"temperature": 0, "presence_penalty": 100}, _CAPITAL, id="presence_penalty"),
+        pytest.param({"temperature": 0, "frequency_penalty": 100}, _CAPITAL, id="frequency_penalty"),
+        pytest.param({"temperature": 0, "num_predict": -1}, PARIS, id="num_predict -1"),
+        pytest.param({"temperature": 0, "num_predict": 0}, PARIS, id="num_predict 0"),
+        pytest.param({"temperature": 0, "stop": ["Paris"]}, "The capital of France is ", id="stop"),
     ],
 )
 def test_what_an_option_does(http: httpx.Client, options: dict[str, object], begin: str) -> None:
@@ -134,7 +132,7 @@ def test_what_an_option_does(http: httpx.Client, options: dict[str, object], beg
 @pytest.mark.parametrize(
     ("num_predict", "tokens"),
     [(1, 1), (2.9, 2), (5, 5)],
-    ids=["3 num_predict 1", "3 a float", "3 num_predict 5"],
+    ids=["num_predict 1", "a float", "num_predict 5"],
 )
 @pytest.mark.parametrize("path", INFERENCE)
 def test_num_predict(http: httpx.Client, path: str, num_predict: float, tokens: int) -> None:
@@ -144,7 +142,7 @@ def test_num_predict(http: httpx.Client, path: str, num_predict: float, tokens: 
     assert (answer["done_reason"], answer["eval_count"]) == ("length", tokens)
 
 
-def test_3_seed(http: httpx.Client) -> None:
+def test_seed(http: httpx.Client) -> None:
     def say(seed: int) -> str:
         options = {"temperature": 2, "top_k": 0, "top_p": 1, "num_predict": 8, "seed": seed}
         return text_of(answered(ask(http, "generate", inference("generate", options=options))))
@@ -153,13 +151,13 @@ def test_3_seed(http: httpx.Client) -> None:
     assert len({say(-1) for _ in range(3)}) > 1
 
 
-def test_3_num_ctx_is_a_budget_and_a_large_one_does_not_fail(http: httpx.Client) -> None:
+def test_num_ctx_is_a_budget_and_a_large_one_does_not_fail(http: httpx.Client) -> None:
     for num_ctx, most in ((16, 16), (1_000_000, 100)):
         body = inference("generate", "x " * 60, raw=True, options={"num_ctx": num_ctx, "num_predict": 1})
         assert answered(ask(http, "generate", body))["prompt_eval_count"] <= most
 
 
-def test_3_num_keep(http: httpx.Client) -> None:
+def test_num_keep(http: httpx.Client) -> None:
     body = {"model": "smol", "prompt": "zero " + "x " * 60, "raw": True}
     kept = rendered(http, "generate", {**body, "options": {"num_ctx": 16, "num_keep": 2}})
     lost = rendered(http, "generate", {**body, "options": {"num_ctx": 16, "num_keep": 0}})
@@ -169,14 +167,14 @@ def test_3_num_keep(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        pytest.param({}, "The capital", id="3 precedence, the model's"),
-        pytest.param({"num_predict": None, "stop": None}, "The capital", id="3 precedence, null"),
-        pytest.param({"num_predict": 3}, "The capital", id="3 precedence, stop is still the model's"),
+        pytest.param({}, "The capital", id="precedence, the model's"),
+        pytest.param({"num_predict": None, "stop": None}, "The capital", id="precedence, null"),
+        pytest.param({"num_predict": 3}, "The capital", id="precedence, stop is still the model's"),
         pytest.param(
-            {"num_predict": 3, "stop": ["never"]}, "The capital of", id="3 precedence, the request's list"
+            {"num_predict": 3, "stop": ["never"]}, "The capital of", id="precedence, the request's list"
         ),
-        pytest.param({"num_predict": 3, "stop": []}, "The capital of", id="3 precedence, an empty list"),
-        pytest.param({"num_predict": 1}, "The", id="3 precedence, the request's number"),
+        pytest.param({"num_predict": 3, "stop": []}, "The capital of", id="precedence, an empty list"),
+        pytest.param({"num_predict": 1}, "The", id="precedence, the request's number"),
     ],
 )
 def test_precedence(http: httpx.Client, options: dict[str, object], text: str) -> None:

@@ -1,12 +1,12 @@
-"""Sections 2.7 and 2.8: keys of an answer, and log probabilities.
+"""Keys of an answer, and log probabilities.
 
 | line | asserted by |
 |---|---|
-| 2.7 each key of chat and generate, its type and its place, durations above zero | transcripts "chat plain", "chat stream", "generate plain", "generate stream", … (compared as pairs in order) |
-| 2.7 done_reason stop, length, load, unload | transcripts "chat plain", "chat length", "chat load", "chat unload" |
-| 2.7 _debug_info | transcripts "chat debug render", "generate debug render" |
-| 2.8 tokens and their bytes, streamed and not | transcripts "chat logprobs", "chat logprobs stream", "generate logprobs" |
-| 2.8 num_predict 10 gives 10 | test_ollama_client::test_logprobs_fit_the_text |
+| each key of chat and generate, its type and its place, durations above zero | transcripts "chat plain", "chat stream", "generate plain", "generate stream", … (compared as pairs in order) |
+| done_reason stop, length, load, unload | transcripts "chat plain", "chat length", "chat load", "chat unload" |
+| _debug_info | transcripts "chat debug render", "generate debug render" |
+| tokens and their bytes, streamed and not | transcripts "chat logprobs", "chat logprobs stream", "generate logprobs" |
+| num_predict 10 gives 10 | test_ollama_client::test_logprobs_fit_the_text |
 
 Not here: remote_model and remote_host (of the cloud), prompt_eval_cached_count (after the version that is emulated: its
 key must not be there), generate's tool_calls in the last chunk only (of a parser that no template here has).
@@ -37,7 +37,7 @@ _PARTS = {
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_7_keys_and_types(http: httpx.Client, path: str) -> None:
+def test_keys_and_types(http: httpx.Client, path: str) -> None:
     whole = answered(ask(http, path, inference(path)))
     *others, last = lines_of(ask(http, path, inference(path, stream=True)))
 
@@ -52,7 +52,7 @@ def test_2_7_keys_and_types(http: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_7_thinking_stands_behind_the_text(http: httpx.Client, path: str) -> None:
+def test_thinking_stands_behind_the_text(http: httpx.Client, path: str) -> None:
     whole = answered(ask(http, path, inference(path, "#think", "thinker", options={})))
     if path == "chat":
         assert list(whole["message"]) == ["role", "content", "thinking"]
@@ -63,12 +63,12 @@ def test_2_7_thinking_stands_behind_the_text(http: httpx.Client, path: str) -> N
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_7_tool_calls_end_with_stop(http: httpx.Client, path: str) -> None:
+def test_tool_calls_end_with_stop(http: httpx.Client, path: str) -> None:
     last = lines_of(ask(http, path, inference(path, "#calls", "thinker", options={}, stream=True)))[-1]
     assert (last["done"], last["done_reason"]) == (True, "stop")
 
 
-def test_2_7_context_is_prompt_and_answer(http: httpx.Client) -> None:
+def test_context_is_prompt_and_answer(http: httpx.Client) -> None:
     answer = answered(ask(http, "generate", inference("generate")))
     assert len(answer["context"]) == answer["prompt_eval_count"] + answer["eval_count"]
     assert all(type(token) is int for token in answer["context"])
@@ -78,14 +78,14 @@ def test_2_7_context_is_prompt_and_answer(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_8_there_are_none_unless_asked_for(http: httpx.Client, path: str) -> None:
+def test_there_are_none_unless_asked_for(http: httpx.Client, path: str) -> None:
     whole = answered(ask(http, path, inference(path)))
     asked = answered(ask(http, path, inference(path, top_logprobs=3)))
     assert "logprobs" not in whole
     assert "logprobs" not in asked
 
 
-@pytest.mark.parametrize("top", [0, 1, 5, 20], ids="2.8 top_logprobs {}".format)
+@pytest.mark.parametrize("top", [0, 1, 5, 20], ids="top_logprobs {}".format)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_one_for_each_token(http: httpx.Client, path: str, top: int) -> None:
     body = inference(path, logprobs=True, top_logprobs=top)
@@ -108,7 +108,7 @@ def test_one_for_each_token(http: httpx.Client, path: str, top: int) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_2_8_tokens_of_thinking_and_of_held_back_text_have_theirs(http: httpx.Client, stream: bool) -> None:
+def test_tokens_of_thinking_and_of_held_back_text_have_theirs(http: httpx.Client, stream: bool) -> None:
     answer = ask(
         http, "chat", inference("chat", "#think", "thinker", logprobs=True, stream=stream, options={})
     )

@@ -1,13 +1,13 @@
-"""Sections 2.2 and 2.3: messages and tools.
+"""Messages and tools.
 
 | line | asserted by |
 |---|---|
-| 2.2 content: a list is 400, null is empty | transcripts "chat content list", "chat content null" |
-| 2.2 role: not validated | transcripts "chat role odd", "chat role missing" |
-| 2.2 images | section 2.1 |
-| 2.2 tool_calls: arguments as a string are 400 | transcript "chat args as string" |
-| 2.2 thinking, out | section 2.6 |
-| 2.3 capability | transcript "chat tools on a model without" |
+| content: a list is 400, null is empty | transcripts "chat content list", "chat content null" |
+| role: not validated | transcripts "chat role odd", "chat role missing" |
+| images | test_request_fields |
+| tool_calls: arguments as a string are 400 | transcript "chat args as string" |
+| thinking, out | test_thinking |
+| capability | transcript "chat tools on a model without" |
 
 Not here: audio in `images` (no engine hears).
 """
@@ -43,7 +43,7 @@ def _tool(parameters: object) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("role", ["USER", "System", "assistant", "tool", "developer", "Wizard"])
-def test_2_2_role_is_lower_cased_and_passed_on(http: httpx.Client, role: str) -> None:
+def test_role_is_lower_cased_and_passed_on(http: httpx.Client, role: str) -> None:
     body = {"model": "thinker", "messages": [*said("first"), *said("text", role), *said("last")]}
     assert f"<|{role.lower()}|>\ntext\n" in rendered(http, "chat", body)
 
@@ -51,7 +51,7 @@ def test_2_2_role_is_lower_cased_and_passed_on(http: httpx.Client, role: str) ->
 @pytest.mark.parametrize(
     "message",
     [{"role": "user"}, {"role": "user", "content": None}, {"role": "user", "content": ""}],
-    ids=["2.2 content missing", "2.2 content null", "2.2 content empty"],
+    ids=["content missing", "content null", "content empty"],
 )
 def test_content_may_be_left_out(http: httpx.Client, message: dict[str, object]) -> None:
     body = {"model": "thinker", "messages": [message]}
@@ -69,7 +69,7 @@ def test_content_may_be_left_out(http: httpx.Client, message: dict[str, object])
         ({"tool_calls": {}}, "object", "[]api.ToolCall"),
         ({"images": "x"}, "string", "[]api.ImageData"),
     ],
-    ids=lambda value: f"2.2 type of {next(iter(value))}" if isinstance(value, dict) else "",
+    ids=lambda value: f"type of {next(iter(value))}" if isinstance(value, dict) else "",
 )
 def test_types_of_a_message(http: httpx.Client, message: dict[str, object], kind: str, go_type: str) -> None:
     assert_refused(
@@ -80,7 +80,7 @@ def test_types_of_a_message(http: httpx.Client, message: dict[str, object], kind
     )
 
 
-def test_2_2_arguments_are_no_string(http: httpx.Client) -> None:
+def test_arguments_are_no_string(http: httpx.Client) -> None:
     message = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
     assert_refused(
         ask(http, "chat", {"model": "smol", "messages": [message]}),
@@ -89,7 +89,7 @@ def test_2_2_arguments_are_no_string(http: httpx.Client) -> None:
     )
 
 
-def test_2_2_thinking_and_tool_calls_go_in_with_the_order_of_their_keys(http: httpx.Client) -> None:
+def test_thinking_and_tool_calls_go_in_with_the_order_of_their_keys(http: httpx.Client) -> None:
     result = {"role": "tool", "content": "42"}
     prompt = rendered(http, "chat", {"model": "gguf-thinker", "messages": [*_CALLING, result]})
     assert "<think>\na reason\n</think>" in prompt
@@ -97,7 +97,7 @@ def test_2_2_thinking_and_tool_calls_go_in_with_the_order_of_their_keys(http: ht
 
 
 @pytest.mark.parametrize(
-    "named", [{"tool_name": "f"}, {"tool_call_id": "call_1"}, {}], ids="2.2 result {}".format
+    "named", [{"tool_name": "f"}, {"tool_call_id": "call_1"}, {}], ids="result {}".format
 )
 def test_a_tools_result_may_say_whose_it_is(http: httpx.Client, named: dict[str, object]) -> None:
     messages = [*_CALLING, {"role": "tool", "content": "42", **named}]
@@ -105,15 +105,13 @@ def test_a_tools_result_may_say_whose_it_is(http: httpx.Client, named: dict[str,
     assert "<tool_response>\n42\n</tool_response>" in prompt
 
 
-def test_2_2_role_and_content_are_always_in_the_answer(http: httpx.Client) -> None:
+def test_role_and_content_are_always_in_the_answer(http: httpx.Client) -> None:
     for line in lines_of(ask(http, "chat", inference("chat", "#calls", "thinker", stream=True, options={}))):
         assert list(line["message"])[:2] == ["role", "content"]
         assert line["message"]["role"] == "assistant"
 
 
-@pytest.mark.parametrize(
-    "stream", [False, True], ids=["2.2 tool_calls out, whole", "2.2 tool_calls out, streamed"]
-)
+@pytest.mark.parametrize("stream", [False, True], ids=["tool_calls out, whole", "tool_calls out, streamed"])
 def test_a_call_in_an_answer(http: httpx.Client, stream: bool) -> None:
     body = inference("chat", "#calls", "thinker", tools=_tool({}), stream=stream, options={})
     answer = ask(http, "chat", body)
@@ -140,19 +138,19 @@ def _of(**schema: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     "parameters",
     [
-        pytest.param(_of(type=["string", "null"], enum=["x"], description="d"), id="2.3 type, enum"),
+        pytest.param(_of(type=["string", "null"], enum=["x"], description="d"), id="type, enum"),
         pytest.param(
             {"type": "object", "$defs": {"n": _STRING}, "items": {}, "required": ["a"], "properties": {}},
-            id="2.3 $defs, items, required",
+            id="$defs, items, required",
         ),
-        pytest.param(_of(anyOf=[_STRING], items={}, required=[]), id="2.3 anyOf, items, required"),
-        pytest.param(_of(**_STRING, format="uri", minimum=1, default=2), id="2.3 format, minimum, default"),
+        pytest.param(_of(anyOf=[_STRING], items={}, required=[]), id="anyOf, items, required"),
+        pytest.param(_of(**_STRING, format="uri", minimum=1, default=2), id="format, minimum, default"),
         pytest.param(
             {"type": "object", "additionalProperties": False, "oneOf": [{"type": "object"}]},
-            id="2.3 additionalProperties, oneOf",
+            id="additionalProperties, oneOf",
         ),
-        pytest.param({}, id="2.3 empty"),
-        pytest.param(None, id="2.3 null"),
+        pytest.param({}, id="empty"),
+        pytest.param(None, id="null"),
     ],
 )
 @pytest.mark.parametrize("model", ["thinker", "gguf-thinker"])
@@ -172,13 +170,13 @@ def test_any_schema_may_be_offered(http: httpx.Client, model: str, parameters: o
             "array into Go struct field ToolFunctionParameters.tools.function.parameters.type of type string",
         ),
     ],
-    ids=["2.3 no list", "2.3 no object", "2.3 parameters.type must be a string"],
+    ids=["no list", "no object", "parameters.type must be a string"],
 )
 def test_types_of_tools(http: httpx.Client, tools: object, error: str) -> None:
     answer = ask(http, "chat", inference("chat", model="thinker", tools=tools))
     assert_refused(answer, 400, f"json: cannot unmarshal {error}")
 
 
-def test_2_3_there_is_no_tool_choice(http: httpx.Client) -> None:
+def test_there_is_no_tool_choice(http: httpx.Client) -> None:
     body = inference("chat", "#calls", "thinker", tools=_tool({}), tool_choice="none", options={})
     assert len(answered(ask(http, "chat", body))["message"]["tool_calls"]) == 2

@@ -1,4 +1,4 @@
-"""Section 7: environment variables, origins and hosts.
+"""Environment variables, origins and hosts.
 
 | line | asserted by |
 |---|---|
@@ -65,20 +65,18 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield begin(httpx.Client(base_url=url, timeout=_READY_SECONDS))
 
 
-def test_7_ollama_keep_alive(settled: httpx.Client) -> None:
+def test_ollama_keep_alive(settled: httpx.Client) -> None:
     answered(ask(settled, "generate", inference("generate", "x", "sim")))
     wait_until(lambda: _minutes_left(settled) == [17], _READY_SECONDS, "17 minutes show")
 
 
-def test_7_ollama_context_length(settled: httpx.Client) -> None:
+def test_ollama_context_length(settled: httpx.Client) -> None:
     answered(ask(settled, "generate", inference("generate", "x", "sim")))
     (loaded,) = answered(settled.get("/api/ps"))["models"]
     assert loaded["context_length"] == 512
 
 
-@pytest.mark.parametrize(
-    "path", INFERENCE, ids=["7 OLLAMA_MAX_QUEUE chat", "7 OLLAMA_MAX_QUEUE, 2.11 #16 generate"]
-)
+@pytest.mark.parametrize("path", INFERENCE, ids=["OLLAMA_MAX_QUEUE chat", "OLLAMA_MAX_QUEUE generate"])
 def test_the_queue_is_full(settled: httpx.Client, path: str) -> None:
     with _long_answer(settled):
         refused = ask(settled, path, inference(path, "x", "sim"))
@@ -104,7 +102,7 @@ def _long_answer(settled: httpx.Client) -> Iterator[None]:
         yield
 
 
-def test_7_ollama_load_timeout(settled: httpx.Client) -> None:
+def test_ollama_load_timeout(settled: httpx.Client) -> None:
     answered(ask(settled, "generate", {"model": "sim", "keep_alive": 0}))
     wait_until(lambda: not _minutes_left(settled), _READY_SECONDS, "the model leaves")
     refused = ask(settled, "generate", inference("generate", "x", "sim"))
@@ -114,12 +112,12 @@ def test_7_ollama_load_timeout(settled: httpx.Client) -> None:
     wait_until(lambda: len(_minutes_left(settled)) == 1, _READY_SECONDS, "the model comes")
 
 
-def test_7_origins_star_is_told(settled: httpx.Client) -> None:
+def test_origins_star_is_told(settled: httpx.Client) -> None:
     answer = settled.get("/api/tags", headers={"origin": "https://any.example"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
 
 
-def test_7_no_host_check_on_all_interfaces(settled: httpx.Client) -> None:
+def test_no_host_check_on_all_interfaces(settled: httpx.Client) -> None:
     assert settled.get("/api/version", headers={"host": "evil.example"}).status_code == 200
 
 
@@ -133,7 +131,7 @@ _APPS = ["app://x", "file://x", "tauri://localhost", "vscode-webview://y", "vsco
 _EXTENSIONS = ["chrome-extension://a", "moz-extension://a", "safari-web-extension://a"]
 
 
-@pytest.mark.parametrize("origin", [*_ORIGINS, *_APPS, *_EXTENSIONS], ids="7 allowed {}".format)
+@pytest.mark.parametrize("origin", [*_ORIGINS, *_APPS, *_EXTENSIONS], ids="allowed {}".format)
 def test_built_in_origins(http: httpx.Client, origin: str) -> None:
     answer = http.get("/api/version", headers={"origin": origin})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
@@ -145,7 +143,7 @@ def test_built_in_origins(http: httpx.Client, origin: str) -> None:
 @pytest.mark.parametrize(
     "origin",
     ["null", "https://evil.example", "http://localhost.evil.example", "ftp://localhost", "http://10.0.0.1"],
-    ids="7 not allowed {}".format,
+    ids="not allowed {}".format,
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_other_origins(http: httpx.Client, origin: str, method: str) -> None:
@@ -155,7 +153,7 @@ def test_other_origins(http: httpx.Client, origin: str, method: str) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-@pytest.mark.parametrize("origin", [None, "http://", "https://"], ids="7 CORS is skipped, {}".format)
+@pytest.mark.parametrize("origin", [None, "http://", "https://"], ids="CORS is skipped, {}".format)
 def test_no_origin_or_the_servers_own(http: httpx.Client, fleet: FleetProcesses, origin: str | None) -> None:
     headers = {} if origin is None else {"origin": f"{origin}{fleet.frontend.address}"}
     answer = http.get("/api/version", headers=headers)
@@ -163,7 +161,7 @@ def test_no_origin_or_the_servers_own(http: httpx.Client, fleet: FleetProcesses,
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-def test_7_preflight(http: httpx.Client) -> None:
+def test_preflight(http: httpx.Client) -> None:
     headers = {"origin": "http://localhost:3000", "access-control-request-method": "POST"}
     answer = http.options("/api/chat", headers=headers)
     told = {name.lower() for name in answer.headers["access-control-allow-headers"].split(",")}
@@ -179,7 +177,7 @@ def test_7_preflight(http: httpx.Client) -> None:
     "host",
     ["localhost", "localhost:1", "LOCALHOST", "127.0.0.1", "127.1.2.3:80", "[::1]:80", "0.0.0.0", "10.1.2.3",
      "192.168.0.1", "172.16.0.1", "a.localhost", "box.local", "host.docker.internal", socket.gethostname()],
-    ids="7 host {}".format,
+    ids="host {}".format,
 )  # fmt: skip
 def test_hosts_that_are_here(http: httpx.Client, host: str) -> None:
     assert http.get("/api/version", headers={"host": host}).status_code == 200
@@ -188,7 +186,7 @@ def test_hosts_that_are_here(http: httpx.Client, host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:11434", "localhost.evil.example", "8.8.8.8", "172.32.0.1", "local"],
-    ids="7 other host {}".format,
+    ids="other host {}".format,
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_other_hosts(http: httpx.Client, host: str, method: str) -> None:
@@ -197,7 +195,7 @@ def test_other_hosts(http: httpx.Client, host: str, method: str) -> None:
     assert (answer.status_code, answer.content) == (403, b"")
 
 
-@pytest.mark.parametrize("token", ["Bearer x", "Basic eDp4", "Bearer"], ids="7 authorization {}".format)
+@pytest.mark.parametrize("token", ["Bearer x", "Basic eDp4", "Bearer"], ids="authorization {}".format)
 def test_there_is_no_authentication(http: httpx.Client, token: str) -> None:
     assert answered(http.get("/api/tags", headers={"authorization": token}))["models"]
 

@@ -1,4 +1,4 @@
-"""Section 2.6: thinking.
+"""Thinking.
 
 | line | asserted by |
 |---|---|
@@ -37,16 +37,14 @@ def _greedy(tokens: int) -> dict[str, object]:
     return {"temperature": 0, "num_predict": tokens}
 
 
-@pytest.mark.parametrize(
-    "think", [..., None, True, "low", "medium", "high", "max"], ids="2.6 think {!r}".format
-)
+@pytest.mark.parametrize("think", [..., None, True, "low", "medium", "high", "max"], ids="think {!r}".format)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_a_model_that_can_thinks(http: httpx.Client, path: str, think: object) -> None:
     body = inference(path, "Hi", "gguf-thinker", think=think, options=_greedy(3))
     assert _thinking(answered(ask(http, path, body))) == "I think"
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["2.6 think false, streamed", "2.6 think false, whole"])
+@pytest.mark.parametrize("stream", [True, False], ids=["think false, streamed", "think false, whole"])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_it_does_not_when_told_not_to(http: httpx.Client, path: str, stream: bool) -> None:
     body = inference(path, "Hi", "gguf-thinker", think=False, stream=stream, options=_greedy(20))
@@ -56,7 +54,7 @@ def test_it_does_not_when_told_not_to(http: httpx.Client, path: str, stream: boo
     assert "".join(text_of(line) for line in lines) == "Ok."
 
 
-@pytest.mark.parametrize("think", [True, "low", "high", "max"], ids="2.6 lacks thinking, {!r}".format)
+@pytest.mark.parametrize("think", [True, "low", "high", "max"], ids="lacks thinking, {!r}".format)
 @pytest.mark.parametrize("name", ["smol", "SMOL:latest"])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_a_model_that_cannot(http: httpx.Client, path: str, name: str, think: object) -> None:
@@ -64,7 +62,7 @@ def test_a_model_that_cannot(http: httpx.Client, path: str, name: str, think: ob
     assert_refused(ask(http, path, body), 400, f'"{name}" does not support thinking')
 
 
-@pytest.mark.parametrize("think", [False, None], ids="2.6 lacks thinking, {!r}".format)
+@pytest.mark.parametrize("think", [False, None], ids="lacks thinking, {!r}".format)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_a_model_that_cannot_need_not(http: httpx.Client, path: str, think: object) -> None:
     answer = answered(ask(http, path, inference(path, think=think)))
@@ -81,7 +79,7 @@ def test_a_model_that_cannot_need_not(http: httpx.Client, path: str, think: obje
         ([], f"think must be a boolean or string ({_LEVELS})"),
         ({}, f"think must be a boolean or string ({_LEVELS})"),
     ],
-    ids=lambda value: f"2.6 refused {value!r}" if not str(value).startswith(("inv", "think")) else "",
+    ids=lambda value: f"refused {value!r}" if not str(value).startswith(("inv", "think")) else "",
 )
 @pytest.mark.parametrize("path", INFERENCE)
 def test_what_think_cannot_be(http: httpx.Client, path: str, think: object, error: str) -> None:
@@ -90,7 +88,7 @@ def test_what_think_cannot_be(http: httpx.Client, path: str, think: object, erro
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_6_reasoning_has_its_own_key(http: httpx.Client, path: str) -> None:
+def test_reasoning_has_its_own_key(http: httpx.Client, path: str) -> None:
     whole = answered(ask(http, path, inference(path, "#think", "thinker", options={})))
     lines = lines_of(ask(http, path, inference(path, "#think", "thinker", options={}, stream=True)))
 
@@ -102,7 +100,7 @@ def test_2_6_reasoning_has_its_own_key(http: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_2_6_no_markup_leaks(http: httpx.Client, stream: bool) -> None:
+def test_no_markup_leaks(http: httpx.Client, stream: bool) -> None:
     function = {"name": "get_weather", "parameters": _CITY}
     body = inference("chat", "Hi", "gguf-thinker", stream=stream, options=_greedy(100))
     answer = ask(http, "chat", {**body, "tools": [{"type": "function", "function": function}]})
@@ -114,14 +112,14 @@ def test_2_6_no_markup_leaks(http: httpx.Client, stream: bool) -> None:
     assert not any(markup in shown for markup in _MARKUP)
 
 
-def test_2_6_format_holds_after_the_reasoning(http: httpx.Client) -> None:
+def test_format_holds_after_the_reasoning(http: httpx.Client) -> None:
     body = {"model": "gguf-thinker", "messages": said("Hi"), "format": _CITY, "stream": False}
     answer = answered(ask(http, "chat", {**body, "options": _greedy(60)}))
     assert _thinking(answer) == "I think"
     assert json.loads(text_of(answer)) == {"city": "Paris"}
 
 
-def test_2_6_format_holds_at_once_without_reasoning(http: httpx.Client) -> None:
+def test_format_holds_at_once_without_reasoning(http: httpx.Client) -> None:
     body = inference("generate", "Hi", "gguf-thinker", format=_CITY, think=False, options=_greedy(60))
     answer = answered(ask(http, "generate", body))
     assert (json.loads(text_of(answer)), _thinking(answer)) == ({"city": "Paris"}, "no key")

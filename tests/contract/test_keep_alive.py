@@ -1,11 +1,11 @@
-"""Sections 2.4 and 2.5: keep_alive, and requests that only load or unload.
+"""`keep_alive`, and requests that only load or unload.
 
 | line | asserted by |
 |---|---|
-| 2.4 what cannot be read (chat) | transcripts "chat keep_alive '10'", "… ''", "… 'abc'", "… True", "… []", "… {}" |
-| 2.5 load and unload, their keys and their order | transcripts "chat load …", "chat unload", "generate load …", "generate unload" |
-| 2.5 one object with the JSON Content-Type | test_http_contract::test_load_and_unload_are_one_plain_object |
-| 2.5 non-empty with keep_alive 0 answers | transcript "chat keep_alive 0" |
+| what cannot be read (chat) | transcripts "chat keep_alive '10'", "… ''", "… 'abc'", "… True", "… []", "… {}" |
+| load and unload, their keys and their order | transcripts "chat load …", "chat unload", "generate load …", "generate unload" |
+| one object with the JSON Content-Type | test_http_contract::test_load_and_unload_are_one_plain_object |
+| non-empty with keep_alive 0 answers | transcript "chat keep_alive 0" |
 """  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _FOREVER = timedelta(days=200 * 365)
 @pytest.mark.parametrize(
     ("keep_alive", "seconds"),
     [
-        pytest.param(600, 600, id="2.4 number, int"),
-        pytest.param(601.5, 601.5, id="2.4 number, float"),
-        pytest.param(-1, None, id="2.4 number, negative"),
-        pytest.param(-0.5, None, id="2.4 number, negative float"),
-        pytest.param("10m", 600, id="2.4 duration 10m"),
-        pytest.param("1h30m", 5400, id="2.4 duration 1h30m"),
-        pytest.param("5m0s", 300, id="2.4 duration of the Go client"),
-        pytest.param("700000ms", 700, id="2.4 duration ms"),
-        pytest.param("1.5h", 5400, id="2.4 duration with a fraction"),
-        pytest.param("800000000us", 800, id="2.4 duration us"),
-        pytest.param("800000000µs", 800, id="2.4 duration µs"),
-        pytest.param("900000000000ns", 900, id="2.4 duration ns"),
-        pytest.param("-1m", None, id="2.4 duration, negative"),
-        pytest.param(None, 300, id="2.4 null"),
-        pytest.param(..., 300, id="2.4 absent"),
+        pytest.param(600, 600, id="number, int"),
+        pytest.param(601.5, 601.5, id="number, float"),
+        pytest.param(-1, None, id="number, negative"),
+        pytest.param(-0.5, None, id="number, negative float"),
+        pytest.param("10m", 600, id="duration 10m"),
+        pytest.param("1h30m", 5400, id="duration 1h30m"),
+        pytest.param("5m0s", 300, id="duration of the Go client"),
+        pytest.param("700000ms", 700, id="duration ms"),
+        pytest.param("1.5h", 5400, id="duration with a fraction"),
+        pytest.param("800000000us", 800, id="duration us"),
+        pytest.param("800000000µs", 800, id="duration µs"),
+        pytest.param("900000000000ns", 900, id="duration ns"),
+        pytest.param("-1m", None, id="duration, negative"),
+        pytest.param(None, 300, id="null"),
+        pytest.param(..., 300, id="absent"),
     ],
 )
 def test_a_model_stays_that_long(http: httpx.Client, keep_alive: object, seconds: float | None) -> None:
@@ -70,8 +70,8 @@ def test_a_model_stays_that_long(http: httpx.Client, keep_alive: object, seconds
         ("embed", {"model": "smol", "keep_alive": "20m"}),
         ("embeddings", {"model": "smol", "keep_alive": "20m"}),
     ],
-    ids=["2.4 on chat", "2.4 on generate", "2.4 on load", "2.4 on a chat's load", "2.4 on embed's load",
-         "2.4 on embeddings' load"],
+    ids=["on chat", "on generate", "on load", "on a chat's load", "on embed's load",
+         "on embeddings' load"],
 )  # fmt: skip
 def test_each_route_takes_it(http: httpx.Client, path: str, body: dict[str, object]) -> None:
     answered(ask(http, "generate", inference("generate", "", keep_alive="10m")))
@@ -90,14 +90,14 @@ def test_each_route_takes_it(http: httpx.Client, path: str, body: dict[str, obje
         ([], "Unsupported type: '[]interface {}'"),
         ({}, "Unsupported type: 'map[string]interface {}'"),
     ],
-    ids=lambda value: f"2.4 refused {value!r}",
+    ids=lambda value: f"refused {value!r}",
 )
 @pytest.mark.parametrize("path", ["generate", "embed", "embeddings"])
 def test_what_cannot_be_read(http: httpx.Client, path: str, keep_alive: object, error: str) -> None:
     assert_refused(ask(http, path, {"model": "smol", "keep_alive": keep_alive}), 400, error)
 
 
-@pytest.mark.parametrize("keep_alive", [0, 0.0, "0", "0s", "-0s", "0h0m"], ids="2.5 unload, {!r}".format)
+@pytest.mark.parametrize("keep_alive", [0, 0.0, "0", "0s", "-0s", "0h0m"], ids="unload, {!r}".format)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_unload(http: httpx.Client, path: str, keep_alive: object) -> None:
     answer = ask(http, path, {"model": "smol", "stream": True, "keep_alive": keep_alive})
@@ -109,7 +109,7 @@ def test_unload(http: httpx.Client, path: str, keep_alive: object) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_5_load_waits_until_the_model_is_there(http: httpx.Client, path: str, stream: bool) -> None:
+def test_load_waits_until_the_model_is_there(http: httpx.Client, path: str, stream: bool) -> None:
     ask(http, path, {"model": "smol", "keep_alive": 0})
     _wait_until_unloaded(http)
     answer = ask(http, path, {"model": "smol", "stream": stream})
@@ -123,21 +123,19 @@ def test_2_5_load_waits_until_the_model_is_there(http: httpx.Client, path: str, 
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_5_unload_of_an_unknown_model(http: httpx.Client, path: str) -> None:
+def test_unload_of_an_unknown_model(http: httpx.Client, path: str) -> None:
     assert_refused(ask(http, path, {"model": "nope", "keep_alive": 0}), 404, "model 'nope' not found")
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_5_unload_of_what_was_not_loaded(http: httpx.Client, path: str) -> None:
+def test_unload_of_what_was_not_loaded(http: httpx.Client, path: str) -> None:
     for _ in range(2):
         assert answered(ask(http, path, {"model": "smol", "keep_alive": 0}))["done_reason"] == "unload"
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_5_an_answer_with_keep_alive_0_unloads_after_it(
-    http: httpx.Client, path: str, stream: bool
-) -> None:
+def test_an_answer_with_keep_alive_0_unloads_after_it(http: httpx.Client, path: str, stream: bool) -> None:
     answer = ask(http, path, inference(path, keep_alive=0, stream=stream))
 
     last = lines_of(answer)[-1] if stream else answered(answer)
@@ -146,7 +144,7 @@ def test_2_5_an_answer_with_keep_alive_0_unloads_after_it(
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_5_checks_run_before_load_and_not_before_unload(http: httpx.Client, path: str) -> None:
+def test_checks_run_before_load_and_not_before_unload(http: httpx.Client, path: str) -> None:
     body = {"model": "smol", "think": True}
     assert_refused(ask(http, path, body), 400, '"smol" does not support thinking')
     assert answered(ask(http, path, {**body, "keep_alive": 0}))["done_reason"] == "unload"

@@ -1,15 +1,15 @@
-"""Sections 4.1 to 4.4: show, tags, ps and version.
+"""show, tags, ps and version.
 
 | line | asserted by |
 |---|---|
-| 4.1 `name`, errors, keys and their order, Modelfile, parameters, system and options of the request | transcripts "show …" |
-| 4.1 of a preset: licence, system, messages, parent | transcripts "show created", "show second" |
-| 4.1 Copilot's basename | test_manage::test_copilot_finds_a_model_by_its_basename |
-| 4.1 two models by one name, verbose | test_manage (a fake worker), here with real ones |
-| 4.2 keys and their order; of presets | transcripts "get /api/tags", "tags with created" |
-| 4.2 `[]` when none | test_limits_and_failures::test_no_worker_was_ever_there |
-| 4.3 keys and their order | transcript "get /api/ps" |
-| 4.4 | test_http_contract::test_routes |
+| show: `name`, errors, keys and their order, Modelfile, parameters, system and options of the request | transcripts "show …" |
+| show of a preset: licence, system, messages, parent | transcripts "show created", "show second" |
+| show: Copilot's basename | test_manage::test_copilot_finds_a_model_by_its_basename |
+| show: two models by one name, verbose | test_manage (a fake worker), here with real ones |
+| tags: keys and their order; of presets | transcripts "get /api/tags", "tags with created" |
+| tags: `[]` when none | test_limits_and_failures::test_no_worker_was_ever_there |
+| ps: keys and their order | transcript "get /api/ps" |
+| version | test_http_contract::test_routes |
 
 Not here: renderer, parser (never filled upstream), remote_model and remote_host (cloud), projector_info (no multimodal
 GGUF), requires (create keeps none).
@@ -42,19 +42,19 @@ _DETAILS = ["parent_model", "format", "family", "families", "parameter_size", "q
 @pytest.mark.parametrize(
     ("body", "status", "error"),
     [
-        pytest.param({}, 400, "model is required", id="4.1 neither name"),
-        pytest.param({"model": "", "name": ""}, 400, "model is required", id="4.1 empty names"),
-        pytest.param({"model": "nope"}, 404, "model 'nope:latest' not found", id="4.1 unknown"),
-        pytest.param({"name": "NOPE:v1"}, 404, "model 'NOPE:v1' not found", id="4.1 unknown, with a tag"),
+        pytest.param({}, 400, "model is required", id="neither name"),
+        pytest.param({"model": "", "name": ""}, 400, "model is required", id="empty names"),
+        pytest.param({"model": "nope"}, 404, "model 'nope:latest' not found", id="unknown"),
+        pytest.param({"name": "NOPE:v1"}, 404, "model 'NOPE:v1' not found", id="unknown, with a tag"),
         pytest.param(
-            {"model": "library/nope"}, 404, "model 'nope:latest' not found", id="4.1 unknown, shortened"
+            {"model": "library/nope"}, 404, "model 'nope:latest' not found", id="unknown, shortened"
         ),
-        pytest.param({"model": "a b"}, 400, "invalid model name", id="4.1 invalid"),
+        pytest.param({"model": "a b"}, 400, "invalid model name", id="invalid"),
         pytest.param(
             {"model": "x:cloud"},
             403,
             "ollama cloud is disabled: remote model details are unavailable",
-            id="4.1 cloud",
+            id="cloud",
         ),
     ],
 )
@@ -71,13 +71,13 @@ def test_show_refuses(http: httpx.Client, body: dict[str, object], status: int, 
         {"model": "SMOL:LATEST"},
         {"model": "smol:local"},
     ],
-    ids="4.1 {}".format,
+    ids="{}".format,
 )
 def test_show_finds(http: httpx.Client, body: dict[str, object]) -> None:
     assert "# FROM smol:latest\n" in answered(ask(http, "show", body))["modelfile"]
 
 
-def test_4_1_a_model_of_the_fleet(http: httpx.Client) -> None:
+def test_a_model_of_the_fleet(http: httpx.Client) -> None:
     shown = answered(ask(http, "show", {"model": "smol"}))
     assert list(shown) == [
         "modelfile", "parameters", "template", "details", "model_info", "tensors", "capabilities",
@@ -93,7 +93,7 @@ def test_4_1_a_model_of_the_fleet(http: httpx.Client) -> None:
     assert all(type(size) is int for each in shown["tensors"] for size in each["shape"])
 
 
-def test_4_1_a_preset_has_all_texts(http: httpx.Client) -> None:
+def test_a_preset_has_all_texts(http: httpx.Client) -> None:
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     parameters = {"temperature": 0.5, "stop": ["A", "B"], "num_ctx": 512}
     body = {"system": "Be brief.", "license": ["L1", "L2"], "messages": messages, "parameters": parameters}
@@ -116,7 +116,7 @@ def test_4_1_a_preset_has_all_texts(http: httpx.Client) -> None:
     assert {"LICENSE L1", "LICENSE L2", "MESSAGE user q", "MESSAGE assistant a"} <= set(lines)
 
 
-def test_4_1_the_modelfile_reflects_the_request(http: httpx.Client) -> None:
+def test_the_modelfile_reflects_the_request(http: httpx.Client) -> None:
     body = {
         "model": "smol",
         "system": "Be loud.",
@@ -129,7 +129,7 @@ def test_4_1_the_modelfile_reflects_the_request(http: httpx.Client) -> None:
     assert "ignored" not in json.dumps(shown)
 
 
-@pytest.mark.parametrize("verbose", [False, True], ids="4.1 verbose {}".format)
+@pytest.mark.parametrize("verbose", [False, True], ids="verbose {}".format)
 def test_long_lists_are_for_verbose(http: httpx.Client, verbose: bool) -> None:
     info = answered(ask(http, "show", {"model": "smol", "verbose": verbose}))["model_info"]
     for key in ("tokens", "merges", "token_type"):
@@ -137,7 +137,7 @@ def test_long_lists_are_for_verbose(http: httpx.Client, verbose: bool) -> None:
         assert bool(info[f"tokenizer.ggml.{key}"]) is verbose
 
 
-def test_4_1_model_info(http: httpx.Client) -> None:
+def test_model_info(http: httpx.Client) -> None:
     info = answered(ask(http, "show", {"model": "smol"}))["model_info"]
     expected = {
         "general.architecture": "llama",
@@ -154,7 +154,7 @@ def test_4_1_model_info(http: httpx.Client) -> None:
     assert not {"general.name", "tokenizer.chat_template"} & set(info)
 
 
-@pytest.mark.parametrize("name", sorted(NAMES), ids="4.1 model_info of {}".format)
+@pytest.mark.parametrize("name", sorted(NAMES), ids="model_info of {}".format)
 def test_what_clients_crash_without(http: httpx.Client, name: str) -> None:
     shown = answered(ask(http, "show", {"model": name}))
     assert isinstance(shown["model_info"]["general.architecture"], str)
@@ -163,14 +163,14 @@ def test_what_clients_crash_without(http: httpx.Client, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "basename"), [("GitHubCopilotChat/0.3", "SMOL"), ("curl/8", "smollm2")], ids="4.1 {}".format
+    ("agent", "basename"), [("GitHubCopilotChat/0.3", "SMOL"), ("curl/8", "smollm2")], ids="{}".format
 )
 def test_copilot(http: httpx.Client, agent: str, basename: str) -> None:
     answer = http.post("/api/show", content='{"model":"SMOL"}', headers={"user-agent": agent})
     assert answered(answer)["model_info"]["general.basename"] == basename
 
 
-def test_4_2_tags(http: httpx.Client) -> None:
+def test_tags(http: httpx.Client) -> None:
     with preset(http, "newest"):
         models = answered(http.get("/api/tags"))["models"]
     assert {each["name"] for each in models} == {*NAMES, "newest:latest"}
@@ -184,14 +184,14 @@ def test_4_2_tags(http: httpx.Client) -> None:
         assert list(each["details"]) == [*_DETAILS, "context_length", "embedding_length"]
 
 
-def test_4_2_a_model_without_files_of_its_own_is_the_same_in_ps(http: httpx.Client) -> None:
+def test_a_model_without_files_of_its_own_is_the_same_in_ps(http: httpx.Client) -> None:
     answered(ask(http, "generate", {"model": "smol"}))
     digests = {each["name"]: each["digest"] for each in answered(http.get("/api/tags"))["models"]}
     for each in answered(http.get("/api/ps"))["models"]:
         assert each["digest"] == digests[each["name"]]
 
 
-def test_4_3_ps(http: httpx.Client) -> None:
+def test_ps(http: httpx.Client) -> None:
     for name, keep_alive in (("smol", "10m"), ("gguf-thinker", -1), ("thinker", "20m")):
         answered(ask(http, "generate", {"model": name, "keep_alive": 0}))
         answered(ask(http, "generate", {"model": name, "keep_alive": keep_alive}))
@@ -213,7 +213,7 @@ def test_4_3_ps(http: httpx.Client) -> None:
     assert (smol["size_vram"], smol["context_length"]) == (0, 2048)
 
 
-def test_4_3_a_model_that_is_being_unloaded(http: httpx.Client) -> None:
+def test_a_model_that_is_being_unloaded(http: httpx.Client) -> None:
     body = inference("chat", "#endless", "thinker", stream=True, options={})
     with http.stream("POST", "/api/chat", content=json.dumps(body)) as answer:
         lines = answer.iter_lines()
@@ -223,7 +223,7 @@ def test_4_3_a_model_that_is_being_unloaded(http: httpx.Client) -> None:
     wait_until(lambda: "thinker:latest" not in _in_memory(http), _SEEN_SECONDS, "it leaves with its request")
 
 
-def test_4_4_version_is_numbers(http: httpx.Client) -> None:
+def test_version_is_numbers(http: httpx.Client) -> None:
     version = answered(http.get("/api/version"))
     assert list(version) == ["version"]
     major, minor, patch = (int(part) for part in version["version"].split("."))

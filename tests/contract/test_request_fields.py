@@ -1,4 +1,4 @@
-"""Section 2.1: the fields of generate and chat.
+"""The fields of generate and chat.
 
 | line | asserted by |
 |---|---|
@@ -12,9 +12,9 @@
 | stream of chat: true | transcript "chat stream default" |
 | format | transcripts "chat format …", "generate format json" |
 | options: null | transcript "chat options null" |
-| keep_alive, think | sections 2.4 and 2.6 |
-| truncate, shift | section 2.10 |
-| logprobs, top_logprobs | section 2.8; transcripts "chat top_logprobs 21", "… without logprobs" |
+| keep_alive, think | test_keep_alive and test_thinking |
+| truncate, shift | test_streams_and_truncation |
+| logprobs, top_logprobs | test_answer_fields; transcripts "chat top_logprobs 21", "… without logprobs" |
 | _debug_render_only | transcripts "chat debug render", "generate debug render" |
 
 Not here: image_count of _debug_render_only (no engine of these tests sees; llama.cpp and the simulator refuse images).
@@ -41,14 +41,14 @@ from tests.contract.asking import (
     "name", ["smol", "SMOL:latest", "library/smol", "registry.ollama.ai/library/smol:latest"]
 )
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_1_model_is_echoed_as_sent(http: httpx.Client, path: str, name: str) -> None:
+def test_model_is_echoed_as_sent(http: httpx.Client, path: str, name: str) -> None:
     options = {"num_predict": 1}
     whole = answered(ask(http, path, inference(path, model=name, options=options)))
     lines = lines_of(ask(http, path, inference(path, model=name, options=options, stream=True)))
     assert [each["model"] for each in [whole, *lines]] == [name] * (1 + len(lines))
 
 
-def test_2_1_suffix_of_a_model_that_fills_in(http: httpx.Client) -> None:
+def test_suffix_of_a_model_that_fills_in(http: httpx.Client) -> None:
     template = "<PRE>{{ .Prompt }}<SUF>{{ .Suffix }}<MID>"
     with preset(http, "filler", template=template) as name:
         prompt = rendered(http, "generate", {"model": name, "prompt": "a(", "suffix": ")b"})
@@ -57,7 +57,7 @@ def test_2_1_suffix_of_a_model_that_fills_in(http: httpx.Client) -> None:
     assert "insert" in shown["capabilities"]
 
 
-def test_2_1_system_replaces_the_models(http: httpx.Client) -> None:
+def test_system_replaces_the_models(http: httpx.Client) -> None:
     with preset(http, "own-system", system="THE MODEL'S") as name:
         body: dict[str, object] = {"model": name, "prompt": "x"}
         assert "THE MODEL'S" in rendered(http, "generate", body)
@@ -66,7 +66,7 @@ def test_2_1_system_replaces_the_models(http: httpx.Client) -> None:
     assert "THE MODEL'S" not in prompt
 
 
-def test_2_1_template_replaces_the_models(http: httpx.Client) -> None:
+def test_template_replaces_the_models(http: httpx.Client) -> None:
     body = {"model": "smol", "prompt": "x", "system": "s"}
     assert rendered(http, "generate", {**body, "template": "{{ .System }}|{{ .Prompt }}"}) == "s|x"
 
@@ -77,13 +77,13 @@ def test_2_1_template_replaces_the_models(http: httpx.Client) -> None:
         ("{{ .Prompt", "template: :1: unclosed action"),
         ("{{ nope .Prompt }}", 'template: :1: function "nope" not defined'),
     ],
-    ids=["2.1 template, unclosed", "2.1 template, unknown function"],
+    ids=["template, unclosed", "template, unknown function"],
 )
 def test_a_template_that_cannot_be_parsed_is_500(http: httpx.Client, template: str, error: str) -> None:
     assert_refused(ask(http, "generate", {"model": "smol", "prompt": "x", "template": template}), 500, error)
 
 
-def test_2_1_context_comes_before_the_prompt(http: httpx.Client) -> None:
+def test_context_comes_before_the_prompt(http: httpx.Client) -> None:
     first = answered(ask(http, "generate", inference("generate")))["context"]
     second = answered(ask(http, "generate", inference("generate", context=first)))["context"]
     assert second[: len(first)] == first
@@ -93,14 +93,14 @@ def test_2_1_context_comes_before_the_prompt(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "more",
     [{"template": "x"}, {"system": "x"}, {"context": [1]}, {"template": "x", "system": "x", "context": [1]}],
-    ids=lambda more: f"2.1 raw with {'+'.join(more)}",
+    ids=lambda more: f"raw with {'+'.join(more)}",
 )
 def test_raw_excludes(http: httpx.Client, more: dict[str, object]) -> None:
     body = {"model": "smol", "prompt": "x", "raw": True, **more}
     assert_refused(ask(http, "generate", body), 400, "raw mode does not support template, system, or context")
 
 
-def test_2_1_raw_has_no_template_and_no_context(http: httpx.Client) -> None:
+def test_raw_has_no_template_and_no_context(http: httpx.Client) -> None:
     body = {"model": "smol", "prompt": "The capital of France is", "raw": True}
     assert rendered(http, "generate", body) == "The capital of France is"
     lines = lines_of(ask(http, "generate", {**body, "options": {"num_predict": 1}}))
@@ -114,7 +114,7 @@ def test_2_1_raw_has_no_template_and_no_context(http: httpx.Client) -> None:
         ("aGVsbG8", "illegal base64 data at input byte 4"),
         ("data:image/png;base64,aGVsbG8=", "illegal base64 data at input byte 4"),
     ],
-    ids=["2.1 images, no base64", "2.1 images, without padding", "2.1 images, data URI"],
+    ids=["images, no base64", "images, without padding", "images, data URI"],
 )
 @pytest.mark.parametrize("path", INFERENCE)
 def test_images_are_base64(http: httpx.Client, path: str, image: str, error: str) -> None:
@@ -136,7 +136,7 @@ def test_images_are_base64(http: httpx.Client, path: str, image: str, error: str
         ("raw", "yes", "bool"),
         ("images", "x", "[]api.ImageData"),
     ],
-    ids=lambda value: f"2.1 type of {value}" if isinstance(value, str) else "",
+    ids=lambda value: f"type of {value}" if isinstance(value, str) else "",
 )
 def test_types_of_generate(http: httpx.Client, name: str, value: object, go_type: str) -> None:
     assert_wrong_type(http, "generate", name, value, go_type)
@@ -154,7 +154,7 @@ def test_types_of_generate(http: httpx.Client, name: str, value: object, go_type
         ("top_logprobs", "5", "int"),
         ("_debug_render_only", 1, "bool"),
     ],
-    ids=lambda value: f"2.1 type of {value}" if isinstance(value, str) else "",
+    ids=lambda value: f"type of {value}" if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("path", INFERENCE)
 def test_types_of_both(http: httpx.Client, path: str, name: str, value: object, go_type: str) -> None:
@@ -171,7 +171,7 @@ def assert_wrong_type(http: httpx.Client, path: str, name: str, value: object, g
     )
 
 
-def test_2_1_stream_of_generate_is_true(http: httpx.Client) -> None:
+def test_stream_of_generate_is_true(http: httpx.Client) -> None:
     lines = lines_of(ask(http, "generate", inference("generate", stream=...)))
     assert len(lines) == 4
 
@@ -184,7 +184,7 @@ def test_2_1_stream_of_generate_is_true(http: httpx.Client) -> None:
         (["json"], r'"[\"json\"]"'),
         (True, '"true"'),
     ],
-    ids=["2.1 format, a word", "2.1 format, a number", "2.1 format, a list", "2.1 format, a bool"],
+    ids=["format, a word", "format, a number", "format, a list", "format, a bool"],
 )
 @pytest.mark.parametrize("path", INFERENCE)
 def test_another_format_is_500(http: httpx.Client, path: str, form: object, quoted: str) -> None:
@@ -195,13 +195,13 @@ def test_another_format_is_500(http: httpx.Client, path: str, form: object, quot
     )
 
 
-@pytest.mark.parametrize("form", ["", None], ids=["2.1 format, empty", "2.1 format, null"])
+@pytest.mark.parametrize("form", ["", None], ids=["format, empty", "format, null"])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_no_format(http: httpx.Client, path: str, form: object) -> None:
     assert answered(ask(http, path, inference(path, format=form)))["done_reason"] == "length"
 
 
-@pytest.mark.parametrize("number", [-1, 21, 1000], ids="2.1 top_logprobs {}".format)
+@pytest.mark.parametrize("number", [-1, 21, 1000], ids="top_logprobs {}".format)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_top_logprobs_are_checked_before_the_model_is_looked_up(
     http: httpx.Client, path: str, number: int
@@ -214,6 +214,6 @@ def test_top_logprobs_are_checked_before_the_model_is_looked_up(
 
 
 @pytest.mark.parametrize("path", INFERENCE)
-def test_2_1_ignored_fields(http: httpx.Client, path: str) -> None:
+def test_ignored_fields(http: httpx.Client, path: str) -> None:
     body = inference(path, width="wide", height=[], steps={})
     assert answered(ask(http, path, body))["done_reason"] == "length"

@@ -1,4 +1,4 @@
-"""Section 4.5: embeddings.
+"""Embeddings.
 
 | line | asserted by |
 |---|---|
@@ -31,7 +31,7 @@ def _embed(http: httpx.Client, model: str = "vectors", **body: object) -> dict[s
 
 
 @pytest.mark.parametrize("model", _MODELS)
-def test_4_5_answer(http: httpx.Client, model: str) -> None:
+def test_answer(http: httpx.Client, model: str) -> None:
     answer = ask(http, "embed", {"model": model, "input": ["a", "b c"]})
     assert answer.headers["content-type"] == JSON
     body = answered(answer)
@@ -39,7 +39,7 @@ def test_4_5_answer(http: httpx.Client, model: str) -> None:
     assert [math.hypot(*vector) for vector in body["embeddings"]] == pytest.approx([1, 1], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vectors", "VECTORS:latest"], ids="4.5 model as sent, {}".format)
+@pytest.mark.parametrize("name", ["vectors", "VECTORS:latest"], ids="model as sent, {}".format)
 def test_the_name_is_echoed(http: httpx.Client, name: str) -> None:
     assert _embed(http, name, input="x")["model"] == name
     assert list(answered(ask(http, "embeddings", {"model": name, "prompt": "x"}))) == ["embedding"]
@@ -48,7 +48,7 @@ def test_the_name_is_echoed(http: httpx.Client, name: str) -> None:
 @pytest.mark.parametrize(
     ("dimensions", "length"),
     [(8, 8), (0, 64), (-1, 64), (64, 64), (1000, 64)],
-    ids="4.5 dimensions {}".format,
+    ids="dimensions {}".format,
 )
 def test_dimensions(http: httpx.Client, dimensions: int, length: int) -> None:
     (vector,) = _embed(http, input="the sheep sleep", dimensions=dimensions)["embeddings"]
@@ -59,7 +59,7 @@ def test_dimensions(http: httpx.Client, dimensions: int, length: int) -> None:
 @pytest.mark.parametrize(
     "body",
     [{}, {"input": None}, {"input": ""}, {"input": []}],
-    ids=["4.5 input missing", "4.5 input null", "4.5 input empty", "4.5 input []"],
+    ids=["input missing", "input null", "input empty", "input []"],
 )
 def test_nothing_to_embed_loads(http: httpx.Client, body: dict[str, object]) -> None:
     answer = ask(http, "embed", {"model": "vectors", **body})
@@ -67,27 +67,25 @@ def test_nothing_to_embed_loads(http: httpx.Client, body: dict[str, object]) -> 
     assert "vectors:latest" in {each["name"] for each in answered(http.get("/api/ps"))["models"]}
 
 
-def test_4_5_an_empty_text_in_a_list_is_embedded(http: httpx.Client) -> None:
+def test_an_empty_text_in_a_list_is_embedded(http: httpx.Client) -> None:
     assert [len(vector) for vector in _embed(http, input=["", "x"])["embeddings"]] == [64, 64]
 
 
 @pytest.mark.parametrize(
-    "wrong", [5, {}, True, ["a", 1], ["a", None], [["a"]]], ids="4.5 invalid input type {}".format
+    "wrong", [5, {}, True, ["a", 1], ["a", None], [["a"]]], ids="invalid input type {}".format
 )
 def test_other_inputs(http: httpx.Client, wrong: object) -> None:
     assert_refused(ask(http, "embed", {"model": "vectors", "input": wrong}), 400, "invalid input type")
 
 
 @pytest.mark.parametrize("model", _MODELS)
-@pytest.mark.parametrize(
-    "text", [_LONG, ["short", _LONG]], ids=["4.5 truncate false", "4.5 truncate false, batch"]
-)
+@pytest.mark.parametrize("text", [_LONG, ["short", _LONG]], ids=["truncate false", "truncate false, batch"])
 def test_too_long_and_not_to_be_cut(http: httpx.Client, model: str, text: object) -> None:
     assert_refused(ask(http, "embed", {"model": model, "input": text, "truncate": False}), 400, _TOO_LONG)
 
 
 @pytest.mark.parametrize("model", _MODELS)
-@pytest.mark.parametrize("more", [{}, {"truncate": True}, {"truncate": None}], ids="4.5 truncate {}".format)
+@pytest.mark.parametrize("more", [{}, {"truncate": True}, {"truncate": None}], ids="truncate {}".format)
 def test_what_is_too_long_is_cut(http: httpx.Client, model: str, more: dict[str, object]) -> None:
     """Upstream leaves room for BOS and EOS; the simulator has neither."""
     room = 2 if model == "gguf-vectors" else 0
@@ -97,7 +95,7 @@ def test_what_is_too_long_is_cut(http: httpx.Client, model: str, more: dict[str,
     assert short["prompt_eval_count"] == 3 - room
 
 
-def test_4_5_what_cannot_be_cut_further(http: httpx.Client) -> None:
+def test_what_cannot_be_cut_further(http: httpx.Client) -> None:
     body = {"model": "gguf-vectors", "input": "x", "options": {"num_ctx": 0}}
     assert_refused(
         ask(http, "embed", body), 400, "input exceeds maximum context length and cannot be truncated further"
@@ -115,7 +113,7 @@ def test_4_5_what_cannot_be_cut_further(http: httpx.Client) -> None:
         ("embeddings", {"model": "", "prompt": "x"}, 400, "model is required"),
         ("embeddings", {"model": "nope", "prompt": "x"}, 404, 'model "nope" not found, try pulling it first'),
     ],
-    ids=lambda value: f"4.5 {value}" if isinstance(value, str) else "",
+    ids=lambda value: f"{value}" if isinstance(value, str) else "",
 )
 def test_models_that_are_not_there(
     http: httpx.Client, path: str, body: dict[str, object], status: int, error: str
@@ -123,18 +121,18 @@ def test_models_that_are_not_there(
     assert_refused(ask(http, path, body), status, error)
 
 
-def test_4_5_a_batch_is_each_of_its_texts(http: httpx.Client) -> None:
+def test_a_batch_is_each_of_its_texts(http: httpx.Client) -> None:
     texts = ["one", "two three", "four"]
     batch = _embed(http, input=texts)["embeddings"]
     assert batch == [_embed(http, input=text)["embeddings"][0] for text in texts]
 
 
-@pytest.mark.parametrize("body", [{}, {"prompt": ""}, {"prompt": None}], ids="4.5 older route, {}".format)
+@pytest.mark.parametrize("body", [{}, {"prompt": ""}, {"prompt": None}], ids="older route, {}".format)
 def test_the_older_route_without_a_prompt(http: httpx.Client, body: dict[str, object]) -> None:
     answer = ask(http, "embeddings", {"model": "vectors", **body})
     assert (answer.status_code, answer.text) == (200, '{"embedding":[]}')
 
 
 @pytest.mark.parametrize("model", _MODELS)
-def test_4_5_older_route_calls_what_is_too_long_the_engines_fault(http: httpx.Client, model: str) -> None:
+def test_older_route_calls_what_is_too_long_the_engines_fault(http: httpx.Client, model: str) -> None:
     assert_refused(ask(http, "embeddings", {"model": model, "prompt": _LONG}), 500, _TOO_LONG)

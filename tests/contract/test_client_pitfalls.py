@@ -1,28 +1,28 @@
-"""Section 10: the checklist of traps. What each is about has its tests in its section; here is where.
+"""What clients fail on, side by side; and where the rest of it is tested.
 
-| trap | asserted by |
+| pitfall | asserted by |
 |---|---|
-| 1 no 422, no detail, plain-text 404 and 405 | test_section_0 ("bad request status"), test_section_1 ("methods of", "not there") |
-| 2 stream is true | test_section_2_1::test_2_1_stream_of_generate_is_true; transcript "chat stream default" |
-| 3 NDJSON only, no blank lines | test_section_0::test_a_stream_is_chunked_lines; its last line here |
-| 4 no error key in a success | here |
-| 5 load and unload are one object | test_section_2_4 ("2.5 …") |
-| 6 nanoseconds, not zero; zones | test_section_2_7::test_2_7_keys_and_types; test_section_0 ("created_at", "modified_at") |
-| 7 model as sent, digests | test_section_2_1::test_2_1_model_is_echoed_as_sent; test_section_4_1::test_4_2_tags |
-| 8 model_info, capabilities, parent_model | test_section_4_1::test_what_clients_crash_without; of presets here |
-| 9 model "" and name | test_section_4_1 (show), test_section_4_6 (pull, push, create, delete) |
-| 10 wrong option and format 500, unknown ignored | test_section_3, test_section_2_1 |
-| 11 404 texts | here, side by side |
-| 12 empty model | here, side by side |
-| 13 capability errors | test_section_2_11 (#13, #14), test_section_2_6 |
-| 14 thinking | test_section_2_6 |
-| 15 tool arguments, done_reason | test_section_2_2::test_a_call_in_an_answer; test_section_2_7::test_2_7_tool_calls_end_with_stop |
-| 16 native defaults | here |
-| 18 two spaces, Retry-After | test_section_7::test_the_queue_is_full; test_limits_and_failures |
-| 19 keep_alive | test_section_2_4 |
-| 20 version | test_section_4_1::test_4_4_version_is_numbers |
+| no 422, no detail, plain-text 404 and 405 | test_rules_of_every_route ("bad request status"), test_native_routes ("methods of", "not there") |
+| stream is true | test_request_fields::test_stream_of_generate_is_true; transcript "chat stream default" |
+| NDJSON only, no blank lines | test_rules_of_every_route::test_a_stream_is_chunked_lines; its last line here |
+| no error key in a success | here |
+| load and unload are one object | test_keep_alive (load and unload) |
+| nanoseconds, not zero; zones | test_answer_fields::test_keys_and_types; test_rules_of_every_route ("created_at", "modified_at") |
+| model as sent, digests | test_request_fields::test_model_is_echoed_as_sent; test_show_tags_ps_version::test_tags |
+| model_info, capabilities, parent_model | test_show_tags_ps_version::test_what_clients_crash_without; of presets here |
+| model "" and name | test_show_tags_ps_version (show), test_model_management (pull, push, create, delete) |
+| wrong option and format 500, unknown ignored | test_options, test_request_fields |
+| 404 texts | here, side by side |
+| empty model | here, side by side |
+| capability errors | test_order_of_errors (names, capabilities), test_thinking |
+| thinking | test_thinking |
+| tool arguments, done_reason | test_messages_and_tools::test_a_call_in_an_answer; test_answer_fields::test_tool_calls_end_with_stop |
+| native defaults | here |
+| two spaces, Retry-After | test_environment_and_origins::test_the_queue_is_full; test_limits_and_failures |
+| keep_alive | test_keep_alive |
+| version | test_show_tags_ps_version::test_version_is_numbers |
 
-Not here: 17, and what 2, 11, 14, 15 and 16 say of /v1.
+Not here: /v1.
 """  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ _STREAMS: list[tuple[str, dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "end"), _STREAMS, ids=[f"10 #3 {p}, {end}" for p, _, end in _STREAMS]
-)
+@pytest.mark.parametrize(("path", "body", "end"), _STREAMS, ids=[f"{p}, {end}" for p, _, end in _STREAMS])
 def test_the_last_line_says_how_it_ended(
     http: httpx.Client, path: str, body: dict[str, object], end: str
 ) -> None:
@@ -77,13 +75,13 @@ def test_the_last_line_says_how_it_ended(
         ("embeddings", {"model": "vectors", "prompt": "x"}),
         ("pull", {"model": "smol", "stream": False}),
     ],
-    ids=lambda value: f"10 #4 {value}" if isinstance(value, str) else "",
+    ids=lambda value: f"{value}" if isinstance(value, str) else "",
 )
 def test_a_success_has_no_error_key(http: httpx.Client, path: str, body: dict[str, object]) -> None:
     assert "error" not in answered(ask(http, path, body))
 
 
-def test_10_8_of_presets(http: httpx.Client) -> None:
+def test_presets_have_what_clients_crash_without(http: httpx.Client) -> None:
     with preset(http, "plain"):
         shown = answered(ask(http, "show", {"model": "plain"}))
         (listed,) = [
@@ -105,7 +103,7 @@ def test_10_8_of_presets(http: httpx.Client) -> None:
         ("embeddings", {"model": "x", "prompt": "a"}, 'model "x" not found, try pulling it first'),
         ("copy", {"source": "x", "destination": "y"}, 'model "x" not found'),
     ],
-    ids=lambda value: f"10 #11 {value}" if isinstance(value, str) and " " not in value else "",
+    ids=lambda value: f"{value}" if isinstance(value, str) and " " not in value else "",
 )
 def test_words_for_what_is_not_there(
     http: httpx.Client, path: str, body: dict[str, object], error: str
@@ -122,17 +120,17 @@ def test_words_for_what_is_not_there(
         ("embeddings", 400, "model is required"),
         ("show", 400, "model is required"),
     ],
-    ids=lambda value: f"10 #12 {value}" if isinstance(value, str) and " " not in value else "",
+    ids=lambda value: f"{value}" if isinstance(value, str) and " " not in value else "",
 )
 def test_words_for_no_name(http: httpx.Client, path: str, status: int, error: str) -> None:
     for body in ({}, {"model": ""}):
         assert_refused(ask(http, path, body), status, error)
 
 
-def test_10_16_what_is_not_said_is_ollamas_default(http: httpx.Client) -> None:
+def test_what_is_not_said_is_ollamas_default(http: httpx.Client) -> None:
     """With a seed, sampling is a function of the options. This model's own say nothing.
 
-    It is so sure of itself that only a high temperature shows; 0.8 to the digit is test_options' matter.
+    Its probabilities are so far apart that only a high temperature shows.
     """
 
     def say(**options: object) -> list[str]:
