@@ -62,6 +62,11 @@ def test_the_charts_version_is_the_packages() -> None:
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
+def test_the_changelog_has_the_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", __version__]
+
+
 @pytest.mark.parametrize("package", ["drover", "engine_worker", "frontend"])
 def test_a_package_says_that_it_is_typed(package: str) -> None:
     assert Path(ROOT / package / "py.typed").is_file()
