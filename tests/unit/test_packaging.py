@@ -62,6 +62,11 @@ def test_the_charts_version_is_the_packages() -> None:
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
+def test_the_docs_build_images_of_the_version() -> None:
+    page = (ROOT / "docs/deploy.md").read_text()
+    assert f"--build-arg VERSION={__version__} -t drover-frontend:{__version__} ." in page
+
+
 def test_the_changelog_has_the_version() -> None:
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[:2] == ["Unreleased", __version__]
