@@ -13,7 +13,6 @@ from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.members import Place
-from frontend.fleet.pool import Pool
 from frontend.fleet.replicas import Replicas
 from tests.fakes.fleets import fleet_of
 from tests.fakes.stalling_worker import StallingWorker
@@ -61,39 +60,19 @@ async def _placed(fleet: Fleet) -> Place:
     return (await _replicas(fleet).place({}, False))[0]
 
 
-async def test_requests_do_not_look_at_all_workers_again(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
+    fleet: Fleet, workers: list[StallingWorker]
 ) -> None:
-    """Neither for the model's name nor for those that can take it, as long as nothing about them changes."""
-    await _placed(fleet)
-    looks = 0
-    pool_of = Pool.of
-
-    def counted(*args: object) -> Pool:
-        nonlocal looks
-        looks += 1
-        return pool_of(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Pool, "of", counted)
-    monkeypatch.setattr(Fleet, "_look_for", lambda *_: pytest.fail("looked for a name that is known"))
-    for _ in range(50):
-        (await _placed(fleet)).leave()
-    assert looks == 0
-
-
-async def test_in_a_busy_fleet_only_room_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request fills a worker, or makes room there; which workers are ready stays as it is."""
-    workers = [StallingWorker(f"w:{number}", report=_report(limit=1)) for number in range(4)]
-    fleet = fleet_of(*workers)
-    await fleet.start()
-    await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
-    places = [await _placed(fleet) for _ in range(8)]
-    monkeypatch.setattr(Pool, "of", lambda *_: pytest.fail("looked for workers that are known"))
-    for _ in range(20):
-        assert _replicas(fleet).choose() is None
-        places.pop(0).leave()
-        places.append(await _placed(fleet))
-    await fleet.stop()
+    """Neither a request, nor a worker that is full, nor one that fails makes another."""
+    model = _model(fleet)
+    pool, version = fleet._membership.pool(model.kind), fleet._membership.version
+    (await _placed(fleet)).leave()
+    (await _placed(fleet)).leave(QueueFull())
+    (await _placed(fleet)).leave(WorkerUnreachable("broken"))
+    assert (fleet._membership.pool(model.kind), fleet._membership.version) == (pool, version)
+    workers[0].refusal = WorkerUnreachable("gone")
+    await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
+    assert fleet._membership.pool(model.kind) is not pool
 
 
 async def test_a_worker_that_is_lost_is_chosen_no_more(fleet: Fleet, workers: list[StallingWorker]) -> None:
