@@ -53,8 +53,8 @@ class _Reporting(StallingWorker):
 
 
 async def measure_routing(policy: PolicyName, counts: Sequence[int]) -> Mapping[int, float]:
-    """By the number of workers, microseconds of CPU from a model's name to the end of a fake's answer: finding
-    the model, its affinity, the gate, the choice. The medians of rounds.
+    """By the number of workers, microseconds of CPU from a model's name to the end of a fake's answer: the
+    model, its affinity, the gate, the choice. The medians of rounds.
     """
     async with AsyncExitStack() as owned:
         fleets = {
