@@ -1,4 +1,7 @@
-"""The steps that all dialects' generating routes share, in upstream's order (ollama-api.md section 2.11)."""
+"""The steps that all dialects' generating routes share, in upstream's order.
+
+Contract: ollama-contract.md, "Errors".
+"""
 
 from __future__ import annotations
 

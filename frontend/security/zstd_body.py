@@ -6,7 +6,7 @@ from io import BytesIO
 
 from drover.errors import InvalidRequest
 
-# Upstream's bound (ollama-api.md section 0), and the most memory that a frame may ask for.
+# Upstream's bound (ollama-contract.md, "Reading a request"), and the most memory that a frame may ask for.
 MAX_UNPACKED_BYTES = 20 * 1024 * 1024
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024
 

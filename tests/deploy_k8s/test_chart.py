@@ -74,7 +74,7 @@ def test_lint() -> None:
         assert all(message["severity"] <= 1 for message in report["messages"]), report
 
 
-def test_the_examples_are_the_overlays_that_issue_7_names_and_two_more() -> None:
+def test_there_is_an_example_of_each_kind_of_fleet() -> None:
     assert set(EXAMPLES) == {"default", "cpu", "gpu", "simulator", "multi-node", "hpa"}
 
 

@@ -1,4 +1,7 @@
-"""The routes about ollama.com: there are no accounts here, and nothing is passed on (ollama-api.md 4.8)."""
+"""The routes about ollama.com: there are no accounts here, and nothing is passed on.
+
+Contract: ollama-contract.md, "Accounts and cloud".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HEAD and POST /api/blobs/:digest (ollama-api.md section 4.7)."""
+"""HEAD and POST /api/blobs/:digest (ollama-contract.md, "Create, copy, delete and blobs")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /api/embed and its predecessor /api/embeddings (ollama-api.md section 4.5)."""
+"""POST /api/embed and its predecessor /api/embeddings (ollama-contract.md, "Embeddings")."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from frontend.telemetry.request_log import record_of
 
 Statuses = Mapping[type[DroverError], int]
 
-# What an engine says that was started to generate, as Ollama passes it on (transcript "embed").
+# What an engine says that was started to generate, as Ollama passes it on (recorded as "embed").
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
 # Where these routes differ from the table of errors: one blames the request for a failing engine, and the
 # other one the engine for every request that it refuses.

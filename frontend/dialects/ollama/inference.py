@@ -25,7 +25,7 @@ from frontend.telemetry.request_log import record_of
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What generate and chat share, in upstream's order (ollama-api.md section 2.11)."""
+    """What generate and chat share, in upstream's order (ollama-contract.md, "Errors")."""
 
     generation: Generation
     clock: Clock = field(default_factory=Clock)

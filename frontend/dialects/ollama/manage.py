@@ -1,4 +1,7 @@
-"""POST /api/create, POST /api/copy and DELETE /api/delete (ollama-api.md section 4.7)."""
+"""POST /api/create, POST /api/copy and DELETE /api/delete.
+
+Contract: ollama-contract.md, "Create, copy, delete and blobs".
+"""
 
 from __future__ import annotations
 

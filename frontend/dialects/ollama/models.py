@@ -1,4 +1,4 @@
-"""The routes about models: tags, show, ps (ollama-api.md sections 4.1 to 4.3)."""
+"""The routes about models: tags, show, ps (ollama-contract.md, "Show" and "Tags, ps and version")."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 _VERBOSE_SECONDS = 30.0
-# VS Code's Copilot looks a model up by its basename (section 4.1).
+# VS Code's Copilot looks a model up by its basename (ollama-contract.md, "Show").
 _COPILOT = "GitHubCopilotChat/"
 _OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert")
 _OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio")

@@ -1,4 +1,4 @@
-"""POST /api/tokenize and /api/detokenize, as proposed to upstream (ollama-api.md section 9.1, PR 12030)."""
+"""POST /api/tokenize and /api/detokenize, as proposed to upstream (ollama/ollama#12030)."""
 
 from __future__ import annotations
 

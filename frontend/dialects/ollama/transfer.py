@@ -1,4 +1,4 @@
-"""POST /api/pull and /api/push (ollama-api.md section 4.6). Weights are where workers are: nothing moves."""
+"""POST /api/pull and /api/push (ollama-contract.md, "Pull and push"). No weights are transferred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/embeddings (ollama-api.md section 5.3)."""
+"""POST /v1/embeddings (ollama-contract.md, "OpenAI: embeddings")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id} (ollama-api.md section 5.4)."""
+"""GET /v1/models and /v1/models/{id} (ollama-contract.md, "OpenAI: models")."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_most_keys_stay_when_a_worker_comes_or_goes() -> None:
 
 
 def test_a_miss_does_not_go_to_the_busiest() -> None:
-    """sglang #14305: a key that nobody has seen went to the worker with the smallest tree, the busiest."""
+    """sgl-project/sglang#14305: an unknown key went to the worker with the smallest tree, the busiest."""
     policy, workers = Prefix(), _workers()
     workers[3].load = 100
 
@@ -90,7 +90,7 @@ def test_a_miss_does_not_go_to_the_busiest() -> None:
 
 
 def test_one_hot_worker_ends_no_affinity_but_its_own() -> None:
-    """vllm router #238: one hot worker switched affinity off for the whole fleet."""
+    """vllm-project/router#238: one hot worker switched affinity off for the whole fleet."""
     policy, workers = Prefix(), _workers()
     homes = {key: _pick(policy, workers, key) for key in _KEYS}
     workers[3].load = 100
@@ -100,7 +100,7 @@ def test_one_hot_worker_ends_no_affinity_but_its_own() -> None:
 
 
 def test_imbalance_drops_no_locality() -> None:
-    """sglang #32195: a conversation that cannot stay goes to the same other worker each time."""
+    """sgl-project/sglang#32195: a conversation that cannot stay goes to the same other worker each time."""
     policy, workers = Prefix(), _workers()
     home = _pick(policy, workers, b"conversation")
     home.load = 100
@@ -127,7 +127,7 @@ def test_no_worker_gets_much_more_than_its_share(requests: int) -> None:
 
 
 def test_the_least_loaded_is_no_fixed_one_of_many() -> None:
-    """sglang #6164: ties went to the first worker."""
+    """sgl-project/sglang#6164: ties went to the first worker."""
     workers = _workers()
 
     assert len({_pick(LeastLoad(), workers, None).address for _ in range(200)}) == 8
