@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.contract.conftest import pytest_runtest_makereport
 from tests.fakes.transcripts import RECORDED, RECORDINGS, SCRIPTED, header, rows
 
 _EXCHANGES = {RECORDED: 278, SCRIPTED: 260, "ollama-0.33.0-2026-11-29.jsonl": 246}
@@ -47,3 +48,14 @@ def test_a_missing_recording_is_an_error() -> None:
 def test_an_empty_list_of_cases_is_an_error(pytestconfig: pytest.Config) -> None:
     """By default pytest skips a test without cases."""
     assert pytestconfig.getini("empty_parameter_set_mark") == "fail_at_collect"
+
+
+def test_a_skipped_contract_test_fails() -> None:
+    location = ("test_recordings.py", 1, "a test")
+    skipped = pytest.TestReport("a test", location, {}, "skipped", "no recordings", "call")
+    report = pytest_runtest_makereport()
+    next(report)
+    with pytest.raises(StopIteration) as ended:
+        report.send(skipped)
+
+    assert ended.value.value.outcome == "failed"
