@@ -68,15 +68,25 @@ class _Run:
         """In tokens."""
         return len(self.ids) + _TOKENS_OF_A_LOGPROB * len(self.logprobs)
 
-    def join(self, more: _Run) -> None:
-        if self.joined is None:
-            self.joined = _Joined([self.text], list(self.calls), list(self.ids), list(self.logprobs))
-            self.calls, self.ids, self.logprobs = self.joined.calls, self.joined.ids, self.joined.logprobs
-        self.joined.texts.append(more.text)
-        self.joined.calls.extend(more.calls)
-        self.joined.ids.extend(more.ids)
-        self.joined.logprobs.extend(more.logprobs)
-        self.completion_tokens = more.completion_tokens
+    def join(
+        self,
+        text: str,
+        calls: Sequence[pb.ToolCallDelta],
+        ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob],
+    ) -> None:
+        joined = self.joined
+        if joined is None:
+            joined = self.joined = _Joined([self.text], list(self.calls), list(self.ids), list(self.logprobs))
+            _, self.calls, self.ids, self.logprobs = joined
+        joined.texts.append(text)
+        joined.ids.extend(ids)
+        if calls:
+            joined.calls.extend(calls)
+        if logprobs:
+            joined.logprobs.extend(logprobs)
+        self.completion_tokens = completion_tokens
 
     def into(self, event: pb.GenerateEvent) -> None:
         text = self.text if self.joined is None else "".join(self.joined.texts)
@@ -153,7 +163,7 @@ class Mailbox:
         """Text of the answer and the tokens behind it; either may be empty. What is put is
         not to be changed afterwards.
         """
-        self._put(_Run(_Kind.CONTENT, text, (), token_ids, completion_tokens, logprobs))
+        self._put(_Kind.CONTENT, text, (), token_ids, completion_tokens, logprobs)
 
     def thinking(
         self,
@@ -163,7 +173,7 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """Text of the model's reasoning and the tokens behind it."""
-        self._put(_Run(_Kind.THINKING, text, (), token_ids, completion_tokens, logprobs))
+        self._put(_Kind.THINKING, text, (), token_ids, completion_tokens, logprobs)
 
     def tool_call(
         self,
@@ -173,7 +183,7 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """A piece of a tool call and the tokens behind it."""
-        self._put(_Run(_Kind.TOOL_CALLS, "", (call,), token_ids, completion_tokens, logprobs))
+        self._put(_Kind.TOOL_CALLS, "", (call,), token_ids, completion_tokens, logprobs)
 
     def done(self, done: pb.Done) -> None:
         """The end of the answer, after what was put before it."""
@@ -270,17 +280,23 @@ class Mailbox:
         """The error was taken as `failure`, where it stays."""
         self._ends()
 
-    def _put(self, run: _Run) -> None:
+    def _put(
+        self,
+        kind: _Kind,
+        text: str,
+        calls: Sequence[pb.ToolCallDelta],
+        ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob],
+    ) -> None:
         runs = self._runs
-        if len(runs) >= self._most_apart and runs and self._takes_more(runs[-1], run):
-            runs[-1].join(run)
+        newest = runs[-1] if runs and len(runs) >= self._most_apart else None
+        if newest is not None and newest.kind is kind and newest.weight < _MOST_TOKENS_OF_AN_EVENT:
+            newest.join(text, calls, ids, completion_tokens, logprobs)
         else:
-            runs.append(run)
+            runs.append(_Run(kind, text, calls, ids, completion_tokens, logprobs))
         if self.notify is not None:
             self.notify()
-
-    def _takes_more(self, newest: _Run, run: _Run) -> bool:
-        return newest.kind is run.kind and newest.weight < _MOST_TOKENS_OF_AN_EVENT
 
     def _ends(self) -> None:
         self._is_over = True
