@@ -56,6 +56,10 @@ class Source:
         finally:
             del self._streams[stream]
 
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
     def report(self) -> pb.LoadReport:
         return pb.LoadReport(running=len(self._streams), running_limit=4096, kv_tokens_used=self.most_kept)
 
