@@ -11,6 +11,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
+from frontend.fleet.breaker import Breaker
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.members import Place
 from frontend.fleet.replicas import Replicas
@@ -109,6 +110,31 @@ async def test_a_worker_whose_breaker_is_open_waits_behind_the_others(fleet: Fle
     failing.member.breaker.trip()
     failing.leave(WorkerUnreachable("broken"))
     assert failing.member not in [_replicas(fleet).choose() for _ in range(8)]
+
+
+async def test_a_breaker_that_is_half_open_lets_one_request_through(fleet: Fleet) -> None:
+    """No event says that its time is over: that is looked up for each request."""
+    place = await _placed(fleet)
+    member, now = place.member, 0.0
+    member.breaker = Breaker(lambda: now)
+    for _ in range(3):
+        member.take().leave(WorkerUnreachable("broken"))
+    assert member not in [_replicas(fleet).choose() for _ in range(8)]
+    now = 100.0
+    assert member in [_replicas(fleet).choose() for _ in range(8)]
+    probe = member.take()
+    assert member not in [_replicas(fleet).choose() for _ in range(8)]
+    probe.answers()
+    probe.leave()
+    assert member in [_replicas(fleet).choose() for _ in range(8)]
+
+
+async def test_workers_that_all_fail_are_chosen_all_the_same(fleet: Fleet) -> None:
+    members = [(await _placed(fleet)).member for _ in range(4)]
+    for member in 3 * members:
+        member.take().leave(WorkerUnreachable("broken"))
+    assert all(member.breaker.is_open for member in members)
+    assert _replicas(fleet).choose() in members
 
 
 async def test_the_last_worker_that_goes_leaves_none(fleet: Fleet, workers: list[StallingWorker]) -> None:
