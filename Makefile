@@ -21,7 +21,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -51,6 +51,9 @@ model: ## the default model of ENGINE=sglang, as safetensors
 test: .venv/.dev ## all tests but those of the SGLang engine
 	$(PY) -m pytest
 
+test-package: .venv/.dev ## a wheel, built and installed in an empty environment, serves a chat
+	$(PY) -m pytest -o timeout=600 --durations=5 tests/package
+
 test-clients: .venv/.dev .venv-clients/.clients $(NODE_MODULES) ## unchanged Ollama clients against both tiers as processes
 	DROVER_TEST_PYTHON=$(CURDIR)/$(PY) .venv-clients/bin/python -m pytest -W ignore --durations=10 tests/clients
 
@@ -77,10 +80,11 @@ test-deploy: .venv/.dev ## images and stack, really built and run, where a Docke
 test-deploy-sglang: .venv/.dev ## the SGLang worker's image on a base without a GPU: 11 GB, many minutes
 	$(PY) -m pytest -o timeout=3600 tests/deploy/test_sglang_image.py
 
-lint: .venv/.dev proto-check ## style, types, and drift of generated files
+lint: .venv/.dev proto-check ## style, types, citations, and drift of generated files
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m scripts.check_citations
 	$(PY) -m scripts.settings_doc --check
 	$(PY) -m scripts.render_chart --check
 

@@ -29,7 +29,7 @@ from tests.support.processes import Stack, stack
 
 _CONCURRENCY = (1, 4, 16)
 _OLLAMA = {1: ("102", "14 ms"), 4: ("118", "288 ms"), 16: ("120", "4.7 s")}
-"""Tokens/s and TTFT p50 of Ollama 0.33 with 4 slots on a quiet machine of this size (environment.md)."""
+"""Tokens/s and TTFT p50 of Ollama 0.33 with 4 slots on a quiet machine of this size, measured once."""
 _TOKENS = 64
 _LEAST_CHATS = 10
 _CHAT_SECONDS = 180.0

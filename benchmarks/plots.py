@@ -41,7 +41,7 @@ def relay(results: Results) -> str:
 def saturated(results: Results) -> str:
     rows = [
         Bar(
-            f"{tokens} token{'' if tokens == '1' else 's'} a step",
+            f"{tokens} token{'' if tokens == '1' else 's'} a row",
             [max(window["received"] for window in windows) / 1000],
         )
         for tokens, windows in results["windows"].items()
@@ -50,7 +50,12 @@ def saturated(results: Results) -> str:
 
 
 def growth(results: Results) -> str:
-    rows = [Bar(f"{count} workers", [us]) for count, us in results["routing_us"].items()]
+    rows = [
+        Bar(f"{policy}, {count} worker{'' if count == '1' else 's'}", [us])
+        for policy, by_count in results["routing_us"].items()
+        for count, us in by_count.items()
+        if count in ("1", "256")
+    ]
     return bars("Finding a worker for a request", "µs", (), rows)
 
 

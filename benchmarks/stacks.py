@@ -21,6 +21,7 @@ _PATHS: Mapping[str, Owner] = {
     "drover/": "our relay",
     "aiohttp/": "HTTP client",
 }
+_MANAGER = ("sglang/srt/managers/tokenizer_manager.py", "zmq/")
 _STARTS = (*_PATHS, "asyncio/", "uvloop/", "grpc/", "concurrent/", "threading.py")
 _INSTALLED = "site-packages/"
 _ENTRIES = ("engine_worker/__main__.py", "engine_worker/server.py")
@@ -35,16 +36,23 @@ def samples(text: str) -> Iterator[tuple[list[str], int]]:
 
 
 def owner(stack: Iterable[str]) -> Owner:
-    """Whose innermost frame it is: what a library does is its caller's."""
-    for frame in reversed(list(stack)):
-        # An environment may lie in a folder that is called like one of ours.
-        path = frame.rpartition(_INSTALLED)[2]
-        if any(entry in path for entry in _ENTRIES):
-            continue
-        for known, found in _PATHS.items():
-            if known in path:
-                return found
-    return "the rest"
+    """Whose innermost frame it is: what a library does is its caller's. Of SGLang, what its tokenizer manager
+    does; what our adapter asks of it elsewhere (chat templates, snapshots of the load) is our adapter's.
+    """
+    # An environment may lie in a folder that is called like one of ours.
+    paths = [frame.rpartition(_INSTALLED)[2] for frame in stack]
+    found = [each for path in reversed(paths) if (each := _owner_of(path)) is not None]
+    if not found:
+        return "the rest"
+    if found[0] == "engine's Python" and "our adapter" in found:
+        return found[0] if any(part in path for path in paths for part in _MANAGER) else "our adapter"
+    return found[0]
+
+
+def _owner_of(path: str) -> Owner | None:
+    if any(entry in path for entry in _ENTRIES):
+        return None
+    return next((owner for known, owner in _PATHS.items() if known in path), None)
 
 
 def shares(text: str) -> Mapping[Owner, float]:

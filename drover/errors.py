@@ -89,7 +89,7 @@ class RetryLater(DroverError):
 
 
 class QueueFull(RetryLater):
-    """In Ollama's words, two spaces included (ollama-api.md section 2.11, case 16)."""
+    """In Ollama's words, two spaces included (ollama-contract.md, "Errors")."""
 
     def __init__(
         self, message: str = "server busy, please try again.  maximum pending requests exceeded"

@@ -1,4 +1,4 @@
-"""Who can reach an address that a process listens on, and that an operator is told (issue 7)."""
+"""Who can reach an address that a process listens on, and the warning to its operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Model names as Ollama writes them: `[host[:port]/][namespace/]model[:tag]` (ollama-api.md section 4.9)."""
+"""Model names as Ollama writes them: `[host[:port]/][namespace/]model[:tag]`.
+
+Contract: ollama-contract.md, "Model names".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of Ollama's environment variables mean (ollama-api.md section 7).
+"""What the values of Ollama's environment variables mean (ollama-contract.md, "Environment variables").
 
 Each reader returns None where the variable leaves a setting at its default.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentParser
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
@@ -11,12 +13,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from drover import __version__
 from drover.ollama_environment import OllamaEnvironment, OllamaVariable
 
 
@@ -64,6 +68,12 @@ def _say(problem: str) -> None:
     sys.stderr.write(f"{problem}\n")
 
 
+def _program(module: str | None) -> str | None:
+    """Name for the usage line: the console script if the process was started by one, else `module`."""
+    script = Path(sys.argv[0]).name
+    return script if script.startswith("drover-") else module
+
+
 class ProcessSettings(BaseSettings):
     """Flags win over environment variables, those over Ollama's, and those over defaults. Immutable once
     loaded.
@@ -98,7 +108,7 @@ class ProcessSettings(BaseSettings):
     def load(cls, argv: list[str]) -> Self:
         """Reads flags and environment; a wrong value ends the process with status 2 and its name."""
         try:
-            return CliApp.run(cls, cli_args=argv)
+            return CliApp.run(cls, cli_args=argv, cli_settings_source=cls._command_line())
         except ValidationError as error:
             for problem in error.errors():
                 name = str(problem["loc"][0]) if problem["loc"] else ""
@@ -109,6 +119,14 @@ class ProcessSettings(BaseSettings):
         except SettingsError as error:
             _say(f"settings: {error}")
         raise SystemExit(2)
+
+    @classmethod
+    def _command_line(cls) -> CliSettingsSource[ArgumentParser]:
+        source = CliSettingsSource[ArgumentParser](
+            cls, cli_prog_name=_program(cls.model_config.get("cli_prog_name"))
+        )
+        source.root_parser.add_argument("--version", action="version", version=f"drover {__version__}")
+        return source
 
     @classmethod
     def names_of(cls, field: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import uvloop
 
 from drover import logs
+from drover.collector import keep_from_collection
 from engine_worker.engines import Engine, build_engine
 from engine_worker.server import CannotStart, WorkerServer
 from engine_worker.settings import WorkerSettings
@@ -33,7 +34,7 @@ def main(build: Callable[[WorkerSettings], Engine] = build_engine) -> int:
 
 async def _serve(settings: WorkerSettings, build: Callable[[WorkerSettings], Engine]) -> int:
     engine = build(settings)
-    return await WorkerServer(engine, settings).run()
+    return await WorkerServer(engine, settings, keep_from_collection).run()
 
 
 if __name__ == "__main__":

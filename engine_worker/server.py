@@ -42,8 +42,15 @@ class CannotStart(Exception):
 
 
 class WorkerServer:
-    def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
+    """`freeze_objects`: called when what there is stays: once all is imported, and once a model is loaded
+    that cannot be unloaded. A full garbage collection stops all streams: 0.8 s with SGLang's 900,000 objects.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: WorkerSettings, freeze_objects: Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
+        self._freeze_objects = freeze_objects
         self._settings = settings
         self._requests = RequestTable()
         changed = Bell()
@@ -86,6 +93,7 @@ class WorkerServer:
 
     async def startup(self) -> None:
         """Loads and warms up while "" is healthy already; only then the service is healthy too."""
+        self._freeze_objects()
         try:
             await self._engine.start()
             # SGLang takes them for itself.
@@ -97,6 +105,8 @@ class WorkerServer:
         except (ValueError, RuntimeError, OSError, DroverError) as error:
             raise CannotStart(f"the {self._settings.engine} engine did not start: {error}") from error
         model = self._engine.model()
+        if model.pinned:
+            self._freeze_objects()
         running_limit = self._engine.load_report().running_limit
         self._residency.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
         self._service.ready = True

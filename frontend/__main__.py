@@ -11,13 +11,13 @@ import sys
 from drover import logs
 from drover.collector import keep_from_collection
 from drover.exposure import warn_if_exposed
-from drover.freed_memory import give_back_freed_memory
 from drover.settings import split_address
 from frontend.admission.admission import Admission
 from frontend.fleet.connecting import connect
 from frontend.fleet.discovery import discoveries_of
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.picking import policy_of
+from frontend.memory import configure_malloc
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("drover.frontend")
 
 def main() -> int:
     settings = FrontendSettings.load(sys.argv[1:])
-    give_back_freed_memory()
+    configure_malloc()
     logs.configure(settings.log_format, settings.log_level)
     # Uvicorn's own start and stop messages say less than ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

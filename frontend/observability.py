@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from collections.abc import Sequence
+
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest, ModelNotFound
 from frontend.admission.admission import Admission
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_log import record_of
 
 
-def router(admission: Admission, metrics: Metrics) -> APIRouter:
-    routes = direct_router()
-
+def routes(admission: Admission, metrics: Metrics) -> Sequence[DirectRoute]:
     async def scrape() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -41,6 +41,7 @@ def router(admission: Admission, metrics: Metrics) -> APIRouter:
             media_type=JSON,
         )
 
-    routes.add_api_route("/metrics", scrape, methods=["GET"])
-    routes.add_api_route("/api/queue", queue, methods=["GET"])
-    return routes
+    return [
+        DirectRoute("/metrics", scrape, "GET"),
+        DirectRoute("/api/queue", queue, "GET"),
+    ]

@@ -1,4 +1,4 @@
-"""OLLAMA_HOST as Ollama's server reads it (ollama-api.md section 7)."""
+"""OLLAMA_HOST as Ollama's server reads it (ollama-contract.md, "Environment variables")."""
 
 from __future__ import annotations
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Sequence
+
 from starlette.responses import PlainTextResponse, Response
 
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 
 
-def router(fleet: Fleet, answers: OpenAnswers) -> APIRouter:
-    routes = direct_router()
-
+def routes(fleet: Fleet, answers: OpenAnswers) -> Sequence[DirectRoute]:
     async def healthz() -> Response:
         return PlainTextResponse("ok")
 
@@ -23,6 +22,7 @@ def router(fleet: Fleet, answers: OpenAnswers) -> APIRouter:
             return PlainTextResponse("ok")
         return PlainTextResponse("no engine worker is ready", 503)
 
-    routes.add_api_route("/healthz", healthz, methods=["GET", "HEAD"])
-    routes.add_api_route("/readyz", readyz, methods=["GET", "HEAD"])
-    return routes
+    return [
+        DirectRoute("/healthz", healthz, "GET", "HEAD"),
+        DirectRoute("/readyz", readyz, "GET", "HEAD"),
+    ]

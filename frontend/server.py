@@ -22,7 +22,7 @@ from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits
 from frontend.http.listening import last_connections
-from frontend.memory import keep_giving_back
+from frontend.memory import trim_after_load
 from frontend.security.clients import Clients
 from frontend.settings import FrontendSettings
 
@@ -72,7 +72,7 @@ class FrontendServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def main_loop(self) -> None:
-        keeper = asyncio.create_task(keep_giving_back(self._answers.__len__), name="give back memory")
+        keeper = asyncio.create_task(trim_after_load(self._answers.__len__), name="trim memory")
         try:
             await super().main_loop()
         finally:

@@ -14,7 +14,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.stack_plan import Plan, Refused, Running, check, on_own_gpus, plan, read_env_file
+from scripts.stack_plan import (
+    Plan,
+    Refused,
+    Running,
+    check,
+    image_version,
+    on_own_gpus,
+    plan,
+    read_env_file,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
@@ -28,6 +37,7 @@ def up(environment: dict[str, str]) -> None:
     wanted = plan(environment, _running(environment))
     if wanted.has_own_database and not environment.get("POSTGRES_PASSWORD"):
         environment["POSTGRES_PASSWORD"] = _new_password()
+    environment["VERSION"] = image_version(environment)
     environment.setdefault("REVISION", _revision())
     compose = Compose(environment, _files(wanted))
     stack = compose.configuration()

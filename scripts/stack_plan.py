@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from drover import __version__
+
 _LOOPBACK = ("127.0.0.1", "::1", "[::1]", "localhost")
 _CPU_ENGINES = ("llamacpp", "simulator")
 _LAST_PORT = 65535
@@ -56,6 +58,11 @@ def check(environment: Mapping[str, str]) -> None:
         raise Refused(f"GPU must be 1 or 0, and not {environment['GPU']!r}")
     if _count(environment, "PORT", 0) > _LAST_PORT:
         raise Refused(f"PORT must be a number up to {_LAST_PORT}, and not {environment['PORT']!r}")
+
+
+def image_version(environment: Mapping[str, str]) -> str:
+    """Tag and label of the images that are built."""
+    return environment.get("VERSION") or __version__
 
 
 def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:

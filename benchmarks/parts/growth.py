@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from typing import get_args
 
 from benchmarks.goals import Goal
 from benchmarks.parts.base import Effort, Part
 from benchmarks.parts.relay import ratio
-from benchmarks.routing_cost import measure_routing
+from benchmarks.routing_cost import measure_report, measure_routing
 from benchmarks.table import progress, table
 from benchmarks.targets.base import Offer, Target
 from benchmarks.targets.drover import drover
 from benchmarks.window import Window, measure_window, observe, running_load
+from frontend.fleet.picking import PolicyName
 
 _LONG_TOKENS = 16_384
 _LONG_STREAMS = 8
@@ -22,6 +24,9 @@ _TURN_STREAMS = 64
 _TURN_STEP_MS = 20
 _TURN_PROMPT_TOKENS = 32 * 256
 _WORKERS = (1, 4, 16, 64, 256)
+_MANY = _WORKERS[-1]
+_REPORTING = (16, _MANY)
+_POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 _LIMIT = 1.1
 _SETTLE_SECONDS = 1.5
 
@@ -30,7 +35,8 @@ def measure(effort: Effort) -> Part:
     early, late = _long_answer(effort)
     short, long = _conversations(effort)
     progress(f"routing over {', '.join(map(str, _WORKERS))} workers")
-    routing = {count: asyncio.run(measure_routing(count)) for count in _WORKERS}
+    routing = {policy: asyncio.run(measure_routing(policy, _WORKERS)) for policy in _POLICIES}
+    reports = {count: asyncio.run(measure_report("prefix", count)) for count in _REPORTING}
     turns_ratio = ratio(long, short)
     rows = [
         [f"answer of {_LONG_TOKENS} tokens, its beginning", *_cells(early)],
@@ -39,20 +45,30 @@ def measure(effort: Effort) -> Part:
         [f"after {_TURNS} messages", *_cells(long[0])],
     ]
     heads = ["", "worker\nµs/token", "frontend\nµs/token", "both\nµs/token", "client\ntok/s"]
-    routes = [[str(count), f"{us:.1f}"] for count, us in routing.items()]
+    routes = [[policy, *(f"{us:.1f}" for us in by_count.values())] for policy, by_count in routing.items()]
+    routes.append(["a report", *(f"{reports[count]:.1f}" if count in reports else "" for count in _WORKERS)])
     shown = "\n\n".join(
         [
             table("Growth: CPU per token", heads, rows),
-            table("Routing a request, in process, over fake workers", ["workers", "µs/request"], routes),
+            table(
+                "Routing a request, in process, over fake workers: µs by their number",
+                ["", *map(str, _WORKERS)],
+                routes,
+            ),
         ]
     )
     goals = [
         Goal(f"CPU per token, end / beginning of {_LONG_TOKENS}", late.us / early.us, "at most", _LIMIT),
         Goal(f"CPU per token after {_TURNS} messages / one", turns_ratio, "at most", _LIMIT),
-        Goal("routing over 256 workers / one", routing[256] / routing[1], "at most", _LIMIT),
+        *(
+            Goal(f"routing over {_MANY} workers / one, {policy}", us[_MANY] / us[1], "at most", _LIMIT)
+            for policy, us in routing.items()
+        ),
     ]
     windows = {"answer": [asdict(early), asdict(late)], "turns": [asdict(one) for one in (*short, *long)]}
-    raw = {**windows, "routing_us": {str(count): us for count, us in routing.items()}}
+    routing_us = {policy: {str(count): us for count, us in by.items()} for policy, by in routing.items()}
+    report_us = {str(count): us for count, us in reports.items()}
+    raw = {**windows, "routing_us": routing_us, "report_us": report_us}
     return Part("growth", shown, goals, raw)
 
 

@@ -19,6 +19,11 @@ class StopMatcher:
         self._held = ""
         self.matched: str | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """There is nothing to look for: all text may be shown at once."""
+        return not self._stops
+
     def feed(self, text: str) -> str:
         if not self._stops:
             return text

@@ -16,7 +16,7 @@ _ID_LENGTH = 8
 
 
 def new_call_id(number: int) -> str:
-    """As Ollama makes them (ollama-api.md section 2.2)."""
+    """As Ollama makes them (ollama-contract.md, "Messages and tools")."""
     return "call_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
 
 

@@ -1,4 +1,4 @@
-"""Fitting a prompt into its share of the context window (ollama-api.md section 2.10)."""
+"""Fitting a prompt into its share of the context window (ollama-contract.md, "Prompts and truncation")."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def _simulator(settings: WorkerSettings) -> Engine:
 
 
 def _llamacpp(settings: WorkerSettings) -> Engine:
+    if find_spec("xllamacpp") is None:
+        raise ValueError("the llamacpp engine needs the package xllamacpp: pip install 'drover[worker]'")
     from engine_worker.engines.llamacpp import LlamacppEngine, LlamacppOptions
 
     path = Path(settings.model) if settings.model else default_model.gguf_path()

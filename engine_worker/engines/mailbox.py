@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from typing import NamedTuple
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
@@ -31,38 +32,77 @@ class _Kind(Enum):
     TOOL_CALLS = auto()
 
 
+class _Joined(NamedTuple):
+    """Lists of its own: those that were put are not changed."""
+
+    texts: list[str]
+    calls: list[pb.ToolCallDelta]
+    ids: list[int]
+    logprobs: list[pb.TokenLogprob]
+
+
 class _Run:
-    """What was put at once, or consecutive output of one kind that is joined when it is taken."""
+    """What was put at once, kept as it was put, or consecutive output of one kind that is joined."""
 
-    __slots__ = ("calls", "completion_tokens", "ids", "kind", "logprobs", "texts")
+    __slots__ = ("calls", "completion_tokens", "ids", "joined", "kind", "logprobs", "text")
 
-    def __init__(self, kind: _Kind) -> None:
+    def __init__(
+        self,
+        kind: _Kind,
+        text: str,
+        calls: Sequence[pb.ToolCallDelta],
+        ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob],
+    ) -> None:
         self.kind = kind
-        self.texts: list[str] = []
-        self.calls: list[pb.ToolCallDelta] = []
-        self.ids: list[int] = []
-        self.logprobs: list[pb.TokenLogprob] = []
-        self.completion_tokens = 0
+        self.text = text
+        self.calls = calls
+        self.ids = ids
+        self.completion_tokens = completion_tokens
+        self.logprobs = logprobs
+        self.joined: _Joined | None = None
 
     @property
     def weight(self) -> int:
         """In tokens."""
         return len(self.ids) + _TOKENS_OF_A_LOGPROB * len(self.logprobs)
 
+    def join(
+        self,
+        text: str,
+        calls: Sequence[pb.ToolCallDelta],
+        ids: Sequence[int],
+        completion_tokens: int,
+        logprobs: Sequence[pb.TokenLogprob],
+    ) -> None:
+        joined = self.joined
+        if joined is None:
+            joined = self.joined = _Joined([self.text], list(self.calls), list(self.ids), list(self.logprobs))
+            _, self.calls, self.ids, self.logprobs = joined
+        joined.texts.append(text)
+        joined.ids.extend(ids)
+        if calls:
+            joined.calls.extend(calls)
+        if logprobs:
+            joined.logprobs.extend(logprobs)
+        self.completion_tokens = completion_tokens
+
     def into(self, event: pb.GenerateEvent) -> None:
-        texts = self.texts
-        text = texts[0] if len(texts) == 1 else "".join(texts)
+        text = self.text if self.joined is None else "".join(self.joined.texts)
+        # Fields that are set one by one cost half of what a message with arguments does, and one id that is
+        # appended a third of a list.
+        delta = event.deltas.add()
         if self.kind is _Kind.CONTENT:
-            delta = event.deltas.add(
-                content=text, token_ids=self.ids, completion_tokens=self.completion_tokens
-            )
+            delta.content = text
         else:
-            delta = event.deltas.add(
-                thinking=text,
-                tool_calls=self.calls,
-                token_ids=self.ids,
-                completion_tokens=self.completion_tokens,
-            )
+            delta.thinking = text
+            delta.tool_calls.extend(self.calls)
+        delta.completion_tokens = self.completion_tokens
+        if len(self.ids) == 1:
+            delta.token_ids.append(self.ids[0])
+        else:
+            delta.token_ids.extend(self.ids)
         if self.logprobs:
             delta.logprobs.extend(self.logprobs)
 
@@ -120,10 +160,10 @@ class Mailbox:
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
-        """Text of the answer and the tokens behind it; either may be empty."""
-        run = self._run(_Kind.CONTENT)
-        run.texts.append(text)
-        self._account(run, token_ids, completion_tokens, logprobs)
+        """Text of the answer and the tokens behind it; either may be empty. What is put is
+        not to be changed afterwards.
+        """
+        self._put(_Kind.CONTENT, text, (), token_ids, completion_tokens, logprobs)
 
     def thinking(
         self,
@@ -133,9 +173,7 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """Text of the model's reasoning and the tokens behind it."""
-        run = self._run(_Kind.THINKING)
-        run.texts.append(text)
-        self._account(run, token_ids, completion_tokens, logprobs)
+        self._put(_Kind.THINKING, text, (), token_ids, completion_tokens, logprobs)
 
     def tool_call(
         self,
@@ -145,9 +183,7 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
         """A piece of a tool call and the tokens behind it."""
-        run = self._run(_Kind.TOOL_CALLS)
-        run.calls.append(call)
-        self._account(run, token_ids, completion_tokens, logprobs)
+        self._put(_Kind.TOOL_CALLS, "", (call,), token_ids, completion_tokens, logprobs)
 
     def done(self, done: pb.Done) -> None:
         """The end of the answer, after what was put before it."""
@@ -244,27 +280,21 @@ class Mailbox:
         """The error was taken as `failure`, where it stays."""
         self._ends()
 
-    def _run(self, kind: _Kind) -> _Run:
-        runs = self._runs
-        if runs and len(runs) >= self._most_apart:
-            newest = runs[-1]
-            if newest.kind is kind and newest.weight < _MOST_TOKENS_OF_AN_EVENT:
-                return newest
-        run = _Run(kind)
-        runs.append(run)
-        return run
-
-    def _account(
+    def _put(
         self,
-        run: _Run,
-        token_ids: Sequence[int],
+        kind: _Kind,
+        text: str,
+        calls: Sequence[pb.ToolCallDelta],
+        ids: Sequence[int],
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob],
     ) -> None:
-        run.ids += token_ids
-        run.completion_tokens = completion_tokens
-        if logprobs:
-            run.logprobs += logprobs
+        runs = self._runs
+        newest = runs[-1] if runs and len(runs) >= self._most_apart else None
+        if newest is not None and newest.kind is kind and newest.weight < _MOST_TOKENS_OF_AN_EVENT:
+            newest.join(text, calls, ids, completion_tokens, logprobs)
+        else:
+            runs.append(_Run(kind, text, calls, ids, completion_tokens, logprobs))
         if self.notify is not None:
             self.notify()
 

@@ -12,7 +12,10 @@ _IMAGE = re.compile(r"data:(image/(jpeg|jpg|png|webp))?;base64,")
 
 
 def decoded_image(url: str) -> bytes:
-    """Raises InvalidRequest in upstream's words (ollama-api.md section 5.1); nothing is downloaded."""
+    """Raises InvalidRequest with upstream's text; nothing is downloaded.
+
+    Contract: ollama-contract.md, "OpenAI: chat completions".
+    """
     if url.startswith(("http://", "https://")):
         raise InvalidRequest("image URLs are not currently supported, please use base64 encoded data instead")
     found = _IMAGE.match(url)

@@ -1,4 +1,7 @@
-"""The steps that all dialects' generating routes share, in upstream's order (ollama-api.md section 2.11)."""
+"""The steps that all dialects' generating routes share, in upstream's order.
+
+Contract: ollama-contract.md, "Errors".
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from fastapi import Request
+from starlette.requests import Request
 
 from drover.aside import aside
 from drover.errors import ModelNotFound

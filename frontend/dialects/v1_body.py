@@ -1,4 +1,7 @@
-"""Reading a JSON body of /v1, where two things differ from the native routes (ollama-api.md section 0)."""
+"""Reading a JSON body of /v1, where two things differ from the native routes.
+
+Contract: ollama-contract.md, "Reading a request".
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _MOST = 20.0
 
 class RetryBudget:
     """A fifth of the requests, and twenty at once. Only what an engine broke under counts: requests of a lost
-    or draining worker are moved once each, whatever their number (issue 5: nothing is lost).
+    or draining worker are moved once each, whatever their number.
     """
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -29,8 +30,10 @@ from frontend.fleet.members import Member
 from frontend.fleet.membership import Membership
 from frontend.fleet.moving.request import MovingRequest, Observer
 from frontend.fleet.picking.affinity import affinity_of
-from frontend.fleet.picking.base import Policy
-from frontend.fleet.replicas import Replicas, new_attempt_id, none_ever, ready_for, ready_replicas, usable
+from frontend.fleet.picking.base import Policy, pick_one
+from frontend.fleet.picking.least_load import burden
+from frontend.fleet.pool import usable
+from frontend.fleet.replicas import Replicas, new_attempt_id, none_ever, ready_for, ready_replicas
 from frontend.fleet.stalled_requests import StalledRequests
 
 _log = logging.getLogger("drover.fleet")
@@ -78,7 +81,7 @@ class Fleet:
         admission: Admission,
         stall_seconds: float = 0.0,
     ) -> None:
-        self._membership = Membership(discoveries, connect, admission.pump, stall_seconds)
+        self._membership = Membership(discoveries, connect, policy, admission.pump, stall_seconds)
         self._policy = policy
         self._retries = RetryBudget()
         self._stalled = StalledRequests()
@@ -184,8 +187,12 @@ class Fleet:
                 member = await self._next(model, attempts, error)
 
     def pick(self, model: ServedModel) -> Member:
-        """For what takes no request's place. Raises NoWorkerReady."""
-        return self._policy.pick(self._replicas(model), None)
+        """For what takes no request's place: one that has room, else the less loaded of two random ones.
+        Raises NoWorkerReady.
+        """
+        ready = self._replicas(model)
+        chosen = self._membership.pool(model.kind).choose({}, None)
+        return chosen or min(random.sample(ready, min(2, len(ready))), key=burden)
 
     async def _next(self, model: ServedModel, attempts: Attempts, error: RetryElsewhere) -> Member:
         """Waits for one that can take it. Raises the error when none comes in time."""
@@ -195,7 +202,9 @@ class Fleet:
                 raise error
             await asyncio.sleep(_LOOK_SECONDS)
         fresh = [member for member in able if member not in attempts.failed]
-        return self._policy.pick(fresh or able, None)
+        chosen = pick_one(self._policy, fresh or able, None)
+        assert chosen is not None
+        return chosen
 
     def submit(
         self, model: ServedModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
@@ -268,7 +277,7 @@ class Fleet:
 
     def _wanted(self, model: ServedModel, ticket: Ticket, affinity: bytes | None = None) -> Replicas:
         gate = self.admission.gate(model)
-        return Replicas(model, self._membership, self._policy, gate, ticket, affinity)
+        return Replicas(model, self._membership, gate, ticket, affinity)
 
     @property
     def _members(self) -> Sequence[Member]:

@@ -81,8 +81,8 @@ class Place:
 class Member:
     """`model`, `served` under each of its names, stays known while the worker is away: requests for it are
     answered "later", not "never". `changed` is called when there may be more room than before,
-    `joined` when it has just become ready, `shifted` when it became ready, or not, `room_shifted` when
-    it got room, or none.
+    `joined` when it has just become ready, `shifted` when it became ready, or not, `updated` when its load,
+    its room or its breaker may have changed.
 
     What a choice among many workers reads of each are plain values, kept true by `_recount`: `load`, own
     requests and others' as they were last reported; `has_room`, whether this frontend may send one more.
@@ -95,11 +95,11 @@ class Member:
         joined: Callable[[Member], None],
         stall_seconds: float = 0,
         shifted: Callable[[], None] = lambda: None,
-        room_shifted: Callable[[], None] = lambda: None,
+        updated: Callable[[Member], None] = lambda _: None,
     ) -> None:
         self.worker = worker
         self.address = worker.address
-        self._shifted, self._room_shifted = shifted, room_shifted
+        self._shifted, self._updated = shifted, updated
         self.kind: Kind | None = None
         self.load = 0.0
         self.waiting_prompt_tokens = 0.0
@@ -147,18 +147,18 @@ class Member:
         was_failing = self.breaker.is_failing
         self.breaker.succeeded(attempt)
         if was_failing:
-            self._shifted()
+            self._updated(self)
 
     def _recount(self) -> None:
-        report, was_ready, had_room = self.report, self.ready, self.has_room
+        report, was_ready = self.report, self.ready
         self.load = len(self._places) + self._others
         self.waiting_prompt_tokens = report.waiting_prompt_tokens if report else 0
         self.ready = report is not None and not report.draining and not self.is_stalled
         self.has_room = report is not None and not self._is_full and len(self._places) < _share(report)
         if self.ready != was_ready:
             self._shifted()
-        elif self.has_room != had_room:
-            self._room_shifted()
+        else:
+            self._updated(self)
 
     def take(self) -> Place:
         place = Place(self, self.breaker.begin())
@@ -175,7 +175,6 @@ class Member:
         self._is_full = isinstance(error, QueueFull)
         if isinstance(error, RetryElsewhere):
             self.breaker.failed(place.attempt)
-            self._shifted()
         else:
             self.breaker.ended(place.attempt)
         self._recount()
@@ -193,7 +192,7 @@ class Member:
             attempt=request_id,
         )
         self.breaker.trip()
-        self._shifted()
+        self._updated(self)
         if error.is_flood:
             self._abandon("it sent more than an answer can have")
 

@@ -16,6 +16,7 @@ from frontend.fleet.base import Worker
 from frontend.fleet.conflicts import tell_conflicts
 from frontend.fleet.discovery.base import Discovery
 from frontend.fleet.members import Member, report_death
+from frontend.fleet.picking.base import Policy
 from frontend.fleet.pool import Pool
 
 _log = logging.getLogger("drover.fleet")
@@ -34,11 +35,13 @@ class Membership:
         self,
         discoveries: Sequence[Discovery],
         connect: Callable[[str], Worker],
+        policy: Policy,
         changed: Callable[[], None],
         stall_seconds: float,
     ) -> None:
         self._discoveries = discoveries
         self._connect = connect
+        self._policy = policy
         self._changed = changed
         self._stall_seconds = stall_seconds
         self._found: dict[int, frozenset[str]] = {}
@@ -50,17 +53,13 @@ class Membership:
         self.members: Sequence[Member] = ()
         """Those that new requests may go to. Never changed: another tuple takes its place."""
         self._pools: dict[Kind, Pool] = {}
-        # Those whose members with room may be others by now.
-        self._earlier: dict[Kind, Pool] = {}
         self.version = 0
         """Another one whenever a worker comes or goes, or is ready or not."""
 
     def pool(self, kind: Kind) -> Pool:
         pool = self._pools.get(kind)
         if pool is None:
-            earlier = self._earlier.get(kind)
-            pool = earlier.with_room_now() if earlier else Pool.of(self.members, kind)
-            self._pools[kind] = self._earlier[kind] = pool
+            pool = self._pools[kind] = Pool(self.members, kind, self._policy)
         return pool
 
     def remembered(self, name: ModelName) -> ServedModel | None:
@@ -119,12 +118,12 @@ class Membership:
         self.members = tuple(self._by_address.values())
         self._shifted()
 
-    def _room_shifted(self) -> None:
-        self._pools.clear()
+    def _updated(self, member: Member) -> None:
+        if member.kind is not None and (pool := self._pools.get(member.kind)) is not None:
+            pool.update(member)
 
     def _shifted(self) -> None:
         self._pools.clear()
-        self._earlier.clear()
         self.version += 1
 
     def _new(self, address: str) -> Member:
@@ -134,7 +133,7 @@ class Membership:
             self._joined,
             self._stall_seconds,
             self._shifted,
-            self._room_shifted,
+            self._updated,
         )
         member.start()
         return member

@@ -1,33 +1,81 @@
-"""The workers that can replace each other, as they are now: looked for once, not by each request."""
+"""The workers that can replace each other, updated as each one changes: no request looks at all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from frontend.catalog.served import Kind
 from frontend.fleet.members import Member
+from frontend.fleet.picking.base import Policy, pick_one
 
 
-@dataclass(frozen=True, slots=True)
 class Pool:
-    """`ready`: those that take requests; `roomy`: of these, those where this frontend may send one more now;
-    `is_sound`: none that is ready has a breaker that may be open. Never changed: another one takes its place.
+    """`ready`: those that take requests, until one of them does not any more or another one does; then
+    another pool takes this one's place.
     """
 
-    ready: tuple[Member, ...]
-    roomy: tuple[Member, ...]
-    is_sound: bool
+    def __init__(self, members: Iterable[Member], kind: Kind, policy: Policy) -> None:
+        self.ready = tuple(member for member in members if member.ready and member.kind == kind)
+        self._policy = policy
+        self._known = frozenset(self.ready)
+        # Where this frontend may send one more now, and of these, those whose breaker may be open.
+        self._roomy: dict[Member, None] = {}
+        self._failing: dict[Member, None] = {}
+        # Of the roomy ones, those whose breaker was not open when it was looked at last.
+        self._choices = policy.choices(self.ready)
+        for member in self.ready:
+            self.update(member)
 
-    @classmethod
-    def of(cls, members: Sequence[Member], kind: Kind) -> Pool:
-        ready = tuple(member for member in members if member.ready and member.kind == kind)
-        return cls(ready, _roomy(ready), not any(member.breaker.is_failing for member in ready))
+    def update(self, member: Member) -> None:
+        """Its load, its room or its breaker has changed."""
+        if member not in self._known:
+            return
+        self._failing.pop(member, None)
+        if not member.has_room:
+            self._roomy.pop(member, None)
+        else:
+            self._roomy[member] = None
+            if member.breaker.is_failing:
+                self._failing[member] = None
+        self._offer(member)
 
-    def with_room_now(self) -> Pool:
-        """After nothing but where there is room has changed, as it does with each request of a busy fleet."""
-        return Pool(self.ready, _roomy(self.ready), self.is_sound)
+    def choose(self, failed: Mapping[Member, float], affinity: bytes | None) -> Member | None:
+        """One that has room: rather none of those that failed under this request, nor one that has just
+        failed others. Times are of time.monotonic.
+        """
+        if not self._roomy:
+            return None
+        for member in self._failing:
+            self._offer(member)
+        sound = self._pick_without(failed, affinity) if failed else self._choices.pick(affinity)
+        if sound is not None:
+            return sound
+        # What is left has failed: under this request, or under others.
+        able = usable(list(self._roomy), failed)
+        fresh = [member for member in able if member not in failed]
+        return pick_one(self._policy, fresh or able, affinity)
+
+    def _offer(self, member: Member) -> None:
+        """A breaker that is open is half open after some time."""
+        if member in self._roomy and not member.breaker.is_open:
+            self._choices.put(member)
+        else:
+            self._choices.drop(member)
+
+    def _pick_without(self, failed: Iterable[Member], affinity: bytes | None) -> Member | None:
+        for member in failed:
+            self._choices.drop(member)
+        chosen = self._choices.pick(affinity)
+        for member in failed:
+            if member in self._known:
+                self._offer(member)
+        return chosen
 
 
-def _roomy(members: Sequence[Member]) -> tuple[Member, ...]:
-    return tuple([member for member in members if member.has_room])
+def usable(members: Sequence[Member], failed: Mapping[Member, float]) -> Sequence[Member]:
+    """Without those that have not reported since they failed: their last report says nothing of how they are
+    now. Times are of time.monotonic.
+    """
+    if not failed:
+        return members
+    return [member for member in members if member.reported_at > failed.get(member, float("-inf"))]

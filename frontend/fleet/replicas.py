@@ -15,7 +15,6 @@ from frontend.catalog.served import ServedModel
 from frontend.fleet.base import WorkerHandle
 from frontend.fleet.members import Member, Place
 from frontend.fleet.membership import Membership
-from frontend.fleet.picking.base import Policy
 
 
 class Replicas:
@@ -25,14 +24,12 @@ class Replicas:
         self,
         model: ServedModel,
         membership: Membership,
-        policy: Policy,
         gate: Gate,
         ticket: Ticket,
         affinity: bytes | None = None,
     ) -> None:
         self._model = model
         self._membership = membership
-        self._policy = policy
         self._gate = gate
         self._ticket = ticket
         self._affinity = affinity
@@ -43,15 +40,7 @@ class Replicas:
 
     def choose(self) -> Member | None:
         """Rather none of those that failed under this request, nor one that has just failed others."""
-        pool = self._membership.pool(self._model.kind)
-        if pool.is_sound and not self._failed:
-            return self._policy.pick(pool.roomy, self._affinity) if pool.roomy else None
-        able = usable(pool.ready, self._failed)
-        roomy = [member for member in able if member.has_room]
-        fresh = [member for member in roomy if member not in self._failed]
-        sound = [member for member in fresh if not member.breaker.is_open]
-        candidates = sound or fresh or roomy
-        return self._policy.pick(candidates, self._affinity) if candidates else None
+        return self._membership.pool(self._model.kind).choose(self._failed, self._affinity)
 
     async def place(self, failed: Mapping[Member, float], must: bool) -> tuple[Place, Waited]:
         self._failed = failed
@@ -80,15 +69,6 @@ def ready_for(model: ServedModel, membership: Membership) -> Sequence[Member]:
 def none_ever(members: Sequence[Member], failed: Mapping[Member, float]) -> bool:
     """Whether there are members, and none of them will ever take this request."""
     return bool(members) and all(failed.get(member) == math.inf for member in members)
-
-
-def usable(members: Sequence[Member], failed: Mapping[Member, float]) -> Sequence[Member]:
-    """Without those that have not reported since they failed: their last report says nothing of how they are
-    now. Times are of time.monotonic.
-    """
-    if not failed:
-        return members
-    return [member for member in members if member.reported_at > failed.get(member, float("-inf"))]
 
 
 def ready_replicas(model: ServedModel, membership: Membership) -> Sequence[Member]:

@@ -1,4 +1,4 @@
-"""Whether a worker that answers health checks makes any progress (issue 5: honest slowness is not death)."""
+"""Whether a worker that answers health checks makes progress: a slow one must not be taken for a dead one."""
 
 from __future__ import annotations
 

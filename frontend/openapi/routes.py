@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import orjson
-from fastapi import APIRouter
 from starlette.responses import Response
 
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.settings import FrontendSettings
 
 
-def router(settings: FrontendSettings) -> APIRouter:
-    routes = direct_router()
-
+def routes(settings: FrontendSettings) -> Sequence[DirectRoute]:
     @cache
     def document() -> bytes:
         from frontend.openapi.document import build
@@ -24,5 +22,6 @@ def router(settings: FrontendSettings) -> APIRouter:
     async def openapi() -> Response:
         return Response(document(), media_type="application/json")
 
-    routes.add_api_route("/openapi.json", openapi, methods=["GET", "HEAD"])
-    return routes
+    return [
+        DirectRoute("/openapi.json", openapi, "GET", "HEAD"),
+    ]

@@ -56,7 +56,7 @@ def any_of(*schemas: Schema, about: str = "") -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """`null` says as little as a field that is not there (ollama-api.md section 0)."""
+    """`null` says as little as a field that is not there (ollama-contract.md, "Reading a request")."""
     kinds, choices, values = schema.get("type"), schema.get("anyOf"), schema.get("enum")
     if isinstance(values, list) and None not in values:
         return or_null({**schema, "enum": [*values, None]})

@@ -1,4 +1,4 @@
-"""Which `Host` a server on a loopback address answers to (ollama-api.md section 7).
+"""Which `Host` a server on a loopback address answers to (ollama-contract.md, "Origins and hosts").
 
 A page can give its own domain the address 127.0.0.1: to the browser, this server is then that page's own. Its
 requests still carry the domain's name.

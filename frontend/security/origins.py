@@ -1,4 +1,4 @@
-"""Which web pages may call, and what a browser is told of it (ollama-api.md section 7)."""
+"""Which web pages may call, and what a browser is told of it (ollama-contract.md, "Origins and hosts")."""
 
 from __future__ import annotations
 

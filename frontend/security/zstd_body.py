@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from io import BytesIO
 
-import zstandard
-
 from drover.errors import InvalidRequest
 
-# Upstream's bound (ollama-api.md section 0), and the most memory that a frame may ask for.
+# Upstream's bound (ollama-contract.md, "Reading a request"), and the most memory that a frame may ask for.
 MAX_UNPACKED_BYTES = 20 * 1024 * 1024
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024
 
 
 def unpacked(body: bytes) -> bytes:
     """Raises InvalidRequest for what is no zstd, or is too long. Of what ends early there is less."""
+    # Half a megabyte, and few clients compress.
+    import zstandard
+
     reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(
         BytesIO(body), read_across_frames=True
     )

@@ -1,4 +1,4 @@
-"""SGLang's SmartRouter, without a frontend: a client of two Ollama servers (sglang.md section 3.3).
+"""SGLang's SmartRouter, without a frontend: a client of two Ollama servers.
 
 The judge's answer is constrained, what it sees is data, it has a time limit, and streams fall back too.
 """

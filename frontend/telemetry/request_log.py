@@ -222,6 +222,9 @@ class RequestLog:
         finally:
             record.write(scope)
             self._over(record, _route_of(scope))
+            # It refers to uvicorn's request by `send_body`, and that one to the scope: a cycle would keep all
+            # of them until the collector's next full run.
+            del scope["state"][_STATE_KEY]
 
 
 def _route_of(scope: Scope) -> str:

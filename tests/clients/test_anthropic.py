@@ -157,7 +157,7 @@ async def test_thinking_streams(client: anthropic.AsyncAnthropic) -> None:
 
 
 async def test_to_think_is_no_demand(client: anthropic.AsyncAnthropic) -> None:
-    """Of a model that cannot (ollama-api.md section 5.6)."""
+    """Of a model that cannot (ollama-contract.md, "Anthropic: messages")."""
     answer = await settled(
         client.messages.create(
             model=SMOL,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.fakes.go_words import as_released
-from tests.fakes.transcripts import rows
+from tests.fakes.transcripts import RECORDED, rows
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ _REFUSED_ONLY_THERE = ("v1 completions list",)
 
 
 def replayed() -> list[Recorded]:
-    """Nothing where the recordings are not at hand: the tests are then skipped, and say so."""
+    """All but those that have contract tests of their own."""
     return [
         each for each in _all() if not (each.path.startswith(_ELSEWHERE) or each.case in _REFUSED_ONLY_THERE)
     ]
@@ -45,7 +45,7 @@ def below(*paths: str) -> list[Recorded]:
 
 
 def _all() -> list[Recorded]:
-    return [_recorded(number, row) for number, row in enumerate(rows("ollama-transcripts.jsonl"))]
+    return [_recorded(number, row) for number, row in enumerate(rows(RECORDED))]
 
 
 def _recorded(number: int, row: Mapping[str, object]) -> Recorded:

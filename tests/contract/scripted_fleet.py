@@ -1,6 +1,6 @@
 """A simulator that says what the recorded engine said, and a frontend before it.
 
-The engine of `ollama-scripted.jsonl` played pieces of text that a parser had to read. What the parser made of
+The engine of the scripted recording played pieces of text that a parser had to read. What the parser made of
 them stands in the recorded native answer to the same script, and that is what the simulator plays here. So
 what is compared is the dialect alone.
 """

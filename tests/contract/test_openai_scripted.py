@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.comparing import comparable
 from tests.contract.scripted_fleet import BROKEN, body_of, scripted, scripted_stack
-from tests.fakes.transcripts import Exchange, scripted_exchanges
+from tests.fakes.transcripts import Exchange
 
 # Without thinking upstream's parser leaves the tags in the text; the simulator plays what it is told to.
 _NOT_PLAYED = ("#think effort none", "#thinktool effort none")
@@ -53,8 +53,6 @@ def _check_broken(answer: httpx.Response) -> None:
 
 
 def test_there_are_recordings() -> None:
-    if not scripted_exchanges():
-        pytest.skip("ollama-scripted.jsonl is not beside this checkout")
     assert len(SCRIPTED) > 40
 
 

@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from drover import __version__
 from engine_worker import metrics as worker_metrics
 from frontend.telemetry import metrics as frontend_metrics
 from scripts.render_chart import CHART, OVERLAYS, RENDERED, Values, render
@@ -73,7 +74,7 @@ def test_lint() -> None:
         assert all(message["severity"] <= 1 for message in report["messages"]), report
 
 
-def test_the_examples_are_the_overlays_that_issue_7_names_and_two_more() -> None:
+def test_there_is_an_example_of_each_kind_of_fleet() -> None:
     assert set(EXAMPLES) == {"default", "cpu", "gpu", "simulator", "multi-node", "hpa"}
 
 
@@ -270,7 +271,7 @@ def test_what_the_examples_leave_alone() -> None:
     assert images == {
         f"registry.example/drover/drover-frontend@sha256:{'0' * 64}",
         "registry.example/drover/drover-worker-cpu:7",
-        "registry.example/drover/drover-worker-sglang:0.1.0",
+        f"registry.example/drover/drover-worker-sglang:{__version__}",
     }
     assert at(ingress, "spec", "rules", 0, "host") == "ollama.example"
     assert {name_of(item) for item in of_kind(items, "PersistentVolumeClaim")} == {

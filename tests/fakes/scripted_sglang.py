@@ -13,7 +13,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 from drover.errors import ContextExceeded, EngineFailed, NoWorkerReady
@@ -64,13 +65,18 @@ class ScriptedProcess(EngineProcess):
     table: Table
     scripts: Scripts
 
-    async def generate(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    async def generate(self, call: Call, take: Callable[[Chunk], bool]) -> None:
         # The warm-up, before there are scripts, is answered by the model.
         script = self._script(call) if hasattr(self, "scripts") else None
         if script is None:
-            async for chunk in super().generate(call):
-                yield chunk
+            await super().generate(call, take)
             return
+        async with aclosing(self._chunks(script, call)) as chunks:
+            async for chunk in chunks:
+                if take(chunk):
+                    return
+
+    async def _chunks(self, script: list[Piece], call: Call) -> AsyncGenerator[Chunk, None]:
         limit = call["sampling_params"]["max_new_tokens"]
         said: list[str] = []
         for piece in script:

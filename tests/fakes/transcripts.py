@@ -1,26 +1,22 @@
-"""What a real Ollama answered, as recorded in `reference/ollama-transcripts.jsonl`, and in
-`ollama-scripted.jsonl` with an engine that said what a script told it to.
+"""Recorded exchanges with a real Ollama, and with one whose engine played scripts.
 
-The recordings stand beside the checkout (or in its `shared/`), or where DROVER_REFERENCE says.
+`tests/contract/recordings/README.md` has the servers, the dates and the format.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.fakes.go_words import as_released
 
-_NAME = "ollama-transcripts.jsonl"
-_SCRIPTED_NAME = "ollama-scripted.jsonl"
-_ROOT = Path(__file__).resolve().parents[2]
+RECORDED = "ollama-0.33-2026-11-23.jsonl"
+SCRIPTED = "ollama-0.33-2026-11-23-scripted.jsonl"
+RECORDINGS = Path(__file__).resolve().parents[1] / "contract" / "recordings"
 
 
 @dataclass(frozen=True)
@@ -43,13 +39,13 @@ class Exchange:
 
 @cache
 def exchanges() -> list[Exchange]:
-    """Every POST; none where the recording is not at hand: what is parametrised with it is then skipped."""
-    return _recorded(_NAME)
+    """Every recorded POST."""
+    return _recorded(RECORDED)
 
 
 @cache
 def scripted_exchanges() -> list[Exchange]:
-    return _recorded(_SCRIPTED_NAME)
+    return _recorded(SCRIPTED)
 
 
 def on(path: str) -> list[Exchange]:
@@ -57,30 +53,34 @@ def on(path: str) -> list[Exchange]:
 
 
 def case(name: str) -> Exchange:
-    return _named(name, exchanges(), _NAME)
+    return _named(name, exchanges())
 
 
 def scripted_case(name: str) -> Exchange:
-    return _named(name, scripted_exchanges(), _SCRIPTED_NAME)
+    return _named(name, scripted_exchanges())
 
 
-def _named(name: str, recorded: list[Exchange], file_name: str) -> Exchange:
-    if not recorded:
-        pytest.skip(f"{file_name} is not beside this checkout")
+def _named(name: str, recorded: list[Exchange]) -> Exchange:
     return next(exchange for exchange in recorded if exchange.case == name)
 
 
 def _recorded(file_name: str) -> list[Exchange]:
-    return [_exchange(row) for row in rows(file_name) if row.get("request", {}).get("method") == "POST"]
+    return [_exchange(row) for row in rows(file_name) if row["request"]["method"] == "POST"]
+
+
+def header(file_name: str) -> dict[str, Any]:
+    """A recording's first line, which describes it."""
+    return _lines(file_name)[0]
 
 
 def rows(file_name: str) -> list[dict[str, Any]]:
-    folders = [Path(os.environ["DROVER_REFERENCE"])] if "DROVER_REFERENCE" in os.environ else []
-    folders += [_ROOT / "shared" / "reference", _ROOT.parent / "shared" / "reference"]
-    for folder in folders:
-        if (folder / file_name).is_file():
-            return [json.loads(line) for line in (folder / file_name).read_text().splitlines()]
-    return []
+    """A recording's exchanges. Raises FileNotFoundError: without them a test would prove nothing."""
+    return _lines(file_name)[1:]
+
+
+@cache
+def _lines(file_name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (RECORDINGS / file_name).read_text().splitlines()]
 
 
 def _exchange(row: dict[str, Any]) -> Exchange:
@@ -96,14 +96,13 @@ def _exchange(row: dict[str, Any]) -> Exchange:
 def scripts() -> dict[str, object]:
     """What the scripted engine said, by the word in the prompt that made it say so."""
     found = {}
-    for row in rows(_SCRIPTED_NAME):
-        script = row.get("script")
-        words = re.findall(r"#\w+", json.dumps(row.get("request", {}).get("body", "")))
-        if words and script is not None:
-            found[words[-1]] = script
+    for row in rows(SCRIPTED):
+        words = re.findall(r"#\w+", json.dumps(row["request"].get("body", "")))
+        if words and row["script"] is not None:
+            found[words[-1]] = row["script"]
     return found
 
 
 def scripted_template() -> str:
     """The Go template of the model that the scripts were recorded with."""
-    return next((str(row["template"]) for row in rows(_SCRIPTED_NAME) if "template" in row), "")
+    return str(header(SCRIPTED)["template"])

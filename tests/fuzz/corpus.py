@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from tests.fakes.transcripts import rows
+from tests.fakes.transcripts import RECORDED, SCRIPTED, rows
 from tests.fuzz.targets import ROUTES, TEMPLATES
 
-_RECORDINGS = ("ollama-transcripts.jsonl", "ollama-scripted.jsonl")
 _CALL = {
     "id": "call_1",
     "function": {"index": 0, "name": "f", "arguments": {"a": [1, None], "b": {"c": "d"}}},
@@ -117,12 +116,12 @@ _TEMPLATES = (
 
 
 def bodies() -> Mapping[str, Sequence[bytes]]:
-    """By target. Where the recordings are not at hand, our own alone."""
+    """By target: our own, and the recorded ones."""
     found: dict[str, list[bytes]] = {path: [] for path in ROUTES}
     for path, own in _OWN.items():
         found[path] += [json.dumps(body).encode() for body in own]
-    for row in (row for recording in _RECORDINGS for row in rows(recording)):
-        request = row.get("request", {})
+    for row in (*rows(RECORDED), *rows(SCRIPTED)):
+        request = row["request"]
         body = request.get("body")
         if body is not None and request["path"] in found:
             found[request["path"]].append((body if isinstance(body, str) else json.dumps(body)).encode())

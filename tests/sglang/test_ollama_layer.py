@@ -1,5 +1,6 @@
-"""The faults of SGLang's own Ollama endpoints (sglang.md section 3.2, by its numbers), each of which Drover
-must not have. Those that need no model are in tests/system.
+"""The faults of SGLang's own Ollama endpoints, none of which Drover may have.
+
+Those that need no model are in tests/system.
 """
 
 from __future__ import annotations

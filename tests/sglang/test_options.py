@@ -1,5 +1,5 @@
 """Every option that SGLang can honour is honoured, and none is a 500 that the contract does not ask for
-(ollama-api.md section 3), through both tiers and the official client.
+(ollama-contract.md, "Options"), through both tiers and the official client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pieces of model output, and what a real Ollama made of them, through SGLang's parsers and both tiers.
 
 The engine's tokens are scripted (tests/fakes/scripted_sglang.py); the recordings are the `/api` records of
-`ollama-scripted.jsonl`. What differs on purpose is listed with its reason.
+the scripted recording. What differs on purpose is listed with its reason.
 """
 
 from __future__ import annotations
@@ -81,8 +81,6 @@ def http(scripted: Stack) -> Iterator[httpx.Client]:
 
 
 def test_there_are_recordings() -> None:
-    if not scripted_exchanges():
-        pytest.skip("ollama-scripted.jsonl is not beside this checkout")
     assert len(CASES) > 80
 
 

@@ -18,7 +18,7 @@ from tests.support.certificates import certificate_of_localhost
 from tests.support.processes import worker
 from tests.support.waiting import until
 
-# Of issue 5.
+# The most that a new worker may take to join.
 _NEW_WORKER_SECONDS = 5.0
 
 

@@ -20,8 +20,21 @@ _START_SECONDS = 60.0
 _LINE = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", re.MULTILINE)
 _OTHER_DATABASES = {"asyncpg", "sqlalchemy", "alembic"}
 _OTHER_PLACES = {"httpx", "frontend.fleet.ollama_host.worker", "frontend.fleet.discovery.kubernetes_api"}
-_RARELY_ASKED_FOR = {"frontend.openapi.document", "drover.go_template.parser"}
-_OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}
+_RARELY_ASKED_FOR = {
+    *("frontend.openapi.document", "drover.go_template.parser", "frontend.dialects.openai.form"),
+    *("zstandard", "email.policy"),
+}
+_OF_OTHER_PROGRAMS = {
+    "fastapi",
+    "opentelemetry",
+    "engine_worker",
+    "ollama",
+    "jinja2",
+    "cryptography",
+    "PIL",
+    "numpy",
+    "torch",
+}
 _OTHER_ENGINES = {
     *("engine_worker.engines.llamacpp", "engine_worker.engines.sglang", "engine_worker.schemas"),
     *("sglang", "torch", "transformers", "xllamacpp", "gguf", "llguidance", "aiohttp", "numpy"),

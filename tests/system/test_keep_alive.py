@@ -1,4 +1,7 @@
-"""keep_alive over HTTP, on two replicas of the real model (ollama-api.md sections 2.4, 2.5 and 4.3)."""
+"""keep_alive over HTTP, on two replicas of the real model.
+
+Contract: ollama-contract.md, "Keep-alive, load and unload".
+"""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ async def test_abort_ends_a_request_and_is_idempotent(tmp_path: Path) -> None:
 
 
 def test_the_frontend_is_light(tmp_path: Path) -> None:
-    """Starts in under 2 s and stays under 150 MB (issue 2), without torch or a tokenizer."""
+    """Starts in under 2 s and stays under 150 MB, without torch or a tokenizer."""
     address = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
     command = ["-m", "frontend", "--listen", address, "--workers", "127.0.0.1:1"]

@@ -153,12 +153,12 @@ class LlamacppEngine:
     async def _fill(
         self, mailbox: Mailbox, request: pb.GenerateRequest, prompt: Prompt, slot: HeldSlot, queue_ns: int
     ) -> None:
-        """What has come together goes on together."""
-        arrived, api = Mailbox(), self._here.api
+        """What has come together goes on together. A format's answer is looked at before it does."""
+        kept = KeptFormat() if is_one_json(request, prompt) else None
+        arrived, api = mailbox if kept is None else Mailbox(), self._here.api
         output = reader_of(request, prompt, arrived, api, self._template, self._file.vocabulary)
         route, body = call_of(request, prompt, slot.number, self._context_length)
         counted, prefill = 0, PrefillCount(self._report)
-        kept = KeptFormat() if is_one_json(request, prompt) else None
         async with api.stream(route, body) as arrivals:
             async for chunks in arrivals:
                 slot.was_used = True
@@ -169,11 +169,11 @@ class LlamacppEngine:
                 slot.is_idle = output.is_idle
                 self._report.decode_tokens_done += output.produced - counted
                 counted = output.produced
-                while arrived.ready:
+                if output.finished:
+                    self._count(arrived.done_message, prefill)
+                while kept is not None and arrived.ready:
                     event = await arrived.take()
-                    self._count(event, prefill)
-                    if kept is not None:
-                        kept.saw(event)
+                    kept.saw(event)
                     mailbox.put(event)
                 if output.finished:
                     return
@@ -241,11 +241,11 @@ class LlamacppEngine:
         words.describe(model, can_parse=True, adds=True)
         return model
 
-    def _count(self, event: pb.GenerateEvent, prefill: PrefillCount) -> None:
-        if event.HasField("done"):
-            self._prompt_tokens_done += event.done.prompt_tokens
-            self._report.cached_tokens_done += event.done.cached_tokens
-            prefill.ends(event.done.prompt_tokens - event.done.cached_tokens)
+    def _count(self, done: pb.Done | None, prefill: PrefillCount) -> None:
+        if done is not None:
+            self._prompt_tokens_done += done.prompt_tokens
+            self._report.cached_tokens_done += done.cached_tokens
+            prefill.ends(done.prompt_tokens - done.cached_tokens)
 
 
 async def _rendered(api: LlamaApi, messages: Messages) -> str:

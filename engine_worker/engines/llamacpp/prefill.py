@@ -1,4 +1,4 @@
-"""How much of a prompt is computed, told while it is being read: a long prefill is progress too (issue 5)."""
+"""How much of a prompt is computed, reported during its prefill: a long prefill is progress too."""
 
 from __future__ import annotations
 

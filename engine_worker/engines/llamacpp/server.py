@@ -1,7 +1,7 @@
 """The llama.cpp server beside this process: a child, which ends with it.
 
 xllamacpp opens llama-server's HTTP listener on loopback; Drover talks to that, because only its native routes
-carry token ids, the matched stop text and slot numbers (DECISIONS.md, "llama.cpp over loopback"). Answers
+carry token ids, the matched stop text and slot numbers (docs/adr/0003). Answers
 with thinking or tool calls come from its chat route, where llama.cpp parses them.
 """
 
@@ -34,7 +34,7 @@ _SCRIPT = Path(llama_process.__file__)
 _MIB = 1 << 20
 _log = logging.getLogger("drover.worker")
 # How often a thread of ggml polls a barrier before it sleeps. libgomp's default of 300,000 is milliseconds
-# of spinning: with a thread on each core, any other process stalls all of them (DECISIONS.md, "Threads").
+# of spinning: with a thread on each core, any other process stalls all of them (docs/adr/0005).
 _BARRIER_SPINS = {"GOMP_SPINCOUNT": "1000"}
 _OPERATORS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 

@@ -149,7 +149,7 @@ def _add_input(call: Call, request: pb.GenerateRequest, prompt: Prompt) -> None:
 
 
 def engine_id(request_id: str) -> str:
-    """Of one length always: SGLang aborts every id that begins with the one to be aborted (DESIGN decision
-    6), and takes some beginnings for probes of its own.
+    """Of one length always: SGLang aborts every id that begins with the one to be aborted, and takes some
+    beginnings for probes of its own.
     """
     return blake2b(request_id.encode(), digest_size=_ID_BYTES).hexdigest()

@@ -72,7 +72,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
 
 
 def defaults(generation_config: Mapping[str, float]) -> pb.Sampling:
-    """The model's own sampling, as its PARAMETERs (ollama-api.md section 3)."""
+    """The model's own sampling, as its PARAMETERs (ollama-contract.md, "Options")."""
     sampling = pb.Sampling()
     for theirs, ours in _DEFAULTS.items():
         if theirs in generation_config:

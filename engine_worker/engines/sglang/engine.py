@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed
@@ -110,17 +110,10 @@ class SglangEngine:
         if output.finished:
             return
         assert self._process is not None
-        counted = output.tokens
-        async with aclosing(self._process.generate(call)) as chunks:
-            async for chunk in chunks:
-                self._in_hand.runs(call["rid"])
-                is_over = output.feed(chunk)
-                self._in_hand.produced(output.tokens - counted)
-                counted = output.tokens
-                if is_over:
-                    self._in_hand.ended(output.done)
-                    return
-        raise EngineFailed("SGLang ended the answer without a last word")
+        with self._in_hand.answering(call["rid"], output):
+            await self._process.generate(call, output.feed)
+        if not output.finished:
+            raise EngineFailed("SGLang ended the answer without a last chunk")
 
     def _is_exhausted(self, request: pb.GenerateRequest, answer: Answer) -> bool:
         """Whether an answer that goes on here has had all its tokens."""

@@ -16,7 +16,7 @@ from drover.errors import (
     QueueFull,
 )
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, Thinking
+from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
 from engine_worker.chat.stops import StopMatcher
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.sglang.logprobs import Logprobs
@@ -43,7 +43,9 @@ class Answer:
 
 
 class Output:
-    """Feed it the chunks of one answer, in order; it fills the mailbox."""
+    """Feed it the chunks of one answer, in order; it fills the mailbox. Text that nothing looks at, which is
+    most answers', goes there in a few steps, whatever else an answer can be made with.
+    """
 
     def __init__(self, answer: Answer, mailbox: Mailbox) -> None:
         self._answer = answer
@@ -54,6 +56,13 @@ class Output:
         self._earlier_tokens = len(answer.earlier.produced_ids) if answer.earlier else 0
         self._tokens = self._earlier_tokens
         self._reasoning_tokens = 0
+        self._is_plain = (
+            isinstance(answer.parser, PlainText)
+            and answer.stops.is_idle
+            and answer.logprobs is None
+            and answer.filtered is None
+        )
+        self.has_begun = False
         self.finished = False
         self.done = pb.Done()
 
@@ -68,9 +77,9 @@ class Output:
             self._finish(pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._answer.stops.matched), {})
 
     @property
-    def tokens(self) -> int:
-        """Produced so far, with those of earlier attempts."""
-        return self._tokens
+    def new_tokens(self) -> int:
+        """Produced so far, without those of earlier attempts."""
+        return self._tokens - self._earlier_tokens
 
     def exhausted(self) -> None:
         """The earlier tokens were all that the answer may have."""
@@ -83,33 +92,49 @@ class Output:
         finish = meta.get("finish_reason")
         if finish is not None and finish["type"] == "abort":
             raise _error(finish)
-        if not self._clock.has_seen_tokens:
-            self._prefilled(meta)
-        self._clock.saw_tokens()
-        ids = _without_end(chunk["output_ids"], finish)
-        self._account(ids, meta)
-        shown = self._answer.stops.feed(self._answer.text.of(chunk, ids))
-        pieces = self._answer.parser.feed(shown)
-        if shown and not pieces:
-            self._swallowed()
-        self._show(pieces)
-        if self._answer.stops.matched is not None:
-            self._finish(pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._answer.stops.matched), meta)
-        elif finish is not None:
-            self._finish(_done(finish), meta)
+        if not self.has_begun:
+            self._begins(meta)
+        self._tokens = self._earlier_tokens + meta["completion_tokens"]
+        ids = chunk["output_ids"]
+        if finish is not None:
+            ids = _without_end(ids, finish)
+        text = self._answer.text.of(chunk, ids)
+        if not self._is_plain:
+            self._read(text, ids, meta)
+        elif text:
+            self._mailbox.content(text, [*self._ids, *ids] if self._ids else ids, self._tokens)
+            self._ids = []
+        else:
+            self._ids += ids
+        if finish is not None or self._answer.stops.matched is not None:
+            self._ends(finish, meta)
         return self.finished
 
-    def _prefilled(self, meta: Meta) -> None:
+    def _begins(self, meta: Meta) -> None:
         """The beginning leaves with the first tokens, so that what the cache had can still be told."""
+        self.has_begun = True
+        self._clock.saw_first()
         if self._answer.earlier is None:
             self._answer.started.cached_tokens = meta.get("cached_tokens", 0)
             self._mailbox.started(self._answer.started)
 
-    def _account(self, ids: Sequence[int], meta: Meta) -> None:
-        self._tokens = self._earlier_tokens + meta["completion_tokens"]
+    def _read(self, text: str, ids: Sequence[int], meta: Meta) -> None:
+        """Text that may have stop texts, markup, or log probabilities with it."""
         self._ids.extend(ids)
         if self._answer.logprobs is not None:
             self._logprobs.extend(self._answer.logprobs.of(meta)[: len(ids)])
+        shown = self._answer.stops.feed(text)
+        pieces = self._answer.parser.feed(shown)
+        if shown and not pieces:
+            self._swallowed()
+        self._show(pieces)
+
+    def _ends(self, finish: Finish | None, meta: Meta) -> None:
+        """A stop text of ours comes before any reason of SGLang's."""
+        if self._answer.stops.matched is not None:
+            self._finish(pb.Done(finish_reason=pb.Done.STOP, matched_stop=self._answer.stops.matched), meta)
+        elif finish is not None:
+            self._finish(_done(finish), meta)
 
     def _swallowed(self) -> None:
         """Markup, or text that waits: its tokens are told at once. What is markup has no log probabilities
@@ -174,13 +199,8 @@ class _Clock:
         self._began_ns = time.perf_counter_ns()
         self._first_ns = 0
 
-    @property
-    def has_seen_tokens(self) -> bool:
-        return self._first_ns > 0
-
-    def saw_tokens(self) -> None:
-        if not self._first_ns:
-            self._first_ns = time.perf_counter_ns()
+    def saw_first(self) -> None:
+        self._first_ns = time.perf_counter_ns()
 
     def timings(self, meta: Meta) -> pb.Timings:
         ended_ns = time.perf_counter_ns()

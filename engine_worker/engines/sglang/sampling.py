@@ -1,4 +1,4 @@
-"""From a request's sampling and constraint to SGLang's SamplingParams (ollama-api.md section 3)."""
+"""From a request's sampling and constraint to SGLang's SamplingParams (ollama-contract.md, "Options")."""
 
 from __future__ import annotations
 

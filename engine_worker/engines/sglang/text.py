@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -33,10 +34,10 @@ class EngineText:
 
     def __init__(self, table: TokenTable) -> None:
         self._table = table
-        self._tail: list[int] = []
+        self._tail: deque[int] = deque(maxlen=_CHARACTER_BYTES)
 
     def of(self, chunk: Chunk, ids: Sequence[int]) -> str:
-        self._tail = [*self._tail, *ids][-_CHARACTER_BYTES:]
+        self._tail.extend(ids)
         text = chunk["text"]
         if chunk["meta_info"].get("finish_reason") is None or not text.endswith(_REPLACEMENT):
             return text

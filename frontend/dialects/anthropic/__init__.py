@@ -1,1 +1,4 @@
-"""Anthropic's Messages API: another envelope around what the native routes do (ollama-api.md section 5.6)."""
+"""Anthropic's Messages API: another envelope around what the native routes do.
+
+Contract: ollama-contract.md, "Anthropic: messages".
+"""

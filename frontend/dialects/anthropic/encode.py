@@ -1,4 +1,7 @@
-"""From GenerateEvents to Anthropic's message, whole or as events, as bytes (ollama-api.md section 5.6)."""
+"""From GenerateEvents to Anthropic's message, whole or as events, as bytes.
+
+Contract: ollama-contract.md, "Anthropic: messages".
+"""
 
 from __future__ import annotations
 

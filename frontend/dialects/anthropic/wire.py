@@ -1,4 +1,4 @@
-"""The bodies of /v1/messages and /v1/messages/count_tokens (ollama-api.md section 5.6)."""
+"""The bodies of /v1/messages and /v1/messages/count_tokens (ollama-contract.md, "Anthropic: messages")."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _Body:
 
 
 def _options(given: _Body) -> dict[str, Json]:
-    """Without a word about it, the model's and Ollama's own defaults apply (section 5.6)."""
+    """Unset fields get the model's and Ollama's defaults, not OpenAI's."""
     own: Mapping[str, Json] = {
         "temperature": given.temperature,
         "top_p": given.top_p,

@@ -1,19 +1,20 @@
-"""HEAD and POST /api/blobs/:digest (ollama-api.md section 4.7)."""
+"""HEAD and POST /api/blobs/:digest (ollama-contract.md, "Create, copy, delete and blobs")."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import BodyTooLarge, InvalidRequest
 from frontend.catalog.blobs import Blobs
 from frontend.dialects.ollama.create_checks import is_digest
 from frontend.dialects.ollama.dialect import JSON
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.security.body import read_body
 from frontend.settings import FrontendSettings
 
@@ -55,9 +56,9 @@ def _digest_of(http: Request) -> str:
     return digest.replace("-", ":", 1).lower()
 
 
-def router(blobs: Blobs, settings: FrontendSettings) -> APIRouter:
-    routes = direct_router()
+def routes(blobs: Blobs, settings: FrontendSettings) -> Sequence[DirectRoute]:
     blob_routes = BlobRoutes(blobs, settings)
-    routes.add_api_route("/api/blobs/{digest}", blob_routes.head, methods=["HEAD"])
-    routes.add_api_route("/api/blobs/{digest}", blob_routes.post, methods=["POST"])
-    return routes
+    return [
+        DirectRoute("/api/blobs/{digest}", blob_routes.head, "HEAD"),
+        DirectRoute("/api/blobs/{digest}", blob_routes.post, "POST"),
+    ]

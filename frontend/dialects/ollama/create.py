@@ -1,4 +1,4 @@
-"""From a `create` request to a preset (ollama-api.md section 4.7)."""
+"""From a `create` request to a preset (ollama-contract.md, "Create, copy, delete and blobs")."""
 
 from __future__ import annotations
 

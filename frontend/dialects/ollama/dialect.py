@@ -56,7 +56,7 @@ def error_text(error: DroverError) -> str:
 
 
 def error_response(error: DroverError, content_type: str = JSON, status: int | None = None) -> Response:
-    """`{"error": "…"}` with the status that the table says (ollama-api.md section 2.11), or with `status`."""
+    """`{"error": "…"}` with `status`, or that of the table (ollama-contract.md, "Errors")."""
     answer = answer_of(error)
     headers = {"content-type": content_type}
     if answer.retry_after_seconds is not None:

@@ -1,4 +1,4 @@
-"""`keep_alive` as clients send it (ollama-api.md section 2.4)."""
+"""`keep_alive` as clients send it (ollama-contract.md, "Keep-alive, load and unload")."""
 
 from __future__ import annotations
 

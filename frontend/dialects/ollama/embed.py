@@ -1,4 +1,4 @@
-"""POST /api/embed and its predecessor /api/embeddings (ollama-api.md section 4.5)."""
+"""POST /api/embed and its predecessor /api/embeddings (ollama-contract.md, "Embeddings")."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import (
@@ -38,14 +38,14 @@ from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import embeds
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.settings import FrontendSettings
 from frontend.telemetry.moves import RecordedMoves
 from frontend.telemetry.request_log import record_of
 
 Statuses = Mapping[type[DroverError], int]
 
-# What an engine says that was started to generate, as Ollama passes it on (transcript "embed").
+# What an engine says that was started to generate, as Ollama passes it on (recorded as "embed").
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
 # Where these routes differ from the table of errors: one blames the request for a failing engine, and the
 # other one the engine for every request that it refuses.
@@ -176,8 +176,8 @@ async def with_statuses(
         return worded(error, statuses[type(error)])
 
 
-def router(embeddings: Embeddings) -> APIRouter:
-    routes = direct_router()
-    routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
-    routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
-    return routes
+def routes(embeddings: Embeddings) -> Sequence[DirectRoute]:
+    return [
+        DirectRoute("/api/embed", embeddings.embed, "POST"),
+        DirectRoute("/api/embeddings", embeddings.embeddings, "POST"),
+    ]

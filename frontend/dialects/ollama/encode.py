@@ -1,4 +1,6 @@
-"""From GenerateEvents to Ollama's objects, as bytes (ollama-api.md sections 2.7 to 2.9).
+"""From GenerateEvents to Ollama's objects, as bytes.
+
+Contract: ollama-contract.md, "Fields of an answer" and "Streams".
 
 What does not change in a stream is encoded once; per delta only the text is.
 """

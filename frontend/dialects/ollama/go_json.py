@@ -1,7 +1,8 @@
 """JSON as Ollama's server (Go's encoding/json) reads and writes it.
 
 The fast path is orjson. What that refuses is read again with Go's rules: bytes after the first value are
-ignored, broken UTF-8 becomes U+FFFD, and what is wrong is said in Go's words (ollama-api.md section 0).
+ignored, broken UTF-8 becomes U+FFFD, and errors have
+the text of Go's decoder (ollama-contract.md, "Reading a request").
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
@@ -19,13 +19,13 @@ from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, S
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.timestamps import Clock
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.telemetry.request_log import record_of
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What generate and chat share, in upstream's order (ollama-api.md section 2.11)."""
+    """What generate and chat share, in upstream's order (ollama-contract.md, "Errors")."""
 
     generation: Generation
     clock: Clock = field(default_factory=Clock)
@@ -110,9 +110,9 @@ class Inference:
         )
 
 
-def router(generation: Generation) -> APIRouter:
-    routes = direct_router()
+def routes(generation: Generation) -> Sequence[DirectRoute]:
     inference = Inference(generation)
-    routes.add_api_route("/api/chat", inference.chat, methods=["POST"])
-    routes.add_api_route("/api/generate", inference.generate, methods=["POST"])
-    return routes
+    return [
+        DirectRoute("/api/chat", inference.chat, "POST"),
+        DirectRoute("/api/generate", inference.generate, "POST"),
+    ]

@@ -1,4 +1,7 @@
-"""The bodies of the requests that manage models (ollama-api.md sections 4.6 and 4.7)."""
+"""The bodies of the requests that manage models.
+
+Contract: ollama-contract.md, "Pull and push" and "Create, copy, delete and blobs".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as a Modelfile, and its PARAMETERs as `show` prints them (ollama-api.md section 4.1)."""
+"""A model as a Modelfile, and its PARAMETERs as `show` prints them (ollama-contract.md, "Show")."""
 
 from __future__ import annotations
 

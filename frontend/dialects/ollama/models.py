@@ -1,4 +1,4 @@
-"""The routes about models: tags, show, ps (ollama-api.md sections 4.1 to 4.3)."""
+"""The routes about models: tags, show, ps (ollama-contract.md, "Show" and "Tags, ps and version")."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.aside import aside
@@ -23,11 +23,11 @@ from frontend.dialects.ollama.sources import find_named, named_here
 from frontend.dialects.ollama.timestamps import never, rfc3339
 from frontend.dialects.ollama.wire import ShowRequest
 from frontend.fleet.fleet import LoadedModel
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.settings import FrontendSettings
 
 _VERBOSE_SECONDS = 30.0
-# VS Code's Copilot looks a model up by its basename (section 4.1).
+# VS Code's Copilot looks a model up by its basename (ollama-contract.md, "Show").
 _COPILOT = "GitHubCopilotChat/"
 _OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert")
 _OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio")
@@ -162,10 +162,10 @@ def _json(value: object) -> Response:
     return Response(dumps(value), media_type=JSON)
 
 
-def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
-    routes = direct_router()
+def routes(catalog: Catalog, settings: FrontendSettings) -> Sequence[DirectRoute]:
     models = Models(catalog, settings)
-    routes.add_api_route("/api/tags", models.tags, methods=["GET", "HEAD"])
-    routes.add_api_route("/api/ps", models.ps, methods=["GET"])
-    routes.add_api_route("/api/show", models.show, methods=["POST"])
-    return routes
+    return [
+        DirectRoute("/api/tags", models.tags, "GET", "HEAD"),
+        DirectRoute("/api/ps", models.ps, "GET"),
+        DirectRoute("/api/show", models.show, "POST"),
+    ]

@@ -1,4 +1,4 @@
-"""The `options` object: kinds, defaults, and what becomes of each (ollama-api.md section 3)."""
+"""The `options` object: kinds, defaults, and what becomes of each (ollama-contract.md, "Options")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 _UINT32 = 2**32 - 1
 _MIN_NUM_CTX = 4
-# An answer is never longer than ten times the context (section 3, num_predict).
+# An answer is never longer than ten times the context (ollama-contract.md, "Options").
 _MAX_PREDICT_PER_CONTEXT = 10
 
 

@@ -1,4 +1,7 @@
-"""Answers that tell of progress: a line for each step, or the last one alone (ollama-api.md section 4.6)."""
+"""Answers that tell of progress: a line for each step, or the last one alone.
+
+Contract: ollama-contract.md, "Pull and push".
+"""
 
 from __future__ import annotations
 

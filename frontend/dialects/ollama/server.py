@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Sequence
+
 from starlette.responses import PlainTextResponse, Response
 
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.settings import FrontendSettings
 
 
-def router(settings: FrontendSettings) -> APIRouter:
-    routes = direct_router()
+def routes(settings: FrontendSettings) -> Sequence[DirectRoute]:
     version_body = dumps({"version": settings.ollama_version})
 
     async def root() -> Response:
@@ -21,6 +21,7 @@ def router(settings: FrontendSettings) -> APIRouter:
     async def version() -> Response:
         return Response(version_body, media_type=JSON)
 
-    routes.add_api_route("/", root, methods=["GET", "HEAD"])
-    routes.add_api_route("/api/version", version, methods=["GET", "HEAD"])
-    return routes
+    return [
+        DirectRoute("/", root, "GET", "HEAD"),
+        DirectRoute("/api/version", version, "GET", "HEAD"),
+    ]

@@ -1,5 +1,5 @@
 """Where a name says that its model is: `:local` here, `:cloud` and tags that end with `-cloud` at ollama.com,
-to which nothing is passed on (ollama-api.md sections 2.11 and 4.9).
+to which nothing is passed on (ollama-contract.md, "Errors" and "Model names").
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, Inferenc
 _MAX_TOP_LOGPROBS = 20
 _UINT32 = 2**32 - 1
 _NUM_KEEP = 4
-# llama-server's answer as Ollama passes it on, an object in a string: transcript "chat image on text model".
+# llama-server's answer as Ollama passes it on, an object in a string: recorded as "chat image on text model".
 _NO_IMAGES = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal '
     'requests.","type":"invalid_request_error"}}'
@@ -45,7 +45,7 @@ def route_of(request: InferenceRequest, model: CatalogModel) -> str:
 
 
 def check_capabilities(request: InferenceRequest, model: CatalogModel) -> None:
-    """In upstream's order: thinking, completion, then all other missing ones at once (section 2.11)."""
+    """In upstream's order (ollama-contract.md, "Errors"): thinking, completion, then all others at once."""
     can = model.capabilities
     if request.think is not None and request.think.enabled and not can.thinking:
         raise CapabilityMissing(f'"{request.model}" does not support thinking')
@@ -112,7 +112,7 @@ def generate_to_proto(
 
 
 async def check_template(template: str) -> None:
-    """Raises InvalidOption, in Go's words: section 2.1."""
+    """Raises InvalidOption with Go's text (ollama-contract.md, "Fields of generate and chat")."""
     try:
         await parse_aside(template)
     except TemplateError as error:
@@ -181,7 +181,7 @@ def _num_keep(wanted: int | None) -> int:
 
 
 def _think(request: InferenceRequest, model: CatalogModel) -> pb.Think:
-    """A model that can think does so unless told not to (section 2.6)."""
+    """A model that can think does so unless told not to (ollama-contract.md, "Thinking")."""
     if request.think is None:
         return pb.Think(mode=pb.Think.ON if model.capabilities.thinking else pb.Think.UNSET)
     mode = pb.Think.ON if request.think.enabled else pb.Think.OFF

@@ -1,11 +1,11 @@
-"""POST /api/pull and /api/push (ollama-api.md section 4.6). Weights are where workers are: nothing moves."""
+"""POST /api/pull and /api/push (ollama-contract.md, "Pull and push"). No weights are transferred."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import DroverError, InvalidRequest, NotTransferable
@@ -15,7 +15,7 @@ from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.manage_wire import TransferRequest, read_pull, read_push
 from frontend.dialects.ollama.progress import Step, progress, status
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
 
@@ -87,9 +87,9 @@ def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], erro
     return progress(steps, request.stream, error)
 
 
-def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
-    routes = direct_router()
+def routes(catalog: Catalog, settings: FrontendSettings) -> Sequence[DirectRoute]:
     transfer = Transfer(catalog, settings)
-    routes.add_api_route("/api/pull", transfer.pull, methods=["POST"])
-    routes.add_api_route("/api/push", transfer.push, methods=["POST"])
-    return routes
+    return [
+        DirectRoute("/api/pull", transfer.pull, "POST"),
+        DirectRoute("/api/push", transfer.push, "POST"),
+    ]

@@ -1,4 +1,4 @@
-"""The bodies of Ollama's requests, field by field (ollama-api.md sections 2 and 4)."""
+"""The bodies of Ollama's requests, field by field (ollama-contract.md, "Fields of generate and chat")."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""OpenAI's protocol as Ollama speaks it under /v1 (ollama-api.md section 5), and what upstream leaves out."""
+"""OpenAI's API under /v1, as Ollama has it and with what it lacks (ollama-contract.md, "OpenAI: errors")."""

@@ -1,4 +1,6 @@
-"""From GenerateEvents to chat completions, whole and in chunks (ollama-api.md section 5.1).
+"""From GenerateEvents to chat completions, whole and in chunks.
+
+Contract: ollama-contract.md, "OpenAI: chat completions".
 
 What does not change in a stream is encoded once; per delta only the text is. Tool calls go out piece by
 piece, as OpenAI's do; upstream sends each whole.

@@ -1,4 +1,7 @@
-"""From GenerateEvents to completions of prompts, whole and in chunks (ollama-api.md section 5.2)."""
+"""From GenerateEvents to completions of prompts, whole and in chunks.
+
+Contract: ollama-contract.md, "OpenAI: completions".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's messages as the native chat has them (ollama-api.md section 5.1)."""
+"""OpenAI's messages as the native chat has them (ollama-contract.md, "OpenAI: chat completions")."""
 
 from __future__ import annotations
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.parser import BytesParser
-from email.policy import HTTP
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.aside import aside
@@ -17,7 +15,7 @@ from frontend.dialects.ollama.body import INLINE_BYTES
 from frontend.dialects.ollama.decode import Reader, read_struct, text
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 from frontend.security.body import read_body
 from frontend.telemetry.request_log import record_of
 
@@ -35,6 +33,9 @@ class NotHere:
         """A form with a sound in it, checked as upstream checks it. The whole is read, since many clients see
         no answer before they have sent it.
         """
+        # Python's parser of forms takes half a megabyte, and few clients send sounds.
+        from frontend.dialects.openai.form import model_of_form
+
         settings = self.generation.settings
         body = await read_body(http, settings.max_body_bytes, settings.body_timeout_seconds)
         content_type = http.headers.get("content-type", "")
@@ -53,40 +54,12 @@ def model_of(body: Json) -> str:
     return name
 
 
-def model_of_form(body: bytes, content_type: str) -> str:
-    """Raises InvalidRequest, in the words of Go's parser of forms, for one without a file or a model."""
-    form = BytesParser(EmailMessage, policy=HTTP).parsebytes(
-        b"Content-Type: %b\r\n\r\n" % content_type.encode("latin-1") + body
-    )
-    if form.get_content_type() != "multipart/form-data":
-        raise InvalidRequest(f"{_NO_FORM}request Content-Type isn't multipart/form-data")
-    if not form.get_boundary():
-        raise InvalidRequest(f"{_NO_FORM}no multipart boundary param in Content-Type")
-    if not form.is_multipart():
-        raise InvalidRequest(f"{_NO_FORM}multipart: NextPart: EOF")
-    files: set[str] = set()
-    values: dict[str, str] = {}
-    for part in form.iter_parts():
-        name = str(part.get_param("name", "", header="content-disposition"))
-        if part.get_filename() is not None:
-            files.add(name)
-        else:
-            payload = part.get_payload(decode=True)
-            values[name] = payload.decode(errors="replace") if isinstance(payload, bytes) else ""
-    if "file" not in files:
-        raise InvalidRequest("file is required: http: no such file")
-    if not values.get("model"):
-        raise InvalidRequest("model is required")
-    return values["model"]
-
-
-_NO_FORM = "failed to parse multipart form: "
 _RERANK: dict[str, Reader] = {"model": text}
 
 
-def router(generation: Generation) -> APIRouter:
-    routes = direct_router()
+def routes(generation: Generation) -> Sequence[DirectRoute]:
     not_here = NotHere(generation)
-    routes.add_api_route("/v1/rerank", not_here.rerank, methods=["POST"])
-    routes.add_api_route("/v1/audio/transcriptions", not_here.transcribe, methods=["POST"])
-    return routes
+    return [
+        DirectRoute("/v1/rerank", not_here.rerank, "POST"),
+        DirectRoute("/v1/audio/transcriptions", not_here.transcribe, "POST"),
+    ]

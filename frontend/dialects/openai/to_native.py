@@ -1,4 +1,7 @@
-"""From OpenAI's requests to the native ones, as upstream makes them (ollama-api.md sections 5.1 and 5.2)."""
+"""From OpenAI's requests to the native ones, as upstream makes them.
+
+Contract: ollama-contract.md, "OpenAI: chat completions" and "OpenAI: completions".
+"""
 
 from __future__ import annotations
 

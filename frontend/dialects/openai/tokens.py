@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
@@ -23,7 +24,7 @@ from frontend.dialects.openai.to_native import native_chat, set_tool_choice
 from frontend.dialects.openai.wire import ChatCompletionRequest
 from frontend.dialects.tokens import MAX_TEXTS, Tokens, token_ids
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import direct_router
+from frontend.http.routes import DirectRoute
 
 
 @dataclass(slots=True)
@@ -154,9 +155,9 @@ _TOKENIZE: dict[str, Reader] = {
 _DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": _rows}
 
 
-def router(tokens: Tokens) -> APIRouter:
-    routes = direct_router()
+def routes(tokens: Tokens) -> Sequence[DirectRoute]:
     openai_tokens = OpenAITokens(tokens)
-    routes.add_api_route("/v1/tokenize", openai_tokens.tokenize, methods=["POST"])
-    routes.add_api_route("/v1/detokenize", openai_tokens.detokenize, methods=["POST"])
-    return routes
+    return [
+        DirectRoute("/v1/tokenize", openai_tokens.tokenize, "POST"),
+        DirectRoute("/v1/detokenize", openai_tokens.detokenize, "POST"),
+    ]

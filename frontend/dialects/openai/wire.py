@@ -1,5 +1,5 @@
 """The bodies of OpenAI's generating requests, field by field, and what users of Ollama ask for beside them
-(ollama-api.md sections 5.1, 5.2 and 9.2).
+(ollama-contract.md, "OpenAI: chat completions" and "OpenAI: completions").
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""OpenAI's Responses API: another envelope around what the native routes do (ollama-api.md section 5.5)."""
+"""OpenAI's Responses API: another envelope around what the native routes do.
+
+Contract: ollama-contract.md, "OpenAI: responses".
+"""

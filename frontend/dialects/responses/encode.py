@@ -1,4 +1,4 @@
-"""From GenerateEvents to a response, whole or as events, as bytes (ollama-api.md section 5.5).
+"""From GenerateEvents to a response, whole or as events, as bytes (ollama-contract.md, "OpenAI: responses").
 
 What comes before a delta's text is encoded once for each item; per delta only the text is.
 """

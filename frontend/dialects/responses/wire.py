@@ -1,4 +1,4 @@
-"""The body of /v1/responses (ollama-api.md section 5.5)."""
+"""The body of /v1/responses (ollama-contract.md, "OpenAI: responses")."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LEVELS = {
 _EFFORTS = '"none", "minimal", "low", "medium", "high", "xhigh", "ultra" or "max"'
 _FORMATS = ("text", "json_schema", "json_object")
 _TRUNCATIONS = ("auto", "disabled")
-# OpenAI's, whatever the model's own is; top_p has none (section 5.5).
+# OpenAI's, whatever the model's own is; top_p has none (ollama-contract.md, "OpenAI: responses").
 _DEFAULT_TEMPERATURE = 1.0
 
 

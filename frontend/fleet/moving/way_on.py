@@ -24,7 +24,7 @@ class Stuck(enum.Enum):
 
 
 def way_on(request: pb.GenerateRequest, can: pb.Capabilities) -> WayOn | Stuck:
-    """Of a sampled answer only what does not depend on earlier tokens' state can be continued (issue 5)."""
+    """Of a sampled answer only what does not depend on earlier tokens' state can be continued."""
     stuck = _stuck(request, can)
     if stuck is None:
         return WayOn.CONTINUE

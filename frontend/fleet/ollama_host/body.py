@@ -1,4 +1,7 @@
-"""From the neutral GenerateRequest to a body of `/api/chat` or `/api/generate` (ollama-api.md section 2)."""
+"""From the neutral GenerateRequest to a body of `/api/chat` or `/api/generate`.
+
+Contract: ollama-contract.md, "Fields of generate and chat".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Between EmbedRequests and the bodies of `/api/embed` and `/api/embeddings` (ollama-api.md section 4.5)."""
+"""Between EmbedRequests and the bodies of `/api/embed` and `/api/embeddings`.
+
+Contract: ollama-contract.md, "Embeddings".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""From the lines of an Ollama stream to GenerateEvents (ollama-api.md sections 2.7 to 2.9).
+"""From the lines of an Ollama stream to GenerateEvents.
+
+Contract: ollama-contract.md, "Fields of an answer" and "Streams".
 
 The lines are another server's: what has the wrong kind is read as not there.
 """

@@ -23,7 +23,7 @@ _MOST_WORDS = 500
 
 
 def refusal(status: int, body: bytes) -> DroverError:
-    """Its leaf (ollama-api.md section 2.11). A model that the host has no more is not the client's fault."""
+    """The error for a status (ollama-contract.md, "Errors"); a model that is gone is the host's fault."""
     said = _said(body)
     match status:
         case 400 if "exceed" in said and "context" in said:

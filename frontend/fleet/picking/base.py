@@ -1,4 +1,4 @@
-"""The seam of picking: what a policy may know of workers and of a request."""
+"""The interface of picking: what a policy may know of workers and of a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 
 class Candidate(Protocol):
-    """A worker that can take the request now."""
+    """A worker. Hashed by identity."""
 
     @property
     def address(self) -> str: ...
@@ -24,8 +24,31 @@ class Candidate(Protocol):
 Chosen = TypeVar("Chosen", bound=Candidate)
 
 
-class Policy(Protocol):
-    def pick(self, candidates: Sequence[Chosen], affinity: bytes | None) -> Chosen:
-        """One of `candidates`, which is not empty. `affinity`: equal for requests whose prompts begin alike;
-        None where that would save nothing.
+class Choices(Protocol[Chosen]):
+    """Those of some workers that can take a request now. It is updated when one of them changes, so that a
+    request looks at a few of them, however many there are.
+    """
+
+    def put(self, candidate: Chosen) -> None:
+        """It can take a request, or its load has changed."""
+
+    def drop(self, candidate: Chosen) -> None:
+        """It cannot, or not any more."""
+
+    def pick(self, affinity: bytes | None) -> Chosen | None:
+        """None where there is no candidate. `affinity`: equal for requests whose prompts begin alike; None
+        where that would save nothing.
         """
+
+
+class Policy(Protocol):
+    def choices(self, workers: Sequence[Chosen]) -> Choices[Chosen]:
+        """For these workers, none of which is a candidate yet."""
+
+
+def pick_one(policy: Policy, candidates: Sequence[Chosen], affinity: bytes | None) -> Chosen | None:
+    """Once: looks at all of them."""
+    choices = policy.choices(candidates)
+    for candidate in candidates:
+        choices.put(candidate)
+    return choices.pick(affinity)

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
+from typing import Generic
 
-from frontend.fleet.picking.base import Chosen
+from frontend.fleet.picking.base import Choices, Chosen
+from frontend.fleet.picking.indexed_set import IndexedSet
 from frontend.fleet.picking.least_load import burden
 
 
 class PowerOfTwo:
     """Implements Policy."""
 
-    def pick(self, candidates: Sequence[Chosen], affinity: bytes | None) -> Chosen:
-        return min(random.sample(candidates, min(2, len(candidates))), key=burden)
+    def choices(self, workers: Sequence[Chosen]) -> Choices[Chosen]:
+        return _OneOfTwo()
+
+
+class _OneOfTwo(Generic[Chosen]):
+    """Implements Choices."""
+
+    def __init__(self) -> None:
+        self._candidates: IndexedSet[Chosen] = IndexedSet()
+
+    def put(self, candidate: Chosen) -> None:
+        self._candidates.add(candidate)
+
+    def drop(self, candidate: Chosen) -> None:
+        self._candidates.discard(candidate)
+
+    def pick(self, affinity: bytes | None) -> Chosen | None:
+        return min(self._candidates.sample(2), key=burden, default=None)

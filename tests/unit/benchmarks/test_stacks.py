@@ -7,6 +7,8 @@ from benchmarks.stacks import functions, owner, shares
 MAIN = "<module> (engine_worker/__main__.py:39);_serve (engine_worker/__main__.py:35)"
 MANAGER = "handle_loop (sglang/srt/managers/tokenizer_manager.py:2500)"
 FEED = "feed (engine_worker/engines/sglang/output.py:90)"
+NEXT = "_stream_one_response (sglang/srt/managers/tokenizer_manager.py:1950)"
+LOAD = "load (engine_worker/engines/sglang/upstream/process.py:151)"
 SEND = "GenerateStream (engine_worker/service.py:80)"
 
 
@@ -20,6 +22,9 @@ SEND = "GenerateStream (engine_worker/service.py:80)"
         (f"{MAIN};read (aiohttp/streams.py:5)", "HTTP client"),
         (f"{MAIN};run_until_complete (uvloop/loop.pyx:1500)", "the rest"),
         ("_poll (threading.py:1)", "the rest"),
+        (f"{MAIN};{SEND};{FEED};{NEXT};wait (asyncio/locks.py:213)", "engine's Python"),
+        (f"{MAIN};{LOAD};_read_slot (sglang/srt/managers/load_snapshot.py:504)", "our adapter"),
+        ("run (sglang/srt/utils/watchdog.py:45)", "engine's Python"),
         (f"{MAIN};recv (/cache/drover/lib/python3.11/site-packages/zmq/_future.py:3)", "engine's Python"),
         (f"{MAIN};dumps (/cache/drover/lib/python3.11/site-packages/pydantic/main.py:3)", "the rest"),
     ],

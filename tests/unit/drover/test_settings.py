@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import pytest
@@ -9,11 +10,12 @@ from annotated_types import Gt
 from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from drover import __version__
 from drover.settings import Address, CommaList, ProcessSettings, check_address, split_address, split_commas
 
 
 class _Settings(ProcessSettings):
-    model_config = SettingsConfigDict(env_prefix="DROVER_TEST_")
+    model_config = SettingsConfigDict(env_prefix="DROVER_TEST_", cli_prog_name="python -m test")
 
     listen: Address = "127.0.0.1:1"
     """Where."""
@@ -108,6 +110,29 @@ def test_what_is_no_setting_ends_the_process_with_status_2(
 
     assert ended.value.code == 2
     assert capsys.readouterr().err
+
+
+def test_the_version_is_printed_without_a_start(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _Settings.load(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"drover {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [("/opt/bin/drover-frontend", "drover-frontend"), ("/checkout/frontend/__main__.py", "python -m test")],
+)
+def test_the_usage_names_the_command_that_was_started(
+    started: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+
+    with pytest.raises(SystemExit):
+        _Settings.load(["--help"])
+
+    assert capsys.readouterr().out.startswith(f"usage: {shown} [-h]")
 
 
 def test_settings_do_not_change_once_loaded() -> None:

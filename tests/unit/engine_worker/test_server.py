@@ -45,3 +45,44 @@ async def test_an_engine_that_dies_in_its_warm_up_is_heard_at_once() -> None:
         with pytest.raises(CannotStart, match="its scheduler died"):
             await server.startup()
     assert engine.closed
+
+
+class Starts(FailsInWarmUp):
+    """Writes down what the server asks for, in order."""
+
+    def __init__(self, pinned: bool) -> None:
+        super().__init__()
+        self._pinned = pinned
+        self.calls: list[str] = []
+
+    async def start(self) -> None:
+        self.calls.append("start")
+
+    async def stop(self) -> None: ...
+
+    def model(self) -> pb.Model:
+        return pb.Model(names=["m"], pinned=self._pinned)
+
+    def load_report(self) -> pb.LoadReport:
+        return pb.LoadReport(running_limit=1)
+
+    async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
+        self.calls.append("warm up")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "calls"),
+    [
+        (True, ["freeze", "start", "warm up", "freeze"]),
+        # What is loaded later must be collected when it is unloaded.
+        (False, ["freeze", "start", "warm up"]),
+    ],
+)
+async def test_objects_that_stay_are_frozen_and_a_model_that_goes_is_not(
+    pinned: bool, calls: list[str]
+) -> None:
+    engine = Starts(pinned)
+    server = WorkerServer(cast("Engine", engine), WorkerSettings(), lambda: engine.calls.append("freeze"))
+    await server.startup()
+    await server.shutdown()
+    assert engine.calls == calls

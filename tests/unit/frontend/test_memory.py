@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from frontend.memory import give_back, keep_giving_back, resident_bytes
+from frontend.memory import collect_and_trim, resident_bytes, trim_after_load
 from tests.support.waiting import until
 
 _MEGABYTE = 1024 * 1024
@@ -18,15 +18,15 @@ class Process:
     def __init__(self) -> None:
         self.resident = 100 * _MEGABYTE
         self.requests = 0
-        self.given_back = 0
+        self.trims = 0
         self.looked = 0
 
     def look(self) -> int:
         self.looked += 1
         return self.resident
 
-    def give_back(self) -> None:
-        self.given_back += 1
+    def trim(self) -> None:
+        self.trims += 1
         self.resident -= 10 * _MEGABYTE
 
     async def looks(self) -> None:
@@ -41,19 +41,17 @@ async def process() -> Process:
 
 
 async def test_after_a_crowd(process: Process) -> None:
-    keeper = asyncio.create_task(
-        keep_giving_back(lambda: process.requests, process.look, process.give_back, 0.001)
-    )
+    keeper = asyncio.create_task(trim_after_load(lambda: process.requests, process.look, process.trim, 0.001))
     await process.looks()
-    assert process.given_back == 0
+    assert process.trims == 0
 
     process.requests, process.resident = 1_000, 200 * _MEGABYTE
     await process.looks()
-    assert process.given_back == 0
+    assert process.trims == 0
 
     process.requests = 3
     await process.looks()
-    assert process.given_back == 1
+    assert process.trims == 1
     keeper.cancel()
 
 
@@ -61,7 +59,7 @@ async def test_it_ends_where_memory_cannot_be_read() -> None:
     def missing() -> int:
         raise OSError("no such file")
 
-    await asyncio.wait_for(keep_giving_back(lambda: 0, missing), 5)
+    await asyncio.wait_for(trim_after_load(lambda: 0, missing), 5)
 
 
 def test_cycles_are_collected() -> None:
@@ -74,7 +72,7 @@ def test_cycles_are_collected() -> None:
     gone = weakref.ref(node)
     del node
 
-    give_back()
+    collect_and_trim()
 
     assert gone() is None
     assert resident_bytes() > _MEGABYTE

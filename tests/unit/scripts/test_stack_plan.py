@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.stack_plan import Refused, Running, on_own_gpus, plan, read_env_file
+from drover import __version__
+from scripts.stack_plan import Refused, Running, image_version, on_own_gpus, plan, read_env_file
 
 _TWO_AND_THREE = [Running("frontend", "drover-frontend:dev")] * 2 + [
     Running("worker", "drover-worker-cpu:dev")
@@ -17,6 +18,11 @@ def test_one_of_each_when_nothing_is_said() -> None:
     assert wanted.scales == ["frontend=1", "worker=1"]
     assert [wanted.is_several, wanted.has_own_database, wanted.gpu] == [False, False, False]
     assert wanted.banner == "Drover is ready: http://127.0.0.1:11434 (frontends: 1, workers: 1)"
+
+
+def test_images_have_the_packages_version_unless_another_is_named() -> None:
+    assert image_version({}) == image_version({"VERSION": ""}) == __version__
+    assert image_version({"VERSION": "test"}) == "test"
 
 
 def test_what_is_not_named_stays_as_it_runs() -> None:

@@ -1,4 +1,4 @@
-"""SGLang on a machine without an accelerator: an out-of-tree platform (sglang.md section 5.3).
+"""SGLang on a machine without an accelerator: an out-of-tree platform.
 
 SGLang's own CPU platform needs AMX kernels that its wheels do not have. This one asks for nothing but torch:
 attention in plain torch, no graph capture, no compiler, collectives over gloo.

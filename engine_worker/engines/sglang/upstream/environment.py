@@ -27,8 +27,8 @@ def check_installed() -> None:
         installed = version("sglang")
     except PackageNotFoundError:
         raise ValueError(
-            "the sglang engine needs its own environment, which `make serve ENGINE=sglang` sets up "
-            "(requirements/sglang.txt)"
+            "the sglang engine needs an environment of its own: `make serve ENGINE=sglang` sets one up with "
+            "the versions of requirements/sglang.txt; without a checkout: pip install 'drover[sglang]'"
         ) from None
     if installed != VERSION:
         raise ValueError(f"this engine was written for sglang {VERSION}, but {installed} is installed")

@@ -210,7 +210,7 @@ class Templates:
         return request
 
     def _effort(self, think: pb.Think) -> str:
-        """gpt-oss knows no level above high (ollama-api.md section 2.6)."""
+        """gpt-oss knows no level above high (ollama-contract.md, "Thinking")."""
         return "high" if think.level == "max" and self._serving.is_gpt_oss else think.level
 
     def _switch_thinking(self, request: ChatCompletionRequest, think: pb.Think) -> bool:

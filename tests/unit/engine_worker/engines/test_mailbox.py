@@ -105,6 +105,20 @@ async def test_what_was_taken_is_not_touched_by_what_comes_later() -> None:
     assert (await _take(mailbox)).deltas[0].content == "B"
 
 
+async def test_lists_that_were_put_are_not_changed_by_joining() -> None:
+    mailbox = Mailbox(most_apart=0)
+    ids, entries = [1], [pb.TokenLogprob(token_id=1)]
+    mailbox.content("A", ids, 1, entries)
+    for number in (2, 3):
+        mailbox.content("B", [number], number, [pb.TokenLogprob(token_id=number)])
+
+    (delta,) = (await _take(mailbox)).deltas
+
+    assert (delta.content, list(delta.token_ids), delta.completion_tokens) == ("ABB", [1, 2, 3], 3)
+    assert [entry.token_id for entry in delta.logprobs] == [1, 2, 3]
+    assert (ids, len(entries)) == ([1], 1)
+
+
 async def test_tokens_without_text_are_accounted_for() -> None:
     mailbox = Mailbox()
     mailbox.content("", [1], 1)

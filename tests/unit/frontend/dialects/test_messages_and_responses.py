@@ -114,7 +114,7 @@ async def test_tokens_that_would_be_cut_off_are_counted(frontend: Frontend) -> N
 
 
 async def test_sampling_is_the_native_routes_but_for_responses_temperature(frontend: Frontend) -> None:
-    """Section 5.5 and 5.6."""
+    """ollama-contract.md, "OpenAI: responses" and "Anthropic: messages"."""
     frontend.worker.steps = [content("a"), done()]
     seen = {}
     for path, body in _BODIES.items():

@@ -1,9 +1,9 @@
-"""Policies, and the failures of other routers (field.md B.5) that ours must not have."""
+"""Policies, and the failures of other routers that ours must not have."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,14 +11,14 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.picking import PolicyName, policy_of
 from frontend.fleet.picking.affinity import affinity_of
-from frontend.fleet.picking.base import Policy
+from frontend.fleet.picking.base import Policy, pick_one
 from frontend.fleet.picking.least_load import LeastLoad
 from frontend.fleet.picking.prefix import Prefix
 
 _KEYS = [number.to_bytes(4, "big") for number in range(400)]
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
     """Implements Candidate."""
 
@@ -31,8 +31,14 @@ def _workers(count: int = 8) -> list[Worker]:
     return [Worker(f"10.0.0.{number}:50051") for number in range(count)]
 
 
+def _pick(policy: Policy, workers: Sequence[Worker], key: bytes | None) -> Worker:
+    chosen = pick_one(policy, workers, key)
+    assert chosen is not None
+    return chosen
+
+
 def _send(policy: Policy, workers: list[Worker], key: bytes | None) -> Worker:
-    chosen = policy.pick(workers, key)
+    chosen = _pick(policy, workers, key)
     chosen.load += 1
     return chosen
 
@@ -41,25 +47,26 @@ def _send(policy: Policy, workers: list[Worker], key: bytes | None) -> Worker:
 def test_one_worker_is_enough(name: PolicyName) -> None:
     only = _workers(1)
 
-    assert policy_of(name).pick(only, b"key") is only[0]
-    assert policy_of(name).pick(only, None) is only[0]
+    assert _pick(policy_of(name), only, b"key") is only[0]
+    assert _pick(policy_of(name), only, None) is only[0]
 
 
 def test_all_frontends_pick_alike() -> None:
     there, here = Prefix(), Prefix()
 
-    assert all(there.pick(_workers(), key) == here.pick(_workers()[::-1], key) for key in _KEYS)
+    for key in _KEYS:
+        assert _pick(there, _workers(), key).address == _pick(here, _workers()[::-1], key).address
 
 
 def test_a_conversation_stays_where_it_is() -> None:
     policy, workers = Prefix(), _workers()
 
-    assert len({policy.pick(workers, b"conversation").address for _ in range(20)}) == 1
+    assert len({_pick(policy, workers, b"conversation").address for _ in range(20)}) == 1
 
 
 def test_keys_are_spread_evenly() -> None:
     policy = Prefix()
-    counts = Counter(policy.pick(_workers(), key).address for key in _KEYS)
+    counts = Counter(_pick(policy, _workers(), key).address for key in _KEYS)
 
     assert len(counts) == 8
     assert max(counts.values()) < 2 * len(_KEYS) / 8
@@ -67,38 +74,38 @@ def test_keys_are_spread_evenly() -> None:
 
 def test_most_keys_stay_when_a_worker_comes_or_goes() -> None:
     policy = Prefix()
-    before = [policy.pick(_workers(8), key).address for key in _KEYS]
-    after = [policy.pick(_workers(7), key).address for key in _KEYS]
+    before = [_pick(policy, _workers(8), key).address for key in _KEYS]
+    after = [_pick(policy, _workers(7), key).address for key in _KEYS]
 
     moved = sum(one != other for one, other in zip(before, after, strict=True))
     assert moved < 2 * len(_KEYS) / 8
 
 
 def test_a_miss_does_not_go_to_the_busiest() -> None:
-    """sglang #14305: a key that nobody has seen went to the worker with the smallest tree, the busiest."""
+    """sgl-project/sglang#14305: an unknown key went to the worker with the smallest tree, the busiest."""
     policy, workers = Prefix(), _workers()
     workers[3].load = 100
 
-    assert all(policy.pick(workers, key) is not workers[3] for key in _KEYS)
+    assert all(_pick(policy, workers, key) is not workers[3] for key in _KEYS)
 
 
 def test_one_hot_worker_ends_no_affinity_but_its_own() -> None:
-    """vllm router #238: one hot worker switched affinity off for the whole fleet."""
+    """vllm-project/router#238: one hot worker switched affinity off for the whole fleet."""
     policy, workers = Prefix(), _workers()
-    homes = {key: policy.pick(workers, key) for key in _KEYS}
+    homes = {key: _pick(policy, workers, key) for key in _KEYS}
     workers[3].load = 100
 
     kept = [key for key in _KEYS if homes[key] is not workers[3]]
-    assert all(policy.pick(workers, key) is homes[key] for key in kept)
+    assert all(_pick(policy, workers, key) is homes[key] for key in kept)
 
 
 def test_imbalance_drops_no_locality() -> None:
-    """sglang #32195: a conversation that cannot stay goes to the same other worker each time."""
+    """sgl-project/sglang#32195: a conversation that cannot stay goes to the same other worker each time."""
     policy, workers = Prefix(), _workers()
-    home = policy.pick(workers, b"conversation")
+    home = _pick(policy, workers, b"conversation")
     home.load = 100
 
-    assert len({policy.pick(workers, b"conversation").address for _ in range(20)}) == 1
+    assert len({_pick(policy, workers, b"conversation").address for _ in range(20)}) == 1
 
 
 def test_an_idle_fleet_is_not_one_worker() -> None:
@@ -120,10 +127,10 @@ def test_no_worker_gets_much_more_than_its_share(requests: int) -> None:
 
 
 def test_the_least_loaded_is_no_fixed_one_of_many() -> None:
-    """sglang #6164: ties went to the first worker."""
+    """sgl-project/sglang#6164: ties went to the first worker."""
     workers = _workers()
 
-    assert len({LeastLoad().pick(workers, None).address for _ in range(200)}) == 8
+    assert len({_pick(LeastLoad(), workers, None).address for _ in range(200)}) == 8
 
 
 def test_waiting_prompt_tokens_count_as_load() -> None:
@@ -131,7 +138,7 @@ def test_waiting_prompt_tokens_count_as_load() -> None:
     workers[0].waiting_prompt_tokens = 10_000
     workers[1].load = 5
 
-    assert LeastLoad().pick(workers, None) is workers[1]
+    assert _pick(LeastLoad(), workers, None) is workers[1]
 
 
 def _chat(*contents: str, salt: str = "", tool: str = "") -> pb.GenerateRequest:
@@ -209,14 +216,14 @@ def test_workers_that_are_no_candidates_now_change_nothing_for_the_others() -> N
     """A policy that has seen a hundred picks of some of them as one that knows only these."""
     workers = tuple(_workers(100))
     policy = Prefix()
-    policy.pick(workers, b"all are known")
+    _pick(policy, workers, b"all are known")
     for some in (workers[:7], workers[50:], workers[::3], workers[40:42]):
-        assert all(policy.pick(some, key) is Prefix().pick(some, key) for key in _KEYS)
+        assert all(_pick(policy, some, key) is _pick(Prefix(), some, key) for key in _KEYS)
 
 
 def test_a_list_may_change_between_two_picks() -> None:
     policy, workers = Prefix(), _workers(3)
-    gone = policy.pick(workers, b"key")
+    gone = _pick(policy, workers, b"key")
     workers.remove(gone)
 
-    assert policy.pick(workers, b"key") is not gone
+    assert _pick(policy, workers, b"key") is not gone

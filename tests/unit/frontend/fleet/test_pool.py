@@ -11,9 +11,9 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.admission.queue import Ticket
 from frontend.catalog.served import ServedModel
+from frontend.fleet.breaker import Breaker
 from frontend.fleet.fleet import Fleet
 from frontend.fleet.members import Place
-from frontend.fleet.pool import Pool
 from frontend.fleet.replicas import Replicas
 from tests.fakes.fleets import fleet_of
 from tests.fakes.stalling_worker import StallingWorker
@@ -61,39 +61,19 @@ async def _placed(fleet: Fleet) -> Place:
     return (await _replicas(fleet).place({}, False))[0]
 
 
-async def test_requests_do_not_look_at_all_workers_again(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
+    fleet: Fleet, workers: list[StallingWorker]
 ) -> None:
-    """Neither for the model's name nor for those that can take it, as long as nothing about them changes."""
-    await _placed(fleet)
-    looks = 0
-    pool_of = Pool.of
-
-    def counted(*args: object) -> Pool:
-        nonlocal looks
-        looks += 1
-        return pool_of(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Pool, "of", counted)
-    monkeypatch.setattr(Fleet, "_look_for", lambda *_: pytest.fail("looked for a name that is known"))
-    for _ in range(50):
-        (await _placed(fleet)).leave()
-    assert looks == 0
-
-
-async def test_in_a_busy_fleet_only_room_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request fills a worker, or makes room there; which workers are ready stays as it is."""
-    workers = [StallingWorker(f"w:{number}", report=_report(limit=1)) for number in range(4)]
-    fleet = fleet_of(*workers)
-    await fleet.start()
-    await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
-    places = [await _placed(fleet) for _ in range(8)]
-    monkeypatch.setattr(Pool, "of", lambda *_: pytest.fail("looked for workers that are known"))
-    for _ in range(20):
-        assert _replicas(fleet).choose() is None
-        places.pop(0).leave()
-        places.append(await _placed(fleet))
-    await fleet.stop()
+    """Neither a request, nor a worker that is full, nor one that fails makes another."""
+    model = _model(fleet)
+    pool, version = fleet._membership.pool(model.kind), fleet._membership.version
+    (await _placed(fleet)).leave()
+    (await _placed(fleet)).leave(QueueFull())
+    (await _placed(fleet)).leave(WorkerUnreachable("broken"))
+    assert (fleet._membership.pool(model.kind), fleet._membership.version) == (pool, version)
+    workers[0].refusal = WorkerUnreachable("gone")
+    await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
+    assert fleet._membership.pool(model.kind) is not pool
 
 
 async def test_a_worker_that_is_lost_is_chosen_no_more(fleet: Fleet, workers: list[StallingWorker]) -> None:
@@ -130,6 +110,31 @@ async def test_a_worker_whose_breaker_is_open_waits_behind_the_others(fleet: Fle
     failing.member.breaker.trip()
     failing.leave(WorkerUnreachable("broken"))
     assert failing.member not in [_replicas(fleet).choose() for _ in range(8)]
+
+
+async def test_a_breaker_that_is_half_open_lets_one_request_through(fleet: Fleet) -> None:
+    """No event says that its time is over: that is looked up for each request."""
+    place = await _placed(fleet)
+    member, now = place.member, 0.0
+    member.breaker = Breaker(lambda: now)
+    for _ in range(3):
+        member.take().leave(WorkerUnreachable("broken"))
+    assert member not in [_replicas(fleet).choose() for _ in range(8)]
+    now = 100.0
+    assert member in [_replicas(fleet).choose() for _ in range(8)]
+    probe = member.take()
+    assert member not in [_replicas(fleet).choose() for _ in range(8)]
+    probe.answers()
+    probe.leave()
+    assert member in [_replicas(fleet).choose() for _ in range(8)]
+
+
+async def test_workers_that_all_fail_are_chosen_all_the_same(fleet: Fleet) -> None:
+    members = [(await _placed(fleet)).member for _ in range(4)]
+    for member in 3 * members:
+        member.take().leave(WorkerUnreachable("broken"))
+    assert all(member.breaker.is_open for member in members)
+    assert _replicas(fleet).choose() in members
 
 
 async def test_the_last_worker_that_goes_leaves_none(fleet: Fleet, workers: list[StallingWorker]) -> None:

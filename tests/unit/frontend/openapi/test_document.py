@@ -8,13 +8,12 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 import schemathesis
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from starlette.applications import Starlette
 
 from drover.errors import ANSWERS, ClientLeft
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.http.routes import PathTable
+from frontend.http.routes import DirectRoute, PathTable
 from frontend.openapi.refusals import REASONS
 from frontend.settings import FrontendSettings
 from tests.fakes.fleets import fleet_of
@@ -30,14 +29,14 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
         (route.path.replace(":path}", "}"), method.lower())
         for found in _within(build_app(settings, fleet, OpenAnswers(settings))).routes
         for route in (found.routes if isinstance(found, PathTable) else [found])
-        if isinstance(route, APIRoute)
+        if isinstance(route, DirectRoute)
         for method in route.methods or ()
     }
 
 
-def _within(app: object) -> FastAPI:
+def _within(app: object) -> Starlette:
     """Middlewares keep what they are around in `_app`."""
-    while not isinstance(app, FastAPI):
+    while not isinstance(app, Starlette):
         app = app._app  # type: ignore[attr-defined]
     return app
 

@@ -1,4 +1,4 @@
-"""Section 7 of ollama-api.md: the hosts that a server on a loopback address answers to."""
+"""The hosts that a server on a loopback address answers to (ollama-contract.md, "Origins and hosts")."""
 
 from __future__ import annotations
 

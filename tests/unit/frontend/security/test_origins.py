@@ -1,4 +1,4 @@
-"""Section 7 of ollama-api.md, rule by rule: which pages may call, and what their browsers are told."""
+"""Which pages may call, and what their browsers learn (ollama-contract.md, "Origins and hosts")."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""What a worker with SGLang reports of its requests, counted when it is asked."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from engine_worker.chat.base import PlainText
+from engine_worker.engines.mailbox import Mailbox
+from engine_worker.engines.sglang.in_hand import InHand
+from engine_worker.engines.sglang.output import Answer, Output
+from engine_worker.engines.sglang.text import EngineText
+from engine_worker.engines.sglang.upstream.loads import EngineLoad
+from engine_worker.engines.sglang.upstream.process import EngineProcess, Finish
+from tests.unit.engine_worker.engines.sglang.test_output import _Bytes, chunk
+
+
+def _process(in_flight: set[str]) -> EngineProcess:
+    load = EngineLoad(0, 4, 9, 0, 0, 0)
+    return cast(EngineProcess, SimpleNamespace(in_flight=lambda: set(in_flight), load=lambda: load))
+
+
+def _output(earlier: pb.Continuation | None = None) -> Output:
+    return Output(Answer(pb.Started(), PlainText(), EngineText(_Bytes()), earlier=earlier), Mailbox())
+
+
+def test_tokens_count_while_they_come_and_stay_counted() -> None:
+    counts = InHand(_process({"a"}))
+    output = _output()
+    with counts.answering("a", output):
+        output.feed(chunk("x", [1], 1))
+        assert counts.report().decode_tokens_done == 1
+        output.feed(chunk("x", [2], 2))
+        assert counts.report().decode_tokens_done == 2
+        output.feed(chunk("x", [3], 3, Finish(type="length")))
+        assert counts.report().decode_tokens_done == 3
+    report = counts.report()
+    assert report.decode_tokens_done == 3
+    assert report.cached_tokens_done == 1
+    assert report.cache_hit_rate == pytest.approx(1 / 3)
+
+
+def test_tokens_of_an_answer_that_was_cut_off_stay_counted() -> None:
+    counts = InHand(_process({"a"}))
+    output = _output()
+    try:
+        with counts.answering("a", output):
+            output.feed(chunk("x", [1], 1))
+            raise TimeoutError
+    except TimeoutError:
+        pass
+    assert counts.report().decode_tokens_done == 1
+
+
+def test_tokens_of_earlier_attempts_were_counted_where_they_were_made() -> None:
+    counts = InHand(_process({"a"}))
+    output = _output(pb.Continuation(produced_ids=[7, 8]))
+    with counts.answering("a", output):
+        output.feed(chunk("x", [1], 1))
+        assert counts.report().decode_tokens_done == 1
+
+
+def test_a_request_runs_from_its_first_token_until_sglang_lets_go_of_it() -> None:
+    in_flight = {"a", "b"}
+    counts = InHand(_process(in_flight))
+    first, second = _output(), _output()
+    with counts.answering("b", second):
+        with counts.answering("a", first):
+            assert (counts.report().running, counts.report().waiting) == (0, 2)
+            first.feed(chunk("x", [1], 1))
+            assert (counts.report().running, counts.report().waiting) == (1, 1)
+        # Its client left; SGLang has not ended it yet.
+        assert (counts.report().running, counts.report().waiting) == (1, 1)
+        in_flight.remove("a")
+        assert (counts.report().running, counts.report().waiting) == (0, 1)
