@@ -138,6 +138,12 @@ def _add_row(step: pb.Step, request: _Open) -> int:
     mailbox = request.mailbox
     if request.is_stopped or not mailbox.ready:
         return 0
+    if (token := mailbox.take_token()) is not None:
+        text, token_id, count = token
+        step.rows.add(number=request.number, text=text, token_id=token_id, completion_tokens=count)
+        request.credit -= 1
+        request.rows += 1
+        return 1
     row = step.rows.add(number=request.number)
     if (error := mailbox.failure) is not None:
         row.failure.CopyFrom(failure_of(error))

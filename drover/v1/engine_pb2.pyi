@@ -274,7 +274,16 @@ class Row(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    text: _builtins.str
+    """In place of an event that has one delta with one token and its text, and nothing else: almost all are such.
+    `text` is not empty.
+    """
+    token_id: _builtins.int
+    completion_tokens: _builtins.int
     @_builtins.property
     def event(self) -> Global___GenerateEvent: ...
     @_builtins.property
@@ -285,10 +294,13 @@ class Row(_message.Message):
         number: _builtins.int = ...,
         event: Global___GenerateEvent | None = ...,
         failure: Global___Failure | None = ...,
+        text: _builtins.str = ...,
+        token_id: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failure", b"failure", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "event", b"event", "failure", b"failure", "number", b"number", "text", b"text", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -258,6 +258,18 @@ class Mailbox:
         self.fill(event)
         return event
 
+    def take_token(self) -> tuple[str, int, int] | None:
+        """Text, id and count of tokens, where what is ready is one token with its text and nothing else."""
+        runs = self._runs
+        if len(runs) != 1 or self._started is not None or self._done is not None:
+            return None
+        run = runs[0]
+        is_plain = run.kind is _Kind.CONTENT and run.joined is None and not run.logprobs
+        if not is_plain or len(run.ids) != 1 or not run.text:
+            return None
+        runs.clear()
+        return run.text, run.ids[0], run.completion_tokens
+
     def fill(self, event: pb.GenerateEvent) -> int:
         """What is ready and fits into an event, and how many tokens it weighs. An error does not."""
         tokens = 0

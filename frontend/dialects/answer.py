@@ -19,7 +19,7 @@ from frontend.dialects.heartbeat import heartbeats
 from frontend.dialects.notices import Notices
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.dialects.sending import Sending, StreamWording, at_once
-from frontend.fleet.base import RequestHandle, Take
+from frontend.fleet.base import RequestHandle, token_event
 from frontend.telemetry.request_log import RequestRecord, record_of
 
 _log = logging.getLogger("drover.frontend")
@@ -39,6 +39,9 @@ class Dialect(Wording, Protocol):
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
         """What a stream says of an event; empty when nothing."""
+
+    def token(self, text: str, token_id: int) -> bytes:
+        """The same of one token, whose text is not empty."""
 
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         """The whole answer of a request that is not streamed."""
@@ -108,29 +111,12 @@ class EngineAnswer(Answer):
                         await silence.enter_async_context(beating)
                     handle = self._submit()
                     owned.callback(handle.cancel)
-                    await handle.deliver(self._recorded(taker, record, sending))
+                    await handle.deliver(Recorded(taker, record, sending, self._ignored))
                     taker.check_ended()
             except DroverError:
                 # Of a call that has not ended after its last event, or a client that has all.
                 if not taker.is_sent:
                     raise
-
-    def _recorded(self, taker: Taker, record: RequestRecord, sending: Sending) -> Take:
-        began = False
-
-        def take(event: pb.GenerateEvent) -> Awaitable[object] | None:
-            nonlocal began
-            if not began:
-                began = True
-                notices = Notices.of(event.started, self._ignored)
-                record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
-                sending.headers = notices.headers() + record.queue_headers() + record.route_headers()
-            is_last = event.HasField("done")
-            if is_last:
-                record.saw_done(event.done)
-            return taker.take(event, is_last)
-
-        return take
 
 
 class Taker(Protocol):
@@ -140,8 +126,46 @@ class Taker(Protocol):
 
     def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None: ...
 
+    def token(self, text: str, token_id: int) -> Awaitable[object] | None: ...
+
     def check_ended(self) -> None:
         """Raises InternalError where there was no last event."""
+
+
+class Recorded:
+    """An answer's events on their way to the taker, with their times in the request's record. Implements
+    frontend.fleet.base.TokenTake.
+    """
+
+    __slots__ = ("_has_begun", "_ignored", "_record", "_sending", "_taker")
+
+    def __init__(self, taker: Taker, record: RequestRecord, sending: Sending, ignored: Sequence[str]) -> None:
+        self._taker = taker
+        self._record = record
+        self._sending = sending
+        self._ignored = ignored
+        self._has_begun = False
+
+    def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+        if not self._has_begun:
+            self._begins(event.started)
+        is_last = event.HasField("done")
+        if is_last:
+            self._record.saw_done(event.done)
+        return self._taker.take(event, is_last)
+
+    def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
+        if not self._has_begun:
+            return self(token_event(text, token_id, completion_tokens))
+        return self._taker.token(text, token_id)
+
+    def _begins(self, started: pb.Started) -> None:
+        self._has_begun = True
+        notices = Notices.of(started, self._ignored)
+        self._record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
+        self._sending.headers = (
+            notices.headers() + self._record.queue_headers() + self._record.route_headers()
+        )
 
 
 class Streamed:
@@ -153,6 +177,7 @@ class Streamed:
         self, dialect: Dialect, sending: Sending, break_silence: Callable[[], Awaitable[None]]
     ) -> None:
         self._lines = dialect.lines
+        self._token_lines = dialect.token
         self._sending = sending
         self._break_silence = break_silence
         self._has_begun = False
@@ -164,6 +189,13 @@ class Streamed:
             return at_once(self._end(lines))
         if not lines:
             return None
+        if self._has_begun:
+            return self._sending.more_at_once(lines)
+        self._has_begun = True
+        return self._begin(lines)
+
+    def token(self, text: str, token_id: int) -> Awaitable[object] | None:
+        lines = self._token_lines(text, token_id)
         if self._has_begun:
             return self._sending.more_at_once(lines)
         self._has_begun = True
@@ -200,6 +232,9 @@ class Collected:
         kept.CopyFrom(event)
         self._events.append(kept)
         return self._send() if is_last else None
+
+    def token(self, text: str, token_id: int) -> None:
+        self._events.append(token_event(text, token_id, 0))
 
     def check_ended(self) -> None:
         if not self.is_sent:

@@ -75,6 +75,14 @@ class Blocks:
         for piece in delta.tool_calls:
             yield from self._call(piece)
 
+    def grow(self, text: str) -> Block | None:
+        """More text, where a text is open; None where it would change more."""
+        block = self._open
+        if block is None or block.kind is not Kind.TEXT:
+            return None
+        block.pieces.append(text)
+        return block
+
     def gather(self, delta: pb.Delta) -> None:
         for _ in self.feed(delta):
             pass

@@ -27,6 +27,9 @@ class ChoicesDialect(Wording, Protocol):
     def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
         """What a stream says of an event of that choice; empty when nothing."""
 
+    def token(self, choice: int, text: str, token_id: int) -> bytes:
+        """The same of one token, whose text is not empty."""
+
     def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
         """The whole answer, of each choice's events."""
 
@@ -43,6 +46,9 @@ class OneChoice:
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
         return self._dialect.lines(0, event)
+
+    def token(self, text: str, token_id: int) -> bytes:
+        return self._dialect.token(0, text, token_id)
 
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         return self._dialect.body([events])

@@ -40,9 +40,7 @@ class AnswerCheck:
             raise broken("an event came after the last one")
         # Held, since each look at it would make it anew.
         deltas = event.deltas
-        self._bytes += event.ByteSize() + _OF_AN_EVENT
-        if self._bytes > self._most_bytes:
-            raise broken(f"an answer of more than {self._most_bytes} bytes", is_flood=True)
+        self._count(event.ByteSize())
         if event.HasField("started"):
             if self._has_started:
                 raise broken("the answer started twice")
@@ -56,10 +54,21 @@ class AnswerCheck:
                 raise broken(f"{event.done.finish_reason} is no finish reason")
             self.is_done = True
 
+    def saw_token(self, text: str) -> None:
+        """One token with its text, after the beginning. Raises ProtocolBroken."""
+        if self.is_done:
+            raise broken("an event came after the last one")
+        self._count(len(text))
+
     def ended(self) -> None:
         """Without an error. Raises ProtocolBroken."""
         if not self.is_done:
             raise broken("the answer ended without its last event")
+
+    def _count(self, size: int) -> None:
+        self._bytes += size + _OF_AN_EVENT
+        if self._bytes > self._most_bytes:
+            raise broken(f"an answer of more than {self._most_bytes} bytes", is_flood=True)
 
     def _saw_call(self, index: int) -> None:
         if index > self._calls or index >= _MOST_CALLS:

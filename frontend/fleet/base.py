@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 
 Take = Callable[[pb.GenerateEvent], Awaitable[object] | None]
 """Takes an event, at once or as soon as what it returns is over; until then it gets no other."""
+
+
+@runtime_checkable
+class TokenTake(Protocol):
+    """A Take that gets tokens as they are: the hot path makes no event of them."""
+
+    def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None: ...
+
+    def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
+        """One token of the answer with its text, which is not empty. As for an event."""
+
+
+def token_event(text: str, token_id: int, completion_tokens: int) -> pb.GenerateEvent:
+    event = pb.GenerateEvent()
+    event.deltas.add(content=text, token_ids=(token_id,), completion_tokens=completion_tokens)
+    return event
 
 
 class RequestHandle(Protocol):

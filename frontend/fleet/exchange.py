@@ -18,7 +18,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVarTuple, cast
 
 import grpc
 
@@ -27,7 +27,7 @@ from drover.errors import ClientLeft, DroverError, InternalError, ProtocolBroken
 from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
 from frontend.fleet.answer_check import broken
-from frontend.fleet.base import Take
+from frontend.fleet.base import Take, TokenTake, token_event
 from frontend.fleet.delivery import drop
 from frontend.fleet.grpc_boundary import boundary, closed, leaf_of_row, read
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
 
     Call = grpc.aio.StreamStreamCall[pb.Orders, pb.Step]
+
+What = TypeVarTuple("What")
 
 _log = logging.getLogger("drover.fleet")
 _GRANTED_ROWS = ROWS_OF_CREDIT // 2
@@ -174,6 +176,8 @@ class Exchange:
             handle = handles.get(number)
             if handle is None:
                 self._saw_late(row)
+            elif text := row.text:
+                handle.saw_token(text, row.token_id, row.completion_tokens)
             elif row.HasField("event"):
                 handle.saw(row.event)
             else:
@@ -204,6 +208,7 @@ class ExchangeHandle:
         "_is_over",
         "_number",
         "_take",
+        "_take_token",
         "_taken",
         "_waiter",
         "_waiting",
@@ -214,6 +219,7 @@ class ExchangeHandle:
         self._number = number
         self._exchange = exchange
         self._take: Take | None = None
+        self._take_token: Callable[[str, int, int], Awaitable[object] | None] | None = None
         self._busy: Awaitable[object] | None = None
         # Rows that came while the taker was busy.
         self._waiting: deque[pb.GenerateEvent] = deque()
@@ -226,6 +232,7 @@ class ExchangeHandle:
     async def deliver(self, take: Take) -> None:
         """Rows go from the reading loop to `take`; this task waits where that is busy, and for the end."""
         self._take = take
+        self._take_token = take.token if isinstance(take, TokenTake) else None
         try:
             while True:
                 while self._busy is not None or self._waiting:
@@ -237,7 +244,7 @@ class ExchangeHandle:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
         finally:
-            self._take = self._waiter = None
+            self._take = self._take_token = self._waiter = None
             drop(self._busy)
             self._drop_waiting()
             self.cancel()
@@ -250,6 +257,13 @@ class ExchangeHandle:
             self._wait(event)
         else:
             self._hand_on(self._take, event)
+
+    def saw_token(self, text: str, token_id: int, completion_tokens: int) -> None:
+        take = self._take_token
+        if take is None or self._busy is not None or self._waiting:
+            self.saw(token_event(text, token_id, completion_tokens))
+        else:
+            self._hand_on(take, text, token_id, completion_tokens)
 
     def fail(self, error: Exception) -> None:
         """After the rows that came before it. The first error counts."""
@@ -274,10 +288,10 @@ class ExchangeHandle:
             self._count_waiting(-event.ByteSize())
             self._hand_on(self._take, event)
 
-    def _hand_on(self, take: Take, event: pb.GenerateEvent) -> None:
+    def _hand_on(self, take: Callable[[*What], Awaitable[object] | None], *what: *What) -> None:
         """What `take` raises is its request's own: raised in its task, while the others go on."""
         try:
-            self._busy = take(event)
+            self._busy = take(*what)
         except Exception as error:  # noqa: BLE001 - raised in the request's own task
             self.abandon(error)
             return

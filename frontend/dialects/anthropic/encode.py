@@ -14,6 +14,7 @@ from frontend.dialects.beside import Beside
 from frontend.dialects.blocks import Block, Blocks, Change, Kind, Step
 from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.sse import frame
+from frontend.fleet.base import token_event
 
 # Clients keep thoughts only with a signature, and send both back. It says what it is: nobody has signed.
 SIGNATURE = "unsigned"
@@ -50,6 +51,12 @@ class Encoder:
             self._began = True
             frames.insert(0, self._start())
         return b"".join(frames)
+
+    def token(self, text: str, token_id: int) -> bytes:
+        """The event of one token, whose text is not empty."""
+        if self._blocks.grow(text) is None:
+            return self.lines(token_event(text, token_id, 0))
+        return frame(self._head + dumps_text(text) + b"}}", b"content_block_delta")
 
     def whole(self, events: Sequence[pb.GenerateEvent]) -> bytes:
         for event in events:

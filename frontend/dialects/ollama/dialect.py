@@ -23,6 +23,9 @@ class OllamaDialect:
     def lines(self, event: pb.GenerateEvent) -> bytes:
         return self._encoder.lines(event)
 
+    def token(self, text: str, token_id: int) -> bytes:
+        return self._encoder.token(text, token_id)
+
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         return self._encoder.collected(events)
 

@@ -33,6 +33,9 @@ class Shape(Protocol):
     def saw(self, event: pb.GenerateEvent) -> None:
         """Every event, before it is encoded."""
 
+    def saw_token(self, token_id: int) -> None:
+        """The same for one that comes without an event."""
+
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
         """The member that holds the answer's text; the arguments are JSON, empty where there is nothing."""
 
@@ -48,6 +51,9 @@ class ChatShape:
 
     def saw(self, event: pb.GenerateEvent) -> None:
         """A chat's last object repeats nothing of the others."""
+
+    def saw_token(self, token_id: int) -> None:
+        """As above."""
 
     def without_context(self) -> ChatShape:
         return self
@@ -76,6 +82,10 @@ class GenerateShape:
             self._ids.extend(event.started.prompt_ids)
             for delta in event.deltas:
                 self._ids.extend(delta.token_ids)
+
+    def saw_token(self, token_id: int) -> None:
+        if not self._raw:
+            self._ids.append(token_id)
 
     def without_context(self) -> GenerateShape:
         return GenerateShape(raw=True)
@@ -125,6 +135,12 @@ class Encoder:
         if ends:
             lines.append(self.whole(b'""', b"", b"", b"", event.done))
         return b"\n".join(lines) + b"\n" if lines else b""
+
+    def token(self, text: str, token_id: int) -> bytes:
+        """The line of one token, whose text is not empty."""
+        self._shape.saw_token(token_id)
+        shown = self._shape.text(dumps_text(text), b"", b"")
+        return b'%b%b",%b,"done":false}\n' % (self._head, self._clock.now(), shown)
 
     def _delta(self, delta: pb.Delta) -> bytes:
         content, logprobs, calls, thinking = delta.content, delta.logprobs, b"", b""

@@ -43,6 +43,10 @@ class ChatEncoder:
             chunks.append(DONE)
         return b"".join(map(sse.frame, chunks))
 
+    def token(self, choice: int, text: str) -> bytes:
+        """The frame of one token, whose text is not empty."""
+        return b"data: %b%b]}\n\n" % (self._head, self._choices[choice].token(text))
+
     def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
         """The only object of an answer that is not streamed."""
         choices = []
@@ -84,6 +88,9 @@ class _Choice:
                 yield self._part(_SILENCE, ())
             reason = finish_reason(event.done, called=bool(self._silent))
             yield b'%b},"finish_reason":"%b"}' % (self._open, reason)
+
+    def token(self, text: str) -> bytes:
+        return self._part(b'"content":' + dumps_text(text), ())
 
     def _said(self, delta: pb.Delta) -> bytes:
         """Members of a chunk's delta; empty where it says nothing."""

@@ -42,6 +42,10 @@ class CompletionEncoder:
             chunks.append(DONE)
         return b"".join(map(sse.frame, chunks))
 
+    def token(self, choice: int, text: str) -> bytes:
+        """The frame of one token, whose text is not empty."""
+        return self.lines(choice, pb.GenerateEvent(deltas=[pb.Delta(content=text)]))
+
     def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
         """The only object of an answer that is not streamed."""
         choices = []

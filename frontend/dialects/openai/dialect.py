@@ -18,6 +18,8 @@ class Encoder(Protocol):
 
     def lines(self, choice: int, event: pb.GenerateEvent) -> bytes: ...
 
+    def token(self, choice: int, text: str) -> bytes: ...
+
     def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes: ...
 
 
@@ -31,6 +33,9 @@ class OpenAIDialect:
 
     def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
         return self._encoder.lines(choice, event)
+
+    def token(self, choice: int, text: str, token_id: int) -> bytes:
+        return self._encoder.token(choice, text)
 
     def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
         return self._encoder.body(answers)

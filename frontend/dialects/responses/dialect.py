@@ -22,6 +22,9 @@ class ResponsesDialect:
     def lines(self, event: pb.GenerateEvent) -> bytes:
         return self._encoder.lines(event)
 
+    def token(self, text: str, token_id: int) -> bytes:
+        return self._encoder.token(text, token_id)
+
     def body(self, events: list[pb.GenerateEvent]) -> bytes:
         return self._encoder.whole(events)
 

@@ -17,6 +17,7 @@ from frontend.dialects.ollama.go_json import dumps, dumps_text
 from frontend.dialects.openai.errors import stream_error_text
 from frontend.dialects.responses.output import Output, summary_part, text_part
 from frontend.dialects.sse import frame
+from frontend.fleet.base import token_event
 
 _DELTA_EVENTS = {
     Kind.THINKING: b"response.reasoning_summary_text.delta",
@@ -53,6 +54,11 @@ class Encoder:
             frames += map(self._step, self._blocks.end())
             frames.append(self._end(event.done))
         return b"".join(frames)
+
+    def token(self, text: str, token_id: int) -> bytes:
+        """The event of one token, whose text is not empty."""
+        block = self._blocks.grow(text)
+        return self.lines(token_event(text, token_id, 0)) if block is None else self._grow(block, text)
 
     def whole(self, events: Sequence[pb.GenerateEvent]) -> bytes:
         for event in events:

@@ -42,6 +42,10 @@ class Journal:
             if logprobs := delta.logprobs:
                 self.logprobs += len(logprobs)
 
+    def saw_token(self, text: str, token_id: int) -> None:
+        self.produced_ids.append(token_id)
+        self.content_characters += len(text)
+
     def _saw_other(self, delta: pb.Delta) -> None:
         """A delta has at most one of content, thinking and calls."""
         self.thinking_characters += len(delta.thinking)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from drover.errors import (
@@ -24,11 +24,10 @@ from frontend.fleet.budget import RetryBudget
 from frontend.fleet.jitter import jitter
 from frontend.fleet.members import Member, Place
 from frontend.fleet.moving.journal import Journal
+from frontend.fleet.moving.passing import Passing, Unsaid
 from frontend.fleet.moving.retold import Retold, Told
 from frontend.fleet.moving.way_on import Stuck, WayOn, way_on
 from frontend.fleet.stalled_requests import StalledRequests
-
-Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
 
 class Replicas(Protocol):
@@ -147,14 +146,17 @@ class MovingRequest:
         place.request, place.stalls = request, self._stalls
         calls = 0 if self._told is not None else self._journal.calls
         check = AnswerCheck(request, self._context_length, calls)
+        passing = Passing(place, check, self._journal, self._told, unsaid, take)
         try:
             self._observer.sent_to(place.member.address)
             handle = self._handle = place.handle = self._replicas.send(place.member, request)
             try:
-                await handle.deliver(self._checked(place, check, unsaid, take))
+                await handle.deliver(passing)
                 check.ended()
             finally:
                 handle.cancel()
+                self._is_answered, self._is_done = passing.is_answered, passing.is_done
+                self._first_ns = self._first_ns or passing.first_ns
         except ProtocolBroken as error:
             failure = error
             place.broke_protocol(error)
@@ -164,34 +166,6 @@ class MovingRequest:
             raise
         finally:
             place.leave(failure)
-
-    def _checked(self, place: Place, check: AnswerCheck, unsaid: Unsaid | None, take: Take) -> Take:
-        """The way of each event to the client, in one call."""
-
-        def checked(event: pb.GenerateEvent) -> Awaitable[object] | None:
-            check.saw(event)
-            if not place.has_output:
-                self._begins(place, event)
-            if unsaid is not None:
-                event = unsaid(event)
-            self._saw(event)
-            return take(event)
-
-        return checked
-
-    def _begins(self, place: Place, event: pb.GenerateEvent) -> None:
-        if not self._is_answered:
-            self._is_answered = True
-            place.answers()
-        place.has_output = bool(event.deltas)
-
-    def _saw(self, event: pb.GenerateEvent) -> None:
-        if not self._first_ns:
-            self._first_ns = time.perf_counter_ns()
-        self._is_done = event.HasField("done")
-        self._journal.saw(event)
-        if self._told is not None:
-            self._told.saw(event)
 
     def _consider(self, place: Place, error: RetryElsewhere) -> None:
         """Raises the error where another attempt is out of the question."""

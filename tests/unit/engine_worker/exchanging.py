@@ -36,7 +36,7 @@ class Frontend:
                 assert isinstance(step, pb.Step)
                 self.steps.append(step)
                 for row in step.rows:
-                    self.rows[row.number].append(row)
+                    self.rows[row.number].append(with_event(row))
         except grpc.aio.AioRpcError as status:
             self.status = status
 
@@ -69,6 +69,15 @@ class Frontend:
         (end,) = self.ends(number)
         assert end == self.rows[number][-1]
         return end.failure.reason
+
+
+def with_event(row: pb.Row) -> pb.Row:
+    """The event that a row of one token stands for."""
+    if not row.text:
+        return row
+    assert not row.HasField("event")
+    delta = pb.Delta(content=row.text, token_ids=[row.token_id], completion_tokens=row.completion_tokens)
+    return pb.Row(number=row.number, event=pb.GenerateEvent(deltas=[delta]))
 
 
 def is_end(row: pb.Row) -> bool:

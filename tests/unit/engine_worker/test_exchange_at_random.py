@@ -18,6 +18,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.mailbox import Mailbox
 from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations
+from tests.unit.engine_worker.exchanging import with_event
 
 _REQUESTS = (1, 2, 3)
 _SECONDS = 20.0
@@ -37,7 +38,7 @@ class Stream:
     async def write(self, step: pb.Step) -> None:
         await self.may_write.acquire()
         assert step.rows
-        self.rows.extend(step.rows)
+        self.rows.extend(map(with_event, step.rows))
 
 
 class Mailboxes:
