@@ -14,7 +14,7 @@ from statistics import quantiles
 
 import psutil
 
-_PACKAGES = ("grpcio", "protobuf", "uvicorn", "uvloop", "httptools", "starlette", "orjson")
+_PACKAGES = ("grpcio", "protobuf", "uvicorn", "uvloop", "httptools", "fastapi", "orjson")
 
 
 @dataclass(frozen=True, slots=True)

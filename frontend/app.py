@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from starlette.applications import Starlette
+from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -72,7 +71,7 @@ def build_app(
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as started:
             await fleet.start()
             started.push_async_callback(fleet.stop)
@@ -81,32 +80,39 @@ def build_app(
             await fleet.look_around(_LOOK_AROUND_SECONDS)
             yield
 
+    # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.
     routes = routes_of(
         [
-            server.routes(settings),
-            account.routes(),
-            models.routes(catalog, settings),
-            manage.routes(catalog, settings),
-            transfer.routes(catalog, settings),
-            blobs.routes(stored, settings),
-            inference.routes(generation),
-            embed.routes(embeddings),
-            tokens.routes(Tokens(generation)),
-            openai.routes(generation, embeddings),
-            messages.routes(generation),
-            responses.routes(generation),
-            probes.routes(fleet, answers),
-            observability.routes(fleet.admission, metrics),
-            openapi.routes(settings),
+            server.router(settings),
+            account.router(),
+            models.router(catalog, settings),
+            manage.router(catalog, settings),
+            transfer.router(catalog, settings),
+            blobs.router(stored, settings),
+            inference.router(generation),
+            embed.router(embeddings),
+            tokens.router(Tokens(generation)),
+            *openai.routers(generation, embeddings),
+            messages.router(generation),
+            responses.router(generation),
+            probes.router(fleet, answers),
+            observability.router(fleet.admission, metrics),
+            openapi.router(settings),
         ]
     )
-    app = Starlette(
-        routes=routes,
-        exception_handlers={DroverError: _failed, HTTPException: answer_unrouted, Exception: _unforeseen},
+    app = FastAPI(
+        routes=list(routes),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        # Metrics are our own, and nobody configures FastAPI's: it would look for that at each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    # A path with a slash too many is answered as upstream does, by `answer_unrouted`.
-    app.router.redirect_slashes = False
+    app.add_exception_handler(DroverError, _failed)
+    app.add_exception_handler(HTTPException, answer_unrouted)
+    app.add_exception_handler(Exception, _unforeseen)
     hosts = with_host_rule(WithTrail(app), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.requests import Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest, ModelNotFound
 from frontend.admission.admission import Admission
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.telemetry.metrics import Metrics
 from frontend.telemetry.request_log import record_of
 
 
-def routes(admission: Admission, metrics: Metrics) -> Sequence[DirectRoute]:
+def router(admission: Admission, metrics: Metrics) -> APIRouter:
+    routes = direct_router()
+
     async def scrape() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -41,7 +41,6 @@ def routes(admission: Admission, metrics: Metrics) -> Sequence[DirectRoute]:
             media_type=JSON,
         )
 
-    return [
-        DirectRoute("/metrics", scrape, "GET"),
-        DirectRoute("/api/queue", queue, "GET"),
-    ]
+    routes.add_api_route("/metrics", scrape, methods=["GET"])
+    routes.add_api_route("/api/queue", queue, methods=["GET"])
+    return routes

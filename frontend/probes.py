@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import Fleet
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 
 
-def routes(fleet: Fleet, answers: OpenAnswers) -> Sequence[DirectRoute]:
+def router(fleet: Fleet, answers: OpenAnswers) -> APIRouter:
+    routes = direct_router()
+
     async def healthz() -> Response:
         return PlainTextResponse("ok")
 
@@ -22,7 +23,6 @@ def routes(fleet: Fleet, answers: OpenAnswers) -> Sequence[DirectRoute]:
             return PlainTextResponse("ok")
         return PlainTextResponse("no engine worker is ready", 503)
 
-    return [
-        DirectRoute("/healthz", healthz, "GET", "HEAD"),
-        DirectRoute("/readyz", readyz, "GET", "HEAD"),
-    ]
+    routes.add_api_route("/healthz", healthz, methods=["GET", "HEAD"])
+    routes.add_api_route("/readyz", readyz, methods=["GET", "HEAD"])
+    return routes

@@ -75,15 +75,16 @@ def app(step_ms: float, tokens: int, waits_freely: bool) -> FastAPI:
         yield
         source.cancel()
 
+    served = FastAPI(lifespan=running)
+
+    @served.post("/api/chat")
     async def chat(request: OllamaChatRequest, raw_request: Request) -> Any:  # noqa: ANN401 - as SGLang's route
         return await serving[0].handle_chat(request, raw_request)
 
+    @served.get("/health")
     async def health() -> None:
         return None
 
-    served = FastAPI(lifespan=running)
-    served.add_api_route("/api/chat", chat, methods=["POST"])
-    served.add_api_route("/health", health, methods=["GET"])
     return served
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import Request
 
 from drover.aside import aside
 from drover.errors import ModelNotFound

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from fastapi import Request
 from google.protobuf.message import Message
-from starlette.requests import Request
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.json_value import Json

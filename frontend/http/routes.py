@@ -6,34 +6,34 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, NoMatchFound, Route
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class DirectRoute(Route):
-    """Calls its handler with the request, or with nothing. It has exactly these methods: Starlette's own
-    route adds HEAD to GET, which upstream refuses.
+class DirectRoute(APIRoute):
+    """Calls its handler with the request, or with nothing. FastAPI would look for parameters and dependencies
+    to resolve at each request; these handlers have none.
     """
 
-    def __init__(self, path: str, handler: Callable[..., Awaitable[Response]], *methods: str) -> None:
-        takes_request = bool(inspect.signature(handler).parameters)
-        super().__init__(path, handler if takes_request else _without_request(handler))
-        self.methods = set(methods)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """With the route itself, whose path is a label of metrics."""
-        match, found = super().matches(scope)
-        return match, {**found, "route": self}
+    def get_route_handler(self) -> Handler:
+        endpoint = self.endpoint
+        return endpoint if inspect.signature(endpoint).parameters else _without_request(endpoint)
 
 
-def routes_of(groups: Iterable[Sequence[DirectRoute]]) -> Sequence[BaseRoute]:
+def direct_router() -> APIRouter:
+    return APIRouter(route_class=DirectRoute)
+
+
+def routes_of(routers: Iterable[APIRouter]) -> Sequence[BaseRoute]:
     """Those with parameters in their paths come after all others."""
-    routes = [route for group in groups for route in group]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     return [
         PathTable([route for route in routes if not route.param_convertors]),
         *(route for route in routes if route.param_convertors),
@@ -45,9 +45,9 @@ class PathTable(BaseRoute):
     forty here; the table costs the same for each path.
     """
 
-    def __init__(self, routes: Sequence[DirectRoute]) -> None:
+    def __init__(self, routes: Sequence[APIRoute]) -> None:
         self.routes = routes
-        self._by_path: dict[str, dict[str, DirectRoute]] = {}
+        self._by_path: dict[str, dict[str, APIRoute]] = {}
         for route in routes:
             by_method = self._by_path.setdefault(route.path, {})
             by_method |= dict.fromkeys(route.methods or (), route)

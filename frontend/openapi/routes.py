@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import orjson
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 
-def routes(settings: FrontendSettings) -> Sequence[DirectRoute]:
+def router(settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
+
     @cache
     def document() -> bytes:
         from frontend.openapi.document import build
@@ -22,6 +24,5 @@ def routes(settings: FrontendSettings) -> Sequence[DirectRoute]:
     async def openapi() -> Response:
         return Response(document(), media_type="application/json")
 
-    return [
-        DirectRoute("/openapi.json", openapi, "GET", "HEAD"),
-    ]
+    routes.add_api_route("/openapi.json", openapi, methods=["GET", "HEAD"])
+    return routes

@@ -24,17 +24,7 @@ _RARELY_ASKED_FOR = {
     *("frontend.openapi.document", "drover.go_template.parser", "frontend.dialects.openai.form"),
     *("zstandard", "email.policy"),
 }
-_OF_OTHER_PROGRAMS = {
-    "fastapi",
-    "opentelemetry",
-    "engine_worker",
-    "ollama",
-    "jinja2",
-    "cryptography",
-    "PIL",
-    "numpy",
-    "torch",
-}
+_OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}
 _OTHER_ENGINES = {
     *("engine_worker.engines.llamacpp", "engine_worker.engines.sglang", "engine_worker.schemas"),
     *("sglang", "torch", "transformers", "xllamacpp", "gguf", "llguidance", "aiohttp", "numpy"),

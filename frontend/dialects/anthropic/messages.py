@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.v1 import engine_pb2 as pb
@@ -22,7 +21,7 @@ from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.wire import ChatRequest
 from frontend.dialects.unseen import unseen, without_unseen
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -76,9 +75,9 @@ def _check(request: MessagesRequest, model: CatalogModel) -> ChatRequest:
     return chat
 
 
-def routes(generation: Generation) -> Sequence[DirectRoute]:
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
     messages = Messages(generation)
-    return [
-        DirectRoute("/v1/messages", messages.create, "POST"),
-        DirectRoute("/v1/messages/count_tokens", messages.count_tokens, "POST"),
-    ]
+    routes.add_api_route("/v1/messages", messages.create, methods=["POST"])
+    routes.add_api_route("/v1/messages/count_tokens", messages.count_tokens, methods=["POST"])
+    return routes

@@ -5,14 +5,13 @@ Contract: ollama-contract.md, "Accounts and cloud".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from drover.errors import NotOffered, NotSignedIn
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 
 
 async def status() -> Response:
@@ -39,13 +38,13 @@ async def web_fetch() -> Response:
     raise NotOffered("ollama cloud is disabled: web fetch is unavailable")
 
 
-def routes() -> Sequence[DirectRoute]:
-    return [
-        DirectRoute("/api/status", status, "GET"),
-        DirectRoute("/api/experimental/model-recommendations", recommendations, "GET"),
-        DirectRoute("/api/me", me, "POST"),
-        DirectRoute("/api/signout", signout, "POST"),
-        DirectRoute("/api/user/keys/{key}", signout, "DELETE"),
-        DirectRoute("/api/experimental/web_search", web_search, "POST"),
-        DirectRoute("/api/experimental/web_fetch", web_fetch, "POST"),
-    ]
+def router() -> APIRouter:
+    routes = direct_router()
+    routes.add_api_route("/api/status", status, methods=["GET"])
+    routes.add_api_route("/api/experimental/model-recommendations", recommendations, methods=["GET"])
+    routes.add_api_route("/api/me", me, methods=["POST"])
+    routes.add_api_route("/api/signout", signout, methods=["POST"])
+    routes.add_api_route("/api/user/keys/{key}", signout, methods=["DELETE"])
+    routes.add_api_route("/api/experimental/web_search", web_search, methods=["POST"])
+    routes.add_api_route("/api/experimental/web_fetch", web_fetch, methods=["POST"])
+    return routes

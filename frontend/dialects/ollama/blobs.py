@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import BodyTooLarge, InvalidRequest
 from frontend.catalog.blobs import Blobs
 from frontend.dialects.ollama.create_checks import is_digest
 from frontend.dialects.ollama.dialect import JSON
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.security.body import read_body
 from frontend.settings import FrontendSettings
 
@@ -56,9 +55,9 @@ def _digest_of(http: Request) -> str:
     return digest.replace("-", ":", 1).lower()
 
 
-def routes(blobs: Blobs, settings: FrontendSettings) -> Sequence[DirectRoute]:
+def router(blobs: Blobs, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
     blob_routes = BlobRoutes(blobs, settings)
-    return [
-        DirectRoute("/api/blobs/{digest}", blob_routes.head, "HEAD"),
-        DirectRoute("/api/blobs/{digest}", blob_routes.post, "POST"),
-    ]
+    routes.add_api_route("/api/blobs/{digest}", blob_routes.head, methods=["HEAD"])
+    routes.add_api_route("/api/blobs/{digest}", blob_routes.post, methods=["POST"])
+    return routes

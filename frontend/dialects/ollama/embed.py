@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import (
@@ -38,7 +38,7 @@ from frontend.dialects.ollama.sources import find_named
 from frontend.dialects.ollama.to_proto import load_to_proto
 from frontend.dialects.open_answers import OpenAnswers
 from frontend.fleet.fleet import embeds
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 from frontend.telemetry.moves import RecordedMoves
 from frontend.telemetry.request_log import record_of
@@ -176,8 +176,8 @@ async def with_statuses(
         return worded(error, statuses[type(error)])
 
 
-def routes(embeddings: Embeddings) -> Sequence[DirectRoute]:
-    return [
-        DirectRoute("/api/embed", embeddings.embed, "POST"),
-        DirectRoute("/api/embeddings", embeddings.embeddings, "POST"),
-    ]
+def router(embeddings: Embeddings) -> APIRouter:
+    routes = direct_router()
+    routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
+    routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
+    return routes

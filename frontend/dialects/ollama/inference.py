@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
@@ -19,7 +19,7 @@ from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, S
 from frontend.dialects.ollama.options import Options, layered
 from frontend.dialects.ollama.timestamps import Clock
 from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, InferenceRequest
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -110,9 +110,9 @@ class Inference:
         )
 
 
-def routes(generation: Generation) -> Sequence[DirectRoute]:
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
     inference = Inference(generation)
-    return [
-        DirectRoute("/api/chat", inference.chat, "POST"),
-        DirectRoute("/api/generate", inference.generate, "POST"),
-    ]
+    routes.add_api_route("/api/chat", inference.chat, methods=["POST"])
+    routes.add_api_route("/api/generate", inference.generate, methods=["POST"])
+    return routes

@@ -5,10 +5,9 @@ Contract: ollama-contract.md, "Create, copy, delete and blobs".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import DroverError, InvalidRequest, ModelNotFound, NotTransferable
@@ -27,7 +26,7 @@ from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, rea
 from frontend.dialects.ollama.progress import Step, progress
 from frontend.dialects.ollama.sources import find_named, names_of
 from frontend.dialects.ollama.transfer import no_such_weights, pulling
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
 
@@ -110,10 +109,10 @@ class Management:
         await self.catalog.put(preset)
 
 
-def routes(catalog: Catalog, settings: FrontendSettings) -> Sequence[DirectRoute]:
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
     management = Management(catalog, settings)
-    return [
-        DirectRoute("/api/create", management.create, "POST"),
-        DirectRoute("/api/copy", management.copy, "POST"),
-        DirectRoute("/api/delete", management.delete, "DELETE"),
-    ]
+    routes.add_api_route("/api/create", management.create, methods=["POST"])
+    routes.add_api_route("/api/copy", management.copy, methods=["POST"])
+    routes.add_api_route("/api/delete", management.delete, methods=["DELETE"])
+    return routes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.aside import aside
@@ -23,7 +23,7 @@ from frontend.dialects.ollama.sources import find_named, named_here
 from frontend.dialects.ollama.timestamps import never, rfc3339
 from frontend.dialects.ollama.wire import ShowRequest
 from frontend.fleet.fleet import LoadedModel
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 _VERBOSE_SECONDS = 30.0
@@ -162,10 +162,10 @@ def _json(value: object) -> Response:
     return Response(dumps(value), media_type=JSON)
 
 
-def routes(catalog: Catalog, settings: FrontendSettings) -> Sequence[DirectRoute]:
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
     models = Models(catalog, settings)
-    return [
-        DirectRoute("/api/tags", models.tags, "GET", "HEAD"),
-        DirectRoute("/api/ps", models.ps, "GET"),
-        DirectRoute("/api/show", models.show, "POST"),
-    ]
+    routes.add_api_route("/api/tags", models.tags, methods=["GET", "HEAD"])
+    routes.add_api_route("/api/ps", models.ps, methods=["GET"])
+    routes.add_api_route("/api/show", models.show, methods=["POST"])
+    return routes

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import dumps
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 
 
-def routes(settings: FrontendSettings) -> Sequence[DirectRoute]:
+def router(settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
     version_body = dumps({"version": settings.ollama_version})
 
     async def root() -> Response:
@@ -21,7 +21,6 @@ def routes(settings: FrontendSettings) -> Sequence[DirectRoute]:
     async def version() -> Response:
         return Response(version_body, media_type=JSON)
 
-    return [
-        DirectRoute("/", root, "GET", "HEAD"),
-        DirectRoute("/api/version", version, "GET", "HEAD"),
-    ]
+    routes.add_api_route("/", root, methods=["GET", "HEAD"])
+    routes.add_api_route("/api/version", version, methods=["GET", "HEAD"])
+    return routes

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
@@ -18,7 +17,7 @@ from frontend.dialects.ollama.dialect import JSON
 from frontend.dialects.ollama.go_json import Json, dumps
 from frontend.dialects.ollama.wire import keep_alive, read_body
 from frontend.dialects.tokens import Tokens, token_ids
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -88,9 +87,9 @@ _TOKENIZE: dict[str, Reader] = {"model": text, "content": text, "keep_alive": ke
 _DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": token_ids, "keep_alive": keep_alive}
 
 
-def routes(tokens: Tokens) -> Sequence[DirectRoute]:
+def router(tokens: Tokens) -> APIRouter:
+    routes = direct_router()
     ollama_tokens = OllamaTokens(tokens)
-    return [
-        DirectRoute("/api/tokenize", ollama_tokens.tokenize, "POST"),
-        DirectRoute("/api/detokenize", ollama_tokens.detokenize, "POST"),
-    ]
+    routes.add_api_route("/api/tokenize", ollama_tokens.tokenize, methods=["POST"])
+    routes.add_api_route("/api/detokenize", ollama_tokens.detokenize, methods=["POST"])
+    return routes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import DroverError, InvalidRequest, NotTransferable
@@ -15,7 +15,7 @@ from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.body import read_json
 from frontend.dialects.ollama.manage_wire import TransferRequest, read_pull, read_push
 from frontend.dialects.ollama.progress import Step, progress, status
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 from frontend.telemetry.request_log import record_of
 
@@ -87,9 +87,9 @@ def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], erro
     return progress(steps, request.stream, error)
 
 
-def routes(catalog: Catalog, settings: FrontendSettings) -> Sequence[DirectRoute]:
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
     transfer = Transfer(catalog, settings)
-    return [
-        DirectRoute("/api/pull", transfer.pull, "POST"),
-        DirectRoute("/api/push", transfer.push, "POST"),
-    ]
+    routes.add_api_route("/api/pull", transfer.pull, methods=["POST"])
+    routes.add_api_route("/api/push", transfer.push, methods=["POST"])
+    return routes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from sys import byteorder
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest, ModelNotFound
@@ -24,7 +24,7 @@ from frontend.dialects.ollama.wire import keep_alive, read_body
 from frontend.dialects.openai.errors import error_response
 from frontend.dialects.openai.fields import HARMLESS
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 
 _FORMATS = ("float", "base64")
 
@@ -129,7 +129,7 @@ _EMBED: dict[str, Reader] = {
 }
 
 
-def routes(native: Embeddings) -> Sequence[DirectRoute]:
-    return [
-        DirectRoute("/v1/embeddings", OpenAIEmbeddings(native).embed, "POST"),
-    ]
+def router(native: Embeddings) -> APIRouter:
+    routes = direct_router()
+    routes.add_api_route("/v1/embeddings", OpenAIEmbeddings(native).embed, methods=["POST"])
+    return routes

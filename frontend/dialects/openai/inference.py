@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import BodyTooLarge, CapabilityMissing, InvalidRequest
@@ -37,7 +37,7 @@ from frontend.dialects.openai.wire import (
 )
 from frontend.dialects.sse import CONTENT_TYPE
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.smart_router.sides import Convert
 from frontend.telemetry.request_log import record_of
 
@@ -177,9 +177,9 @@ def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:
     return Response(encoder.loaded(reason), media_type=JSON)
 
 
-def routes(generation: Generation) -> Sequence[DirectRoute]:
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
     inference = Inference(generation)
-    return [
-        DirectRoute("/v1/chat/completions", inference.chat, "POST"),
-        DirectRoute("/v1/completions", inference.complete, "POST"),
-    ]
+    routes.add_api_route("/v1/chat/completions", inference.chat, methods=["POST"])
+    routes.add_api_route("/v1/completions", inference.complete, methods=["POST"])
+    return routes

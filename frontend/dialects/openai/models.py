@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
 from frontend.catalog.catalog import Catalog
@@ -14,7 +13,7 @@ from frontend.catalog.model import CatalogModel
 from frontend.dialects.ollama.go_json import dumps
 from frontend.dialects.ollama.models import find_listed
 from frontend.dialects.openai.errors import JSON
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 
 _NS_PER_SECOND = 1_000_000_000
 
@@ -49,9 +48,9 @@ def _json(value: object) -> Response:
     return Response(dumps(value) + b"\n", media_type=JSON)
 
 
-def routes(catalog: Catalog) -> Sequence[DirectRoute]:
+def router(catalog: Catalog) -> APIRouter:
+    routes = direct_router()
     models = Models(catalog)
-    return [
-        DirectRoute("/v1/models", models.list, "GET"),
-        DirectRoute("/v1/models/{id:path}", models.one, "GET"),
-    ]
+    routes.add_api_route("/v1/models", models.list, methods=["GET"])
+    routes.add_api_route("/v1/models/{id:path}", models.one, methods=["GET"])
+    return routes

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.aside import aside
@@ -15,7 +14,7 @@ from frontend.dialects.ollama.body import INLINE_BYTES
 from frontend.dialects.ollama.decode import Reader, read_struct, text
 from frontend.dialects.ollama.go_json import Json
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.security.body import read_body
 from frontend.telemetry.request_log import record_of
 
@@ -57,9 +56,9 @@ def model_of(body: Json) -> str:
 _RERANK: dict[str, Reader] = {"model": text}
 
 
-def routes(generation: Generation) -> Sequence[DirectRoute]:
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
     not_here = NotHere(generation)
-    return [
-        DirectRoute("/v1/rerank", not_here.rerank, "POST"),
-        DirectRoute("/v1/audio/transcriptions", not_here.transcribe, "POST"),
-    ]
+    routes.add_api_route("/v1/rerank", not_here.rerank, methods=["POST"])
+    routes.add_api_route("/v1/audio/transcriptions", not_here.transcribe, methods=["POST"])
+    return routes

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
@@ -24,7 +23,7 @@ from frontend.dialects.openai.to_native import native_chat, set_tool_choice
 from frontend.dialects.openai.wire import ChatCompletionRequest
 from frontend.dialects.tokens import MAX_TEXTS, Tokens, token_ids
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 
 
 @dataclass(slots=True)
@@ -155,9 +154,9 @@ _TOKENIZE: dict[str, Reader] = {
 _DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": _rows}
 
 
-def routes(tokens: Tokens) -> Sequence[DirectRoute]:
+def router(tokens: Tokens) -> APIRouter:
+    routes = direct_router()
     openai_tokens = OpenAITokens(tokens)
-    return [
-        DirectRoute("/v1/tokenize", openai_tokens.tokenize, "POST"),
-        DirectRoute("/v1/detokenize", openai_tokens.detokenize, "POST"),
-    ]
+    routes.add_api_route("/v1/tokenize", openai_tokens.tokenize, methods=["POST"])
+    routes.add_api_route("/v1/detokenize", openai_tokens.detokenize, methods=["POST"])
+    return routes

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
@@ -21,7 +20,7 @@ from frontend.dialects.responses.output import Output
 from frontend.dialects.responses.wire import ResponsesRequest
 from frontend.dialects.unseen import unseen, without_unseen
 from frontend.dialects.v1_body import read_v1_json
-from frontend.http.routes import DirectRoute
+from frontend.http.routes import direct_router
 from frontend.telemetry.request_log import record_of
 
 
@@ -63,8 +62,8 @@ class Responses:
         return converted
 
 
-def routes(generation: Generation) -> Sequence[DirectRoute]:
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
     responses = Responses(generation)
-    return [
-        DirectRoute("/v1/responses", responses.create, "POST"),
-    ]
+    routes.add_api_route("/v1/responses", responses.create, methods=["POST"])
+    return routes

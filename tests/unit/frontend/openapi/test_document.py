@@ -8,12 +8,13 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 import schemathesis
-from starlette.applications import Starlette
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from drover.errors import ANSWERS, ClientLeft
 from frontend.app import build_app
 from frontend.dialects.open_answers import OpenAnswers
-from frontend.http.routes import DirectRoute, PathTable
+from frontend.http.routes import PathTable
 from frontend.openapi.refusals import REASONS
 from frontend.settings import FrontendSettings
 from tests.fakes.fleets import fleet_of
@@ -29,14 +30,14 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
         (route.path.replace(":path}", "}"), method.lower())
         for found in _within(build_app(settings, fleet, OpenAnswers(settings))).routes
         for route in (found.routes if isinstance(found, PathTable) else [found])
-        if isinstance(route, DirectRoute)
+        if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
 
 
-def _within(app: object) -> Starlette:
+def _within(app: object) -> FastAPI:
     """Middlewares keep what they are around in `_app`."""
-    while not isinstance(app, Starlette):
+    while not isinstance(app, FastAPI):
         app = app._app  # type: ignore[attr-defined]
     return app
 
