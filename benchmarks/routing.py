@@ -18,7 +18,7 @@ from typing import get_args
 from benchmarks.conversations import Crowd, hold, sums
 from benchmarks.measure import facts_line, machine_facts, percentile
 from benchmarks.table import progress, table
-from frontend.fleet.picking import PolicyName
+from frontend.routing.policies import PolicyName
 from tests.chaos.fleet import MODEL, load_of, running_fleet
 
 _WORKERS = 8

@@ -16,13 +16,13 @@ from statistics import median
 from benchmarks.answers import proto_request, question
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.admission.admission import Admission
-from frontend.admission.queue import Ticket
-from frontend.fleet.delivery import events_of
-from frontend.fleet.discovery.static import Static
-from frontend.fleet.fleet import Fleet
-from frontend.fleet.picking import PolicyName, policy_of
-from tests.fakes.fleets import Told
+from frontend.routing.backends.delivery import events_of
+from frontend.routing.discovery.static import Static
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.fleet import Fleet
+from frontend.routing.policies import PolicyName, policy_of
+from frontend.routing.scheduler import Admission
+from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import StallingWorker, done, started
 from tests.support.waiting import until
 
@@ -32,7 +32,7 @@ _WARM_UP = 50
 _READY_SECONDS = 20.0
 _REPORT_SECONDS = 0.1
 _MEASURED_SECONDS = 2.0
-# Long enough for an affinity (frontend/fleet/picking/affinity.py).
+# Long enough for an affinity (frontend/routing/policies/affinity.py).
 _PROMPT = " and the one before it" * 30
 
 
@@ -116,7 +116,7 @@ async def _route(fleet: Fleet, requests: int) -> float:
     for request in asked:
         model = fleet.find(name)
         assert model is not None
-        handle = fleet.submit(model, request, Ticket(), Told())
+        handle = fleet.submit(model, request, Ticket(), ObservedFailovers())
         async for _ in events_of(handle):
             pass
         handle.cancel()

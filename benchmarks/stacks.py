@@ -15,7 +15,7 @@ _PATHS: Mapping[str, Owner] = {
     "sglang/srt/": "engine's Python",
     "zmq/": "engine's Python",
     "engine_worker/engines/": "our adapter",
-    "engine_worker/chat/": "our adapter",
+    "engine_worker/output/": "our adapter",
     "engine_worker/schemas/": "our adapter",
     "engine_worker/": "our relay",
     "drover/": "our relay",

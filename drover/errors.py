@@ -179,7 +179,7 @@ class InternalError(DroverError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorMapping:
     """How one leaf looks in each protocol. `retry_after_seconds` becomes a Retry-After header: a full queue
     moves within a second, while a worker that is gone takes longer to come back than a client's few quick
     attempts last.
@@ -201,41 +201,47 @@ _CODE = grpc.StatusCode
 _AWAY_SECONDS = 5
 
 # InvalidOption, TemplateFailed and NotTransferable are 500 over HTTP because Ollama answers so.
-ANSWERS: dict[type[DroverError], Answer] = {
-    WorkerUnreachable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
-    WorkerDraining: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
-    EngineFailed: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
-    ProtocolBroken: Answer(_CODE.ABORTED, 500, "api_error", "api_error"),
-    QueueFull: Answer(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
-    NoWorkerReady: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
-    StoreUnavailable: Answer(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
-    DeadlineExceeded: Answer(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
-    InvalidRequest: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
-    BodyTooLarge: Answer(_CODE.INVALID_ARGUMENT, 413, "invalid_request_error", "request_too_large"),
-    ModelNotFound: Answer(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
-    InvalidOption: Answer(_CODE.INVALID_ARGUMENT, 500, "api_error", "api_error"),
+ANSWERS: dict[type[DroverError], ErrorMapping] = {
+    WorkerUnreachable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    WorkerDraining: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    EngineFailed: ErrorMapping(_CODE.ABORTED, 500, "api_error", "api_error"),
+    ProtocolBroken: ErrorMapping(_CODE.ABORTED, 500, "api_error", "api_error"),
+    QueueFull: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
+    NoWorkerReady: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    StoreUnavailable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    DeadlineExceeded: ErrorMapping(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
+    InvalidRequest: ErrorMapping(
+        _CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"
+    ),
+    BodyTooLarge: ErrorMapping(_CODE.INVALID_ARGUMENT, 413, "invalid_request_error", "request_too_large"),
+    ModelNotFound: ErrorMapping(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
+    InvalidOption: ErrorMapping(_CODE.INVALID_ARGUMENT, 500, "api_error", "api_error"),
     # Clients of /v1 send a request that got a 500 again, some for minutes.
-    TemplateFailed: Answer(
+    TemplateFailed: ErrorMapping(
         _CODE.INVALID_ARGUMENT, 500, "invalid_request_error", "invalid_request_error", v1_http=400
     ),
-    NotTransferable: Answer(_CODE.NOT_FOUND, 500, "api_error", "api_error"),
-    CapabilityMissing: Answer(
+    NotTransferable: ErrorMapping(_CODE.NOT_FOUND, 500, "api_error", "api_error"),
+    CapabilityMissing: ErrorMapping(
         _CODE.FAILED_PRECONDITION, 400, "invalid_request_error", "invalid_request_error"
     ),
-    ConstraintRejected: Answer(_CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"),
-    ContextExceeded: Answer(_CODE.OUT_OF_RANGE, 400, "invalid_request_error", "invalid_request_error"),
+    ConstraintRejected: ErrorMapping(
+        _CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"
+    ),
+    ContextExceeded: ErrorMapping(_CODE.OUT_OF_RANGE, 400, "invalid_request_error", "invalid_request_error"),
     # No status on which clients send a request again: each time it would stop another worker.
-    EngineStalled: Answer(_CODE.FAILED_PRECONDITION, 422, "invalid_request_error", "invalid_request_error"),
-    NotSignedIn: Answer(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
-    NotOffered: Answer(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
-    ClientLeft: Answer(_CODE.CANCELLED, 499, "api_error", "api_error"),
-    InternalError: Answer(_CODE.INTERNAL, 500, "api_error", "api_error"),
+    EngineStalled: ErrorMapping(
+        _CODE.FAILED_PRECONDITION, 422, "invalid_request_error", "invalid_request_error"
+    ),
+    NotSignedIn: ErrorMapping(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
+    NotOffered: ErrorMapping(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
+    ClientLeft: ErrorMapping(_CODE.CANCELLED, 499, "api_error", "api_error"),
+    InternalError: ErrorMapping(_CODE.INTERNAL, 500, "api_error", "api_error"),
 }
 
 LEAVES: dict[str, type[DroverError]] = {leaf.__name__: leaf for leaf in ANSWERS}
 
 
-def answer_of(error: DroverError) -> Answer:
+def answer_of(error: DroverError) -> ErrorMapping:
     return ANSWERS[type(error)]
 
 

@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError
 from drover.errors import ClientLeft, DroverError, InvalidRequest, unforeseen
 from drover.rpc import ROWS_OF_CREDIT, failure_of
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.generations import Generations
+from engine_worker.output.mailbox import Mailbox
 
 _log = logging.getLogger("drover.worker")
 # Also of prompts, which answers begin with; frontends take 32 MB (drover/rpc.py).

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from drover.errors import ClientLeft, DroverError, InvalidRequest, unforeseen
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.model_lifecycle import ModelLifecycle
+from engine_worker.output.mailbox import Mailbox
 from engine_worker.request_log import RequestLine
 from engine_worker.requests import RequestTable
-from engine_worker.residency import Residency
 from engine_worker.text_work import check_length
 
 _log = logging.getLogger("drover.worker")
@@ -26,12 +26,12 @@ class Generations:
         self,
         engine: Engine,
         requests: RequestTable,
-        residency: Residency,
+        lifecycle: ModelLifecycle,
         check_open: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._requests = requests
-        self._residency = residency
+        self._lifecycle = lifecycle
         self._check_open = check_open
 
     async def run(self, request: pb.GenerateRequest, client_request_id: str, mailbox: Mailbox) -> None:
@@ -61,7 +61,7 @@ class Generations:
         mailbox.not_honoured = self._engine.bounds.apply(request, self._engine.model())
         async with (
             self._requests.hold(request.request_id),
-            self._residency.use(keep_alive_ns(request)) as load_ns,
+            self._lifecycle.use(keep_alive_ns(request)) as load_ns,
         ):
             mailbox.load_ns = load_ns
             await self._engine.generate(request, mailbox)

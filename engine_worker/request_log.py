@@ -12,7 +12,7 @@ from drover import logs
 from drover.errors import DroverError
 from drover.rpc import REQUEST_ID_METADATA_KEY
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 
 _log = logging.getLogger("drover.worker.request")
 _NS_PER_MS = 1_000_000

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from drover.endable import Endable, endable
+from drover.concurrency import CancelScope, cancel_scope
 from drover.errors import ClientLeft, DroverError, InvalidRequest
 
 
 class RequestTable:
     def __init__(self) -> None:
-        self._entries: dict[str, Endable] = {}
+        self._entries: dict[str, CancelScope] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -24,7 +24,7 @@ class RequestTable:
         """Around all work for one request. Raises the leaf that `abort` or `end_all` chose, if they did."""
         if request_id in self._entries:
             raise InvalidRequest(f"request id {request_id!r} is in use already")
-        async with endable() as work:
+        async with cancel_scope() as work:
             self._entries[request_id] = work
             self._empty.clear()
             try:

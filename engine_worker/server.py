@@ -14,18 +14,18 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from drover import logs
+from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, EngineFailed, WorkerDraining
 from drover.exposure import warn_if_exposed
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
-from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
+from engine_worker.model_lifecycle import ModelLifecycle
+from engine_worker.output.mailbox import Mailbox
 from engine_worker.requests import RequestTable
-from engine_worker.residency import Residency
 from engine_worker.service import EngineService
 from engine_worker.settings import WorkerSettings
 
@@ -53,9 +53,11 @@ class WorkerServer:
         self._freeze_objects = freeze_objects
         self._settings = settings
         self._requests = RequestTable()
-        changed = Bell()
-        self._residency = Residency(engine, settings.keep_alive_ns, settings.load_timeout_seconds, changed)
-        self._service = EngineService(engine, self._requests, self._residency, changed)
+        changed = ChangeSignal()
+        self._lifecycle = ModelLifecycle(
+            engine, settings.keep_alive_ns, settings.load_timeout_seconds, changed
+        )
+        self._service = EngineService(engine, self._requests, self._lifecycle, changed)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._stop = asyncio.Event()
@@ -108,7 +110,7 @@ class WorkerServer:
         if model.pinned:
             self._freeze_objects()
         running_limit = self._engine.load_report().running_limit
-        self._residency.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
+        self._lifecycle.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
         self._service.ready = True
         self._serve_metrics(list(model.names))
         await self._health.set(SERVICE_NAME, _SERVING)
@@ -173,7 +175,7 @@ class WorkerServer:
             await asyncio.to_thread(self._stop_metrics)
         self._service.close()
         await self._server.stop(_LAST_WORDS_SECONDS)
-        await self._residency.stop()
+        await self._lifecycle.stop()
         await self._engine.stop()
         if self._failure:
             logs.event(_log, logging.ERROR, "stopped: the engine failed", reason=self._failure)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
+from drover.concurrency import ChangeSignal
 from drover.errors import ClientLeft, DroverError, NoWorkerReady, WorkerDraining, unforeseen
 from drover.rpc import abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
-from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations, keep_alive_ns, text_length, until_over
+from engine_worker.model_lifecycle import ModelLifecycle
+from engine_worker.output.mailbox import Mailbox
 from engine_worker.request_log import RequestLine, client_request_id
 from engine_worker.requests import RequestTable
-from engine_worker.residency import Residency
 from engine_worker.text_work import check_length
 
 _log = logging.getLogger("drover.worker")
@@ -41,12 +41,14 @@ Result = TypeVar("Result")
 class EngineService(engine_pb2_grpc.EngineServicer):
     """`changed` rings when watchers should have a report at once."""
 
-    def __init__(self, engine: Engine, requests: RequestTable, residency: Residency, changed: Bell) -> None:
+    def __init__(
+        self, engine: Engine, requests: RequestTable, lifecycle: ModelLifecycle, changed: ChangeSignal
+    ) -> None:
         self._engine = engine
         self._requests = requests
-        self._residency = residency
+        self._lifecycle = lifecycle
         self._changed = changed
-        self._generations = Generations(engine, requests, residency, self._check_open)
+        self._generations = Generations(engine, requests, lifecycle, self._check_open)
         self._exchanges: set[Exchange] = set()
         self._draining = False
         self._closing = False
@@ -56,14 +58,14 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     def drain(self) -> None:
         """No new requests."""
         self._draining = True
-        self._changed.ring()
+        self._changed.notify()
 
     def close(self) -> None:
         """Ends the watchers and the exchanges."""
         self._closing = True
         for exchange in self._exchanges:
             exchange.close()
-        self._changed.ring()
+        self._changed.notify()
 
     # Both streams write for themselves, which grpc.aio allows and the generated types do not know.
     async def GenerateStream(  # type: ignore[override]
@@ -102,7 +104,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self._check_open()
             async with (
                 self._requests.hold(request.request_id or secrets.token_hex(16)),
-                self._residency.use(keep_alive_ns(request)) as load_ns,
+                self._lifecycle.use(keep_alive_ns(request)) as load_ns,
             ):
                 response = await self._engine.embed(request)
             response.timings.load_ns += load_ns
@@ -115,7 +117,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         async def tokenize() -> pb.TokenizeResponse:
             self._check_open()
             check_length(len(request.text.encode()))
-            async with self._residency.use():
+            async with self._lifecycle.use():
                 ids = await self._engine.tokenize(request.text, request.add_special)
             return pb.TokenizeResponse(ids=ids)
 
@@ -125,7 +127,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         async def detokenize() -> pb.DetokenizeResponse:
             self._check_open()
             check_length(len(request.ids))
-            async with self._residency.use():
+            async with self._lifecycle.use():
                 return pb.DetokenizeResponse(text=await self._engine.detokenize(list(request.ids)))
 
         return await _guarded(context, detokenize)
@@ -134,7 +136,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         async def render() -> pb.RenderResponse:
             self._check_open()
             check_length(text_length(request.request))
-            async with self._residency.use():
+            async with self._lifecycle.use():
                 return await self._engine.render(request.request)
 
         return await _guarded(context, render)
@@ -161,13 +163,13 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         async def watch() -> None:
             self._check_started()
             self._watchers += 1
-            self._changed.ring()
+            self._changed.notify()
             try:
                 while not self._closing:
-                    ring = self._changed.next_ring
+                    notify = self._changed.next_change
                     await _send(context, self.report())
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(ring.wait(), interval_ms / 1000)
+                        await asyncio.wait_for(notify.wait(), interval_ms / 1000)
             finally:
                 self._watchers -= 1
             raise WorkerDraining("the worker is shutting down")
@@ -177,16 +179,16 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Load(self, request: pb.LoadRequest, context: Context) -> pb.LoadResponse:
         async def load() -> pb.LoadResponse:
             self._check_open()
-            async with self._residency.use(keep_alive_ns(request)) as load_ns:
+            async with self._lifecycle.use(keep_alive_ns(request)) as load_ns:
                 pass
-            return pb.LoadResponse(load_ns=load_ns, expires_unix_ns=self._residency.expires_unix_ns)
+            return pb.LoadResponse(load_ns=load_ns, expires_unix_ns=self._lifecycle.expires_unix_ns)
 
         return await _guarded(context, load)
 
     async def Unload(self, request: pb.UnloadRequest, context: Context) -> pb.UnloadResponse:
         async def unload() -> pb.UnloadResponse:
             self._check_open()
-            return pb.UnloadResponse(loaded=self._residency.let_go())
+            return pb.UnloadResponse(loaded=self._lifecycle.let_go())
 
         return await _guarded(context, unload)
 
@@ -195,11 +197,11 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
     def report(self) -> pb.LoadReport:
         report = self._engine.load_report()
-        report.waiting += self._residency.waiting
+        report.waiting += self._lifecycle.waiting
         report.draining = self._draining
         report.frontends = self._watchers
-        report.loaded = self._residency.loaded
-        report.expires_unix_ns = self._residency.expires_unix_ns
+        report.loaded = self._lifecycle.loaded
+        report.expires_unix_ns = self._lifecycle.expires_unix_ns
         return report
 
     def _check_open(self) -> None:

@@ -12,12 +12,12 @@ from drover import logs
 from drover.collector import keep_from_collection
 from drover.exposure import warn_if_exposed
 from drover.settings import split_address
-from frontend.admission.admission import Admission
-from frontend.fleet.connecting import connect
-from frontend.fleet.discovery import discoveries_of
-from frontend.fleet.fleet import Fleet
-from frontend.fleet.picking import policy_of
 from frontend.memory import configure_malloc
+from frontend.routing.backends.connect import connect
+from frontend.routing.discovery import discoveries_of
+from frontend.routing.fleet import Fleet
+from frontend.routing.policies import policy_of
+from frontend.routing.scheduler import Admission
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
 

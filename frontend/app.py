@@ -11,52 +11,42 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from drover.errors import DroverError, unforeseen
-from frontend import observability, probes
-from frontend.catalog.blobs import Blobs
-from frontend.catalog.catalog import Catalog
-from frontend.catalog.database import Database
-from frontend.catalog.preset_rows import PresetRows
-from frontend.catalog.presets import Presets
-from frontend.dialects.anthropic import messages
-from frontend.dialects.failures import failure
-from frontend.dialects.generation import Generation
-from frontend.dialects.ollama import (
-    account,
-    blobs,
-    embed,
-    inference,
-    manage,
-    models,
-    server,
-    tokens,
-    transfer,
-)
-from frontend.dialects.open_answers import OpenAnswers
-from frontend.dialects.openai import routes as openai
-from frontend.dialects.responses import responses
-from frontend.dialects.tokens import Tokens
-from frontend.fleet.fleet import Fleet
-from frontend.fleet.ollama_host.trail import WithTrail
+from frontend import operator_routes
+from frontend.api.anthropic import messages
+from frontend.api.generation import Generation
+from frontend.api.in_flight import InFlightRequests
+from frontend.api.ollama import blobs, embed, inference, manage, models, server, tokens, transfer
+from frontend.api.openai import routes as openai
+from frontend.api.openai.responses import responses
+from frontend.api.tokens import Tokens
+from frontend.error_responses import failure
 from frontend.http.clean_path import CleanPath
 from frontend.http.routes import routes_of
 from frontend.http.unrouted import allowed_methods, answer_unrouted
+from frontend.middleware.client_id import Clients
+from frontend.middleware.cors import OriginRule
+from frontend.middleware.held_bodies import HeldBodies, WithHeldBodies
+from frontend.middleware.hosts import with_host_rule
+from frontend.middleware.request_log import RequestLog, record_of
+from frontend.models.blobs import Blobs
+from frontend.models.catalog import Catalog
+from frontend.models.database.database import Database
+from frontend.models.preset_rows import PresetRows
+from frontend.models.presets import Presets
+from frontend.observability.metrics import Metrics
 from frontend.openapi import routes as openapi
-from frontend.security.clients import Clients
-from frontend.security.held_bodies import HeldBodies, WithHeldBodies
-from frontend.security.hosts import with_host_rule
-from frontend.security.origins import OriginRule
+from frontend.routing.backends.ollama.trail import WithTrail
+from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
 from frontend.smart_router.decisions import Decisions
 from frontend.smart_router.router import RequestRouter
-from frontend.telemetry.metrics import Metrics
-from frontend.telemetry.request_log import RequestLog, record_of
 
 # Connections that come meanwhile wait; without it they would be told that there are no workers.
 _LOOK_AROUND_SECONDS = 1.0
 
 
 def build_app(
-    settings: FrontendSettings, fleet: Fleet, answers: OpenAnswers, connections: Sized = ()
+    settings: FrontendSettings, fleet: Fleet, answers: InFlightRequests, connections: Sized = ()
 ) -> ASGIApp:
     """`connections`: those that are open."""
     database = Database(settings.database, settings.database_timeout_seconds)
@@ -84,7 +74,6 @@ def build_app(
     routes = routes_of(
         [
             server.router(settings),
-            account.router(),
             models.router(catalog, settings),
             manage.router(catalog, settings),
             transfer.router(catalog, settings),
@@ -95,8 +84,7 @@ def build_app(
             *openai.routers(generation, embeddings),
             messages.router(generation),
             responses.router(generation),
-            probes.router(fleet, answers),
-            observability.router(fleet.admission, metrics),
+            operator_routes.router(fleet, answers, metrics),
             openapi.router(settings),
         ]
     )

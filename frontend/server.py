@@ -15,15 +15,15 @@ from typing import cast
 import uvicorn
 
 from drover import logs
+from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
-from frontend.dialects.open_answers import OpenAnswers
-from frontend.fleet.fleet import Fleet
 from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits
 from frontend.http.listening import last_connections
 from frontend.memory import trim_after_load
-from frontend.security.clients import Clients
+from frontend.middleware.client_id import Clients
+from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
 
 _log = logging.getLogger("drover.frontend")
@@ -43,7 +43,7 @@ class FrontendServer(uvicorn.Server):
     """
 
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
-        self._answers = OpenAnswers(settings)
+        self._answers = InFlightRequests(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
         limits = ConnectionLimits.of(settings)
         clients = Clients(settings.trusted_proxies)
@@ -57,7 +57,7 @@ class FrontendServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # Whom a proxy speaks for is said by `--trusted-proxies` alone (frontend/security/clients.py);
+                # `--trusted-proxies` alone says whose X-Forwarded-For counts (middleware/client_id.py);
                 # uvicorn would believe any process of this machine.
                 proxy_headers=False,
                 backlog=BACKLOG,

@@ -16,16 +16,16 @@ from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
-from frontend.catalog.database_url import DatabaseUrl, parse_url
-from frontend.fleet.discovery import check_service
-from frontend.fleet.discovery.dns import DNS
-from frontend.fleet.discovery.service import K8S
-from frontend.fleet.ollama_host.address import OLLAMA, check_hosted
-from frontend.fleet.picking import PolicyName
-from frontend.ollama_host import listen_address
-from frontend.security.clients import check_network
-from frontend.security.origins import check_origin
-from frontend.smart_router.definition import VirtualModel, virtual_models
+from frontend.listen_address import listen_address
+from frontend.middleware.client_id import check_network
+from frontend.middleware.cors import check_origin
+from frontend.models.database.url import DatabaseUrl, parse_url
+from frontend.models.virtual_definition import VirtualModel, virtual_models
+from frontend.routing.backends.ollama.address import OLLAMA, check_hosted
+from frontend.routing.discovery import check_service
+from frontend.routing.discovery.dns import DNS
+from frontend.routing.discovery.service import K8S
+from frontend.routing.policies import PolicyName
 
 
 def _check_version(value: str) -> str:

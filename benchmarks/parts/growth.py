@@ -14,7 +14,7 @@ from benchmarks.table import progress, table
 from benchmarks.targets.base import Offer, Target
 from benchmarks.targets.drover import drover
 from benchmarks.window import Window, measure_window, observe, running_load
-from frontend.fleet.picking import PolicyName
+from frontend.routing.policies import PolicyName
 
 _LONG_TOKENS = 16_384
 _LONG_STREAMS = 8

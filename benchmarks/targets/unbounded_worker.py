@@ -17,7 +17,7 @@ from benchmarks.client.numbered import token
 from drover.v1 import engine_pb2 as pb
 from engine_worker.__main__ import main
 from engine_worker.engines import Engine, build_engine
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 from engine_worker.settings import WorkerSettings
 
 # Between two steps, where most requests could get nothing: to look at them again and again would cost what is

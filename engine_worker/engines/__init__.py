@@ -13,7 +13,7 @@ from drover.names import ModelName
 from engine_worker import default_model
 from engine_worker.cpu import spare_one_core, usable_cores
 from engine_worker.engines.base import Engine
-from engine_worker.engines.model_words import ModelWords
+from engine_worker.engines.overrides import ModelOverrides
 from engine_worker.parameters import read_parameters
 from engine_worker.settings import WorkerSettings
 
@@ -144,9 +144,9 @@ def _context_length(settings: WorkerSettings) -> int:
     return _CONTEXT_LENGTH if settings.context_length is None else settings.context_length
 
 
-def model_words(settings: WorkerSettings) -> ModelWords:
+def model_words(settings: WorkerSettings) -> ModelOverrides:
     """Raises ValueError, with what to do, for a template that cannot be read."""
-    return ModelWords(
+    return ModelOverrides(
         system=settings.system,
         parameters=read_parameters(settings.parameters),
         go_template=_go_template(settings.chat_template),

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.bounds import Bounds
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 
 
 class Engine(Protocol):

@@ -77,7 +77,7 @@ class Slots:
         return slot
 
 
-class Place:
+class QueuedRequest:
     """One request's place in a worker: it waits until `starts` is called, which takes `queue_ns`."""
 
     __slots__ = ("_admission", "_arrived_ns", "_waits", "queue_ns")
@@ -105,12 +105,12 @@ class Admission:
         self.waiting = 0
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self) -> Iterator[QueuedRequest]:
         """Raises QueueFull at the limit."""
         if self._in_hand >= self._limit:
             raise QueueFull()
         self._in_hand += 1
-        place = Place(self)
+        place = QueuedRequest(self)
         try:
             yield place
         finally:

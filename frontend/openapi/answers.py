@@ -93,7 +93,7 @@ def operation(
 
 
 def _forbidden(own: Schema | None) -> Schema:
-    """On every route (frontend/security), beside what `own` says."""
+    """On every route (frontend/middleware), beside what `own` says."""
     if own is None:
         return answer(f"Forbidden, without a body:\n\n- {_FOREIGN}")
     return {**own, "description": f"{own['description']}\n- without a body: {_FOREIGN}"}

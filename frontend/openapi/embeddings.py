@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frontend.dialects.ollama.embed import EMBED_STATUSES, EMBEDDINGS_STATUSES, Statuses
+from frontend.api.ollama.embed import EMBED_STATUSES, EMBEDDINGS_STATUSES, Statuses
 from frontend.openapi.answers import EMBEDDING_HEADERS, JSON, json_body, ok, operation
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL
 from frontend.openapi.refusals import ENGINE, FINDING, READING, refusals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import CapabilityMissing, InternalError, InvalidRequest, NotOffered
-from frontend.dialects.ollama.embed import EMBED_STATUSES
+from frontend.api.ollama.embed import EMBED_STATUSES
 from frontend.openapi.answers import EMBEDDING_HEADERS, JSON, json_body, ok, operation
 from frontend.openapi.embeddings import MOST_TEXTS
 from frontend.openapi.fields import KEEP_ALIVE, MODEL

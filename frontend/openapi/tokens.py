@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import NotOffered
-from frontend.dialects.tokens import MAX_TEXTS
+from frontend.api.tokens import MAX_TEXTS
 from frontend.openapi.answers import JSON, NOT_HONOURED, Answers, json_body, ok, operation
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL, TOKEN_ID
 from frontend.openapi.openai_fields import GENERATING

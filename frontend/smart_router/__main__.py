@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from frontend.smart_router.client import SmartRouter
-from frontend.smart_router.conversation import FAILURES
+from frontend.smart_router.client.client import SmartRouter
+from frontend.smart_router.client.conversation import FAILURES
 
 _ENDS = frozenset({"quit", "exit", "q"})
 _WELCOME = """\

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from frontend.smart_router.definition import Side, VirtualModel
+from frontend.models.virtual_definition import Side, VirtualModel
 from frontend.smart_router.question import Question
 
 _MOST_KEPT = 4_096

@@ -12,10 +12,10 @@ import orjson
 from drover.errors import DroverError
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.fleet.base import RequestHandle
-from frontend.fleet.delivery import events_of
+from frontend.models.virtual_definition import Side
+from frontend.routing.backends.base import RequestHandle
+from frontend.routing.backends.delivery import events_of
 from frontend.smart_router.decisions import Decision, Reason
-from frontend.smart_router.definition import Side
 from frontend.smart_router.question import Question
 
 _LABELS = {"SIMPLE": Side.SIMPLE, "COMPLEX": Side.COMPLEX}

@@ -5,29 +5,29 @@ from __future__ import annotations
 import time
 
 from drover.v1 import engine_pb2 as pb
-from frontend.admission.queue import Ticket
-from frontend.catalog.model import CatalogModel, Route, workers_of
-from frontend.fleet.base import RequestHandle
-from frontend.fleet.fleet import Fleet
-from frontend.fleet.moving.request import Observer
+from frontend.middleware.request_log import RequestRecord
+from frontend.models.model import CatalogModel, Route, workers_of
+from frontend.models.virtual_definition import Side
+from frontend.observability.failovers import RecordedMoves, Unrecorded
+from frontend.routing.backends.base import RequestHandle
+from frontend.routing.failover import Observer
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.fleet import Fleet
 from frontend.smart_router.decisions import Decision, Decisions, Reason
-from frontend.smart_router.definition import Side
 from frontend.smart_router.judge import judge_request, judged
 from frontend.smart_router.question import Question
-from frontend.smart_router.routed import RoutedRequest
+from frontend.smart_router.recorded_route import RecordedRoute
+from frontend.smart_router.routed_request import RoutedRequest
 from frontend.smart_router.rules import by_rule
 from frontend.smart_router.sides import Convert, Sides
-from frontend.smart_router.under_way import JudgementsUnderWay
-from frontend.telemetry.moves import RecordedMoves, Unrecorded
-from frontend.telemetry.request_log import RequestRecord
-from frontend.telemetry.routes import RecordedRoute
+from frontend.smart_router.single_flight import SingleFlight
 
 
 class RequestRouter:
     def __init__(self, fleet: Fleet, decisions: Decisions) -> None:
         self._fleet = fleet
         self._decisions = decisions
-        self._under_way = JudgementsUnderWay()
+        self._under_way = SingleFlight()
 
     def request(
         self, route: Route, convert: Convert, wish: Side | None, record: RequestRecord

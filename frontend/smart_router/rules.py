@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from frontend.models.virtual_definition import VirtualModel
 from frontend.smart_router.decisions import Decision, Reason
-from frontend.smart_router.definition import VirtualModel
 from frontend.smart_router.question import Question
 
 

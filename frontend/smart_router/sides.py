@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from drover.errors import CapabilityMissing, DroverError, InvalidRequest, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.model import CatalogModel, Route, workers_of
+from frontend.models.model import CatalogModel, Route, workers_of
+from frontend.models.virtual_definition import Side
 from frontend.smart_router.decisions import Decision, Reason
-from frontend.smart_router.definition import Side
 
 Convert = Callable[[CatalogModel], pb.GenerateRequest]
 

@@ -15,9 +15,9 @@ import httpx
 import pytest
 import zstandard
 
-from frontend.dialects.ollama.go_json import MAX_BRACKETS
-from frontend.security.held_bodies import FREE_BYTES
-from frontend.security.zstd_body import MAX_UNPACKED_BYTES
+from frontend.api.core.body import MAX_UNPACKED_BYTES
+from frontend.api.core.go_json import MAX_BRACKETS
+from frontend.middleware.held_bodies import FREE_BYTES
 from tests.attack.figures import Figures
 from tests.attack.rude import ATTACKER, chat, connections, for_seconds, request
 from tests.attack.scene import SHORT, Scene, attacked

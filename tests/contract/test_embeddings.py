@@ -5,7 +5,7 @@
 | `dimensions` cut and normalise again; order of many | test_embed::test_one_text_and_many, …dimensions… |
 | the older route normalises too | test_embed::test_the_older_route_gives_the_same_vector |
 | a model that does not embed: 501 and 500 | transcripts "embed", "embeddings" |
-| NaN and Inf | tests/unit/frontend/dialects/test_embeddings.py (no engine here makes any) |
+| NaN and Inf | tests/unit/frontend/api/test_embeddings.py (no engine here makes any) |
 
 Not here: names that match in their case only (the older route; ours finds them in any, as all others do:
 test_embed::test_names_match_in_any_case_and_are_echoed).

@@ -13,7 +13,7 @@ import yaml
 
 from drover import __version__
 from engine_worker import metrics as worker_metrics
-from frontend.telemetry import metrics as frontend_metrics
+from frontend.observability import metrics as frontend_metrics
 from scripts.render_chart import CHART, OVERLAYS, RENDERED, Values, render
 from tests.deploy_k8s.manifests import (
     ALL_ELSE,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from drover.errors import DroverError
-from frontend.admission.admission import Admission
-from frontend.admission.gate import Waited
-from frontend.catalog.served import ServedModel
-from frontend.fleet.discovery.static import Static
-from frontend.fleet.fleet import Fleet
-from frontend.fleet.moving.way_on import Stuck, WayOn
-from frontend.fleet.picking.round_robin import RoundRobin
+from frontend.routing.discovery.static import Static
+from frontend.routing.fleet import Fleet
+from frontend.routing.policies.round_robin import RoundRobin
+from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
+from frontend.routing.scheduler import Admission, Waited
+from frontend.routing.served_model import ServedModel
 from tests.fakes.stalling_worker import StallingWorker
 
 
@@ -31,15 +30,15 @@ def picked(fleet: Fleet, model: ServedModel) -> str:
     return fleet.pick(model).address
 
 
-class Told:
-    """Implements frontend.fleet.moving.request.Observer."""
+class ObservedFailovers:
+    """Implements frontend.routing.failover.Observer."""
 
     def __init__(self) -> None:
         self.waits: list[Waited] = []
         self.addresses: list[str] = []
         self.retries: list[DroverError] = []
-        self.moves: list[WayOn] = []
-        self.stuck_because: list[Stuck] = []
+        self.moves: list[ResumeStrategy] = []
+        self.stuck_because: list[NotResumable] = []
 
     def waited(self, waited: Waited) -> None:
         self.waits.append(waited)
@@ -50,8 +49,8 @@ class Told:
     def retried(self, error: DroverError) -> None:
         self.retries.append(error)
 
-    def moved(self, way: WayOn, error: DroverError) -> None:
+    def moved(self, way: ResumeStrategy, error: DroverError) -> None:
         self.moves.append(way)
 
-    def stuck(self, reason: Stuck, error: DroverError) -> None:
+    def stuck(self, reason: NotResumable, error: DroverError) -> None:
         self.stuck_because.append(reason)

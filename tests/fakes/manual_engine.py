@@ -9,16 +9,16 @@ from typing import cast
 
 import grpc
 
+from drover.concurrency import ChangeSignal
 from drover.errors import DroverError
 from drover.rpc import SERVER_OPTIONS
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
-from engine_worker.bell import Bell
 from engine_worker.engines.base import Engine
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.bounds import BOUNDS
+from engine_worker.model_lifecycle import ModelLifecycle
+from engine_worker.output.mailbox import Mailbox
 from engine_worker.requests import RequestTable
-from engine_worker.residency import Residency
 from engine_worker.service import EngineService
 
 
@@ -78,8 +78,8 @@ class ManualWorker:
 
 def service_over(engine: object, waiting_limit: int) -> tuple[EngineService, RequestTable]:
     """Of as much of an engine as a test has. Its model is pinned, and it is ready."""
-    requests, changed = RequestTable(), Bell()
-    residency = Residency(cast("Engine", engine), -1, 0, changed)
+    requests, changed = RequestTable(), ChangeSignal()
+    residency = ModelLifecycle(cast("Engine", engine), -1, 0, changed)
     residency.start(pinned=True, waiting_limit=waiting_limit)
     service = EngineService(cast("Engine", engine), requests, residency, changed)
     service.ready = True

@@ -12,8 +12,8 @@ from itertools import repeat
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
-from frontend.fleet.base import Take
-from frontend.fleet.delivery import hand_on
+from frontend.routing.backends.base import Take
+from frontend.routing.backends.delivery import hand_on
 
 
 class _Stall:
@@ -44,7 +44,7 @@ def started() -> pb.GenerateEvent:
 
 
 class StallingHandle:
-    """Implements frontend.fleet.base.RequestHandle. Once cancelled it gives nothing more."""
+    """Implements frontend.routing.backends.base.RequestHandle. Once cancelled it gives nothing more."""
 
     def __init__(self, request: pb.GenerateRequest, client_request_id: str, steps: Sequence[Step]) -> None:
         self.request = request
@@ -101,7 +101,7 @@ def default_model() -> pb.Model:
 
 @dataclass
 class StallingWorker:
-    """Implements frontend.fleet.base.Worker. `steps` may change between requests."""
+    """Implements frontend.routing.backends.base.Worker. `steps` may change between requests."""
 
     address: str = "fake:1"
     steps: Sequence[Step] = (STALL,)

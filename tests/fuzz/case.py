@@ -10,7 +10,7 @@ from random import Random
 from drover.errors import DroverError
 from drover.go_template.errors import TemplateError
 from drover.json_value import Json
-from frontend.dialects.ollama.go_json import loads
+from frontend.api.core.go_json import loads
 from tests.fuzz import mutate_bytes, mutate_json
 from tests.fuzz.corpus import bodies
 from tests.fuzz.targets import TARGETS, TEMPLATES

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.model import CatalogModel
-from frontend.dialects.anthropic.encode import Encoder as MessageEncoder
-from frontend.dialects.anthropic.wire import MessagesRequest
-from frontend.dialects.ollama import to_proto
-from frontend.dialects.ollama.go_json import loads
-from frontend.dialects.ollama.options import Options, layered
-from frontend.dialects.ollama.wire import ChatRequest
-from frontend.dialects.responses.encode import Encoder as ResponseEncoder
-from frontend.dialects.responses.output import Output
-from frontend.dialects.responses.wire import ResponsesRequest
+from frontend.api.anthropic.encode import Encoder as MessageEncoder
+from frontend.api.anthropic.wire import MessagesRequest
+from frontend.api.core import conversion
+from frontend.api.core.go_json import loads
+from frontend.api.core.options import Options, layered
+from frontend.api.core.request import ChatRequest
+from frontend.api.openai.responses.encode import Encoder as ResponseEncoder
+from frontend.api.openai.responses.output import Output
+from frontend.api.openai.responses.wire import ResponsesRequest
+from frontend.models.model import CatalogModel
 
 ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
 _ANSWER = [pb.GenerateEvent(deltas=[pb.Delta(content="a")]), pb.GenerateEvent(done=pb.Done())]
@@ -43,8 +43,8 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
 
 def _converted(chat: ChatRequest, choice: pb.ToolChoice, model: CatalogModel) -> bytes:
-    to_proto.check_capabilities(chat, model)
+    conversion.check_capabilities(chat, model)
     options = Options.read(layered(model.parameters, chat.options))
-    request = to_proto.chat_to_proto(chat, options, model, 0)
+    request = conversion.chat_to_proto(chat, options, model, 0)
     request.tool_choice.CopyFrom(choice)
     return request.SerializeToString()

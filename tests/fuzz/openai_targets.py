@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from frontend.catalog.model import CatalogModel
-from frontend.dialects.ollama import to_proto
-from frontend.dialects.ollama.embed_convert import embed_to_proto
-from frontend.dialects.ollama.embed_wire import EmbedRequest
-from frontend.dialects.ollama.go_json import loads
-from frontend.dialects.ollama.options import Options, layered
-from frontend.dialects.openai.chat_encode import ChatEncoder
-from frontend.dialects.openai.completion_encode import CompletionEncoder
-from frontend.dialects.openai.embeddings import EmbeddingRequest
-from frontend.dialects.openai.not_here import model_of
-from frontend.dialects.openai.to_native import (
+from frontend.api.core import conversion
+from frontend.api.core.go_json import loads
+from frontend.api.core.options import Options, layered
+from frontend.api.ollama.embed_convert import embed_to_proto
+from frontend.api.ollama.embed_wire import EmbedRequest
+from frontend.api.openai.chat_encode import ChatEncoder
+from frontend.api.openai.completion_encode import CompletionEncoder
+from frontend.api.openai.embeddings import EmbeddingRequest
+from frontend.api.openai.to_native import (
     native_chat,
     native_completion,
     set_sampled,
     set_tokens,
     set_tool_choice,
 )
-from frontend.dialects.openai.tokens import DetokenizeRequest, TokenizeRequest
-from frontend.dialects.openai.wire import ChatCompletionRequest, CompletionRequest
+from frontend.api.openai.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.api.openai.unsupported import model_of
+from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest
+from frontend.models.model import CatalogModel
 
 ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
 
@@ -66,13 +66,13 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
 def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
     native = native_chat(asked)
-    to_proto.check_top_logprobs(native)
+    conversion.check_top_logprobs(native)
     ChatEncoder(asked.model, asked.n or 1, asked.include_usage).rendered("x")
 
     def work(model: CatalogModel) -> None:
-        to_proto.check_capabilities(native, model)
+        conversion.check_capabilities(native, model)
         options = Options.read(layered(model.parameters, native.options))
-        request = to_proto.chat_to_proto(native, options, model, 0)
+        request = conversion.chat_to_proto(native, options, model, 0)
         set_tool_choice(request, asked)
         set_sampled(request, asked, choice=1)
         asked.not_honoured(model.capabilities)
@@ -83,14 +83,14 @@ def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
 
 def _complete(asked: CompletionRequest, for_every_model: ForEveryModel) -> None:
     natives = [native_completion(asked, prompt) for prompt in asked.prompts]
-    to_proto.check_top_logprobs(natives[0])
+    conversion.check_top_logprobs(natives[0])
     CompletionEncoder(asked.model, len(natives), 1, asked.include_usage).loaded("load")
 
     def work(model: CatalogModel) -> None:
         for native, prompt in zip(natives, asked.prompts, strict=True):
-            to_proto.check_capabilities(native, model)
+            conversion.check_capabilities(native, model)
             options = Options.read(layered(model.parameters, native.options))
-            request = to_proto.generate_to_proto(native, options, model, 0)
+            request = conversion.generate_to_proto(native, options, model, 0)
             set_tokens(request, prompt)
             set_sampled(request, asked, choice=1)
             request.SerializeToString()

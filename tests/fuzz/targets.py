@@ -15,40 +15,43 @@ from drover.go_template.template import parse
 from drover.json_value import Json
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.model import CatalogModel
-from frontend.catalog.preset import Example, Preset
-from frontend.catalog.served import ServedModel
-from frontend.dialects.ollama import to_proto
-from frontend.dialects.ollama.create import copy_of, preset_of, steps_of, written_template
-from frontend.dialects.ollama.create_checks import (
-    check_messages,
-    check_quantize,
-    check_source,
-    check_unusable,
-)
-from frontend.dialects.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
-from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.dialects.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
-from frontend.dialects.ollama.go_json import dumps, loads
-from frontend.dialects.ollama.manage_wire import (
-    CopyRequest,
-    CreateRequest,
-    read_delete,
-    read_pull,
-    read_push,
-)
-from frontend.dialects.ollama.modelfile import modelfile, parameter_lines, parameters_of
-from frontend.dialects.ollama.options import Options, layered
-from frontend.dialects.ollama.progress import progress
-from frontend.dialects.ollama.sources import check_here, check_sources, named_here
-from frontend.dialects.ollama.tokens import DetokenizeRequest, TokenizeRequest
-from frontend.dialects.ollama.wire import (
+from frontend.api.core import conversion
+from frontend.api.core.go_json import dumps, loads
+from frontend.api.core.name_resolution import check_here, check_sources, named_here
+from frontend.api.core.options import Options, layered
+from frontend.api.core.request import (
     ChatRequest,
     GenerateRequest,
     InferenceRequest,
     NamedRequest,
     ShowRequest,
 )
+from frontend.api.ollama.create import (
+    check_messages,
+    check_quantize,
+    check_source,
+    check_unusable,
+    copy_of,
+    preset_of,
+    steps_of,
+    written_template,
+)
+from frontend.api.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
+from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
+from frontend.api.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.api.ollama.manage_requests import (
+    CopyRequest,
+    CreateRequest,
+    read_delete,
+    read_pull,
+    read_push,
+)
+from frontend.api.ollama.modelfile import modelfile, parameter_lines, parameters_of
+from frontend.api.ollama.progress import progress
+from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.models.model import CatalogModel
+from frontend.models.preset import Example, Preset
+from frontend.routing.served_model import ServedModel
 from tests.fuzz.envelope_targets import targets as envelope_targets
 from tests.fuzz.openai_targets import targets as openai_targets
 
@@ -119,23 +122,23 @@ def _chat(body: bytes) -> None:
         request,
         ChatShape(),
         not request.messages,
-        lambda options, model: to_proto.chat_to_proto(request, options, model, 0),
+        lambda options, model: conversion.chat_to_proto(request, options, model, 0),
     )
 
 
 def _generate(body: bytes) -> None:
     request = GenerateRequest.read(loads(body))
-    to_proto.check_raw(request)
+    conversion.check_raw(request)
     _infer(
         request,
         GenerateShape(request.raw),
         not request.prompt,
-        lambda options, model: to_proto.generate_to_proto(request, options, model, 0),
+        lambda options, model: conversion.generate_to_proto(request, options, model, 0),
     )
 
 
 def _infer(request: InferenceRequest, shape: Shape, is_empty: bool, convert: Convert) -> None:
-    to_proto.check_top_logprobs(request)
+    conversion.check_top_logprobs(request)
     check_sources(request.model)
     name = ModelName.parse(request.model) or named_here(request.model)
     if name is not None:
@@ -143,13 +146,13 @@ def _infer(request: InferenceRequest, shape: Shape, is_empty: bool, convert: Con
     Encoder(request.model, shape, 0).plain("load")
 
     def work(model: CatalogModel) -> None:
-        to_proto.check_capabilities(request, model)
+        conversion.check_capabilities(request, model)
         options = Options.read(layered(model.parameters, request.options))
         options.not_honoured(model.info.context_length)
         if isinstance(request, GenerateRequest) and request.template:
-            asyncio.run(to_proto.check_template(request.template))
+            asyncio.run(conversion.check_template(request.template))
         if is_empty:
-            to_proto.load_to_proto(request.keep_alive).SerializeToString()
+            conversion.load_to_proto(request.keep_alive).SerializeToString()
         else:
             convert(options, model).SerializeToString()
 
@@ -213,7 +216,7 @@ def _use(preset: CatalogModel) -> None:
     request = ChatRequest(model=preset.name.short)
     try:
         options = Options.read(layered(preset.parameters, {}))
-        to_proto.chat_to_proto(request, options, preset, 0).SerializeToString()
+        conversion.chat_to_proto(request, options, preset, 0).SerializeToString()
     except DroverError:
         # Its parameters are read when it is used.
         return

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.generations import until_over
+from engine_worker.output.mailbox import Mailbox
 
 
 async def events_of(engine: Engine, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateEvent, None]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from frontend.admission.admission import Admission
-from frontend.fleet.discovery.endpoint_slices import EndpointSlices
-from frontend.fleet.discovery.kubernetes_api import ApiServer
-from frontend.fleet.discovery.service import Service
-from frontend.fleet.fleet import Fleet
-from frontend.fleet.grpc_worker import GrpcWorker
-from frontend.fleet.picking import policy_of
+from frontend.routing.backends.grpc.worker import GrpcWorker
+from frontend.routing.discovery.endpoint_slices import EndpointSlices
+from frontend.routing.discovery.kubernetes_api import ApiServer
+from frontend.routing.discovery.service import Service
+from frontend.routing.fleet import Fleet
+from frontend.routing.policies import policy_of
+from frontend.routing.scheduler import Admission
 from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
 from tests.support.certificates import certificate_of_localhost
 from tests.support.processes import worker

@@ -19,9 +19,13 @@ from tests.support.waiting import wait_until
 _START_SECONDS = 60.0
 _LINE = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", re.MULTILINE)
 _OTHER_DATABASES = {"asyncpg", "sqlalchemy", "alembic"}
-_OTHER_PLACES = {"httpx", "frontend.fleet.ollama_host.worker", "frontend.fleet.discovery.kubernetes_api"}
+_OTHER_PLACES = {
+    "httpx",
+    "frontend.routing.backends.ollama.worker",
+    "frontend.routing.discovery.kubernetes_api",
+}
 _RARELY_ASKED_FOR = {
-    *("frontend.openapi.document", "drover.go_template.parser", "frontend.dialects.openai.form"),
+    *("frontend.openapi.document", "drover.go_template.parser", "frontend.api.openai.form"),
     *("zstandard", "email.policy"),
 }
 _OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}

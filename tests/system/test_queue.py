@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import ollama
 
-from frontend.admission.wishes import PRIORITY
+from frontend.routing.scheduling_headers import PRIORITY
 from tests.chaos.clients import Seen, body, stream
 from tests.chaos.fleet import MODEL, Fleet, running_fleet
 from tests.support.waiting import until

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from frontend.smart_router.async_client import AsyncSmartRouter
-from frontend.smart_router.client import SmartRouter
+from frontend.smart_router.client.async_client import AsyncSmartRouter
+from frontend.smart_router.client.client import SmartRouter
 from tests.fakes.http_server import serving
 from tests.support.engine_client import engine_client
 from tests.support.processes import ROOT, free_port

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, Tool
 
-from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
-from engine_worker.chat.thinking import ThinkingFirst
-from engine_worker.chat.tool_calls import ToolCalls
 from engine_worker.engines.sglang.upstream.calls import call_parser
 from engine_worker.engines.sglang.upstream.reasoning import SglangReasoning
 from engine_worker.engines.sglang.upstream.templates import Rendered
+from engine_worker.output.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
+from engine_worker.output.reasoning import ThinkingFirst
+from engine_worker.output.tool_calls import ToolCalls
 
 WEATHER: dict[str, object] = {
     "type": "function",

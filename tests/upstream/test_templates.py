@@ -13,9 +13,9 @@ from sglang.srt.entrypoints.openai.encoding_dsv32 import DS32EncodingError
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.arrangements import TemplateRefusal
-from engine_worker.chat.call_markup import CallMarkup
 from engine_worker.engines.sglang.upstream.templates import Rendered, Templates, Turn
+from engine_worker.output.arrangements import TemplateRefusal
+from engine_worker.output.call_markup import CallMarkup
 
 
 class _OneCallOnly(Templates):

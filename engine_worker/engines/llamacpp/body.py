@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.gguf_sampling import NEUTRAL
+from engine_worker.prompt.window import Window
 from engine_worker.schemas.constraint import Constraint, constraint_of
 
 _SEED_RANGE = 2**32

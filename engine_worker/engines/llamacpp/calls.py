@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
 from engine_worker.engines.llamacpp.body import chat_body, completion_body, stop_texts
 from engine_worker.engines.llamacpp.chat_output import ChatOutput
@@ -16,7 +15,8 @@ from engine_worker.engines.llamacpp.prompt import Prompt
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.transcript import Transcript
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.prompt.window import Window
 
 TokenizeText = Callable[[str, bool], Awaitable[list[int]]]
 _LINE_END = "\n"

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import CallPart, Content, Piece, Thinking
-from engine_worker.chat.stops import StopMatcher
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.chunks import finish_reason, lead_of, timings_of, token_logprob
 from engine_worker.engines.llamacpp.tool_calls import ToolCallDeltas
 from engine_worker.engines.llamacpp.transcript import Transcript
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.base import CallPart, Content, Piece, Thinking
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.stop_matcher import StopMatcher
 
 _log = logging.getLogger("drover.worker")
 

@@ -9,26 +9,26 @@ from importlib.metadata import version
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.arrangements import ARRANGEMENTS, Messages, probed
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.bounds import BOUNDS
 from engine_worker.engines.llamacpp.calls import call_of, grammar_of, is_one_json, reader_of
-from engine_worker.engines.llamacpp.gguf_file import GgufFile, check_unchanged
+from engine_worker.engines.llamacpp.gguf import GgufFile, check_unchanged
 from engine_worker.engines.llamacpp.gguf_sampling import recommended
 from engine_worker.engines.llamacpp.grammar_check import GrammarCheck
-from engine_worker.engines.llamacpp.held_slots import HeldSlot
 from engine_worker.engines.llamacpp.in_memory import InMemory
 from engine_worker.engines.llamacpp.kept_format import KeptFormat
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.prefill import PrefillCount
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.server import start_server
+from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.llamacpp.turn import Turn
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.slots import Admission
+from engine_worker.output.arrangements import ARRANGEMENTS, Messages, probed
+from engine_worker.output.mailbox import Mailbox
 
 _END_SECONDS = 10.0
 

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.go_template.aside import thinking_tags_aside
 from drover.go_template.errors import TemplateError
+from drover.go_template.parse_async import thinking_tags_aside
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.call_markup import CallMarkup, learn_call_markup
-from engine_worker.chat.go_prompt import GoPrompt
-from engine_worker.chat.tool_choice import chosen_tools
 from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.output.call_markup import CallMarkup, learn_call_markup
+from engine_worker.output.tool_choice import chosen_tools
+from engine_worker.prompt.go_prompt import GoPrompt
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import functions_of
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from engine_worker.engines.llamacpp.api import LlamaApi
-from engine_worker.engines.llamacpp.held_slots import HeldSlots
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.server import LlamaServer
+from engine_worker.engines.llamacpp.slots import HeldSlots
 from engine_worker.engines.slots import Slots
 
 _EXPLAIN_SECONDS = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine_worker.engines.model_words import ModelWords
+from engine_worker.engines.overrides import ModelOverrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +26,4 @@ class LlamacppOptions:
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool
-    words: ModelWords
+    words: ModelOverrides

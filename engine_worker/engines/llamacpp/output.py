@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.chunks import finish_reason, timings_of, token_logprob
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 
 TokenizeText = Callable[[str, int], Awaitable[list[int]]]
 DetokenizeIds = Callable[[list[int]], Awaitable[str]]

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import OutputParser, PlainText
-from engine_worker.chat.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMarkup
-from engine_worker.chat.json_calls import JsonCalls
-from engine_worker.chat.tagged_thinking import TaggedThinking
-from engine_worker.chat.thinking import ThinkingFirst
-from engine_worker.chat.tool_calls import ToolCalls
-from engine_worker.chat.tool_choice import is_forced, may_call_several
 from engine_worker.engines.llamacpp.answer_grammar import Thought
 from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.output.base import OutputParser, PlainText
+from engine_worker.output.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMarkup
+from engine_worker.output.json_calls import JsonCalls
+from engine_worker.output.reasoning import ThinkingFirst
+from engine_worker.output.tagged_reasoning import TaggedThinking
+from engine_worker.output.tool_calls import ToolCalls
+from engine_worker.output.tool_choice import is_forced, may_call_several
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import Function, calls_grammar
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, Thinking
-from engine_worker.chat.stops import StopMatcher
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.output import DetokenizeIds, Output, TokenizeText
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.base import CallPart, Content, OutputParser, Piece, Thinking
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.stop_matcher import StopMatcher
 
 
 class ParsedOutput(Output):

@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.arrangements import ARRANGEMENTS, Arrange, arranged
-from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
-from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.llamacpp.api import Json, LlamaApi
 from engine_worker.engines.llamacpp.body import read_constraint
 from engine_worker.engines.llamacpp.go_answer import go_answer, with_chosen_tools
@@ -19,6 +16,9 @@ from engine_worker.engines.llamacpp.messages import last_words_joined
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
+from engine_worker.output.arrangements import ARRANGEMENTS, Arrange, arranged
+from engine_worker.prompt.go_prompt import GoPrompt, go_prompt_of
+from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.schemas.constraint import Constraint
 
 _LINE_END = "\n"

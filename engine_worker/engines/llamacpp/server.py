@@ -22,7 +22,7 @@ from pathlib import Path
 
 from drover import logs
 from engine_worker.engines.llamacpp import llama_process
-from engine_worker.engines.llamacpp.gguf_file import GgufFile
+from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.llamacpp.llama_process import LlamaParameters
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 

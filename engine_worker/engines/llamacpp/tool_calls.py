@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from engine_worker.chat.arguments import Arguments
-from engine_worker.chat.base import CallPart
-from engine_worker.chat.tool_calls import new_call_id
 from engine_worker.engines.llamacpp.api import Json
+from engine_worker.output.arguments import Arguments
+from engine_worker.output.base import CallPart
+from engine_worker.output.tool_calls import new_call_id
 
 
 class ToolCallDeltas:

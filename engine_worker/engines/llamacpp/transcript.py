@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine_worker.chat.base import CallPart, Content, Piece, Thinking
 from engine_worker.engines.llamacpp.template import ChatTemplate
+from engine_worker.output.base import CallPart, Content, Piece, Thinking
 
 
 class Transcript:

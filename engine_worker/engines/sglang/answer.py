@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import orjson
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import OutputParser, PlainText
-from engine_worker.chat.harmony import Harmony
-from engine_worker.chat.replay import Heard
-from engine_worker.chat.stops import StopMatcher
-from engine_worker.chat.thinking import ThinkingFirst
-from engine_worker.chat.tool_calls import ToolCalls, new_call_id
-from engine_worker.chat.tool_choice import is_forced
-from engine_worker.engines.sglang.call import Asked
+from engine_worker.engines.sglang.call import EngineCall
 from engine_worker.engines.sglang.logprobs import Logprobs
 from engine_worker.engines.sglang.output import Answer
 from engine_worker.engines.sglang.prompt import Prompt
 from engine_worker.engines.sglang.text import ContinuedText, EngineText, TokenTable
+from engine_worker.output.base import OutputParser, PlainText
+from engine_worker.output.delivered_filter import DeliveredFilter
+from engine_worker.output.harmony import Harmony
+from engine_worker.output.reasoning import ThinkingFirst
+from engine_worker.output.stop_matcher import StopMatcher
+from engine_worker.output.tool_calls import ToolCalls, new_call_id
+from engine_worker.output.tool_choice import is_forced
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,9 +37,9 @@ class Answers:
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
 
-    def make(self, request: pb.GenerateRequest, prompt: Prompt, asked: Asked) -> Answer:
+    def make(self, request: pb.GenerateRequest, prompt: Prompt, asked: EngineCall) -> Answer:
         earlier = request.continuation if request.HasField("continuation") else None
-        heard = Heard(earlier) if earlier is not None else None
+        heard = DeliveredFilter(earlier) if earlier is not None else None
         rendered = prompt.rendered
         continued = ContinuedText(self._vocabulary, rendered.skip_special_tokens) if earlier else None
         return Answer(
@@ -56,11 +56,15 @@ class Answers:
             ),
             earlier=earlier,
             replayed=continued.of_tokens(earlier.produced_ids) if earlier and continued else "",
-            filtered=heard.unheard if heard else None,
+            filtered=heard.new_part if heard else None,
         )
 
     def _parser(
-        self, request: pb.GenerateRequest, rendered: Rendered, heard: Heard | None, asked: Asked
+        self,
+        request: pb.GenerateRequest,
+        rendered: Rendered,
+        heard: DeliveredFilter | None,
+        asked: EngineCall,
     ) -> OutputParser:
         from engine_worker.engines.sglang.upstream.calls import call_parser
         from engine_worker.engines.sglang.upstream.reasoning import SglangReasoning

@@ -23,7 +23,7 @@ _ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EngineCall:
     """`own_stops`: the stop texts that SGLang does not look for; `constrained`: a grammar makes the
     answer; `own_calls`: the one that makes calls.
     """
@@ -58,7 +58,7 @@ class Calls:
         own: Constraint | None,
         calls: OwnCalls | None = None,
         forced: ForcedCall | None = None,
-    ) -> Asked:
+    ) -> EngineCall:
         """`calls`: under a grammar of ours; `forced`: otherwise, what SGLang forces them with. Raises
         InvalidRequest, and CapabilityMissing for a constraint that cannot go on here.
         """
@@ -93,7 +93,7 @@ class Calls:
         )
         _add_input(call, request, prompt)
         self._add_wishes(call, request)
-        return Asked(call, ours, sampled.not_honoured, bool(constraint), calls)
+        return EngineCall(call, ours, sampled.not_honoured, bool(constraint), calls)
 
     def limit(self, request: pb.GenerateRequest, prompt_tokens: int) -> int:
         """Tokens that the whole answer may have."""

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.sglang import card
+from engine_worker.engines.sglang import model_info
 from engine_worker.engines.sglang.answer import Answers
 from engine_worker.engines.sglang.bounds import BOUNDS
 from engine_worker.engines.sglang.call import Calls
 from engine_worker.engines.sglang.embed import Embedder
 from engine_worker.engines.sglang.forced_call import ForcedCall, forced_call
-from engine_worker.engines.sglang.in_hand import InHand
+from engine_worker.engines.sglang.in_flight import InFlight
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.output import Answer, Output
 from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
 from engine_worker.engines.sglang.upstream.process import Call, EngineProcess
 from engine_worker.engines.slots import Admission
+from engine_worker.output.mailbox import Mailbox
 from engine_worker.schemas.constraint import constraint_of
 from engine_worker.schemas.ebnf import ebnf_text
 
@@ -57,9 +57,9 @@ class SglangEngine:
         self._owned.callback(self._prompts.close)
         self._calls = Calls(self._loaded, self._limits)
         self._answers = Answers(self._loaded.templates, self._loaded.vocabulary, self._loaded.tokenizer)
-        self._model = await asyncio.to_thread(card.describe, self._options, self._loaded)
+        self._model = await asyncio.to_thread(model_info.describe, self._options, self._loaded)
         self._admission = Admission(self._loaded.running_limit + self._options.queue_limit)
-        self._in_hand = InHand(self._process)
+        self._in_hand = InFlight(self._process)
         self._embedder = Embedder(self._process, self._prompts, self._limits, self._loaded.running_limit)
 
     async def stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine_worker.engines.model_words import ModelWords
+from engine_worker.engines.overrides import ModelOverrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,6 @@ class SglangOptions:
     # A file that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool
-    words: ModelWords
+    words: ModelOverrides
     # More flags, in the words of `sglang serve`.
     flags: Sequence[str]

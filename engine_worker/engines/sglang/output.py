@@ -16,12 +16,12 @@ from drover.errors import (
     QueueFull,
 )
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
-from engine_worker.chat.stops import StopMatcher
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.sglang.logprobs import Logprobs
 from engine_worker.engines.sglang.text import TextSource
 from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
+from engine_worker.output.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.stop_matcher import StopMatcher
 
 _NS_PER_SECOND = 1_000_000_000
 

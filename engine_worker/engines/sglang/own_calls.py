@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import OutputParser
-from engine_worker.chat.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMarkup
-from engine_worker.chat.json_calls import JsonCalls
-from engine_worker.chat.tool_calls import ToolCalls
-from engine_worker.chat.tool_choice import chosen_tools, is_forced, may_call_several
+from engine_worker.output.base import OutputParser
+from engine_worker.output.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMarkup
+from engine_worker.output.json_calls import JsonCalls
+from engine_worker.output.tool_calls import ToolCalls
+from engine_worker.output.tool_choice import chosen_tools, is_forced, may_call_several
 from engine_worker.schemas.constraint import Constraint, named_of_tools
 from engine_worker.schemas.ebnf import ebnf_text
 from engine_worker.schemas.functions import calls_grammar, functions_of

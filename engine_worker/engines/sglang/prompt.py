@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.arrangements import Arrange, arranged, probed
-from engine_worker.chat.go_prompt import GoPrompt, go_prompt_of
-from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
+from engine_worker.output.arrangements import Arrange, arranged, probed
+from engine_worker.prompt.go_prompt import GoPrompt, go_prompt_of
+from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.templates import Rendered, Templates, Turn

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.window import Window
+from engine_worker.prompt.window import Window
 from engine_worker.schemas.constraint import Constraint, json_of
 
 _MOST_STOPS = 32

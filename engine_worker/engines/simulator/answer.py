@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.stops import StopMatcher
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.events import Call, Event, Fail, Hang, Pause, Piece
 from engine_worker.engines.simulator.logprobs import Logprobs
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.stop_matcher import StopMatcher
 
 
 @dataclass(frozen=True, slots=True)

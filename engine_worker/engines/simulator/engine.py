@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.model_words import ModelWords
+from engine_worker.engines.overrides import ModelOverrides
 from engine_worker.engines.simulator.bounds import BOUNDS
-from engine_worker.engines.simulator.card import Task, model_card
 from engine_worker.engines.simulator.embedding import COMPONENTS, unit, vector
 from engine_worker.engines.simulator.intake import Intake
 from engine_worker.engines.simulator.job import Job
+from engine_worker.engines.simulator.model_info import Task, model_card
 from engine_worker.engines.simulator.prompt import Prompts
 from engine_worker.engines.simulator.scheduler import Scheduler
 from engine_worker.engines.simulator.script import Scripts
 from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import Tokenizer
+from engine_worker.output.mailbox import Mailbox
 
-_NO_WORDS = ModelWords()
+_NO_WORDS = ModelOverrides()
 
 
 class SimulatorEngine:
@@ -38,7 +38,7 @@ class SimulatorEngine:
         names: Sequence[str],
         shape: Shape,
         task: Task = "generate",
-        words: ModelWords = _NO_WORDS,
+        words: ModelOverrides = _NO_WORDS,
     ) -> None:
         self._words = words
         self._names = list(names)

@@ -10,9 +10,6 @@ from struct import pack
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.tool_choice import is_forced
-from engine_worker.chat.window import Fitted
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer, Plan
 from engine_worker.engines.simulator.events import Event
 from engine_worker.engines.simulator.job import Job
@@ -24,6 +21,9 @@ from engine_worker.engines.simulator.script import Script, Scripts
 from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import bytes_of_all
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.tool_choice import is_forced
+from engine_worker.prompt.window import Fitted
 
 # Sampling fields that change nothing here, and the value at which they would change nothing anywhere.
 _NEUTRAL: dict[str, float] = {

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer, Finish
 from engine_worker.engines.simulator.prefix_cache import Chain
 from engine_worker.engines.simulator.resumed import add_earlier
+from engine_worker.output.mailbox import Mailbox
 
 
 @dataclass(eq=False, slots=True)

@@ -14,7 +14,7 @@ from engine_worker.engines.simulator.shape import Shape
 Jobs = dict[Job, None]
 
 
-class Places:
+class BatchState:
     """A job is waiting, prefilling, decoding or parked (stalled or pausing), one of them at a time.
 
     `work` is set whenever a job comes to prefilling or decoding.

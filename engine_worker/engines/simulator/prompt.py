@@ -8,9 +8,9 @@ from itertools import dropwhile
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.go_prompt import go_prompt_of
-from engine_worker.chat.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
+from engine_worker.prompt.go_prompt import go_prompt_of
+from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 
 TEMPLATE = """\
 {%- if tools %}<|tools|>

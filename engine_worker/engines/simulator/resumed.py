@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat import base
-from engine_worker.chat.replay import Heard
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.simulator.answer import Answer
 from engine_worker.engines.simulator.events import Event, Piece
 from engine_worker.engines.simulator.tokens import bytes_of, bytes_of_all, rest_of_character, token_of
+from engine_worker.output import base
+from engine_worker.output.delivered_filter import DeliveredFilter
+from engine_worker.output.mailbox import Mailbox
 
 
 async def resume(answer: Answer, earlier: pb.Continuation, mailbox: Mailbox) -> None:
@@ -22,10 +22,10 @@ async def resume(answer: Answer, earlier: pb.Continuation, mailbox: Mailbox) -> 
     answer.replay(len(earlier.produced_ids), replayed)
     if not replayed.ready:
         return
-    heard = Heard(earlier)
+    heard = DeliveredFilter(earlier)
     for delta in (await replayed.take()).deltas:
         for piece in _pieces(delta, earlier.tool_call_ids_sent):
-            if (new := heard.unheard(piece)) is not None:
+            if (new := heard.new_part(piece)) is not None:
                 _put(new, delta.completion_tokens, mailbox)
 
 

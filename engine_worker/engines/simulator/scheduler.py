@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.answer import Answer, Finish
 from engine_worker.engines.simulator.events import Fail, Hang, Pause
 from engine_worker.engines.simulator.job import Job
-from engine_worker.engines.simulator.places import Places
+from engine_worker.engines.simulator.places import BatchState
 from engine_worker.engines.simulator.prefix_cache import Chain, PrefixCache
 from engine_worker.engines.simulator.shape import Shape
 
@@ -21,7 +21,7 @@ class Scheduler:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._places = Places(shape)
+        self._places = BatchState(shape)
         self._cache = PrefixCache(shape.kv_tokens, shape.block_tokens)
         self._prefill_tokens_done = 0
         self._decode_tokens_done = 0

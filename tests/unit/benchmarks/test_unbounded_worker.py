@@ -9,7 +9,7 @@ import pytest
 from benchmarks.client.numbered import Order
 from benchmarks.targets.unbounded_worker import Source
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 from tests.support.waiting import until
 
 _SECONDS = 5.0

@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from drover.aside import aside
+from drover.concurrency import run_in_thread_if_large
 from drover.go_template import template as template_module
-from drover.go_template.aside import parse_aside
 from drover.go_template.errors import TemplateError
+from drover.go_template.parse_async import parse_async
 from drover.go_template.template import parse
 
 
 @pytest.mark.parametrize(("length", "is_inline"), [(0, True), (10, True), (11, False)])
 async def test_only_long_work_goes_to_a_thread(length: int, is_inline: bool) -> None:
-    thread = await aside(threading.get_ident, length, inline=10)
+    thread = await run_in_thread_if_large(threading.get_ident, length, inline=10)
 
     assert (thread == threading.get_ident()) == is_inline
 
@@ -30,11 +30,11 @@ async def test_a_long_template_is_parsed_in_a_thread_and_once(monkeypatch: pytes
     monkeypatch.setattr(template_module, "parse", watched)
     source = "{{ .Prompt }} of a test of its own" * 100
 
-    assert (await parse_aside(source)) is (await parse_aside(source))
+    assert (await parse_async(source)) is (await parse_async(source))
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
 
 
 async def test_what_cannot_be_parsed_is_said_as_ever() -> None:
     with pytest.raises(TemplateError, match="unexpected EOF"):
-        await parse_aside("{{ if .Prompt }}" + "x" * 3_000)
+        await parse_async("{{ if .Prompt }}" + "x" * 3_000)

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
+from drover.concurrency import ChangeSignal
 from drover.durations import NS_PER_SECOND
-from engine_worker.bell import Bell
-from engine_worker.residency import Residency
+from engine_worker.model_lifecycle import ModelLifecycle
 from tests.unit.engine_worker.engines.simulator import virtual_time
 
 DEFAULT_SECONDS = 300.0
@@ -48,8 +48,8 @@ class Fake:
 class Worker:
     def __init__(self, keep_alive_seconds: float, load_timeout_seconds: float) -> None:
         self.engine = Fake()
-        self.changed = Bell()
-        self.residency = Residency(
+        self.changed = ChangeSignal()
+        self.lifecycle = ModelLifecycle(
             self.engine, round(keep_alive_seconds * NS_PER_SECOND), load_timeout_seconds, self.changed
         )
         self.began = now()
@@ -62,14 +62,14 @@ class Worker:
     @property
     def expires_seconds(self) -> float:
         """From now on."""
-        return (self.residency.expires_unix_ns - time.time_ns()) / NS_PER_SECOND
+        return (self.lifecycle.expires_unix_ns - time.time_ns()) / NS_PER_SECOND
 
     def here(self) -> bool:
-        return self.residency.loaded
+        return self.lifecycle.loaded
 
     async def request(self, seconds: float = 0.0, keep_alive_seconds: float | None = None) -> int:
         keep_alive_ns = None if keep_alive_seconds is None else round(keep_alive_seconds * NS_PER_SECOND)
-        async with self.residency.use(keep_alive_ns) as load_ns:
+        async with self.lifecycle.use(keep_alive_ns) as load_ns:
             assert self.here()
             assert not self.engine.moving
             await asyncio.sleep(seconds)
@@ -77,9 +77,9 @@ class Worker:
 
     async def gone(self) -> None:
         """Lets the model go, and waits until it went."""
-        self.residency.let_go()
+        self.lifecycle.let_go()
         while self.here():
-            await self.changed.next_ring.wait()
+            await self.changed.next_change.wait()
 
 
 def now() -> float:
@@ -94,11 +94,11 @@ async def running_worker(
     waiting_limit: int = 100,
 ) -> AsyncGenerator[Worker, None]:
     worker = Worker(keep_alive_seconds, load_timeout_seconds)
-    worker.residency.start(pinned=pinned, waiting_limit=waiting_limit)
+    worker.lifecycle.start(pinned=pinned, waiting_limit=waiting_limit)
     try:
         yield worker
     finally:
-        await worker.residency.stop()
+        await worker.lifecycle.stop()
 
 
 Story = Callable[[], Coroutine[object, object, None]]

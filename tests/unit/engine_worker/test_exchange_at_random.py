@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from drover.errors import EngineFailed
 from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations
+from engine_worker.output.mailbox import Mailbox
 from tests.unit.engine_worker.exchanging import with_event
 
 _REQUESTS = (1, 2, 3)

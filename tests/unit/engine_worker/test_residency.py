@@ -22,7 +22,7 @@ async def test_a_model_that_nobody_uses_leaves_when_its_time_is_over() -> None:
         assert worker.here()
         await asyncio.sleep(2)
         assert not worker.here()
-        assert worker.residency.expires_unix_ns == 0
+        assert worker.lifecycle.expires_unix_ns == 0
         assert worker.moves == [("unload", 300)]
 
 
@@ -85,7 +85,7 @@ async def test_zero_means_as_soon_as_nobody_uses_it() -> None:
 @told
 async def test_a_later_request_replaces_a_zero_that_still_waits() -> None:
     async with running_worker() as worker:
-        async with worker.residency.use(0):
+        async with worker.lifecycle.use(0):
             await worker.request(keep_alive_seconds=60)
         assert worker.expires_seconds == pytest.approx(60, abs=1)
         assert worker.here()
@@ -95,9 +95,9 @@ async def test_a_later_request_replaces_a_zero_that_still_waits() -> None:
 def test_for_ever(keep_alive_ns: int) -> None:
     async def story() -> None:
         async with running_worker(keep_alive_seconds=1) as worker:
-            async with worker.residency.use(keep_alive_ns):
-                assert worker.residency.expires_unix_ns == 0
-            assert worker.residency.expires_unix_ns == 0
+            async with worker.lifecycle.use(keep_alive_ns):
+                assert worker.lifecycle.expires_unix_ns == 0
+            assert worker.lifecycle.expires_unix_ns == 0
             await asyncio.sleep(1_000_000)
             assert worker.moves == []
             await worker.request(keep_alive_seconds=1)

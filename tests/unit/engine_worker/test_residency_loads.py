@@ -22,7 +22,7 @@ async def test_many_wait_for_one_load() -> None:
         waits = await asyncio.gather(*(worker.request() for _ in range(50)))
         assert all(waits)
         assert worker.moves == [("unload", 0), ("load", 0)]
-        assert worker.residency.waiting == 0
+        assert worker.lifecycle.waiting == 0
 
 
 @told
@@ -31,11 +31,11 @@ async def test_who_leaves_during_a_load_takes_nobody_with_him() -> None:
         await worker.gone()
         leaving, staying = (asyncio.create_task(worker.request()) for _ in range(2))
         await asyncio.sleep(1)
-        assert worker.residency.waiting == 2
+        assert worker.lifecycle.waiting == 2
         leaving.cancel()
         await asyncio.wait({leaving})
         assert leaving.cancelled()
-        assert worker.residency.waiting == 1
+        assert worker.lifecycle.waiting == 1
         assert await staying > 0
         assert worker.moves == [("unload", 0), ("load", 0)]
 
@@ -55,7 +55,7 @@ async def test_a_load_that_nobody_waits_for_any_more_is_kept_as_long_as_was_aske
 async def test_who_comes_while_it_leaves_waits_for_its_return() -> None:
     async with running_worker() as worker:
         worker.engine.unload_seconds = 3
-        worker.residency.let_go()
+        worker.lifecycle.let_go()
         await asyncio.sleep(1)
         assert worker.here()
         assert worker.expires_seconds == pytest.approx(0, abs=1)
@@ -67,7 +67,7 @@ async def test_who_comes_while_it_leaves_waits_for_its_return() -> None:
 async def test_who_left_before_it_was_gone_does_not_bring_it_back() -> None:
     async with running_worker() as worker:
         worker.engine.unload_seconds = 3
-        worker.residency.let_go()
+        worker.lifecycle.let_go()
         await asyncio.sleep(1)
         leaving = asyncio.create_task(worker.request(keep_alive_seconds=1))
         await asyncio.sleep(1)
@@ -146,7 +146,7 @@ async def test_letting_go_waits_for_who_uses_it() -> None:
     async with running_worker() as worker:
         running = asyncio.create_task(worker.request(seconds=4))
         await asyncio.sleep(1)
-        assert worker.residency.let_go()
+        assert worker.lifecycle.let_go()
         assert worker.expires_seconds == pytest.approx(0, abs=1)
         await worker.request(seconds=1)
         assert await running == 0
@@ -158,7 +158,7 @@ async def test_letting_go_waits_for_who_uses_it() -> None:
 async def test_letting_go_of_what_is_not_there_asks_for_nothing() -> None:
     async with running_worker() as worker:
         await worker.gone()
-        assert not worker.residency.let_go()
+        assert not worker.lifecycle.let_go()
         await worker.request()
         assert worker.expires_seconds == pytest.approx(300, abs=1)
 
@@ -169,7 +169,7 @@ async def test_a_model_that_comes_can_be_let_go_of() -> None:
         await worker.gone()
         coming = asyncio.create_task(worker.request(seconds=1))
         await asyncio.sleep(1)
-        assert worker.residency.let_go()
+        assert worker.lifecycle.let_go()
         assert await coming > 0
         await asyncio.sleep(1)
         assert worker.moves == [("unload", 0), ("load", 0), ("unload", 3)]
@@ -179,10 +179,10 @@ async def test_a_model_that_comes_can_be_let_go_of() -> None:
 async def test_a_pinned_model_stays() -> None:
     async with running_worker(keep_alive_seconds=1, pinned=True) as worker:
         await worker.request(keep_alive_seconds=0)
-        assert worker.residency.let_go()
+        assert worker.lifecycle.let_go()
         await asyncio.sleep(1000)
         assert worker.here()
-        assert worker.residency.expires_unix_ns == 0
+        assert worker.lifecycle.expires_unix_ns == 0
         assert worker.moves == []
 
 
@@ -192,11 +192,11 @@ async def test_stopping_ends_who_waits_and_the_load() -> None:
         await worker.gone()
         waiting = asyncio.create_task(worker.request())
         await asyncio.sleep(1)
-        await worker.residency.stop()
+        await worker.lifecycle.stop()
         with pytest.raises(WorkerDraining):
             await waiting
         assert not worker.engine.moving
-        await worker.residency.stop()
+        await worker.lifecycle.stop()
 
 
 @told
@@ -206,8 +206,8 @@ async def test_watchers_hear_at_once_what_they_would_want_to_know() -> None:
 
         async def listen() -> None:
             while True:
-                ring = worker.changed.next_ring
-                await ring.wait()
+                notify = worker.changed.next_change
+                await notify.wait()
                 rings.append(round(now() - worker.began, 6))
 
         listening = asyncio.create_task(listen())

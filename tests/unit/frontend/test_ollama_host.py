@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.settings import check_tcp_address, split_address
-from frontend.ollama_host import listen_address
+from frontend.listen_address import listen_address
 
 _PORTS = st.integers(0, 65535)
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
 from sglang.srt.function_call.json_array_parser import JsonArrayParser
 
-from engine_worker.chat.arguments import is_object
-from engine_worker.chat.json_calls import JsonCalls
-from engine_worker.chat.known_calls import CallShape, KnownCalls
-from engine_worker.chat.marks import MarkSplitter
-from engine_worker.chat.tool_calls import CallFragment, CallParser
-from engine_worker.chat.whole_calls import FromFirstName, OnlyCalls, ReadWhole
 from engine_worker.engines.sglang.upstream.templates import Rendered
+from engine_worker.output.arguments import is_object
+from engine_worker.output.json_calls import JsonCalls
+from engine_worker.output.known_calls import CallShape, KnownCalls
+from engine_worker.output.marks import MarkSplitter
+from engine_worker.output.tool_calls import CallFragment, CallParser
+from engine_worker.output.whole_calls import FromFirstName, OnlyCalls, ReadWhole
 
 if TYPE_CHECKING:
     from sglang.srt.function_call.core_types import ToolCallItem

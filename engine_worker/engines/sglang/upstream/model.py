@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import snapshot_download
 
-from engine_worker.chat.call_markup import CallMarkup
 from engine_worker.engines.sglang.upstream import resume_mark
 from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.engines.sglang.upstream.templates import Templates, Turn
 from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
+from engine_worker.output.call_markup import CallMarkup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -18,8 +18,6 @@ from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.arrangements import TemplateRefusal
-from engine_worker.chat.call_markup import CallMarkup, call_markup_of, conversation, probe_tool
 from engine_worker.engines.sglang.upstream.conversation import (
     PLACEHOLDER,
     any_message,
@@ -27,6 +25,8 @@ from engine_worker.engines.sglang.upstream.conversation import (
     tool_definition,
 )
 from engine_worker.engines.sglang.upstream.tool_formats import tool_format_of
+from engine_worker.output.arrangements import TemplateRefusal
+from engine_worker.output.call_markup import CallMarkup, call_markup_of, conversation, probe_tool
 
 if TYPE_CHECKING:
     from sglang import Engine

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 
 _DEADLINE_SECONDS = 10.0
 

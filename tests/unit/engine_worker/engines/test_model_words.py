@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.go_template.template import parse
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.model_words import ModelWords
+from engine_worker.engines.overrides import ModelOverrides
 
 
 def _model() -> pb.Model:
@@ -18,7 +18,7 @@ def _model() -> pb.Model:
 def test_without_words_a_model_keeps_its_own() -> None:
     model = _model()
 
-    ModelWords().describe(model, can_parse=True)
+    ModelOverrides().describe(model, can_parse=True)
 
     assert (model.template, model.system) == ("{{ jinja }}", "")
     assert model.defaults == pb.Sampling(temperature=1, top_k=9, stop=["a"])
@@ -30,7 +30,7 @@ def test_without_words_a_model_keeps_its_own() -> None:
 def test_parameters_are_over_the_model_s_own_and_stops_replace_them() -> None:
     model = _model()
 
-    ModelWords(parameters=pb.Sampling(temperature=0, stop=["b"])).describe(model, can_parse=False)
+    ModelOverrides(parameters=pb.Sampling(temperature=0, stop=["b"])).describe(model, can_parse=False)
 
     assert model.defaults == pb.Sampling(temperature=0, top_k=9, stop=["b"])
     assert not model.capabilities.go_template_parsed
@@ -40,9 +40,9 @@ def test_a_template_of_its_own_decides_what_the_model_can() -> None:
     able, unable, unparsed = _model(), _model(), _model()
     template = parse("{{ .Tools }}{{ range .Messages }}{{ .Thinking }}{{ end }}{{ .Suffix }}")
 
-    ModelWords(system="S", go_template=template).describe(able, can_parse=True)
-    ModelWords(go_template=parse("{{ .Prompt }}")).describe(unable, can_parse=True)
-    ModelWords(go_template=template).describe(unparsed, can_parse=False)
+    ModelOverrides(system="S", go_template=template).describe(able, can_parse=True)
+    ModelOverrides(go_template=parse("{{ .Prompt }}")).describe(unable, can_parse=True)
+    ModelOverrides(go_template=template).describe(unparsed, can_parse=False)
 
     assert (able.template, able.system) == (template.source, "S")
     can = able.capabilities
@@ -55,7 +55,7 @@ def test_a_template_of_its_own_decides_what_the_model_can() -> None:
 def test_an_embedding_model_has_no_templates() -> None:
     model = pb.Model(capabilities=pb.Capabilities(embedding=True))
 
-    ModelWords(go_template=parse("{{ .Prompt }}")).describe(model, can_parse=True)
+    ModelOverrides(go_template=parse("{{ .Prompt }}")).describe(model, can_parse=True)
 
     assert model.capabilities == pb.Capabilities(embedding=True)
     assert not model.template
@@ -65,7 +65,7 @@ def test_a_template_brings_what_it_mentions_where_the_engine_finds_it() -> None:
     model = pb.Model(capabilities=pb.Capabilities(completion=True))
     template = parse("{{ .Tools }}{{ range .Messages }}{{ .Thinking }}{{ end }}")
 
-    ModelWords(go_template=template).describe(model, can_parse=True, adds=True)
+    ModelOverrides(go_template=template).describe(model, can_parse=True, adds=True)
 
     assert (model.capabilities.tools, model.capabilities.thinking) == (True, True)
     assert model.capabilities.go_template_adds

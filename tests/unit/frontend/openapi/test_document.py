@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from drover.errors import ANSWERS, ClientLeft
+from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
-from frontend.dialects.open_answers import OpenAnswers
 from frontend.http.routes import PathTable
 from frontend.openapi.refusals import REASONS
 from frontend.settings import FrontendSettings
@@ -28,7 +28,7 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     fleet = fleet_of()
     return {
         (route.path.replace(":path}", "}"), method.lower())
-        for found in _within(build_app(settings, fleet, OpenAnswers(settings))).routes
+        for found in _within(build_app(settings, fleet, InFlightRequests(settings))).routes
         for route in (found.routes if isinstance(found, PathTable) else [found])
         if isinstance(route, APIRoute)
         for method in route.methods or ()

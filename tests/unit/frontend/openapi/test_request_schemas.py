@@ -7,26 +7,26 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from frontend.dialects.anthropic import blocks as anthropic_blocks
-from frontend.dialects.anthropic import content as anthropic_content
-from frontend.dialects.anthropic import tools as anthropic_tools
-from frontend.dialects.anthropic import wire as anthropic_wire
-from frontend.dialects.ollama import decode, wire
-from frontend.dialects.ollama.decode import Reader
-from frontend.dialects.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.dialects.ollama.go_json import Json
-from frontend.dialects.ollama.manage_wire import CopyRequest, CreateRequest, TransferRequest
-from frontend.dialects.ollama.tokens import DetokenizeRequest, TokenizeRequest
-from frontend.dialects.ollama.wire import ChatRequest, GenerateRequest, NamedRequest, ShowRequest
-from frontend.dialects.openai import messages as openai_messages
-from frontend.dialects.openai import not_here as openai_not_here
-from frontend.dialects.openai import tokens as openai_tokens
-from frontend.dialects.openai import wire as openai_wire
-from frontend.dialects.openai.embeddings import EmbeddingRequest
-from frontend.dialects.openai.wire import ChatCompletionRequest
-from frontend.dialects.responses import items as responses_items
-from frontend.dialects.responses import tools as responses_tools
-from frontend.dialects.responses import wire as responses_wire
+from frontend.api.anthropic import blocks as anthropic_blocks
+from frontend.api.anthropic import content as anthropic_content
+from frontend.api.anthropic import tools as anthropic_tools
+from frontend.api.anthropic import wire as anthropic_wire
+from frontend.api.core import request, typed_fields
+from frontend.api.core.go_json import Json
+from frontend.api.core.request import ChatRequest, GenerateRequest, NamedRequest, ShowRequest
+from frontend.api.core.typed_fields import Reader
+from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
+from frontend.api.ollama.manage_requests import CopyRequest, CreateRequest, TransferRequest
+from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.api.openai import messages as openai_messages
+from frontend.api.openai import tokens as openai_tokens
+from frontend.api.openai import unsupported as openai_not_here
+from frontend.api.openai import wire as openai_wire
+from frontend.api.openai.embeddings import EmbeddingRequest
+from frontend.api.openai.responses import items as responses_items
+from frontend.api.openai.responses import tools as responses_tools
+from frontend.api.openai.responses import wire as responses_wire
+from frontend.api.openai.wire import ChatCompletionRequest
 from tests.unit.frontend.openapi.told import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
 # Refused by the route, whatever the kind of their value: with the reason why.
@@ -80,7 +80,7 @@ STRUCTS = {
 # Objects within those, whose schemas have no names.
 NAMELESS = {"openai.StreamOptions", "struct { Name string; Arguments string }"}
 READING = (
-    wire,
+    request,
     openai_wire,
     openai_messages,
     openai_tokens,
@@ -103,10 +103,10 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         struct: str,
         readers: Mapping[str, Reader],
         go_type: str,
-        within: decode.Place | None = None,
+        within: typed_fields.FieldPath | None = None,
     ) -> dict[str, object]:
         seen[go_type] = seen.get(go_type, set()) | set(readers)
-        return decode.read_struct(value, struct, readers, go_type, within)
+        return typed_fields.read_struct(value, struct, readers, go_type, within)
 
     for module in READING:
         monkeypatch.setattr(module, "read_struct", watched)

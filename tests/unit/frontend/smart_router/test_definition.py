@@ -8,8 +8,14 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.names import ModelName
+from frontend.models.virtual_definition import (
+    Side,
+    VirtualModel,
+    of_parameters,
+    requested_side,
+    virtual_models,
+)
 from frontend.settings import FrontendSettings
-from frontend.smart_router.definition import Side, VirtualModel, of_parameters, virtual_models, wish_of
 
 
 def _name(text: str) -> ModelName:
@@ -89,8 +95,8 @@ def test_a_presets_wrong_parameters_are_the_clients_fault(parameters: dict[str, 
 
 
 def test_a_wish() -> None:
-    assert wish_of("") is wish_of(" Auto ") is None
-    assert wish_of("local") is wish_of("SIMPLE") is Side.SIMPLE
-    assert wish_of("remote") is wish_of("complex") is Side.COMPLEX
+    assert requested_side("") is requested_side(" Auto ") is None
+    assert requested_side("local") is requested_side("SIMPLE") is Side.SIMPLE
+    assert requested_side("remote") is requested_side("complex") is Side.COMPLEX
     with pytest.raises(InvalidRequest, match="'there' is none of simple, local, complex, remote, auto"):
-        wish_of("there")
+        requested_side("there")

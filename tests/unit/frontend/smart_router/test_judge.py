@@ -10,8 +10,8 @@ import pytest
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
+from frontend.models.virtual_definition import Side, VirtualModel, virtual_models
 from frontend.smart_router.decisions import Decision, Decisions, Reason
-from frontend.smart_router.definition import Side, VirtualModel, virtual_models
 from frontend.smart_router.judge import as_data, judge_request, judged
 from frontend.smart_router.question import Question
 from frontend.smart_router.rules import by_rule

@@ -17,12 +17,12 @@ from drover.errors import (
 )
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.catalog.model import CatalogModel, Route
-from frontend.catalog.served import ServedModel
-from frontend.fleet.delivery import events_of
+from frontend.models.model import CatalogModel, Route
+from frontend.models.virtual_definition import Side, virtual_models
+from frontend.routing.backends.delivery import events_of
+from frontend.routing.served_model import ServedModel
 from frontend.smart_router.decisions import Decision, Reason
-from frontend.smart_router.definition import Side, virtual_models
-from frontend.smart_router.routed import RoutedRequest
+from frontend.smart_router.routed_request import RoutedRequest
 from frontend.smart_router.sides import Sides
 from tests.fakes.stalling_worker import StallingHandle, Step, content, done, started
 

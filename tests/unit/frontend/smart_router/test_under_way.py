@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from frontend.models.virtual_definition import Side, virtual_models
 from frontend.smart_router.decisions import Decision, Reason
-from frontend.smart_router.definition import Side, virtual_models
 from frontend.smart_router.question import Question
-from frontend.smart_router.under_way import JudgementsUnderWay
+from frontend.smart_router.single_flight import SingleFlight
 
 _AUTO, _CAREFUL = virtual_models(
     '{"auto": {"simple": "a", "complex": "b"},'
@@ -43,7 +43,7 @@ async def _turns() -> None:
 
 
 async def test_who_asks_the_same_waits_for_the_same() -> None:
-    judge, under_way = _Judge(), JudgementsUnderWay()
+    judge, under_way = _Judge(), SingleFlight()
     waiting = [asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(8)]
     await _turns()
     assert (judge.asked, len(under_way)) == (1, 1)
@@ -53,7 +53,7 @@ async def test_who_asks_the_same_waits_for_the_same() -> None:
 
 
 async def test_another_question_or_virtual_model_is_another_judgement() -> None:
-    judge, under_way = _Judge(), JudgementsUnderWay()
+    judge, under_way = _Judge(), SingleFlight()
     asked = ((_AUTO, _HELLO), (_AUTO, Question("hello?", "", 6)), (_CAREFUL, _HELLO))
     waiting = [asyncio.create_task(under_way.decision(each, judge)) for each in asked]
     await _turns()
@@ -63,7 +63,7 @@ async def test_another_question_or_virtual_model_is_another_judgement() -> None:
 
 
 async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
-    judge, under_way = _Judge(), JudgementsUnderWay()
+    judge, under_way = _Judge(), SingleFlight()
     first, second = (asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(2))
     await _turns()
     first.cancel()
@@ -74,7 +74,7 @@ async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
 
 
 async def test_all_leave_and_the_judge_is_free() -> None:
-    judge, under_way = _Judge(), JudgementsUnderWay()
+    judge, under_way = _Judge(), SingleFlight()
     waiting = [asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(2)]
     await _turns()
     for each in waiting:
@@ -90,7 +90,7 @@ async def test_a_failure_is_everybodys() -> None:
     async def broken() -> Decision:
         raise LookupError("broken")
 
-    under_way = JudgementsUnderWay()
+    under_way = SingleFlight()
     waiting = [under_way.decision((_AUTO, _HELLO), broken) for _ in range(2)]
     for result in await asyncio.gather(*waiting, return_exceptions=True):
         assert isinstance(result, LookupError)

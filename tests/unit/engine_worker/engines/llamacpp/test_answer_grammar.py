@@ -9,8 +9,8 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.call_markup import BARE_LIST, CallMarkup
 from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_lark
+from engine_worker.output.call_markup import BARE_LIST, CallMarkup
 from engine_worker.schemas.constraint import from_schema
 from engine_worker.schemas.functions import calls_grammar, functions_of
 from engine_worker.schemas.grammar import Grammar

@@ -6,7 +6,6 @@ import pytest
 
 from drover.errors import CapabilityMissing, ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.body import (
@@ -14,6 +13,7 @@ from engine_worker.engines.llamacpp.body import (
     completion_body,
     read_constraint,
 )
+from engine_worker.prompt.window import Window
 
 _IDS = [1, 2, 3]
 _WINDOW = Window(size=50, truncate=True, shift=True, num_keep=0)

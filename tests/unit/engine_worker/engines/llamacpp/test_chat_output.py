@@ -13,7 +13,7 @@ from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.chat_output import ChatOutput
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.transcript import Transcript
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 
 TEMPLATE = ChatTemplate(thinking=True, before_thinking="<t>", after_thinking="</t>")
 

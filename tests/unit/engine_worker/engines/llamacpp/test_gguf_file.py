@@ -14,7 +14,7 @@ import gguf
 import numpy
 import pytest
 
-from engine_worker.engines.llamacpp.gguf_file import GgufFile
+from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.sizes import human_count
 
 Write = Callable[..., Path]

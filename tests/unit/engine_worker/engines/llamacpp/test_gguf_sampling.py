@@ -8,9 +8,9 @@ import math
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.window import Window
 from engine_worker.engines.llamacpp.body import completion_body
 from engine_worker.engines.llamacpp.gguf_sampling import recommended
+from engine_worker.prompt.window import Window
 
 
 def test_what_ollama_has_an_option_for_becomes_the_models_default() -> None:

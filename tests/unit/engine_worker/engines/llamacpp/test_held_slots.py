@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import EngineFailed
 from engine_worker.engines.llamacpp.api import LlamaApi, SlotState
-from engine_worker.engines.llamacpp.held_slots import HeldSlots
+from engine_worker.engines.llamacpp.slots import HeldSlots
 from engine_worker.engines.slots import Slots
 
 

@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.output import Output
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
-from engine_worker.engines.mailbox import Mailbox
+from engine_worker.output.mailbox import Mailbox
 
 _EOS = 2
 _SHEEP = [240, 159, 144, 145]  # a token for each byte of 🐑

@@ -6,9 +6,9 @@ import pytest
 
 from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.call_markup import CallMarkup
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
+from engine_worker.output.call_markup import CallMarkup
 from engine_worker.schemas.constraint import ANY_OBJECT, from_schema
 
 PLAIN = ChatTemplate()

@@ -8,13 +8,13 @@ from typing import cast
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import PlainText
-from engine_worker.engines.mailbox import Mailbox
-from engine_worker.engines.sglang.in_hand import InHand
+from engine_worker.engines.sglang.in_flight import InFlight
 from engine_worker.engines.sglang.output import Answer, Output
 from engine_worker.engines.sglang.text import EngineText
 from engine_worker.engines.sglang.upstream.loads import EngineLoad
 from engine_worker.engines.sglang.upstream.process import EngineProcess, Finish
+from engine_worker.output.base import PlainText
+from engine_worker.output.mailbox import Mailbox
 from tests.unit.engine_worker.engines.sglang.test_output import _Bytes, chunk
 
 
@@ -28,7 +28,7 @@ def _output(earlier: pb.Continuation | None = None) -> Output:
 
 
 def test_tokens_count_while_they_come_and_stay_counted() -> None:
-    counts = InHand(_process({"a"}))
+    counts = InFlight(_process({"a"}))
     output = _output()
     with counts.answering("a", output):
         output.feed(chunk("x", [1], 1))
@@ -44,7 +44,7 @@ def test_tokens_count_while_they_come_and_stay_counted() -> None:
 
 
 def test_tokens_of_an_answer_that_was_cut_off_stay_counted() -> None:
-    counts = InHand(_process({"a"}))
+    counts = InFlight(_process({"a"}))
     output = _output()
     try:
         with counts.answering("a", output):
@@ -56,7 +56,7 @@ def test_tokens_of_an_answer_that_was_cut_off_stay_counted() -> None:
 
 
 def test_tokens_of_earlier_attempts_were_counted_where_they_were_made() -> None:
-    counts = InHand(_process({"a"}))
+    counts = InFlight(_process({"a"}))
     output = _output(pb.Continuation(produced_ids=[7, 8]))
     with counts.answering("a", output):
         output.feed(chunk("x", [1], 1))
@@ -65,7 +65,7 @@ def test_tokens_of_earlier_attempts_were_counted_where_they_were_made() -> None:
 
 def test_a_request_runs_from_its_first_token_until_sglang_lets_go_of_it() -> None:
     in_flight = {"a", "b"}
-    counts = InHand(_process(in_flight))
+    counts = InFlight(_process(in_flight))
     first, second = _output(), _output()
     with counts.answering("b", second):
         with counts.answering("a", first):

@@ -6,12 +6,12 @@ import pytest
 
 from drover.errors import ConstraintRejected, ContextExceeded, DroverError, EngineFailed, QueueFull
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import PlainText
-from engine_worker.chat.stops import StopMatcher
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.sglang.output import Answer, Output
 from engine_worker.engines.sglang.text import ContinuedText, EngineText
 from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
+from engine_worker.output.base import PlainText
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.stop_matcher import StopMatcher
 
 
 class _Bytes:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.chat.base import OutputParser, Piece, PlainText
-from engine_worker.chat.stops import StopMatcher
-from engine_worker.engines.mailbox import Mailbox
 from engine_worker.engines.sglang.output import Answer, Output
 from engine_worker.engines.sglang.text import EngineText
 from engine_worker.engines.sglang.upstream.process import Chunk, Finish
+from engine_worker.output.base import OutputParser, Piece, PlainText
+from engine_worker.output.mailbox import Mailbox
+from engine_worker.output.stop_matcher import StopMatcher
 from tests.unit.engine_worker.engines.sglang.test_output import _Bytes, chunk
 
 # feed, the text, and into the mailbox with its notice.

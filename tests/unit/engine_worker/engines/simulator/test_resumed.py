@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator import SimulatorEngine
-from frontend.fleet.moving.journal import Journal
+from frontend.routing.journal import Journal
 from tests.unit.engine_worker.engines.simulator.harness import FAST, Answer, answer, asking, running
 from tests.unit.engine_worker.engines.simulator.test_playing import Playing
 from tests.unit.engine_worker.engines.simulator.test_playing import playing as playing

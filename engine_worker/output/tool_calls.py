@@ -1,0 +1,101 @@
+"""Tool calls out of an engine's parser: numbered, named once, and known to be whole."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine_worker.output.arguments import Arguments
+from engine_worker.output.base import CallPart, Content, Piece
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+_ID_LENGTH = 8
+
+
+def new_call_id(number: int) -> str:
+    """As Ollama makes them (ollama-contract.md, "Messages and tools")."""
+    return "call_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+@dataclass(frozen=True, slots=True)
+class CallFragment:
+    """`name` begins a call; `arguments` go on with the one whose `key` this is."""
+
+    key: int
+    name: str
+    arguments: str
+
+
+class CallParser(Protocol):
+    """An engine's knowledge of one model's way to write calls."""
+
+    def feed(self, text: str) -> tuple[str, Sequence[CallFragment]]:
+        """Text that is not part of a call, then calls."""
+
+    def finish(self) -> tuple[str, Sequence[CallFragment]]:
+        """What was held back."""
+
+    @property
+    def holds(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Call:
+    index: int
+    name: str
+    arguments: Arguments = field(default_factory=Arguments)
+
+
+class ToolCalls:
+    """An OutputParser. `without_arguments`: the functions that may be called with none at all."""
+
+    def __init__(
+        self,
+        parser: CallParser,
+        without_arguments: Iterable[str] = (),
+        make_id: Callable[[int], str] = new_call_id,
+    ) -> None:
+        self._parser = parser
+        self._without_arguments = frozenset(without_arguments)
+        self._make_id = make_id
+        self._calls: dict[int, _Call] = {}
+        self._count = 0
+
+    @property
+    def holds(self) -> bool:
+        return self._parser.holds
+
+    def feed(self, text: str) -> Sequence[Piece]:
+        return self._pieces(*self._parser.feed(text))
+
+    def finish(self) -> Sequence[Piece]:
+        pieces = self._pieces(*self._parser.finish())
+        for call in self._calls.values():
+            if not call.arguments and call.name in self._without_arguments:
+                call.arguments.add("{}")
+                pieces.append(CallPart(call.index, arguments="{}", complete=True))
+        return pieces
+
+    def _pieces(self, text: str, fragments: Sequence[CallFragment]) -> list[Piece]:
+        pieces: list[Piece] = [Content(text)] if text else []
+        for fragment in fragments:
+            if fragment.name:
+                pieces.append(self._begin(fragment))
+            elif self._calls:
+                pieces.append(self._go_on(fragment))
+        return pieces
+
+    def _begin(self, fragment: CallFragment) -> CallPart:
+        call = _Call(self._count, fragment.name)
+        self._calls[fragment.key] = self._newest = call
+        self._count += 1
+        complete = call.arguments.add(fragment.arguments)
+        return CallPart(call.index, self._make_id(call.index), call.name, fragment.arguments, complete)
+
+    def _go_on(self, fragment: CallFragment) -> CallPart:
+        call = self._calls.get(fragment.key) or self._newest
+        complete = call.arguments.add(fragment.arguments)
+        return CallPart(call.index, arguments=fragment.arguments, complete=complete)

@@ -1,0 +1,77 @@
+"""Calls that are read when the answer is over, from where one of an offered function begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+
+from engine_worker.output.tool_calls import CallFragment, CallParser
+
+# What stands where a call may begin: its text and its calls, none if it is none.
+ReadWhole = Callable[[str], tuple[str, Sequence[CallFragment]]]
+
+
+class FromFirstName:
+    """Implements chat.tool_calls.CallParser for formats without a mark, like `[name(argument=1)]`.
+
+    `opening` and `behind` are the characters around a name; what they are around of other names is text.
+    """
+
+    def __init__(self, read: ReadWhole, opening: str, behind: str, names: Collection[str]) -> None:
+        self._read = read
+        self._opening = opening
+        self._names = names
+        self._head = re.compile(rf"{re.escape(opening)}\s*([\w.-]+)\s*{re.escape(behind)}")
+        self._may_be_head = re.compile(rf"{re.escape(opening)}\s*[\w.-]*\s*")
+        self._held = ""
+        self._waits = False
+        # What came since it waits for the call's end.
+        self._more: list[str] = []
+
+    @property
+    def holds(self) -> bool:
+        return bool(self._held)
+
+    def feed(self, text: str) -> tuple[str, Sequence[CallFragment]]:
+        if self._waits:
+            self._more.append(text)
+            return "", ()
+        self._held += text
+        shown: list[str] = []
+        while not self._waits and self._held:
+            at = self._held.find(self._opening)
+            if at < 0:
+                shown.append(self._taken(len(self._held)))
+                break
+            shown.append(self._taken(at))
+            head = self._head.match(self._held)
+            self._waits = head is not None and head[1] in self._names
+            if self._waits or (head is None and self._may_be_head.fullmatch(self._held)):
+                break
+            shown.append(self._taken(len(self._opening)))
+        return "".join(shown), ()
+
+    def finish(self) -> tuple[str, Sequence[CallFragment]]:
+        held = self._taken(len(self._held)) + "".join(self._more)
+        return self._read(held) if self._waits else (held, ())
+
+    def _taken(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        return taken
+
+
+class OnlyCalls:
+    """A CallParser over another one, for answers that a grammar makes calls of: what is left is no text."""
+
+    def __init__(self, parser: CallParser) -> None:
+        self._parser = parser
+
+    @property
+    def holds(self) -> bool:
+        return self._parser.holds
+
+    def feed(self, text: str) -> tuple[str, Sequence[CallFragment]]:
+        return "", self._parser.feed(text)[1]
+
+    def finish(self) -> tuple[str, Sequence[CallFragment]]:
+        return "", self._parser.finish()[1]

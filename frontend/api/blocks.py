@@ -1,0 +1,135 @@
+"""An answer as a row of blocks: thoughts, text, calls of tools. Messages and Responses both stream it so.
+
+One block is open at a time. What opens another one closes it: text after a call is a block of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import orjson
+
+from drover.json_value import Json
+from drover.v1 import engine_pb2 as pb
+from frontend.api.tool_calls import new_call_id
+
+_NO_ARGUMENTS = "{}"
+
+
+class Kind(Enum):
+    THINKING = auto()
+    TEXT = auto()
+    CALL = auto()
+
+
+class Change(Enum):
+    BEGINS = auto()
+    GROWS = auto()
+    ENDS = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """`complete`: a call whose arguments are whole; the others are when they end."""
+
+    kind: Kind
+    index: int
+    call_id: str = ""
+    name: str = ""
+    complete: bool = False
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Of a call: its arguments as JSON text, which may be cut off."""
+        return "".join(self.pieces)
+
+    @property
+    def arguments(self) -> dict[str, Json] | None:
+        """None where they are no JSON object."""
+        try:
+            value: Json = orjson.loads(self.text or _NO_ARGUMENTS)
+        except orjson.JSONDecodeError:
+            return None
+        return value if isinstance(value, dict) else None
+
+
+Step = tuple[Change, Block, str]
+
+
+class Blocks:
+    """`all`: those begun so far. A step's text is what the block grows by."""
+
+    def __init__(self) -> None:
+        self.all: list[Block] = []
+        self._open: Block | None = None
+        self._calls: dict[int, Block] = {}
+
+    def feed(self, delta: pb.Delta) -> Iterator[Step]:
+        if delta.thinking:
+            yield from self._say(Kind.THINKING, delta.thinking)
+        if delta.content:
+            yield from self._say(Kind.TEXT, delta.content)
+        for piece in delta.tool_calls:
+            yield from self._call(piece)
+
+    def grow(self, text: str) -> Block | None:
+        """More text, where a text is open; None where it would change more."""
+        block = self._open
+        if block is None or block.kind is not Kind.TEXT:
+            return None
+        block.pieces.append(text)
+        return block
+
+    def gather(self, delta: pb.Delta) -> None:
+        for _ in self.feed(delta):
+            pass
+
+    def end(self) -> Iterator[Step]:
+        """The answer is over."""
+        if self._open is not None:
+            yield Change.ENDS, self._open, ""
+            self._open = None
+
+    @property
+    def has_whole_call(self) -> bool:
+        return any(block.complete for block in self._calls.values())
+
+    def _say(self, kind: Kind, text: str) -> Iterator[Step]:
+        block = self._open
+        if block is None or block.kind is not kind:
+            block = yield from self._begin(Block(kind, len(self.all)))
+        block.pieces.append(text)
+        yield Change.GROWS, block, text
+
+    def _call(self, piece: pb.ToolCallDelta) -> Iterator[Step]:
+        block = self._calls.get(piece.index)
+        if block is None:
+            call_id = piece.id or new_call_id()
+            block = yield from self._begin(Block(Kind.CALL, len(self.all), call_id, piece.name))
+            self._calls[piece.index] = block
+        if block is not self._open:
+            # Engines that learn at the end that a call has no arguments say so then; it was told already.
+            return
+        block.complete = block.complete or piece.complete
+        if piece.arguments_fragment or (block.complete and not block.pieces):
+            fragment = piece.arguments_fragment or _NO_ARGUMENTS
+            block.pieces.append(fragment)
+            yield Change.GROWS, block, fragment
+
+    def _begin(self, block: Block) -> Generator[Step, None, Block]:
+        if self._open is not None:
+            yield from self._close_before_another(self._open)
+        self.all.append(block)
+        self._open = block
+        yield Change.BEGINS, block, ""
+        return block
+
+    def _close_before_another(self, block: Block) -> Iterator[Step]:
+        if block.kind is Kind.CALL and not block.pieces:
+            block.complete = True
+            block.pieces.append(_NO_ARGUMENTS)
+            yield Change.GROWS, block, _NO_ARGUMENTS
+        yield Change.ENDS, block, ""

@@ -1,0 +1,107 @@
+"""Request bodies: read up to a limit, unpacked, and parsed as the clients of the dialect expect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from io import BytesIO
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from drover.concurrency import run_in_thread_if_large
+from drover.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, InvalidRequest
+from frontend.api.core.go_json import Json, loads
+from frontend.middleware.held_bodies import held_body_of
+from frontend.middleware.request_log import record_of
+from frontend.settings import FrontendSettings
+
+
+async def read_body(request: Request, max_bytes: int, timeout_seconds: float) -> bytes:
+    """Raises BodyTooLarge, as early as it can be known, DeadlineExceeded and ClientLeft, and QueueFull where
+    other requests' bodies leave no room.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    length = 0
+    held = held_body_of(request.scope)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > max_bytes:
+                    raise _too_large(max_bytes)
+                held.grow(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the request did not arrive within {timeout_seconds:g} seconds") from None
+    except ClientDisconnect:
+        raise ClientLeft("the client left while it sent its request") from None
+    return b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"request body too large: this server takes at most {max_bytes} bytes")
+
+
+# Upstream's bound (ollama-contract.md, "Reading a request"), and the most memory that a frame may ask for.
+MAX_UNPACKED_BYTES = 20 * 1024 * 1024
+_MAX_WINDOW_BYTES = 8 * 1024 * 1024
+
+
+def unpacked(body: bytes) -> bytes:
+    """Raises InvalidRequest for what is no zstd, or is too long. Of what ends early there is less."""
+    # Half a megabyte, and few clients compress.
+    import zstandard
+
+    reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(
+        BytesIO(body), read_across_frames=True
+    )
+    try:
+        data = reader.read(MAX_UNPACKED_BYTES + 1)
+    except zstandard.ZstdError as error:
+        raise InvalidRequest(f"the body cannot be unpacked as zstd: {error}") from None
+    if len(data) > MAX_UNPACKED_BYTES:
+        raise InvalidRequest(
+            f"request body too large: unpacked it may have at most {MAX_UNPACKED_BYTES} bytes"
+        )
+    return data
+
+
+Wanted = TypeVar("Wanted")
+# Beyond this, reading takes milliseconds (and a malformed body far longer): other requests go on meanwhile.
+INLINE_BYTES = 256 * 1024
+
+
+async def read_json(request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]) -> Wanted:
+    """The body's first JSON value, whatever its Content-Type, as what `read` makes of it.
+
+    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
+    """
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+    return await run_in_thread_if_large(lambda: read(loads(body)), len(body), INLINE_BYTES)
+
+
+async def read_v1_json(
+    request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]
+) -> Wanted:
+    """The first JSON value as what `read` makes of it. The body may be zstd, and "EOF" says that it is empty.
+
+    Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
+    """
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+    if request.headers.get("content-encoding", "").strip().lower() == "zstd":
+        packed = body
+        body = await run_in_thread_if_large(lambda: unpacked(packed), MAX_UNPACKED_BYTES, INLINE_BYTES)
+        held_body_of(request.scope).grow(len(body))
+    wanted = await run_in_thread_if_large(lambda: read(_parsed(body)), len(body), INLINE_BYTES)
+    record_of(request.scope).is_understood = True
+    return wanted
+
+
+def _parsed(body: bytes) -> Json:
+    if not body.strip():
+        raise InvalidRequest("EOF")
+    return loads(body)

@@ -1,0 +1,52 @@
+"""Results of parallel calls in the order of their calls.
+
+Clients send results as they finish. A chat template that shows no ids leaves the model to pair the first
+result with the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from frontend.api.core.request import Message, ToolCall
+
+
+def in_call_order(messages: Sequence[Message]) -> list[Message]:
+    """Each result is found by its call's id or, without one, by the function's name. Results of no call
+    stay where they are.
+    """
+    ordered = list(messages)
+    calls: list[ToolCall] = []
+    places: list[int] = []
+    for at, message in enumerate(messages):
+        if message.role == "tool":
+            places.append(at)
+        elif message.role == "assistant":
+            if places:
+                _sort(ordered, places, calls)
+                calls, places = [], []
+            calls += message.tool_calls
+    _sort(ordered, places, calls)
+    return ordered
+
+
+def _sort(messages: list[Message], places: Sequence[int], calls: Sequence[ToolCall]) -> None:
+    """Only among the places of results that belong to a call."""
+    if len(places) < 2 or len(calls) < 2:
+        return
+    by_id = {call.id: at for at, call in reversed([*enumerate(calls)]) if call.id}
+    by_name: dict[str, list[int]] = {}
+    taken = {by_id[messages[place].tool_call_id] for place in places if messages[place].tool_call_id in by_id}
+    for at, call in enumerate(calls):
+        if at not in taken:
+            by_name.setdefault(call.name, []).append(at)
+    ranked: list[tuple[int, int]] = []
+    for place in places:
+        result = messages[place]
+        if result.tool_call_id in by_id:
+            ranked.append((by_id[result.tool_call_id], place))
+        elif not result.tool_call_id and by_name.get(result.tool_name):
+            ranked.append((by_name[result.tool_name].pop(0), place))
+    moved = [messages[place] for _, place in sorted(ranked)]
+    for (_, place), message in zip(ranked, moved, strict=True):
+        messages[place] = message

@@ -1,0 +1,74 @@
+"""Where a name says that its model is: `:local` here, `:cloud` and tags that end with `-cloud` at ollama.com,
+to which nothing is passed on (ollama-contract.md, "Errors" and "Model names").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from drover.errors import InvalidRequest, NotOffered
+from drover.names import ModelName
+from frontend.models.catalog import Catalog
+from frontend.models.model import CatalogModel
+from frontend.models.virtual_definition import Side
+from frontend.routing.fleet import Able, generates
+
+_LOCAL = ":local"
+_CLOUD_DISABLED = "ollama cloud is disabled: "
+
+
+async def find_named(
+    catalog: Catalog,
+    text: str,
+    able: Able = generates,
+    wanted: str = "remote model is unavailable",
+    fresh: bool = False,
+) -> CatalogModel | None:
+    """The model of a name as a client sends it. Raises InvalidRequest for what is no name, and NotOffered,
+    with what was `wanted`, for one of ollama.com's models that is not here.
+    """
+    text = text.strip()
+    check_sources(text)
+    names = names_of(text)
+    if not names:
+        raise InvalidRequest("invalid model name")
+    model = await catalog.find_first(names, able, fresh)
+    name = ModelName.parse(text)
+    if model is None and name is not None:
+        check_here(name, wanted)
+    if model is not None and model.route is not None and name is None:
+        # `auto:7b:local`: without `:local` it is a virtual model with a tag of its own.
+        return replace(model, route=replace(model.route, forced=Side.SIMPLE))
+    return model
+
+
+def names_of(text: str) -> Sequence[ModelName]:
+    """What the text can mean: itself, and what is left of it without `:local`."""
+    return [name for name in (ModelName.parse(text), named_here(text)) if name is not None]
+
+
+def check_sources(text: str) -> None:
+    """Raises InvalidRequest for a name that says both."""
+    first, _, rest = text.partition(":")
+    sources = rest.lower().split(":") if first else []
+    if "local" in sources and any(_is_cloud(source) for source in sources):
+        raise InvalidRequest(f'use either :local or :cloud, not both: "{text}"')
+
+
+def named_here(text: str) -> ModelName | None:
+    """The name that is left without `:local`; None where it does not end so."""
+    text = text.strip()
+    if not text.lower().endswith(_LOCAL):
+        return None
+    return ModelName.parse(text[: -len(_LOCAL)])
+
+
+def check_here(name: ModelName, wanted: str = "remote model is unavailable") -> None:
+    """For a model that is not here. Raises NotOffered for one of ollama.com's, with what was `wanted`."""
+    if _is_cloud(name.tag.lower()):
+        raise NotOffered(f"{_CLOUD_DISABLED}{wanted}")
+
+
+def _is_cloud(tag: str) -> bool:
+    return tag == "cloud" or tag.endswith("-cloud")

@@ -1,0 +1,297 @@
+"""The bodies of Ollama's requests, field by field (ollama-contract.md, "Fields of generate and chat")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core import tool_shapes
+from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.timestamps import keep_alive_ns
+from frontend.api.core.tool_parameters import read_parameters
+from frontend.api.core.tool_shapes import nameless, nested
+from frontend.api.core.typed_fields import (
+    FieldPath,
+    Reader,
+    anything,
+    boolean,
+    images,
+    integer,
+    integers,
+    mapping,
+    read_struct,
+    text,
+    written_mapping,
+)
+
+Wanted = TypeVar("Wanted")
+
+# Far beyond any conversation; what is rendered for a model must not take minutes to look at.
+_MAX_MESSAGES = 20_000
+_MAX_TOOLS = 2_000
+_THINK_LEVELS = ("high", "medium", "low", "max")
+_THINK_KINDS = '"high", "medium", "low", "max", true, or false'
+
+
+@dataclass(slots=True)
+class ToolCall:
+    name: str
+    arguments_json: str
+    id: str = ""
+
+
+@dataclass(slots=True)
+class Message:
+    role: str = ""
+    content: str = ""
+    thinking: str = ""
+    images: list[bytes] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+@dataclass(slots=True)
+class Tool:
+    name: str
+    description: str
+    parameters_json: str
+    # It may be called, but the prompt does not list it: a message has its definition.
+    unlisted: bool = False
+
+
+@dataclass(slots=True)
+class Think:
+    """`level` is empty for plain true and false."""
+
+    enabled: bool
+    level: str = ""
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """What generate and chat have in common."""
+
+    model: str = ""
+    stream: bool = True
+    format: Json = None
+    options: dict[str, Json] = field(default_factory=dict)
+    keep_alive: int | None = None
+    think: Think | None = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = False
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ChatRequest(InferenceRequest):
+    messages: list[Message] = field(default_factory=list)
+    tools: list[Tool] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> ChatRequest:
+        request = read_body(cls, body, "ChatRequest", _CHAT, _RENAMED)
+        ignored = tool_shapes.without_effect(body, pb.ToolChoice.AUTO)
+        request.ignored = [*CHAT_FIELDS.without_effect(body), *ignored]
+        return request
+
+
+@dataclass(slots=True)
+class GenerateRequest(InferenceRequest):
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    template: str = ""
+    context: list[int] = field(default_factory=list)
+    raw: bool = False
+    images: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> GenerateRequest:
+        request = read_body(cls, body, "GenerateRequest", _GENERATE, _RENAMED)
+        request.ignored = GENERATE_FIELDS.without_effect(body)
+        return request
+
+
+@dataclass(slots=True)
+class NamedRequest:
+    """Old clients send `name`, and some send both with an empty `model`."""
+
+    model: str = ""
+    name: str = ""
+
+    @property
+    def wanted(self) -> str:
+        return self.model or self.name
+
+
+@dataclass(slots=True)
+class ShowRequest(NamedRequest):
+    verbose: bool = False
+    system: str = ""
+    template: str = ""
+    options: dict[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, body: Json) -> ShowRequest:
+        return read_body(cls, body, "ShowRequest", _SHOW)
+
+
+def read_body(
+    make: Callable[..., Wanted],
+    body: Json,
+    struct: str,
+    readers: Mapping[str, Reader],
+    renamed: Mapping[str, str] = MappingProxyType({}),
+    package: str = "api",
+) -> Wanted:
+    """The readers have given each field its type. `renamed`: keys that are no names in Python; `package`:
+    Go's, which errors show.
+    """
+    fields = read_struct(body, struct, readers, f"{package}.{struct}")
+    return make(**{renamed.get(key, key): value for key, value in fields.items()})
+
+
+def check_count(value: list[Json], place: FieldPath, most: int) -> None:
+    if len(value) > most:
+        raise InvalidRequest(f"{place.field}: {len(value)} are too many, at most {most} are possible")
+
+
+def read_messages(value: Json, place: FieldPath) -> list[Message]:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "[]api.Message")
+    check_count(value, place, _MAX_MESSAGES)
+    return [_message(item, place) for item in value]
+
+
+def _message(value: Json, place: FieldPath) -> Message:
+    # Ollama decodes messages through a type of its own that is called Alias, which its errors can show.
+    message = Message(**cast(Any, read_struct(value, "Message", _MESSAGE, "api.Alias", place)))
+    message.role = message.role.lower()
+    return message
+
+
+def _tool_calls(value: Json, place: FieldPath) -> list[ToolCall]:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "[]api.ToolCall")
+    return [_tool_call(item, place) for item in value]
+
+
+def _tool_call(value: Json, place: FieldPath) -> ToolCall:
+    outer = read_struct(value, "ToolCall", {"id": text, "function": anything}, "api.ToolCall", place)
+    function = read_struct(
+        cast(Json, outer.get("function")),
+        "ToolCallFunction",
+        {"index": integer, "name": text, "arguments": _arguments},
+        "api.ToolCallFunction",
+        FieldPath(place.struct, f"{place.field}.function"),
+    )
+    return ToolCall(
+        id=cast(str, outer.get("id", "")),
+        name=cast(str, function.get("name", "")),
+        arguments_json=cast(str, function.get("arguments", "{}")),
+    )
+
+
+def _arguments(value: Json, place: FieldPath) -> str:
+    if not isinstance(value, dict):
+        raise InvalidRequest("Value looks like object, but can't find closing '}' symbol")
+    return dump_text(value)
+
+
+def read_tools(value: Json, place: FieldPath) -> list[Tool]:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "api.Tools")
+    check_count(value, place, _MAX_TOOLS)
+    tools = [_tool(nested(item)) for item in value]
+    for number, tool in enumerate(tools):
+        if not tool.name:
+            raise nameless(number, value[number])
+    return tools
+
+
+def _tool(value: Json) -> Tool:
+    outer = read_struct(value, "Tool", {"type": text, "function": anything}, "api.Tool")
+    function = read_struct(
+        cast(Json, outer.get("function")),
+        "ToolFunction",
+        {"name": text, "description": text, "parameters": read_parameters},
+        "api.ToolFunction",
+    )
+    parameters = function.get("parameters")
+    return Tool(
+        name=cast(str, function.get("name", "")),
+        description=cast(str, function.get("description", "")),
+        parameters_json="" if parameters is None else dump_text(parameters),
+    )
+
+
+def _think(value: Json, place: FieldPath) -> Think:
+    match value:
+        case bool():
+            return Think(value)
+        case str() if value in _THINK_LEVELS:
+            return Think(enabled=True, level=value)
+        case str():
+            raise InvalidRequest(f'invalid think value: "{value}" (must be {_THINK_KINDS})')
+        case _:
+            raise InvalidRequest(f"think must be a boolean or string ({_THINK_KINDS})")
+
+
+def keep_alive(value: Json, place: FieldPath) -> int:
+    return keep_alive_ns(value)
+
+
+_RENAMED = {"_debug_render_only": "debug_render_only"}
+_COMMON: dict[str, Reader] = {
+    "model": text,
+    "stream": boolean,
+    "format": anything,
+    "options": mapping,
+    "keep_alive": keep_alive,
+    "think": _think,
+    "truncate": boolean,
+    "shift": boolean,
+    "logprobs": boolean,
+    "top_logprobs": integer,
+    "_debug_render_only": boolean,
+}
+_CHAT: dict[str, Reader] = {**_COMMON, "messages": read_messages, "tools": read_tools}
+_GENERATE: dict[str, Reader] = {
+    **_COMMON,
+    "prompt": text,
+    "suffix": text,
+    "system": text,
+    "template": text,
+    "context": integers,
+    "raw": boolean,
+    "images": images,
+}
+CHAT_FIELDS = Fields(_CHAT.keys())
+GENERATE_FIELDS = Fields(_GENERATE.keys())
+_SHOW: dict[str, Reader] = {
+    "model": text,
+    "name": text,
+    "verbose": boolean,
+    "system": text,
+    "template": text,
+    "options": written_mapping,
+}
+_MESSAGE: dict[str, Reader] = {
+    "role": text,
+    "content": text,
+    "thinking": text,
+    "images": images,
+    "tool_calls": _tool_calls,
+    "tool_name": text,
+    "tool_call_id": text,
+}

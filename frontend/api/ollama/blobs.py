@@ -1,0 +1,63 @@
+"""HEAD and POST /api/blobs/:digest (ollama-contract.md, "Create, copy, delete and blobs")."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import BodyTooLarge, InvalidRequest
+from frontend.api.core.body import read_body
+from frontend.api.ollama.create import is_digest
+from frontend.api.ollama.dialect import JSON
+from frontend.http.routes import direct_router
+from frontend.models.blobs import Blobs
+from frontend.settings import FrontendSettings
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRoutes:
+    blobs: Blobs
+    settings: FrontendSettings
+
+    async def head(self, http: Request) -> Response:
+        digest = _digest_of(http)
+        return Response() if await self.blobs.has(digest) else Response(status_code=404, media_type=JSON)
+
+    async def post(self, http: Request) -> Response:
+        digest = _digest_of(http)
+        if await self.blobs.has(digest):
+            return Response()
+        data = await self._body(http)
+        found = f"sha256:{await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())}"
+        if found != digest:
+            raise InvalidRequest(f'digest mismatch, expected "{digest}", got "{found}"')
+        return Response(status_code=201 if await self.blobs.put(digest, data) else 200)
+
+    async def _body(self, http: Request) -> bytes:
+        settings = self.settings
+        try:
+            return await read_body(http, settings.max_blob_bytes, settings.body_timeout_seconds)
+        except BodyTooLarge:
+            raise BodyTooLarge(
+                f"blob too large: this server takes at most {settings.max_blob_bytes} bytes. Weights are not "
+                "uploaded here: engine workers serve them (python -m engine_worker --model FILE --name NAME)"
+            ) from None
+
+
+def _digest_of(http: Request) -> str:
+    digest = str(http.path_params["digest"])
+    if not is_digest(digest):
+        raise InvalidRequest("invalid digest format")
+    return digest.replace("-", ":", 1).lower()
+
+
+def router(blobs: Blobs, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
+    blob_routes = BlobRoutes(blobs, settings)
+    routes.add_api_route("/api/blobs/{digest}", blob_routes.head, methods=["HEAD"])
+    routes.add_api_route("/api/blobs/{digest}", blob_routes.post, methods=["POST"])
+    return routes

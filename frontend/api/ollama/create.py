@@ -1,0 +1,251 @@
+"""What `create` refuses before it makes anything: values of a wrong kind, in upstream's words, and what this
+server cannot use. Raises InvalidRequest, and InvalidOption where upstream answers 500."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from drover.errors import InvalidOption, InvalidRequest
+from drover.go_template.errors import TemplateError
+from drover.go_template.parse_async import parse_async, thinking_tags_aside
+from drover.json_value import Json
+from drover.names import ModelName
+from frontend.api.core.request import Message
+from frontend.api.core.typed_fields import kind
+from frontend.api.ollama.manage_requests import CreateRequest
+from frontend.api.ollama.progress import Step, status
+from frontend.models.model import CatalogModel
+from frontend.models.preset import Example, Preset
+
+_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+_VERSION = re.compile(
+    r"v?(0|[1-9]\d*)(?:\.(0|[1-9]\d*))?(?:\.(0|[1-9]\d*))?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
+)
+_INFO_TEXTS = ("model_family", "base_name", "quantization_level", "parameter_size")
+_INFO_NUMBERS = ("context_length", "embedding_length")
+_SERVE_WEIGHTS = (
+    "this server does not take weights: engine workers serve them. Put the file where a worker can read it, "
+    "start one (python -m engine_worker --engine llamacpp --model FILE.gguf --name NAME, or --engine sglang "
+    "--model FOLDER), add its address to the frontend's --workers, and create from NAME"
+)
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
+def check_source(request: CreateRequest) -> None:
+    """Unless the request names a model to make another one from, and no weights."""
+    files = {**(request.files or {}), **request.adapters, **(request.draft_files or {})}
+    for path, digest in files.items():
+        if path.startswith("/") or ".." in path.split("/"):
+            raise InvalidRequest("file path must be relative")
+        if not is_digest(digest):
+            raise InvalidRequest("invalid digest format")
+    if request.adapters:
+        raise InvalidRequest(f"adapters cannot be added to a model here: {_SERVE_WEIGHTS}")
+    if request.origin:
+        return
+    if request.files is None:
+        raise InvalidRequest("neither 'from' or 'files' was specified")
+    raise InvalidRequest(_SERVE_WEIGHTS if request.files else "no files provided to convert")
+
+
+def check_unusable(request: CreateRequest, version: str) -> None:
+    """Fields that are checked as upstream checks them, then refused. `version`: of the API spoken here."""
+    _check_draft(request)
+    _check_remote(request.remote_host)
+    _check_requires(request.requires, version)
+    _check_info(request.info)
+    for field, value in (("renderer", request.renderer), ("parser", request.parser)):
+        if value:
+            raise InvalidRequest(
+                f"{field}: {value!r} cannot be used: prompts are made by the model's chat template here, and "
+                f"workers find the parsers that belong to it. Leave out {field.upper()}"
+            )
+
+
+def _check_draft(request: CreateRequest) -> None:
+    if request.draft_quantize and not request.draft_files:
+        raise InvalidRequest("--draft-quantize requires a DRAFT model")
+    if request.draft_files is None:
+        return
+    if not request.draft_files:
+        raise InvalidRequest("unknown type")
+    raise InvalidRequest(
+        "draft_files: a model gets no draft here: speculative decoding is set where a worker starts, for "
+        "SGLang with --sglang-args '--speculative-algorithm …'. Leave out DRAFT"
+    )
+
+
+def _check_remote(host: str) -> None:
+    if not host:
+        return
+    try:
+        urlsplit(host if "://" in host else f"http://{host}").port  # noqa: B018 - raises for what is none
+    except ValueError:
+        raise InvalidRequest("bad remote") from None
+    raise InvalidRequest(
+        f"remote_host: {host!r} cannot be used: models on other hosts are the operator's to name, as "
+        "ollama:http://HOST:11434/MODEL#NAME among the frontend's --workers"
+    )
+
+
+def _check_requires(requires: str, version: str) -> None:
+    if not requires:
+        return
+    wanted, spoken = _VERSION.fullmatch(requires), _VERSION.fullmatch(version)
+    if wanted is None:
+        raise InvalidRequest("requires must be a valid semver (e.g. 0.14.0)")
+    if spoken is not None and _numbers(wanted) > _numbers(spoken):
+        raise InvalidRequest(f"requires: {requires} is newer than {version}, whose API this server speaks")
+
+
+def _numbers(version: re.Match[str]) -> tuple[int, ...]:
+    return tuple(int(part or 0) for part in version.groups())
+
+
+def _check_info(info: Mapping[str, Json]) -> None:
+    if "capabilities" in info:
+        _check_capabilities(info["capabilities"])
+    for field in _INFO_TEXTS:
+        if field in info and not isinstance(info[field], str):
+            raise InvalidRequest(f'info field "{field}" must be a string')
+    for field in _INFO_NUMBERS:
+        if field in info:
+            _check_count(field, info[field])
+    known = [field for field in ("capabilities", *_INFO_TEXTS, *_INFO_NUMBERS) if field in info]
+    if known:
+        raise InvalidRequest(
+            f"info: {', '.join(known)} cannot be set: what a model is comes from the workers that serve it"
+        )
+
+
+def _check_capabilities(value: Json) -> None:
+    if not isinstance(value, list):
+        raise InvalidRequest('info field "capabilities" must be an array of strings')
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise InvalidRequest(f'info field "capabilities" element {index} must be a string')
+
+
+def _check_count(field: str, value: Json) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest(f'info field "{field}" must be a number')
+    if value < 0 or value != int(value):
+        raise InvalidRequest(f'info field "{field}" must be a non-negative integer')
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """For what would be lost."""
+    for number, message in enumerate(messages, 1):
+        if message.images or message.tool_calls:
+            what = "images" if message.images else "tool_calls"
+            raise InvalidRequest(
+                f"message {number} has {what}: the messages of a model have a role and a content here; "
+                f"send {what} with each request"
+            )
+
+
+def check_quantize(request: CreateRequest) -> None:
+    if request.quantize or request.quantization:
+        raise InvalidOption("quantization is only supported for F16, BF16 and F32 models")
+
+
+def licenses_of(value: Json) -> list[str]:
+    """One text, or a list of them. An empty one counts only in a list, as upstream has it (`LICENSE ""`)."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise _no_license(value, "[]string")
+    texts = []
+    for item in value:
+        if item is not None and not isinstance(item, str):
+            raise _no_license(item, "string")
+        texts.append(item or "")
+    return texts
+
+
+def _no_license(value: Json, go_type: str) -> InvalidOption:
+    return InvalidOption(f"json: cannot unmarshal {kind(value)} into Go value of type {go_type}")
+
+
+_NOT_JINJA = (
+    " (a Jinja template is taken only where it is the model's own, as show prints it; another one is set "
+    "where a worker starts, with --chat-template)"
+)
+
+
+async def written_template(request: CreateRequest, origin: CatalogModel) -> tuple[str, frozenset[str]]:
+    """The request's template where it is another than the origin's, and the variables that it mentions. What
+    `show` prints is the origin's own, which may be Jinja: it stays there. Raises InvalidRequest for another
+    one that cannot be read.
+    """
+    template = request.template
+    if not template or template.strip() == origin.template.strip():
+        return "", frozenset()
+    try:
+        parsed = await parse_async(template)
+    except TemplateError as error:
+        hint = _NOT_JINJA if _looks_like_jinja(template) else ""
+        raise InvalidRequest(f"template error: {error}{hint}") from error
+    # As in Ollama: what stands in no tags could not be found in an answer.
+    finds_thinking = await thinking_tags_aside(parsed)
+    return template, parsed.variables if finds_thinking else parsed.variables - {"thinking"}
+
+
+def _looks_like_jinja(template: str) -> bool:
+    return "{%" in template
+
+
+def preset_of(
+    request: CreateRequest, name: ModelName, origin: CatalogModel, template: str, uses: frozenset[str]
+) -> Preset:
+    """The origin's layers with the request's over them. What the served model itself brings stays there.
+    `template` and `uses`: as `written_template` gives them.
+    """
+    inherited = copy_of(origin, name)
+    # `show` prints the served model's licences too.
+    added = [text for text in licenses_of(request.license) if text not in origin.info.licenses]
+    messages = [Example(message.role, message.content) for message in request.messages]
+    return replace(
+        inherited,
+        parent=origin.name.short,
+        template=template or inherited.template,
+        template_uses=uses if template else inherited.template_uses,
+        system=request.system or inherited.system,
+        parameters={**inherited.parameters, **request.parameters},
+        examples=tuple(messages) or inherited.examples,
+        licenses=tuple(dict.fromkeys([*inherited.licenses, *added])),
+        requires=request.requires.removeprefix("v") or inherited.requires,
+    )
+
+
+def copy_of(origin: CatalogModel, name: ModelName) -> Preset:
+    """The same under another name."""
+    now_ns = time.time_ns()
+    if origin.preset is not None:
+        return replace(origin.preset, name=name, modified_unix_ns=now_ns)
+    return Preset(
+        name=name,
+        base=origin.name,
+        base_digest=origin.info.digest,
+        base_size_bytes=origin.info.size_bytes,
+        modified_unix_ns=now_ns,
+    )
+
+
+def steps_of(preset: Preset, origin: CatalogModel) -> Sequence[Step]:
+    """A line for each layer, in upstream's words."""
+    there = {layer.digest for layer in origin.layers}
+    layers = [
+        status(f"{'using existing' if layer.digest in there else 'creating new'} layer {layer.digest}")
+        for layer in CatalogModel(preset.name, origin.served, preset).layers
+    ]
+    return [*layers, status("writing manifest"), status("success")]

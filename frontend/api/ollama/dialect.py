@@ -1,0 +1,67 @@
+"""Ollama's side of an answer."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from drover.errors import ContextExceeded, DroverError, answer_of
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.go_json import Json, dump_text, dumps
+from frontend.api.ollama.encode import Encoder
+
+JSON = "application/json; charset=utf-8"
+
+
+class OllamaDialect:
+    """Implements frontend.api.response.Dialect."""
+
+    stream_content_type = b"application/x-ndjson"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def lines(self, event: pb.GenerateEvent) -> bytes:
+        return self._encoder.lines(event)
+
+    def token(self, text: str, token_id: int) -> bytes:
+        return self._encoder.token(text, token_id)
+
+    def body(self, events: list[pb.GenerateEvent]) -> bytes:
+        return self._encoder.collected(events)
+
+    def heartbeat(self) -> bytes:
+        return self._encoder.silence()
+
+    def error_line(self, error: DroverError) -> bytes:
+        return error_object(error) + b"\n"
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error, "application/json" if streamed else JSON)
+
+
+def error_object(error: DroverError) -> bytes:
+    return dumps({"error": error_text(error)})
+
+
+def error_text(error: DroverError) -> str:
+    """Ollama passes on what llama-server says of a prompt that is too long: an object, in a string."""
+    if not (isinstance(error, ContextExceeded) and error.context_tokens):
+        return error.message
+    reason: Json = {
+        "code": answer_of(error).http,
+        "message": f"request ({error.prompt_tokens} tokens) exceeds the available context size "
+        f"({error.context_tokens} tokens), try increasing it",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": error.prompt_tokens,
+        "n_ctx": error.context_tokens,
+    }
+    return dump_text({"error": reason})
+
+
+def error_response(error: DroverError, content_type: str = JSON, status: int | None = None) -> Response:
+    """`{"error": "…"}` with `status`, or that of the table (ollama-contract.md, "Errors")."""
+    answer = answer_of(error)
+    headers = {"content-type": content_type}
+    if answer.retry_after_seconds is not None:
+        headers["retry-after"] = str(answer.retry_after_seconds)
+    return Response(error_object(error), status or answer.http, headers)

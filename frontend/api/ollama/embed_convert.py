@@ -1,0 +1,113 @@
+"""Between the bodies of Ollama's embedding routes and the neutral messages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import orjson
+
+from drover.errors import EngineFailed, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.go_floats import float32_array, float64_array
+from frontend.api.core.go_json import dumps_text
+from frontend.api.core.options import Options
+from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
+from frontend.models.model import CatalogModel
+
+_UINT32 = 2**32 - 1
+_RAW_FAMILY = "bert"
+# Some 40 MB of text, and seconds of a core's time to write.
+_MAX_NUMBERS = 4_000_000
+
+
+def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
+    """Raises InvalidRequest for more numbers than one answer may have."""
+    _check_numbers(len(request.input), request.dimensions, model.info.embedding_length)
+    result = _common(options, request.keep_alive, model)
+    result.texts.extend(request.input)
+    result.truncate = request.truncate
+    result.dimensions = min(max(0, request.dimensions), _UINT32)
+    return result
+
+
+def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
+    """The older route cuts nothing. It gives the vector as Ollama's runner makes it: of unit length, but for
+    BERT's models that do not say that they are to be normalised.
+    """
+    result = _common(options, request.keep_alive, model)
+    result.texts.append(request.prompt)
+    result.truncate = False
+    result.normalize = not _is_raw(model.info)
+    return result
+
+
+def _is_raw(info: pb.Model) -> bool:
+    if info.family != _RAW_FAMILY:
+        return False
+    details = orjson.loads(info.model_info_json or b"{}")
+    return not details.get(f"{_RAW_FAMILY}.normalize_embeddings", False)
+
+
+def _common(options: Options, keep_alive_ns: int | None, model: CatalogModel) -> pb.EmbedRequest:
+    result = pb.EmbedRequest(model=model.info.names[0])
+    if options.num_ctx is not None:
+        result.num_ctx = max(0, options.num_ctx)
+    if keep_alive_ns is not None:
+        result.keep_alive_ns = keep_alive_ns
+    return result
+
+
+def _check_numbers(texts: int, dimensions: int, whole: int) -> None:
+    """`whole`: dimensions that the model makes, 0 where it does not say."""
+    each = min(dimensions, whole) if dimensions > 0 else whole
+    if texts * each > _MAX_NUMBERS:
+        raise InvalidRequest(
+            f"{texts} texts with {each} dimensions each are more than {_MAX_NUMBERS} numbers; "
+            "send them in several requests"
+        )
+
+
+def embed_body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes], total_ns: int) -> bytes:
+    """`vectors`: the response's, as `vector` writes them; `total_ns`: since the request was received."""
+    return b'{"model":%b,"embeddings":[%b]%b}' % (
+        dumps_text(model),
+        b",".join(vectors),
+        _metrics(response, total_ns),
+    )
+
+
+def embeddings_body(response: pb.EmbedResponse, vectors: Sequence[bytes]) -> bytes:
+    return b'{"embedding":%b}' % vectors[0]
+
+
+def nothing_embedded(model: str) -> bytes:
+    """The answer to a request without texts, which only loads the model."""
+    return b'{"model":%b,"embeddings":[]}' % dumps_text(model)
+
+
+def vector(embedding: pb.Embedding) -> bytes:
+    """Raises EngineFailed for what is none."""
+    return float32_array(finite(embedding))
+
+
+def older_vector(embedding: pb.Embedding) -> bytes:
+    """The older route writes 64-bit floats."""
+    return float64_array(finite(embedding))
+
+
+def finite(embedding: pb.Embedding) -> list[float]:
+    values = list(embedding.values)
+    if not all(map(math.isfinite, values)):
+        raise EngineFailed("embedding contains NaN or Inf values")
+    return values
+
+
+def _metrics(response: pb.EmbedResponse, total_ns: int) -> bytes:
+    """Go drops zeros: a measured zero is written as one nanosecond."""
+    timings = response.timings
+    waited_ns = min(timings.queue_ns + timings.load_ns, total_ns - timings.prefill_ns)
+    metrics = b',"total_duration":%d,"load_duration":%d' % (max(1, total_ns), max(1, waited_ns))
+    if response.prompt_tokens:
+        metrics += b',"prompt_eval_count":%d' % response.prompt_tokens
+    return metrics

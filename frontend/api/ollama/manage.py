@@ -1,0 +1,125 @@
+"""POST /api/create, POST /api/copy and DELETE /api/delete.
+
+Contract: ollama-contract.md, "Create, copy, delete and blobs".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import DroverError, InvalidRequest, ModelNotFound, NotTransferable
+from drover.names import ModelName
+from frontend.api.core.body import read_json
+from frontend.api.core.name_resolution import find_named, names_of
+from frontend.api.ollama.create import (
+    check_messages,
+    check_quantize,
+    check_source,
+    check_unusable,
+    copy_of,
+    preset_of,
+    steps_of,
+    written_template,
+)
+from frontend.api.ollama.manage_requests import (
+    CopyRequest,
+    CreateRequest,
+    read_delete,
+)
+from frontend.api.ollama.progress import Step, progress
+from frontend.api.ollama.transfer import no_such_weights, pulling
+from frontend.http.routes import direct_router
+from frontend.middleware.request_log import record_of
+from frontend.models.catalog import Catalog
+from frontend.models.preset import Preset
+from frontend.settings import FrontendSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    catalog: Catalog
+    settings: FrontendSettings
+
+    async def create(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, CreateRequest.read)
+        name = ModelName.parse(request.wanted)
+        if name is None:
+            raise InvalidRequest("invalid model name")
+        record = record_of(http.scope)
+        record.fields["model"] = name.short
+        steps: list[Step] = []
+        try:
+            check_source(request)
+            check_unusable(request, self.settings.ollama_version)
+            steps += await self._create(request, name)
+        except DroverError as error:
+            record.failed(error)
+            # Upstream pulls a model that is not there, and only then finds out.
+            began = [pulling()] if isinstance(error, NotTransferable) else []
+            return progress(began, request.stream, error)
+        return progress(steps, request.stream)
+
+    async def _create(self, request: CreateRequest, name: ModelName) -> list[Step]:
+        self._check_free(request.wanted)
+        origin = await find_named(self.catalog, request.origin, fresh=True)
+        if origin is None:
+            raise no_such_weights()
+        check_quantize(request)
+        check_messages(request.messages)
+        preset = preset_of(request, name, origin, *await written_template(request, origin))
+        self.catalog.check_route(preset)
+        await self._put(preset)
+        return list(steps_of(preset, origin))
+
+    async def copy(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, CopyRequest.read)
+        source, destination = ModelName.parse(request.source), ModelName.parse(request.destination)
+        if source is None:
+            raise InvalidRequest(f'source "{request.source}" is invalid')
+        if destination is None:
+            raise InvalidRequest(f'destination "{request.destination}" is invalid')
+        if source.key == destination.key:
+            # Whether it is there or not, as upstream.
+            return Response()
+        self._check_free(request.destination)
+        origin = await self.catalog.find_first([source], fresh=True)
+        if origin is None:
+            raise ModelNotFound(f'model "{request.source}" not found')
+        await self._put(copy_of(origin, destination))
+        return Response()
+
+    async def delete(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, read_delete)
+        if not request.wanted.strip():
+            raise InvalidRequest("model is required")
+        name = ModelName.parse(request.wanted.strip())
+        if name is None:
+            raise InvalidRequest(f'name "{request.wanted}" is invalid')
+        await self.catalog.delete(name, as_sent=request.wanted)
+        return Response()
+
+    def _check_free(self, text: str) -> None:
+        """A name that means a served model is taken, however it says so."""
+        for name in names_of(text):
+            self.catalog.check_free(name, "overwrite")
+
+    async def _put(self, preset: Preset) -> None:
+        length, most = len(preset.to_document()), self.settings.max_preset_bytes
+        if length > most:
+            raise InvalidRequest(
+                f"the model's system, template, messages, parameters and licences have {length} bytes "
+                f"together, and this server keeps at most {most}"
+            )
+        await self.catalog.put(preset)
+
+
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
+    management = Management(catalog, settings)
+    routes.add_api_route("/api/create", management.create, methods=["POST"])
+    routes.add_api_route("/api/copy", management.copy, methods=["POST"])
+    routes.add_api_route("/api/delete", management.delete, methods=["DELETE"])
+    return routes

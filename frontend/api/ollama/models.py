@@ -1,0 +1,171 @@
+"""The routes about models: tags, show, ps (ollama-contract.md, "Show" and "Tags, ps and version")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.concurrency import run_in_thread_if_large
+from drover.errors import InvalidRequest, ModelNotFound
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.body import INLINE_BYTES, read_json
+from frontend.api.core.go_json import dumps
+from frontend.api.core.name_resolution import find_named, named_here
+from frontend.api.core.request import ShowRequest
+from frontend.api.core.timestamps import never, rfc3339
+from frontend.api.ollama.dialect import JSON
+from frontend.api.ollama.modelfile import modelfile, parameter_lines, parameters_of
+from frontend.http.routes import direct_router
+from frontend.models.catalog import Catalog
+from frontend.models.model import CatalogModel
+from frontend.routing.fleet import LoadedModel
+from frontend.settings import FrontendSettings
+
+_VERBOSE_SECONDS = 30.0
+# VS Code's Copilot looks a model up by its basename (ollama-contract.md, "Show").
+_COPILOT = "GitHubCopilotChat/"
+_OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert")
+_OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio")
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    catalog: Catalog
+    settings: FrontendSettings
+
+    async def tags(self) -> Response:
+        return _json({"models": [_tag(model) for model in await self.catalog.models()]})
+
+    async def ps(self) -> Response:
+        return _json({"models": [_process(loaded) for loaded in self.catalog.loaded()]})
+
+    async def show(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, ShowRequest.read)
+        if not request.wanted.strip():
+            raise InvalidRequest("model is required")
+        model = await find_listed(self.catalog, request.wanted)
+        info_json = await self._model_info(model, request.verbose)
+        is_copilot = http.headers.get("user-agent", "").startswith(_COPILOT)
+
+        def shown() -> Response:
+            info = orjson.loads(info_json or "{}")
+            if is_copilot:
+                info["general.basename"] = request.wanted
+            return _json(_shown(model, request, info))
+
+        return await run_in_thread_if_large(shown, len(info_json), INLINE_BYTES)
+
+    async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
+        """Long lists stay with the workers until somebody asks for them."""
+        if not verbose or model.served is None or model.route is not None:
+            return model.info.model_info_json
+        described = await self.catalog.fleet.ask(
+            model.served, lambda worker: worker.model(_VERBOSE_SECONDS, verbose=True)
+        )
+        return described.model_info_json
+
+
+async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
+    """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
+    wanted = "remote model details are unavailable"
+    model = await find_named(catalog, text, wanted=wanted, fresh=True)
+    if model is not None:
+        return model
+    missing = named_here(text) or ModelName.parse(text.strip())
+    assert missing is not None, "one of them was looked for"
+    raise ModelNotFound(f"model '{missing.short}' not found")
+
+
+def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:
+    """In upstream's order. A request's options show in the Modelfile only, over the model's own."""
+    parameters = parameters_of(model)
+    system = request.system or model.system
+    shown: dict[str, object] = {
+        "license": "\n".join(model.licenses),
+        "modelfile": modelfile(model, system, {**parameters, **request.options}),
+        "parameters": parameter_lines(parameters),
+        "template": model.template,
+        "system": system,
+    }
+    shown = {key: value for key, value in shown.items() if value}
+    shown["details"] = _details(model)
+    if model.examples:
+        shown["messages"] = [{"role": each.role, "content": each.content} for each in model.examples]
+    shown["model_info"] = info
+    if request.verbose or model.info.format == "gguf":
+        shown["tensors"] = [_tensor(tensor) for tensor in model.info.tensors]
+    shown |= {
+        "capabilities": capabilities(model),
+        "modified_at": rfc3339(model.modified_unix_ns),
+    }
+    return shown | ({"requires": model.requires} if model.requires else {})
+
+
+def _tag(model: CatalogModel) -> dict[str, object]:
+    info = model.info
+    lengths = {"context_length": info.trained_context_length, "embedding_length": info.embedding_length}
+    return {
+        "name": model.name.short,
+        "model": model.name.short,
+        "modified_at": rfc3339(model.modified_unix_ns),
+        "size": model.size_bytes,
+        "digest": model.digest,
+        "details": _details(model) | {key: value for key, value in lengths.items() if value},
+        "capabilities": capabilities(model),
+    }
+
+
+def _process(loaded: LoadedModel) -> dict[str, object]:
+    model = CatalogModel(loaded.model.name, loaded.model)
+    info = model.info
+    return {
+        "name": model.name.short,
+        "model": model.name.short,
+        "size": info.loaded_size_bytes,
+        "digest": info.digest,
+        "details": _details(model),
+        "expires_at": rfc3339(loaded.expires_unix_ns) if loaded.expires_unix_ns else never(),
+        "size_vram": info.loaded_vram_bytes,
+        "context_length": info.context_length,
+    }
+
+
+def _details(model: CatalogModel) -> dict[str, object]:
+    info = model.info
+    return {
+        "parent_model": model.parent,
+        "format": info.format,
+        "family": info.family,
+        "families": list(info.families),
+        "parameter_size": info.parameter_size,
+        "quantization_level": info.quantization,
+    }
+
+
+def _tensor(tensor: pb.Tensor) -> dict[str, object]:
+    return {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)}
+
+
+def capabilities(model: CatalogModel) -> Sequence[str]:
+    """In the order in which Ollama finds them: in a GGUF's own template first, in a Go template last."""
+    is_ggufs_own = model.info.format == "gguf" and not model.own_template
+    order = _OF_A_GGUF if is_ggufs_own else _OF_A_GO_TEMPLATE
+    return [name for name in order if getattr(model.capabilities, name)]
+
+
+def _json(value: object) -> Response:
+    return Response(dumps(value), media_type=JSON)
+
+
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
+    models = Models(catalog, settings)
+    routes.add_api_route("/api/tags", models.tags, methods=["GET", "HEAD"])
+    routes.add_api_route("/api/ps", models.ps, methods=["GET"])
+    routes.add_api_route("/api/show", models.show, methods=["POST"])
+    return routes

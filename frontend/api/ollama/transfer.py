@@ -1,0 +1,95 @@
+"""POST /api/pull and /api/push (ollama-contract.md, "Pull and push"). No weights are transferred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import DroverError, InvalidRequest, NotTransferable
+from drover.names import ModelName
+from frontend.api.core.body import read_json
+from frontend.api.ollama.manage_requests import TransferRequest, read_pull, read_push
+from frontend.api.ollama.progress import Step, progress, status
+from frontend.http.routes import direct_router
+from frontend.middleware.request_log import record_of
+from frontend.models.catalog import Catalog
+from frontend.models.model import CatalogModel
+from frontend.settings import FrontendSettings
+
+_SHORT_DIGEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    catalog: Catalog
+    settings: FrontendSettings
+
+    async def pull(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, read_pull)
+        name = ModelName.parse(request.wanted.strip())
+        if name is None:
+            raise InvalidRequest("invalid model name")
+        model, error = await self._find(name)
+        if error is not None:
+            return _failed(http, request, [pulling()], error)
+        return progress([pulling()] if model is None else _pulled(model), request.stream)
+
+    async def push(self, http: Request) -> Response:
+        request = await read_json(http, self.settings, read_push)
+        if not request.wanted.strip():
+            raise InvalidRequest("model is required")
+        name = ModelName.parse(request.wanted.strip())
+        if name is None:
+            raise InvalidRequest("invalid model name")
+        model, _ = await self._find(name)
+        error = NotTransferable(
+            f"model '{name.short}' not found"
+            if model is None
+            else "unauthorized: this server pushes to no registry; `ollama show --modelfile` prints what "
+            "makes a preset elsewhere"
+        )
+        return _failed(http, request, [status("retrieving manifest")], error)
+
+    async def _find(self, name: ModelName) -> tuple[CatalogModel | None, DroverError | None]:
+        try:
+            model = await self.catalog.find(name)
+        except DroverError as error:
+            return None, error
+        return model, None if model is not None else no_such_weights()
+
+
+def pulling() -> Step:
+    return status("pulling manifest")
+
+
+def no_such_weights() -> NotTransferable:
+    return NotTransferable(
+        "pull model manifest: file does not exist (this server downloads nothing: it offers what its engine "
+        "workers serve. Start one: python -m engine_worker --model MODEL --name NAME)"
+    )
+
+
+def _pulled(model: CatalogModel) -> Sequence[Step]:
+    """Everything is there already: a line that is done at once."""
+    digest, size = model.digest, model.size_bytes
+    layer = {"status": f"pulling {digest[:_SHORT_DIGEST]}", "digest": f"sha256:{digest}", "total": size}
+    if size:
+        layer["completed"] = size
+    ends = [status(text) for text in ("verifying sha256 digest", "writing manifest", "success")]
+    return [pulling(), layer, *ends]
+
+
+def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], error: DroverError) -> Response:
+    record_of(http.scope).failed(error)
+    return progress(steps, request.stream, error)
+
+
+def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+    routes = direct_router()
+    transfer = Transfer(catalog, settings)
+    routes.add_api_route("/api/pull", transfer.pull, methods=["POST"])
+    routes.add_api_route("/api/push", transfer.push, methods=["POST"])
+    return routes

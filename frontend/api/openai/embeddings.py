@@ -1,0 +1,135 @@
+"""POST /v1/embeddings (ollama-contract.md, "OpenAI: embeddings")."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from sys import byteorder
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import InvalidRequest, ModelNotFound
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.body import read_v1_json
+from frontend.api.core.go_json import Json, dumps_text
+from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.options import Options, layered
+from frontend.api.core.request import keep_alive, read_body
+from frontend.api.core.typed_fields import FieldPath, Reader, integer, mapping, text
+from frontend.api.ollama.embed import EMBED_STATUSES, Embeddings, with_statuses
+from frontend.api.ollama.embed_convert import embed_to_proto, finite, vector
+from frontend.api.ollama.embed_wire import EmbedRequest, not_texts, texts_of
+from frontend.api.openai.errors import error_response
+from frontend.api.openai.fields import HARMLESS
+from frontend.http.routes import direct_router
+
+_FORMATS = ("float", "base64")
+
+
+@dataclass(slots=True)
+class EmbeddingRequest:
+    """`input`: at least one text, of which each may be empty; None: of another kind, which Ollama refuses
+    in its native steps, where an error ends with a line feed.
+    """
+
+    model: str = ""
+    input: list[str] | None = field(default_factory=list)
+    dimensions: int = 0
+    encoding_format: str = "float"
+    keep_alive: int | None = None
+    options: dict[str, Json] = field(default_factory=dict)
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> EmbeddingRequest:
+        request = read_body(cls, body, "EmbedRequest", _EMBED, package="openai")
+        if request.input == []:
+            raise InvalidRequest("invalid input")
+        request.ignored = Fields(_EMBED.keys(), HARMLESS).without_effect(body)
+        return request
+
+    def texts(self) -> list[str]:
+        """Raises InvalidRequest for an input of another kind."""
+        if self.input is None:
+            raise not_texts()
+        return self.input
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIEmbeddings:
+    native: Embeddings
+
+    async def embed(self, http: Request) -> Response:
+        return await with_statuses(self._embed(http), EMBED_STATUSES, http, error_response)
+
+    async def _embed(self, http: Request) -> Response:
+        asked = await read_v1_json(http, self.native.settings, EmbeddingRequest.read)
+        texts = asked.texts()
+        if not asked.model:
+            raise ModelNotFound("model '' not found")
+        model = await self.native.find(http, asked.model)
+        options = Options.read(layered(model.parameters, asked.options))
+        native = EmbedRequest(asked.model, texts, True, asked.dimensions, asked.keep_alive)
+        return await self.native.answer(
+            http,
+            model,
+            embed_to_proto(native, options, model),
+            lambda response, vectors: _body(asked.model, response, vectors),
+            _packed if asked.encoding_format == "base64" else vector,
+            [*asked.ignored, *options.not_honoured(model.info.context_length)],
+        )
+
+
+def _packed(embedding: pb.Embedding) -> bytes:
+    """Little-endian 32-bit floats, as base64. Raises EngineFailed for what is no vector."""
+    numbers = array("f", finite(embedding))
+    if byteorder == "big":
+        numbers.byteswap()
+    return b'"%b"' % base64.b64encode(numbers.tobytes())
+
+
+def _body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes]) -> bytes:
+    data = b",".join(
+        b'{"object":"embedding","embedding":%b,"index":%d}' % (numbers, index)
+        for index, numbers in enumerate(vectors)
+    )
+    used = response.prompt_tokens
+    return b'{"object":"list","data":[%b],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}\n' % (
+        data,
+        dumps_text(model),
+        used,
+        used,
+    )
+
+
+def _input(value: Json, place: FieldPath) -> list[str] | None:
+    return [""] if value == "" else texts_of(value, place)
+
+
+def _encoding(value: Json, place: FieldPath) -> str:
+    encoding = text(value, place) or "float"
+    if encoding.lower() not in _FORMATS:
+        raise InvalidRequest(
+            f"Invalid value for 'encoding_format' = {encoding}. Supported values: ['float', 'base64']."
+        )
+    return encoding.lower()
+
+
+_EMBED: dict[str, Reader] = {
+    "model": text,
+    "input": _input,
+    "dimensions": integer,
+    "encoding_format": _encoding,
+    "keep_alive": keep_alive,
+    "options": mapping,
+}
+
+
+def router(native: Embeddings) -> APIRouter:
+    routes = direct_router()
+    routes.add_api_route("/v1/embeddings", OpenAIEmbeddings(native).embed, methods=["POST"])
+    return routes

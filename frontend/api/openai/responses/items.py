@@ -1,0 +1,246 @@
+"""From the items of a Responses input to the native messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from drover.errors import InvalidRequest
+from frontend.api.core.data_urls import decoded_image
+from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.request import Message, ToolCall
+from frontend.api.core.typed_fields import Reader, anything, read_struct, text
+from frontend.api.tool_calls import sent_arguments
+
+_MAX_ITEMS = 20_000
+_TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+
+_ITEM: dict[str, Reader] = {
+    "type": text,
+    "role": text,
+    "content": anything,
+    "call_id": text,
+    "name": text,
+    "namespace": text,
+    "arguments": text,
+    "output": anything,
+    "summary": anything,
+    "encrypted_content": text,
+}
+
+
+_TYPE: dict[str, Reader] = {"type": text}
+_OTHER: dict[str, Reader] = {"type": text, "role": text}
+_KINDS = ("", "message", "function_call", "function_call_output", "reasoning", "web_search_call")
+# Of an item that is kept as text: what says nothing to a model.
+_SILENT = ("type", "id", "call_id", "status", "role", "encrypted_content")
+_ROLES = ("user", "assistant", "system", "developer")
+
+
+@dataclass(slots=True)
+class _Item:
+    type: str = ""
+    role: str = ""
+    content: Json = None
+    call_id: str = ""
+    name: str = ""
+    namespace: str = ""
+    arguments: str = ""
+    output: Json = None
+    summary: Json = None
+    encrypted_content: str = ""
+    whole: dict[str, Json] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}.{self.name}" if self.namespace else self.name
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """`thoughts`: of reasoning items, for the assistant's message that comes after them. `tools`: the names
+    of the functions called so far, by the call's id. `ignored`: kinds of items that are kept as text only.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    tools: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+    def taken_thoughts(self) -> str:
+        thinking = "".join(self.thoughts)
+        self.thoughts.clear()
+        return thinking
+
+    def end_turn(self) -> None:
+        """An answer that was only thought of, since it was cut off, has a message of its own."""
+        if thinking := self.taken_thoughts():
+            self.messages.append(Message(role="assistant", thinking=thinking))
+
+
+def read_input(value: Json) -> tuple[list[Message], list[str]]:
+    """A text, or items; and the kinds of those that are kept as text only. Raises InvalidRequest with the
+    place of what cannot be read.
+    """
+    if value is None or value == "":
+        return [], []
+    if isinstance(value, str):
+        return [Message(role="user", content=value)], []
+    if not isinstance(value, list):
+        raise InvalidRequest("input must be a string or array")
+    if len(value) > _MAX_ITEMS:
+        raise InvalidRequest(f"input: {len(value)} are too many, at most {_MAX_ITEMS} are possible")
+    conversation = _Conversation()
+    for number, item in enumerate(value):
+        _add(conversation, _item(item), f"input[{number}]")
+    conversation.end_turn()
+    return conversation.messages, conversation.ignored
+
+
+def _item(value: Json) -> _Item:
+    make: Callable[..., _Item] = _Item
+    kind = read_struct(value, "ResponsesInputItem", _TYPE, "openai.ResponsesInputItem").get("type", "")
+    # Other kinds have fields of the same names and of other types.
+    readers = _ITEM if kind in _KINDS else _OTHER
+    item = make(**read_struct(value, "ResponsesInputItem", readers, "openai.ResponsesInputItem"))
+    if not item.type and item.role:
+        item.type = "message"
+    item.whole = value if isinstance(value, dict) else {}
+    return item
+
+
+def _add(conversation: _Conversation, item: _Item, where: str) -> None:
+    match item.type:
+        case "message":
+            conversation.messages.append(_message(conversation, item, where))
+        case "function_call":
+            _add_call(conversation, item, where)
+        case "function_call_output":
+            conversation.messages.append(_result(conversation, item, where))
+        case "reasoning":
+            words = item.summary or item.content
+            conversation.thoughts.append(
+                item.encrypted_content or _content(words, where, conversation.ignored)[0]
+            )
+        case "web_search_call":
+            # What was found is in the text that follows it.
+            pass
+        case "item_reference":
+            raise InvalidRequest(
+                f"{where}: an item_reference cannot be followed, since nothing is stored here; send the "
+                "items themselves, as clients do with store: false"
+            )
+        case "":
+            raise InvalidRequest(f"{where}: input item missing required 'type' field")
+        case _:
+            _add_as_text(conversation, item)
+
+
+def _add_as_text(conversation: _Conversation, item: _Item) -> None:
+    """Items that this server does not act on are still part of the conversation: a call as text of the
+    assistant, its output as text of the user.
+    """
+    conversation.ignored.append(item.type)
+    said = {name: value for name, value in item.whole.items() if name not in _SILENT and value}
+    if not said:
+        return
+    text = f"[{item.type}]\n{_words(said)}"
+    given = item.role.lower()
+    role = given if given in _ROLES else "assistant" if item.type.endswith("_call") else "user"
+    if role != "assistant":
+        conversation.end_turn()
+    last = conversation.messages[-1] if conversation.messages else None
+    if role == "assistant" and last is not None and last.role == "assistant":
+        last.content = "\n\n".join(filter(None, (last.content, text)))
+    else:
+        thinking = conversation.taken_thoughts()
+        conversation.messages.append(Message(role=_native_role(role), content=text, thinking=thinking))
+
+
+def _words(said: Mapping[str, Json]) -> str:
+    """The text that an item is there for, behind its name, or all of it as JSON."""
+    rest = {name: value for name, value in said.items() if name not in ("name", "namespace")}
+    value = next(iter(rest.values())) if len(rest) == 1 else None
+    if isinstance(value, list) and all(isinstance(part, dict) and "text" in part for part in value):
+        value = "".join(str(part["text"]) for part in value if isinstance(part, dict))
+    if not isinstance(value, str):
+        return dump_text(said)
+    name = said.get("name")
+    return f"{name}: {value}" if isinstance(name, str) else value
+
+
+def _native_role(role: str) -> str:
+    """OpenAI's later name for what every chat template calls system."""
+    return "system" if role == "developer" else role
+
+
+def _message(conversation: _Conversation, item: _Item, where: str) -> Message:
+    content, images = _content(item.content, where, conversation.ignored)
+    role = item.role.lower()
+    message = Message(role=_native_role(role), content=content, images=images)
+    if role == "assistant":
+        message.thinking = conversation.taken_thoughts()
+    else:
+        conversation.end_turn()
+    return message
+
+
+def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
+    """Calls belong to the assistant's message before them, if it is one and what was thought since has a
+    place there.
+    """
+    call = ToolCall(item.full_name, sent_arguments(item.arguments), item.call_id)
+    conversation.tools[item.call_id] = call.name
+    last = conversation.messages[-1] if conversation.messages else None
+    thinking = conversation.taken_thoughts()
+    if last is None or last.role != "assistant" or (thinking and last.thinking):
+        last = Message(role="assistant")
+        conversation.messages.append(last)
+    last.tool_calls.append(call)
+    last.thinking = last.thinking or thinking
+
+
+def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
+    content, images = _content(item.output, where, conversation.ignored)
+    return Message(
+        role="tool",
+        content=content,
+        images=images,
+        tool_name=conversation.tools.get(item.call_id, ""),
+        tool_call_id=item.call_id,
+    )
+
+
+def _content(value: Json, where: str, ignored: list[str]) -> tuple[str, list[bytes]]:
+    """A text, or parts, of which the texts are joined. Parts of unknown kinds are kept as text, and their
+    kinds added to `ignored`.
+    """
+    if value is None:
+        return "", []
+    if isinstance(value, str):
+        return value, []
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{where}: content must be a string or array")
+    texts: list[str] = []
+    images: list[bytes] = []
+    for number, part in enumerate(value):
+        match part:
+            case {"type": str(kind), "text": str(words)} if kind in _TEXTS:
+                texts.append(words)
+            case {"type": "refusal", "refusal": str(words)}:
+                texts.append(words)
+            case {"type": "input_image", "image_url": str(url)}:
+                images.append(decoded_image(url))
+            case {"type": "input_image" | "input_file"}:
+                raise InvalidRequest(f"{where}: file inputs are not currently supported")
+            case {"type": str(kind)}:
+                said = _without_type(part)
+                ignored.append(f"content.{kind}")
+                texts.append(f"[{kind}]\n{_words(said)}\n" if said else "")
+            case _:
+                raise InvalidRequest(f"{where}.content[{number}]: it must be an object with a type")
+    return "".join(texts), images
+
+
+def _without_type(part: Json) -> dict[str, Json]:
+    return {name: value for name, value in part.items() if name != "type"} if isinstance(part, dict) else {}

@@ -1,0 +1,22 @@
+"""All routes of this dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from frontend.api.generation import Generation
+from frontend.api.ollama.embed import Embeddings
+from frontend.api.openai import embeddings, inference, models, tokens, unsupported
+from frontend.api.tokens import Tokens
+
+
+def routers(generation: Generation, native_embeddings: Embeddings) -> Sequence[APIRouter]:
+    return [
+        inference.router(generation),
+        embeddings.router(native_embeddings),
+        models.router(generation.catalog),
+        tokens.router(Tokens(generation)),
+        unsupported.router(generation),
+    ]

@@ -1,0 +1,144 @@
+"""From OpenAI's requests to the native ones, as upstream makes them.
+
+Contract: ollama-contract.md, "OpenAI: chat completions" and "OpenAI: completions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.go_json import Json
+from frontend.api.core.request import ChatRequest, GenerateRequest, Think
+from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest, Sampled
+
+# Upstream forces these where a request says nothing, whatever the model's own are.
+_FORCED: Mapping[str, Json] = {"temperature": 1.0, "top_p": 1.0}
+_LEVELS = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
+    "xhigh": "max",
+    "ultra": "max",
+}
+_EFFORTS = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
+
+
+def native_chat(request: ChatCompletionRequest) -> ChatRequest:
+    """Raises InvalidRequest."""
+    stop = [item for item in _stops(request.stop) if isinstance(item, str)]
+    most = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    return ChatRequest(
+        model=request.model,
+        stream=request.stream,
+        format=_format(request.response_format),
+        options=_options(request, stop, most, request.top_p),
+        keep_alive=request.keep_alive,
+        think=_think(request),
+        logprobs=request.logprobs,
+        top_logprobs=request.top_logprobs,
+        debug_render_only=request.debug_render_only,
+        messages=request.messages,
+        tools=request.tools if request.tool_choice is None else request.tool_choice.offered(request.tools),
+    )
+
+
+def native_completion(request: CompletionRequest, prompt: str | list[int]) -> GenerateRequest:
+    """Of one of the request's prompts. Token ids are set later, by `set_tokens`. Raises InvalidRequest."""
+    stop = []
+    for item in _stops(request.stop):
+        if not isinstance(item, str):
+            raise InvalidRequest("invalid type for 'stop' field: every item must be a string")
+        stop.append(item)
+    return GenerateRequest(
+        model=request.model,
+        stream=request.stream,
+        options=_options(request, stop, request.max_tokens, request.top_p or None),
+        keep_alive=request.keep_alive,
+        prompt=prompt if isinstance(prompt, str) else "",
+        suffix=request.suffix,
+        raw=not isinstance(prompt, str),
+        logprobs=request.logprobs is not None,
+        top_logprobs=request.logprobs or 0,
+    )
+
+
+def set_tokens(request: pb.GenerateRequest, prompt: str | list[int]) -> None:
+    """A prompt of token ids is the whole prompt, without any template."""
+    if not isinstance(prompt, str):
+        request.tokens.ids.extend(prompt)
+
+
+def set_sampled(request: pb.GenerateRequest, asked: Sampled, choice: int) -> None:
+    """What the native routes do not have. With one seed all choices were the same: each counts on."""
+    for token, bias in asked.logit_bias.items():
+        request.sampling.logit_bias[token] = bias
+    if choice and request.sampling.seed >= 0:
+        request.sampling.seed = (request.sampling.seed + choice) % 2**63
+
+
+def set_tool_choice(request: pb.GenerateRequest, asked: ChatCompletionRequest) -> None:
+    """Raises InvalidRequest for a choice that the request has no tool for."""
+    if asked.tool_choice is not None:
+        asked.tool_choice.check(asked.tools)
+        request.tool_choice.mode = asked.tool_choice.mode
+        request.tool_choice.name = asked.tool_choice.name
+    if asked.parallel_tool_calls is not None:
+        request.tool_choice.parallel = asked.parallel_tool_calls
+
+
+def _options(
+    request: Sampled, stop: list[str], max_tokens: int | None, top_p: float | None
+) -> dict[str, Json]:
+    """`options`, an extension, are over what is forced and under the fields that OpenAI has."""
+    fields: dict[str, Json] = {
+        "temperature": request.temperature,
+        "top_p": top_p,
+        "num_predict": max_tokens,
+        "seed": request.seed,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
+        "num_ctx": request.num_ctx,
+        "stop": [*stop] if request.stop is not None else None,
+    }
+    given = {name: value for name, value in request.options.items() if value is not None}
+    return {**_FORCED, **given, **{name: value for name, value in fields.items() if value is not None}}
+
+
+def _stops(stop: Json) -> list[Json]:
+    """One text, or several."""
+    match stop:
+        case None:
+            return []
+        case list():
+            return stop
+        case str():
+            return [stop]
+        case _:
+            raise InvalidRequest("invalid type for 'stop' field: a string, or a list of strings")
+
+
+def _format(response_format: dict[str, Json] | None) -> Json:
+    """Types that are unknown mean free text."""
+    match response_format:
+        case {"type": "json_object"}:
+            return "json"
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return schema
+        case _:
+            return None
+
+
+def _think(request: ChatCompletionRequest) -> Think | None:
+    """`reasoning.effort` comes before `reasoning_effort`."""
+    effort = (request.reasoning or {}).get("effort") or request.reasoning_effort
+    if not effort:
+        return None
+    if effort == "none":
+        return Think(enabled=False)
+    if not isinstance(effort, str) or effort not in _LEVELS:
+        raise InvalidRequest(f'invalid reasoning value: "{effort}" (must be {_EFFORTS})')
+    return Think(enabled=True, level=_LEVELS[effort])

@@ -1,0 +1,162 @@
+"""POST /v1/tokenize and /v1/detokenize, in the shapes that SGLang's users know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core import conversion
+from frontend.api.core.body import read_v1_json
+from frontend.api.core.go_json import Json, dumps
+from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.options import Options, layered
+from frontend.api.core.request import read_body
+from frontend.api.core.typed_fields import FieldPath, Reader, anything, boolean, read_struct, text
+from frontend.api.openai.errors import JSON
+from frontend.api.openai.fields import HARMLESS
+from frontend.api.openai.to_native import native_chat, set_tool_choice
+from frontend.api.openai.wire import ChatCompletionRequest
+from frontend.api.tokens import MAX_TEXTS, Tokens, token_ids
+from frontend.api.wire import ignored_header
+from frontend.http.routes import direct_router
+from frontend.models.model import CatalogModel
+
+
+@dataclass(slots=True)
+class TokenizeRequest:
+    """A `chat` comes before `texts`, and is read as the model would get it. `is_list`: so is the answer."""
+
+    model: str
+    texts: list[str] = field(default_factory=list)
+    is_list: bool = False
+    add_special: bool = True
+    chat: ChatCompletionRequest | None = None
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> TokenizeRequest:
+        fields = read_struct(body, "TokenizeRequest", _TOKENIZE, "openai.TokenizeRequest")
+        model, prompt = _model_of(fields), fields.get("prompt", "")
+        if fields.get("messages") is not None:
+            chat = ChatCompletionRequest.read(body)
+            return cls(model, chat=chat, ignored=chat.ignored)
+        add_special = fields.get("add_special_tokens") is not False
+        ignored = Fields(_TOKENIZE.keys(), HARMLESS).without_effect(body)
+        return cls(model, _texts(prompt), isinstance(prompt, list), add_special, ignored=ignored)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """`is_list`: they were sent as a list of lists, and so is the answer."""
+
+    rows: list[list[int]]
+    is_list: bool
+
+
+@dataclass(slots=True)
+class DetokenizeRequest:
+    model: str = ""
+    tokens: Rows = field(default_factory=lambda: Rows([[]], False))
+    # Names of fields that have no effect.
+    ignored: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, body: Json) -> DetokenizeRequest:
+        request = read_body(cls, body, "DetokenizeRequest", _DETOKENIZE, package="openai")
+        if not request.model:
+            raise InvalidRequest("model is required")
+        request.ignored = Fields(_DETOKENIZE.keys(), HARMLESS).without_effect(body)
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAITokens:
+    tokens: Tokens
+
+    async def tokenize(self, http: Request) -> Response:
+        generation = self.tokens.generation
+        asked = await read_v1_json(http, generation.settings, TokenizeRequest.read)
+        model = await generation.find(http, asked.model)
+        if asked.chat is not None:
+            rows = [await self._of_chat(http, model, asked.chat)]
+        else:
+            rows = await self.tokens.ids(http, model, asked.texts, asked.add_special)
+        counts = [len(row) for row in rows]
+        return _json(
+            {
+                "tokens": rows if asked.is_list else rows[0],
+                "count": counts if asked.is_list else counts[0],
+                "max_model_len": model.info.context_length,
+            },
+            asked.ignored,
+        )
+
+    async def detokenize(self, http: Request) -> Response:
+        generation = self.tokens.generation
+        asked = await read_v1_json(http, generation.settings, DetokenizeRequest.read)
+        model = await generation.find(http, asked.model)
+        texts = await self.tokens.texts(http, model, asked.tokens.rows)
+        return _json({"text": texts if asked.tokens.is_list else texts[0]}, asked.ignored)
+
+    async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
+        generation = self.tokens.generation
+        native = native_chat(chat)
+        conversion.check_capabilities(native, model)
+
+        def converted(side: CatalogModel) -> pb.GenerateRequest:
+            options = Options.read(layered(side.parameters, native.options))
+            request = conversion.chat_to_proto(native, options, side, generation.most_tokens)
+            set_tool_choice(request, chat)
+            return request
+
+        route = conversion.route_of(native, model)
+        return list((await generation.render(http, model, converted, route)).ids)
+
+
+def _model_of(fields: dict[str, object]) -> str:
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("model is required")
+    return model
+
+
+def _texts(prompt: object) -> list[str]:
+    items = prompt if isinstance(prompt, list) else [prompt]
+    texts = [item for item in items if isinstance(item, str)]
+    if not texts or len(texts) != len(items) or len(texts) > MAX_TEXTS:
+        raise InvalidRequest(f"prompt: it must be a text, or a list of 1 to {MAX_TEXTS} texts")
+    return texts
+
+
+def _rows(value: Json, place: FieldPath) -> Rows:
+    items = value if isinstance(value, list) else []
+    is_list = bool(items) and all(isinstance(item, list) for item in items)
+    if is_list and len(items) > MAX_TEXTS:
+        raise InvalidRequest(f"tokens: at most {MAX_TEXTS} lists are possible")
+    return Rows([token_ids(row, place) for row in items] if is_list else [token_ids(value, place)], is_list)
+
+
+def _json(value: object, ignored: list[str]) -> Response:
+    return Response(dumps(value) + b"\n", media_type=JSON, headers=ignored_header(ignored))
+
+
+_TOKENIZE: dict[str, Reader] = {
+    "model": text,
+    "prompt": anything,
+    "messages": anything,
+    "add_special_tokens": boolean,
+}
+_DETOKENIZE: dict[str, Reader] = {"model": text, "tokens": _rows}
+
+
+def router(tokens: Tokens) -> APIRouter:
+    routes = direct_router()
+    openai_tokens = OpenAITokens(tokens)
+    routes.add_api_route("/v1/tokenize", openai_tokens.tokenize, methods=["POST"])
+    routes.add_api_route("/v1/detokenize", openai_tokens.detokenize, methods=["POST"])
+    return routes

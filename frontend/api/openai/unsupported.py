@@ -1,0 +1,64 @@
+"""Routes for what no engine here can do: they say so, of the model that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.concurrency import run_in_thread_if_large
+from drover.errors import CapabilityMissing, InvalidRequest
+from frontend.api.core.body import INLINE_BYTES, read_body, read_v1_json
+from frontend.api.core.go_json import Json
+from frontend.api.core.typed_fields import Reader, read_struct, text
+from frontend.api.generation import Generation
+from frontend.http.routes import direct_router
+from frontend.middleware.request_log import record_of
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    generation: Generation
+
+    async def rerank(self, http: Request) -> Response:
+        name = await read_v1_json(http, self.generation.settings, model_of)
+        await self.generation.find(http, name)
+        raise CapabilityMissing(f'"{name}" does not support rerank')
+
+    async def transcribe(self, http: Request) -> Response:
+        """A form with a sound in it, checked as upstream checks it. The whole is read, since many clients see
+        no answer before they have sent it.
+        """
+        # Python's parser of forms takes half a megabyte, and few clients send sounds.
+        from frontend.api.openai.form import model_of_form
+
+        settings = self.generation.settings
+        body = await read_body(http, settings.max_body_bytes, settings.body_timeout_seconds)
+        content_type = http.headers.get("content-type", "")
+        name = await run_in_thread_if_large(
+            lambda: model_of_form(body, content_type), len(body), INLINE_BYTES
+        )
+        record_of(http.scope).is_understood = True
+        await self.generation.find(http, name)
+        raise CapabilityMissing(f'"{name}" does not support audio; no model of this server supports audio')
+
+
+def model_of(body: Json) -> str:
+    """Raises InvalidRequest where none is named."""
+    fields = read_struct(body, "RerankRequest", _RERANK, "openai.RerankRequest")
+    name = fields.get("model")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest("model is required")
+    return name
+
+
+_RERANK: dict[str, Reader] = {"model": text}
+
+
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
+    not_here = Unsupported(generation)
+    routes.add_api_route("/v1/rerank", not_here.rerank, methods=["POST"])
+    routes.add_api_route("/v1/audio/transcriptions", not_here.transcribe, methods=["POST"])
+    return routes

@@ -1,0 +1,62 @@
+"""What all dialects add to an answer: server-sent events, extra fields, diagnostic headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.go_json import dumps_text
+
+CONTENT_TYPE = b"text/event-stream"
+# Readers skip it.
+COMMENT = b":\n\n"
+
+
+def frame(data: bytes, event: bytes = b"") -> bytes:
+    """`data` has no line break in it, as compact JSON never has."""
+    return b"event: %b\ndata: %b\n\n" % (event, data) if event else b"data: %b\n\n" % data
+
+
+ExtraFields = Callable[[], Mapping[str, str]]
+"""Asked when the answer ends: what there is to say is known then."""
+
+
+def members(beside: ExtraFields) -> bytes:
+    """`,"name":"text"` for each."""
+    return b"".join(b",%b:%b" % (dumps_text(name), dumps_text(text)) for name, text in beside().items())
+
+
+# Names come from workers and requests: nothing else may get into a header, nor more than clients read of one.
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MAX_NAMES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    not_honoured: list[str]
+    truncated_tokens: int
+
+    @classmethod
+    def of(cls, started: pb.Started, ignored: Iterable[str]) -> Notices:
+        """`ignored`: what the dialect itself accepts without effect."""
+        names = dict.fromkeys([*started.not_honoured, *ignored])
+        plain = (name for name in names if _NAME.fullmatch(name))
+        return cls([*islice(plain, _MAX_NAMES)], started.truncated_tokens)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """None where there is nothing to say."""
+        headers = []
+        if self.not_honoured:
+            headers.append((b"x-drover-not-honoured", ", ".join(self.not_honoured).encode()))
+        if self.truncated_tokens:
+            headers.append((b"x-drover-truncated-tokens", b"%d" % self.truncated_tokens))
+        return headers
+
+
+def ignored_header(names: Iterable[str]) -> dict[str, str]:
+    """Of an answer that no engine begins; empty where all is honoured."""
+    headers = Notices.of(pb.Started(), names).headers()
+    return {name.decode(): value.decode() for name, value in headers}

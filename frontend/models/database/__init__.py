@@ -1,0 +1,1 @@
+"""The database of presets and blobs: SQLite or PostgreSQL, its connections and its schema."""

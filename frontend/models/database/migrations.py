@@ -1,0 +1,54 @@
+"""The schema of the database, as steps from one version to the next.
+
+- `presets`: `revision` is that of `catalog_state` when the row was written: who has seen that much has seen
+  this row.
+- `catalog_state`: one row. Each change of `presets` counts `revision` up, so that one read tells others
+  whether there is a change.
+- `blobs`: uploads, each until it expires.
+"""
+
+from __future__ import annotations
+
+from frontend.models.database.base import Connection, Driver
+
+# Named so by the tool that made it in earlier versions, with which databases are shared during updates.
+_VERSIONS = "alembic_version"
+# A version is never changed, only followed by another one. 600: a name of four parts, the longest that is
+# valid, in letters of one case.
+_STEPS: dict[str, tuple[str, ...]] = {
+    "0001": (
+        "CREATE TABLE presets (key VARCHAR(600) NOT NULL PRIMARY KEY, name VARCHAR(600) NOT NULL, "
+        "document TEXT NOT NULL, revision BIGINT NOT NULL)",
+        "CREATE TABLE catalog_state (id INTEGER NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
+        "INSERT INTO catalog_state (id, revision) VALUES (1, 0)",
+        "CREATE TABLE blobs (digest VARCHAR(71) NOT NULL PRIMARY KEY, size_bytes BIGINT NOT NULL, "
+        "data BYTEA NOT NULL, expires_unix_ns BIGINT NOT NULL)",
+        "CREATE INDEX ix_blobs_expires_unix_ns ON blobs (expires_unix_ns)",
+    ),
+}
+
+
+class SchemaError(Exception):
+    """The database has a schema that this version does not know."""
+
+
+async def migrate(connection: Connection, driver: Driver) -> None:
+    """Takes all steps that are missing. Frontends that start together take turns. Raises SchemaError."""
+    await connection.run(driver.lock_schema)
+    if not await connection.rows(driver.find_table, _VERSIONS):
+        await connection.run(f"CREATE TABLE {_VERSIONS} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    found = await connection.rows(f"SELECT version_num FROM {_VERSIONS}")
+    version = str(found[0][0]) if found else ""
+    for step in _missing(version):
+        for statement in _STEPS[step]:
+            await connection.run(statement)
+        await connection.run(f"DELETE FROM {_VERSIONS}")
+        await connection.run(f"INSERT INTO {_VERSIONS} (version_num) VALUES ($1)", step)
+
+
+def _missing(version: str) -> list[str]:
+    """Versions after it; all of them for a database without one."""
+    known = list(_STEPS)
+    if version and version not in known:
+        raise SchemaError(f"the database has schema {version}, and this version knows {', '.join(known)}")
+    return known[known.index(version) + 1 :] if version else known

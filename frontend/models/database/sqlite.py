@@ -1,0 +1,92 @@
+"""SQLite in a file, through aiosqlite: one connection, whose transactions wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from frontend.models.database.base import Value
+
+_IN_MEMORY = ":memory:"
+
+
+class SqliteConnection:
+    """Implements Connection."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, statement: str, *values: Value) -> int:
+        async with self._connection.execute(_numbered(statement), values) as cursor:
+            return cursor.rowcount
+
+    async def rows(self, statement: str, *values: Value) -> Sequence[tuple[Any, ...]]:
+        found = await self._connection.execute_fetchall(_numbered(statement), values)
+        return [tuple(row) for row in found]
+
+
+class SqliteDriver:
+    """Implements Driver. An empty `file` is a database in memory."""
+
+    errors = (sqlite3.Error,)
+    lock_schema = "BEGIN IMMEDIATE"
+    find_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1"
+
+    def __init__(self, file: str, timeout_seconds: float) -> None:
+        self._file = file or _IN_MEMORY
+        self._timeout_seconds = timeout_seconds
+        self._using = asyncio.Lock()
+        self._connection: aiosqlite.Connection | None = None
+        self._dropped: set[asyncio.Future[object]] = set()
+        """Threads of connections that are ending: they need the event loop until then."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[SqliteConnection, None]:
+        async with self._using:
+            connection = await self._connected()
+            try:
+                yield SqliteConnection(connection)
+                await connection.commit()
+            except Exception:
+                await connection.rollback()
+                raise
+            except BaseException:
+                # A statement that waits for another process's lock ends in its thread, and is rolled back.
+                self.drop()
+                raise
+
+    async def close(self) -> None:
+        self.drop()
+        if self._dropped:
+            await asyncio.wait(self._dropped)
+
+    def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and (ended := connection.stop()) is not None:
+            self._dropped.add(ended)
+            ended.add_done_callback(self._dropped.discard)
+
+    async def _connected(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            if self._file != _IN_MEMORY:
+                _make_private(Path(self._file))
+            # Others write to the same file: wait for them as long as for any database.
+            self._connection = await aiosqlite.connect(self._file, timeout=self._timeout_seconds)
+        return self._connection
+
+
+def _numbered(statement: str) -> str:
+    return statement.replace("$", "?")
+
+
+def _make_private(file: Path) -> None:
+    """System messages and licences are for this user's eyes. What is there already stays as it is."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))

@@ -1,0 +1,155 @@
+"""A model as clients see it: what workers serve, and what a preset makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from drover.errors import NoWorkerReady
+from drover.json_value import Json
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from frontend.models.preset import Example, Layer, Preset
+from frontend.models.virtual_definition import Side, VirtualModel
+from frontend.routing.served_model import ServedModel
+
+_NOTHING_KNOWN = pb.Model()
+_GGUF = "gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is behind a virtual model. `forced`: the side that the name itself asks for."""
+
+    definition: VirtualModel
+    sides: Mapping[Side, CatalogModel]
+    judge: CatalogModel
+    forced: Side | None = None
+
+    @property
+    def served(self) -> Sequence[ServedModel]:
+        """Each model once, of those that workers serve."""
+        models = [model.served for model in (*self.sides.values(), self.judge) if model.served is not None]
+        return list({model.name.key: model for model in models}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogModel:
+    """`served` is None for a preset whose base no worker has served yet. A virtual model has a `route`, and
+    as `served` what its sides are together.
+    """
+
+    name: ModelName
+    served: ServedModel | None
+    preset: Preset | None = None
+    route: Route | None = None
+
+    @property
+    def info(self) -> pb.Model:
+        """The served model's, whatever the preset says."""
+        return _NOTHING_KNOWN if self.served is None else self.served.info
+
+    @property
+    def capabilities(self) -> pb.Capabilities:
+        """Of a preset whose template makes the prompt: what that template mentions, as far as the engine
+        finds it in answers.
+        """
+        can = self.info.capabilities
+        if not self.own_template:
+            return can
+        uses = self._template_uses
+        limited = pb.Capabilities()
+        limited.CopyFrom(can)
+        adds, parses = can.go_template_adds, can.go_template_parsed
+        limited.tools = "tools" in uses and (adds or (can.tools and parses))
+        limited.thinking = "thinking" in uses and (adds or (can.thinking and parses))
+        limited.insert = can.go_template and "suffix" in uses
+        limited.vision = False
+        return limited
+
+    @property
+    def template(self) -> str:
+        return (self.preset.template if self.preset else "") or self.info.template
+
+    @property
+    def own_template(self) -> str:
+        """The Go template of the preset; empty where the worker's is used. As in Ollama the template of a
+        GGUF that has tools or thinking comes before one that lacks them.
+        """
+        if self.preset is None or (self.info.format == _GGUF and self._worker_template_does_more):
+            return ""
+        return self.preset.template
+
+    @property
+    def _template_uses(self) -> frozenset[str]:
+        return self.preset.template_uses if self.preset else frozenset()
+
+    @property
+    def _worker_template_does_more(self) -> bool:
+        can, uses = self.info.capabilities, self._template_uses
+        return (can.tools and "tools" not in uses) or (can.thinking and "thinking" not in uses)
+
+    @property
+    def system(self) -> str:
+        return (self.preset.system if self.preset else "") or self.info.system
+
+    @property
+    def parameters(self) -> Mapping[str, Json]:
+        """The preset's, as they were sent; the served model's are `info.defaults`."""
+        return self.preset.parameters if self.preset else {}
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        return self.preset.examples if self.preset else ()
+
+    @property
+    def licenses(self) -> Sequence[str]:
+        return [*self.info.licenses, *(self.preset.licenses if self.preset else ())]
+
+    @property
+    def requires(self) -> str:
+        return self.preset.requires if self.preset else ""
+
+    @property
+    def parent(self) -> str:
+        return self.preset.parent if self.preset else ""
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The weights first, then what a preset has of its own."""
+        return [Layer(f"sha256:{self._base_digest}", self._base_size_bytes), *self._written_layers]
+
+    @property
+    def digest(self) -> str:
+        return self.preset.digest_over(self._base_digest) if self.preset else self.info.digest
+
+    @property
+    def size_bytes(self) -> int:
+        return self._base_size_bytes + sum(layer.size_bytes for layer in self._written_layers)
+
+    @property
+    def _written_layers(self) -> Sequence[Layer]:
+        return self.preset.written_layers if self.preset else ()
+
+    @property
+    def _base_digest(self) -> str:
+        """What workers serve now; while none does, what they served when the preset was made."""
+        return self.preset.base_digest if self.preset and self.served is None else self.info.digest
+
+    @property
+    def _base_size_bytes(self) -> int:
+        return self.preset.base_size_bytes if self.preset and self.served is None else self.info.size_bytes
+
+    @property
+    def modified_unix_ns(self) -> int:
+        return self.preset.modified_unix_ns if self.preset else self.info.modified_unix_ns
+
+
+def workers_of(model: CatalogModel) -> ServedModel:
+    """Raises NoWorkerReady for a model that nobody serves."""
+    if model.served is None:
+        made = f" is made from '{model.preset.base.short}', which" if model.preset else ":"
+        raise NoWorkerReady(
+            f"model '{model.name.short}'{made} no engine worker serves right now, please try again"
+        )
+    return model.served

@@ -1,0 +1,107 @@
+"""Presets as rows: read from a revision on, written and deleted one by one.
+
+Every change counts the catalogue's revision up and gives it to its row, so no two rows have the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from drover.errors import InvalidRequest
+from frontend.models.database.base import Connection
+from frontend.models.database.database import Database
+from frontend.models.preset import Preset
+
+# Of at most a quarter of a megabyte each, so that a slow line brings a batch within the deadline too.
+_BATCH = 32
+
+
+class PresetRow(NamedTuple):
+    key: str
+    name: str
+    document: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """`keys`: of all presets there are; None where nothing has changed or where more rows are to come.
+    `revision`: what has been seen with these `rows`.
+    """
+
+    revision: int
+    rows: Sequence[PresetRow] = ()
+    keys: frozenset[str] | None = None
+
+
+class PresetRows:
+    """`most`: how many there may be; `most_bytes`: what their documents may have together."""
+
+    def __init__(self, database: Database, most: int, most_bytes: int) -> None:
+        self.database = database
+        self._most = most
+        self._most_bytes = most_bytes
+
+    async def after(self, seen: int) -> Changes:
+        """The next batch after a revision. Raises StoreUnavailable."""
+        async with self.database.transaction() as connection:
+            revision = await _revision(connection)
+            if revision == seen:
+                return Changes(revision)
+            # A database that was set back to an older state is read anew.
+            found = await connection.rows(
+                "SELECT key, name, document, revision FROM presets WHERE revision > $1 "
+                f"ORDER BY revision LIMIT {_BATCH}",
+                seen if seen < revision else -1,
+            )
+            rows = [PresetRow(*row) for row in found]
+            if len(rows) == _BATCH and rows[-1].revision < revision:
+                return Changes(rows[-1].revision, rows)
+            keys = await connection.rows("SELECT key FROM presets")
+            return Changes(revision, rows, frozenset(key for (key,) in keys))
+
+    async def write(self, preset: Preset) -> None:
+        """Makes or replaces. Raises StoreUnavailable, and InvalidRequest where there is no room."""
+        key, document = preset.name.key, preset.to_document()
+        async with self.database.transaction() as connection:
+            revision = await _count_up(connection)
+            await connection.run("DELETE FROM presets WHERE key = $1", key)
+            await self._check_room(connection, len(document))
+            await connection.run(
+                "INSERT INTO presets (key, name, document, revision) VALUES ($1, $2, $3, $4)",
+                *(key, preset.name.full, document, revision),
+            )
+
+    async def delete(self, key: str) -> bool:
+        """Whether there was one. Raises StoreUnavailable."""
+        async with self.database.transaction() as connection:
+            if not await connection.rows("SELECT 1 FROM presets WHERE key = $1", key):
+                return False
+            await _count_up(connection)
+            return await connection.run("DELETE FROM presets WHERE key = $1", key) > 0
+
+    async def _check_room(self, connection: Connection, length: int) -> None:
+        totals = "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(document)), 0) AS BIGINT) FROM presets"
+        ((count, used),) = await connection.rows(totals)
+        if count >= self._most:
+            raise InvalidRequest(
+                f"there are {count} presets already, as many as this server keeps; delete some"
+            )
+        if used + length > self._most_bytes:
+            raise InvalidRequest(
+                f"there is no room for {length} bytes more: the presets of this server have {used} of "
+                f"{self._most_bytes} bytes; delete some"
+            )
+
+
+async def _revision(connection: Connection) -> int:
+    ((revision,),) = await connection.rows("SELECT revision FROM catalog_state")
+    return int(revision)
+
+
+async def _count_up(connection: Connection) -> int:
+    """First in each change: it takes the lock under which changes get their order."""
+    await connection.run("UPDATE catalog_state SET revision = revision + 1")
+    return await _revision(connection)

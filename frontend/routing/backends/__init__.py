@@ -1,0 +1,1 @@
+"""How a worker is reached: one folder per transport, base.py is the interface."""

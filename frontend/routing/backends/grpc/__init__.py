@@ -1,0 +1,1 @@
+"""Engine workers over gRPC: one stream for all requests of a worker."""

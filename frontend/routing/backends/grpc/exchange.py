@@ -1,0 +1,332 @@
+"""All requests to one worker on one stream: a message brings what an engine step gave to any of them.
+
+The hot path of a frontend. The loop that reads a step hands each row on at once, down to the client's socket,
+without waking a task. It guarantees:
+
+- Order: a request's rows are taken in the order in which they came.
+- Nothing lost: a stream that breaks ends each of its requests with an error on which they go on elsewhere.
+- The first token at once: nothing is held back for company.
+- Bounded buffers: a request whose client does not read keeps its rows here, and gets no more than its credit;
+  the others do not wait for it.
+- One writer: grpc.aio ends a call whose writes overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, TypeVarTuple, cast
+
+import grpc
+
+from drover import logs
+from drover.errors import ClientLeft, DroverError, InternalError, ProtocolBroken, WorkerUnreachable
+from drover.rpc import ROWS_OF_CREDIT
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.base import Take, TokenTake, token_event
+from frontend.routing.backends.delivery import drop
+from frontend.routing.backends.grpc.boundary import boundary, closed, leaf_of_row, read
+from frontend.routing.backends.grpc.event_check import broken
+
+if TYPE_CHECKING:
+    from drover.v1.engine_pb2_grpc import EngineAsyncStub
+
+    Call = grpc.aio.StreamStreamCall[pb.Orders, pb.Step]
+
+What = TypeVarTuple("What")
+
+_log = logging.getLogger("drover.fleet")
+_GRANTED_ROWS = ROWS_OF_CREDIT // 2
+# More is not on its way when a request has credit for fewer.
+_MOST_ROWS = 2 * ROWS_OF_CREDIT
+# Of one request, and of all at one worker. What a request has credit for is some 6 MB at most.
+_MOST_WAITING_BYTES = 16 * 1024 * 1024
+_MOST_WAITING_BYTES_OF_ALL = 256 * 1024 * 1024
+# A larger row of an aborted request counts as several.
+_LATE_ROW_BYTES = _MOST_WAITING_BYTES // _MOST_ROWS
+_MOST_BYTES_OF_ORDERS = 4 * 1024 * 1024
+
+
+class Exchange:
+    """One stream, from the first request on until it breaks or `close`. `on_missing` is called where the
+    worker does not know the call.
+    """
+
+    def __init__(self, stub: EngineAsyncStub, address: str, on_missing: Callable[[], None]) -> None:
+        self._stub = stub
+        self._address = address
+        self._on_missing = on_missing
+        self._handles: dict[int, ExchangeHandle] = {}
+        # Whose end has not come yet, and how many rows have since.
+        self._aborted: dict[int, int] = {}
+        self._newest = 0
+        self._unsent: dict[int, pb.Submission] = {}
+        self._orders = pb.Orders()
+        self.waiting_bytes = 0
+        self._has_orders = asyncio.Event()
+        self.is_over = False
+        # It outlives the request that opens it, and has nothing of its context.
+        self._task = asyncio.create_task(self._run(), name="exchange", context=Context())
+
+    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> ExchangeHandle:
+        number = self._newest = self._newest + 1
+        self._unsent[number] = pb.Submission(
+            number=number, request=request, client_request_id=client_request_id
+        )
+        self._has_orders.set()
+        handle = self._handles[number] = ExchangeHandle(number, self)
+        return handle
+
+    def abort(self, number: int) -> None:
+        """Frees what the request holds at the worker, or here where the worker has not got it yet."""
+        if self._handles.pop(number, None) is None or self._unsent.pop(number, None) is not None:
+            return
+        if not self.is_over:
+            self._aborted[number] = 0
+            self._orders.aborts.append(number)
+            self._has_orders.set()
+
+    def grant(self, number: int, rows: int) -> None:
+        self._orders.credits.add(number=number, rows=rows)
+        self._has_orders.set()
+
+    def forget(self, number: int) -> None:
+        """It has ended."""
+        self._handles.pop(number, None)
+
+    async def close(self) -> None:
+        """Also before its task has begun, which then never does."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        self._end(closed())
+
+    async def _run(self) -> None:
+        call = self._stub.Exchange()
+        writer = asyncio.create_task(self._write(call), name="exchange: write")
+        error: DroverError = closed()
+        try:
+            await self._read(call)
+        except DroverError as failure:
+            error = failure
+            self._say_if_broken(failure)
+        except Exception as defect:  # noqa: BLE001 - a stream that nobody reads would leave its requests waiting
+            _log.error("reading a worker's steps failed", exc_info=defect)
+        finally:
+            self._end(error)
+            writer.cancel()
+            call.cancel()
+            await asyncio.wait({writer})
+
+    def _end(self, error: DroverError) -> None:
+        self.is_over = True
+        for handle in list(self._handles.values()):
+            handle.fail(error)
+        self._handles.clear()
+        self._unsent.clear()
+
+    def _say_if_broken(self, error: DroverError) -> None:
+        """Perhaps no request is there that would."""
+        if isinstance(error, ProtocolBroken):
+            logs.event(_log, logging.ERROR, "exchange ended", worker=self._address, reason=error.message)
+
+    async def _read(self, call: Call) -> None:
+        with boundary():
+            try:
+                while (step := await call.read()) is not grpc.aio.EOF:
+                    self._saw(read(cast(pb.Step, step)))
+            except grpc.aio.AioRpcError as failure:
+                if failure.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    raise
+                self._on_missing()
+                raise WorkerUnreachable("the worker has no Exchange") from failure
+        raise WorkerUnreachable("the worker ended the exchange")
+
+    async def _write(self, call: Call) -> None:
+        """A write that fails needs no word: the reader gets the call's status."""
+        try:
+            while True:
+                await self._has_orders.wait()
+                await call.write(self._next_orders())
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            pass
+        except Exception as defect:  # noqa: BLE001 - requests that are not sent would wait for ever
+            _log.error("writing a worker's orders failed", exc_info=defect)
+            call.cancel()
+
+    def _next_orders(self) -> pb.Orders:
+        """Not more at once than passes quickly: aborts and credit wait behind it."""
+        self._has_orders.clear()
+        orders, self._orders = self._orders, pb.Orders()
+        size = 0
+        while self._unsent and size < _MOST_BYTES_OF_ORDERS:
+            submission = self._unsent.pop(next(iter(self._unsent)))
+            size += submission.ByteSize()
+            orders.submissions.append(submission)
+        if self._unsent:
+            self._has_orders.set()
+        return orders
+
+    def _saw(self, step: pb.Step) -> None:
+        handles = self._handles
+        for row in step.rows:
+            number = row.number
+            handle = handles.get(number)
+            if handle is None:
+                self._saw_late(row)
+            elif text := row.text:
+                handle.saw_token(text, row.token_id, row.completion_tokens)
+            elif row.HasField("event"):
+                handle.saw(row.event)
+            else:
+                del handles[number]
+                handle.fail(leaf_of_row(row.failure))
+
+    def _saw_late(self, row: pb.Row) -> None:
+        """Of an aborted request, until its end. Of any other ProtocolBroken, which ends the stream."""
+        number = row.number
+        late = self._aborted.get(number)
+        if late is None:
+            raise broken(f"a row for request {number}, which is not there")
+        if late >= _MOST_ROWS:
+            raise broken("a request that was aborted goes on", is_flood=True)
+        if row.HasField("failure") or row.event.HasField("done"):
+            del self._aborted[number]
+        else:
+            self._aborted[number] = late + 1 + row.ByteSize() // _LATE_ROW_BYTES
+
+
+class ExchangeHandle:
+    """Implements frontend.routing.backends.base.WorkerHandle."""
+
+    __slots__ = (
+        "_busy",
+        "_error",
+        "_exchange",
+        "_is_over",
+        "_number",
+        "_take",
+        "_take_token",
+        "_taken",
+        "_waiter",
+        "_waiting",
+        "_waiting_bytes",
+    )
+
+    def __init__(self, number: int, exchange: Exchange) -> None:
+        self._number = number
+        self._exchange = exchange
+        self._take: Take | None = None
+        self._take_token: Callable[[str, int, int], Awaitable[object] | None] | None = None
+        self._busy: Awaitable[object] | None = None
+        # Rows that came while the taker was busy.
+        self._waiting: deque[pb.GenerateEvent] = deque()
+        self._waiting_bytes = 0
+        self._taken = 0
+        self._error: Exception | None = None
+        self._is_over = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def deliver(self, take: Take) -> None:
+        """Rows go from the reading loop to `take`; this task waits where that is busy, and for the end."""
+        self._take = take
+        self._take_token = take.token if isinstance(take, TokenTake) else None
+        try:
+            while True:
+                while self._busy is not None or self._waiting:
+                    await self._catch_up()
+                if self._error is not None:
+                    raise self._error
+                if self._is_over:
+                    return
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+        finally:
+            self._take = self._take_token = self._waiter = None
+            drop(self._busy)
+            self._drop_waiting()
+            self.cancel()
+
+    def saw(self, event: pb.GenerateEvent) -> None:
+        if event.HasField("done"):
+            self._is_over = True
+            self._exchange.forget(self._number)
+        if self._take is None or self._busy is not None or self._waiting:
+            self._wait(event)
+        else:
+            self._hand_on(self._take, event)
+
+    def saw_token(self, text: str, token_id: int, completion_tokens: int) -> None:
+        take = self._take_token
+        if take is None or self._busy is not None or self._waiting:
+            self.saw(token_event(text, token_id, completion_tokens))
+        else:
+            self._hand_on(take, text, token_id, completion_tokens)
+
+    def fail(self, error: Exception) -> None:
+        """After the rows that came before it. The first error counts."""
+        self._error = self._error or error
+        self._wake()
+
+    def abandon(self, error: Exception) -> None:
+        self._drop_waiting()
+        self.fail(error)
+        self._exchange.abort(self._number)
+
+    def cancel(self) -> None:
+        self._exchange.abort(self._number)
+        self.fail(ClientLeft("request canceled"))
+
+    async def _catch_up(self) -> None:
+        if self._busy is not None:
+            await self._busy
+            self._busy = None
+        elif self._take is not None:
+            event = self._waiting.popleft()
+            self._count_waiting(-event.ByteSize())
+            self._hand_on(self._take, event)
+
+    def _hand_on(self, take: Callable[[*What], Awaitable[object] | None], *what: *What) -> None:
+        """What `take` raises is its request's own: raised in its task, while the others go on."""
+        try:
+            self._busy = take(*what)
+        except Exception as error:  # noqa: BLE001 - raised in the request's own task
+            self.abandon(error)
+            return
+        except asyncio.CancelledError:
+            # Of something that it waits for: nothing here has waited, so this task was not cancelled.
+            self.abandon(InternalError("sending the answer was cancelled"))
+            return
+        self._taken += 1
+        if self._taken == _GRANTED_ROWS:
+            self._taken = 0
+            self._exchange.grant(self._number, _GRANTED_ROWS)
+        if self._busy is not None or self._is_over:
+            self._wake()
+
+    def _wait(self, event: pb.GenerateEvent) -> None:
+        """A copy: an event is a part of its step, which would stay in memory whole."""
+        kept = pb.GenerateEvent()
+        kept.CopyFrom(event)
+        self._waiting.append(kept)
+        self._count_waiting(kept.ByteSize())
+        if (
+            len(self._waiting) > _MOST_ROWS
+            or self._waiting_bytes > _MOST_WAITING_BYTES
+            or self._exchange.waiting_bytes > _MOST_WAITING_BYTES_OF_ALL
+        ):
+            self.abandon(broken("more rows than it was given credit for", is_flood=True))
+
+    def _count_waiting(self, more_bytes: int) -> None:
+        self._waiting_bytes += more_bytes
+        self._exchange.waiting_bytes += more_bytes
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._count_waiting(-self._waiting_bytes)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

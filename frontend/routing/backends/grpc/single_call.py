@@ -1,0 +1,47 @@
+"""A request with a call of its own: for workers without Exchange, and for large bodies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import grpc
+
+from drover.errors import DroverError
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.base import Take
+from frontend.routing.backends.grpc.boundary import boundary, check_whole, read
+
+if TYPE_CHECKING:
+    Call = grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent]
+
+_END_SECONDS = 5.0
+
+
+class GrpcHandle:
+    """Implements frontend.routing.backends.base.WorkerHandle."""
+
+    __slots__ = ("_abandoned", "_call")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._abandoned: DroverError | None = None
+
+    async def deliver(self, take: Take) -> None:
+        """A call that has given its last event and does not end has broken the protocol."""
+        with boundary(lambda: self._abandoned):
+            async with asyncio.timeout(None) as limit:
+                while (message := await self._call.read()) is not grpc.aio.EOF:
+                    event = read(cast(pb.GenerateEvent, message))
+                    if (busy := take(event)) is not None:
+                        await busy
+                    if event.HasField("done"):
+                        limit.reschedule(asyncio.get_running_loop().time() + _END_SECONDS)
+                await check_whole(self._call)
+
+    def abandon(self, error: DroverError) -> None:
+        self._abandoned = self._abandoned or error
+        self._call.cancel()
+
+    def cancel(self) -> None:
+        self._call.cancel()

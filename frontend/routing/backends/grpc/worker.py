@@ -1,0 +1,118 @@
+"""A worker over gRPC: one channel, and on it one stream for all requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import grpc
+
+from drover.errors import WorkerUnreachable
+from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import engine_pb2_grpc
+from frontend.routing.backends.base import WorkerHandle
+from frontend.routing.backends.grpc.boundary import boundary, check_whole, read
+from frontend.routing.backends.grpc.exchange import Exchange
+from frontend.routing.backends.grpc.single_call import GrpcHandle
+
+if TYPE_CHECKING:
+    from drover.v1.engine_pb2_grpc import EngineAsyncStub
+
+Request = TypeVar("Request")
+Message = TypeVar("Message")
+_CONTROL_TIMEOUT_SECONDS = 10.0
+# A larger request would keep those behind it waiting.
+_MOST_SHARED_BYTES = 1024 * 1024
+
+
+class GrpcWorker:
+    """Implements frontend.routing.backends.base.Worker."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub: EngineAsyncStub = engine_pb2_grpc.EngineStub(self._channel)
+        self._exchange: Exchange | None = None
+        self._has_exchange = False
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def is_connected(self) -> bool:
+        """gRPC answers pings though Python does nothing any more; one that gets no pong is not ready."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    def submit(self, request: pb.GenerateRequest, client_request_id: str) -> WorkerHandle:
+        if self._has_exchange and request.ByteSize() <= _MOST_SHARED_BYTES:
+            return self._open_exchange().submit(request, client_request_id)
+        return GrpcHandle(self._stub.GenerateStream(request, metadata=_metadata(client_request_id)))
+
+    async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
+        return await _answer(self._stub.Embed(request, metadata=_metadata(client_request_id)))
+
+    async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
+        return await _answer(self._stub.Render(pb.RenderRequest(request=request)))
+
+    async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
+        return await _answer(self._stub.Tokenize(request))
+
+    async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse:
+        return await _answer(self._stub.Detokenize(request))
+
+    async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
+        return await _answer(self._stub.Load(request))
+
+    async def unload(self) -> pb.UnloadResponse:
+        return await _answer(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))
+
+    async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
+        request = pb.GetModelRequest(verbose=verbose)
+        model = await _answer(self._stub.GetModel(request, timeout=timeout_seconds))
+        self._has_exchange = model.exchange
+        return model
+
+    async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
+        request = pb.WatchLoadRequest(interval_ms=round(interval_seconds * 1000))
+        call = self._stub.WatchLoad(request)
+        try:
+            async with aclosing(_messages(call)) as reports:
+                async for report in reports:
+                    yield report
+            raise WorkerUnreachable("the worker stopped reporting")
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        if self._exchange is not None:
+            await self._exchange.close()
+        await self._channel.close()
+
+    def _open_exchange(self) -> Exchange:
+        if self._exchange is None or self._exchange.is_over:
+            self._exchange = Exchange(self._stub, self._address, self._lost_exchange)
+        return self._exchange
+
+    def _lost_exchange(self) -> None:
+        """A worker of an earlier version has taken its place."""
+        self._has_exchange = False
+
+
+def _metadata(client_request_id: str) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID_METADATA_KEY, client_request_id),)
+
+
+async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:
+    with boundary():
+        while (message := await call.read()) is not grpc.aio.EOF:
+            yield read(cast(Message, message))
+        await check_whole(call)
+
+
+async def _answer(call: Awaitable[Message]) -> Message:
+    """Cancelling the caller cancels the call."""
+    with boundary():
+        return read(await call)

@@ -1,0 +1,33 @@
+"""The less loaded of two that chance takes: nearly as even as looking at all, and no herd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic
+
+from frontend.routing.policies.base import Choices, Chosen
+from frontend.routing.policies.indexed_set import IndexedSet
+from frontend.routing.policies.least_load import burden
+
+
+class PowerOfTwo:
+    """Implements Policy."""
+
+    def choices(self, workers: Sequence[Chosen]) -> Choices[Chosen]:
+        return _OneOfTwo()
+
+
+class _OneOfTwo(Generic[Chosen]):
+    """Implements Choices."""
+
+    def __init__(self) -> None:
+        self._candidates: IndexedSet[Chosen] = IndexedSet()
+
+    def put(self, candidate: Chosen) -> None:
+        self._candidates.add(candidate)
+
+    def drop(self, candidate: Chosen) -> None:
+        self._candidates.discard(candidate)
+
+    def pick(self, affinity: bytes | None) -> Chosen | None:
+        return min(self._candidates.sample(2), key=burden, default=None)

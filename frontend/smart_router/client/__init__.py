@@ -1,0 +1,1 @@
+"""SGLang's SmartRouter as a client library: two Ollama servers, no frontend."""

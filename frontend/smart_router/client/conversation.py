@@ -1,0 +1,93 @@
+"""What the client-side routers share: a conversation as Ollama's clients write it, and where it goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import httpx
+import ollama
+
+from drover.v1 import engine_pb2 as pb
+from frontend.models.virtual_definition import Side
+from frontend.smart_router.judge import MOST_TOKENS, SCHEMA, prompt_of, side_of
+from frontend.smart_router.question import Question
+
+# The names of SGLang's router, on which code may depend.
+LOCATIONS = {Side.SIMPLE: "Local Ollama", Side.COMPLEX: "Remote SGLang"}
+# What a call of the ollama client raises when its host fails; the last three for an answer that is none.
+FAILURES = (ollama.ResponseError, ConnectionError, httpx.HTTPError, ValueError, TypeError, AttributeError)
+
+Messages = Sequence[Mapping[str, object]]
+
+
+class Answer(TypedDict):
+    content: str
+    model: str
+    location: str
+    reason: str
+
+
+class JudgeCall(TypedDict):
+    """Arguments of the ollama client's chat."""
+
+    model: str
+    messages: list[dict[str, str]]
+    format: dict[str, object] | None
+    options: dict[str, float]
+    think: bool
+
+
+def messages_of(prompt: str, messages: Messages | None) -> Messages:
+    return [{"role": "user", "content": prompt}] if messages is None else messages
+
+
+def judge_call(messages: Messages, model: str) -> JudgeCall:
+    """The last user message and a summary of the rest are data in it, and one of two labels is the answer."""
+    chat = pb.ChatInput()
+    for message in messages:
+        chat.messages.add(role=_text(message.get("role")), content=_text(message.get("content")))
+    question = Question.of(pb.GenerateRequest(chat=chat))
+    return JudgeCall(
+        model=model,
+        messages=[{"role": role, "content": content} for role, content in prompt_of(question)],
+        format=dict(SCHEMA),
+        options={"temperature": 0, "num_predict": MOST_TOKENS},
+        think=False,
+    )
+
+
+def without_format(call: JudgeCall, refusal: ollama.ResponseError) -> JudgeCall:
+    """For a host that takes no format; what is no label is then none. Raises any other refusal."""
+    if "support format" not in refusal.error:
+        raise refusal
+    return {**call, "format": None}
+
+
+def choice_of(said: str | None) -> tuple[Side, str]:
+    """The side and the reason. Where the judge is unclear, as SGLang's router: local."""
+    side = side_of(said or "")
+    if side is Side.COMPLEX:
+        return side, "Complex task"
+    return Side.SIMPLE, "Simple task" if side else "Judge unclear, defaulting to local"
+
+
+def forced_side(force_local: bool, force_remote: bool) -> tuple[Side, str] | None:
+    if force_remote:
+        return Side.COMPLEX, "Forced remote"
+    return (Side.SIMPLE, "Forced local") if force_local else None
+
+
+def say(is_verbose: bool, text: str) -> None:
+    if is_verbose:
+        sys.stdout.write(f"[Router] {text}\n")
+        sys.stdout.flush()
+
+
+def _text(value: object) -> str:
+    """Of a list of parts, the texts."""
+    if isinstance(value, str):
+        return value
+    parts = value if isinstance(value, list) else []
+    return "\n".join(str(part["text"]) for part in parts if isinstance(part, dict) and "text" in part)

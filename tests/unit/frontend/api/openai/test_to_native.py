@@ -1,0 +1,298 @@
+"""What becomes of a body of OpenAI's, field by field."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from drover.errors import InvalidRequest
+from drover.json_value import Json
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.request import ChatRequest, Message, Think, ToolCall
+from frontend.api.openai.to_native import (
+    native_chat,
+    native_completion,
+    set_sampled,
+    set_tokens,
+    set_tool_choice,
+)
+from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest
+
+_ASKED: Json = [{"role": "user", "content": "hi"}]
+_TOOLS: Json = [{"type": "function", "function": {"name": "f"}}, {"function": {"name": "g"}}]
+_PICTURE = base64.b64encode(b"picture").decode()
+
+
+def _read(**body: Json) -> ChatCompletionRequest:
+    return ChatCompletionRequest.read({"model": "m", "messages": _ASKED, **body})
+
+
+def _native(**body: Json) -> ChatRequest:
+    return native_chat(_read(**body))
+
+
+def _messages(*messages: Json) -> list[Message]:
+    return _native(messages=[*messages]).messages
+
+
+def test_temperature_and_top_p_are_forced() -> None:
+    assert _native().options == {"temperature": 1.0, "top_p": 1.0}
+    assert _native(temperature=None, top_p=0.5).options == {"temperature": 1.0, "top_p": 0.5}
+
+
+def test_a_request_is_not_streamed_unless_it_says_so() -> None:
+    assert not _native().stream
+    assert _native(stream=True).stream
+
+
+def test_fields_come_before_options_and_options_before_what_is_forced() -> None:
+    options = _native(
+        max_tokens=3,
+        seed=7,
+        num_ctx=64,
+        frequency_penalty=0.5,
+        presence_penalty=1,
+        options={"temperature": 0, "top_k": 5, "num_predict": 9, "num_ctx": 32, "seed": None},
+    ).options
+
+    assert options == {
+        "temperature": 0,
+        "top_p": 1.0,
+        "top_k": 5,
+        "num_predict": 3,
+        "num_ctx": 64,
+        "seed": 7,
+        "frequency_penalty": 0.5,
+        "presence_penalty": 1,
+    }
+
+
+def test_the_newer_name_of_a_limit_comes_first() -> None:
+    assert _native(max_tokens=3, max_completion_tokens=2).options["num_predict"] == 2
+
+
+@pytest.mark.parametrize(("stop", "stops"), [("x", ["x"]), (["x", "y"], ["x", "y"]), (["x", 1], ["x"])])
+def test_stop(stop: Json, stops: list[str]) -> None:
+    assert _native(stop=stop).options["stop"] == stops
+
+
+def test_a_completion_s_stop_has_texts_only() -> None:
+    with pytest.raises(InvalidRequest, match="invalid type for 'stop' field"):
+        native_completion(CompletionRequest.read({"stop": ["x", 1]}), "hi")
+
+
+@pytest.mark.parametrize(
+    ("response_format", "wanted"),
+    [
+        ({"type": "json_object"}, "json"),
+        ({"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}, {"type": "object"}),
+        ({"type": "text"}, None),
+        ({"type": "else"}, None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_response_format(response_format: Json, wanted: Json) -> None:
+    assert _native(response_format=response_format).format == wanted
+
+
+@pytest.mark.parametrize(
+    ("effort", "think"),
+    [
+        ("none", Think(enabled=False)),
+        ("minimal", Think(enabled=True, level="low")),
+        ("high", Think(enabled=True, level="high")),
+        ("xhigh", Think(enabled=True, level="max")),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_effort(effort: Json, think: Think | None) -> None:
+    assert _native(reasoning_effort=effort).think == think
+    assert _native(reasoning={"effort": effort}).think == think
+
+
+def test_the_object_s_effort_comes_first() -> None:
+    assert _native(reasoning={"effort": "low"}, reasoning_effort="high").think == Think(True, "low")
+    with pytest.raises(InvalidRequest, match='invalid reasoning value: "wizard"'):
+        _native(reasoning_effort="wizard")
+
+
+def test_parts_are_one_message() -> None:
+    (message,) = _messages(
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "one"},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_PICTURE}"}},
+                {"type": "text", "text": "two"},
+                {"type": "image_url", "image_url": f"data:;base64,{_PICTURE}"},
+            ],
+        }
+    )
+
+    assert message == Message("user", "one\ntwo", images=[b"picture", b"picture"])
+
+
+def test_a_tool_loop() -> None:
+    call: Json = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"b": 1, "a": 2}'}}
+    messages = _messages(
+        {"role": "Assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm"},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "Rain."}]},
+    )
+
+    assert messages == [
+        Message("assistant", thinking="hm", tool_calls=[ToolCall("f", '{"b":1,"a":2}', "c1")]),
+        Message("tool", "Rain.", tool_name="f", tool_call_id="c1"),
+    ]
+
+
+@pytest.mark.parametrize("arguments", ['{"a": "b', "[]", "null", "no JSON", '{"a":' * 300 + "1" + "}" * 300])
+def test_arguments_of_calls_are_any_text(arguments: str) -> None:
+    """OpenAI takes any, and a conversation with a call that was cut off must go on."""
+    call: Json = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    message = _messages({"role": "assistant", "tool_calls": [call]})[0]
+    assert message.tool_calls == [ToolCall("f", arguments, "c")]
+
+
+def test_calls_in_their_older_form() -> None:
+    messages = _messages(
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"a":1}'}},
+        {"role": "function", "name": "f", "content": "Rain."},
+    )
+    assert messages == [
+        Message("assistant", tool_calls=[ToolCall("f", '{"a":1}')]),
+        Message("tool", "Rain.", tool_name="f"),
+    ]
+
+
+def test_a_refusal_is_what_was_said() -> None:
+    assert _messages({"role": "assistant", "content": None, "refusal": "No."}) == [
+        Message("assistant", "No.")
+    ]
+
+
+def test_a_developer_is_the_system() -> None:
+    assert _messages({"role": "developer", "content": "x"})[0].role == "system"
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({"role": "user", "content": None}, "invalid message content type: <nil>"),
+        ({"role": "user", "content": 5}, "invalid message content type: float64"),
+        ({"role": "user", "content": {}}, r"invalid message content type: map\[string\]interface {}"),
+        ({"content": ["x"]}, "invalid message format"),
+        ({"content": [{"type": "video"}]}, "invalid message format"),
+        ({"content": [{"type": "image_url", "image_url": "https://x/y.png"}]}, "image URLs are not"),
+        ({"content": [{"type": "image_url", "image_url": "data:image/gif;base64,YQ=="}]}, "invalid image"),
+        ({"content": [{"type": "image_url", "image_url": "data:image/png;base64,?"}]}, "invalid image"),
+    ],
+)
+def test_messages_that_cannot_be_read(message: Json, complaint: str) -> None:
+    with pytest.raises(InvalidRequest, match=complaint):
+        _messages(message)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "mode", "name"),
+    [
+        ("none", pb.ToolChoice.NONE, ""),
+        ("auto", pb.ToolChoice.AUTO, ""),
+        ("required", pb.ToolChoice.REQUIRED, ""),
+        ({"type": "function", "function": {"name": "g"}}, pb.ToolChoice.NAMED, "g"),
+    ],
+)
+def test_tool_choice(wanted: Json, mode: pb.ToolChoice.Mode.ValueType, name: str) -> None:
+    request = pb.GenerateRequest()
+
+    set_tool_choice(request, _read(tools=_TOOLS, tool_choice=wanted, parallel_tool_calls=False))
+
+    assert (request.tool_choice.mode, request.tool_choice.name) == (mode, name)
+    assert request.tool_choice.HasField("parallel")
+    assert not request.tool_choice.parallel
+
+
+@pytest.mark.parametrize(
+    ("tools", "wanted"),
+    [
+        ([], "required"),
+        (_TOOLS, {"type": "function", "function": {"name": "h"}}),
+        (_TOOLS, "always"),
+        (_TOOLS, {"type": "function"}),
+    ],
+)
+def test_a_tool_choice_that_cannot_be_met(tools: Json, wanted: Json) -> None:
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        set_tool_choice(pb.GenerateRequest(), _read(tools=tools, tool_choice=wanted))
+
+
+def test_choices_count_on_from_the_seed_and_carry_the_bias() -> None:
+    asked = _read(n=2, logit_bias={"5": -1, "7": 2.5})
+    requests = [pb.GenerateRequest(sampling=pb.Sampling(seed=seed)) for seed in (7, 2**63 - 1, -1)]
+
+    for request in requests:
+        set_sampled(request, asked, choice=1)
+
+    assert [request.sampling.seed for request in requests] == [8, 0, -1]
+    assert requests[0].sampling.logit_bias == {5: -1.0, 7: 2.5}
+
+
+def test_what_has_no_effect_is_told() -> None:
+    nothing, everything = pb.Capabilities(), pb.Capabilities(logit_bias=True)
+
+    assert _read(logit_bias={"1": 1}).not_honoured(nothing) == ["logit_bias"]
+    assert _read(logit_bias={"1": 1}).not_honoured(everything) == []
+    completion = CompletionRequest.read({"echo": True, "best_of": 3, "n": 2})
+    assert completion.not_honoured(everything) == ["echo", "best_of"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [[1, 2]]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+        (None, [""]),
+    ],
+)
+def test_prompts(prompt: Json, prompts: list[str | list[int]]) -> None:
+    assert CompletionRequest.read({"prompt": prompt}).prompts == prompts
+
+
+@pytest.mark.parametrize("prompt", [[], [None], [-1], [1.5], [[]], ["a", 1], [True], 5, {}])
+def test_what_is_no_prompt(prompt: Json) -> None:
+    with pytest.raises(InvalidRequest):
+        CompletionRequest.read({"prompt": prompt})
+
+
+def test_token_ids_are_the_prompt_itself() -> None:
+    request = pb.GenerateRequest(raw="")
+
+    set_tokens(request, [1, 2])
+
+    assert (request.WhichOneof("input"), list(request.tokens.ids)) == ("tokens", [1, 2])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"n": 0},
+        {"n": 129},
+        {"n": True},
+        {"logit_bias": {"x": 1}},
+        {"logit_bias": {"1" * 5_000: 1}},
+        {"logit_bias": {"4294967296": 1}},
+        {"logit_bias": {"٣": 1}},
+        {"logit_bias": {"1": 101}},
+        {"logit_bias": {"1": "a"}},
+        {"temperature": "hot"},
+        {"stop": 5},
+        {"stream_options": []},
+        {"messages": []},
+    ],
+)
+def test_values_that_cannot_be(field: dict[str, Json]) -> None:
+    with pytest.raises(InvalidRequest):
+        _native(**field)

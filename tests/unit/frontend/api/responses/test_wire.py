@@ -1,0 +1,360 @@
+"""From bodies of the Responses API to the native request."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from drover.errors import InvalidRequest
+from drover.json_value import Json
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.request import Message, Think, ToolCall
+from frontend.api.openai.responses.wire import ResponsesRequest
+
+PIXEL = b"\x89PNG"
+IMAGE: Json = {
+    "type": "input_image",
+    "image_url": f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}",
+}
+SCHEMA: dict[str, Json] = {"type": "object", "properties": {"city": {"type": "string"}}}
+WEATHER: dict[str, Json] = {"type": "function", "name": "weather", "parameters": SCHEMA}
+CRM: dict[str, Json] = {
+    "type": "namespace",
+    "name": "crm",
+    "description": "Customers",
+    "tools": [{"type": "function", "name": "find"}],
+}
+
+
+def read(asked: Json = "hi", **more: Json) -> ResponsesRequest:
+    return ResponsesRequest.read({"model": "m", "input": asked, **more})
+
+
+def refusal(asked: Json = "hi", **more: Json) -> str:
+    with pytest.raises(InvalidRequest) as raised:
+        read(asked, **more)
+    return raised.value.message
+
+
+def test_a_text() -> None:
+    request = read(instructions="Be brief.")
+
+    assert request.chat.messages == [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="hi"),
+    ]
+    assert request.chat.options == {"temperature": 1.0}
+    assert not request.chat.stream
+
+
+def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
+    request = read(
+        temperature=0, top_p=0.5, max_output_tokens=7, options={"top_k": 2, "temperature": 2}, num_ctx=99
+    )
+
+    assert request.chat.options == {
+        "temperature": 0,
+        "top_k": 2,
+        "top_p": 0.5,
+        "num_predict": 7,
+        "num_ctx": 99,
+    }
+
+
+def test_parts_of_a_message() -> None:
+    parts: Json = [{"type": "input_text", "text": "See: "}, IMAGE, {"type": "output_text", "text": "it"}]
+
+    assert read([{"role": "developer", "content": parts}]).chat.messages == [
+        Message(role="system", content="See: it", images=[PIXEL])
+    ]
+
+
+def test_a_tool_loop() -> None:
+    items: Json = [
+        {"role": "user", "content": "weather?"},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "Let me look."}],
+        },
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city":"Paris"}'},
+        {"type": "function_call", "call_id": "call_2", "name": "find", "namespace": "crm", "arguments": ""},
+        {"type": "function_call_output", "call_id": "call_1", "output": "22 C"},
+        {
+            "type": "function_call_output",
+            "call_id": "call_2",
+            "output": [{"type": "input_text", "text": "A"}],
+        },
+    ]
+
+    assert read(items).chat.messages[1:] == [
+        Message(
+            role="assistant",
+            content="Let me look.",
+            thinking="hm",
+            tool_calls=[
+                ToolCall("weather", '{"city":"Paris"}', "call_1"),
+                ToolCall("crm.find", "{}", "call_2"),
+            ],
+        ),
+        Message(role="tool", content="22 C", tool_name="weather", tool_call_id="call_1"),
+        Message(role="tool", content="A", tool_name="crm.find", tool_call_id="call_2"),
+    ]
+
+
+def _reasoning(words: str) -> Json:
+    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": words}]}
+
+
+def test_no_thought_is_lost_or_moved_to_another_turn() -> None:
+    call: Json = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    said: Json = {"role": "assistant", "content": "x"}
+
+    cut_off = read([_reasoning("A"), _reasoning("B"), {"role": "user", "content": "hi"}, said])
+    twice = read([_reasoning("A"), said, _reasoning("B"), call])
+
+    assert cut_off.chat.messages == [
+        Message(role="assistant", thinking="AB"),
+        Message(role="user", content="hi"),
+        Message(role="assistant", content="x"),
+    ]
+    assert twice.chat.messages == [
+        Message(role="assistant", thinking="A", content="x"),
+        Message(role="assistant", thinking="B", tool_calls=[ToolCall("f", "{}", "c")]),
+    ]
+
+
+def test_reasoning_that_was_sent_back_whole_goes_to_the_call_after_it() -> None:
+    items: Json = [
+        {"type": "reasoning", "summary": [], "encrypted_content": "hm"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    ]
+
+    assert read(items).chat.messages == [
+        Message(role="assistant", thinking="hm", tool_calls=[ToolCall("f", "{}", "c")])
+    ]
+
+
+@pytest.mark.parametrize("arguments", ['{"a": "b', "[]", "null", "no JSON"])
+def test_arguments_of_calls_are_any_text(arguments: str) -> None:
+    item: Json = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
+    assert read([item]).chat.messages[0].tool_calls == [ToolCall("f", arguments, "c")]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            {"type": "item_reference", "id": "x"},
+            "input[0]: an item_reference cannot be followed, since nothing is stored here; send the items "
+            "themselves, as clients do with store: false",
+        ),
+        ({}, "input[0]: input item missing required 'type' field"),
+        (
+            {"role": "user", "content": [{"type": "input_file", "file_id": "x"}]},
+            "input[0]: file inputs are not currently supported",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_image", "image_url": "https://example.com/a"}]},
+            "image URLs are not currently supported, please use base64 encoded data instead",
+        ),
+    ],
+)
+def test_items_that_are_not_possible(item: Json, message: str) -> None:
+    assert refusal([item]) == message
+
+
+def test_what_a_request_must_have() -> None:
+    assert refusal(7) == "input must be a string or array"
+    assert refusal(None) == "input is required"
+
+
+def test_nothing_is_stored() -> None:
+    assert refusal(previous_response_id="resp_1").startswith("Previous response with id 'resp_1' not found")
+    assert refusal(conversation="conv_1").startswith("conversation: nothing is stored here")
+
+
+def test_tools_and_what_is_repeated_of_them() -> None:
+    request = read(tools=[WEATHER, CRM, {"type": "web_search"}])
+
+    assert [tool.name for tool in request.chat.tools] == ["weather", "crm.find"]
+    assert request.tools.namespaces == {"crm.find": ("crm", "find")}
+    assert request.tools.ignored == ["tools.web_search"]
+    assert request.echo["tools"] == [
+        {
+            "type": "function",
+            "name": "weather",
+            "description": None,
+            "strict": None,
+            "parameters": SCHEMA,
+        },
+        {
+            "type": "namespace",
+            "name": "crm",
+            "description": "Customers",
+            "tools": [
+                {
+                    "type": "function",
+                    "name": "find",
+                    "description": None,
+                    "strict": None,
+                    "parameters": None,
+                }
+            ],
+        },
+        {"type": "web_search"},
+    ]
+
+
+def test_tools_in_namespaces_count() -> None:
+    many: Json = {**CRM, "tools": [{"type": "function", "name": "find"}] * 2_000}
+    assert refusal(tools=[many]) == "tools: at most 2000 are possible"
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (None, pb.ToolChoice()),
+        ("auto", pb.ToolChoice()),
+        ("none", pb.ToolChoice(mode=pb.ToolChoice.NONE)),
+        ("required", pb.ToolChoice(mode=pb.ToolChoice.REQUIRED)),
+        (
+            {"type": "function", "name": "weather"},
+            pb.ToolChoice(mode=pb.ToolChoice.NAMED, name="weather"),
+        ),
+        (
+            {"type": "function", "name": "find", "namespace": "crm"},
+            pb.ToolChoice(mode=pb.ToolChoice.NAMED, name="crm.find"),
+        ),
+    ],
+)
+def test_who_chooses_a_tool(choice: Json, expected: pb.ToolChoice) -> None:
+    assert read(tools=[WEATHER, CRM], tool_choice=choice).tool_choice == expected
+
+
+def test_only_some_tools_are_allowed() -> None:
+    choice: Json = {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "weather"}],
+    }
+    request = read(tools=[WEATHER, CRM], tool_choice=choice, parallel_tool_calls=False)
+
+    assert [tool.name for tool in request.chat.tools] == ["weather"]
+    assert request.tool_choice == pb.ToolChoice(mode=pb.ToolChoice.REQUIRED, parallel=False)
+
+
+@pytest.mark.parametrize("choice", ["all", {"type": "function", "name": "now"}, {"type": "web_search"}])
+def test_choices_that_the_tools_do_not_leave(choice: Json) -> None:
+    assert refusal(tools=[WEATHER], tool_choice=choice).startswith("tool_choice")
+    assert refusal(tool_choice="required").startswith("tool_choice")
+
+
+@pytest.mark.parametrize(
+    ("effort", "expected"),
+    [
+        (None, None),
+        ("none", Think(False)),
+        ("minimal", Think(True, "low")),
+        ("medium", Think(True, "medium")),
+        ("xhigh", Think(True, "max")),
+    ],
+)
+def test_thinking(effort: Json, expected: Think | None) -> None:
+    assert read(reasoning={"effort": effort}).chat.think == expected
+
+
+def test_an_effort_that_nobody_knows() -> None:
+    assert refusal(reasoning={"effort": "heroic"}).startswith('invalid reasoning value: "heroic"')
+
+
+def test_formats() -> None:
+    wanted: Json = {"type": "json_schema", "name": "city", "schema": SCHEMA, "strict": True}
+
+    request = read(text={"format": wanted})
+
+    assert request.chat.format == SCHEMA
+    assert request.echo["text"] == {"format": wanted}
+    assert read(text={"format": {"type": "json_object"}}).chat.format == "json"
+    assert read().chat.format is None
+
+
+@pytest.mark.parametrize(("truncation", "truncates"), [(None, True), ("auto", True), ("disabled", False)])
+def test_truncation_is_told_as_it_is(truncation: Json, truncates: bool) -> None:
+    request = read(truncation=truncation)
+
+    assert request.chat.truncate is truncates
+    assert request.echo["truncation"] == ("auto" if truncates else "disabled")
+
+
+def test_items_that_nobody_knows_are_kept_as_text() -> None:
+    items: Json = [
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "custom", "name": "exec"}]},
+        {"role": "user", "content": "go"},
+        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+        {
+            "type": "custom_tool_call",
+            "id": "ctc_1",
+            "call_id": "2",
+            "name": "apply_patch",
+            "input": "*** Begin",
+        },
+        {"type": "function_call_output", "call_id": "1", "output": "A"},
+        {"type": "custom_tool_call_output", "call_id": "2", "output": "Done."},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "2",
+            "output": [{"type": "input_text", "text": "More."}],
+        },
+        {"type": "local_shell_call", "call_id": "3", "status": "completed", "action": {"command": ["ls"]}},
+        {"type": "tool_search_output", "tools": [], "execution": "client"},
+        {"type": "compaction_trigger"},
+        {"type": "compaction", "encrypted_content": "gAAAA"},
+    ]
+    request = read(items)
+
+    assert request.chat.messages == [
+        Message("system", '[additional_tools]\n{"tools":[{"type":"custom","name":"exec"}]}'),
+        Message("user", "go"),
+        Message(
+            "assistant",
+            "[custom_tool_call]\napply_patch: *** Begin",
+            tool_calls=[ToolCall("f", "{}", "1")],
+        ),
+        Message("tool", "A", tool_name="f", tool_call_id="1"),
+        Message("user", "[custom_tool_call_output]\nDone."),
+        Message("user", "[custom_tool_call_output]\nMore."),
+        Message("assistant", '[local_shell_call]\n{"action":{"command":["ls"]}}'),
+        Message("user", "[tool_search_output]\nclient"),
+    ]
+    assert list(dict.fromkeys(request.ignored)) == [
+        "additional_tools",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "local_shell_call",
+        "tool_search_output",
+        "compaction_trigger",
+        "compaction",
+    ]
+
+
+def test_an_unknown_items_fields_may_be_of_any_type() -> None:
+    item: Json = {
+        "type": "tool_search_call",
+        "call_id": 7,
+        "arguments": {"query": "x"},
+        "output": 1,
+        "name": [],
+    }
+    assert read([item]).chat.messages == [
+        Message("assistant", '[tool_search_call]\n{"arguments":{"query":"x"},"output":1}')
+    ]
+
+
+def test_parts_that_nobody_knows_are_kept_as_text() -> None:
+    request = read([{"role": "user", "content": [{"type": "x_part", "text": "hi"}, {"type": "y", "z": [1]}]}])
+
+    assert request.chat.messages == [Message("user", '[x_part]\nhi\n[y]\n{"z":[1]}\n')]
+    assert request.ignored == ["content.x_part", "content.y"]

@@ -1,0 +1,181 @@
+"""ResponseWriter without a task switch: a coroutine runs at once to its first wait and goes on in a task."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable
+from typing import cast
+
+import pytest
+from starlette.types import Message
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from frontend.api.response_writer import ResponseWriter, at_once
+
+_SECONDS = 10.0
+
+
+class Work:
+    """Waits for each of its futures in turn, and notes what it sees."""
+
+    def __init__(self, waits: int, raises_before: bool = False, raises_after: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self.futures: list[asyncio.Future[int]] = [loop.create_future() for _ in range(waits)]
+        self.seen: list[object] = []
+        self._raises_before = raises_before
+        self._raises_after = raises_after
+
+    async def __call__(self) -> None:
+        self.seen.append("begun")
+        if self._raises_before:
+            raise ZeroDivisionError
+        try:
+            for future in self.futures:
+                self.seen.append(await future)
+        except BaseException as error:
+            self.seen.append(type(error))
+            raise
+        if self._raises_after:
+            raise ZeroDivisionError
+        self.seen.append("ended")
+
+
+async def test_one_that_does_not_wait_is_over_at_once() -> None:
+    work = Work(waits=0)
+    assert at_once(work()) is None
+    assert work.seen == ["begun", "ended"]
+
+
+@pytest.mark.parametrize("waits", [1, 2, 3])
+async def test_one_that_waits_goes_on_in_the_task_that_awaits_the_rest(waits: int) -> None:
+    work = Work(waits)
+    rest = at_once(work())
+    assert rest is not None
+    assert work.seen == ["begun"]
+    for number, future in enumerate(work.futures):
+        asyncio.get_running_loop().call_later(0.01 * number, future.set_result, number)
+    async with asyncio.timeout(_SECONDS):
+        await rest
+    assert work.seen == ["begun", *range(waits), "ended"]
+
+
+async def test_what_it_waits_for_may_come_before_the_rest_is_awaited() -> None:
+    work = Work(waits=2)
+    rest = at_once(work())
+    assert rest is not None
+    for future in work.futures:
+        future.set_result(7)
+    async with asyncio.timeout(_SECONDS):
+        await rest
+    assert work.seen == ["begun", 7, 7, "ended"]
+
+
+async def test_one_that_gives_way_to_others_goes_on() -> None:
+    seen = []
+
+    async def gives_way() -> None:
+        await asyncio.sleep(0)
+        seen.append("ended")
+
+    rest = at_once(gives_way())
+    assert rest is not None
+    await rest
+    assert seen == ["ended"]
+
+
+async def test_what_it_raises_before_it_waits_is_raised_at_once() -> None:
+    with pytest.raises(ZeroDivisionError):
+        at_once(Work(waits=1, raises_before=True)())
+
+
+async def test_what_it_raises_later_is_raised_where_the_rest_is_awaited() -> None:
+    work = Work(waits=1, raises_after=True)
+    rest = at_once(work())
+    assert rest is not None
+    work.futures[0].set_result(1)
+    with pytest.raises(ZeroDivisionError):
+        await rest
+
+
+async def test_what_it_waits_for_may_fail() -> None:
+    work = Work(waits=2)
+    rest = at_once(work())
+    assert rest is not None
+    work.futures[0].set_exception(ConnectionResetError())
+    with pytest.raises(ConnectionResetError):
+        await rest
+    assert work.seen == ["begun", ConnectionResetError]
+
+
+async def test_a_cancelled_task_cancels_it_where_it_waits() -> None:
+    work = Work(waits=1)
+    rest = at_once(work())
+    assert rest is not None
+    task = asyncio.create_task(_awaits(rest))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert work.seen == ["begun", asyncio.CancelledError]
+    assert work.futures[0].cancelled()
+
+
+async def test_one_that_is_closed_ends_where_it_waits() -> None:
+    work = Work(waits=1)
+    rest = at_once(work())
+    assert rest is not None
+    cast("asyncio.Transport", rest).close()
+    assert work.seen == ["begun", GeneratorExit]
+
+
+@pytest.mark.filterwarnings("error")
+async def test_one_that_is_dropped_ends_where_it_waits() -> None:
+    work = Work(waits=1)
+    rest = at_once(work())
+    assert rest is not None
+    del rest
+    gc.collect()
+    assert work.seen == ["begun", GeneratorExit]
+
+
+class _Transport:
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class _Wording:
+    stream_content_type = b"text/plain"
+
+    def heartbeat(self) -> bytes:
+        return b""
+
+
+async def test_a_client_that_does_not_read_and_then_reads_on_gets_all_in_order() -> None:
+    """With uvicorn's flow control: `send` waits before it writes while the transport is full."""
+    flow = FlowControl(cast("asyncio.Transport", _Transport()))
+    written: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        if flow.write_paused:
+            await flow.drain()
+        written.append(message["body"])
+
+    sending = ResponseWriter(send, _Wording(), send)
+    assert sending.more_at_once(b"a") is None
+    flow.pause_writing()
+    rest = sending.more_at_once(b"b")
+    assert rest is not None
+    assert written == [b"a"]
+    task = asyncio.create_task(_awaits(rest))
+    await asyncio.sleep(0)
+    assert not task.done()
+    flow.resume_writing()
+    await asyncio.wait_for(task, _SECONDS)
+    assert sending.more_at_once(b"c") is None
+    assert written == [b"a", b"b", b"c"]
+
+
+async def _awaits(rest: Awaitable[None]) -> None:
+    await rest

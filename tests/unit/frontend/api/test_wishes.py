@@ -1,0 +1,61 @@
+"""What the headers that ask for a priority or a deadline do to a request."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.scheduling_headers import DEADLINE, PRIORITY
+from tests.fakes.stalling_worker import STALL, StallingWorker, content, done
+from tests.unit.frontend.api.conftest import Frontend, Start
+
+_CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_may_have_less_time_than_the_server_allows(start: Start, stream: bool) -> None:
+    worker = StallingWorker(steps=[STALL])
+    async with start(worker, request_timeout_seconds=60) as frontend:
+        answer = await frontend.client.post(
+            "/api/chat", json={**_CHAT, "stream": stream}, headers={DEADLINE: "0.2"}
+        )
+
+    assert answer.status_code == 504
+    assert answer.json() == {"error": "the request took longer than 0.2 seconds"}
+    assert worker.handles[0].cancelled.is_set()
+
+
+async def test_a_client_has_no_more_time_than_the_server_allows(start: Start) -> None:
+    async with start(StallingWorker(steps=[STALL]), request_timeout_seconds=0.2) as frontend:
+        answer = await frontend.client.post("/api/chat", json=_CHAT, headers={DEADLINE: "60"})
+
+    assert answer.json() == {"error": "the request took longer than 0.2 seconds"}
+
+
+async def test_embeddings_have_deadlines_too(start: Start) -> None:
+    worker = StallingWorker(steps=[STALL])
+    worker.described.capabilities.CopyFrom(pb.Capabilities(embedding=True))
+    async with start(worker) as frontend:
+        answer = await frontend.client.post(
+            "/api/embed", json={"model": "m", "input": "x"}, headers={DEADLINE: "0.2"}
+        )
+
+    assert answer.status_code == 504
+    assert worker.embedding_cancelled.is_set()
+
+
+async def test_the_worker_hears_of_the_priority(start: Start) -> None:
+    worker = StallingWorker(steps=[content("a"), done()])
+    async with start(worker, max_priority=7) as frontend:
+        await frontend.client.post("/api/chat", json=_CHAT, headers={PRIORITY: "9"})
+
+    assert worker.handles[0].request.priority == 7
+
+
+@pytest.mark.parametrize("name", [PRIORITY, DEADLINE])
+async def test_what_cannot_be_read_is_refused_before_any_work(frontend: Frontend, name: str) -> None:
+    answer = await frontend.client.post("/api/chat", json=_CHAT, headers={name: "soon"})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"{name}: 'soon' is no ")
+    assert not frontend.worker.handles

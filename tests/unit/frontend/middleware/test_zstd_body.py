@@ -1,0 +1,40 @@
+"""Compressed bodies: unpacked, and no further than allowed."""
+
+from __future__ import annotations
+
+import pytest
+import zstandard
+
+from drover.errors import InvalidRequest
+from frontend.api.core.body import MAX_UNPACKED_BYTES, unpacked
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"x" * MAX_UNPACKED_BYTES])
+def test_what_fits_is_unpacked(body: bytes) -> None:
+    assert unpacked(zstandard.compress(body)) == body
+
+
+def test_frames_are_read_one_after_the_other() -> None:
+    assert unpacked(zstandard.compress(b'{"a":') + zstandard.compress(b"1}")) == b'{"a":1}'
+
+
+def test_a_bomb_is_refused() -> None:
+    bomb = zstandard.compress(b" " * (MAX_UNPACKED_BYTES + 1))
+    assert len(bomb) < 10_000
+
+    with pytest.raises(InvalidRequest, match="too large"):
+        unpacked(bomb)
+
+
+def test_a_frame_that_wants_much_memory_is_refused() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    body = packer.compress(b"x" * 1_000_000) + packer.flush()
+
+    with pytest.raises(InvalidRequest, match="cannot be unpacked"):
+        unpacked(body)
+
+
+def test_what_is_no_zstd_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="cannot be unpacked as zstd"):
+        unpacked(b"{}")

@@ -1,0 +1,80 @@
+"""What the tests of exchanges share: a worker that they play, and answers as they are handed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.base import WorkerHandle
+from frontend.routing.backends.grpc.worker import GrpcWorker
+from tests.fakes.played_exchange import PlayedWorker, Stream, playing
+from tests.support.waiting import until
+
+SECONDS = 10.0
+
+
+class Delivered:
+    """A delivery in a task of its own. `busy`: what its `take` returns next, or raises."""
+
+    def __init__(self, handle: WorkerHandle) -> None:
+        self.handle = handle
+        self.events: list[pb.GenerateEvent] = []
+        self.takers: list[asyncio.Task[object] | None] = []
+        """The tasks in which `take` was called."""
+        self.busy: Awaitable[object] | BaseException | None = None
+        self.task = asyncio.create_task(handle.deliver(self.take))
+
+    def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+        self.takers.append(asyncio.current_task())
+        self.events.append(event)
+        busy, self.busy = self.busy, None
+        if isinstance(busy, BaseException):
+            raise busy
+        return busy
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.content for event in self.events for delta in event.deltas)
+
+    async def has(self, text: str) -> None:
+        await until(lambda: self.text == text, SECONDS, f"it is {text!r}")
+
+    async def ends(self) -> None:
+        await asyncio.wait_for(self.task, SECONDS)
+
+    async def fails(self, kind: type[BaseException]) -> BaseException:
+        with pytest.raises(kind) as failed:
+            await self.ends()
+        assert type(failed.value) is kind
+        return failed.value
+
+
+class Pair:
+    def __init__(self, played: PlayedWorker, worker: GrpcWorker) -> None:
+        self.played = played
+        self.worker = worker
+
+    def submit(self, raw: str = "p") -> WorkerHandle:
+        return self.worker.submit(pb.GenerateRequest(request_id="r", raw=raw), "from-client")
+
+    async def deliver(self, count: int) -> tuple[Stream, list[Delivered]]:
+        """Of so many requests, numbers 1 and up, once the worker has them."""
+        delivered = [Delivered(self.submit()) for _ in range(count)]
+        stream = await self.played.stream()
+        await stream.has(*range(1, count + 1))
+        return stream, delivered
+
+
+@asynccontextmanager
+async def pairing(played: PlayedWorker) -> AsyncIterator[Pair]:
+    async with playing(played):
+        worker = GrpcWorker(played.address)
+        try:
+            await worker.model(SECONDS)
+            yield Pair(played, worker)
+        finally:
+            await worker.close()

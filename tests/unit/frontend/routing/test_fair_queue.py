@@ -1,0 +1,119 @@
+"""Whose turn it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend.routing.fair_queue import FairQueue, Ticket
+
+
+@dataclass(eq=False)
+class Waiting:
+    ticket: Ticket
+
+
+def _queue(*tickets: Ticket) -> FairQueue[Waiting]:
+    queue: FairQueue[Waiting] = FairQueue()
+    for ticket in tickets:
+        queue.enter(Waiting(ticket))
+    return queue
+
+
+def _position(queue: FairQueue[Waiting], request_id: str) -> int | None:
+    return queue.position(lambda waiter: waiter.ticket.request_id == request_id)
+
+
+def _order(queue: FairQueue[Waiting]) -> list[str]:
+    order = []
+    while (first := queue.first()) is not None:
+        queue.served(first)
+        order.append(first.ticket.request_id)
+    return order
+
+
+def test_a_thousand_of_one_client_do_not_starve_one_of_another() -> None:
+    many = [Ticket("greedy", f"g{number}") for number in range(1000)]
+    queue = _queue(*many, Ticket("modest", "m"))
+
+    assert _order(queue)[:3] == ["g0", "m", "g1"]
+
+
+def test_within_a_client_it_is_first_come_first_served() -> None:
+    assert _order(_queue(*(Ticket("a", f"{number}") for number in range(5)))) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_priority_goes_before_all_lower_ones() -> None:
+    queue = _queue(Ticket("a", "low", -1), Ticket("b", "normal"), Ticket("c", "high", 5))
+
+    assert _order(queue) == ["high", "normal", "low"]
+
+
+def test_what_has_begun_goes_before_all_others_in_its_order() -> None:
+    begun = [Ticket("b", "first", must=True), Ticket("c", "second", -5, must=True)]
+
+    assert _order(_queue(Ticket("a", "new", 9), *begun)) == ["first", "second", "new"]
+
+
+def test_who_leaves_holds_up_nobody() -> None:
+    queue = _queue(Ticket("a", "1"))
+    gone = Waiting(Ticket("a", "2"))
+    queue.enter(gone)
+    queue.enter(Waiting(Ticket("a", "3")))
+    queue.leave(gone)
+    queue.leave(gone)
+
+    assert len(queue) == 2
+    assert _order(queue) == ["1", "3"]
+    queue.leave(gone)
+    assert len(queue) == 0
+
+
+_TICKETS = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(-1, 1), st.booleans()), min_size=1, max_size=30
+)
+
+
+@given(_TICKETS)
+def test_a_position_says_how_many_go_before(drawn: list[tuple[str, int, bool]]) -> None:
+    tickets = [
+        Ticket(client, f"{number}", priority, must) for number, (client, priority, must) in enumerate(drawn)
+    ]
+    queue = _queue(*tickets)
+    positions = {ticket.request_id: _position(queue, ticket.request_id) for ticket in tickets}
+
+    assert [positions[request_id] for request_id in _order(queue)] == list(range(len(tickets)))
+    assert _position(queue, "nobody") is None
+
+
+def _gives_way(queue: FairQueue[Waiting], ticket: Ticket) -> str | None:
+    last = queue.last_of_longest(ticket)
+    return None if last is None else last.ticket.request_id
+
+
+def test_the_newest_of_who_has_most_gives_way() -> None:
+    queue = _queue(
+        *(Ticket("greedy", f"g{number}") for number in range(5)), Ticket("a", "a"), Ticket("b", "b")
+    )
+
+    assert _gives_way(queue, Ticket("new")) == "g4"
+    assert _gives_way(queue, Ticket("a")) == "g4"
+    assert _gives_way(queue, Ticket("greedy")) is None
+
+
+def test_nobody_gives_way_to_who_would_then_have_as_many() -> None:
+    queue = _queue(Ticket("a", "a"), Ticket("b", "b1"), Ticket("b", "b2"))
+
+    assert _gives_way(queue, Ticket("a")) is None
+    assert _gives_way(queue, Ticket("new")) == "b2"
+    assert _gives_way(_queue(Ticket("a", "a")), Ticket("new")) is None
+
+
+def test_nobody_gives_way_to_a_lower_priority_or_once_it_has_begun() -> None:
+    high = [Ticket("greedy", f"g{number}", priority=1) for number in range(3)]
+    begun = [Ticket("greedy", f"m{number}", must=True) for number in range(9)]
+
+    assert _gives_way(_queue(*high, *begun), Ticket("new")) is None
+    assert _gives_way(_queue(*high, *begun), Ticket("new", priority=1)) == "g2"

@@ -1,0 +1,278 @@
+"""Workers that flood, or break the protocol between the tiers: they are cut off, the log says so, and their
+requests go on elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import repeat
+
+import pytest
+
+from drover.errors import DroverError, ProtocolBroken
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.delivery import events_of
+from frontend.routing.backends.grpc.event_check import AnswerCheck, most_bytes
+from frontend.routing.backends.grpc.worker import GrpcWorker
+from frontend.routing.discovery.static import Static
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.fleet import Fleet, embeds
+from frontend.routing.policies.round_robin import RoundRobin
+from frontend.routing.scheduler import Admission
+from tests.fakes.fleets import ObservedFailovers, fleet_of
+from tests.fakes.lying_engine import LyingEngine, serving
+from tests.fakes.stalling_worker import StallingWorker
+from tests.support.waiting import until
+from tests.unit.frontend.routing.test_fleet import _name
+
+_DEADLINE_SECONDS = 20.0
+_MIB = 1024 * 1024
+
+
+def _started() -> pb.GenerateEvent:
+    return pb.GenerateEvent(started=pb.Started(prompt_ids=[1]))
+
+
+def _content(text: str, *ids: int) -> pb.GenerateEvent:
+    return pb.GenerateEvent(deltas=[pb.Delta(content=text, token_ids=ids)])
+
+
+def _call(index: int) -> pb.GenerateEvent:
+    call = pb.ToolCallDelta(index=index, id=f"c{index}", name="f", arguments_fragment="{}", complete=True)
+    return pb.GenerateEvent(deltas=[pb.Delta(tool_calls=[call])])
+
+
+def _done(reason: int = 1) -> pb.GenerateEvent:
+    event = pb.GenerateEvent()
+    event.ParseFromString(bytes([0x1A, 2, 8, reason]))
+    return event
+
+
+HONEST = (_started(), _content("hi", 7), _done())
+_BROKEN: dict[str, Sequence[pb.GenerateEvent]] = {
+    "started twice": (_started(), _started()),
+    "after the last one": (_started(), _done(), _content("more")),
+    "last one twice": (_started(), _done(), _done()),
+    "a call that is skipped": (_started(), _call(1)),
+    "a huge index": (_started(), _call(2**32 - 1)),
+    "no such reason": (_started(), _done(99)),
+    "too much text": (_started(), *[_content("x" * _MIB)] * 20),
+    "too many empty events": (_started(), *[pb.GenerateEvent()] * 100_000),
+}
+
+
+@pytest.mark.parametrize("events", _BROKEN.values(), ids=_BROKEN)
+def test_what_breaks_the_protocol_is_seen(events: Sequence[pb.GenerateEvent]) -> None:
+    with pytest.raises(ProtocolBroken):
+        _check(events)
+
+
+def _check(events: Sequence[pb.GenerateEvent]) -> None:
+    check = AnswerCheck(pb.GenerateRequest(), 1024, 0)
+    for event in events:
+        check.saw(event)
+
+
+def test_an_end_without_a_last_event_is_seen() -> None:
+    check = AnswerCheck(pb.GenerateRequest(), 1024, 0)
+    check.saw(_started())
+    with pytest.raises(ProtocolBroken):
+        check.ended()
+
+
+def test_an_honest_answer_is_none() -> None:
+    """Calls that go on after others, and more calls of a continued answer, are."""
+    check = AnswerCheck(pb.GenerateRequest(), 1024, 1)
+    for event in (_started(), _call(1), _call(2), _call(0), _content("x" * 1000, *range(1000)), _done()):
+        check.saw(event)
+    check.ended()
+
+
+def test_log_probabilities_have_room() -> None:
+    entry = pb.TokenLogprob(token_id=2**31, token=b"x" * 20, logprob=-1.5)
+    for number in range(20):
+        entry.top.add(token_id=2**31 + number, token=b"y" * 20, logprob=-2.5)
+    event = pb.GenerateEvent(deltas=[pb.Delta(content="x" * 20, token_ids=[2**31], logprobs=[entry])])
+    request = pb.GenerateRequest(top_logprobs=20)
+
+    assert (event.ByteSize() + 64) * 100_000 <= most_bytes(request, 100_000)
+
+
+@asynccontextmanager
+async def _fleet(*engines: LyingEngine) -> AsyncIterator[Fleet]:
+    addresses = [engine.address for engine in engines]
+    fleet = Fleet([Static(addresses)], GrpcWorker, RoundRobin(), Admission(64, 1.0))
+    await fleet.start()
+    try:
+        await until(lambda: _ready(fleet) == len(engines), _DEADLINE_SECONDS, "all are ready")
+        yield fleet
+    finally:
+        await fleet.stop()
+
+
+def _ready(fleet: Fleet) -> int:
+    return sum(member.ready for member in fleet._members)
+
+
+async def _ask(fleet: Fleet) -> str:
+    model = fleet.find(_name("m"))
+    assert model is not None
+    async with asyncio.timeout(_DEADLINE_SECONDS):
+        handle = fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket("c", "r"), ObservedFailovers())
+        return "".join([delta.content async for event in events_of(handle) for delta in event.deltas])
+
+
+def _bytes(*events: pb.GenerateEvent) -> Callable[[], Iterable[bytes]]:
+    return lambda: (event.SerializeToString() for event in events)
+
+
+def _endless(*events: pb.GenerateEvent) -> Callable[[], Iterable[bytes]]:
+    def lies() -> Iterator[bytes]:
+        yield from _bytes(*events[:-1])()
+        yield from repeat(events[-1].SerializeToString())
+
+    return lies
+
+
+_LIES: dict[str, Callable[[], Iterable[bytes]]] = {
+    "garbage": lambda: [b"\xff\xff\xff\xff"],
+    "garbage in mid-answer": lambda: [_started().SerializeToString(), b"\x0a\xff"],
+    "text that is no UTF-8": lambda: [b"\x12\x03\x0a\x01\xff"],
+    "no end": _bytes(_started()),
+    "nothing": _bytes(),
+    "a message too large": _bytes(_started(), _content("x" * 20 * _MIB)),
+    "text without end": _endless(_started(), _content("x" * _MIB)),
+    "nothing without end": _endless(_started(), pb.GenerateEvent()),
+    "events of unknown kind": lambda: repeat(b"\xfa\x01\x02hi"),
+    "a huge index": _bytes(_started(), _call(2**32 - 1)),
+}
+
+
+@pytest.mark.parametrize("lies", _LIES.values(), ids=_LIES)
+async def test_its_requests_go_on_elsewhere(
+    lies: Callable[[], Iterable[bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        serving(LyingEngine(lies)) as liar,
+        serving(LyingEngine(_bytes(*HONEST))) as honest,
+        _fleet(liar, honest) as fleet,
+    ):
+        answers = [await _ask(fleet) for _ in range(4)]
+
+    assert all(answer.endswith("hi") for answer in answers)
+    assert liar.requests > 0
+    assert liar.sent < 64 * _MIB
+    assert any(record.message == "worker broke the protocol" for record in caplog.records)
+    assert not any(record.exc_info for record in caplog.records if record.name.startswith("drover"))
+
+
+async def test_alone_it_is_an_error_and_no_hang() -> None:
+    async with serving(LyingEngine(_bytes(_started()))) as liar, _fleet(liar) as fleet:
+        with pytest.raises(ProtocolBroken, match="broke the protocol"):
+            await _ask(fleet)
+
+
+async def test_what_comes_after_the_end_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """The client has its answer."""
+    lies = _endless(*HONEST, _content("x" * 1000))
+    async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
+        assert (await _ask(fleet)).startswith("hi")
+        assert any(record.message == "worker broke the protocol" for record in caplog.records)
+        sent = liar.sent
+        await until(lambda: fleet._members[0].requests == 0, _DEADLINE_SECONDS, "the call is over")
+    assert sent < 8 * _MIB
+
+
+async def test_it_is_given_fewer_and_fewer_requests() -> None:
+    async with (
+        serving(LyingEngine(_bytes(_started()))) as liar,
+        serving(LyingEngine(_bytes(*HONEST))) as honest,
+        _fleet(liar, honest) as fleet,
+    ):
+        for _ in range(40):
+            assert await _ask(fleet) == "hi"
+    assert liar.requests <= 3
+
+
+async def test_a_flood_does_not_fill_the_memory() -> None:
+    """Nobody reads its answers: what it sends is bounded by what gRPC takes ahead."""
+    lies = _endless(_started(), _content("x" * _MIB))
+    async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
+        model = fleet.find(_name("m"))
+        assert model is not None
+        before = _resident_bytes()
+        handles = [
+            fleet.submit(model, pb.GenerateRequest(raw="p"), Ticket("c", str(number)), ObservedFailovers())
+            for number in range(32)
+        ]
+        streams = [events_of(handle) for handle in handles]
+        for stream in streams:
+            await anext(stream)
+        sent = -1
+        while sent != liar.sent:
+            sent = liar.sent
+            await asyncio.sleep(0.5)
+        grown = _resident_bytes() - before
+        for stream in streams:
+            await stream.aclose()
+    assert sent < 32 * 8 * _MIB
+    assert grown < 512 * _MIB
+
+
+def _resident_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+async def test_reports_without_a_pause_are_read_with_one() -> None:
+    liar = LyingEngine(_bytes(*HONEST), report_pause_seconds=0)
+    async with serving(liar), _fleet(liar) as fleet:
+        heard = fleet._members[0]
+        seen: set[float] = set()
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < began + 0.5:
+            seen.add(heard.reported_at)
+            await asyncio.sleep(0)
+        assert 1 < len(seen) <= 60
+
+
+async def test_a_report_too_large_takes_it_out() -> None:
+    liar = LyingEngine(_bytes(*HONEST))
+    async with serving(liar), _fleet(liar) as fleet:
+        liar.report += b"\xfa\x01\x80\x80\x40" + b"x" * _MIB
+        await until(lambda: _ready(fleet) == 0, _DEADLINE_SECONDS, "it is out")
+        with pytest.raises(DroverError):
+            await _ask(fleet)
+
+
+async def test_names_without_end_are_not_taken() -> None:
+    liar = LyingEngine(_bytes(*HONEST))
+    liar.model.names.extend(f"n{number}" for number in range(10_000))
+    async with serving(liar), _fleet(liar) as fleet:
+        assert len(fleet.served()) <= 256
+
+
+@pytest.mark.parametrize("vectors", [0, 1, 3])
+async def test_another_number_of_vectors_than_of_texts_is_no_answer(vectors: int) -> None:
+    can = pb.Capabilities(embedding=True)
+    workers = [
+        StallingWorker(f"w:{n}", described=pb.Model(names=["m"], digest="d", capabilities=can))
+        for n in range(2)
+    ]
+    workers[0].embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[1])] * vectors)
+    workers[1].embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[2])] * 2)
+    fleet = fleet_of(*workers)
+    await fleet.start()
+    try:
+        await until(lambda: _ready(fleet) == 2, _DEADLINE_SECONDS, "both are ready")
+        model = fleet.find(_name("m"), embeds)
+        assert model is not None
+        for _ in range(2):
+            request = pb.EmbedRequest(texts=["a", "b"])
+            response = await fleet.embed(model, request, Ticket("c", "r"), ObservedFailovers())
+            assert [list(each.values) for each in response.embeddings] == [[2], [2]]
+    finally:
+        await fleet.stop()
+    assert workers[0].embeddings

@@ -1,0 +1,215 @@
+"""A request on several workers one after the other: what its client sees, and when it ends after all."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from drover.errors import (
+    DroverError,
+    EngineFailed,
+    InvalidRequest,
+    WorkerDraining,
+    WorkerUnreachable,
+)
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.base import Worker
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.fleet import embeds
+from frontend.routing.resume_strategy import ResumeStrategy
+from tests.fakes.fleets import ObservedFailovers
+from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
+from tests.support.waiting import until
+from tests.unit.frontend.routing.moving import (
+    DEADLINE_SECONDS,
+    GONE,
+    ask,
+    moving_fleet,
+    moving_worker,
+    text_of,
+    tokens,
+    used,
+)
+from tests.unit.frontend.routing.test_fleet import _name
+
+
+async def test_before_the_first_token_it_begins_again_elsewhere() -> None:
+    workers = [moving_worker(f"w:{number}", GONE) for number in range(2)]
+    workers[0].on_submit = lambda: _now_answers(workers[1])
+    workers[1].on_submit = lambda: _now_answers(workers[0])
+    told = ObservedFailovers()
+    async with moving_fleet(*workers) as fleet:
+        events = await ask(fleet, told)
+
+    assert text_of(events) == "hi"
+    assert used(*workers) == [1, 1]
+    assert (len(told.retries), told.moves) == (1, [])
+    sent = [worker.handles[0].request for worker in workers]
+    assert not any(request.HasField("continuation") for request in sent)
+
+
+def _now_answers(worker: StallingWorker) -> None:
+    worker.steps = (started(), content("hi"), done())
+
+
+async def test_the_beginning_is_told_once() -> None:
+    workers = [moving_worker(f"w:{number}", started(), GONE) for number in range(2)]
+    for one, other in (workers, workers[::-1]):
+        one.on_submit = lambda other=other: _now_answers(other)
+    async with moving_fleet(*workers) as fleet:
+        events = await ask(fleet, ObservedFailovers())
+
+    assert [event.HasField("started") for event in events].count(True) == 1
+
+
+async def test_after_it_the_answer_goes_on() -> None:
+    workers = [
+        moving_worker(f"w:{n}", started(), tokens("one ", 7, 8), tokens("two ", 9), GONE) for n in range(2)
+    ]
+    for one, other in (workers, workers[::-1]):
+        one.on_submit = lambda other=other: _now_ends(other)
+    told = ObservedFailovers()
+    async with moving_fleet(*workers) as fleet:
+        events = await ask(fleet, told)
+
+    assert text_of(events) == "one two three"
+    assert told.moves == [ResumeStrategy.CONTINUE]
+    (continued,) = [
+        handle.request.continuation
+        for worker in workers
+        for handle in worker.handles
+        if handle.request.HasField("continuation")
+    ]
+    assert list(continued.prompt_ids) == [1]
+    assert list(continued.produced_ids) == [7, 8, 9]
+    assert continued.content_characters_sent == len("one two ")
+    assert continued.timings.prefill_ns > 0
+
+
+def _now_ends(worker: StallingWorker) -> None:
+    worker.steps = (started(), tokens("three", 10), done())
+
+
+async def test_attempts_have_ids_of_their_own() -> None:
+    workers = [moving_worker(f"w:{number}", GONE) for number in range(3)]
+    seen: list[str] = []
+    async with moving_fleet(*workers) as fleet:
+        for worker in workers:
+            worker.on_submit = lambda worker=worker: seen.append(worker.handles[-1].request.request_id)
+        with pytest.raises(WorkerUnreachable):
+            await ask(fleet, ObservedFailovers())
+
+    assert len(seen) == len(set(seen)) >= 3
+
+
+async def test_a_request_that_breaks_engines_does_not_go_through_all_of_them() -> None:
+    workers = [moving_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(5)]
+    async with moving_fleet(*workers) as fleet:
+        with pytest.raises(EngineFailed, match="out of memory"):
+            await ask(fleet, ObservedFailovers())
+
+    assert sum(used(*workers)) == 2
+
+
+async def test_engines_that_fail_do_not_get_twice_the_load_for_it() -> None:
+    workers = [moving_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(2)]
+    async with moving_fleet(*workers) as fleet:
+        answers = await asyncio.gather(
+            *(ask(fleet, ObservedFailovers()) for _ in range(100)), return_exceptions=True
+        )
+
+    assert all(isinstance(answer, EngineFailed) for answer in answers)
+    # Twenty at once and a fifth of the hundred.
+    assert 120 <= sum(used(*workers)) <= 140
+
+
+async def test_a_bad_request_is_tried_once() -> None:
+    workers = [moving_worker(f"w:{number}", InvalidRequest("bad")) for number in range(3)]
+    async with moving_fleet(*workers) as fleet:
+        with pytest.raises(InvalidRequest):
+            await ask(fleet, ObservedFailovers())
+
+    assert sum(used(*workers)) == 1
+
+
+@pytest.mark.parametrize("before", [[], [started(), tokens("one ", 7)]], ids=["no token", "mid-answer"])
+@pytest.mark.parametrize("gone", [GONE, WorkerDraining("bye"), EngineFailed("it broke")])
+async def test_the_only_worker_is_waited_for(before: list[pb.GenerateEvent], gone: DroverError) -> None:
+    only = moving_worker("w:1", *before, gone)
+    only.on_submit = lambda: _leaves(only)
+    async with moving_fleet(only) as fleet:
+        asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
+        await until(lambda: not fleet.has_ready_worker, DEADLINE_SECONDS, "it is away")
+        only.on_submit = None
+        only.steps = (started(), tokens("two", 8), done())
+        only.refusal = None
+
+        assert text_of(await asking) == ("one two" if before else "two")
+    assert used(only) == [2]
+
+
+def _leaves(worker: StallingWorker) -> None:
+    worker.refusal = GONE
+
+
+async def test_the_only_worker_is_not_waited_for_longer_than_moves_may_take() -> None:
+    only = moving_worker("w:1", started(), tokens("one ", 7), WorkerDraining("grace is over"))
+    only.on_submit = lambda: _leaves(only)
+    async with moving_fleet(only) as fleet:
+        with pytest.raises(WorkerDraining):
+            await ask(fleet, ObservedFailovers())
+
+    assert used(only) == [1]
+
+
+async def test_the_only_worker_is_waited_for_by_questions_and_embeddings() -> None:
+    only = moving_worker("w:1", can=pb.Capabilities(embedding=True))
+    only.embedded = GONE
+    async with moving_fleet(only) as fleet:
+        model = fleet.find(_name("m"), embeds)
+        assert model is not None
+
+        async def fails_once(worker: Worker) -> str:
+            if only.refusal is None and not asked:
+                asked.append(worker.address)
+                only.refusal = GONE
+                raise GONE
+            return "answer"
+
+        asked: list[str] = []
+        asking = asyncio.create_task(fleet.ask(model, fails_once))
+        embedding = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers()))
+        await until(lambda: not fleet.has_ready_worker, DEADLINE_SECONDS, "it is away")
+        only.embedded = pb.EmbedResponse(prompt_tokens=3)
+        only.refusal = None
+
+        assert await asyncio.wait_for(asking, DEADLINE_SECONDS) == "answer"
+        assert (await asyncio.wait_for(embedding, DEADLINE_SECONDS)).prompt_tokens == 3
+
+
+async def test_a_worker_that_goes_silent_is_left() -> None:
+    workers = [moving_worker(f"w:{number}", started(), tokens("one ", 7), STALL) for number in range(2)]
+    async with moving_fleet(*workers) as fleet:
+        asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
+        await until(lambda: sum(used(*workers)) == 1, DEADLINE_SECONDS, "it is asked")
+        silent = next(worker for worker in workers if worker.handles)
+        await asyncio.wait_for(silent.handles[0].stalled.wait(), DEADLINE_SECONDS)
+        for worker in workers:
+            if worker is not silent:
+                worker.steps = (started(), tokens("two", 8), done())
+        silent.refusal = GONE
+        assert text_of(await asking) == "one two"
+
+
+async def test_embeddings_go_to_another_worker() -> None:
+    can = pb.Capabilities(embedding=True)
+    workers = [moving_worker(f"w:{number}", can=can) for number in range(2)]
+    workers[0].embedded, workers[1].embedded = GONE, pb.EmbedResponse(prompt_tokens=3)
+    async with moving_fleet(*workers) as fleet:
+        model = fleet.find(_name("m"), embeds)
+        assert model is not None
+        for _ in range(2):
+            response = await fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers())
+            assert response.prompt_tokens == 3
+        assert [member.load for member in fleet._members] == [0, 0]

@@ -1,0 +1,98 @@
+"""The places of requests at workers: who has one, who waits for one, and that none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from drover.errors import (
+    NoWorkerReady,
+    QueueFull,
+)
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.delivery import events_of
+from frontend.routing.fair_queue import Ticket
+from tests.fakes.fleets import ObservedFailovers
+from tests.fakes.stalling_worker import STALL, content, done, started
+from tests.support.waiting import until
+from tests.unit.frontend.routing.moving import (
+    DEADLINE_SECONDS,
+    GONE,
+    ask,
+    moving_fleet,
+    moving_worker,
+    text_of,
+)
+from tests.unit.frontend.routing.test_fleet import _name
+
+
+async def test_a_cancelled_request_leaves_its_place() -> None:
+    worker = moving_worker("w:1", started(), STALL)
+    async with moving_fleet(worker) as fleet:
+        asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
+        await until(lambda: bool(worker.handles), DEADLINE_SECONDS, "it is asked")
+        assert fleet._members[0].load == 1
+        asking.cancel()
+        await asyncio.wait({asking})
+
+        assert worker.handles[0].cancelled.is_set()
+        assert fleet._members[0].load == 0
+
+
+async def test_a_full_worker_is_waited_for_and_a_full_queue_is_busy() -> None:
+    worker = moving_worker("w:1", QueueFull())
+    worker.report = pb.LoadReport(running_limit=1, frontends=1)
+    async with moving_fleet(worker, most_waiting=0) as fleet:
+        with pytest.raises(QueueFull):
+            await ask(fleet, ObservedFailovers())
+
+
+async def test_those_who_wait_go_when_a_place_is_free() -> None:
+    worker = moving_worker("w:1", started(), STALL)
+    worker.report = pb.LoadReport(running_limit=1, frontends=1)
+    async with moving_fleet(worker) as fleet:
+        running = [asyncio.create_task(ask(fleet, ObservedFailovers())) for _ in range(2)]
+        await until(lambda: len(worker.handles) == 2, DEADLINE_SECONDS, "one runs and one waits there")
+        told = ObservedFailovers()
+        waiting = asyncio.create_task(ask(fleet, told))
+        await until(lambda: fleet.admission.waiting == 1, DEADLINE_SECONDS, "the third waits here")
+        assert fleet.admission.find("r", "c") is not None
+        worker.steps = (started(), content("hi"), done())
+        running[0].cancel()
+
+        assert text_of(await waiting) == "hi"
+        assert told.waits[0].position == 1
+        running[1].cancel()
+        await asyncio.wait(running)
+        assert fleet._members[0].load == 0
+
+
+async def test_who_gives_up_waiting_is_not_missed() -> None:
+    worker = moving_worker("w:1", started(), STALL)
+    worker.report = pb.LoadReport(running_limit=1, frontends=1)
+    async with moving_fleet(worker) as fleet:
+        tasks = [asyncio.create_task(ask(fleet, ObservedFailovers())) for _ in range(4)]
+        await until(lambda: fleet.admission.waiting == 2, DEADLINE_SECONDS, "two wait here")
+        for task in tasks[2:]:
+            task.cancel()
+        await asyncio.wait(tasks[2:])
+        assert fleet.admission.waiting == 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert fleet._members[0].load == 0
+
+
+async def test_nobody_there_is_said_at_once() -> None:
+    worker = moving_worker("w:1", started(), done())
+    async with moving_fleet(worker) as fleet:
+        model = fleet.find(_name("m"))
+        assert model is not None
+        worker.refusal = GONE
+        await until(lambda: not fleet.has_ready_worker, DEADLINE_SECONDS, "it is lost")
+        with pytest.raises(NoWorkerReady):
+            async for _ in events_of(
+                fleet.submit(model, pb.GenerateRequest(), Ticket(), ObservedFailovers())
+            ):
+                pass

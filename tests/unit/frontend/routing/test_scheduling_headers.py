@@ -1,0 +1,55 @@
+"""Priorities and deadlines that clients ask for."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import Headers
+
+from drover.errors import InvalidRequest
+from frontend.routing.scheduling_headers import DEADLINE, PRIORITY, SchedulingHeaders
+
+
+def _read(priority: str = "", deadline: str = "", max_priority: int = 0) -> SchedulingHeaders:
+    headers = {PRIORITY: priority, DEADLINE: deadline}
+    return SchedulingHeaders.read(
+        Headers({name: value for name, value in headers.items() if value}), max_priority
+    )
+
+
+def test_nothing_asked_for_is_the_ordinary_priority_without_a_deadline() -> None:
+    assert _read() == SchedulingHeaders(0, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "max_priority", "given_"),
+    [("5", 0, 0), ("5", 3, 3), ("5", 9, 5), ("+2", 9, 2), ("-7", 0, -7), ("-100000", 0, -100), (" 1 ", 9, 1)],
+)
+def test_a_client_gets_no_more_than_the_operator_allows(asked: str, max_priority: int, given_: int) -> None:
+    assert _read(asked, max_priority=max_priority).priority == given_
+
+
+@pytest.mark.parametrize("asked", ["high", "1.5", "--1", "1e3", "٣", "9999999"])
+def test_a_priority_that_is_no_number_is_refused(asked: str) -> None:
+    headers = Headers(raw=[(PRIORITY.lower().encode(), asked.encode())])
+    with pytest.raises(InvalidRequest, match=PRIORITY):
+        SchedulingHeaders.read(headers, 0)
+
+
+@pytest.mark.parametrize("asked", ["0", "0.0", "-1", "soon", "inf", "nan", "1e3", "1,5"])
+def test_a_deadline_that_is_no_time_is_refused(asked: str) -> None:
+    with pytest.raises(InvalidRequest, match=DEADLINE):
+        _read(deadline=asked)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)), st.text(st.characters(max_codepoint=126)))
+def test_whatever_is_sent_gives_wishes_or_the_error(priority: str, deadline: str) -> None:
+    try:
+        wishes = SchedulingHeaders.read(Headers({PRIORITY: priority, DEADLINE: deadline}), 10)
+    except InvalidRequest:
+        return
+    assert -100 <= wishes.priority <= 10
+    assert wishes.deadline_seconds is None or 0 < wishes.deadline_seconds < math.inf
