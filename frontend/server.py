@@ -19,7 +19,7 @@ from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
 from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
-from frontend.http.limits import ConnectionLimits
+from frontend.http.limits import ConnectionLimits, usable_connections
 from frontend.http.listening import last_connections
 from frontend.memory import trim_after_load
 from frontend.middleware.client_id import Clients
@@ -45,7 +45,7 @@ class FrontendServer(uvicorn.Server):
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
         self._answers = InFlightRequests(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
-        limits = ConnectionLimits.of(settings)
+        limits = _limits_of(settings)
         clients = Clients(settings.trusted_proxies)
         connections = ConnectionTable(limits.most, limits.most_of_one_address, clients.is_proxy)
         super().__init__(
@@ -119,3 +119,14 @@ class FrontendServer(uvicorn.Server):
         await asyncio.sleep(self._grace_seconds)
         if count := self._answers.end_all():
             logs.event(_log, logging.WARNING, "grace is over", ended_requests=count)
+
+
+def _limits_of(settings: FrontendSettings) -> ConnectionLimits:
+    most = usable_connections(settings.max_connections)
+    return ConnectionLimits(
+        most=most,
+        most_of_one_address=min(settings.max_connections_per_address, most),
+        header_bytes=settings.max_header_bytes,
+        header_seconds=settings.header_timeout_seconds,
+        write_seconds=settings.write_timeout_seconds,
+    )

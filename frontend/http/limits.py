@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
-from frontend.settings import FrontendSettings
-
 # Descriptors that are not clients': channels to workers, the database, files.
 _OTHER_DESCRIPTORS = 256
 
@@ -23,16 +21,10 @@ class ConnectionLimits:
     header_seconds: float
     write_seconds: float
 
-    @classmethod
-    def of(cls, settings: FrontendSettings) -> ConnectionLimits:
-        most = min(settings.max_connections, max(1, raised_descriptor_limit() - _OTHER_DESCRIPTORS))
-        return cls(
-            most,
-            min(settings.max_connections_per_address, most),
-            settings.max_header_bytes,
-            settings.header_timeout_seconds,
-            settings.write_timeout_seconds,
-        )
+
+def usable_connections(most: int) -> int:
+    """Return `most`, or fewer where the process's limit of file descriptors leaves no more."""
+    return min(most, max(1, raised_descriptor_limit() - _OTHER_DESCRIPTORS))
 
 
 def raised_descriptor_limit() -> int:

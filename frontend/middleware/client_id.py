@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from starlette.types import Scope
 
-from frontend.middleware.refusal import header_of
+from frontend.http.asgi import header_of
 
 
 def check_network(text: str) -> str:

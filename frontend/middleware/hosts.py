@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drover.exposure import is_loopback, parsed_address
-from frontend.middleware.refusal import FORBIDDEN, answer, header_of
+from frontend.http.asgi import FORBIDDEN, answer, header_of
 from frontend.middleware.request_log import record_of
 
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")

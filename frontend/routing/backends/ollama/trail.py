@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drover.errors import WorkerUnreachable
-from frontend.middleware.refusal import header_of
+from frontend.http.asgi import header_of
 
 HEADER = "x-drover-trail"
 _NAME = HEADER.encode()
