@@ -41,7 +41,7 @@ class GoPrompt:
             [pb.Message(role="system", content=prompt.system), user] if prompt.HasField("system") else [user]
         )
 
-    async def fit(self, window: Window, encode: Encode) -> Fitted:
+    async def fit(self, window: Window, encode: Encode) -> Fitted[None]:
         """Rendered in a thread, since a template may take a second; truncated as with any template.
 
         Raises TemplateFailed, InvalidRequest for an empty prompt, ContextExceeded without `truncate`.

@@ -14,8 +14,8 @@ from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.upstream.templates import Rendered, Templates, Turn
-from engine_worker.output.arrangements import TemplateRefusal
 from engine_worker.output.call_markup import CallMarkup
+from engine_worker.prompt.arrangements import TemplateRefusal
 
 
 class _OneCallOnly(Templates):

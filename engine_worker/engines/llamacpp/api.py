@@ -13,7 +13,7 @@ import orjson
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
 from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer
-from engine_worker.output.arrangements import TemplateRefusal
+from engine_worker.prompt.arrangements import TemplateRefusal
 from engine_worker.text_work import TextWork
 
 Json = dict[str, object]

@@ -27,8 +27,8 @@ from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.llamacpp.turn import Turn
 from engine_worker.engines.slots import Admission
-from engine_worker.output.arrangements import ARRANGEMENTS, Messages, probed
 from engine_worker.output.mailbox import Mailbox
+from engine_worker.prompt.arrangements import ARRANGEMENTS, Messages, probed
 
 _END_SECONDS = 10.0
 

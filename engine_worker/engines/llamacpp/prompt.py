@@ -16,7 +16,7 @@ from engine_worker.engines.llamacpp.messages import last_words_joined
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.turn import Turn, turn_of
-from engine_worker.output.arrangements import ARRANGEMENTS, Arrange, arranged
+from engine_worker.prompt.arrangements import ARRANGEMENTS, Arrange, arranged
 from engine_worker.prompt.go_prompt import GoPrompt, go_prompt_of
 from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.schemas.constraint import Constraint
@@ -140,12 +140,12 @@ class Prompts:
         ids = await self._tokens(text, add_special=not earlier)
         return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured, turn.own)
 
-    async def _parsed(self, fitted: Fitted, turn: Turn, window: Window) -> Prompt:
+    async def _parsed(self, fitted: Fitted[None], turn: Turn, window: Window) -> Prompt:
         if fitted.is_cut:
             fitted = await self._shortened(fitted, turn, window)
         return Prompt(fitted.ids, fitted.truncated_tokens, turn.body(fitted.messages), turn.shows_thinking)
 
-    async def _shortened(self, fitted: Fitted, turn: Turn, window: Window) -> Fitted:
+    async def _shortened(self, fitted: Fitted[None], turn: Turn, window: Window) -> Fitted[None]:
         """Cuts the beginning of the last message, since llama.cpp is not given ids but messages."""
         *others, last = fitted.messages
         whole = await self._ids(fitted.messages, turn)
@@ -164,7 +164,7 @@ class Prompts:
         shorter.content = text
         messages = [*others, shorter]
         ids = await self._ids(messages, turn)
-        return Fitted(ids, fitted.truncated_tokens + len(fitted.ids) - len(ids), messages)
+        return Fitted(ids, fitted.truncated_tokens + len(fitted.ids) - len(ids), None, messages)
 
     async def _ids(self, messages: Sequence[pb.Message], turn: Turn) -> list[int]:
         return await self._known(await self.api.apply_template(turn.body(messages)))
@@ -191,7 +191,7 @@ class Prompts:
         return _not_empty(await self.api.tokenize(text, add_special=True))
 
 
-def _plain(fitted: Fitted, not_honoured: Sequence[str] = (), own: OwnAnswer | None = None) -> Prompt:
+def _plain(fitted: Fitted[None], not_honoured: Sequence[str] = (), own: OwnAnswer | None = None) -> Prompt:
     return Prompt(fitted.ids, fitted.truncated_tokens, not_honoured=not_honoured, own=own)
 
 

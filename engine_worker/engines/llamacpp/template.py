@@ -12,8 +12,8 @@ from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.api import Json
 from engine_worker.engines.llamacpp.messages import message_json
 from engine_worker.engines.llamacpp.tools import definition
-from engine_worker.output.arrangements import TemplateRefusal
 from engine_worker.output.call_markup import CallMarkup, learn_call_markup
+from engine_worker.prompt.arrangements import TemplateRefusal
 
 # Any texts do that no template has in it.
 _QUESTION, _REASONING, _ANSWER = "drover-asks", "drover-thinks", "drover-answers"

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
-from engine_worker.output.arrangements import Arrange, arranged, probed
+from engine_worker.prompt.arrangements import Arrange, arranged, probed
 from engine_worker.prompt.go_prompt import GoPrompt, go_prompt_of
-from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
+from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_rendered
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.templates import Rendered, Templates, Turn
     from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
+
+    # A rendered prompt, and the messages that it shows.
+    _Rendering = tuple[Rendered, Sequence[pb.Message]]
 
 Result = TypeVar("Result")
 _TOKENISING_THREADS = 2
@@ -41,7 +44,7 @@ class Prompt:
     """`images`: the bytes of those that the prompt still shows, in its order."""
 
     rendered: Rendered
-    fitted: Fitted
+    fitted: Fitted[object]
     images: Sequence[bytes] = ()
 
 
@@ -134,17 +137,14 @@ class Prompts:
     async def _fitted(
         self, messages: Sequence[pb.Message], turn: Turn, request: pb.GenerateRequest, arrange: Arrange
     ) -> Prompt:
-        made: list[tuple[Rendered, Sequence[pb.Message]]] = []
-
-        async def tokens(some: Sequence[pb.Message]) -> list[int]:
-            shown = arrange(some)
+        async def render(kept: Sequence[pb.Message]) -> tuple[list[int], _Rendering]:
+            shown = arrange(kept)
             rendered = await self._render(shown, turn)
-            made.append((rendered, shown))
-            return _not_empty(rendered.ids)
+            return _not_empty(rendered.ids), (rendered, shown)
 
-        fitted = await fit_messages(messages, self._limits.window(request), tokens)
-        rendered, kept = next((each for each in made if each[0].ids is fitted.ids), made[-1])
-        images = [image.data for message in kept for image in message.images]
+        fitted = await fit_rendered(messages, self._limits.window(request), render)
+        rendered, shown = fitted.payload
+        images = [image.data for message in shown for image in message.images]
         if images and fitted.is_cut:
             raise ContextExceeded(
                 "the images and the last message are longer than the context window; "
@@ -183,7 +183,7 @@ class Prompts:
             rendered = _thinking_of_plain(request, rendered)
         elif _is_begun(request):
             rendered = replace(rendered, thinks=False)
-        return Prompt(rendered, Fitted(ids, earlier.truncated_tokens))
+        return Prompt(rendered, Fitted(ids, earlier.truncated_tokens, None))
 
     async def _accepted(self) -> Sequence[Arrange]:
         """Found out with the first conversation."""

@@ -129,10 +129,10 @@ def _is_random(sampling: pb.Sampling) -> bool:
     return sampling.temperature > 0 and not (sampling.HasField("seed") and sampling.seed >= 0)
 
 
-def _fitted(earlier: pb.Continuation) -> Fitted:
+def _fitted(earlier: pb.Continuation) -> Fitted[None]:
     """The prompt as the first worker had it. Raises InvalidRequest for ids of no token."""
     bytes_of_all([*earlier.prompt_ids, *earlier.produced_ids])
-    return Fitted(list(earlier.prompt_ids), earlier.truncated_tokens)
+    return Fitted(list(earlier.prompt_ids), earlier.truncated_tokens, None)
 
 
 def _is_constrained(request: pb.GenerateRequest) -> bool:

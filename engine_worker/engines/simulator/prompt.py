@@ -36,7 +36,7 @@ class Prompts:
     def window(self, request: pb.GenerateRequest) -> Window:
         return Window.of(request, self._context_length)
 
-    async def fit(self, request: pb.GenerateRequest) -> Fitted:
+    async def fit(self, request: pb.GenerateRequest) -> Fitted[None]:
         """The prompt, truncated as the request allows.
 
         Raises InvalidRequest without a prompt or for unknown ids, CapabilityMissing for media and fill in the
@@ -77,7 +77,7 @@ class Prompts:
         """There are no special tokens to add."""
         return self._tokenizer.encode(text)
 
-    async def _fit_chat(self, chat: pb.ChatInput, window: Window) -> Fitted:
+    async def _fit_chat(self, chat: pb.ChatInput, window: Window) -> Fitted[None]:
         if any(message.images for message in chat.messages):
             raise CapabilityMissing("the simulator cannot see images")
 

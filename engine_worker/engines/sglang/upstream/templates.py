@@ -25,8 +25,8 @@ from engine_worker.engines.sglang.upstream.conversation import (
     tool_definition,
 )
 from engine_worker.engines.sglang.upstream.tool_formats import tool_format_of
-from engine_worker.output.arrangements import TemplateRefusal
 from engine_worker.output.call_markup import CallMarkup, call_markup_of, conversation, probe_tool
+from engine_worker.prompt.arrangements import TemplateRefusal
 
 if TYPE_CHECKING:
     from sglang import Engine

@@ -9,7 +9,7 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.output.arrangements import (
+from engine_worker.prompt.arrangements import (
     ARRANGEMENTS,
     Arrange,
     Messages,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drover.errors import ContextExceeded
 from drover.v1 import engine_pb2 as pb
-from engine_worker.prompt.window import Window, fit_ids, fit_messages
+from engine_worker.prompt.window import Window, fit_ids, fit_messages, fit_rendered
 
 
 def _window(size: int, truncate: bool = True, num_keep: int = 0) -> Window:
@@ -157,6 +157,16 @@ async def test_what_is_kept_fits_and_no_message_goes_without_need(contents: list
     else:
         # The oldest were not even rendered; their tokens are estimated.
         assert missing <= fitted.truncated_tokens <= 2 * missing
+
+
+@given(st.lists(st.text(alphabet="Sab", max_size=6), min_size=1, max_size=12), st.integers(4, 60))
+async def test_the_payload_is_that_of_the_chosen_rendering(contents: list[str], size: int) -> None:
+    async def render(messages: Sequence[pb.Message]) -> tuple[list[int], list[str]]:
+        return await _tokens(messages), [message.content for message in messages]
+
+    fitted = await fit_rendered(_chat(*contents), _window(size), render)
+
+    assert fitted.payload == [message.content for message in fitted.messages]
 
 
 async def test_messages_that_are_not_even_rendered_count_by_their_length() -> None:
