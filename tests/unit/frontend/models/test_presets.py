@@ -44,7 +44,7 @@ async def _frontend(
     presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds, most, most_bytes)
     await presets.start()
     try:
-        await presets.look()
+        await presets.refresh()
         yield presets
     finally:
         await presets.stop()
@@ -52,7 +52,7 @@ async def _frontend(
 
 async def _answers(frontend: Presets) -> bool:
     try:
-        await frontend.look()
+        await frontend.refresh()
     except StoreUnavailable:
         return False
     return True
@@ -62,40 +62,40 @@ async def test_a_preset_is_known_where_it_was_made_and_after_a_restart(url: str)
     made = full_preset()
     async with _frontend(url) as frontend:
         await frontend.put(made)
-        assert frontend.find_known(made.name.key) == made
+        assert frontend.get(made.name.key) == made
     async with _frontend(url) as restarted:
-        assert restarted.known() == [made]
+        assert restarted.all() == [made]
 
 
 async def test_who_looks_sees_at_once_what_another_frontend_has_made(url: str) -> None:
     async with _frontend(url) as one, _frontend(url) as other:
         await one.put(preset())
-        assert other.known() == []
-        await other.look()
-        assert other.known() == [preset()]
+        assert other.all() == []
+        await other.refresh()
+        assert other.all() == [preset()]
 
 
 async def test_a_poll_sees_what_was_made_changed_and_deleted(url: str) -> None:
     key = preset().name.key
     async with _frontend(url) as one, _frontend(url, poll_seconds=0.02) as other:
         await one.put(preset())
-        await until(lambda: bool(other.known()), _DEADLINE_SECONDS, "the poll sees a new preset")
+        await until(lambda: bool(other.all()), _DEADLINE_SECONDS, "the poll sees a new preset")
         await one.put(preset(system="Be a parrot."))
 
         def is_changed() -> bool:
-            known = other.find_known(key)
+            known = other.get(key)
             return known is not None and known.system == "Be a parrot."
 
         await until(is_changed, _DEADLINE_SECONDS, "the poll sees the change")
         assert await one.delete(key)
-        await until(lambda: not other.known(), _DEADLINE_SECONDS, "the poll sees the deletion")
+        await until(lambda: not other.all(), _DEADLINE_SECONDS, "the poll sees the deletion")
 
 
 async def test_names_are_the_same_in_any_letter_case(url: str) -> None:
     async with _frontend(url) as frontend:
         await frontend.put(preset("Pirate"))
         await frontend.put(preset("PIRATE", system="Second."))
-        assert [each.system for each in frontend.known()] == ["Second."]
+        assert [each.system for each in frontend.all()] == ["Second."]
         assert await frontend.delete(preset("pirate").name.key)
         assert not await frontend.delete(preset("pirate").name.key)
 
@@ -106,7 +106,7 @@ async def test_there_are_no_more_than_there_may_be(url: str) -> None:
         await frontend.put(preset("a", system="again"))
         with pytest.raises(InvalidRequest, match="1 presets already"):
             await frontend.put(preset("b"))
-        assert len(frontend.known()) == 1
+        assert len(frontend.all()) == 1
 
 
 async def test_frontends_that_start_and_change_together_lose_nothing(url: str) -> None:
@@ -116,7 +116,7 @@ async def test_frontends_that_start_and_change_together_lose_nothing(url: str) -
         makers = [await asyncio.create_subprocess_exec(*command, str(number)) for number in range(4)]
         assert [await maker.wait() for maker in makers] == [0, 0, 0, 0]
     async with _frontend(url) as frontend:
-        assert len(frontend.known()) == 20
+        assert len(frontend.all()) == 20
 
 
 async def test_a_row_that_cannot_be_read_hides_no_other(url: str, database: Database) -> None:
@@ -125,7 +125,7 @@ async def test_a_row_that_cannot_be_read_hides_no_other(url: str, database: Data
     async with database.transaction() as connection:
         await connection.run("INSERT INTO presets VALUES ('x', 'x:latest', '?', 1)")
     async with _frontend(url) as frontend:
-        assert frontend.known() == [preset()]
+        assert frontend.all() == [preset()]
 
 
 async def test_a_database_that_goes_away_leaves_what_is_known_and_comes_back(
@@ -138,8 +138,8 @@ async def test_a_database_that_goes_away_leaves_what_is_known_and_comes_back(
             with pytest.raises(StoreUnavailable, match="try again later"):
                 await frontend.put(preset("other"))
             with pytest.raises(StoreUnavailable):
-                await frontend.look()
-            assert frontend.known() == [preset()]
+                await frontend.refresh()
+            assert frontend.all() == [preset()]
         finally:
             server.start()
 
@@ -153,9 +153,9 @@ async def test_a_database_that_was_never_there_is_no_reason_to_wait() -> None:
     await presets.start()
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            results = await asyncio.gather(*(presets.look() for _ in range(50)), return_exceptions=True)
+            results = await asyncio.gather(*(presets.refresh() for _ in range(50)), return_exceptions=True)
         assert all(isinstance(result, StoreUnavailable) for result in results)
-        assert not presets.has_looked
+        assert not presets.has_loaded
     finally:
         await presets.stop()
 
@@ -170,14 +170,14 @@ async def test_many_presets_are_read_in_batches_that_stay_read(url: str) -> None
     database = _FailsAt(parse_url(url), third_of=3)
     restarted = _presets(database)
     with pytest.raises(StoreUnavailable):
-        await restarted.look()
-    assert not restarted.has_looked
-    assert len(restarted.known()) == 64
+        await restarted.refresh()
+    assert not restarted.has_loaded
+    assert len(restarted.all()) == 64
     await restarted.start()
     try:
-        await until(lambda: restarted.has_looked, _DEADLINE_SECONDS, "the rest is read")
-        assert len(restarted.known()) == 69
-        assert restarted.find_known(name("p69").key) is not None
+        await until(lambda: restarted.has_loaded, _DEADLINE_SECONDS, "the rest is read")
+        assert len(restarted.all()) == 69
+        assert restarted.get(name("p69").key) is not None
     finally:
         await restarted.stop()
 
@@ -201,13 +201,13 @@ class _FailsAt(Database):
 async def test_a_deletion_is_seen_beside_a_whole_batch_of_changes(url: str) -> None:
     async with _frontend(url) as one, _frontend(url) as other:
         await one.put(preset("gone"))
-        await other.look()
+        await other.refresh()
         await one.delete(name("gone").key)
         for number in range(32):
             await one.put(preset(f"p{number}"))
-        await other.look()
-        assert len(other.known()) == 32
-        assert other.find_known(name("gone").key) is None
+        await other.refresh()
+        assert len(other.all()) == 32
+        assert other.get(name("gone").key) is None
 
 
 async def test_all_of_them_have_no_more_bytes_than_they_may(url: str) -> None:
@@ -216,7 +216,7 @@ async def test_all_of_them_have_no_more_bytes_than_they_may(url: str) -> None:
         await frontend.put(preset(system="y" * 500))
         with pytest.raises(InvalidRequest, match="no room for"):
             await frontend.put(preset("second", system="z" * 500))
-        assert [each.name.model for each in frontend.known()] == ["pirate"]
+        assert [each.name.model for each in frontend.all()] == ["pirate"]
 
 
 async def test_a_deletion_of_nothing_is_no_change(url: str, database: Database) -> None:
@@ -232,8 +232,8 @@ async def test_a_change_that_cannot_be_read_leaves_nothing_old(url: str, databas
         async with database.transaction() as connection:
             await connection.run("UPDATE presets SET document = '?', revision = 2")
             await connection.run("UPDATE catalog_state SET revision = 2")
-        await frontend.look()
-        assert frontend.known() == []
+        await frontend.refresh()
+        assert frontend.all() == []
 
 
 async def test_what_was_committed_is_known_whatever_the_database_does_next(
@@ -242,9 +242,9 @@ async def test_what_was_committed_is_known_whatever_the_database_does_next(
     """The answer to a change must not depend on a second look."""
     database = _FailsAt(parse_url(url), third_of=3)
     presets = _presets(database)
-    await presets.look()
+    await presets.refresh()
     await presets.put(preset())
-    assert presets.known() == [preset()]
+    assert presets.all() == [preset()]
     await presets.stop()
 
 
@@ -252,21 +252,21 @@ async def test_what_was_committed_is_known_whatever_the_database_does_next(
 async def test_who_waits_for_a_database_that_hangs_waits_once(server: Postgres, url: str) -> None:
     presets = _presets(Database(parse_url(url), _IMPATIENT_SECONDS), poll_seconds=0.05)
     await presets.start()
-    await until(lambda: presets.has_looked, _DEADLINE_SECONDS, "the first look")
+    await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the first look")
     await presets.put(preset())
     with server.hung():
         began = time.monotonic()
         results = await asyncio.gather(
-            *(presets.look() for _ in range(5)), presets.put(preset("other")), return_exceptions=True
+            *(presets.refresh() for _ in range(5)), presets.put(preset("other")), return_exceptions=True
         )
         assert all(isinstance(result, StoreUnavailable) for result in results)
         # A cancelled call first gives up its connection, which takes the driver up to two seconds.
         assert time.monotonic() - began < _IMPATIENT_SECONDS + 3.0
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await presets.look()
+            await presets.refresh()
         assert time.monotonic() - began < 0.1
-        assert presets.known() == [preset()]
+        assert presets.all() == [preset()]
     await until(lambda: _answers(presets), _DEADLINE_SECONDS, "the database answers again")
     await presets.stop()
 
@@ -275,7 +275,7 @@ async def test_who_waits_for_a_database_that_hangs_waits_once(server: Postgres, 
 async def test_a_frontend_ends_beside_a_database_that_hangs(server: Postgres, url: str) -> None:
     presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds=0.01)
     await presets.start()
-    await until(lambda: presets.has_looked, _DEADLINE_SECONDS, "the first look")
+    await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the first look")
     with server.hung():
         began = time.monotonic()
         await presets.stop()
@@ -289,8 +289,8 @@ async def test_the_poll_outlives_what_it_does_not_know(
     presets = _presets(database, poll_seconds=0.01)
     await presets.start()
     try:
-        await until(lambda: presets.has_looked, _DEADLINE_SECONDS, "the poll goes on")
-        assert "the presets cannot be read" in caplog.text
+        await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the poll goes on")
+        assert "presets cannot be read" in caplog.text
     finally:
         await presets.stop()
 

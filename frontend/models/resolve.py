@@ -1,0 +1,137 @@
+"""Which model a name stands for: five resolvers, asked in order of precedence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from drover.errors import InvalidRequest, NoWorkerReady
+from drover.names import DEFAULT_TAG, ModelName
+from frontend.models.model import CatalogModel, Route
+from frontend.models.preset import Preset
+from frontend.models.presets import Presets
+from frontend.models.virtual_definition import SIDES, Side, VirtualModel, of_parameters
+from frontend.models.virtual_model import virtual_model, with_preset
+from frontend.routing.fleet import Able, Fleet, generates
+from frontend.routing.served_model import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResolver:
+    """`routers`: the operator's virtual models, by the keys of their names. It uses what this frontend has in
+    memory, so it never waits.
+    """
+
+    fleet: Fleet
+    presets: Presets
+    routers: Mapping[str, VirtualModel]
+
+    def resolve(self, name: ModelName, able: Able) -> CatalogModel | None:
+        """The first match of:
+
+        1. a virtual model of the operator, `auto`
+        2. one of its sides, `auto:simple`
+        3. a model that workers serve
+        4. a preset, `pirate`
+        5. a side of a preset that is a virtual model, `pirate:simple`
+
+        `able`: what the model must be able to do; it chooses between models of the same name, and a match
+        may still be unable. Raises NoWorkerReady while no worker has reported and no preset has the name.
+        """
+        for resolver in (
+            self._router,
+            self._router_side,
+            self._served_model,
+            self._preset,
+            self._preset_side,
+        ):
+            if (model := resolver(name, able)) is not None:
+                return model
+        return None
+
+    def router_side(self, name: ModelName) -> CatalogModel | None:
+        """`auto:local` is the operator's virtual model `auto` with the side fixed."""
+        if (side := SIDES.get(name.tag.lower())) is None:
+            return None
+        definition = self.routers.get(replace(name, tag=DEFAULT_TAG).key)
+        return None if definition is None else self._virtual_model(definition, forced=side)
+
+    def router_models(self) -> list[CatalogModel]:
+        return [self._virtual_model(definition) for definition in self.routers.values()]
+
+    def virtual_models(self) -> list[CatalogModel]:
+        """The operator's, then the presets'."""
+        made = ((preset, self._definition_of(preset)) for preset in self.presets.all())
+        from_presets = [self._virtual_model(each, preset) for preset, each in made if each is not None]
+        return self.router_models() + from_presets
+
+    def preset_model(self, preset: Preset, able: Able = generates) -> CatalogModel:
+        if (definition := self._definition_of(preset)) is not None:
+            return self._virtual_model(definition, preset)
+        return CatalogModel(preset.name, self._find_served(preset.base, able), preset)
+
+    def target(self, name: ModelName) -> CatalogModel:
+        """What a side or a judge names: a served model or an ordinary preset, never a virtual model. Without
+        `served` where it is neither.
+        """
+        if (served := self._find_served(name, generates)) is not None:
+            return CatalogModel(served.name, served)
+        preset = self.presets.get(name.key)
+        if preset is not None and self._definition_of(preset) is None:
+            return CatalogModel(preset.name, self._find_served(preset.base, generates), preset)
+        return CatalogModel(name, None)
+
+    def _router(self, name: ModelName, able: Able) -> CatalogModel | None:
+        """It hides a served model of its name, which can be one of its sides, unless it is not able."""
+        if (definition := self.routers.get(name.key)) is None:
+            return None
+        model = self._virtual_model(definition)
+        return model if able(model.capabilities) or not self._find_served(name, able) else None
+
+    def _router_side(self, name: ModelName, able: Able) -> CatalogModel | None:
+        """A served model of that full name hides it; a preset does not."""
+        model = self.router_side(name)
+        return model if model is not None and not self._find_served(name, able) else None
+
+    def _served_model(self, name: ModelName, able: Able) -> CatalogModel | None:
+        try:
+            served = self.fleet.find(name, able)
+        except NoWorkerReady:
+            if self.presets.get(name.key) is None:
+                raise
+            return None
+        return None if served is None else CatalogModel(served.name, served)
+
+    def _preset(self, name: ModelName, able: Able) -> CatalogModel | None:
+        preset = self.presets.get(name.key)
+        return None if preset is None else self.preset_model(preset, able)
+
+    def _preset_side(self, name: ModelName, able: Able) -> CatalogModel | None:
+        if (side := SIDES.get(name.tag.lower())) is None:
+            return None
+        preset = self.presets.get(replace(name, tag=DEFAULT_TAG).key)
+        definition = self._definition_of(preset) if preset else None
+        return None if definition is None else self._virtual_model(definition, preset, side)
+
+    def _virtual_model(
+        self, definition: VirtualModel, preset: Preset | None = None, forced: Side | None = None
+    ) -> CatalogModel:
+        sides = {side: with_preset(self.target(definition.model_of(side)), preset) for side in Side}
+        return virtual_model(Route(definition, sides, self.target(definition.judge), forced), preset)
+
+    def _definition_of(self, preset: Preset) -> VirtualModel | None:
+        """The preset's own definition, or that of the operator's virtual model that it is made from."""
+        try:
+            own = of_parameters(preset.name, preset.base, preset.parameters)
+        except InvalidRequest:
+            # Checked when it was made, perhaps by another version's rules.
+            own = None
+        base = self.routers.get(preset.base.key)
+        return own if own is not None or base is None else replace(base, name=preset.name)
+
+    def _find_served(self, name: ModelName, able: Able) -> ServedModel | None:
+        """Like Fleet.find, with None while no worker has reported."""
+        try:
+            return self.fleet.find(name, able)
+        except NoWorkerReady:
+            return None
