@@ -188,7 +188,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Unload(self, request: pb.UnloadRequest, context: Context) -> pb.UnloadResponse:
         async def unload() -> pb.UnloadResponse:
             self._check_open()
-            return pb.UnloadResponse(loaded=self._lifecycle.let_go())
+            return pb.UnloadResponse(loaded=self._lifecycle.unload_when_idle())
 
         return await _guarded(context, unload)
 

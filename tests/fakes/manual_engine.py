@@ -79,9 +79,9 @@ class ManualWorker:
 def service_over(engine: object, waiting_limit: int) -> tuple[EngineService, RequestTable]:
     """Of as much of an engine as a test has. Its model is pinned, and it is ready."""
     requests, changed = RequestTable(), ChangeSignal()
-    residency = ModelLifecycle(cast("Engine", engine), -1, 0, changed)
-    residency.start(pinned=True, waiting_limit=waiting_limit)
-    service = EngineService(cast("Engine", engine), requests, residency, changed)
+    lifecycle = ModelLifecycle(cast("Engine", engine), -1, 0, changed)
+    lifecycle.start(pinned=True, waiting_limit=waiting_limit)
+    service = EngineService(cast("Engine", engine), requests, lifecycle, changed)
     service.ready = True
     return service, requests
 

@@ -64,9 +64,9 @@ async def _serving(kind: type[EngineService]) -> AsyncIterator[Served]:
     engine = SimulatorEngine(["m"], _SHAPE)
     await engine.start()
     requests, changed = RequestTable(), ChangeSignal()
-    residency = ModelLifecycle(engine, -1, 0, changed)
-    residency.start(pinned=True, waiting_limit=64)
-    service = kind(engine, requests, residency, changed)
+    lifecycle = ModelLifecycle(engine, -1, 0, changed)
+    lifecycle.start(pinned=True, waiting_limit=64)
+    service = kind(engine, requests, lifecycle, changed)
     service.ready = True
     server = grpc.aio.server(options=SERVER_OPTIONS)
     engine_pb2_grpc.add_EngineServicer_to_server(service, server)

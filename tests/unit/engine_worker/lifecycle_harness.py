@@ -1,4 +1,4 @@
-"""A worker's residency over an engine that only takes its time, told in virtual time."""
+"""A ModelLifecycle over a fake engine whose loads and unloads only take time, in virtual time."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ LOAD_SECONDS = 2.0
 LOAD_TIMEOUT_SECONDS = 10.0
 
 
-class Fake:
-    """Moves take their time and never overlap."""
+class FakeEngine:
+    """Record loads and unloads, and assert that they never overlap."""
 
     def __init__(self) -> None:
-        self.moves: list[tuple[str, float]] = []
-        self.moving = False
+        self.transitions: list[tuple[str, float]] = []
+        self.is_busy = False
         self.load_seconds = LOAD_SECONDS
         self.unload_seconds = 0.0
         self.failures: list[Exception] = []
 
     async def load(self) -> None:
-        await self._move("load", self.load_seconds)
+        await self._run("load", self.load_seconds)
         if self.failures:
             raise self.failures.pop(0)
 
     async def unload(self) -> None:
-        await self._move("unload", self.unload_seconds)
+        await self._run("unload", self.unload_seconds)
 
-    async def _move(self, what: str, seconds: float) -> None:
-        assert not self.moving
-        self.moves.append((what, now()))
-        self.moving = True
+    async def _run(self, what: str, seconds: float) -> None:
+        assert not self.is_busy
+        self.transitions.append((what, now()))
+        self.is_busy = True
         try:
             await asyncio.sleep(seconds)
         finally:
-            self.moving = False
+            self.is_busy = False
 
 
 class Worker:
     def __init__(self, keep_alive_seconds: float, load_timeout_seconds: float) -> None:
-        self.engine = Fake()
+        self.engine = FakeEngine()
         self.changed = ChangeSignal()
         self.lifecycle = ModelLifecycle(
             self.engine, round(keep_alive_seconds * NS_PER_SECOND), load_timeout_seconds, self.changed
@@ -55,30 +55,30 @@ class Worker:
         self.began = now()
 
     @property
-    def moves(self) -> list[tuple[str, float]]:
-        """What the engine was told, and seconds after the start."""
-        return [(what, round(at - self.began, 6)) for what, at in self.engine.moves]
+    def transitions(self) -> list[tuple[str, float]]:
+        """The loads and unloads, each with seconds after the start."""
+        return [(what, round(at - self.began, 6)) for what, at in self.engine.transitions]
 
     @property
     def expires_seconds(self) -> float:
-        """From now on."""
+        """Seconds until the expiry."""
         return (self.lifecycle.expires_unix_ns - time.time_ns()) / NS_PER_SECOND
 
-    def here(self) -> bool:
+    def is_loaded(self) -> bool:
         return self.lifecycle.loaded
 
     async def request(self, seconds: float = 0.0, keep_alive_seconds: float | None = None) -> int:
         keep_alive_ns = None if keep_alive_seconds is None else round(keep_alive_seconds * NS_PER_SECOND)
         async with self.lifecycle.use(keep_alive_ns) as load_ns:
-            assert self.here()
-            assert not self.engine.moving
+            assert self.is_loaded()
+            assert not self.engine.is_busy
             await asyncio.sleep(seconds)
         return load_ns
 
-    async def gone(self) -> None:
-        """Lets the model go, and waits until it went."""
-        self.lifecycle.let_go()
-        while self.here():
+    async def unload(self) -> None:
+        """Unload the idle model, and wait until it is out of memory."""
+        self.lifecycle.unload_when_idle()
+        while self.is_loaded():
             await self.changed.next_change.wait()
 
 
@@ -101,14 +101,14 @@ async def running_worker(
         await worker.lifecycle.stop()
 
 
-Story = Callable[[], Coroutine[object, object, None]]
+TestBody = Callable[[], Coroutine[object, object, None]]
 
 
-def told(story: Story) -> Callable[[], None]:
-    """A test whose clock runs only while everybody waits."""
+def in_virtual_time(body: TestBody) -> Callable[[], None]:
+    """Run a test on an event loop whose clock advances only while every task waits."""
 
     def test() -> None:
-        virtual_time.run(story())
+        virtual_time.run(body())
 
-    test.__name__ = story.__name__
+    test.__name__ = body.__name__
     return test

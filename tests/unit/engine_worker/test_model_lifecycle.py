@@ -1,4 +1,4 @@
-"""When the model comes and goes, in virtual time: a fake engine takes exactly as long as it says."""
+"""Keep-alive: when the model is unloaded and loaded, in virtual time over a fake engine."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import pytest
 
 from drover.durations import FOREVER_NS
 from tests.unit.engine_worker.engines.simulator import virtual_time
-from tests.unit.engine_worker.residing import (
+from tests.unit.engine_worker.lifecycle_harness import (
+    in_virtual_time,
     running_worker,
-    told,
 )
 
 
-@told
-async def test_a_model_that_nobody_uses_leaves_when_its_time_is_over() -> None:
+@in_virtual_time
+async def test_an_idle_model_is_unloaded_after_its_keep_alive() -> None:
     async with running_worker() as worker:
         assert worker.expires_seconds == pytest.approx(300, abs=1)
         await asyncio.sleep(299)
-        assert worker.here()
+        assert worker.is_loaded()
         await asyncio.sleep(2)
-        assert not worker.here()
+        assert not worker.is_loaded()
         assert worker.lifecycle.expires_unix_ns == 0
-        assert worker.moves == [("unload", 300)]
+        assert worker.transitions == [("unload", 300)]
 
 
-@told
-async def test_the_next_request_brings_it_back_and_knows_that_it_waited() -> None:
+@in_virtual_time
+async def test_the_next_request_reloads_the_model_and_reports_its_wait() -> None:
     async with running_worker(keep_alive_seconds=1) as worker:
         assert await worker.request() == 0
         await asyncio.sleep(5)
         assert await worker.request() > 0
         assert await worker.request() == 0
         await asyncio.sleep(5)
-        assert worker.moves == [("unload", 1), ("load", 5), ("unload", 8)]
+        assert worker.transitions == [("unload", 1), ("load", 5), ("unload", 8)]
 
 
-@told
-async def test_the_time_counts_from_the_end_of_the_last_use() -> None:
+@in_virtual_time
+async def test_the_keep_alive_counts_from_the_end_of_the_last_use() -> None:
     async with running_worker(keep_alive_seconds=10) as worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.request(seconds=60))
@@ -46,22 +46,22 @@ async def test_the_time_counts_from_the_end_of_the_last_use() -> None:
             await asyncio.sleep(30)
             assert worker.expires_seconds == pytest.approx(10, abs=1)
         await asyncio.sleep(20)
-        assert worker.moves == [("unload", 70)]
+        assert worker.transitions == [("unload", 70)]
 
 
-@told
-async def test_the_latest_request_that_says_how_long_counts() -> None:
+@in_virtual_time
+async def test_the_latest_requested_keep_alive_counts() -> None:
     async with running_worker() as worker:
         await worker.request(keep_alive_seconds=50)
         await worker.request(keep_alive_seconds=5)
         await worker.request()
         assert worker.expires_seconds == pytest.approx(5, abs=1)
         await asyncio.sleep(6)
-        assert worker.moves == [("unload", 5)]
+        assert worker.transitions == [("unload", 5)]
 
 
-@told
-async def test_a_new_stay_begins_with_the_default() -> None:
+@in_virtual_time
+async def test_a_reloaded_model_has_the_default_keep_alive() -> None:
     async with running_worker(keep_alive_seconds=100) as worker:
         await worker.request(keep_alive_seconds=5)
         await asyncio.sleep(10)
@@ -69,39 +69,39 @@ async def test_a_new_stay_begins_with_the_default() -> None:
         assert worker.expires_seconds == pytest.approx(100, abs=1)
 
 
-@told
-async def test_zero_means_as_soon_as_nobody_uses_it() -> None:
+@in_virtual_time
+async def test_zero_unloads_after_the_last_running_request() -> None:
     async with running_worker() as worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.request(seconds=5))
             await worker.request(seconds=1, keep_alive_seconds=0)
             await asyncio.sleep(1)
-            assert worker.here()
+            assert worker.is_loaded()
             assert worker.expires_seconds == pytest.approx(0, abs=1)
         await asyncio.sleep(1)
-        assert worker.moves == [("unload", 5)]
+        assert worker.transitions == [("unload", 5)]
 
 
-@told
-async def test_a_later_request_replaces_a_zero_that_still_waits() -> None:
+@in_virtual_time
+async def test_a_later_request_replaces_a_pending_zero() -> None:
     async with running_worker() as worker:
         async with worker.lifecycle.use(0):
             await worker.request(keep_alive_seconds=60)
         assert worker.expires_seconds == pytest.approx(60, abs=1)
-        assert worker.here()
+        assert worker.is_loaded()
 
 
-@pytest.mark.parametrize("keep_alive_ns", [-1, FOREVER_NS], ids=["negative", "longer than time goes"])
-def test_for_ever(keep_alive_ns: int) -> None:
-    async def story() -> None:
+@pytest.mark.parametrize("keep_alive_ns", [-1, FOREVER_NS], ids=["negative", "beyond int64"])
+def test_a_keep_alive_without_end(keep_alive_ns: int) -> None:
+    async def body() -> None:
         async with running_worker(keep_alive_seconds=1) as worker:
             async with worker.lifecycle.use(keep_alive_ns):
                 assert worker.lifecycle.expires_unix_ns == 0
             assert worker.lifecycle.expires_unix_ns == 0
             await asyncio.sleep(1_000_000)
-            assert worker.moves == []
+            assert worker.transitions == []
             await worker.request(keep_alive_seconds=1)
             await asyncio.sleep(5)
-            assert worker.moves == [("unload", 1_000_001)]
+            assert worker.transitions == [("unload", 1_000_001)]
 
-    virtual_time.run(story())
+    virtual_time.run(body())
