@@ -20,9 +20,8 @@ from frontend.api.openai import routes as openai
 from frontend.api.openai.responses import responses
 from frontend.api.tokens import Tokens
 from frontend.error_responses import failure
-from frontend.http.clean_path import CleanPath
 from frontend.http.routes import routes_of
-from frontend.http.unrouted import allowed_methods, answer_unrouted
+from frontend.http.unrouted import CleanPath, allowed_methods, answer_unrouted
 from frontend.middleware.client_id import Clients
 from frontend.middleware.cors import OriginRule
 from frontend.middleware.held_bodies import HeldBodies, WithHeldBodies

@@ -47,7 +47,7 @@ class FrontendServer(uvicorn.Server):
         self._grace_seconds = settings.shutdown_grace_seconds
         limits = _limits_of(settings)
         clients = Clients(settings.trusted_proxies)
-        connections = ConnectionTable(limits.most, limits.most_of_one_address, clients.is_proxy)
+        connections = ConnectionTable(limits.max_connections, limits.max_per_address, clients.is_proxy)
         super().__init__(
             uvicorn.Config(
                 build_app(settings, fleet, self._answers, connections),
@@ -124,8 +124,8 @@ class FrontendServer(uvicorn.Server):
 def _limits_of(settings: FrontendSettings) -> ConnectionLimits:
     most = usable_connections(settings.max_connections)
     return ConnectionLimits(
-        most=most,
-        most_of_one_address=min(settings.max_connections_per_address, most),
+        max_connections=most,
+        max_per_address=min(settings.max_connections_per_address, most),
         header_bytes=settings.max_header_bytes,
         header_seconds=settings.header_timeout_seconds,
         write_seconds=settings.write_timeout_seconds,

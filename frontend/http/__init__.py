@@ -1,1 +1,1 @@
-"""HTTP/1.1 below the routes: what is read from a connection, and what is answered where no route fits."""
+"""HTTP/1.1 below the routes: connections and their limits, the route table, and responses without a route."""

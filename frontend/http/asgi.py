@@ -1,4 +1,4 @@
-"""What the rules about origins and hosts share: one header of a request, and an answer without a body."""
+"""Helpers of ASGI middlewares: one header of a request, and a response without a body."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORBIDDEN = 403
 
 
 def header_of(scope: Scope, name: bytes) -> bytes:
-    """The first of that name, as Go's servers read it; empty when there is none."""
+    """The first header of that name, as Go's servers read it; empty if there is none."""
     for each, value in scope["headers"]:
         if each == name:
             return cast(bytes, value)
@@ -19,7 +19,7 @@ def header_of(scope: Scope, name: bytes) -> bytes:
 
 
 async def answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    # A 204 has no length: its body cannot be there.
+    # A 204 must not have a Content-Length (RFC 9110, 8.6).
     length = [] if status == 204 else [(b"content-length", b"0")]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": b""})

@@ -1,7 +1,7 @@
-"""Uvicorn's HTTP/1.1 connections, with bounds: on their number, on header bytes, and on silence.
+"""Uvicorn's HTTP/1.1 connections with limits on their number, their header bytes and their idle time.
 
-Uvicorn itself bounds only how long a connection may be idle after an answer. What begins a request and never
-ends it, or asks and does not read, would stay for ever.
+Uvicorn itself limits only how long a connection may be idle after a response. A client that never completes a
+request, or does not read its response, would hold a connection for ever.
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from frontend.http.connection_table import ConnectionTable
-from frontend.http.framing import Framing
-from frontend.http.limits import ConnectionLimits
+from frontend.http.limits import ConnectionLimits, RefusedRequest, RequestMeter
 from frontend.http.protocol import HttpProtocol
-from frontend.http.refused import RefusedRequest
 from frontend.http.write_watch import WriteWatch
 
-# Requests that a client may send before it has the answer to the first one.
-_MOST_PIPELINED = 32
+# Requests that a client may send before it has the response to the first one.
+_MAX_PIPELINED = 32
 _TOO_MANY_PIPELINED = RefusedRequest(
-    400, f"400 Bad Request: more than {_MOST_PIPELINED} requests before the answer to the first"
+    400, f"400 Bad Request: more than {_MAX_PIPELINED} requests before the answer to the first"
 )
 _TOO_MANY_CONNECTIONS = RefusedRequest(
     503, "503 Service Unavailable: too many connections are open; try again later"
 )
-# After a refusal; as many as Go's server.
-_MOST_DISCARDED = 256 * 1024
+# Bytes read and dropped after a refusal; as many as Go's server.
+_MAX_DISCARDED_BYTES = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)
 
 
 class BoundedHttp(HttpProtocol):
-    """Closes a connection whose header is not complete in time, which also covers the rest of a body whose
-    answer has been given; and one whose client takes nothing of its answer.
+    """Closes a connection whose header is late, and one whose client takes nothing of its response.
+
+    The header's timeout also covers the rest of a body whose response has been sent.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class BoundedHttp(HttpProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._table = table
-        self._framing = Framing(limits.header_bytes)
+        self._meter = RequestMeter(limits.header_bytes)
         self._header_timer: asyncio.TimerHandle | None = None
         self._writes: WriteWatch | None = None
         self._discarded = 0
@@ -62,19 +61,19 @@ class BoundedHttp(HttpProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self._writes = WriteWatch(transport, self.loop, self._limits.write_seconds, self.drop)
+        self._writes = WriteWatch(transport, self.loop, self._limits.write_seconds, self.reset)
         if self._table.admit(self):
-            self._expect_header()
+            self._start_header_timer()
         else:
-            self._say(_TOO_MANY_CONNECTIONS)
+            self._write_refusal(_TOO_MANY_CONNECTIONS)
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._table.remove(self)
-        self._header_came()
+        self._stop_header_timer()
         if self._writes is not None:
-            self._writes.end()
-        # Of several requests on one connection uvicorn tells only the newest that its client has left.
+            self._writes.stop()
+        # With several requests on one connection, uvicorn reports the disconnect to the newest only.
         if self._active is not None and not self._active.response_complete:
             self._active.disconnected = True
             self._active.message_event.set()
@@ -85,14 +84,14 @@ class BoundedHttp(HttpProtocol):
 
     @property
     def is_drained(self) -> bool:
-        """The client has all that was written."""
-        return self._writes is None or not self._writes.outstanding()
+        """Whether the client has acknowledged all that was written."""
+        return self._writes is None or not self._writes.outstanding_bytes()
 
-    def give_way(self) -> None:
+    def close_idle(self) -> None:
         self.transport.close()
 
-    def drop(self) -> None:
-        """At once: without SO_LINGER the kernel would keep for minutes what the client does not take."""
+    def reset(self) -> None:
+        """Close at once: without SO_LINGER the kernel keeps unread data for minutes."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None and connection.fileno() >= 0:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -106,48 +105,48 @@ class BoundedHttp(HttpProtocol):
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
-        # Where it has the end of another request too, it is not known how much is of the new one.
-        is_of_one = not self._begun or (was_idle and self._begun == 1)
+        # With the end of another request in `data`, how much of it is the new one's is unknown.
+        is_one_request = not self._begun or (was_idle and self._begun == 1)
         try:
-            if is_of_one:
-                self._framing.saw_read(len(data))
+            if is_one_request:
+                self._meter.add_read(len(data))
         except RefusedRequest as refusal:
             self._refuse(refusal)
             return
         if not self._is_serving:
-            self._expect_header()
+            self._start_header_timer()
 
     def on_message_begin(self) -> None:
-        self._framing.begins()
+        self._meter.begin()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._saw_field(len(url))
+        self._add_field(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._saw_field(len(name) + len(value))
-        if self._framing.in_header:
+        self._add_field(len(name) + len(value))
+        # The application has the header already when a trailer comes: trailers are only counted.
+        if self._meter.in_header:
             super().on_header(name, value)
-        # A trailer is no part of the header, which the application has had already.
 
     def on_headers_complete(self) -> None:
-        if len(self.pipeline) >= _MOST_PIPELINED:
-            self._stop(_TOO_MANY_PIPELINED)
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self._abort_parsing(_TOO_MANY_PIPELINED)
         super().on_headers_complete()
-        self._framing.header_ends()
-        self._header_came()
-        self._table.is_busy(self)
+        self._meter.end_header()
+        self._stop_header_timer()
+        self._table.mark_busy(self)
 
     def on_body(self, body: bytes) -> None:
         try:
-            self._framing.saw_piece(len(body))
+            self._meter.add_body(len(body))
         except RefusedRequest as refusal:
-            self._stop(refusal)
+            self._abort_parsing(refusal)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._framing.ends()
+        self._meter.end()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -156,12 +155,12 @@ class BoundedHttp(HttpProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            # Uvicorn reads on after each answer, so that more requests could come in than are answered.
+            # Uvicorn resumes reading after each response: requests would come in faster than they are served.
             self.flow.pause_reading()
         elif not self._is_serving:
-            self._table.is_idle(self)
-            if self._framing.in_header or self._framing.in_body:
-                self._expect_header()
+            self._table.mark_idle(self)
+            if self._meter.in_header or self._meter.in_body:
+                self._start_header_timer()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -170,56 +169,58 @@ class BoundedHttp(HttpProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._writes is not None and self._is_serving:
-            self._writes.end()
+            self._writes.stop()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         super()._start_asgi_task(cycle, app)
-        # More will be written than what is being watched, unless that must be taken first.
+        # The next response adds to what is watched, unless writing is paused until the client has taken that.
         if self._writes is not None and not self.flow.write_paused:
-            self._writes.end()
+            self._writes.stop()
 
     @property
     def _is_serving(self) -> bool:
         return self._active is not None and not self._active.response_complete
 
-    def _saw_field(self, length: int) -> None:
+    def _add_field(self, length: int) -> None:
         try:
-            self._framing.saw_field(length)
+            self._meter.add_field(length)
         except RefusedRequest as refusal:
-            self._stop(refusal)
+            self._abort_parsing(refusal)
 
-    def _say(self, refusal: RefusedRequest) -> None:
+    def _write_refusal(self, refusal: RefusedRequest) -> None:
         self._refused = True
-        super()._say(refusal)
+        super()._write_refusal(refusal)
         self._watch_writes()
 
     def _discard(self, length: int) -> None:
-        """So that a client that has not sent all yet reads the answer; not for ever."""
+        """Drop what a refused client still sends, up to a limit, so that it reads the response."""
         self._discarded += length
-        if self._discarded > _MOST_DISCARDED:
+        if self._discarded > _MAX_DISCARDED_BYTES:
             self.flow.pause_reading()
 
     def _watch_writes(self) -> None:
-        """What has been written may never be taken."""
+        """Watch whether the client takes what has been written."""
         if self._writes is not None and self.transport.get_write_buffer_size():
-            self._writes.begin()
+            self._writes.start()
 
-    def _expect_header(self) -> None:
+    def _start_header_timer(self) -> None:
         if self._header_timer is None:
-            self._header_timer = self.loop.call_later(self._limits.header_seconds, self._header_is_late)
+            self._header_timer = self.loop.call_later(self._limits.header_seconds, self._header_timed_out)
 
-    def _header_came(self) -> None:
+    def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _header_is_late(self) -> None:
-        """Of a connection that has sent nothing, or the rest of a body, there is nothing to say."""
+    def _header_timed_out(self) -> None:
+        """Refuse an incomplete header; close without a response if nothing or only a body's rest came."""
         self._header_timer = None
-        if self._framing.in_header and not self.transport.is_closing():
+        if self._meter.in_header and not self.transport.is_closing():
             seconds = self._limits.header_seconds
-            self._say(RefusedRequest(408, f"408 Request Timeout: no whole header within {seconds:g} seconds"))
-        elif self._framing.in_body or self.transport.get_write_buffer_size():
-            self.drop()
+            self._write_refusal(
+                RefusedRequest(408, f"408 Request Timeout: no whole header within {seconds:g} seconds")
+            )
+        elif self._meter.in_body or self.transport.get_write_buffer_size():
+            self.reset()
         else:
             self.transport.close()

@@ -1,4 +1,4 @@
-"""All connections of a frontend, by the address they come from."""
+"""The table of a frontend's open connections, by client address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from drover import logs
 
 _log = logging.getLogger("drover.frontend")
-# A flood would otherwise fill the log: one line for all that happened in so many seconds.
+# Refusals of this many seconds share one log line, so that a flood does not fill the log.
 _LOG_EVERY_SECONDS = 10.0
 
 
@@ -20,23 +20,23 @@ class Connection(Protocol):
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing of an answer is on its way any more."""
+        """Whether the client has acknowledged all that was written."""
 
-    def give_way(self) -> None:
-        """Closes it. It has no request."""
+    def close_idle(self) -> None:
+        """Close the connection, which has no request."""
 
 
 class ConnectionTable:
-    """At most `most` connections, and `most_of_one` from one address, unless it `is_proxy`.
+    """At most `max_connections`, and `max_per_address` from one address for which `is_proxy` is false.
 
-    Where there is no room, the longest idle connection is closed: of the same address, or else of the one
-    that has most. One whose last answer is still on its way is not idle. Where none is idle the new one is
-    refused.
+    At the limit the longest idle connection is closed in favour of the new one: of the same address at the
+    address's limit, otherwise of the address with most connections. A connection whose last response is still
+    being sent is not idle. Without an idle one, the new connection is refused.
     """
 
-    def __init__(self, most: int, most_of_one: int, is_proxy: Callable[[str], bool]) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
+    def __init__(self, max_connections: int, max_per_address: int, is_proxy: Callable[[str], bool]) -> None:
+        self._max_connections = max_connections
+        self._max_per_address = max_per_address
         self._is_proxy = is_proxy
         self._open: dict[str, set[Connection]] = {}
         self._idle: dict[str, dict[Connection, None]] = {}
@@ -48,34 +48,35 @@ class ConnectionTable:
         return self._count
 
     def admit(self, connection: Connection) -> bool:
-        """Whether there is room for a new one, which is idle then."""
+        """Add a new connection as idle; False if there is no room for it."""
         address = connection.address
-        there = len(self._open.get(address, ()))
-        if there >= self._most_of_one and not self._is_proxy(address):
-            has_room = self._drop_idle(address)
-        elif self._count >= self._most:
-            has_room = self._drop_idle(max(self._open, key=lambda each: len(self._open[each])))
+        of_address = len(self._open.get(address, ()))
+        if of_address >= self._max_per_address and not self._is_proxy(address):
+            has_room = self._close_idle(address)
+        elif self._count >= self._max_connections:
+            has_room = self._close_idle(max(self._open, key=lambda each: len(self._open[each])))
         else:
             has_room = True
         if not has_room:
-            self._log_refusal(address, there)
+            self._log_refusal(address, of_address)
             return False
         self._open.setdefault(address, set()).add(connection)
         self._count += 1
-        self.is_idle(connection)
+        self.mark_idle(connection)
         return True
 
-    def is_busy(self, connection: Connection) -> None:
-        """It has a request."""
-        self._take(self._idle, connection)
+    def mark_busy(self, connection: Connection) -> None:
+        """Call when the connection has a request."""
+        self._discard_idle(connection)
 
-    def is_idle(self, connection: Connection) -> None:
+    def mark_idle(self, connection: Connection) -> None:
+        """Call when the connection has no request any more; no effect on one that is not in the table."""
         if connection in self._open.get(connection.address, ()):
             self._idle.setdefault(connection.address, {})[connection] = None
 
     def remove(self, connection: Connection) -> None:
-        """Nothing happens if it is not there."""
-        self._take(self._idle, connection)
+        """Remove a connection; no effect if it is not in the table."""
+        self._discard_idle(connection)
         of_address = self._open.get(connection.address)
         if of_address is None or connection not in of_address:
             return
@@ -84,23 +85,23 @@ class ConnectionTable:
         if not of_address:
             del self._open[connection.address]
 
-    def _drop_idle(self, address: str) -> bool:
+    def _close_idle(self, address: str) -> bool:
+        """Close the address's longest idle connection; False if it has none."""
         longest = next((each for each in self._idle.get(address, ()) if each.is_drained), None)
         if longest is None:
             return False
         self.remove(longest)
-        longest.give_way()
+        longest.close_idle()
         return True
 
-    @staticmethod
-    def _take(idle: dict[str, dict[Connection, None]], connection: Connection) -> None:
-        of_address = idle.get(connection.address)
+    def _discard_idle(self, connection: Connection) -> None:
+        of_address = self._idle.get(connection.address)
         if of_address is not None:
             of_address.pop(connection, None)
             if not of_address:
-                del idle[connection.address]
+                del self._idle[connection.address]
 
-    def _log_refusal(self, address: str, there: int) -> None:
+    def _log_refusal(self, address: str, of_address: int) -> None:
         self._refused += 1
         now = time.monotonic()
         if now - self._logged < _LOG_EVERY_SECONDS:
@@ -108,10 +109,10 @@ class ConnectionTable:
         logs.event(
             _log,
             logging.WARNING,
-            "too many connections: refused new ones",
+            "connection limit reached: new connections refused",
             refused=self._refused,
             connections=self._count,
             address=address,
-            connections_of_address=there,
+            connections_of_address=of_address,
         )
         self._logged, self._refused = now, 0

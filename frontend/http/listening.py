@@ -1,4 +1,4 @@
-"""The end of listening sockets without a reset connection."""
+"""Closing of listening sockets without resetting connections."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-# A connection that has begun is made within this time, where the client is near.
+# Time for TCP handshakes in progress to complete; enough for clients in the same data centre.
 _HANDSHAKE_SECONDS = 0.002
 _SO_ATTACH_FILTER = 26  # Linux, socket(7); Python's `socket` has no name for it
 
 
 class _Instruction(ctypes.Structure):
-    """Of the kernel's packet filter: `struct sock_filter`."""
+    """An instruction of the kernel's packet filter: `struct sock_filter`."""
 
     _fields_ = (
         ("code", ctypes.c_uint16),
@@ -31,8 +31,8 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
 
 
-# Drops a packet that begins a connection (SYN without ACK in the TCP header's byte 13), keeps all others.
-_NO_NEW_CONNECTION = (_Instruction * 5)(
+# Drops packets that open a connection (SYN without ACK in byte 13 of the TCP header), keeps all others.
+_DROP_SYN = (_Instruction * 5)(
     _Instruction(0x30, 0, 0, 13),  # load the byte
     _Instruction(0x54, 0, 0, 0x12),  # keep SYN and ACK of it
     _Instruction(0x15, 0, 1, 0x02),  # skip one unless it is SYN alone
@@ -42,29 +42,29 @@ _NO_NEW_CONNECTION = (_Instruction * 5)(
 
 
 async def last_connections(listeners: Sequence[socket.socket]) -> list[socket.socket]:
-    """Accept all that wait and all that are being made; close the listeners next.
+    """Accept all queued connections and those whose handshake is in progress. Close the listeners next.
 
-    A connection that is made after the last accept would be reset by the close. So those that begin from here
-    on are dropped: the client's system tries again after a second and finds the port closed, which its
-    application sees as refused. Only Linux can do that; elsewhere some may be reset.
+    A connection completed after the last accept would be reset by the close. Therefore packets that open one
+    are dropped from now on: the client's kernel retries after a second, finds the port closed, and its
+    application sees "connection refused". Only Linux can do that; elsewhere some connections may be reset.
     """
     for listener in listeners:
-        _drop_new(listener)
-    waiting = [connection for listener in listeners for connection in _accepted(listener)]
+        _drop_new_connections(listener)
+    accepted = [connection for listener in listeners for connection in _accept_all(listener)]
     await asyncio.sleep(_HANDSHAKE_SECONDS)
-    return waiting + [connection for listener in listeners for connection in _accepted(listener)]
+    return accepted + [connection for listener in listeners for connection in _accept_all(listener)]
 
 
-def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept as many as can be had: a full table of files ends it too."""
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept until the queue is empty or the process is out of file descriptors."""
     with suppress(OSError):
         while True:
             yield listener.accept()[0]
 
 
-def _drop_new(listener: socket.socket) -> None:
+def _drop_new_connections(listener: socket.socket) -> None:
     if sys.platform != "linux":
         return
-    program = _Program(len(_NO_NEW_CONNECTION), _NO_NEW_CONNECTION)
+    program = _Program(len(_DROP_SYN), _DROP_SYN)
     with suppress(OSError):  # a sandbox may forbid filters
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))

@@ -17,18 +17,16 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from drover import logs
-from frontend.http.refused import RefusedRequest
+from frontend.http.limits import RefusedRequest
 
 _log = logging.getLogger("drover.frontend")
 _REQUEST_LINE = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?= \S+ HTTP/1\.[01]\r?\n)")
-# Known to the parser, and may have a body or none.
-_STAND_IN = b"POST"
+# Given to the parser in place of an unknown method: one that may have a body or none.
+_PARSED_METHOD = b"POST"
 _RETRY = b"retry-after: 1\r\n"
-# Go's server waits as long.
+# As long as Go's server waits.
 _LINGER_SECONDS = 0.5
-_OF_UPGRADES = (b"upgrade", b"http2-settings")
-
-
+_UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 _BAD_REQUEST = RefusedRequest(400, "400 Bad Request")
 _NO_HOST = RefusedRequest(400, "400 Bad Request: missing required Host header")
 _SEVERAL_HOSTS = RefusedRequest(400, "400 Bad Request: too many Host headers")
@@ -37,15 +35,15 @@ _SEVERAL_HOSTS = RefusedRequest(400, "400 Bad Request: too many Host headers")
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    # Nothing of a request has been read.
+    # True between requests.
     _idle = True
-    # Messages whose beginning the parser saw in the data that it reads.
+    # Requests that began in the data being parsed.
     _begun = 0
     _upgrading = False
     _method = b""
     _refusal = _BAD_REQUEST
     _refused = False
-    # The request that is being answered; those after it wait in the pipeline.
+    # The request being served; later ones wait in the pipeline.
     _active: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -54,40 +52,41 @@ class HttpProtocol(HttpToolsProtocol):
             data = self._read(data)
 
     def _read(self, data: bytes) -> bytes:
-        """What is to be read after it."""
+        """Parse `data`; return what remains to be parsed by a new parser."""
         was_idle, self._begun = self._idle, 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            return self._without_upgrade() + data[upgrade.args[0] :]
+            return self._head_without_upgrade() + data[upgrade.args[0] :]
         except httptools.HttpParserInvalidMethodError:
             line = _REQUEST_LINE.match(data)
             if line and was_idle and self._begun == 1:
-                self._parse_anew(line[1])
-                return _STAND_IN + data[line.end() :]
+                self._reset_parser(line[1])
+                return _PARSED_METHOD + data[line.end() :]
             self._refuse(_BAD_REQUEST)
         except httptools.HttpParserError:
             self._refuse(self._refusal)
         return b""
 
-    def _without_upgrade(self) -> bytes:
+    def _head_without_upgrade(self) -> bytes:
+        """The request's head without the upgrade, to be parsed by a new parser."""
         method, url, version = self.parser.get_method(), self.url, self.parser.get_http_version()
         if method == b"CONNECT":
-            # To the parser it is an upgrade. Its target is an address, which is no path.
-            self._parse_anew(method)
-            method, url = _STAND_IN, url if url.startswith(b"/") else b"/"
+            # httptools takes CONNECT for an upgrade. Its target is an address, not a path.
+            self._reset_parser(method)
+            method, url = _PARSED_METHOD, url if url.startswith(b"/") else b"/"
         else:
-            self._parse_anew(self._method)
+            self._reset_parser(self._method)
         lines = [b"%b %b HTTP/%b" % (method, url, version.encode())]
         for name, value in self.headers:
             if name == b"connection":
-                value = b", ".join(token for token in _tokens(value) if token not in _OF_UPGRADES)
-            if name not in _OF_UPGRADES:
+                value = b", ".join(token for token in _tokens(value) if token not in _UPGRADE_FIELDS)
+            if name not in _UPGRADE_FIELDS:
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
-    def _parse_anew(self, method: bytes) -> None:
-        """`method`: what the next request is to be routed as; empty for what the parser reads."""
+    def _reset_parser(self, method: bytes) -> None:
+        """Start a new parser. `method` replaces the one that it reads of the next request, unless empty."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._idle, self._upgrading, self._method = True, False, method
@@ -98,8 +97,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if problem := self._problem():
-            self._stop(problem)
+        if refusal := self._host_refusal():
+            self._abort_parsing(refusal)
         if self.parser.should_upgrade():
             self._upgrading = True
             return
@@ -108,7 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.scope["method"] = self._method.decode("ascii")
             self._method = b""
 
-    def _problem(self) -> RefusedRequest | None:
+    def _host_refusal(self) -> RefusedRequest | None:
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1:
             return _SEVERAL_HOSTS
@@ -123,18 +122,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._active = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _stop(self, refusal: RefusedRequest) -> None:
-        """Leaves the parser, which raises an error of its own for whatever is raised in it."""
+    def _abort_parsing(self, refusal: RefusedRequest) -> None:
+        """Refuse the request from within a parser's callback: httptools replaces any exception by its own."""
         self._refusal = refusal
         raise refusal
 
     def _refuse(self, refusal: RefusedRequest) -> None:
-        """Answers and closes. Answers to earlier requests of the connection are given first."""
+        """Write the refusal and close, after the responses to earlier requests of the connection."""
         self._refused = True
         logs.event(
             _log,
             logging.INFO,
-            "refused a request",
+            "request refused before routing",
             status=refusal.status,
             reason=refusal.text,
             client=str(self.client),
@@ -143,18 +142,20 @@ class HttpProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
         last = self.pipeline[0][0] if self.pipeline else self._active
         if last is None or last.response_complete:
-            self._say(refusal)
+            self._write_refusal(refusal)
         elif last.more_body and not last.response_started:
-            # It is this request's body that cannot be read, and its route waits for it.
-            self._say(refusal)
+            # The route is waiting for this request's body, which cannot be read.
+            self._write_refusal(refusal)
             last.disconnected = True
             last.message_event.set()
         else:
             last.keep_alive = False
             self.flow.resume_reading()
 
-    def _say(self, refusal: RefusedRequest) -> None:
-        """Closes later: closed at once, a connection is reset by what the client still sends."""
+    def _write_refusal(self, refusal: RefusedRequest) -> None:
+        """Write the response and close after a delay: closed at once, the connection would be reset by data
+        that the client still sends, and the response lost.
+        """
         body = refusal.text.encode()
         retry = _RETRY if refusal.status == 503 else b""
         self.transport.write(

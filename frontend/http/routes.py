@@ -1,4 +1,4 @@
-"""Routes whose handlers read requests themselves, found by their path at once."""
+"""Routes without FastAPI's parameter injection, and their lookup by path in one step."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class DirectRoute(APIRoute):
-    """Calls its handler with the request, or with nothing. FastAPI would look for parameters and dependencies
-    to resolve at each request; these handlers have none.
+    """A route that calls its handler with the request, or without arguments.
+
+    Saves the resolution of parameters and dependencies that FastAPI does for each request.
     """
 
     def get_route_handler(self) -> Handler:
@@ -28,11 +29,12 @@ class DirectRoute(APIRoute):
 
 
 def direct_router() -> APIRouter:
+    """A router whose routes are DirectRoutes."""
     return APIRouter(route_class=DirectRoute)
 
 
 def routes_of(routers: Iterable[APIRouter]) -> Sequence[BaseRoute]:
-    """Those with parameters in their paths come after all others."""
+    """The routers' routes: a table of those without path parameters, then the others one by one."""
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     return [
         PathTable([route for route in routes if not route.param_convertors]),
@@ -41,8 +43,10 @@ def routes_of(routers: Iterable[APIRouter]) -> Sequence[BaseRoute]:
 
 
 class PathTable(BaseRoute):
-    """Routes without parameters in their paths. A router tries its routes' patterns one after the other, some
-    forty here; the table costs the same for each path.
+    """Routes without path parameters, in a dictionary.
+
+    Starlette's router matches the routes' patterns one after the other, about forty here; a lookup in the
+    table costs the same for each path.
     """
 
     def __init__(self, routes: Sequence[APIRoute]) -> None:
@@ -62,7 +66,7 @@ class PathTable(BaseRoute):
         return match, {"endpoint": route.endpoint, "path_params": {}, "route": route}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A method that the path does not have is the route's to refuse."""
+        """Call the matched route, which refuses a method that the path does not have."""
         await scope["route"].handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: object) -> URLPath:

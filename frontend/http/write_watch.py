@@ -1,4 +1,4 @@
-"""Clients that stop reading: found by how much of what was written they have not taken."""
+"""Detection of clients that stop reading, by the bytes they have not acknowledged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 
 class WriteWatch:
-    """Between `begin` and `end` calls `stalled` when the client has taken nothing for `seconds`, which is
-    noticed after twice as long at most. Nothing may be written meanwhile.
+    """Calls `on_stall` when a client takes nothing for `seconds` (0: never) between `start` and `stop`.
+
+    A stall is noticed after twice `seconds` at most. Nothing may be written in the meantime.
     """
 
     def __init__(
@@ -20,41 +21,43 @@ class WriteWatch:
         transport: asyncio.WriteTransport,
         loop: asyncio.AbstractEventLoop,
         seconds: float,
-        stalled: Callable[[], None],
+        on_stall: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._loop = loop
         self._seconds = seconds
-        self._stalled = stalled
+        self._on_stall = on_stall
         self._timer: asyncio.TimerHandle | None = None
         self._outstanding = 0
 
-    def begin(self) -> None:
+    def start(self) -> None:
         if self._timer is None and self._seconds:
-            self._outstanding = self.outstanding()
-            self._timer = self._loop.call_later(self._seconds, self._look)
+            self._outstanding = self.outstanding_bytes()
+            self._timer = self._loop.call_later(self._seconds, self._check)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if not self._transport.get_write_buffer_size():
             return
         before = self._outstanding
-        self.begin()
+        self.start()
         if self._outstanding >= before:
-            self.end()
-            self._stalled()
+            self.stop()
+            self._on_stall()
 
-    def outstanding(self) -> int:
-        """Bytes that the client has not acknowledged, here and in the kernel."""
-        return self._transport.get_write_buffer_size() + _in_kernel(self._transport.get_extra_info("socket"))
+    def outstanding_bytes(self) -> int:
+        """Bytes that the client has not acknowledged, in this process and in the kernel."""
+        return self._transport.get_write_buffer_size() + _kernel_bytes(
+            self._transport.get_extra_info("socket")
+        )
 
 
-def _in_kernel(connection: socket.socket | None) -> int:
+def _kernel_bytes(connection: socket.socket | None) -> int:
     if connection is None:
         return 0
     queued = array.array("i", [0])

@@ -22,7 +22,11 @@ from tests.support.waiting import until
 
 _DEADLINE_SECONDS = 10.0
 WIDE_LIMITS = ConnectionLimits(
-    most=1000, most_of_one_address=1000, header_bytes=65536, header_seconds=30.0, write_seconds=120.0
+    max_connections=1000,
+    max_per_address=1000,
+    header_bytes=65536,
+    header_seconds=30.0,
+    write_seconds=120.0,
 )
 
 
@@ -34,7 +38,7 @@ async def serving(
     is_proxy: Callable[[str], bool] = lambda address: False,
 ) -> AsyncIterator[int]:
     """The port. The protocol is the one that the frontend uses in production; `tls`: certificate and key."""
-    table = ConnectionTable(limits.most, limits.most_of_one_address, is_proxy)
+    table = ConnectionTable(limits.max_connections, limits.max_per_address, is_proxy)
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, table)),

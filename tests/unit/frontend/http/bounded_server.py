@@ -1,4 +1,4 @@
-"""A real server with small limits, and its clients."""
+"""A real server with small limits, and clients for it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ SIZES = {"/large": 8_000_000, "/larger": 9_000_000}
 
 @dataclass
 class App:
-    """Reads each body and says how long it was; `/slow` waits for `go`, `/early` does not read, the paths of
-    `SIZES` give a long answer at once, and `/flood` answers without an end.
+    """Reads each body and answers with its length.
+
+    `/slow` waits for `go`, `/early` does not read the body, the paths of `SIZES` send a long response at
+    once, and `/flood` sends an endless one.
     """
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
-    left: int = 0
+    disconnects: int = 0
     served: list[str] = field(default_factory=list)
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -38,7 +40,7 @@ class App:
                 if not message["more_body"]:
                     break
             else:
-                self.left += 1
+                self.disconnects += 1
                 return
         self.headers = scope["headers"]
         if scope["path"] == "/slow":
@@ -54,16 +56,16 @@ class App:
         await send({"type": "http.response.body", "body": b"read %d" % length})
 
     async def _wait(self, receive: Receive) -> None:
-        gone = asyncio.create_task(self._gone(receive))
+        disconnect = asyncio.create_task(self._wait_for_disconnect(receive))
         go = asyncio.create_task(self.go.wait())
-        await asyncio.wait({gone, go}, return_when=asyncio.FIRST_COMPLETED)
-        gone.cancel()
+        await asyncio.wait({disconnect, go}, return_when=asyncio.FIRST_COMPLETED)
+        disconnect.cancel()
         go.cancel()
 
-    async def _gone(self, receive: Receive) -> None:
+    async def _wait_for_disconnect(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             continue
-        self.left += 1
+        self.disconnects += 1
 
 
 @dataclass
@@ -75,14 +77,14 @@ class Client:
         self.writer.write(data)
 
     async def take(self, path: str) -> None:
-        """A long answer. Raises IncompleteReadError or ConnectionResetError where it is cut off."""
+        """Read a long response. Raises IncompleteReadError or ConnectionResetError if it is cut off."""
         size = SIZES[path]
         await asyncio.wait_for(self.reader.readuntil(b"%x\r\n" % size), SECONDS)
         await asyncio.wait_for(self.reader.readexactly(size), SECONDS)
         await self.reader.readuntil(b"\r\n0\r\n\r\n")
 
     async def rest(self) -> bytes:
-        """Until the server closes."""
+        """Read until the server closes."""
         try:
             return await asyncio.wait_for(self.reader.read(), SECONDS)
         except ConnectionResetError:
@@ -106,8 +108,8 @@ class Server:
         self.clients.append(client)
         return client
 
-    async def says(self, *data: bytes) -> bytes:
-        """The whole answer to what is sent bit by bit on a connection that the server closes."""
+    async def exchange(self, *data: bytes) -> bytes:
+        """Send each of `data` on a new connection; return all that comes until the server closes it."""
         client = await self.connect()
         try:
             for each in data:
@@ -120,9 +122,9 @@ class Server:
 
 @asynccontextmanager
 async def bounded_server(proxy: str = "", **limits: float) -> AsyncIterator[Server]:
-    """`limits`: fields of ConnectionLimits that are narrower than WIDE_LIMITS."""
+    """Run a server. `limits`: fields of ConnectionLimits that replace those of WIDE_LIMITS."""
     app = App()
-    narrow = replace(WIDE_LIMITS, **limits)  # type: ignore[arg-type]  # counts are whole, which no ** can say
+    narrow = replace(WIDE_LIMITS, **limits)  # type: ignore[arg-type]  # mypy cannot type counts as int in **
     async with serving(app, limits=narrow, is_proxy=proxy.__eq__) as port:
         server = Server(app, port)
         try:

@@ -1,4 +1,4 @@
-"""Connections that are slow, endless, crowded or wrong, against a real server with small limits."""
+"""Limits of connections: header and write timeouts, sizes, pipelining and their number, on a real server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from frontend.http.bounded import BoundedHttp
 from tests.support.waiting import until
 from tests.unit.frontend.http.bounded_server import SECONDS, SIZES, bounded_server
 
-# Sooner than an idle connection is closed here.
+# Less than the time after which an idle connection is closed.
 _SOON_SECONDS = 2.0
 _GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 _GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in SIZES]
@@ -21,18 +21,18 @@ _POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 _CHUNKED = _POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
-async def test_a_connection_that_says_nothing_is_closed() -> None:
+async def test_a_connection_without_a_request_is_closed() -> None:
     async with bounded_server(header_seconds=0.2) as server:
-        assert await server.says() == b""
+        assert await server.exchange() == b""
 
 
 @pytest.mark.parametrize("begun", [b"G", b"GET / HT", _POST, _POST + b"x: "])
-async def test_a_header_that_does_not_end_is_refused_in_time(begun: bytes) -> None:
+async def test_an_incomplete_header_gets_408_after_the_timeout(begun: bytes) -> None:
     async with bounded_server(header_seconds=0.2) as server:
-        assert (await server.says(begun)).startswith(b"HTTP/1.1 408 ")
+        assert (await server.exchange(begun)).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_the_header_s_time_does_not_begin_again_with_each_byte() -> None:
+async def test_the_header_timeout_does_not_restart_with_each_byte() -> None:
     async with bounded_server(header_seconds=0.3) as server:
         client = await server.connect()
         client.send(b"GET / HTTP/1.1\r\nx: ")
@@ -43,14 +43,14 @@ async def test_the_header_s_time_does_not_begin_again_with_each_byte() -> None:
         assert answer.result()[:12] in (b"HTTP/1.1 408", b"")
 
 
-async def test_the_second_request_s_header_has_a_time_too() -> None:
+async def test_the_second_request_of_a_connection_has_a_header_timeout_too() -> None:
     async with bounded_server(header_seconds=0.2) as server:
-        answer = await server.says(_GET, b"GET / HTTP/1.1\r\nx: ")
+        answer = await server.exchange(_GET, b"GET / HTTP/1.1\r\nx: ")
     assert b"read 0" in answer
     assert b"HTTP/1.1 408 " in answer
 
 
-async def test_slow_bodies_are_not_the_header_s_matter() -> None:
+async def test_the_header_timeout_does_not_apply_to_the_body() -> None:
     async with bounded_server(header_seconds=0.1) as server:
         client = await server.connect()
         client.send(_POST + b"content-length: 4\r\n\r\n")
@@ -60,7 +60,7 @@ async def test_slow_bodies_are_not_the_header_s_matter() -> None:
         assert b"read 4" in await asyncio.wait_for(client.reader.readuntil(b"read 4"), SECONDS)
 
 
-async def test_the_rest_of_a_body_whose_answer_was_given_has_a_time() -> None:
+async def test_the_rest_of_a_body_has_a_timeout_once_the_response_is_sent() -> None:
     async with bounded_server(header_seconds=0.2) as server:
         client = await server.connect()
         client.send(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
@@ -84,9 +84,9 @@ async def test_the_rest_of_a_body_whose_answer_was_given_has_a_time() -> None:
     ],
     ids=["endless field", "long field", "many fields", "endless target", "long target", "no HTTP"],
 )
-async def test_large_headers_are_refused(header: bytes) -> None:
+async def test_headers_above_the_limit_get_431(header: bytes) -> None:
     async with bounded_server(header_bytes=2000) as server:
-        answer = await server.says(header)
+        answer = await server.exchange(header)
         assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
         assert answer.startswith(b"HTTP/1.1 431 ") or header.startswith(b"xx")
         assert server.app.served == []
@@ -94,7 +94,7 @@ async def test_large_headers_are_refused(header: bytes) -> None:
 
 async def test_headers_up_to_the_limit_are_read() -> None:
     async with bounded_server(header_bytes=2000) as server:
-        answer = await server.says(
+        answer = await server.exchange(
             b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: " + b"x" * 1300 + b"\r\n\r\n"
         )
         assert b"read 0" in answer
@@ -111,16 +111,16 @@ async def test_headers_up_to_the_limit_are_read() -> None:
     ],
     ids=["extension", "trailer", "trailers", "many chunks", "no chunk"],
 )
-async def test_what_frames_a_body_is_bounded(body: bytes, status: bytes) -> None:
+async def test_the_framing_of_a_chunked_body_is_limited(body: bytes, status: bytes) -> None:
     async with bounded_server(header_bytes=2000) as server:
-        answer = await server.says(_CHUNKED, body)
+        answer = await server.exchange(_CHUNKED, body)
         assert answer.startswith(b"HTTP/1.1 %b " % status)
-        await until(lambda: server.app.left == 1, SECONDS, "the application has been told")
+        await until(lambda: server.app.disconnects == 1, SECONDS, "the application sees the disconnect")
 
 
-async def test_trailers_are_no_headers() -> None:
+async def test_trailers_are_not_passed_on_as_headers() -> None:
     async with bounded_server() as server:
-        answer = await server.says(
+        answer = await server.exchange(
             _POST
             + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-api-key: k\r\n\r\n"
         )
@@ -139,7 +139,7 @@ async def test_a_body_in_ordinary_chunks_is_read() -> None:
         await asyncio.wait_for(client.reader.readuntil(b"read %d" % (128 * 20_001)), SECONDS)
 
 
-async def test_pipelined_requests_are_answered_in_turn() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async with bounded_server() as server:
         client = await server.connect()
         client.send(_GET * 30)
@@ -147,7 +147,7 @@ async def test_pipelined_requests_are_answered_in_turn() -> None:
             await asyncio.wait_for(client.reader.readuntil(b"read 0\r\n0\r\n\r\n"), SECONDS)
 
 
-async def test_the_body_of_a_pipelined_request_is_no_frame_of_the_next_one() -> None:
+async def test_a_body_does_not_count_as_framing_of_the_next_pipelined_request() -> None:
     async with bounded_server(header_bytes=2000) as server:
         client = await server.connect()
         client.send(_POST + b"content-length: 10000\r\n\r\n" + b"x" * 10_000)
@@ -157,7 +157,7 @@ async def test_the_body_of_a_pipelined_request_is_no_frame_of_the_next_one() -> 
         await asyncio.wait_for(client.reader.readuntil(b"read 4"), SECONDS)
 
 
-async def test_no_more_requests_are_kept_than_may_be_pipelined() -> None:
+async def test_pipelined_requests_above_the_limit_are_refused() -> None:
     async with bounded_server() as server:
         client = await server.connect()
         client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + _GET * 5_000)
@@ -167,10 +167,10 @@ async def test_no_more_requests_are_kept_than_may_be_pipelined() -> None:
         assert answer.count(b"HTTP/1.1 200") == 33 == len(server.app.served)
 
 
-async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
+async def test_garbage_after_a_request_does_not_spoil_its_response() -> None:
     async with bounded_server() as server:
         client = await server.connect()
-        client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\nrubbish\r\n\r\n")
+        client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\ngarbage\r\n\r\n")
         await until(lambda: bool(server.app.served), SECONDS, "the first request is there")
         server.app.go.set()
         answer = await client.rest()
@@ -178,16 +178,16 @@ async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
         assert answer.endswith(b"read 0\r\n0\r\n\r\n")
 
 
-async def test_a_client_that_leaves_with_requests_in_the_pipeline_cancels_the_one_that_runs() -> None:
+async def test_a_disconnect_with_pipelined_requests_cancels_the_running_one() -> None:
     async with bounded_server() as server:
         client = await server.connect()
         client.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + _GET)
         await until(lambda: bool(server.app.served), SECONDS, "the first request is there")
         client.writer.transport.abort()
-        await until(lambda: server.app.left == 1, SECONDS, "the application has been told")
+        await until(lambda: server.app.disconnects == 1, SECONDS, "the application sees the disconnect")
 
 
-async def test_a_client_that_does_not_read_is_cut_off() -> None:
+async def test_a_client_that_does_not_read_is_disconnected() -> None:
     async with bounded_server(write_seconds=0.2) as server:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -214,7 +214,7 @@ async def test_a_client_that_reads_slowly_is_served() -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_client_that_took_its_last_answer_has_all_the_time_for_the_next_one() -> None:
+async def test_the_write_timeout_starts_anew_with_each_response() -> None:
     async with bounded_server(write_seconds=1.0) as server:
         client = await server.connect(receive_buffer=65536)
         began = asyncio.get_running_loop().time()
@@ -227,8 +227,8 @@ async def test_a_client_that_took_its_last_answer_has_all_the_time_for_the_next_
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_nothing_keeps_a_connection_that_is_over(reset: bool) -> None:
-    """Timers of idle connections hold what they belong to, with the last request."""
+async def test_a_closed_connection_is_freed(reset: bool) -> None:
+    """A timer of the idle connection would hold it, with its last request."""
     async with bounded_server() as server:
         client = await server.connect()
         client.send(_GET)
@@ -241,7 +241,7 @@ async def test_nothing_keeps_a_connection_that_is_over(reset: bool) -> None:
 
         client.writer.transport.abort()
 
-        await until(lambda: not _is_kept(address), _SOON_SECONDS, "the connection is forgotten")
+        await until(lambda: not _is_kept(address), _SOON_SECONDS, "the connection is freed")
 
 
 def _is_kept(address: tuple[str, int]) -> bool:
@@ -249,8 +249,8 @@ def _is_kept(address: tuple[str, int]) -> bool:
     return any(isinstance(each, BoundedHttp) and each.client == address for each in gc.get_objects())
 
 
-async def test_one_address_may_have_so_many_connections() -> None:
-    async with bounded_server(most_of_one_address=3) as server:
+async def test_connections_above_the_limit_of_an_address_get_503() -> None:
+    async with bounded_server(max_per_address=3) as server:
         busy = [await server.connect("127.0.0.2") for _ in range(3)]
         for each in busy:
             each.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -267,22 +267,22 @@ async def test_one_address_may_have_so_many_connections() -> None:
             await each.reader.readuntil(b"read 0")
 
 
-async def test_idle_connections_give_way() -> None:
-    async with bounded_server(most=4) as server:
+async def test_the_longest_idle_connection_is_closed_for_a_new_one() -> None:
+    async with bounded_server(max_connections=4) as server:
         idle = [await server.connect("127.0.0.2") for _ in range(3)]
-        polite = await server.connect("127.0.0.3")
-        polite.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+        busy = await server.connect("127.0.0.3")
+        busy.send(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
         await until(lambda: bool(server.app.served), SECONDS, "it is busy")
         newest = await server.connect("127.0.0.4")
         newest.send(_GET)
         await newest.reader.readuntil(b"read 0")
         assert await idle[0].rest() == b""
         server.app.go.set()
-        await polite.reader.readuntil(b"read 0")
+        await busy.reader.readuntil(b"read 0")
 
 
-async def test_an_answer_that_is_still_on_its_way_does_not_give_way() -> None:
-    async with bounded_server(most=2) as server:
+async def test_a_connection_whose_response_is_still_being_sent_is_not_closed() -> None:
+    async with bounded_server(max_connections=2) as server:
         slow, idle = await server.connect("127.0.0.2"), await server.connect("127.0.0.2")
         slow.send(_GET_LARGE)
         await until(lambda: server.app.served == ["/large"], SECONDS, "it is answered")
@@ -295,8 +295,8 @@ async def test_an_answer_that_is_still_on_its_way_does_not_give_way() -> None:
         await slow.take("/large")
 
 
-async def test_proxies_speak_for_many() -> None:
-    async with bounded_server(proxy="127.0.0.2", most_of_one_address=1) as server:
+async def test_a_proxy_has_no_limit_per_address() -> None:
+    async with bounded_server(proxy="127.0.0.2", max_per_address=1) as server:
         first, second = [await server.connect("127.0.0.2") for _ in range(2)]
         for each in (first, second):
             each.send(_GET)

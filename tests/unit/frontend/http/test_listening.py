@@ -1,4 +1,4 @@
-"""A listening socket that is about to be closed."""
+"""Closing of a listening socket: which connections are accepted and which refused."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def listener() -> Iterator[socket.socket]:
         yield made
 
 
-async def test_what_waits_to_be_accepted_is_taken(listener: socket.socket) -> None:
+async def test_queued_connections_are_accepted(listener: socket.socket) -> None:
     with socket.create_connection(listener.getsockname()) as client:
-        taken = await last_connections([listener])
+        accepted = await last_connections([listener])
 
-        assert [each.getpeername() for each in taken] == [client.getsockname()]
-    for each in taken:
+        assert [each.getpeername() for each in accepted] == [client.getsockname()]
+    for each in accepted:
         each.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters what a listening socket gets")
-async def test_what_comes_too_late_is_refused_and_not_reset(listener: socket.socket) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can filter packets of a listening socket")
+async def test_later_connections_are_refused_and_not_reset(listener: socket.socket) -> None:
     ending = asyncio.create_task(last_connections([listener]))
     await asyncio.sleep(0)
     with socket.socket() as late:

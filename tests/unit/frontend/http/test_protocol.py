@@ -1,4 +1,4 @@
-"""What is read from a connection: raw bytes over a real socket. The application answers with what it got."""
+"""How requests are parsed: raw bytes over a real socket, to an application that echoes the parsed request."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
-    got = {
+    parsed = {
         "method": scope["method"],
         "path": scope["path"],
         "headers": {name.decode(): value.decode() for name, value in scope["headers"]},
         "body": body.decode(),
     }
-    data = json.dumps(got).encode()
+    data = json.dumps(parsed).encode()
     length = [(b"content-length", b"%d" % len(data))]
     await send({"type": "http.response.start", "status": 200, "headers": length})
     await send({"type": "http.response.body", "body": data})
@@ -55,7 +55,7 @@ async def port() -> AsyncIterator[int]:
 
 
 async def _sent(port: int, *pieces: bytes) -> bytes:
-    """All that comes back until the server closes."""
+    """Send the pieces; return all that comes until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for piece in pieces:
         writer.write(piece)
@@ -66,7 +66,7 @@ async def _sent(port: int, *pieces: bytes) -> bytes:
 
 
 def _bodies(answer: bytes) -> list[dict[str, Any]]:
-    """Of answers that have no line ends but in their heads."""
+    """The JSON bodies of the responses, which contain no line ends themselves."""
     return [
         json.loads(part.partition("\r\n\r\n")[2]) for part in answer.decode().split("HTTP/1.1 200 OK")[1:]
     ]
@@ -96,7 +96,7 @@ async def test_an_upgrade_that_is_not_offered_is_ignored(
     assert second["method"] == "GET"
 
 
-async def test_a_body_that_comes_later_and_in_pieces(port: int) -> None:
+async def test_a_body_after_an_upgrade_may_come_later_and_in_pieces(port: int) -> None:
     head = _head(_H2C.replace("Upgrade, ", "close, Upgrade, ") + "Content-Length: 300000\r\n")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for piece in (head[:40], head[40:-2], head[-2:], b"x" * 100_000, b"x" * 200_000):
@@ -109,8 +109,8 @@ async def test_a_body_that_comes_later_and_in_pieces(port: int) -> None:
     assert len(got["body"]) == 300_000
 
 
-async def test_upgrades_one_after_the_other(port: int) -> None:
-    """Java's client asks again with each request until it gets an answer."""
+async def test_each_request_of_a_connection_may_ask_for_an_upgrade(port: int) -> None:
+    """Java's client repeats the header until it has the first response."""
     request = _head(_H2C + "Content-Length: 2\r\n") + b"{}"
     answers = _bodies(await _sent(port, request * 20 + _head("Connection: close\r\n", "GET")))
 
@@ -128,13 +128,13 @@ async def test_every_method_reaches_the_routes(port: int, method: str) -> None:
     assert second["method"] == "GET"
 
 
-async def test_an_unknown_method_with_an_upgrade(port: int) -> None:
+async def test_an_unknown_method_with_an_upgrade_reaches_the_routes(port: int) -> None:
     extra = _H2C.replace("Upgrade, ", "close, Upgrade, ") + "Content-Length: 2\r\n"
     (got,) = _bodies(await _sent(port, _head(extra, "FOO") + b"{}"))
     assert (got["method"], got["body"]) == ("FOO", "{}")
 
 
-async def test_connect_to_an_address(port: int) -> None:
+async def test_connect_to_an_address_reaches_the_routes_as_root(port: int) -> None:
     (got,) = _bodies(await _sent(port, _head("Connection: close\r\n", "CONNECT", "example.com:443")))
     assert (got["method"], got["path"]) == ("CONNECT", "/")
 
@@ -162,7 +162,9 @@ _LONG = b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * MAX_HEAD_BYTES
         "version", "no path", "length",
     ],
 )  # fmt: skip
-async def test_what_no_route_sees(port: int, request_bytes: bytes, status: str, text: str) -> None:
+async def test_malformed_requests_are_refused_before_the_routes(
+    port: int, request_bytes: bytes, status: str, text: str
+) -> None:
     head, _, body = (await _sent(port, request_bytes)).decode().partition("\r\n\r\n")
 
     lines = head.split("\r\n")
@@ -175,12 +177,12 @@ async def test_http_1_0_needs_no_host(port: int) -> None:
     assert _bodies(await _sent(port, b"GET /x HTTP/1.0\r\n\r\n"))[0]["path"] == "/x"
 
 
-async def test_long_bodies_are_no_long_heads(port: int) -> None:
+async def test_a_long_body_does_not_count_as_header(port: int) -> None:
     size = 2 * MAX_HEAD_BYTES
     answer = await _sent(port, _head(f"Content-Length: {size}\r\nConnection: close\r\n") + b"x" * size)
     assert len(_bodies(answer)[0]["body"]) == size
 
 
-async def test_garbage_after_a_request_does_not_cut_its_answer(port: int) -> None:
+async def test_garbage_after_a_request_does_not_cut_its_response(port: int) -> None:
     answers = _bodies(await _sent(port, _head("", "GET") + b"\x16\x03\x01\x02 garbage\r\n\r\n"))
     assert [each["method"] for each in answers] == ["GET"]

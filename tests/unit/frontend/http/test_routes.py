@@ -1,4 +1,4 @@
-"""Routes in a table: the same answers as from a list of patterns."""
+"""The route table gives the same responses as a list of patterns."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ async def test_a_request_reaches_the_route_of_its_path_and_method(
 
 
 def test_only_paths_with_parameters_are_tried_one_by_one() -> None:
-    """However many routes there are."""
+    """The table counts as one."""
     assert len(_routes()) == 2
