@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from drover.errors import InvalidRequest, ModelNotFound
 from frontend.api.core.go_json import dumps
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.ollama.dialect import JSON
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
 from frontend.observability.metrics import Metrics

@@ -1,15 +1,17 @@
-"""What all dialects add to an answer: server-sent events, extra fields, diagnostic headers."""
+"""What the dialects' responses share: JSON, server-sent events, extra fields, headers, an error's text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from drover.errors import ContextExceeded, DroverError, answer_of
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.go_json import dumps_text
+from frontend.api.core.go_json import Json, dump_text, dumps_text
 
+JSON = "application/json; charset=utf-8"
 CONTENT_TYPE = b"text/event-stream"
 # Readers skip it.
 COMMENT = b":\n\n"
@@ -18,6 +20,11 @@ COMMENT = b":\n\n"
 def frame(data: bytes, event: bytes = b"") -> bytes:
     """`data` has no line break in it, as compact JSON never has."""
     return b"event: %b\ndata: %b\n\n" % (event, data) if event else b"data: %b\n\n" % data
+
+
+def json_array(items: Sequence[bytes]) -> bytes:
+    """Empty, not `[]`, when there is nothing in it."""
+    return b"[" + b",".join(items) + b"]" if items else b""
 
 
 ExtraFields = Callable[[], Mapping[str, str]]
@@ -60,3 +67,18 @@ def ignored_header(names: Iterable[str]) -> dict[str, str]:
     """Of an answer that no engine begins; empty where all is honoured."""
     headers = Notices.of(pb.Started(), names).headers()
     return {name.decode(): value.decode() for name, value in headers}
+
+
+def error_text(error: DroverError) -> str:
+    """Return the message; for a prompt that is too long, llama-server's object as text, as Ollama does."""
+    if not (isinstance(error, ContextExceeded) and error.context_tokens):
+        return error.message
+    reason: Json = {
+        "code": answer_of(error).http,
+        "message": f"request ({error.prompt_tokens} tokens) exceeds the available context size "
+        f"({error.context_tokens} tokens), try increasing it",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": error.prompt_tokens,
+        "n_ctx": error.context_tokens,
+    }
+    return dump_text({"error": reason})

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from drover.errors import ContextExceeded, DroverError, InvalidRequest, answer_of, is_passing
 from drover.json_value import Json
 from frontend.api.core.go_json import dumps
-from frontend.api.ollama.dialect import JSON, error_text
+from frontend.api.wire import JSON, error_text
 
 
 def error_object(error: DroverError, request_id: str, kind: str = "") -> bytes:

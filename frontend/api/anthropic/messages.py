@@ -19,7 +19,7 @@ from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest
 from frontend.api.core.unseen_images import unseen, without_unseen
 from frontend.api.generation import Generation
-from frontend.api.ollama.dialect import JSON
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
 from frontend.models.model import CatalogModel

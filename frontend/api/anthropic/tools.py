@@ -9,10 +9,10 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.anthropic.loading import LoadedTools
 from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.request import Tool
+from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
 from frontend.api.core.tool_parameters import read_parameters
 from frontend.api.core.tool_shapes import with_schema
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, read_struct, text
-from frontend.api.openai.tool_choice import ToolChoice, read_tool_choice
 
 _MAX_TOOLS = 2_000
 _MODES = {

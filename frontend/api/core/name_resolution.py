@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from drover.errors import InvalidRequest, NotOffered
+from drover.errors import InvalidRequest, ModelNotFound, NotOffered
 from drover.names import ModelName
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
@@ -41,6 +41,17 @@ async def find_named(
         # `auto:7b:local`: without `:local` it is a virtual model with a tag of its own.
         return replace(model, route=replace(model.route, forced=Side.SIMPLE))
     return model
+
+
+async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
+    """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
+    wanted = "remote model details are unavailable"
+    model = await find_named(catalog, text, wanted=wanted, fresh=True)
+    if model is not None:
+        return model
+    missing = named_here(text) or ModelName.parse(text.strip())
+    assert missing is not None, "one of them was looked for"
+    raise ModelNotFound(f"model '{missing.short}' not found")
 
 
 def names_of(text: str) -> Sequence[ModelName]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from drover.errors import BodyTooLarge, InvalidRequest
 from frontend.api.core.body import read_body
 from frontend.api.ollama.create import is_digest
-from frontend.api.ollama.dialect import JSON
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.models.blobs import Blobs
 from frontend.settings import FrontendSettings

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from drover.errors import ContextExceeded, DroverError, answer_of
+from drover.errors import DroverError, answer_of
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.go_json import Json, dump_text, dumps
+from frontend.api.core.go_json import dumps
 from frontend.api.ollama.encode import Encoder
-
-JSON = "application/json; charset=utf-8"
+from frontend.api.wire import JSON, error_text
 
 
 class OllamaDialect:
@@ -41,21 +40,6 @@ class OllamaDialect:
 
 def error_object(error: DroverError) -> bytes:
     return dumps({"error": error_text(error)})
-
-
-def error_text(error: DroverError) -> str:
-    """Ollama passes on what llama-server says of a prompt that is too long: an object, in a string."""
-    if not (isinstance(error, ContextExceeded) and error.context_tokens):
-        return error.message
-    reason: Json = {
-        "code": answer_of(error).http,
-        "message": f"request ({error.prompt_tokens} tokens) exceeds the available context size "
-        f"({error.context_tokens} tokens), try increasing it",
-        "type": "exceed_context_size_error",
-        "n_prompt_tokens": error.prompt_tokens,
-        "n_ctx": error.context_tokens,
-    }
-    return dump_text({"error": reason})
 
 
 def error_response(error: DroverError, content_type: str = JSON, status: int | None = None) -> Response:

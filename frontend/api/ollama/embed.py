@@ -23,7 +23,7 @@ from frontend.api.core.conversion import load_to_proto
 from frontend.api.core.name_resolution import find_named
 from frontend.api.core.options import Options, layered
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.ollama.dialect import JSON, error_response
+from frontend.api.ollama.dialect import error_response
 from frontend.api.ollama.embed_convert import (
     embed_body,
     embed_to_proto,
@@ -34,7 +34,7 @@ from frontend.api.ollama.embed_convert import (
     vector,
 )
 from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.api.wire import Notices
+from frontend.api.wire import JSON, Notices
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
 from frontend.models.catalog import Catalog

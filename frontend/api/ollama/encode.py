@@ -16,11 +16,10 @@ import orjson
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.core.timestamps import Clock
+from frontend.api.logprobs import logprob_entries
 from frontend.api.tool_calls import ToolCalls, WholeCall
-from frontend.api.wire import ExtraFields, members
+from frontend.api.wire import ExtraFields, json_array, members
 
-# OpenAI's word for "too unlikely to say".
-_LEAST_LOGPROB = -9999.0
 _DONE_REASONS = {pb.Done.STOP: b"stop", pb.Done.LENGTH: b"length"}
 
 
@@ -252,11 +251,6 @@ def _that_are_told(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
     return event.deltas if shows_something else event.deltas[:-1]
 
 
-def json_array(items: Sequence[bytes]) -> bytes:
-    """Empty, not `[]`, when there is nothing in it."""
-    return b"[" + b",".join(items) + b"]" if items else b""
-
-
 def _tool_call(call: WholeCall) -> bytes:
     return b'{"id":%b,"function":{"index":%d,"name":%b,"arguments":%b}}' % (
         dumps_text(call.id),
@@ -269,26 +263,3 @@ def _tool_call(call: WholeCall) -> bytes:
 def logprobs_member(logprobs: Iterable[pb.TokenLogprob]) -> bytes:
     """`,"logprobs":[…]`."""
     return b',"logprobs":' + dumps(logprob_entries(logprobs))
-
-
-def logprob_entries(logprobs: Iterable[pb.TokenLogprob]) -> list[dict[str, object]]:
-    """`top_logprobs` only where alternatives were asked for."""
-    entries = []
-    for logprob in logprobs:
-        entry = _logprob(logprob.token, logprob.logprob)
-        if logprob.top:
-            entry["top_logprobs"] = [_logprob(other.token, other.logprob) for other in logprob.top]
-        entries.append(entry)
-    return entries
-
-
-def finite_logprob(logprob: float) -> float:
-    """Whatever a worker says: JSON has no infinities, and clients take the exponential."""
-    return min(0.0, logprob) if logprob >= _LEAST_LOGPROB else _LEAST_LOGPROB
-
-
-def _logprob(token: bytes, logprob: float) -> dict[str, object]:
-    entry: dict[str, object] = {"token": token.decode(errors="replace"), "logprob": finite_logprob(logprob)}
-    if token:
-        entry["bytes"] = list(token)
-    return entry

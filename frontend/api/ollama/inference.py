@@ -16,8 +16,9 @@ from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceRequest
 from frontend.api.core.timestamps import Clock
 from frontend.api.generation import Generation
-from frontend.api.ollama.dialect import JSON, OllamaDialect
+from frontend.api.ollama.dialect import OllamaDialect
 from frontend.api.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
 from frontend.models.model import CatalogModel

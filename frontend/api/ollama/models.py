@@ -10,16 +10,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.concurrency import run_in_thread_if_large
-from drover.errors import InvalidRequest, ModelNotFound
-from drover.names import ModelName
+from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES, read_json
 from frontend.api.core.go_json import dumps
-from frontend.api.core.name_resolution import find_named, named_here
+from frontend.api.core.name_resolution import find_listed
 from frontend.api.core.request import ShowRequest
 from frontend.api.core.timestamps import never, rfc3339
-from frontend.api.ollama.dialect import JSON
 from frontend.api.ollama.modelfile import modelfile, parameter_lines, parameters_of
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
@@ -68,17 +67,6 @@ class Models:
             model.served, lambda worker: worker.model(_VERBOSE_SECONDS, verbose=True)
         )
         return described.model_info_json
-
-
-async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
-    """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
-    wanted = "remote model details are unavailable"
-    model = await find_named(catalog, text, wanted=wanted, fresh=True)
-    if model is not None:
-        return model
-    missing = named_here(text) or ModelName.parse(text.strip())
-    assert missing is not None, "one of them was looked for"
-    raise ModelNotFound(f"model '{missing.short}' not found")
 
 
 def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:

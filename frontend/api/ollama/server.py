@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from drover.errors import NotOffered, NotSignedIn
 from frontend.api.core.go_json import dumps
-from frontend.api.ollama.dialect import JSON
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.settings import FrontendSettings
 

@@ -13,9 +13,8 @@ from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import Reader, text
-from frontend.api.ollama.dialect import JSON
 from frontend.api.tokens import Tokens, token_ids
-from frontend.api.wire import ignored_header
+from frontend.api.wire import JSON, ignored_header
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
 from frontend.models.model import CatalogModel

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dump_text, dumps, dumps_text
-from frontend.api.ollama.encode import json_array, logprob_entries
+from frontend.api.logprobs import logprob_entries
 from frontend.api.openai.envelope import DONE, NOTHING_USED, Ends, finish_reason, head
 from frontend.api.tool_calls import ToolCalls, WholeCall, new_call_id
-from frontend.api.wire import ExtraFields, members
+from frontend.api.wire import ExtraFields, json_array, members
 
 _SILENCE = b'"content":""'
 

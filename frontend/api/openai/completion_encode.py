@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dumps, dumps_text
-from frontend.api.ollama.encode import finite_logprob
+from frontend.api.logprobs import finite_logprob
 from frontend.api.openai.envelope import DONE, FINGERPRINT, NOTHING_USED, Ends, beginning, finish_reason, head
 from frontend.api.wire import ExtraFields, members
 

@@ -13,9 +13,8 @@ from drover.errors import (
     is_passing,
 )
 from frontend.api.core.go_json import dumps
-from frontend.api.ollama.dialect import error_text
+from frontend.api.wire import JSON, error_text
 
-JSON = "application/json; charset=utf-8"
 _SERVERS_FAULT = 500
 
 

@@ -20,7 +20,6 @@ from frontend.api.multi_choice import ChoicesAnswer, OneChoice
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
 from frontend.api.openai.dialect import OpenAIDialect
-from frontend.api.openai.errors import JSON
 from frontend.api.openai.to_native import (
     native_chat,
     native_completion,
@@ -35,7 +34,7 @@ from frontend.api.openai.wire import (
     CompletionRequest,
     Sampled,
 )
-from frontend.api.wire import CONTENT_TYPE
+from frontend.api.wire import CONTENT_TYPE, JSON
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
 from frontend.models.model import CatalogModel

@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from frontend.api.core.go_json import dumps
-from frontend.api.ollama.models import find_listed
-from frontend.api.openai.errors import JSON
+from frontend.api.core.name_resolution import find_listed
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel

@@ -16,12 +16,11 @@ from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, boolean, read_struct, text
-from frontend.api.openai.errors import JSON
 from frontend.api.openai.fields import HARMLESS
 from frontend.api.openai.to_native import native_chat, set_tool_choice
 from frontend.api.openai.wire import ChatCompletionRequest
 from frontend.api.tokens import MAX_TEXTS, Tokens, token_ids
-from frontend.api.wire import ignored_header
+from frontend.api.wire import JSON, ignored_header
 from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 

@@ -15,6 +15,7 @@ from frontend.api.core import tool_shapes
 from frontend.api.core.go_json import Json
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import Message, Tool, keep_alive, read_tools
+from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
 from frontend.api.core.typed_fields import (
     FieldPath,
     Reader,
@@ -28,7 +29,6 @@ from frontend.api.core.typed_fields import (
 )
 from frontend.api.openai import fields
 from frontend.api.openai.messages import read_messages
-from frontend.api.openai.tool_choice import ToolChoice, read_tool_choice
 
 Wanted = TypeVar("Wanted")
 _MAX_TOKEN_ID = 2**32 - 1
