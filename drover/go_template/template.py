@@ -24,7 +24,7 @@ class Template:
     _definitions: Definitions = field(repr=False)
 
     def uses(self, name: str) -> bool:
-        """Whether it mentions a field, in any letter case: "tools", "thinking", "suffix" …"""
+        """Whether it mentions a field, in any letter case, such as "tools" or "suffix"."""
         return name.lower() in self.variables
 
     def render_chat(

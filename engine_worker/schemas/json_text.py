@@ -28,7 +28,7 @@ _BACKSLASH = text("\\")
 
 
 def _halves(second: str) -> Term:
-    """`\\uD8…` with the digits that make one half of a character."""
+    r"""`\uD8…` with the digits that make one half of a character."""
     return sequence(text("\\u"), Chars.text("dD"), Chars.text(second), repeat(_HEX, 2, 2))
 
 

@@ -1,5 +1,6 @@
 """An answer of several choices, each a request of its own: they run at the same time, are passed on as they
-come, and end together: one that fails, or a client that leaves, cancels them all."""
+come, and end together: one that fails, or a client that leaves, cancels them all.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """An answer of an engine on its way to the client: it owns the request's handle, and cancels it when the
-client leaves or the deadline passes, in whatever phase the request is."""
+client leaves or the deadline passes, in whatever phase the request is.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ModelResolver:
     routers: Mapping[str, VirtualModel]
 
     def resolve(self, name: ModelName, able: Able) -> CatalogModel | None:
-        """The first match of:
+        """The first match, in this order.
 
         1. a virtual model of the operator, `auto`
         2. one of its sides, `auto:simple`

@@ -380,7 +380,7 @@ class ManagedWorker:
 
 
 def _share(report: pb.LoadReport) -> float:
-    """This frontend's part of what the worker runs, and a few that wait there, so that a place that gets free
+    """The frontend's part of what the worker runs, and a few that wait there, so that a place that gets free
     is not empty for a round trip.
     """
     if not report.running_limit:

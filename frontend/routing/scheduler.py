@@ -1,5 +1,6 @@
 """The gate before the workers of one model: a request goes through when one of them has room, and waits in a
-fair queue until then."""
+fair queue until then.
+"""
 
 from __future__ import annotations
 

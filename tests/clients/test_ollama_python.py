@@ -79,6 +79,7 @@ def get_weather(city: str) -> str:
 
     Args:
         city: Where.
+
     """
     return f"Rain in {city}."
 

@@ -28,7 +28,7 @@ def started(stack: Stack) -> None:
 
 
 def _at(frontend: Container) -> str:
-    """This very one, past the proxy."""
+    """The address of one frontend, without the proxy."""
     return f"http://{frontend.addresses['edge']}:11434"
 
 

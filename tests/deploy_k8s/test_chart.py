@@ -251,7 +251,8 @@ def test_selectors_find_the_pods() -> None:
 
 def test_the_longest_names_leave_room_for_what_controllers_add() -> None:
     """A StatefulSet's pods have a label of its name and a hash of ten letters, one of a LeaderWorkerSet's
-    groups a number too."""
+    groups a number too.
+    """
     model = {"name": "m" * 24, "kind": "StatefulSet"}
     group = {**SGLANG, "name": "g" * 24, "nodes": 2}
     text = render({"models": [model, group]}, release="r" * 53)

@@ -1,6 +1,6 @@
 """Plays the part of a Kubernetes API that a watch of EndpointSlices depends on: versions that are counted,
 pages, selectors, bookmarks, a history that is forgotten, tokens and rules. It knows no other kind, and checks
-no object. (The emulator of kmock keeps no versions, pages or selectors; one test asks it too.)
+no object. The emulator of kmock keeps no versions, pages or selectors; one test asks it too.
 """
 
 from __future__ import annotations

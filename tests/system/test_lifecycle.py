@@ -34,7 +34,7 @@ SIMULATOR = ("--engine", "simulator", "--model", "sim")
 
 
 async def test_the_service_is_healthy_only_after_the_model_answered(tmp_path: Path) -> None:
-    """ "" says alive at once; the service's name says ready after the warm-up."""
+    """The empty name says alive at once; the service's name says ready after the warm-up."""
     address = f"127.0.0.1:{free_port()}"
     slow = ("--sim-prefill-tokens-per-second", "2", "--sim-prefill-chunk-tokens", "1")
     with worker(tmp_path / "w.log", *SIMULATOR, *slow, ready=False, address=address):

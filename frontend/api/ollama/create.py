@@ -1,5 +1,6 @@
 """What `create` refuses before it makes anything: values of a wrong kind, in upstream's words, and what this
-server cannot use. Raises InvalidRequest, and InvalidOption where upstream answers 500."""
+server cannot use. Raises InvalidRequest, and InvalidOption where upstream answers 500.
+"""
 
 from __future__ import annotations
 
