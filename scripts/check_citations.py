@@ -56,8 +56,8 @@ def _of_line(name: str, line: str, documents: Mapping[str, str]) -> Iterator[str
 def _is_there(cited: str, folder: Path, documents: Mapping[str, str]) -> bool:
     if "/" not in cited:
         return any(Path(path).name == cited for path in documents)
-    beside = Path("/", folder, cited).resolve().relative_to("/")
-    return cited in documents or str(beside) in documents
+    relative = Path("/", folder, cited).resolve().relative_to("/")
+    return cited in documents or str(relative) in documents
 
 
 def _has_heading(text: str, heading: str) -> bool:

@@ -1,7 +1,7 @@
 """Find private words where engineers have a common one: `python -m scripts.check_words`.
 
-Names count too: `last_word`, `LastWord` and "last word" are the same. `--counts` prints how often each word occurs
-and fails for none.
+Names count too: `last_word`, `LastWord` and "last word" are the same. `--counts` prints how often each word
+occurs and never fails.
 """
 
 from __future__ import annotations

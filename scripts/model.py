@@ -24,7 +24,7 @@ def make_model(folder: Path) -> None:
         _convert(default_model.gguf_path(), made)
         (made / "chat_template.jinja").write_text(default_model.TEMPLATE)
         _check(made)
-        # Whoever serves it may be another user, in a container too.
+        # The serving process may run as another user, in a container for example.
         made.chmod(0o755)
         (made / default_model.WEIGHTS).chmod(0o644)
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,7 @@ _READY_SECONDS = 600.0
 _SGLANG_READY_SECONDS = 7200.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 40.0
-# Whoever presses Ctrl-C waits for it to work; an operator's own settings win.
+# After Ctrl-C the processes should end soon; an operator's own settings win.
 _IMPATIENT = {"DROVER_FRONTEND_SHUTDOWN_GRACE_SECONDS": "3", "DROVER_WORKER_DRAIN_GRACE_SECONDS": "3"}
 
 

@@ -4,7 +4,7 @@
 #   setup.sh clients  .venv-clients with Ollama clients in Python, and those of npm
 #   setup.sh agents   coding agents of npm, outside the checkout; prints their folder
 #   setup.sh lint-deploy  .venv-lint-deploy with what looks at images and manifests
-#   setup.sh bench    .venv-bench with what benchmarks run beside Drover
+#   setup.sh bench    .venv-bench with what benchmarks compare Drover with
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 #   setup.sh sglang-python  prints that Python if the environment is there already, and makes nothing
 set -euo pipefail

@@ -101,8 +101,8 @@ def _compose_command(environment: Mapping[str, str]) -> list[str]:
     """COMPOSE, or Docker's plugin, or the program of that name."""
     if chosen := environment.get("COMPOSE"):
         return chosen.split()
-    beside = str(Path(sys.executable).parent / "docker-compose")
-    for command in (["docker", "compose"], ["docker-compose"], [beside]):
+    bundled = str(Path(sys.executable).parent / "docker-compose")
+    for command in (["docker", "compose"], ["docker-compose"], [bundled]):
         try:
             tried = subprocess.run([*command, "version"], capture_output=True, check=False)
         except OSError:

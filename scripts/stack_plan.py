@@ -152,5 +152,7 @@ def _banner(environment: Mapping[str, str], frontends: int, workers: int) -> str
     host, port = environment.get("BIND", "") or "127.0.0.1", environment.get("PORT", "") or "11434"
     lines = [f"Drover is ready: http://{host}:{port} (frontends: {frontends}, workers: {workers})"]
     if host not in _LOOPBACK:
-        lines.append(f"OPEN TO THE NETWORK: whoever reaches {host}:{port} can use every model (BIND={host})")
+        lines.append(
+            f"OPEN TO THE NETWORK: a client that reaches {host}:{port} can use every model (BIND={host})"
+        )
     return "\n".join(lines)

@@ -1,5 +1,5 @@
-# PostgreSQL for the presets of several frontends, from Debian's package. Whoever has a database already names it
-# in DATABASE_URL and does not need this one.
+# PostgreSQL for the presets of several frontends, from Debian's package. Not needed where a database
+# exists already: DATABASE_URL names it.
 #   docker build -f deploy/docker/postgres.Dockerfile -t drover-postgres .
 ARG BASE=python:3.11-slim
 

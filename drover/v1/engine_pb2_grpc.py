@@ -106,8 +106,8 @@ class EngineServicer:
 
     def Exchange(self, request_iterator, context):
         """The same for all requests of one frontend, on one stream: what an engine step gives them travels as one
-        message. A request that fails ends with a row that says so; the stream goes on. A stream that ends has
-        lost its requests: the worker aborts them. Only workers whose Model.exchange is set have it.
+        message. A request that fails ends with a row that has `failure`; the stream continues. When the
+        stream ends, the worker aborts its requests. Only workers whose Model.exchange is set implement it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,7 +164,7 @@ class EngineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Unload(self, request, context):
-        """Lets the model go once no request needs it. A pinned worker answers and stays loaded.
+        """Unloads the model once no request needs it. A pinned model stays loaded; the call succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -177,9 +177,9 @@ CASES: Sequence[Case] = [
         "as anyOf, as in Ollama",
     ),
     Case("allOf", {"allOf": [_A, _B]}, ['{"a":1,"b":true}'], ['{"a":1}', '{"b":true}', "{}"]),
-    Case("properties beside anyOf", {**_A, "anyOf": [_B]}, ['{"a":1,"b":true}'], ['{"a":1}', '{"b":true}']),
+    Case("properties next to anyOf", {**_A, "anyOf": [_B]}, ['{"a":1,"b":true}'], ['{"a":1}', '{"b":true}']),
     Case(
-        "required beside anyOf",
+        "required next to anyOf",
         {"properties": {"a": {"type": "integer"}, "b": {"type": "null"}}, "anyOf": [{"required": ["a"]}]},
         ['{"a":1}', '{"a":1,"b":null}'],
         ["{}", '{"b":null}', '"a"'],

@@ -26,7 +26,7 @@ def _has(*names: str) -> Callable[[object], bool]:
 KEPT: dict[str, tuple[Json, Callable[[object], bool], str]] = {
     "white space": (A, lambda value: isinstance(value, dict) and isinstance(value["a"], int), ""),
     "allOf": ({"allOf": [A, B]}, _has("a", "b"), ""),
-    "properties beside anyOf": ({**A, "anyOf": [B]}, _has("a", "b"), ""),
+    "properties next to anyOf": ({**A, "anyOf": [B]}, _has("a", "b"), ""),
     "references in allOf": (
         {"$defs": {"A": A}, "allOf": [{"$ref": "#/$defs/A"}, B]},
         _has("a", "b"),

@@ -35,8 +35,10 @@ def test_other_words(line: str) -> None:
 
 def test_each_word_has_a_replacement_and_is_found() -> None:
     for word in WORDS:
-        assert word in [found.word for found in find("docs/x.md", f"A {word} here.")]
-        assert WORDS[word] in str(next(each for each in find("docs/x.md", f"a {word}") if each.word == word))
+        assert word in [found.word for found in find("docs/api.md", f"A {word} here.")]
+        assert WORDS[word] in str(
+            next(each for each in find("docs/api.md", f"a {word}") if each.word == word)
+        )
 
 
 def test_an_exception_is_for_one_word_below_one_path() -> None:

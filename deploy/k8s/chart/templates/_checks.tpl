@@ -80,7 +80,7 @@
 {{- fail "serviceMonitor.enabled needs metrics.enabled" -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) -}}
-{{- fail "serviceMonitor.enabled with networkPolicy.enabled: nobody could read the workers' metrics; say who may in networkPolicy.metricsFrom, for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- fail "serviceMonitor.enabled with networkPolicy.enabled: the workers' metrics could not be read; say who may in networkPolicy.metricsFrom, for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.enabled needs ingress.host" -}}
@@ -154,6 +154,6 @@
 {{- if and $hpa.enabled (eq (toString .type) "Pods") -}}{{- $usesOwnMetrics = true -}}{{- end -}}
 {{- end -}}
 {{- if and $usesOwnMetrics .root.Values.networkPolicy.enabled (not .root.Values.networkPolicy.metricsFrom) -}}
-{{- fail (printf "model %s: it is scaled on the workers' metrics, which networkPolicy lets nobody read: say who may in networkPolicy.metricsFrom, for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" $model.name) -}}
+{{- fail (printf "model %s: it is scaled on the workers' metrics, which networkPolicy allows no pod to read: say who may in networkPolicy.metricsFrom, for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" $model.name) -}}
 {{- end -}}
 {{- end -}}
