@@ -1,1 +1,1 @@
-"""What the HTTP interface is, for machines: OpenAPI 3.1, built once at start."""
+"""The OpenAPI 3.1 document of the HTTP interface."""

@@ -1,4 +1,4 @@
-"""The document as a whole."""
+"""Assembly of the document from its parts."""
 
 from __future__ import annotations
 
@@ -6,74 +6,67 @@ from collections.abc import Mapping
 
 from drover.json_value import Json
 from frontend.openapi import (
-    embeddings,
+    anthropic_messages,
     fields,
-    inference,
-    inference_answers,
-    management,
-    messages,
-    messages_answers,
-    models,
-    openai_answers,
-    openai_fields,
+    ollama_embeddings,
+    ollama_inference,
+    ollama_management,
+    ollama_models,
+    openai_common,
     openai_inference,
-    openai_others,
-    responses,
-    responses_answers,
+    openai_models,
+    openai_responses,
     server,
     tokens,
 )
-from frontend.openapi.answers import SENT_REQUEST_ID
-from frontend.openapi.schemas import Schema
+from frontend.openapi.operations import SENT_REQUEST_ID
+from frontend.openapi.schema import Schema
 
 _ABOUT = """Ollama's own API, and OpenAI's and Anthropic's under /v1, over a fleet of engine workers.
 
 On every path:
 
-- An error is `{"error": "..."}`, under /v1 `{"error": {"message": "...", ...}}`, with a status of its own as
-  long as nothing was sent. In a stream that has begun, it is the last line or event.
-- A path that does not exist is answered with 404 and `404 page not found`, another method than those listed
-  with 405, `405 method not allowed` and an `Allow` header, both as text/plain.
-- A slash too many at a path's end is redirected where the path has such a method: a GET with 301, others with
-  307. Paths with empty, `.` or `..` segments (`//api/chat`) are redirected to the clean one with 307.
-- Every answer has an `X-Request-ID`.
+- An error is `{"error": "..."}`, under /v1 `{"error": {"message": "...", ...}}`, with the error's status if
+  no part of the response has been sent. In a stream that has begun, it is the last line or event.
+- An unknown path gets 404 and `404 page not found`; a method that is not listed gets 405, `405 method not
+  allowed` and an `Allow` header. Both are text/plain.
+- A path with a superfluous trailing slash is redirected if the path without it has the method: a GET with
+  301, others with 307. Paths with empty, `.` or `..` segments (`//api/chat`) are redirected to the clean path
+  with 307.
+- Every response has an `X-Request-ID`.
 """
 
 
 def build(version: str) -> dict[str, Json]:
-    """`version`: that of the API which is spoken."""
+    """The document. `version`: the version of Ollama's API that is served."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Drover", "version": version, "description": _ABOUT},
         "servers": [{"url": "/"}],
         "paths": _joined(
-            inference.PATHS,
-            embeddings.PATHS,
-            models.PATHS,
-            management.PATHS,
+            ollama_inference.PATHS,
+            ollama_embeddings.PATHS,
+            ollama_models.PATHS,
+            ollama_management.PATHS,
             openai_inference.PATHS,
-            openai_others.PATHS,
-            responses.PATHS,
-            messages.PATHS,
+            openai_models.PATHS,
+            openai_responses.PATHS,
+            anthropic_messages.PATHS,
             tokens.PATHS,
             server.PATHS,
         ),
         "components": {
             "schemas": _joined(
                 fields.SCHEMAS,
-                inference.SCHEMAS,
-                inference_answers.SCHEMAS,
-                embeddings.SCHEMAS,
-                models.SCHEMAS,
-                management.SCHEMAS,
-                openai_fields.SCHEMAS,
+                ollama_inference.SCHEMAS,
+                ollama_embeddings.SCHEMAS,
+                ollama_models.SCHEMAS,
+                ollama_management.SCHEMAS,
+                openai_common.SCHEMAS,
                 openai_inference.SCHEMAS,
-                openai_answers.SCHEMAS,
-                openai_others.SCHEMAS,
-                responses.SCHEMAS,
-                responses_answers.SCHEMAS,
-                messages.SCHEMAS,
-                messages_answers.SCHEMAS,
+                openai_models.SCHEMAS,
+                openai_responses.SCHEMAS,
+                anthropic_messages.SCHEMAS,
                 tokens.SCHEMAS,
             ),
             "parameters": {"RequestId": SENT_REQUEST_ID},

@@ -1,9 +1,9 @@
-"""Fields and objects that several requests, or several answers, have in common."""
+"""Fields and objects that several requests or responses share."""
 
 from __future__ import annotations
 
 from drover.json_value import Json
-from frontend.openapi.schemas import (
+from frontend.openapi.schema import (
     Schema,
     array,
     boolean,
@@ -21,12 +21,12 @@ MODEL = text(
     "`[host/][namespace/]model[:tag]`, in any letter case; `:latest` may be left out.",
     examples=["smollm2:135m"],
 )
-OLD_NAME = text("What old clients send in place of `model`.")
-STREAM = boolean("Whether the answer comes in lines as it is made, or as one object.", default=True)
+OLD_NAME = text("What old clients send instead of `model`.")
+STREAM = boolean("Stream the response line by line; false returns one object.", default=True)
 KEEP_ALIVE: Schema = {
     "type": ["number", "string"],
-    "description": "How long the model is wanted in memory after this request: seconds, or a duration like "
-    "`5m` or `1h30m`. What is negative means for ever.",
+    "description": "How long the model stays in memory after this request: seconds, or a duration like `5m` "
+    "or `1h30m`. A negative value means for ever.",
     "pattern": r"^[-+]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$",
     "examples": ["5m", -1],
 }
@@ -38,59 +38,59 @@ TOKEN_ID = integer(minimum=0, maximum=_UINT32)
 
 
 def _whole(about: str, default: Json = None) -> Schema:
-    """An option that is an integer; numbers with a fraction lose it."""
-    return number(f"{about} A fraction is dropped.", **({} if default is None else {"default": default}))
+    """An integer option. A number with a fraction is truncated."""
+    return number(f"{about} Fractions are truncated.", **({} if default is None else {"default": default}))
 
 
-def _started_with(about: str) -> str:
-    return f"{about} A matter of how the worker was started: read, and named in `X-Drover-Not-Honoured`."
+def _worker_setting(about: str) -> str:
+    return f"{about} Set when the worker starts; ignored here and named in `X-Drover-Not-Honoured`."
 
 
 OPTIONS = request(
     {
-        "temperature": number("0 always takes the likeliest token.", default=0.8),
-        "top_k": _whole("0 and less: no limit.", 40),
-        "top_p": number("1 and more: no limit.", default=0.9),
+        "temperature": number("0 always takes the most likely token.", default=0.8),
+        "top_k": _whole("0 or less: no limit.", 40),
+        "top_p": number("1 or more: no limit.", default=0.9),
         "min_p": number(default=0.0),
         "typical_p": number(default=1.0),
         "repeat_penalty": number(default=1.0),
-        "repeat_last_n": _whole("How many tokens the penalties look back on.", 64),
+        "repeat_last_n": _whole("Number of recent tokens that the penalties consider.", 64),
         "presence_penalty": number(default=0.0),
         "frequency_penalty": number(default=0.0),
-        "seed": _whole("Less than 0: another one for each request.", -1),
-        "num_predict": _whole("Longest answer in tokens; 0 and less: what fits in ten contexts."),
-        "num_ctx": _whole("How many tokens of the model's context the request may use; at least 4."),
+        "seed": _whole("Negative: a random seed for each request.", -1),
+        "num_predict": _whole("Maximum number of generated tokens; 0 or less: ten times the context."),
+        "num_ctx": _whole("Number of tokens of the model's context that the request may use; at least 4."),
         "num_keep": _whole(
-            "How many of the first tokens stay when the context is full; negative: all that fit.", 4
+            "Number of leading tokens that are kept when the context is full; negative: all that fit.", 4
         ),
-        "stop": array(text(), "Texts that end the answer; they are not part of it."),
-        "num_batch": _whole(_started_with("Tokens per prefill step.")),
-        "num_gpu": _whole(_started_with("Layers on a GPU.")),
-        "main_gpu": _whole(_started_with("The GPU for small tensors.")),
-        "num_thread": _whole(_started_with("Threads of the CPU.")),
-        "draft_num_predict": _whole(_started_with("Tokens that a draft model is ahead.")),
-        "use_mmap": boolean(_started_with("Whether the model's file is mapped.")),
+        "stop": array(text(), "Texts that end the generation; they are not part of the output."),
+        "num_batch": _whole(_worker_setting("Tokens per prefill step.")),
+        "num_gpu": _whole(_worker_setting("Layers on a GPU.")),
+        "main_gpu": _whole(_worker_setting("The GPU for small tensors.")),
+        "num_thread": _whole(_worker_setting("Threads of the CPU.")),
+        "draft_num_predict": _whole(_worker_setting("Tokens that a draft model predicts ahead.")),
+        "use_mmap": boolean(_worker_setting("Map the model's file into memory.")),
     },
-    about="Over the model's own defaults, which are over those named here. Other names mean nothing. A value "
-    "of the wrong kind is answered with status 500, as Ollama does.",
+    about="They override the model's own defaults, which override the defaults given here. Unknown names are "
+    "ignored. A value of the wrong type gets status 500, as in Ollama.",
 )
 
 _FUNCTION_CALL = request(
-    {"index": integer(), "name": text(), "arguments": mapping({}, "An object, never a text of JSON.")}
+    {"index": integer(), "name": text(), "arguments": mapping({}, "An object, not a string with JSON.")}
 )
 _SENT_CALL = request({"id": text(), "function": ref("SentFunctionCall")})
 
 MESSAGE = request(
     {
-        "role": text("Usually system, user, assistant or tool; in any letter case.", examples=["user"]),
+        "role": text("Usually system, user, assistant or tool, in any letter case.", examples=["user"]),
         "content": text(),
-        "thinking": text("Thinking of an earlier answer."),
+        "thinking": text("The thinking of an earlier answer."),
         "images": IMAGES,
         "tool_calls": array(or_null(ref("SentToolCall"))),
-        "tool_name": text("Of a tool's message: the tool."),
-        "tool_call_id": text("Of a tool's message: the call that it answers."),
+        "tool_name": text("In a tool's message: the tool's name."),
+        "tool_call_id": text("In a tool's message: the id of the call that it answers."),
     },
-    about="A chat that ends with an assistant's message is continued there.",
+    about="If the last message is the assistant's, the model continues it.",
 )
 
 ERROR = struct({"error": text("What is wrong, with which value, and what to do.")}, ["error"])

@@ -1,11 +1,13 @@
-"""/v1/chat/completions and /v1/completions: what they take."""
+"""/v1/chat/completions and /v1/completions."""
 
 from __future__ import annotations
 
-from frontend.openapi.answers import ANSWER_HEADERS, JSON, SSE, event, json_body, ok, operation
-from frontend.openapi.inference import MOST_MESSAGES, MOST_TOOLS
-from frontend.openapi.openai_fields import ERROR, GENERATING, MOST_CHOICES, SAMPLED, TOKEN_IDS
-from frontend.openapi.schemas import (
+from collections.abc import Mapping
+
+from frontend.openapi.ollama_inference import MAX_MESSAGES, MAX_TOOLS
+from frontend.openapi.openai_common import ERROR, GENERATION_ERRORS, MAX_CHOICES, SAMPLED, TOKEN_IDS
+from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
+from frontend.openapi.schema import (
     Schema,
     any_of,
     anything,
@@ -13,6 +15,7 @@ from frontend.openapi.schemas import (
     boolean,
     integer,
     mapping,
+    number,
     or_null,
     ref,
     request,
@@ -21,14 +24,14 @@ from frontend.openapi.schemas import (
 )
 
 _EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max")
-_STOP = "A text that ends the answer and is not part of it, or several."
+_STOP = "One or several texts that end the generation and are not part of the output."
 
 CHAT: dict[str, Schema] = {
     **SAMPLED,
-    "messages": array(ref("OpenAIMessage"), minItems=1, maxItems=MOST_MESSAGES),
+    "messages": array(ref("OpenAIMessage"), minItems=1, maxItems=MAX_MESSAGES),
     "stop": any_of(text(), array({}), about=_STOP),
-    "max_completion_tokens": integer("The same as `max_tokens`, before which it comes."),
-    "tools": array(ref("Tool"), maxItems=MOST_TOOLS, default=[]),
+    "max_completion_tokens": integer("The same as `max_tokens`, over which it takes precedence."),
+    "tools": array(ref("Tool"), maxItems=MAX_TOOLS, default=[]),
     "tool_choice": any_of(
         text(enum=["none", "auto", "required"]),
         struct(
@@ -49,43 +52,45 @@ CHAT: dict[str, Schema] = {
             ["type", "allowed_tools"],
             additionalProperties=True,
         ),
-        about="Whether a function is called: none, as the model likes, at least one, or this one; or which "
-        "of `tools` may be.",
+        about="Function calls: none, at the model's choice, at least one, or the named one; or restricted to "
+        "some of `tools`.",
     ),
-    "parallel_tool_calls": boolean("Whether there may be several calls in one answer."),
+    "parallel_tool_calls": boolean("Allow several calls in one answer."),
     "response_format": mapping(
         {}, "`type` is `text`, `json_object`, or `json_schema` with the schema in `json_schema.schema`."
     ),
-    "reasoning": mapping({}, "Its `effort` comes before `reasoning_effort`."),
-    "reasoning_effort": text("How much a model thinks that can.", enum=[*_EFFORTS]),
-    "logprobs": boolean("Whether each token comes with its log probability.", default=False),
+    "reasoning": mapping({}, "Its `effort` takes precedence over `reasoning_effort`."),
+    "reasoning_effort": text("Reasoning effort of a model with the thinking capability.", enum=[*_EFFORTS]),
+    "logprobs": boolean("Return each token's log probability.", default=False),
     "top_logprobs": integer(
-        "With `logprobs`: how many alternatives for each token.", minimum=0, maximum=20, default=0
+        "With `logprobs`: number of alternatives for each token.", minimum=0, maximum=20, default=0
     ),
-    "_debug_render_only": boolean("Whether only the prompt is made, and shown.", default=False),
+    "_debug_render_only": boolean("Return the rendered prompt and generate nothing.", default=False),
 }
 _COMPLETION: dict[str, Schema] = {
     **SAMPLED,
     "prompt": any_of(
         text(),
         TOKEN_IDS,
-        array(any_of(text(), TOKEN_IDS), minItems=1, maxItems=MOST_CHOICES),
-        about="A text, which the model's template makes a prompt of, or token ids, which are the prompt; or "
-        "several of them. An empty text loads the model, or unloads it if `keep_alive` is 0.",
+        array(any_of(text(), TOKEN_IDS), minItems=1, maxItems=MAX_CHOICES),
+        about="A text, which the model's template renders, or token ids, which are used as they are; or "
+        "several of either. An empty text loads the model, or unloads it if `keep_alive` is 0.",
     ),
     "stop": any_of(text(), array(text()), about=_STOP),
-    "suffix": text("What comes after the answer: the model fills in between.", default=""),
-    "_debug_render_only": boolean("Whether only the prompt is made, which is not shown.", default=False),
-    "logprobs": integer("How many alternatives each token comes with.", minimum=0, maximum=20),
-    "echo": boolean("Read, and named in `X-Drover-Not-Honoured`.", default=False),
-    "best_of": integer("Read, and named in `X-Drover-Not-Honoured` where it is more than `n`."),
+    "suffix": text("Text after the answer, which the model fills in between.", default=""),
+    "_debug_render_only": boolean(
+        "Render the prompt, which is not returned, and generate nothing.", default=False
+    ),
+    "logprobs": integer("Number of alternatives for each token.", minimum=0, maximum=20),
+    "echo": boolean("Ignored, and named in `X-Drover-Not-Honoured`.", default=False),
+    "best_of": integer("Ignored, and named in `X-Drover-Not-Honoured` if more than `n`."),
 }
 _PART = request(
     {
         "type": text(enum=["text", "refusal", "image_url", "input_audio"]),
         "text": text(),
         "refusal": text(),
-        "image_url": any_of(text(), mapping({}), about="`data:image/png;base64,…`, itself or as `url`."),
+        "image_url": any_of(text(), mapping({}), about="`data:image/png;base64,…`, as a text or in `url`."),
         "input_audio": mapping({}),
     },
     ["type"],
@@ -94,13 +99,13 @@ _MESSAGE = request(
     {
         "role": text("system, developer, user, assistant or tool.", examples=["user"]),
         "content": any_of(text(), array(_PART)),
-        "reasoning": text("Of an earlier answer."),
-        "reasoning_content": text("The same, as other servers call it."),
+        "reasoning": text("The reasoning of an earlier answer."),
+        "reasoning_content": text("The name of `reasoning` at other servers."),
         "tool_calls": array(or_null(ref("OpenAISentToolCall"))),
-        "function_call": anything("The older form of a call: a `name`, and `arguments` as a text."),
-        "refusal": text("Of an assistant that said nothing else."),
-        "name": text("Of a tool's message: the function."),
-        "tool_call_id": text("Of a tool's message: the call that it answers."),
+        "function_call": anything("The older form of a call: `name`, and `arguments` as a text."),
+        "refusal": text("In an assistant's message: its refusal, if it has no content."),
+        "name": text("In a tool's message: the function's name."),
+        "tool_call_id": text("In a tool's message: the id of the call that it answers."),
     },
     anyOf=[{"required": ["content"]}, {"required": ["tool_calls"]}],
 )
@@ -109,16 +114,112 @@ _SENT_CALL = request(
         "id": text(),
         "index": integer(),
         "type": text(),
-        "function": request({"name": text(), "arguments": text("An object, as a text of JSON.")}),
+        "function": request({"name": text(), "arguments": text("A JSON object as text.")}),
     }
 )
 
-SCHEMAS: dict[str, Schema] = {
+_REQUEST_SCHEMAS: dict[str, Schema] = {
     "ChatCompletionRequest": request(CHAT, ["model", "messages"]),
     "CompletionRequest": request(_COMPLETION, ["model"]),
     "OpenAIMessage": _MESSAGE,
     "OpenAISentToolCall": _SENT_CALL,
 }
+
+
+_REASONS = ("stop", "length")
+_HEAD: dict[str, Schema] = {
+    "id": text("Unique for each answer; the same in all its events."),
+    "created": integer("Unix time in seconds.", minimum=0),
+    "model": text("The model's name as requested."),
+    "system_fingerprint": text(const="fp_ollama"),
+}
+_LOGPROBS = struct({"content": array(ref("OpenAILogprob"))}, ["content"])
+_OLD_LOGPROBS = struct(
+    {
+        "tokens": array(text()),
+        "token_logprobs": array(number()),
+        "top_logprobs": array(mapping(number())),
+        "text_offset": array(integer("Offset in characters of the answer.", minimum=0)),
+    },
+    ["tokens", "token_logprobs", "top_logprobs", "text_offset"],
+)
+_INDEX = integer("The choice's number.", minimum=0)
+_CALL = struct(
+    {
+        "id": text(),
+        "index": integer(minimum=0),
+        "type": text(const="function"),
+        "function": struct(
+            {"name": text(), "arguments": text("A JSON object as text; in a stream, a part of it.")},
+            ["arguments"],
+        ),
+    },
+    ["index", "function"],
+    "In a stream, a call's first part has its id and name.",
+)
+_MESSAGE_MEMBERS: dict[str, Schema] = {
+    "role": text(enum=["assistant", ""]),
+    "content": text(),
+    "reasoning": text("The model's reasoning, if any."),
+    "tool_calls": array(ref("OpenAIToolCall")),
+}
+_USAGE: dict[str, Schema] = {"usage": ref("Usage")}
+_DEBUG: dict[str, Schema] = {
+    "_debug_info": struct({"rendered_template": text("The prompt.")}, ["rendered_template"])
+}
+
+
+def _reason(*reasons: str) -> Schema:
+    return or_null(text("Null until the choice ends.", enum=[*reasons, None]))
+
+
+def _response(
+    kind: str, choice: Schema, required: Mapping[str, Schema], optional: Mapping[str, Schema]
+) -> Schema:
+    always: dict[str, Schema] = {**_HEAD, "object": text(const=kind), "choices": array(choice), **required}
+    return struct({**always, **optional}, [*always])
+
+
+def _chat_choice(name: str, message: Schema) -> Schema:
+    reason = _reason(*_REASONS, "tool_calls")
+    members: dict[str, Schema] = {"index": _INDEX, name: message, "finish_reason": reason}
+    return struct({**members, "logprobs": _LOGPROBS}, [*members])
+
+
+_TEXT_CHOICE = struct(
+    {
+        "text": text(),
+        "index": _INDEX,
+        "finish_reason": _reason(*_REASONS, "load", "unload"),
+        "logprobs": _OLD_LOGPROBS,
+    },
+    ["text", "index", "finish_reason"],
+)
+_TOKEN: dict[str, Schema] = {
+    "token": text(),
+    "logprob": number(),
+    "bytes": array(integer(minimum=0, maximum=255), "The token's UTF-8 bytes, if any."),
+}
+
+_RESPONSE_SCHEMAS: dict[str, Schema] = {
+    "ChatCompletion": _response(
+        "chat.completion",
+        _chat_choice("message", struct(_MESSAGE_MEMBERS, ["role", "content"])),
+        _USAGE,
+        _DEBUG,
+    ),
+    "ChatCompletionChunk": _response(
+        "chat.completion.chunk", _chat_choice("delta", struct(_MESSAGE_MEMBERS)), {}, _USAGE
+    ),
+    "Completion": _response("text_completion", _TEXT_CHOICE, _USAGE, {}),
+    "CompletionChunk": _response("text_completion", _TEXT_CHOICE, {}, _USAGE),
+    "OpenAIToolCall": _CALL,
+    "OpenAILogprob": struct(
+        {**_TOKEN, "top_logprobs": array(ref("Alternative"))}, ["token", "logprob", "top_logprobs"]
+    ),
+}
+
+SCHEMAS: dict[str, Schema] = {**_REQUEST_SCHEMAS, **_RESPONSE_SCHEMAS}
 
 
 def _operation(operation_id: str, summary: str, name: str) -> Schema:
@@ -128,18 +229,22 @@ def _operation(operation_id: str, summary: str, name: str) -> Schema:
         "openai",
         summary,
         ok(
-            "An answer: in events if `stream` is true, or whole.",
+            "The answer: as events if `stream` is true, otherwise one object.",
             {SSE: streamed, JSON: ref(name)},
-            ANSWER_HEADERS,
+            GENERATION_HEADERS,
         ),
-        GENERATING,
+        GENERATION_ERRORS,
         body=json_body(ref(f"{name}Request")),
     )
 
 
 PATHS: dict[str, Schema] = {
     "/v1/chat/completions": {
-        "post": _operation("createChatCompletion", "The next message of a conversation", "ChatCompletion")
+        "post": _operation(
+            "createChatCompletion", "Generate the next message of a conversation", "ChatCompletion"
+        )
     },
-    "/v1/completions": {"post": _operation("createCompletion", "The answers to prompts", "Completion")},
+    "/v1/completions": {
+        "post": _operation("createCompletion", "Generate the answers to prompts", "Completion")
+    },
 }

@@ -1,4 +1,4 @@
-"""`/openapi.json`. The document is made when it is first asked for: few do, and its parts take 2 MB."""
+"""GET /openapi.json. The document is built on the first request: few clients fetch it, and it takes 2 MB."""
 
 from __future__ import annotations
 

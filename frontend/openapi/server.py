@@ -1,13 +1,21 @@
-"""The routes about the server, its probes, and those about accounts."""
+"""Routes of the server itself, its probes, and of accounts."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
 from drover.errors import InvalidRequest, ModelNotFound, NotOffered, NotSignedIn
-from frontend.openapi.answers import JSON, TEXT, answer, ok, operation, with_head
-from frontend.openapi.refusals import Leaf, refusals
-from frontend.openapi.schemas import Schema, array, boolean, integer, number, struct, text
+from frontend.openapi.operations import (
+    JSON,
+    TEXT,
+    ErrorType,
+    error_responses,
+    ok,
+    operation,
+    response,
+    with_head,
+)
+from frontend.openapi.schema import Schema, array, boolean, integer, number, struct, text
 
 _CLOUD = struct(
     {"disabled": boolean(), "source": text(enum=["none", "env", "config", "both"])}, ["disabled", "source"]
@@ -18,9 +26,9 @@ _KEY: Schema = {"name": "key", "in": "path", "required": True, "schema": text(mi
 _IN_QUEUE = struct(
     {
         "id": text(),
-        "position": integer("1 for the next one.", minimum=1),
-        "waiting": integer("How many wait for that model in this frontend.", minimum=1),
-        "expected_wait_seconds": number("If the queue goes on as it did.", minimum=0),
+        "position": integer("1 is the next one.", minimum=1),
+        "waiting": integer("Number of requests queued for that model in this frontend.", minimum=1),
+        "expected_wait_seconds": number("Extrapolated from the queue's recent progress.", minimum=0),
     },
     ["id", "position", "waiting", "expected_wait_seconds"],
 )
@@ -28,45 +36,51 @@ _ID: Schema = {
     "name": "id",
     "in": "query",
     "required": True,
-    "description": "The X-Request-ID that the request was sent with.",
+    "description": "The request's X-Request-ID.",
     "schema": text(minLength=1),
 }
 
 
-def _plain(words: str) -> dict[str, Schema]:
-    return {TEXT: text(const=words)}
+def _plain(content: str) -> dict[str, Schema]:
+    return {TEXT: text(const=content)}
 
 
-def _refused(operation_id: str, summary: str, leaf: Leaf, *parameters: Schema) -> Schema:
-    return operation(operation_id, "accounts", summary, refusals([leaf]), parameters=parameters)
+def _refused(operation_id: str, summary: str, error: ErrorType, *parameters: Schema) -> Schema:
+    return operation(operation_id, "accounts", summary, error_responses([error]), parameters=parameters)
 
 
 _READY = operation(
     "readyz",
     "server",
-    "Whether a request could be served",
+    "Readiness: whether a request could be served",
     ok("At least one engine worker is ready.", _plain("ok")),
-    {HTTPStatus.SERVICE_UNAVAILABLE: answer("None is.", _plain("no engine worker is ready"))},
+    {
+        HTTPStatus.SERVICE_UNAVAILABLE: response(
+            "No engine worker is ready.", _plain("no engine worker is ready")
+        )
+    },
 )
 
 PATHS: dict[str, Schema] = {
-    "/": with_head(operation("root", "server", "Greeting", ok("It runs.", _plain("Ollama is running")))),
+    "/": with_head(
+        operation("root", "server", "Greeting", ok("The server is running.", _plain("Ollama is running")))
+    ),
     "/healthz": with_head(
-        operation("healthz", "server", "Whether the process is alive", ok("It is.", _plain("ok")))
+        operation("healthz", "server", "Liveness of the process", ok("The process is alive.", _plain("ok")))
     ),
     "/readyz": with_head(_READY),
     "/metrics": {
         "get": operation(
-            "metrics", "server", "Metrics for Prometheus", ok("In its text format.", {TEXT: text()})
+            "metrics", "server", "Metrics for Prometheus", ok("In Prometheus's text format.", {TEXT: text()})
         )
     },
     "/api/queue": {
         "get": operation(
             "queue",
             "server",
-            "Where a request stands that waits for a worker",
-            ok("It waits here.", {JSON: _IN_QUEUE}),
-            refusals([InvalidRequest, ModelNotFound]),
+            "Position of a queued request",
+            ok("The request is queued here.", {JSON: _IN_QUEUE}),
+            error_responses([InvalidRequest, ModelNotFound]),
             parameters=[_ID],
         )
     },
@@ -77,9 +91,9 @@ PATHS: dict[str, Schema] = {
         operation(
             "version",
             "server",
-            "The version of Ollama whose API this is",
+            "The version of Ollama whose API is served",
             ok(
-                "For clients that compare it.",
+                "For clients that compare versions.",
                 {JSON: struct({"version": text(pattern=r"^\d+\.\d+\.\d+$")}, ["version"])},
             ),
         )
@@ -96,15 +110,19 @@ PATHS: dict[str, Schema] = {
         "get": operation(
             "recommendations",
             "accounts",
-            "Models that are recommended",
+            "List recommended models",
             ok("None.", {JSON: struct({"recommendations": array({}, maxItems=0)}, ["recommendations"])}),
         )
     },
-    "/api/me": {"post": _refused("me", "Who is signed in", NotSignedIn)},
+    "/api/me": {"post": _refused("me", "Get the signed-in user", NotSignedIn)},
     "/api/signout": {"post": _refused("signout", "Sign out", NotSignedIn)},
     "/api/user/keys/{key}": {
-        "delete": _refused("deleteKey", "Sign out, as old clients do it", NotSignedIn, _KEY)
+        "delete": _refused("deleteKey", "Sign out, as old clients do", NotSignedIn, _KEY)
     },
-    "/api/experimental/web_search": {"post": _refused("webSearch", "A search by ollama.com", NotOffered)},
-    "/api/experimental/web_fetch": {"post": _refused("webFetch", "A page by ollama.com", NotOffered)},
+    "/api/experimental/web_search": {
+        "post": _refused("webSearch", "Search the web through ollama.com", NotOffered)
+    },
+    "/api/experimental/web_fetch": {
+        "post": _refused("webFetch", "Fetch a web page through ollama.com", NotOffered)
+    },
 }

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from drover.errors import NotOffered
 from frontend.api.tokens import MAX_TEXTS
-from frontend.openapi.answers import JSON, NOT_HONOURED, Answers, json_body, ok, operation
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL, TOKEN_ID
-from frontend.openapi.openai_fields import GENERATING
+from frontend.openapi.openai_common import GENERATION_ERRORS
 from frontend.openapi.openai_inference import CHAT
-from frontend.openapi.refusals import ENGINE, FINDING, READING, refusals
-from frontend.openapi.schemas import Schema, any_of, array, boolean, integer, ref, request, struct, text
+from frontend.openapi.operations import (
+    BODY_ERRORS,
+    ENGINE_ERRORS,
+    JSON,
+    MODEL_ERRORS,
+    NOT_HONOURED,
+    Responses,
+    error_responses,
+    json_body,
+    ok,
+    operation,
+)
+from frontend.openapi.schema import Schema, any_of, array, boolean, integer, ref, request, struct, text
 
 _IDS = array(TOKEN_ID)
 _COUNT = integer(minimum=0)
-_MODEL_AND_TIME: dict[str, Schema] = {"model": text("As it was sent."), "total_duration": DURATION}
+_MODEL_AND_TIME: dict[str, Schema] = {
+    "model": text("The model's name as requested."),
+    "total_duration": DURATION,
+}
 
 SCHEMAS: dict[str, Schema] = {
     "OpenAITokenizeRequest": request(
@@ -22,11 +35,11 @@ SCHEMAS: dict[str, Schema] = {
             "prompt": any_of(text(), array(text(), minItems=1, maxItems=MAX_TEXTS)),
             "messages": {
                 **CHAT["messages"],
-                "description": "A chat, in place of `prompt`: as the model would get it, with what else a "
-                "chat completion can say.",
+                "description": "A chat instead of `prompt`, rendered as for a chat completion, whose other "
+                "fields apply too.",
             },
             "add_special_tokens": boolean(
-                "Whether those are there too that the model wants at the beginning.", default=True
+                "Include the special tokens that the model expects at the beginning.", default=True
             ),
         },
         ["model"],
@@ -35,10 +48,10 @@ SCHEMAS: dict[str, Schema] = {
         {
             "tokens": any_of(_IDS, array(_IDS)),
             "count": any_of(_COUNT, array(_COUNT)),
-            "max_model_len": integer("Tokens that a request may have.", minimum=0),
+            "max_model_len": integer("Context length in tokens of a request.", minimum=0),
         },
         ["tokens", "count", "max_model_len"],
-        "Lists for a list of texts.",
+        "Lists if `prompt` is a list.",
     ),
     "OpenAIDetokenizeRequest": request(
         {"model": MODEL, "tokens": any_of(_IDS, array(_IDS, maxItems=MAX_TEXTS))}, ["model"]
@@ -55,37 +68,39 @@ SCHEMAS: dict[str, Schema] = {
 }
 
 
-def _operation(operation_id: str, tag: str, summary: str, takes: str, gives: str, refused: Answers) -> Schema:
+def _operation(
+    operation_id: str, tag: str, summary: str, request_name: str, response_name: str, errors: Responses
+) -> Schema:
     return {
         "post": operation(
             operation_id,
             tag,
             summary,
             ok(
-                "Without anything being generated.",
-                {JSON: ref(gives)},
+                "The result; nothing is generated.",
+                {JSON: ref(response_name)},
                 {"X-Drover-Not-Honoured": NOT_HONOURED},
             ),
-            refused,
-            body=json_body(ref(takes)),
+            errors,
+            body=json_body(ref(request_name)),
         )
     }
 
 
-_NATIVE = refusals([*READING, *FINDING, *ENGINE, NotOffered])
-_TO, _BACK = "A text's token ids", "The text of token ids"
+_NATIVE = error_responses([*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, NotOffered])
+_TOKENIZE, _DETOKENIZE = "Convert text to token ids", "Convert token ids to text"
 
 PATHS: dict[str, Schema] = {
     "/v1/tokenize": _operation(
-        "tokenize", "openai", _TO, "OpenAITokenizeRequest", "OpenAITokens", GENERATING
+        "tokenize", "openai", _TOKENIZE, "OpenAITokenizeRequest", "OpenAITokens", GENERATION_ERRORS
     ),
     "/v1/detokenize": _operation(
-        "detokenize", "openai", _BACK, "OpenAIDetokenizeRequest", "OpenAIText", GENERATING
+        "detokenize", "openai", _DETOKENIZE, "OpenAIDetokenizeRequest", "OpenAIText", GENERATION_ERRORS
     ),
     "/api/tokenize": _operation(
-        "nativeTokenize", "models", _TO, "TokenizeRequest", "TokenizeAnswer", _NATIVE
+        "nativeTokenize", "models", _TOKENIZE, "TokenizeRequest", "TokenizeAnswer", _NATIVE
     ),
     "/api/detokenize": _operation(
-        "nativeDetokenize", "models", _BACK, "DetokenizeRequest", "DetokenizeAnswer", _NATIVE
+        "nativeDetokenize", "models", _DETOKENIZE, "DetokenizeRequest", "DetokenizeAnswer", _NATIVE
     ),
 }

@@ -1,4 +1,4 @@
-"""The document is OpenAPI, and says of routes and errors what the application does."""
+"""The document is valid OpenAPI and lists the application's routes and errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from drover.errors import ANSWERS, ClientLeft
 from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
 from frontend.http.routes import PathTable
-from frontend.openapi.refusals import REASONS
+from frontend.openapi.operations import REASONS
 from frontend.settings import FrontendSettings
 from tests.fakes.fleets import fleet_of
 from tests.fuzz.targets import ROUTES
-from tests.unit.frontend.openapi.told import BASES, DOCUMENT, OPERATIONS, SCHEMAS
+from tests.unit.frontend.openapi.documented import BASES, DOCUMENT, OPERATIONS, SCHEMAS
 
 
 @pytest.fixture
@@ -28,36 +28,36 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
     fleet = fleet_of()
     return {
         (route.path.replace(":path}", "}"), method.lower())
-        for found in _within(build_app(settings, fleet, InFlightRequests(settings))).routes
+        for found in _innermost(build_app(settings, fleet, InFlightRequests(settings))).routes
         for route in (found.routes if isinstance(found, PathTable) else [found])
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
 
 
-def _within(app: object) -> FastAPI:
-    """Middlewares keep what they are around in `_app`."""
+def _innermost(app: object) -> FastAPI:
+    """The FastAPI application inside its middlewares, which keep the next application in `_app`."""
     while not isinstance(app, FastAPI):
         app = app._app  # type: ignore[attr-defined]
     return app
 
 
-def test_it_is_openapi() -> None:
+def test_the_document_is_valid_openapi() -> None:
     schemathesis.openapi.from_dict(DOCUMENT).validate()
     for schema in SCHEMAS.values():
         jsonschema_rs.meta.validate(schema)
 
 
-def test_every_route_is_in_it_and_no_other(routes: set[tuple[str, str]]) -> None:
+def test_it_lists_exactly_the_application_s_routes(routes: set[tuple[str, str]]) -> None:
     assert {(path, method) for path, method, _ in OPERATIONS} == routes
 
 
-def test_operations_have_names_of_their_own() -> None:
+def test_operation_ids_are_unique() -> None:
     names = [operation["operationId"] for _, _, operation in OPERATIONS]
     assert len(set(names)) == len(names)
 
 
-def test_what_it_refers_to_is_there_and_what_is_there_is_referred_to() -> None:
+def test_every_reference_exists_and_every_schema_is_referenced() -> None:
     assert set(_references(DOCUMENT)) == {f"#/components/schemas/{name}" for name in SCHEMAS} | {
         "#/components/parameters/RequestId"
     }
@@ -75,11 +75,11 @@ def _references(part: object) -> Iterator[str]:
             yield from _references(item)
 
 
-def test_every_error_that_a_client_can_see_has_a_reason() -> None:
+def test_every_error_that_a_client_can_receive_has_a_reason() -> None:
     assert set(REASONS) == set(ANSWERS) - {ClientLeft}
 
 
-def test_every_body_that_is_read_has_a_way_in_the_tests() -> None:
+def test_the_tests_have_a_valid_body_of_every_route_that_reads_json() -> None:
     reading = {
         path
         for path, _, operation in OPERATIONS

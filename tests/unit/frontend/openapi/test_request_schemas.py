@@ -1,4 +1,4 @@
-"""A request's schema and its reader say the same: fields, kinds, defaults, limits."""
+"""The schemas of requests agree with their readers: fields, types, defaults, limits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from frontend.api.ollama.manage_requests import CopyRequest, CreateRequest, Tran
 from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
 from frontend.api.openai import messages as openai_messages
 from frontend.api.openai import tokens as openai_tokens
-from frontend.api.openai import unsupported as openai_not_here
+from frontend.api.openai import unsupported as openai_unsupported
 from frontend.api.openai import wire as openai_wire
 from frontend.api.openai.embeddings import EmbeddingRequest
 from frontend.api.openai.responses import items as responses_items
 from frontend.api.openai.responses import tools as responses_tools
 from frontend.api.openai.responses import wire as responses_wire
 from frontend.api.openai.wire import ChatCompletionRequest
-from tests.unit.frontend.openapi.told import BASES, SCHEMAS, Struct, accepts, request_schema, validator
+from tests.unit.frontend.openapi.documented import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
-# Refused by the route, whatever the kind of their value: with the reason why.
-REFUSED_AS_SUCH = {
+# Refused with a reason, whatever the type of their value.
+ALWAYS_REFUSED = {
     "files", "adapters", "quantize", "quantization", "draft_files", "draft_quantize", "renderer", "parser",
     "requires", "remote_host",
 }  # fmt: skip
@@ -39,9 +39,9 @@ VALUES: list[Json] = [
     "0", "10", "high", "max", "YQ==", "{{ .Prompt }}", [], [None], [True], [1], [-1], [1.5], ["YQ=="], [{}],
     [["YQ=="]], {}, {"a": None}, {"a": 1}, {"a": "b"},
 ]  # fmt: skip
-CALLED: Json = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+CALL: Json = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
 IMAGE: Json = {"type": "image", "source": {"type": "base64", "data": "YQ=="}}
-# By the types of Go that readers name: Alias is Message.
+# Schemas by the Go type that the reader names in its errors. Alias is Go's name for a message.
 STRUCTS = {
     "api.ChatRequest": "ChatRequest",
     "api.GenerateRequest": "GenerateRequest",
@@ -77,14 +77,14 @@ STRUCTS = {
     "anthropic.Tool": "AnthropicTool",
     "anthropic.ToolChoice": "AnthropicToolChoice",
 }
-# Objects within those, whose schemas have no names.
-NAMELESS = {"openai.StreamOptions", "struct { Name string; Arguments string }"}
-READING = (
+# Inline objects, whose schemas have no names.
+INLINE = {"openai.StreamOptions", "struct { Name string; Arguments string }"}
+MODULES_WITH_READERS = (
     request,
     openai_wire,
     openai_messages,
     openai_tokens,
-    openai_not_here,
+    openai_unsupported,
     responses_wire,
     responses_items,
     responses_tools,
@@ -95,10 +95,10 @@ READING = (
 )
 
 
-def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_schemas_list_the_fields_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {}
 
-    def watched(
+    def recording_read_struct(
         value: Json,
         struct: str,
         readers: Mapping[str, Reader],
@@ -108,23 +108,23 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         seen[go_type] = seen.get(go_type, set()) | set(readers)
         return typed_fields.read_struct(value, struct, readers, go_type, within)
 
-    for module in READING:
-        monkeypatch.setattr(module, "read_struct", watched)
+    for module in MODULES_WITH_READERS:
+        monkeypatch.setattr(module, "read_struct", recording_read_struct)
     call = {"function": {"name": "f", "arguments": {}}}
     for path, base in BASES.items():
         accepts(path, base)
     accepts("/api/chat", {"messages": [{"tool_calls": [call]}], "tools": [{"function": {"name": "f"}}]})
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
-    # What is read of a block depends on its kind.
+    # The fields that are read of a block depend on its type.
     kinds: list[Json] = [{"type": kind} for kind in ("text", "thinking", "tool_result", "tool_reference")]
-    kinds += [{"type": "tool_removal"}, CALLED, IMAGE]
+    kinds += [{"type": "tool_removal"}, CALL, IMAGE]
     blocks = [{"role": "user", "content": kinds}]
     chosen = {"tools": [{"name": "f"}], "tool_choice": {"type": "auto"}}
     accepts("/v1/messages", {"model": "m", "max_tokens": 1, "messages": blocks, **chosen})
     accepts("/v1/responses", {"model": "m", "input": messages, "tools": [{"type": "function", "name": "f"}]})
     accepts("/v1/chat/completions", {"messages": [{"tool_calls": [{"function": {"name": "f"}}]}]})
 
-    assert {name: fields for name, fields in seen.items() if name not in NAMELESS} == {
+    assert {name: fields for name, fields in seen.items() if name not in INLINE} == {
         name: set(SCHEMAS[schema]["properties"]) for name, schema in STRUCTS.items()
     }
 
@@ -132,19 +132,19 @@ def test_the_fields_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> 
 def _field_cases() -> Iterator[tuple[str, str, Struct]]:
     for path in BASES:
         for name, schema in request_schema(path)["properties"].items():
-            if name not in ("model", "name", "source", "destination", "from", *REFUSED_AS_SUCH):
+            if name not in ("model", "name", "source", "destination", "from", *ALWAYS_REFUSED):
                 yield path, name, schema
 
 
 @pytest.mark.parametrize(("path", "field", "schema"), list(_field_cases()), ids=lambda value: str(value)[:30])
-def test_a_field_takes_what_its_schema_says(path: str, field: str, schema: Struct) -> None:
+def test_a_field_accepts_the_values_of_its_schema(path: str, field: str, schema: Struct) -> None:
     valid = validator(schema)
     for value in VALUES:
         assert accepts(path, {**BASES[path], field: value}) == valid(value), (field, value)
 
 
 @pytest.mark.parametrize(("name", "schema"), SCHEMAS["Options"]["properties"].items(), ids=str)
-def test_an_option_takes_what_its_schema_says(name: str, schema: Struct) -> None:
+def test_an_option_accepts_the_values_of_its_schema(name: str, schema: Struct) -> None:
     valid = validator(schema)
     for value in VALUES:
         body = {**BASES["/api/chat"], "options": {name: value}}
@@ -152,7 +152,7 @@ def test_an_option_takes_what_its_schema_says(name: str, schema: Struct) -> None
 
 
 @pytest.mark.parametrize("path", BASES)
-def test_unknown_fields_and_other_letter_case_are_taken(path: str) -> None:
+def test_unknown_fields_and_any_letter_case_are_accepted(path: str) -> None:
     base = BASES[path]
     assert accepts(path, base)
     assert accepts(path, {**{key.upper(): value for key, value in base.items()}, "unknown": [1]})
@@ -178,12 +178,12 @@ def test_unknown_fields_and_other_letter_case_are_taken(path: str) -> None:
         ("/v1/detokenize", "tokens", [1]),
     ],
 )
-def test_lists_are_as_long_as_it_says(path: str, field: str, item: Json) -> None:
+def test_lists_are_limited_to_max_items(path: str, field: str, item: Json) -> None:
     schema = request_schema(path)["properties"][field]
-    most = next(part["maxItems"] for part in (schema, *schema.get("anyOf", ())) if "maxItems" in part)
+    limit = next(part["maxItems"] for part in (schema, *schema.get("anyOf", ())) if "maxItems" in part)
 
-    assert accepts(path, {**BASES[path], field: [item] * most})
-    assert not accepts(path, {**BASES[path], field: [item] * (most + 1)})
+    assert accepts(path, {**BASES[path], field: [item] * limit})
+    assert not accepts(path, {**BASES[path], field: [item] * (limit + 1)})
 
 
 @pytest.mark.parametrize(
@@ -205,15 +205,15 @@ def test_lists_are_as_long_as_it_says(path: str, field: str, item: Json) -> None
         ("OpenAIEmbedRequest", EmbeddingRequest),
     ],
 )
-def test_defaults_are_those_of_the_requests(name: str, make: Callable[[], object]) -> None:
+def test_the_schemas_defaults_are_the_requests_defaults(name: str, make: Callable[[], object]) -> None:
     request = make()
     assert is_dataclass(request)
     real = {field.name: getattr(request, field.name) for field in fields(request)}
     renamed = {"from": "origin", "_debug_render_only": "debug_render_only"}
-    told = {key: schema for key, schema in SCHEMAS[name]["properties"].items() if "default" in schema}
+    documented = {key: schema for key, schema in SCHEMAS[name]["properties"].items() if "default" in schema}
 
-    assert {key: schema["default"] for key, schema in told.items()} == {
-        key: real[renamed.get(key, key)] for key in told
+    assert {key: schema["default"] for key, schema in documented.items()} == {
+        key: real[renamed.get(key, key)] for key in documented
     }
-    silent = SCHEMAS[name]["properties"].keys() - told.keys()
-    assert all(real[renamed.get(key, key)] in ("", [], {}, None) for key in silent)
+    without_default = SCHEMAS[name]["properties"].keys() - documented.keys()
+    assert all(real[renamed.get(key, key)] in ("", [], {}, None) for key in without_default)

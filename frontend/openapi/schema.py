@@ -1,4 +1,4 @@
-"""JSON schemas in few words."""
+"""Builders of JSON schemas. `about` is a schema's description."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def array(items: Schema, about: str = "", **more: Json) -> Schema:
 
 
 def mapping(values: Schema, about: str = "") -> Schema:
-    """An object whose keys are the client's."""
+    """An object with arbitrary keys."""
     return _typed("object", about, {"additionalProperties": values})
 
 
@@ -56,7 +56,7 @@ def any_of(*schemas: Schema, about: str = "") -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """`null` says as little as a field that is not there (ollama-contract.md, "Reading a request")."""
+    """The schema or `null`, which equals an absent field (ollama-contract.md, "Reading a request")."""
     kinds, choices, values = schema.get("type"), schema.get("anyOf"), schema.get("enum")
     if isinstance(values, list) and None not in values:
         return or_null({**schema, "enum": [*values, None]})
@@ -70,13 +70,13 @@ def or_null(schema: Schema) -> Schema:
 def request(
     fields: Mapping[str, Schema], required: Sequence[str] = (), about: str = "", **more: Json
 ) -> Schema:
-    """A body, or an object in one. A required field is there and not null; of the others each may be null."""
+    """A request body, or an object in one. Fields that are not required may be null."""
     lenient = {name: schema if name in required else or_null(schema) for name, schema in fields.items()}
     return struct(lenient, required, about, additionalProperties=True, **more)
 
 
 def named_by_either(fields: Mapping[str, Schema]) -> Schema:
-    """A body that names its model in `model`, or in `name` as old clients do."""
+    """A request body that names its model in `model`, or in `name` as old clients do."""
     return request(fields, anyOf=[{"required": ["model"]}, {"required": ["name"]}])
 
 

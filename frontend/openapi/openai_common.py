@@ -1,11 +1,11 @@
-"""What the routes of OpenAI's dialect have in common."""
+"""Fields, schemas and errors that the routes of OpenAI's API share."""
 
 from __future__ import annotations
 
 from drover.errors import ConstraintRejected, NotOffered
 from frontend.openapi.fields import KEEP_ALIVE, MODEL, TOKEN_ID
-from frontend.openapi.refusals import ENGINE, FINDING, READING, Leaf, refusals
-from frontend.openapi.schemas import (
+from frontend.openapi.operations import BODY_ERRORS, ENGINE_ERRORS, MODEL_ERRORS, ErrorType, error_responses
+from frontend.openapi.schema import (
     Schema,
     any_of,
     array,
@@ -19,37 +19,36 @@ from frontend.openapi.schemas import (
 )
 
 ERROR = "OpenAIError"
-MOST_CHOICES = 128
-_MOST_BIASES = 1024
+MAX_CHOICES = 128
+_MAX_BIASES = 1024
 
 SAMPLED: dict[str, Schema] = {
     "model": MODEL,
-    "stream": boolean("Whether the answer comes in events as it is made, or as one object.", default=False),
+    "stream": boolean("Stream the answer as events; false returns one object.", default=False),
     "stream_options": request(
-        {"include_usage": boolean("Whether one more event says how many tokens were used.", default=False)}
+        {"include_usage": boolean("Send a further event with the token usage.", default=False)}
     ),
     "n": integer(
-        "How many choices there are. They run at the same time. If there is a `seed`, each choice counts on "
-        "from it.",
+        "Number of choices, which run concurrently. With a `seed`, each choice after the first adds 1 to it.",
         minimum=1,
-        maximum=MOST_CHOICES,
+        maximum=MAX_CHOICES,
     ),
-    "max_tokens": integer("Longest answer; 0 and less: what fits in ten contexts."),
-    "temperature": number("Without it, 1.0, whatever the model's own is."),
-    "top_p": number("Without it, 1.0, whatever the model's own is."),
-    "seed": integer("Less than 0: another one for each request."),
+    "max_tokens": integer("Maximum number of generated tokens; 0 or less: ten times the context."),
+    "temperature": number("Defaults to 1.0, whatever the model's own default is."),
+    "top_p": number("Defaults to 1.0, whatever the model's own default is."),
+    "seed": integer("Negative: a random seed for each request."),
     "frequency_penalty": number(),
     "presence_penalty": number(),
     "logit_bias": {
         "type": "object",
-        "description": "What is added to the logits of tokens, by their ids. Where an engine cannot do that, "
-        "`X-Drover-Not-Honoured` says so.",
+        "description": "Values to add to the logits of tokens, by token id. `X-Drover-Not-Honoured` names it "
+        "if the engine does not support it.",
         "propertyNames": {"pattern": "^[0-9]{1,10}$"},
-        "maxProperties": _MOST_BIASES,
+        "maxProperties": _MAX_BIASES,
         "additionalProperties": number(minimum=-100, maximum=100),
     },
     "keep_alive": KEEP_ALIVE,
-    "num_ctx": integer("An extension: how many tokens of the model's context the request may use."),
+    "num_ctx": integer("An extension: number of tokens of the model's context that the request may use."),
     "options": ref("Options"),
 }
 TOKEN_IDS = array(TOKEN_ID, "Token ids.", minItems=1)
@@ -57,8 +56,8 @@ TEXTS = any_of(text(), array(text()))
 
 USAGE = struct(
     {
-        "prompt_tokens": integer("Of each prompt once, however many choices it has.", minimum=0),
-        "completion_tokens": integer("Of all choices, reasoning included.", minimum=0),
+        "prompt_tokens": integer("Each prompt counts once, whatever the number of its choices.", minimum=0),
+        "completion_tokens": integer("Of all choices, including reasoning.", minimum=0),
         "total_tokens": integer(minimum=0),
         "prompt_tokens_details": struct(
             {"cached_tokens": integer("Found in the prefix cache.", minimum=0)}, ["cached_tokens"]
@@ -85,9 +84,11 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Usage": USAGE,
 }
-GENERATING = refusals([*READING, *FINDING, *ENGINE, ConstraintRejected, NotOffered], error=ERROR)
+GENERATION_ERRORS = error_responses(
+    [*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered], error=ERROR
+)
 
 
-def refused(*leaves: Leaf) -> dict[int, Schema]:
-    """Of a route that finds a model and asks a worker."""
-    return {**refusals([*READING, *FINDING, NotOffered, *leaves], error=ERROR)}
+def model_errors(*errors: ErrorType) -> dict[int, Schema]:
+    """The error responses of a route that resolves a model, and `errors`."""
+    return {**error_responses([*BODY_ERRORS, *MODEL_ERRORS, NotOffered, *errors], error=ERROR)}

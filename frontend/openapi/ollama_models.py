@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from drover.errors import InternalError, NotOffered
-from frontend.openapi.answers import JSON, json_body, ok, operation, with_head
 from frontend.openapi.fields import MODEL, OLD_NAME, TIME
-from frontend.openapi.refusals import FINDING, READING, refusals
-from frontend.openapi.schemas import (
+from frontend.openapi.operations import (
+    BODY_ERRORS,
+    JSON,
+    MODEL_ERRORS,
+    error_responses,
+    json_body,
+    ok,
+    operation,
+    with_head,
+)
+from frontend.openapi.schema import (
     Schema,
     array,
     boolean,
@@ -19,7 +27,7 @@ from frontend.openapi.schemas import (
 )
 
 _DETAILS: dict[str, Schema] = {
-    "parent_model": text("What a preset was made from; empty for a served model."),
+    "parent_model": text("A preset's base model; empty for a served model."),
     "format": text(examples=["safetensors", "gguf"]),
     "family": text(),
     "families": array(text()),
@@ -27,13 +35,13 @@ _DETAILS: dict[str, Schema] = {
     "quantization_level": text(examples=["Q4_0"]),
 }
 _LENGTHS: dict[str, Schema] = {
-    "context_length": integer("Tokens that the model was trained for.", minimum=1),
+    "context_length": integer("Context length in tokens that the model was trained for.", minimum=1),
     "embedding_length": integer(minimum=1),
 }
 _CAPABILITIES = array(
     text(enum=["completion", "tools", "insert", "vision", "embedding", "thinking", "audio"])
 )
-_NAMES: dict[str, Schema] = {"name": text("With its tag."), "model": text("The same.")}
+_NAMES: dict[str, Schema] = {"name": text("The name with its tag."), "model": text("The same.")}
 _DIGEST = text("64 hexadecimal digits.")
 _BYTES = integer(minimum=0)
 
@@ -52,7 +60,7 @@ _PROCESS: dict[str, Schema] = {
     "details": struct(_DETAILS, [*_DETAILS]),
     "expires_at": TIME,
     "size_vram": _BYTES,
-    "context_length": integer("Tokens that a request may have.", minimum=0),
+    "context_length": integer("Context length in tokens of a request.", minimum=0),
 }
 _SHOWN_IF_ANY: dict[str, Schema] = {
     "license": text(),
@@ -60,18 +68,18 @@ _SHOWN_IF_ANY: dict[str, Schema] = {
     "template": text(),
     "system": text(),
     "messages": array(struct({"role": text(), "content": text()}, ["role", "content"])),
-    "requires": text("The version of Ollama that the model asks for."),
+    "requires": text("The version of Ollama that the model requires."),
     "tensors": array(
         struct(
             {"name": text(), "type": text(), "shape": array(integer(minimum=0))}, ["name", "type", "shape"]
         ),
-        "Of a GGUF always, of others where `verbose` is true.",
+        "Always present for GGUF models, for others if `verbose` is true.",
     ),
 }
 _SHOWN: dict[str, Schema] = {
-    "modelfile": text("What makes the same model elsewhere, with the request's system and options."),
+    "modelfile": text("A Modelfile of the same model, with the request's system and options."),
     "details": struct(_DETAILS, [*_DETAILS]),
-    "model_info": mapping({}, "What the model's files say of it."),
+    "model_info": mapping({}, "Metadata from the model's files."),
     "capabilities": _CAPABILITIES,
     "modified_at": TIME,
 }
@@ -81,10 +89,10 @@ SCHEMAS: dict[str, Schema] = {
         {
             "model": MODEL,
             "name": OLD_NAME,
-            "verbose": boolean("Whether all tensors are listed.", default=False),
+            "verbose": boolean("List all tensors.", default=False),
             "system": text("Shown in the Modelfile.", default=""),
-            "template": text("Read, and not used.", default=""),
-            "options": mapping({}, "Shown in the Modelfile, over the model's own."),
+            "template": text("Ignored.", default=""),
+            "options": mapping({}, "Shown in the Modelfile, overriding the model's own."),
         }
     ),
     "ShowAnswer": struct({**_SHOWN_IF_ANY, **_SHOWN}, [*_SHOWN]),
@@ -102,27 +110,27 @@ PATHS: dict[str, Schema] = {
         operation(
             "listModels",
             "models",
-            "All models: what workers serve, and presets",
-            ok("The newest first.", {JSON: _list_of("Model")}),
-            refusals([InternalError]),
+            "List all models: those that workers serve, and presets",
+            ok("Newest first.", {JSON: _list_of("Model")}),
+            error_responses([InternalError]),
         )
     ),
     "/api/ps": {
         "get": operation(
             "listLoadedModels",
             "models",
-            "The models that are in memory",
-            ok("The one that stays longest first.", {JSON: _list_of("LoadedModel")}),
-            refusals([InternalError]),
+            "List the models that are in memory",
+            ok("Sorted by expiry, latest first.", {JSON: _list_of("LoadedModel")}),
+            error_responses([InternalError]),
         )
     },
     "/api/show": {
         "post": operation(
             "showModel",
             "models",
-            "What is known of a model",
+            "Show a model's details",
             ok("The model.", {JSON: ref("ShowAnswer")}),
-            refusals([*READING, *FINDING, NotOffered]),
+            error_responses([*BODY_ERRORS, *MODEL_ERRORS, NotOffered]),
             body=json_body(ref("ShowRequest")),
         )
     },

@@ -1,15 +1,24 @@
-"""The other routes of OpenAI's dialect: embeddings, models, and what is only said not to be possible."""
+"""The other routes of OpenAI's API: embeddings, models, and unsupported ones."""
 
 from __future__ import annotations
 
 from drover.errors import CapabilityMissing, InternalError, InvalidRequest, NotOffered
 from frontend.api.ollama.embed import EMBED_STATUSES
-from frontend.openapi.answers import EMBEDDING_HEADERS, JSON, json_body, ok, operation
-from frontend.openapi.embeddings import MOST_TEXTS
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
-from frontend.openapi.openai_fields import ERROR, refused
-from frontend.openapi.refusals import ENGINE, FINDING, READING, refusals
-from frontend.openapi.schemas import (
+from frontend.openapi.ollama_embeddings import MAX_TEXTS
+from frontend.openapi.openai_common import ERROR, model_errors
+from frontend.openapi.operations import (
+    BODY_ERRORS,
+    EMBEDDING_HEADERS,
+    ENGINE_ERRORS,
+    JSON,
+    MODEL_ERRORS,
+    error_responses,
+    json_body,
+    ok,
+    operation,
+)
+from frontend.openapi.schema import (
     Schema,
     any_of,
     array,
@@ -22,7 +31,7 @@ from frontend.openapi.schemas import (
 )
 
 _CARD: dict[str, Schema] = {
-    "id": text("Its name."),
+    "id": text("The model's name."),
     "object": text(const="model"),
     "created": integer("Unix time in seconds.", minimum=0),
     "owned_by": text("The name's namespace.", examples=["library"]),
@@ -31,7 +40,7 @@ _ID: Schema = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "A model's name, which may have slashes.",
+    "description": "A model's name, which may contain slashes.",
     "schema": text(minLength=1),
 }
 _EMBEDDING: dict[str, Schema] = {
@@ -54,9 +63,9 @@ SCHEMAS: dict[str, Schema] = {
     "OpenAIEmbedRequest": request(
         {
             "model": MODEL,
-            "input": any_of(text(), array(text(), minItems=1, maxItems=MOST_TEXTS)),
+            "input": any_of(text(), array(text(), minItems=1, maxItems=MAX_TEXTS)),
             "dimensions": integer(
-                "How many numbers each vector has. 0 and less, or more than the model makes: all of them.",
+                "Number of elements of each vector. 0 or less, or more than the model's: all of them.",
                 default=0,
             ),
             "encoding_format": text(enum=["float", "base64", ""], default="float"),
@@ -66,7 +75,7 @@ SCHEMAS: dict[str, Schema] = {
         ["model", "input"],
     ),
     "OpenAIEmbeddings": _list_of(
-        struct(_EMBEDDING, [*_EMBEDDING]), model=text("As it was sent."), usage=_USED
+        struct(_EMBEDDING, [*_EMBEDDING]), model=text("The model's name as requested."), usage=_USED
     ),
     "OpenAIModel": struct(_CARD, [*_CARD]),
     "RerankRequest": request({"model": MODEL}, ["model"]),
@@ -77,9 +86,9 @@ PATHS: dict[str, Schema] = {
         "post": operation(
             "createEmbedding",
             "openai",
-            "Vectors of texts",
+            "Embed texts",
             ok("The vectors.", {JSON: ref("OpenAIEmbeddings")}, EMBEDDING_HEADERS),
-            refusals([*READING, *FINDING, *ENGINE, NotOffered], EMBED_STATUSES, ERROR),
+            error_responses([*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, NotOffered], EMBED_STATUSES, ERROR),
             body=json_body(ref("OpenAIEmbedRequest")),
         )
     },
@@ -87,18 +96,18 @@ PATHS: dict[str, Schema] = {
         "get": operation(
             "openaiModels",
             "openai",
-            "All models",
-            ok("The newest first.", {JSON: _list_of(ref("OpenAIModel"))}),
-            refusals([InternalError], error=ERROR),
+            "List all models",
+            ok("Newest first.", {JSON: _list_of(ref("OpenAIModel"))}),
+            error_responses([InternalError], error=ERROR),
         )
     },
     "/v1/models/{id}": {
         "get": operation(
             "openaiModel",
             "openai",
-            "One model",
-            ok("The model, under the name that was asked for.", {JSON: ref("OpenAIModel")}),
-            refusals([InvalidRequest, *FINDING, NotOffered, InternalError], error=ERROR),
+            "Get a model",
+            ok("The model, under the requested name.", {JSON: ref("OpenAIModel")}),
+            error_responses([InvalidRequest, *MODEL_ERRORS, NotOffered, InternalError], error=ERROR),
             parameters=[_ID],
         )
     },
@@ -106,8 +115,8 @@ PATHS: dict[str, Schema] = {
         "post": operation(
             "rerank",
             "openai",
-            "Says that no model can do that",
-            refused(CapabilityMissing),
+            "Fails: no model has this capability",
+            model_errors(CapabilityMissing),
             body=json_body(ref("RerankRequest")),
         )
     },
@@ -115,8 +124,8 @@ PATHS: dict[str, Schema] = {
         "post": operation(
             "transcribe",
             "openai",
-            "Says that no model can do that",
-            refusals([*READING, CapabilityMissing], error=ERROR),
+            "Fails: no model has this capability",
+            error_responses([*BODY_ERRORS, CapabilityMissing], error=ERROR),
         )
     },
 }

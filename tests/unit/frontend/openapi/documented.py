@@ -1,4 +1,4 @@
-"""What the document says, and whether a route's reader takes a body."""
+"""The built document, and a check whether a route accepts a body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERATIONS = [
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
 ]
-# What is needed beside one field, so that nothing else is wrong.
+# A valid body for each route, to which a test adds one field.
 BASES: Mapping[str, Struct] = {
     "/api/chat": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
     "/api/generate": {"model": "m", "prompt": "hi"},
@@ -48,7 +48,7 @@ BASES: Mapping[str, Struct] = {
 
 
 def request_schema(path: str) -> Struct:
-    operation = next(operation for at, _, operation in OPERATIONS if at == path)
+    operation = next(operation for each, _, operation in OPERATIONS if each == path)
     reference: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     schema = SCHEMAS[reference.rpartition("/")[2]]
     assert isinstance(schema, dict)
@@ -60,6 +60,7 @@ def validator(schema: Struct) -> Callable[[Json], bool]:
 
 
 def accepts(path: str, body: Struct) -> bool:
+    """Whether the route's reader accepts the body."""
     try:
         ROUTES[path](json.dumps(body).encode())
     except DroverError:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from frontend.api.ollama.embed import EMBED_STATUSES, EMBEDDINGS_STATUSES, Statuses
-from frontend.openapi.answers import EMBEDDING_HEADERS, JSON, json_body, ok, operation
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL
-from frontend.openapi.refusals import ENGINE, FINDING, READING, refusals
-from frontend.openapi.schemas import (
+from frontend.openapi.operations import (
+    BODY_ERRORS,
+    EMBEDDING_HEADERS,
+    ENGINE_ERRORS,
+    JSON,
+    MODEL_ERRORS,
+    error_responses,
+    json_body,
+    ok,
+    operation,
+)
+from frontend.openapi.schema import (
     Schema,
     any_of,
     array,
@@ -19,7 +28,7 @@ from frontend.openapi.schemas import (
     text,
 )
 
-MOST_TEXTS = 10_000
+MAX_TEXTS = 10_000
 
 _VECTOR = array(number())
 _COMMON: dict[str, Schema] = {"model": MODEL, "keep_alive": KEEP_ALIVE, "options": ref("Options")}
@@ -30,12 +39,12 @@ SCHEMAS: dict[str, Schema] = {
             **_COMMON,
             "input": any_of(
                 text(),
-                array(text(), maxItems=MOST_TEXTS),
-                about="One text or several. Without any, or with one that is empty, the model is loaded.",
+                array(text(), maxItems=MAX_TEXTS),
+                about="One text or several. Without any, or with an empty one, the model is loaded.",
             ),
-            "truncate": boolean("Whether texts that are too long lose their end.", default=True),
+            "truncate": boolean("Cut off the end of texts that exceed the context.", default=True),
             "dimensions": integer(
-                "How many numbers each vector has. 0 and less, or more than the model makes: all of them.",
+                "Number of elements of each vector. 0 or less, or more than the model's: all of them.",
                 default=0,
             ),
         },
@@ -46,8 +55,8 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "EmbedAnswer": struct(
         {
-            "model": text("As it was sent."),
-            "embeddings": array(_VECTOR, "In the order of the texts, each of length 1."),
+            "model": text("The model's name as requested."),
+            "embeddings": array(_VECTOR, "Unit vectors, in the order of the texts."),
             "total_duration": DURATION,
             "load_duration": DURATION,
             "prompt_eval_count": integer("Tokens of the texts.", minimum=1),
@@ -64,17 +73,17 @@ def _operation(operation_id: str, summary: str, name: str, statuses: Statuses) -
         "embeddings",
         summary,
         ok("The vectors.", {JSON: ref(f"{name}Answer")}, EMBEDDING_HEADERS),
-        refusals([*READING, *FINDING, *ENGINE], statuses),
+        error_responses([*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS], statuses),
         body=json_body(ref(f"{name}Request")),
     )
 
 
 PATHS: dict[str, Schema] = {
-    "/api/embed": {"post": _operation("embed", "Vectors of texts", "Embed", EMBED_STATUSES)},
+    "/api/embed": {"post": _operation("embed", "Embed texts", "Embed", EMBED_STATUSES)},
     "/api/embeddings": {
         "post": _operation(
             "embeddings",
-            "The vector of one text, of unit length (of some BERT models as it is)",
+            "Embed one text: a unit vector, except with some BERT models",
             "Embeddings",
             EMBEDDINGS_STATUSES,
         )
