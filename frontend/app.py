@@ -45,15 +45,15 @@ _LOOK_AROUND_SECONDS = 1.0
 
 
 def build_app(
-    settings: FrontendSettings, fleet: Fleet, answers: InFlightRequests, connections: Sized = ()
+    settings: FrontendSettings, fleet: Fleet, in_flight: InFlightRequests, connections: Sized = ()
 ) -> ASGIApp:
     """`connections`: those that are open."""
     database = Database(settings.database, settings.database_timeout_seconds)
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets, settings.virtual_models)
-    generation = Generation(catalog, settings, answers, RequestRouter(fleet, Decisions()))
-    embeddings = embed.Embeddings(catalog, settings, answers)
+    generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, Decisions()))
+    embeddings = embed.Embeddings(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.most_held_body_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
@@ -83,7 +83,7 @@ def build_app(
             *openai.routers(generation, embeddings),
             messages.router(generation),
             responses.router(generation),
-            operator_routes.router(fleet, answers, metrics),
+            operator_routes.router(fleet, in_flight, metrics),
             openapi.router(settings),
         ]
     )

@@ -19,14 +19,14 @@ from frontend.observability.metrics import Metrics
 from frontend.routing.fleet import Fleet
 
 
-def router(fleet: Fleet, answers: InFlightRequests, metrics: Metrics) -> APIRouter:
+def router(fleet: Fleet, in_flight: InFlightRequests, metrics: Metrics) -> APIRouter:
     routes = direct_router()
 
     async def healthz() -> Response:
         return PlainTextResponse("ok")
 
     async def readyz() -> Response:
-        if answers.draining:
+        if in_flight.draining:
             return PlainTextResponse("shutting down", 503)
         if fleet.has_ready_worker:
             return PlainTextResponse("ok")

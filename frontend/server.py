@@ -43,14 +43,14 @@ class FrontendServer(uvicorn.Server):
     """
 
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
-        self._answers = InFlightRequests(settings)
+        self._in_flight = InFlightRequests(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
         limits = _limits_of(settings)
         clients = Clients(settings.trusted_proxies)
         connections = ConnectionTable(limits.max_connections, limits.max_per_address, clients.is_proxy)
         super().__init__(
             uvicorn.Config(
-                build_app(settings, fleet, self._answers, connections),
+                build_app(settings, fleet, self._in_flight, connections),
                 loop="uvloop",
                 http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, connections)),
                 ws="none",
@@ -68,19 +68,19 @@ class FrontendServer(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._answers.draining = True
+        self._in_flight.draining = True
         super().handle_exit(sig, frame)
 
     async def main_loop(self) -> None:
-        keeper = asyncio.create_task(trim_after_load(self._answers.__len__), name="trim memory")
+        keeper = asyncio.create_task(trim_after_load(self._in_flight.__len__), name="trim memory")
         try:
             await super().main_loop()
         finally:
             keeper.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._answers.draining = True
-        ender = asyncio.create_task(self._end_answers(), name="end answers after the grace")
+        self._in_flight.draining = True
+        ender = asyncio.create_task(self._abort_after_grace(), name="end answers after the grace")
         try:
             await self._refuse_connections(sockets or [])
             await self._answer_what_is_on_the_way()
@@ -115,9 +115,9 @@ class FrontendServer(uvicorn.Server):
     def _is_waited_for(self) -> bool:
         return bool(self.server_state.connections) and not self.force_exit
 
-    async def _end_answers(self) -> None:
+    async def _abort_after_grace(self) -> None:
         await asyncio.sleep(self._grace_seconds)
-        if count := self._answers.end_all():
+        if count := self._in_flight.abort_all():
             logs.event(_log, logging.WARNING, "grace is over", ended_requests=count)
 
 

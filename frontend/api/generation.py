@@ -1,6 +1,6 @@
-"""The steps that all dialects' generating routes share, in upstream's order.
+"""The steps of all generating routes: find the model, build the engine's request, submit it.
 
-Contract: ollama-contract.md, "Errors".
+They raise errors in upstream's order (ollama-contract.md, "Errors").
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request
 
@@ -15,10 +16,10 @@ from drover.concurrency import run_in_thread_if_large
 from drover.errors import ModelNotFound
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES
-from frontend.api.core.conversion import load_to_proto
+from frontend.api.core.conversion import CheckedRequest, check_template, load_to_proto
 from frontend.api.core.name_resolution import find_named
+from frontend.api.core.request import ChatRequest, GenerateRequest
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.response import Dialect, EngineResponse
 from frontend.middleware.held_bodies import held_body_of
 from frontend.middleware.request_log import record_of
 from frontend.models.catalog import Catalog
@@ -34,22 +35,41 @@ from frontend.smart_router.sides import Convert
 
 _ROUTE_HEADER = "x-drover-route"
 
+Extend = Callable[[pb.GenerateRequest], None]
+"""Adds what only one dialect has to an engine's request."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRequest:
+    """A request that is ready to be submitted. `not_honoured`: names of what has no effect on this model.
+
+    `message`: what the engine gets. A virtual model has none before the smart router has chosen a side:
+    `convert` makes it then. `side`: the side that the client asks for.
+    """
+
+    model: CatalogModel
+    convert: Convert
+    message: pb.GenerateRequest
+    side: Side | None
+    not_honoured: list[str]
+
+
+def _nothing(message: pb.GenerateRequest) -> None:
+    """The dialect has nothing to add."""
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     catalog: Catalog
     settings: FrontendSettings
-    answers: InFlightRequests
+    in_flight: InFlightRequests
     router: RequestRouter
 
-    @property
-    def most_tokens(self) -> int:
-        """Of an answer; 0 is no limit."""
-        return self.settings.max_output_tokens
-
     async def find(self, http: Request, text: str) -> CatalogModel:
-        """One that workers serve; the request's record then knows it. Raises InvalidRequest for what is no
-        name, ModelNotFound with the name as it was sent, NotOffered for ollama.com's models.
+        """Find a model that workers serve, and note it in the request's record.
+
+        Raises InvalidRequest for an invalid name, ModelNotFound with the name as it was sent, and NotOffered
+        for models of ollama.com.
         """
         record = record_of(http.scope)
         record.fields["model"] = text
@@ -57,75 +77,90 @@ class Generation:
         if model is None:
             raise ModelNotFound(f"model '{text}' not found")
         served = workers_of(model)
-        # A virtual model's request is served by the side that it goes to, under that one's name.
+        # The smart router notes the name of the side that it chooses.
         record.served = served.info.names[0] if model.route is None else ""
         return model
 
-    def hold(self, http: Request) -> AbstractAsyncContextManager[None]:
-        """Around work for an answer that is not an EngineResponse."""
-        return self.answers.hold(http.scope, http.receive)
+    def track(self, http: Request) -> AbstractAsyncContextManager[None]:
+        """Cancel the block when the client leaves, the deadline passes or the server stops."""
+        return self.in_flight.track(http.scope, http.receive)
 
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:
-        async with self.hold(http):
+        async with self.track(http):
             request = load_to_proto(keep_alive_ns)
             await any_of(self.catalog.fleet.load(served, request) for served in _all_of(model))
 
     async def unload(self, model: CatalogModel) -> None:
         await any_of(self.catalog.fleet.unload(served) for served in _all_of(model))
 
-    async def render(
-        self, http: Request, model: CatalogModel, convert: Convert, route: str = ""
-    ) -> pb.RenderResponse:
-        """`convert`, `route`: as in `answer`."""
-        wish = _wish(http, model, route)
-        async with self.hold(http):
-            if model.route is not None:
-                routed = self.router.request(model.route, convert, wish, record_of(http.scope))
-                model, request = await routed.chosen()
-            else:
-                request = await _converted(http, model, convert)
-            return await self.catalog.fleet.ask(
-                workers_of(model), lambda worker: worker.render(request), [request]
-            )
+    async def check(self, model: CatalogModel, request: ChatRequest | GenerateRequest) -> CheckedRequest:
+        """Raises CapabilityMissing for what the model cannot do, InvalidOption for an option or a template
+        that cannot be used.
+        """
+        checked = CheckedRequest.of(request, model)
+        if isinstance(request, GenerateRequest) and request.template:
+            await check_template(request.template)
+        return checked
 
-    async def answer(
+    async def build_request(
         self,
         http: Request,
         model: CatalogModel,
-        convert: Convert,
-        dialect: Dialect,
-        stream: bool,
-        ignored: Sequence[str] = (),
-        route: str = "",
-    ) -> EngineResponse:
-        """`convert`: the request for a model that workers serve; a virtual model's is made for its side.
-        `ignored`: names of what the request set and nobody honours. `route`: the side that the body asks for.
+        request: ChatRequest | GenerateRequest,
+        extend: Extend = _nothing,
+    ) -> BuiltRequest:
+        """Check a request and convert it for the engine. Raises what `check`, the conversion and `extend`
+        raise, and InvalidRequest for an unknown side of a virtual model.
         """
-        return EngineResponse(
-            dialect,
-            submit=await self.prepared(http, model, convert, stream, route),
-            stream=stream,
-            answers=self.answers,
-            ignored=ignored,
-        )
+        checked = await self.check(model, request)
+        convert = partial(self._convert, request, extend)
+        side, message = None, pb.GenerateRequest()
+        if model.route is not None:
+            side = requested_side(checked.route or http.headers.get(_ROUTE_HEADER, ""))
+        else:
+            # A long conversation takes tens of milliseconds to copy.
+            message = await run_in_thread_if_large(
+                lambda: self._to_proto(checked, extend), held_body_of(http.scope).length, INLINE_BYTES
+            )
+        return BuiltRequest(model, convert, message, side, checked.not_honoured)
 
-    async def prepared(
-        self, http: Request, model: CatalogModel, convert: Convert, stream: bool, route: str = ""
-    ) -> Callable[[], RequestHandle]:
-        """Sends it, each time it is called. Raises what `convert` raises, InvalidRequest for a route that is
-        none.
+    def submit(self, http: Request, built: BuiltRequest, stream: bool) -> RequestHandle:
+        """Hand the request to the scheduler, or to the smart router for a virtual model. Nothing is sent
+        before the handle delivers. Raises InvalidRequest for scheduling headers that cannot be read.
         """
         record = record_of(http.scope)
-        convert = convert if stream else _whole(convert)
-        if (virtual := model.route) is not None:
-            wish = _wish(http, model, route)
-            return lambda: self.router.request(virtual, convert, wish, record)
-        request, served = await _converted(http, model, convert), workers_of(model)
-        return lambda: self.catalog.fleet.submit(served, request, record.ticket, RecordedMoves(record))
+        self.in_flight.scheduling(http.scope)
+        if (route := built.model.route) is not None:
+            convert = built.convert if stream else _whole(built.convert)
+            return self.router.request(route, convert, built.side, record)
+        built.message.whole = not stream
+        served, observer = workers_of(built.model), RecordedMoves(record)
+        return self.catalog.fleet.submit(served, built.message, record.ticket, observer)
+
+    async def render(self, http: Request, built: BuiltRequest) -> pb.RenderResponse:
+        """Ask a worker for the prompt that it would make of the request."""
+        async with self.track(http):
+            model, message = built.model, built.message
+            if model.route is not None:
+                routed = self.router.request(model.route, built.convert, built.side, record_of(http.scope))
+                model, message = await routed.chosen()
+            return await self.catalog.fleet.ask(
+                workers_of(model), lambda worker: worker.render(message), [message]
+            )
+
+    def _convert(
+        self, request: ChatRequest | GenerateRequest, extend: Extend, model: CatalogModel
+    ) -> pb.GenerateRequest:
+        return self._to_proto(CheckedRequest.of(request, model), extend)
+
+    def _to_proto(self, checked: CheckedRequest, extend: Extend) -> pb.GenerateRequest:
+        message = checked.to_proto(self.settings.max_output_tokens)
+        extend(message)
+        return message
 
 
 def _whole(convert: Convert) -> Convert:
-    """Of an answer that is not streamed."""
+    """For a response that is not streamed: the engine may send all of it in one event."""
 
     def converted(model: CatalogModel) -> pb.GenerateRequest:
         request = convert(model)
@@ -135,19 +170,7 @@ def _whole(convert: Convert) -> Convert:
     return converted
 
 
-async def _converted(http: Request, model: CatalogModel, convert: Convert) -> pb.GenerateRequest:
-    """In a thread where the body was long: texts are copied, and thousands of messages take tens of
-    milliseconds.
-    """
-    return await run_in_thread_if_large(lambda: convert(model), held_body_of(http.scope).length, INLINE_BYTES)
-
-
-def _wish(http: Request, model: CatalogModel, route: str) -> Side | None:
-    """The body's goes before the header's. Only virtual models know of sides."""
-    return None if model.route is None else requested_side(route or http.headers.get(_ROUTE_HEADER, ""))
-
-
 def _all_of(model: CatalogModel) -> Sequence[ServedModel]:
-    """Raises NoWorkerReady where nobody serves any."""
+    """Return the served models behind a model. Raises NoWorkerReady where workers serve none."""
     served = workers_of(model)
     return [served] if model.route is None else model.route.served

@@ -1,4 +1,4 @@
-"""The answers that are being given: each ends when its client leaves, time is over, or the server stops."""
+"""Requests in flight: each is aborted when its client leaves, its deadline passes, or the server stops."""
 
 from __future__ import annotations
 
@@ -17,47 +17,53 @@ from frontend.settings import FrontendSettings
 
 
 class InFlightRequests:
-    """`draining`: the server is about to stop, and says so to probes."""
+    """`draining`: the server is about to stop, and probes say so."""
 
     def __init__(self, settings: FrontendSettings) -> None:
         self.heartbeat_seconds = settings.heartbeat_seconds
         self.draining = False
         self._max_priority = settings.max_priority
         self._deadline_seconds = settings.request_deadline_seconds
-        self._answers: set[CancelScope] = set()
+        self._scopes: set[CancelScope] = set()
+
+    def scheduling(self, scope: Scope) -> SchedulingHeaders:
+        """Read the request's scheduling headers, once. Raises InvalidRequest."""
+        record = record_of(scope)
+        if record.scheduling is None:
+            record.scheduling = SchedulingHeaders.read(Headers(scope=scope), self._max_priority)
+        return record.scheduling
 
     @asynccontextmanager
-    async def hold(self, scope: Scope, receive: Receive) -> AsyncGenerator[None, None]:
-        """Around all work for an answer: cancels it and raises ClientLeft, DeadlineExceeded, or what
-        `end_all` says; InvalidRequest for wishes that cannot be read. It costs a sleeping task, no polling.
+    async def track(self, scope: Scope, receive: Receive) -> AsyncGenerator[None, None]:
+        """Cancel the block when the client leaves, the deadline passes or `abort_all` is called; then it
+        raises ClientLeft, DeadlineExceeded or WorkerDraining. Raises InvalidRequest for scheduling headers
+        that cannot be read.
         """
-        wishes = SchedulingHeaders.read(Headers(scope=scope), self._max_priority)
-        record_of(scope).priority = wishes.priority
-        deadlines = (self._deadline_seconds, wishes.deadline_seconds)
+        deadlines = (self._deadline_seconds, self.scheduling(scope).deadline_seconds)
         deadline_seconds = min((each for each in deadlines if each is not None), default=None)
         try:
-            async with cancel_scope(deadline_seconds) as answer:
-                self._answers.add(answer)
-                watcher = asyncio.create_task(_watch(receive, answer), name="watch the client")
+            async with cancel_scope(deadline_seconds) as request:
+                self._scopes.add(request)
+                watcher = asyncio.create_task(_watch(receive, request), name="watch the client")
                 try:
                     yield
                 finally:
                     watcher.cancel()
-                    self._answers.discard(answer)
+                    self._scopes.discard(request)
         except TimeoutError:
             raise DeadlineExceeded(f"the request took longer than {deadline_seconds:g} seconds") from None
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._scopes)
 
-    def end_all(self) -> int:
-        """How many there were."""
-        for answer in list(self._answers):
-            answer.end(WorkerDraining("the server is shutting down and its grace is over"))
-        return len(self._answers)
+    def abort_all(self) -> int:
+        """Abort the requests in flight; returns how many there were."""
+        for request in list(self._scopes):
+            request.end(WorkerDraining("the server is shutting down and its grace is over"))
+        return len(self._scopes)
 
 
-async def _watch(receive: Receive, answer: CancelScope) -> None:
+async def _watch(receive: Receive, request: CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
-    answer.end(ClientLeft("request canceled"))
+    request.end(ClientLeft("request canceled"))

@@ -5,7 +5,7 @@ come, and end together: one that fails, or a client that leaves, cancels them al
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Protocol
 
@@ -64,34 +64,32 @@ class OneChoice:
 
 
 class ChoicesAnswer(GenerationResponse):
-    """`submits`: one per choice. The rest is as for EngineResponse."""
+    """`handles`: one per choice, which it owns. The rest is as for EngineResponse."""
 
     def __init__(
         self,
         dialect: ChoicesDialect,
-        submits: Sequence[Callable[[], RequestHandle]],
+        handles: Sequence[RequestHandle],
         stream: bool,
-        answers: InFlightRequests,
+        in_flight: InFlightRequests,
         ignored: Sequence[str] = (),
     ) -> None:
-        super().__init__(dialect, stream, answers, ignored)
+        super().__init__(dialect, stream, in_flight, ignored)
         self._dialect = dialect
-        self._submits = submits
+        self._handles = handles
 
     async def exchange(self, scope: Scope, receive: Receive, sending: ResponseWriter) -> None:
         async with AsyncExitStack() as owned:
-            async with self._answers.hold(scope, receive), AsyncExitStack() as silence:
+            for handle in self._handles:
+                owned.callback(handle.cancel)
+            async with self._in_flight.track(scope, receive), AsyncExitStack() as silence:
                 if self._stream:
-                    beating = heartbeats(self._answers.heartbeat_seconds, sending.heartbeat)
+                    beating = heartbeats(self._in_flight.heartbeat_seconds, sending.heartbeat)
                     await silence.enter_async_context(beating)
-                handles = []
-                for submit in self._submits:
-                    handles.append(submit())
-                    owned.callback(handles[-1].cancel)
-                events = await owned.enter_async_context(aclosing(interleaved(handles)))
+                events = await owned.enter_async_context(aclosing(interleaved(self._handles)))
                 seen = _Seen(record_of(scope), sending, self._ignored)
-                answers: list[list[pb.GenerateEvent]] = [[] for _ in handles]
-                while seen.over < len(handles):
+                answers: list[list[pb.GenerateEvent]] = [[] for _ in self._handles]
+                while seen.over < len(self._handles):
                     choice, event = await anext(events)
                     seen.event(event)
                     if not self._stream:

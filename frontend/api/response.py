@@ -53,12 +53,12 @@ class GenerationResponse(Response, ABC):
     """
 
     def __init__(
-        self, wording: ResponseFormat, stream: bool, answers: InFlightRequests, ignored: Sequence[str]
+        self, wording: ResponseFormat, stream: bool, in_flight: InFlightRequests, ignored: Sequence[str]
     ) -> None:
         super().__init__()
         self._wording = wording
         self._stream = stream
-        self._answers = answers
+        self._in_flight = in_flight
         self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,19 +83,19 @@ class GenerationResponse(Response, ABC):
 
 
 class EngineResponse(GenerationResponse):
-    """`submit` is called once, when the answer begins to be sent."""
+    """The response to a submitted request, whose handle it owns."""
 
     def __init__(
         self,
         dialect: Dialect,
-        submit: Callable[[], RequestHandle],
+        handle: RequestHandle,
         stream: bool,
-        answers: InFlightRequests,
+        in_flight: InFlightRequests,
         ignored: Sequence[str] = (),
     ) -> None:
-        super().__init__(dialect, stream, answers, ignored)
+        super().__init__(dialect, stream, in_flight, ignored)
         self._dialect = dialect
-        self._submit = submit
+        self._handle = handle
 
     async def exchange(self, scope: Scope, receive: Receive, sending: ResponseWriter) -> None:
         record = record_of(scope)
@@ -106,14 +106,13 @@ class EngineResponse(GenerationResponse):
                 if self._stream
                 else Collected(self._dialect, sending)
             )
+            owned.callback(self._handle.cancel)
             try:
-                async with self._answers.hold(scope, receive), silence:
+                async with self._in_flight.track(scope, receive), silence:
                     if self._stream:
-                        beating = heartbeats(self._answers.heartbeat_seconds, sending.heartbeat)
+                        beating = heartbeats(self._in_flight.heartbeat_seconds, sending.heartbeat)
                         await silence.enter_async_context(beating)
-                    handle = self._submit()
-                    owned.callback(handle.cancel)
-                    await handle.deliver(RecordedEvents(taker, record, sending, self._ignored))
+                    await self._handle.deliver(RecordedEvents(taker, record, sending, self._ignored))
                     taker.check_ended()
             except DroverError:
                 # Of a call that has not ended after its last event, or a client that has all.

@@ -69,7 +69,7 @@ class Tokens:
             raise CapabilityMissing(
                 f"{model.name.short} chooses between two models, and token ids belong to one of them"
             )
-        async with self.generation.hold(http):
+        async with self.generation.track(http):
             return await self.generation.catalog.fleet.ask(workers_of(model), question, asked)
 
 

@@ -27,6 +27,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.middleware.client_id import Clients
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.scheduler import Waited
+from frontend.routing.scheduling_headers import SchedulingHeaders
 
 _log = logging.getLogger("drover.request")
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -74,7 +75,8 @@ class RequestRecord:
     """Whom fairness takes for one."""
     address: str = ""
     """Where it is, past the proxies that are trusted."""
-    priority: int = 0
+    scheduling: SchedulingHeaders | None = None
+    """None until they are read."""
     is_understood: bool = False
     """A body under /v1 was read and means something: what fails now fails in the native steps."""
     received_ns: int = field(default_factory=time.perf_counter_ns)
@@ -129,7 +131,7 @@ class RequestRecord:
 
     @property
     def ticket(self) -> Ticket:
-        return Ticket(self.client, self.request_id, self.priority)
+        return Ticket(self.client, self.request_id, self.scheduling.priority if self.scheduling else 0)
 
     def saw_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
         self.ttft_ns = self.elapsed_ns

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from drover.v1 import engine_pb2 as pb
 from frontend.api.anthropic.encode import Encoder as MessageEncoder
 from frontend.api.anthropic.wire import MessagesRequest
-from frontend.api.core import conversion
+from frontend.api.core.conversion import CheckedRequest
 from frontend.api.core.go_json import loads
-from frontend.api.core.options import Options, layered
-from frontend.api.core.request import ChatRequest
 from frontend.api.openai.responses.encode import Encoder as ResponseEncoder
 from frontend.api.openai.responses.output import Output
 from frontend.api.openai.responses.wire import ResponsesRequest
@@ -24,16 +22,16 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
     def messages(body: bytes) -> None:
         asked = MessagesRequest.read(loads(body))
         MessageEncoder(asked.chat.model, asked.stop_sequences).whole(_ANSWER)
-        for_every_model(lambda model: _converted(asked.chat, asked.tool_choice, model))
+        for_every_model(lambda model: _converted(asked, model))
 
     def count_tokens(body: bytes) -> None:
         asked = MessagesRequest.read_to_count(loads(body))
-        for_every_model(lambda model: _converted(asked.chat, asked.tool_choice, model))
+        for_every_model(lambda model: _converted(asked, model))
 
     def responses(body: bytes) -> None:
         asked = ResponsesRequest.read(loads(body))
         ResponseEncoder(asked.echo, Output(asked.tools.namespaces)).whole(_ANSWER)
-        for_every_model(lambda model: _converted(asked.chat, asked.tool_choice, model))
+        for_every_model(lambda model: _converted(asked, model))
 
     return {
         "/v1/messages": messages,
@@ -42,9 +40,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
     }
 
 
-def _converted(chat: ChatRequest, choice: pb.ToolChoice, model: CatalogModel) -> bytes:
-    conversion.check_capabilities(chat, model)
-    options = Options.read(layered(model.parameters, chat.options))
-    request = conversion.chat_to_proto(chat, options, model, 0)
-    request.tool_choice.CopyFrom(choice)
+def _converted(asked: MessagesRequest | ResponsesRequest, model: CatalogModel) -> bytes:
+    request = CheckedRequest.of(asked.chat, model).to_proto(0)
+    asked.set_tool_choice(request)
     return request.SerializeToString()

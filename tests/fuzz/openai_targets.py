@@ -70,9 +70,7 @@ def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
     ChatEncoder(asked.model, asked.n or 1, asked.include_usage).rendered("x")
 
     def work(model: CatalogModel) -> None:
-        conversion.check_capabilities(native, model)
-        options = Options.read(layered(model.parameters, native.options))
-        request = conversion.chat_to_proto(native, options, model, 0)
+        request = conversion.CheckedRequest.of(native, model).to_proto(0)
         set_tool_choice(request, asked)
         set_sampled(request, asked, choice=1)
         asked.not_honoured(model.capabilities)
@@ -88,9 +86,7 @@ def _complete(asked: CompletionRequest, for_every_model: ForEveryModel) -> None:
 
     def work(model: CatalogModel) -> None:
         for native, prompt in zip(natives, asked.prompts, strict=True):
-            conversion.check_capabilities(native, model)
-            options = Options.read(layered(model.parameters, native.options))
-            request = conversion.generate_to_proto(native, options, model, 0)
+            request = conversion.CheckedRequest.of(native, model).to_proto(0)
             set_tokens(request, prompt)
             set_sampled(request, asked, choice=1)
             request.SerializeToString()

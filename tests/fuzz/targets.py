@@ -22,7 +22,6 @@ from frontend.api.core.options import Options, layered
 from frontend.api.core.request import (
     ChatRequest,
     GenerateRequest,
-    InferenceRequest,
     NamedRequest,
     ShowRequest,
 )
@@ -56,7 +55,6 @@ from tests.fuzz.envelope_targets import targets as envelope_targets
 from tests.fuzz.openai_targets import targets as openai_targets
 
 Target = Callable[[bytes], None]
-Convert = Callable[[Options, CatalogModel], pb.GenerateRequest]
 
 
 def _name(text: str) -> ModelName:
@@ -118,26 +116,16 @@ def _for_every_model(work: Callable[[CatalogModel], object]) -> None:
 
 def _chat(body: bytes) -> None:
     request = ChatRequest.read(loads(body))
-    _infer(
-        request,
-        ChatShape(),
-        not request.messages,
-        lambda options, model: conversion.chat_to_proto(request, options, model, 0),
-    )
+    _infer(request, ChatShape(), not request.messages)
 
 
 def _generate(body: bytes) -> None:
     request = GenerateRequest.read(loads(body))
     conversion.check_raw(request)
-    _infer(
-        request,
-        GenerateShape(request.raw),
-        not request.prompt,
-        lambda options, model: conversion.generate_to_proto(request, options, model, 0),
-    )
+    _infer(request, GenerateShape(request.raw), not request.prompt)
 
 
-def _infer(request: InferenceRequest, shape: Shape, is_empty: bool, convert: Convert) -> None:
+def _infer(request: ChatRequest | GenerateRequest, shape: Shape, is_empty: bool) -> None:
     conversion.check_top_logprobs(request)
     check_sources(request.model)
     name = ModelName.parse(request.model) or named_here(request.model)
@@ -146,15 +134,13 @@ def _infer(request: InferenceRequest, shape: Shape, is_empty: bool, convert: Con
     Encoder(request.model, shape, 0).plain("load")
 
     def work(model: CatalogModel) -> None:
-        conversion.check_capabilities(request, model)
-        options = Options.read(layered(model.parameters, request.options))
-        options.not_honoured(model.info.context_length)
+        checked = conversion.CheckedRequest.of(request, model)
         if isinstance(request, GenerateRequest) and request.template:
             asyncio.run(conversion.check_template(request.template))
         if is_empty:
             conversion.load_to_proto(request.keep_alive).SerializeToString()
         else:
-            convert(options, model).SerializeToString()
+            checked.to_proto(0).SerializeToString()
 
     _for_every_model(work)
 

@@ -75,8 +75,13 @@ class MessagesRequest:
             truncate=given.truncate,
             messages=[Message(role="system", content=system), *messages] if system else messages,
             tools=tools,
+            think_optional=True,
+            skip_unseen_images=True,
         )
         return cls(chat, choice, given.stop_sequences, ignored)
+
+    def set_tool_choice(self, message: pb.GenerateRequest) -> None:
+        message.tool_choice.CopyFrom(self.tool_choice)
 
 
 @dataclass(slots=True)

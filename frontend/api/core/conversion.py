@@ -1,8 +1,9 @@
-"""From Ollama's requests to the neutral GenerateRequest."""
+"""From the neutral request of all dialects to the engine's GenerateRequest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
 from drover.go_template.errors import TemplateError
@@ -10,8 +11,9 @@ from drover.go_template.parse_async import parse_async
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.call_order import in_call_order
 from frontend.api.core.go_json import Json, dump_text
-from frontend.api.core.options import Options
+from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceRequest, Message
+from frontend.api.core.unseen_images import unseen, without_unseen
 from frontend.models.model import CatalogModel
 
 _MAX_TOP_LOGPROBS = 20
@@ -22,6 +24,43 @@ _NO_IMAGES = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal '
     'requests.","type":"invalid_request_error"}}'
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRequest:
+    """A request that the model can answer. `request`: as this model gets it; `route`: the side of a virtual
+    model that `options.route` asks for, empty for none; `not_honoured`: names of what has no effect here.
+    """
+
+    request: ChatRequest | GenerateRequest
+    model: CatalogModel
+    options: Options
+    route: str
+    not_honoured: list[str]
+
+    @classmethod
+    def of(cls, request: ChatRequest | GenerateRequest, model: CatalogModel) -> CheckedRequest:
+        """Raises CapabilityMissing and InvalidOption, in this order."""
+        fitted = _fitted(request, model) if isinstance(request, ChatRequest) else request
+        check_capabilities(fitted, model)
+        options = Options.read(layered(model.parameters, fitted.options))
+        left_out = unseen(request, model) if isinstance(request, ChatRequest) else []
+        not_honoured = [*left_out, *options.not_honoured(model.info.context_length)]
+        return cls(fitted, model, options, route_of(fitted, model), not_honoured)
+
+    def to_proto(self, max_output_tokens: int) -> pb.GenerateRequest:
+        """`max_output_tokens`: 0 for no limit. Raises InvalidRequest, InvalidOption, CapabilityMissing."""
+        if isinstance(self.request, ChatRequest):
+            return chat_to_proto(self.request, self.options, self.model, max_output_tokens)
+        return generate_to_proto(self.request, self.options, self.model, max_output_tokens)
+
+
+def _fitted(chat: ChatRequest, model: CatalogModel) -> ChatRequest:
+    """The chat without what the model cannot do and the client does not insist on."""
+    chat = without_unseen(chat, model)
+    if chat.think is None or not chat.think_optional or model.capabilities.thinking:
+        return chat
+    return replace(chat, think=None)
 
 
 def check_top_logprobs(request: InferenceRequest) -> None:

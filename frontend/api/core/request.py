@@ -96,6 +96,10 @@ class InferenceRequest:
 class ChatRequest(InferenceRequest):
     messages: list[Message] = field(default_factory=list)
     tools: list[Tool] = field(default_factory=list)
+    # A model that cannot think answers without thinking; otherwise the request is refused.
+    think_optional: bool = False
+    # Images in tool results that the model cannot see are left out; otherwise the request is refused.
+    skip_unseen_images: bool = False
 
     @classmethod
     def read(cls, body: Json) -> ChatRequest:

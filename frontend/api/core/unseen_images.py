@@ -27,6 +27,8 @@ def without_unseen(chat: ChatRequest, model: CatalogModel) -> ChatRequest:
 
 def unseen(chat: ChatRequest, model: CatalogModel) -> list[str]:
     """What is left out, by its name in X-Drover-Not-Honoured."""
+    if not chat.skip_unseen_images:
+        return []
     has_some = not model.capabilities.vision and any(map(_has_unseen, chat.messages))
     return ["tool_result.images"] if has_some else []
 

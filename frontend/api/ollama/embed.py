@@ -61,7 +61,7 @@ Body = Callable[[pb.EmbedResponse, Sequence[bytes]], bytes]
 class Embeddings:
     catalog: Catalog
     settings: FrontendSettings
-    answers: InFlightRequests
+    in_flight: InFlightRequests
 
     async def embed(self, http: Request) -> Response:
         return await with_statuses(self._embed(http), EMBED_STATUSES, http)
@@ -116,7 +116,7 @@ class Embeddings:
     async def _load(
         self, http: Request, model: CatalogModel, keep_alive_ns: int | None, body: bytes
     ) -> Response:
-        async with self.answers.hold(http.scope, http.receive):
+        async with self.in_flight.track(http.scope, http.receive):
             await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
         return Response(body, media_type=JSON)
 
@@ -133,7 +133,7 @@ class Embeddings:
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
-        async with self.answers.hold(http.scope, http.receive):
+        async with self.in_flight.track(http.scope, http.receive):
             response = await self.catalog.fleet.embed(
                 workers_of(model), request, record.ticket, RecordedMoves(record)
             )

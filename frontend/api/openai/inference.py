@@ -13,9 +13,7 @@ from drover.errors import BodyTooLarge, CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core import conversion
 from frontend.api.core.body import read_v1_json
-from frontend.api.core.options import Options, layered
-from frontend.api.core.request import GenerateRequest
-from frontend.api.generation import Generation
+from frontend.api.generation import BuiltRequest, Extend, Generation
 from frontend.api.multi_choice import ChoicesAnswer, OneChoice
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
@@ -34,11 +32,10 @@ from frontend.api.openai.wire import (
     CompletionRequest,
     Sampled,
 )
+from frontend.api.response import EngineResponse
 from frontend.api.wire import CONTENT_TYPE, JSON
 from frontend.http.routes import direct_router
 from frontend.middleware.request_log import record_of
-from frontend.models.model import CatalogModel
-from frontend.smart_router.sides import Convert
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +52,19 @@ class Inference:
         conversion.check_capabilities(native, model)
         if asked.has_audio and not model.capabilities.audio:
             raise CapabilityMissing(f'"{asked.model}" does not support audio')
-        options = Options.read(layered(model.parameters, native.options))
-
-        def converted(side: CatalogModel) -> pb.GenerateRequest:
-            conversion.check_capabilities(native, side)
-            own = Options.read(layered(side.parameters, native.options))
-            request = conversion.chat_to_proto(native, own, side, self.generation.most_tokens)
-            set_tool_choice(request, asked)
-            return request
-
-        route = conversion.route_of(native, model)
-        beside = record_of(http.scope).route_members
-        encoder = ChatEncoder(asked.model, asked.n or 1, asked.include_usage, beside)
+        encoder = ChatEncoder(
+            asked.model, asked.n or 1, asked.include_usage, record_of(http.scope).route_members
+        )
+        tool_choice = partial(set_tool_choice, asked=asked)
         if asked.debug_render_only:
-            rendered = await self.generation.render(http, model, converted, route)
+            built = await self.generation.build_request(http, model, native, tool_choice)
+            rendered = await self.generation.render(http, built)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
-        return await self._answer(http, model, [converted], asked, OpenAIDialect(encoder), options, route)
+        choices = [
+            await self.generation.build_request(http, model, native, extend)
+            for extend in _each_choice(asked, [tool_choice])
+        ]
+        return self._respond(http, OpenAIDialect(encoder), choices, asked)
 
     async def complete(self, http: Request) -> Response:
         asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
@@ -80,94 +74,68 @@ class Inference:
             raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}")
         conversion.check_top_logprobs(first)
         model = await self.generation.find(http, asked.model)
-        beside = record_of(http.scope).route_members
-        encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage, beside)
+        extra_fields = record_of(http.scope).route_members
+        encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage, extra_fields)
         is_empty = asked.prompts == [""]
         if is_empty and asked.keep_alive == 0:
             await self.generation.unload(model)
             return _loaded(encoder, "unload", asked.stream)
-        conversion.check_capabilities(first, model)
-        options = Options.read(layered(model.parameters, first.options))
-        route = conversion.route_of(first, model)
         if is_empty:
+            await self.generation.check(model, first)
             await self.generation.load(http, model, asked.keep_alive)
             return _loaded(encoder, "load", asked.stream)
-        conversions = [
-            partial(self._completion, native, prompt)
-            for native, prompt in zip(natives, asked.prompts, strict=True)
-        ]
+        prompts = [partial(set_tokens, prompt=prompt) for prompt in asked.prompts]
         if asked.debug_render_only:
-            for convert in conversions:
-                await self.generation.render(http, model, convert, route)
+            for native, prompt in zip(natives, prompts, strict=True):
+                built = await self.generation.build_request(http, model, native, prompt)
+                await self.generation.render(http, built)
             return Response(encoder.rendered(), media_type=JSON)
-        return await self._answer(http, model, conversions, asked, OpenAIDialect(encoder), options, route)
-
-    def _completion(
-        self, native: GenerateRequest, prompt: str | list[int], model: CatalogModel
-    ) -> pb.GenerateRequest:
-        conversion.check_capabilities(native, model)
-        options = Options.read(layered(model.parameters, native.options))
-        request = conversion.generate_to_proto(native, options, model, self.generation.most_tokens)
-        set_tokens(request, prompt)
-        return request
-
-    async def _answer(
-        self,
-        http: Request,
-        model: CatalogModel,
-        conversions: Sequence[Convert],
-        asked: Sampled,
-        dialect: OpenAIDialect,
-        options: Options,
-        route: str,
-    ) -> Response:
-        """`n` choices of each request."""
+        natives_of_choices = [native for native in natives for _ in range(each)]
         choices = [
-            partial(_choice, convert, asked, number)
-            for convert in conversions
-            for number in range(asked.n or 1)
+            await self.generation.build_request(http, model, native, extend)
+            for native, extend in zip(natives_of_choices, _each_choice(asked, prompts), strict=True)
         ]
-        ignored = [*options.not_honoured(model.info.context_length), *asked.not_honoured(model.capabilities)]
-        if len(choices) == 1:
-            return await self.generation.answer(
-                http, model, choices[0], OneChoice(dialect), asked.stream, ignored, route
-            )
-        together = Together()
-        return ChoicesAnswer(
-            dialect,
-            [
-                await self.generation.prepared(
-                    http, model, partial(together.made, choice), asked.stream, route
-                )
-                for choice in choices
-            ],
-            stream=asked.stream,
-            answers=self.generation.answers,
-            ignored=ignored,
-        )
+        return self._respond(http, OpenAIDialect(encoder), choices, asked)
+
+    def _respond(
+        self, http: Request, dialect: OpenAIDialect, choices: Sequence[BuiltRequest], asked: Sampled
+    ) -> Response:
+        model, stream = choices[0].model, asked.stream
+        ignored = [*choices[0].not_honoured, *asked.not_honoured(model.capabilities)]
+        handles = [self.generation.submit(http, built, stream) for built in choices]
+        in_flight = self.generation.in_flight
+        if len(handles) == 1:
+            return EngineResponse(OneChoice(dialect), handles[0], stream, in_flight, ignored)
+        return ChoicesAnswer(dialect, handles, stream, in_flight, ignored)
 
 
-class Together:
-    """The choices of one request: each is a request of its own, and all are there at the same time."""
+def _each_choice(asked: Sampled, prompts: Sequence[Extend]) -> Sequence[Extend]:
+    """What is added to each choice's request: `n` choices of each prompt."""
+    size = ChoicesSize()
+    choices = [(prompt, number) for prompt in prompts for number in range(asked.n or 1)]
+
+    def extend(prompt: Extend, number: int, message: pb.GenerateRequest) -> None:
+        prompt(message)
+        set_sampled(message, asked, number)
+        if len(choices) > 1:
+            size.add(message)
+
+    return [partial(extend, prompt, number) for prompt, number in choices]
+
+
+class ChoicesSize:
+    """The bytes of all choices' requests, which exist at the same time."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
-    def made(self, convert: Convert, model: CatalogModel) -> pb.GenerateRequest:
-        """Raises BodyTooLarge for one too many, beside what `convert` raises."""
-        request = convert(model)
-        self._bytes += request.ByteSize()
+    def add(self, message: pb.GenerateRequest) -> None:
+        """Raises BodyTooLarge for one that is too much."""
+        self._bytes += message.ByteSize()
         if self._bytes > MAX_CHOICES_BYTES:
             raise BodyTooLarge(
                 f"all choices of a request together may have {MAX_CHOICES_BYTES} bytes at most"
             )
-        return request
-
-
-def _choice(convert: Convert, asked: Sampled, number: int, model: CatalogModel) -> pb.GenerateRequest:
-    request = convert(model)
-    set_sampled(request, asked, number)
-    return request
 
 
 def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
-from drover.v1 import engine_pb2 as pb
-from frontend.api.core import conversion
 from frontend.api.core.body import read_v1_json
 from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.ignored_fields import Fields
-from frontend.api.core.options import Options, layered
 from frontend.api.core.request import read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, boolean, read_struct, text
 from frontend.api.openai.fields import HARMLESS
@@ -103,18 +101,9 @@ class OpenAITokens:
         return _json({"text": texts if asked.tokens.is_list else texts[0]}, asked.ignored)
 
     async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
-        generation = self.tokens.generation
-        native = native_chat(chat)
-        conversion.check_capabilities(native, model)
-
-        def converted(side: CatalogModel) -> pb.GenerateRequest:
-            options = Options.read(layered(side.parameters, native.options))
-            request = conversion.chat_to_proto(native, options, side, generation.most_tokens)
-            set_tool_choice(request, chat)
-            return request
-
-        route = conversion.route_of(native, model)
-        return list((await generation.render(http, model, converted, route)).ids)
+        generation, tool_choice = self.tokens.generation, partial(set_tool_choice, asked=chat)
+        built = await generation.build_request(http, model, native_chat(chat), tool_choice)
+        return list((await generation.render(http, built)).ids)
 
 
 def _model_of(fields: dict[str, object]) -> str:

@@ -79,6 +79,7 @@ class ResponsesRequest:
             truncate=_truncates(given.truncation),
             messages=messages,
             tools=tools.offered,
+            skip_unseen_images=True,
         )
         echo = _echo(given, tools)
         _check_depth(echo)
@@ -90,6 +91,9 @@ class ResponsesRequest:
             *as_text,
         ]
         return cls(chat, choice, tools, echo, ignored)
+
+    def set_tool_choice(self, message: pb.GenerateRequest) -> None:
+        message.tool_choice.CopyFrom(self.tool_choice)
 
 
 @dataclass(slots=True)
