@@ -7,6 +7,7 @@ import re
 from drover.errors import InvalidRequest
 
 NS_PER_SECOND = 1_000_000_000
+_NS_PER_MS = 1_000_000
 # The longest that an int64 holds: 292 years.
 FOREVER_NS = 2**63 - 1
 _UNIT_NS = {
@@ -64,3 +65,8 @@ def clamped_ns(nanoseconds: float) -> int:
     if nanoseconds != nanoseconds:
         return 0
     return int(max(-FOREVER_NS, min(FOREVER_NS, nanoseconds)))
+
+
+def milliseconds(nanoseconds: int) -> float:
+    """With two decimals, as logs show them."""
+    return round(nanoseconds / _NS_PER_MS, 2)

@@ -1,6 +1,4 @@
-"""Prometheus metrics of a worker, at an address of their own: what its engine reports, read when somebody
-scrapes.
-"""
+"""Prometheus metrics of a worker, on an address of their own: its load report, read when they are scraped."""
 
 from __future__ import annotations
 
@@ -9,35 +7,47 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as NoAnswer
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from drover.metrics import MetricSpec
 from drover.settings import split_address
 from drover.v1 import engine_pb2 as pb
 
 _PREFIX = "drover_worker"
-_ANSWER_SECONDS = 2.0
-_GAUGES = {
-    "running_requests": ("running", "Requests in the engine's batch."),
-    "running_limit": ("running_limit", "Requests that it takes at most."),
-    "waiting_requests": ("waiting", "Requests that wait in the worker."),
-    "waiting_prompt_tokens": ("waiting_prompt_tokens", "Prompt tokens of those that wait."),
-    "kv_tokens_used": ("kv_tokens_used", "Tokens in the KV cache."),
-    "kv_tokens": ("kv_tokens_total", "Tokens that the KV cache holds."),
-    "cache_hit_ratio": ("cache_hit_rate", "Prompt tokens found in the prefix cache."),
-    "loaded": ("loaded", "Whether the model is in memory."),
-    "draining": ("draining", "Whether it takes no new requests."),
-    "frontends": ("frontends", "Frontends that watch it."),
-}
-_COUNTERS = {
-    "prefill_tokens": ("prefill_tokens_done", "Prompt tokens computed."),
-    "cached_tokens": ("cached_tokens_done", "Prompt tokens found in the prefix cache."),
-    "decode_tokens": ("decode_tokens_done", "Tokens generated."),
+_REPORT_SECONDS = 2.0
+
+
+def _gauge(name: str, meaning: str) -> MetricSpec:
+    return MetricSpec(f"{_PREFIX}_{name}", "gauge", meaning, ("model",))
+
+
+def _counter(name: str, meaning: str) -> MetricSpec:
+    return MetricSpec(f"{_PREFIX}_{name}", "counter", meaning, ("model",))
+
+
+# With the field of the load report that each shows.
+METRICS = {
+    _gauge("running_requests", "Requests in the engine's batch."): "running",
+    _gauge("running_limit", "Largest number of requests in the engine's batch."): "running_limit",
+    _gauge("waiting_requests", "Requests that wait in the worker's queue."): "waiting",
+    _gauge("waiting_prompt_tokens", "Prompt tokens of the waiting requests."): "waiting_prompt_tokens",
+    _gauge("kv_tokens_used", "Tokens in the KV cache."): "kv_tokens_used",
+    _gauge("kv_tokens", "Capacity of the KV cache in tokens."): "kv_tokens_total",
+    _gauge("cache_hit_ratio", "Share of prompt tokens found in the prefix cache, 0 to 1."): "cache_hit_rate",
+    _gauge("loaded", "1 while the model is in memory, else 0."): "loaded",
+    _gauge("draining", "1 while the worker takes no new requests, else 0."): "draining",
+    _gauge("frontends", "Frontends that are connected."): "frontends",
+    _counter("prefill_tokens", "Prompt tokens computed."): "prefill_tokens_done",
+    _counter("cached_tokens", "Prompt tokens found in the prefix cache."): "cached_tokens_done",
+    _counter("decode_tokens", "Tokens generated."): "decode_tokens_done",
 }
 
 
 class WorkerMetrics(Collector):
-    """`report` is called in the event loop; the scrape's own thread waits for it."""
+    """`names`: the model's, of which the first is the label. `report` is called in `loop` while the scrape's
+    thread waits; a scrape that gets none in time is empty.
+    """
 
     def __init__(
         self, names: list[str], report: Callable[[], pb.LoadReport], loop: asyncio.AbstractEventLoop
@@ -48,24 +58,18 @@ class WorkerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            report = asyncio.run_coroutine_threadsafe(self._asked(), self._loop).result(_ANSWER_SECONDS)
+            report = asyncio.run_coroutine_threadsafe(self._read(), self._loop).result(_REPORT_SECONDS)
         except NoAnswer:
             return
-        for name, (field, about) in _GAUGES.items():
-            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", about, labels=("model",))
-            gauge.add_metric((self._model,), getattr(report, field))
-            yield gauge
-        for name, (field, about) in _COUNTERS.items():
-            counter = CounterMetricFamily(f"{_PREFIX}_{name}", about, labels=("model",))
-            counter.add_metric((self._model,), getattr(report, field))
-            yield counter
+        for metric, field in METRICS.items():
+            yield metric.family([((self._model,), getattr(report, field))])
 
-    async def _asked(self) -> pb.LoadReport:
+    async def _read(self) -> pb.LoadReport:
         return self._report()
 
 
 def serve(address: str, metrics: WorkerMetrics) -> Callable[[], None]:
-    """Until what it returns is called. Raises OSError when nothing can listen there."""
+    """Serve /metrics until the returned function is called. Raises OSError for an address in use."""
     registry = CollectorRegistry()
     registry.register(metrics)
     host, port = split_address(address)

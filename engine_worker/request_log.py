@@ -9,13 +9,13 @@ from typing import TypeVar
 import grpc
 
 from drover import logs
+from drover.durations import milliseconds
 from drover.errors import DroverError
 from drover.rpc import REQUEST_ID_METADATA_KEY
 from drover.v1 import engine_pb2 as pb
 from engine_worker.output.mailbox import Mailbox
 
 _log = logging.getLogger("drover.worker.request")
-_NS_PER_MS = 1_000_000
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -43,8 +43,8 @@ class RequestLine:
         """`attempt` is the engine's id for the request, `request_id` the client's."""
         fields: dict[str, logs.Field] = {"request_id": self._request_id, "attempt": self._attempt_id}
         if self._first_ns:
-            fields["first_ms"] = _milliseconds(self._first_ns - self._began_ns)
-        fields["total_ms"] = _milliseconds(time.perf_counter_ns() - self._began_ns)
+            fields["first_ms"] = milliseconds(self._first_ns - self._began_ns)
+        fields["total_ms"] = milliseconds(time.perf_counter_ns() - self._began_ns)
         if self._started is not None:
             if self._started.truncated_tokens:
                 fields["truncated_tokens"] = self._started.truncated_tokens
@@ -57,14 +57,14 @@ class RequestLine:
                 "prompt_tokens": done.prompt_tokens,
                 "cached_tokens": done.cached_tokens,
                 "completion_tokens": done.completion_tokens,
-                "queue_ms": _milliseconds(done.timings.queue_ns),
+                "queue_ms": milliseconds(done.timings.queue_ns),
             }
             fields |= _load_ms(done.timings)
         if self._embedded is not None:
             fields |= {
                 "embeddings": len(self._embedded.embeddings),
                 "prompt_tokens": self._embedded.prompt_tokens,
-                "queue_ms": _milliseconds(self._embedded.timings.queue_ns),
+                "queue_ms": milliseconds(self._embedded.timings.queue_ns),
             }
             fields |= _load_ms(self._embedded.timings)
             if self._embedded.truncated_tokens:
@@ -81,8 +81,4 @@ def client_request_id(context: grpc.aio.ServicerContext[Request, Response]) -> s
 
 
 def _load_ms(timings: pb.Timings) -> dict[str, logs.Field]:
-    return {"load_ms": _milliseconds(timings.load_ns)} if timings.load_ns else {}
-
-
-def _milliseconds(nanoseconds: int) -> float:
-    return round(nanoseconds / _NS_PER_MS, 2)
+    return {"load_ms": milliseconds(timings.load_ns)} if timings.load_ns else {}

@@ -26,13 +26,14 @@ from frontend.middleware.client_id import Clients
 from frontend.middleware.cors import OriginRule
 from frontend.middleware.held_bodies import HeldBodies, WithHeldBodies
 from frontend.middleware.hosts import with_host_rule
-from frontend.middleware.request_log import RequestLog, record_of
+from frontend.middleware.request_log import RequestLog
 from frontend.models.blobs import Blobs
 from frontend.models.catalog import Catalog
 from frontend.models.database.database import Database
 from frontend.models.preset_rows import PresetRows
 from frontend.models.presets import Presets
 from frontend.observability.metrics import Metrics
+from frontend.observability.request_record import record_of
 from frontend.openapi import routes as openapi
 from frontend.routing.backends.ollama.trail import WithTrail
 from frontend.routing.fleet import Fleet
@@ -108,7 +109,7 @@ def build_app(
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DroverError)
     record = record_of(request.scope)
-    record.failed(error)
+    record.record_error(error)
     # A GET has no body that could be misunderstood.
     return failure(request.url.path, error, record.is_understood or request.method == "GET")
 

@@ -14,8 +14,8 @@ from frontend.api.core.go_json import dumps
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
 from frontend.observability.metrics import Metrics
+from frontend.observability.request_record import record_of
 from frontend.routing.fleet import Fleet
 
 

@@ -21,11 +21,11 @@ from frontend.api.core.name_resolution import find_named
 from frontend.api.core.request import ChatRequest, GenerateRequest
 from frontend.api.in_flight import InFlightRequests
 from frontend.middleware.held_bodies import held_body_of
-from frontend.middleware.request_log import record_of
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
 from frontend.models.virtual_definition import Side, requested_side
-from frontend.observability.failovers import RecordedMoves
+from frontend.observability.request_observer import RecordingObserver
+from frontend.observability.request_record import record_of
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.fleet import any_of
 from frontend.routing.served_model import ServedModel
@@ -134,7 +134,7 @@ class Generation:
             convert = built.convert if stream else _whole(built.convert)
             return self.router.request(route, convert, built.side, record)
         built.message.whole = not stream
-        served, observer = workers_of(built.model), RecordedMoves(record)
+        served, observer = workers_of(built.model), RecordingObserver(record)
         return self.catalog.fleet.submit(served, built.message, record.ticket, observer)
 
     async def render(self, http: Request, built: BuiltRequest) -> pb.RenderResponse:

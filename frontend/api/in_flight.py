@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope
 
 from drover.concurrency import CancelScope, cancel_scope
 from drover.errors import ClientLeft, DeadlineExceeded, WorkerDraining
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 from frontend.routing.scheduling_headers import SchedulingHeaders
 from frontend.settings import FrontendSettings
 

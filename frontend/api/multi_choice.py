@@ -18,7 +18,7 @@ from frontend.api.in_flight import InFlightRequests
 from frontend.api.response import GenerationResponse, ResponseFormat, heartbeats
 from frontend.api.response_writer import ResponseWriter
 from frontend.api.wire import Notices
-from frontend.middleware.request_log import RequestRecord, record_of
+from frontend.observability.request_record import RequestRecord, record_of
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.backends.delivery import events_of
 
@@ -121,7 +121,7 @@ class _Seen:
         if event.HasField("done"):
             self.over += 1
             _add(event.done, self._done)
-            self._record.saw_done(self._done)
+            self._record.record_done(self._done)
 
     def _starts(self, started: pb.Started) -> None:
         self._not_honoured |= dict.fromkeys(started.not_honoured)
@@ -129,7 +129,7 @@ class _Seen:
         together = pb.Started(not_honoured=self._not_honoured, truncated_tokens=self._truncated_tokens)
         notices = Notices.of(together, self._ignored)
         if not self._record.ttft_ns:
-            self._record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
+            self._record.record_first_event(notices.not_honoured, notices.truncated_tokens)
         if not self._sending.began:
             self._sending.headers = (
                 notices.headers() + self._record.queue_headers() + self._record.route_headers()

@@ -19,7 +19,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.response_writer import ResponseWriter, StreamFormat, at_once
 from frontend.api.wire import Notices
-from frontend.middleware.request_log import RequestRecord, record_of
+from frontend.observability.request_record import RequestRecord, record_of
 from frontend.routing.backends.base import RequestHandle, token_event
 
 _log = logging.getLogger("drover.frontend")
@@ -71,7 +71,7 @@ class GenerationResponse(Response, ABC):
         except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
             _log.exception("an answer failed in a way that nobody foresaw")
             error = unforeseen(exception)
-        record_of(scope).failed(error)
+        record_of(scope).record_error(error)
         if sending.began:
             await sending.end(self._wording.error_line(error))
         else:
@@ -154,7 +154,7 @@ class RecordedEvents:
             self._begins(event.started)
         is_last = event.HasField("done")
         if is_last:
-            self._record.saw_done(event.done)
+            self._record.record_done(event.done)
         return self._taker.take(event, is_last)
 
     def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
@@ -165,7 +165,7 @@ class RecordedEvents:
     def _begins(self, started: pb.Started) -> None:
         self._has_begun = True
         notices = Notices.of(started, self._ignored)
-        self._record.saw_first_event(notices.not_honoured, notices.truncated_tokens)
+        self._record.record_first_event(notices.not_honoured, notices.truncated_tokens)
         self._sending.headers = (
             notices.headers() + self._record.queue_headers() + self._record.route_headers()
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from frontend.http.asgi import FORBIDDEN, answer, header_of
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
 _DESKTOP_APPS = ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")

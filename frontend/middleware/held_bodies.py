@@ -9,7 +9,7 @@ from typing import cast
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drover.errors import QueueFull
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 # Of each body, so much does not count: ordinary requests are served while larger ones hold the rest.
 FREE_BYTES = 64 * 1024

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drover.exposure import is_loopback, parsed_address
 from frontend.http.asgi import FORBIDDEN, answer, header_of
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
 # Go's notion, which leaves out much that Python's `is_private` has.

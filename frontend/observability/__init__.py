@@ -1,1 +1,1 @@
-"""What the frontend says about itself: request ids and the request log."""
+"""Metrics and the record of each request."""

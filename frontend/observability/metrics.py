@@ -1,22 +1,68 @@
-"""Prometheus metrics of a frontend: counted once for each request, when it is over, and read from the fleet
-when somebody scrapes. Nothing here is paid for per token.
+"""Prometheus metrics of a frontend: counted once per request, when it ends, or read from the fleet when they
+are scraped. Nothing is counted per token.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from frontend.middleware.request_log import RequestRecord
-from frontend.observability.process_metrics import ProcessMetrics
+from drover.metrics import MetricSpec
+from frontend.observability.request_record import RequestRecord
 from frontend.routing.fleet import Fleet
 
-PREFIX = "drover_frontend"
+_PREFIX = "drover_frontend"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+
+
+def _counter(name: str, meaning: str, *labels: str) -> MetricSpec:
+    return MetricSpec(f"{_PREFIX}_{name}", "counter", meaning, labels)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> MetricSpec:
+    return MetricSpec(f"{_PREFIX}_{name}", "gauge", meaning, labels)
+
+
+def _histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> MetricSpec:
+    return MetricSpec(f"{_PREFIX}_{name}", "histogram", meaning, ("model",), buckets)
+
+
+_REQUESTS = _counter("requests", "Finished HTTP requests.", "route", "model", "status")
+_TTFT = _histogram("ttft_seconds", "Time to first token, from a request's arrival.", _SECONDS)
+_INTER_TOKEN = _histogram(
+    "inter_token_seconds", "Mean time between two tokens of a response.", _TOKEN_SECONDS
+)
+_QUEUE = _histogram("queue_seconds", "Time in the queues of this frontend and of the worker.", _SECONDS)
+_TOKENS = _counter("tokens", "Tokens of prompts, from the prefix cache, and generated.", "model", "kind")
+_RETRIES = _counter("retries", "Attempts on another worker before the first token.", "model")
+_FAILOVERS = _counter("failovers", "Responses resumed on another worker after the first token.", "model")
+_NOT_RESUMABLE = _counter("not_resumable", "Responses that could not resume on another worker.", "reason")
+_ABORTS = _counter("aborts", "Responses that ended early.", "cause")
+_TRUNCATIONS = _counter("truncations", "Requests whose prompt was truncated to fit the context.", "model")
+_DECISIONS = _counter("route_decisions", "Requests that the smart router sent to a side.", "route", "reason")
+_FALLBACKS = _counter("route_fallbacks", "Requests sent to the other side because this one failed.", "route")
+_JUDGE = _histogram("judge_seconds", "Time that a smart router's judge took.", _SECONDS)
+
+_CONNECTIONS = _gauge("connections", "Open HTTP connections.")
+_BODY_BYTES = _gauge("body_bytes", "Bytes of request bodies in memory, beyond 64 KiB each.")
+_TASKS = _gauge("tasks", "Tasks of the event loop.")
+_WAITING = _gauge("waiting_requests", "Requests that wait in this frontend's queue.", "model")
+_RUNNING = _gauge("running_requests", "Requests of this frontend on a worker.", "worker", "model")
+_READY = _gauge("worker_ready", "1 while a worker takes requests, else 0.", "worker", "model")
+_CACHE_HITS = _gauge(
+    "worker_cache_hit_ratio", "Share of prompt tokens found in the prefix cache, 0 to 1.", "worker", "model"
+)
+
+METRICS = (
+    *(_REQUESTS, _TTFT, _INTER_TOKEN, _QUEUE, _TOKENS, _RETRIES, _FAILOVERS, _NOT_RESUMABLE, _ABORTS),
+    *(_TRUNCATIONS, _DECISIONS, _FALLBACKS, _JUDGE, _WAITING, _RUNNING, _READY, _CACHE_HITS),
+    *(_CONNECTIONS, _BODY_BYTES, _TASKS),
+)
 
 
 def _none() -> int:
@@ -24,52 +70,44 @@ def _none() -> int:
 
 
 class Metrics:
-    """Labels come from the fleet and from our own routes only, so that no client can make more of them."""
+    """Label values come from the fleet and from the code's own routes, so that no client can add series.
+    `connections` and `body_bytes`: this process's, read when they are scraped.
+    """
 
     def __init__(
         self, fleet: Fleet, connections: Callable[[], int] = _none, body_bytes: Callable[[], int] = _none
     ) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(ProcessMetrics(PREFIX, connections, body_bytes))
-        self._registry.register(_FleetMetrics(fleet))
-        self._requests = self._counter("requests", "Requests that are over.", "route", "model", "status")
-        self._ttft = self._histogram("ttft_seconds", "From a request's arrival to its first token.", _SECONDS)
-        self._inter_token = self._histogram(
-            "inter_token_seconds", "Mean time between two tokens of an answer.", _TOKEN_SECONDS
-        )
-        self._queue = self._histogram(
-            "queue_seconds", "Waiting for a worker, in this frontend and in the worker.", _SECONDS
-        )
-        self._tokens = self._counter(
-            "tokens", "Tokens: prompt, cached (of the prompt), completion.", "model", "kind"
-        )
-        self._retries = self._counter("retries", "Requests sent again before their first token.", "model")
-        self._moves = self._counter("moves", "Answers that went on on another worker.", "model")
-        self._stuck = self._counter("stuck", "Answers that could not go on on another worker.", "reason")
-        self._aborts = self._counter("aborts", "Answers that ended before their end.", "cause")
-        self._truncations = self._counter("truncations", "Requests whose prompt was cut to fit.", "model")
-        self._routes = self._counter(
-            "route_decisions", "Requests that the smart router has sent somewhere.", "route", "reason"
-        )
-        self._fallbacks = self._counter(
-            "route_fallbacks", "Requests whose side failed, so that the other one got them.", "route"
-        )
-        self._judging = self._histogram("judge_seconds", "How long a judge took.", _SECONDS)
+        registry = self._registry = CollectorRegistry()
+        registry.register(_ProcessMetrics(connections, body_bytes))
+        registry.register(_FleetMetrics(fleet))
+        self._requests = _REQUESTS.counter(registry)
+        self._ttft = _TTFT.histogram(registry)
+        self._inter_token = _INTER_TOKEN.histogram(registry)
+        self._queue = _QUEUE.histogram(registry)
+        self._tokens = _TOKENS.counter(registry)
+        self._retries = _RETRIES.counter(registry)
+        self._failovers = _FAILOVERS.counter(registry)
+        self._not_resumable = _NOT_RESUMABLE.counter(registry)
+        self._aborts = _ABORTS.counter(registry)
+        self._truncations = _TRUNCATIONS.counter(registry)
+        self._decisions = _DECISIONS.counter(registry)
+        self._fallbacks = _FALLBACKS.counter(registry)
+        self._judge = _JUDGE.histogram(registry)
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """All of them in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def count(self, record: RequestRecord, route: str) -> None:
-        """A request that is over."""
+        """Count a finished request. `route`: its path template."""
         model = record.served
         self._requests.labels(route, model, str(record.status)).inc()
         if record.retries:
             self._retries.labels(model).inc(record.retries)
-        if record.moves:
-            self._moves.labels(model).inc(record.moves)
-        if record.stuck:
-            self._stuck.labels(record.stuck).inc()
+        if record.failovers:
+            self._failovers.labels(model).inc(record.failovers)
+        if record.not_resumable:
+            self._not_resumable.labels(record.not_resumable).inc()
         if record.abort_cause:
             self._aborts.labels(record.abort_cause).inc()
         if record.truncated_tokens:
@@ -80,12 +118,12 @@ class Metrics:
         self._count_tokens(record, model)
 
     def _count_route(self, record: RequestRecord) -> None:
-        """A fallback counts under the side that failed."""
+        """A fallback counts for the side that failed."""
         if record.judge:
-            self._judging.labels(record.judge).observe(record.judge_seconds)
+            self._judge.labels(record.judge).observe(record.judge_seconds)
         if record.routed is None:
             return
-        self._routes.labels(record.routed.side, record.routed.decision).inc()
+        self._decisions.labels(record.routed.side, record.routed.decision).inc()
         if record.routed.fell_back:
             self._fallbacks.labels(record.routed.side).inc()
 
@@ -101,35 +139,28 @@ class Metrics:
             mean_ns = done.timings.decode_ns / (done.completion_tokens - 1)
             self._inter_token.labels(model).observe(mean_ns / 1e9)
 
-    def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(f"{PREFIX}_{name}", about, labels, registry=self._registry)
 
-    def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"{PREFIX}_{name}", about, ("model",), buckets=buckets, registry=self._registry)
+class _ProcessMetrics(Collector):
+    """Gauges that fall again when requests end, else something leaks. Collected in the event loop."""
+
+    def __init__(self, connections: Callable[[], int], body_bytes: Callable[[], int]) -> None:
+        self._connections = connections
+        self._body_bytes = body_bytes
+
+    def collect(self) -> Iterator[Metric]:
+        yield _CONNECTIONS.family([((), self._connections())])
+        yield _BODY_BYTES.family([((), self._body_bytes())])
+        yield _TASKS.family([((), len(asyncio.all_tasks()))])
 
 
 class _FleetMetrics(Collector):
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        waiting = GaugeMetricFamily(
-            f"{PREFIX}_waiting_requests", "Requests that wait in this frontend.", labels=("model",)
-        )
-        for model, count in self._fleet.admission.waiting_by_model.items():
-            waiting.add_metric((model,), count)
-        yield waiting
-        labels = ("worker", "model")
-        running = GaugeMetricFamily(
-            f"{PREFIX}_running_requests", "Requests of this frontend at a worker.", labels=labels
-        )
-        state = GaugeMetricFamily(f"{PREFIX}_worker_ready", "Whether a worker takes requests.", labels=labels)
-        cached = GaugeMetricFamily(
-            f"{PREFIX}_worker_cache_hit_ratio", "Prompt tokens found in the prefix cache.", labels=labels
-        )
-        for seen in self._fleet.workers():
-            values = (seen.address, seen.model)
-            running.add_metric(values, seen.requests)
-            state.add_metric(values, seen.ready)
-            cached.add_metric(values, seen.cache_hit_rate)
-        yield from (running, state, cached)
+    def collect(self) -> Iterator[Metric]:
+        waiting = self._fleet.admission.waiting_by_model
+        yield _WAITING.family(((model,), count) for model, count in waiting.items())
+        workers = [((seen.address, seen.model), seen) for seen in self._fleet.workers()]
+        yield _RUNNING.family((labels, seen.requests) for labels, seen in workers)
+        yield _READY.family((labels, seen.ready) for labels, seen in workers)
+        yield _CACHE_HITS.family((labels, seen.cache_hit_rate) for labels, seen in workers)

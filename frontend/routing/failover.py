@@ -48,9 +48,9 @@ class Observer(Protocol):
 
     def retried(self, error: DroverError) -> None: ...
 
-    def moved(self, way: ResumeStrategy, error: DroverError) -> None: ...
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None: ...
 
-    def stuck(self, reason: NotResumable, error: DroverError) -> None: ...
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...
 
 
 class FailoverRequest:
@@ -180,9 +180,9 @@ class FailoverRequest:
             self._observer.retried(error)
             return self._request, self._without_beginning
         if isinstance(self._way_on, NotResumable):
-            self._observer.stuck(self._way_on, error)
+            self._observer.not_resumable(self._way_on, error)
             raise error
-        self._observer.moved(self._way_on, error)
+        self._observer.failed_over(self._way_on, error)
         if self._told is not None:
             return self._request, ReplayFilter(self._told, self._journal).rest
         request = pb.GenerateRequest()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from drover.v1 import engine_pb2 as pb
-from frontend.middleware.request_log import RequestRecord
 from frontend.models.model import CatalogModel, Route, workers_of
 from frontend.models.virtual_definition import Side
-from frontend.observability.failovers import RecordedMoves, Unrecorded
+from frontend.observability.request_observer import RecordingObserver, SilentObserver
+from frontend.observability.request_record import RequestRecord
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.failover import Observer
 from frontend.routing.fair_queue import Ticket
@@ -40,7 +40,7 @@ class RequestRouter:
             return await self._decide(route, sides, forced, record)
 
         def submit(model: CatalogModel, request: pb.GenerateRequest) -> RequestHandle:
-            return self._send(model, request, record.ticket, RecordedMoves(record))
+            return self._send(model, request, record.ticket, RecordingObserver(record))
 
         return RoutedRequest(sides, decide, submit, RecordedRoute(record))
 
@@ -71,11 +71,11 @@ class RequestRouter:
         request = judge_request(question, route.judge.info)
         began = time.perf_counter()
         decision = await judged(
-            lambda: self._send(route.judge, request, record.ticket, Unrecorded()),
+            lambda: self._send(route.judge, request, record.ticket, SilentObserver()),
             definition.default,
             definition.judge_timeout_seconds,
         )
-        record.judged(route.judge.info.names[0], time.perf_counter() - began)
+        record.record_judge(route.judge.info.names[0], time.perf_counter() - began)
         if decision.reason is Reason.JUDGE:
             self._decisions.keep(definition, question, decision.side)
         return decision

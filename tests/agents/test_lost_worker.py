@@ -29,4 +29,4 @@ async def test_an_agent_finishes_although_its_worker_is_killed(
         finally:
             fleet.restart_worker(victim)
             await until_joins(front, joined + 1, _JOIN_SECONDS)
-    assert '"moves":1' in front.log_text()[before:]
+    assert '"failovers":1' in front.log_text()[before:]

@@ -84,4 +84,4 @@ async def test_a_slow_line_is_no_fault(tmp_path: Path) -> None:
 
     assert all(each.is_whole for each in seen)
     assert "worker lost" not in log
-    assert '"moves"' not in log
+    assert '"failovers"' not in log

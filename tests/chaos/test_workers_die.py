@@ -83,7 +83,7 @@ async def test_a_killed_worker_loses_no_request(fleet: Fleet, expected: list[See
     _same(seen, expected)
     assert max(each.longest_gap_seconds for each in seen) < 3.0
     await until(lambda: is_idle(fleet, [1, 2]), _DEADLINE_SECONDS, "no slot is left behind")
-    assert '"moves"' in fleet.frontends[0].log_text()
+    assert '"failovers"' in fleet.frontends[0].log_text()
     fleet.restart_worker(0)
     await until(lambda: _joined(fleet) >= 4, _DEADLINE_SECONDS, "it is back")
 

@@ -79,10 +79,10 @@ def moves(folder: Path) -> int:
 
 
 def _moves_of(line: str) -> int:
-    if '"moves"' not in line:
+    if '"failovers"' not in line:
         return 0
     try:
-        return int(json.loads(line)["moves"])
+        return int(json.loads(line)["failovers"])
     except ValueError:
         # The last line of one that was killed.
         return 0

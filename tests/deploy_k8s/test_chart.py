@@ -210,11 +210,11 @@ def test_workers_are_scaled_by_metrics_that_there_are(example: str) -> None:
     text = json.dumps([item for item in manifests(EXAMPLES[example]) if kind_of(item) in _SCALERS])
     used = set(re.findall(r"drover_worker_\w+", text))
 
-    assert used <= {f"{worker_metrics._PREFIX}_{name}" for name in worker_metrics._GAUGES}
+    assert used <= {metric.name for metric in worker_metrics.METRICS if metric.kind == "gauge"}
     assert "drover_worker_kv_tokens_used" in used
     if example == "gpu":
         assert "drover_(frontend|worker)_waiting_requests" in text
-        assert frontend_metrics.PREFIX == "drover_frontend"
+        assert "drover_frontend_waiting_requests" in {metric.name for metric in frontend_metrics.METRICS}
 
 
 def test_what_scales_a_model_is_the_only_one_to_say_how_many() -> None:

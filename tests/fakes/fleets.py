@@ -37,8 +37,8 @@ class ObservedFailovers:
         self.waits: list[Waited] = []
         self.addresses: list[str] = []
         self.retries: list[DroverError] = []
-        self.moves: list[ResumeStrategy] = []
-        self.stuck_because: list[NotResumable] = []
+        self.failovers: list[ResumeStrategy] = []
+        self.not_resumable_because: list[NotResumable] = []
 
     def waited(self, waited: Waited) -> None:
         self.waits.append(waited)
@@ -49,8 +49,8 @@ class ObservedFailovers:
     def retried(self, error: DroverError) -> None:
         self.retries.append(error)
 
-    def moved(self, way: ResumeStrategy, error: DroverError) -> None:
-        self.moves.append(way)
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None:
+        self.failovers.append(strategy)
 
-    def stuck(self, reason: NotResumable, error: DroverError) -> None:
-        self.stuck_because.append(reason)
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None:
+        self.not_resumable_because.append(reason)

@@ -16,7 +16,7 @@ from frontend.api.generation import Generation
 from frontend.api.response import EngineResponse
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Messages:
         chat = request.chat
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
-        encoder = Encoder(chat.model, request.stop_sequences, record_of(http.scope).route_members)
+        encoder = Encoder(chat.model, request.stop_sequences, record_of(http.scope).route_fields)
         return EngineResponse(
             AnthropicDialect(encoder),
             self.generation.submit(http, built, chat.stream),

@@ -13,7 +13,7 @@ from drover.concurrency import run_in_thread_if_large
 from drover.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, InvalidRequest
 from frontend.api.core.go_json import Json, loads
 from frontend.middleware.held_bodies import held_body_of
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 from frontend.settings import FrontendSettings
 
 

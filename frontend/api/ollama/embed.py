@@ -36,10 +36,10 @@ from frontend.api.ollama.embed_convert import (
 from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.api.wire import JSON, Notices
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
-from frontend.observability.failovers import RecordedMoves
+from frontend.observability.request_observer import RecordingObserver
+from frontend.observability.request_record import record_of
 from frontend.routing.fleet import embeds
 from frontend.settings import FrontendSettings
 
@@ -135,10 +135,10 @@ class Embeddings:
         record = record_of(http.scope)
         async with self.in_flight.track(http.scope, http.receive):
             response = await self.catalog.fleet.embed(
-                workers_of(model), request, record.ticket, RecordedMoves(record)
+                workers_of(model), request, record.ticket, RecordingObserver(record)
             )
             notices = Notices.of(pb.Started(truncated_tokens=response.truncated_tokens), ignored)
-            record.saw_embeddings(response, notices.not_honoured)
+            record.record_embeddings(response, notices.not_honoured)
             both = [*notices.headers(), *record.queue_headers()]
             headers = {name.decode(): value.decode() for name, value in both}
             return Response(await _written(response, body, write), media_type=JSON, headers=headers)
@@ -172,7 +172,7 @@ async def with_statuses(
     except DroverError as error:
         if type(error) not in statuses:
             raise
-        record_of(http.scope).failed(error)
+        record_of(http.scope).record_error(error)
         return worded(error, statuses[type(error)])
 
 

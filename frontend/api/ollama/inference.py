@@ -18,7 +18,7 @@ from frontend.api.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
 from frontend.api.response import EngineResponse
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Inference:
             request.model,
             shape if model.route is None else shape.without_context(),
             record.received_ns,
-            record.route_members,
+            record.route_fields,
             self.clock,
         )
         if is_empty and request.keep_alive == 0:

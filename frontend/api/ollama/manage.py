@@ -32,9 +32,9 @@ from frontend.api.ollama.manage_requests import (
 from frontend.api.ollama.progress import Step, progress
 from frontend.api.ollama.transfer import no_such_weights, pulling
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
 from frontend.models.catalog import Catalog
 from frontend.models.preset import Preset
+from frontend.observability.request_record import record_of
 from frontend.settings import FrontendSettings
 
 
@@ -56,7 +56,7 @@ class Management:
             check_unusable(request, self.settings.ollama_version)
             steps += await self._create(request, name)
         except DroverError as error:
-            record.failed(error)
+            record.record_error(error)
             # Upstream pulls a model that is not there, and only then finds out.
             began = [pulling()] if isinstance(error, NotTransferable) else []
             return progress(began, request.stream, error)

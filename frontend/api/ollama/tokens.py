@@ -16,8 +16,8 @@ from frontend.api.core.typed_fields import Reader, text
 from frontend.api.tokens import Tokens, token_ids
 from frontend.api.wire import JSON, ignored_header
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
 from frontend.models.model import CatalogModel
+from frontend.observability.request_record import record_of
 
 
 @dataclass(slots=True)

@@ -14,9 +14,9 @@ from frontend.api.core.body import read_json
 from frontend.api.ollama.manage_requests import TransferRequest, read_pull, read_push
 from frontend.api.ollama.progress import Step, progress, status
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
+from frontend.observability.request_record import record_of
 from frontend.settings import FrontendSettings
 
 _SHORT_DIGEST = 12
@@ -83,7 +83,7 @@ def _pulled(model: CatalogModel) -> Sequence[Step]:
 
 
 def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], error: DroverError) -> Response:
-    record_of(http.scope).failed(error)
+    record_of(http.scope).record_error(error)
     return progress(steps, request.stream, error)
 
 

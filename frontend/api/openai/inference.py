@@ -35,7 +35,7 @@ from frontend.api.openai.wire import (
 from frontend.api.response import EngineResponse
 from frontend.api.wire import CONTENT_TYPE, JSON
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Inference:
         if asked.has_audio and not model.capabilities.audio:
             raise CapabilityMissing(f'"{asked.model}" does not support audio')
         encoder = ChatEncoder(
-            asked.model, asked.n or 1, asked.include_usage, record_of(http.scope).route_members
+            asked.model, asked.n or 1, asked.include_usage, record_of(http.scope).route_fields
         )
         tool_choice = partial(set_tool_choice, asked=asked)
         if asked.debug_render_only:
@@ -74,7 +74,7 @@ class Inference:
             raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}")
         conversion.check_top_logprobs(first)
         model = await self.generation.find(http, asked.model)
-        extra_fields = record_of(http.scope).route_members
+        extra_fields = record_of(http.scope).route_fields
         encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage, extra_fields)
         is_empty = asked.prompts == [""]
         if is_empty and asked.keep_alive == 0:

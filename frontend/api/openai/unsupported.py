@@ -14,7 +14,7 @@ from frontend.api.core.go_json import Json
 from frontend.api.core.typed_fields import Reader, read_struct, text
 from frontend.api.generation import Generation
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)

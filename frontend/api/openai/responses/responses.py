@@ -16,7 +16,7 @@ from frontend.api.openai.responses.output import Output
 from frontend.api.openai.responses.wire import ResponsesRequest
 from frontend.api.response import EngineResponse
 from frontend.http.routes import direct_router
-from frontend.middleware.request_log import record_of
+from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Responses:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
-        extra_fields = record_of(http.scope).route_members
+        extra_fields = record_of(http.scope).route_fields
         encoder = Encoder(request.echo, Output(request.tools.namespaces), extra_fields)
         return EngineResponse(
             ResponsesDialect(encoder),

@@ -145,7 +145,7 @@ async def test_a_worker_that_is_lost_in_mid_answer(survivor: type[EngineService]
         assert lost.exchanges == 1
         await lost.server.stop(0)
         assert await _over(answers) == expected
-        assert len(told.moves) == _REQUESTS // 2
+        assert len(told.failovers) == _REQUESTS // 2
         assert await lost.requests.wait_empty(_SECONDS)
 
 
@@ -160,7 +160,7 @@ async def test_streams_that_break_while_their_workers_live() -> None:
                 exchange.close()
         assert await _over(answers) == expected
         # One may move onto the other stream just before that ends too.
-        assert len(told.moves) >= _REQUESTS
+        assert len(told.failovers) >= _REQUESTS
         for worker in workers:
             assert await worker.requests.wait_empty(_SECONDS)
 

@@ -44,7 +44,7 @@ async def test_before_the_first_token_it_begins_again_elsewhere() -> None:
 
     assert text_of(events) == "hi"
     assert used(*workers) == [1, 1]
-    assert (len(told.retries), told.moves) == (1, [])
+    assert (len(told.retries), told.failovers) == (1, [])
     sent = [worker.handles[0].request for worker in workers]
     assert not any(request.HasField("continuation") for request in sent)
 
@@ -74,7 +74,7 @@ async def test_after_it_the_answer_goes_on() -> None:
         events = await ask(fleet, told)
 
     assert text_of(events) == "one two three"
-    assert told.moves == [ResumeStrategy.CONTINUE]
+    assert told.failovers == [ResumeStrategy.CONTINUE]
     (continued,) = [
         handle.request.continuation
         for worker in workers

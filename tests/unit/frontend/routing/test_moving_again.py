@@ -63,7 +63,7 @@ async def test_what_cannot_move_ends_with_the_error(
         with pytest.raises(WorkerUnreachable):
             await ask(fleet, told, request_)
 
-    assert told.stuck_because == [reason]
+    assert told.not_resumable_because == [reason]
     assert sum(used(*workers)) == 1
 
 
@@ -90,7 +90,7 @@ async def test_at_temperature_0_it_is_made_again_and_compared(
         events = await ask(fleet, told, _json(0))
 
     assert text_of(events) == rest
-    assert told.moves == [ResumeStrategy.REGENERATE]
+    assert told.failovers == [ResumeStrategy.REGENERATE]
     assert [event.HasField("started") for event in events].count(True) == 1
 
 

@@ -1,14 +1,14 @@
-"""What a request's log line says of the workers that it was on."""
+"""Writes a request's wait, attempts and failovers into its record."""
 
 from __future__ import annotations
 
 from drover.errors import DroverError
-from frontend.middleware.request_log import RequestRecord
+from frontend.observability.request_record import RequestRecord
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
 from frontend.routing.scheduler import Waited
 
 
-class RecordedMoves:
+class RecordingObserver:
     """Implements frontend.routing.failover.Observer."""
 
     def __init__(self, record: RequestRecord) -> None:
@@ -16,8 +16,8 @@ class RecordedMoves:
         self._waited_seconds = record.waited.seconds
 
     def waited(self, waited: Waited) -> None:
-        """Of waits one after the other, the log has the first position and all of the time; of an answer's
-        choices, which wait side by side, that of the longest.
+        """Sum up consecutive waits, with the first position. Of choices that wait in parallel the record has
+        the longest.
         """
         if not waited.position:
             return
@@ -33,23 +33,23 @@ class RecordedMoves:
 
     def retried(self, error: DroverError) -> None:
         self._record.retries += 1
-        self._left("retries", self._record.retries, error)
+        self._record_failure("retries", self._record.retries, error)
 
-    def moved(self, way: ResumeStrategy, error: DroverError) -> None:
-        self._record.moves += 1
-        self._left("moves", self._record.moves, error)
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None:
+        self._record.failovers += 1
+        self._record_failure("failovers", self._record.failovers, error)
 
-    def stuck(self, reason: NotResumable, error: DroverError) -> None:
-        self._record.stuck = reason.value
-        self._record.fields["stuck"] = reason.value
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None:
+        self._record.not_resumable = reason.value
+        self._record.fields["not_resumable"] = reason.value
 
-    def _left(self, what: str, times: int, error: DroverError) -> None:
-        self._record.fields[what] = times
-        self._record.fields["left_worker_because"] = error.message
+    def _record_failure(self, field: str, times: int, error: DroverError) -> None:
+        self._record.fields[field] = times
+        self._record.fields["worker_error"] = error.message
 
 
-class Unrecorded:
-    """Implements the same, for a request of our own that nobody has sent."""
+class SilentObserver:
+    """The same for a request of this frontend's own, which has no record."""
 
     def waited(self, waited: Waited) -> None: ...
 
@@ -57,6 +57,6 @@ class Unrecorded:
 
     def retried(self, error: DroverError) -> None: ...
 
-    def moved(self, way: ResumeStrategy, error: DroverError) -> None: ...
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None: ...
 
-    def stuck(self, reason: NotResumable, error: DroverError) -> None: ...
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...

@@ -1,0 +1,179 @@
+"""What is known about an HTTP request, for its log line, its response headers and the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import cast
+
+from starlette.types import Message, Scope
+
+from drover import logs
+from drover.durations import milliseconds
+from drover.errors import (
+    ClientLeft,
+    DeadlineExceeded,
+    DroverError,
+    EngineFailed,
+    EngineStalled,
+    ProtocolBroken,
+    WorkerDraining,
+    WorkerUnreachable,
+)
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.scheduler import Waited
+from frontend.routing.scheduling_headers import SchedulingHeaders
+
+_STATE_KEY = "drover.record"
+_ABORT_CAUSES: dict[type[DroverError], str] = {
+    ClientLeft: "client left",
+    DeadlineExceeded: "deadline",
+    WorkerDraining: "shutdown",
+    WorkerUnreachable: "worker lost",
+    EngineFailed: "engine failed",
+    EngineStalled: "engine stalled",
+    ProtocolBroken: "protocol broken",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteOutcome:
+    """Where the smart router sent a request. `side` is the decision's; `model` is the one that answers, which
+    after a fallback is the other side's.
+    """
+
+    model: str
+    side: str
+    decision: str
+    fell_back: bool = False
+
+    @property
+    def reason(self) -> str:
+        return f"fallback after {self.decision}" if self.fell_back else self.decision
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request's facts. Handlers add to `fields`, which become fields of its log line. Times are of
+    time.perf_counter_ns. `send_body`: the server's own send, without the middleware, which changes only
+    response heads.
+    """
+
+    request_id: str
+    send_body: Callable[[Message], Coroutine[object, object, None]]
+    client: str = ""
+    """Fair-queueing key."""
+    address: str = ""
+    """The client's address, behind trusted proxies."""
+    scheduling: SchedulingHeaders | None = None
+    """None until they are read."""
+    is_understood: bool = False
+    """A body under /v1 was read and is valid: later errors come from the native steps."""
+    received_ns: int = field(default_factory=time.perf_counter_ns)
+    status: int = 0
+    fields: dict[str, logs.Field] = field(default_factory=dict)
+    served: str = ""
+    """The main name of the model that workers serve for it; empty before it is known."""
+    ttft_ns: int = 0
+    truncated_tokens: int = 0
+    waited: Waited = field(default_factory=Waited)
+    retries: int = 0
+    failovers: int = 0
+    """How often it resumed on another worker after its first token."""
+    not_resumable: str = ""
+    """The reason why it could not resume."""
+    abort_cause: str = ""
+    done: pb.Done | None = None
+    routed: RouteOutcome | None = None
+    judge: str = ""
+    """The main name of the model that judged it."""
+    judge_seconds: float = 0.0
+
+    @property
+    def elapsed_ns(self) -> int:
+        return time.perf_counter_ns() - self.received_ns
+
+    def queue_headers(self) -> list[tuple[bytes, bytes]]:
+        """Time in the queue and the first position in it; none for a request that did not wait."""
+        if not self.waited.position:
+            return []
+        return [
+            (b"x-drover-queue-seconds", b"%.3f" % self.waited.seconds),
+            (b"x-drover-queue-position", b"%d" % self.waited.position),
+        ]
+
+    def route_headers(self) -> list[tuple[bytes, bytes]]:
+        """The model that answers a virtual model's request, and the reason."""
+        if self.routed is None:
+            return []
+        return [
+            (b"x-drover-routed-model", self.routed.model.encode()),
+            (b"x-drover-route-reason", self.routed.reason.encode()),
+        ]
+
+    def route_fields(self) -> dict[str, str]:
+        """The same for the last object of the response; empty for other models."""
+        if self.routed is None:
+            return {}
+        return {"routed_model": self.routed.model, "route_reason": self.routed.reason}
+
+    def record_judge(self, judge: str, seconds: float) -> None:
+        self.judge, self.judge_seconds = judge, seconds
+        self.fields["judge_ms"] = round(seconds * 1000, 2)
+
+    @property
+    def ticket(self) -> Ticket:
+        return Ticket(self.client, self.request_id, self.scheduling.priority if self.scheduling else 0)
+
+    def record_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
+        self.ttft_ns = self.elapsed_ns
+        self.truncated_tokens = truncated_tokens
+        self.fields["ttft_ms"] = milliseconds(self.ttft_ns)
+        if not_honoured:
+            self.fields["not_honoured"] = not_honoured
+        if truncated_tokens:
+            self.fields["truncated_tokens"] = truncated_tokens
+
+    def record_error(self, error: DroverError) -> None:
+        self.abort_cause = _ABORT_CAUSES.get(type(error), "")
+        if isinstance(error, ClientLeft):
+            self.fields["client_left"] = True
+        else:
+            self.fields |= {"error": type(error).__name__, "error_message": error.message}
+
+    def record_done(self, done: pb.Done) -> None:
+        self.done = done
+        self.fields |= {
+            "prompt_tokens": done.prompt_tokens,
+            "completion_tokens": done.completion_tokens,
+            "finish": pb.Done.FinishReason.Name(done.finish_reason).lower(),
+            "queue_ms": milliseconds(done.timings.queue_ns),
+        }
+
+    def record_embeddings(self, response: pb.EmbedResponse, not_honoured: list[str]) -> None:
+        self.fields |= {
+            "embeddings": len(response.embeddings),
+            "prompt_tokens": response.prompt_tokens,
+            "queue_ms": milliseconds(response.timings.queue_ns),
+        }
+        if not_honoured:
+            self.fields["not_honoured"] = not_honoured
+        if response.truncated_tokens:
+            self.fields["truncated_tokens"] = response.truncated_tokens
+
+
+def attach_record(scope: Scope, record: RequestRecord) -> None:
+    scope.setdefault("state", {})[_STATE_KEY] = record
+
+
+def detach_record(scope: Scope) -> None:
+    """Break the cycle of the scope, its record and, by `send_body`, the server's request: it would keep all
+    of them until the garbage collector's next full run.
+    """
+    del scope["state"][_STATE_KEY]
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    return cast(RequestRecord, scope["state"][_STATE_KEY])
