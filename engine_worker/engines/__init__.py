@@ -63,7 +63,7 @@ def _simulator(settings: WorkerSettings) -> Engine:
         script_path=Path(settings.sim_script) if settings.sim_script else None,
     )
     names = _names(settings, settings.model or "simulator")
-    return SimulatorEngine(names, shape, settings.task, model_words(settings))
+    return SimulatorEngine(names, shape, settings.task, model_overrides(settings))
 
 
 def _llamacpp(settings: WorkerSettings) -> Engine:
@@ -92,7 +92,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             sliding_window_cache_bytes=settings.sliding_window_cache_mib << 20,
             chat_template=template or ("" if settings.model else default_model.TEMPLATE),
             embed=settings.task == "embed",
-            words=model_words(settings),
+            words=model_overrides(settings),
         )
     )
 
@@ -135,7 +135,7 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         threads=settings.threads or spare_one_core(),
         chat_template=settings.chat_template if jinja else "",
         embed=settings.task == "embed",
-        words=model_words(settings),
+        overrides=model_overrides(settings),
         flags=settings.sglang_flags,
     )
 
@@ -144,7 +144,7 @@ def _context_length(settings: WorkerSettings) -> int:
     return _CONTEXT_LENGTH if settings.context_length is None else settings.context_length
 
 
-def model_words(settings: WorkerSettings) -> ModelOverrides:
+def model_overrides(settings: WorkerSettings) -> ModelOverrides:
     """Raises ValueError, with what to do, for a template that cannot be read."""
     return ModelOverrides(
         system=settings.system,

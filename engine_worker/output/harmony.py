@@ -12,8 +12,8 @@ from enum import Enum, auto
 
 from engine_worker.output.arguments import Arguments
 from engine_worker.output.base import CallPart, Content, Piece, Thinking
-from engine_worker.output.marks import held_beginning
 from engine_worker.output.tool_calls import new_call_id
+from engine_worker.output.whole_calls import held_beginning
 
 _START, _CHANNEL, _MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 _HEADER_MARKS = (_START, _CHANNEL, _MESSAGE)

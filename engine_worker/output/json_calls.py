@@ -12,9 +12,9 @@ import re
 from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
-from engine_worker.output.json_text import JsonScanner
-from engine_worker.output.marks import held_beginning
+from engine_worker.output.arguments import JsonScanner
 from engine_worker.output.tool_calls import CallFragment
+from engine_worker.output.whole_calls import held_beginning
 
 # A call whose arguments can be handed on while they arrive.
 _BEGINNING = re.compile(

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from engine_worker.output.marks import held_beginning
 from engine_worker.output.tool_calls import CallFragment, CallParser
+from engine_worker.output.whole_calls import held_beginning
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from engine_worker.output.marks import held_beginning
+from engine_worker.output.whole_calls import held_beginning
 
 
 class _State(Enum):

@@ -20,10 +20,10 @@ from pathlib import Path
 from drover.errors import ContextExceeded, EngineFailed, NoWorkerReady
 from engine_worker.__main__ import main
 from engine_worker.engines import sglang_options
-from engine_worker.engines.sglang.answer import Answers
 from engine_worker.engines.sglang.engine import SglangEngine
 from engine_worker.engines.sglang.options import SglangOptions
-from engine_worker.engines.sglang.upstream.process import Call, Chunk, EngineProcess, Finish, Meta
+from engine_worker.engines.sglang.output_builder import OutputBuilder
+from engine_worker.engines.sglang.upstream.process import Chunk, EngineProcess, Finish, Meta, SglangRequest
 from tests.fakes.scripted_sglang_names import SCRIPTS
 
 Piece = str | float | None
@@ -65,19 +65,19 @@ class ScriptedProcess(EngineProcess):
     table: Table
     scripts: Scripts
 
-    async def generate(self, call: Call, take: Callable[[Chunk], bool]) -> None:
-        # The warm-up, before there are scripts, is answered by the model.
-        script = self._script(call) if hasattr(self, "scripts") else None
+    async def generate(self, request: SglangRequest, on_chunk: Callable[[Chunk], bool]) -> None:
+        # The model itself answers the warm-up request, which comes before there are scripts.
+        script = self._script(request) if hasattr(self, "scripts") else None
         if script is None:
-            await super().generate(call, take)
+            await super().generate(request, on_chunk)
             return
-        async with aclosing(self._chunks(script, call)) as chunks:
+        async with aclosing(self._chunks(script, request)) as chunks:
             async for chunk in chunks:
-                if take(chunk):
+                if on_chunk(chunk):
                     return
 
-    async def _chunks(self, script: list[Piece], call: Call) -> AsyncGenerator[Chunk, None]:
-        limit = call["sampling_params"]["max_new_tokens"]
+    async def _chunks(self, script: list[Piece], request: SglangRequest) -> AsyncGenerator[Chunk, None]:
+        limit = request["sampling_params"]["max_new_tokens"]
         said: list[str] = []
         for piece in script:
             if piece is None:
@@ -86,14 +86,14 @@ class ScriptedProcess(EngineProcess):
                 await asyncio.sleep(piece)
                 continue
             said.append(piece)
-            yield self._chunk(piece, said, call)
+            yield self._chunk(piece, said, request)
             if len(said) == limit:
                 yield self._last("length", said)
                 return
         yield self._last("stop", said)
 
-    def _script(self, call: Call) -> list[Piece] | None:
-        prompt = self.manager.tokenizer.decode(call["input_ids"])
+    def _script(self, request: SglangRequest) -> list[Piece] | None:
+        prompt = self.manager.tokenizer.decode(request["input_ids"])
         names = [name for name in self.scripts if f"{name}<" in prompt or prompt.endswith(name)]
         if not names:
             return None
@@ -102,10 +102,10 @@ class ScriptedProcess(EngineProcess):
             raise _ERRORS[script]
         return script
 
-    def _chunk(self, piece: str, said: list[str], call: Call) -> Chunk:
+    def _chunk(self, piece: str, said: list[str], request: SglangRequest) -> Chunk:
         token, other = self.table.id_of(piece), self.table.id_of(_OTHER)
         meta = Meta(finish_reason=None, completion_tokens=len(said))
-        if call.get("return_logprob"):
+        if request.get("return_logprob"):
             meta["output_token_logprobs"] = [(_LOGPROB, token, None)]
             meta["output_top_logprobs"] = [[(_LOGPROB, token, None), (_OTHER_LOGPROB, other, None)]]
         return Chunk(text=piece, output_ids=[token], meta_info=meta)
@@ -125,7 +125,7 @@ class ScriptedEngine(SglangEngine):
         assert isinstance(self._process, ScriptedProcess)
         self._process.table = table
         self._process.scripts = read_scripts()
-        self._answers = Answers(self._loaded.templates, table, self._loaded.tokenizer)
+        self._outputs = OutputBuilder(self._loaded.templates, table, self._loaded.tokenizer)
 
 
 def read_scripts() -> Scripts:

@@ -9,7 +9,7 @@ import pytest
 import xgrammar
 from xgrammar.testing import _is_grammar_accept_string
 
-from engine_worker.engines.sglang.forced_call import forced_call
+from engine_worker.engines.sglang.call_grammars import forced_call
 from engine_worker.schemas.constraint import from_regex, from_schema
 from engine_worker.schemas.ebnf import ebnf_text
 from tests.schemas.keywords import CASES, Case

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, Tool
 
-from engine_worker.engines.sglang.upstream.calls import call_parser
 from engine_worker.engines.sglang.upstream.reasoning import SglangReasoning
 from engine_worker.engines.sglang.upstream.templates import Rendered
+from engine_worker.engines.sglang.upstream.tool_call_parsers import call_parser
 from engine_worker.output.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
 from engine_worker.output.reasoning import ThinkingFirst
 from engine_worker.output.tool_calls import ToolCalls

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.logprobs import finite
+from engine_worker.engines.numbers import finite
 
 _FINISH = {"eos": pb.Done.STOP, "word": pb.Done.STOP, "limit": pb.Done.LENGTH}
 

@@ -12,7 +12,7 @@ from gguf import GGUFReader, GGUFValueType, LlamaFileType, ReaderTensor
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
-from engine_worker.engines.sizes import human_count
+from engine_worker.engines.numbers import human_count
 
 _HIDDEN = {"general.name", "tokenizer.chat_template"}
 _BLOCK = re.compile(r"blk\.(\d+)\.")

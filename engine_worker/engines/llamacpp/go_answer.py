@@ -19,7 +19,7 @@ from engine_worker.engines.llamacpp.answer_grammar import Syntax
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.output.call_markup import CallMarkup, learn_call_markup
-from engine_worker.output.tool_choice import chosen_tools
+from engine_worker.output.tool_calls import chosen_tools
 from engine_worker.prompt.go_prompt import GoPrompt
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import functions_of

@@ -14,8 +14,7 @@ from engine_worker.output.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallM
 from engine_worker.output.json_calls import JsonCalls
 from engine_worker.output.reasoning import ThinkingFirst
 from engine_worker.output.tagged_reasoning import TaggedThinking
-from engine_worker.output.tool_calls import ToolCalls
-from engine_worker.output.tool_choice import is_forced, may_call_several
+from engine_worker.output.tool_calls import ToolCalls, is_forced, may_call_several
 from engine_worker.schemas.constraint import Constraint
 from engine_worker.schemas.functions import Function, calls_grammar
 

@@ -12,7 +12,7 @@ from engine_worker.engines.llamacpp.messages import messages_json
 from engine_worker.engines.llamacpp.own_answer import OwnAnswer, own_answer
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
 from engine_worker.engines.llamacpp.tools import shown_tools, tools_json
-from engine_worker.output.tool_choice import chosen_tools, is_forced
+from engine_worker.output.tool_calls import chosen_tools, is_forced
 from engine_worker.prompt.arrangements import Arrange, as_sent
 from engine_worker.schemas.constraint import Constraint, named_of_tools
 from engine_worker.schemas.functions import functions_of

@@ -1,25 +1,26 @@
-"""The Engine over SGLang: prompts, sampling and streams put together."""
+"""The Engine over SGLang: prompts, requests, output and embeddings."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.sglang import model_info
-from engine_worker.engines.sglang.answer import Answers
 from engine_worker.engines.sglang.bounds import BOUNDS
-from engine_worker.engines.sglang.call import Calls
-from engine_worker.engines.sglang.embed import Embedder
-from engine_worker.engines.sglang.forced_call import ForcedCall, forced_call
+from engine_worker.engines.sglang.call_grammars import ForcedCall, forced_call
 from engine_worker.engines.sglang.in_flight import InFlight
 from engine_worker.engines.sglang.options import SglangOptions
-from engine_worker.engines.sglang.output import Answer, Output
+from engine_worker.engines.sglang.output import Output, OutputContext
+from engine_worker.engines.sglang.output_builder import OutputBuilder
 from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
-from engine_worker.engines.sglang.upstream.process import Call, EngineProcess
+from engine_worker.engines.sglang.request import RequestBuilder
+from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangRequest
 from engine_worker.engines.slots import Admission
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.schemas.constraint import constraint_of
@@ -45,21 +46,21 @@ class SglangEngine:
     async def start(self) -> None:
         self._process = self._make_process(self._options)
         await self._process.start()
-        self._loaded = await asyncio.to_thread(_look_at, self._process)
+        self._loaded = await asyncio.to_thread(_inspect, self._process)
         self._limits = Limits(self._loaded.context_length, self._loaded.longest_prompt)
         self._prompts = Prompts(
             self._loaded.templates,
             self._loaded.vocabulary,
             self._limits,
             self._loaded.make_turn,
-            self._options.words.go_template,
+            self._options.overrides.go_template,
         )
         self._owned.callback(self._prompts.close)
-        self._calls = Calls(self._loaded, self._limits)
-        self._answers = Answers(self._loaded.templates, self._loaded.vocabulary, self._loaded.tokenizer)
+        self._requests = RequestBuilder(self._loaded, self._limits)
+        self._outputs = OutputBuilder(self._loaded.templates, self._loaded.vocabulary, self._loaded.tokenizer)
         self._model = await asyncio.to_thread(model_info.describe, self._options, self._loaded)
         self._admission = Admission(self._loaded.running_limit + self._options.queue_limit)
-        self._in_hand = InFlight(self._process)
+        self._in_flight = InFlight(self._process)
         self._embedder = Embedder(self._process, self._prompts, self._limits, self._loaded.running_limit)
 
     async def stop(self) -> None:
@@ -75,25 +76,25 @@ class SglangEngine:
         return self._model
 
     async def whole_model_info(self) -> str:
-        """There are no lists in a config.json that anybody looks for."""
+        """The same: a config.json has no long lists to leave out."""
         return self.model().model_info_json
 
     def load_report(self) -> pb.LoadReport:
-        return self._in_hand.report()
+        return self._in_flight.report()
 
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
-        # An embedding engine dies of it.
+        # A request to generate would end an embedding engine's scheduler.
         if self._options.embed:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
         with self._admission.place():
-            with self._in_hand.preparing():
+            with self._in_flight.preparing():
                 constraint = await constraint_of(request, ebnf_text)
                 prompt = await self._prompts.prepare(request)
-                calls = await self._calls.own(request, prompt, constraint)
+                calls = await self._requests.call_grammar(request, prompt, constraint)
                 forced = await self._forced_call(prompt) if calls is None else None
-            asked = self._calls.make(request, prompt, constraint, calls, forced)
-            answer = self._answers.make(request, prompt, asked)
-            await self._fill(mailbox, request, asked.call, answer)
+            engine_request = self._requests.build(request, prompt, constraint, calls, forced)
+            context = self._outputs.build(request, prompt, engine_request)
+            await self._run(request, engine_request.sglang, Output(context, mailbox), context)
 
     async def _forced_call(self, prompt: Prompt) -> ForcedCall | None:
         if prompt.rendered.constraint is None:
@@ -102,23 +103,24 @@ class SglangEngine:
             forced_call, *prompt.rendered.constraint, takes_grammars=self._loaded.takes_grammars
         )
 
-    async def _fill(self, mailbox: Mailbox, request: pb.GenerateRequest, call: Call, answer: Answer) -> None:
-        output = Output(answer, mailbox)
+    async def _run(
+        self, request: pb.GenerateRequest, sglang: SglangRequest, output: Output, context: OutputContext
+    ) -> None:
         output.begin()
-        if self._is_exhausted(request, answer):
+        if self._is_exhausted(request, context):
             output.exhausted()
         if output.finished:
             return
         assert self._process is not None
-        with self._in_hand.answering(call["rid"], output):
-            await self._process.generate(call, output.feed)
+        with self._in_flight.generating(sglang["rid"], output):
+            await self._process.generate(sglang, output.feed)
         if not output.finished:
-            raise EngineFailed("SGLang ended the answer without a last chunk")
+            raise EngineFailed("SGLang's stream ended without a finish reason")
 
-    def _is_exhausted(self, request: pb.GenerateRequest, answer: Answer) -> bool:
-        """Whether an answer that goes on here has had all its tokens."""
-        limit = self._calls.limit(request, len(answer.started.prompt_ids))
-        return answer.earlier is not None and len(answer.earlier.produced_ids) >= limit
+    def _is_exhausted(self, request: pb.GenerateRequest, context: OutputContext) -> bool:
+        """True if the earlier attempts of a resumed answer produced all its tokens."""
+        limit = self._requests.token_limit(request, len(context.started.prompt_ids))
+        return context.earlier is not None and len(context.earlier.produced_ids) >= limit
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         if not self._options.embed:
@@ -140,13 +142,38 @@ class SglangEngine:
         return pb.RenderResponse(text=text, ids=fitted.ids, truncated_tokens=fitted.truncated_tokens)
 
     async def load(self) -> None:
-        """It is pinned: starting SGLang takes minutes."""
+        """Nothing to do: the model is pinned, since starting SGLang takes minutes."""
 
     async def unload(self) -> None:
-        """It is pinned."""
+        """Nothing to do: the model is pinned."""
 
 
-def _look_at(process: EngineProcess) -> LoadedModel:
+def _inspect(process: EngineProcess) -> LoadedModel:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
 
     return LoadedModel.of(process)
+
+
+class Embedder:
+    """Embeds texts with an engine that was started for embeddings, and cannot generate.
+
+    At most `at_once` texts of one request run at the same time; SGLang batches them with all others.
+    """
+
+    def __init__(self, process: EngineProcess, prompts: Prompts, limits: Limits, at_once: int) -> None:
+        self._process = process
+        self._prompts = prompts
+        self._limits = limits
+        self._at_once = at_once
+
+    async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
+        return await embed_texts(
+            request,
+            self._prompts.encode,
+            self._embed,
+            self._at_once,
+            self._limits.context_length,
+        )
+
+    async def _embed(self, ids: list[int]) -> list[float]:
+        return await self._process.embed(secrets.token_hex(16), ids)

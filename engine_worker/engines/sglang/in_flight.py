@@ -1,4 +1,4 @@
-"""The requests that a worker has in hand, counted."""
+"""Count the requests that are in flight in SGLang, for load reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine_worker.engines.sglang.upstream.process import EngineProcess
 
 @dataclass(slots=True)
 class _Totals:
-    """Since the start. Prompts count when their answer is over."""
+    """Tokens since the start. A prompt counts when its answer has ended."""
 
     tokens: int = 0
     prompt_tokens: int = 0
@@ -26,21 +26,23 @@ class _Totals:
 
 
 class InFlight:
-    """A request counts as long as SGLang's own table has it, also after its client left. Which of them run is
-    seen by their first token, or told by SGLang's last snapshot. Nothing is done for each token: a report
-    looks at the answers.
+    """The requests in flight.
+
+    A request counts as long as SGLang's own table has it, even if its client has left. It counts as running
+    from its first token, or by SGLang's last snapshot. Nothing is counted per token: a report reads the
+    outputs.
     """
 
     def __init__(self, process: EngineProcess) -> None:
         self._process = process
         self._preparing = 0
-        self._answering: dict[str, Output] = {}
+        self._outputs: dict[str, Output] = {}
         self._running: set[str] = set()
         self._ended = _Totals()
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Around the work before SGLang knows of a request."""
+        """Count a request as waiting while it is prepared, before SGLang knows of it."""
         self._preparing += 1
         try:
             yield
@@ -48,22 +50,22 @@ class InFlight:
             self._preparing -= 1
 
     @contextmanager
-    def answering(self, request_id: str, output: Output) -> Iterator[None]:
-        """Around an answer of SGLang's."""
-        self._answering[request_id] = output
+    def generating(self, request_id: str, output: Output) -> Iterator[None]:
+        """Count the tokens of `output` while SGLang generates it, and afterwards."""
+        self._outputs[request_id] = output
         try:
             yield
         finally:
-            # Whether or not anybody asks for reports, what is over is forgotten.
+            # Forget requests that have ended even if no report is ever asked for.
             self._running = self._running_of(self._process.in_flight())
-            del self._answering[request_id]
+            del self._outputs[request_id]
             self._ended.add(output)
 
     def report(self) -> pb.LoadReport:
         in_flight = self._process.in_flight()
         self._running = self._running_of(in_flight)
         totals = replace(self._ended)
-        for output in self._answering.values():
+        for output in self._outputs.values():
             totals.add(output)
         load = self._process.load()
         running = max(len(self._running), min(len(in_flight), load.running))
@@ -82,6 +84,6 @@ class InFlight:
         )
 
     def _running_of(self, in_flight: set[str]) -> set[str]:
-        """Those that have had tokens and that SGLang has not let go of."""
-        begun = {request_id for request_id, output in self._answering.items() if output.has_begun}
+        """The requests that have produced tokens and are still in SGLang's table."""
+        begun = {request_id for request_id, output in self._outputs.items() if output.has_begun}
         return (self._running | begun) & in_flight

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.numbers import human_count
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream import VERSION
-from engine_worker.engines.sizes import human_count
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
@@ -40,7 +40,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
     files = ModelFiles(loaded.folder)
     family = str(loaded.config.get("model_type", "unknown"))
     text = _text_config(loaded.config)
-    go_template = options.words.go_template
+    go_template = options.overrides.go_template
     model = pb.Model(
         names=options.names,
         digest=files.digest(go_template.source if go_template else loaded.templates.source),
@@ -67,7 +67,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         pinned=True,
         tensors=files.tensors(),
     )
-    options.words.describe(model, can_parse=True)
+    options.overrides.describe(model, can_parse=True)
     return model
 
 

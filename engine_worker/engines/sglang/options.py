@@ -25,6 +25,6 @@ class SglangOptions:
     # A file that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool
-    words: ModelOverrides
+    overrides: ModelOverrides
     # More flags, in the words of `sglang serve`.
     flags: Sequence[str]

@@ -22,7 +22,7 @@ from engine_worker.engines.simulator.shape import Shape
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import bytes_of_all
 from engine_worker.output.mailbox import Mailbox
-from engine_worker.output.tool_choice import is_forced
+from engine_worker.output.tool_calls import is_forced
 from engine_worker.prompt.window import Fitted
 
 # Sampling fields that change nothing here, and the value at which they would change nothing anywhere.

@@ -13,7 +13,7 @@ import psutil
 import torch
 from sglang.srt.platforms.interface import PlatformEnum, SRTPlatform
 
-from engine_worker.engines.sglang.upstream.accelerator import has_accelerator
+from engine_worker.engines.sglang.upstream.environment import has_accelerator
 
 _BYTES_PER_RSS_UNIT = 1024
 

@@ -48,8 +48,6 @@ def prepare(threads: int, embed: bool) -> bool:
     # Entry points are looked for on the path, here and in every child.
     if str(_PLUGINS) not in sys.path:
         sys.path.insert(0, str(_PLUGINS))
-    from engine_worker.engines.sglang.upstream.accelerator import has_accelerator
-
     if has_accelerator():
         return False
     # Each of its processes warns of kernels that are for GPUs only.
@@ -77,3 +75,11 @@ def own_logs() -> Iterator[None]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def has_accelerator() -> bool:
+    """True if SGLang has a platform for this machine: an accelerator, or SGLang's own CPU build if chosen."""
+    # Imported here: torch reads its environment when it is imported.
+    import torch
+
+    return torch.accelerator.is_available() or os.environ.get("SGLANG_USE_CPU_ENGINE") == "1"

@@ -1,30 +1,32 @@
-"""`sglang.Engine` with its child processes: started, watched, asked and ended."""
+"""`sglang.Engine` and its child processes: start, watch, use and stop them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
+
+import psutil
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest, QueueFull
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream import environment
-from engine_worker.engines.sglang.upstream.children import Children
 from engine_worker.engines.sglang.upstream.loads import EngineLoad, read_load
-from engine_worker.engines.sglang.upstream.owner import EngineOwner
 
 if TYPE_CHECKING:
     import sglang
 
+Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
-_CHILD_FAILED = "a process of SGLang failed (its reason is above)"
+_CHILD_FAILED = "a process of SGLang failed (see its log lines above)"
 
 
 class Finish(TypedDict, total=False):
-    """`type` is stop, length or abort; `matched` a token id or a stop text."""
+    """Why an answer ended: `type` is stop, length or abort, `matched` a token id or a stop text."""
 
     type: str
     matched: int | str
@@ -33,7 +35,7 @@ class Finish(TypedDict, total=False):
 
 
 class Meta(TypedDict, total=False):
-    """Counts are cumulative; times are unix seconds of the scheduler, absent without --enable-metrics."""
+    """Counts so far; times are unix seconds of the scheduler, absent without --enable-metrics."""
 
     finish_reason: Finish | None
     prompt_tokens: int
@@ -49,15 +51,15 @@ class Meta(TypedDict, total=False):
 
 
 class Chunk(TypedDict):
-    """New text and tokens. The text of an abort is a stray one."""
+    """New text and tokens. The text of an abort has no meaning."""
 
     text: str
     output_ids: list[int]
     meta_info: Meta
 
 
-class Call(TypedDict, total=False):
-    """One request, in the words of Engine.async_generate."""
+class SglangRequest(TypedDict, total=False):
+    """The arguments of Engine.async_generate."""
 
     rid: str
     prompt: str
@@ -72,69 +74,77 @@ class Call(TypedDict, total=False):
 
 
 class EngineProcess:
+    """The running SGLang engine: its scheduler and detokenizer processes and its tokenizer manager here."""
+
     def __init__(self, options: SglangOptions) -> None:
         self._options = options
-        self._owner: EngineOwner | None = None
-        self._children = Children(self._fail)
+        self._thread: EngineThread | None = None
+        self._children = ChildWatcher(self._fail)
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Blocks nobody for the minutes that it may take. Raises ValueError or RuntimeError."""
-        # A child that fails tells its parent so, and by default that would be the end without a word.
+        """Start the engine without blocking the event loop; it may take minutes.
+
+        Raises ValueError or RuntimeError.
+        """
+        # A child that fails sends its parent SIGQUIT, which by default ends the process without a message.
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._fail, _CHILD_FAILED)
-        self._owner = EngineOwner(lambda: _launch(self._options))
-        await asyncio.wait({self._owner.started, self._failure}, return_when=asyncio.FIRST_COMPLETED)
-        if not self._owner.started.done():
+        self._thread = EngineThread(lambda: _launch(self._options))
+        await asyncio.wait({self._thread.started, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._thread.started.done():
             raise RuntimeError(self._failure.result())
-        self.engine = self._owner.started.result()
+        self.engine = self._thread.started.result()
         if self.engine.tokenizer_manager is None:
-            raise RuntimeError("the node with rank 0 ended, and this one belonged to it")
+            raise RuntimeError("the node with rank 0, which this node belongs to, has ended")
         self.manager = self.engine.tokenizer_manager
         self.manager.signal_handler_class = lambda manager: _Signals(self._fail)
         self.manager.auto_create_handle_loop()
         self._children.watch(self.engine.get_all_child_pids())
 
     async def stop(self) -> None:
-        """Kills every child. Safe to call twice."""
-        if self._owner is None:
+        """Kill every child process. Safe to call twice."""
+        if self._thread is None:
             return
-        owner, self._owner = self._owner, None
+        thread, self._thread = self._thread, None
         self._children.forget()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                await owner.end()
+                await thread.end()
         environment.clean_up()
 
     async def wait_failed(self) -> str:
         return await asyncio.shield(self._failure)
 
-    async def generate(self, call: Call, take: Callable[[Chunk], bool]) -> None:
-        """Hands the chunks of an answer to `take` until that says it is over; where the answer is not over
-        for SGLang, or this is cancelled, the request is aborted. A function to call costs less for each token
-        than one more generator between SGLang's and the reader.
+    async def generate(self, request: SglangRequest, on_chunk: Callable[[Chunk], bool]) -> None:
+        """Call `on_chunk` with each chunk of the answer until it returns True.
 
-        Raises InvalidRequest where SGLang refuses the request before it runs, and what `take` raises.
+        If SGLang still generates then, or this is cancelled, the request is aborted. (A callback costs less
+        for each token than a further generator.)
+
+        Raises InvalidRequest if SGLang refuses the request before it runs, and what `on_chunk` raises.
         """
-        is_taking = False
+        in_callback = False
         try:
-            # Typed there as one answer or a stream of them.
-            chunks = cast(AsyncGenerator[Chunk, None], await self.engine.async_generate(**call, stream=True))
+            # SGLang types the result as one answer or a stream of chunks.
+            chunks = cast(
+                AsyncGenerator[Chunk, None], await self.engine.async_generate(**request, stream=True)
+            )
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    is_taking = True
-                    if take(chunk):
+                    in_callback = True
+                    if on_chunk(chunk):
                         return
-                    is_taking = False
+                    in_callback = False
         except (ValueError, TypeError, RuntimeError) as error:
-            if is_taking:
+            if in_callback:
                 raise
-            raise _refusal(call, error) from error
+            raise _refusal(request, error) from error
 
     async def embed(self, request_id: str, ids: Sequence[int]) -> list[float]:
         from fastapi import HTTPException
         from sglang.srt.managers.io_struct import EmbeddingReqInput
 
-        # Engine.async_encode takes text only.
+        # Engine.async_encode takes only text.
         answers = self.manager.generate_request(EmbeddingReqInput(input_ids=list(ids), rid=request_id), None)
         try:
             async for answer in answers:
@@ -146,10 +156,10 @@ class EngineProcess:
             raise _unavailable(error.status_code, str(error.detail)) from error
         finally:
             await answers.aclose()
-        raise EngineFailed("SGLang ended an embedding without an answer")
+        raise EngineFailed("SGLang's stream ended without an embedding")
 
     def in_flight(self) -> set[str]:
-        """Exactly the requests that SGLang has not let go of, in whatever phase."""
+        """Ids of all requests that SGLang has not forgotten, in whatever phase."""
         return set(self.manager.rid_to_state)
 
     def load(self) -> EngineLoad:
@@ -161,29 +171,29 @@ class EngineProcess:
 
 
 class _Signals:
-    """In the place of SGLang's own handlers, which would drain and exit past the worker."""
+    """Replaces SGLang's own signal handlers, which would drain and exit without the worker."""
 
-    def __init__(self, failed: Callable[[str], None]) -> None:
-        self._failed = failed
+    def __init__(self, on_failure: Callable[[str], None]) -> None:
+        self._on_failure = on_failure
 
     def sigterm_handler(self, number: int | None = None, frame: object = None) -> None:
-        """Until the worker takes SIGTERM back, it hears of it as SIGINT, which it treats alike."""
+        """Forward SIGTERM as SIGINT, which the worker treats alike, until it installs its own handler."""
         os.kill(os.getpid(), signal.SIGINT)
 
     def running_phase_sigquit_handler(self, number: int | None = None, frame: object = None) -> None:
-        self._failed(_CHILD_FAILED)
+        self._on_failure(_CHILD_FAILED)
 
 
-def _refusal(call: Call, error: Exception) -> DroverError:
+def _refusal(request: SglangRequest, error: Exception) -> DroverError:
     message = str(error)
     if isinstance(error, RuntimeError):
-        # What reads images raises it for images that it does not like.
-        return InvalidRequest(message) if "image_data" in call else EngineFailed(message)
+        # SGLang's image processors raise it for images that they cannot read.
+        return InvalidRequest(message) if "image_data" in request else EngineFailed(message)
     return ContextExceeded(message) if "context length" in message else InvalidRequest(message)
 
 
 def _unavailable(status: int, message: str) -> DroverError:
-    return QueueFull() if status == 503 else EngineFailed(f"SGLang gave the request up: {message}")
+    return QueueFull() if status == 503 else EngineFailed(f"SGLang aborted the request: {message}")
 
 
 def _launch(options: SglangOptions) -> sglang.Engine:
@@ -194,3 +204,110 @@ def _launch(options: SglangOptions) -> sglang.Engine:
         from engine_worker.engines.sglang.upstream.arguments import server_args
 
         return sglang.Engine(server_args=server_args(options, on_cpu))
+
+
+_ABORT_START_SECONDS = 3.0
+_KILL_INTERVAL_SECONDS = 0.05
+
+
+class EngineThread:
+    """The thread that starts and stops the engine.
+
+    It lives as long as the engine, since Linux ends SGLang's processes with the thread that started them.
+    """
+
+    def __init__(self, launch: Callable[[], sglang.Engine]) -> None:
+        self._launch = launch
+        self._loop = asyncio.get_running_loop()
+        self._stop_requested = threading.Event()
+        self._launched = threading.Event()
+        self.started: asyncio.Future[sglang.Engine] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        threading.Thread(target=self._run, name="sglang", daemon=True).start()
+
+    async def end(self) -> None:
+        """Stop the engine. If start-up is still running, kill its children so that it fails."""
+        self._stop_requested.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ABORT_START_SECONDS):
+                while not self._launched.is_set():
+                    _kill_children()
+                    await asyncio.sleep(_KILL_INTERVAL_SECONDS)
+        if self._launched.is_set() and not self.started.cancelled() and self.started.exception() is None:
+            await self._ended
+
+    def _run(self) -> None:
+        try:
+            engine = self._launch()
+        except BaseException as raised:  # noqa: BLE001 - it is the result of `started`
+            # SGLang exits the process when start-up fails.
+            error = (
+                RuntimeError("SGLang could not start (see its log lines above)")
+                if isinstance(raised, SystemExit)
+                else raised
+            )
+            self._deliver(lambda: self.started.set_exception(error), self.started)
+            self._launched.set()
+            return
+        self._deliver(lambda: self.started.set_result(engine), self.started)
+        self._launched.set()
+        self._stop_requested.wait()
+        engine.shutdown()
+        self._deliver(lambda: self._ended.set_result(None), self._ended)
+
+    def _deliver(self, settle: Callable[[], None], future: asyncio.Future[Result]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(lambda: None if future.done() else settle())
+
+
+def _kill_children() -> None:
+    """Kill all descendants: a child that just started does not end with its parent yet."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+class ChildWatcher:
+    """Calls `on_failure` with the reason when a watched process ends."""
+
+    def __init__(self, on_failure: Callable[[str], None]) -> None:
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._watched: set[int] = set()
+
+    def watch(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            try:
+                watched = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._on_failure(f"SGLang's process {pid} died")
+                continue
+            self._watched.add(watched)
+            self._loop.add_reader(watched, self._ended, watched, pid)
+
+    def forget(self) -> None:
+        for watched in list(self._watched):
+            self._unwatch(watched)
+
+    def _ended(self, watched: int, pid: int) -> None:
+        how = _how(watched)
+        self._unwatch(watched)
+        self._on_failure(f"SGLang's process {pid} died{how}")
+
+    def _unwatch(self, watched: int) -> None:
+        self._watched.discard(watched)
+        self._loop.remove_reader(watched)
+        os.close(watched)
+
+
+def _how(watched: int) -> str:
+    """How a process ended; empty unless it is a child that multiprocessing has not reaped yet."""
+    ended = None
+    with suppress(ChildProcessError):
+        ended = os.waitid(os.P_PIDFD, watched, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return ""
+    if ended.si_code == os.CLD_EXITED:
+        return f" (exit status {ended.si_status})"
+    name = signal.Signals(ended.si_status).name
+    return f" ({name}: out of memory?)" if ended.si_status == signal.SIGKILL else f" ({name})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine_worker.output.marks import MarkSplitter
+from engine_worker.output.whole_calls import MarkSplitter
 
 _TEXT = st.text(alphabet="[T] x", max_size=40)
 

@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 from engine_worker.engines.llamacpp.gguf import GgufFile
-from engine_worker.engines.sizes import human_count
+from engine_worker.engines.numbers import human_count
 
 Write = Callable[..., Path]
 

@@ -1,4 +1,4 @@
-"""Chunks of SGLang that the real engine seldom or never makes on this machine."""
+"""Output from chunks that a real engine seldom makes on a CPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from drover.errors import ConstraintRejected, ContextExceeded, DroverError, EngineFailed, QueueFull
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.sglang.output import Answer, Output
+from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.text import ContinuedText, EngineText
 from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
 from engine_worker.output.base import PlainText
@@ -14,8 +14,8 @@ from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.stop_matcher import StopMatcher
 
 
-class _Bytes:
-    """Tokens below 256 are a byte each."""
+class ByteTable:
+    """A TokenTable in which each token below 256 is a byte."""
 
     def bytes_of(self, token: int) -> bytes:
         return bytes((token % 256,))
@@ -29,10 +29,12 @@ def chunk(text: str, ids: list[int], tokens: int, finish: Finish | None = None) 
     return Chunk(text=text, output_ids=ids, meta_info=meta)
 
 
-async def told(chunks: list[Chunk], stops: tuple[str, ...] = ()) -> pb.GenerateEvent:
+async def event_of(chunks: list[Chunk], stops: tuple[str, ...] = ()) -> pb.GenerateEvent:
     mailbox = Mailbox()
-    answer = Answer(pb.Started(prompt_ids=[1, 2, 3]), PlainText(), EngineText(_Bytes()), StopMatcher(stops))
-    output = Output(answer, mailbox)
+    context = OutputContext(
+        pb.Started(prompt_ids=[1, 2, 3]), EngineText(ByteTable()), PlainText(), StopMatcher(stops)
+    )
+    output = Output(context, mailbox)
     output.begin()
     for each in chunks:
         if not output.finished:
@@ -41,7 +43,9 @@ async def told(chunks: list[Chunk], stops: tuple[str, ...] = ()) -> pb.GenerateE
 
 
 async def test_many_tokens_in_one_chunk_are_one_delta() -> None:
-    event = await told([chunk("one two", [10, 11, 12], 3), chunk("", [2], 4, Finish(type="stop", matched=2))])
+    event = await event_of(
+        [chunk("one two", [10, 11, 12], 3), chunk("", [2], 4, Finish(type="stop", matched=2))]
+    )
     (delta,) = event.deltas
     assert (delta.content, list(delta.token_ids)) == ("one two", [10, 11, 12])
     assert event.done.completion_tokens == 4
@@ -51,7 +55,7 @@ async def test_many_tokens_in_one_chunk_are_one_delta() -> None:
 
 
 async def test_a_stop_text_ends_an_answer_in_the_middle_of_a_chunk() -> None:
-    event = await told([chunk("one ST", [10], 1), chunk("OP two", [11, 12], 3)], stops=("STOP",))
+    event = await event_of([chunk("one ST", [10], 1), chunk("OP two", [11, 12], 3)], stops=("STOP",))
     assert "".join(delta.content for delta in event.deltas) == "one "
     assert event.done.finish_reason == pb.Done.STOP
     assert event.done.matched_stop == "STOP"
@@ -69,24 +73,24 @@ _LETTERS = list(b"ab")
         ([chunk("ab", _LETTERS, 2), chunk("�", _SHEEP[:3], 5, _LIMIT)], "ab"),
         ([chunk("", _SHEEP[:1], 1), chunk("", _SHEEP[1:2], 2), chunk("��", _SHEEP[2:3], 3, _LIMIT)], ""),
         ([chunk("🐑", _SHEEP, 4, _LIMIT)], "🐑"),
-        # The model said a replacement character itself.
+        # The model itself wrote a replacement character.
         ([chunk("�", list("�".encode()), 3, _LIMIT)], "�"),
     ],
 )
 async def test_a_character_that_the_limit_cuts_is_left_out(chunks: list[Chunk], text: str) -> None:
-    event = await told(chunks)
+    event = await event_of(chunks)
     assert "".join(delta.content for delta in event.deltas) == text
     assert event.done.finish_reason == pb.Done.LENGTH
 
 
-async def test_an_answer_that_went_on_elsewhere_leaves_it_out_too() -> None:
-    text = ContinuedText(_Bytes(), skip_special=True)
+async def test_a_resumed_answer_leaves_out_a_cut_character_too() -> None:
+    text = ContinuedText(ByteTable(), skip_special=True)
     assert text.of_tokens([*_LETTERS, *_SHEEP[:3]]) == "ab"
     assert text.finish() == ""
 
 
 @pytest.mark.parametrize(
-    ("finish", "leaf"),
+    ("finish", "error_type"),
     [
         (
             Finish(type="abort", message="The input is longer than the model", status_code=400),
@@ -97,6 +101,8 @@ async def test_an_answer_that_went_on_elsewhere_leaves_it_out_too() -> None:
         (Finish(type="abort", message="out of memory", status_code=500), EngineFailed),
     ],
 )
-async def test_what_sglang_gives_up_is_a_leaf(finish: Finish, leaf: type[DroverError]) -> None:
-    with pytest.raises(leaf):
-        await told([chunk("", [], 0, finish)])
+async def test_an_abort_by_sglang_raises_its_error_type(
+    finish: Finish, error_type: type[DroverError]
+) -> None:
+    with pytest.raises(error_type):
+        await event_of([chunk("", [], 0, finish)])

@@ -1,4 +1,4 @@
-"""Text that nothing looks at takes a short way to the mailbox, and arrives as by the long one."""
+"""Plain text skips the stages of an output, with the same events, in a bounded number of calls."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.sglang.output import Answer, Output
+from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.text import EngineText
 from engine_worker.engines.sglang.upstream.process import Chunk, Finish
 from engine_worker.output.base import OutputParser, Piece, PlainText
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.stop_matcher import StopMatcher
-from tests.unit.engine_worker.engines.sglang.test_output import _Bytes, chunk
+from tests.unit.engine_worker.engines.sglang.test_output import ByteTable, chunk
 
-# feed, the text, and into the mailbox with its notice.
-_MOST_CALLS_OF_A_TOKEN = 7
+# feed, the text source, and the mailbox with its notification.
+_MAX_CALLS_PER_TOKEN = 7
 
 
-class _LongWay:
-    """PlainText that the output does not know to be one."""
+class _StagedPlainText:
+    """A PlainText that the output does not recognise, so that all stages run."""
 
     holds = False
 
@@ -39,7 +39,7 @@ class _LongWay:
 
 def _output(parser: OutputParser, mailbox: Mailbox) -> Output:
     started = pb.Started(prompt_ids=[1, 2, 3])
-    return Output(Answer(started, parser, EngineText(_Bytes()), StopMatcher(())), mailbox)
+    return Output(OutputContext(started, EngineText(ByteTable()), parser, StopMatcher(())), mailbox)
 
 
 async def _event(parser: OutputParser, chunks: Sequence[Chunk]) -> pb.GenerateEvent:
@@ -62,7 +62,7 @@ _STEPS = st.lists(st.tuples(_TEXTS, st.lists(st.integers(90, 250), max_size=3)),
 
 
 @given(_STEPS, st.sampled_from(_ENDS))
-async def test_both_ways_give_the_same(steps: list[tuple[str, list[int]]], end: Finish) -> None:
+async def test_plain_and_staged_output_are_the_same(steps: list[tuple[str, list[int]]], end: Finish) -> None:
     def chunks() -> list[Chunk]:
         tokens, made = 0, []
         for at, (text, ids) in enumerate(steps, 1):
@@ -70,10 +70,10 @@ async def test_both_ways_give_the_same(steps: list[tuple[str, list[int]]], end: 
             made.append(chunk(text, list(ids), tokens, end if at == len(steps) else None))
         return made
 
-    assert await _event(PlainText(), chunks()) == await _event(_LongWay(), chunks())
+    assert await _event(PlainText(), chunks()) == await _event(_StagedPlainText(), chunks())
 
 
-def test_a_plain_token_takes_a_handful_of_calls_however_long_the_answer_is() -> None:
+def test_the_calls_per_plain_token_do_not_grow_with_the_answer() -> None:
     mailbox = Mailbox()
     mailbox.notify = _nothing
     output = _output(PlainText(), mailbox)
@@ -85,7 +85,7 @@ def test_a_plain_token_takes_a_handful_of_calls_however_long_the_answer_is() -> 
     mailbox.fill(pb.GenerateEvent())
     late = _calls(lambda: output.feed(chunk("a", [97], 2000)))
 
-    assert early == late <= _MOST_CALLS_OF_A_TOKEN
+    assert early == late <= _MAX_CALLS_PER_TOKEN
 
 
 def _nothing() -> None:
@@ -93,7 +93,7 @@ def _nothing() -> None:
 
 
 def _calls(work: Callable[[], object]) -> int:
-    """Python functions that it calls, itself and the making of its chunk not counted."""
+    """The number of Python calls of `work`, without itself and without building its chunk."""
     count = -2
 
     def saw(frame: FrameType, kind: str, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Schemas within what SGLang's layer writes to force a call."""
+"""forced_call: the schemas in what SGLang's layer writes to force a call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from drover.errors import ConstraintRejected
-from engine_worker.engines.sglang.forced_call import forced_call
+from engine_worker.engines.sglang.call_grammars import forced_call
 
 TAGS: dict[str, object] = {
     "type": "object",

@@ -20,9 +20,8 @@ from engine_worker.engines.sglang.upstream.templates import Rendered
 from engine_worker.output.arguments import is_object
 from engine_worker.output.json_calls import JsonCalls
 from engine_worker.output.known_calls import CallShape, KnownCalls
-from engine_worker.output.marks import MarkSplitter
 from engine_worker.output.tool_calls import CallFragment, CallParser
-from engine_worker.output.whole_calls import FromFirstName, OnlyCalls, ReadWhole
+from engine_worker.output.whole_calls import FromFirstName, MarkSplitter, OnlyCalls, ReadWhole
 
 if TYPE_CHECKING:
     from sglang.srt.function_call.core_types import ToolCallItem

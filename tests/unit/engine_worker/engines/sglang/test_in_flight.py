@@ -1,4 +1,4 @@
-"""What a worker with SGLang reports of its requests, counted when it is asked."""
+"""The counts in load reports of a worker with SGLang."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.in_flight import InFlight
-from engine_worker.engines.sglang.output import Answer, Output
+from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.text import EngineText
 from engine_worker.engines.sglang.upstream.loads import EngineLoad
 from engine_worker.engines.sglang.upstream.process import EngineProcess, Finish
 from engine_worker.output.base import PlainText
 from engine_worker.output.mailbox import Mailbox
-from tests.unit.engine_worker.engines.sglang.test_output import _Bytes, chunk
+from tests.unit.engine_worker.engines.sglang.test_output import ByteTable, chunk
 
 
 def _process(in_flight: set[str]) -> EngineProcess:
@@ -24,13 +24,15 @@ def _process(in_flight: set[str]) -> EngineProcess:
 
 
 def _output(earlier: pb.Continuation | None = None) -> Output:
-    return Output(Answer(pb.Started(), PlainText(), EngineText(_Bytes()), earlier=earlier), Mailbox())
+    return Output(
+        OutputContext(pb.Started(), EngineText(ByteTable()), PlainText(), earlier=earlier), Mailbox()
+    )
 
 
-def test_tokens_count_while_they_come_and_stay_counted() -> None:
+def test_tokens_count_during_and_after_an_answer() -> None:
     counts = InFlight(_process({"a"}))
     output = _output()
-    with counts.answering("a", output):
+    with counts.generating("a", output):
         output.feed(chunk("x", [1], 1))
         assert counts.report().decode_tokens_done == 1
         output.feed(chunk("x", [2], 2))
@@ -43,11 +45,11 @@ def test_tokens_count_while_they_come_and_stay_counted() -> None:
     assert report.cache_hit_rate == pytest.approx(1 / 3)
 
 
-def test_tokens_of_an_answer_that_was_cut_off_stay_counted() -> None:
+def test_tokens_of_an_aborted_answer_stay_counted() -> None:
     counts = InFlight(_process({"a"}))
     output = _output()
     try:
-        with counts.answering("a", output):
+        with counts.generating("a", output):
             output.feed(chunk("x", [1], 1))
             raise TimeoutError
     except TimeoutError:
@@ -55,20 +57,20 @@ def test_tokens_of_an_answer_that_was_cut_off_stay_counted() -> None:
     assert counts.report().decode_tokens_done == 1
 
 
-def test_tokens_of_earlier_attempts_were_counted_where_they_were_made() -> None:
+def test_tokens_of_earlier_attempts_are_not_counted() -> None:
     counts = InFlight(_process({"a"}))
     output = _output(pb.Continuation(produced_ids=[7, 8]))
-    with counts.answering("a", output):
+    with counts.generating("a", output):
         output.feed(chunk("x", [1], 1))
         assert counts.report().decode_tokens_done == 1
 
 
-def test_a_request_runs_from_its_first_token_until_sglang_lets_go_of_it() -> None:
+def test_a_request_runs_from_its_first_token_until_sglang_forgets_it() -> None:
     in_flight = {"a", "b"}
     counts = InFlight(_process(in_flight))
     first, second = _output(), _output()
-    with counts.answering("b", second):
-        with counts.answering("a", first):
+    with counts.generating("b", second):
+        with counts.generating("a", first):
             assert (counts.report().running, counts.report().waiting) == (0, 2)
             first.feed(chunk("x", [1], 1))
             assert (counts.report().running, counts.report().waiting) == (1, 1)

@@ -1,4 +1,4 @@
-"""What an answer is made with: the parsers that its model and its request need."""
+"""Choose the stages that the output of a request passes through, by its model and by what it asks for."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 import orjson
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.sglang.call import EngineCall
-from engine_worker.engines.sglang.logprobs import Logprobs
-from engine_worker.engines.sglang.output import Answer
+from engine_worker.engines.sglang.output import OutputContext
 from engine_worker.engines.sglang.prompt import Prompt
-from engine_worker.engines.sglang.text import ContinuedText, EngineText, TokenTable
+from engine_worker.engines.sglang.request import EngineRequest
+from engine_worker.engines.sglang.text import ContinuedText, EngineText, Logprobs, TokenTable
 from engine_worker.output.base import OutputParser, PlainText
 from engine_worker.output.delivered_filter import DeliveredFilter
 from engine_worker.output.harmony import Harmony
 from engine_worker.output.reasoning import ThinkingFirst
 from engine_worker.output.stop_matcher import StopMatcher
-from engine_worker.output.tool_calls import ToolCalls, new_call_id
-from engine_worker.output.tool_choice import is_forced
+from engine_worker.output.tool_calls import ToolCalls, is_forced, new_call_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,7 +27,9 @@ if TYPE_CHECKING:
 _HARMONY = "gpt-oss"
 
 
-class Answers:
+class OutputBuilder:
+    """Builds the OutputContext of each request to one loaded model."""
+
     def __init__(
         self, templates: Templates, vocabulary: TokenTable, tokenizer: PreTrainedTokenizerBase
     ) -> None:
@@ -37,44 +37,46 @@ class Answers:
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
 
-    def make(self, request: pb.GenerateRequest, prompt: Prompt, asked: EngineCall) -> Answer:
+    def build(
+        self, request: pb.GenerateRequest, prompt: Prompt, engine_request: EngineRequest
+    ) -> OutputContext:
         earlier = request.continuation if request.HasField("continuation") else None
-        heard = DeliveredFilter(earlier) if earlier is not None else None
+        delivered = DeliveredFilter(earlier) if earlier is not None else None
         rendered = prompt.rendered
         continued = ContinuedText(self._vocabulary, rendered.skip_special_tokens) if earlier else None
-        return Answer(
+        return OutputContext(
             started=pb.Started(
                 prompt_ids=prompt.fitted.ids,
                 truncated_tokens=prompt.fitted.truncated_tokens,
-                not_honoured=asked.not_honoured,
+                not_honoured=engine_request.not_honoured,
             ),
-            parser=self._parser(request, rendered, heard, asked),
             text=continued or EngineText(self._vocabulary),
-            stops=StopMatcher(asked.own_stops),
+            parser=self._parser(request, rendered, delivered, engine_request),
+            stops=StopMatcher(engine_request.own_stops),
+            delivered=delivered,
             logprobs=(
                 Logprobs(self._vocabulary, request.top_logprobs) if request.HasField("top_logprobs") else None
             ),
             earlier=earlier,
             replayed=continued.of_tokens(earlier.produced_ids) if earlier and continued else "",
-            filtered=heard.new_part if heard else None,
         )
 
     def _parser(
         self,
         request: pb.GenerateRequest,
         rendered: Rendered,
-        heard: DeliveredFilter | None,
-        asked: EngineCall,
+        delivered: DeliveredFilter | None,
+        engine_request: EngineRequest,
     ) -> OutputParser:
-        from engine_worker.engines.sglang.upstream.calls import call_parser
         from engine_worker.engines.sglang.upstream.reasoning import SglangReasoning
+        from engine_worker.engines.sglang.upstream.tool_call_parsers import call_parser
 
         parser: OutputParser = PlainText()
-        calls, thinks = self._templates.tool_call_parser, self._templates.reasoning_parser
-        make_id = heard.call_id if heard else new_call_id
-        constrained = asked.constrained
+        tool_format, reasoning_format = self._templates.tool_call_parser, self._templates.reasoning_parser
+        make_id = delivered.call_id if delivered else new_call_id
+        constrained = engine_request.constrained
         forced = is_forced(request.tool_choice)
-        if _HARMONY in (calls, thinks) and (forced or not constrained):
+        if _HARMONY in (tool_format, reasoning_format) and (forced or not constrained):
             names = {tool.function.name for tool in rendered.tools if tool.function.name}
             return Harmony(
                 names,
@@ -83,16 +85,16 @@ class Answers:
                 make_id=make_id,
                 only_calls=forced,
             )
-        if asked.own_calls is not None:
-            parser = asked.own_calls.parser(make_id)
-        elif rendered.tools and calls:
+        if engine_request.call_grammar is not None:
+            parser = engine_request.call_grammar.parser(make_id)
+        elif rendered.tools and tool_format:
             parser = ToolCalls(
-                call_parser(calls, rendered, self._tokenizer, forced),
+                call_parser(tool_format, rendered, self._tokenizer, forced),
                 _without_arguments(request.chat.tools),
                 make_id,
             )
-        if rendered.thinks and thinks:
-            reasoning = SglangReasoning(thinks, rendered, self._tokenizer, constrained)
+        if rendered.thinks and reasoning_format:
+            reasoning = SglangReasoning(reasoning_format, rendered, self._tokenizer, constrained)
             parser = ThinkingFirst(reasoning, parser, shown=request.think.mode != pb.Think.OFF)
         return parser
 
