@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: another envelope around what the native routes do.
+"""Anthropic's Messages API, translated to and from the neutral request and events.
 
 Contract: ollama-contract.md, "Anthropic: messages".
 """

@@ -1,4 +1,4 @@
-"""Anthropic's content blocks, as far as something is read of each kind."""
+"""Anthropic's content blocks, with the fields that are read of each type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from frontend.api.core.go_json import Json
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, boolean, mapping, read_struct, text
 
 CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
-# Results of tools that clients run, and of those that Anthropic's servers run.
+# Results of tools that clients run, then of tools that Anthropic's servers run.
 RESULTS = (
     "tool_result",
     "mcp_tool_result",
@@ -25,10 +25,10 @@ RESULTS = (
     "tool_search_tool_result",
     "advisor_tool_result",
 )
-# Kinds that say nothing to another model than the one that made them.
-SILENT = ("redacted_thinking", "fallback")
-# Sources of documents that Anthropic's API can read and this server cannot.
-UNREAD_SOURCES = ("base64", "url", "file")
+# Types that only the model that generated them can read.
+SKIPPED = ("redacted_thinking", "fallback")
+# Sources of documents that Anthropic's API reads and this server does not.
+UNREADABLE_SOURCES = ("base64", "url", "file")
 
 _TYPE: dict[str, Reader] = {"type": text}
 _CALL: dict[str, Reader] = {"id": text, "name": text, "input": anything}
@@ -65,7 +65,7 @@ class Block:
 
 
 def blocks_of(value: Json, where: str) -> Iterator[Block]:
-    """A text is one block of text. Raises InvalidRequest for what is neither that nor a list of blocks."""
+    """The blocks of a content; a text is one text block. Raises InvalidRequest for any other value."""
     if value is None:
         return
     if isinstance(value, str):
@@ -87,11 +87,12 @@ def _block(item: dict[str, Json]) -> Block:
 
 
 def text_of(value: Json, where: str) -> str:
-    """Of what documents and search results consist of, which is text: neither contains another one."""
+    """The text of a document's or search result's content, which has no nested documents."""
     return "".join(part.text for part in blocks_of(value, where) if part.type == "text")
 
 
 def document_text(block: Block, where: str) -> str:
+    """The text of a document block. Raises InvalidRequest for another source than text."""
     source = block.source or {}
     match source.get("type"):
         case "text":
@@ -103,6 +104,7 @@ def document_text(block: Block, where: str) -> str:
 
 
 def image_bytes(block: Block, where: str) -> bytes:
+    """The bytes of an image block. Raises InvalidRequest for another source than base64."""
     if block.source is None:
         raise InvalidRequest("invalid image source")
     kind = block.source.get("type")

@@ -1,4 +1,4 @@
-"""Anthropic's envelope of an error: the same for a whole answer and for an event in a stream."""
+"""Anthropic's error objects: in a response with a status, and as an event in a stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from frontend.api.wire import JSON, error_text
 
 
 def error_object(error: DroverError, request_id: str, kind: str = "") -> bytes:
-    """`kind`: the error's type, where it is not the table's."""
+    """The error object. `kind`: its type, if not that of the table in drover/errors.py."""
     body: dict[str, Json] = {"type": kind or answer_of(error).anthropic_type, "message": _message(error)}
     if isinstance(error, InvalidRequest) and error.details:
         body["details"] = {**error.details}
@@ -21,8 +21,9 @@ def error_object(error: DroverError, request_id: str, kind: str = "") -> bytes:
 
 
 def stream_error_object(error: DroverError, request_id: str) -> bytes:
-    """The last event of a stream that broke. Clients have no status to go by there: `overloaded_error` is the
-    type on which they send the request again.
+    """The last event of a failed stream.
+
+    A stream has no error status: clients retry on the type `overloaded_error`.
     """
     return error_object(error, request_id, "overloaded_error" if is_passing(error) else "")
 
@@ -41,7 +42,7 @@ def error_response(error: DroverError, line_feed: bool = True) -> Response:
 
 
 def _message(error: DroverError) -> str:
-    """Claude Code makes a conversation shorter when it reads that its prompt is too long."""
+    """The message. Claude Code compacts a conversation if the error says "prompt is too long"."""
     if isinstance(error, ContextExceeded) and error.context_tokens:
         return f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum"
     return error_text(error)

@@ -1,54 +1,56 @@
-"""Results of tools as the model reads them.
+"""Results of tools as text and images for the model.
 
-They are of the client's tools, and of those that ran on Anthropic's servers before a conversation came here.
+They come from the client's tools, and from tools that Anthropic's servers ran earlier in the conversation.
 """
 
 from __future__ import annotations
 
 from drover.json_value import Json
 from frontend.api.anthropic.blocks import (
-    UNREAD_SOURCES,
+    UNREADABLE_SOURCES,
     Block,
     blocks_of,
     document_text,
     image_bytes,
     text_of,
 )
-from frontend.api.anthropic.loading import LoadedTools
+from frontend.api.anthropic.tools import DeferrableTools
 from frontend.api.core.go_json import dump_text
 
 _ERROR = "Error"
-# Claude Code gives PDF files to any model, and again with each later request.
-_UNREAD = "[A document was left out: only text can be read here.]"
-# How texts begin that say themselves that something failed.
-_ERRORS = ("error", "<tool_use_error>")
+# Claude Code sends PDF files to any model, and repeats them in each later request.
+_UNREADABLE = "[A document was left out: only text can be read here.]"
+# Beginnings of texts that report a failure themselves.
+_ERROR_PREFIXES = ("error", "<tool_use_error>")
 
 
-def result_of(block: Block, where: str, tools: LoadedTools, ignored: list[str]) -> tuple[str, list[bytes]]:
-    """Its text and images. Kinds of parts that are left out are added to `ignored`."""
+def result_of(
+    block: Block, where: str, tools: DeferrableTools, ignored: list[str]
+) -> tuple[str, list[bytes]]:
+    """The result's text and images. Types of skipped parts are added to `ignored`."""
     content = block.content
     if isinstance(content, dict) or block.type == "web_search_tool_result":
-        text, images = _outcome(content, where, tools, ignored), []
+        text, images = _server_tool_text(content, where, tools, ignored), []
     else:
         parts = [*blocks_of(content, f"{where}.content")]
-        text = "".join(_readable(part, where, tools, ignored) for part in parts)
+        text = "".join(_part_text(part, where, tools, ignored) for part in parts)
         images = [image_bytes(part, where) for part in parts if part.type == "image"]
-    return (_failed(text) if block.is_error else text), images
+    return (_error_text(text) if block.is_error else text), images
 
 
-def _failed(text: str) -> str:
-    if text.lstrip().lower().startswith(_ERRORS):
+def _error_text(text: str) -> str:
+    if text.lstrip().lower().startswith(_ERROR_PREFIXES):
         return text
     return f"{_ERROR}: {text}" if text else _ERROR
 
 
-def _readable(part: Block, where: str, tools: LoadedTools, ignored: list[str]) -> str:
+def _part_text(part: Block, where: str, tools: DeferrableTools, ignored: list[str]) -> str:
     match part.type:
         case "text":
             return part.text
-        case "document" if (part.source or {}).get("type") in UNREAD_SOURCES:
+        case "document" if (part.source or {}).get("type") in UNREADABLE_SOURCES:
             ignored.append("tool_result.document")
-            return _UNREAD
+            return _UNREADABLE
         case "document":
             return document_text(part, where)
         case "search_result":
@@ -62,8 +64,8 @@ def _readable(part: Block, where: str, tools: LoadedTools, ignored: list[str]) -
             return ""
 
 
-def _outcome(value: Json, where: str, tools: LoadedTools, ignored: list[str]) -> str:
-    """What one of Anthropic's own tools answered."""
+def _server_tool_text(value: Json, where: str, tools: DeferrableTools, ignored: list[str]) -> str:
+    """The result of one of Anthropic's own tools as text."""
     if isinstance(value, list):
         found = (item for item in value if isinstance(item, dict))
         return "".join(f"- {item.get('title', '')}: {item.get('url', '')}\n" for item in found)
@@ -81,7 +83,7 @@ def _outcome(value: Json, where: str, tools: LoadedTools, ignored: list[str]) ->
         case {"type": "web_fetch_result", "content": dict(document)}:
             pages = blocks_of([document], where)
             return "".join(
-                f"{value.get('url', '')}\n{_readable(page, where, tools, ignored)}" for page in pages
+                f"{value.get('url', '')}\n{_part_text(page, where, tools, ignored)}" for page in pages
             )
         case _:
             return dump_text({name: each for name, each in value.items() if name != "type"})

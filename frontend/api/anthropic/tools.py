@@ -1,13 +1,22 @@
-"""Anthropic's tools, and who chooses among them."""
+"""Anthropic's tools, and `tool_choice`.
+
+A client may load tools in the course of a conversation (`defer_loading`). They stay out of the list at the
+front of the prompt, so that the prompt's prefix stays cached; a reference in a message shows the tool's
+definition there, and from then on the tool may be called.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import cast
 
+import orjson
+
 from drover.errors import InvalidRequest, NotOffered
+from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.anthropic.loading import LoadedTools
-from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.go_json import dump_text
 from frontend.api.core.request import Tool
 from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
 from frontend.api.core.tool_parameters import read_parameters
@@ -27,13 +36,15 @@ _TOOL: dict[str, Reader] = {"type": text, "name": text, "description": text, "in
 _CHOICE: dict[str, Reader] = {"type": text, "name": text, "disable_parallel_tool_use": boolean}
 
 
-def read_tools(value: list[Json], ignored: list[str]) -> LoadedTools:
-    """Anthropic's servers search for tools to load. This server does not: all are listed from the
-    start, and the search's kind is added to `ignored`. Of tools of one name the last one counts.
+def read_tools(value: list[Json], ignored: list[str]) -> DeferrableTools:
+    """The request's tools; of several with one name the last. Raises InvalidRequest, NotOffered.
+
+    Anthropic's servers search for tools to load. This server does not: with a search tool all tools are
+    listed from the start, and the search's type is added to `ignored`.
     """
     if len(value) > _MAX_TOOLS:
         raise InvalidRequest(f"tools: {len(value)} are too many, at most {_MAX_TOOLS} are possible")
-    tools, searches = LoadedTools(), []
+    tools, searches = DeferrableTools(), []
     for number, item in enumerate(value):
         kind = item.get("type") if isinstance(item, dict) else None
         if isinstance(kind, str) and kind.startswith(_SEARCH):
@@ -50,8 +61,10 @@ def read_tools(value: list[Json], ignored: list[str]) -> LoadedTools:
 
 
 def read_tool(where: str, value: Json) -> Tool:
-    """Raises NotOffered for a search that would run at ollama.com, InvalidRequest for other tools that only
-    Anthropic knows the parameters of.
+    """One tool; `where` is its place in the request.
+
+    Raises NotOffered for a web search, which would run at ollama.com, and InvalidRequest for other tools
+    whose parameters only Anthropic defines.
     """
     fields = read_struct(with_schema(value), "Tool", _TOOL, "anthropic.Tool")
     kind, name = cast(str, fields.get("type", "custom")), cast(str, fields.get("name", ""))
@@ -69,14 +82,14 @@ def read_tool(where: str, value: Json) -> Tool:
     )
 
 
-def read_choice(value: Json, loaded: LoadedTools) -> tuple[pb.ToolChoice, list[Tool]]:
-    """And the tools that it leaves, after all messages were read. Also in OpenAI's shapes.
+def read_choice(value: Json, tools: DeferrableTools) -> tuple[pb.ToolChoice, list[Tool]]:
+    """The choice, also in OpenAI's shapes, and the tools to offer. Call it after all messages are read.
 
-    Raises InvalidRequest for a choice that the tools do not leave.
+    Raises InvalidRequest for a choice that the offered tools do not satisfy.
     """
     choice = pb.ToolChoice()
     if value is None:
-        return choice, loaded.offered("")
+        return choice, tools.offered("")
     if isinstance(value, str) or (isinstance(value, dict) and value.get("type") in _OPENAI_KINDS):
         chosen = read_tool_choice(value, FieldPath("MessagesRequest", "tool_choice"))
     else:
@@ -87,7 +100,53 @@ def read_choice(value: Json, loaded: LoadedTools) -> tuple[pb.ToolChoice, list[T
         chosen = ToolChoice(_MODES[kind], name if kind == "tool" else "")
         if fields.get("disable_parallel_tool_use"):
             choice.parallel = False
-    tools = loaded.offered(chosen.name)
-    chosen.check(tools)
+    offered = tools.offered(chosen.name)
+    chosen.check(offered)
     choice.mode, choice.name = chosen.mode, chosen.name
-    return choice, chosen.offered(tools)
+    return choice, chosen.offered(offered)
+
+
+@dataclass(slots=True)
+class DeferrableTools:
+    """The tools of a request and which of them are loaded.
+
+    `known`: all tools, by name. `deferred`: names of those that messages load.
+    """
+
+    known: dict[str, Tool] = field(default_factory=dict)
+    deferred: set[str] = field(default_factory=set)
+    _loaded: dict[str, None] = field(default_factory=dict)
+
+    def load(self, name: str) -> str:
+        """Load a tool; return the text that replaces its reference in the prompt."""
+        tool = self.known.get(name)
+        if tool is None:
+            return f"{name}\n"
+        if name in self.deferred:
+            self._loaded[name] = None
+        return f"<function>{dump_text(_definition(tool))}</function>\n"
+
+    def add(self, tool: Tool) -> str:
+        """Add a tool that a message defines; return the text that replaces the definition."""
+        if tool.name not in self.known:
+            self.known[tool.name] = tool
+            self.deferred.add(tool.name)
+        return self.load(tool.name)
+
+    def remove(self, name: str) -> str:
+        """Unload a tool; return the text that replaces the removal."""
+        self._loaded.pop(name, None)
+        return f"The tool {name} cannot be called any more.\n"
+
+    def offered(self, named: str) -> list[Tool]:
+        """The tools to offer. `named`: the tool that must be called, which is always listed."""
+        listed = [
+            tool for tool in self.known.values() if tool.name not in self.deferred or tool.name == named
+        ]
+        loaded = (self.known[name] for name in self._loaded if name != named)
+        return [*listed, *(replace(tool, unlisted=True) for tool in loaded)]
+
+
+def _definition(tool: Tool) -> Mapping[str, Json]:
+    parameters = cast(Json, orjson.loads(tool.parameters_json)) if tool.parameters_json else {}
+    return {"description": tool.description, "name": tool.name, "parameters": parameters}

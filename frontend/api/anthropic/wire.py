@@ -1,4 +1,4 @@
-"""The bodies of /v1/messages and /v1/messages/count_tokens (ollama-contract.md, "Anthropic: messages")."""
+"""Bodies of /v1/messages and /v1/messages/count_tokens (ollama-contract.md, "Anthropic: messages")."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
+from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.anthropic import fields
 from frontend.api.anthropic.content import Conversation, read_system
 from frontend.api.anthropic.tools import read_choice, read_tools
 from frontend.api.core import tool_shapes
-from frontend.api.core.go_json import Json
-from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.ignored_fields import Fields, Refusal, refused
 from frontend.api.core.request import ChatRequest, Message, Think, keep_alive
 from frontend.api.core.typed_fields import (
     FieldPath,
@@ -31,8 +30,10 @@ _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """`chat`: what the native route would get, and what that cannot say. `ignored`: names of what has no
-    effect.
+    """A request in the neutral form.
+
+    `chat`: the neutral chat request. `tool_choice`, `stop_sequences`: fields that it does not have.
+    `ignored`: names of fields without effect.
     """
 
     chat: ChatRequest
@@ -43,42 +44,42 @@ class MessagesRequest:
     @classmethod
     def read(cls, body: Json) -> MessagesRequest:
         """Raises InvalidRequest, NotOffered."""
-        given = _Body.read(body)
-        if given.model and given.max_tokens <= 0:
+        fields = _Body.read(body)
+        if fields.model and fields.max_tokens <= 0:
             raise InvalidRequest("max_tokens is required and must be positive")
-        return cls._of(given, body)
+        return cls._of(fields, body)
 
     @classmethod
     def read_to_count(cls, body: Json) -> MessagesRequest:
-        """Of count_tokens, which need not say how long an answer may be."""
+        """A body of count_tokens, where max_tokens is optional. Raises InvalidRequest, NotOffered."""
         return cls._of(_Body.read(body), body)
 
     @classmethod
-    def _of(cls, given: _Body, body: Json) -> MessagesRequest:
+    def _of(cls, fields: _Body, body: Json) -> MessagesRequest:
         ignored = FIELDS.without_effect(body)
-        if not given.model:
+        if not fields.model:
             raise InvalidRequest("model is required")
-        if not given.messages:
+        if not fields.messages:
             raise InvalidRequest("messages is required")
-        system = read_system(given.system)
-        conversation = Conversation(read_tools(given.tools, ignored), ignored)
-        messages = conversation.read(given.messages)
-        choice, tools = read_choice(given.tool_choice, conversation.tools)
+        system = read_system(fields.system)
+        conversation = Conversation(read_tools(fields.tools, ignored), ignored)
+        messages = conversation.read(fields.messages)
+        choice, tools = read_choice(fields.tool_choice, conversation.tools)
         ignored += tool_shapes.without_effect(body, choice.mode, reads=("defer_loading",))
         chat = ChatRequest(
-            model=given.model,
-            stream=given.stream,
-            format=_format(given),
-            options=_options(given),
-            keep_alive=given.keep_alive,
-            think=_think(given),
-            truncate=given.truncate,
+            model=fields.model,
+            stream=fields.stream,
+            format=_format(fields),
+            options=_options(fields),
+            keep_alive=fields.keep_alive,
+            think=_think(fields),
+            truncate=fields.truncate,
             messages=[Message(role="system", content=system), *messages] if system else messages,
             tools=tools,
             think_optional=True,
             skip_unseen_images=True,
         )
-        return cls(chat, choice, given.stop_sequences, ignored)
+        return cls(chat, choice, fields.stop_sequences, ignored)
 
     def set_tool_choice(self, message: pb.GenerateRequest) -> None:
         message.tool_choice.CopyFrom(self.tool_choice)
@@ -86,7 +87,7 @@ class MessagesRequest:
 
 @dataclass(slots=True)
 class _Body:
-    """From `options` on they are Ollama's, which Anthropic's API does not have."""
+    """The body's fields; those from `options` on are Ollama's extensions to Anthropic's API."""
 
     model: str = ""
     max_tokens: int = 0
@@ -113,34 +114,34 @@ class _Body:
         return make(**read_struct(body, "MessagesRequest", _READERS, "anthropic.MessagesRequest"))
 
 
-def _options(given: _Body) -> dict[str, Json]:
-    """Unset fields get the model's and Ollama's defaults, not OpenAI's."""
+def _options(fields: _Body) -> dict[str, Json]:
+    """The options that the request sets; unset ones get the model's and Ollama's defaults, not OpenAI's."""
     own: Mapping[str, Json] = {
-        "temperature": given.temperature,
-        "top_p": given.top_p,
-        "top_k": given.top_k,
-        "num_predict": given.max_tokens or None,
-        "num_ctx": given.num_ctx,
-        "stop": [*given.stop_sequences] or None,
+        "temperature": fields.temperature,
+        "top_p": fields.top_p,
+        "top_k": fields.top_k,
+        "num_predict": fields.max_tokens or None,
+        "num_ctx": fields.num_ctx,
+        "stop": [*fields.stop_sequences] or None,
     }
-    return {**given.options, **{name: value for name, value in own.items() if value is not None}}
+    return {**fields.options, **{name: value for name, value in own.items() if value is not None}}
 
 
-def _think(given: _Body) -> Think | None:
-    match given.thinking.get("type"):
+def _think(fields: _Body) -> Think | None:
+    match fields.thinking.get("type"):
         case "enabled":
             return Think(enabled=True)
         case "disabled":
             return Think(enabled=False)
-    effort = given.output_config.get("effort")
+    effort = fields.output_config.get("effort")
     if isinstance(effort, str) and (level := _EFFORTS.get(effort.strip().lower())):
         return Think(enabled=True, level=level)
-    return Think(enabled=True) if given.thinking.get("type") == "adaptive" else None
+    return Think(enabled=True) if fields.thinking.get("type") == "adaptive" else None
 
 
-def _format(given: _Body) -> Json:
-    """The schema of a structured output."""
-    wanted = given.output_config.get("format") or given.output_format
+def _format(fields: _Body) -> Json:
+    """The schema of a structured output. Raises InvalidRequest for another format."""
+    wanted = fields.output_config.get("format") or fields.output_format
     if wanted is None:
         return None
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and "schema" in wanted:
@@ -154,9 +155,6 @@ def _list(value: Json, place: FieldPath) -> list[Json]:
             value, f"[]anthropic.{'MessageParam' if place.field == 'messages' else 'Tool'}"
         )
     return value
-
-
-_LISTS = {"messages": "[]anthropic.MessageParam", "tools": "[]anthropic.Tool"}
 
 
 def _texts(value: Json, place: FieldPath) -> list[str]:
@@ -185,4 +183,56 @@ _READERS: dict[str, Reader] = {
     "keep_alive": keep_alive,
     "truncate": boolean,
 }
-FIELDS = Fields(_READERS.keys(), fields.HARMLESS, fields.REFUSED, fields.INNER)
+
+# Ignored without being named in X-Drover-Not-Honoured.
+HARMLESS = frozenset(
+    {
+        "anthropic_beta",
+        "anthropic_version",
+        "betas",
+        "billing_policy",
+        "cache_control",
+        "fallback_credit_token",
+        "metadata",
+        "service_tier",
+        "user_profile_id",
+        "workspace_id",
+    }
+)
+
+
+def _thread(value: Json) -> InvalidRequest:
+    """The refusal with the details on which Anthropic's SDKs fall back to sending whole conversations."""
+    if isinstance(value, dict) and value.get("type") == "continue":
+        return InvalidRequest(
+            f"thread: nothing is stored here, so {_quoted(value.get('previous_message_id'))} cannot be "
+            "continued; send the whole conversation in messages",
+            {"error_code": "thread_not_found"},
+        )
+    return InvalidRequest(
+        "thread: nothing is stored here; send the whole conversation in messages",
+        {"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+    )
+
+
+def _quoted(value: Json) -> str:
+    return f'"{value[:64]}"' if isinstance(value, str) and value else "a message"
+
+
+REFUSED: dict[str, Refusal] = {
+    "thread": _thread,
+    "compaction": refused(
+        "compaction: this server summarises no conversation; ask the model for a summary in a message"
+    ),
+    "container": refused("container: nothing is run or stored here, so there are no containers"),
+    "mcp_servers": refused(
+        "mcp_servers: this server connects to none; connect in the client and send their tools in tools"
+    ),
+}
+_FORMAT = Fields({"type", "schema"}, {"name"})
+_INNER = {
+    "thinking": Fields({"type"}),
+    "output_config": Fields({"effort", "format"}, inner={"format": _FORMAT}),
+    "output_format": _FORMAT,
+}
+FIELDS = Fields(_READERS.keys(), HARMLESS, REFUSED, _INNER)

@@ -1,4 +1,4 @@
-"""Tools that are loaded in the course of a conversation, and results that say more than a text."""
+"""Deferred tools, and tool results with other parts than text."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_deferred_tools_are_not_offered() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tool_result", "mcp_tool_result"])
-def test_a_reference_is_the_definition_where_it_stands(kind: str) -> None:
+def test_a_reference_is_replaced_by_the_tool_s_definition(kind: str) -> None:
     content: Json = [
         {"type": "text", "text": "Found:\n"},
         {"type": "tool_reference", "tool_name": "weather"},
@@ -63,14 +63,14 @@ def test_a_reference_is_the_definition_where_it_stands(kind: str) -> None:
     assert offered(request) == [("search", False), ("weather", True)]
 
 
-def test_the_list_at_the_front_stays_as_it_is() -> None:
+def test_a_reference_does_not_change_the_list_of_tools() -> None:
     before = read({"type": "text", "text": "hi"}, tools=[_SEARCH, _WEATHER])
     after = read(result([{"type": "tool_reference", "tool_name": "weather"}]), tools=[_SEARCH, _WEATHER])
 
     assert [tool for tool in after.chat.tools if not tool.unlisted] == before.chat.tools
 
 
-def test_a_tool_that_nobody_knows_is_named_only() -> None:
+def test_a_reference_to_an_unknown_tool_is_replaced_by_its_name() -> None:
     request = read(result([{"type": "tool_reference", "tool_name": "gone"}]), tools=[_SEARCH])
     assert request.chat.messages[0].content == "gone\n"
     assert offered(request) == [("search", False)]
@@ -85,7 +85,7 @@ def test_a_deferred_tool_that_must_be_called_is_listed() -> None:
     assert offered(request) == [("search", False), ("weather", False)]
 
 
-def test_where_anthropic_would_search_all_tools_are_listed() -> None:
+def test_with_anthropic_s_search_tool_all_tools_are_listed() -> None:
     search: Json = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
     request = read({"type": "text", "text": "hi"}, tools=[search, _WEATHER, _NEWS])
 
@@ -93,7 +93,7 @@ def test_where_anthropic_would_search_all_tools_are_listed() -> None:
     assert request.ignored == ["tools.tool_search_tool_bm25_20251119"]
 
 
-def test_anthropics_own_search_is_a_result_too() -> None:
+def test_a_result_of_anthropic_s_search_loads_its_tools() -> None:
     found: Json = {
         "type": "tool_search_tool_search_result",
         "tool_references": [{"type": "tool_reference", "tool_name": "weather"}],
@@ -104,7 +104,7 @@ def test_anthropics_own_search_is_a_result_too() -> None:
     assert offered(request) == [("search", False), ("weather", True)]
 
 
-def test_tools_come_and_go_in_mid_conversation() -> None:
+def test_messages_add_and_remove_tools() -> None:
     added: Json = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": _NEWS}}
     known: Json = {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "weather"}}
     removed: Json = {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "weather"}}
@@ -126,7 +126,7 @@ def test_tools_come_and_go_in_mid_conversation() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["tool_result", "mcp_tool_result"])
-def test_that_a_tool_failed_reaches_the_model(content: Json, text: str, kind: str) -> None:
+def test_the_failure_of_a_tool_is_in_the_result_s_text(content: Json, text: str, kind: str) -> None:
     assert text_of(result(content, kind, is_error=True)) == text
     assert not text_of(result("fine", kind, is_error=False)).startswith("Error")
 
@@ -171,7 +171,7 @@ def test_that_a_tool_failed_reaches_the_model(content: Json, text: str, kind: st
         ("mcp_tool_result", [{"type": "text", "text": "42"}], "42"),
     ],
 )
-def test_results_of_every_kind_reach_the_model(kind: str, content: Json, text: str) -> None:
+def test_results_of_every_type_become_text(kind: str, content: Json, text: str) -> None:
     use: Json = {"type": "server_tool_use", "id": "1", "name": "run", "input": {"code": "2+2"}}
     called, answered = read(use, result(content, kind), role="assistant").chat.messages
 
@@ -179,56 +179,56 @@ def test_results_of_every_kind_reach_the_model(kind: str, content: Json, text: s
     assert answered == Message("tool", text, tool_name="run", tool_call_id="1")
 
 
-def test_a_call_of_an_mcp_tool() -> None:
+def test_a_call_of_an_mcp_tool_is_an_ordinary_call() -> None:
     use: Json = {"type": "mcp_tool_use", "id": "1", "name": "look", "server_name": "s", "input": {}}
     assert read(use, role="assistant").chat.messages[0].tool_calls == [ToolCall("look", "{}", "1")]
 
 
 @pytest.mark.parametrize(
-    ("given", "arguments"),
+    ("sent", "arguments"),
     [('{"a": "b', '{"a": "b'), ("", ""), ([1], "[1]"), (None, "{}"), ({"a": 1}, '{"a":1}')],
 )
-def test_arguments_of_calls_are_any_value(given: Json, arguments: str) -> None:
-    use: Json = {"type": "tool_use", "id": "1", "name": "f", "input": given}
+def test_arguments_of_calls_may_be_any_value(sent: Json, arguments: str) -> None:
+    use: Json = {"type": "tool_use", "id": "1", "name": "f", "input": sent}
     assert read(use, role="assistant").chat.messages[0].tool_calls == [ToolCall("f", arguments, "1")]
 
 
-def test_a_summary_of_what_was_said_is_a_text() -> None:
+def test_a_compaction_is_a_text() -> None:
     assert text_of({"type": "compaction", "content": "They spoke of Paris."}) == "They spoke of Paris."
 
 
-def test_blocks_that_are_left_out_are_named() -> None:
+def test_skipped_blocks_are_named() -> None:
     later: Json = {"type": "later", "text": 1}
     request = read(later, {"type": "redacted_thinking", "data": "x"}, result([later]))
     assert request.ignored == ["content.later", "content.later"]
 
 
-def test_a_definition_that_cannot_be_read_is_refused() -> None:
+def test_an_invalid_definition_is_refused() -> None:
     added: Json = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": ""}}}
     with pytest.raises(InvalidRequest, match="tool_addition: name is required"):
         read(added, role="system")
 
 
-_LEFT_OUT = "[A document was left out: only text can be read here.]"
+_NOTE = "[A document was left out: only text can be read here.]"
 
 
 @pytest.mark.parametrize("source", ["base64", "url", "file"])
-def test_a_document_that_a_tool_gives_back_is_left_out_with_a_note(source: str) -> None:
+def test_an_unreadable_document_in_a_result_is_replaced_by_a_note(source: str) -> None:
     pdf: Json = {
         "type": "document",
         "source": {"type": source, "media_type": "application/pdf", "data": "JVBE"},
     }
     request = read(result([{"type": "text", "text": "Read it. "}, pdf]))
 
-    assert request.chat.messages[0].content == f"Read it. {_LEFT_OUT}"
+    assert request.chat.messages[0].content == f"Read it. {_NOTE}"
     assert request.ignored == ["tool_result.document"]
 
     page: Json = {"type": "web_fetch_result", "url": "http://a.example/b.pdf", "content": pdf}
     fetched = read(result(page, "web_fetch_tool_result"))
-    assert fetched.chat.messages[0].content == f"http://a.example/b.pdf\n{_LEFT_OUT}"
+    assert fetched.chat.messages[0].content == f"http://a.example/b.pdf\n{_NOTE}"
 
 
-def test_a_document_of_the_user_is_refused() -> None:
+def test_an_unreadable_document_of_the_user_is_refused() -> None:
     pdf: Json = {"type": "document", "source": {"type": "base64", "data": "JVBE"}}
     with pytest.raises(InvalidRequest, match="Only text is supported"):
         read(pdf)
