@@ -20,8 +20,8 @@ from frontend.routing.backends.delivery import events_of
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import PolicyName, policy_of
-from frontend.routing.scheduler import Admission
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import StallingWorker, done, started
 from tests.support.waiting import until
@@ -94,7 +94,7 @@ def _workers(count: int, seconds_between: float | None = None) -> Sequence[_Repo
 @asynccontextmanager
 async def _running(policy: PolicyName, workers: Sequence[_Reporting]) -> AsyncGenerator[Fleet, None]:
     by_address = {worker.address: worker for worker in workers}
-    fleet = Fleet([Static(list(by_address))], by_address.__getitem__, policy_of(policy), Admission(512, 1.0))
+    fleet = Fleet([Static(list(by_address))], by_address.__getitem__, policy_of(policy), QueueTable(512, 1.0))
     await fleet.start()
     try:
         await until(lambda: _ready(fleet) == len(workers), _READY_SECONDS, "all workers are ready")

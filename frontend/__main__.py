@@ -16,8 +16,8 @@ from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect
 from frontend.routing.discovery import discoveries_of
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import policy_of
-from frontend.routing.scheduler import Admission
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
 
@@ -43,7 +43,7 @@ def main() -> int:
         discoveries_of(settings.workers),
         connect,
         policy_of(settings.policy),
-        Admission(settings.max_queue, settings.move_wait_seconds),
+        QueueTable(settings.max_queue, settings.move_wait_seconds),
         settings.stall_seconds,
     )
     server = FrontendServer(settings, fleet)

@@ -67,7 +67,7 @@ def build_app(
             started.push_async_callback(fleet.stop)
             await presets.start()
             started.push_async_callback(presets.stop)
-            await fleet.look_around(_LOOK_AROUND_SECONDS)
+            await fleet.wait_for_workers(_LOOK_AROUND_SECONDS)
             yield
 
     # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.

@@ -43,7 +43,7 @@ def router(fleet: Fleet, in_flight: InFlightRequests, metrics: Metrics) -> APIRo
         request_id = http.query_params.get("id", "")
         if not request_id:
             raise InvalidRequest("id is missing: the X-Request-ID that the request was sent with")
-        found = fleet.admission.find(request_id, record_of(http.scope).client)
+        found = fleet.queues.find(request_id, record_of(http.scope).client)
         if found is None:
             raise ModelNotFound(f"no request '{request_id}' waits in this frontend")
         return Response(

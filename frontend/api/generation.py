@@ -144,7 +144,7 @@ class Generation:
             if model.route is not None:
                 routed = self.router.request(model.route, built.convert, built.side, record_of(http.scope))
                 model, message = await routed.chosen()
-            return await self.catalog.fleet.ask(
+            return await self.catalog.fleet.call(
                 workers_of(model), lambda worker: worker.render(message), [message]
             )
 

@@ -70,7 +70,7 @@ class Tokens:
                 f"{model.name.short} chooses between two models, and token ids belong to one of them"
             )
         async with self.generation.track(http):
-            return await self.generation.catalog.fleet.ask(workers_of(model), question, asked)
+            return await self.generation.catalog.fleet.call(workers_of(model), question, asked)
 
 
 def token_ids(value: Json, place: FieldPath) -> list[int]:

@@ -158,7 +158,7 @@ class _FleetMetrics(Collector):
         self._fleet = fleet
 
     def collect(self) -> Iterator[Metric]:
-        waiting = self._fleet.admission.waiting_by_model
+        waiting = self._fleet.queues.waiting_by_model
         yield _WAITING.family(((model,), count) for model, count in waiting.items())
         workers = [((seen.address, seen.model), seen) for seen in self._fleet.workers()]
         yield _RUNNING.family((labels, seen.requests) for labels, seen in workers)

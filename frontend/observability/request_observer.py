@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from drover.errors import DroverError
 from frontend.observability.request_record import RequestRecord
+from frontend.routing.model_queue import QueueWait
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
-from frontend.routing.scheduler import Waited
 
 
 class RecordingObserver:
-    """Implements frontend.routing.failover.Observer."""
+    """Implements frontend.routing.failover.FailoverObserver."""
 
     def __init__(self, record: RequestRecord) -> None:
         self._record = record
         self._waited_seconds = record.waited.seconds
 
-    def waited(self, waited: Waited) -> None:
+    def waited(self, waited: QueueWait) -> None:
         """Sum up consecutive waits, with the first position. Of choices that wait in parallel the record has
         the longest.
         """
@@ -24,7 +24,7 @@ class RecordingObserver:
         record = self._record
         position = record.waited.position or waited.position
         self._waited_seconds += waited.seconds
-        record.waited = Waited(max(record.waited.seconds, self._waited_seconds), position)
+        record.waited = QueueWait(max(record.waited.seconds, self._waited_seconds), position)
         record.fields["waited_ms"] = round(record.waited.seconds * 1000, 2)
         record.fields["queue_position"] = position
 
@@ -51,7 +51,7 @@ class RecordingObserver:
 class SilentObserver:
     """The same for a request of this frontend's own, which has no record."""
 
-    def waited(self, waited: Waited) -> None: ...
+    def waited(self, waited: QueueWait) -> None: ...
 
     def sent_to(self, address: str) -> None: ...
 

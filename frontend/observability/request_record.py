@@ -23,7 +23,7 @@ from drover.errors import (
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.scheduler import Waited
+from frontend.routing.model_queue import QueueWait
 from frontend.routing.scheduling_headers import SchedulingHeaders
 
 _STATE_KEY = "drover.record"
@@ -78,7 +78,7 @@ class RequestRecord:
     """The main name of the model that workers serve for it; empty before it is known."""
     ttft_ns: int = 0
     truncated_tokens: int = 0
-    waited: Waited = field(default_factory=Waited)
+    waited: QueueWait = field(default_factory=QueueWait)
     retries: int = 0
     failovers: int = 0
     """How often it resumed on another worker after its first token."""

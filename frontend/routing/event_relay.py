@@ -1,6 +1,6 @@
-"""The way of one attempt's events to the client: checked, entered in the journal, and handed on.
+"""Passes one attempt's events on to the client: checked, entered in the journal, filtered.
 
-A part of the hot path: one call for an event, or for a token.
+Hot path: one call per event, or per token.
 """
 
 from __future__ import annotations
@@ -11,77 +11,72 @@ from collections.abc import Awaitable, Callable
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Take, TokenTake, token_event
 from frontend.routing.backends.grpc.event_check import AnswerCheck
+from frontend.routing.capacity import WorkerPermit
 from frontend.routing.journal import Journal
-from frontend.routing.managed_worker import WorkerPermit
 from frontend.routing.replay_filter import DeliveredText
 
-Unsaid = Callable[[pb.GenerateEvent], pb.GenerateEvent]
+EventFilter = Callable[[pb.GenerateEvent], pb.GenerateEvent]
+"""Removes from an event what the client already has. Raises EngineFailed where the two differ."""
 
 
 class EventRelay:
-    """Implements TokenTake. `unsaid`: of an event, what the client has not had; `told`:
-    the texts that it has had, where they may be needed. `first_ns`: of the first event, of
-    time.perf_counter_ns.
+    """Implements TokenTake. `delivered`: collects the texts that the client has, if a replay may have to be
+    compared with them. `first_ns`: when the first event came (time.perf_counter_ns), 0 before it.
     """
 
     __slots__ = (
         "_check",
+        "_delivered",
+        "_filter_event",
         "_journal",
-        "_place",
+        "_permit",
         "_take",
         "_take_token",
-        "_told",
-        "_unsaid",
         "first_ns",
         "is_done",
     )
 
     def __init__(
         self,
-        place: WorkerPermit,
+        permit: WorkerPermit,
         check: AnswerCheck,
         journal: Journal,
-        told: DeliveredText | None,
-        unsaid: Unsaid | None,
+        delivered: DeliveredText | None,
+        filter_event: EventFilter | None,
         take: Take,
     ) -> None:
-        self._place = place
+        self._permit = permit
         self._check = check
         self._journal = journal
-        self._told = told
-        self._unsaid = unsaid
+        self._delivered = delivered
+        self._filter_event = filter_event
         self._take = take
-        is_plain = told is None and unsaid is None
+        is_plain = delivered is None and filter_event is None
         self._take_token = take.token if is_plain and isinstance(take, TokenTake) else None
         self.first_ns = 0
         self.is_done = False
 
-    @property
-    def is_answered(self) -> bool:
-        """The worker has said something."""
-        return bool(self.first_ns)
-
     def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
         self._check.saw(event)
-        if not self._place.has_output:
-            self._begins(bool(event.deltas))
-        if self._unsaid is not None:
-            event = self._unsaid(event)
+        if not self._permit.has_output:
+            self._begin_output(bool(event.deltas))
+        if self._filter_event is not None:
+            event = self._filter_event(event)
         self.is_done = event.HasField("done")
         self._journal.saw(event)
-        if self._told is not None:
-            self._told.saw(event)
+        if self._delivered is not None:
+            self._delivered.saw(event)
         return self._take(event)
 
     def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
-        if self._take_token is None or not self._place.has_output:
+        if self._take_token is None or not self._permit.has_output:
             return self(token_event(text, token_id, completion_tokens))
         self._check.saw_token(text)
         self._journal.saw_token(text, token_id)
         return self._take_token(text, token_id, completion_tokens)
 
-    def _begins(self, has_output: bool) -> None:
+    def _begin_output(self, has_output: bool) -> None:
         if not self.first_ns:
             self.first_ns = time.perf_counter_ns()
-            self._place.answers()
-        self._place.has_output = has_output
+            self._permit.answers()
+        self._permit.has_output = has_output

@@ -1,9 +1,10 @@
-"""One request, on as many workers one after the other as it takes: its client sees one answer."""
+"""Failover: attempts of one request on one worker after the other, which its client sees as one response."""
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from drover.errors import (
@@ -18,188 +19,217 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Take, WorkerHandle
 from frontend.routing.backends.grpc.event_check import AnswerCheck
-from frontend.routing.event_relay import EventRelay, Unsaid
+from frontend.routing.capacity import WorkerPermit
+from frontend.routing.event_relay import EventFilter, EventRelay
+from frontend.routing.fair_queue import Ticket
 from frontend.routing.journal import Journal
-from frontend.routing.managed_worker import ManagedWorker, WorkerPermit
+from frontend.routing.model_queue import QueueWait
 from frontend.routing.replay_filter import DeliveredText, ReplayFilter
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy, choose_resume_strategy
-from frontend.routing.retry import Attempts, RetryBudget, jitter
-from frontend.routing.scheduler import Waited
+from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
+from frontend.routing.scheduler import Scheduler
+from frontend.routing.served_model import ServedModel
 from frontend.routing.stalled_requests import StalledRequests
 
 
-class Replicas(Protocol):
-    """Workers of the request's model."""
+class FailoverObserver(Protocol):
+    """Is given what happens to a request and its client does not see."""
 
-    async def place(self, failed: Mapping[ManagedWorker, float], must: bool) -> tuple[WorkerPermit, Waited]:
-        """At one that takes it, rather none of those that `failed` under it, and when (time.monotonic); waits
-        for room, and for a worker to come back. `must`: before those that have not begun. Raises RetryLater.
-        """
-
-    def send(self, member: ManagedWorker, request: pb.GenerateRequest) -> WorkerHandle: ...
-
-
-class Observer(Protocol):
-    """Hears of what a client does not see."""
-
-    def waited(self, waited: Waited) -> None: ...
+    def waited(self, wait: QueueWait) -> None: ...
 
     def sent_to(self, address: str) -> None: ...
 
-    def retried(self, error: DroverError) -> None: ...
+    def retried(self, error: DroverError) -> None:
+        """Nothing had been delivered yet: the request starts again."""
 
     def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None: ...
 
     def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Make an attempt with `request`. `filter_event` removes what the client already has from an event; None
+    for the first attempt, of which it has nothing.
+    """
+
+    request: pb.GenerateRequest
+    filter_event: EventFilter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The request fails with `error`."""
+
+    error: DroverError
+
+
 class FailoverRequest:
-    """Implements frontend.routing.backends.base.RequestHandle. `model`: what all replicas serve."""
+    """Implements frontend.routing.backends.base.RequestHandle."""
 
     def __init__(
         self,
         request: pb.GenerateRequest,
-        model: pb.Model,
-        replicas: Replicas,
-        retries: RetryBudget,
+        model: ServedModel,
+        ticket: Ticket,
+        affinity: bytes | None,
+        scheduler: Scheduler,
+        budget: RetryBudget,
         stalled: StalledRequests,
-        observer: Observer,
+        observer: FailoverObserver,
     ) -> None:
         self._request = request
+        self._model = model
+        self._ticket = ticket
+        self._affinity = affinity
+        self._scheduler = scheduler
+        self._retries = RetryPolicy(budget)
         self._stalled = stalled
-        self._replicas = replicas
         self._observer = observer
-        self._context_length = model.context_length
-        self._way_on = choose_resume_strategy(request, model.capabilities)
+        self._strategy = choose_resume_strategy(request, model.info.capabilities)
         self._journal = Journal()
-        self._told = DeliveredText() if self._way_on is ResumeStrategy.REGENERATE else None
+        self._delivered = DeliveredText() if self._strategy is ResumeStrategy.REGENERATE else None
         self._handle: WorkerHandle | None = None
-        self._attempts = Attempts(retries)
+        self._failure: RetryElsewhere | None = None
         self._stalls = 0
         self._produced_before = 0
-        self._had_its_turn = False
-        self._is_answered = False
         self._began_ns = 0
         self._first_ns = 0
-        self._is_done = False
 
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
 
     async def deliver(self, take: Take) -> None:
-        attempt = self._request
-        unsaid: Unsaid | None = None
-        failure: DroverError | None = None
         self._stalled.check(self._request)
+        attempt = Retry(self._request)
         while True:
-            place = await self._place(failure)
-            try:
-                await self._attempt(place, attempt, unsaid, take)
+            permit = await self._acquire()
+            error = await self._run(attempt, permit, take)
+            if error is None:
                 return
-            except RetryElsewhere as error:
-                if self._is_done:
-                    return
-                failure = error
-            except QueueFull:
-                if self._is_answered:
-                    raise
-                # It has less room than it said, since other frontends were faster: the queue again.
-                await jitter()
-                continue
-            except EngineStalled:
-                if self._is_done:
-                    return
-                if place.is_only_suspect:
-                    self._stalled.add(self._request)
-                raise
-            except NeverRetry:
-                # Of an attempt to go on: the client's request was good enough to begin with.
-                if failure is None or self._journal.is_empty:
-                    raise
-                raise failure from None
-            self._consider(place, failure)
-            attempt, unsaid = self._next_attempt(failure)
+            decision = self._decide(attempt, permit, error)
+            if isinstance(decision, GiveUp):
+                raise decision.error
+            attempt = decision
             await jitter()
 
-    async def _place(self, failure: DroverError | None) -> WorkerPermit:
+    async def _acquire(self) -> WorkerPermit:
+        """Raises RetryLater; after a failed attempt that attempt's error instead, which explains more."""
         try:
-            place, waited = await self._replicas.place(self._attempts.failed, must=self._had_its_turn)
+            permit, wait = await self._scheduler.acquire(
+                self._model, self._ticket, self._retries.failed, self._affinity
+            )
         except RetryLater:
-            if failure is None:
+            if self._failure is None:
                 raise
-            raise failure from None
-        self._observer.waited(waited)
+            raise self._failure from None
+        self._observer.waited(wait)
         if not self._first_ns:
             self._began_ns = time.perf_counter_ns()
-        self._had_its_turn = self._had_its_turn or waited.position > 0
-        return place
+        if wait.position > 0:
+            self._requeue()
+        return permit
 
-    async def _attempt(
-        self, place: WorkerPermit, request: pb.GenerateRequest, unsaid: Unsaid | None, take: Take
-    ) -> None:
-        """The worker's place is free again and its breaker knows, however it ends."""
-        failure: DroverError | None = None
-        self._is_answered = False
-        place.request, place.stalls = request, self._stalls
-        calls = 0 if self._told is not None else self._journal.calls
-        check = AnswerCheck(request, self._context_length, calls)
-        passing = EventRelay(place, check, self._journal, self._told, unsaid, take)
+    async def _run(self, attempt: Retry, permit: WorkerPermit, take: Take) -> DroverError | None:
+        """Make one attempt and release its permit. Returns its error, None if the response is complete."""
+        error: DroverError | None = None
+        permit.request, permit.stalls = attempt.request, self._stalls
+        calls = 0 if self._delivered is not None else self._journal.calls
+        check = AnswerCheck(attempt.request, self._model.info.context_length, calls)
+        relay = EventRelay(permit, check, self._journal, self._delivered, attempt.filter_event, take)
         try:
-            self._observer.sent_to(place.member.address)
-            handle = self._handle = place.handle = self._replicas.send(place.member, request)
-            try:
-                await handle.deliver(passing)
-                check.ended()
-            finally:
-                handle.cancel()
-                self._is_answered, self._is_done = passing.is_answered, passing.is_done
-                self._first_ns = self._first_ns or passing.first_ns
-        except ProtocolBroken as error:
-            failure = error
-            place.broke_protocol(error)
-            raise
-        except DroverError as error:
-            failure = error
-            raise
+            await self._deliver_from(permit, attempt.request, relay)
+            check.ended()
+        except ProtocolBroken as broken:
+            error = broken
+            permit.broke_protocol(broken)
+        except DroverError as failure:
+            error = failure
         finally:
-            place.leave(failure)
+            permit.leave(error)
+        # The client has the whole response: what fails after `done` does not concern it.
+        is_late = relay.is_done and isinstance(error, RetryElsewhere | EngineStalled)
+        return None if is_late else error
 
-    def _consider(self, place: WorkerPermit, error: RetryElsewhere) -> None:
-        """Raises the error where another attempt is out of the question."""
+    async def _deliver_from(
+        self, permit: WorkerPermit, request: pb.GenerateRequest, relay: EventRelay
+    ) -> None:
+        """Each attempt has a new request id."""
+        request.request_id = new_attempt_id()
+        request.priority = self._ticket.priority
+        self._observer.sent_to(permit.worker.address)
+        handle = permit.worker.backend.submit(request, self._ticket.request_id)
+        self._handle = permit.handle = handle
+        try:
+            await handle.deliver(relay)
+        finally:
+            handle.cancel()
+            self._first_ns = self._first_ns or relay.first_ns
+
+    def _decide(self, attempt: Retry, permit: WorkerPermit, error: DroverError) -> Retry | GiveUp:
+        """What follows an attempt that failed with `error`."""
+        match error:
+            case QueueFull() if not permit.is_answered:
+                # The worker has less room than it reported, as other frontends were faster: queue again.
+                return attempt
+            case EngineStalled():
+                if permit.is_only_suspect:
+                    self._stalled.add(self._request)
+                return GiveUp(error)
+            case NeverRetry() if self._failure is not None and not self._journal.is_empty:
+                # The worker refuses to resume a request that was valid: the first failure explains more.
+                return GiveUp(self._failure)
+            case RetryElsewhere():
+                return self._fail_over(permit, error)
+            case _:
+                return GiveUp(error)
+
+    def _fail_over(self, permit: WorkerPermit, error: RetryElsewhere) -> Retry | GiveUp:
+        self._failure = error
         if len(self._journal.produced_ids) > self._produced_before:
             self._produced_before = len(self._journal.produced_ids)
-            self._attempts.begin_anew()
-        self._stalls += place.saw_stall
-        self._had_its_turn = True
-        self._attempts.consider(place.member, error)
-
-    def _next_attempt(self, error: DroverError) -> tuple[pb.GenerateRequest, Unsaid]:
-        """The request to send now, and what of its events the client has not had."""
+            self._retries.reset()
+        self._stalls += permit.saw_stall
+        self._requeue()
+        if not self._retries.allows_another(permit.worker, error):
+            return GiveUp(error)
         if self._journal.is_empty:
             self._observer.retried(error)
-            return self._request, self._without_beginning
-        if isinstance(self._way_on, NotResumable):
-            self._observer.not_resumable(self._way_on, error)
-            raise error
-        self._observer.failed_over(self._way_on, error)
-        if self._told is not None:
-            return self._request, ReplayFilter(self._told, self._journal).rest
+            return Retry(self._request, self._without_started)
+        if isinstance(self._strategy, NotResumable):
+            self._observer.not_resumable(self._strategy, error)
+            return GiveUp(error)
+        self._observer.failed_over(self._strategy, error)
+        if self._delivered is not None:
+            return Retry(self._request, ReplayFilter(self._delivered, self._journal).strip_delivered)
+        return Retry(self._continuation(), self._without_started)
+
+    def _requeue(self) -> None:
+        """A request that has waited or begun goes before new ones."""
+        if not self._ticket.requeued:
+            self._ticket = replace(self._ticket, requeued=True)
+
+    def _continuation(self) -> pb.GenerateRequest:
         request = pb.GenerateRequest()
         request.CopyFrom(self._request)
         request.continuation.CopyFrom(self._journal.continuation(self._timings()))
-        return request, self._without_beginning
+        return request
 
-    def _without_beginning(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
-        """An answer begins once."""
+    def _without_started(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
+        """The client gets one `started` only."""
         if self._journal.started is not None:
             event.ClearField("started")
         return event
 
     def _timings(self) -> pb.Timings:
-        """As this side saw them: the worker that knew better is gone."""
+        """Of the attempts so far, measured here: the worker that measured them is gone."""
         first_ns = self._first_ns or time.perf_counter_ns()
         return pb.Timings(
             prefill_ns=max(1, first_ns - self._began_ns),
             decode_ns=max(1, time.perf_counter_ns() - first_ns),
         )
+
+
+def new_attempt_id() -> str:
+    return secrets.token_hex(16)

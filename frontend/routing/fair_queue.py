@@ -1,4 +1,4 @@
-"""Waiting in turn: by priority, and within one priority client by client, however many each has sent."""
+"""Fair queue: by priority, and round robin over the clients within one priority."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Generic, Protocol, TypeVar
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whose request it is. `priority`: larger is sooner; `must`: it has begun already or has had its turn, so
-    it is not refused and goes before all others.
+    """A request's claim in a queue. `client`: the fair-queueing key; `priority`: larger goes first;
+    `requeued`: it has begun or had its turn, so it goes before all others and is never refused.
     """
 
     client: str = ""
     request_id: str = ""
     priority: int = 0
-    must: bool = False
+    requeued: bool = False
 
     @property
     def rank(self) -> tuple[bool, int]:
-        return (self.must, 0 if self.must else self.priority)
+        return (self.requeued, 0 if self.requeued else self.priority)
 
     @property
-    def line(self) -> str:
-        """Those that must go are one line: first come, first served."""
-        return "" if self.must else self.client
+    def lane(self) -> str:
+        """Key of the request's lane. Requeued requests share one lane: first come, first served."""
+        return "" if self.requeued else self.client
 
 
 class HasTicket(Protocol):
@@ -34,85 +34,94 @@ class HasTicket(Protocol):
     def ticket(self) -> Ticket: ...
 
 
-Waiting = TypeVar("Waiting", bound=HasTicket)
+Queued = TypeVar("Queued", bound=HasTicket)
 
 
-class FairQueue(Generic[Waiting]):
-    """Each client's requests are a line of their own; the lines take turns."""
+class FairQueue(Generic[Queued]):
+    """Each client's requests form a lane; within a rank the lanes take turns.
+
+    Three requests of client A and two of client B, queued in the order A1 A2 A3 B1 B2, leave in the order
+
+        round 1: A1 B1    round 2: A2 B2    round 3: A3
+
+    so the position of A2 is 2: A1 from its own lane, and B1, since each later lane has had one turn. The
+    position of B2 is 3: B1 from its own lane, and A1 and A2, since each earlier lane has had two turns.
+    """
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[bool, int], OrderedDict[str, deque[Waiting]]] = {}
+        self._lanes: dict[tuple[bool, int], OrderedDict[str, deque[Queued]]] = {}
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def enter(self, waiter: Waiting) -> None:
-        lines = self._lines.setdefault(waiter.ticket.rank, OrderedDict())
-        lines.setdefault(waiter.ticket.line, deque()).append(waiter)
+    def enter(self, waiter: Queued) -> None:
+        lanes = self._lanes.setdefault(waiter.ticket.rank, OrderedDict())
+        lanes.setdefault(waiter.ticket.lane, deque()).append(waiter)
         self._length += 1
 
-    def leave(self, waiter: Waiting) -> None:
-        """Nothing happens if it is not there any more."""
-        lines = self._lines.get(waiter.ticket.rank, OrderedDict())
-        line = lines.get(waiter.ticket.line, deque())
-        if waiter in line:
-            line.remove(waiter)
+    def leave(self, waiter: Queued) -> None:
+        """Remove a request that gives up. No effect if it is not queued any more."""
+        lanes = self._lanes.get(waiter.ticket.rank, OrderedDict())
+        lane = lanes.get(waiter.ticket.lane, deque())
+        if waiter in lane:
+            lane.remove(waiter)
             self._length -= 1
-            self._tidy(waiter.ticket.rank, waiter.ticket.line)
+            self._drop_if_empty(waiter.ticket.rank, waiter.ticket.lane)
 
-    def first(self) -> Waiting | None:
-        """Whose turn it is."""
-        if not self._lines:
+    def first(self) -> Queued | None:
+        """The request that leaves next."""
+        if not self._lanes:
             return None
-        lines = self._lines[max(self._lines)]
-        return next(iter(lines.values()))[0]
+        lanes = self._lanes[max(self._lanes)]
+        return next(iter(lanes.values()))[0]
 
-    def last_of_longest(self, ticket: Ticket) -> Waiting | None:
-        """Who gives way to a newcomer where there is no room: the last of the longest line of the newcomer's
-        rank or a lower one. None where that line would not be longer than the newcomer's own then.
+    def last_of_longest(self, ticket: Ticket) -> Queued | None:
+        """The request to evict for a new one with this ticket when the queue is full: the newest of the
+        longest lane, among lanes of the same rank or a lower one. None if the new one's lane would then be
+        the longer of the two.
         """
-        own = len(self._lines.get(ticket.rank, OrderedDict()).get(ticket.line, ()))
-        lower = [lines for rank, lines in self._lines.items() if not rank[0] and rank <= ticket.rank]
-        longest = max((line for lines in lower for line in lines.values()), key=len, default=None)
+        own = len(self._lanes.get(ticket.rank, OrderedDict()).get(ticket.lane, ()))
+        lower = [lanes for rank, lanes in self._lanes.items() if not rank[0] and rank <= ticket.rank]
+        longest = max((lane for lanes in lower for lane in lanes.values()), key=len, default=None)
         return longest[-1] if longest is not None and len(longest) > own + 1 else None
 
-    def served(self, waiter: Waiting) -> None:
-        """The first one goes, and its client comes after all others."""
-        rank, line = waiter.ticket.rank, waiter.ticket.line
-        lines = self._lines[rank]
-        lines[line].popleft()
-        lines.move_to_end(line)
+    def served(self, waiter: Queued) -> None:
+        """Remove the request that `first` returned; its lane goes to the end of the round."""
+        rank, lane = waiter.ticket.rank, waiter.ticket.lane
+        lanes = self._lanes[rank]
+        lanes[lane].popleft()
+        lanes.move_to_end(lane)
         self._length -= 1
-        self._tidy(rank, line)
+        self._drop_if_empty(rank, lane)
 
-    def position(self, is_meant: Callable[[Waiting], bool]) -> int | None:
-        """How many go before the one that is meant, as things are: 0 is the next one. None: it does not wait
-        here. Clients choose request ids, so that several may have one: who knows its waiter asks for that.
-        """
+    def position(self, matches: Callable[[Queued], bool]) -> int | None:
+        """How many requests leave before the first one that matches; None if none does."""
         before = 0
-        for rank in sorted(self._lines, reverse=True):
-            lines = self._lines[rank]
-            found = _place(lines, is_meant)
+        for rank in sorted(self._lanes, reverse=True):
+            lanes = self._lanes[rank]
+            found = _position(lanes, matches)
             if found is not None:
                 return before + found
-            before += sum(map(len, lines.values()))
+            before += sum(map(len, lanes.values()))
         return None
 
-    def _tidy(self, rank: tuple[bool, int], line: str) -> None:
-        lines = self._lines[rank]
-        if not lines[line]:
-            del lines[line]
-        if not lines:
-            del self._lines[rank]
+    def _drop_if_empty(self, rank: tuple[bool, int], lane: str) -> None:
+        lanes = self._lanes[rank]
+        if not lanes[lane]:
+            del lanes[lane]
+        if not lanes:
+            del self._lanes[rank]
 
 
-def _place(lines: OrderedDict[str, deque[Waiting]], is_meant: Callable[[Waiting], bool]) -> int | None:
-    """Round by round: in each, every line that is long enough sends one."""
-    for number, line in enumerate(lines.values()):
-        for depth, waiter in enumerate(line):
-            if is_meant(waiter):
-                earlier, later = list(lines.values())[:number], list(lines.values())[number + 1 :]
+def _position(lanes: OrderedDict[str, deque[Queued]], matches: Callable[[Queued], bool]) -> int | None:
+    """Position within one rank. A request at depth N of its lane leaves in round N + 1: before it leave N
+    requests of its own lane, up to N + 1 of each earlier lane and up to N of each later lane.
+    """
+    for number, lane in enumerate(lanes.values()):
+        for depth, waiter in enumerate(lane):
+            if matches(waiter):
+                earlier, later = list(lanes.values())[:number], list(lanes.values())[number + 1 :]
                 return (
                     depth
                     + sum(min(len(other), depth + 1) for other in earlier)

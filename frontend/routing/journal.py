@@ -1,4 +1,4 @@
-"""What a request has produced so far and what its client has had of it: all that another worker needs."""
+"""Journal of a response: what another worker needs to resume it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from drover.v1 import engine_pb2 as pb
 
 
 class Journal:
-    """Sees every event on its way to the client: a few additions per delta, one number per token."""
+    """Token ids that were produced, and how many characters of them the client has, per kind of text.
+
+    Hot path: it is given each event before the client: a few additions per delta, one number per token.
+    """
 
     def __init__(self) -> None:
         self.started: pb.Started | None = None
@@ -19,14 +22,14 @@ class Journal:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing of the answer has been seen: the request can simply begin again."""
+        """True if nothing was delivered yet: the request can start again."""
         return not (
             self.produced_ids or self.content_characters or self.thinking_characters or self._call_ids
         )
 
     @property
     def calls(self) -> int:
-        """Tool calls that were begun."""
+        """Number of tool calls begun so far."""
         return len(self._call_ids)
 
     def saw(self, event: pb.GenerateEvent) -> None:
@@ -47,13 +50,13 @@ class Journal:
         self.content_characters += len(text)
 
     def _saw_other(self, delta: pb.Delta) -> None:
-        """A delta has at most one of content, thinking and calls."""
+        """For a delta without content: it has at most one of content, thinking and tool calls."""
         self.thinking_characters += len(delta.thinking)
         for call in delta.tool_calls:
             self._saw_call(call)
 
     def continuation(self, timings: pb.Timings) -> pb.Continuation:
-        """`timings`: of the attempts so far."""
+        """For the request to the next worker. `timings`: those of the attempts so far, summed up."""
         started = self.started or pb.Started()
         return pb.Continuation(
             prompt_ids=started.prompt_ids,

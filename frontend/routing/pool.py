@@ -1,4 +1,4 @@
-"""The workers that can replace each other, updated as each one changes: no request looks at all of them."""
+"""Interchangeable workers, kept sorted as each one changes, so that no request has to look at all of them."""
 
 from __future__ import annotations
 
@@ -10,74 +10,73 @@ from frontend.routing.served_model import Kind
 
 
 class Pool:
-    """`ready`: those that take requests, until one of them does not any more or another one does; then
-    another pool takes this one's place.
+    """The ready workers of one kind. A worker's change of availability replaces the pool; all other changes
+    come by `update`.
     """
 
-    def __init__(self, members: Iterable[ManagedWorker], kind: Kind, policy: Policy) -> None:
-        self.ready = tuple(member for member in members if member.ready and member.kind == kind)
+    def __init__(self, workers: Iterable[ManagedWorker], kind: Kind, policy: Policy) -> None:
+        self.ready = tuple(worker for worker in workers if worker.ready and worker.kind == kind)
         self._policy = policy
         self._known = frozenset(self.ready)
-        # Where this frontend may send one more now, and of these, those whose breaker may be open.
-        self._roomy: dict[ManagedWorker, None] = {}
+        # Workers with room for a request of this frontend, and of these, those whose breaker may be open.
+        self._with_room: dict[ManagedWorker, None] = {}
         self._failing: dict[ManagedWorker, None] = {}
-        # Of the roomy ones, those whose breaker was not open when it was looked at last.
+        # Of those with room, the ones whose breaker was not open when it was read last.
         self._choices = policy.choices(self.ready)
-        for member in self.ready:
-            self.update(member)
+        for worker in self.ready:
+            self.update(worker)
 
-    def update(self, member: ManagedWorker) -> None:
-        """Its load, its room or its breaker has changed."""
-        if member not in self._known:
+    def update(self, worker: ManagedWorker) -> None:
+        """Call when the worker's load, room or breaker has changed."""
+        if worker not in self._known:
             return
-        self._failing.pop(member, None)
-        if not member.has_room:
-            self._roomy.pop(member, None)
+        self._failing.pop(worker, None)
+        if not worker.has_room:
+            self._with_room.pop(worker, None)
         else:
-            self._roomy[member] = None
-            if member.breaker.is_failing:
-                self._failing[member] = None
-        self._offer(member)
+            self._with_room[worker] = None
+            if worker.breaker.is_failing:
+                self._failing[worker] = None
+        self._refresh_choice(worker)
 
     def choose(self, failed: Mapping[ManagedWorker, float], affinity: bytes | None) -> ManagedWorker | None:
-        """One that has room: rather none of those that failed under this request, nor one that has just
-        failed others. Times are of time.monotonic.
+        """A worker with room, None if all are full. Workers that failed under this request (`failed`, with
+        the time.monotonic of it) or whose breaker is open are chosen only if no other one has room.
         """
-        if not self._roomy:
+        if not self._with_room:
             return None
-        for member in self._failing:
-            self._offer(member)
+        for worker in self._failing:
+            self._refresh_choice(worker)
         sound = self._pick_without(failed, affinity) if failed else self._choices.pick(affinity)
         if sound is not None:
             return sound
-        # What is left has failed: under this request, or under others.
-        able = usable(list(self._roomy), failed)
-        fresh = [member for member in able if member not in failed]
+        able = usable(list(self._with_room), failed)
+        fresh = [worker for worker in able if worker not in failed]
         return pick_one(self._policy, fresh or able, affinity)
 
-    def _offer(self, member: ManagedWorker) -> None:
-        """A breaker that is open is half open after some time."""
-        if member in self._roomy and not member.breaker.is_open:
-            self._choices.put(member)
+    def _refresh_choice(self, worker: ManagedWorker) -> None:
+        """An open breaker becomes half-open by the passing of time, of which there is no event."""
+        if worker in self._with_room and not worker.breaker.is_open:
+            self._choices.put(worker)
         else:
-            self._choices.drop(member)
+            self._choices.drop(worker)
 
     def _pick_without(self, failed: Iterable[ManagedWorker], affinity: bytes | None) -> ManagedWorker | None:
-        for member in failed:
-            self._choices.drop(member)
+        for worker in failed:
+            self._choices.drop(worker)
         chosen = self._choices.pick(affinity)
-        for member in failed:
-            if member in self._known:
-                self._offer(member)
+        for worker in failed:
+            if worker in self._known:
+                self._refresh_choice(worker)
         return chosen
 
 
 def usable(
-    members: Sequence[ManagedWorker], failed: Mapping[ManagedWorker, float]
+    workers: Sequence[ManagedWorker], failed: Mapping[ManagedWorker, float]
 ) -> Sequence[ManagedWorker]:
-    """Without those that have not reported since they failed: their last report says nothing of how they are
-    now. Times are of time.monotonic.
+    """Workers without those that have not reported since they failed: their last report is out of date.
+    Times are of time.monotonic.
     """
     if not failed:
-        return members
-    return [member for member in members if member.reported_at > failed.get(member, float("-inf"))]
+        return workers
+    return [worker for worker in workers if worker.reported_at > failed.get(worker, float("-inf"))]

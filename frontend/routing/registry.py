@@ -1,4 +1,4 @@
-"""Who belongs to the fleet: what discovery finds joins, what it finds no more leaves."""
+"""Worker registry: the workers that discovery finds, from the first report to the last request."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
 
 from drover import logs
 from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
-from frontend.routing.conflicts import tell_conflicts
 from frontend.routing.discovery.base import Discovery
-from frontend.routing.managed_worker import ManagedWorker, report_death
+from frontend.routing.managed_worker import ManagedWorker, log_task_failure
 from frontend.routing.policies.base import Policy
 from frontend.routing.pool import Pool
 from frontend.routing.served_model import Kind, ServedModel
 
 _log = logging.getLogger("drover.fleet")
-# How long one that is found no more may finish what it has.
-_LEAVING_SECONDS = 3600.0
+# How long a worker that discovery removed may finish its requests.
+_DRAIN_SECONDS = 3600.0
 _REMEMBERED_SECONDS = 600.0
-_MOST_REMEMBERED = 256
+_MAX_REMEMBERED = 256
 
 
 class WorkerRegistry:
-    """A worker that discovery does not find any more gets no new requests, and finishes those that it has: a
-    name service that loses it ends no answers. `changed` is called when there may be more room.
+    """Implements managed_worker.WorkerListener.
+
+    A worker that discovery removes gets no new requests and finishes those that it has: a name service that
+    loses an entry ends no response. `on_capacity_changed` is called when a worker may have more room.
     """
 
     def __init__(
@@ -36,131 +38,173 @@ class WorkerRegistry:
         discoveries: Sequence[Discovery],
         connect: Callable[[str], Worker],
         policy: Policy,
-        changed: Callable[[], None],
+        on_capacity_changed: Callable[[], None],
         stall_seconds: float,
     ) -> None:
         self._discoveries = discoveries
         self._connect = connect
         self._policy = policy
-        self._changed = changed
+        self._on_capacity_changed = on_capacity_changed
         self._stall_seconds = stall_seconds
         self._found: dict[int, frozenset[str]] = {}
         self._has_found = [asyncio.Event() for _ in discoveries]
         self._by_address: dict[str, ManagedWorker] = {}
-        self._leaving: dict[str, tuple[ManagedWorker, asyncio.Task[None]]] = {}
-        self._gone: deque[tuple[float, ServedModel]] = deque(maxlen=_MOST_REMEMBERED)
+        self._draining: dict[str, tuple[ManagedWorker, asyncio.Task[None]]] = {}
+        self._removed: deque[tuple[float, ServedModel]] = deque(maxlen=_MAX_REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.members: Sequence[ManagedWorker] = ()
-        """Those that new requests may go to. Never changed: another tuple takes its place."""
+        self.workers: Sequence[ManagedWorker] = ()
+        """Workers that new requests may go to. Never modified: replaced when discovery changes it."""
         self._pools: dict[Kind, Pool] = {}
         self.version = 0
-        """Another one whenever a worker comes or goes, or is ready or not."""
+        """Increased whenever a worker is added, removed, or changes its availability."""
 
     def pool(self, kind: Kind) -> Pool:
+        """The ready workers that serve models of this kind."""
         pool = self._pools.get(kind)
         if pool is None:
-            pool = self._pools[kind] = Pool(self.members, kind, self._policy)
+            pool = self._pools[kind] = Pool(self.workers, kind, self._policy)
         return pool
 
-    def remembered(self, name: ModelName) -> ServedModel | None:
-        """Of a worker that has gone: a pod that is replaced has no address for a while, and its model is not
-        unknown for that.
+    def recently_removed(self, name: ModelName) -> ServedModel | None:
+        """The model of this name that a removed worker served. A pod that is being replaced has no address
+        for a while, and its model must not be answered as unknown meanwhile.
         """
         now = time.monotonic()
         return next(
             (
                 model
-                for gone_at, model in reversed(self._gone)
-                if model.name.key == name.key and now - gone_at < _REMEMBERED_SECONDS
+                for removed_at, model in reversed(self._removed)
+                if model.name.key == name.key and now - removed_at < _REMEMBERED_SECONDS
             ),
             None,
         )
 
-    def _remember(self, member: ManagedWorker) -> None:
-        now = time.monotonic()
-        self._gone.extend((now, model) for model in member.served)
-
     def start(self) -> None:
-        """In the background: workers may come later. Channels belong to the running loop."""
+        """Follow discovery in the background. Call in the running loop, to which channels belong."""
         for number, discovery in enumerate(self._discoveries):
-            self._keep(self._follow(number, discovery), f"discover workers, way {number}")
+            self._spawn(self._follow(number, discovery), f"follow discovery {number}")
 
     async def wait_known(self) -> None:
-        """Until each way has found its first workers, and each of them has answered or failed once."""
+        """Until each discovery has found its first workers, and each of these has answered or failed once."""
         await asyncio.gather(*(found.wait() for found in self._has_found))
-        await asyncio.gather(*(member.is_known.wait() for member in self.members))
+        await asyncio.gather(*(worker.is_known.wait() for worker in self.workers))
 
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        leaving = [member for member, _ in self._leaving.values()]
-        await asyncio.gather(*(member.stop() for member in [*self.members, *leaving]))
+        draining = [worker for worker, _ in self._draining.values()]
+        await asyncio.gather(*(worker.stop() for worker in [*self.workers, *draining]))
+
+    # WorkerListener
+
+    def on_join(self, worker: ManagedWorker) -> None:
+        log_name_conflicts(worker, self.workers)
+
+    def on_availability(self, worker: ManagedWorker) -> None:
+        self._discard_pools()
+
+    def on_load(self, worker: ManagedWorker) -> None:
+        if worker.kind is not None and (pool := self._pools.get(worker.kind)) is not None:
+            pool.update(worker)
+
+    def on_capacity(self, worker: ManagedWorker) -> None:
+        self._on_capacity_changed()
+
+    # Discovery
 
     async def _follow(self, number: int, discovery: Discovery) -> None:
         async with aclosing(discovery.addresses()) as lists:
             async for addresses in lists:
                 self._found[number] = frozenset(addresses)
-                self._update()
+                self._reconcile()
                 self._has_found[number].set()
 
-    def _update(self) -> None:
+    def _reconcile(self) -> None:
+        """Add and remove workers until they are those that the discoveries have found."""
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._by_address.keys()):
-            self._by_address[address] = self._back(address) or self._new(address)
+            self._by_address[address] = self._rejoin(address) or self._add(address)
         for address in self._by_address.keys() - wanted:
-            member = self._by_address.pop(address)
-            self._remember(member)
-            logs.event(_log, logging.INFO, "worker is found no more", worker=address)
-            letting_go = self._keep(self._let_go(address, member), f"let {address} go")
-            self._leaving[address] = (member, letting_go)
+            self._remove(address)
+        self.workers = tuple(self._by_address.values())
+        self._discard_pools()
 
-        self.members = tuple(self._by_address.values())
-        self._shifted()
+    def _add(self, address: str) -> ManagedWorker:
+        worker = ManagedWorker(self._connect(address), self, self._stall_seconds)
+        worker.start()
+        return worker
 
-    def _updated(self, member: ManagedWorker) -> None:
-        if member.kind is not None and (pool := self._pools.get(member.kind)) is not None:
-            pool.update(member)
+    def _rejoin(self, address: str) -> ManagedWorker | None:
+        """Reuse the draining worker of this address, if any: a second one would double-count capacity."""
+        if address not in self._draining:
+            return None
+        worker, drain = self._draining.pop(address)
+        drain.cancel()
+        logs.event(_log, logging.INFO, "worker found again by discovery", worker=address)
+        return worker
 
-    def _shifted(self) -> None:
+    def _remove(self, address: str) -> None:
+        worker = self._by_address.pop(address)
+        now = time.monotonic()
+        self._removed.extend((now, model) for model in worker.served)
+        logs.event(_log, logging.INFO, "worker removed by discovery", worker=address)
+        self._draining[address] = (worker, self._spawn(self._drain(address, worker), f"drain {address}"))
+
+    async def _drain(self, address: str, worker: ManagedWorker) -> None:
+        """Close the worker once its requests have ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await worker.wait_idle()
+        del self._draining[address]
+        await worker.stop()
+
+    def _discard_pools(self) -> None:
         self._pools.clear()
         self.version += 1
 
-    def _new(self, address: str) -> ManagedWorker:
-        member = ManagedWorker(
-            self._connect(address),
-            self._changed,
-            self._joined,
-            self._stall_seconds,
-            self._shifted,
-            self._updated,
-        )
-        member.start()
-        return member
-
-    def _back(self, address: str) -> ManagedWorker | None:
-        """Found again while it finishes what it has: two for one worker would each take a share."""
-        if address not in self._leaving:
-            return None
-        member, letting_go = self._leaving.pop(address)
-        letting_go.cancel()
-        logs.event(_log, logging.INFO, "worker is found again", worker=address)
-        return member
-
-    def _joined(self, member: ManagedWorker) -> None:
-        tell_conflicts(member, self.members)
-
-    async def _let_go(self, address: str, member: ManagedWorker) -> None:
-        """New requests do not find it; those that it has may finish."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVING_SECONDS):
-                await member.wait_idle()
-        del self._leaving[address]
-        await member.stop()
-
-    def _keep(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(report_death)
+        task.add_done_callback(log_task_failure)
         return task
+
+
+def log_name_conflicts(joined: ManagedWorker, workers: Iterable[ManagedWorker]) -> None:
+    """Warn if a worker that joins gives a name to other files than a ready worker does: only the newest files
+    get requests. Workers for different tasks may share a name: one generates, one embeds.
+    """
+    for other in workers:
+        if not other.ready or joined.model is None or other.model is None:
+            continue
+        names = _shared_names(joined.model, other.model)
+        if not names or joined.model.digest == other.model.digest:
+            continue
+        newer, older = sorted((joined.model, other.model), key=_newest_first)
+        logs.event(
+            _log,
+            logging.WARNING,
+            "workers give one name to different model files: the newer ones get all new requests",
+            names=names,
+            workers=[joined.address, other.address],
+            newer=newer.digest[:12],
+            older=older.digest[:12],
+        )
+
+
+def _shared_names(one: pb.Model, other: pb.Model) -> list[str]:
+    """Names in common, in any letter case; none if the models are for different tasks."""
+    if not (_both(one, other, "completion") or _both(one, other, "embedding")):
+        return []
+    theirs = {name.casefold() for name in other.names}
+    return [name for name in one.names if name.casefold() in theirs]
+
+
+def _both(one: pb.Model, other: pb.Model, capability: str) -> bool:
+    return bool(getattr(one.capabilities, capability) and getattr(other.capabilities, capability))
+
+
+def _newest_first(model: pb.Model) -> tuple[int, int]:
+    """The order in which Fleet.find chooses."""
+    return (-model.modified_unix_ns, -int(model.digest or "0", 16))

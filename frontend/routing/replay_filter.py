@@ -1,4 +1,4 @@
-"""An answer that is generated again: what its client has had is compared and left out."""
+"""Regenerated responses: compared with what the client already has, which is removed from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from frontend.routing.journal import Journal
 
 
 class DeliveredText:
-    """The texts that the client has had, for answers that can only go on by being made again."""
+    """The texts that the client has so far, kept for a request that can only resume by regenerating."""
 
     def __init__(self) -> None:
         self._content: list[str] = []
@@ -34,37 +34,42 @@ class DeliveredText:
 
     @property
     def arguments(self) -> dict[int, str]:
+        """Of each tool call, by its index."""
         return {index: "".join(pieces) for index, pieces in self._arguments.items()}
 
 
 class ReplayFilter:
-    """Takes what was told from the beginning of another telling. Raises EngineFailed where they differ."""
+    """Drops the prefix that the client already received from a regenerated stream.
 
-    def __init__(self, told: DeliveredText, journal: Journal) -> None:
-        self._content = told.content
-        self._thinking = told.thinking
-        self._arguments = dict(told.arguments)
-        self._names = dict(told.names)
+    Raises EngineFailed where the streams differ: the second half of another response must not follow the
+    first half of this one.
+    """
+
+    def __init__(self, delivered: DeliveredText, journal: Journal) -> None:
+        self._content = delivered.content
+        self._thinking = delivered.thinking
+        self._arguments = dict(delivered.arguments)
+        self._names = dict(delivered.names)
         self._tokens = len(journal.produced_ids)
         self._logprobs = journal.logprobs
 
-    def rest(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
-        """What is new of the event, perhaps nothing."""
-        rest = pb.GenerateEvent()
+    def strip_delivered(self, event: pb.GenerateEvent) -> pb.GenerateEvent:
+        """What is new in the event, perhaps nothing."""
+        new = pb.GenerateEvent()
         for delta in event.deltas:
-            self._add_rest(delta, rest)
+            self._strip_delta(delta, new)
         if event.HasField("done"):
             if self._content or self._thinking or any(self._arguments.values()):
                 raise _differs()
-            rest.done.CopyFrom(event.done)
-        return rest
+            new.done.CopyFrom(event.done)
+        return new
 
-    def _add_rest(self, delta: pb.Delta, rest: pb.GenerateEvent) -> None:
+    def _strip_delta(self, delta: pb.Delta, event: pb.GenerateEvent) -> None:
         new = pb.Delta(completion_tokens=delta.completion_tokens)
         self._content, new.content = _split(self._content, delta.content)
         self._thinking, new.thinking = _split(self._thinking, delta.thinking)
         for call in delta.tool_calls:
-            self._add_call(call, new)
+            self._strip_call(call, new)
         skipped = min(self._tokens, len(delta.token_ids))
         self._tokens -= skipped
         new.token_ids.extend(delta.token_ids[skipped:])
@@ -72,26 +77,26 @@ class ReplayFilter:
         self._logprobs -= skipped
         new.logprobs.extend(delta.logprobs[skipped:])
         if new.content or new.thinking or new.tool_calls or new.token_ids or new.logprobs:
-            rest.deltas.append(new)
+            event.deltas.append(new)
 
-    def _add_call(self, call: pb.ToolCallDelta, new: pb.Delta) -> None:
+    def _strip_call(self, call: pb.ToolCallDelta, new: pb.Delta) -> None:
         if call.index not in self._arguments:
             new.tool_calls.append(call)
             return
         if call.name and call.name != self._names[call.index]:
             raise _differs()
-        had = self._arguments[call.index]
-        self._arguments[call.index], fragment = _split(had, call.arguments_fragment)
+        expected = self._arguments[call.index]
+        self._arguments[call.index], fragment = _split(expected, call.arguments_fragment)
         if fragment:
             new.tool_calls.add(index=call.index, arguments_fragment=fragment, complete=call.complete)
 
 
-def _split(had: str, said: str) -> tuple[str, str]:
-    """What of it is still to be said again, and what is new."""
-    common = min(len(had), len(said))
-    if had[:common] != said[:common]:
+def _split(expected: str, text: str) -> tuple[str, str]:
+    """Match `text` with the delivered text. Returns what is expected after it, and what of it is new."""
+    common = min(len(expected), len(text))
+    if expected[:common] != text[:common]:
         raise _differs()
-    return had[common:], said[common:]
+    return expected[common:], text[common:]
 
 
 def _differs() -> EngineFailed:

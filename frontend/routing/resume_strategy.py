@@ -1,4 +1,4 @@
-"""How an answer that was begun goes on when its worker is gone."""
+"""How a response that was partly delivered is resumed when its worker is lost."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from drover.v1 import engine_pb2 as pb
 
 class ResumeStrategy(enum.Enum):
     CONTINUE = "continue"
-    """Another worker takes the tokens that there are and goes on after them."""
+    """Another worker is given the tokens produced so far and decodes what follows them."""
     REGENERATE = "regenerate"
-    """At temperature 0: it makes them again, and what the client has had is compared."""
+    """Temperature 0: another worker produces the same tokens again; what the client has is compared and
+    dropped.
+    """
 
 
 class NotResumable(enum.Enum):
-    """Why there is none, as metrics count it."""
+    """Why a request has no strategy. The values are a metric's labels."""
 
     CONSTRAINED = "constrained"
     PENALTIES = "penalties"
@@ -26,15 +28,18 @@ class NotResumable(enum.Enum):
 def choose_resume_strategy(
     request: pb.GenerateRequest, can: pb.Capabilities
 ) -> ResumeStrategy | NotResumable:
-    """Of a sampled answer only what does not depend on earlier tokens' state can be continued."""
-    stuck = _stuck(request, can)
-    if stuck is None:
+    """CONTINUE if decoding depends on nothing but the tokens so far. A request that keeps other state (a
+    constraint, penalties, images) is regenerated, which gives the same tokens at temperature 0 only.
+    """
+    obstacle = _obstacle(request, can)
+    if obstacle is None:
         return ResumeStrategy.CONTINUE
     is_greedy = request.sampling.HasField("temperature") and request.sampling.temperature == 0
-    return ResumeStrategy.REGENERATE if is_greedy else stuck
+    return ResumeStrategy.REGENERATE if is_greedy else obstacle
 
 
-def _stuck(request: pb.GenerateRequest, can: pb.Capabilities) -> NotResumable | None:
+def _obstacle(request: pb.GenerateRequest, can: pb.Capabilities) -> NotResumable | None:
+    """Why the request cannot be continued, None if it can."""
     if not can.resume:
         return NotResumable.ENGINE
     if request.WhichOneof("constraint") is not None and not can.resume_constraint:
@@ -47,6 +52,6 @@ def _stuck(request: pb.GenerateRequest, can: pb.Capabilities) -> NotResumable | 
 
 
 def _has_penalties(sampling: pb.Sampling) -> bool:
-    """Over the output. A field that is not set reads as 0."""
+    """Whether logits depend on the output so far. A field that is not set reads as 0."""
     repeats = sampling.HasField("repeat_penalty") and sampling.repeat_penalty != 1
     return repeats or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0

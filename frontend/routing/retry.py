@@ -1,4 +1,4 @@
-"""When a failed request is tried again: how often, with what budget, after what pause."""
+"""Retries: attempts per request, a budget for all requests together, a random delay."""
 
 from __future__ import annotations
 
@@ -10,67 +10,76 @@ import time
 from drover.errors import DroverError, EngineFailed, ProtocolBroken, RetryElsewhere, WorkerUnreachable
 from frontend.routing.managed_worker import ManagedWorker
 
-_MOST_ATTEMPTS = 4
-_MOST_ENGINE_FAILURES = 2
-
-
-class Attempts:
-    """`failed`: the workers that failed under it and when, of time.monotonic."""
-
-    def __init__(self, retries: RetryBudget) -> None:
-        self._retries = retries
-        self._made = 0
-        self._engine_failures = 0
-        self.failed: dict[ManagedWorker, float] = {}
-
-    def consider(self, member: ManagedWorker, error: RetryElsewhere) -> None:
-        """Raises the error where another attempt is out of the question."""
-        self._made += 1
-        self._engine_failures += isinstance(error, EngineFailed | ProtocolBroken)
-        is_lasting = isinstance(error, WorkerUnreachable) and error.is_lasting
-        self.failed[member] = math.inf if is_lasting else time.monotonic()
-        if (
-            self._made >= _MOST_ATTEMPTS
-            or self._engine_failures >= _MOST_ENGINE_FAILURES
-            or not self._retries.allow(error)
-        ):
-            raise error
-
-    def begin_anew(self) -> None:
-        """The request got on: what happened before is no sign of what comes."""
-        self._made = self._engine_failures = 0
-        self.failed = {}
-
-
-_PER_REQUEST = 0.2
-_MOST = 20.0
+_MAX_ATTEMPTS = 4
+_MAX_ENGINE_FAILURES = 2
+_TOKENS_PER_REQUEST = 0.2
+_MAX_TOKENS = 20.0
+_MAX_JITTER_SECONDS = 0.05
 
 
 class RetryBudget:
-    """A fifth of the requests, and twenty at once. Only what an engine broke under counts: requests of a lost
-    or draining worker are moved once each, whatever their number.
+    """Token bucket of a frontend: retries of at most a fifth of the requests, twenty in a burst.
+
+    Only failures of the engine itself cost a token. Requests of a lost or draining worker all fail over,
+    however many they are.
     """
 
     def __init__(self) -> None:
-        self._left = _MOST
+        self._tokens = _MAX_TOKENS
 
     def earn(self) -> None:
-        """A request has come."""
-        self._left = min(_MOST, self._left + _PER_REQUEST)
+        """Call once per new request."""
+        self._tokens = min(_MAX_TOKENS, self._tokens + _TOKENS_PER_REQUEST)
 
-    def allow(self, error: DroverError) -> bool:
-        """Whether a request that failed so may be tried again."""
+    def spend(self, error: DroverError) -> bool:
+        """Take what a retry after `error` costs. False if the budget is used up."""
         if not isinstance(error, EngineFailed | ProtocolBroken):
             return True
-        if self._left < 1:
+        if self._tokens < 1:
             return False
-        self._left -= 1
+        self._tokens -= 1
         return True
 
 
-_MOST_SECONDS = 0.05
+class RetryPolicy:
+    """Failures of one request, and whether it may have another attempt.
+
+    `max_attempts`: attempts in a row without progress; `max_engine_failures`: how many of them may break an
+    engine. `failed`: the workers that failed, and when (time.monotonic); infinity where the failure is
+    lasting.
+    """
+
+    def __init__(
+        self,
+        budget: RetryBudget,
+        max_attempts: int = _MAX_ATTEMPTS,
+        max_engine_failures: int = _MAX_ENGINE_FAILURES,
+    ) -> None:
+        self._budget = budget
+        self._max_attempts = max_attempts
+        self._max_engine_failures = max_engine_failures
+        self._attempts = 0
+        self._engine_failures = 0
+        self.failed: dict[ManagedWorker, float] = {}
+
+    def allows_another(self, worker: ManagedWorker, error: RetryElsewhere) -> bool:
+        """Record that an attempt at `worker` failed with `error`. True if the request may be tried again."""
+        self._attempts += 1
+        self._engine_failures += isinstance(error, EngineFailed | ProtocolBroken)
+        is_lasting = isinstance(error, WorkerUnreachable) and error.is_lasting
+        self.failed[worker] = math.inf if is_lasting else time.monotonic()
+        return (
+            self._attempts < self._max_attempts
+            and self._engine_failures < self._max_engine_failures
+            and self._budget.spend(error)
+        )
+
+    def reset(self) -> None:
+        """The request made progress: earlier failures do not predict the next one."""
+        self._attempts = self._engine_failures = 0
+        self.failed = {}
 
 
 async def jitter() -> None:
-    """Those that lost one worker together do not come to the next one together."""
-    await asyncio.sleep(random.uniform(0, _MOST_SECONDS))
+    """Wait a random time, so that the retries of requests that failed together are not synchronised."""
+    await asyncio.sleep(random.uniform(0, _MAX_JITTER_SECONDS))

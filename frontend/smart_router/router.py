@@ -10,7 +10,7 @@ from frontend.models.virtual_definition import Side
 from frontend.observability.request_observer import RecordingObserver, SilentObserver
 from frontend.observability.request_record import RequestRecord
 from frontend.routing.backends.base import RequestHandle
-from frontend.routing.failover import Observer
+from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
 from frontend.smart_router.decisions import Decision, Decisions, Reason
@@ -81,6 +81,6 @@ class RequestRouter:
         return decision
 
     def _send(
-        self, model: CatalogModel, request: pb.GenerateRequest, ticket: Ticket, observer: Observer
+        self, model: CatalogModel, request: pb.GenerateRequest, ticket: Ticket, observer: FailoverObserver
     ) -> RequestHandle:
         return self._fleet.submit(workers_of(model), request, ticket, observer)

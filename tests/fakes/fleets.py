@@ -5,43 +5,43 @@ from __future__ import annotations
 from drover.errors import DroverError
 from frontend.routing.discovery.static import Static
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable, QueueWait
 from frontend.routing.policies.round_robin import RoundRobin
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
-from frontend.routing.scheduler import Admission, Waited
 from frontend.routing.served_model import ServedModel
 from tests.fakes.stalling_worker import StallingWorker
 
 
 def fleet_of(
-    *workers: StallingWorker, wait_seconds: float = 1.0, most_waiting: int = 512, stall_seconds: float = 0.0
+    *workers: StallingWorker, wait_seconds: float = 1.0, max_waiting: int = 512, stall_seconds: float = 0.0
 ) -> Fleet:
     by_address = {worker.address: worker for worker in workers}
     return Fleet(
         [Static(list(by_address))],
         by_address.__getitem__,
         RoundRobin(),
-        Admission(most_waiting, wait_seconds),
+        QueueTable(max_waiting, wait_seconds),
         stall_seconds,
     )
 
 
 def picked(fleet: Fleet, model: ServedModel) -> str:
     """Where a request that is no generation would go."""
-    return fleet.pick(model).address
+    return fleet._scheduler.pick(model).address
 
 
 class ObservedFailovers:
-    """Implements frontend.routing.failover.Observer."""
+    """Implements frontend.routing.failover.FailoverObserver."""
 
     def __init__(self) -> None:
-        self.waits: list[Waited] = []
+        self.waits: list[QueueWait] = []
         self.addresses: list[str] = []
         self.retries: list[DroverError] = []
         self.failovers: list[ResumeStrategy] = []
         self.not_resumable_because: list[NotResumable] = []
 
-    def waited(self, waited: Waited) -> None:
-        self.waits.append(waited)
+    def waited(self, wait: QueueWait) -> None:
+        self.waits.append(wait)
 
     def sent_to(self, address: str) -> None:
         self.addresses.append(address)

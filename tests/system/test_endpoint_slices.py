@@ -11,8 +11,8 @@ from frontend.routing.discovery.endpoint_slices import EndpointSlices
 from frontend.routing.discovery.kubernetes_api import ApiServer
 from frontend.routing.discovery.service import Service
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import policy_of
-from frontend.routing.scheduler import Admission
 from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
 from tests.support.certificates import certificate_of_localhost
 from tests.support.processes import worker
@@ -37,7 +37,7 @@ async def test_a_new_worker_takes_traffic_within_five_seconds(account: Path) -> 
             server = ApiServer(f"https://127.0.0.1:{port}", account)
             place = f"workers:{running.address.rpartition(':')[2]}"
             discovery = EndpointSlices(Service.parse(place), server)
-            fleet = Fleet([discovery], GrpcWorker, policy_of("prefix"), Admission(10, 1.0))
+            fleet = Fleet([discovery], GrpcWorker, policy_of("prefix"), QueueTable(10, 1.0))
             await fleet.start()
             try:
                 await until(lambda: api.watching > 0, _NEW_WORKER_SECONDS, "it is watched")

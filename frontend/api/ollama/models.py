@@ -63,7 +63,7 @@ class Models:
         """Long lists stay with the workers until somebody asks for them."""
         if not verbose or model.served is None or model.route is not None:
             return model.info.model_info_json
-        described = await self.catalog.fleet.ask(
+        described = await self.catalog.fleet.call(
             model.served, lambda worker: worker.model(_VERBOSE_SECONDS, verbose=True)
         )
         return described.model_info_json

@@ -36,8 +36,8 @@ def moving_worker(address: str, *steps: Step, can: pb.Capabilities = RESUMES) ->
 
 
 @asynccontextmanager
-async def moving_fleet(*workers: StallingWorker, most_waiting: int = 512) -> AsyncIterator[Fleet]:
-    fleet = fleet_of(*workers, wait_seconds=0.3, most_waiting=most_waiting)
+async def moving_fleet(*workers: StallingWorker, max_waiting: int = 512) -> AsyncIterator[Fleet]:
+    fleet = fleet_of(*workers, wait_seconds=0.3, max_waiting=max_waiting)
     await fleet.start()
     try:
         able = sum(worker.refusal is None for worker in workers)
@@ -48,7 +48,7 @@ async def moving_fleet(*workers: StallingWorker, most_waiting: int = 512) -> Asy
 
 
 def _ready(fleet: Fleet) -> int:
-    return sum(member.ready for member in fleet._members)
+    return sum(member.ready for member in fleet._workers)
 
 
 async def ask(

@@ -102,24 +102,24 @@ async def test_a_question_that_stopped_a_worker_alone_is_not_asked_again(asked: 
     async with _fleet(_workers(3)) as (fleet, model):
         question = Asked()
         with pytest.raises(EngineStalled, match="may be the cause"):
-            await asyncio.wait_for(fleet.ask(model, question.stops, asked), _DEADLINE_SECONDS)
+            await asyncio.wait_for(fleet.call(model, question.stops, asked), _DEADLINE_SECONDS)
         with pytest.raises(EngineStalled, match="same request"):
-            await asyncio.wait_for(fleet.ask(model, question.stops, asked), _DEADLINE_SECONDS)
+            await asyncio.wait_for(fleet.call(model, question.stops, asked), _DEADLINE_SECONDS)
         assert len(question.addresses) == 1
 
         async def answers(worker: object) -> str:
             return "answered"
 
-        assert await fleet.ask(model, answers, [pb.TokenizeRequest(text="another")]) == "answered"
+        assert await fleet.call(model, answers, [pb.TokenizeRequest(text="another")]) == "answered"
 
 
 async def test_of_two_questions_none_is_known_to_be_the_cause() -> None:
     async with _fleet(_workers(1)) as (fleet, model):
         question = Asked()
-        first = asyncio.create_task(fleet.ask(model, question.waits, [_TEXT]))
+        first = asyncio.create_task(fleet.call(model, question.waits, [_TEXT]))
         await until(lambda: bool(question.addresses), _DEADLINE_SECONDS, "one is there")
         with pytest.raises(EngineStalled, match="may be the cause"):
-            await fleet.ask(model, question.stops, [pb.TokenizeRequest(text="y")])
+            await fleet.call(model, question.stops, [pb.TokenizeRequest(text="y")])
         with pytest.raises(EngineStalled, match="may be the cause"):
             await first
 
@@ -134,7 +134,7 @@ async def test_an_embedding_beside_a_question_is_not_the_only_cause() -> None:
         embedding = asyncio.create_task(fleet.embed(model, request, Ticket(), ObservedFailovers()))
         await until(lambda: bool(worker.embeddings), _DEADLINE_SECONDS, "it is sent")
         with pytest.raises(EngineStalled):
-            await fleet.ask(model, Asked().stops, [_TEXT])
+            await fleet.call(model, Asked().stops, [_TEXT])
         with pytest.raises(EngineStalled):
             await embedding
 

@@ -18,8 +18,8 @@ from frontend.routing.discovery.dns import DnsNames
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
-from frontend.routing.scheduler import Admission
 from frontend.routing.served_model import ServedModel
 from tests.fakes.fleets import ObservedFailovers, fleet_of, picked
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, started
@@ -122,7 +122,7 @@ async def test_who_is_found_no_more_finishes_what_it_has() -> None:
         for address in ("w:1", "w:2")
     }
     discovery = Changing("w:1")
-    fleet = Fleet([discovery], workers.__getitem__, RoundRobin(), Admission(10, 1.0))
+    fleet = Fleet([discovery], workers.__getitem__, RoundRobin(), QueueTable(10, 1.0))
     await fleet.start()
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "the first is ready")
@@ -150,7 +150,7 @@ async def test_who_is_found_no_more_finishes_what_it_has() -> None:
 async def test_a_model_whose_only_worker_is_replaced_is_not_unknown() -> None:
     worker = StallingWorker("w:1", (), pb.Model(names=["m"], digest="d"))
     discovery = Changing("w:1")
-    fleet = Fleet([discovery], lambda address: worker, RoundRobin(), Admission(10, 1.0))
+    fleet = Fleet([discovery], lambda address: worker, RoundRobin(), QueueTable(10, 1.0))
     await fleet.start()
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
@@ -171,7 +171,7 @@ async def test_who_is_found_again_while_it_finishes_is_the_same_worker() -> None
         return worker
 
     discovery = Changing("w:1")
-    fleet = Fleet([discovery], connect, RoundRobin(), Admission(10, 1.0))
+    fleet = Fleet([discovery], connect, RoundRobin(), QueueTable(10, 1.0))
     await fleet.start()
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
@@ -196,7 +196,7 @@ async def test_who_is_found_again_while_it_finishes_is_the_same_worker() -> None
 async def test_who_leaves_while_its_model_is_loaded_stays_until_it_is_there() -> None:
     worker = StallingWorker("w:1", (), _model("d"))
     discovery = Changing("w:1")
-    fleet = Fleet([discovery], lambda address: worker, RoundRobin(), Admission(10, 1.0))
+    fleet = Fleet([discovery], lambda address: worker, RoundRobin(), QueueTable(10, 1.0))
     await fleet.start()
     try:
         await until(lambda: fleet.has_ready_worker, _DEADLINE_SECONDS, "it is ready")
@@ -219,7 +219,7 @@ async def test_one_name_for_different_files_is_told_once(caplog: pytest.LogCaptu
         for address, digest, modified in (("w:1", "0a", 1), ("w:2", "0b", 2), ("w:3", "0a", 1))
     }
     discovery = Changing("w:1", "w:3")
-    fleet = Fleet([discovery], workers.__getitem__, RoundRobin(), Admission(10, 1.0))
+    fleet = Fleet([discovery], workers.__getitem__, RoundRobin(), QueueTable(10, 1.0))
     await fleet.start()
     try:
         await until(lambda: _ready(fleet) == 2, _DEADLINE_SECONDS, "two of one kind are ready")
@@ -262,7 +262,7 @@ async def test_a_fleet_that_begins_knows_its_workers_before_it_is_asked() -> Non
     await fleet.start()
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
-            await fleet.look_around(2 * _DEADLINE_SECONDS)
+            await fleet.wait_for_workers(2 * _DEADLINE_SECONDS)
         ready = {seen.address: seen.ready for seen in fleet.workers()}
     finally:
         await fleet.stop()
@@ -281,7 +281,7 @@ async def test_a_worker_that_says_nothing_does_not_hold_up_the_start() -> None:
     fleet = fleet_of(Silent("silent:1"))
     began = asyncio.get_running_loop().time()
     await fleet.start()
-    await fleet.look_around(0.05)
+    await fleet.wait_for_workers(0.05)
     took = asyncio.get_running_loop().time() - began
     await fleet.stop()
     assert 0.05 <= took < 1

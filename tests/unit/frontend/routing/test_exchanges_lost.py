@@ -23,8 +23,8 @@ from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
-from frontend.routing.scheduler import Admission
 from tests.fakes.fleets import ObservedFailovers
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
@@ -85,7 +85,7 @@ async def _fleet(*kinds: type[EngineService]) -> AsyncIterator[tuple[Fleet, list
     async with AsyncExitStack() as stack:
         served = [await stack.enter_async_context(_serving(kind)) for kind in kinds]
         addresses = [each.address for each in served]
-        fleet = Fleet([Static(addresses)], GrpcWorker, RoundRobin(), Admission(64, 10.0))
+        fleet = Fleet([Static(addresses)], GrpcWorker, RoundRobin(), QueueTable(64, 10.0))
         await fleet.start()
         stack.push_async_callback(fleet.stop)
         await until(

@@ -52,7 +52,7 @@ def test_a_priority_goes_before_all_lower_ones() -> None:
 
 
 def test_what_has_begun_goes_before_all_others_in_its_order() -> None:
-    begun = [Ticket("b", "first", must=True), Ticket("c", "second", -5, must=True)]
+    begun = [Ticket("b", "first", requeued=True), Ticket("c", "second", -5, requeued=True)]
 
     assert _order(_queue(Ticket("a", "new", 9), *begun)) == ["first", "second", "new"]
 
@@ -79,7 +79,8 @@ _TICKETS = st.lists(
 @given(_TICKETS)
 def test_a_position_says_how_many_go_before(drawn: list[tuple[str, int, bool]]) -> None:
     tickets = [
-        Ticket(client, f"{number}", priority, must) for number, (client, priority, must) in enumerate(drawn)
+        Ticket(client, f"{number}", priority, requeued)
+        for number, (client, priority, requeued) in enumerate(drawn)
     ]
     queue = _queue(*tickets)
     positions = {ticket.request_id: _position(queue, ticket.request_id) for ticket in tickets}
@@ -113,7 +114,7 @@ def test_nobody_gives_way_to_who_would_then_have_as_many() -> None:
 
 def test_nobody_gives_way_to_a_lower_priority_or_once_it_has_begun() -> None:
     high = [Ticket("greedy", f"g{number}", priority=1) for number in range(3)]
-    begun = [Ticket("greedy", f"m{number}", must=True) for number in range(9)]
+    begun = [Ticket("greedy", f"m{number}", requeued=True) for number in range(9)]
 
     assert _gives_way(_queue(*high, *begun), Ticket("new")) is None
     assert _gives_way(_queue(*high, *begun), Ticket("new", priority=1)) == "g2"

@@ -259,7 +259,7 @@ async def test_a_question_goes_to_another_worker_where_one_fails() -> None:
     async with _fleet(_worker("w:1", "m"), _worker("w:2", "m")) as fleet:
         model = _found(fleet, "m")
         await _both_ready(fleet, model)
-        assert await fleet.ask(model, where) == asked[1]
+        assert await fleet.call(model, where) == asked[1]
 
     assert set(asked) == {"w:1", "w:2"}
 
@@ -277,7 +277,7 @@ async def test_a_question_does_not_go_through_all_of_them(workers: int) -> None:
         await until(lambda: len(fleet.workers()) == workers, _DEADLINE_SECONDS, "all are found")
         await until(lambda: all(seen.ready for seen in fleet.workers()), _DEADLINE_SECONDS, "all are ready")
         with pytest.raises(EngineFailed):
-            await fleet.ask(model, fails)
+            await fleet.call(model, fails)
 
     # Twice in all; where there is only one worker, it may be back.
     assert len(asked) == 2

@@ -18,8 +18,8 @@ from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
-from frontend.routing.scheduler import Admission
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.lying_engine import LyingEngine, serving
 from tests.fakes.stalling_worker import content, done, started
@@ -85,7 +85,7 @@ def _liar(rows: Rows = honest) -> LyingExchange:
 @asynccontextmanager
 async def _fleet(*engines: LyingExchange) -> AsyncIterator[Fleet]:
     fleet = Fleet(
-        [Static([engine.address for engine in engines])], GrpcWorker, RoundRobin(), Admission(256, 1.0)
+        [Static([engine.address for engine in engines])], GrpcWorker, RoundRobin(), QueueTable(256, 1.0)
     )
     await fleet.start()
     try:

@@ -20,8 +20,8 @@ from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet, embeds
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
-from frontend.routing.scheduler import Admission
 from tests.fakes.fleets import ObservedFailovers, fleet_of
 from tests.fakes.lying_engine import LyingEngine, serving
 from tests.fakes.stalling_worker import StallingWorker
@@ -104,7 +104,7 @@ def test_log_probabilities_have_room() -> None:
 @asynccontextmanager
 async def _fleet(*engines: LyingEngine) -> AsyncIterator[Fleet]:
     addresses = [engine.address for engine in engines]
-    fleet = Fleet([Static(addresses)], GrpcWorker, RoundRobin(), Admission(64, 1.0))
+    fleet = Fleet([Static(addresses)], GrpcWorker, RoundRobin(), QueueTable(64, 1.0))
     await fleet.start()
     try:
         await until(lambda: _ready(fleet) == len(engines), _DEADLINE_SECONDS, "all are ready")
@@ -114,7 +114,7 @@ async def _fleet(*engines: LyingEngine) -> AsyncIterator[Fleet]:
 
 
 def _ready(fleet: Fleet) -> int:
-    return sum(member.ready for member in fleet._members)
+    return sum(member.ready for member in fleet._workers)
 
 
 async def _ask(fleet: Fleet) -> str:
@@ -182,7 +182,7 @@ async def test_what_comes_after_the_end_is_cut_off(caplog: pytest.LogCaptureFixt
         assert (await _ask(fleet)).startswith("hi")
         assert any(record.message == "worker broke the protocol" for record in caplog.records)
         sent = liar.sent
-        await until(lambda: fleet._members[0].requests == 0, _DEADLINE_SECONDS, "the call is over")
+        await until(lambda: fleet._workers[0].requests == 0, _DEADLINE_SECONDS, "the call is over")
     assert sent < 8 * _MIB
 
 
@@ -229,7 +229,7 @@ def _resident_bytes() -> int:
 async def test_reports_without_a_pause_are_read_with_one() -> None:
     liar = LyingEngine(_bytes(*HONEST), report_pause_seconds=0)
     async with serving(liar), _fleet(liar) as fleet:
-        heard = fleet._members[0]
+        heard = fleet._workers[0]
         seen: set[float] = set()
         began = asyncio.get_running_loop().time()
         while asyncio.get_running_loop().time() < began + 0.5:

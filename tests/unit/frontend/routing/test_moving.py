@@ -178,7 +178,7 @@ async def test_the_only_worker_is_waited_for_by_questions_and_embeddings() -> No
             return "answer"
 
         asked: list[str] = []
-        asking = asyncio.create_task(fleet.ask(model, fails_once))
+        asking = asyncio.create_task(fleet.call(model, fails_once))
         embedding = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers()))
         await until(lambda: not fleet.has_ready_worker, DEADLINE_SECONDS, "it is away")
         only.embedded = pb.EmbedResponse(prompt_tokens=3)
@@ -212,4 +212,4 @@ async def test_embeddings_go_to_another_worker() -> None:
         for _ in range(2):
             response = await fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers())
             assert response.prompt_tokens == 3
-        assert [member.load for member in fleet._members] == [0, 0]
+        assert [member.load for member in fleet._workers] == [0, 0]

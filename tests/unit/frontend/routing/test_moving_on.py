@@ -79,7 +79,7 @@ async def test_a_full_worker_is_not_stormed() -> None:
         assert len(worker.handles) - reports_before < 15 * 5
         worker.steps = (started(), content("hi"), done())
         assert {text_of(events) for events in await asyncio.gather(*tasks)} == {"hi"}
-        assert fleet._members[0].load == 0
+        assert fleet._workers[0].load == 0
 
 
 async def test_an_answer_that_has_begun_waits_for_a_full_worker() -> None:
@@ -112,7 +112,7 @@ async def test_one_that_failed_here_keeps_nobody_else_from_here() -> None:
         for task in blocking:
             task.cancel()
         await asyncio.wait(blocking)
-        assert [member.load for member in fleet._members] == [0, 0]
+        assert [member.load for member in fleet._workers] == [0, 0]
 
 
 async def test_two_models_take_turns_of_their_own() -> None:

@@ -32,18 +32,18 @@ async def test_a_cancelled_request_leaves_its_place() -> None:
     async with moving_fleet(worker) as fleet:
         asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
         await until(lambda: bool(worker.handles), DEADLINE_SECONDS, "it is asked")
-        assert fleet._members[0].load == 1
+        assert fleet._workers[0].load == 1
         asking.cancel()
         await asyncio.wait({asking})
 
         assert worker.handles[0].cancelled.is_set()
-        assert fleet._members[0].load == 0
+        assert fleet._workers[0].load == 0
 
 
 async def test_a_full_worker_is_waited_for_and_a_full_queue_is_busy() -> None:
     worker = moving_worker("w:1", QueueFull())
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
-    async with moving_fleet(worker, most_waiting=0) as fleet:
+    async with moving_fleet(worker, max_waiting=0) as fleet:
         with pytest.raises(QueueFull):
             await ask(fleet, ObservedFailovers())
 
@@ -56,8 +56,8 @@ async def test_those_who_wait_go_when_a_place_is_free() -> None:
         await until(lambda: len(worker.handles) == 2, DEADLINE_SECONDS, "one runs and one waits there")
         told = ObservedFailovers()
         waiting = asyncio.create_task(ask(fleet, told))
-        await until(lambda: fleet.admission.waiting == 1, DEADLINE_SECONDS, "the third waits here")
-        assert fleet.admission.find("r", "c") is not None
+        await until(lambda: fleet.queues.waiting == 1, DEADLINE_SECONDS, "the third waits here")
+        assert fleet.queues.find("r", "c") is not None
         worker.steps = (started(), content("hi"), done())
         running[0].cancel()
 
@@ -65,7 +65,7 @@ async def test_those_who_wait_go_when_a_place_is_free() -> None:
         assert told.waits[0].position == 1
         running[1].cancel()
         await asyncio.wait(running)
-        assert fleet._members[0].load == 0
+        assert fleet._workers[0].load == 0
 
 
 async def test_who_gives_up_waiting_is_not_missed() -> None:
@@ -73,15 +73,15 @@ async def test_who_gives_up_waiting_is_not_missed() -> None:
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
     async with moving_fleet(worker) as fleet:
         tasks = [asyncio.create_task(ask(fleet, ObservedFailovers())) for _ in range(4)]
-        await until(lambda: fleet.admission.waiting == 2, DEADLINE_SECONDS, "two wait here")
+        await until(lambda: fleet.queues.waiting == 2, DEADLINE_SECONDS, "two wait here")
         for task in tasks[2:]:
             task.cancel()
         await asyncio.wait(tasks[2:])
-        assert fleet.admission.waiting == 0
+        assert fleet.queues.waiting == 0
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        assert fleet._members[0].load == 0
+        assert fleet._workers[0].load == 0
 
 
 async def test_nobody_there_is_said_at_once() -> None:

@@ -9,11 +9,11 @@ import pytest
 from drover.errors import NoWorkerReady, QueueFull, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.routing.capacity import WorkerPermit
 from frontend.routing.circuit_breaker import Breaker
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
-from frontend.routing.managed_worker import WorkerPermit
-from frontend.routing.replicas import Replicas
+from frontend.routing.managed_worker import ManagedWorker
 from frontend.routing.served_model import ServedModel
 from tests.fakes.fleets import fleet_of
 from tests.fakes.stalling_worker import StallingWorker
@@ -46,8 +46,8 @@ def _ready(fleet: Fleet) -> int:
     return sum(seen.ready for seen in fleet.workers())
 
 
-def _replicas(fleet: Fleet) -> Replicas:
-    return fleet._wanted(_model(fleet), Ticket())
+def _chosen(fleet: Fleet) -> ManagedWorker | None:
+    return fleet._scheduler.select(_model(fleet), {})
 
 
 def _model(fleet: Fleet) -> ServedModel:
@@ -58,7 +58,7 @@ def _model(fleet: Fleet) -> ServedModel:
 
 
 async def _placed(fleet: Fleet) -> WorkerPermit:
-    return (await _replicas(fleet).place({}, False))[0]
+    return (await fleet._scheduler.acquire(_model(fleet), Ticket(), {}))[0]
 
 
 async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
@@ -66,28 +66,28 @@ async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
 ) -> None:
     """Neither a request, nor a worker that is full, nor one that fails makes another."""
     model = _model(fleet)
-    pool, version = fleet._membership.pool(model.kind), fleet._membership.version
+    pool, version = fleet._registry.pool(model.kind), fleet._registry.version
     (await _placed(fleet)).leave()
     (await _placed(fleet)).leave(QueueFull())
     (await _placed(fleet)).leave(WorkerUnreachable("broken"))
-    assert (fleet._membership.pool(model.kind), fleet._membership.version) == (pool, version)
+    assert (fleet._registry.pool(model.kind), fleet._registry.version) == (pool, version)
     workers[0].refusal = WorkerUnreachable("gone")
     await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
-    assert fleet._membership.pool(model.kind) is not pool
+    assert fleet._registry.pool(model.kind) is not pool
 
 
 async def test_a_worker_that_is_lost_is_chosen_no_more(fleet: Fleet, workers: list[StallingWorker]) -> None:
     workers[0].refusal = WorkerUnreachable("gone")
     await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
-    assert {(await _placed(fleet)).member.address for _ in range(8)} == {"w:1", "w:2", "w:3"}
+    assert {(await _placed(fleet)).worker.address for _ in range(8)} == {"w:1", "w:2", "w:3"}
 
 
 async def test_a_worker_that_refuses_is_full_until_a_request_leaves_it(fleet: Fleet) -> None:
     place, other = await _placed(fleet), await _placed(fleet)
     place.leave(QueueFull())
-    chosen = [_replicas(fleet).choose() for _ in range(8)]
-    assert place.member not in chosen
-    assert other.member in chosen
+    chosen = [_chosen(fleet) for _ in range(8)]
+    assert place.worker not in chosen
+    assert other.worker in chosen
 
 
 async def test_workers_that_take_one_each_get_one_each(workers: list[StallingWorker]) -> None:
@@ -97,51 +97,51 @@ async def test_workers_that_take_one_each_get_one_each(workers: list[StallingWor
     await fleet.start()
     await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
     # One that runs, and one that waits so that its place is not empty for a round trip.
-    taken = [(await _placed(fleet)).member.address for _ in range(8)]
+    taken = [(await _placed(fleet)).worker.address for _ in range(8)]
     assert sorted(taken) == sorted(2 * [worker.address for worker in workers])
-    assert _replicas(fleet).choose() is None
+    assert _chosen(fleet) is None
     await fleet.stop()
 
 
 async def test_a_worker_whose_breaker_is_open_waits_behind_the_others(fleet: Fleet) -> None:
     failing = await _placed(fleet)
-    failing.member.breaker.trip()
-    failing.member.breaker.trip()
-    failing.member.breaker.trip()
+    failing.worker.breaker.trip()
+    failing.worker.breaker.trip()
+    failing.worker.breaker.trip()
     failing.leave(WorkerUnreachable("broken"))
-    assert failing.member not in [_replicas(fleet).choose() for _ in range(8)]
+    assert failing.worker not in [_chosen(fleet) for _ in range(8)]
 
 
 async def test_a_breaker_that_is_half_open_lets_one_request_through(fleet: Fleet) -> None:
     """No event says that its time is over: that is looked up for each request."""
     place = await _placed(fleet)
-    member, now = place.member, 0.0
+    member, now = place.worker, 0.0
     member.breaker = Breaker(lambda: now)
     for _ in range(3):
         member.take().leave(WorkerUnreachable("broken"))
-    assert member not in [_replicas(fleet).choose() for _ in range(8)]
+    assert member not in [_chosen(fleet) for _ in range(8)]
     now = 100.0
-    assert member in [_replicas(fleet).choose() for _ in range(8)]
+    assert member in [_chosen(fleet) for _ in range(8)]
     probe = member.take()
-    assert member not in [_replicas(fleet).choose() for _ in range(8)]
+    assert member not in [_chosen(fleet) for _ in range(8)]
     probe.answers()
     probe.leave()
-    assert member in [_replicas(fleet).choose() for _ in range(8)]
+    assert member in [_chosen(fleet) for _ in range(8)]
 
 
 async def test_workers_that_all_fail_are_chosen_all_the_same(fleet: Fleet) -> None:
-    members = [(await _placed(fleet)).member for _ in range(4)]
+    members = [(await _placed(fleet)).worker for _ in range(4)]
     for member in 3 * members:
         member.take().leave(WorkerUnreachable("broken"))
     assert all(member.breaker.is_open for member in members)
-    assert _replicas(fleet).choose() in members
+    assert _chosen(fleet) in members
 
 
 async def test_the_last_worker_that_goes_leaves_none(fleet: Fleet, workers: list[StallingWorker]) -> None:
-    replicas = _replicas(fleet)
+    model = _model(fleet)
     for worker in workers:
         worker.refusal = WorkerUnreachable("gone")
     await until(lambda: _ready(fleet) == 0, _DEADLINE_SECONDS, "all are lost")
     with pytest.raises(NoWorkerReady):
-        replicas.check()
+        fleet._scheduler.require_ready(model)
     assert _model(fleet).name.model == "m"

@@ -10,12 +10,13 @@ import pytest
 from drover.errors import QueueFull, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.routing.capacity import WorkerPermit
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
-from frontend.routing.managed_worker import ManagedWorker, WorkerPermit
+from frontend.routing.managed_worker import ManagedWorker
+from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import PolicyName, policy_of
-from frontend.routing.scheduler import Admission
 from frontend.routing.served_model import ServedModel
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
@@ -47,7 +48,7 @@ class _Looks:
 async def _fleet(policy: PolicyName, limit: int) -> AsyncIterator[Fleet]:
     report = pb.LoadReport(running_limit=limit, frontends=1)
     workers = {f"w:{number}": StallingWorker(f"w:{number}", report=report) for number in range(_WORKERS)}
-    fleet = Fleet([Static(list(workers))], workers.__getitem__, policy_of(policy), Admission(512, 1.0))
+    fleet = Fleet([Static(list(workers))], workers.__getitem__, policy_of(policy), QueueTable(512, 1.0))
     await fleet.start()
     try:
         await until(lambda: _ready(fleet) == _WORKERS, _READY_SECONDS, "all are ready")
@@ -70,7 +71,7 @@ def _model(fleet: Fleet) -> ServedModel:
 async def _place(
     fleet: Fleet, key: bytes | None, failed: dict[ManagedWorker, float] | None = None
 ) -> WorkerPermit:
-    return (await fleet._wanted(_model(fleet), Ticket(), key).place(failed or {}, False))[0]
+    return (await fleet._scheduler.acquire(_model(fleet), Ticket(), failed or {}, key))[0]
 
 
 def _key(number: int) -> bytes | None:
@@ -97,7 +98,7 @@ async def _looks(
     async with _fleet(policy, limit) as fleet:
         places = [await _place(fleet, key(number)) for number in range(_WORKERS // 2)]
         if breaks:
-            broken = places[0].member
+            broken = places[0].worker
             for _ in range(3):
                 broken.take().leave(WorkerUnreachable("broken"))
             assert broken.breaker.is_open
@@ -105,7 +106,7 @@ async def _looks(
             looks, most = _Looks(patched), 0
             for number in range(_REQUESTS):
                 looks.members.clear()
-                failed = {places[-1].member: 0.0} if fails else {}
+                failed = {places[-1].worker: 0.0} if fails else {}
                 places.append(await _place(fleet, key(number), failed))
                 places.pop(0).leave(QueueFull() if number % 7 == 0 else None)
                 most = max(most, len(looks.members))
@@ -133,15 +134,15 @@ async def test_a_question_looks_at_no_more_workers_either(
 ) -> None:
     async with _fleet(policy, 1) as fleet:
         model = _model(fleet)
-        fleet.pick(model)  # What is found out once, when workers come.
+        fleet._scheduler.pick(model)  # What is found out once, when workers come.
         with monkeypatch.context() as patched:
             looks = _Looks(patched)
-            fleet.pick(model)
+            fleet._scheduler.pick(model)
             assert len(looks.members) <= 2
         # Each takes one that runs and one that waits: no room is left.
         for number in range(2 * _WORKERS):
             await _place(fleet, _key(number))
         with monkeypatch.context() as patched:
             looks = _Looks(patched)
-            fleet.pick(model)
+            fleet._scheduler.pick(model)
             assert len(looks.members) <= 2

@@ -102,7 +102,7 @@ def _stops(worker: StallingWorker) -> None:
 
 @asynccontextmanager
 async def _fleet(monkeypatch: pytest.MonkeyPatch, *workers: StallingWorker) -> AsyncIterator[Fleet]:
-    monkeypatch.setattr(stall_detector, "_SECONDS", 0.2)
+    monkeypatch.setattr(stall_detector, "_PROBE_SECONDS", 0.2)
     fleet = fleet_of(*workers, wait_seconds=0.3, stall_seconds=0.2)
     await fleet.start()
     try:
@@ -113,7 +113,7 @@ async def _fleet(monkeypatch: pytest.MonkeyPatch, *workers: StallingWorker) -> A
 
 
 def _ready(fleet: Fleet) -> list[str]:
-    return [member.address for member in fleet._members if member.ready]
+    return [member.address for member in fleet._workers if member.ready]
 
 
 async def _ask(fleet: Fleet, request: pb.GenerateRequest) -> str:
@@ -259,7 +259,7 @@ async def test_a_silent_process_whose_connection_answers_has_stopped(monkeypatch
             await asyncio.Event().wait()
 
         with pytest.raises(EngineStalled):
-            await asyncio.wait_for(fleet.ask(model, stops), _DEADLINE_SECONDS)
+            await asyncio.wait_for(fleet.call(model, stops), _DEADLINE_SECONDS)
         assert len(asked) == 1
         await until(lambda: len(_ready(fleet)) == 2, _DEADLINE_SECONDS, "one is out")
 

@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing import stall_detector
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.stall_detector import Watchdog
+from frontend.routing.stall_detector import StallDetector
 from tests.fakes.fleets import ObservedFailovers, fleet_of
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.waiting import until
@@ -31,11 +31,11 @@ class Clock:
 
 def _stalls(*reports: pb.LoadReport, every: float = 1.0) -> bool:
     clock = Clock()
-    watchdog = Watchdog(30, clock)
+    detector = StallDetector(30, clock)
     stalled = False
     for report in reports:
         clock.seconds += every
-        stalled = watchdog.is_stalled(report)
+        stalled = detector.is_stalled(report)
     return stalled
 
 
@@ -65,16 +65,16 @@ def test_who_has_nothing_to_do_or_is_loading_does_not_stall() -> None:
 
 def test_zero_never_barks() -> None:
     clock = Clock()
-    watchdog = Watchdog(0, clock)
-    watchdog.is_stalled(_busy())
+    detector = StallDetector(0, clock)
+    detector.is_stalled(_busy())
     clock.seconds = 1e6
-    assert not watchdog.is_stalled(_busy())
+    assert not detector.is_stalled(_busy())
 
 
 async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stall_detector, "_SECONDS", 0.3)
+    monkeypatch.setattr(stall_detector, "_PROBE_SECONDS", 0.3)
     can = pb.Capabilities(completion=True, resume=True)
     workers = [
         StallingWorker(
@@ -120,4 +120,4 @@ async def _moved(asking: asyncio.Task[str]) -> bool:
 
 
 def _ready(fleet: object) -> list[str]:
-    return [member.address for member in fleet._members if member.ready]  # type: ignore[attr-defined]
+    return [member.address for member in fleet._workers if member.ready]  # type: ignore[attr-defined]

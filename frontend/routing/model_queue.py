@@ -1,0 +1,218 @@
+"""Queues in front of the workers: one per model, and the table of them all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from drover.errors import NoWorkerReady, QueueFull
+from frontend.routing.capacity import WorkerPermit
+from frontend.routing.fair_queue import FairQueue, Ticket
+from frontend.routing.managed_worker import ManagedWorker
+from frontend.routing.served_model import Kind, ServedModel
+
+# Weight of the newest departure in the moving average of the seconds between two of them.
+_NEWEST_WEIGHT = 0.1
+_POLL_SECONDS = 1.0
+# Models come and go during a frontend's life; an empty queue holds nothing worth keeping.
+_MAX_QUEUES = 256
+
+Select = Callable[[], ManagedWorker | None]
+"""Chooses a worker with room for one attempt of one request, or None if all of them are full."""
+
+CheckReady = Callable[[], object]
+"""Raises NoWorkerReady while no worker serves the request's model."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWait:
+    """How long a request waited in the queue, and its position on arrival: 1 for the head of the queue, 0 if
+    it did not wait.
+    """
+
+    seconds: float = 0.0
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePosition:
+    """A queued request now. `position`: 1 for the head of the queue; `waiting`: the queue's length."""
+
+    position: int
+    waiting: int
+    expected_seconds: float
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    ticket: Ticket
+    select: Select
+    check_ready: CheckReady
+    assigned: asyncio.Future[WorkerPermit] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class ModelQueue:
+    """Fair queue of the requests for one model.
+
+    A request passes straight through while a worker has room and nobody is queued; otherwise it waits until
+    `dispatch` assigns it a worker. `may_wait`: whether the frontend may hold one more queued request.
+    `no_worker_timeout_seconds`: how long requests stay queued while the model has no worker at all.
+    """
+
+    def __init__(self, may_wait: Callable[[], bool], no_worker_timeout_seconds: float) -> None:
+        self._may_wait = may_wait
+        self._no_worker_timeout_seconds = no_worker_timeout_seconds
+        self._queue: FairQueue[_Waiter] = FairQueue()
+        self._seconds_between = 0.0
+        self._last_departure = 0.0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    async def acquire(
+        self, ticket: Ticket, select: Select, check_ready: CheckReady
+    ) -> tuple[WorkerPermit, QueueWait]:
+        """Wait for a worker. A requeued request does not wait behind new ones and is never refused.
+
+        Raises QueueFull, and NoWorkerReady from `check_ready`.
+        """
+        if not ticket.requeued:
+            check_ready()
+        worker = select() if ticket.requeued or not len(self._queue) else None
+        if worker is not None:
+            return worker.take(), QueueWait()
+        if not (ticket.requeued or self._may_wait() or self._evict_for(ticket)):
+            raise QueueFull()
+        return await self._wait(_Waiter(ticket, select, check_ready))
+
+    def dispatch(self) -> None:
+        """Assign workers to queued requests, in turn, until no worker has room."""
+        while (waiter := self._queue.first()) is not None:
+            worker = waiter.select()
+            if worker is None:
+                return
+            self._queue.served(waiter)
+            waiter.assigned.set_result(worker.take())
+            self._record_departure()
+
+    def position(self, matches: Callable[[Ticket], bool]) -> int | None:
+        """Position of the first queued request that matches: 1 for the head of the queue."""
+        before = self._queue.position(lambda waiter: matches(waiter.ticket))
+        return None if before is None else before + 1
+
+    def expected_seconds(self, position: int) -> float:
+        """Expected wait at that position, from the recent rate of departures."""
+        return self._seconds_between * position
+
+    def _evict_for(self, ticket: Ticket) -> bool:
+        """Refuse the newest request of the client that has most queued, so that it cannot keep others out."""
+        last = self._queue.last_of_longest(ticket)
+        if last is None:
+            return False
+        self._queue.leave(last)
+        last.assigned.set_exception(QueueFull())
+        return True
+
+    async def _wait(self, waiter: _Waiter) -> tuple[WorkerPermit, QueueWait]:
+        began = time.monotonic()
+        if not len(self._queue):
+            self._last_departure = began
+        self._queue.enter(waiter)
+        before = self._queue.position(lambda each: each is waiter)
+        position = len(self._queue) if before is None else before + 1
+        try:
+            await self._until_assigned(waiter)
+            return waiter.assigned.result(), QueueWait(time.monotonic() - began, position)
+        except BaseException:
+            # Cancelled after a worker was assigned: give the permit back.
+            if waiter.assigned.done() and waiter.assigned.exception() is None:
+                waiter.assigned.result().leave()
+            raise
+        finally:
+            self._queue.leave(waiter)
+
+    async def _until_assigned(self, waiter: _Waiter) -> None:
+        """Raises NoWorkerReady after `no_worker_timeout_seconds` without any worker."""
+        last_ready = time.monotonic()
+        while not waiter.assigned.done():
+            await asyncio.wait({waiter.assigned}, timeout=_POLL_SECONDS)
+            self.dispatch()
+            try:
+                waiter.check_ready()
+                last_ready = time.monotonic()
+            except NoWorkerReady:
+                waited = time.monotonic() - last_ready
+                if waited > self._no_worker_timeout_seconds and not waiter.assigned.done():
+                    raise
+
+    def _record_departure(self) -> None:
+        now = time.monotonic()
+        since, self._last_departure = now - self._last_departure, now
+        if not self._seconds_between:
+            self._seconds_between = since
+        self._seconds_between += _NEWEST_WEIGHT * (since - self._seconds_between)
+
+
+class QueueTable:
+    """The queues of all models. `max_waiting`: queued requests of this frontend, all models together."""
+
+    def __init__(self, max_waiting: int, no_worker_timeout_seconds: float) -> None:
+        self._max_waiting = max_waiting
+        self.no_worker_timeout_seconds = no_worker_timeout_seconds
+        self._queues: dict[Kind, ModelQueue] = {}
+        self._names: dict[Kind, str] = {}
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def waiting_by_model(self) -> Mapping[str, int]:
+        """Queued requests by each model's main name; models without any request so far are missing."""
+        counts = Counter[str]()
+        for kind, queue in self._queues.items():
+            counts[self._names[kind]] += len(queue)
+        return counts
+
+    def queue(self, model: ServedModel) -> ModelQueue:
+        """The queue in front of all workers that serve `model`."""
+        kind = model.kind
+        if kind not in self._queues:
+            self._drop_empty()
+            self._queues[kind] = ModelQueue(self._may_wait, self.no_worker_timeout_seconds)
+            self._names[kind] = next(iter(model.info.names), "")
+        return self._queues[kind]
+
+    def dispatch(self) -> None:
+        """Call whenever a worker may have more room than before."""
+        for queue in list(self._queues.values()):
+            queue.dispatch()
+
+    def find(self, request_id: str, client: str) -> QueuePosition | None:
+        """The queued request with this id, None if there is none.
+
+        Clients choose ids, so several may use one: the asking client's own comes first, then anybody's, which
+        is what a monitor asks for.
+        """
+        own = self._find(lambda ticket: ticket.request_id == request_id and ticket.client == client)
+        return own or self._find(lambda ticket: ticket.request_id == request_id)
+
+    def _find(self, matches: Callable[[Ticket], bool]) -> QueuePosition | None:
+        for queue in self._queues.values():
+            position = queue.position(matches)
+            if position is not None:
+                return QueuePosition(position, len(queue), queue.expected_seconds(position))
+        return None
+
+    def _may_wait(self) -> bool:
+        return self.waiting < self._max_waiting
+
+    def _drop_empty(self) -> None:
+        if len(self._queues) >= _MAX_QUEUES:
+            self._queues = {kind: queue for kind, queue in self._queues.items() if len(queue)}
+            self._names = {kind: name for kind, name in self._names.items() if kind in self._queues}
