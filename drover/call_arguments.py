@@ -1,7 +1,7 @@
-"""The arguments of a tool call in a conversation, as the object that chat templates walk through.
+"""Arguments of a tool call in a conversation, as the object that chat templates expect.
 
-Clients send back what a model wrote: JSON that was cut off, JSON within a JSON string, or plain text. A
-template that cannot read it would make the whole conversation unusable.
+Clients send back what a model produced: truncated JSON, JSON within a JSON string, or plain text. A template
+that cannot read it would make the whole conversation unusable.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import orjson
 
 from drover.json_value import Json
 
-# The member that Anthropic's documentation recommends for arguments that are no JSON object.
+# The key that Anthropic's documentation recommends for arguments that are not a JSON object.
 TEXT_MEMBER = "INVALID_JSON"
-# Fewer levels than any engine's template code gives up at.
+# Below the nesting limit of every engine's template code.
 _MAX_DEPTH = 64
 
 
 def call_arguments(text: str) -> dict[str, Json]:
-    """Empty text is an empty object; what is no JSON object, or too deep a one, is kept as text."""
+    """Parse arguments. Empty text is an empty object; anything but a JSON object, or one nested too deeply,
+    is kept as text under TEXT_MEMBER.
+    """
     value = _parsed(text.strip() or "{}")
     if isinstance(value, str):
         value = _parsed(value)
@@ -27,14 +29,14 @@ def call_arguments(text: str) -> dict[str, Json]:
 
 
 def call_arguments_json(text: str) -> str:
-    """The text itself where it is fit to be parsed."""
+    """As `call_arguments`, as JSON: the text itself if it is a JSON object."""
     if isinstance(_parsed(text), dict) and not _may_be_deep(text):
         return text
     return orjson.dumps(call_arguments(text)).decode()
 
 
 def _parsed(text: str) -> Json:
-    """None for what is no JSON."""
+    """None if it is not JSON."""
     try:
         value: Json = orjson.loads(text)
     except orjson.JSONDecodeError:

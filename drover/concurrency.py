@@ -1,4 +1,4 @@
-"""Work that takes long, work that others cancel, and a signal that something has changed."""
+"""Helpers for asyncio: work in a thread, cancellation with a reason, a change signal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ Result = TypeVar("Result")
 
 
 async def run_in_thread_if_large(work: Callable[[], Result], length: int, inline: int) -> Result:
-    """What `work` returns or raises. Of a `length` beyond `inline` it runs in a thread; below, the way to a
-    thread and back would cost more than the work.
+    """Return what `work` returns, or raise what it raises.
+
+    It runs in a thread if `length` is above `inline` (of the same unit), so that the event loop stays
+    responsive; below that the switch would cost more than the work.
     """
     if length <= inline:
         return work()
@@ -22,12 +24,14 @@ async def run_in_thread_if_large(work: Callable[[], Result], length: int, inline
 
 
 class CancelScope:
+    """Work that others may cancel, giving a reason. Made by `cancel_scope`."""
+
     def __init__(self, scope: asyncio.Timeout) -> None:
         self._scope = scope
         self.reason: DroverError | None = None
 
     def end(self, reason: DroverError) -> None:
-        """Cancels the work as soon as the loop turns. The first reason counts."""
+        """Cancel the work in the next turn of the event loop. The first reason counts."""
         if self.reason is None:
             self.reason = reason
             self._scope.reschedule(asyncio.get_running_loop().time())
@@ -35,7 +39,10 @@ class CancelScope:
 
 @asynccontextmanager
 async def cancel_scope(deadline_seconds: float | None = None) -> AsyncGenerator[CancelScope, None]:
-    """Around the work. Raises the reason that somebody gave, or TimeoutError when the deadline has passed."""
+    """Context manager around the work.
+
+    Raises the reason that `CancelScope.end` was given, or TimeoutError after the deadline.
+    """
     work: CancelScope | None = None
     try:
         async with asyncio.timeout(deadline_seconds) as scope:
@@ -48,12 +55,14 @@ async def cancel_scope(deadline_seconds: float | None = None) -> AsyncGenerator[
 
 
 class ChangeSignal:
+    """Wakes all waiters on each change. Any number of changes may pass between two looks of a waiter."""
+
     def __init__(self) -> None:
         self._next = asyncio.Event()
 
     @property
     def next_change(self) -> asyncio.Event:
-        """Taken before looking at what the bell is for, so that no ring in between is missed."""
+        """Event of the next change. Get it before reading the state, or a change in between is missed."""
         return self._next
 
     def notify(self) -> None:

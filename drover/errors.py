@@ -1,14 +1,14 @@
-"""What can go wrong with a request, named by what the caller can do about it.
+"""Errors of a request, grouped by what the caller can do about them.
 
     DroverError
     ├── RetryElsewhere        another worker may answer at once
     │   ├── WorkerUnreachable     no connection, or it broke
     │   ├── WorkerDraining        the worker is going away
     │   ├── EngineFailed          the engine broke down under this request
-    │   └── ProtocolBroken        the worker sent what it may not send
+    │   └── ProtocolBroken        the worker violated the protocol
     ├── RetryLater            the same request may work in a while
     │   ├── QueueFull             too many requests wait already
-    │   ├── NoWorkerReady         nobody serves the model right now
+    │   ├── NoWorkerReady         no worker serves the model right now
     │   ├── StoreUnavailable      the presets' database cannot be reached, or is full
     │   └── DeadlineExceeded      the request took longer than it may
     ├── NeverRetry            the request is at fault
@@ -24,10 +24,11 @@
     │   ├── EngineStalled         a worker stopped while it had this request; no other one gets it
     │   ├── NotSignedIn           a route about an account; there are no accounts
     │   └── NotOffered            a route of ollama.com that is not passed on
-    ├── ClientLeft            nobody is there to be answered
-    └── InternalError         our fault
+    ├── ClientLeft            the client disconnected or cancelled
+    └── InternalError         a defect of this program
 
-`ANSWERS` is the one table from this tree to every protocol; nothing else chooses a status code.
+`ERROR_MAPPINGS` maps each type to the status and error kind of every protocol. Routes deviate from it where
+their protocol demands it: frontend/api/ollama/embed.py and frontend/api/openai/errors.py.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ import grpc
 
 from drover.json_value import Json
 
-# Of a message. Values of requests are quoted in it, and they may have megabytes: of a longer message the
-# beginning and the end are kept, which say what is wrong.
-_MOST_CHARACTERS = 4096
+# Longest message. It may quote values of a request, which can have megabytes: of a longer message the
+# beginning and the end are kept, which tell what is wrong.
+_MAX_CHARACTERS = 4096
 _CUT = " ... "
 
 
 class DroverError(Exception):
-    """`message` is for the client: what is wrong, with which value, what to do."""
+    """Base of all errors. `message` is shown to the client: what is wrong, with which value, what to do."""
 
     def __init__(self, message: str) -> None:
-        if len(message) > _MOST_CHARACTERS:
-            kept = (_MOST_CHARACTERS - len(_CUT)) // 2
+        if len(message) > _MAX_CHARACTERS:
+            kept = (_MAX_CHARACTERS - len(_CUT)) // 2
             message = message[:kept] + _CUT + message[-kept:]
         super().__init__(message)
         self.message = message
@@ -61,7 +62,7 @@ class RetryElsewhere(DroverError):
 
 
 class WorkerUnreachable(RetryElsewhere):
-    """`is_lasting`: for this request the worker does not come back, so waiting for it does not help."""
+    """`is_lasting`: the worker never can serve this request, so waiting for it does not help."""
 
     def __init__(self, message: str, is_lasting: bool = False) -> None:
         super().__init__(message)
@@ -77,7 +78,7 @@ class EngineFailed(RetryElsewhere):
 
 
 class ProtocolBroken(RetryElsewhere):
-    """`is_flood`: more than an honest worker could send, whatever the request."""
+    """`is_flood`: the worker sent more than any response to the request can have."""
 
     def __init__(self, message: str, is_flood: bool = False) -> None:
         super().__init__(message)
@@ -89,7 +90,7 @@ class RetryLater(DroverError):
 
 
 class QueueFull(RetryLater):
-    """In Ollama's words, two spaces included (ollama-contract.md, "Errors")."""
+    """Ollama's own message, two spaces included (docs/reference/ollama-contract.md, "Errors")."""
 
     def __init__(
         self, message: str = "server busy, please try again.  maximum pending requests exceeded"
@@ -114,7 +115,7 @@ class NeverRetry(DroverError):
 
 
 class InvalidRequest(NeverRetry):
-    """`details`: what programs read of it, where the protocol has a place for that (Anthropic's)."""
+    """`details`: machine-readable part, sent where the protocol has a field for it (Anthropic's)."""
 
     def __init__(self, message: str, details: Mapping[str, Json] | None = None) -> None:
         super().__init__(message)
@@ -134,7 +135,7 @@ class InvalidOption(NeverRetry):
 
 
 class TemplateFailed(NeverRetry):
-    """In the template's words."""
+    """`message`: the template engine's own."""
 
 
 class NotTransferable(NeverRetry):
@@ -150,7 +151,7 @@ class ConstraintRejected(NeverRetry):
 
 
 class ContextExceeded(NeverRetry):
-    """`prompt_tokens` do not fit into `context_tokens`, where both are known."""
+    """`prompt_tokens` do not fit into `context_tokens`; 0 where they are unknown."""
 
     def __init__(self, message: str, prompt_tokens: int = 0, context_tokens: int = 0) -> None:
         super().__init__(message)
@@ -180,8 +181,8 @@ class InternalError(DroverError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorMapping:
-    """How one leaf looks in each protocol. `retry_after_seconds` becomes a Retry-After header: a full queue
-    moves within a second, while a worker that is gone takes longer to come back than a client's few quick
+    """How one error type is reported in each protocol. `retry_after_seconds`: for the Retry-After header. A
+    full queue moves within a second; a lost worker takes longer to come back than a client's few quick
     attempts last.
     """
 
@@ -191,7 +192,7 @@ class ErrorMapping:
     anthropic_type: str
     retry_after_seconds: int | None = None
     v1_http: int | None = None
-    """Under /v1, where that is another status than on the native routes."""
+    """HTTP status under /v1, if it differs from the native routes'."""
 
     def status(self, is_v1: bool) -> int:
         return self.v1_http if is_v1 and self.v1_http is not None else self.http
@@ -201,7 +202,7 @@ _CODE = grpc.StatusCode
 _AWAY_SECONDS = 5
 
 # InvalidOption, TemplateFailed and NotTransferable are 500 over HTTP because Ollama answers so.
-ANSWERS: dict[type[DroverError], ErrorMapping] = {
+ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     WorkerUnreachable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     WorkerDraining: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     EngineFailed: ErrorMapping(_CODE.ABORTED, 500, "api_error", "api_error"),
@@ -238,18 +239,18 @@ ANSWERS: dict[type[DroverError], ErrorMapping] = {
     InternalError: ErrorMapping(_CODE.INTERNAL, 500, "api_error", "api_error"),
 }
 
-LEAVES: dict[str, type[DroverError]] = {leaf.__name__: leaf for leaf in ANSWERS}
+ERROR_TYPES: dict[str, type[DroverError]] = {error_type.__name__: error_type for error_type in ERROR_MAPPINGS}
 
 
-def answer_of(error: DroverError) -> ErrorMapping:
-    return ANSWERS[type(error)]
+def mapping_of(error: DroverError) -> ErrorMapping:
+    return ERROR_MAPPINGS[type(error)]
 
 
-def unforeseen(defect: BaseException) -> InternalError:
-    """What is said of a defect of ours: its kind, and nothing of its text, which may quote a request."""
+def internal_error(defect: BaseException) -> InternalError:
+    """The error to report for an unhandled exception: its type only, since its text may quote a request."""
     return InternalError(f"internal error: {type(defect).__name__}")
 
 
-def is_passing(error: DroverError) -> bool:
-    """Whether the same request may succeed when its client sends it again."""
+def is_temporary(error: DroverError) -> bool:
+    """True if the same request may succeed when the client sends it again."""
     return isinstance(error, RetryElsewhere | RetryLater) and not isinstance(error, DeadlineExceeded)

@@ -1,4 +1,4 @@
-"""Who can reach an address that a process listens on, and the warning to its operator."""
+"""Warning to the operator if a process listens on an address that other machines can reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drover.settings import split_address
 
 @lru_cache(maxsize=256)
 def parsed_address(text: str) -> IPv4Address | IPv6Address | None:
-    """None for a name. An IPv4 address in IPv6's clothes comes as what it is."""
+    """Parse an IP address; None for a host name. IPv4-mapped IPv6 addresses are returned as IPv4."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -23,7 +23,7 @@ def parsed_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def is_loopback(listen: str) -> bool:
-    """Of `host:port`. Not so where nothing can listen at all, which whoever listens will say."""
+    """Whether `host:port` is a loopback address. False for a host that cannot be resolved."""
     host, _ = split_address(listen)
     if address := parsed_address(host):
         return address.is_loopback
@@ -34,7 +34,10 @@ def is_loopback(listen: str) -> bool:
 
 
 def warn_if_exposed(logger: logging.Logger, listen: str, flag: str, danger: str) -> None:
-    """`listen`: `host:port` or `unix:/path`; `flag`: where it was set; `danger`: what one can do there."""
+    """Log a warning unless only this machine can connect.
+
+    `listen`: `host:port` or `unix:/path`; `flag`: the setting's names; `danger`: what any client can do.
+    """
     if listen.startswith("unix:") or is_loopback(listen):
         return
     logs.event(

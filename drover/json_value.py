@@ -1,4 +1,4 @@
-"""What a JSON text can say."""
+"""Type of a decoded JSON value."""
 
 from __future__ import annotations
 

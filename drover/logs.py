@@ -14,30 +14,30 @@ LogFormat = Literal["auto", "json", "text"]
 Field = str | int | float | bool | None | list[str]
 
 
-# Of a text among a line's fields. Names and addresses come from clients, in bodies of megabytes.
-_MOST_CHARACTERS = 4096
+# Longest text of a field: names and addresses come from clients, in bodies of megabytes.
+_MAX_CHARACTERS = 4096
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Sends every logger of the process to standard error. `auto` is text on a terminal, JSON elsewhere."""
+    """Send the logs of all loggers to standard error. `auto` is text on a terminal, JSON elsewhere."""
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_TextFormatter() if as_text else _JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
-    # What no format shows needs not be found out for each line.
+    # No format here shows these.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # A traceback for each message that it cannot parse; callers say so themselves.
+    # It logs a traceback for each message that it cannot parse; callers log that themselves.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
 
 
 def event(logger: logging.Logger, level: int, message: str, **fields: Field) -> None:
-    """One structured line: `message` says what happened, `fields` with which values. Long texts are cut."""
+    """Log one structured line. `message`: constant text; `fields`: values, of which long texts are cut."""
     if logger.isEnabledFor(level):
         for name, value in fields.items():
-            if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
-                fields[name] = f"{value[:_MOST_CHARACTERS]} ..."
-        # `logger.log` would look for the caller's file and line, which no format here shows.
+            if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
+                fields[name] = f"{value[:_MAX_CHARACTERS]} ..."
+        # Unlike `logger.log`, without a look-up of the caller's file and line, which no format here shows.
         record = logger.makeRecord(logger.name, level, "", 0, message, (), None, extra={"fields": fields})
         logger.handle(record)
 

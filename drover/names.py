@@ -1,6 +1,6 @@
-"""Model names as Ollama writes them: `[host[:port]/][namespace/]model[:tag]`.
+"""Ollama's model names: `[host[:port]/][namespace/]model[:tag]`.
 
-Contract: ollama-contract.md, "Model names".
+Source of the rules: docs/reference/ollama-contract.md, "Model names".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName | None:
-        """None where the text is not a valid name. A scheme can stand before a host only."""
+        """Parse a name; None if it is invalid. A scheme is allowed in front of a host only."""
         _, scheme, rest = text.partition("://")
         if scheme and rest.count("/") != _SLASHES_WITH_HOST:
             return None
@@ -44,13 +44,13 @@ class ModelName:
 
     @classmethod
     def from_file_name(cls, stem: str) -> ModelName:
-        """A valid name that resembles a file's name (without its suffix)."""
+        """Make a valid name that resembles a file's name (without its suffix)."""
         model = _NOT_IN_MODEL.sub("-", stem).lstrip(".-")[:80] or "model"
         return cls(DEFAULT_HOST, DEFAULT_NAMESPACE, model, DEFAULT_TAG)
 
     @property
     def short(self) -> str:
-        """As lists show it: default host and namespace dropped, the tag always there."""
+        """The name as lists show it: without the default host and namespace, always with the tag."""
         name = f"{self.model}:{self.tag}"
         if self.host != DEFAULT_HOST:
             return f"{self.host}/{self.namespace}/{name}"
@@ -62,7 +62,7 @@ class ModelName:
 
     @property
     def key(self) -> str:
-        """What two names are compared by: letter case does not count."""
+        """Key for comparing names: in any letter case."""
         return self.full.casefold()
 
     def _is_valid(self) -> bool:

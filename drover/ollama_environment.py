@@ -1,7 +1,8 @@
 """Ollama's environment variables as a source of settings: below flags and DROVER_*, above defaults.
 
-They are read as Ollama reads them (ollama-contract.md, "Environment variables"): spaces and quotes around a
-value do not count. A value that cannot be read is logged and ignored; a wrong DROVER_* stops the start.
+They are parsed as Ollama parses them (docs/reference/ollama-contract.md, "Environment variables"): spaces and
+quotes around a value do not count. A value that cannot be parsed is logged and ignored; a wrong DROVER_*
+setting stops the start.
 """
 
 from __future__ import annotations

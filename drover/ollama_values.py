@@ -1,4 +1,4 @@
-"""What the values of Ollama's environment variables mean (ollama-contract.md, "Environment variables").
+"""Values of Ollama's environment variables (docs/reference/ollama-contract.md, "Environment variables").
 
 Each reader returns None where the variable leaves a setting at its default.
 """
@@ -9,12 +9,12 @@ from drover.durations import NS_PER_SECOND, parse_duration_or_seconds
 from drover.errors import InvalidRequest
 
 _LARGEST = 2**64 - 1
-# The words of Go's strconv.ParseBool.
+# The values that Go's strconv.ParseBool takes for false.
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class Ignored(Exception):
-    """Why a value says nothing."""
+    """A value that has no effect; the text is the reason, for the log."""
 
 
 def any_text(value: str) -> str | None:
@@ -28,12 +28,12 @@ def whole_number(value: str) -> int:
 
 
 def whole_number_or_default(value: str) -> int | None:
-    """Where Ollama's 0 means that it chooses itself."""
+    """None for 0, which means Ollama's own default."""
     return whole_number(value) or None
 
 
 def debug_level(value: str) -> str | None:
-    """What is no boolean counts as true."""
+    """Anything but a false boolean counts as true."""
     return None if value in _FALSE else "debug"
 
 
@@ -43,7 +43,7 @@ def duration(value: str) -> str:
 
 
 def limit_in_seconds(value: str) -> float:
-    """0, for no limit, also where Ollama's is negative."""
+    """Seconds, 0 for no limit, which Ollama writes as a negative value too."""
     return max(0, _nanoseconds(value)) / NS_PER_SECOND
 
 

@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from drover.errors import (
-    LEAVES,
+    ERROR_TYPES,
     ClientLeft,
     ContextExceeded,
     DeadlineExceeded,
@@ -20,14 +20,14 @@ from drover.errors import (
     InternalError,
     InvalidRequest,
     WorkerUnreachable,
-    answer_of,
+    mapping_of,
 )
 from drover.v1 import engine_pb2 as pb
 
 SERVICE_NAME = "drover.v1.Engine"
 REQUEST_ID_METADATA_KEY = "x-request-id"
 ERROR_DOMAIN = "drover"
-# What a request on an exchange has at its beginning (protos/drover/v1/engine.proto, Credit).
+# Initial credit of a request on an exchange (protos/drover/v1/engine.proto, Credit).
 ROWS_OF_CREDIT = 64
 
 Request = TypeVar("Request")
@@ -37,10 +37,10 @@ _PROMPT_TOKENS, _CONTEXT_TOKENS = "prompt_tokens", "context_tokens"
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # Trailing metadata may have 16 KiB, and a byte takes up to three there, twice.
 _MAX_DETAILS_BYTES = 1500
-_MOST_MESSAGE = 4096
+_MAX_MESSAGE_CHARACTERS = 4096
 
-# What a worker may send in one message where its calls have less to say than that.
-_MOST_RESPONSE_BYTES = {
+# Tighter limits per method for what a worker may send in one message.
+_MAX_RESPONSE_BYTES = {
     "GenerateStream": 16 * 1024 * 1024,
     "Exchange": 32 * 1024 * 1024,
     "WatchLoad": 64 * 1024,
@@ -52,8 +52,8 @@ _MOST_RESPONSE_BYTES = {
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
-            {"name": [{"service": SERVICE_NAME, "method": method}], "maxResponseMessageBytes": most}
-            for method, most in _MOST_RESPONSE_BYTES.items()
+            {"name": [{"service": SERVICE_NAME, "method": method}], "maxResponseMessageBytes": limit}
+            for method, limit in _MAX_RESPONSE_BYTES.items()
         ]
     }
 )
@@ -65,7 +65,7 @@ _SIZES: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
 ]
 
-# Whoever goes silent is given up within 10 s, by both sides.
+# Both sides give up a silent peer within 10 s.
 _PING_MS = 5_000
 _PING_TIMEOUT_MS = 4_000
 
@@ -73,7 +73,7 @@ _PING_TIMEOUT_MS = 4_000
 CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     *_SIZES,
     ("grpc.service_config", _SERVICE_CONFIG),
-    # Of each stream that its reader does not take: gRPC lets it grow with the connection's speed, to 33 MB.
+    # Buffer of a stream whose reader is slow: by default gRPC lets it grow with the bandwidth, up to 33 MB.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
     ("grpc.keepalive_time_ms", _PING_MS),
@@ -106,8 +106,8 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
 
 
 async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error: DroverError) -> NoReturn:
-    """Ends the call with the leaf's status; ErrorInfo.reason lets the other tier rebuild the leaf."""
-    code = answer_of(error).grpc
+    """End the call with the error's status. ErrorInfo.reason lets the other tier rebuild the error."""
+    code = mapping_of(error).grpc
     info = any_pb2.Any()
     reason = error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=ERROR_DOMAIN)
     if isinstance(error, ContextExceeded):
@@ -121,33 +121,33 @@ async def abort_with(context: grpc.aio.ServicerContext[Request, Response], error
 
 
 def failure_of(error: DroverError) -> pb.Failure:
-    """The row's way to say what `abort_with` does."""
-    failure = pb.Failure(reason=type(error).__name__, message=error.message[:_MOST_MESSAGE])
+    """The error as a row of an exchange carries it; `abort_with` for a call of its own."""
+    failure = pb.Failure(reason=type(error).__name__, message=error.message[:_MAX_MESSAGE_CHARACTERS])
     if isinstance(error, ContextExceeded):
         failure.prompt_tokens, failure.context_tokens = error.prompt_tokens, error.context_tokens
     return failure
 
 
 def error_of_failure(failure: pb.Failure) -> DroverError:
-    """The leaf that a worker raised."""
-    leaf = LEAVES.get(failure.reason, InternalError)
-    if leaf is ContextExceeded:
+    """The error that a worker raised; InternalError for an unknown type."""
+    error_type = ERROR_TYPES.get(failure.reason, InternalError)
+    if error_type is ContextExceeded:
         return ContextExceeded(failure.message, failure.prompt_tokens, failure.context_tokens)
-    return leaf(failure.message)
+    return error_type(failure.message)
 
 
-def has_leaf(failure: grpc.aio.AioRpcError) -> bool:
-    """Whether the other tier has raised it itself, and not gRPC or a defect there."""
+def has_error_type(failure: grpc.aio.AioRpcError) -> bool:
+    """True if the other tier raised one of our error types, rather than gRPC or an unhandled exception."""
     info = _info_in_details(failure)
-    return info is not None and info.reason in LEAVES
+    return info is not None and info.reason in ERROR_TYPES
 
 
 def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
-    """The leaf that a worker raised, or what the transport's own failure means for the caller."""
+    """The error that a worker raised, or for a failure of the transport what it means for the caller."""
     message = failure.details() or failure.code().name
     info = _info_in_details(failure)
-    if info is not None and info.reason in LEAVES:
-        return _leaf(LEAVES[info.reason], message, info)
+    if info is not None and info.reason in ERROR_TYPES:
+        return _rebuilt(ERROR_TYPES[info.reason], message, info)
     match failure.code():
         case grpc.StatusCode.UNAVAILABLE:
             return WorkerUnreachable(f"the worker cannot be reached: {message}")
@@ -161,9 +161,9 @@ def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
             return InternalError(message)
 
 
-def _leaf(leaf: type[DroverError], message: str, info: error_details_pb2.ErrorInfo) -> DroverError:
-    if leaf is not ContextExceeded:
-        return leaf(message)
+def _rebuilt(error_type: type[DroverError], message: str, info: error_details_pb2.ErrorInfo) -> DroverError:
+    if error_type is not ContextExceeded:
+        return error_type(message)
     prompt, context = (info.metadata.get(key, "") for key in (_PROMPT_TOKENS, _CONTEXT_TOKENS))
     if not (prompt.isdecimal() and context.isdecimal()):
         return ContextExceeded(message)

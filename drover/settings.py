@@ -1,4 +1,4 @@
-"""Settings of a process: each field is a flag and an environment variable, checked before anything starts."""
+"""Settings of a process: each field is a flag and an environment variable, validated before it starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from drover.ollama_environment import OllamaEnvironment, OllamaVariable
 
 
 def split_commas(value: object) -> object:
-    """A list as flags and environment variables give it: JSON, or words with commas between them."""
+    """Parse a list given by a flag or an environment variable: JSON, or separated by commas."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith('["'):
@@ -63,8 +63,8 @@ def with_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _say(problem: str) -> None:
-    """There is no log yet: its settings are among those that are being read."""
+def _print(problem: str) -> None:
+    """Write to standard error: logging is not configured yet, its settings are among those being read."""
     sys.stderr.write(f"{problem}\n")
 
 
@@ -75,8 +75,9 @@ def _program(module: str | None) -> str | None:
 
 
 class ProcessSettings(BaseSettings):
-    """Flags win over environment variables, those over Ollama's, and those over defaults. Immutable once
-    loaded.
+    """Base of both tiers' settings. Immutable.
+
+    Precedence: flags, DROVER_* environment variables, Ollama's environment variables, defaults.
     """
 
     ollama_variables: ClassVar[tuple[OllamaVariable, ...]] = ()
@@ -106,18 +107,18 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def load(cls, argv: list[str]) -> Self:
-        """Reads flags and environment; a wrong value ends the process with status 2 and its name."""
+        """Read flags and environment. Exit with status 2, naming the setting, if a value is invalid."""
         try:
             return CliApp.run(cls, cli_args=argv, cli_settings_source=cls._command_line())
         except ValidationError as error:
             for problem in error.errors():
                 name = str(problem["loc"][0]) if problem["loc"] else ""
                 reason = problem["msg"].removeprefix("Value error, ")
-                # A URL may have a password in it.
+                # A URL may contain a password.
                 shown = f" (it is {problem['input']!r})" if name and not name.endswith("_url") else ""
-                _say(f"{cls.names_of(name)}: {reason}{shown}")
+                _print(f"{cls.names_of(name)}: {reason}{shown}")
         except SettingsError as error:
-            _say(f"settings: {error}")
+            _print(f"settings: {error}")
         raise SystemExit(2)
 
     @classmethod

@@ -19,7 +19,7 @@ from typing import cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from drover.errors import ClientLeft, DroverError, InvalidRequest, unforeseen
+from drover.errors import ClientLeft, DroverError, InvalidRequest, internal_error
 from drover.rpc import ROWS_OF_CREDIT, failure_of
 from drover.v1 import engine_pb2 as pb
 from engine_worker.generations import Generations
@@ -242,7 +242,7 @@ class Exchange:
         error: DroverError = ClientLeft("the request was aborted")
         if not task.cancelled() and (defect := task.exception()) is not None:
             _log.error("serving a request failed", exc_info=defect)
-            error = unforeseen(defect)
+            error = internal_error(defect)
         if not request.mailbox.is_over:
             request.is_stopped = True
             self._outbox.add_end(request.number, error)

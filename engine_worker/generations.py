@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
-from drover.errors import ClientLeft, DroverError, InvalidRequest, unforeseen
+from drover.errors import ClientLeft, DroverError, InvalidRequest, internal_error
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
@@ -49,7 +49,7 @@ class Generations:
             error = leaf
         except Exception as exception:  # noqa: BLE001 - the last resort: an error instead of a traceback
             _log.exception("a request failed in a way that nobody foresaw")
-            error = unforeseen(exception)
+            error = internal_error(exception)
         finally:
             line.saw(mailbox)
             line.write(error)

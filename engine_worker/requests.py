@@ -21,7 +21,7 @@ class RequestTable:
 
     @asynccontextmanager
     async def hold(self, request_id: str) -> AsyncGenerator[None, None]:
-        """Around all work for one request. Raises the leaf that `abort` or `end_all` chose, if they did."""
+        """Around all work for one request. Raises the error that `abort` or `end_all` chose, if they did."""
         if request_id in self._entries:
             raise InvalidRequest(f"request id {request_id!r} is in use already")
         async with cancel_scope() as work:

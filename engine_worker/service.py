@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from drover.concurrency import ChangeSignal
-from drover.errors import ClientLeft, DroverError, NoWorkerReady, WorkerDraining, unforeseen
+from drover.errors import ClientLeft, DroverError, NoWorkerReady, WorkerDraining, internal_error
 from drover.rpc import abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
@@ -227,19 +227,19 @@ async def _guarded(
     work: Callable[[], Awaitable[Result]],
     line: RequestLine | None = None,
 ) -> Result:
-    """The one boundary: leaves become statuses, cancellation passes, everything else is our fault."""
+    """The one boundary: errors of ours become statuses, cancellation passes, everything else is our fault."""
     error: DroverError | None = None
     try:
         return await work()
     except asyncio.CancelledError:
         error = ClientLeft("cancelled")
         raise
-    except DroverError as leaf:
-        error = leaf
-        await abort_with(context, leaf)
+    except DroverError as failure:
+        error = failure
+        await abort_with(context, failure)
     except Exception as exception:  # noqa: BLE001 - the last resort: a status instead of a traceback
         _log.exception("a request failed in a way that nobody foresaw")
-        error = unforeseen(exception)
+        error = internal_error(exception)
         await abort_with(context, error)
     finally:
         if line is not None:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from drover.errors import DroverError, unforeseen
+from drover.errors import DroverError, internal_error
 from frontend import operator_routes
 from frontend.api.anthropic import messages
 from frontend.api.generation import Generation
@@ -100,7 +100,7 @@ def build_app(
     )
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, answer_unrouted)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, _unhandled)
     hosts = with_host_rule(WithTrail(app), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)
@@ -114,5 +114,5 @@ async def _failed(request: Request, error: Exception) -> Response:
     return failure(request.url.path, error, record.is_understood or request.method == "GET")
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    return await _failed(request, unforeseen(error))
+async def _unhandled(request: Request, error: Exception) -> Response:
+    return await _failed(request, internal_error(error))

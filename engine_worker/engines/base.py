@@ -43,7 +43,7 @@ class Engine(Protocol):
         """Puts the answer into the mailbox, up to its end.
 
         Cancelling the task that awaits it frees the engine's slot within two engine steps, in every phase.
-        Raises DroverError leaves only; the mailbox does not get them.
+        Raises error types of drover/errors.py only; the mailbox does not get them.
         """
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:

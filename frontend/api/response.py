@@ -14,7 +14,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from drover.errors import DroverError, InternalError, unforeseen
+from drover.errors import DroverError, InternalError, internal_error
 from drover.v1 import engine_pb2 as pb
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.response_writer import ResponseWriter, StreamFormat, at_once
@@ -70,7 +70,7 @@ class GenerationResponse(Response, ABC):
             error = leaf
         except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
             _log.exception("an answer failed in a way that nobody foresaw")
-            error = unforeseen(exception)
+            error = internal_error(exception)
         record_of(scope).record_error(error)
         if sending.began:
             await sending.end(self._wording.error_line(error))

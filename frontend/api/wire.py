@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from drover.errors import ContextExceeded, DroverError, answer_of
+from drover.errors import ContextExceeded, DroverError, mapping_of
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json, dump_text, dumps_text
 
@@ -74,7 +74,7 @@ def error_text(error: DroverError) -> str:
     if not (isinstance(error, ContextExceeded) and error.context_tokens):
         return error.message
     reason: Json = {
-        "code": answer_of(error).http,
+        "code": mapping_of(error).http,
         "message": f"request ({error.prompt_tokens} tokens) exceeds the available context size "
         f"({error.context_tokens} tokens), try increasing it",
         "type": "exceed_context_size_error",

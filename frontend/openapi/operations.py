@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 from drover.errors import (
-    ANSWERS,
+    ERROR_MAPPINGS,
     BodyTooLarge,
     CapabilityMissing,
     ConstraintRejected,
@@ -217,14 +217,14 @@ def error_responses(
     is_v1 = error != _NATIVE_ERROR
     by_status: dict[int, list[ErrorType]] = {}
     for each in dict.fromkeys(error_types):
-        by_status.setdefault((statuses or {}).get(each, ANSWERS[each].status(is_v1)), []).append(each)
+        by_status.setdefault((statuses or {}).get(each, ERROR_MAPPINGS[each].status(is_v1)), []).append(each)
     return {status: _error_response(status, found, error) for status, found in by_status.items()}
 
 
 def _error_response(status: int, error_types: Sequence[ErrorType], error: str) -> Schema:
     reasons = "".join(f"\n- {REASONS[each]}" for each in error_types)
     description = f"{HTTPStatus(status).phrase}:\n{reasons}"
-    delays = [ANSWERS[each].retry_after_seconds for each in error_types]
+    delays = [ERROR_MAPPINGS[each].retry_after_seconds for each in error_types]
     if not any(delays):
         return response(description, {JSON: ref(error)})
     retry_after: Schema = {

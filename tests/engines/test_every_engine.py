@@ -12,7 +12,7 @@ from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.engines.conftest import FLAGS, SENTENCEPIECE
-from tests.support.answers import leaf_of, rest_of
+from tests.support.answers import error_of, rest_of
 from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
@@ -152,7 +152,7 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
     assert "number 39 " in rendered.text
     assert "number 0 " not in rendered.text
     request.context.truncate = False
-    assert isinstance(await leaf_of(engine, request), ContextExceeded)
+    assert isinstance(await error_of(engine, request), ContextExceeded)
 
 
 @pytest.mark.parametrize(("size", "num_keep", "kept"), [(256, 4, 130), (256, 24, 140), (128, 0, 64)])
@@ -180,8 +180,8 @@ async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Mode
     if model.capabilities.resume:
         assert (await engine.text(continued))[1].prompt_tokens == 1
     else:
-        assert isinstance(await leaf_of(engine, continued), CapabilityMissing)
-    assert isinstance(await leaf_of(engine, pb.GenerateRequest()), InvalidRequest)
+        assert isinstance(await error_of(engine, continued), CapabilityMissing)
+    assert isinstance(await error_of(engine, pb.GenerateRequest()), InvalidRequest)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await engine.stub.Embed(pb.EmbedRequest(texts=["x"]))
     assert isinstance(error_from_status(failed.value), CapabilityMissing)
@@ -190,7 +190,7 @@ async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Mode
     if model.capabilities.json_constraint:
         assert (await engine.text(constrained))[0].startswith("{")
     else:
-        assert isinstance(await leaf_of(engine, constrained), CapabilityMissing)
+        assert isinstance(await error_of(engine, constrained), CapabilityMissing)
 
 
 async def test_logprobs_are_one_per_token(engine: EngineClient, model: pb.Model) -> None:
@@ -268,7 +268,7 @@ async def test_a_penalty_looks_back_as_far_as_it_can(engine: EngineClient, windo
 
 async def test_ids_of_no_token_are_refused(engine: EngineClient) -> None:
     request = pb.GenerateRequest(tokens=pb.TokenIds(ids=[2**32 - 1]), sampling=pb.Sampling(max_tokens=1))
-    assert isinstance(await leaf_of(engine, request), InvalidRequest)
+    assert isinstance(await error_of(engine, request), InvalidRequest)
 
 
 async def test_the_model_describes_itself(model: pb.Model) -> None:

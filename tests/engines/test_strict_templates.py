@@ -12,7 +12,7 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import leaf_of
+from tests.support.answers import error_of
 from tests.support.chat_requests import chat, tool
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
@@ -144,7 +144,7 @@ async def test_turns_are_kept_where_the_oldest_messages_give_way(turns: EngineCl
 
 
 async def test_what_is_refused_all_the_same_is_refused_in_the_templates_words(strict: EngineClient) -> None:
-    refused = await leaf_of(strict, conversation(("user", "U"), ("narrator", "N"), ("user", "V")))
+    refused = await error_of(strict, conversation(("user", "U"), ("narrator", "N"), ("user", "V")))
 
     assert isinstance(refused, InvalidRequest)
     assert refused.message == (

@@ -6,7 +6,7 @@ import pytest
 
 from drover.errors import CapabilityMissing, InvalidRequest, TemplateFailed
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import leaf_of
+from tests.support.answers import error_of
 from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 
@@ -56,7 +56,7 @@ async def test_a_gap_is_filled_in_by_a_template_that_knows_how(engine: EngineCli
     unable = pb.GenerateRequest(prompt=prompt, template="{{ .Prompt }}")
 
     assert (await _rendered(engine, request)).text == "before_after"
-    assert isinstance(await leaf_of(engine, unable), CapabilityMissing)
+    assert isinstance(await error_of(engine, unable), CapabilityMissing)
 
 
 async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
@@ -77,7 +77,7 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "leaf"),
+    ("change", "error_type"),
     [
         (pb.GenerateRequest(template="{{ .X"), InvalidRequest),
         (pb.GenerateRequest(template="{{ index .Messages 99 }}"), TemplateFailed),
@@ -87,12 +87,12 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
     ids=["unreadable", "fails", "empty", "raw"],
 )
 async def test_what_cannot_be_made_is_refused(
-    engine: EngineClient, change: pb.GenerateRequest, leaf: type
+    engine: EngineClient, change: pb.GenerateRequest, error_type: type
 ) -> None:
     request = chat("Hello")
     request.MergeFrom(change)
 
-    assert isinstance(await leaf_of(engine, request), leaf)
+    assert isinstance(await error_of(engine, request), error_type)
 
 
 async def test_images_and_templates_do_not_go_together(engine: EngineClient) -> None:
@@ -100,4 +100,4 @@ async def test_images_and_templates_do_not_go_together(engine: EngineClient) -> 
     request.chat.messages[0].images.add(data=b"?")
     request.template = _EACH
 
-    assert isinstance(await leaf_of(engine, request), CapabilityMissing)
+    assert isinstance(await error_of(engine, request), CapabilityMissing)

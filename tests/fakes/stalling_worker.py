@@ -1,6 +1,6 @@
 """A worker for the fleet that stops wherever a test wants it to, and knows who cancelled.
 
-What a request gives is a list of steps: events, leaves to raise, `STALL`, or `forever(event)`.
+What a request gives is a list of steps: events, errors to raise, `STALL`, or `forever(event)`.
 """
 
 from __future__ import annotations

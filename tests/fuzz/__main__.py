@@ -3,7 +3,7 @@
     python -m tests.fuzz [--count N] [--seed N]     all cases from 0; ends with status 1 if any fails
     python -m tests.fuzz --seed N --only NUMBER     one case again, with its traceback
 
-Only the leaves of drover.errors may come out, soon, and with little memory.
+Only the errors of drover.errors may come out, soon, and with little memory.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`name`: `accepted`, or the leaf; `crash`: what must not come out, with its place."""
+    """`name`: `accepted`, or the error's type; `crash`: what must not come out, with its place."""
 
     name: str
     cpu_seconds: float

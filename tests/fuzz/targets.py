@@ -1,7 +1,7 @@
 """The way of a body, for each route that reads one: bytes, request, what goes to a worker or the store.
 
 The same steps, in the same order, as the routes take; nothing is sent. A target returns, or raises one of
-drover.errors' leaves; TemplateError only for the templates themselves.
+drover.errors' types; TemplateError only for the templates themselves.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 
 from drover.errors import InvalidRequest
 from tests.engines.test_strict_templates import TEMPLATES, conversation, prompt_of
-from tests.support.answers import leaf_of
+from tests.support.answers import error_of
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import SMALL_CACHE, Process, worker
 
@@ -53,7 +53,7 @@ async def test_system_messages_anywhere(strict: EngineClient, messages: list[tup
 
 
 async def test_what_is_refused_all_the_same_is_refused_in_the_templates_words(strict: EngineClient) -> None:
-    refused = await leaf_of(strict, conversation(("user", "U"), ("narrator", "N"), ("user", "V")))
+    refused = await error_of(strict, conversation(("user", "U"), ("narrator", "N"), ("user", "V")))
 
     assert isinstance(refused, InvalidRequest)
     assert refused.message == (

@@ -12,7 +12,7 @@ import pytest
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from tests.support.answers import answer_to, leaf_of
+from tests.support.answers import answer_to, error_of
 from tests.support.engine_client import engine_client
 from tests.support.processes import Stack
 
@@ -59,14 +59,14 @@ async def test_what_is_seen_decides_the_answer(seer: Stack) -> None:
 )
 async def test_what_is_no_image_is_refused_and_never_fetched(seer: Stack, data: bytes) -> None:
     async with engine_client(seer.worker.address) as engine:
-        assert isinstance(await leaf_of(engine, looking_at(data)), InvalidRequest)
+        assert isinstance(await error_of(engine, looking_at(data)), InvalidRequest)
 
 
 async def test_an_answer_about_images_does_not_move(seer: Stack) -> None:
     request = looking_at(RED)
     request.continuation.prompt_ids.append(1)
     async with engine_client(seer.worker.address) as engine:
-        assert isinstance(await leaf_of(engine, request), CapabilityMissing)
+        assert isinstance(await error_of(engine, request), CapabilityMissing)
 
 
 def test_an_answer_without_a_limit_goes_on_until_the_context_is_full(seer: Stack) -> None:
@@ -82,7 +82,7 @@ async def test_a_conversation_about_images_that_does_not_fit_is_refused(seer: St
     request = looking_at(RED)
     request.chat.messages[0].content = "word " * 9000
     async with engine_client(seer.worker.address) as engine:
-        assert isinstance(await leaf_of(engine, request), ContextExceeded)
+        assert isinstance(await error_of(engine, request), ContextExceeded)
 
 
 def test_through_both_tiers(seer: Stack) -> None:

@@ -69,7 +69,7 @@ async def rest_of(
     return events
 
 
-async def leaf_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
+async def error_of(engine: EngineClient, request: pb.GenerateRequest) -> DroverError:
     """The error of a request that must fail."""
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await answer_to(engine, request)

@@ -6,7 +6,7 @@ import secrets
 
 from starlette.responses import Response
 
-from drover.errors import ContextExceeded, DroverError, InvalidRequest, answer_of, is_passing
+from drover.errors import ContextExceeded, DroverError, InvalidRequest, is_temporary, mapping_of
 from drover.json_value import Json
 from frontend.api.core.go_json import dumps
 from frontend.api.wire import JSON, error_text
@@ -14,7 +14,7 @@ from frontend.api.wire import JSON, error_text
 
 def error_object(error: DroverError, request_id: str, kind: str = "") -> bytes:
     """The error object. `kind`: its type, if not that of the table in drover/errors.py."""
-    body: dict[str, Json] = {"type": kind or answer_of(error).anthropic_type, "message": _message(error)}
+    body: dict[str, Json] = {"type": kind or mapping_of(error).anthropic_type, "message": _message(error)}
     if isinstance(error, InvalidRequest) and error.details:
         body["details"] = {**error.details}
     return dumps({"type": "error", "error": body, "request_id": request_id})
@@ -25,7 +25,7 @@ def stream_error_object(error: DroverError, request_id: str) -> bytes:
 
     A stream has no error status: clients retry on the type `overloaded_error`.
     """
-    return error_object(error, request_id, "overloaded_error" if is_passing(error) else "")
+    return error_object(error, request_id, "overloaded_error" if is_temporary(error) else "")
 
 
 def new_request_id() -> str:
@@ -33,7 +33,7 @@ def new_request_id() -> str:
 
 
 def error_response(error: DroverError, line_feed: bool = True) -> Response:
-    answer, request_id = answer_of(error), new_request_id()
+    answer, request_id = mapping_of(error), new_request_id()
     headers = {"content-type": JSON, "request-id": request_id}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from drover.errors import DroverError, answer_of
+from drover.errors import DroverError, mapping_of
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dumps
 from frontend.api.ollama.encode import Encoder
@@ -44,7 +44,7 @@ def error_object(error: DroverError) -> bytes:
 
 def error_response(error: DroverError, content_type: str = JSON, status: int | None = None) -> Response:
     """`{"error": "…"}` with `status`, or that of the table (ollama-contract.md, "Errors")."""
-    answer = answer_of(error)
+    answer = mapping_of(error)
     headers = {"content-type": content_type}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)

@@ -9,8 +9,8 @@ from drover.errors import (
     DroverError,
     ErrorMapping,
     ModelNotFound,
-    answer_of,
-    is_passing,
+    is_temporary,
+    mapping_of,
 )
 from frontend.api.core.go_json import dumps
 from frontend.api.wire import JSON, error_text
@@ -31,7 +31,7 @@ def code_of(error: DroverError) -> str | None:
 
 def error_object(error: DroverError, kind: str = "") -> bytes:
     """`kind`: the error's type, where it is not the table's."""
-    return _object(error, error_text(error), kind or answer_of(error).openai_type)
+    return _object(error, error_text(error), kind or mapping_of(error).openai_type)
 
 
 def stream_error_text(error: DroverError) -> str:
@@ -39,12 +39,12 @@ def stream_error_text(error: DroverError) -> str:
     names a status that is to be retried.
     """
     text = error_text(error)
-    return f"service unavailable: {text}" if is_passing(error) else text
+    return f"service unavailable: {text}" if is_temporary(error) else text
 
 
 def stream_error_object(error: DroverError) -> bytes:
     """The last frame of a stream that broke. `server_error` is OpenAI's own type for what may be retried."""
-    kind = "server_error" if is_passing(error) else answer_of(error).openai_type
+    kind = "server_error" if is_temporary(error) else mapping_of(error).openai_type
     return _object(error, stream_error_text(error), kind)
 
 
@@ -54,7 +54,7 @@ def _object(error: DroverError, message: str, kind: str) -> bytes:
 
 def error_response(error: DroverError, status: int | None = None, line_feed: bool = True) -> Response:
     """With the status that the table says, or with `status`, which then tells the type."""
-    answer = answer_of(error)
+    answer = mapping_of(error)
     headers = {"content-type": JSON}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)

@@ -16,7 +16,7 @@ from tests.engines.llamacpp_tools.answers import (
     arguments_of,
     names_of,
 )
-from tests.support.answers import answer_to, leaf_of
+from tests.support.answers import answer_to, error_of
 from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import worker
@@ -80,8 +80,8 @@ async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
     answer = await answer_to(always_thinks, unwanted)
     assert (answer.thinking, answer.content) == ("", ANSWER)
     assert answer.done.completion_tokens == 11
-    assert isinstance(await leaf_of(always_thinks, chat_with(tool("get_weather"))), CapabilityMissing)
+    assert isinstance(await error_of(always_thinks, chat_with(tool("get_weather"))), CapabilityMissing)
     goes_on = pb.GenerateRequest()
     goes_on.prompt.text = "And then?"
     goes_on.prompt.context.extend(answer.started.prompt_ids)
-    assert isinstance(await leaf_of(always_thinks, goes_on), CapabilityMissing)
+    assert isinstance(await error_of(always_thinks, goes_on), CapabilityMissing)

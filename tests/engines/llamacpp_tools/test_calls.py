@@ -18,7 +18,7 @@ from tests.engines.llamacpp_tools.answers import (
     names_of,
     parts_of,
 )
-from tests.support.answers import answer_to, leaf_of, text_of
+from tests.support.answers import answer_to, error_of, text_of
 from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import EngineClient
 
@@ -144,7 +144,7 @@ async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -
     # llama.cpp made the same prompt of the same messages.
     assert (await answer_to(engine, request)).done.cached_tokens == len(answer.started.prompt_ids) - 1
     request.context.truncate = False
-    assert isinstance(await leaf_of(engine, request), ContextExceeded)
+    assert isinstance(await error_of(engine, request), ContextExceeded)
 
 
 async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClient) -> None:
@@ -163,6 +163,6 @@ async def test_a_message_that_is_too_long_loses_its_beginning(engine: EngineClie
 
 
 async def test_tools_that_leave_no_room_are_refused(engine: EngineClient) -> None:
-    leaf = await leaf_of(engine, chat_with(*(tool(f"get_number_{number}") for number in range(20))))
-    assert isinstance(leaf, ContextExceeded)
-    assert "the tools" in leaf.message
+    error = await error_of(engine, chat_with(*(tool(f"get_number_{number}") for number in range(20))))
+    assert isinstance(error, ContextExceeded)
+    assert "the tools" in error.message

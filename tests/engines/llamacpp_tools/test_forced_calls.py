@@ -13,7 +13,7 @@ from tests.engines.llamacpp_tools.answers import (
     names_of,
     parts_of,
 )
-from tests.support.answers import answer_to, leaf_of, text_of
+from tests.support.answers import answer_to, error_of, text_of
 from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
@@ -87,7 +87,7 @@ async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
         request.tool_choice.name = name
         assert names_of(await answer_to(engine, request)) == [name]
     request.tool_choice.name = "get_lost"
-    assert isinstance(await leaf_of(engine, request), InvalidRequest)
+    assert isinstance(await error_of(engine, request), InvalidRequest)
 
 
 async def test_a_call_without_arguments(engine: EngineClient) -> None:

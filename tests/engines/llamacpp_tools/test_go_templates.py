@@ -16,7 +16,7 @@ from tests.engines.llamacpp_tools.answers import (
     names_of,
     parts_of,
 )
-from tests.support.answers import answer_to, leaf_of, text_of, tokens_of
+from tests.support.answers import answer_to, error_of, text_of, tokens_of
 from tests.support.chat_requests import chat_with, tool
 from tests.support.engine_client import EngineClient
 
@@ -80,4 +80,4 @@ async def test_a_format_holds_beside_the_tools_of_a_go_template(engine: EngineCl
 async def test_a_go_template_without_tools_has_none(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"))
     request.template = "{{ range .Messages }}{{ .Content }}{{ end }}"
-    assert isinstance(await leaf_of(engine, request), CapabilityMissing)
+    assert isinstance(await error_of(engine, request), CapabilityMissing)

@@ -6,21 +6,23 @@ import grpc
 import pytest
 
 from drover import errors
-from drover.errors import ANSWERS, LEAVES, DroverError, answer_of
+from drover.errors import ERROR_MAPPINGS, ERROR_TYPES, DroverError, mapping_of
 
 
-def _leaves(root: type[DroverError]) -> list[type[DroverError]]:
+def _error_types(root: type[DroverError]) -> list[type[DroverError]]:
     below = root.__subclasses__()
-    return [leaf for child in below for leaf in _leaves(child)] if below else [root]
+    return [error_type for child in below for error_type in _error_types(child)] if below else [root]
 
 
-def test_every_leaf_has_a_row_and_nothing_else_has() -> None:
-    assert set(ANSWERS) == set(_leaves(DroverError))
+def test_every_error_type_has_a_mapping_and_nothing_else_has() -> None:
+    assert set(ERROR_MAPPINGS) == set(_error_types(DroverError))
 
 
 def test_leaves_are_found_by_their_names() -> None:
-    assert {name: leaf.__name__ for name, leaf in LEAVES.items()} == {name: name for name in LEAVES}
-    assert len(LEAVES) == len(ANSWERS)
+    assert {name: error_type.__name__ for name, error_type in ERROR_TYPES.items()} == {
+        name: name for name in ERROR_TYPES
+    }
+    assert len(ERROR_TYPES) == len(ERROR_MAPPINGS)
 
 
 def test_of_a_long_message_the_beginning_and_the_end_are_kept() -> None:
@@ -33,9 +35,9 @@ def test_of_a_long_message_the_beginning_and_the_end_are_kept() -> None:
     assert error.message.endswith("[][]; expected an object")
 
 
-@pytest.mark.parametrize("leaf", ANSWERS, ids=lambda leaf: leaf.__name__)
-def test_a_row_is_an_error_in_every_protocol(leaf: type[DroverError]) -> None:
-    answer = answer_of(leaf("why"))
+@pytest.mark.parametrize("error_type", ERROR_MAPPINGS, ids=lambda error_type: error_type.__name__)
+def test_a_mapping_is_an_error_in_every_protocol(error_type: type[DroverError]) -> None:
+    answer = mapping_of(error_type("why"))
 
     assert answer.grpc is not grpc.StatusCode.OK
     assert 400 <= answer.http < 600
@@ -44,7 +46,7 @@ def test_a_row_is_an_error_in_every_protocol(leaf: type[DroverError]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaf", "status"),
+    ("error_type", "status"),
     [
         (errors.InvalidRequest, 400),
         (errors.ModelNotFound, 404),
@@ -56,19 +58,25 @@ def test_a_row_is_an_error_in_every_protocol(leaf: type[DroverError]) -> None:
         (errors.DeadlineExceeded, 504),
     ],
 )
-def test_the_status_that_ollama_gives(leaf: type[DroverError], status: int) -> None:
-    assert answer_of(leaf("why")).http == status
+def test_the_status_that_ollama_gives(error_type: type[DroverError], status: int) -> None:
+    assert mapping_of(error_type("why")).http == status
 
 
 def test_a_template_that_fails_is_the_requests_fault_under_v1() -> None:
-    others = [leaf for leaf, answer in ANSWERS.items() if answer.status(is_v1=True) != answer.http]
+    others = [
+        error_type
+        for error_type, answer in ERROR_MAPPINGS.items()
+        if answer.status(is_v1=True) != answer.http
+    ]
 
     assert others == [errors.TemplateFailed]
-    assert answer_of(errors.TemplateFailed("why")).status(is_v1=True) == 400
+    assert mapping_of(errors.TemplateFailed("why")).status(is_v1=True) == 400
 
 
 def test_only_what_may_work_later_is_to_be_tried_again() -> None:
-    retried = {leaf for leaf, answer in ANSWERS.items() if answer.retry_after_seconds is not None}
+    retried = {
+        error_type for error_type, answer in ERROR_MAPPINGS.items() if answer.retry_after_seconds is not None
+    }
 
     assert retried == {
         errors.WorkerUnreachable,

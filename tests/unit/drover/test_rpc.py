@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from drover.errors import (
-    ANSWERS,
+    ERROR_MAPPINGS,
     CapabilityMissing,
     ClientLeft,
     ConstraintRejected,
@@ -69,18 +69,20 @@ async def boundary() -> AsyncIterator[Boundary]:
         await server.stop(None)
 
 
-@pytest.mark.parametrize("leaf", ANSWERS, ids=lambda leaf: leaf.__name__)
-async def test_every_leaf_arrives_as_it_was_raised(boundary: Boundary, leaf: type[DroverError]) -> None:
-    boundary.servicer.error = leaf('what is wrong: "ä"\nand what to do')
+@pytest.mark.parametrize("error_type", ERROR_MAPPINGS, ids=lambda error_type: error_type.__name__)
+async def test_every_error_type_arrives_as_it_was_raised(
+    boundary: Boundary, error_type: type[DroverError]
+) -> None:
+    boundary.servicer.error = error_type('what is wrong: "ä"\nand what to do')
 
     error = await boundary.failure()
 
-    assert type(error) is leaf
+    assert type(error) is error_type
     assert error.message == 'what is wrong: "ä"\nand what to do'
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "ü" * 2_000, "語" * 2_000, "🐑" * 2_000, "%" * 2_000])
-async def test_a_long_message_is_cut_and_its_leaf_survives(boundary: Boundary, text: str) -> None:
+async def test_a_long_message_is_cut_and_its_error_type_survives(boundary: Boundary, text: str) -> None:
     boundary.servicer.error = ConstraintRejected(text)
 
     error = await boundary.failure()
@@ -91,7 +93,7 @@ async def test_a_long_message_is_cut_and_its_leaf_survives(boundary: Boundary, t
     assert text.startswith(error.message)
 
 
-async def test_a_leaf_without_words_still_says_something(boundary: Boundary) -> None:
+async def test_an_error_without_a_message_gets_one(boundary: Boundary) -> None:
     boundary.servicer.error = CapabilityMissing("")
 
     error = await boundary.failure()
@@ -101,7 +103,7 @@ async def test_a_leaf_without_words_still_says_something(boundary: Boundary) -> 
 
 
 @pytest.mark.parametrize(
-    ("code", "leaf"),
+    ("code", "error_type"),
     [
         (grpc.StatusCode.UNAVAILABLE, WorkerUnreachable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
@@ -112,14 +114,14 @@ async def test_a_leaf_without_words_still_says_something(boundary: Boundary) -> 
         (grpc.StatusCode.UNIMPLEMENTED, InternalError),
     ],
 )
-async def test_a_bare_status_becomes_the_leaf_it_stands_for(
-    boundary: Boundary, code: grpc.StatusCode, leaf: type[DroverError]
+async def test_a_bare_status_becomes_the_error_that_it_stands_for(
+    boundary: Boundary, code: grpc.StatusCode, error_type: type[DroverError]
 ) -> None:
     boundary.servicer.code = code
 
     error = await boundary.failure()
 
-    assert type(error) is leaf
+    assert type(error) is error_type
     assert "because" in error.message
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from drover.errors import LEAVES, ContextExceeded, DroverError, WorkerDraining
+from drover.errors import ERROR_TYPES, ContextExceeded, DroverError, WorkerDraining
 from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
 from tests.support.waiting import until
@@ -97,16 +97,16 @@ async def test_credit_for_unknown_and_ended_requests_is_ignored(pair: Pair) -> N
     assert len(pair.frontend.rows[1]) == 1
 
 
-@pytest.mark.parametrize("leaf", LEAVES.values(), ids=LEAVES)
-async def test_a_failure_is_a_row_and_the_stream_goes_on(pair: Pair, leaf: type[DroverError]) -> None:
+@pytest.mark.parametrize("error_type", ERROR_TYPES.values(), ids=ERROR_TYPES)
+async def test_a_failure_is_a_row_and_the_stream_goes_on(pair: Pair, error_type: type[DroverError]) -> None:
     await pair.submit(1)
     pair.say(1, "before")
-    pair.engine.fail(name_of(1), leaf("what is wrong, größer als 4 %"))
+    pair.engine.fail(name_of(1), error_type("what is wrong, größer als 4 %"))
     await pair.frontend.has_end(1)
     await pair.goes_on()
 
     assert pair.frontend.text(1) == "before"
-    assert pair.frontend.reason(1) == leaf.__name__
+    assert pair.frontend.reason(1) == error_type.__name__
     assert pair.frontend.rows[1][-1].failure.message == "what is wrong, größer als 4 %"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from drover.errors import DroverError, answer_of
+from drover.errors import DroverError, mapping_of
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.blocks import Block, Blocks, Change, Kind, Step
@@ -75,7 +75,7 @@ class Encoder:
         first: OpenAI's client takes nothing before that.
         """
         begun = b"" if self._number else self._begin()
-        is_clients = answer_of(error).openai_type == "invalid_request_error"
+        is_clients = mapping_of(error).openai_type == "invalid_request_error"
         told: dict[str, Json] = {
             "code": "invalid_prompt" if is_clients else "server_error",
             "message": stream_error_text(error),

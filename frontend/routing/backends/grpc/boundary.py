@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import grpc
 
-from drover.errors import LEAVES, ClientLeft, DroverError, WorkerUnreachable
-from drover.rpc import error_from_status, error_of_failure, has_leaf
+from drover.errors import ERROR_TYPES, ClientLeft, DroverError, WorkerUnreachable
+from drover.rpc import error_from_status, error_of_failure, has_error_type
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.cancelling import is_cancelled
 from frontend.routing.backends.grpc.event_check import broken
@@ -36,14 +36,14 @@ def boundary(abandoned: Callable[[], DroverError | None] = lambda: None) -> Iter
     try:
         yield
     except grpc.aio.AioRpcError as failure:
-        raise abandoned() or leaf_of(failure) from failure
+        raise abandoned() or error_of(failure) from failure
     except asyncio.CancelledError:
         if is_cancelled():
             raise
         raise abandoned() or closed() from None
 
 
-def leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
+def error_of(failure: grpc.aio.AioRpcError) -> DroverError:
     """Nobody here has cancelled where a status says so: the other side, or the connection, has."""
     if failure.code() is grpc.StatusCode.CANCELLED:
         return closed()
@@ -52,9 +52,9 @@ def leaf_of(failure: grpc.aio.AioRpcError) -> DroverError:
     return error_from_status(failure)
 
 
-def leaf_of_row(failure: pb.Failure) -> DroverError:
+def error_of_row(failure: pb.Failure) -> DroverError:
     """The same, of a request on an exchange."""
-    if failure.reason not in LEAVES:
+    if failure.reason not in ERROR_TYPES:
         return broken(f"a failure of no known kind: {failure.reason[:64]!r}")
     error = error_of_failure(failure)
     return closed() if isinstance(error, ClientLeft) else error
@@ -75,7 +75,7 @@ async def check_whole(call: grpc.aio.UnaryStreamCall[Request, Message]) -> None:
 
 def _is_senseless(failure: grpc.aio.AioRpcError) -> bool:
     """A status that no worker of ours ends a call with, or a message that is larger than any answer's."""
-    if has_leaf(failure):
+    if has_error_type(failure):
         return False
     if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _TOO_LARGE_FROM_WORKER in (failure.details() or "")

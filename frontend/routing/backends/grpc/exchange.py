@@ -28,7 +28,7 @@ from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Take, TokenTake, token_event
 from frontend.routing.backends.delivery import drop
-from frontend.routing.backends.grpc.boundary import boundary, closed, leaf_of_row, read
+from frontend.routing.backends.grpc.boundary import boundary, closed, error_of_row, read
 from frontend.routing.backends.grpc.event_check import broken
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Exchange:
                 handle.saw(row.event)
             else:
                 del handles[number]
-                handle.fail(leaf_of_row(row.failure))
+                handle.fail(error_of_row(row.failure))
 
     def _saw_late(self, row: pb.Row) -> None:
         """Of an aborted request, until its end. Of any other ProtocolBroken, which ends the stream."""

@@ -14,7 +14,7 @@ from drover.errors import (
     NoWorkerReady,
     QueueFull,
     WorkerUnreachable,
-    answer_of,
+    mapping_of,
 )
 from drover.v1 import engine_pb2 as pb
 from tests.fakes.http_server import RawClient
@@ -102,7 +102,7 @@ async def test_a_failure_before_the_first_line_is_a_status(
 
     answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": stream})
 
-    row = answer_of(error)
+    row = mapping_of(error)
     assert answer.status_code == row.http
     assert answer.headers["content-type"] == content_type
     assert answer.headers.get("retry-after") == (
@@ -113,12 +113,12 @@ async def test_a_failure_before_the_first_line_is_a_status(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize(("case", "leaf"), [("#err400", ContextExceeded), ("#err503", NoWorkerReady)])
+@pytest.mark.parametrize(("case", "error_type"), [("#err400", ContextExceeded), ("#err503", NoWorkerReady)])
 async def test_an_engine_s_own_words_are_the_recorded_body(
-    frontend: Frontend, case: str, leaf: type[DroverError], stream: bool
+    frontend: Frontend, case: str, error_type: type[DroverError], stream: bool
 ) -> None:
     recorded = scripted_case(f"chat {case} {stream}")
-    frontend.worker.steps = [leaf(recorded.error())]
+    frontend.worker.steps = [error_type(recorded.error())]
 
     answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": stream})
 

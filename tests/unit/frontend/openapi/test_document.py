@@ -11,7 +11,7 @@ import schemathesis
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from drover.errors import ANSWERS, ClientLeft
+from drover.errors import ERROR_MAPPINGS, ClientLeft
 from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
 from frontend.http.routes import PathTable
@@ -76,7 +76,7 @@ def _references(part: object) -> Iterator[str]:
 
 
 def test_every_error_that_a_client_can_receive_has_a_reason() -> None:
-    assert set(REASONS) == set(ANSWERS) - {ClientLeft}
+    assert set(REASONS) == set(ERROR_MAPPINGS) - {ClientLeft}
 
 
 def test_the_tests_have_a_valid_body_of_every_route_that_reads_json() -> None:

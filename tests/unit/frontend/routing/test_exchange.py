@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from drover.errors import (
-    LEAVES,
+    ERROR_TYPES,
     ClientLeft,
     ContextExceeded,
     DroverError,
@@ -190,14 +190,14 @@ async def test_a_failure_of_no_known_kind_is_a_broken_protocol(pair: Pair, lie: 
     await two.ends()
 
 
-@pytest.mark.parametrize("leaf", LEAVES.values(), ids=LEAVES)
-async def test_a_failure_is_that_of_its_request(pair: Pair, leaf: type[DroverError]) -> None:
+@pytest.mark.parametrize("error_type", ERROR_TYPES.values(), ids=ERROR_TYPES)
+async def test_a_failure_is_that_of_its_request(pair: Pair, error_type: type[DroverError]) -> None:
     """One that the worker calls cancelled is none of ours: the worker, or its operator, has ended it."""
     stream, (one, two) = await pair.deliver(2)
-    await stream.send(row(1, content("a")), failed(1, leaf.__name__, "what is wrong"), row(2, done()))
+    await stream.send(row(1, content("a")), failed(1, error_type.__name__, "what is wrong"), row(2, done()))
 
-    error = await one.fails(WorkerUnreachable if leaf is ClientLeft else leaf)
-    assert leaf is ClientLeft or str(error) == "what is wrong"
+    error = await one.fails(WorkerUnreachable if error_type is ClientLeft else error_type)
+    assert error_type is ClientLeft or str(error) == "what is wrong"
     assert one.text == "a"
     await two.ends()
 

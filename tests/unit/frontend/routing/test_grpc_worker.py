@@ -187,14 +187,14 @@ async def test_a_leaf_comes_out_of_an_embedding_call(pair: Pair) -> None:
         await pair.worker.embed(pb.EmbedRequest(texts=["a"]), "from-client")
 
 
-@pytest.mark.parametrize("leaf", [ContextExceeded, NoWorkerReady])
-async def test_an_engine_s_own_words_arrive_as_they_are(pair: Pair, leaf: type[DroverError]) -> None:
+@pytest.mark.parametrize("error_type", [ContextExceeded, NoWorkerReady])
+async def test_an_engine_s_own_words_arrive_as_they_are(pair: Pair, error_type: type[DroverError]) -> None:
     message = '{"error": {"code": 400, "message": "zu lang, größer als 4 %", "type": "x\\n"}}'
-    pair.engine.error = leaf(message)
+    pair.engine.error = error_type(message)
 
     failure = await _failure(pair.submit())
 
-    assert (type(failure), failure.message) == (leaf, message)
+    assert (type(failure), failure.message) == (error_type, message)
 
 
 async def test_control_calls_give_answers_and_leaves(pair: Pair) -> None:

@@ -172,7 +172,7 @@ def test_members_of_the_wrong_kind_are_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "leaf"),
+    ("status", "said", "error_type"),
     [
         (400, "bad option", InvalidRequest),
         (400, '"m" does not support thinking', CapabilityMissing),
@@ -187,8 +187,8 @@ def test_members_of_the_wrong_kind_are_not_there() -> None:
         (302, "", EngineFailed),
     ],
 )
-def test_refusals(status: int, said: str, leaf: type[DroverError]) -> None:
-    assert type(refusal(status, json.dumps({"error": said}).encode())) is leaf
+def test_refusals(status: int, said: str, error_type: type[DroverError]) -> None:
+    assert type(refusal(status, json.dumps({"error": said}).encode())) is error_type
     assert isinstance(refusal(status, said.encode()), DroverError)
 
 
