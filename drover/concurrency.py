@@ -68,3 +68,9 @@ class ChangeSignal:
     def notify(self) -> None:
         self._next.set()
         self._next = asyncio.Event()
+
+
+def is_cancelled() -> bool:
+    """True if the running task itself was cancelled. Awaiting a cancelled call raises the same exception."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

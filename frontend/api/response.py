@@ -135,7 +135,7 @@ class ResponseSink(Protocol):
 
 class RecordedEvents:
     """An answer's events on their way to the taker, with their times in the request's record. Implements
-    frontend.routing.backends.base.TokenTake.
+    frontend.routing.backends.base.TokenSink.
     """
 
     __slots__ = ("_has_begun", "_ignored", "_record", "_sending", "_taker")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from drover.errors import ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Abandonable
-from frontend.routing.backends.grpc.call import Call
+from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.circuit_breaker import Attempt
 from frontend.routing.stalled_requests import lost_worker, stalled_worker, suspects
 
@@ -76,7 +76,7 @@ class CapacityTracker:
         # In order of admission.
         self._permits: dict[WorkerPermit, None] = {}
         # With the time at which each began (time.monotonic).
-        self._calls: dict[Call[Any], float] = {}
+        self._calls: dict[UnaryCall[Any], float] = {}
         self._of_other_frontends = 0
         self._is_full = False
         self._idle = asyncio.Event()
@@ -117,12 +117,12 @@ class CapacityTracker:
         self._set_if_idle()
         return True
 
-    async def track(self, call: Call[Found], began: float) -> Found:
+    async def track(self, call: UnaryCall[Found], began: float) -> Found:
         """Wait for a call. `began`: time.monotonic; infinity for one that is never suspected of a stall."""
         self._calls[call] = began
         self._idle.clear()
         try:
-            return await call.answer()
+            return await call.result()
         finally:
             del self._calls[call]
             self._set_if_idle()
@@ -158,7 +158,7 @@ class CapacityTracker:
         )
 
     def _abandon_suspects(
-        self, reason: str, found: set[WorkerPermit], calls: Mapping[Call[Any], float]
+        self, reason: str, found: set[WorkerPermit], calls: Mapping[UnaryCall[Any], float]
     ) -> None:
         for permit in list(self._permits):
             if permit.handle is not None:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import Take, TokenTake, token_event
-from frontend.routing.backends.grpc.event_check import AnswerCheck
+from frontend.routing.backends.base import EventSink, TokenSink, token_event
+from frontend.routing.backends.grpc.event_check import EventCheck
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.journal import Journal
 from frontend.routing.replay_filter import DeliveredText
@@ -20,7 +20,7 @@ EventFilter = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
 
 class EventRelay:
-    """Implements TokenTake. `delivered`: collects the texts that the client has, if a replay may have to be
+    """Implements TokenSink. `delivered`: collects the texts that the client has, if a replay may have to be
     compared with them. `first_ns`: when the first event came (time.perf_counter_ns), 0 before it.
     """
 
@@ -39,11 +39,11 @@ class EventRelay:
     def __init__(
         self,
         permit: WorkerPermit,
-        check: AnswerCheck,
+        check: EventCheck,
         journal: Journal,
         delivered: DeliveredText | None,
         filter_event: EventFilter | None,
-        take: Take,
+        take: EventSink,
     ) -> None:
         self._permit = permit
         self._check = check
@@ -52,27 +52,27 @@ class EventRelay:
         self._filter_event = filter_event
         self._take = take
         is_plain = delivered is None and filter_event is None
-        self._take_token = take.token if is_plain and isinstance(take, TokenTake) else None
+        self._take_token = take.token if is_plain and isinstance(take, TokenSink) else None
         self.first_ns = 0
         self.is_done = False
 
     def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
-        self._check.saw(event)
+        self._check.check(event)
         if not self._permit.has_output:
             self._begin_output(bool(event.deltas))
         if self._filter_event is not None:
             event = self._filter_event(event)
         self.is_done = event.HasField("done")
-        self._journal.saw(event)
+        self._journal.record(event)
         if self._delivered is not None:
-            self._delivered.saw(event)
+            self._delivered.record(event)
         return self._take(event)
 
     def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
         if self._take_token is None or not self._permit.has_output:
             return self(token_event(text, token_id, completion_tokens))
-        self._check.saw_token(text)
-        self._journal.saw_token(text, token_id)
+        self._check.check_token(text)
+        self._journal.record_token(text, token_id)
         return self._take_token(text, token_id, completion_tokens)
 
     def _begin_output(self, has_output: bool) -> None:

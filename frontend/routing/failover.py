@@ -17,8 +17,8 @@ from drover.errors import (
     RetryLater,
 )
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import Take, WorkerHandle
-from frontend.routing.backends.grpc.event_check import AnswerCheck
+from frontend.routing.backends.base import EventSink, WorkerHandle
+from frontend.routing.backends.grpc.event_check import EventCheck
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.event_relay import EventFilter, EventRelay
 from frontend.routing.fair_queue import Ticket
@@ -100,7 +100,7 @@ class FailoverRequest:
         if self._handle is not None:
             self._handle.cancel()
 
-    async def deliver(self, take: Take) -> None:
+    async def deliver(self, take: EventSink) -> None:
         self._stalled.check(self._request)
         attempt = Retry(self._request)
         while True:
@@ -131,16 +131,16 @@ class FailoverRequest:
             self._requeue()
         return permit
 
-    async def _run(self, attempt: Retry, permit: WorkerPermit, take: Take) -> DroverError | None:
+    async def _run(self, attempt: Retry, permit: WorkerPermit, take: EventSink) -> DroverError | None:
         """Make one attempt and release its permit. Returns its error, None if the response is complete."""
         error: DroverError | None = None
         permit.request, permit.stalls = attempt.request, self._stalls
         calls = 0 if self._delivered is not None else self._journal.calls
-        check = AnswerCheck(attempt.request, self._model.info.context_length, calls)
+        check = EventCheck(attempt.request, self._model.info.context_length, calls)
         relay = EventRelay(permit, check, self._journal, self._delivered, attempt.filter_event, take)
         try:
             await self._deliver_from(permit, attempt.request, relay)
-            check.ended()
+            check.check_complete()
         except ProtocolBroken as broken:
             error = broken
             permit.broke_protocol(broken)

@@ -15,8 +15,8 @@ from drover.errors import DroverError, EngineStalled, NoWorkerReady, ProtocolBro
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import RequestHandle, Worker
-from frontend.routing.backends.grpc.call import Call
 from frontend.routing.backends.grpc.event_check import broken
+from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.discovery.base import Discovery
 from frontend.routing.failover import FailoverObserver, FailoverRequest, new_attempt_id
 from frontend.routing.fair_queue import Ticket
@@ -170,7 +170,7 @@ class Fleet:
         self._stalled.check(*identity)
         worker = self._scheduler.pick(model)
         while True:
-            call = Call(rpc(worker.backend))
+            call = UnaryCall(rpc(worker.backend))
             try:
                 return await worker.call(call)
             except EngineStalled:
@@ -233,10 +233,10 @@ class Fleet:
             observer.sent_to(permit.worker.address)
             request.request_id = new_attempt_id()
             failure: DroverError | None = None
-            call = Call(permit.worker.backend.embed(request, ticket.request_id))
+            call = UnaryCall(permit.worker.backend.embed(request, ticket.request_id))
             permit.handle = call
             try:
-                response = await call.answer()
+                response = await call.result()
                 _check_embeddings(response, request)
                 permit.answers()
                 return response

@@ -32,7 +32,7 @@ class Journal:
         """Number of tool calls begun so far."""
         return len(self._call_ids)
 
-    def saw(self, event: pb.GenerateEvent) -> None:
+    def record(self, event: pb.GenerateEvent) -> None:
         if self.started is None and event.HasField("started"):
             self.started = pb.Started()
             self.started.CopyFrom(event.started)
@@ -41,19 +41,19 @@ class Journal:
             if content := delta.content:
                 self.content_characters += len(content)
             else:
-                self._saw_other(delta)
+                self._record_other(delta)
             if logprobs := delta.logprobs:
                 self.logprobs += len(logprobs)
 
-    def saw_token(self, text: str, token_id: int) -> None:
+    def record_token(self, text: str, token_id: int) -> None:
         self.produced_ids.append(token_id)
         self.content_characters += len(text)
 
-    def _saw_other(self, delta: pb.Delta) -> None:
+    def _record_other(self, delta: pb.Delta) -> None:
         """For a delta without content: it has at most one of content, thinking and tool calls."""
         self.thinking_characters += len(delta.thinking)
         for call in delta.tool_calls:
-            self._saw_call(call)
+            self._record_call(call)
 
     def continuation(self, timings: pb.Timings) -> pb.Continuation:
         """For the request to the next worker. `timings`: those of the attempts so far, summed up."""
@@ -71,7 +71,7 @@ class Journal:
             truncated_tokens=started.truncated_tokens,
         )
 
-    def _saw_call(self, call: pb.ToolCallDelta) -> None:
+    def _record_call(self, call: pb.ToolCallDelta) -> None:
         while len(self._call_ids) <= call.index:
             self._call_ids.append("")
             self._argument_characters.append(0)

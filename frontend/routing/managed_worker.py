@@ -14,7 +14,7 @@ from drover import logs
 from drover.errors import DroverError, ProtocolBroken, QueueFull, RetryElsewhere, WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
-from frontend.routing.backends.grpc.call import Call
+from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.capacity import CapacityTracker, WorkerPermit
 from frontend.routing.circuit_breaker import Attempt, Breaker
 from frontend.routing.served_model import Kind, ServedModel, kind_of, under_each_name
@@ -154,7 +154,7 @@ class ManagedWorker:
 
     # Calls
 
-    async def call(self, call: Call[Found]) -> Found:
+    async def call(self, call: UnaryCall[Found]) -> Found:
         """Wait for a call to this worker that needs no permit. Raises EngineStalled if the worker stalls
         meanwhile.
         """
@@ -169,14 +169,14 @@ class ManagedWorker:
 
         Raises WorkerUnreachable if the worker is lost or stalls meanwhile.
         """
-        response = await self._capacity.track(Call(self.backend.load(request)), _NEVER_SUSPECT)
+        response = await self._capacity.track(UnaryCall(self.backend.load(request)), _NEVER_SUSPECT)
         if self.report is not None:
             self.report.loaded = True
             self.report.expires_unix_ns = response.expires_unix_ns
 
     async def unload_model(self) -> None:
         """Raises WorkerUnreachable if the worker is lost or stalls meanwhile."""
-        await self._capacity.track(Call(self.backend.unload()), _NEVER_SUSPECT)
+        await self._capacity.track(UnaryCall(self.backend.unload()), _NEVER_SUSPECT)
 
     # Reports
 

@@ -59,7 +59,7 @@ class _Waiter:
 class ModelQueue:
     """Fair queue of the requests for one model.
 
-    A request passes straight through while a worker has room and nobody is queued; otherwise it waits until
+    A request passes straight through while a worker has room and no other is queued; otherwise it waits until
     `dispatch` assigns it a worker. `may_wait`: whether the frontend may hold one more queued request.
     `no_worker_timeout_seconds`: how long requests stay queued while the model has no worker at all.
     """

@@ -16,7 +16,7 @@ class DeliveredText:
         self._arguments: dict[int, list[str]] = {}
         self.names: dict[int, str] = {}
 
-    def saw(self, event: pb.GenerateEvent) -> None:
+    def record(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:
             self._content.append(delta.content)
             self._thinking.append(delta.thinking)

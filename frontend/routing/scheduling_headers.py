@@ -1,4 +1,4 @@
-"""What a client may ask of the queue, in headers: every dialect's clients can send them."""
+"""Request headers that control queueing, for all dialects."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 @dataclass(frozen=True, slots=True)
 class SchedulingHeaders:
-    """`priority`: larger is sooner, 0 the ordinary one. `deadline_seconds`: from when the request
-    has been read; None for none.
+    """`priority`: larger goes first, 0 by default. `deadline_seconds`: counted from when the request was
+    read, None for no deadline.
     """
 
     priority: int = 0
@@ -26,7 +26,9 @@ class SchedulingHeaders:
 
     @classmethod
     def read(cls, headers: Mapping[str, str], max_priority: int) -> SchedulingHeaders:
-        """A priority above `max_priority` counts as that. Raises InvalidRequest for what is no number."""
+        """Parse the headers; clamp the priority to `max_priority`. Raises InvalidRequest for an invalid
+        number.
+        """
         priority, seconds = headers.get(PRIORITY, "").strip(), headers.get(DEADLINE, "").strip()
         if priority and not _INTEGER.fullmatch(priority):
             raise InvalidRequest(f"{PRIORITY}: {priority!r} is no whole number, like -1")

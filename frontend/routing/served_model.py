@@ -8,22 +8,21 @@ from dataclasses import dataclass, field
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 
-_MOST_NAMES = 256
+_MAX_NAMES = 256
 # Digest, engine and capabilities.
 Kind = tuple[str, str, bytes]
 
 
 def kind_of(model: pb.Model) -> Kind:
-    """Equal for models whose workers can replace each other. The same files may serve different tasks: one
-    worker generates with them, another one embeds. And they may be another engine's, whose tokens are not
-    these.
+    """Key of interchangeable workers. Equal files are not enough: workers may use them for different tasks
+    (completion, embedding) and in different engines, whose token ids may differ.
     """
     return model.digest, model.engine_kind, model.capabilities.SerializeToString(deterministic=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """`kind`: of `info`."""
+    """`kind`: that of `info`, see `kind_of`."""
 
     name: ModelName
     info: pb.Model
@@ -34,6 +33,6 @@ class ServedModel:
 
 
 def under_each_name(model: pb.Model) -> Sequence[ServedModel]:
-    """As a worker serves it; names that are none, and too many, are left out."""
-    names = (ModelName.parse(text) for text in model.names[:_MOST_NAMES])
+    """The model under each of its names. Invalid names, and those beyond the limit, are ignored."""
+    names = (ModelName.parse(text) for text in model.names[:_MAX_NAMES])
     return [ServedModel(name, model) for name in names if name is not None]

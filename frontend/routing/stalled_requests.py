@@ -1,4 +1,4 @@
-"""Requests that stopped a worker: which ones are suspects, and which are refused when they come again."""
+"""Requests under which a worker stalled: which ones are suspects, and which are refused when sent again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 
 class InFlight(Protocol):
-    """A request at a worker, as its frontend knows it. `request`: None for a call that is no generation;
-    `has_output`: something of its answer has come; `stalls`: how many workers have stopped with it.
+    """A request at a worker. `request`: None for embeddings; `has_output`: tokens of it have come; `stalls`:
+    how many workers have stalled under it before.
     """
 
     request: pb.GenerateRequest | None
@@ -30,19 +30,19 @@ Request = TypeVar("Request", bound=InFlight)
 
 
 def suspects(in_flight: Sequence[Request]) -> Sequence[Request]:
-    """Of the requests that the engine had when it stopped.
+    """Choose suspects among the requests that the engine had when it stalled.
 
-    First those without output, which were being prepared or in prefill, those under a constraint, and those
-    that have seen another worker stop; if there are none, those with tools or images, whose parsers and
-    encoders may be to blame; else the only one there is. Several plain streams that were going well are no
-    suspects, and each of them may go on elsewhere once.
+    First those without output (in preparation or prefill), those with a constraint, and those under which
+    another worker stalled before; if there are none, those with tools or images, whose parsers and encoders
+    may be the cause; else the request, if there is only one. Several plain streams with output are not
+    suspects: each of them may fail over, once.
     """
-    first = [one for one in in_flight if one.stalls or not one.has_output or _is_constrained(one.request)]
-    if first:
-        return first
-    second = [one for one in in_flight if _has_extras(one.request)]
-    if second:
-        return second
+    likely = [one for one in in_flight if one.stalls or not one.has_output or _is_constrained(one.request)]
+    if likely:
+        return likely
+    possible = [one for one in in_flight if _has_extras(one.request)]
+    if possible:
+        return possible
     return in_flight if len(in_flight) == 1 else ()
 
 
@@ -71,15 +71,15 @@ def stalled_worker(reason: str) -> EngineStalled:
 
 
 _REMEMBERED_SECONDS = 600.0
-_MOST = 256
-# They say nothing of what an engine has to do.
-_OF_AN_ATTEMPT = ("request_id", "priority", "cache_salt", "keep_alive_ns", "continuation", "whole")
+_MAX_REMEMBERED = 256
+# Fields that differ between attempts of one request, or do not change the engine's work.
+_IGNORED_FIELDS = ("request_id", "priority", "cache_salt", "keep_alive_ns", "continuation", "whole")
 
 
 class StalledRequests:
-    """Digests of requests, for ten minutes each. Costs nothing while there are none.
+    """Digests of requests under which a worker stalled, each kept for ten minutes. Free of cost while empty.
 
-    A request may be several messages: each text to tokenise is one. Without any it is not remembered.
+    A request may be several messages (each text to tokenise is one); one without any is not remembered.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -95,12 +95,12 @@ class StalledRequests:
         digest = _digest(request)
         self._until[digest] = self._now() + _REMEMBERED_SECONDS
         self._until.move_to_end(digest)
-        while len(self._until) > _MOST:
+        while len(self._until) > _MAX_REMEMBERED:
             self._until.popitem(last=False)
 
     def check(self, *request: Message) -> None:
-        """Raises EngineStalled for one that is known."""
-        self._forget()
+        """Raises EngineStalled if a worker stalled under this request before."""
+        self._drop_expired()
         if self._until and _digest(request) in self._until:
             raise EngineStalled(
                 "a worker stopped while it had this same request, and no other one could be the cause: it is "
@@ -108,8 +108,8 @@ class StalledRequests:
                 "prompt may help"
             )
 
-    def _forget(self) -> None:
-        """Those whose time is over, which are the first."""
+    def _drop_expired(self) -> None:
+        """Drop expired digests, which are the first ones."""
         while self._until and next(iter(self._until.values())) <= self._now():
             self._until.popitem(last=False)
 
@@ -119,7 +119,7 @@ def _digest(request: Sequence[Message]) -> bytes:
     for message in request:
         same = type(message)()
         same.CopyFrom(message)
-        for name in _OF_AN_ATTEMPT:
+        for name in _IGNORED_FIELDS:
             if name in same.DESCRIPTOR.fields_by_name:
                 same.ClearField(name)
         content = same.SerializeToString(deterministic=True)

@@ -17,7 +17,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel
 from frontend.models.virtual_definition import Side
-from frontend.routing.backends.base import RequestHandle, Take
+from frontend.routing.backends.base import EventSink, RequestHandle
 from frontend.smart_router.decisions import Decision
 from frontend.smart_router.sides import Sides
 
@@ -59,7 +59,7 @@ class RoutedRequest:
         decision = await self._decided()
         return self._sides.model(decision.side), self._sides.request(decision.side)
 
-    async def deliver(self, take: Take) -> None:
+    async def deliver(self, take: EventSink) -> None:
         decision = await self._decided()
         try:
             await self._deliver_from(decision.side, take)
@@ -83,7 +83,7 @@ class RoutedRequest:
         self._observer.decided(decision, self._sides.model(decision.side))
         return decision
 
-    async def _deliver_from(self, side: Side, take: Take) -> None:
+    async def _deliver_from(self, side: Side, take: EventSink) -> None:
         """None of its events before the first that says something."""
         handle = self._handle = self._submit(self._sides.model(side), self._sides.request(side))
         held: list[pb.GenerateEvent] = []
@@ -103,7 +103,7 @@ class RoutedRequest:
             handle.cancel()
 
 
-async def _hand_on(held: list[pb.GenerateEvent], take: Take) -> None:
+async def _hand_on(held: list[pb.GenerateEvent], take: EventSink) -> None:
     """Keeps none: each may be a part of a message with many others."""
     while held:
         if (busy := take(held.pop(0))) is not None:

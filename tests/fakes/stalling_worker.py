@@ -12,8 +12,8 @@ from itertools import repeat
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import Take
-from frontend.routing.backends.delivery import hand_on
+from frontend.routing.backends.base import EventSink
+from frontend.routing.backends.delivery import deliver_to
 
 
 class _Stall:
@@ -56,8 +56,8 @@ class StallingHandle:
         self.finished = False
         self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def deliver(self, take: Take) -> None:
-        await hand_on(self._events(), take)
+    async def deliver(self, take: EventSink) -> None:
+        await deliver_to(self._events(), take)
 
     def abandon(self, error: DroverError) -> None:
         if not self._abandoned.done():

@@ -1,1 +1,1 @@
-"""How a worker is reached: one folder per transport, base.py is the interface."""
+"""Backends: how a worker is reached. One folder per transport; base.py is the interface."""

@@ -1,4 +1,4 @@
-"""What the frontend knows of a worker: requests, not RPCs. One call may carry a request, or all of them."""
+"""Interface to a worker, in terms of requests. How they map to RPCs is each backend's own business."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Protocol, runtime_checkable
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 
-Take = Callable[[pb.GenerateEvent], Awaitable[object] | None]
-"""Takes an event, at once or as soon as what it returns is over; until then it gets no other."""
+EventSink = Callable[[pb.GenerateEvent], Awaitable[object] | None]
+"""Consumer of events. While an awaitable that it returned is not done, it is given no other event."""
 
 
 @runtime_checkable
-class TokenTake(Protocol):
-    """A Take that gets tokens as they are: the hot path makes no event of them."""
+class TokenSink(Protocol):
+    """An EventSink that is given plain tokens without an event around them, for the hot path."""
 
     def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None: ...
 
     def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
-        """One token of the answer with its text, which is not empty. As for an event."""
+        """One token with its text, which is not empty. Returns as for an event."""
 
 
 def token_event(text: str, token_id: int, completion_tokens: int) -> pb.GenerateEvent:
@@ -29,22 +29,22 @@ def token_event(text: str, token_id: int, completion_tokens: int) -> pb.Generate
 
 
 class RequestHandle(Protocol):
-    """One request. Its owner is who submitted it, and calls `cancel` in the end."""
+    """One request. Whoever submitted it owns it and calls `cancel` in the end."""
 
-    async def deliver(self, take: Take) -> None:
-        """Hands its events on until its end. `take` may be called from any task, and runs short. Raises
-        DroverError leaves only, and what `take` raises.
+    async def deliver(self, take: EventSink) -> None:
+        """Pass all events to `take`, which may be called from any task and must not block. Raises error types
+        of drover/errors.py only, and what `take` raises.
         """
 
     def cancel(self) -> None:
-        """Frees the worker's slot if the request is not over yet. Never blocks; safe to call twice."""
+        """Free the worker's slot if the request is not complete. Never blocks; safe to call twice."""
 
 
 class Abandonable(Protocol):
-    """What a worker has to do, and may not live to do."""
+    """Work in flight at a worker that may be lost."""
 
     def abandon(self, error: DroverError) -> None:
-        """Ends the wait for it with `error`: the worker will not answer any more. The first error counts."""
+        """End the wait for it with `error`: the worker will not respond. The first error counts."""
 
 
 class WorkerHandle(RequestHandle, Abandonable, Protocol):
@@ -57,33 +57,33 @@ class Worker(Protocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether its transport answers: a worker that is silent all the same has stopped by itself."""
+        """Whether its transport responds. If it does and no report comes, the process has stopped."""
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> WorkerHandle:
-        """Sends the request. Failures come out of the handle. `request_id` must be new."""
+        """Send the request. The handle raises its failures. `request_id` must be new."""
 
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
-        """Cancelling the caller frees what the request holds at the worker. `request_id` must be new."""
+        """Cancelling the caller frees the worker's slot. `request_id` must be new."""
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
-        """May bring the model in first: as long as `load`."""
+        """May have to load the model first, and then takes as long as `load`."""
 
     async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
-        """May bring the model in first, as may `detokenize`."""
+        """May have to load the model first, as may `detokenize`."""
 
     async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse: ...
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
-        """Takes as long as the worker lets a load take (`--load-timeout-seconds`). The caller's deadline,
-        and the connection's when the worker is gone, are the others.
+        """Limited by the worker's `--load-timeout-seconds`, the caller's deadline, and the connection's
+        keepalive if the worker is lost.
         """
 
     async def unload(self) -> pb.UnloadResponse: ...
 
     async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
-        """`verbose`: its model_info with the long lists."""
+        """The model that it serves. `verbose`: with the long lists in its model_info."""
 
     def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
-        """Reports until the worker leaves; then raises a leaf."""
+        """Yield load reports until the worker is lost; then raise an error of drover/errors.py."""
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""From an address to a worker: each kind of address has its own transport."""
+"""Chooses the backend for an address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from frontend.routing.backends.ollama.address import OLLAMA
 
 
 def connect(address: str) -> Worker:
-    """The HTTP client of Ollama hosts is imported where one is configured."""
+    """gRPC unless the address names an Ollama host, whose HTTP client is imported only then."""
     if not address.startswith(OLLAMA):
         return GrpcWorker(address)
     from frontend.routing.backends.ollama.worker import OllamaWorker

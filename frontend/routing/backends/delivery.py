@@ -1,4 +1,4 @@
-"""Answers that are handed on and answers that are fetched, one as the other."""
+"""Conversion between pushed events (`RequestHandle.deliver`) and pulled events (async iteration)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import RequestHandle, Take
+from frontend.routing.backends.base import EventSink, RequestHandle
 
-# A reader that is this many events behind stops the delivery, and so the worker.
-_MOST_READY = 1
+# A reader that is this many events behind pauses the delivery, and so the worker: backpressure.
+_MAX_READY = 1
 
 
-async def hand_on(events: AsyncGenerator[pb.GenerateEvent, None], take: Take) -> None:
-    """All events, one after the other."""
+async def deliver_to(events: AsyncGenerator[pb.GenerateEvent, None], take: EventSink) -> None:
+    """Push all events into `take`, waiting while it is busy."""
     async with aclosing(events):
         async for event in events:
             if (busy := take(event)) is not None:
@@ -23,9 +23,9 @@ async def hand_on(events: AsyncGenerator[pb.GenerateEvent, None], take: Take) ->
 
 
 async def events_of(handle: RequestHandle) -> AsyncGenerator[pb.GenerateEvent, None]:
-    """For readers that fetch. Raises what the delivery raises; closing it ends the delivery."""
+    """Pull a request's events. Raises what the delivery raises; closing the generator cancels it."""
     ready = _Ready()
-    delivery = asyncio.create_task(handle.deliver(ready.take), name="deliver an answer")
+    delivery = asyncio.create_task(handle.deliver(ready.take), name="deliver a response")
     delivery.add_done_callback(lambda _: ready.news.set())
     try:
         while True:
@@ -41,32 +41,34 @@ async def events_of(handle: RequestHandle) -> AsyncGenerator[pb.GenerateEvent, N
         await asyncio.wait({delivery})
 
 
-def drop(busy: Awaitable[object] | None) -> None:
-    """What a `take` has returned, and nothing waits for."""
+def discard(busy: Awaitable[object] | None) -> None:
+    """Close what an event sink returned, if it is not going to be awaited."""
     close = getattr(busy, "close", None)
     if close is not None:
         close()
 
 
 class _Ready:
+    """Events that were delivered and not read yet."""
+
     def __init__(self) -> None:
         self.events: deque[pb.GenerateEvent] = deque()
         self.news = asyncio.Event()
         self._room = asyncio.Event()
 
     def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
-        """Keeps a copy: an event may be a part of a message with many others."""
+        """Keep a copy: the event may be part of a message with many others, which would stay in memory."""
         kept = pb.GenerateEvent()
         kept.CopyFrom(event)
         self.events.append(kept)
         self.news.set()
-        if len(self.events) < _MOST_READY:
+        if len(self.events) < _MAX_READY:
             return None
         self._room.clear()
         return self._room.wait()
 
     def next(self) -> pb.GenerateEvent:
         event = self.events.popleft()
-        if len(self.events) < _MOST_READY:
+        if len(self.events) < _MAX_READY:
             self._room.set()
         return event

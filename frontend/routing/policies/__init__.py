@@ -1,4 +1,4 @@
-"""Which of the workers that could take a request gets it: one policy per file, base.py is the interface."""
+"""Load-balancing policies: one per file; base.py is the interface."""
 
 from __future__ import annotations
 

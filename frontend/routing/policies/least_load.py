@@ -1,4 +1,4 @@
-"""The worker with the least before a new request."""
+"""Policy: the worker with the least load."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Generic
 from frontend.routing.policies.base import Candidate, Choices, Chosen
 from frontend.routing.policies.indexed_set import IndexedSet
 
-# Prefilling so many tokens delays a request as much as one more request in the batch does.
+# Prefill of this many tokens delays a request as much as one more request in the batch.
 _TOKENS_PER_REQUEST = 512
-# Buckets that may be empty where there are few candidates.
-_LEAST_EMPTY = 64
+# Empty buckets that are kept even if there are few candidates.
+_MIN_EMPTY = 64
 
 
 def burden(candidate: Candidate) -> float:
-    """Requests, with the prompt tokens that wait counted as requests."""
+    """Load in requests, with queued prompt tokens converted to requests."""
     return candidate.load + candidate.waiting_prompt_tokens / _TOKENS_PER_REQUEST
 
 
 class LeastLoad:
-    """Implements Policy. Among equals chance decides, or frontends that know the same would all go to one."""
+    """Implements Policy. Ties are broken at random, or all frontends would choose the same worker."""
 
     def choices(self, workers: Sequence[Chosen]) -> Choices[Chosen]:
         return LeastLoaded()
 
 
 class LeastLoaded(Generic[Chosen]):
-    """Implements Choices: candidates of equal burden share a bucket, and a heap has the buckets' burdens. A
-    bucket that is empty stays until its turn, since loads come back to what they were.
+    """Implements Choices: candidates of equal burden share a bucket; a heap orders the buckets. Empty buckets
+    are kept until they reach the top of the heap, since loads return to earlier values.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class LeastLoaded(Generic[Chosen]):
     def _bucket(self, its_burden: float) -> IndexedSet[Chosen]:
         if (bucket := self._buckets.get(its_burden)) is not None:
             return bucket
-        if len(self._buckets) > 2 * len(self._burdens) + _LEAST_EMPTY:
+        if len(self._buckets) > 2 * len(self._burdens) + _MIN_EMPTY:
             self._buckets = {key: each for key, each in self._buckets.items() if each}
             self._heap = sorted(self._buckets)
         bucket = self._buckets[its_burden] = IndexedSet()

@@ -1,4 +1,4 @@
-"""The less loaded of two that chance takes: nearly as even as looking at all, and no herd."""
+"""Policy: the less loaded of two random workers. Nearly as even as least load, without herding."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Requests whose prompts begin alike go to one worker, as long as that is fair: consistent hashing with
-bounded loads. All frontends pick alike without talking to each other.
+"""Policy: requests with the same prompt prefix go to one worker, by consistent hashing with bounded loads.
+All frontends choose alike without communication.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from frontend.routing.policies.base import Choices, Chosen
 from frontend.routing.policies.least_load import LeastLoaded
 from frontend.routing.policies.ring import Ring
 
-# A worker may have a quarter more than its even share before the next one on the ring is asked.
+# A worker may have this much more than the average load before the next one on the ring is chosen.
 _SLACK = 1.25
-# On the ring; those that have gone are forgotten together when there are more.
-_MOST_WORKERS = 4096
+# Addresses on the ring; beyond this, removed workers are dropped from it.
+_MAX_WORKERS = 4096
 
 
 class Prefix:
-    """Implements Policy. What has no affinity goes where the load is least.
+    """Implements Policy. Requests without affinity go to the least loaded worker.
 
-    All workers that were ever seen are on one ring, and a walk leaves out those that are no candidates: the
-    others come in the same order as on a ring of their own.
+    All workers ever seen are on one ring, and a walk skips those that are not candidates: the others come in
+    the same order as on a ring of their own.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class Prefix:
         addresses = frozenset(worker.address for worker in workers)
         if not addresses <= self._ring.addresses:
             known = self._ring.addresses | addresses
-            self._ring = Ring(known if len(known) <= _MOST_WORKERS else addresses)
+            self._ring = Ring(known if len(known) <= _MAX_WORKERS else addresses)
         return _OnRing(self._ring)
 
 
 class _OnRing(Generic[Chosen]):
-    """Implements Choices. `marks`: of each point of the ring whether its owner is a candidate; the next one
-    is found by a search for a byte, not by looking at the workers between.
+    """Implements Choices. `_marks` has a byte per point of the ring, 1 if its owner is a candidate: the next
+    one is found by a search for that byte, without looking at the workers between.
     """
 
     def __init__(self, ring: Ring) -> None:
@@ -78,15 +78,15 @@ class _OnRing(Generic[Chosen]):
         return self._least_loaded.pick(None)
 
     def _from(self, affinity: bytes) -> Iterator[str]:
-        """The candidates in the order of their points, once around from the key on."""
+        """Candidates in the order of their points, once around the ring from the key on."""
         marks, owners, start = self._marks, self._ring.owners, self._ring.start(affinity)
         for begin, end in ((start, len(marks)), (0, start)):
-            place = marks.find(1, begin, end)
-            while place >= 0:
-                yield owners[place]
-                place = marks.find(1, place + 1, end)
+            point = marks.find(1, begin, end)
+            while point >= 0:
+                yield owners[point]
+                point = marks.find(1, point + 1, end)
 
     def _mark(self, address: str, value: int) -> None:
         marks = self._marks
-        for place in self._ring.places(address):
-            marks[place] = value
+        for point in self._ring.points_of(address):
+            marks[point] = value

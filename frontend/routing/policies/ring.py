@@ -1,4 +1,4 @@
-"""Addresses on a ring: each key goes to the next point on it, so that most keys stay when an address goes."""
+"""Hash ring: each key belongs to the next point, so most keys keep their owner when an address goes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from functools import lru_cache
 from hashlib import blake2b
 
 _POINTS_PER_ADDRESS = 64
-_MOST_KEPT = 4096
+_MAX_CACHED = 4096
 
 
 class Ring:
-    """Never changed: another one takes its place."""
+    """Immutable."""
 
     def __init__(self, addresses: Iterable[str]) -> None:
         self.addresses = frozenset(addresses)
         points = sorted(point for address in self.addresses for point in _points(address))
         self._points = [point for point, _ in points]
         self.owners: Sequence[str] = [address for _, address in points]
-        """Of the points, in their order."""
-        self._places: dict[str, list[int]] = {address: [] for address in self.addresses}
-        for place, address in enumerate(self.owners):
-            self._places[address].append(place)
+        """Address of each point, in the order of the points."""
+        self._indexes: dict[str, list[int]] = {address: [] for address in self.addresses}
+        for index, address in enumerate(self.owners):
+            self._indexes[address].append(index)
 
-    def places(self, address: str) -> Sequence[int]:
-        """Of its points."""
-        return self._places[address]
+    def points_of(self, address: str) -> Sequence[int]:
+        """Indexes of the address's points."""
+        return self._indexes[address]
 
     def start(self, key: bytes) -> int:
-        """The first point that is not before the key; as many as there are points where that is none."""
+        """Index of the first point that is not before the key; the number of points if there is none."""
         return bisect_left(self._points, _point(key))
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=_MAX_CACHED)
 def _points(address: str) -> Sequence[tuple[int, str]]:
     return [(_point(f"{address}#{number}".encode()), address) for number in range(_POINTS_PER_ADDRESS)]
 

@@ -1,4 +1,4 @@
-"""One after the other."""
+"""Policy: round robin."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Generic
 
 from frontend.routing.policies.base import Choices, Chosen
 
-# Workers that have gone are forgotten together.
-_MOST_KNOWN = 4096
-_LEAST_STALE = 64
+# Beyond this many addresses all are forgotten, and with them workers that were removed.
+_MAX_KNOWN = 4096
+_MIN_STALE = 64
 
 
 class RoundRobin:
-    """Implements Policy: the one that was picked longest ago. The turns are those of all models together, so
-    that models do not disturb each other's.
+    """Implements Policy: the worker that was picked longest ago. Turns are kept by
+    address for all models and pools, so that a new pool does not start again with the first worker.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class RoundRobin:
 
 
 class _Turns:
-    """When each address was picked last: 0 for never."""
+    """Number of each address's last turn, 0 for never."""
 
     def __init__(self) -> None:
         self._newest = 0
@@ -36,20 +36,20 @@ class _Turns:
         return self._last.get(address, 0)
 
     def picked(self, address: str) -> None:
-        if len(self._last) > _MOST_KNOWN:
+        if len(self._last) > _MAX_KNOWN:
             self._last.clear()
         self._newest += 1
         self._last[address] = self._newest
 
 
 class _InTurn(Generic[Chosen]):
-    """Implements Choices: a heap of turns. Among those that were never picked, the first of `workers`."""
+    """Implements Choices: a heap of turns. Workers that were never picked go first, in their given order."""
 
     def __init__(self, turns: _Turns, workers: Sequence[Chosen]) -> None:
         self._turns = turns
         self._workers = workers
         self._numbers = {worker: number for number, worker in enumerate(workers)}
-        # Each candidate's turn and number. The heap has them too, and others, which leave it later.
+        # Each candidate's turn and number. The heap has these entries, and stale ones, dropped lazily.
         self._entries: dict[Chosen, tuple[int, int]] = {}
         self._heap: list[tuple[int, int]] = []
 
@@ -66,17 +66,17 @@ class _InTurn(Generic[Chosen]):
             worker = self._workers[entry[1]]
             if self._entries.get(worker) != entry:
                 continue
-            is_true = entry[0] == self._turns.of(worker.address)
-            if is_true:
+            is_current = entry[0] == self._turns.of(worker.address)
+            if is_current:
                 self._turns.picked(worker.address)
             self._enter(worker)
-            if is_true:
+            if is_current:
                 return worker
         return None
 
     def _enter(self, worker: Chosen) -> None:
         entry = self._entries[worker] = (self._turns.of(worker.address), self._numbers[worker])
         heappush(self._heap, entry)
-        if len(self._heap) > 2 * len(self._entries) + _LEAST_STALE:
+        if len(self._heap) > 2 * len(self._entries) + _MIN_STALE:
             self._heap = list(self._entries.values())
             heapify(self._heap)

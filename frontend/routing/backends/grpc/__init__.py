@@ -1,1 +1,1 @@
-"""Engine workers over gRPC: one stream for all requests of a worker."""
+"""Engine workers over gRPC: one stream for all requests to a worker."""

@@ -1,4 +1,4 @@
-"""The boundary for gRPC's errors: what a call to a worker raises, in the words of drover/errors.py."""
+"""Error boundary: converts gRPC errors of calls to a worker into those of drover/errors.py."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TypeVar
 
 import grpc
 
+from drover.concurrency import is_cancelled
 from drover.errors import ERROR_TYPES, ClientLeft, DroverError, WorkerUnreachable
 from drover.rpc import error_from_status, error_of_failure, has_error_type
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.cancelling import is_cancelled
 from frontend.routing.backends.grpc.event_check import broken
 
 Request = TypeVar("Request")
 Message = TypeVar("Message")
 _TOO_LARGE_FROM_WORKER = "CLIENT: Received message larger than max"
-_SENSELESS = frozenset(
+_UNEXPECTED_CODES = frozenset(
     {
         grpc.StatusCode.DATA_LOSS,
         grpc.StatusCode.INTERNAL,
@@ -30,8 +30,9 @@ _SENSELESS = frozenset(
 
 @contextmanager
 def boundary(abandoned: Callable[[], DroverError | None] = lambda: None) -> Iterator[None]:
-    """gRPC's errors as leaves. `abandoned`: what to say instead, where somebody gave the call up. A call
-    whose channel is closed raises what a cancelled one does.
+    """Convert errors raised within. `abandoned`: returns the error to raise instead, for an abandoned call.
+
+    A call whose channel is closed raises CancelledError, as a cancelled one does.
     """
     try:
         yield
@@ -44,16 +45,16 @@ def boundary(abandoned: Callable[[], DroverError | None] = lambda: None) -> Iter
 
 
 def error_of(failure: grpc.aio.AioRpcError) -> DroverError:
-    """Nobody here has cancelled where a status says so: the other side, or the connection, has."""
+    """The error for a failed call. Status CANCELLED means that the worker or the connection cancelled it."""
     if failure.code() is grpc.StatusCode.CANCELLED:
         return closed()
-    if _is_senseless(failure):
+    if _is_violation(failure):
         return broken(f"{failure.code().name}: {failure.details()}")
     return error_from_status(failure)
 
 
 def error_of_row(failure: pb.Failure) -> DroverError:
-    """The same, of a request on an exchange."""
+    """The error for a failed request on an exchange."""
     if failure.reason not in ERROR_TYPES:
         return broken(f"a failure of no known kind: {failure.reason[:64]!r}")
     error = error_of_failure(failure)
@@ -61,25 +62,25 @@ def error_of_row(failure: pb.Failure) -> DroverError:
 
 
 def read(message: Message) -> Message:
-    """grpc.aio gives None for a message that cannot be parsed, and goes on with the stream."""
+    """Raises ProtocolBroken for None, which grpc.aio returns for a message that cannot be parsed."""
     if message is None:
         raise broken("a message that cannot be parsed")
     return message
 
 
 async def check_whole(call: grpc.aio.UnaryStreamCall[Request, Message]) -> None:
-    """After the last message."""
+    """Call after the last message. Raises WorkerUnreachable unless the call ended with status OK."""
     if await call.code() is not grpc.StatusCode.OK:
-        raise WorkerUnreachable("the worker broke the stream off")
+        raise WorkerUnreachable("the worker closed the stream early")
 
 
-def _is_senseless(failure: grpc.aio.AioRpcError) -> bool:
-    """A status that no worker of ours ends a call with, or a message that is larger than any answer's."""
+def _is_violation(failure: grpc.aio.AioRpcError) -> bool:
+    """True for a status that a worker never ends a call with, and for a message above the size limit."""
     if has_error_type(failure):
         return False
     if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _TOO_LARGE_FROM_WORKER in (failure.details() or "")
-    return failure.code() in _SENSELESS
+    return failure.code() in _UNEXPECTED_CODES
 
 
 def closed() -> WorkerUnreachable:

@@ -1,13 +1,13 @@
-"""All requests to one worker on one stream: a message brings what an engine step gave to any of them.
+"""All requests to one worker on one bidirectional stream: a message has the output of one engine step.
 
-The hot path of a frontend. The loop that reads a step hands each row on at once, down to the client's socket,
-without waking a task. It guarantees:
+Hot path of the frontend. The loop that reads a step passes each row on at once, down to the client's socket,
+without waking a task. Guarantees:
 
-- Order: a request's rows are taken in the order in which they came.
-- Nothing lost: a stream that breaks ends each of its requests with an error on which they go on elsewhere.
-- The first token at once: nothing is held back for company.
-- Bounded buffers: a request whose client does not read keeps its rows here, and gets no more than its credit;
-  the others do not wait for it.
+- Order: a request's rows are delivered in the order in which they came.
+- Nothing lost: a stream that breaks ends each of its requests with an error on which they fail over.
+- No delay of the first token: no row waits for others.
+- Bounded buffers: rows for a client that does not read stay here, at most as many as the request has credit
+  for; other requests do not wait for it.
 - One writer: grpc.aio ends a call whose writes overlap.
 """
 
@@ -26,33 +26,33 @@ from drover import logs
 from drover.errors import ClientLeft, DroverError, InternalError, ProtocolBroken, WorkerUnreachable
 from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import Take, TokenTake, token_event
-from frontend.routing.backends.delivery import drop
+from frontend.routing.backends.base import EventSink, TokenSink, token_event
+from frontend.routing.backends.delivery import discard
 from frontend.routing.backends.grpc.boundary import boundary, closed, error_of_row, read
 from frontend.routing.backends.grpc.event_check import broken
 
 if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
 
-    Call = grpc.aio.StreamStreamCall[pb.Orders, pb.Step]
+    StreamCall = grpc.aio.StreamStreamCall[pb.Orders, pb.Step]
 
 What = TypeVarTuple("What")
 
 _log = logging.getLogger("drover.fleet")
 _GRANTED_ROWS = ROWS_OF_CREDIT // 2
-# More is not on its way when a request has credit for fewer.
-_MOST_ROWS = 2 * ROWS_OF_CREDIT
-# Of one request, and of all at one worker. What a request has credit for is some 6 MB at most.
-_MOST_WAITING_BYTES = 16 * 1024 * 1024
-_MOST_WAITING_BYTES_OF_ALL = 256 * 1024 * 1024
+# More rows than credit means that the worker ignores flow control.
+_MAX_ROWS = 2 * ROWS_OF_CREDIT
+# Buffered rows of one request, and of all at one worker. A request's credit is for some 6 MB at most.
+_MAX_WAITING_BYTES = 16 * 1024 * 1024
+_MAX_WAITING_BYTES_OF_ALL = 256 * 1024 * 1024
 # A larger row of an aborted request counts as several.
-_LATE_ROW_BYTES = _MOST_WAITING_BYTES // _MOST_ROWS
-_MOST_BYTES_OF_ORDERS = 4 * 1024 * 1024
+_LATE_ROW_BYTES = _MAX_WAITING_BYTES // _MAX_ROWS
+_MAX_BYTES_PER_WRITE = 4 * 1024 * 1024
 
 
 class Exchange:
-    """One stream, from the first request on until it breaks or `close`. `on_missing` is called where the
-    worker does not know the call.
+    """The stream to one worker, from the first request until it breaks or `close`. `on_missing` is called if
+    the worker does not implement the RPC.
     """
 
     def __init__(self, stub: EngineAsyncStub, address: str, on_missing: Callable[[], None]) -> None:
@@ -60,7 +60,7 @@ class Exchange:
         self._address = address
         self._on_missing = on_missing
         self._handles: dict[int, ExchangeHandle] = {}
-        # Whose end has not come yet, and how many rows have since.
+        # Aborted requests whose last row has not come, with the number of rows since.
         self._aborted: dict[int, int] = {}
         self._newest = 0
         self._unsent: dict[int, pb.Submission] = {}
@@ -68,7 +68,7 @@ class Exchange:
         self.waiting_bytes = 0
         self._has_orders = asyncio.Event()
         self.is_over = False
-        # It outlives the request that opens it, and has nothing of its context.
+        # It outlives the request that opens it, so it must not inherit that request's context.
         self._task = asyncio.create_task(self._run(), name="exchange", context=Context())
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> ExchangeHandle:
@@ -81,7 +81,7 @@ class Exchange:
         return handle
 
     def abort(self, number: int) -> None:
-        """Frees what the request holds at the worker, or here where the worker has not got it yet."""
+        """Free the worker's slot, or drop the request if it was not sent yet."""
         if self._handles.pop(number, None) is None or self._unsent.pop(number, None) is not None:
             return
         if not self.is_over:
@@ -94,11 +94,11 @@ class Exchange:
         self._has_orders.set()
 
     def forget(self, number: int) -> None:
-        """It has ended."""
+        """Call when the request is complete."""
         self._handles.pop(number, None)
 
     async def close(self) -> None:
-        """Also before its task has begun, which then never does."""
+        """Close the stream, also if its task has not started."""
         self._task.cancel()
         await asyncio.wait({self._task})
         self._end(closed())
@@ -111,8 +111,8 @@ class Exchange:
             await self._read(call)
         except DroverError as failure:
             error = failure
-            self._say_if_broken(failure)
-        except Exception as defect:  # noqa: BLE001 - a stream that nobody reads would leave its requests waiting
+            self._log_violation(failure)
+        except Exception as defect:  # noqa: BLE001 - its requests must not wait for a stream that is not read
             _log.error("reading a worker's steps failed", exc_info=defect)
         finally:
             self._end(error)
@@ -127,16 +127,16 @@ class Exchange:
         self._handles.clear()
         self._unsent.clear()
 
-    def _say_if_broken(self, error: DroverError) -> None:
-        """Perhaps no request is there that would."""
+    def _log_violation(self, error: DroverError) -> None:
+        """There may be no request whose own failure would be logged."""
         if isinstance(error, ProtocolBroken):
             logs.event(_log, logging.ERROR, "exchange ended", worker=self._address, reason=error.message)
 
-    async def _read(self, call: Call) -> None:
+    async def _read(self, call: StreamCall) -> None:
         with boundary():
             try:
                 while (step := await call.read()) is not grpc.aio.EOF:
-                    self._saw(read(cast(pb.Step, step)))
+                    self._on_step(read(cast(pb.Step, step)))
             except grpc.aio.AioRpcError as failure:
                 if failure.code() is not grpc.StatusCode.UNIMPLEMENTED:
                     raise
@@ -144,8 +144,8 @@ class Exchange:
                 raise WorkerUnreachable("the worker has no Exchange") from failure
         raise WorkerUnreachable("the worker ended the exchange")
 
-    async def _write(self, call: Call) -> None:
-        """A write that fails needs no word: the reader gets the call's status."""
+    async def _write(self, call: StreamCall) -> None:
+        """Failed writes are not reported here: the reader gets the call's status."""
         try:
             while True:
                 await self._has_orders.wait()
@@ -157,11 +157,11 @@ class Exchange:
             call.cancel()
 
     def _next_orders(self) -> pb.Orders:
-        """Not more at once than passes quickly: aborts and credit wait behind it."""
+        """The next message. Of limited size, since aborts and credit wait behind it."""
         self._has_orders.clear()
         orders, self._orders = self._orders, pb.Orders()
         size = 0
-        while self._unsent and size < _MOST_BYTES_OF_ORDERS:
+        while self._unsent and size < _MAX_BYTES_PER_WRITE:
             submission = self._unsent.pop(next(iter(self._unsent)))
             size += submission.ByteSize()
             orders.submissions.append(submission)
@@ -169,29 +169,31 @@ class Exchange:
             self._has_orders.set()
         return orders
 
-    def _saw(self, step: pb.Step) -> None:
+    def _on_step(self, step: pb.Step) -> None:
         handles = self._handles
         for row in step.rows:
             number = row.number
             handle = handles.get(number)
             if handle is None:
-                self._saw_late(row)
+                self._on_late_row(row)
             elif text := row.text:
-                handle.saw_token(text, row.token_id, row.completion_tokens)
+                handle.on_token(text, row.token_id, row.completion_tokens)
             elif row.HasField("event"):
-                handle.saw(row.event)
+                handle.on_event(row.event)
             else:
                 del handles[number]
                 handle.fail(error_of_row(row.failure))
 
-    def _saw_late(self, row: pb.Row) -> None:
-        """Of an aborted request, until its end. Of any other ProtocolBroken, which ends the stream."""
+    def _on_late_row(self, row: pb.Row) -> None:
+        """Ignore the rows of an aborted request until its last one. For any other request raises
+        ProtocolBroken, which ends the stream.
+        """
         number = row.number
         late = self._aborted.get(number)
         if late is None:
-            raise broken(f"a row for request {number}, which is not there")
-        if late >= _MOST_ROWS:
-            raise broken("a request that was aborted goes on", is_flood=True)
+            raise broken(f"a row for request {number}, which is unknown")
+        if late >= _MAX_ROWS:
+            raise broken("rows of a request long after its abort", is_flood=True)
         if row.HasField("failure") or row.event.HasField("done"):
             del self._aborted[number]
         else:
@@ -218,10 +220,10 @@ class ExchangeHandle:
     def __init__(self, number: int, exchange: Exchange) -> None:
         self._number = number
         self._exchange = exchange
-        self._take: Take | None = None
+        self._take: EventSink | None = None
         self._take_token: Callable[[str, int, int], Awaitable[object] | None] | None = None
         self._busy: Awaitable[object] | None = None
-        # Rows that came while the taker was busy.
+        # Rows that came while `take` was busy.
         self._waiting: deque[pb.GenerateEvent] = deque()
         self._waiting_bytes = 0
         self._taken = 0
@@ -229,10 +231,10 @@ class ExchangeHandle:
         self._is_over = False
         self._waiter: asyncio.Future[None] | None = None
 
-    async def deliver(self, take: Take) -> None:
-        """Rows go from the reading loop to `take`; this task waits where that is busy, and for the end."""
+    async def deliver(self, take: EventSink) -> None:
+        """The reading loop passes rows to `take`; this task waits while `take` is busy, and for the end."""
         self._take = take
-        self._take_token = take.token if isinstance(take, TokenTake) else None
+        self._take_token = take.token if isinstance(take, TokenSink) else None
         try:
             while True:
                 while self._busy is not None or self._waiting:
@@ -245,28 +247,28 @@ class ExchangeHandle:
                 await self._waiter
         finally:
             self._take = self._take_token = self._waiter = None
-            drop(self._busy)
+            discard(self._busy)
             self._drop_waiting()
             self.cancel()
 
-    def saw(self, event: pb.GenerateEvent) -> None:
+    def on_event(self, event: pb.GenerateEvent) -> None:
         if event.HasField("done"):
             self._is_over = True
             self._exchange.forget(self._number)
         if self._take is None or self._busy is not None or self._waiting:
-            self._wait(event)
+            self._buffer(event)
         else:
-            self._hand_on(self._take, event)
+            self._pass_on(self._take, event)
 
-    def saw_token(self, text: str, token_id: int, completion_tokens: int) -> None:
+    def on_token(self, text: str, token_id: int, completion_tokens: int) -> None:
         take = self._take_token
         if take is None or self._busy is not None or self._waiting:
-            self.saw(token_event(text, token_id, completion_tokens))
+            self.on_event(token_event(text, token_id, completion_tokens))
         else:
-            self._hand_on(take, text, token_id, completion_tokens)
+            self._pass_on(take, text, token_id, completion_tokens)
 
     def fail(self, error: Exception) -> None:
-        """After the rows that came before it. The first error counts."""
+        """End the delivery, once the rows before the error are delivered. The first error counts."""
         self._error = self._error or error
         self._wake()
 
@@ -286,18 +288,18 @@ class ExchangeHandle:
         elif self._take is not None:
             event = self._waiting.popleft()
             self._count_waiting(-event.ByteSize())
-            self._hand_on(self._take, event)
+            self._pass_on(self._take, event)
 
-    def _hand_on(self, take: Callable[[*What], Awaitable[object] | None], *what: *What) -> None:
-        """What `take` raises is its request's own: raised in its task, while the others go on."""
+    def _pass_on(self, take: Callable[[*What], Awaitable[object] | None], *what: *What) -> None:
+        """An exception of `take` concerns its own request only: it is raised in that request's task."""
         try:
             self._busy = take(*what)
         except Exception as error:  # noqa: BLE001 - raised in the request's own task
             self.abandon(error)
             return
         except asyncio.CancelledError:
-            # Of something that it waits for: nothing here has waited, so this task was not cancelled.
-            self.abandon(InternalError("sending the answer was cancelled"))
+            # It comes from what `take` called: nothing was awaited here, so this task was not cancelled.
+            self.abandon(InternalError("sending the response was cancelled"))
             return
         self._taken += 1
         if self._taken == _GRANTED_ROWS:
@@ -306,16 +308,16 @@ class ExchangeHandle:
         if self._busy is not None or self._is_over:
             self._wake()
 
-    def _wait(self, event: pb.GenerateEvent) -> None:
-        """A copy: an event is a part of its step, which would stay in memory whole."""
+    def _buffer(self, event: pb.GenerateEvent) -> None:
+        """Keep a copy: the event is part of its step's message, which would stay in memory."""
         kept = pb.GenerateEvent()
         kept.CopyFrom(event)
         self._waiting.append(kept)
         self._count_waiting(kept.ByteSize())
         if (
-            len(self._waiting) > _MOST_ROWS
-            or self._waiting_bytes > _MOST_WAITING_BYTES
-            or self._exchange.waiting_bytes > _MOST_WAITING_BYTES_OF_ALL
+            len(self._waiting) > _MAX_ROWS
+            or self._waiting_bytes > _MAX_WAITING_BYTES
+            or self._exchange.waiting_bytes > _MAX_WAITING_BYTES_OF_ALL
         ):
             self.abandon(broken("more rows than it was given credit for", is_flood=True))
 

@@ -15,7 +15,7 @@ from drover.v1 import engine_pb2_grpc
 from frontend.routing.backends.base import WorkerHandle
 from frontend.routing.backends.grpc.boundary import boundary, check_whole, read
 from frontend.routing.backends.grpc.exchange import Exchange
-from frontend.routing.backends.grpc.single_call import GrpcHandle
+from frontend.routing.backends.grpc.generate_stream import GenerateStreamHandle
 
 if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Message = TypeVar("Message")
 _CONTROL_TIMEOUT_SECONDS = 10.0
-# A larger request would keep those behind it waiting.
-_MOST_SHARED_BYTES = 1024 * 1024
+# A larger request would delay those behind it on the exchange.
+_MAX_SHARED_BYTES = 1024 * 1024
 
 
 class GrpcWorker:
@@ -43,35 +43,35 @@ class GrpcWorker:
 
     @property
     def is_connected(self) -> bool:
-        """gRPC answers pings though Python does nothing any more; one that gets no pong is not ready."""
+        """gRPC answers pings even when Python does not run. A channel without pongs is not READY."""
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> WorkerHandle:
-        if self._has_exchange and request.ByteSize() <= _MOST_SHARED_BYTES:
+        if self._has_exchange and request.ByteSize() <= _MAX_SHARED_BYTES:
             return self._open_exchange().submit(request, client_request_id)
-        return GrpcHandle(self._stub.GenerateStream(request, metadata=_metadata(client_request_id)))
+        return GenerateStreamHandle(self._stub.GenerateStream(request, metadata=_metadata(client_request_id)))
 
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
-        return await _answer(self._stub.Embed(request, metadata=_metadata(client_request_id)))
+        return await _unary(self._stub.Embed(request, metadata=_metadata(client_request_id)))
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
-        return await _answer(self._stub.Render(pb.RenderRequest(request=request)))
+        return await _unary(self._stub.Render(pb.RenderRequest(request=request)))
 
     async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
-        return await _answer(self._stub.Tokenize(request))
+        return await _unary(self._stub.Tokenize(request))
 
     async def detokenize(self, request: pb.DetokenizeRequest) -> pb.DetokenizeResponse:
-        return await _answer(self._stub.Detokenize(request))
+        return await _unary(self._stub.Detokenize(request))
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:
-        return await _answer(self._stub.Load(request))
+        return await _unary(self._stub.Load(request))
 
     async def unload(self) -> pb.UnloadResponse:
-        return await _answer(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))
+        return await _unary(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))
 
     async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
         request = pb.GetModelRequest(verbose=verbose)
-        model = await _answer(self._stub.GetModel(request, timeout=timeout_seconds))
+        model = await _unary(self._stub.GetModel(request, timeout=timeout_seconds))
         self._has_exchange = model.exchange
         return model
 
@@ -93,11 +93,11 @@ class GrpcWorker:
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None or self._exchange.is_over:
-            self._exchange = Exchange(self._stub, self._address, self._lost_exchange)
+            self._exchange = Exchange(self._stub, self._address, self._on_exchange_missing)
         return self._exchange
 
-    def _lost_exchange(self) -> None:
-        """A worker of an earlier version has taken its place."""
+    def _on_exchange_missing(self) -> None:
+        """The worker was replaced by one of an earlier version."""
         self._has_exchange = False
 
 
@@ -112,7 +112,7 @@ async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGe
         await check_whole(call)
 
 
-async def _answer(call: Awaitable[Message]) -> Message:
+async def _unary(call: Awaitable[Message]) -> Message:
     """Cancelling the caller cancels the call."""
     with boundary():
         return read(await call)

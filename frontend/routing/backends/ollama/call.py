@@ -12,8 +12,8 @@ import orjson
 
 from drover.errors import ClientLeft, DroverError, EngineFailed, WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import Take
-from frontend.routing.backends.delivery import hand_on
+from frontend.routing.backends.base import EventSink
+from frontend.routing.backends.delivery import deliver_to
 from frontend.routing.backends.ollama.body import Body
 from frontend.routing.backends.ollama.events import Events, read_line
 from frontend.routing.backends.ollama.failures import boundary, refusal
@@ -50,8 +50,8 @@ class HostCall:
         self._given_up: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
         self._reader = keep(self._read())
 
-    async def deliver(self, take: Take) -> None:
-        await hand_on(self._arrived(), take)
+    async def deliver(self, take: EventSink) -> None:
+        await deliver_to(self._arrived(), take)
 
     async def _arrived(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         while True:

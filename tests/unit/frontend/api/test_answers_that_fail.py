@@ -159,7 +159,7 @@ async def test_an_engine_that_ends_without_a_last_word_is_an_error(
     answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": stream})
 
     last = json.loads(answer.content.splitlines()[-1])
-    assert last == {"error": "the worker broke the protocol: the answer ended without its last event"}
+    assert last == {"error": "the worker broke the protocol: the stream ended without a done message"}
     assert answer.status_code == (200 if stream and steps and steps[0] == content("a") else 500)
 
 

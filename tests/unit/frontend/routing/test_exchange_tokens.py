@@ -10,7 +10,7 @@ import pytest
 from drover.errors import ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import token_event
-from frontend.routing.backends.grpc.event_check import AnswerCheck
+from frontend.routing.backends.grpc.event_check import EventCheck
 from tests.fakes.played_exchange import PlayedWorker, row
 from tests.fakes.stalling_worker import done, started
 from tests.unit.frontend.routing.delivering import SECONDS, Pair, pairing
@@ -19,7 +19,7 @@ Taken = tuple[str, int, int] | pb.GenerateEvent
 
 
 class Tokens:
-    """Implements frontend.routing.backends.base.TokenTake. `busy`: what it returns next."""
+    """Implements frontend.routing.backends.base.TokenSink. `busy`: what it returns next."""
 
     def __init__(self) -> None:
         self.taken: list[Taken] = []
@@ -84,16 +84,16 @@ async def test_tokens_that_come_while_the_taker_is_busy_keep_their_order(pair: P
 
 
 def test_tokens_count_towards_the_most_that_an_answer_may_have() -> None:
-    check = AnswerCheck(pb.GenerateRequest(), context_length=16, calls=0)
+    check = EventCheck(pb.GenerateRequest(), context_length=16, calls=0)
     for _ in range(41):
-        check.saw_token("x" * 100_000)
-    with pytest.raises(ProtocolBroken, match="an answer of more than"):
-        check.saw_token("x" * 100_000)
+        check.check_token("x" * 100_000)
+    with pytest.raises(ProtocolBroken, match="a response of more than"):
+        check.check_token("x" * 100_000)
 
 
 def test_a_token_after_the_end_breaks_the_protocol() -> None:
-    check = AnswerCheck(pb.GenerateRequest(), context_length=16, calls=0)
-    check.saw(started())
-    check.saw(done())
-    with pytest.raises(ProtocolBroken, match="after the last one"):
-        check.saw_token("x")
+    check = EventCheck(pb.GenerateRequest(), context_length=16, calls=0)
+    check.check(started())
+    check.check(done())
+    with pytest.raises(ProtocolBroken, match="after done"):
+        check.check_token("x")

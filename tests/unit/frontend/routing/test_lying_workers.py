@@ -15,7 +15,7 @@ import pytest
 from drover.errors import DroverError, ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.delivery import events_of
-from frontend.routing.backends.grpc.event_check import AnswerCheck, most_bytes
+from frontend.routing.backends.grpc.event_check import EventCheck, max_bytes
 from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
@@ -71,24 +71,24 @@ def test_what_breaks_the_protocol_is_seen(events: Sequence[pb.GenerateEvent]) ->
 
 
 def _check(events: Sequence[pb.GenerateEvent]) -> None:
-    check = AnswerCheck(pb.GenerateRequest(), 1024, 0)
+    check = EventCheck(pb.GenerateRequest(), 1024, 0)
     for event in events:
-        check.saw(event)
+        check.check(event)
 
 
 def test_an_end_without_a_last_event_is_seen() -> None:
-    check = AnswerCheck(pb.GenerateRequest(), 1024, 0)
-    check.saw(_started())
+    check = EventCheck(pb.GenerateRequest(), 1024, 0)
+    check.check(_started())
     with pytest.raises(ProtocolBroken):
-        check.ended()
+        check.check_complete()
 
 
 def test_an_honest_answer_is_none() -> None:
     """Calls that go on after others, and more calls of a continued answer, are."""
-    check = AnswerCheck(pb.GenerateRequest(), 1024, 1)
+    check = EventCheck(pb.GenerateRequest(), 1024, 1)
     for event in (_started(), _call(1), _call(2), _call(0), _content("x" * 1000, *range(1000)), _done()):
-        check.saw(event)
-    check.ended()
+        check.check(event)
+    check.check_complete()
 
 
 def test_log_probabilities_have_room() -> None:
@@ -98,7 +98,7 @@ def test_log_probabilities_have_room() -> None:
     event = pb.GenerateEvent(deltas=[pb.Delta(content="x" * 20, token_ids=[2**31], logprobs=[entry])])
     request = pb.GenerateRequest(top_logprobs=20)
 
-    assert (event.ByteSize() + 64) * 100_000 <= most_bytes(request, 100_000)
+    assert (event.ByteSize() + 64) * 100_000 <= max_bytes(request, 100_000)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ async def _cut_everywhere(engine: SimulatorEngine, request: pb.GenerateRequest) 
     for cut in range(1, len(whole.events)):
         journal = Journal()
         for event in whole.events[:cut]:
-            journal.saw(event)
+            journal.record(event)
         rest = pb.GenerateRequest()
         rest.CopyFrom(request)
         rest.continuation.CopyFrom(journal.continuation(_EARLIER))
@@ -110,7 +110,7 @@ async def test_an_answer_that_had_all_its_tokens_ends_at_once() -> None:
         request = asking("x", max_tokens=5)
         journal = Journal()
         for event in whole.events:
-            journal.saw(event)
+            journal.record(event)
         request.continuation.CopyFrom(journal.continuation(_EARLIER))
         resumed = await answer(engine, request)
 

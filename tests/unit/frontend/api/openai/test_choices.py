@@ -98,7 +98,7 @@ async def test_one_without_a_last_word_is_an_error(frontend: Frontend, steps: li
     answer = await frontend.client.post("/v1/chat/completions", json=_CHAT)
 
     assert answer.status_code == 500
-    assert "without its last event" in answer.json()["error"]["message"]
+    assert "without a done message" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("number", [1, 2])

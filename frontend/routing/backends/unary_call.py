@@ -1,4 +1,4 @@
-"""One call that is no stream: embeddings, token ids, a rendered prompt."""
+"""A call with one response: embeddings, token ids, a rendered prompt, load and unload."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Generic, TypeVar
 
+from drover.concurrency import is_cancelled
 from drover.errors import DroverError
-from frontend.routing.backends.cancelling import is_cancelled
 
 Found = TypeVar("Found")
 
 
-class Call(Generic[Found]):
-    """Implements Abandonable. `is_only_suspect`: the worker has stopped meanwhile, and
-    only this call can be the cause.
+class UnaryCall(Generic[Found]):
+    """Implements Abandonable. `is_only_suspect`: the worker stalled under this call, and nothing else that it
+    had can be the cause.
     """
 
-    def __init__(self, answer: Awaitable[Found]) -> None:
+    def __init__(self, response: Awaitable[Found]) -> None:
         self.is_only_suspect = False
-        self._task = asyncio.ensure_future(answer)
+        self._task = asyncio.ensure_future(response)
         self._abandoned: DroverError | None = None
 
     def abandon(self, error: DroverError) -> None:
         self._abandoned = self._abandoned or error
         self._task.cancel()
 
-    async def answer(self) -> Found:
-        """Cancelling the caller cancels the call."""
+    async def result(self) -> Found:
+        """Wait for the response. Cancelling the caller cancels the call."""
         try:
             return await self._task
         except asyncio.CancelledError:

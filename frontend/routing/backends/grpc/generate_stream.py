@@ -1,4 +1,4 @@
-"""A request with a call of its own: for workers without Exchange, and for large bodies."""
+"""A generation with an RPC of its own (GenerateStream): for workers without Exchange, and large requests."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import grpc
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
-from frontend.routing.backends.base import Take
+from frontend.routing.backends.base import EventSink
 from frontend.routing.backends.grpc.boundary import boundary, check_whole, read
 
 if TYPE_CHECKING:
-    Call = grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent]
+    StreamCall = grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateEvent]
 
 _END_SECONDS = 5.0
 
 
-class GrpcHandle:
+class GenerateStreamHandle:
     """Implements frontend.routing.backends.base.WorkerHandle."""
 
     __slots__ = ("_abandoned", "_call")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: StreamCall) -> None:
         self._call = call
         self._abandoned: DroverError | None = None
 
-    async def deliver(self, take: Take) -> None:
-        """A call that has given its last event and does not end has broken the protocol."""
+    async def deliver(self, take: EventSink) -> None:
+        """Raises TimeoutError if the call does not end soon after `done`."""
         with boundary(lambda: self._abandoned):
             async with asyncio.timeout(None) as limit:
                 while (message := await self._call.read()) is not grpc.aio.EOF:
