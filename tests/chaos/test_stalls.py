@@ -48,7 +48,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     ],
     ids=["in prefill", "with tools, in decode"],
 )
-async def test_one_worker_of_three_falls(fleet: Fleet, culprit: dict[str, object]) -> None:
+async def test_a_request_stalls_one_worker_of_three_only(fleet: Fleet, culprit: dict[str, object]) -> None:
     crowd = Crowd(fleet.url())
     # They take 15 s: longer than it takes to notice.
     crowd.send([body(f"story {number}", 600) for number in range(12)])

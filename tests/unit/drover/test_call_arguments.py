@@ -1,4 +1,4 @@
-"""Arguments of calls in a conversation, which a client may have from an answer that was cut off."""
+"""Arguments of tool calls in a conversation, perhaps truncated."""
 
 from __future__ import annotations
 

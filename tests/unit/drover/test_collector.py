@@ -1,4 +1,4 @@
-"""What a process has when it starts is not collected again and again."""
+"""Garbage collection skips what a process has when it starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 from drover.collector import keep_from_collection
 
 
-def test_later_collections_do_not_look_at_what_there_is() -> None:
+def test_later_collections_skip_present_objects() -> None:
     there: list[object] = []
     try:
         keep_from_collection()

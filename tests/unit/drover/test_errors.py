@@ -1,4 +1,4 @@
-"""The tree of errors and its one table."""
+"""Error types and their mappings to protocols."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_error_type_has_a_mapping_and_nothing_else_has() -> None:
     assert set(ERROR_MAPPINGS) == set(_error_types(DroverError))
 
 
-def test_leaves_are_found_by_their_names() -> None:
+def test_error_types_are_found_by_name() -> None:
     assert {name: error_type.__name__ for name, error_type in ERROR_TYPES.items()} == {
         name: name for name in ERROR_TYPES
     }
@@ -73,7 +73,7 @@ def test_a_template_that_fails_is_the_requests_fault_under_v1() -> None:
     assert mapping_of(errors.TemplateFailed("why")).status(is_v1=True) == 400
 
 
-def test_only_what_may_work_later_is_to_be_tried_again() -> None:
+def test_only_temporary_errors_have_retry_after() -> None:
     retried = {
         error_type for error_type, answer in ERROR_MAPPINGS.items() if answer.retry_after_seconds is not None
     }

@@ -1,4 +1,4 @@
-"""Every address that others can reach is told at the start, and no other."""
+"""The warning about a listen address that other machines can reach."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = logging.getLogger("tests.exposure")
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "8.8.8.8:1", "[2001:db8::1]:1"])
-def test_an_address_that_others_reach_is_told(listen: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exposed_address_is_logged(listen: str, caplog: pytest.LogCaptureFixture) -> None:
     warn_if_exposed(_log, listen, "--listen", "can use every model")
 
     (record,) = caplog.records
@@ -24,7 +24,7 @@ def test_an_address_that_others_reach_is_told(listen: str, caplog: pytest.LogCap
     "listen",
     ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "unix:/run/worker"],
 )
-def test_others_are_not(listen: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loopback_address_is_not_logged(listen: str, caplog: pytest.LogCaptureFixture) -> None:
     warn_if_exposed(_log, listen, "--listen", "can use every model")
 
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""Lines of a log."""
+"""Log lines."""
 
 from __future__ import annotations
 

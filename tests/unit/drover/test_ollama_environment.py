@@ -1,4 +1,4 @@
-"""Where Ollama's variables stand among the sources of settings, and how their values are read."""
+"""Ollama's environment variables: precedence and parsing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch, nothing: str) -
     assert (settings.count, settings.words, settings.level) == (3, ["one"], "info")
 
 
-def test_what_is_no_number_is_told_once_and_ignored(
+def test_an_invalid_number_is_logged_once_and_ignored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OLLAMA_COUNT", "many")
@@ -83,7 +83,7 @@ def test_what_is_no_number_is_told_once_and_ignored(
     assert caplog.messages == ["OLLAMA_COUNT is ignored: it must be a whole number (it is 'many')"]
 
 
-def test_nothing_is_told_of_a_variable_that_does_not_count(
+def test_an_overridden_variable_is_not_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OLLAMA_COUNT", "many")

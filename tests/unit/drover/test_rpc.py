@@ -125,11 +125,11 @@ async def test_a_bare_status_becomes_the_error_that_it_stands_for(
     assert "because" in error.message
 
 
-async def test_a_passed_deadline_is_named(boundary: Boundary) -> None:
+async def test_an_exceeded_deadline_is_named(boundary: Boundary) -> None:
     assert type(await boundary.failure(timeout=0.2)) is DeadlineExceeded
 
 
-async def test_nobody_at_the_address_is_an_unreachable_worker() -> None:
+async def test_an_address_without_a_server_is_an_unreachable_worker() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1", options=CHANNEL_OPTIONS) as channel:
         servicer = _Failing()  # type: ignore[abstract]
         error = await Boundary(servicer, channel).failure()
@@ -137,7 +137,7 @@ async def test_nobody_at_the_address_is_an_unreachable_worker() -> None:
     assert type(error) is WorkerUnreachable
 
 
-async def test_how_long_a_prompt_is_crosses_too(boundary: Boundary) -> None:
+async def test_prompt_and_context_tokens_cross_the_boundary(boundary: Boundary) -> None:
     boundary.servicer.error = ContextExceeded("too long", prompt_tokens=3010, context_tokens=2048)
 
     error = await boundary.failure()

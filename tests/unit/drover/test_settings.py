@@ -1,4 +1,4 @@
-"""Where settings come from, and what becomes of a wrong one; by a class of our own."""
+"""Sources of settings, and invalid ones; with a settings class of its own."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_switch_needs_no_value() -> None:
         (["--listen", "nowhere"], "listen", "nowhere"),
     ],
 )
-def test_a_wrong_value_ends_the_process_and_names_flag_variable_and_value(
+def test_an_invalid_value_exits_and_names_flag_variable_and_value(
     argv: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -150,7 +150,7 @@ def test_addresses(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "http://h:1"]
 )
-def test_what_is_no_address(address: str) -> None:
+def test_invalid_addresses(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         check_address(address)
 

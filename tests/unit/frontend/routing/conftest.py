@@ -1,4 +1,4 @@
-"""What tests of the fleet share."""
+"""Fixtures of the routing tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.fakes.played_exchange import PlayedWorker
-from tests.unit.frontend.routing.delivering import Pair, pairing
+from tests.fakes.scripted_exchange import PlayedWorker
+from tests.unit.frontend.routing.exchange_pair import Pair, pairing
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Workers that are found, and what becomes of those that are found no more."""
+"""Discovery, and workers that it removes."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dns_module, "_POLL_SECONDS", 0.01)
 
 
-async def test_a_name_stands_for_all_its_addresses_and_changes_are_told_once() -> None:
+async def test_a_dns_name_gives_all_its_addresses_and_each_change_once() -> None:
     resolver = Resolver(["b", "a"], ["a", "b"], ["a"], ["a", "b"], ["a"])
 
     assert await _first(DnsNames(["n:1"], resolver), 2) == [["n-a:1", "n-b:1"], ["n-a:1"]]
 
 
-async def test_a_resolvers_hiccup_loses_nobody() -> None:
+async def test_a_failed_lookup_removes_no_worker() -> None:
     resolver = Resolver(["a"], _GONE, _GONE, ["a", "b"])
 
     assert await _first(DnsNames(["n:1"], resolver), 2) == [["n-a:1"], ["n-a:1", "n-b:1"]]
@@ -113,7 +113,7 @@ class Changing:
             yield await self._lists.get()
 
 
-async def test_who_is_found_no_more_finishes_what_it_has() -> None:
+async def test_a_removed_worker_finishes_its_requests() -> None:
     can = pb.Capabilities(completion=True)
     workers = {
         address: StallingWorker(
@@ -162,7 +162,7 @@ async def test_a_model_whose_only_worker_is_replaced_is_not_unknown() -> None:
         await fleet.stop()
 
 
-async def test_who_is_found_again_while_it_finishes_is_the_same_worker() -> None:
+async def test_a_draining_worker_that_is_found_again_is_reused() -> None:
     worker = StallingWorker("w:1", (started(), STALL), _model("d"))
     connected: list[str] = []
 
@@ -193,7 +193,7 @@ async def test_who_is_found_again_while_it_finishes_is_the_same_worker() -> None
     assert worker.closed
 
 
-async def test_who_leaves_while_its_model_is_loaded_stays_until_it_is_there() -> None:
+async def test_a_worker_removed_during_a_load_stays_open_until_it_ends() -> None:
     worker = StallingWorker("w:1", (), _model("d"))
     discovery = Changing("w:1")
     fleet = Fleet([discovery], lambda address: worker, RoundRobin(), QueueTable(10, 1.0))
@@ -213,7 +213,7 @@ async def test_who_leaves_while_its_model_is_loaded_stays_until_it_is_there() ->
         await fleet.stop()
 
 
-async def test_one_name_for_different_files_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_name_for_different_files_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     workers = {
         address: StallingWorker(address, (), _model(digest, modified))
         for address, digest, modified in (("w:1", "0a", 1), ("w:2", "0b", 2), ("w:3", "0a", 1))
@@ -256,7 +256,7 @@ def _conflicts(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     ]
 
 
-async def test_a_fleet_that_begins_knows_its_workers_before_it_is_asked() -> None:
+async def test_a_fleet_that_starts_waits_for_its_workers() -> None:
     here, away = StallingWorker("here:1"), StallingWorker("away:1", refusal=WorkerUnreachable("away"))
     fleet = fleet_of(here, away)
     await fleet.start()
@@ -277,7 +277,7 @@ class Silent(StallingWorker):
         raise AssertionError("never")
 
 
-async def test_a_worker_that_says_nothing_does_not_hold_up_the_start() -> None:
+async def test_a_silent_worker_does_not_delay_the_start() -> None:
     fleet = fleet_of(Silent("silent:1"))
     began = asyncio.get_running_loop().time()
     await fleet.start()

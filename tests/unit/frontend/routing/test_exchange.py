@@ -1,4 +1,4 @@
-"""All requests to one worker on one stream: rows go on in the reading loop, and each request fails alone."""
+"""Exchange: the reading loop delivers rows, and each request fails alone."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from drover.errors import (
 )
 from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
-from tests.fakes.played_exchange import failed, row
+from tests.fakes.scripted_exchange import failed, row
 from tests.fakes.stalling_worker import content, done, started
 from tests.support.waiting import until
-from tests.unit.frontend.routing.delivering import SECONDS, Delivered, Pair
+from tests.unit.frontend.routing.exchange_pair import SECONDS, Delivered, Pair
 
 _MIB = 1024 * 1024
 
@@ -34,7 +34,7 @@ def _future() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()
 
 
-async def test_rows_are_handed_on_without_a_task_switch(pair: Pair) -> None:
+async def test_rows_are_delivered_without_a_task_switch(pair: Pair) -> None:
     stream, (one, two) = await pair.deliver(2)
     await stream.send(row(1, started()), row(2, content("b")), row(1, content("a")), row(1, done()))
     await one.ends()
@@ -62,7 +62,7 @@ async def test_rows_that_come_before_the_delivery_are_kept(pair: Pair) -> None:
     assert late.text == "ab"
 
 
-async def test_a_busy_taker_holds_up_no_other_and_loses_nothing(pair: Pair) -> None:
+async def test_a_busy_sink_delays_no_other_and_loses_nothing(pair: Pair) -> None:
     stream, (slow, quick) = await pair.deliver(2)
     slow.busy = busy = _future()
     for text in "abc":
@@ -109,7 +109,7 @@ async def test_more_rows_than_credit_end_their_request_as_a_flood(pair: Pair) ->
     assert slow.text == "x"
 
 
-async def test_large_rows_that_wait_are_a_flood_too(pair: Pair) -> None:
+async def test_too_many_buffered_bytes_are_a_flood_too(pair: Pair) -> None:
     stream, (slow, other) = await pair.deliver(2)
     slow.busy = busy = _future()
     for _ in range(18):
@@ -121,7 +121,7 @@ async def test_large_rows_that_wait_are_a_flood_too(pair: Pair) -> None:
     await other.ends()
 
 
-async def test_rows_that_waited_and_were_taken_do_not_add_up(pair: Pair) -> None:
+async def test_delivered_rows_do_not_count_as_buffered(pair: Pair) -> None:
     stream, (slow,) = await pair.deliver(1)
     for count in range(1, 25):
         slow.busy = busy = _future()
@@ -133,7 +133,7 @@ async def test_rows_that_waited_and_were_taken_do_not_add_up(pair: Pair) -> None
     await slow.ends()
 
 
-async def test_rows_that_wait_do_not_keep_the_others_of_their_step(pair: Pair) -> None:
+async def test_a_buffered_row_does_not_keep_its_step_in_memory(pair: Pair) -> None:
     stream, (slow, quick) = await pair.deliver(2)
     slow.busy = busy = _future()
     await stream.send(row(1, content("x")))
@@ -167,7 +167,7 @@ def _resident_bytes() -> int:
     ],
     ids=["unknown", "unknown's end", "after its end", "no message"],
 )
-async def test_a_lie_about_the_stream_ends_it_for_all(
+async def test_a_violation_of_the_stream_ends_it_for_all(
     pair: Pair, lie: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream, (_, two, three) = await pair.deliver(3)
@@ -183,7 +183,7 @@ async def test_a_lie_about_the_stream_ends_it_for_all(
 
 
 @pytest.mark.parametrize("lie", [failed(1, "NoSuchThing"), failed(1, ""), pb.Row(number=1)])
-async def test_a_failure_of_no_known_kind_is_a_broken_protocol(pair: Pair, lie: pb.Row) -> None:
+async def test_an_unknown_failure_is_a_violation(pair: Pair, lie: pb.Row) -> None:
     stream, (one, two) = await pair.deliver(2)
     await stream.send(lie, row(2, done()))
     await one.fails(ProtocolBroken)
@@ -213,7 +213,7 @@ async def test_numbers_come_with_a_failure(pair: Pair) -> None:
 @pytest.mark.parametrize(
     "raised", [ZeroDivisionError(), asyncio.CancelledError()], ids=["defect", "cancelled"]
 )
-async def test_what_a_taker_raises_ends_its_own_request_only(pair: Pair, raised: BaseException) -> None:
+async def test_an_exception_of_a_sink_ends_its_own_request_only(pair: Pair, raised: BaseException) -> None:
     stream, (one, two) = await pair.deliver(2)
     one.busy = raised
     await stream.send(row(1, content("a")), row(1, content("b")), row(2, content("c")))
@@ -227,9 +227,7 @@ async def test_what_a_taker_raises_ends_its_own_request_only(pair: Pair, raised:
 
 
 @pytest.mark.parametrize(("rows", "size"), [(2 * ROWS_OF_CREDIT + 1, 1), (17, _MIB)], ids=["rows", "bytes"])
-async def test_a_request_that_goes_on_after_its_abort_ends_the_stream(
-    pair: Pair, rows: int, size: int
-) -> None:
+async def test_rows_long_after_an_abort_end_the_stream(pair: Pair, rows: int, size: int) -> None:
     stream, (one, two) = await pair.deliver(2)
     one.task.cancel()
     await stream.has_aborted(1)
@@ -268,7 +266,7 @@ async def test_a_delivery_that_is_cancelled_frees_the_slot(pair: Pair) -> None:
             await each.task
 
 
-async def test_what_was_taken_and_is_not_awaited_is_closed(pair: Pair) -> None:
+async def test_a_returned_awaitable_that_is_not_awaited_is_closed(pair: Pair) -> None:
     """A client may leave between the row that made its taker busy and the task that waits for it."""
 
     async def never() -> None:
@@ -307,7 +305,7 @@ async def test_abandoning_ends_the_wait_with_its_error(pair: Pair, rows: list[pb
     assert stream.aborts == [1]
 
 
-async def test_cancelling_after_the_end_says_nothing(pair: Pair) -> None:
+async def test_cancelling_after_the_end_sends_nothing(pair: Pair) -> None:
     stream, (one, two) = await pair.deliver(2)
     await stream.send(row(1, done()))
     await one.ends()

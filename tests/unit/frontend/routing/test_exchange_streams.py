@@ -1,4 +1,4 @@
-"""The life of a stream that carries all requests: opened, broken, missing, closed."""
+"""Exchange streams: opened, broken, missing, closed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from drover.errors import (
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
-from tests.fakes.played_exchange import PlayedWorker, row
+from tests.fakes.scripted_exchange import PlayedWorker, row
 from tests.fakes.stalling_worker import content, done
-from tests.unit.frontend.routing.delivering import Delivered, Pair, pairing
+from tests.unit.frontend.routing.exchange_pair import Delivered, Pair, pairing
 
 _MIB = 1024 * 1024
 
@@ -90,7 +90,7 @@ def _model(exchange: bool) -> pb.Model:
 
 
 @pytest.mark.parametrize("has_exchange", [True, False])
-async def test_a_worker_that_does_not_name_the_call_gets_calls_of_their_own(has_exchange: bool) -> None:
+async def test_without_exchange_each_request_has_its_own_call(has_exchange: bool) -> None:
     async with pairing(PlayedWorker(has_exchange=has_exchange, model=_model(exchange=False))) as pair:
         one = Delivered(pair.submit())
         await one.ends()
@@ -98,7 +98,7 @@ async def test_a_worker_that_does_not_name_the_call_gets_calls_of_their_own(has_
         assert not pair.played.streams
 
 
-async def test_a_worker_that_has_lost_the_call_gets_the_next_request_without_it() -> None:
+async def test_after_a_downgrade_the_next_request_has_its_own_call() -> None:
     """One of an earlier version took its place."""
     async with pairing(PlayedWorker(has_exchange=False)) as pair:
         first = Delivered(pair.submit())
@@ -116,7 +116,7 @@ async def test_a_large_request_has_a_call_of_its_own(pair: Pair) -> None:
     assert not pair.played.streams
 
 
-async def test_a_stream_has_nothing_of_the_request_that_opens_it(pair: Pair) -> None:
+async def test_the_stream_does_not_inherit_the_context_of_a_request(pair: Pair) -> None:
     client: ContextVar[str] = ContextVar("client", default="none")
     seen: list[str] = []
 

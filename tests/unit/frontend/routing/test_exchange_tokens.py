@@ -1,4 +1,4 @@
-"""Rows of one token: takers that can get them without an event, all others get the event."""
+"""Rows of one token: for sinks of tokens without an event, for all others with one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from drover.errors import ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import token_event
 from frontend.routing.backends.grpc.event_check import EventCheck
-from tests.fakes.played_exchange import PlayedWorker, row
+from tests.fakes.scripted_exchange import PlayedWorker, row
 from tests.fakes.stalling_worker import done, started
-from tests.unit.frontend.routing.delivering import SECONDS, Pair, pairing
+from tests.unit.frontend.routing.exchange_pair import SECONDS, Pair, pairing
 
 Taken = tuple[str, int, int] | pb.GenerateEvent
 
@@ -49,7 +49,7 @@ async def pair() -> AsyncIterator[Pair]:
         yield pair
 
 
-async def test_takers_of_events_get_one(pair: Pair) -> None:
+async def test_event_sinks_get_events(pair: Pair) -> None:
     stream, (one,) = await pair.deliver(1)
     await stream.send(row(1, started()), _token(1, "a", 7, 1), row(1, done()))
     await one.ends()
@@ -57,7 +57,7 @@ async def test_takers_of_events_get_one(pair: Pair) -> None:
     assert one.events == [started(), token_event("a", 7, 1), done()]
 
 
-async def test_takers_of_tokens_get_them_as_they_are(pair: Pair) -> None:
+async def test_token_sinks_get_tokens(pair: Pair) -> None:
     tokens = Tokens()
     delivery = asyncio.create_task(pair.submit().deliver(tokens))
     stream = await pair.played.stream()
@@ -68,7 +68,7 @@ async def test_takers_of_tokens_get_them_as_they_are(pair: Pair) -> None:
     assert tokens.taken == [started(), ("a", 7, 1), ("b", 8, 2), done()]
 
 
-async def test_tokens_that_come_while_the_taker_is_busy_keep_their_order(pair: Pair) -> None:
+async def test_tokens_for_a_busy_sink_keep_their_order(pair: Pair) -> None:
     tokens = Tokens()
     tokens.busy = waits = asyncio.get_running_loop().create_future()
     delivery = asyncio.create_task(pair.submit().deliver(tokens))
@@ -83,7 +83,7 @@ async def test_tokens_that_come_while_the_taker_is_busy_keep_their_order(pair: P
     assert said == [started(), token_event("a", 7, 1), token_event("b", 8, 2), done()]
 
 
-def test_tokens_count_towards_the_most_that_an_answer_may_have() -> None:
+def test_tokens_count_towards_the_size_limit() -> None:
     check = EventCheck(pb.GenerateRequest(), context_length=16, calls=0)
     for _ in range(41):
         check.check_token("x" * 100_000)
@@ -91,7 +91,7 @@ def test_tokens_count_towards_the_most_that_an_answer_may_have() -> None:
         check.check_token("x" * 100_000)
 
 
-def test_a_token_after_the_end_breaks_the_protocol() -> None:
+def test_a_token_after_done_is_a_violation() -> None:
     check = EventCheck(pb.GenerateRequest(), context_length=16, calls=0)
     check.check(started())
     check.check(done())

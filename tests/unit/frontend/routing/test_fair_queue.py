@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""Fair queue."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_a_priority_goes_before_all_lower_ones() -> None:
     assert _order(queue) == ["high", "normal", "low"]
 
 
-def test_what_has_begun_goes_before_all_others_in_its_order() -> None:
+def test_requeued_requests_go_first_in_their_order() -> None:
     begun = [Ticket("b", "first", requeued=True), Ticket("c", "second", -5, requeued=True)]
 
     assert _order(_queue(Ticket("a", "new", 9), *begun)) == ["first", "second", "new"]
 
 
-def test_who_leaves_holds_up_nobody() -> None:
+def test_a_request_that_gives_up_does_not_block_others() -> None:
     queue = _queue(Ticket("a", "1"))
     gone = Waiting(Ticket("a", "2"))
     queue.enter(gone)
@@ -94,7 +94,7 @@ def _gives_way(queue: FairQueue[Waiting], ticket: Ticket) -> str | None:
     return None if last is None else last.ticket.request_id
 
 
-def test_the_newest_of_who_has_most_gives_way() -> None:
+def test_the_newest_request_of_the_longest_lane_is_evicted() -> None:
     queue = _queue(
         *(Ticket("greedy", f"g{number}") for number in range(5)), Ticket("a", "a"), Ticket("b", "b")
     )
@@ -104,7 +104,7 @@ def test_the_newest_of_who_has_most_gives_way() -> None:
     assert _gives_way(queue, Ticket("greedy")) is None
 
 
-def test_nobody_gives_way_to_who_would_then_have_as_many() -> None:
+def test_no_request_is_evicted_for_a_lane_that_would_be_longer() -> None:
     queue = _queue(Ticket("a", "a"), Ticket("b", "b1"), Ticket("b", "b2"))
 
     assert _gives_way(queue, Ticket("a")) is None
@@ -112,7 +112,7 @@ def test_nobody_gives_way_to_who_would_then_have_as_many() -> None:
     assert _gives_way(_queue(Ticket("a", "a")), Ticket("new")) is None
 
 
-def test_nobody_gives_way_to_a_lower_priority_or_once_it_has_begun() -> None:
+def test_neither_higher_priorities_nor_requeued_requests_are_evicted() -> None:
     high = [Ticket("greedy", f"g{number}", priority=1) for number in range(3)]
     begun = [Ticket("greedy", f"m{number}", requeued=True) for number in range(9)]
 

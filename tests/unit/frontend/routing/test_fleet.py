@@ -1,4 +1,4 @@
-"""Which worker serves what, and which of them is asked."""
+"""Fleet: models by name, selection of replicas, load and unload, calls."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_the_newest_model_is_listed_first_and_replicas_once() -> None:
         assert [model.name.model.lower() for model in fleet.served()] == ["new", "alias", "old"]
 
 
-async def test_replicas_are_asked_in_turn() -> None:
+async def test_replicas_are_selected_in_turn() -> None:
     async with _fleet(_worker("w:1", "m"), _worker("w:2", "m")) as fleet:
         model = _found(fleet, "m")
         await _both_ready(fleet, model)
@@ -86,7 +86,7 @@ async def test_only_workers_with_the_same_files_are_replicas() -> None:
         assert {picked(fleet, _found(fleet, "n")) for _ in range(4)} == {"w:2"}
 
 
-async def test_a_draining_worker_is_not_asked() -> None:
+async def test_a_draining_worker_is_not_selected() -> None:
     one, two = _worker("w:1", "m"), _worker("w:2", "m")
     async with _fleet(one, two) as fleet:
         model = _found(fleet, "m")
@@ -115,7 +115,7 @@ async def test_a_lost_worker_comes_back() -> None:
         assert picked(fleet, model) == "w:1"
 
 
-async def test_while_no_worker_has_answered_every_model_may_come_later() -> None:
+async def test_before_any_worker_has_answered_no_model_is_unknown() -> None:
     worker = _worker("w:1", "m")
     worker.refusal = WorkerUnreachable("gone")
     async with _fleet(worker) as fleet:
@@ -123,7 +123,7 @@ async def test_while_no_worker_has_answered_every_model_may_come_later() -> None
             fleet.find(_name("m"))
 
 
-async def test_of_two_with_one_name_the_able_one_is_found() -> None:
+async def test_of_two_models_with_one_name_the_capable_one_is_found() -> None:
     generator, embedder = _worker("w:1", "m", digest="a"), _worker("w:2", "m", digest="b")
     generator.described.capabilities.completion = True
     embedder.described.capabilities.embedding = True
@@ -138,7 +138,7 @@ async def test_of_two_with_one_name_the_able_one_is_found() -> None:
         assert _picked(fleet, embeds) == "w:2"
 
 
-async def test_of_two_with_one_name_the_one_that_is_here_is_found() -> None:
+async def test_of_two_models_with_one_name_the_ready_one_is_found() -> None:
     """As in a rolling update: the old files' worker has left, and the new one's is ready."""
     old, new = _worker("w:1", "m", digest="a"), _worker("w:2", "m", digest="b")
     async with _fleet(old, new) as fleet:
@@ -185,7 +185,7 @@ async def test_every_replica_loads_and_unloads() -> None:
     assert (other.loads, other.unloads) == ([], 0)
 
 
-async def test_what_was_loaded_is_listed_before_the_next_report() -> None:
+async def test_a_loaded_model_is_listed_before_the_next_report() -> None:
     worker = _worker("w:1", "m")
     worker.report = pb.LoadReport(loaded=False)
     worker.loaded = pb.LoadResponse(expires_unix_ns=9)
@@ -197,7 +197,7 @@ async def test_what_was_loaded_is_listed_before_the_next_report() -> None:
         assert [loaded.expires_unix_ns for loaded in fleet.loaded()] == [9]
 
 
-async def test_a_replica_that_cannot_load_is_no_reason_to_fail_unless_all_are() -> None:
+async def test_a_load_fails_only_if_it_fails_on_all_replicas() -> None:
     one, two = _worker("w:1", "m"), _worker("w:2", "m")
     async with _fleet(one, two) as fleet:
         model = _found(fleet, "m")
@@ -235,7 +235,7 @@ async def test_the_latest_expiry_of_the_replicas_counts(
         assert [loaded.expires_unix_ns for loaded in fleet.loaded()] == ([] if expiry is None else [expiry])
 
 
-async def test_what_never_expires_is_listed_first() -> None:
+async def test_a_model_that_never_expires_is_listed_first() -> None:
     soon, never, late = (
         _worker("w:1", "soon"),
         _worker("w:2", "never", digest="b"),
@@ -247,7 +247,7 @@ async def test_what_never_expires_is_listed_first() -> None:
         assert [loaded.model.name.model for loaded in fleet.loaded()] == ["never", "late", "soon"]
 
 
-async def test_a_question_goes_to_another_worker_where_one_fails() -> None:
+async def test_a_call_is_retried_at_another_worker() -> None:
     asked: list[str] = []
 
     async def where(worker: Worker) -> str:
@@ -265,7 +265,7 @@ async def test_a_question_goes_to_another_worker_where_one_fails() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 5])
-async def test_a_question_does_not_go_through_all_of_them(workers: int) -> None:
+async def test_retries_of_a_call_are_limited(workers: int) -> None:
     asked: list[str] = []
 
     async def fails(worker: Worker) -> str:

@@ -1,4 +1,4 @@
-"""A worker over gRPC: events and failures come out of the handle, and cancelling it reaches the engine."""
+"""gRPC backend: the handle delivers events and raises failures; cancelling it reaches the engine."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_cancelling_twice_or_after_the_end_is_harmless(pair: Pair) -> None
     "error", [QueueFull("full"), EngineFailed("died")], ids=["QueueFull", "EngineFailed"]
 )
 @pytest.mark.parametrize("events", [[], [content("a")]], ids=["before", "after"])
-async def test_a_leaf_of_the_worker_comes_out_of_the_handle(
+async def test_an_error_of_the_worker_is_raised_by_the_handle(
     pair: Pair, error: DroverError, events: list[pb.GenerateEvent]
 ) -> None:
     pair.engine.events, pair.engine.error = events, error
@@ -146,7 +146,7 @@ async def test_a_worker_that_vanishes_is_unreachable(pair: Pair) -> None:
             await anext(events)
 
 
-async def test_nobody_at_the_address(pair: Pair) -> None:
+async def test_an_address_without_a_server(pair: Pair) -> None:
     await pair.server.stop(None)
 
     assert type(await _failure(pair.submit())) is WorkerUnreachable
@@ -154,7 +154,7 @@ async def test_nobody_at_the_address(pair: Pair) -> None:
         await pair.worker.model(timeout_seconds=_DEADLINE_SECONDS)
 
 
-async def test_an_unknown_method_is_a_leaf_too(pair: Pair) -> None:
+async def test_an_unknown_method_raises_an_error_type_too(pair: Pair) -> None:
     with pytest.raises(DroverError):
         await pair.worker.unload()
 
@@ -169,7 +169,7 @@ async def test_embeddings_travel_with_their_ids(pair: Pair) -> None:
     assert pair.engine.client_request_ids == ["from-client"]
 
 
-async def test_cancelling_whoever_waits_for_embeddings_cancels_the_handler(pair: Pair) -> None:
+async def test_cancelling_the_caller_of_embed_cancels_the_handler(pair: Pair) -> None:
     waiting = asyncio.create_task(pair.worker.embed(pb.EmbedRequest(texts=["a"]), "from-client"))
     await _happens(pair.engine.begun, _DEADLINE_SECONDS)
 
@@ -180,7 +180,7 @@ async def test_cancelling_whoever_waits_for_embeddings_cancels_the_handler(pair:
     await _happens(pair.engine.cancelled, _CANCEL_SECONDS)
 
 
-async def test_a_leaf_comes_out_of_an_embedding_call(pair: Pair) -> None:
+async def test_embed_raises_the_workers_error(pair: Pair) -> None:
     pair.engine.error = QueueFull("full")
 
     with pytest.raises(QueueFull, match=r"^full$"):
@@ -188,7 +188,7 @@ async def test_a_leaf_comes_out_of_an_embedding_call(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("error_type", [ContextExceeded, NoWorkerReady])
-async def test_an_engine_s_own_words_arrive_as_they_are(pair: Pair, error_type: type[DroverError]) -> None:
+async def test_an_engines_message_is_not_changed(pair: Pair, error_type: type[DroverError]) -> None:
     message = '{"error": {"code": 400, "message": "zu lang, größer als 4 %", "type": "x\\n"}}'
     pair.engine.error = error_type(message)
 
@@ -197,7 +197,7 @@ async def test_an_engine_s_own_words_arrive_as_they_are(pair: Pair, error_type: 
     assert (type(failure), failure.message) == (error_type, message)
 
 
-async def test_control_calls_give_answers_and_leaves(pair: Pair) -> None:
+async def test_control_calls_return_responses_and_raise_errors(pair: Pair) -> None:
     assert (await pair.worker.model(_DEADLINE_SECONDS)).names == ["m:latest"]
     pair.engine.error = NoWorkerReady("loading")
     with pytest.raises(NoWorkerReady, match=r"^loading$"):

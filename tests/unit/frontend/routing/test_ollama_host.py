@@ -44,7 +44,7 @@ def test_addresses(address: str, url: str, model: str, name: str) -> None:
     "address",
     ["ollama:gpu:11434/m", "ollama:http://gpu:11434", "ollama:ftp://gpu/m", "ollama:http://u:p@gpu/m"],
 )
-def test_what_is_no_address(address: str) -> None:
+def test_invalid_addresses(address: str) -> None:
     with pytest.raises(ValueError, match="ollama:http://gpu"):
         HostedModel.parse(address)
 

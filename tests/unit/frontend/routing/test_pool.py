@@ -1,4 +1,4 @@
-"""What is known of a model's workers is found out once, and anew when it has changed."""
+"""Pools: built once, updated as workers change."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def _placed(fleet: Fleet) -> WorkerPermit:
 async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
     fleet: Fleet, workers: list[StallingWorker]
 ) -> None:
-    """Neither a request, nor a worker that is full, nor one that fails makes another."""
+    """Neither a request, nor a full worker, nor a failing one replaces it."""
     model = _model(fleet)
     pool, version = fleet._registry.pool(model.kind), fleet._registry.version
     (await _placed(fleet)).leave()
@@ -76,13 +76,13 @@ async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
     assert fleet._registry.pool(model.kind) is not pool
 
 
-async def test_a_worker_that_is_lost_is_chosen_no_more(fleet: Fleet, workers: list[StallingWorker]) -> None:
+async def test_a_lost_worker_is_not_selected(fleet: Fleet, workers: list[StallingWorker]) -> None:
     workers[0].refusal = WorkerUnreachable("gone")
     await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
     assert {(await _placed(fleet)).worker.address for _ in range(8)} == {"w:1", "w:2", "w:3"}
 
 
-async def test_a_worker_that_refuses_is_full_until_a_request_leaves_it(fleet: Fleet) -> None:
+async def test_a_worker_that_refuses_is_full_until_a_permit_is_released(fleet: Fleet) -> None:
     place, other = await _placed(fleet), await _placed(fleet)
     place.leave(QueueFull())
     chosen = [_chosen(fleet) for _ in range(8)]
@@ -90,7 +90,7 @@ async def test_a_worker_that_refuses_is_full_until_a_request_leaves_it(fleet: Fl
     assert other.worker in chosen
 
 
-async def test_workers_that_take_one_each_get_one_each(workers: list[StallingWorker]) -> None:
+async def test_each_worker_gets_its_share(workers: list[StallingWorker]) -> None:
     for worker in workers:
         worker.report = _report(limit=1)
     fleet = fleet_of(*workers)
@@ -103,7 +103,7 @@ async def test_workers_that_take_one_each_get_one_each(workers: list[StallingWor
     await fleet.stop()
 
 
-async def test_a_worker_whose_breaker_is_open_waits_behind_the_others(fleet: Fleet) -> None:
+async def test_a_worker_whose_breaker_is_open_is_selected_last(fleet: Fleet) -> None:
     failing = await _placed(fleet)
     failing.worker.breaker.trip()
     failing.worker.breaker.trip()
@@ -112,8 +112,8 @@ async def test_a_worker_whose_breaker_is_open_waits_behind_the_others(fleet: Fle
     assert failing.worker not in [_chosen(fleet) for _ in range(8)]
 
 
-async def test_a_breaker_that_is_half_open_lets_one_request_through(fleet: Fleet) -> None:
-    """No event says that its time is over: that is looked up for each request."""
+async def test_a_half_open_breaker_allows_one_request(fleet: Fleet) -> None:
+    """No event reports that its time has passed: each selection reads it."""
     place = await _placed(fleet)
     member, now = place.worker, 0.0
     member.breaker = Breaker(lambda: now)
@@ -129,7 +129,7 @@ async def test_a_breaker_that_is_half_open_lets_one_request_through(fleet: Fleet
     assert member in [_chosen(fleet) for _ in range(8)]
 
 
-async def test_workers_that_all_fail_are_chosen_all_the_same(fleet: Fleet) -> None:
+async def test_if_all_breakers_are_open_a_worker_is_selected_anyway(fleet: Fleet) -> None:
     members = [(await _placed(fleet)).worker for _ in range(4)]
     for member in 3 * members:
         member.take().leave(WorkerUnreachable("broken"))
@@ -137,7 +137,7 @@ async def test_workers_that_all_fail_are_chosen_all_the_same(fleet: Fleet) -> No
     assert _chosen(fleet) in members
 
 
-async def test_the_last_worker_that_goes_leaves_none(fleet: Fleet, workers: list[StallingWorker]) -> None:
+async def test_without_a_ready_worker_none_is_selected(fleet: Fleet, workers: list[StallingWorker]) -> None:
     model = _model(fleet)
     for worker in workers:
         worker.refusal = WorkerUnreachable("gone")

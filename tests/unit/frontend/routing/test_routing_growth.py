@@ -129,7 +129,7 @@ async def test_a_request_looks_at_no_more_workers_where_there_are_more(
 
 
 @pytest.mark.parametrize("policy", _POLICIES)
-async def test_a_question_looks_at_no_more_workers_either(
+async def test_a_call_looks_at_no_more_workers_either(
     monkeypatch: pytest.MonkeyPatch, policy: PolicyName
 ) -> None:
     async with _fleet(policy, 1) as fleet:

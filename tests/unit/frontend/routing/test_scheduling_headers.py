@@ -1,4 +1,4 @@
-"""Priorities and deadlines that clients ask for."""
+"""Scheduling headers: priority and deadline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _read(priority: str = "", deadline: str = "", max_priority: int = 0) -> Sche
     )
 
 
-def test_nothing_asked_for_is_the_ordinary_priority_without_a_deadline() -> None:
+def test_without_headers_priority_is_0_and_there_is_no_deadline() -> None:
     assert _read() == SchedulingHeaders(0, None)
 
 
@@ -28,25 +28,25 @@ def test_nothing_asked_for_is_the_ordinary_priority_without_a_deadline() -> None
     ("asked", "max_priority", "given_"),
     [("5", 0, 0), ("5", 3, 3), ("5", 9, 5), ("+2", 9, 2), ("-7", 0, -7), ("-100000", 0, -100), (" 1 ", 9, 1)],
 )
-def test_a_client_gets_no_more_than_the_operator_allows(asked: str, max_priority: int, given_: int) -> None:
+def test_the_priority_is_clamped_to_the_operators_limit(asked: str, max_priority: int, given_: int) -> None:
     assert _read(asked, max_priority=max_priority).priority == given_
 
 
 @pytest.mark.parametrize("asked", ["high", "1.5", "--1", "1e3", "٣", "9999999"])
-def test_a_priority_that_is_no_number_is_refused(asked: str) -> None:
+def test_an_invalid_priority_is_refused(asked: str) -> None:
     headers = Headers(raw=[(PRIORITY.lower().encode(), asked.encode())])
     with pytest.raises(InvalidRequest, match=PRIORITY):
         SchedulingHeaders.read(headers, 0)
 
 
 @pytest.mark.parametrize("asked", ["0", "0.0", "-1", "soon", "inf", "nan", "1e3", "1,5"])
-def test_a_deadline_that_is_no_time_is_refused(asked: str) -> None:
+def test_an_invalid_deadline_is_refused(asked: str) -> None:
     with pytest.raises(InvalidRequest, match=DEADLINE):
         _read(deadline=asked)
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)), st.text(st.characters(max_codepoint=126)))
-def test_whatever_is_sent_gives_wishes_or_the_error(priority: str, deadline: str) -> None:
+def test_any_text_gives_a_value_or_the_error(priority: str, deadline: str) -> None:
     try:
         wishes = SchedulingHeaders.read(Headers({PRIORITY: priority, DEADLINE: deadline}), 10)
     except InvalidRequest:

@@ -1,4 +1,4 @@
-"""What an engine cannot go on with: it is made again and compared, or ends with the error."""
+"""Requests that an engine cannot continue: regenerated and compared, or failed with the worker's error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import done, started
-from tests.unit.frontend.routing.moving import (
+from tests.unit.frontend.routing.failover_fleet import (
     GONE,
     RESUMES,
     ask,
@@ -53,7 +53,7 @@ def _with_image() -> pb.GenerateRequest:
         (_sampling(temperature=1), pb.Capabilities(completion=True), NotResumable.ENGINE),
     ],
 )
-async def test_what_cannot_move_ends_with_the_error(
+async def test_what_is_not_resumable_fails_with_the_workers_error(
     request_: pb.GenerateRequest, can: pb.Capabilities, reason: NotResumable
 ) -> None:
     steps = (started(), tokens("one ", 7), GONE)
@@ -74,7 +74,7 @@ async def test_what_cannot_move_ends_with_the_error(
         ([tokens("o", 7), tokens("ne two", 8), tokens(" three", 9)], "one two three"),
     ],
 )
-async def test_at_temperature_0_it_is_made_again_and_compared(
+async def test_at_temperature_0_the_response_is_regenerated_and_compared(
     again: list[pb.GenerateEvent], rest: str
 ) -> None:
     workers = [moving_worker(f"w:{number}", started(), tokens("one two", 7, 8), GONE) for number in range(2)]
@@ -95,7 +95,7 @@ async def test_at_temperature_0_it_is_made_again_and_compared(
 
 
 @pytest.mark.parametrize("other", ["one twelve", "one"])
-async def test_another_answer_is_not_put_after_the_first_half(other: str) -> None:
+async def test_a_regenerated_response_that_differs_is_an_error(other: str) -> None:
     workers = [moving_worker(f"w:{number}", started(), tokens("one two", 7, 8), GONE) for number in range(2)]
 
     def next_answers() -> None:
@@ -109,7 +109,7 @@ async def test_another_answer_is_not_put_after_the_first_half(other: str) -> Non
             await ask(fleet, ObservedFailovers(), _json(0))
 
 
-async def test_another_functions_arguments_are_not_put_into_a_call_that_was_begun() -> None:
+async def test_a_regenerated_call_of_another_function_is_an_error() -> None:
     workers = [moving_worker(f"w:{number}", started(), _call("look", "", 7), GONE) for number in range(2)]
 
     def next_calls_another() -> None:

@@ -1,4 +1,4 @@
-"""Fleets of fake workers, and a request that moves between them."""
+"""Fleets of fake workers, for tests of failover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request on several workers one after the other: what its client sees, and when it ends after all."""
+"""Failover: what the client sees, and when the request fails after all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from frontend.routing.resume_strategy import ResumeStrategy
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.waiting import until
-from tests.unit.frontend.routing.moving import (
+from tests.unit.frontend.routing.failover_fleet import (
     DEADLINE_SECONDS,
     GONE,
     ask,
@@ -34,7 +34,7 @@ from tests.unit.frontend.routing.moving import (
 from tests.unit.frontend.routing.test_fleet import _name
 
 
-async def test_before_the_first_token_it_begins_again_elsewhere() -> None:
+async def test_before_the_first_token_the_request_is_retried() -> None:
     workers = [moving_worker(f"w:{number}", GONE) for number in range(2)]
     workers[0].on_submit = lambda: _now_answers(workers[1])
     workers[1].on_submit = lambda: _now_answers(workers[0])
@@ -53,7 +53,7 @@ def _now_answers(worker: StallingWorker) -> None:
     worker.steps = (started(), content("hi"), done())
 
 
-async def test_the_beginning_is_told_once() -> None:
+async def test_started_is_delivered_once() -> None:
     workers = [moving_worker(f"w:{number}", started(), GONE) for number in range(2)]
     for one, other in (workers, workers[::-1]):
         one.on_submit = lambda other=other: _now_answers(other)
@@ -63,7 +63,7 @@ async def test_the_beginning_is_told_once() -> None:
     assert [event.HasField("started") for event in events].count(True) == 1
 
 
-async def test_after_it_the_answer_goes_on() -> None:
+async def test_after_the_first_token_the_response_is_continued() -> None:
     workers = [
         moving_worker(f"w:{n}", started(), tokens("one ", 7, 8), tokens("two ", 9), GONE) for n in range(2)
     ]
@@ -112,7 +112,7 @@ async def test_a_request_that_breaks_engines_does_not_go_through_all_of_them() -
     assert sum(used(*workers)) == 2
 
 
-async def test_engines_that_fail_do_not_get_twice_the_load_for_it() -> None:
+async def test_retries_after_engine_failures_are_limited_by_a_budget() -> None:
     workers = [moving_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(2)]
     async with moving_fleet(*workers) as fleet:
         answers = await asyncio.gather(
@@ -124,7 +124,7 @@ async def test_engines_that_fail_do_not_get_twice_the_load_for_it() -> None:
     assert 120 <= sum(used(*workers)) <= 140
 
 
-async def test_a_bad_request_is_tried_once() -> None:
+async def test_an_invalid_request_is_tried_once() -> None:
     workers = [moving_worker(f"w:{number}", InvalidRequest("bad")) for number in range(3)]
     async with moving_fleet(*workers) as fleet:
         with pytest.raises(InvalidRequest):
@@ -153,7 +153,7 @@ def _leaves(worker: StallingWorker) -> None:
     worker.refusal = GONE
 
 
-async def test_the_only_worker_is_not_waited_for_longer_than_moves_may_take() -> None:
+async def test_the_wait_for_the_only_worker_is_limited() -> None:
     only = moving_worker("w:1", started(), tokens("one ", 7), WorkerDraining("grace is over"))
     only.on_submit = lambda: _leaves(only)
     async with moving_fleet(only) as fleet:
@@ -163,7 +163,7 @@ async def test_the_only_worker_is_not_waited_for_longer_than_moves_may_take() ->
     assert used(only) == [1]
 
 
-async def test_the_only_worker_is_waited_for_by_questions_and_embeddings() -> None:
+async def test_calls_and_embeddings_wait_for_the_only_worker() -> None:
     only = moving_worker("w:1", can=pb.Capabilities(embedding=True))
     only.embedded = GONE
     async with moving_fleet(only) as fleet:
@@ -188,7 +188,7 @@ async def test_the_only_worker_is_waited_for_by_questions_and_embeddings() -> No
         assert (await asyncio.wait_for(embedding, DEADLINE_SECONDS)).prompt_tokens == 3
 
 
-async def test_a_worker_that_goes_silent_is_left() -> None:
+async def test_requests_of_a_silent_worker_fail_over() -> None:
     workers = [moving_worker(f"w:{number}", started(), tokens("one ", 7), STALL) for number in range(2)]
     async with moving_fleet(*workers) as fleet:
         asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
@@ -202,7 +202,7 @@ async def test_a_worker_that_goes_silent_is_left() -> None:
         assert text_of(await asking) == "one two"
 
 
-async def test_embeddings_go_to_another_worker() -> None:
+async def test_embeddings_are_retried_at_another_worker() -> None:
     can = pb.Capabilities(embedding=True)
     workers = [moving_worker(f"w:{number}", can=can) for number in range(2)]
     workers[0].embedded, workers[1].embedded = GONE, pb.EmbedResponse(prompt_tokens=3)

@@ -23,7 +23,7 @@ from frontend.routing.fleet import Fleet, embeds
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
 from tests.fakes.fleets import ObservedFailovers, fleet_of
-from tests.fakes.lying_engine import LyingEngine, serving
+from tests.fakes.raw_engine import LyingEngine, serving
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
@@ -65,7 +65,7 @@ _BROKEN: dict[str, Sequence[pb.GenerateEvent]] = {
 
 
 @pytest.mark.parametrize("events", _BROKEN.values(), ids=_BROKEN)
-def test_what_breaks_the_protocol_is_seen(events: Sequence[pb.GenerateEvent]) -> None:
+def test_violations_are_detected(events: Sequence[pb.GenerateEvent]) -> None:
     with pytest.raises(ProtocolBroken):
         _check(events)
 
@@ -76,14 +76,14 @@ def _check(events: Sequence[pb.GenerateEvent]) -> None:
         check.check(event)
 
 
-def test_an_end_without_a_last_event_is_seen() -> None:
+def test_a_stream_without_done_is_a_violation() -> None:
     check = EventCheck(pb.GenerateRequest(), 1024, 0)
     check.check(_started())
     with pytest.raises(ProtocolBroken):
         check.check_complete()
 
 
-def test_an_honest_answer_is_none() -> None:
+def test_a_correct_stream_is_no_violation() -> None:
     """Calls that go on after others, and more calls of a continued answer, are."""
     check = EventCheck(pb.GenerateRequest(), 1024, 1)
     for event in (_started(), _call(1), _call(2), _call(0), _content("x" * 1000, *range(1000)), _done()):
@@ -91,7 +91,7 @@ def test_an_honest_answer_is_none() -> None:
     check.check_complete()
 
 
-def test_log_probabilities_have_room() -> None:
+def test_log_probabilities_fit_into_the_limit() -> None:
     entry = pb.TokenLogprob(token_id=2**31, token=b"x" * 20, logprob=-1.5)
     for number in range(20):
         entry.top.add(token_id=2**31 + number, token=b"y" * 20, logprob=-2.5)
@@ -152,7 +152,7 @@ _LIES: dict[str, Callable[[], Iterable[bytes]]] = {
 
 
 @pytest.mark.parametrize("lies", _LIES.values(), ids=_LIES)
-async def test_its_requests_go_on_elsewhere(
+async def test_its_requests_fail_over(
     lies: Callable[[], Iterable[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -169,13 +169,13 @@ async def test_its_requests_go_on_elsewhere(
     assert not any(record.exc_info for record in caplog.records if record.name.startswith("drover"))
 
 
-async def test_alone_it_is_an_error_and_no_hang() -> None:
+async def test_without_another_worker_the_request_fails_and_does_not_hang() -> None:
     async with serving(LyingEngine(_bytes(_started()))) as liar, _fleet(liar) as fleet:
         with pytest.raises(ProtocolBroken, match="broke the protocol"):
             await _ask(fleet)
 
 
-async def test_what_comes_after_the_end_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_after_done_are_not_delivered(caplog: pytest.LogCaptureFixture) -> None:
     """The client has its answer."""
     lies = _endless(*HONEST, _content("x" * 1000))
     async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
@@ -186,7 +186,7 @@ async def test_what_comes_after_the_end_is_cut_off(caplog: pytest.LogCaptureFixt
     assert sent < 8 * _MIB
 
 
-async def test_it_is_given_fewer_and_fewer_requests() -> None:
+async def test_the_breaker_opens_for_longer_each_time() -> None:
     async with (
         serving(LyingEngine(_bytes(_started()))) as liar,
         serving(LyingEngine(_bytes(*HONEST))) as honest,
@@ -197,7 +197,7 @@ async def test_it_is_given_fewer_and_fewer_requests() -> None:
     assert liar.requests <= 3
 
 
-async def test_a_flood_does_not_fill_the_memory() -> None:
+async def test_a_flood_does_not_grow_memory() -> None:
     """Nobody reads its answers: what it sends is bounded by what gRPC takes ahead."""
     lies = _endless(_started(), _content("x" * _MIB))
     async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
@@ -226,7 +226,7 @@ def _resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-async def test_reports_without_a_pause_are_read_with_one() -> None:
+async def test_reports_are_read_at_a_limited_rate() -> None:
     liar = LyingEngine(_bytes(*HONEST), report_pause_seconds=0)
     async with serving(liar), _fleet(liar) as fleet:
         heard = fleet._workers[0]
@@ -238,7 +238,7 @@ async def test_reports_without_a_pause_are_read_with_one() -> None:
         assert 1 < len(seen) <= 60
 
 
-async def test_a_report_too_large_takes_it_out() -> None:
+async def test_a_worker_with_too_large_a_report_is_not_ready() -> None:
     liar = LyingEngine(_bytes(*HONEST))
     async with serving(liar), _fleet(liar) as fleet:
         liar.report += b"\xfa\x01\x80\x80\x40" + b"x" * _MIB
@@ -247,7 +247,7 @@ async def test_a_report_too_large_takes_it_out() -> None:
             await _ask(fleet)
 
 
-async def test_names_without_end_are_not_taken() -> None:
+async def test_the_number_of_model_names_is_limited() -> None:
     liar = LyingEngine(_bytes(*HONEST))
     liar.model.names.extend(f"n{number}" for number in range(10_000))
     async with serving(liar), _fleet(liar) as fleet:
@@ -255,7 +255,7 @@ async def test_names_without_end_are_not_taken() -> None:
 
 
 @pytest.mark.parametrize("vectors", [0, 1, 3])
-async def test_another_number_of_vectors_than_of_texts_is_no_answer(vectors: int) -> None:
+async def test_a_wrong_number_of_embeddings_is_a_violation(vectors: int) -> None:
     can = pb.Capabilities(embedding=True)
     workers = [
         StallingWorker(f"w:{n}", described=pb.Model(names=["m"], digest="d", capabilities=can))

@@ -1,4 +1,4 @@
-"""Budgets of a request that moves: what counts, what starts anew, and what others have to wait for."""
+"""Limits of failover: attempts, progress that resets them, full workers, and other requests meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from frontend.routing.fleet import embeds
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.waiting import until
-from tests.unit.frontend.routing.moving import (
+from tests.unit.frontend.routing.failover_fleet import (
     DEADLINE_SECONDS,
     GONE,
     ask,
@@ -32,7 +32,7 @@ from tests.unit.frontend.routing.moving import (
 from tests.unit.frontend.routing.test_fleet import _name
 
 
-async def test_an_answer_that_gets_on_survives_any_number_of_drains() -> None:
+async def test_a_response_with_progress_survives_any_number_of_drains() -> None:
     workers = [
         moving_worker(f"w:{number}", started(), tokens("x", 7), WorkerDraining("bye")) for number in range(2)
     ]
@@ -53,7 +53,7 @@ async def test_an_answer_that_gets_on_survives_any_number_of_drains() -> None:
     assert text_of(events) == "x" * 9 + "end"
 
 
-async def test_what_is_wrong_with_a_request_is_said_also_after_a_retry() -> None:
+async def test_an_invalid_request_is_reported_also_after_a_retry() -> None:
     workers = [moving_worker(f"w:{number}", GONE) for number in range(2)]
 
     def now_refuse() -> None:
@@ -67,7 +67,7 @@ async def test_what_is_wrong_with_a_request_is_said_also_after_a_retry() -> None
             await ask(fleet, ObservedFailovers())
 
 
-async def test_a_full_worker_is_not_stormed() -> None:
+async def test_a_full_worker_is_not_retried_without_pause() -> None:
     worker = moving_worker("w:1", QueueFull())
     worker.report = pb.LoadReport(running_limit=4, frontends=1)
     async with moving_fleet(worker) as fleet:
@@ -82,7 +82,7 @@ async def test_a_full_worker_is_not_stormed() -> None:
         assert fleet._workers[0].load == 0
 
 
-async def test_an_answer_that_has_begun_waits_for_a_full_worker() -> None:
+async def test_a_response_that_has_begun_waits_for_a_full_worker() -> None:
     workers = [moving_worker(f"w:{number}", started(), tokens("one ", 7), GONE) for number in range(2)]
     refusals = 0
 
@@ -99,7 +99,7 @@ async def test_an_answer_that_has_begun_waits_for_a_full_worker() -> None:
     assert refusals == 4
 
 
-async def test_one_that_failed_here_keeps_nobody_else_from_here() -> None:
+async def test_a_failure_of_one_request_does_not_exclude_the_worker_for_others() -> None:
     failing = moving_worker("w:1", EngineFailed("no memory"))
     full = moving_worker("w:2", started(), STALL)
     for worker in (failing, full):
@@ -115,7 +115,7 @@ async def test_one_that_failed_here_keeps_nobody_else_from_here() -> None:
         assert [member.load for member in fleet._workers] == [0, 0]
 
 
-async def test_two_models_take_turns_of_their_own() -> None:
+async def test_round_robin_is_even_for_each_of_two_models() -> None:
     workers = [
         StallingWorker(f"w:{model}{number}", (started(), done()), pb.Model(names=[model], digest=model))
         for model in "xy"
@@ -147,7 +147,7 @@ async def test_a_full_worker_is_waited_for_by_embeddings_too() -> None:
         assert (await asyncio.wait_for(asking, DEADLINE_SECONDS)).prompt_tokens == 3
 
 
-async def test_embeddings_leave_a_worker_that_is_lost() -> None:
+async def test_embeddings_of_a_lost_worker_are_retried() -> None:
     workers = [moving_worker(f"w:{number}", can=pb.Capabilities(embedding=True)) for number in range(2)]
     async with moving_fleet(*workers) as fleet:
         model = fleet.find(_name("m"), embeds)

@@ -21,7 +21,7 @@ from frontend.routing.fleet import Fleet
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
 from tests.fakes.fleets import ObservedFailovers
-from tests.fakes.lying_engine import LyingEngine, serving
+from tests.fakes.raw_engine import LyingEngine, serving
 from tests.fakes.stalling_worker import content, done, started
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
@@ -144,7 +144,7 @@ _LIES: dict[str, Rows] = {
 
 
 @pytest.mark.parametrize("rows", _LIES.values(), ids=_LIES)
-async def test_its_requests_go_on_elsewhere(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
+async def test_its_requests_fail_over(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
     async with _serving(_liar(rows)) as liar, _serving(_liar()) as other, _fleet(liar, other) as fleet:
         answers = await asyncio.gather(*(_ask(fleet) for _ in range(8)))
         sent = liar.sent
@@ -158,7 +158,7 @@ async def test_its_requests_go_on_elsewhere(rows: Rows, caplog: pytest.LogCaptur
     assert not any(record.exc_info for record in caplog.records if record.name.startswith("drover"))
 
 
-async def test_a_flood_to_clients_that_do_not_read_does_not_fill_the_memory() -> None:
+async def test_a_flood_to_slow_clients_does_not_grow_memory() -> None:
     """What waits is bounded for each request and for all."""
     rows = _endless(started(), content("x" * 100_000))
     async with _serving(_liar(rows)) as liar, _fleet(liar) as fleet:

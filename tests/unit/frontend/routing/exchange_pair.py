@@ -1,4 +1,4 @@
-"""What the tests of exchanges share: a worker that they play, and answers as they are handed on."""
+"""Shared by tests of exchanges: a scripted worker, and responses as they are delivered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import WorkerHandle
 from frontend.routing.backends.grpc.worker import GrpcWorker
-from tests.fakes.played_exchange import PlayedWorker, Stream, playing
+from tests.fakes.scripted_exchange import PlayedWorker, Stream, playing
 from tests.support.waiting import until
 
 SECONDS = 10.0

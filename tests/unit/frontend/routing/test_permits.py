@@ -1,4 +1,4 @@
-"""The places of requests at workers: who has one, who waits for one, and that none is left behind."""
+"""Permits: who has one, who waits for one, and that none leaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frontend.routing.fair_queue import Ticket
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import STALL, content, done, started
 from tests.support.waiting import until
-from tests.unit.frontend.routing.moving import (
+from tests.unit.frontend.routing.failover_fleet import (
     DEADLINE_SECONDS,
     GONE,
     ask,
@@ -27,7 +27,7 @@ from tests.unit.frontend.routing.moving import (
 from tests.unit.frontend.routing.test_fleet import _name
 
 
-async def test_a_cancelled_request_leaves_its_place() -> None:
+async def test_a_cancelled_request_releases_its_permit() -> None:
     worker = moving_worker("w:1", started(), STALL)
     async with moving_fleet(worker) as fleet:
         asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
@@ -40,7 +40,7 @@ async def test_a_cancelled_request_leaves_its_place() -> None:
         assert fleet._workers[0].load == 0
 
 
-async def test_a_full_worker_is_waited_for_and_a_full_queue_is_busy() -> None:
+async def test_a_full_queue_refuses_requests() -> None:
     worker = moving_worker("w:1", QueueFull())
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
     async with moving_fleet(worker, max_waiting=0) as fleet:
@@ -48,7 +48,7 @@ async def test_a_full_worker_is_waited_for_and_a_full_queue_is_busy() -> None:
             await ask(fleet, ObservedFailovers())
 
 
-async def test_those_who_wait_go_when_a_place_is_free() -> None:
+async def test_a_queued_request_goes_when_a_permit_is_released() -> None:
     worker = moving_worker("w:1", started(), STALL)
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
     async with moving_fleet(worker) as fleet:
@@ -68,7 +68,7 @@ async def test_those_who_wait_go_when_a_place_is_free() -> None:
         assert fleet._workers[0].load == 0
 
 
-async def test_who_gives_up_waiting_is_not_missed() -> None:
+async def test_a_cancelled_request_leaves_the_queue() -> None:
     worker = moving_worker("w:1", started(), STALL)
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
     async with moving_fleet(worker) as fleet:
@@ -84,7 +84,7 @@ async def test_who_gives_up_waiting_is_not_missed() -> None:
         assert fleet._workers[0].load == 0
 
 
-async def test_nobody_there_is_said_at_once() -> None:
+async def test_without_a_worker_a_request_fails_at_once() -> None:
     worker = moving_worker("w:1", started(), done())
     async with moving_fleet(worker) as fleet:
         model = fleet.find(_name("m"))

@@ -1,4 +1,4 @@
-"""Work that is done in a thread where it is long."""
+"""Large work runs in a thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drover.go_template.template import parse
 
 
 @pytest.mark.parametrize(("length", "is_inline"), [(0, True), (10, True), (11, False)])
-async def test_only_long_work_goes_to_a_thread(length: int, is_inline: bool) -> None:
+async def test_only_large_work_runs_in_a_thread(length: int, is_inline: bool) -> None:
     thread = await run_in_thread_if_large(threading.get_ident, length, inline=10)
 
     assert (thread == threading.get_ident()) == is_inline
@@ -35,6 +35,6 @@ async def test_a_long_template_is_parsed_in_a_thread_and_once(monkeypatch: pytes
     assert threads[0] != threading.get_ident()
 
 
-async def test_what_cannot_be_parsed_is_said_as_ever() -> None:
+async def test_a_template_that_cannot_be_parsed_raises_in_a_thread_too() -> None:
     with pytest.raises(TemplateError, match="unexpected EOF"):
         await parse_async("{{ if .Prompt }}" + "x" * 3_000)

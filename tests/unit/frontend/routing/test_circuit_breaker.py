@@ -1,4 +1,4 @@
-"""When a worker that failed is asked again."""
+"""Circuit breaker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Clock:
 
 
 def _is_open(breaker: Breaker) -> bool:
-    """A call, so that mypy does not take it for the same each time."""
+    """In a function, since mypy assumes that a property does not change."""
     return breaker.is_open
 
 
@@ -36,7 +36,7 @@ def test_three_failures_in_a_row_open_it() -> None:
     assert _is_open(breaker)
 
 
-def test_after_its_rest_one_request_finds_out() -> None:
+def test_when_half_open_one_trial_request_is_allowed() -> None:
     clock = Clock()
     breaker = Breaker(clock)
     _failing(breaker, clock, 3)
@@ -48,7 +48,7 @@ def test_after_its_rest_one_request_finds_out() -> None:
     assert not _is_open(breaker)
 
 
-def test_a_probe_that_says_nothing_lets_another_one_through() -> None:
+def test_an_inconclusive_trial_request_allows_another() -> None:
     clock = Clock()
     breaker = Breaker(clock)
     _failing(breaker, clock, 3)
@@ -57,7 +57,7 @@ def test_a_probe_that_says_nothing_lets_another_one_through() -> None:
     assert not _is_open(breaker)
 
 
-def test_a_thousand_streams_that_die_together_are_one_failure() -> None:
+def test_a_thousand_streams_that_fail_together_are_one_failure() -> None:
     clock = Clock()
     breaker = Breaker(clock)
     attempts = [breaker.begin() for _ in range(1000)]
@@ -67,7 +67,7 @@ def test_a_thousand_streams_that_die_together_are_one_failure() -> None:
     assert not _is_open(breaker)
 
 
-def test_the_end_of_an_old_stream_says_nothing_of_now() -> None:
+def test_an_old_stream_does_not_close_the_breaker() -> None:
     clock = Clock()
     breaker = Breaker(clock)
     old = breaker.begin()
@@ -77,7 +77,7 @@ def test_the_end_of_an_old_stream_says_nothing_of_now() -> None:
     assert _is_open(breaker)
 
 
-def test_rests_grow_to_half_a_minute_and_no_further() -> None:
+def test_open_time_grows_to_half_a_minute_and_no_further() -> None:
     clock = Clock()
     breaker = Breaker(clock)
     _failing(breaker, clock, 5_000)

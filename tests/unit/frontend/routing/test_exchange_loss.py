@@ -1,4 +1,4 @@
-"""Fleets of two workers over gRPC: a stream that breaks moves all its requests, and each answer is whole."""
+"""Fleets of two workers over gRPC: requests of a broken stream fail over, and each response is complete."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def _undisturbed() -> list[str]:
 
 
 @pytest.mark.parametrize("survivor", [EngineService, OlderService], ids=["new", "older"])
-async def test_a_worker_that_is_lost_in_mid_answer(survivor: type[EngineService]) -> None:
+async def test_a_worker_lost_in_mid_stream(survivor: type[EngineService]) -> None:
     expected = await _undisturbed()
     told = ObservedFailovers()
     async with _fleet(EngineService, survivor) as (fleet, (lost, other)):

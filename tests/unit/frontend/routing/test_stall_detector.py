@@ -1,4 +1,4 @@
-"""Workers that answer health checks and do nothing else."""
+"""Stalled workers, which answer health checks and produce nothing."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def test_no_progress_is_a_stall() -> None:
 
 
 @pytest.mark.parametrize("counter", ["prefill_tokens_done", "decode_tokens_done", "cached_tokens_done"])
-def test_any_progress_is_life(counter: str) -> None:
+def test_any_progress_is_no_stall(counter: str) -> None:
     assert not _stalls(*(_busy(**{counter: number // 20}) for number in range(200)))
 
 
-def test_the_more_waits_the_longer_it_may_take() -> None:
+def test_waiting_prompt_tokens_extend_the_limit() -> None:
     assert not _stalls(*[_busy(waiting_prompt_tokens=1_000)] * 60)
     assert _stalls(*[_busy(waiting_prompt_tokens=1_000)] * 100)
 
 
-def test_who_has_nothing_to_do_or_is_loading_does_not_stall() -> None:
+def test_an_idle_or_loading_worker_does_not_stall() -> None:
     assert not _stalls(*[pb.LoadReport(loaded=True)] * 100)
     assert not _stalls(*[pb.LoadReport(waiting=3)] * 100)
 
 
-def test_zero_never_barks() -> None:
+def test_zero_disables_it() -> None:
     clock = Clock()
     detector = StallDetector(0, clock)
     detector.is_stalled(_busy())
@@ -71,7 +71,7 @@ def test_zero_never_barks() -> None:
     assert not detector.is_stalled(_busy())
 
 
-async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
+async def test_a_stalled_worker_is_taken_out_until_a_probe_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stall_detector, "_PROBE_SECONDS", 0.3)
@@ -114,7 +114,7 @@ async def test_a_worker_that_stalls_is_taken_out_and_comes_back_by_a_probe(
 
 
 async def _moved(asking: asyncio.Task[str]) -> bool:
-    """Of those on the other worker, which go on as they were, nothing comes any more."""
+    """Requests on the other worker do not fail over; they wait for ever there."""
     done, _ = await asyncio.wait({asking}, timeout=2)
     return bool(done) or not asking.cancel()
 

@@ -1,4 +1,4 @@
-"""Calls that are no streams: what stops a worker with them, and what ends them."""
+"""Unary calls: stalls under them, and their end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Asked:
         await asyncio.Event().wait()
 
 
-async def test_an_embedding_that_stopped_a_worker_alone_is_not_tried_again() -> None:
+async def test_an_embedding_that_stalled_a_worker_alone_is_not_retried() -> None:
     workers = _workers(3)
     async with _fleet(workers) as (fleet, model):
         embedding = asyncio.create_task(
@@ -98,7 +98,7 @@ async def test_an_embedding_that_stopped_a_worker_alone_is_not_tried_again() -> 
     ],
     ids=["text", "texts", "ids", "rendered"],
 )
-async def test_a_question_that_stopped_a_worker_alone_is_not_asked_again(asked: Sequence[Message]) -> None:
+async def test_a_call_that_stalled_a_worker_alone_is_not_retried(asked: Sequence[Message]) -> None:
     async with _fleet(_workers(3)) as (fleet, model):
         question = Asked()
         with pytest.raises(EngineStalled, match="may be the cause"):
@@ -113,7 +113,7 @@ async def test_a_question_that_stopped_a_worker_alone_is_not_asked_again(asked: 
         assert await fleet.call(model, answers, [pb.TokenizeRequest(text="another")]) == "answered"
 
 
-async def test_of_two_questions_none_is_known_to_be_the_cause() -> None:
+async def test_of_two_calls_none_is_the_only_suspect() -> None:
     async with _fleet(_workers(1)) as (fleet, model):
         question = Asked()
         first = asyncio.create_task(fleet.call(model, question.waits, [_TEXT]))
@@ -127,7 +127,7 @@ async def test_of_two_questions_none_is_known_to_be_the_cause() -> None:
         fleet._stalled.check(pb.TokenizeRequest(text="y"))
 
 
-async def test_an_embedding_beside_a_question_is_not_the_only_cause() -> None:
+async def test_an_embedding_next_to_a_call_is_not_the_only_suspect() -> None:
     (worker,) = workers = _workers(1)
     async with _fleet(workers) as (fleet, model):
         request = pb.EmbedRequest(texts=["x"])
@@ -159,7 +159,7 @@ async def test_a_load_ends_with_its_worker(is_connected: bool) -> None:
         assert fleet.loaded() == []
 
 
-async def test_another_replicas_load_is_enough_where_a_worker_is_lost() -> None:
+async def test_a_load_on_one_replica_is_enough_if_another_is_lost() -> None:
     one, two = workers = _workers(2)
     one.load_stall = asyncio.Event()
     async with _fleet(workers) as (fleet, model):
@@ -170,7 +170,7 @@ async def test_another_replicas_load_is_enough_where_a_worker_is_lost() -> None:
         await asyncio.wait_for(loading, _DEADLINE_SECONDS)
 
 
-async def test_a_load_that_is_cancelled_leaves_nothing_behind() -> None:
+async def test_a_cancelled_load_leaves_nothing_behind() -> None:
     (worker,) = workers = _workers(1)
     worker.load_stall, worker.report = asyncio.Event(), pb.LoadReport(loaded=False)
     async with _fleet(workers) as (fleet, model):

@@ -1,4 +1,4 @@
-"""Candidates that are updated one by one give the choice that a look at all of them would give."""
+"""Candidates updated one by one give the same choice as a look at all of them."""
 
 from __future__ import annotations
 

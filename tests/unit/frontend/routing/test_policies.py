@@ -1,4 +1,4 @@
-"""Policies, and the failures of other routers that ours must not have."""
+"""Load-balancing policies, and known failures of other routers."""
 
 from __future__ import annotations
 

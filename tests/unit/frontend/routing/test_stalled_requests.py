@@ -1,4 +1,4 @@
-"""A worker that stops takes no other one with it: which of its requests go on elsewhere, and how often."""
+"""Requests of a stalled worker: which ones fail over, and how often, so that they stall no other one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _STREAM = _Request(_plain())
         "none",
     ],
 )
-def test_who_may_be_the_cause(in_flight: Sequence[_Request], expected: list[int]) -> None:
+def test_suspects(in_flight: Sequence[_Request], expected: list[int]) -> None:
     assert list(suspects(in_flight)) == [in_flight[number] for number in expected]
 
 
@@ -136,7 +136,7 @@ async def _ask(fleet: Fleet, request: pb.GenerateRequest) -> str:
     ],
     ids=["prepared", "prefill", "image", "constraint", "call", "alone in decode"],
 )
-async def test_one_worker_of_three_falls(
+async def test_a_request_stalls_one_worker_of_three_only(
     monkeypatch: pytest.MonkeyPatch, culprit: pb.GenerateRequest, steps: Sequence[Step]
 ) -> None:
     workers = [_worker(number, *steps) for number in range(3)]
@@ -158,7 +158,7 @@ async def test_one_worker_of_three_falls(
         assert await asyncio.gather(*(_ask(fleet, _another()) for _ in range(8))) == ["served"] * 8
 
 
-async def test_streams_beside_a_suspect_go_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streams_next_to_a_suspect_fail_over(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = workers = [_worker(n, started(), content("begun "), STALL) for n in range(3)]
     async with _fleet(monkeypatch, *workers) as fleet:
         streams = [asyncio.create_task(_ask(fleet, _plain())) for _ in range(6)]
@@ -179,7 +179,7 @@ async def test_streams_beside_a_suspect_go_on_elsewhere(monkeypatch: pytest.Monk
             task.cancel()
 
 
-async def test_a_stream_sees_two_workers_stop_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_stalls_two_workers_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two plain streams that went well: neither is the suspect at first."""
     workers = [_worker(number, started(), content("x"), STALL) for number in range(4)]
     async with _fleet(monkeypatch, *workers) as fleet:
@@ -198,7 +198,7 @@ async def test_a_stream_sees_two_workers_stop_and_no_third(monkeypatch: pytest.M
         assert 1 <= len(_ready(fleet)) <= 3
 
 
-async def test_what_came_after_the_stop_is_no_suspect(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_sent_after_the_stall_is_no_suspect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managed_worker, "_LATE_SECONDS", 0.05)
     one, two = workers = [_worker(number, STALL) for number in range(2)]
     async with _fleet(monkeypatch, *workers) as fleet:
@@ -226,7 +226,7 @@ async def _result(task: asyncio.Task[str]) -> object:
     return task.exception() or task.result()
 
 
-async def test_what_waits_in_the_worker_is_no_suspect(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_queued_in_the_worker_is_no_suspect(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = workers = [_worker(number, STALL) for number in range(2)]
     async with _fleet(monkeypatch, *workers) as fleet:
         tasks = [asyncio.create_task(_ask(fleet, _plain())) for _ in range(4)]
@@ -239,7 +239,7 @@ async def test_what_waits_in_the_worker_is_no_suspect(monkeypatch: pytest.Monkey
     assert results.count("served") == 1
 
 
-async def test_a_silent_process_whose_connection_answers_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_worker_with_a_live_connection_has_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokenising, rendering and embedding happen there too."""
     monkeypatch.setattr(managed_worker, "_SILENCE_SECONDS", 0.3)
     can = pb.Capabilities(embedding=True)
@@ -272,7 +272,7 @@ async def test_a_silent_process_whose_connection_answers_has_stopped(monkeypatch
         assert sum(len(worker.embeddings) for worker in workers) == 1
 
 
-async def test_a_silent_connection_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_of_a_lost_connection_fail_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine or a network that is gone is no request's fault."""
     monkeypatch.setattr(managed_worker, "_SILENCE_SECONDS", 0.3)
     workers = [_worker(number, STALL) for number in range(2)]
@@ -286,7 +286,7 @@ async def test_a_silent_connection_ends_nothing(monkeypatch: pytest.MonkeyPatch)
         assert await asking == "served"
 
 
-def test_what_stopped_a_worker_is_known_for_a_while_and_by_what_it_asks() -> None:
+def test_a_request_that_stalled_a_worker_is_refused_for_ten_minutes() -> None:
     now = 0.0
     known = StalledRequests(lambda: now)
     known.add(pb.GenerateRequest(request_id="1", raw="p", priority=3))
@@ -298,7 +298,7 @@ def test_what_stopped_a_worker_is_known_for_a_while_and_by_what_it_asks() -> Non
     assert len(known) == 0
 
 
-def test_what_stopped_a_worker_again_is_known_longer_than_others() -> None:
+def test_a_second_stall_renews_the_refusal() -> None:
     known = StalledRequests()
     known.add(pb.GenerateRequest(raw="again"))
     for number in range(255):
@@ -310,7 +310,7 @@ def test_what_stopped_a_worker_again_is_known_longer_than_others() -> None:
     known.check(pb.GenerateRequest(raw="0"))
 
 
-def test_it_is_known_of_a_bounded_number_only() -> None:
+def test_the_number_of_remembered_requests_is_limited() -> None:
     known = StalledRequests()
     for number in range(1000):
         known.add(pb.GenerateRequest(raw=str(number)))
