@@ -1,7 +1,8 @@
-"""Find citations of documents that are not in the repository: `python -m scripts.check_citations`.
+"""Find citations of what is not in the repository: `python -m scripts.check_citations`.
 
 A comment may cite a document here, with a heading of it (`ollama-contract.md, "Errors"`), or a public issue
 with its repository (`owner/name#123`). Section and issue numbers without a document lead a reader nowhere.
+A document may name files and folders here by their path from the root (`frontend/app.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,14 +30,40 @@ _NUMBERS = (
 )
 # What a URL, a glob or a pattern has before the name is none of ours.
 _DOCUMENT = re.compile(r"(?<![\w./:*}{-])((?:\.\./)*[\w-][\w./-]*\.md)\b")
+# A path from the root, as documents name files and folders. Capitals in it stand for a name of the reader's.
+_PATH = re.compile(
+    r"(?<![\w./:*}{~$-])((?:frontend|engine_worker|drover|protos|tests|docs|deploy|scripts|benchmarks|findings|"
+    r"requirements)/[\w./-]*\w/?)(?![\w*{<-])"
+)
+# Documents are checked as such; a database is made by the first start.
+_NOT_OURS = (".md", ".sqlite3")
+_PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b")
 _HEADING = re.compile(r'([\w-]+\.md), +"([^"\n]+)"(?: +and +"([^"\n]+)")?')
 
 
-def faults(name: str, text: str, documents: Mapping[str, str]) -> Iterator[str]:
-    """`name:line: what is wrong`. `documents`: the text of each Markdown file, by its path from the root."""
+def faults(name: str, text: str, documents: Mapping[str, str], paths: Collection[str] = ()) -> Iterator[str]:
+    """Yield `name:line: what is wrong`. `documents`: the text of each Markdown file, by its path from the
+    root; `paths`: all files and folders.
+    """
     for number, line in enumerate(text.splitlines(), start=1):
         for fault in _of_line(name, line, documents):
             yield f"{name}:{number}: {fault}"
+        for path in _missing_paths(name, line, paths):
+            yield f"{name}:{number}: {path!r} is not in the repository"
+
+
+def _missing_paths(name: str, line: str, paths: Collection[str]) -> Iterator[str]:
+    if not name.endswith(".md"):
+        return
+    for found in _PATH.finditer(line):
+        path = found[1].rstrip("/")
+        if path not in paths and not path.endswith(_NOT_OURS) and not _PLACEHOLDER.search(path):
+            yield path
+
+
+def with_folders(files: Iterable[str]) -> set[str]:
+    """Return the files and all the folders that they are in."""
+    return {path for file in files for path in (file, *map(str, Path(file).parents))}
 
 
 def _of_line(name: str, line: str, documents: Mapping[str, str]) -> Iterator[str]:
@@ -64,20 +91,25 @@ def _has_heading(text: str, heading: str) -> bool:
     return re.search(rf"^#+ {re.escape(heading)}$", text, re.MULTILINE) is not None
 
 
-def _texts() -> dict[str, str]:
+def _files() -> list[str]:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
-    paths = [ROOT / name for name in listed.split("\0") if name]
+    return [name for name in listed.split("\0") if name]
+
+
+def _texts(files: Iterable[str]) -> dict[str, str]:
+    paths = [ROOT / name for name in files]
     checked = [path for path in paths if path.suffix in _TEXTS or path.name.startswith(_NAMES)]
     return {str(path.relative_to(ROOT)): path.read_text() for path in checked if path.is_file()}
 
 
 def main() -> int:
-    texts = _texts()
+    files = _files()
+    texts, paths = _texts(files), with_folders(files)
     documents = {name: text for name, text in texts.items() if name.endswith(".md")}
     checked = {name: text for name, text in texts.items() if not name.startswith(_OTHERS)}
-    found = [fault for name, text in checked.items() for fault in faults(name, text, documents)]
+    found = [fault for name, text in checked.items() for fault in faults(name, text, documents, paths)]
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     return 1 if found else 0
 

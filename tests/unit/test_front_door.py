@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ import yaml
 from tests.support.processes import ROOT
 
 _RECORDS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
-_PAGES = ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "README.md")
+_PAGES = (
+    *("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "README.md"),
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
+)
 _FOLDERS = ("drover", "engine_worker", "findings", "frontend", "scripts", "tests")
 # A path within the repository, in backquotes.
 _PATH = re.compile(r"`([a-z_]+/[\w./-]+)`")
@@ -43,7 +48,7 @@ def test_pre_commit_runs_the_ruff_of_the_lock() -> None:
     assert {package for package in named if package.startswith("ruff")} == {locked[0]}
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_files_that_are_named_exist(page: str) -> None:
     named = [path for path in _PATH.findall((ROOT / page).read_text()) if "NAME" not in path]
     assert page == "SECURITY.md" or len(named) > 20
@@ -86,3 +91,39 @@ def test_decisions_that_code_cites_exist() -> None:
     cited = {number for path in files for number in re.findall(r"docs/adr/(\d{4})", path.read_text())}
     assert cited
     assert cited <= numbers
+
+
+def _logged_texts() -> Iterator[str]:
+    """Every text in the code, those of f-strings in their pieces."""
+    for folder in ("drover", "engine_worker", "frontend"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_the_texts_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row) if " " in text]
+    pieces = {piece.strip() for text in quoted for piece in re.split("…|--model", text) if piece.strip(" :")}
+    assert len(pieces) > 20
+    texts = list(_logged_texts())
+    assert [piece for piece in pieces if not any(piece in text for text in texts)] == []
+
+
+def test_the_glossary_is_short_and_each_term_stands_once() -> None:
+    glossary = (ROOT / "ARCHITECTURE.md").read_text().split("## Glossary")[1]
+    terms = re.findall(r"^\| ([\w -]+?) \| ", glossary, re.MULTILINE)[1:]
+    assert 15 <= len(terms) <= 25
+    assert len(set(terms)) == len(terms)
+    assert terms == sorted(terms)
+
+
+def test_the_documentation_index_names_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - set(re.findall(r"\]\(([\w/.-]+)\)", index)) == set()
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.check_citations import faults
+from scripts.check_citations import faults, with_folders
 
 _DOCUMENTS = {
     "docs/reference/contract.md": "# Contract\n\n## Errors\n\n## Model names\n",
@@ -45,3 +45,34 @@ def test_a_citation_that_leads_nowhere(line: str) -> None:
 )
 def test_a_citation_that_can_be_followed(line: str) -> None:
     assert list(faults("drover/names.py", line, _DOCUMENTS)) == []
+
+
+_PATHS = with_folders(["frontend/api/response.py", "drover/v1/engine_pb2.py"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "`frontend/api/answer.py` owns it.",
+        "participant F as frontend/api/answer.py",
+        "[code](frontend/routing)",
+        "In `frontend/apis/`.",
+        "frontend/api/response.pyi",
+    ],
+)
+def test_a_path_that_is_not_there(line: str) -> None:
+    assert len(list(faults("docs/api.md", line, {}, _PATHS))) == 1
+    assert list(faults("drover/names.py", line, {}, _PATHS)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "`frontend/api/response.py`, `frontend/api/`, frontend/api and drover/v1/engine_pb2.py.",
+        "`frontend/routing/policies/NAME.py` is yours.",
+        "`drover/v1/*.pyi`, https://example.com/docs/no.html, ~/drover/cache, drover/presets.sqlite3",
+        "`api/response.py`, as well as a.b/drover/none",
+    ],
+)
+def test_a_path_that_is_there_or_is_none(line: str) -> None:
+    assert list(faults("docs/api.md", line, {}, _PATHS)) == []
