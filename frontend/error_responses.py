@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from drover.errors import DroverError
 from frontend.api.anthropic import errors as anthropic
-from frontend.api.ollama import dialect as ollama
+from frontend.api.ollama import errors as ollama
 from frontend.api.openai import errors as openai
 
 Wording = Callable[[DroverError, bool], Response]

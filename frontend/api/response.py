@@ -1,5 +1,5 @@
-"""An answer of an engine on its way to the client: it owns the request's handle, and cancels it when the
-client leaves or the deadline passes, in whatever phase the request is.
+"""Responses to generating requests. A response owns the request's handle, and cancels it when the client
+leaves or the deadline passes, in whatever phase the request is.
 """
 
 from __future__ import annotations
@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 from drover.errors import DroverError, InternalError, internal_error
 from drover.v1 import engine_pb2 as pb
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.response_writer import ResponseWriter, StreamFormat, at_once
-from frontend.api.wire import Notices
+from frontend.api.response_writer import ResponseWriter, StreamFormat, run_until_blocked
+from frontend.api.wire import DiagnosticHeaders
 from frontend.observability.request_record import RequestRecord, record_of
 from frontend.routing.backends.base import RequestHandle, token_event
 
@@ -26,211 +26,222 @@ _log = logging.getLogger("drover.frontend")
 
 
 class ResponseFormat(StreamFormat, Protocol):
-    """How a protocol frames what is sent, and words an error."""
+    """How a protocol frames a stream, and how it reports an error."""
 
     def error_line(self, error: DroverError) -> bytes:
-        """The end of a stream that broke."""
+        """The last frame of a stream that failed."""
 
-    def error_response(self, error: DroverError, streamed: bool) -> Response: ...
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        """The response to a request that failed before its first byte."""
 
 
-class Dialect(ResponseFormat, Protocol):
-    """What differs between protocols."""
+class ResponseEncoder(ResponseFormat, Protocol):
+    """Turns the engine's events into one protocol's bytes. One per response."""
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
-        """What a stream says of an event; empty when nothing."""
+        """The frames of an event; empty where it shows nothing."""
 
     def token(self, text: str, token_id: int) -> bytes:
-        """The same of one token, whose text is not empty."""
+        """The frames of one token, whose text is not empty."""
 
-    def body(self, events: list[pb.GenerateEvent]) -> bytes:
-        """The whole answer of a request that is not streamed."""
+    def body(self, events: Sequence[pb.GenerateEvent], /) -> bytes:
+        """The body of a response that is not streamed."""
 
 
 class GenerationResponse(Response, ABC):
-    """However an exchange with engines ends, the client hears of it in its protocol's words. `ignored`: names
-    of what the request set and nobody honours.
+    """Sends a generated answer, or the error in the protocol's format, to the client.
+
+    `ignored`: names of request fields without effect.
     """
 
     def __init__(
-        self, wording: ResponseFormat, stream: bool, in_flight: InFlightRequests, ignored: Sequence[str]
+        self,
+        response_format: ResponseFormat,
+        stream: bool,
+        in_flight: InFlightRequests,
+        ignored: Sequence[str],
     ) -> None:
         super().__init__()
-        self._wording = wording
+        self._format = response_format
         self._stream = stream
         self._in_flight = in_flight
         self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = ResponseWriter(send, self._wording, record_of(scope).send_body)
+        writer = ResponseWriter(send, self._format, record_of(scope).send_body)
         try:
-            await self.exchange(scope, receive, sending)
+            await self.exchange(scope, receive, writer)
             return
-        except DroverError as leaf:
-            error = leaf
-        except Exception as exception:  # noqa: BLE001 - the last resort: a stream ends with a word, not a cut
-            _log.exception("an answer failed in a way that nobody foresaw")
+        except DroverError as known:
+            error = known
+        except Exception as exception:  # noqa: BLE001 - the stream ends with an error frame, not a cut
+            _log.exception("unhandled exception while sending a response")
             error = internal_error(exception)
         record_of(scope).record_error(error)
-        if sending.began:
-            await sending.end(self._wording.error_line(error))
+        if writer.began:
+            await writer.end(self._format.error_line(error))
         else:
-            await self._wording.error_response(error, self._stream)(scope, receive, send)
+            await self._format.error_response(error, self._stream)(scope, receive, send)
 
     @abstractmethod
-    async def exchange(self, scope: Scope, receive: Receive, sending: ResponseWriter) -> None:
-        """Raises DroverError for what failed, whatever was sent before."""
+    async def exchange(self, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
+        """Deliver the request and write the answer. Raises DroverError, also in mid-stream."""
+
+    def _heartbeats(self, writer: ResponseWriter) -> Heartbeats:
+        """Those of a stream; other responses have none."""
+        interval_seconds = self._in_flight.heartbeat_seconds if self._stream else 0
+        return Heartbeats(interval_seconds, writer.heartbeat)
 
 
 class EngineResponse(GenerationResponse):
-    """The response to a submitted request, whose handle it owns."""
+    """The response to one submitted request, whose handle it owns."""
 
     def __init__(
         self,
-        dialect: Dialect,
+        encoder: ResponseEncoder,
         handle: RequestHandle,
         stream: bool,
         in_flight: InFlightRequests,
         ignored: Sequence[str] = (),
     ) -> None:
-        super().__init__(dialect, stream, in_flight, ignored)
-        self._dialect = dialect
+        super().__init__(encoder, stream, in_flight, ignored)
+        self._encoder = encoder
         self._handle = handle
 
-    async def exchange(self, scope: Scope, receive: Receive, sending: ResponseWriter) -> None:
-        record = record_of(scope)
-        async with AsyncExitStack() as owned:
-            silence = AsyncExitStack()
-            taker = (
-                Streamed(self._dialect, sending, silence.aclose)
-                if self._stream
-                else Collected(self._dialect, sending)
-            )
-            owned.callback(self._handle.cancel)
-            try:
-                async with self._in_flight.track(scope, receive), silence:
-                    if self._stream:
-                        beating = heartbeats(self._in_flight.heartbeat_seconds, sending.heartbeat)
-                        await silence.enter_async_context(beating)
-                    await self._handle.deliver(RecordedEvents(taker, record, sending, self._ignored))
-                    taker.check_ended()
-            except DroverError:
-                # Of a call that has not ended after its last event, or a client that has all.
-                if not taker.is_sent:
-                    raise
+    async def exchange(self, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
+        heartbeats = self._heartbeats(writer)
+        sink = (
+            StreamSink(self._encoder, writer, heartbeats.stop)
+            if self._stream
+            else CollectSink(self._encoder, writer)
+        )
+        try:
+            async with self._in_flight.track(scope, receive), heartbeats:
+                recorded = RecordedEvents(sink, record_of(scope), writer, self._ignored)
+                await self._handle.deliver(recorded)
+                sink.check_ended()
+        except DroverError:
+            # Errors after the client has the whole response are ignored.
+            if not sink.is_sent:
+                raise
+        finally:
+            self._handle.cancel()
 
 
 class ResponseSink(Protocol):
-    """What becomes of an answer's events. `is_sent`: the client has all."""
+    """Consumes the events of an answer. `is_sent`: the client has the whole response."""
 
     is_sent: bool
 
-    def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None: ...
+    def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None:
+        """Consume an event; the result is to be awaited before the next one."""
 
-    def token(self, text: str, token_id: int) -> Awaitable[object] | None: ...
+    def token(self, text: str, token_id: int) -> Awaitable[object] | None:
+        """Consume one token, as for an event."""
 
     def check_ended(self) -> None:
         """Raises InternalError where there was no last event."""
 
 
 class RecordedEvents:
-    """An answer's events on their way to the taker, with their times in the request's record. Implements
+    """Notes an answer's events in the request's record and passes them to the sink. Implements
     frontend.routing.backends.base.TokenSink.
     """
 
-    __slots__ = ("_has_begun", "_ignored", "_record", "_sending", "_taker")
+    __slots__ = ("_has_begun", "_ignored", "_record", "_sink", "_writer")
 
     def __init__(
-        self, taker: ResponseSink, record: RequestRecord, sending: ResponseWriter, ignored: Sequence[str]
+        self, sink: ResponseSink, record: RequestRecord, writer: ResponseWriter, ignored: Sequence[str]
     ) -> None:
-        self._taker = taker
+        self._sink = sink
         self._record = record
-        self._sending = sending
+        self._writer = writer
         self._ignored = ignored
         self._has_begun = False
 
     def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
         if not self._has_begun:
-            self._begins(event.started)
+            self._begin(event.started)
         is_last = event.HasField("done")
         if is_last:
             self._record.record_done(event.done)
-        return self._taker.take(event, is_last)
+        return self._sink.take(event, is_last)
 
     def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
         if not self._has_begun:
             return self(token_event(text, token_id, completion_tokens))
-        return self._taker.token(text, token_id)
+        return self._sink.token(text, token_id)
 
-    def _begins(self, started: pb.Started) -> None:
+    def _begin(self, started: pb.Started) -> None:
         self._has_begun = True
-        notices = Notices.of(started, self._ignored)
-        self._record.record_first_event(notices.not_honoured, notices.truncated_tokens)
-        self._sending.headers = (
-            notices.headers() + self._record.queue_headers() + self._record.route_headers()
+        diagnostics = DiagnosticHeaders.of(started, self._ignored)
+        self._record.record_first_event(diagnostics.not_honoured, diagnostics.truncated_tokens)
+        self._writer.headers = (
+            diagnostics.headers() + self._record.queue_headers() + self._record.route_headers()
         )
 
 
-class Streamed:
-    """The hot path: an event in, a send out. Implements ResponseSink. `break_silence`: heartbeats precede
-    the first words.
+class StreamSink:
+    """Writes each event as it comes (the hot path). Implements ResponseSink.
+
+    `stop_heartbeats`: awaited before the first frame.
     """
 
     def __init__(
-        self, dialect: Dialect, sending: ResponseWriter, break_silence: Callable[[], Awaitable[None]]
+        self, encoder: ResponseEncoder, writer: ResponseWriter, stop_heartbeats: Callable[[], Awaitable[None]]
     ) -> None:
-        self._lines = dialect.lines
-        self._token_lines = dialect.token
-        self._sending = sending
-        self._break_silence = break_silence
+        self._lines = encoder.lines
+        self._token_lines = encoder.token
+        self._writer = writer
+        self._stop_heartbeats = stop_heartbeats
         self._has_begun = False
         self.is_sent = False
 
     def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None:
         lines = self._lines(event)
         if is_last:
-            return at_once(self._end(lines))
+            return run_until_blocked(self._end(lines))
         if not lines:
             return None
         if self._has_begun:
-            return self._sending.more_at_once(lines)
+            return self._writer.write_now(lines)
         self._has_begun = True
         return self._begin(lines)
 
     def token(self, text: str, token_id: int) -> Awaitable[object] | None:
         lines = self._token_lines(text, token_id)
         if self._has_begun:
-            return self._sending.more_at_once(lines)
+            return self._writer.write_now(lines)
         self._has_begun = True
         return self._begin(lines)
 
     def check_ended(self) -> None:
         if not self.is_sent:
-            raise _has_no_end()
+            raise missing_done()
 
     async def _begin(self, lines: bytes) -> None:
-        await self._break_silence()
-        await self._sending.stream(lines)
+        await self._stop_heartbeats()
+        await self._writer.stream(lines)
 
     async def _end(self, lines: bytes) -> None:
         if not self._has_begun:
             await self._begin(lines)
             lines = b""
-        await self._sending.end(lines)
+        await self._writer.end(lines)
         self.is_sent = True
 
 
-class Collected:
-    """The whole answer at once. Implements ResponseSink."""
+class CollectSink:
+    """Collects the events and sends one body in the end. Implements ResponseSink."""
 
-    def __init__(self, dialect: Dialect, sending: ResponseWriter) -> None:
-        self._dialect = dialect
-        self._sending = sending
+    def __init__(self, encoder: ResponseEncoder, writer: ResponseWriter) -> None:
+        self._encoder = encoder
+        self._writer = writer
         self._events: list[pb.GenerateEvent] = []
         self.is_sent = False
 
     def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None:
-        """Keeps a copy: an event may be a part of a message with many others."""
+        """Keeps a copy: the event may be a part of a message with many others."""
         kept = pb.GenerateEvent()
         kept.CopyFrom(event)
         self._events.append(kept)
@@ -241,36 +252,57 @@ class Collected:
 
     def check_ended(self) -> None:
         if not self.is_sent:
-            raise _has_no_end()
+            raise missing_done()
 
     async def _send(self) -> None:
-        await self._sending.whole(self._dialect.body(self._events))
+        await self._writer.whole(self._encoder.body(self._events))
         self.is_sent = True
 
 
-def _has_no_end() -> InternalError:
+def missing_done() -> InternalError:
     return InternalError("the worker ended the answer without its last event")
 
 
-@asynccontextmanager
-async def heartbeats(
-    interval_seconds: float, beat: Callable[[], Awaitable[None]]
-) -> AsyncGenerator[None, None]:
-    """`beat` is called again and again as long as the block runs, never afterwards; 0: never at all."""
-    if not interval_seconds:
-        yield
-        return
-    beating = asyncio.create_task(_beat(interval_seconds, beat), name="heartbeats")
-    try:
-        yield
-    finally:
-        beating.cancel()
-        await asyncio.wait({beating})
-    if not beating.cancelled() and (error := beating.exception()) is not None:
+class Heartbeats:
+    """Calls `beat` every `interval_seconds` while the block runs, until `stop`; 0 disables it."""
+
+    def __init__(self, interval_seconds: float, beat: Callable[[], Awaitable[None]]) -> None:
+        self._interval_seconds = interval_seconds
+        self._beat = beat
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._interval_seconds:
+            self._task = asyncio.create_task(self._run(), name="heartbeats")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task = await self._end()
+        if error is None:
+            _raise_failure(task)
+
+    async def stop(self) -> None:
+        """End the heartbeats; none is sent afterwards. Raises what a heartbeat raised."""
+        _raise_failure(await self._end())
+
+    async def _end(self) -> asyncio.Task[None] | None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        return task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            await self._beat()
+
+
+def _raise_failure(task: asyncio.Task[None] | None) -> None:
+    if task is not None and not task.cancelled() and (error := task.exception()) is not None:
         raise error
-
-
-async def _beat(interval_seconds: float, beat: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(interval_seconds)
-        await beat()

@@ -13,12 +13,12 @@ from frontend.api.core.go_json import Json, dump_text, dumps_text
 
 JSON = "application/json; charset=utf-8"
 CONTENT_TYPE = b"text/event-stream"
-# Readers skip it.
+# Clients skip it.
 COMMENT = b":\n\n"
 
 
 def frame(data: bytes, event: bytes = b"") -> bytes:
-    """`data` has no line break in it, as compact JSON never has."""
+    """Frame a server-sent event. `data` has no line break in it, like all compact JSON."""
     return b"event: %b\ndata: %b\n\n" % (event, data) if event else b"data: %b\n\n" % data
 
 
@@ -28,33 +28,35 @@ def json_array(items: Sequence[bytes]) -> bytes:
 
 
 ExtraFields = Callable[[], Mapping[str, str]]
-"""Asked when the answer ends: what there is to say is known then."""
+"""Returns the fields that Drover adds to the end of a response, where their values are known."""
 
 
-def members(beside: ExtraFields) -> bytes:
+def encode_extra_fields(extra_fields: ExtraFields) -> bytes:
     """`,"name":"text"` for each."""
-    return b"".join(b",%b:%b" % (dumps_text(name), dumps_text(text)) for name, text in beside().items())
+    return b"".join(b",%b:%b" % (dumps_text(name), dumps_text(text)) for name, text in extra_fields().items())
 
 
-# Names come from workers and requests: nothing else may get into a header, nor more than clients read of one.
+# Names come from workers and requests. Headers take only these characters, and clients bound their length.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_NAMES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Notices:
+class DiagnosticHeaders:
+    """X-Drover-Not-Honoured and X-Drover-Truncated-Tokens of a response."""
+
     not_honoured: list[str]
     truncated_tokens: int
 
     @classmethod
-    def of(cls, started: pb.Started, ignored: Iterable[str]) -> Notices:
-        """`ignored`: what the dialect itself accepts without effect."""
+    def of(cls, started: pb.Started, ignored: Iterable[str]) -> DiagnosticHeaders:
+        """`ignored`: names of fields that the dialect accepts without effect."""
         names = dict.fromkeys([*started.not_honoured, *ignored])
         plain = (name for name in names if _NAME.fullmatch(name))
         return cls([*islice(plain, _MAX_NAMES)], started.truncated_tokens)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """None where there is nothing to say."""
+        """Empty where all is honoured and nothing was cut off."""
         headers = []
         if self.not_honoured:
             headers.append((b"x-drover-not-honoured", ", ".join(self.not_honoured).encode()))
@@ -64,8 +66,8 @@ class Notices:
 
 
 def ignored_header(names: Iterable[str]) -> dict[str, str]:
-    """Of an answer that no engine begins; empty where all is honoured."""
-    headers = Notices.of(pb.Started(), names).headers()
+    """X-Drover-Not-Honoured for responses without engine events; empty where all is honoured."""
+    headers = DiagnosticHeaders.of(pb.Started(), names).headers()
     return {name.decode(): value.decode() for name, value in headers}
 
 

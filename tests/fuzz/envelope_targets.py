@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from drover.v1 import engine_pb2 as pb
-from frontend.api.anthropic.encode import Encoder as MessageEncoder
+from frontend.api.anthropic.encode import MessagesEncoder
 from frontend.api.anthropic.wire import MessagesRequest
 from frontend.api.core.conversion import CheckedRequest
 from frontend.api.core.go_json import loads
-from frontend.api.openai.responses.encode import Encoder as ResponseEncoder
+from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import Output
 from frontend.api.openai.responses.wire import ResponsesRequest
 from frontend.models.model import CatalogModel
@@ -21,7 +21,7 @@ _ANSWER = [pb.GenerateEvent(deltas=[pb.Delta(content="a")]), pb.GenerateEvent(do
 def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], None]]:
     def messages(body: bytes) -> None:
         asked = MessagesRequest.read(loads(body))
-        MessageEncoder(asked.chat.model, asked.stop_sequences).whole(_ANSWER)
+        MessagesEncoder(asked.chat.model, asked.stop_sequences).body(_ANSWER)
         for_every_model(lambda model: _converted(asked, model))
 
     def count_tokens(body: bytes) -> None:
@@ -30,7 +30,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
     def responses(body: bytes) -> None:
         asked = ResponsesRequest.read(loads(body))
-        ResponseEncoder(asked.echo, Output(asked.tools.namespaces)).whole(_ANSWER)
+        ResponsesEncoder(asked.echo, Output(asked.tools.namespaces)).body(_ANSWER)
         for_every_model(lambda model: _converted(asked, model))
 
     return {

@@ -37,7 +37,7 @@ from frontend.api.ollama.create import (
 )
 from frontend.api.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
 from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.api.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
 from frontend.api.ollama.manage_requests import (
     CopyRequest,
     CreateRequest,
@@ -131,7 +131,7 @@ def _infer(request: ChatRequest | GenerateRequest, shape: Shape, is_empty: bool)
     name = ModelName.parse(request.model) or named_here(request.model)
     if name is not None:
         check_here(name)
-    Encoder(request.model, shape, 0).plain("load")
+    OllamaEncoder(request.model, shape, 0).plain("load")
 
     def work(model: CatalogModel) -> None:
         checked = conversion.CheckedRequest.of(request, model)

@@ -8,11 +8,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Sequence
 
+from starlette.responses import Response
+
+from drover.errors import DroverError
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.api.anthropic.errors import error_response, new_request_id, stream_error_object
 from frontend.api.blocks import Block, Blocks, Change, Kind, Step
 from frontend.api.core.go_json import dumps, dumps_text
-from frontend.api.wire import ExtraFields, frame
+from frontend.api.wire import CONTENT_TYPE, ExtraFields, frame
 from frontend.routing.backends.base import token_event
 
 # Clients keep thoughts only with a signature, and send both back. It says what it is: nobody has signed.
@@ -24,15 +28,20 @@ _DELTAS = {
 }
 
 
-class Encoder:
-    """One per answer. `stop_sequences`: the request's, of which a matched one is told. `beside`: what the end
-    says that the protocol does not have.
+_PING = frame(b'{"type":"ping"}', b"ping")
+
+
+class MessagesEncoder:
+    """Implements frontend.api.response.ResponseEncoder. `stop_sequences`: the request's, of which a matched
+    one is reported; `extra_fields`: added to the end, which the protocol does not have.
     """
 
-    def __init__(self, model: str, stop_sequences: Collection[str], beside: ExtraFields = dict) -> None:
+    stream_content_type = CONTENT_TYPE
+
+    def __init__(self, model: str, stop_sequences: Collection[str], extra_fields: ExtraFields = dict) -> None:
         self._model = model
         self._stop_sequences = stop_sequences
-        self._beside = beside
+        self._extra_fields = extra_fields
         self._id = f"msg_{secrets.token_hex(12)}"
         self._blocks = Blocks()
         self._prompt_tokens = 0
@@ -57,14 +66,23 @@ class Encoder:
             return self.lines(token_event(text, token_id, 0))
         return frame(self._head + dumps_text(text) + b"}}", b"content_block_delta")
 
-    def whole(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+    def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
         for event in events:
             for delta in event.deltas:
                 self._blocks.gather(delta)
         done = events[-1].done
         content = [each for block in self._blocks.all if (each := _content(block)) is not None]
         reason = self._stop_reason(done)
-        return dumps({**self._message(content, reason, _usage(done)), **self._beside()})
+        return dumps({**self._message(content, reason, _usage(done)), **self._extra_fields()})
+
+    def heartbeat(self) -> bytes:
+        return _PING
+
+    def error_line(self, error: DroverError) -> bytes:
+        return frame(stream_error_object(error, new_request_id()), b"error")
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error)
 
     def _step(self, step: Step) -> bytes:
         change, block, text = step
@@ -92,7 +110,7 @@ class Encoder:
 
     def _end(self, done: pb.Done) -> list[bytes]:
         delta = {"delta": self._stop_reason(done), "usage": _usage(done)}
-        return [_frame("message_delta", delta), _frame("message_stop", {**self._beside()})]
+        return [_frame("message_delta", delta), _frame("message_stop", {**self._extra_fields()})]
 
     def _message(self, content: Sequence[Json], reason: dict[str, Json], usage: Json) -> dict[str, Json]:
         return {

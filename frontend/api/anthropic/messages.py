@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from frontend.api.anthropic.dialect import AnthropicDialect
-from frontend.api.anthropic.encode import Encoder
+from frontend.api.anthropic.encode import MessagesEncoder
 from frontend.api.anthropic.wire import MessagesRequest
 from frontend.api.core.body import read_v1_json
 from frontend.api.core.go_json import dumps
@@ -28,9 +27,9 @@ class Messages:
         chat = request.chat
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
-        encoder = Encoder(chat.model, request.stop_sequences, record_of(http.scope).route_fields)
+        encoder = MessagesEncoder(chat.model, request.stop_sequences, record_of(http.scope).route_fields)
         return EngineResponse(
-            AnthropicDialect(encoder),
+            encoder,
             self.generation.submit(http, built, chat.stream),
             chat.stream,
             self.generation.in_flight,

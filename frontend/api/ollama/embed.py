@@ -23,7 +23,6 @@ from frontend.api.core.conversion import load_to_proto
 from frontend.api.core.name_resolution import find_named
 from frontend.api.core.options import Options, layered
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.ollama.dialect import error_response
 from frontend.api.ollama.embed_convert import (
     embed_body,
     embed_to_proto,
@@ -34,7 +33,8 @@ from frontend.api.ollama.embed_convert import (
     vector,
 )
 from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.api.wire import JSON, Notices
+from frontend.api.ollama.errors import error_response
+from frontend.api.wire import JSON, DiagnosticHeaders
 from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
@@ -137,7 +137,7 @@ class Embeddings:
             response = await self.catalog.fleet.embed(
                 workers_of(model), request, record.ticket, RecordingObserver(record)
             )
-            notices = Notices.of(pb.Started(truncated_tokens=response.truncated_tokens), ignored)
+            notices = DiagnosticHeaders.of(pb.Started(truncated_tokens=response.truncated_tokens), ignored)
             record.record_embeddings(response, notices.not_honoured)
             both = [*notices.headers(), *record.queue_headers()]
             headers = {name.decode(): value.decode() for name, value in both}

@@ -12,44 +12,47 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import orjson
+from starlette.responses import Response
 
+from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.core.timestamps import Clock
 from frontend.api.logprobs import logprob_entries
+from frontend.api.ollama.errors import error_object, error_response
 from frontend.api.tool_calls import ToolCalls, WholeCall
-from frontend.api.wire import ExtraFields, json_array, members
+from frontend.api.wire import JSON, ExtraFields, encode_extra_fields, json_array
 
 _DONE_REASONS = {pb.Done.STOP: b"stop", pb.Done.LENGTH: b"length"}
 
 
 class Shape(Protocol):
-    """How chat and generate differ. `tells_of_silence`: tokens without text are an object of their own."""
+    """How chat and generate differ. `sends_empty_text`: tokens without text get an object of their own."""
 
     @property
-    def tells_of_silence(self) -> bool: ...
+    def sends_empty_text(self) -> bool: ...
 
     def saw(self, event: pb.GenerateEvent) -> None:
-        """Every event, before it is encoded."""
+        """Called with every event, before it is encoded."""
 
     def saw_token(self, token_id: int) -> None:
-        """The same for one that comes without an event."""
+        """Called with every token that comes without an event."""
 
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
-        """The member that holds the answer's text; the arguments are JSON, empty where there is nothing."""
+        """The field that holds the text. Arguments are JSON; `thinking` and `tool_calls` may be empty."""
 
     def without_context(self) -> Shape:
-        """The same for a model whose token ids would be of no use."""
+        """The same shape for a model whose token ids clients cannot use."""
 
     def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
-        """What follows `"done_reason":"…"` in the last object."""
+        """The fields after `"done_reason":"…"` in the last object."""
 
 
 class ChatShape:
-    tells_of_silence = False
+    sends_empty_text = False
 
     def saw(self, event: pb.GenerateEvent) -> None:
-        """A chat's last object repeats nothing of the others."""
+        """A chat's last object has no token ids."""
 
     def saw_token(self, token_id: int) -> None:
         """As above."""
@@ -58,7 +61,10 @@ class ChatShape:
         return self
 
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
-        return b'"message":{"role":"assistant","content":%b%b}' % (content, _beside(thinking, tool_calls))
+        return b'"message":{"role":"assistant","content":%b%b}' % (
+            content,
+            _optional_fields(thinking, tool_calls),
+        )
 
     def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
         return logprobs + metrics
@@ -67,10 +73,10 @@ class ChatShape:
 class GenerateShape:
     """`context` is the prompt's and the answer's token ids; a raw request gets none.
 
-    Where a parser swallows text, or holds it back, Ollama writes an empty object ("generate #think stream").
+    Where a parser drops text or holds it back, Ollama writes an empty object ("generate #think stream").
     """
 
-    tells_of_silence = True
+    sends_empty_text = True
 
     def __init__(self, raw: bool) -> None:
         self._raw = raw
@@ -90,49 +96,51 @@ class GenerateShape:
         return GenerateShape(raw=True)
 
     def text(self, content: bytes, thinking: bytes, tool_calls: bytes) -> bytes:
-        return b'"response":%b%b' % (content, _beside(thinking, tool_calls))
+        return b'"response":%b%b' % (content, _optional_fields(thinking, tool_calls))
 
     def final(self, done: pb.Done, logprobs: bytes, metrics: bytes) -> bytes:
         context = b"" if self._raw else b',"context":' + orjson.dumps(self._ids)
         return context + metrics + logprobs
 
 
-def _beside(thinking: bytes, tool_calls: bytes) -> bytes:
-    members = b',"thinking":' + thinking if thinking else b""
-    return members + b',"tool_calls":' + tool_calls if tool_calls else members
+def _optional_fields(thinking: bytes, tool_calls: bytes) -> bytes:
+    fields = b',"thinking":' + thinking if thinking else b""
+    return fields + b',"tool_calls":' + tool_calls if tool_calls else fields
 
 
-class Encoder:
-    """One per answer. Times are of time.perf_counter_ns. `beside`: members of the last object that Ollama
-    does not have.
+class OllamaEncoder:
+    """Implements frontend.api.response.ResponseEncoder. `received_ns`: of time.perf_counter_ns;
+    `extra_fields`: added to the last object, which Ollama does not have.
     """
+
+    stream_content_type = b"application/x-ndjson"
 
     def __init__(
         self,
         model: str,
         shape: Shape,
         received_ns: int,
-        beside: ExtraFields = dict,
+        extra_fields: ExtraFields = dict,
         clock: Clock | None = None,
     ) -> None:
         self._shape = shape
         self._head = b'{"model":' + dumps_text(model) + b',"created_at":"'
         self._clock = clock or Clock()
         self._received_ns = received_ns
-        self._beside = beside
+        self._extra_fields = extra_fields
         self._calls = ToolCalls()
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
-        """The NDJSON lines of an event; empty when it shows nothing."""
+        """The NDJSON lines of an event; empty where it shows nothing."""
         self._shape.saw(event)
         ends = event.HasField("done")
-        deltas = _that_are_told(event) if ends else event.deltas
+        deltas = _deltas_before_end(event) if ends else event.deltas
         if len(deltas) == 1 and not ends:
             line = self._delta(deltas[0])
             return line + b"\n" if line else b""
         lines = [line for delta in deltas if (line := self._delta(delta))]
         if ends:
-            lines.append(self.whole(b'""', b"", b"", b"", event.done))
+            lines.append(self._last_object(b'""', b"", b"", b"", event.done))
         return b"\n".join(lines) + b"\n" if lines else b""
 
     def token(self, text: str, token_id: int) -> bytes:
@@ -146,7 +154,7 @@ class Encoder:
         if not content:
             calls = json_array(self._whole_calls(delta))
             thinking = dumps_text(delta.thinking) if delta.thinking else b""
-            if not (thinking or logprobs or calls) and not (delta.token_ids and self._shape.tells_of_silence):
+            if not (thinking or logprobs or calls) and not (delta.token_ids and self._shape.sends_empty_text):
                 return b""
         return b'%b%b",%b,"done":false%b}' % (
             self._head,
@@ -155,7 +163,7 @@ class Encoder:
             logprobs_member(logprobs) if logprobs else b"",
         )
 
-    def silence(self) -> bytes:
+    def heartbeat(self) -> bytes:
         """A line that adds nothing to the answer."""
         return b'%b%b",%b,"done":false}\n' % (
             self._head,
@@ -166,7 +174,7 @@ class Encoder:
     def _whole_calls(self, delta: pb.Delta) -> list[bytes]:
         return [_tool_call(call) for call in self._calls.feed(delta)] if delta.tool_calls else []
 
-    def whole(
+    def _last_object(
         self, content: bytes, thinking: bytes, tool_calls: bytes, logprobs: bytes, done: pb.Done
     ) -> bytes:
         """The last object of a stream, or the only one of an answer that is not streamed."""
@@ -177,11 +185,11 @@ class Encoder:
             self._shape.text(content, thinking, tool_calls),
             reason,
             self._shape.final(done, logprobs, self._metrics(done)),
-            members(self._beside),
+            encode_extra_fields(self._extra_fields),
         )
 
-    def collected(self, events: Sequence[pb.GenerateEvent]) -> bytes:
-        """The only object of an answer that is not streamed."""
+    def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+        """The only object of a response that is not streamed."""
         content, thinking, calls = [], [], []
         logprobs: list[pb.TokenLogprob] = []
         for event in events:
@@ -192,7 +200,7 @@ class Encoder:
                 logprobs.extend(delta.logprobs)
                 calls += self._whole_calls(delta)
         thought = "".join(thinking)
-        return self.whole(
+        return self._last_object(
             dumps_text("".join(content)),
             dumps_text(thought) if thought else b"",
             json_array(calls),
@@ -200,8 +208,14 @@ class Encoder:
             events[-1].done,
         )
 
+    def error_line(self, error: DroverError) -> bytes:
+        return error_object(error) + b"\n"
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error, "application/json" if streamed else JSON)
+
     def plain(self, done_reason: str) -> bytes:
-        """The answer to a load or unload request."""
+        """The response to a load or unload request."""
         member = self._shape.text(b'""', b"", b"")
         return b'%b%b",%b,"done":true,"done_reason":"%b"}' % (
             self._head,
@@ -211,7 +225,7 @@ class Encoder:
         )
 
     def rendered(self, prompt: str) -> bytes:
-        """The answer to `_debug_render_only`."""
+        """The response to `_debug_render_only`."""
         member = self._shape.text(b'""', b"", b"").replace(b'"role":"assistant"', b'"role":""')
         return b'%b%b",%b,"done":false,"_debug_info":{"rendered_template":%b}}' % (
             self._head,
@@ -240,9 +254,9 @@ class Encoder:
         )
 
 
-def _that_are_told(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
-    """The last event's deltas. Tokens without text at the very end are told by the end itself: those of a
-    stop text, or ids that an engine knows only then.
+def _deltas_before_end(event: pb.GenerateEvent) -> Sequence[pb.Delta]:
+    """The last event's deltas, without tokens that have no text: the last object reports those. They belong
+    to a stop text, or the engine sends their ids only then.
     """
     if not event.deltas:
         return event.deltas

@@ -13,8 +13,7 @@ from frontend.api.core.body import read_json
 from frontend.api.core.request import ChatRequest, GenerateRequest
 from frontend.api.core.timestamps import Clock
 from frontend.api.generation import Generation
-from frontend.api.ollama.dialect import OllamaDialect
-from frontend.api.ollama.encode import ChatShape, Encoder, GenerateShape, Shape
+from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
 from frontend.api.response import EngineResponse
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
@@ -45,7 +44,7 @@ class Inference:
     ) -> Response:
         model = await self.generation.find(http, request.model)
         record = record_of(http.scope)
-        encoder = Encoder(
+        encoder = OllamaEncoder(
             request.model,
             shape if model.route is None else shape.without_context(),
             record.received_ns,
@@ -69,7 +68,7 @@ class Inference:
             rendered = await self.generation.render(http, built)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         return EngineResponse(
-            OllamaDialect(encoder),
+            encoder,
             self.generation.submit(http, built, request.stream),
             request.stream,
             self.generation.in_flight,

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from drover.errors import DroverError
 from frontend.api.core.go_json import dumps
-from frontend.api.ollama.dialect import error_object, error_response
+from frontend.api.ollama.errors import error_object, error_response
 
 # Without a charset, and for errors too: upstream sets it before it knows what comes.
 _JSON = "application/json"

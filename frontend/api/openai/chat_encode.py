@@ -14,45 +14,49 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dump_text, dumps, dumps_text
 from frontend.api.logprobs import logprob_entries
-from frontend.api.openai.envelope import DONE, NOTHING_USED, Ends, finish_reason, head
+from frontend.api.openai.envelope import DONE, NOTHING_USED, Ends, OpenAIFormat, finish_reason, head
 from frontend.api.tool_calls import ToolCalls, WholeCall, new_call_id
-from frontend.api.wire import ExtraFields, json_array, members
+from frontend.api.wire import ExtraFields, encode_extra_fields, json_array
 
 _SILENCE = b'"content":""'
 
 
-class ChatEncoder:
-    """One per answer. `include_usage`: a stream's last chunk but the end says what was used."""
+class ChatEncoder(OpenAIFormat):
+    """Implements frontend.api.multi_choice.MultiChoiceEncoder. `include_usage`: a stream's last chunk before
+    `[DONE]` has the usage; `extra_fields`: added to the last object.
+    """
 
-    def __init__(self, model: str, choices: int, include_usage: bool, beside: ExtraFields = dict) -> None:
+    def __init__(
+        self, model: str, choices: int, include_usage: bool, extra_fields: ExtraFields = dict
+    ) -> None:
         self._model = model
         self._head = head("chatcmpl", b"chat.completion.chunk", model) + b'"choices":['
         self._choices = [_Choice(index) for index in range(choices)]
         self._ends = Ends(choices, choices)
         self._include_usage = include_usage
-        self._beside = beside
+        self._extra_fields = extra_fields
 
-    def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
+    def lines(self, event: pb.GenerateEvent, choice: int = 0) -> bytes:
         """The frames of an event; empty when it shows nothing."""
         chunks = [b"%b%b]}" % (self._head, part) for part in self._choices[choice].parts(event)]
         if event.HasField("done") and self._ends.saw(choice, event.done):
             if self._include_usage:
                 chunks.append(self._head + b'],"usage":%b}' % self._ends.usage())
-            chunks[-1] = chunks[-1][:-1] + members(self._beside) + b"}"
+            chunks[-1] = chunks[-1][:-1] + encode_extra_fields(self._extra_fields) + b"}"
             chunks.append(DONE)
         return b"".join(map(wire.frame, chunks))
 
-    def token(self, choice: int, text: str) -> bytes:
+    def token(self, text: str, token_id: int, choice: int = 0) -> bytes:
         """The frame of one token, whose text is not empty."""
         return b"data: %b%b]}\n\n" % (self._head, self._choices[choice].token(text))
 
-    def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
+    def body(self, *choices: Sequence[pb.GenerateEvent]) -> bytes:
         """The only object of an answer that is not streamed."""
-        choices = []
-        for index, events in enumerate(answers):
+        encoded = []
+        for index, events in enumerate(choices):
             self._ends.saw(index, events[-1].done)
-            choices.append(_whole(index, events))
-        return self._object(b",".join(choices), self._ends.usage(), members(self._beside))
+            encoded.append(_whole(index, events))
+        return self._object(b",".join(encoded), self._ends.usage(), encode_extra_fields(self._extra_fields))
 
     def rendered(self, prompt: str) -> bytes:
         """The answer to `_debug_render_only`."""

@@ -11,15 +11,26 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.logprobs import finite_logprob
-from frontend.api.openai.envelope import DONE, FINGERPRINT, NOTHING_USED, Ends, beginning, finish_reason, head
-from frontend.api.wire import ExtraFields, members
+from frontend.api.openai.envelope import (
+    DONE,
+    FINGERPRINT,
+    NOTHING_USED,
+    Ends,
+    OpenAIFormat,
+    beginning,
+    finish_reason,
+    head,
+)
+from frontend.api.wire import ExtraFields, encode_extra_fields
 
 
-class CompletionEncoder:
-    """One per answer. Choices count through all prompts: `per_prompt` for each of them."""
+class CompletionEncoder(OpenAIFormat):
+    """Implements frontend.api.multi_choice.MultiChoiceEncoder. Choices count through all prompts, with
+    `per_prompt` for each; `extra_fields`: added to the last object.
+    """
 
     def __init__(
-        self, model: str, choices: int, per_prompt: int, include_usage: bool, beside: ExtraFields = dict
+        self, model: str, choices: int, per_prompt: int, include_usage: bool, extra_fields: ExtraFields = dict
     ) -> None:
         self._model = model
         self._head = beginning("cmpl", b"text_completion") + b'"choices":['
@@ -29,29 +40,29 @@ class CompletionEncoder:
         self._choices = [_Choice(index) for index in range(choices)]
         self._ends = Ends(choices, per_prompt)
         self._include_usage = include_usage
-        self._beside = beside
+        self._extra_fields = extra_fields
 
-    def lines(self, choice: int, event: pb.GenerateEvent) -> bytes:
+    def lines(self, event: pb.GenerateEvent, choice: int = 0) -> bytes:
         """The frames of an event; empty when it shows nothing."""
         chunks = [self._chunk(part, self._unused) for part in self._choices[choice].parts(event)]
         if event.HasField("done") and self._ends.saw(choice, event.done):
             if self._include_usage:
                 chunks.append(self._chunk(b"", b',"usage":%b' % self._ends.usage()))
-            chunks[-1] = chunks[-1][:-1] + members(self._beside) + b"}"
+            chunks[-1] = chunks[-1][:-1] + encode_extra_fields(self._extra_fields) + b"}"
             chunks.append(DONE)
         return b"".join(map(wire.frame, chunks))
 
-    def token(self, choice: int, text: str) -> bytes:
+    def token(self, text: str, token_id: int, choice: int = 0) -> bytes:
         """The frame of one token, whose text is not empty."""
-        return self.lines(choice, pb.GenerateEvent(deltas=[pb.Delta(content=text)]))
+        return self.lines(pb.GenerateEvent(deltas=[pb.Delta(content=text)]), choice)
 
-    def body(self, answers: Sequence[Sequence[pb.GenerateEvent]]) -> bytes:
+    def body(self, *choices: Sequence[pb.GenerateEvent]) -> bytes:
         """The only object of an answer that is not streamed."""
-        choices = []
-        for index, events in enumerate(answers):
+        encoded = []
+        for index, events in enumerate(choices):
             self._ends.saw(index, events[-1].done)
-            choices.append(self._choices[index].whole(events))
-        return self._object(choices, self._ends.usage() + members(self._beside))
+            encoded.append(self._choices[index].whole(events))
+        return self._object(encoded, self._ends.usage() + encode_extra_fields(self._extra_fields))
 
     def loaded(self, reason: str) -> bytes:
         """The answer to an empty prompt, which loads the model, or unloads it."""

@@ -6,8 +6,30 @@ import secrets
 import time
 from collections.abc import Sequence
 
+from starlette.responses import Response
+
+from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
+from frontend.api import wire
 from frontend.api.core.go_json import dumps_text
+from frontend.api.openai.errors import error_response, stream_error_object
+
+
+class OpenAIFormat:
+    """How both routes frame a stream and report errors. Implements frontend.api.response.ResponseFormat."""
+
+    stream_content_type = wire.CONTENT_TYPE
+
+    def heartbeat(self) -> bytes:
+        return wire.COMMENT
+
+    def error_line(self, error: DroverError) -> bytes:
+        """The official SDKs raise on it. Upstream's stream just ends."""
+        return wire.frame(stream_error_object(error))
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error)
+
 
 DONE = b"[DONE]"
 FINGERPRINT = b'"system_fingerprint":"fp_ollama",'

@@ -14,10 +14,9 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core import conversion
 from frontend.api.core.body import read_v1_json
 from frontend.api.generation import BuiltRequest, Extend, Generation
-from frontend.api.multi_choice import ChoicesAnswer, OneChoice
+from frontend.api.multi_choice import MultiChoiceResponse
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
-from frontend.api.openai.dialect import OpenAIDialect
 from frontend.api.openai.to_native import (
     native_chat,
     native_completion,
@@ -64,7 +63,7 @@ class Inference:
             await self.generation.build_request(http, model, native, extend)
             for extend in _each_choice(asked, [tool_choice])
         ]
-        return self._respond(http, OpenAIDialect(encoder), choices, asked)
+        return self._respond(http, encoder, choices, asked)
 
     async def complete(self, http: Request) -> Response:
         asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
@@ -95,18 +94,22 @@ class Inference:
             await self.generation.build_request(http, model, native, extend)
             for native, extend in zip(natives_of_choices, _each_choice(asked, prompts), strict=True)
         ]
-        return self._respond(http, OpenAIDialect(encoder), choices, asked)
+        return self._respond(http, encoder, choices, asked)
 
     def _respond(
-        self, http: Request, dialect: OpenAIDialect, choices: Sequence[BuiltRequest], asked: Sampled
+        self,
+        http: Request,
+        encoder: ChatEncoder | CompletionEncoder,
+        choices: Sequence[BuiltRequest],
+        asked: Sampled,
     ) -> Response:
         model, stream = choices[0].model, asked.stream
         ignored = [*choices[0].not_honoured, *asked.not_honoured(model.capabilities)]
         handles = [self.generation.submit(http, built, stream) for built in choices]
         in_flight = self.generation.in_flight
         if len(handles) == 1:
-            return EngineResponse(OneChoice(dialect), handles[0], stream, in_flight, ignored)
-        return ChoicesAnswer(dialect, handles, stream, in_flight, ignored)
+            return EngineResponse(encoder, handles[0], stream, in_flight, ignored)
+        return MultiChoiceResponse(encoder, handles, stream, in_flight, ignored)
 
 
 def _each_choice(asked: Sampled, prompts: Sequence[Extend]) -> Sequence[Extend]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from starlette.responses import Response
+
 from drover.errors import DroverError, mapping_of
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.blocks import Block, Blocks, Change, Kind, Step
 from frontend.api.core.go_json import dumps, dumps_text
-from frontend.api.openai.errors import stream_error_text
+from frontend.api.openai.errors import error_response, stream_error_text
 from frontend.api.openai.responses.output import Output, summary_part, text_part
-from frontend.api.wire import ExtraFields, frame
+from frontend.api.wire import COMMENT, CONTENT_TYPE, ExtraFields, frame
 from frontend.routing.backends.base import token_event
 
 _DELTA_EVENTS = {
@@ -25,15 +27,17 @@ _DELTA_EVENTS = {
 }
 
 
-class Encoder:
-    """One per answer. `echo`: what a response repeats of its request; `beside`: what its end says that the
-    protocol does not have.
+class ResponsesEncoder:
+    """Implements frontend.api.response.ResponseEncoder. `echo`: the request's fields that a response
+    repeats; `extra_fields`: added to its end, which the protocol does not have.
     """
 
-    def __init__(self, echo: Mapping[str, Json], output: Output, beside: ExtraFields = dict) -> None:
+    stream_content_type = CONTENT_TYPE
+
+    def __init__(self, echo: Mapping[str, Json], output: Output, extra_fields: ExtraFields = dict) -> None:
         self._echo = echo
         self._output = output
-        self._beside = beside
+        self._extra_fields = extra_fields
         self._created_at = int(time.time())
         self._blocks = Blocks()
         self._number = 0
@@ -59,7 +63,7 @@ class Encoder:
         block = self._blocks.grow(text)
         return self.lines(token_event(text, token_id, 0)) if block is None else self._grow(block, text)
 
-    def whole(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+    def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
         for event in events:
             for delta in event.deltas:
                 self._blocks.gather(delta)
@@ -68,21 +72,27 @@ class Encoder:
         if all(block.kind is Kind.THINKING for block in self._blocks.all):
             # Nothing was said: upstream has a message of that, which its streams have not.
             items.append(self._output.item(Block(Kind.TEXT, len(items)), _status(done)))
-        return dumps({**self._response(_status(done), items, done), **self._beside()})
+        return dumps({**self._response(_status(done), items, done), **self._extra_fields()})
 
-    def failed(self, error: DroverError) -> bytes:
-        """The end of a stream that broke off. Where it has had nothing but heartbeats the response begins
-        first: OpenAI's client takes nothing before that.
+    def heartbeat(self) -> bytes:
+        return COMMENT
+
+    def error_response(self, error: DroverError, streamed: bool) -> Response:
+        return error_response(error)
+
+    def error_line(self, error: DroverError) -> bytes:
+        """The end of a stream that failed. Where only heartbeats were sent the response begins first:
+        OpenAI's client accepts nothing before that.
         """
         begun = b"" if self._number else self._begin()
         is_clients = mapping_of(error).openai_type == "invalid_request_error"
-        told: dict[str, Json] = {
+        reported: dict[str, Json] = {
             "code": "invalid_prompt" if is_clients else "server_error",
             "message": stream_error_text(error),
         }
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
-        error_event = self._event("error", {**told, "param": None})
-        failed = {**self._response("failed", items), "error": told}
+        error_event = self._event("error", {**reported, "param": None})
+        failed = {**self._response("failed", items), "error": reported}
         return begun + error_event + self._event("response.failed", {"response": failed})
 
     def _begin(self) -> bytes:
@@ -94,7 +104,7 @@ class Encoder:
     def _end(self, done: pb.Done) -> bytes:
         status = _status(done)
         response = self._response(status, self._items(done), done)
-        return self._event(f"response.{status}", {"response": {**response, **self._beside()}})
+        return self._event(f"response.{status}", {"response": {**response, **self._extra_fields()}})
 
     def _items(self, done: pb.Done) -> list[dict[str, Json]]:
         last = self._blocks.all[-1] if self._blocks.all else None
@@ -149,16 +159,16 @@ class Encoder:
         text, where = block.text, self._where(block)
         match block.kind:
             case Kind.THINKING:
-                told = self._event("response.reasoning_summary_text.done", {**where, "text": text})
+                frames = self._event("response.reasoning_summary_text.done", {**where, "text": text})
                 part = summary_part(text)
-                told += self._event("response.reasoning_summary_part.done", {**where, "part": part})
+                frames += self._event("response.reasoning_summary_part.done", {**where, "part": part})
             case Kind.TEXT:
-                told = self._event("response.output_text.done", {**where, "text": text, "logprobs": []})
-                told += self._event("response.content_part.done", {**where, "part": text_part(text)})
+                frames = self._event("response.output_text.done", {**where, "text": text, "logprobs": []})
+                frames += self._event("response.content_part.done", {**where, "part": text_part(text)})
             case Kind.CALL:
-                told = self._event("response.function_call_arguments.done", {**where, "arguments": text})
+                frames = self._event("response.function_call_arguments.done", {**where, "arguments": text})
         item = self._output.item(block, self._status)
-        return told + self._event("response.output_item.done", {"output_index": block.index, "item": item})
+        return frames + self._event("response.output_item.done", {"output_index": block.index, "item": item})
 
     def _where(self, block: Block) -> dict[str, Json]:
         where: dict[str, Json] = {

@@ -10,8 +10,7 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest
 from frontend.api.core.body import read_v1_json
 from frontend.api.generation import Generation
-from frontend.api.openai.responses.dialect import ResponsesDialect
-from frontend.api.openai.responses.encode import Encoder
+from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import Output
 from frontend.api.openai.responses.wire import ResponsesRequest
 from frontend.api.response import EngineResponse
@@ -31,9 +30,9 @@ class Responses:
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
         extra_fields = record_of(http.scope).route_fields
-        encoder = Encoder(request.echo, Output(request.tools.namespaces), extra_fields)
+        encoder = ResponsesEncoder(request.echo, Output(request.tools.namespaces), extra_fields)
         return EngineResponse(
-            ResponsesDialect(encoder),
+            encoder,
             self.generation.submit(http, built, chat.stream),
             chat.stream,
             self.generation.in_flight,

@@ -117,7 +117,7 @@ async def test_other_dialects_have_signs_of_their_own(
 
 
 class _Plain:
-    """Implements the part of Wording that a stream's beginning needs."""
+    """Implements frontend.api.response_writer.StreamFormat."""
 
     stream_content_type = b"text/plain"
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from frontend.api.anthropic.encode import SIGNATURE, Encoder
+from frontend.api.anthropic.encode import SIGNATURE, MessagesEncoder
 from tests.support.sse import Event, events_of
 from tests.unit.frontend.api.ollama.events import call, content, done, joined, started, thinking
 
 
 def told(*events: pb.GenerateEvent, stops: tuple[str, ...] = ()) -> list[Event]:
-    encoder = Encoder("m", stops)
+    encoder = MessagesEncoder("m", stops)
     return events_of(b"".join(encoder.lines(event) for event in events).decode())
 
 
@@ -25,7 +25,7 @@ def names(events: list[Event]) -> list[str]:
 
 
 def whole(*events: pb.GenerateEvent, stops: tuple[str, ...] = ()) -> dict[str, Any]:
-    value = json.loads(Encoder("m", stops).whole(events))
+    value = json.loads(MessagesEncoder("m", stops).body(events))
     assert isinstance(value, dict)
     return value
 
@@ -68,7 +68,7 @@ def test_a_text() -> None:
 
 
 def test_nothing_is_told_before_there_is_something_to_tell() -> None:
-    assert Encoder("m", ()).lines(started(1, 2)) == b""
+    assert MessagesEncoder("m", ()).lines(started(1, 2)) == b""
 
 
 def test_thoughts_are_signed_before_their_block_ends() -> None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from frontend.api.ollama.encode import ChatShape, Encoder
+from frontend.api.ollama.encode import ChatShape, OllamaEncoder
 from tests.fakes.transcripts import case, scripted_case
 from tests.unit.frontend.api.ollama.events import (
     call,
@@ -29,8 +29,8 @@ _END = (
 _CALL_ID = re.compile(rb'"id":"call_[a-z0-9]{8}"')
 
 
-def _encoder(model: str = "m") -> Encoder:
-    return Encoder(model, ChatShape(), time.perf_counter_ns())
+def _encoder(model: str = "m") -> OllamaEncoder:
+    return OllamaEncoder(model, ChatShape(), time.perf_counter_ns())
 
 
 def _message(members: bytes, end: bytes = b'"done":false}') -> bytes:
@@ -103,7 +103,7 @@ def test_a_call_that_never_was_whole_is_not_shown(fragment: str, stream: bool) -
     events = [call(1, fragment, "c1", "g"), call(0, fragment, "c0", "f"), done()]
     encoder = _encoder()
 
-    shown = b"".join(encoder.lines(each) for each in events) if stream else encoder.collected(events)
+    shown = b"".join(encoder.lines(each) for each in events) if stream else encoder.body(events)
 
     assert fixed(shown.removesuffix(b"\n")) == _message(b'""', _END)
 
@@ -114,7 +114,7 @@ def test_the_recorded_broken_call(stream: bool) -> None:
     events = [call(0, name="get_weather"), call(0, '{"city": '), done()]
     encoder = _encoder()
 
-    shown = b"".join(encoder.lines(each) for each in events) if stream else encoder.collected(events)
+    shown = b"".join(encoder.lines(each) for each in events) if stream else encoder.body(events)
 
     assert [_without_numbers(line) for line in shown.splitlines()] == [
         _without_numbers(line.encode()) for line in recorded.answer.splitlines()
@@ -168,7 +168,7 @@ def test_an_answer_in_one_piece() -> None:
         done(),
     ]
 
-    assert fixed(_encoder().collected(events)) == (
+    assert fixed(_encoder().body(events)) == (
         _message(
             b'"Paris","thinking":"hm?","tool_calls":[{"id":"c0","function":'
             b'{"index":0,"name":"f","arguments":{}}}]',
@@ -178,14 +178,14 @@ def test_an_answer_in_one_piece() -> None:
 
 
 def test_an_empty_answer_in_one_piece() -> None:
-    assert fixed(_encoder().collected([done()])) == _message(b'""', _END)
+    assert fixed(_encoder().body([done()])) == _message(b'""', _END)
 
 
 @pytest.mark.parametrize("name", ["chat plain", "chat length", "chat logprobs"])
 def test_the_keys_stand_in_the_recorded_order(name: str) -> None:
     entries = (logprob(b"T", -1.0, (b"T", -1.0)),) if name == "chat logprobs" else ()
     reason = pb.Done.LENGTH if name != "chat plain" else pb.Done.STOP
-    written = json.loads(_encoder().collected([content("T", logprobs=entries), done(reason)]))
+    written = json.loads(_encoder().body([content("T", logprobs=entries), done(reason)]))
     recorded = json.loads(case(name).answer)
 
     assert list(written) == list(recorded)

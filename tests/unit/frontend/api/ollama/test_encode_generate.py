@@ -8,7 +8,7 @@ import time
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from frontend.api.ollama.encode import Encoder, GenerateShape
+from frontend.api.ollama.encode import GenerateShape, OllamaEncoder
 from tests.fakes.transcripts import case, scripted_case
 from tests.unit.frontend.api.ollama.events import (
     call,
@@ -28,8 +28,8 @@ _METRICS = (
 _HEAD = b'{"model":"m","created_at":"T","response":'
 
 
-def _encoder(raw: bool = False) -> Encoder:
-    return Encoder("m", GenerateShape(raw), time.perf_counter_ns())
+def _encoder(raw: bool = False) -> OllamaEncoder:
+    return OllamaEncoder("m", GenerateShape(raw), time.perf_counter_ns())
 
 
 def test_a_stream_with_thinking_and_a_context_of_all_tokens() -> None:
@@ -133,7 +133,7 @@ def test_a_raw_request_gets_no_context() -> None:
 def test_an_answer_in_one_piece_with_logprobs_at_its_end() -> None:
     events = [started(1), content("A", 7, logprobs=(logprob(b"A", -1.0),)), done()]
 
-    assert fixed(_encoder().collected(events)) == (
+    assert fixed(_encoder().body(events)) == (
         _HEAD
         + b'"A","done":true,"done_reason":"stop","context":[1,7],'
         + _METRICS
@@ -154,7 +154,7 @@ def test_a_tool_call_comes_with_the_text() -> None:
 def test_the_keys_stand_in_the_recorded_order(name: str) -> None:
     entries = (logprob(b"T", -1.0),) if name == "generate logprobs" else ()
     encoder = _encoder(raw=name == "generate raw")
-    written = json.loads(encoder.collected([started(1), content("T", 2, logprobs=entries), done()]))
+    written = json.loads(encoder.body([started(1), content("T", 2, logprobs=entries), done()]))
 
     assert list(written) == list(json.loads(case(name).answer))
 
@@ -177,7 +177,7 @@ def test_a_measured_nothing_is_a_nanosecond_and_counts_of_nothing_are_left_out()
 
 def test_times_are_those_of_the_request_and_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter_ns", lambda: 1_000_100)
-    encoder = Encoder("m", GenerateShape(raw=True), received_ns=100)
+    encoder = OllamaEncoder("m", GenerateShape(raw=True), received_ns=100)
     timings = pb.Timings(queue_ns=200_000, load_ns=100_000, prefill_ns=300_000, decode_ns=400_000)
 
     last = json.loads(encoder.lines(done(timings=timings)))
@@ -192,7 +192,7 @@ def test_durations_are_integers_and_a_queue_never_makes_loading_longer_than_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(time, "perf_counter_ns", lambda: 1_000)
-    encoder = Encoder("m", GenerateShape(raw=True), received_ns=0)
+    encoder = OllamaEncoder("m", GenerateShape(raw=True), received_ns=0)
 
     last = json.loads(encoder.lines(done(timings=pb.Timings(queue_ns=10**12, prefill_ns=600, decode_ns=300))))
 

@@ -34,7 +34,7 @@ def _choices(data: bytes) -> list[Any]:
 def test_a_chunk_is_upstream_s() -> None:
     encoder = ChatEncoder("<m>", 1, include_usage=False)
 
-    (frame,) = _frames(encoder.lines(0, joined(started(1), content("Paris & co"))))
+    (frame,) = _frames(encoder.lines(joined(started(1), content("Paris & co"))))
 
     assert list(frame) == ["id", "object", "created", "model", "system_fingerprint", "choices"]
     assert frame["object"] == "chat.completion.chunk"
@@ -46,7 +46,7 @@ def test_a_chunk_is_upstream_s() -> None:
 
 def test_the_role_comes_once_and_the_end_by_itself() -> None:
     encoder = ChatEncoder("m", 1, include_usage=True)
-    frames = _frames(encoder.lines(0, joined(thinking("hm"), content("A"), content("B"), done())))
+    frames = _frames(encoder.lines(joined(thinking("hm"), content("A"), content("B"), done())))
 
     assert [frame["choices"] for frame in frames[:-2]] == [
         [
@@ -67,7 +67,7 @@ def test_the_role_comes_once_and_the_end_by_itself() -> None:
 
 
 def test_an_answer_without_text_has_a_first_chunk() -> None:
-    first, end = _choices(ChatEncoder("m", 1, include_usage=False).lines(0, joined(started(1), done())))
+    first, end = _choices(ChatEncoder("m", 1, include_usage=False).lines(joined(started(1), done())))
 
     assert first["delta"] == {"role": "assistant", "content": ""}
     assert end["delta"] == {}
@@ -76,8 +76,8 @@ def test_an_answer_without_text_has_a_first_chunk() -> None:
 def test_what_shows_nothing_is_no_chunk() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
 
-    assert encoder.lines(0, started(1, 2)) == b""
-    assert encoder.lines(0, content("", 7)) == b""
+    assert encoder.lines(started(1, 2)) == b""
+    assert encoder.lines(content("", 7)) == b""
 
 
 def test_a_call_goes_out_piece_by_piece() -> None:
@@ -89,7 +89,7 @@ def test_a_call_goes_out_piece_by_piece() -> None:
         done(),
     ]
 
-    choices = [choice for event in events for choice in _choices(encoder.lines(0, event))]
+    choices = [choice for event in events for choice in _choices(encoder.lines(event))]
 
     assert [choice["delta"].get("tool_calls") for choice in choices] == [
         [
@@ -111,7 +111,7 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
     events = [call(0, call_id="call_1", name="f"), call(0, complete=True)]
 
-    choices = [choice for event in events for choice in _choices(encoder.lines(0, event))]
+    choices = [choice for event in events for choice in _choices(encoder.lines(event))]
 
     pieces = [choice["delta"]["tool_calls"][0]["function"]["arguments"] for choice in choices]
     assert pieces == ["", "{}"]
@@ -119,9 +119,9 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 
 def test_a_call_that_was_cut_ends_by_its_length() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
-    encoder.lines(0, call(0, '{"a', call_id="call_1", name="f"))
+    encoder.lines(call(0, '{"a', call_id="call_1", name="f"))
 
-    (end,) = _choices(encoder.lines(0, done(pb.Done.LENGTH)))
+    (end,) = _choices(encoder.lines(done(pb.Done.LENGTH)))
 
     assert end["finish_reason"] == "length"
 
@@ -130,7 +130,7 @@ def test_logprobs() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
     event = content("Hi", 5, logprobs=(logprob(b"Hi", -0.25, (b"Hi", -0.25)), logprob(b"\xff", -1.0)))
 
-    (choice,) = _choices(encoder.lines(0, event))
+    (choice,) = _choices(encoder.lines(event))
 
     assert choice["logprobs"]["content"] == [
         {
@@ -146,7 +146,7 @@ def test_logprobs() -> None:
 def test_choices_stream_beside_each_other_and_end_together() -> None:
     encoder = ChatEncoder("m", 2, include_usage=True)
     data = b"".join(
-        encoder.lines(choice, event)
+        encoder.lines(event, choice)
         for choice, event in [(1, content("b")), (0, content("a")), (1, done()), (0, done())]
     )
 
@@ -166,7 +166,7 @@ def test_a_whole_answer() -> None:
         done(),
     ]
 
-    answer = json.loads(ChatEncoder("m", 1, include_usage=False).body([events]))
+    answer = json.loads(ChatEncoder("m", 1, include_usage=False).body(events))
 
     assert answer["choices"] == [
         {
@@ -205,9 +205,9 @@ def test_used_tokens_tell_what_was_cached_and_thought(streamed: bool) -> None:
     events = [pb.GenerateEvent(done=end) for end in ends]
 
     if streamed:
-        last = _frames(b"".join(encoder.lines(choice, event) for choice, event in enumerate(events)))[-2]
+        last = _frames(b"".join(encoder.lines(event, choice) for choice, event in enumerate(events)))[-2]
     else:
-        last = json.loads(encoder.body([[event] for event in events]))
+        last = json.loads(encoder.body(*[[event] for event in events]))
 
     assert last["usage"] == {
         "prompt_tokens": 10,

@@ -11,7 +11,7 @@ from tests.unit.frontend.api.ollama.events import content, done, joined, logprob
 
 def test_a_stream_with_usage_has_zeros_until_the_end() -> None:
     encoder = CompletionEncoder("m", 1, 1, include_usage=True)
-    data = encoder.lines(0, joined(started(1), content("Hi"), done(pb.Done.LENGTH)))
+    data = encoder.lines(joined(started(1), content("Hi"), done(pb.Done.LENGTH)))
 
     *chunks, last = [frame.removeprefix("data: ") for frame in data.decode().strip().split("\n\n")]
     first, end, used = [json.loads(chunk) for chunk in chunks]
@@ -27,7 +27,7 @@ def test_a_stream_with_usage_has_zeros_until_the_end() -> None:
 def test_each_prompt_counts_once() -> None:
     encoder = CompletionEncoder("m", 4, 2, include_usage=False)
 
-    answer = json.loads(encoder.body([[content(text), done()] for text in "abcd"]))
+    answer = json.loads(encoder.body(*[[content(text), done()] for text in "abcd"]))
 
     assert [(choice["index"], choice["text"]) for choice in answer["choices"]] == [
         (0, "a"),
@@ -47,8 +47,7 @@ def test_logprobs_count_on_through_a_stream() -> None:
     ]
 
     one, other = [
-        json.loads(encoder.lines(0, event).removeprefix(b"data: "))["choices"][0]["logprobs"]
-        for event in events
+        json.loads(encoder.lines(event).removeprefix(b"data: "))["choices"][0]["logprobs"] for event in events
     ]
 
     assert one == {

@@ -8,7 +8,7 @@ from typing import Any
 from drover.errors import EngineFailed
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.openai.responses.encode import Encoder
+from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import Output
 from tests.support.sse import Event, events_of
 from tests.unit.frontend.api.ollama.events import call, content, done, joined, started, thinking
@@ -17,8 +17,8 @@ ECHO: dict[str, Json] = {"model": "m", "tools": []}
 NAMESPACES = {"crm.find": ("crm", "find")}
 
 
-def encoder() -> Encoder:
-    return Encoder(ECHO, Output(NAMESPACES))
+def encoder() -> ResponsesEncoder:
+    return ResponsesEncoder(ECHO, Output(NAMESPACES))
 
 
 def told(*events: pb.GenerateEvent) -> list[Event]:
@@ -33,7 +33,7 @@ def names(events: list[Event]) -> list[str]:
 
 
 def whole(*events: pb.GenerateEvent) -> dict[str, Any]:
-    value = json.loads(encoder().whole(events))
+    value = json.loads(encoder().body(events))
     assert isinstance(value, dict)
     return value
 
@@ -140,7 +140,7 @@ def test_a_call_that_is_cut_off() -> None:
 def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
     one = encoder()
     one.lines(content("Hel"))
-    error, failed = events_of(one.failed(EngineFailed("it broke")).decode())
+    error, failed = events_of(one.error_line(EngineFailed("it broke")).decode())
 
     message = "service unavailable: it broke"
     assert (error[1]["code"], error[1]["message"], error[1]["param"]) == ("server_error", message, None)
@@ -156,7 +156,7 @@ def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
 
 def test_an_error_before_anything_was_told() -> None:
     """OpenAI's client refuses a stream that begins with anything but a response."""
-    events = events_of(encoder().failed(EngineFailed("it broke")).decode())
+    events = events_of(encoder().error_line(EngineFailed("it broke")).decode())
 
     assert names(events) == ["created", "in_progress", "error", "failed"]
     assert [data["sequence_number"] for _, data in events] == [0, 1, 2, 3]

@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from frontend.api.response_writer import ResponseWriter, at_once
+from frontend.api.response_writer import ResponseWriter, run_until_blocked
 
 _SECONDS = 10.0
 
@@ -41,16 +41,16 @@ class Work:
         self.seen.append("ended")
 
 
-async def test_one_that_does_not_wait_is_over_at_once() -> None:
+async def test_one_that_does_not_wait_is_over_run_until_blocked() -> None:
     work = Work(waits=0)
-    assert at_once(work()) is None
+    assert run_until_blocked(work()) is None
     assert work.seen == ["begun", "ended"]
 
 
 @pytest.mark.parametrize("waits", [1, 2, 3])
 async def test_one_that_waits_goes_on_in_the_task_that_awaits_the_rest(waits: int) -> None:
     work = Work(waits)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     assert work.seen == ["begun"]
     for number, future in enumerate(work.futures):
@@ -62,7 +62,7 @@ async def test_one_that_waits_goes_on_in_the_task_that_awaits_the_rest(waits: in
 
 async def test_what_it_waits_for_may_come_before_the_rest_is_awaited() -> None:
     work = Work(waits=2)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     for future in work.futures:
         future.set_result(7)
@@ -78,20 +78,20 @@ async def test_one_that_gives_way_to_others_goes_on() -> None:
         await asyncio.sleep(0)
         seen.append("ended")
 
-    rest = at_once(gives_way())
+    rest = run_until_blocked(gives_way())
     assert rest is not None
     await rest
     assert seen == ["ended"]
 
 
-async def test_what_it_raises_before_it_waits_is_raised_at_once() -> None:
+async def test_what_it_raises_before_it_waits_is_raised_run_until_blocked() -> None:
     with pytest.raises(ZeroDivisionError):
-        at_once(Work(waits=1, raises_before=True)())
+        run_until_blocked(Work(waits=1, raises_before=True)())
 
 
 async def test_what_it_raises_later_is_raised_where_the_rest_is_awaited() -> None:
     work = Work(waits=1, raises_after=True)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     work.futures[0].set_result(1)
     with pytest.raises(ZeroDivisionError):
@@ -100,7 +100,7 @@ async def test_what_it_raises_later_is_raised_where_the_rest_is_awaited() -> Non
 
 async def test_what_it_waits_for_may_fail() -> None:
     work = Work(waits=2)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     work.futures[0].set_exception(ConnectionResetError())
     with pytest.raises(ConnectionResetError):
@@ -110,7 +110,7 @@ async def test_what_it_waits_for_may_fail() -> None:
 
 async def test_a_cancelled_task_cancels_it_where_it_waits() -> None:
     work = Work(waits=1)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     task = asyncio.create_task(_awaits(rest))
     await asyncio.sleep(0)
@@ -123,7 +123,7 @@ async def test_a_cancelled_task_cancels_it_where_it_waits() -> None:
 
 async def test_one_that_is_closed_ends_where_it_waits() -> None:
     work = Work(waits=1)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     cast("asyncio.Transport", rest).close()
     assert work.seen == ["begun", GeneratorExit]
@@ -132,7 +132,7 @@ async def test_one_that_is_closed_ends_where_it_waits() -> None:
 @pytest.mark.filterwarnings("error")
 async def test_one_that_is_dropped_ends_where_it_waits() -> None:
     work = Work(waits=1)
-    rest = at_once(work())
+    rest = run_until_blocked(work())
     assert rest is not None
     del rest
     gc.collect()
@@ -163,9 +163,9 @@ async def test_a_client_that_does_not_read_and_then_reads_on_gets_all_in_order()
         written.append(message["body"])
 
     sending = ResponseWriter(send, _Wording(), send)
-    assert sending.more_at_once(b"a") is None
+    assert sending.write_now(b"a") is None
     flow.pause_writing()
-    rest = sending.more_at_once(b"b")
+    rest = sending.write_now(b"b")
     assert rest is not None
     assert written == [b"a"]
     task = asyncio.create_task(_awaits(rest))
@@ -173,7 +173,7 @@ async def test_a_client_that_does_not_read_and_then_reads_on_gets_all_in_order()
     assert not task.done()
     flow.resume_writing()
     await asyncio.wait_for(task, _SECONDS)
-    assert sending.more_at_once(b"c") is None
+    assert sending.write_now(b"c") is None
     assert written == [b"a", b"b", b"c"]
 
 
