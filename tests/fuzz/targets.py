@@ -26,6 +26,7 @@ from frontend.api.core.request import (
     ShowRequest,
 )
 from frontend.api.ollama.create import (
+    CreateRequest,
     check_messages,
     check_quantize,
     check_source,
@@ -35,19 +36,18 @@ from frontend.api.ollama.create import (
     steps_of,
     written_template,
 )
-from frontend.api.ollama.embed_convert import embed_to_proto, embeddings_to_proto, nothing_embedded
-from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
-from frontend.api.ollama.manage_requests import (
-    CopyRequest,
-    CreateRequest,
-    read_delete,
-    read_pull,
-    read_push,
+from frontend.api.ollama.embed_bodies import (
+    EmbeddingsRequest,
+    EmbedRequest,
+    embed_to_proto,
+    embeddings_to_proto,
+    nothing_embedded,
 )
+from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
+from frontend.api.ollama.manage import CopyRequest, read_delete
 from frontend.api.ollama.modelfile import modelfile, parameter_lines, parameters_of
-from frontend.api.ollama.progress import progress
 from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.api.ollama.transfer import progress, read_pull, read_push
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
 from frontend.routing.served_model import ServedModel

@@ -19,8 +19,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dump_text
 from frontend.api.core.request import Tool
 from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
-from frontend.api.core.tool_parameters import read_parameters
-from frontend.api.core.tool_shapes import with_schema
+from frontend.api.core.tool_shapes import read_parameters, with_schema
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, read_struct, text
 
 _MAX_TOOLS = 2_000

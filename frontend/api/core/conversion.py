@@ -11,9 +11,9 @@ from drover.go_template.parse_async import parse_async
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.call_order import in_call_order
 from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.images import unseen, without_unseen
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceRequest, Message
-from frontend.api.core.unseen_images import unseen, without_unseen
 from frontend.models.model import CatalogModel
 
 _MAX_TOP_LOGPROBS = 20

@@ -11,10 +11,9 @@ from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core import tool_shapes
 from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.go_values import keep_alive_ns
 from frontend.api.core.ignored_fields import Fields
-from frontend.api.core.timestamps import keep_alive_ns
-from frontend.api.core.tool_parameters import read_parameters
-from frontend.api.core.tool_shapes import nameless, nested
+from frontend.api.core.tool_shapes import nameless, nested, read_parameters
 from frontend.api.core.typed_fields import (
     FieldPath,
     Reader,

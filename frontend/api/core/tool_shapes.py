@@ -1,13 +1,16 @@
-"""Tools in the shape of another dialect, which clients that speak several send."""
+"""Tools of a request: read from the shape of any dialect, since clients that speak several mix them, and
+checked where Ollama's decoder checks the types of parameters. Other keys of a schema stay unchecked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.typed_fields import FieldPath, Reader, mapping, text
 
 # Where each dialect, and MCP, has a function's parameters.
 _PARAMETERS = ("parameters", "input_schema", "inputSchema")
@@ -15,7 +18,7 @@ _KINDS = (None, "", "function", "custom")
 
 
 def nested(value: Json) -> Json:
-    """As OpenAI's chat completions and Ollama have it, where it is a function in any shape."""
+    """Convert a function in any shape to Ollama's and chat completions'; return other tools unchanged."""
     if not isinstance(value, dict) or isinstance(value.get("function"), dict):
         return value
     function = _function(value)
@@ -23,7 +26,7 @@ def nested(value: Json) -> Json:
 
 
 def flat(value: Json) -> Json:
-    """As the Responses API has it, where it is a function in another shape."""
+    """Convert a function in another shape to that of the Responses API; return other tools unchanged."""
     if not isinstance(value, dict) or (value.get("type") == "function" and "name" in value):
         return value
     function = _function(value)
@@ -31,7 +34,7 @@ def flat(value: Json) -> Json:
 
 
 def with_schema(value: Json) -> Json:
-    """As Anthropic has it, where it is a function in another shape."""
+    """Convert a function in another shape to Anthropic's; return other tools unchanged."""
     if not isinstance(value, dict) or "input_schema" in value:
         return value
     is_other = value.get("type") == "function" or any(name in value for name in _PARAMETERS)
@@ -45,7 +48,7 @@ def with_schema(value: Json) -> Json:
 
 
 def nameless(number: int, value: Json) -> InvalidRequest:
-    """What is wrong with a tool that no function's name was found in."""
+    """The error for a tool in which no function's name was found."""
     kind = value.get("type") if isinstance(value, dict) else None
     if isinstance(kind, str) and kind not in _KINDS[:3]:
         return InvalidRequest(
@@ -75,15 +78,14 @@ def _function(value: dict[str, Json]) -> dict[str, Json] | None:
 
 _WITHIN = "tools."
 _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
-# How a prompt is cached, and how finely a call is streamed: here as the model writes it.
+# Prompt caching is automatic, and calls are always streamed as the model writes them.
 _HARMLESS = frozenset({"cache_control", "eager_input_streaming"})
 _AROUND = {"type", "function"}
 _FUNCTION = {"name", "description", "parameters", "input_schema", "inputschema"}
-# Kinds that are functions; others are named or refused as a whole.
 
 
 def without_effect(body: Json, mode: pb.ToolChoice.Mode.ValueType, reads: Collection[str] = ()) -> list[str]:
-    """The names of such fields in the tools of a request's body. `reads`: what its dialect reads besides."""
+    """Names of tools' fields without effect. `reads`: fields that only this dialect reads."""
     read = {*reads, "strict"} if mode in _FORCED else {*reads}
     fields = body.items() if isinstance(body, dict) else ()
     tools = next((value for key, value in fields if key.lower() == "tools"), None)
@@ -103,3 +105,69 @@ def _of_tools(tools: Json, read: Collection[str]) -> Iterator[str]:
             yield from _of_tools(tool.get("tools"), read)
         elif kind in _KINDS and "format" not in tool:
             yield from Fields({"type", *_FUNCTION, *read}, _HARMLESS).without_effect(tool, _WITHIN)
+
+
+_STRUCT = "ToolFunctionParameters"
+_ROOT = "tools.function.parameters"
+_NO_MAP = "Value looks like object, but can't find closing '}' symbol"
+# Deeper schemas are refused when they are encoded.
+_DEEPEST = 100
+
+
+def read_parameters(value: Json, place: FieldPath) -> dict[str, Json]:
+    """Raises InvalidRequest."""
+    parameters = mapping(value, place)
+    _check(parameters, _ROOT, {"type": text, "required": _texts}, 0)
+    return parameters
+
+
+def _check(schema: Mapping[str, Json], path: str, readers: Mapping[str, Reader], depth: int) -> None:
+    for name, read in readers.items():
+        if (given := schema.get(name)) is not None:
+            read(given, FieldPath(_STRUCT, f"{path}.{name}"))
+    if (properties := schema.get("properties")) is not None:
+        if not isinstance(properties, dict):
+            raise InvalidRequest(_NO_MAP)
+        for each in properties.values():
+            _check_property(each, f"{path}.properties", depth + 1)
+
+
+def _check_property(value: Json, path: str, depth: int) -> None:
+    if value is None or depth > _DEEPEST:
+        return
+    if not isinstance(value, dict):
+        raise FieldPath(_STRUCT, path).wrong_kind(value, "api.ToolProperty")
+    _check(value, path, _OF_PROPERTY, depth)
+    choices = value.get("anyOf")
+    for each in choices if isinstance(choices, list) else ():
+        _check_property(each, f"{path}.anyOf", depth + 1)
+
+
+def _texts(value: Json, place: FieldPath) -> None:
+    if not isinstance(value, list):
+        raise place.wrong_kind(value, "[]string")
+    for each in value:
+        if each is not None:
+            text(each, place)
+
+
+def _type(value: Json, place: FieldPath) -> None:
+    if not isinstance(value, str):
+        _texts(value, place)
+
+
+def _list_of(go_type: str) -> Reader:
+    def read(value: Json, place: FieldPath) -> None:
+        if not isinstance(value, list):
+            raise place.wrong_kind(value, go_type)
+
+    return read
+
+
+_OF_PROPERTY: Mapping[str, Reader] = {
+    "anyOf": _list_of("[]api.ToolProperty"),
+    "type": _type,
+    "description": text,
+    "enum": _list_of("[]interface {}"),
+    "required": _texts,
+}

@@ -1,5 +1,7 @@
-"""What `create` refuses before it makes anything: values of a wrong kind, in upstream's words, and what this
-server cannot use. Raises InvalidRequest, and InvalidOption where upstream answers 500.
+"""POST /api/create: its body, the checks before a preset is made, and the preset.
+
+Checks raise InvalidRequest, and InvalidOption where upstream answers 500: for values of the wrong type, in
+upstream's words, and for what this server cannot use.
 """
 
 from __future__ import annotations
@@ -7,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from drover.errors import InvalidOption, InvalidRequest
@@ -15,10 +17,18 @@ from drover.go_template.errors import TemplateError
 from drover.go_template.parse_async import parse_async, thinking_tags_aside
 from drover.json_value import Json
 from drover.names import ModelName
-from frontend.api.core.request import Message
-from frontend.api.core.typed_fields import kind
-from frontend.api.ollama.manage_requests import CreateRequest
-from frontend.api.ollama.progress import Step, status
+from frontend.api.core.request import Message, NamedRequest, read_body, read_messages
+from frontend.api.core.typed_fields import (
+    FieldPath,
+    Reader,
+    anything,
+    boolean,
+    kind,
+    mapping,
+    text,
+    written_mapping,
+)
+from frontend.api.ollama.transfer import Step, status
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
 
@@ -35,12 +45,72 @@ _SERVE_WEIGHTS = (
 )
 
 
+@dataclass(slots=True)
+class CreateRequest(NamedRequest):
+    """The body. Weights, drafts, renderers and remote hosts are read so that the error can name them."""
+
+    stream: bool = True
+    template: str = ""
+    system: str = ""
+    # A text or a list of texts: see licenses_of.
+    license: Json = None
+    parameters: dict[str, Json] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    files: dict[str, str] | None = None
+    adapters: dict[str, str] = field(default_factory=dict)
+    quantize: str = ""
+    quantization: str = ""
+    draft_files: dict[str, str] | None = None
+    draft_quantize: str = ""
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    remote_host: str = ""
+    info: dict[str, Json] = field(default_factory=dict)
+    # The body's `from`, which is no name in Python.
+    origin: str = ""
+
+    @classmethod
+    def read(cls, body: Json) -> CreateRequest:
+        return read_body(cls, body, "CreateRequest", _CREATE, {"from": "origin"})
+
+
+def _texts(value: Json, place: FieldPath) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise place.wrong_kind(value, "map[string]string")
+    return {name: text(item, place) for name, item in value.items() if item is not None}
+
+
+_CREATE: dict[str, Reader] = {
+    "model": text,
+    "name": text,
+    "from": text,
+    "stream": boolean,
+    "template": text,
+    "system": text,
+    "license": anything,
+    "parameters": written_mapping,
+    "messages": read_messages,
+    "files": _texts,
+    "adapters": _texts,
+    "quantize": text,
+    "quantization": text,
+    "draft_files": _texts,
+    "draft_quantize": text,
+    "renderer": text,
+    "parser": text,
+    "requires": text,
+    "remote_host": text,
+    "info": mapping,
+}
+
+
 def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
 def check_source(request: CreateRequest) -> None:
-    """Unless the request names a model to make another one from, and no weights."""
+    """Require a model to derive the preset from, and no weights."""
     files = {**(request.files or {}), **request.adapters, **(request.draft_files or {})}
     for path, digest in files.items():
         if path.startswith("/") or ".." in path.split("/"):
@@ -57,16 +127,16 @@ def check_source(request: CreateRequest) -> None:
 
 
 def check_unusable(request: CreateRequest, version: str) -> None:
-    """Fields that are checked as upstream checks them, then refused. `version`: of the API spoken here."""
+    """Check fields as upstream does, then refuse them. `version`: Ollama's, whose API this server has."""
     _check_draft(request)
     _check_remote(request.remote_host)
     _check_requires(request.requires, version)
     _check_info(request.info)
-    for field, value in (("renderer", request.renderer), ("parser", request.parser)):
+    for name, value in (("renderer", request.renderer), ("parser", request.parser)):
         if value:
             raise InvalidRequest(
-                f"{field}: {value!r} cannot be used: prompts are made by the model's chat template here, and "
-                f"workers find the parsers that belong to it. Leave out {field.upper()}"
+                f"{name}: {value!r} cannot be used: prompts are made by the model's chat template here, and "
+                f"workers find the parsers that belong to it. Leave out {name.upper()}"
             )
 
 
@@ -113,13 +183,13 @@ def _numbers(version: re.Match[str]) -> tuple[int, ...]:
 def _check_info(info: Mapping[str, Json]) -> None:
     if "capabilities" in info:
         _check_capabilities(info["capabilities"])
-    for field in _INFO_TEXTS:
-        if field in info and not isinstance(info[field], str):
-            raise InvalidRequest(f'info field "{field}" must be a string')
-    for field in _INFO_NUMBERS:
-        if field in info:
-            _check_count(field, info[field])
-    known = [field for field in ("capabilities", *_INFO_TEXTS, *_INFO_NUMBERS) if field in info]
+    for name in _INFO_TEXTS:
+        if name in info and not isinstance(info[name], str):
+            raise InvalidRequest(f'info field "{name}" must be a string')
+    for name in _INFO_NUMBERS:
+        if name in info:
+            _check_count(name, info[name])
+    known = [name for name in ("capabilities", *_INFO_TEXTS, *_INFO_NUMBERS) if name in info]
     if known:
         raise InvalidRequest(
             f"info: {', '.join(known)} cannot be set: what a model is comes from the workers that serve it"
@@ -134,15 +204,15 @@ def _check_capabilities(value: Json) -> None:
             raise InvalidRequest(f'info field "capabilities" element {index} must be a string')
 
 
-def _check_count(field: str, value: Json) -> None:
+def _check_count(name: str, value: Json) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest(f'info field "{field}" must be a number')
+        raise InvalidRequest(f'info field "{name}" must be a number')
     if value < 0 or value != int(value):
-        raise InvalidRequest(f'info field "{field}" must be a non-negative integer')
+        raise InvalidRequest(f'info field "{name}" must be a non-negative integer')
 
 
 def check_messages(messages: Sequence[Message]) -> None:
-    """For what would be lost."""
+    """Refuse images and tool calls, which a preset does not keep."""
     for number, message in enumerate(messages, 1):
         if message.images or message.tool_calls:
             what = "images" if message.images else "tool_calls"
@@ -158,7 +228,7 @@ def check_quantize(request: CreateRequest) -> None:
 
 
 def licenses_of(value: Json) -> list[str]:
-    """One text, or a list of them. An empty one counts only in a list, as upstream has it (`LICENSE ""`)."""
+    """One text, or a list of them. As upstream, an empty one counts only in a list (`LICENSE ""`)."""
     if value is None or value == "":
         return []
     if isinstance(value, str):
@@ -184,9 +254,10 @@ _NOT_JINJA = (
 
 
 async def written_template(request: CreateRequest, origin: CatalogModel) -> tuple[str, frozenset[str]]:
-    """The request's template where it is another than the origin's, and the variables that it mentions. What
-    `show` prints is the origin's own, which may be Jinja: it stays there. Raises InvalidRequest for another
-    one that cannot be read.
+    """The request's template and its variables, or "" where it is the origin's own.
+
+    Clients send back what `show` prints, which may be Jinja. Raises InvalidRequest for any other template
+    that is no Go template.
     """
     template = request.template
     if not template or template.strip() == origin.template.strip():
@@ -196,7 +267,7 @@ async def written_template(request: CreateRequest, origin: CatalogModel) -> tupl
     except TemplateError as error:
         hint = _NOT_JINJA if _looks_like_jinja(template) else ""
         raise InvalidRequest(f"template error: {error}{hint}") from error
-    # As in Ollama: what stands in no tags could not be found in an answer.
+    # As in Ollama: thinking can be separated from the text only where the template puts it in tags.
     finds_thinking = await thinking_tags_aside(parsed)
     return template, parsed.variables if finds_thinking else parsed.variables - {"thinking"}
 
@@ -208,8 +279,8 @@ def _looks_like_jinja(template: str) -> bool:
 def preset_of(
     request: CreateRequest, name: ModelName, origin: CatalogModel, template: str, uses: frozenset[str]
 ) -> Preset:
-    """The origin's layers with the request's over them. What the served model itself brings stays there.
-    `template` and `uses`: as `written_template` gives them.
+    """The origin's layers, overridden by the request's. What the served model itself has is not copied.
+    `template` and `uses`: of `written_template`.
     """
     inherited = copy_of(origin, name)
     # `show` prints the served model's licences too.
@@ -229,7 +300,7 @@ def preset_of(
 
 
 def copy_of(origin: CatalogModel, name: ModelName) -> Preset:
-    """The same under another name."""
+    """A preset like `origin` under another name."""
     now_ns = time.time_ns()
     if origin.preset is not None:
         return replace(origin.preset, name=name, modified_unix_ns=now_ns)
@@ -243,7 +314,7 @@ def copy_of(origin: CatalogModel, name: ModelName) -> Preset:
 
 
 def steps_of(preset: Preset, origin: CatalogModel) -> Sequence[Step]:
-    """A line for each layer, in upstream's words."""
+    """A step for each layer, in upstream's words."""
     there = {layer.digest for layer in origin.layers}
     layers = [
         status(f"{'using existing' if layer.digest in there else 'creating new'} layer {layer.digest}")

@@ -23,7 +23,9 @@ from frontend.api.core.conversion import load_to_proto
 from frontend.api.core.name_resolution import find_named
 from frontend.api.core.options import Options, layered
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.ollama.embed_convert import (
+from frontend.api.ollama.embed_bodies import (
+    EmbeddingsRequest,
+    EmbedRequest,
     embed_body,
     embed_to_proto,
     embeddings_body,
@@ -32,7 +34,6 @@ from frontend.api.ollama.embed_convert import (
     older_vector,
     vector,
 )
-from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
 from frontend.api.ollama.errors import error_response
 from frontend.api.wire import JSON, DiagnosticHeaders
 from frontend.http.routes import direct_router

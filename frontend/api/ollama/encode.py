@@ -17,7 +17,7 @@ from starlette.responses import Response
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dumps, dumps_text
-from frontend.api.core.timestamps import Clock
+from frontend.api.core.go_values import Clock
 from frontend.api.logprobs import logprob_entries
 from frontend.api.ollama.errors import error_object, error_response
 from frontend.api.tool_calls import ToolCalls, WholeCall

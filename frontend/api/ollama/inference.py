@@ -10,8 +10,8 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest
 from frontend.api.core import conversion
 from frontend.api.core.body import read_json
+from frontend.api.core.go_values import Clock
 from frontend.api.core.request import ChatRequest, GenerateRequest
-from frontend.api.core.timestamps import Clock
 from frontend.api.generation import Generation
 from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
 from frontend.api.response import EngineResponse

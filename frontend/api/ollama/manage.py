@@ -13,8 +13,12 @@ from starlette.responses import Response
 from drover.errors import DroverError, InvalidRequest, ModelNotFound, NotTransferable
 from drover.names import ModelName
 from frontend.api.core.body import read_json
+from frontend.api.core.go_json import Json
 from frontend.api.core.name_resolution import find_named, names_of
+from frontend.api.core.request import NamedRequest, read_body
+from frontend.api.core.typed_fields import text
 from frontend.api.ollama.create import (
+    CreateRequest,
     check_messages,
     check_quantize,
     check_source,
@@ -24,18 +28,26 @@ from frontend.api.ollama.create import (
     steps_of,
     written_template,
 )
-from frontend.api.ollama.manage_requests import (
-    CopyRequest,
-    CreateRequest,
-    read_delete,
-)
-from frontend.api.ollama.progress import Step, progress
-from frontend.api.ollama.transfer import no_such_weights, pulling
+from frontend.api.ollama.transfer import Step, no_such_weights, progress, pulling
 from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.preset import Preset
 from frontend.observability.request_record import record_of
 from frontend.settings import FrontendSettings
+
+
+@dataclass(slots=True)
+class CopyRequest:
+    source: str = ""
+    destination: str = ""
+
+    @classmethod
+    def read(cls, body: Json) -> CopyRequest:
+        return read_body(cls, body, "CopyRequest", {"source": text, "destination": text})
+
+
+def read_delete(body: Json) -> NamedRequest:
+    return read_body(NamedRequest, body, "DeleteRequest", {"model": text, "name": text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ class Management:
             steps += await self._create(request, name)
         except DroverError as error:
             record.record_error(error)
-            # Upstream pulls a model that is not there, and only then finds out.
+            # Upstream tries to pull a missing model before it reports the error.
             began = [pulling()] if isinstance(error, NotTransferable) else []
             return progress(began, request.stream, error)
         return progress(steps, request.stream)
@@ -82,7 +94,7 @@ class Management:
         if destination is None:
             raise InvalidRequest(f'destination "{request.destination}" is invalid')
         if source.key == destination.key:
-            # Whether it is there or not, as upstream.
+            # As upstream, even where there is no such model.
             return Response()
         self._check_free(request.destination)
         origin = await self.catalog.find_first([source], fresh=True)
@@ -102,7 +114,7 @@ class Management:
         return Response()
 
     def _check_free(self, text: str) -> None:
-        """A name that means a served model is taken, however it says so."""
+        """Raises InvalidRequest for any name of a served model, also with `:local`."""
         for name in names_of(text):
             self.catalog.check_free(name, "overwrite")
 

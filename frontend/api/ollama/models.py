@@ -14,9 +14,9 @@ from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES, read_json
 from frontend.api.core.go_json import dumps
+from frontend.api.core.go_values import never, rfc3339
 from frontend.api.core.name_resolution import find_listed
 from frontend.api.core.request import ShowRequest
-from frontend.api.core.timestamps import never, rfc3339
 from frontend.api.ollama.modelfile import modelfile, parameter_lines, parameters_of
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router

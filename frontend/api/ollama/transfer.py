@@ -1,23 +1,70 @@
-"""POST /api/pull and /api/push (ollama-contract.md, "Pull and push"). No weights are transferred."""
+"""POST /api/pull and /api/push, and responses that report progress (ollama-contract.md, "Pull and push").
+
+No weights are transferred.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from drover.errors import DroverError, InvalidRequest, NotTransferable
 from drover.names import ModelName
 from frontend.api.core.body import read_json
-from frontend.api.ollama.manage_requests import TransferRequest, read_pull, read_push
-from frontend.api.ollama.progress import Step, progress, status
+from frontend.api.core.go_json import Json, dumps
+from frontend.api.core.request import NamedRequest, read_body
+from frontend.api.core.typed_fields import Reader, boolean, text
+from frontend.api.ollama.errors import error_object, error_response
 from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
 from frontend.observability.request_record import record_of
 from frontend.settings import FrontendSettings
+
+# Without a charset, for errors too: upstream sets it before it knows the outcome.
+_JSON = "application/json"
+Step = Mapping[str, object]
+
+
+@dataclass(slots=True)
+class TransferRequest(NamedRequest):
+    """The body of /api/pull and /api/push."""
+
+    stream: bool = True
+    insecure: bool = False
+
+
+_TRANSFER: dict[str, Reader] = {"model": text, "name": text, "stream": boolean, "insecure": boolean}
+
+
+def read_pull(body: Json) -> TransferRequest:
+    return read_body(TransferRequest, body, "PullRequest", _TRANSFER)
+
+
+def read_push(body: Json) -> TransferRequest:
+    return read_body(TransferRequest, body, "PushRequest", _TRANSFER)
+
+
+def progress(steps: Sequence[Step], stream: bool, error: DroverError | None = None) -> Response:
+    """Stream a line per step, or send the last step only. `error`: follows the steps; without a step before
+    it, it sets the status.
+    """
+    if error is not None and not (stream and steps):
+        return error_response(error, _JSON)
+    if not stream:
+        return Response(dumps(steps[-1]), media_type=_JSON)
+    lines = [dumps(step) + b"\n" for step in steps]
+    if error is not None:
+        lines.append(error_object(error) + b"\n")
+    return StreamingResponse(iter(lines), media_type="application/x-ndjson")
+
+
+def status(text: str) -> Step:
+    return {"status": text}
+
 
 _SHORT_DIGEST = 12
 
@@ -73,7 +120,7 @@ def no_such_weights() -> NotTransferable:
 
 
 def _pulled(model: CatalogModel) -> Sequence[Step]:
-    """Everything is there already: a line that is done at once."""
+    """The steps of a pull whose only layer is complete."""
     digest, size = model.digest, model.size_bytes
     layer = {"status": f"pulling {digest[:_SHORT_DIGEST]}", "digest": f"sha256:{digest}", "total": size}
     if size:

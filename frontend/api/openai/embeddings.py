@@ -20,8 +20,7 @@ from frontend.api.core.options import Options, layered
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, integer, mapping, text
 from frontend.api.ollama.embed import EMBED_STATUSES, Embeddings, with_statuses
-from frontend.api.ollama.embed_convert import embed_to_proto, finite, vector
-from frontend.api.ollama.embed_wire import EmbedRequest, not_texts, texts_of
+from frontend.api.ollama.embed_bodies import EmbedRequest, embed_to_proto, finite, not_texts, texts_of, vector
 from frontend.api.openai.errors import error_response
 from frontend.api.openai.fields import HARMLESS
 from frontend.http.routes import direct_router

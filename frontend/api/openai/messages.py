@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from drover.errors import InvalidRequest
-from frontend.api.core.data_urls import decoded_image
 from frontend.api.core.go_json import Json
+from frontend.api.core.images import decoded_image
 from frontend.api.core.request import Message, ToolCall, check_count
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, integer, read_struct, text
 from frontend.api.tool_calls import sent_arguments

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest
-from frontend.api.core.data_urls import decoded_image
 from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.images import decoded_image
 from frontend.api.core.request import Message, ToolCall
 from frontend.api.core.typed_fields import Reader, anything, read_struct, text
 from frontend.api.tool_calls import sent_arguments

@@ -15,9 +15,11 @@ from frontend.api.core import request, typed_fields
 from frontend.api.core.go_json import Json
 from frontend.api.core.request import ChatRequest, GenerateRequest, NamedRequest, ShowRequest
 from frontend.api.core.typed_fields import Reader
-from frontend.api.ollama.embed_wire import EmbeddingsRequest, EmbedRequest
-from frontend.api.ollama.manage_requests import CopyRequest, CreateRequest, TransferRequest
+from frontend.api.ollama.create import CreateRequest
+from frontend.api.ollama.embed_bodies import EmbeddingsRequest, EmbedRequest
+from frontend.api.ollama.manage import CopyRequest
 from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.api.ollama.transfer import TransferRequest
 from frontend.api.openai import messages as openai_messages
 from frontend.api.openai import tokens as openai_tokens
 from frontend.api.openai import unsupported as openai_unsupported

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from drover.durations import FOREVER_NS, parse_go_duration
 from drover.errors import InvalidRequest
 from frontend.api.core.go_json import Json, loads
-from frontend.api.core.timestamps import keep_alive_ns
+from frontend.api.core.go_values import keep_alive_ns
 from tests.fakes.transcripts import Exchange, on
 
 _SECOND = 1_000_000_000

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from frontend.api.core.go_floats import float32_array, float32_text, float64_array, float64_text
+from frontend.api.core.go_values import float32_array, float32_text, float64_array, float64_text
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 _LARGEST_BITS = 0x7F7FFFFF

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from frontend.api.core.timestamps import Clock, never, rfc3339
+from frontend.api.core.go_values import Clock, never, rfc3339
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
 
