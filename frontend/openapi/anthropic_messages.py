@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drover.errors import ConstraintRejected, NotOffered
 from drover.json_value import Json
+from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
-from frontend.openapi.ollama_inference import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.operations import (
     BODY_ERRORS,
     ENGINE_ERRORS,

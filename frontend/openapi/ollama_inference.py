@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drover.errors import ConstraintRejected, NotOffered
+from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.fields import DURATION, IMAGES, KEEP_ALIVE, MODEL, STREAM, TIME, TOKEN_ID
 from frontend.openapi.operations import (
     BODY_ERRORS,
@@ -32,9 +33,6 @@ from frontend.openapi.schema import (
     struct,
     text,
 )
-
-MAX_MESSAGES = 20_000
-MAX_TOOLS = 2_000
 
 _COMMON: dict[str, Schema] = {
     "model": MODEL,

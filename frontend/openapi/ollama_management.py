@@ -15,6 +15,7 @@ from drover.errors import (
     NoWorkerReady,
     StoreUnavailable,
 )
+from frontend.api.core.request import MAX_MESSAGES
 from frontend.openapi.fields import MODEL, OLD_NAME, STREAM
 from frontend.openapi.operations import (
     BODY_ERRORS,
@@ -63,7 +64,7 @@ _CREATE: dict[str, Schema] = {
         {}, "Options that override those of `from`. They are validated when the preset is used."
     ),
     "messages": array(
-        or_null(ref("Message")), "Messages that every chat begins with.", maxItems=20_000, default=[]
+        or_null(ref("Message")), "Messages that every chat begins with.", maxItems=MAX_MESSAGES, default=[]
     ),
     "files": _FILES,
     "adapters": _FILES,

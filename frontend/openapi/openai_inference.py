@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from frontend.openapi.ollama_inference import MAX_MESSAGES, MAX_TOOLS
+from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.openai_common import ERROR, GENERATION_ERRORS, MAX_CHOICES, SAMPLED, TOKEN_IDS
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.schema import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
-from frontend.openapi.ollama_inference import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.openai_common import GENERATION_ERRORS
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.schema import (

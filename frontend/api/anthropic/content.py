@@ -19,10 +19,9 @@ from frontend.api.anthropic.blocks import (
 from frontend.api.anthropic.results import result_of
 from frontend.api.anthropic.tools import DeferrableTools, read_tool
 from frontend.api.core.go_json import Json, dump_text
-from frontend.api.core.request import Message, ToolCall
+from frontend.api.core.request import MAX_MESSAGES, Message, ToolCall
 from frontend.api.core.typed_fields import anything, read_struct, text
 
-_MAX_MESSAGES = 20_000
 _ROLES = ("user", "assistant", "system")
 # Claude Code puts a billing line with a changing number before its system prompt. With it no prefix of the
 # prompt would ever be in the prefix cache.
@@ -81,9 +80,9 @@ class Conversation:
             read = self._turn(each, f"messages.{number}")
             messages += read
             calls += sum(len(message.tool_calls) for message in read)
-            if len(messages) + calls > _MAX_MESSAGES:
+            if len(messages) + calls > MAX_MESSAGES:
                 raise InvalidRequest(
-                    f"messages: at most {_MAX_MESSAGES} are possible, and each tool call and result counts "
+                    f"messages: at most {MAX_MESSAGES} are possible, and each tool call and result counts "
                     "as one"
                 )
         return messages

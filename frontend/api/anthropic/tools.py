@@ -17,12 +17,11 @@ from drover.errors import InvalidRequest, NotOffered
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dump_text
-from frontend.api.core.request import Tool
+from frontend.api.core.request import MAX_TOOLS, Tool, check_count
 from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
 from frontend.api.core.tool_shapes import read_parameters, with_schema
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, read_struct, text
 
-_MAX_TOOLS = 2_000
 _MODES = {
     "auto": pb.ToolChoice.AUTO,
     "any": pb.ToolChoice.REQUIRED,
@@ -41,8 +40,7 @@ def read_tools(value: list[Json], ignored: list[str]) -> DeferrableTools:
     Anthropic's servers search for tools to load. This server does not: with a search tool all tools are
     listed from the start, and the search's type is added to `ignored`.
     """
-    if len(value) > _MAX_TOOLS:
-        raise InvalidRequest(f"tools: {len(value)} are too many, at most {_MAX_TOOLS} are possible")
+    check_count("tools", len(value), MAX_TOOLS)
     tools, searches = DeferrableTools(), []
     for number, item in enumerate(value):
         kind = item.get("type") if isinstance(item, dict) else None

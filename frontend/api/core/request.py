@@ -30,9 +30,9 @@ from frontend.api.core.typed_fields import (
 
 Wanted = TypeVar("Wanted")
 
-# Far beyond any conversation; what is rendered for a model must not take minutes to look at.
-_MAX_MESSAGES = 20_000
-_MAX_TOOLS = 2_000
+# Of one request, in every dialect: far beyond any conversation, and no prompt takes minutes to render.
+MAX_MESSAGES = 20_000
+MAX_TOOLS = 2_000
 _THINK_LEVELS = ("high", "medium", "low", "max")
 _THINK_KINDS = '"high", "medium", "low", "max", true, or false'
 
@@ -164,15 +164,15 @@ def read_body(
     return make(**{renamed.get(key, key): value for key, value in fields.items()})
 
 
-def check_count(value: list[Json], place: FieldPath, most: int) -> None:
-    if len(value) > most:
-        raise InvalidRequest(f"{place.field}: {len(value)} are too many, at most {most} are possible")
+def check_count(field: str, count: int, max_count: int) -> None:
+    if count > max_count:
+        raise InvalidRequest(f"{field}: {count} are too many, at most {max_count} are possible")
 
 
 def read_messages(value: Json, place: FieldPath) -> list[Message]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "[]api.Message")
-    check_count(value, place, _MAX_MESSAGES)
+    check_count(place.field, len(value), MAX_MESSAGES)
     return [_message(item, place) for item in value]
 
 
@@ -214,7 +214,7 @@ def _arguments(value: Json, place: FieldPath) -> str:
 def read_tools(value: Json, place: FieldPath) -> list[Tool]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "api.Tools")
-    check_count(value, place, _MAX_TOOLS)
+    check_count(place.field, len(value), MAX_TOOLS)
     tools = [_tool(nested(item)) for item in value]
     for number, tool in enumerate(tools):
         if not tool.name:

@@ -72,7 +72,7 @@ def texts_of(value: Json, place: FieldPath) -> list[str] | None:
         return [value] if value else []
     if not isinstance(value, list):
         return None
-    check_count(value, place, _MAX_TEXTS)
+    check_count(place.field, len(value), _MAX_TEXTS)
     texts = [item for item in value if isinstance(item, str)]
     return texts if len(texts) == len(value) else None
 

@@ -11,11 +11,10 @@ from typing import cast
 from drover.errors import InvalidRequest
 from frontend.api.core.go_json import Json
 from frontend.api.core.images import decoded_image
-from frontend.api.core.request import Message, ToolCall, check_count
+from frontend.api.core.request import MAX_MESSAGES, Message, ToolCall, check_count
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, integer, read_struct, text
 from frontend.api.tool_calls import sent_arguments
 
-MAX_MESSAGES = 20_000
 _BAD_FORMAT = "invalid message format"
 _GO_TYPES: dict[type, str] = {
     type(None): "<nil>",
@@ -28,7 +27,7 @@ _GO_TYPES: dict[type, str] = {
 
 def read_messages(values: Sequence[Json]) -> tuple[list[Message], bool]:
     """And whether there is audio among them. Raises InvalidRequest in upstream's words."""
-    check_count([*values], FieldPath("ChatCompletionRequest", "messages"), MAX_MESSAGES)
+    check_count("messages", len(values), MAX_MESSAGES)
     names: dict[str, str] = {}
     messages, has_audio = [], False
     for value in values:

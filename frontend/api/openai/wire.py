@@ -14,7 +14,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core import tool_shapes
 from frontend.api.core.go_json import Json
 from frontend.api.core.ignored_fields import Fields
-from frontend.api.core.request import Message, Tool, keep_alive, read_tools
+from frontend.api.core.request import Message, Tool, check_count, keep_alive, read_tools
 from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
 from frontend.api.core.typed_fields import (
     FieldPath,
@@ -172,8 +172,7 @@ def _stream_options(value: Json, place: FieldPath) -> StreamOptions:
 def _logit_bias(value: Json, place: FieldPath) -> dict[int, float]:
     """Token ids are keys, so they are texts of digits."""
     entries = mapping(value, place)
-    if len(entries) > _MAX_BIASES:
-        raise InvalidRequest(f"logit_bias: {len(entries)} are too many, at most {_MAX_BIASES} are possible")
+    check_count("logit_bias", len(entries), _MAX_BIASES)
     biases = {}
     for key, item in entries.items():
         if not _TOKEN_ID_DIGITS.fullmatch(key) or int(key) > _MAX_TOKEN_ID:

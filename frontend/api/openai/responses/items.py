@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from drover.errors import InvalidRequest
 from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.images import decoded_image
-from frontend.api.core.request import Message, ToolCall
+from frontend.api.core.request import MAX_MESSAGES, Message, ToolCall, check_count
 from frontend.api.core.typed_fields import Reader, anything, read_struct, text
 from frontend.api.tool_calls import sent_arguments
 
-_MAX_ITEMS = 20_000
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 
 _ITEM: dict[str, Reader] = {
@@ -88,8 +87,7 @@ def read_input(value: Json) -> tuple[list[Message], list[str]]:
         return [Message(role="user", content=value)], []
     if not isinstance(value, list):
         raise InvalidRequest("input must be a string or array")
-    if len(value) > _MAX_ITEMS:
-        raise InvalidRequest(f"input: {len(value)} are too many, at most {_MAX_ITEMS} are possible")
+    check_count("input", len(value), MAX_MESSAGES)
     conversation = _Conversation()
     for number, item in enumerate(value):
         _add(conversation, _item(item), f"input[{number}]")

@@ -9,12 +9,11 @@ from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dump_text
-from frontend.api.core.request import Tool
+from frontend.api.core.request import MAX_TOOLS, Tool
 from frontend.api.core.tool_choice import read_tool_choice
 from frontend.api.core.tool_shapes import flat, read_parameters
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, read_struct, text
 
-_MAX_TOOLS = 2_000
 _TOOL: dict[str, Reader] = {
     "type": text,
     "name": text,
@@ -47,8 +46,8 @@ class Tools:
 
     def _add(self, value: Json, namespace: str) -> Json:
         self._count += 1
-        if self._count > _MAX_TOOLS:
-            raise InvalidRequest(f"tools: at most {_MAX_TOOLS} are possible")
+        if self._count > MAX_TOOLS:
+            raise InvalidRequest(f"tools: at most {MAX_TOOLS} are possible")
         value = flat(value)
         fields = read_struct(value, "ResponsesTool", _TOOL, "openai.ResponsesTool")
         kind, name = cast(str, fields.get("type", "")), cast(str, fields.get("name", ""))
