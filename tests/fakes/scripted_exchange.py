@@ -80,7 +80,7 @@ class Stream:
 
 
 @dataclass
-class PlayedWorker:
+class ScriptedWorker:
     """`has_exchange`: whether it knows the call, whatever its model says. Requests with a call of their own
     get `own`.
     """
@@ -113,7 +113,7 @@ class PlayedWorker:
 
 
 @asynccontextmanager
-async def playing(worker: PlayedWorker) -> AsyncIterator[PlayedWorker]:
+async def serving_script(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "GenerateStream": grpc.unary_stream_rpc_method_handler(worker.generate),
         "GetModel": grpc.unary_unary_rpc_method_handler(worker.describe),

@@ -11,7 +11,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import WorkerHandle
 from frontend.routing.backends.grpc.worker import GrpcWorker
-from tests.fakes.scripted_exchange import PlayedWorker, Stream, playing
+from tests.fakes.scripted_exchange import ScriptedWorker, Stream, serving_script
 from tests.support.waiting import until
 
 SECONDS = 10.0
@@ -54,8 +54,8 @@ class Delivered:
 
 
 class Pair:
-    def __init__(self, played: PlayedWorker, worker: GrpcWorker) -> None:
-        self.played = played
+    def __init__(self, scripted: ScriptedWorker, worker: GrpcWorker) -> None:
+        self.scripted = scripted
         self.worker = worker
 
     def submit(self, raw: str = "p") -> WorkerHandle:
@@ -64,17 +64,17 @@ class Pair:
     async def deliver(self, count: int) -> tuple[Stream, list[Delivered]]:
         """Of so many requests, numbers 1 and up, once the worker has them."""
         delivered = [Delivered(self.submit()) for _ in range(count)]
-        stream = await self.played.stream()
+        stream = await self.scripted.stream()
         await stream.has(*range(1, count + 1))
         return stream, delivered
 
 
 @asynccontextmanager
-async def pairing(played: PlayedWorker) -> AsyncIterator[Pair]:
-    async with playing(played):
-        worker = GrpcWorker(played.address)
+async def pairing(scripted: ScriptedWorker) -> AsyncIterator[Pair]:
+    async with serving_script(scripted):
+        worker = GrpcWorker(scripted.address)
         try:
             await worker.model(SECONDS)
-            yield Pair(played, worker)
+            yield Pair(scripted, worker)
         finally:
             await worker.close()

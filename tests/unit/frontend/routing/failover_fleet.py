@@ -31,12 +31,12 @@ def tokens(text: str, *ids: int) -> pb.GenerateEvent:
     return pb.GenerateEvent(deltas=[pb.Delta(content=text, token_ids=ids)])
 
 
-def moving_worker(address: str, *steps: Step, can: pb.Capabilities = RESUMES) -> StallingWorker:
+def resumable_worker(address: str, *steps: Step, can: pb.Capabilities = RESUMES) -> StallingWorker:
     return StallingWorker(address, steps, pb.Model(names=["m"], digest="d", capabilities=can))
 
 
 @asynccontextmanager
-async def moving_fleet(*workers: StallingWorker, max_waiting: int = 512) -> AsyncIterator[Fleet]:
+async def failover_fleet(*workers: StallingWorker, max_waiting: int = 512) -> AsyncIterator[Fleet]:
     fleet = fleet_of(*workers, wait_seconds=0.3, max_waiting=max_waiting)
     await fleet.start()
     try:
@@ -51,14 +51,14 @@ def _ready(fleet: Fleet) -> int:
     return sum(member.ready for member in fleet._workers)
 
 
-async def ask(
-    fleet: Fleet, told: ObservedFailovers, request: pb.GenerateRequest | None = None
+async def collect(
+    fleet: Fleet, observer: ObservedFailovers, request: pb.GenerateRequest | None = None
 ) -> list[pb.GenerateEvent]:
     model = fleet.find(_name("m"))
     assert model is not None
     request = request or pb.GenerateRequest(raw="p")
     async with asyncio.timeout(DEADLINE_SECONDS):
-        return [event async for event in events_of(fleet.submit(model, request, Ticket("c", "r"), told))]
+        return [event async for event in events_of(fleet.submit(model, request, Ticket("c", "r"), observer))]
 
 
 def text_of(events: Sequence[pb.GenerateEvent]) -> str:

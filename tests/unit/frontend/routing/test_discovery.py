@@ -225,7 +225,9 @@ async def test_one_name_for_different_files_is_logged_once(caplog: pytest.LogCap
         await until(lambda: _ready(fleet) == 2, _DEADLINE_SECONDS, "two of one kind are ready")
         assert not _conflicts(caplog)
         discovery.now("w:1", "w:2")
-        await until(lambda: _ready(fleet) == 2 and bool(_conflicts(caplog)), _DEADLINE_SECONDS, "told")
+        await until(
+            lambda: _ready(fleet) == 2 and bool(_conflicts(caplog)), _DEADLINE_SECONDS, "it is logged"
+        )
         assert picked(fleet, _found_m(fleet)) == "w:2"
     finally:
         await fleet.stop()

@@ -198,7 +198,7 @@ async def test_the_breaker_opens_for_longer_each_time() -> None:
 
 
 async def test_a_flood_does_not_grow_memory() -> None:
-    """Nobody reads its answers: what it sends is bounded by what gRPC takes ahead."""
+    """Without a reader, what it sends is bounded by gRPC's flow control window."""
     lies = _endless(_started(), _content("x" * _MIB))
     async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
         model = fleet.find(_name("m"))
@@ -229,11 +229,11 @@ def _resident_bytes() -> int:
 async def test_reports_are_read_at_a_limited_rate() -> None:
     liar = LyingEngine(_bytes(*HONEST), report_pause_seconds=0)
     async with serving(liar), _fleet(liar) as fleet:
-        heard = fleet._workers[0]
+        flooding = fleet._workers[0]
         seen: set[float] = set()
         began = asyncio.get_running_loop().time()
         while asyncio.get_running_loop().time() < began + 0.5:
-            seen.add(heard.reported_at)
+            seen.add(flooding.reported_at)
             await asyncio.sleep(0)
         assert 1 < len(seen) <= 60
 

@@ -50,7 +50,7 @@ async def test_rows_are_delivered_without_a_task_switch(pair: Pair) -> None:
 
 async def test_rows_that_come_before_the_delivery_are_kept(pair: Pair) -> None:
     handle = pair.submit()
-    stream = await pair.played.stream()
+    stream = await pair.scripted.stream()
     await stream.has(1)
     other = Delivered(pair.submit())
     await stream.has(2)
@@ -179,7 +179,7 @@ async def test_a_violation_of_the_stream_ends_it_for_all(
     assert any(record.message == "exchange ended" for record in caplog.records)
     assert not any(record.exc_info for record in caplog.records if record.name.startswith("drover"))
     Delivered(pair.submit())
-    await (await pair.played.stream(2)).has(1)
+    await (await pair.scripted.stream(2)).has(1)
 
 
 @pytest.mark.parametrize("lie", [failed(1, "NoSuchThing"), failed(1, ""), pb.Row(number=1)])
@@ -244,7 +244,7 @@ async def test_an_abort_before_it_is_sent_sends_nothing(pair: Pair) -> None:
     first = pair.submit()
     first.cancel()
     second = Delivered(pair.submit())
-    stream = await pair.played.stream()
+    stream = await pair.scripted.stream()
     await stream.has(2)
     await stream.send(row(2, done()))
     await second.ends()

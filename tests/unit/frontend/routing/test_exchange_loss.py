@@ -110,14 +110,14 @@ class Answer:
             self.done.CopyFrom(event.done)
 
 
-def _asked(fleet: Fleet, told: ObservedFailovers) -> list[Answer]:
+def _asked(fleet: Fleet, observer: ObservedFailovers) -> list[Answer]:
     model = fleet.find(_name("m"))
     assert model is not None
     answers = []
     for number in range(_REQUESTS):
         request = pb.GenerateRequest(raw=f"story {number}", sampling=pb.Sampling(ignore_eos=True))
         request.sampling.max_tokens = _TOKENS
-        answers.append(Answer(fleet.submit(model, request, Ticket("c", str(number)), told)))
+        answers.append(Answer(fleet.submit(model, request, Ticket("c", str(number)), observer)))
     return answers
 
 
@@ -137,30 +137,30 @@ async def _undisturbed() -> list[str]:
 @pytest.mark.parametrize("survivor", [EngineService, OlderService], ids=["new", "older"])
 async def test_a_worker_lost_in_mid_stream(survivor: type[EngineService]) -> None:
     expected = await _undisturbed()
-    told = ObservedFailovers()
+    observer = ObservedFailovers()
     async with _fleet(EngineService, survivor) as (fleet, (lost, other)):
-        answers = _asked(fleet, told)
+        answers = _asked(fleet, observer)
         await until(lambda: all(len(answer.ids) > 5 for answer in answers), _SECONDS, "all are under way")
         assert len(lost.requests) == len(other.requests) == _REQUESTS // 2
         assert lost.exchanges == 1
         await lost.server.stop(0)
         assert await _over(answers) == expected
-        assert len(told.failovers) == _REQUESTS // 2
+        assert len(observer.failovers) == _REQUESTS // 2
         assert await lost.requests.wait_empty(_SECONDS)
 
 
 async def test_streams_that_break_while_their_workers_live() -> None:
     expected = await _undisturbed()
-    told = ObservedFailovers()
+    observer = ObservedFailovers()
     async with _fleet(EngineService, EngineService) as (fleet, workers):
-        answers = _asked(fleet, told)
+        answers = _asked(fleet, observer)
         await until(lambda: all(len(answer.ids) > 5 for answer in answers), _SECONDS, "all are under way")
         for worker in workers:
             for exchange in worker.service._exchanges:
                 exchange.close()
         assert await _over(answers) == expected
         # One may move onto the other stream just before that ends too.
-        assert len(told.failovers) >= _REQUESTS
+        assert len(observer.failovers) >= _REQUESTS
         for worker in workers:
             assert await worker.requests.wait_empty(_SECONDS)
 

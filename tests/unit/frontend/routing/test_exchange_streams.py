@@ -12,7 +12,7 @@ from drover.errors import (
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
-from tests.fakes.scripted_exchange import PlayedWorker, row
+from tests.fakes.scripted_exchange import ScriptedWorker, row
 from tests.fakes.stalling_worker import content, done
 from tests.unit.frontend.routing.exchange_pair import Delivered, Pair, pairing
 
@@ -48,7 +48,7 @@ async def test_a_request_after_it_opens_a_new_stream(pair: Pair) -> None:
     await one.fails(WorkerUnreachable)
 
     two = Delivered(pair.submit())
-    again = await pair.played.stream(2)
+    again = await pair.scripted.stream(2)
     await again.has(1)
     await again.send(row(1, content("a")), row(1, done()))
     await two.ends()
@@ -77,7 +77,7 @@ async def test_many_requests_at_once_are_sent_in_order(pair: Pair) -> None:
     """More than one message takes, each as large as may share the stream."""
     sizes = [900 * 1024] * 12
     delivered = [Delivered(pair.submit("x" * size)) for size in sizes]
-    stream = await pair.played.stream()
+    stream = await pair.scripted.stream()
     await stream.has(*range(1, 13))
     assert list(stream.submissions) == list(range(1, 13))
     await stream.send(*(row(number, done()) for number in range(1, 13)))
@@ -91,16 +91,16 @@ def _model(exchange: bool) -> pb.Model:
 
 @pytest.mark.parametrize("has_exchange", [True, False])
 async def test_without_exchange_each_request_has_its_own_call(has_exchange: bool) -> None:
-    async with pairing(PlayedWorker(has_exchange=has_exchange, model=_model(exchange=False))) as pair:
+    async with pairing(ScriptedWorker(has_exchange=has_exchange, model=_model(exchange=False))) as pair:
         one = Delivered(pair.submit())
         await one.ends()
         assert one.text == "own"
-        assert not pair.played.streams
+        assert not pair.scripted.streams
 
 
 async def test_after_a_downgrade_the_next_request_has_its_own_call() -> None:
     """One of an earlier version took its place."""
-    async with pairing(PlayedWorker(has_exchange=False)) as pair:
+    async with pairing(ScriptedWorker(has_exchange=False)) as pair:
         first = Delivered(pair.submit())
         await first.fails(WorkerUnreachable)
         second = Delivered(pair.submit())
@@ -112,8 +112,8 @@ async def test_a_large_request_has_a_call_of_its_own(pair: Pair) -> None:
     large = Delivered(pair.submit("x" * (_MIB + 1)))
     await large.ends()
     assert large.text == "own"
-    assert len(pair.played.own_requests) == 1
-    assert not pair.played.streams
+    assert len(pair.scripted.own_requests) == 1
+    assert not pair.scripted.streams
 
 
 async def test_the_stream_does_not_inherit_the_context_of_a_request(pair: Pair) -> None:
@@ -127,7 +127,7 @@ async def test_the_stream_does_not_inherit_the_context_of_a_request(pair: Pair) 
 
     client.set("first")
     looking = Looking(pair.submit())
-    stream = await pair.played.stream()
+    stream = await pair.scripted.stream()
     await stream.has(1)
     await stream.send(row(1, done()))
     await looking.ends()

@@ -11,7 +11,7 @@ from drover.errors import ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import token_event
 from frontend.routing.backends.grpc.event_check import EventCheck
-from tests.fakes.scripted_exchange import PlayedWorker, row
+from tests.fakes.scripted_exchange import ScriptedWorker, row
 from tests.fakes.stalling_worker import done, started
 from tests.unit.frontend.routing.exchange_pair import SECONDS, Pair, pairing
 
@@ -45,7 +45,7 @@ def _token(number: int, text: str, token_id: int, count: int) -> pb.Row:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    async with pairing(PlayedWorker()) as pair:
+    async with pairing(ScriptedWorker()) as pair:
         yield pair
 
 
@@ -60,7 +60,7 @@ async def test_event_sinks_get_events(pair: Pair) -> None:
 async def test_token_sinks_get_tokens(pair: Pair) -> None:
     tokens = Tokens()
     delivery = asyncio.create_task(pair.submit().deliver(tokens))
-    stream = await pair.played.stream()
+    stream = await pair.scripted.stream()
     await stream.has(1)
     await stream.send(row(1, started()), _token(1, "a", 7, 1), _token(1, "b", 8, 2), row(1, done()))
     await asyncio.wait_for(delivery, SECONDS)
@@ -72,7 +72,7 @@ async def test_tokens_for_a_busy_sink_keep_their_order(pair: Pair) -> None:
     tokens = Tokens()
     tokens.busy = waits = asyncio.get_running_loop().create_future()
     delivery = asyncio.create_task(pair.submit().deliver(tokens))
-    stream = await pair.played.stream()
+    stream = await pair.scripted.stream()
     await stream.has(1)
     await stream.send(row(1, started()), _token(1, "a", 7, 1), _token(1, "b", 8, 2))
     await stream.send(row(1, done()))

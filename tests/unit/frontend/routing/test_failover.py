@@ -24,9 +24,9 @@ from tests.support.waiting import until
 from tests.unit.frontend.routing.failover_fleet import (
     DEADLINE_SECONDS,
     GONE,
-    ask,
-    moving_fleet,
-    moving_worker,
+    collect,
+    failover_fleet,
+    resumable_worker,
     text_of,
     tokens,
     used,
@@ -35,16 +35,16 @@ from tests.unit.frontend.routing.test_fleet import _name
 
 
 async def test_before_the_first_token_the_request_is_retried() -> None:
-    workers = [moving_worker(f"w:{number}", GONE) for number in range(2)]
+    workers = [resumable_worker(f"w:{number}", GONE) for number in range(2)]
     workers[0].on_submit = lambda: _now_answers(workers[1])
     workers[1].on_submit = lambda: _now_answers(workers[0])
-    told = ObservedFailovers()
-    async with moving_fleet(*workers) as fleet:
-        events = await ask(fleet, told)
+    observer = ObservedFailovers()
+    async with failover_fleet(*workers) as fleet:
+        events = await collect(fleet, observer)
 
     assert text_of(events) == "hi"
     assert used(*workers) == [1, 1]
-    assert (len(told.retries), told.failovers) == (1, [])
+    assert (len(observer.retries), observer.failovers) == (1, [])
     sent = [worker.handles[0].request for worker in workers]
     assert not any(request.HasField("continuation") for request in sent)
 
@@ -54,27 +54,27 @@ def _now_answers(worker: StallingWorker) -> None:
 
 
 async def test_started_is_delivered_once() -> None:
-    workers = [moving_worker(f"w:{number}", started(), GONE) for number in range(2)]
+    workers = [resumable_worker(f"w:{number}", started(), GONE) for number in range(2)]
     for one, other in (workers, workers[::-1]):
         one.on_submit = lambda other=other: _now_answers(other)
-    async with moving_fleet(*workers) as fleet:
-        events = await ask(fleet, ObservedFailovers())
+    async with failover_fleet(*workers) as fleet:
+        events = await collect(fleet, ObservedFailovers())
 
     assert [event.HasField("started") for event in events].count(True) == 1
 
 
 async def test_after_the_first_token_the_response_is_continued() -> None:
     workers = [
-        moving_worker(f"w:{n}", started(), tokens("one ", 7, 8), tokens("two ", 9), GONE) for n in range(2)
+        resumable_worker(f"w:{n}", started(), tokens("one ", 7, 8), tokens("two ", 9), GONE) for n in range(2)
     ]
     for one, other in (workers, workers[::-1]):
         one.on_submit = lambda other=other: _now_ends(other)
-    told = ObservedFailovers()
-    async with moving_fleet(*workers) as fleet:
-        events = await ask(fleet, told)
+    observer = ObservedFailovers()
+    async with failover_fleet(*workers) as fleet:
+        events = await collect(fleet, observer)
 
     assert text_of(events) == "one two three"
-    assert told.failovers == [ResumeStrategy.CONTINUE]
+    assert observer.failovers == [ResumeStrategy.CONTINUE]
     (continued,) = [
         handle.request.continuation
         for worker in workers
@@ -92,31 +92,31 @@ def _now_ends(worker: StallingWorker) -> None:
 
 
 async def test_attempts_have_ids_of_their_own() -> None:
-    workers = [moving_worker(f"w:{number}", GONE) for number in range(3)]
+    workers = [resumable_worker(f"w:{number}", GONE) for number in range(3)]
     seen: list[str] = []
-    async with moving_fleet(*workers) as fleet:
+    async with failover_fleet(*workers) as fleet:
         for worker in workers:
             worker.on_submit = lambda worker=worker: seen.append(worker.handles[-1].request.request_id)
         with pytest.raises(WorkerUnreachable):
-            await ask(fleet, ObservedFailovers())
+            await collect(fleet, ObservedFailovers())
 
     assert len(seen) == len(set(seen)) >= 3
 
 
 async def test_a_request_that_breaks_engines_does_not_go_through_all_of_them() -> None:
-    workers = [moving_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(5)]
-    async with moving_fleet(*workers) as fleet:
+    workers = [resumable_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(5)]
+    async with failover_fleet(*workers) as fleet:
         with pytest.raises(EngineFailed, match="out of memory"):
-            await ask(fleet, ObservedFailovers())
+            await collect(fleet, ObservedFailovers())
 
     assert sum(used(*workers)) == 2
 
 
 async def test_retries_after_engine_failures_are_limited_by_a_budget() -> None:
-    workers = [moving_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(2)]
-    async with moving_fleet(*workers) as fleet:
+    workers = [resumable_worker(f"w:{number}", EngineFailed("out of memory")) for number in range(2)]
+    async with failover_fleet(*workers) as fleet:
         answers = await asyncio.gather(
-            *(ask(fleet, ObservedFailovers()) for _ in range(100)), return_exceptions=True
+            *(collect(fleet, ObservedFailovers()) for _ in range(100)), return_exceptions=True
         )
 
     assert all(isinstance(answer, EngineFailed) for answer in answers)
@@ -125,10 +125,10 @@ async def test_retries_after_engine_failures_are_limited_by_a_budget() -> None:
 
 
 async def test_an_invalid_request_is_tried_once() -> None:
-    workers = [moving_worker(f"w:{number}", InvalidRequest("bad")) for number in range(3)]
-    async with moving_fleet(*workers) as fleet:
+    workers = [resumable_worker(f"w:{number}", InvalidRequest("bad")) for number in range(3)]
+    async with failover_fleet(*workers) as fleet:
         with pytest.raises(InvalidRequest):
-            await ask(fleet, ObservedFailovers())
+            await collect(fleet, ObservedFailovers())
 
     assert sum(used(*workers)) == 1
 
@@ -136,10 +136,10 @@ async def test_an_invalid_request_is_tried_once() -> None:
 @pytest.mark.parametrize("before", [[], [started(), tokens("one ", 7)]], ids=["no token", "mid-answer"])
 @pytest.mark.parametrize("gone", [GONE, WorkerDraining("bye"), EngineFailed("it broke")])
 async def test_the_only_worker_is_waited_for(before: list[pb.GenerateEvent], gone: DroverError) -> None:
-    only = moving_worker("w:1", *before, gone)
+    only = resumable_worker("w:1", *before, gone)
     only.on_submit = lambda: _leaves(only)
-    async with moving_fleet(only) as fleet:
-        asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
+    async with failover_fleet(only) as fleet:
+        asking = asyncio.create_task(collect(fleet, ObservedFailovers()))
         await until(lambda: not fleet.has_ready_worker, DEADLINE_SECONDS, "it is away")
         only.on_submit = None
         only.steps = (started(), tokens("two", 8), done())
@@ -154,19 +154,19 @@ def _leaves(worker: StallingWorker) -> None:
 
 
 async def test_the_wait_for_the_only_worker_is_limited() -> None:
-    only = moving_worker("w:1", started(), tokens("one ", 7), WorkerDraining("grace is over"))
+    only = resumable_worker("w:1", started(), tokens("one ", 7), WorkerDraining("drain timeout reached"))
     only.on_submit = lambda: _leaves(only)
-    async with moving_fleet(only) as fleet:
+    async with failover_fleet(only) as fleet:
         with pytest.raises(WorkerDraining):
-            await ask(fleet, ObservedFailovers())
+            await collect(fleet, ObservedFailovers())
 
     assert used(only) == [1]
 
 
 async def test_calls_and_embeddings_wait_for_the_only_worker() -> None:
-    only = moving_worker("w:1", can=pb.Capabilities(embedding=True))
+    only = resumable_worker("w:1", can=pb.Capabilities(embedding=True))
     only.embedded = GONE
-    async with moving_fleet(only) as fleet:
+    async with failover_fleet(only) as fleet:
         model = fleet.find(_name("m"), embeds)
         assert model is not None
 
@@ -189,9 +189,9 @@ async def test_calls_and_embeddings_wait_for_the_only_worker() -> None:
 
 
 async def test_requests_of_a_silent_worker_fail_over() -> None:
-    workers = [moving_worker(f"w:{number}", started(), tokens("one ", 7), STALL) for number in range(2)]
-    async with moving_fleet(*workers) as fleet:
-        asking = asyncio.create_task(ask(fleet, ObservedFailovers()))
+    workers = [resumable_worker(f"w:{number}", started(), tokens("one ", 7), STALL) for number in range(2)]
+    async with failover_fleet(*workers) as fleet:
+        asking = asyncio.create_task(collect(fleet, ObservedFailovers()))
         await until(lambda: sum(used(*workers)) == 1, DEADLINE_SECONDS, "it is asked")
         silent = next(worker for worker in workers if worker.handles)
         await asyncio.wait_for(silent.handles[0].stalled.wait(), DEADLINE_SECONDS)
@@ -204,9 +204,9 @@ async def test_requests_of_a_silent_worker_fail_over() -> None:
 
 async def test_embeddings_are_retried_at_another_worker() -> None:
     can = pb.Capabilities(embedding=True)
-    workers = [moving_worker(f"w:{number}", can=can) for number in range(2)]
+    workers = [resumable_worker(f"w:{number}", can=can) for number in range(2)]
     workers[0].embedded, workers[1].embedded = GONE, pb.EmbedResponse(prompt_tokens=3)
-    async with moving_fleet(*workers) as fleet:
+    async with failover_fleet(*workers) as fleet:
         model = fleet.find(_name("m"), embeds)
         assert model is not None
         for _ in range(2):

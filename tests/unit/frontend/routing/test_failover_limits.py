@@ -22,9 +22,9 @@ from tests.support.waiting import until
 from tests.unit.frontend.routing.failover_fleet import (
     DEADLINE_SECONDS,
     GONE,
-    ask,
-    moving_fleet,
-    moving_worker,
+    collect,
+    failover_fleet,
+    resumable_worker,
     text_of,
     tokens,
     used,
@@ -34,7 +34,8 @@ from tests.unit.frontend.routing.test_fleet import _name
 
 async def test_a_response_with_progress_survives_any_number_of_drains() -> None:
     workers = [
-        moving_worker(f"w:{number}", started(), tokens("x", 7), WorkerDraining("bye")) for number in range(2)
+        resumable_worker(f"w:{number}", started(), tokens("x", 7), WorkerDraining("bye"))
+        for number in range(2)
     ]
     asked = 0
 
@@ -47,14 +48,14 @@ async def test_a_response_with_progress_survives_any_number_of_drains() -> None:
 
     for worker in workers:
         worker.on_submit = next_one
-    async with moving_fleet(*workers) as fleet:
-        events = await ask(fleet, ObservedFailovers())
+    async with failover_fleet(*workers) as fleet:
+        events = await collect(fleet, ObservedFailovers())
 
     assert text_of(events) == "x" * 9 + "end"
 
 
 async def test_an_invalid_request_is_reported_also_after_a_retry() -> None:
-    workers = [moving_worker(f"w:{number}", GONE) for number in range(2)]
+    workers = [resumable_worker(f"w:{number}", GONE) for number in range(2)]
 
     def now_refuse() -> None:
         for worker in workers:
@@ -62,16 +63,16 @@ async def test_an_invalid_request_is_reported_also_after_a_retry() -> None:
 
     for worker in workers:
         worker.on_submit = now_refuse
-    async with moving_fleet(*workers) as fleet:
+    async with failover_fleet(*workers) as fleet:
         with pytest.raises(InvalidRequest, match="bad"):
-            await ask(fleet, ObservedFailovers())
+            await collect(fleet, ObservedFailovers())
 
 
 async def test_a_full_worker_is_not_retried_without_pause() -> None:
-    worker = moving_worker("w:1", QueueFull())
+    worker = resumable_worker("w:1", QueueFull())
     worker.report = pb.LoadReport(running_limit=4, frontends=1)
-    async with moving_fleet(worker) as fleet:
-        tasks = [asyncio.create_task(ask(fleet, ObservedFailovers())) for _ in range(20)]
+    async with failover_fleet(worker) as fleet:
+        tasks = [asyncio.create_task(collect(fleet, ObservedFailovers())) for _ in range(20)]
         await until(lambda: bool(worker.handles), DEADLINE_SECONDS, "it is asked")
         reports_before = len(worker.handles)
         await asyncio.sleep(0.2)
@@ -83,7 +84,7 @@ async def test_a_full_worker_is_not_retried_without_pause() -> None:
 
 
 async def test_a_response_that_has_begun_waits_for_a_full_worker() -> None:
-    workers = [moving_worker(f"w:{number}", started(), tokens("one ", 7), GONE) for number in range(2)]
+    workers = [resumable_worker(f"w:{number}", started(), tokens("one ", 7), GONE) for number in range(2)]
     refusals = 0
 
     def full_twice() -> None:
@@ -94,21 +95,21 @@ async def test_a_response_that_has_begun_waits_for_a_full_worker() -> None:
 
     for worker in workers:
         worker.on_submit = full_twice
-    async with moving_fleet(*workers) as fleet:
-        assert text_of(await ask(fleet, ObservedFailovers())) == "one two"
+    async with failover_fleet(*workers) as fleet:
+        assert text_of(await collect(fleet, ObservedFailovers())) == "one two"
     assert refusals == 4
 
 
 async def test_a_failure_of_one_request_does_not_exclude_the_worker_for_others() -> None:
-    failing = moving_worker("w:1", EngineFailed("no memory"))
-    full = moving_worker("w:2", started(), STALL)
+    failing = resumable_worker("w:1", EngineFailed("no memory"))
+    full = resumable_worker("w:2", started(), STALL)
     for worker in (failing, full):
         worker.report = pb.LoadReport(running_limit=1, frontends=1)
-    async with moving_fleet(failing, full) as fleet:
-        blocking = [asyncio.create_task(ask(fleet, ObservedFailovers())) for _ in range(8)]
+    async with failover_fleet(failing, full) as fleet:
+        blocking = [asyncio.create_task(collect(fleet, ObservedFailovers())) for _ in range(8)]
         await until(lambda: len(full.handles) >= 2, DEADLINE_SECONDS, "one is full")
         failing.steps = (started(), content("hi"), done())
-        assert text_of(await ask(fleet, ObservedFailovers())) == "hi"
+        assert text_of(await collect(fleet, ObservedFailovers())) == "hi"
         for task in blocking:
             task.cancel()
         await asyncio.wait(blocking)
@@ -121,7 +122,7 @@ async def test_round_robin_is_even_for_each_of_two_models() -> None:
         for model in "xy"
         for number in range(2)
     ]
-    async with moving_fleet(*workers) as fleet:
+    async with failover_fleet(*workers) as fleet:
         for _ in range(4):
             for model in "xy":
                 found = fleet.find(_name(model))
@@ -135,10 +136,10 @@ async def test_round_robin_is_even_for_each_of_two_models() -> None:
 
 
 async def test_a_full_worker_is_waited_for_by_embeddings_too() -> None:
-    worker = moving_worker("w:1", can=pb.Capabilities(embedding=True))
+    worker = resumable_worker("w:1", can=pb.Capabilities(embedding=True))
     worker.embedded = QueueFull()
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
-    async with moving_fleet(worker) as fleet:
+    async with failover_fleet(worker) as fleet:
         model = fleet.find(_name("m"), embeds)
         assert model is not None
         asking = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers()))
@@ -148,8 +149,8 @@ async def test_a_full_worker_is_waited_for_by_embeddings_too() -> None:
 
 
 async def test_embeddings_of_a_lost_worker_are_retried() -> None:
-    workers = [moving_worker(f"w:{number}", can=pb.Capabilities(embedding=True)) for number in range(2)]
-    async with moving_fleet(*workers) as fleet:
+    workers = [resumable_worker(f"w:{number}", can=pb.Capabilities(embedding=True)) for number in range(2)]
+    async with failover_fleet(*workers) as fleet:
         model = fleet.find(_name("m"), embeds)
         assert model is not None
         asking = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers()))

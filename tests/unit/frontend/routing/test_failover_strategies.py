@@ -16,9 +16,9 @@ from tests.fakes.stalling_worker import done, started
 from tests.unit.frontend.routing.failover_fleet import (
     GONE,
     RESUMES,
-    ask,
-    moving_fleet,
-    moving_worker,
+    collect,
+    failover_fleet,
+    resumable_worker,
     text_of,
     tokens,
     used,
@@ -57,13 +57,13 @@ async def test_what_is_not_resumable_fails_with_the_workers_error(
     request_: pb.GenerateRequest, can: pb.Capabilities, reason: NotResumable
 ) -> None:
     steps = (started(), tokens("one ", 7), GONE)
-    workers = [moving_worker(f"w:{number}", *steps, can=can) for number in range(2)]
-    told = ObservedFailovers()
-    async with moving_fleet(*workers) as fleet:
+    workers = [resumable_worker(f"w:{number}", *steps, can=can) for number in range(2)]
+    observer = ObservedFailovers()
+    async with failover_fleet(*workers) as fleet:
         with pytest.raises(WorkerUnreachable):
-            await ask(fleet, told, request_)
+            await collect(fleet, observer, request_)
 
-    assert told.not_resumable_because == [reason]
+    assert observer.not_resumable_because == [reason]
     assert sum(used(*workers)) == 1
 
 
@@ -77,7 +77,9 @@ async def test_what_is_not_resumable_fails_with_the_workers_error(
 async def test_at_temperature_0_the_response_is_regenerated_and_compared(
     again: list[pb.GenerateEvent], rest: str
 ) -> None:
-    workers = [moving_worker(f"w:{number}", started(), tokens("one two", 7, 8), GONE) for number in range(2)]
+    workers = [
+        resumable_worker(f"w:{number}", started(), tokens("one two", 7, 8), GONE) for number in range(2)
+    ]
 
     def next_answers() -> None:
         for worker in workers:
@@ -85,18 +87,20 @@ async def test_at_temperature_0_the_response_is_regenerated_and_compared(
 
     for worker in workers:
         worker.on_submit = next_answers
-    told = ObservedFailovers()
-    async with moving_fleet(*workers) as fleet:
-        events = await ask(fleet, told, _json(0))
+    observer = ObservedFailovers()
+    async with failover_fleet(*workers) as fleet:
+        events = await collect(fleet, observer, _json(0))
 
     assert text_of(events) == rest
-    assert told.failovers == [ResumeStrategy.REGENERATE]
+    assert observer.failovers == [ResumeStrategy.REGENERATE]
     assert [event.HasField("started") for event in events].count(True) == 1
 
 
 @pytest.mark.parametrize("other", ["one twelve", "one"])
 async def test_a_regenerated_response_that_differs_is_an_error(other: str) -> None:
-    workers = [moving_worker(f"w:{number}", started(), tokens("one two", 7, 8), GONE) for number in range(2)]
+    workers = [
+        resumable_worker(f"w:{number}", started(), tokens("one two", 7, 8), GONE) for number in range(2)
+    ]
 
     def next_answers() -> None:
         for worker in workers:
@@ -104,13 +108,13 @@ async def test_a_regenerated_response_that_differs_is_an_error(other: str) -> No
 
     for worker in workers:
         worker.on_submit = next_answers
-    async with moving_fleet(*workers) as fleet:
+    async with failover_fleet(*workers) as fleet:
         with pytest.raises(DroverError):
-            await ask(fleet, ObservedFailovers(), _json(0))
+            await collect(fleet, ObservedFailovers(), _json(0))
 
 
 async def test_a_regenerated_call_of_another_function_is_an_error() -> None:
-    workers = [moving_worker(f"w:{number}", started(), _call("look", "", 7), GONE) for number in range(2)]
+    workers = [resumable_worker(f"w:{number}", started(), _call("look", "", 7), GONE) for number in range(2)]
 
     def next_calls_another() -> None:
         for worker in workers:
@@ -118,9 +122,9 @@ async def test_a_regenerated_call_of_another_function_is_an_error() -> None:
 
     for worker in workers:
         worker.on_submit = next_calls_another
-    async with moving_fleet(*workers) as fleet:
+    async with failover_fleet(*workers) as fleet:
         with pytest.raises(EngineFailed, match="answers differently"):
-            await ask(fleet, ObservedFailovers(), _json(0))
+            await collect(fleet, ObservedFailovers(), _json(0))
 
 
 def _call(name: str, arguments: str, *ids: int) -> pb.GenerateEvent:

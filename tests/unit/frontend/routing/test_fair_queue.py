@@ -86,7 +86,7 @@ def test_a_position_says_how_many_go_before(drawn: list[tuple[str, int, bool]]) 
     positions = {ticket.request_id: _position(queue, ticket.request_id) for ticket in tickets}
 
     assert [positions[request_id] for request_id in _order(queue)] == list(range(len(tickets)))
-    assert _position(queue, "nobody") is None
+    assert _position(queue, "unknown") is None
 
 
 def _gives_way(queue: FairQueue[Waiting], ticket: Ticket) -> str | None:

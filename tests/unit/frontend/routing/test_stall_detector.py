@@ -97,23 +97,25 @@ async def test_a_stalled_worker_is_taken_out_until_a_probe_succeeds(
 
         asking = [asyncio.create_task(ask()) for _ in range(4)]
         await until(lambda: all(len(worker.handles) == 2 for worker in workers), _DEADLINE_SECONDS, "asked")
-        stuck, other = workers
+        stalled, other = workers
         other.steps = (started(), content("end"), done())
-        stuck.report = _busy()
+        stalled.report = _busy()
 
-        answers = [await asyncio.wait_for(each, _DEADLINE_SECONDS) for each in asking if await _moved(each)]
+        answers = [
+            await asyncio.wait_for(each, _DEADLINE_SECONDS) for each in asking if await _failed_over(each)
+        ]
         assert answers == ["begun end"] * 2
         await until(lambda: _ready(fleet) == [other.address], _DEADLINE_SECONDS, "it is out")
-        for handle_there in stuck.handles:
+        for handle_there in stalled.handles:
             handle_there.cancel()
-        stuck.report = pb.LoadReport(loaded=True)
-        stuck.steps = (started(), done())
+        stalled.report = pb.LoadReport(loaded=True)
+        stalled.steps = (started(), done())
         await until(lambda: len(_ready(fleet)) == 2, 2 * _DEADLINE_SECONDS, "it is back")
     finally:
         await fleet.stop()
 
 
-async def _moved(asking: asyncio.Task[str]) -> bool:
+async def _failed_over(asking: asyncio.Task[str]) -> bool:
     """Requests on the other worker do not fail over; they wait for ever there."""
     done, _ = await asyncio.wait({asking}, timeout=2)
     return bool(done) or not asking.cancel()
