@@ -35,7 +35,7 @@ from frontend.models.presets import Presets
 from frontend.observability.metrics import Metrics
 from frontend.observability.request_record import record_of
 from frontend.openapi import routes as openapi
-from frontend.routing.backends.ollama.trail import WithTrail
+from frontend.routing.backends.ollama.loop_guard import LoopGuard
 from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
 from frontend.smart_router.decisions import Decisions
@@ -101,7 +101,7 @@ def build_app(
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unhandled)
-    hosts = with_host_rule(WithTrail(app), settings.listen)
+    hosts = with_host_rule(LoopGuard(app), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)
 

@@ -24,7 +24,7 @@ from frontend.models.virtual_definition import VirtualModel, virtual_models
 from frontend.routing.backends.ollama.address import OLLAMA, check_hosted
 from frontend.routing.discovery import check_service
 from frontend.routing.discovery.dns import DNS
-from frontend.routing.discovery.service import K8S
+from frontend.routing.discovery.kubernetes_service import K8S
 from frontend.routing.policies import PolicyName
 
 

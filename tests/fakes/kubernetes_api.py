@@ -52,7 +52,7 @@ class _End:
 
 
 @dataclass
-class PlayedKubernetes:
+class FakeKubernetes:
     """`asked`: the kind and query of each request. `refuse_with`: a status for each request, 0: none;
     `forbidden_verbs`: 403 for these. `page_limit`: most items in a page, whatever was asked for.
     """

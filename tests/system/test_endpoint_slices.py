@@ -9,11 +9,11 @@ import pytest
 from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.endpoint_slices import EndpointSlices
 from frontend.routing.discovery.kubernetes_api import ApiServer
-from frontend.routing.discovery.service import Service
+from frontend.routing.discovery.kubernetes_service import Service
 from frontend.routing.fleet import Fleet
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import policy_of
-from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
+from tests.fakes.kubernetes_api import FakeKubernetes, endpoint, endpoint_slice
 from tests.support.certificates import certificate_of_localhost
 from tests.support.processes import worker
 from tests.support.waiting import until
@@ -31,7 +31,7 @@ def account(tmp_path: Path) -> Path:
 
 async def test_a_new_worker_takes_traffic_within_five_seconds(account: Path) -> None:
     tls = certificate_of_localhost(account)
-    api = PlayedKubernetes()
+    api = FakeKubernetes()
     with worker(account / "worker.log", "--engine", "simulator", "--model", "sim") as running:
         async with api.served(tls) as port:
             server = ApiServer(f"https://127.0.0.1:{port}", account)

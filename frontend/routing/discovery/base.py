@@ -1,4 +1,4 @@
-"""The seam of discovery."""
+"""Interface of discovery."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from typing import Protocol
 
 class Discovery(Protocol):
     def addresses(self) -> AsyncGenerator[Sequence[str], None]:
-        """All addresses there are, at once and again whenever they have changed. Never ends, never raises:
-        what cannot be asked right now leaves things as they are.
+        """Yield the complete list of addresses, at once and whenever it has changed. Never ends and never
+        raises: while the source cannot be reached, the list stays as it is.
         """

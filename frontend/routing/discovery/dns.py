@@ -1,4 +1,4 @@
-"""Names that stand for many workers: a headless Service, or an alias of compose."""
+"""DNS names with many addresses: a headless Service of Kubernetes, or a network alias of compose."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _log = logging.getLogger("drover.fleet")
 DNS = "dns:"
 _POLL_SECONDS = 2.0
 _ANSWER_SECONDS = 1.5
-# Of answers in a row that do not have an address.
-_MISSES = 3
-# That a name has no addresses is an answer; all else is none (a name server that is away or refuses).
+# Responses in a row without an address, after which it is removed.
+_MAX_MISSES = 3
+# A name without addresses is a response; all other errors mean that no name server responded.
 _NO_ADDRESSES = {int(getattr(socket, name)) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class DnsNames:
-    """Implements Discovery. All addresses of each name, asked for every two seconds."""
+    """Implements Discovery: resolves each name every two seconds."""
 
     def __init__(self, names: Sequence[str], resolve: Resolve | None = None) -> None:
         self._names = names
@@ -32,26 +32,27 @@ class DnsNames:
         self._unanswered: set[str] = set()
 
     async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
-        told: list[str] | None = None
+        last: list[str] | None = None
         while True:
-            await asyncio.gather(*(self._ask(name) for name in self._names))
+            await asyncio.gather(*(self._poll(name) for name in self._names))
             now = sorted({address for found in self._misses.values() for address in found})
-            if now != told:
-                told = now
+            if now != last:
+                last = now
                 yield now
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _ask(self, name: str) -> None:
-        """An address that one answer lacks may be in the next: it is dropped when it is missing again and
-        again. While nobody answers, all stay: who is really gone is noticed by its connection.
+    async def _poll(self, name: str) -> None:
+        """Resolve one name. An address that one response lacks may be in the next: it is removed when several
+        in a row lack it. While no name server responds all stay; a worker that is lost is noticed by its
+        connection.
         """
         host, port = split_address(name)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 found = set(await self._resolve(host, port))
         except (OSError, UnicodeError, TimeoutError) as error:
-            self._complain(name, error)
-            if not _says_none(error):
+            self._log_once(name, error)
+            if not _has_no_addresses(error):
                 return
             found = set()
         else:
@@ -59,17 +60,17 @@ class DnsNames:
         misses = self._misses.setdefault(name, {})
         for address in found | misses.keys():
             misses[address] = 0 if address in found else misses[address] + 1
-        self._misses[name] = {address: count for address, count in misses.items() if count < _MISSES}
+        self._misses[name] = {address: count for address, count in misses.items() if count < _MAX_MISSES}
 
-    def _complain(self, name: str, error: Exception) -> None:
-        """Once, until it has an answer again."""
+    def _log_once(self, name: str, error: Exception) -> None:
+        """Log the first failure in a row."""
         if name not in self._unanswered:
             self._unanswered.add(name)
             reason = str(error) or type(error).__name__
-            logs.event(_log, logging.WARNING, "a name has no answer", name=name, reason=reason)
+            logs.event(_log, logging.WARNING, "DNS lookup failed", name=name, reason=reason)
 
 
-def _says_none(error: Exception) -> bool:
+def _has_no_addresses(error: Exception) -> bool:
     return isinstance(error, socket.gaierror) and error.errno in _NO_ADDRESSES
 
 

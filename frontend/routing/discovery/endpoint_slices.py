@@ -1,4 +1,4 @@
-"""The workers behind a Service of Kubernetes, told at once: its EndpointSlices, listed and watched."""
+"""Discovery of the workers behind a Kubernetes Service: lists and watches its EndpointSlices."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from drover import logs
 from frontend.routing.discovery.kubernetes_api import ApiAway, ApiRefuses, ApiServer, Connection, Expired
-from frontend.routing.discovery.service import Service
-from frontend.routing.discovery.slices import Slice, addresses_of
+from frontend.routing.discovery.kubernetes_service import Service
+from frontend.routing.discovery.slice_schema import Slice, addresses_of
 
 _log = logging.getLogger("drover.fleet")
 _PAGE = "500"
 _WATCH_SECONDS = (120, 180)
 _FIRST_PAUSE_SECONDS = 0.1
-# A new worker is to be found within five seconds of the API's return.
-_LONGEST_PAUSE_SECONDS = 4.0
-# A watch that lasted so long has worked, though nothing happened.
+# New workers must be found within five seconds after an outage of the API.
+_MAX_PAUSE_SECONDS = 4.0
+# A watch of this length counts as successful, even without an event.
 _WORKED_SECONDS = 5.0
 
 
@@ -46,8 +46,8 @@ class _Event(BaseModel):
 
 
 class EndpointSlices:
-    """Implements Discovery, for one Service. Asks for what a Role must allow: list and watch of
-    endpointslices in the Service's namespace.
+    """Implements Discovery, for one Service. Needs a Role that allows list and watch of endpointslices in the
+    Service's namespace.
     """
 
     def __init__(self, service: Service, api: ApiServer) -> None:
@@ -58,21 +58,21 @@ class EndpointSlices:
         self._selector = {"labelSelector": f"kubernetes.io/service-name={service.name}"}
         self._slices: dict[str, Slice | None] = {}
         self._failures = 0
-        self._complaint = ""
+        self._last_error = ""
         self._problems: dict[str, str] = {}
 
     async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
-        told: list[str] | None = None
+        last: list[str] | None = None
         async with aclosing(self._changes()) as changes:
             async for _ in changes:
                 slices = [held for held in self._slices.values() if held is not None]
-                now = addresses_of(slices, self._service.port, frozenset(told or ()))
-                if now != told:
-                    told = now
+                now = addresses_of(slices, self._service.port, frozenset(last or ()))
+                if now != last:
+                    last = now
                     yield now
 
     async def _changes(self) -> AsyncGenerator[None, None]:
-        """Whenever the slices may say something else; goes on for ever."""
+        """Yield whenever the slices may have changed. Never ends."""
         while True:
             try:
                 async with (
@@ -82,13 +82,13 @@ class EndpointSlices:
                     async for change in changes:
                         yield change
             except ApiAway as error:
-                self._complain(error)
+                self._log_error(error)
             except ValidationError as error:
-                self._complain(ApiAway(f"this is no answer of its API: {_first_problem(error)}"))
+                self._log_error(ApiAway(f"this is no response of its API: {_first_problem(error)}"))
             await self._pause()
 
     async def _follow(self, connection: Connection) -> AsyncGenerator[None, None]:
-        """Lists once, then watches from there, again and again, until that cannot be continued."""
+        """List once, then watch from that version, until the API cannot continue from it."""
         version = await self._list(connection)
         yield
         while True:
@@ -98,9 +98,9 @@ class EndpointSlices:
             async with aclosing(lines) as lines_of_events:
                 async for line in lines_of_events:
                     if not line:
-                        self._answers()
+                        self._log_recovery()
                         continue
-                    version = self._heard(line) or version
+                    version = self._on_event(line) or version
                     self._failures = 0
                     yield
             if time.monotonic() - began > _WORKED_SECONDS:
@@ -109,7 +109,7 @@ class EndpointSlices:
                 await self._pause()
 
     async def _list(self, connection: Connection) -> str:
-        """All pages, and the version that they show. What was known stays until the last one has come."""
+        """Read all pages and return their version. Known slices are replaced once the last page has come."""
         slices: dict[str, Slice | None] = {}
         query = {**self._selector, "limit": _PAGE}
         while True:
@@ -123,8 +123,8 @@ class EndpointSlices:
         self._problems = {name: problem for name, problem in self._problems.items() if name in slices}
         return page.metadata.version
 
-    def _heard(self, line: bytes) -> str:
-        """The version after this event, or nothing where it says none."""
+    def _on_event(self, line: bytes) -> str:
+        """Apply an event. Returns the version after it, empty if it has none."""
         event = _Event.model_validate_json(line)
         if event.type == "ERROR":
             code, message = event.object.get("code"), str(event.object.get("message"))
@@ -138,7 +138,7 @@ class EndpointSlices:
         return metadata.version
 
     def _put(self, slices: dict[str, Slice | None], item: dict[str, JsonValue]) -> None:
-        """One that cannot be read leaves what is known of it as it is."""
+        """Parse a slice. If it is invalid, the last valid version of it stays."""
         name = _Envelope.model_validate(item).metadata.name
         known = self._slices.get(name)
         try:
@@ -149,33 +149,33 @@ class EndpointSlices:
         else:
             has_port = not found.endpoints or found.port_of(self._service.port) is not None
             problem = "" if has_port else f"it has no port {self._service.port}"
-        self._tell(name, problem)
+        self._log_problem(name, problem)
 
-    def _tell(self, name: str, problem: str) -> None:
-        """Once, however often the slice comes with it."""
+    def _log_problem(self, name: str, problem: str) -> None:
+        """Log each problem of a slice once."""
         if problem and self._problems.get(name) != problem:
             logs.event(_log, logging.WARNING, "an EndpointSlice is not used", slice=name, reason=problem)
         self._problems[name] = problem
 
-    def _answers(self) -> None:
-        if self._complaint:
-            logs.event(_log, logging.INFO, "the Kubernetes API answers", service=self._service.name)
-            self._complaint = ""
+    def _log_recovery(self) -> None:
+        if self._last_error:
+            logs.event(_log, logging.INFO, "the Kubernetes API responds again", service=self._service.name)
+            self._last_error = ""
 
     async def _pause(self) -> None:
-        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
+        pause = min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
         self._failures += 1
-        await asyncio.sleep(longest * random.uniform(0.5, 1))
+        await asyncio.sleep(pause * random.uniform(0.5, 1))
 
-    def _complain(self, error: ApiAway) -> None:
-        """Once for each reason. To list again is no trouble."""
-        if isinstance(error, Expired) or str(error) == self._complaint:
+    def _log_error(self, error: ApiAway) -> None:
+        """Log each reason once. An expired version is normal operation."""
+        if isinstance(error, Expired) or str(error) == self._last_error:
             return
-        self._complaint = str(error)
+        self._last_error = str(error)
         logs.event(
             _log,
             logging.ERROR if isinstance(error, ApiRefuses) else logging.WARNING,
-            "the Kubernetes API tells no workers",
+            "workers cannot be read from the Kubernetes API",
             service=f"{self._service.name}.{self._namespace}",
             reason=self._help(error) if isinstance(error, ApiRefuses) else str(error),
         )

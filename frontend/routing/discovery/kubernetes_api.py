@@ -1,4 +1,4 @@
-"""As much of a Kubernetes API as a list and a watch need, asked from within a pod."""
+"""Minimal client of the Kubernetes API for use in a pod: list and watch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import httpx
 _ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 10.0
-# How long past its own end a watch may be silent.
+# Extra time for the server to end a watch.
 _SLACK_SECONDS = 10.0
-# Of a page or an event; the API's store takes objects of 1.5 MB.
-_MOST_PAGE_BYTES = 64 * 2**20
-_MOST_EVENT_BYTES = 4 * 2**20
-# A watch may be silent for minutes: the kernel finds out whether its line is dead. Pods run on Linux; other
-# systems lack some of the names.
+# Limits for a page and an event; objects in the API's store have at most 1.5 MB.
+_MAX_PAGE_BYTES = 64 * 2**20
+_MAX_EVENT_BYTES = 4 * 2**20
+# A watch may be silent for minutes: TCP keepalive detects a dead connection. Pods run on Linux; other systems
+# lack some of the options.
 _KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
@@ -32,11 +32,11 @@ _KEEP_ALIVE = [
 
 
 class ApiAway(Exception):
-    """There is no answer to use right now; says why."""
+    """The API gives no usable response right now; the text is the reason."""
 
 
 class ApiRefuses(ApiAway):
-    """401 or 403: it will be so until somebody changes a token or a rule."""
+    """401 or 403: lasts until a token or a Role is changed."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -44,19 +44,19 @@ class ApiRefuses(ApiAway):
 
 
 class Expired(ApiAway):
-    """410: what was to be continued from is forgotten there."""
+    """410: the API no longer has the version to continue from."""
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """`account`: the folder with the service account's token, ca.crt and namespace."""
+    """`account`: folder with the service account's token, ca.crt and namespace."""
 
     url: str
     account: Path
 
     @staticmethod
     def of_this_pod(environment: Mapping[str, str], account: Path = _ACCOUNT_FOLDER) -> ApiServer:
-        """Raises ValueError outside of a pod."""
+        """The API server of this pod. Raises ValueError outside of a pod."""
         host = environment.get("KUBERNETES_SERVICE_HOST")
         port = environment.get("KUBERNETES_SERVICE_PORT", "443")
         if not host:
@@ -64,7 +64,7 @@ class ApiServer:
         return ApiServer(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}", account)
 
     def namespace(self) -> str:
-        """The pod's own. Raises ValueError where there is no service account."""
+        """The pod's namespace. Raises ValueError without a service account."""
         try:
             return (self.account / "namespace").read_text().strip()
         except OSError as error:
@@ -72,12 +72,12 @@ class ApiServer:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connection]:
-        """With the authority's certificate as it is now. Raises ApiAway."""
+        """Connect, with the current certificate of the CA. Raises ApiAway."""
         try:
             tls = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
         except OSError as error:
             raise ApiAway(f"no service account in this pod: {self.account / 'ca.crt'}: {error}") from error
-        # Clusters' own certificates lack what Python asks of them from 3.13 on (RFC 5280's key identifiers).
+        # Clusters' own CAs lack the key identifiers of RFC 5280 that Python requires from 3.13 on.
         tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
         transport = httpx.AsyncHTTPTransport(verify=tls, socket_options=_KEEP_ALIVE)
         async with httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False) as client:
@@ -85,7 +85,7 @@ class ApiServer:
 
 
 class Connection:
-    """All its methods raise ApiAway, ApiRefuses or Expired."""
+    """A connection to the API. Its methods raise ApiAway, ApiRefuses or Expired."""
 
     def __init__(self, client: httpx.AsyncClient, token: Path) -> None:
         self._client = client
@@ -96,13 +96,13 @@ class Connection:
         async with aclosing(self._stream(path, query, _ANSWER_SECONDS)) as chunks:
             async for chunk in chunks:
                 body += chunk
-                if len(body) > _MOST_PAGE_BYTES:
-                    raise ApiAway(f"a page has more than {_MOST_PAGE_BYTES} bytes")
+                if len(body) > _MAX_PAGE_BYTES:
+                    raise ApiAway(f"a page has more than {_MAX_PAGE_BYTES} bytes")
         return bytes(body)
 
     async def watch(self, path: str, query: Mapping[str, str], seconds: int) -> AsyncGenerator[bytes, None]:
-        """An empty line when it has begun, then one for each event, until the server ends it, after `seconds`
-        at the latest.
+        """Yield an empty line once the watch is established, then a line per event, until the server ends it,
+        after `seconds` at the latest.
         """
         asked = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
         rest = b""
@@ -113,13 +113,13 @@ class Connection:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in filter(None, lines):
                     yield line
-                if len(rest) > _MOST_EVENT_BYTES:
-                    raise ApiAway(f"an event has more than {_MOST_EVENT_BYTES} bytes")
+                if len(rest) > _MAX_EVENT_BYTES:
+                    raise ApiAway(f"an event has more than {_MAX_EVENT_BYTES} bytes")
 
     async def _stream(
         self, path: str, query: Mapping[str, str], silence_seconds: float
     ) -> AsyncGenerator[bytes, None]:
-        """Nothing as soon as it is granted, then what comes."""
+        """Yield an empty chunk once the request is accepted, then the body."""
         timeout = httpx.Timeout(_CONNECT_SECONDS, read=silence_seconds)
         try:
             async with self._client.stream(
@@ -134,7 +134,7 @@ class Connection:
             raise ApiAway(f"{type(error).__name__}: {error}") from error
 
     def _headers(self) -> Mapping[str, str]:
-        """The token is read anew each time: the kubelet replaces it long before it expires."""
+        """Read the token each time: the kubelet replaces it long before it expires."""
         try:
             token = self._token.read_text().strip()
         except OSError as error:

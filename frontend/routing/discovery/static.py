@@ -1,4 +1,4 @@
-"""A list that somebody wrote."""
+"""Fixed addresses from the settings."""
 
 from __future__ import annotations
 

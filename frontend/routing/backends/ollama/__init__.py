@@ -1,1 +1,1 @@
-"""A model on an Ollama server as one more worker of the fleet: the reverse of the Ollama dialect."""
+"""Models on Ollama servers as workers of the fleet: the client side of Ollama's protocol."""

@@ -1,4 +1,4 @@
-"""Where a model on an Ollama server is: `ollama:http://host:11434/model:tag#name`."""
+"""Address of a model on an Ollama server: `ollama:http://host:11434/model:tag#name`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEFAULT_PORT = 11434
 
 @dataclass(frozen=True, slots=True)
 class HostedModel:
-    """`model`: as the host knows it; `name`: as this fleet serves it."""
+    """`model`: its name on the host; `name`: its name in this fleet."""
 
     url: str
     model: ModelName
@@ -21,7 +21,7 @@ class HostedModel:
 
     @classmethod
     def parse(cls, address: str) -> HostedModel:
-        """Raises ValueError. Without `#name` the model keeps its name here."""
+        """Parse an address. Without `#name` the model keeps its name. Raises ValueError."""
         parts = urlsplit(address.removeprefix(OLLAMA))
         model = ModelName.parse(parts.path.removeprefix("/"))
         name = ModelName.parse(parts.fragment) if parts.fragment else model

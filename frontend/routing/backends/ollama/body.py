@@ -1,6 +1,6 @@
-"""From the neutral GenerateRequest to a body of `/api/chat` or `/api/generate`.
+"""Converts a GenerateRequest to the body of `/api/chat` or `/api/generate`.
 
-Contract: ollama-contract.md, "Fields of generate and chat".
+Source: docs/reference/ollama-contract.md, "Fields of generate and chat".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 
 Body = dict[str, Json]
-# The names that Sampling and Ollama's options share.
+# Fields of Sampling with the same name in Ollama's options.
 _SAME_NAMES = frozenset(
     {
         "temperature",
@@ -34,7 +34,7 @@ _SAME_NAMES = frozenset(
 
 
 def route_and_body(request: pb.GenerateRequest, model: str) -> tuple[str, Body]:
-    """`model`: the host's name of it. Raises CapabilityMissing for what the protocol cannot say."""
+    """Path and body. `model`: its name on the host. Raises CapabilityMissing for what the protocol lacks."""
     match request.WhichOneof("input"):
         case "chat":
             return "/api/chat", _common(request, model) | _chat(request)
@@ -47,7 +47,7 @@ def route_and_body(request: pb.GenerateRequest, model: str) -> tuple[str, Body]:
 
 
 def not_honoured(request: pb.GenerateRequest) -> Sequence[str]:
-    """What the request sets and Ollama's protocol has no word for."""
+    """Names of fields that the request sets and the protocol lacks."""
     named = (
         ("logit_bias", bool(request.sampling.logit_bias)),
         ("ignore_eos", request.sampling.ignore_eos),
@@ -64,7 +64,7 @@ def go_duration(nanoseconds: int) -> str:
 
 def _common(request: pb.GenerateRequest, model: str) -> Body:
     body: Body = {"model": model, "stream": True, "options": _options(request)}
-    _say_format(request, body)
+    _add_format(request, body)
     match request.think.mode:
         case pb.Think.ON:
             body["think"] = request.think.level or True
@@ -98,11 +98,11 @@ def _options(request: pb.GenerateRequest) -> Body:
 
 
 def _short(value: float) -> float:
-    """Of a 32-bit float, the number that somebody wrote."""
+    """Shortest decimal of a 32-bit float."""
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def _say_format(request: pb.GenerateRequest, body: Body) -> None:
+def _add_format(request: pb.GenerateRequest, body: Body) -> None:
     match request.WhichOneof("constraint"):
         case "any_json":
             body["format"] = "json"
@@ -120,7 +120,7 @@ def _chat(request: pb.GenerateRequest) -> Body:
 
 
 def _offered(request: pb.GenerateRequest) -> Sequence[pb.Tool]:
-    """The protocol has no tool_choice: what must not be called is not told."""
+    """The protocol has no tool_choice: tools that must not be called are not sent."""
     choice = request.tool_choice
     if choice.mode == pb.ToolChoice.NONE:
         return []
@@ -136,18 +136,18 @@ def _tool(tool: pb.Tool) -> Json:
 
 
 def _message(message: pb.Message) -> Json:
-    said: Body = {"role": message.role, "content": message.content}
+    body: Body = {"role": message.role, "content": message.content}
     if message.thinking:
-        said["thinking"] = message.thinking
+        body["thinking"] = message.thinking
     if message.images:
-        said["images"] = _images(message.images)
+        body["images"] = _images(message.images)
     if message.tool_calls:
-        said["tool_calls"] = [_call(call) for call in message.tool_calls]
+        body["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.tool_name:
-        said["tool_name"] = message.tool_name
+        body["tool_name"] = message.tool_name
     if message.tool_call_id:
-        said["tool_call_id"] = message.tool_call_id
-    return said
+        body["tool_call_id"] = message.tool_call_id
+    return body
 
 
 def _call(call: pb.ToolCall) -> Json:

@@ -1,6 +1,6 @@
-"""Between EmbedRequests and the bodies of `/api/embed` and `/api/embeddings`.
+"""Converts EmbedRequest and EmbedResponse to and from `/api/embed` and `/api/embeddings`.
 
-Contract: ollama-contract.md, "Embeddings".
+Source: docs/reference/ollama-contract.md, "Embeddings".
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def embed_body(request: pb.EmbedRequest, model: str) -> Body:
 
 
 def embeddings_body(request: pb.EmbedRequest, text: str, model: str) -> Body:
-    """The older route gives the vector as the model makes it."""
+    """Body for the older route, which does not normalise the vector."""
     return _common(request, model) | {"prompt": text}
 
 
 def embeddings_of(vectors: Json, answer: Mapping[str, Json]) -> pb.EmbedResponse:
-    """`answer`: that of `/api/embed`, for its counts. Raises EngineFailed for what are no vectors."""
+    """`answer`: the body of `/api/embed`, for its counts. Raises EngineFailed for invalid vectors."""
     if not isinstance(vectors, list):
         raise EngineFailed("the Ollama host answered without vectors")
     tokens, total, load = (
@@ -56,8 +56,8 @@ def _common(request: pb.EmbedRequest, model: str) -> Body:
 
 def _numbers(vector: Json) -> list[float]:
     if not isinstance(vector, list):
-        raise EngineFailed("the Ollama host answered with a vector that is none")
+        raise EngineFailed("the Ollama host answered with an invalid vector")
     numbers = [each for each in vector if isinstance(each, int | float)]
     if len(numbers) != len(vector):
-        raise EngineFailed("the Ollama host answered with a vector that has other things than numbers")
+        raise EngineFailed("the Ollama host answered with a vector that has values other than numbers")
     return numbers

@@ -1,8 +1,7 @@
-"""From the lines of an Ollama stream to GenerateEvents.
+"""Converts the lines of an Ollama stream to GenerateEvents.
 
-Contract: ollama-contract.md, "Fields of an answer" and "Streams".
-
-The lines are another server's: what has the wrong kind is read as not there.
+Source: docs/reference/ollama-contract.md, "Fields of an answer" and "Streams". Values of the wrong type are
+ignored, as other servers speak the protocol too.
 """
 
 from __future__ import annotations
@@ -21,20 +20,22 @@ _UINT32 = 2**32 - 1
 
 
 def read_line(data: bytes) -> Line:
-    """Raises EngineFailed for what is no object, and for the protocol's error line."""
+    """Parse a line. Raises EngineFailed if it is no JSON object, and for the protocol's error line."""
     try:
         line = orjson.loads(data)
     except orjson.JSONDecodeError:
         line = None
     if not isinstance(line, dict):
-        raise EngineFailed("the Ollama host said what is not JSON")
+        raise EngineFailed("the Ollama host sent a line that is not a JSON object")
     if "error" in line:
-        raise EngineFailed(f"the Ollama host ended the answer: {line['error']}")
+        raise EngineFailed(f"the Ollama host ended the response: {line['error']}")
     return line
 
 
 class Events:
-    """Of one answer. Ollama sends a line for about each token: lines are counted until the end tells."""
+    """Events of one response. Ollama sends about a line per token: lines are counted until `done` has the
+    count.
+    """
 
     def __init__(self, not_honoured: Sequence[str] = ()) -> None:
         self._started: pb.Started | None = pb.Started(not_honoured=not_honoured)
@@ -49,16 +50,16 @@ class Events:
         event.deltas.extend(self._deltas(line))
         if line.get("done") is True:
             if context := _integers(line.get("context")):
-                # A host tells the ids of prompt and answer only at the end.
+                # Ollama sends the token ids of prompt and output only at the end.
                 event.deltas.append(pb.Delta(token_ids=context, completion_tokens=self._lines))
             event.done.CopyFrom(_done(line, self._lines))
         return event
 
     def _deltas(self, line: Line) -> Sequence[pb.Delta]:
         message = line.get("message")
-        said = message if isinstance(message, dict) else {**line, "content": line.get("response")}
-        content, thinking = _text(said.get("content")), _text(said.get("thinking"))
-        calls = [self._call(call) for call in _objects(said.get("tool_calls"))]
+        fields = message if isinstance(message, dict) else {**line, "content": line.get("response")}
+        content, thinking = _text(fields.get("content")), _text(fields.get("thinking"))
+        calls = [self._call(call) for call in _objects(fields.get("tool_calls"))]
         logprobs = [_logprob(each) for each in _objects(line.get("logprobs"))]
         deltas = [
             *([pb.Delta(thinking=thinking)] if thinking else []),
@@ -110,7 +111,7 @@ def _logprob(entry: Line) -> pb.TokenLogprob:
 
 
 def _token(entry: Line) -> bytes:
-    """The bytes, which may be part of a character only."""
+    """The token's bytes, which may be an incomplete character."""
     octets = entry.get("bytes")
     if isinstance(octets, list) and all(isinstance(each, int) and 0 <= each < 256 for each in octets):
         return bytes(each for each in octets if isinstance(each, int))

@@ -1,4 +1,4 @@
-"""What an Ollama host's refusal and a broken connection mean for a request of ours."""
+"""Converts an Ollama host's error responses and connection failures to error types of drover/errors.py."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ from drover.errors import (
     WorkerUnreachable,
 )
 
-_MOST_WORDS = 500
+_MAX_CHARACTERS = 500
 
 
 def refusal(status: int, body: bytes) -> DroverError:
-    """The error for a status (ollama-contract.md, "Errors"); a model that is gone is the host's fault."""
-    said = _said(body)
+    """The error for a status (docs/reference/ollama-contract.md, "Errors"). A missing model is the host's
+    fault.
+    """
+    message = _message(body)
     match status:
-        case 400 if "exceed" in said and "context" in said:
-            return ContextExceeded(said)
-        case 400 if "not support" in said:
-            return CapabilityMissing(said)
+        case 400 if "exceed" in message and "context" in message:
+            return ContextExceeded(message)
+        case 400 if "not support" in message:
+            return CapabilityMissing(message)
         case 400:
-            return InvalidRequest(said)
+            return InvalidRequest(message)
         case 404:
-            return WorkerUnreachable(f"the Ollama host has no such model: {said}")
+            return WorkerUnreachable(f"the Ollama host has no such model: {message}")
         case 413:
-            return BodyTooLarge(said)
+            return BodyTooLarge(message)
         case 501:
-            return CapabilityMissing(said)
-        case 429 | 503 if status == 429 or "busy" in said:
+            return CapabilityMissing(message)
+        case 429 | 503 if status == 429 or "busy" in message:
             return QueueFull()
         case 502 | 503:
-            return WorkerUnreachable(f"the Ollama host cannot answer: {said}")
+            return WorkerUnreachable(f"the Ollama host cannot answer: {message}")
         case _:
-            return EngineFailed(f"the Ollama host failed ({status}): {said}")
+            return EngineFailed(f"the Ollama host failed ({status}): {message}")
 
 
 @contextmanager
 def boundary() -> Iterator[None]:
-    """HTTP's errors as leaves."""
+    """Error boundary around HTTP calls."""
     try:
         yield
     except httpx.TimeoutException as error:
@@ -57,10 +59,10 @@ def boundary() -> Iterator[None]:
         raise WorkerUnreachable("the connection to the Ollama host broke") from error
 
 
-def _said(body: bytes) -> str:
+def _message(body: bytes) -> str:
     try:
         value = orjson.loads(body)
         text = str(value["error"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         text = body.decode(errors="replace")
-    return text[:_MOST_WORDS]
+    return text[:_MAX_CHARACTERS]

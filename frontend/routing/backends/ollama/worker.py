@@ -1,4 +1,4 @@
-"""A model on an Ollama server over HTTP."""
+"""Backend for a model on an Ollama server, over HTTP."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama import body as bodies
 from frontend.routing.backends.ollama.address import HostedModel
 from frontend.routing.backends.ollama.call import HostCall
-from frontend.routing.backends.ollama.card import card, entry_of, loaded_sizes, unix_ns
 from frontend.routing.backends.ollama.embeddings import embed_body, embeddings_body, embeddings_of
 from frontend.routing.backends.ollama.events import Events, Line
 from frontend.routing.backends.ollama.failures import boundary, refusal
-from frontend.routing.backends.ollama.trail import Way
+from frontend.routing.backends.ollama.loop_guard import Hop
+from frontend.routing.backends.ollama.model_info import entry_of, loaded_sizes, model_of, unix_ns
 
 _CONNECT_SECONDS = 5.0
-# The longest silence of a request: a large model is loaded before the first line. That the host is still
-# there is seen by the polls, whose failure ends all of its requests at once.
+# Longest silence of a request, as a large model is loaded before the first line. A lost host is noticed by
+# the polls, whose failure ends all of its requests at once.
 _SILENCE_SECONDS = 900.0
 _CONTROL_SECONDS = 10.0
 _STOP_SECONDS = 3.0
-_MOST_CONNECTIONS = 4096
-_MOST_BODY_BYTES = 256 * 1024 * 1024
+_MAX_CONNECTIONS = 4096
+_MAX_BODY_BYTES = 256 * 1024 * 1024
 _REQUEST_ID = "x-request-id"
 _JSON = {"content-type": "application/json"}
-# Of polls: whether the model is still the same one.
-_LOOKS_EVERY = 10
+# Polls of the load per check that the host still has the same model.
+_POLLS_PER_CHECK = 10
 # Go's zero time and the years beyond a century stand for "never".
 _NEVER_NS = 4_000_000_000 * 10**9
 
@@ -43,13 +43,13 @@ class OllamaWorker:
         self._address = address
         self._hosted = HostedModel.parse(address)
         self._model = self._hosted.model.short
-        self._told_digest: Json = None
-        self._way = Way()
+        self._digest: Json = None
+        self._hop = Hop()
         self._calls: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=self._hosted.url,
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=_MOST_CONNECTIONS),
+            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS),
             trust_env=False,
             follow_redirects=False,
         )
@@ -60,17 +60,17 @@ class OllamaWorker:
 
     @property
     def is_connected(self) -> bool:
-        """Each request has a connection of its own, and nothing tells whether the next one will work."""
+        """False: each request has its own connection, whose state says nothing about the host."""
         return False
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> HostCall:
-        """Raises CapabilityMissing for what the protocol cannot say, and WorkerUnreachable for a request that
-        has come this way before.
+        """Raises CapabilityMissing for what the protocol lacks, and WorkerUnreachable for a request that has
+        taken this hop before.
         """
         route, body = bodies.route_and_body(request, self._model)
-        headers = {_REQUEST_ID: client_request_id, **_JSON, **self._way.headers()}
+        headers = {_REQUEST_ID: client_request_id, **_JSON, **self._hop.headers()}
         events = Events(bodies.not_honoured(request))
-        return HostCall(self._client, route, body, headers, events, self._keep)
+        return HostCall(self._client, route, body, headers, events, self._spawn)
 
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         headers = {_REQUEST_ID: client_request_id}
@@ -114,21 +114,21 @@ class OllamaWorker:
             show = await self._post("/api/show", {"model": self._model, "verbose": verbose})
             tag = await self._tag(timeout_seconds)
             version = await self._get("/api/version", timeout_seconds) or {}
-            model = card(self._hosted, show, tag, str(version.get("version", "")))
+            model = model_of(self._hosted, show, tag, str(version.get("version", "")))
             if loaded := await self._loaded_entry(timeout_seconds):
                 model.loaded_size_bytes, model.loaded_vram_bytes = loaded_sizes(loaded)
-        self._told_digest = (tag or {}).get("digest")
+        self._digest = (tag or {}).get("digest")
         return model
 
     async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
-        """Ollama tells nothing of its queue, so a report says no more than whether the model is loaded."""
+        """Poll `/api/ps`. Ollama does not report its queue: a report has only whether the model is loaded."""
         polls = 0
         while True:
             loaded = await self._loaded_entry(_CONTROL_SECONDS)
             yield pb.LoadReport(loaded=loaded is not None, expires_unix_ns=_expiry(loaded) if loaded else 0)
             await asyncio.sleep(interval_seconds)
             polls += 1
-            if polls % _LOOKS_EVERY == 0:
+            if polls % _POLLS_PER_CHECK == 0:
                 await self._check_same()
 
     async def close(self) -> None:
@@ -139,13 +139,13 @@ class OllamaWorker:
         await self._client.aclose()
 
     async def _check_same(self) -> None:
-        """Raises WorkerDraining where the host has another model under that name now, or none."""
+        """Raises WorkerDraining if the host has another model under this name now, or none."""
         tag = await self._tag(_CONTROL_SECONDS)
-        if tag is None or tag.get("digest") != self._told_digest:
+        if tag is None or tag.get("digest") != self._digest:
             raise WorkerDraining("the Ollama host has changed the model")
 
     async def _touch(self, keep_alive_ns: int | None, timeout_seconds: float) -> None:
-        """A request without a prompt loads or unloads the model."""
+        """Load or unload the model, by a request without a prompt."""
         body: bodies.Body = {"model": self._model, "stream": False}
         if keep_alive_ns is not None:
             body["keep_alive"] = bodies.go_duration(keep_alive_ns)
@@ -159,14 +159,14 @@ class OllamaWorker:
         return entry_of(tags.get("models"), self._hosted.model)
 
     async def _loaded_entry(self, timeout_seconds: float) -> Line | None:
-        """None for a model that is not in memory; an empty one where the server does not tell."""
+        """The model's entry in `/api/ps`: None if it is not loaded, empty if the server lacks the route."""
         running = await self._get("/api/ps", timeout_seconds)
         return {} if running is None else entry_of(running.get("models"), self._hosted.model)
 
     async def _get(self, path: str, timeout_seconds: float) -> Line | None:
-        """None where the server has no such route: SGLang's own Ollama layer lacks some."""
-        status, said = await self._exchange("GET", path, None, timeout_seconds)
-        return None if status == 404 else _object(path, status, said)
+        """None if the server lacks the route, as SGLang's own Ollama layer lacks some."""
+        status, body = await self._exchange("GET", path, None, timeout_seconds)
+        return None if status == 404 else _object(path, status, body)
 
     async def _post(
         self,
@@ -185,36 +185,36 @@ class OllamaWorker:
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body, which is bounded. Cancelling the caller ends the connection."""
+        """Status and body, of limited size. Cancelling the caller closes the connection."""
         timeout = httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS)
-        said = bytearray()
+        content = bytearray()
         with boundary():
             async with self._client.stream(
-                method, path, json=body, headers={**self._way.headers(), **(headers or {})}, timeout=timeout
+                method, path, json=body, headers={**self._hop.headers(), **(headers or {})}, timeout=timeout
             ) as response:
                 async for chunk in response.aiter_bytes():
-                    said += chunk
-                    if len(said) > _MOST_BODY_BYTES:
-                        raise EngineFailed("the Ollama host's answer is too long")
-        return response.status_code, bytes(said)
+                    content += chunk
+                    if len(content) > _MAX_BODY_BYTES:
+                        raise EngineFailed("the Ollama host's response is too large")
+        return response.status_code, bytes(content)
 
-    def _keep(self, call: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    def _spawn(self, call: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(call, name=f"read from {self._address}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
 
 
-def _object(path: str, status: int, said: bytes) -> Line:
-    """Raises the leaf of a refusal, and EngineFailed for what is no object."""
+def _object(path: str, status: int, body: bytes) -> Line:
+    """Parse a response. Raises the error of a refusal, and EngineFailed if it is no JSON object."""
     if status != 200:
-        raise refusal(status, said)
+        raise refusal(status, body)
     try:
-        answer = orjson.loads(said)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
     if not isinstance(answer, dict):
-        raise EngineFailed(f"the Ollama host's {path} is no JSON object")
+        raise EngineFailed(f"the Ollama host's response to {path} is not a JSON object")
     return answer
 
 
@@ -223,6 +223,6 @@ def _no_tokens() -> CapabilityMissing:
 
 
 def _expiry(entry: Line) -> int:
-    """Unix time in ns; 0 is never."""
+    """Unix time in ns, 0 for never."""
     expires = unix_ns(entry.get("expires_at"))
     return 0 if expires > _NEVER_NS else expires

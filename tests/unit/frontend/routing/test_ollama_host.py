@@ -1,4 +1,4 @@
-"""Between the neutral messages and an Ollama server's: both ways, and what its refusals mean."""
+"""Conversion to and from Ollama's protocol, and of its errors."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama.address import HostedModel
 from frontend.routing.backends.ollama.body import not_honoured, route_and_body
-from frontend.routing.backends.ollama.card import card, defaults_of, entry_of, unix_ns
+from frontend.routing.backends.ollama.call import lines_of
 from frontend.routing.backends.ollama.events import Events, read_line
 from frontend.routing.backends.ollama.failures import refusal
-from frontend.routing.backends.ollama.lines import lines_of
+from frontend.routing.backends.ollama.model_info import defaults_of, entry_of, model_of, unix_ns
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_prompts() -> None:
 @pytest.mark.parametrize(
     "request_", [pb.GenerateRequest(tokens=pb.TokenIds(ids=[1])), pb.GenerateRequest(raw="a", regex="b")]
 )
-def test_what_the_protocol_cannot_say(request_: pb.GenerateRequest) -> None:
+def test_what_the_protocol_lacks(request_: pb.GenerateRequest) -> None:
     with pytest.raises(CapabilityMissing):
         route_and_body(request_, "m")
 
 
-def test_tools_that_must_not_be_called_are_not_told() -> None:
+def test_tools_that_must_not_be_called_are_not_sent() -> None:
     request = pb.GenerateRequest(chat=pb.ChatInput(tools=[pb.Tool(name="f"), pb.Tool(name="g")]))
     request.tool_choice.mode = pb.ToolChoice.NONE
     assert "tools" not in route_and_body(request, "m")[1]
@@ -149,7 +149,7 @@ def test_a_stream_of_a_chat() -> None:
     assert (last.done.timings.load_ns, last.done.timings.prefill_ns, last.done.timings.decode_ns) == (1, 2, 4)
 
 
-def test_a_context_is_told_at_the_end() -> None:
+def test_the_context_comes_with_done() -> None:
     _, last = _events(
         {"response": "Hi"}, {"response": "", "done": True, "done_reason": "stop", "context": [1, 2, 3]}
     )
@@ -163,7 +163,7 @@ def test_lines_that_end_it(line: bytes) -> None:
         read_line(line)
 
 
-def test_members_of_the_wrong_kind_are_not_there() -> None:
+def test_values_of_the_wrong_type_are_ignored() -> None:
     (event,) = _events(
         {"message": 7, "response": [], "logprobs": "x", "done": True, "eval_count": "many", "context": {}}
     )
@@ -213,24 +213,24 @@ _SHOWN: dict[str, Json] = {
 def test_a_card() -> None:
     hosted = HostedModel.parse("ollama:http://gpu:11434/llama3.2#big")
     tag: dict[str, Json] = {"digest": "ab" * 32, "size": 7, "modified_at": "1970-01-01T00:00:01Z"}
-    model = card(hosted, _SHOWN, tag, "0.33.0")
+    model = model_of(hosted, _SHOWN, tag, "0.33.0")
     assert (list(model.names), model.digest, model.size_bytes) == (["big:latest"], "ab" * 32, 7)
     assert (model.context_length, model.family, model.modified_unix_ns) == (8192, "llama", 10**9)
     can = model.capabilities
     assert (can.completion, can.tools, can.json_constraint, can.vision, can.resume) == (1, 1, 1, 0, 0)
     assert model.defaults.temperature == 0.5
     with pytest.raises(WorkerUnreachable, match=r"does not list llama3\.2:latest"):
-        card(hosted, _SHOWN, None, "")
+        model_of(hosted, _SHOWN, None, "")
 
 
-def test_a_server_that_tells_little() -> None:
+def test_a_server_that_reports_little() -> None:
     """SGLang's own layer: a digest that is none, which must not make two models one."""
     one, other = (HostedModel.parse(f"ollama:http://gpu:30001/{name}") for name in ("one", "other"))
     tag: dict[str, Json] = {"digest": "sha256:sglang000"}
-    digests = {card(each, {}, tag, "").digest for each in (one, other)}
+    digests = {model_of(each, {}, tag, "").digest for each in (one, other)}
     assert len(digests) == 2
     assert all(len(digest) == 64 for digest in digests)
-    assert card(one, {}, tag, "").capabilities.completion
+    assert model_of(one, {}, tag, "").capabilities.completion
 
 
 def test_times_and_entries() -> None:

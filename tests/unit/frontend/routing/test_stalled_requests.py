@@ -172,9 +172,7 @@ async def test_streams_next_to_a_suspect_fail_over(monkeypatch: pytest.MonkeyPat
 
         with pytest.raises(EngineStalled):
             await suspect
-        await until(
-            lambda: sum(task.done() for task in streams) == 2, _DEADLINE_SECONDS, "two failed over"
-        )
+        await until(lambda: sum(task.done() for task in streams) == 2, _DEADLINE_SECONDS, "two failed over")
         assert [task.result() for task in streams if task.done()] == ["begun end"] * 2
         assert _ready(fleet) == [two.address, three.address]
         for task in streams:

@@ -30,4 +30,4 @@ def account(tmp_path: Path, certificate: tuple[Path, Path]) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_slices, "_LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(endpoint_slices, "_MAX_PAUSE_SECONDS", 0.05)

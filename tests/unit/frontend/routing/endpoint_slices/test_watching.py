@@ -1,4 +1,4 @@
-"""A watch goes on, whatever becomes of it."""
+"""A watch is continued or started again after any failure."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 
 from frontend.routing.discovery.endpoint_slices import EndpointSlices
 from frontend.routing.discovery.kubernetes_api import ApiServer
-from frontend.routing.discovery.service import Service
-from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
+from frontend.routing.discovery.kubernetes_service import Service
+from tests.fakes.kubernetes_api import FakeKubernetes, endpoint, endpoint_slice
 from tests.support.waiting import until
-from tests.unit.frontend.routing.endpoint_slices.following import (
+from tests.unit.frontend.routing.endpoint_slices.discovering import (
     NEW_WORKER_SECONDS,
     SOON_SECONDS,
+    discovering,
     fields,
     kinds,
-    played,
-    told,
+    logged,
     watched,
 )
 
 
-async def test_what_was_missed_is_listed_again_when_the_history_is_forgotten(account: Path) -> None:
-    api = PlayedKubernetes()
+async def test_an_expired_version_causes_a_new_list(account: Path) -> None:
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
-    async with played(api, account) as seen:
+    async with discovering(api, account) as seen:
         await seen.sees("10.0.0.1:50051")
         await watched(api)
         api.refuse_with = 503
@@ -40,10 +40,10 @@ async def test_what_was_missed_is_listed_again_when_the_history_is_forgotten(acc
 
 
 @pytest.mark.parametrize("cut", [True, False])
-async def test_a_watch_that_ends_is_taken_up_where_it_was(account: Path, cut: bool) -> None:
-    api = PlayedKubernetes()
+async def test_a_watch_that_ends_is_continued_from_its_version(account: Path, cut: bool) -> None:
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
-    async with played(api, account) as seen:
+    async with discovering(api, account) as seen:
         await seen.sees("10.0.0.1:50051")
         await watched(api)
         await api.bookmark()
@@ -57,11 +57,11 @@ async def test_a_watch_that_ends_is_taken_up_where_it_was(account: Path, cut: bo
         assert api.asked[2][1]["resourceVersion"] > api.asked[1][1]["resourceVersion"], "the bookmark counts"
 
 
-async def test_an_api_that_is_away_changes_nothing(account: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreachable_api_changes_nothing(account: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "drover.fleet")
-    api = PlayedKubernetes()
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
-    async with played(api, account) as seen:
+    async with discovering(api, account) as seen:
         await seen.sees("10.0.0.1:50051")
         await watched(api)
         api.refuse_with = 500
@@ -73,9 +73,11 @@ async def test_an_api_that_is_away_changes_nothing(account: Path, caplog: pytest
         api.refuse_with = 0
         await api.put(endpoint_slice("b", endpoint("10.0.0.2")))
         await seen.sees("10.0.0.1:50051", "10.0.0.2:50051", within_seconds=NEW_WORKER_SECONDS)
-        await until(lambda: "the Kubernetes API answers" in caplog.messages, SOON_SECONDS, "it is told")
+        await until(
+            lambda: "the Kubernetes API responds again" in caplog.messages, SOON_SECONDS, "it is logged"
+        )
 
-    reasons = [str(fields(record).get("reason")) for record in told(caplog)]
+    reasons = [str(fields(record).get("reason")) for record in logged(caplog)]
     assert reasons.count("status 500") == 1
 
 
@@ -104,12 +106,12 @@ _A_NAME = endpoint_slice("a", {"addresses": ["x.example"]}, family="FQDN")
 
 
 @pytest.mark.parametrize("item", [{**_NO_ADDRESS, "endpoints": "none"}, _NO_ADDRESS, _A_NAME])
-async def test_a_slice_that_cannot_be_read_changes_nothing_and_is_told_once(
+async def test_an_invalid_slice_changes_nothing_and_is_logged_once(
     account: Path, caplog: pytest.LogCaptureFixture, item: dict[str, object]
 ) -> None:
-    api = PlayedKubernetes()
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
-    async with played(api, account) as seen:
+    async with discovering(api, account) as seen:
         await seen.sees("10.0.0.1:50051")
         await watched(api)
         await api.put(item)
@@ -120,7 +122,7 @@ async def test_a_slice_that_cannot_be_read_changes_nothing_and_is_told_once(
         await api.put(endpoint_slice("a", endpoint("10.0.0.3")))
         await seen.sees("10.0.0.2:50051", "10.0.0.3:50051")
 
-    problems = [record for record in told(caplog) if record.message == "an EndpointSlice is not used"]
+    problems = [record for record in logged(caplog) if record.message == "an EndpointSlice is not used"]
     assert [fields(record)["slice"] for record in problems] == ["a"]
 
 
@@ -134,10 +136,10 @@ async def test_a_slice_that_cannot_be_read_changes_nothing_and_is_told_once(
         b"[" * 100_000,
     ],
 )
-async def test_a_watch_that_cannot_be_read_is_begun_anew(account: Path, line: bytes) -> None:
-    api = PlayedKubernetes()
+async def test_an_invalid_event_restarts_the_watch(account: Path, line: bytes) -> None:
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
-    async with played(api, account) as seen:
+    async with discovering(api, account) as seen:
         await seen.sees("10.0.0.1:50051")
         await watched(api)
         await api.send(line)

@@ -1,4 +1,4 @@
-"""A request goes each way once, over at most so many servers, whatever a client makes of the header."""
+"""A request takes each hop once and a limited number of hops, whatever header a client sends."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from drover.errors import WorkerUnreachable
-from frontend.routing.backends.ollama.trail import HEADER, Way, WithTrail
+from frontend.routing.backends.ollama.loop_guard import HEADER, Hop, LoopGuard
 
 
-async def _sent(way: Way, came_with: str = "") -> str:
-    """What a request is sent on with that came with this trail."""
+async def _sent(hop: Hop, came_with: str = "") -> str:
+    """The header of a request that arrived with this trail and takes the hop."""
     sent: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        sent.append(way.headers()[HEADER])
+        sent.append(hop.headers()[HEADER])
 
     async def receive() -> Message:
         return {}
@@ -22,31 +22,31 @@ async def _sent(way: Way, came_with: str = "") -> str:
     async def drop(message: Message) -> None: ...
 
     scope = {"type": "http", "headers": [(HEADER.encode(), came_with.encode("latin-1"))] if came_with else []}
-    await WithTrail(app)(scope, receive, drop)
+    await LoopGuard(app)(scope, receive, drop)
     return sent[0]
 
 
-async def test_each_way_adds_its_mark() -> None:
-    near, far = Way(), Way()
+async def test_each_hop_adds_its_mark() -> None:
+    near, far = Hop(), Hop()
     first = await _sent(near)
     assert (await _sent(far, first)).startswith(f"{first},")
     assert await _sent(near) == first, "the next request begins anew"
 
 
-async def test_no_way_is_gone_twice() -> None:
-    near, far = Way(), Way()
+async def test_no_hop_is_taken_twice() -> None:
+    near, far = Hop(), Hop()
     with pytest.raises(WorkerUnreachable, match="name each other"):
         await _sent(near, await _sent(far, await _sent(near)))
 
 
-async def test_no_request_goes_far() -> None:
+async def test_the_number_of_hops_is_limited() -> None:
     trail = ""
     for _ in range(8):
-        trail = await _sent(Way(), trail)
+        trail = await _sent(Hop(), trail)
     with pytest.raises(WorkerUnreachable):
-        await _sent(Way(), trail)
+        await _sent(Hop(), trail)
 
 
 @pytest.mark.parametrize("made_up", ["nonsense", "\r\nx: y", "é", ",".join(["0123456789abcdef"] * 9), ","])
-async def test_what_is_no_trail_means_nothing(made_up: str) -> None:
-    assert len(await _sent(Way(), made_up)) == 16
+async def test_an_invalid_header_is_ignored(made_up: str) -> None:
+    assert len(await _sent(Hop(), made_up)) == 16

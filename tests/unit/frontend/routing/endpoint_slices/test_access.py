@@ -1,4 +1,4 @@
-"""Accounts, authorities and places."""
+"""Service accounts, certificate authorities and addresses."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from frontend.routing.discovery import check_service, discoveries_of
 from frontend.routing.discovery.endpoint_slices import EndpointSlices
 from frontend.routing.discovery.kubernetes_api import ApiServer
-from frontend.routing.discovery.service import Service
+from frontend.routing.discovery.kubernetes_service import Service
 from frontend.settings import FrontendSettings
-from tests.fakes.kubernetes_api import PlayedKubernetes, endpoint, endpoint_slice
+from tests.fakes.kubernetes_api import FakeKubernetes, endpoint, endpoint_slice
 from tests.support.certificates import certificate_without_key_identifiers
 from tests.support.waiting import until
-from tests.unit.frontend.routing.endpoint_slices.following import (
+from tests.unit.frontend.routing.endpoint_slices.discovering import (
     SOON_SECONDS,
+    discovering,
     fields,
     following,
-    played,
-    told,
+    logged,
     watched,
 )
 
@@ -32,26 +32,26 @@ _created = ssl.create_default_context
 @pytest.mark.parametrize(
     ("api", "words"),
     [
-        (PlayedKubernetes(token="another"), ["401", "token"]),
-        (PlayedKubernetes(forbidden_verbs=frozenset({"list"})), ["403", "Role in namespace llm", '"watch"']),
-        (PlayedKubernetes(forbidden_verbs=frozenset({"watch"})), ["403", "endpointslices", "RoleBinding"]),
+        (FakeKubernetes(token="another"), ["401", "token"]),
+        (FakeKubernetes(forbidden_verbs=frozenset({"list"})), ["403", "Role in namespace llm", '"watch"']),
+        (FakeKubernetes(forbidden_verbs=frozenset({"watch"})), ["403", "endpointslices", "RoleBinding"]),
     ],
 )
-async def test_a_refusal_is_told_once_with_the_rule_that_is_missing(
-    account: Path, caplog: pytest.LogCaptureFixture, api: PlayedKubernetes, words: list[str]
+async def test_a_refusal_is_logged_once_with_the_missing_rule(
+    account: Path, caplog: pytest.LogCaptureFixture, api: FakeKubernetes, words: list[str]
 ) -> None:
-    async with played(api, account):
+    async with discovering(api, account):
         await until(lambda: len(api.asked) >= 10, SOON_SECONDS, "it is asked again and again")
 
-    (refusal,) = told(caplog)
+    (refusal,) = logged(caplog)
     assert refusal.levelno == logging.ERROR
     assert all(word in str(fields(refusal)["reason"]) for word in words)
 
 
 async def test_a_token_that_was_replaced_is_used(account: Path, caplog: pytest.LogCaptureFixture) -> None:
-    api = PlayedKubernetes()
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
-    async with played(api, account) as seen:
+    async with discovering(api, account) as seen:
         await seen.sees("10.0.0.1:50051")
         await watched(api)
         api.token = "second"
@@ -60,13 +60,11 @@ async def test_a_token_that_was_replaced_is_used(account: Path, caplog: pytest.L
         await api.put(endpoint_slice("a", endpoint("10.0.0.2")))
         await seen.sees("10.0.0.2:50051")
 
-    assert not told(caplog)
+    assert not logged(caplog)
 
 
-async def test_the_authority_is_that_of_the_service_account(
-    account: Path, certificate: tuple[Path, Path]
-) -> None:
-    api = PlayedKubernetes()
+async def test_the_ca_of_the_service_account_is_used(account: Path, certificate: tuple[Path, Path]) -> None:
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
     async with api.served(certificate) as port:
         environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
@@ -75,12 +73,12 @@ async def test_the_authority_is_that_of_the_service_account(
             await seen.sees("10.0.0.1:50051")
 
 
-async def test_an_authority_without_what_python_asks_for_from_3_13_on_is_believed(
+async def test_a_ca_without_key_identifiers_is_accepted(
     account: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(ssl, "create_default_context", _as_in_3_13)
     plain = certificate_without_key_identifiers(tmp_path, certificate)
-    api = PlayedKubernetes()
+    api = FakeKubernetes()
     await api.put(endpoint_slice("a", endpoint("10.0.0.1")))
     async with api.served(plain) as port:
         server = ApiServer(f"https://127.0.0.1:{port}", account)
@@ -95,36 +93,36 @@ def _as_in_3_13(cafile: str) -> ssl.SSLContext:
 
 
 @pytest.mark.usefixtures("quick")
-async def test_another_authority_is_not_believed(
+async def test_another_ca_is_refused(
     account: Path,
     certificate: tuple[Path, Path],
     another_certificate: tuple[Path, Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (account / "ca.crt").write_bytes(another_certificate[0].read_bytes())
-    api = PlayedKubernetes()
+    api = FakeKubernetes()
     async with api.served(certificate) as port:
         discovery = EndpointSlices(
             Service.parse("workers:50051"), ApiServer(f"https://127.0.0.1:{port}", account)
         )
         async with following(discovery) as seen:
-            await until(lambda: bool(told(caplog)), SOON_SECONDS, "it is told")
+            await until(lambda: bool(logged(caplog)), SOON_SECONDS, "it is logged")
             assert seen.now is None
 
-    assert "CERTIFICATE_VERIFY_FAILED" in str(fields(told(caplog)[0])["reason"])
+    assert "CERTIFICATE_VERIFY_FAILED" in str(fields(logged(caplog)[0])["reason"])
     assert not api.asked
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("missing", ["token", "ca.crt"])
-async def test_a_pod_without_a_service_account_says_so(
+async def test_a_pod_without_a_service_account_is_logged(
     account: Path, caplog: pytest.LogCaptureFixture, missing: str
 ) -> None:
     (account / missing).unlink()
-    async with played(PlayedKubernetes(), account):
-        await until(lambda: bool(told(caplog)), SOON_SECONDS, "it is told")
+    async with discovering(FakeKubernetes(), account):
+        await until(lambda: bool(logged(caplog)), SOON_SECONDS, "it is logged")
 
-    assert "no service account in this pod" in str(fields(told(caplog)[0])["reason"])
+    assert "no service account in this pod" in str(fields(logged(caplog)[0])["reason"])
 
 
 def test_a_pods_environment(account: Path) -> None:
@@ -143,7 +141,7 @@ def test_a_pods_environment(account: Path) -> None:
         ("workers.llm:grpc", Service("workers", "llm", "grpc")),
     ],
 )
-def test_a_place(place: str, service: Service) -> None:
+def test_addresses(place: str, service: Service) -> None:
     assert Service.parse(place) == service
 
 
@@ -151,7 +149,7 @@ def test_a_place(place: str, service: Service) -> None:
     "place",
     ["workers", "workers:", ":1", "a.b.c:1", "a.:1", "a/b:1", "a:0", "a:65536", "a:b/c", "A:1", "a?b:1"],
 )
-def test_what_is_no_place(place: str) -> None:
+def test_invalid_addresses(place: str) -> None:
     with pytest.raises(ValueError, match="k8s:service"):
         Service.parse(place)
 

@@ -1,4 +1,4 @@
-"""The name of a Service of Kubernetes, as the setting `workers` has it."""
+"""Name of a Kubernetes Service in the setting `workers`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Service:
     port: str
 
     @staticmethod
-    def parse(place: str) -> Service:
-        """Of `service.namespace:port` or `service:port`, which leaves the namespace empty. The port is the
-        pods', by number or name. Raises ValueError.
+    def parse(address: str) -> Service:
+        """Parse `service.namespace:port` or `service:port`, whose namespace is empty. The port is the pods',
+        by number or name. Raises ValueError.
         """
-        host, _, port = place.rpartition(":")
+        host, _, port = address.rpartition(":")
         name, dot, namespace = host.partition(".")
         names = [name, namespace] if dot else [name]
         good_port = 0 < int(port) < 65536 if port.isdecimal() else _LABEL.fullmatch(port)

@@ -1,4 +1,4 @@
-"""What `/api/show`, `/api/tags` and `/api/version` say of a model, as the fleet's Model."""
+"""Converts the responses of `/api/show`, `/api/tags` and `/api/version` to the fleet's Model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FLOATS = (
 )  # fmt: skip
 _INTEGERS = {"top_k": "top_k", "repeat_last_n": "repeat_last_n", "seed": "seed", "num_predict": "max_tokens"}
 _UINT64 = 2**64 - 1
-# A host that does not say how long its context is.
-_SOME_CONTEXT = 4096
-# Of what a constraint, and answers' tokens are told by.
-_PROTOCOL_CAN = pb.Capabilities(json_constraint=True, logprobs=True, seed=True)
+# For a host that does not report the context length.
+_DEFAULT_CONTEXT = 4096
+# What the protocol offers for every model that generates.
+_PROTOCOL_CAPABILITIES = pb.Capabilities(json_constraint=True, logprobs=True, seed=True)
 
 
 def entry_of(models: Json, wanted: ModelName) -> Line | None:
-    """The model's own entry in what `/api/tags` or `/api/ps` list."""
+    """The model's entry in a response of `/api/tags` or `/api/ps`."""
     for entry in models if isinstance(models, list) else []:
         name = (
             ModelName.parse(_text(entry.get("model") or entry.get("name")))
@@ -42,8 +42,8 @@ def entry_of(models: Json, wanted: ModelName) -> Line | None:
     return None
 
 
-def card(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.Model:
-    """Raises WorkerUnreachable where the host does not list the model."""
+def model_of(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.Model:
+    """Raises WorkerUnreachable if the host does not list the model."""
     if tag is None:
         raise WorkerUnreachable(f"the Ollama host does not list {hosted.model.short}")
     details, info = _object(show.get("details")), _object(show.get("model_info"))
@@ -52,7 +52,7 @@ def card(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.
         names=[hosted.name.short],
         digest=_digest(hosted, tag),
         size_bytes=_count(tag.get("size")),
-        context_length=trained or _SOME_CONTEXT,
+        context_length=trained or _DEFAULT_CONTEXT,
         trained_context_length=trained,
         embedding_length=_of_architecture(info, "embedding_length"),
         parameter_count=_count(info.get("general.parameter_count")),
@@ -64,7 +64,7 @@ def card(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.
         template=_text(show.get("template")),
         system=_text(show.get("system")),
         licenses=[text] if (text := _text(show.get("license"))) else [],
-        # A server that does not tell its models' abilities generates text.
+        # A server that does not report capabilities generates text.
         capabilities=_capabilities(_texts(show.get("capabilities", ["completion"]))),
         defaults=defaults_of(_text(show.get("parameters"))),
         engine_kind=KIND,
@@ -75,13 +75,13 @@ def card(hosted: HostedModel, show: Line, tag: Line | None, version: str) -> pb.
 
 
 def _digest(hosted: HostedModel, tag: Line) -> str:
-    """Where the server knows none, one of its own: other files must not be taken for these."""
+    """The host's digest, or one of the address if there is none, so that no other model has the same."""
     digest = _text(tag.get("digest")).removeprefix("sha256:").lower()
     return digest if _HEX.fullmatch(digest) else hashlib.sha256(repr(hosted).encode()).hexdigest()
 
 
 def defaults_of(parameters: str) -> pb.Sampling:
-    """Of lines like `temperature    0.7`; what the requests' sampling does not know stays the host's."""
+    """Parse lines like `temperature    0.7`. Parameters without a field in Sampling are left to the host."""
     sampling = pb.Sampling()
     for line in parameters.splitlines():
         name, _, written = line.strip().partition(" ")
@@ -96,7 +96,7 @@ def defaults_of(parameters: str) -> pb.Sampling:
 
 
 def unix_ns(value: Json) -> int:
-    """Of a time as Go prints it; 0 where it is none. Python reads microseconds at most."""
+    """Parse a time in Go's format, to microseconds; 0 if it is invalid."""
     text = re.sub(r"(\.\d{6})\d+", r"\1", _text(value))
     try:
         return round(datetime.fromisoformat(text).timestamp() * 1e6) * 1000
@@ -105,14 +105,14 @@ def unix_ns(value: Json) -> int:
 
 
 def loaded_sizes(entry: Line) -> tuple[int, int]:
-    """Bytes in memory, and on an accelerator."""
+    """Bytes in total, and in VRAM."""
     return _count(entry.get("size")), _count(entry.get("size_vram"))
 
 
 def _capabilities(named: Sequence[str]) -> pb.Capabilities:
     can = pb.Capabilities()
     if "completion" in named:
-        can.CopyFrom(_PROTOCOL_CAN)
+        can.CopyFrom(_PROTOCOL_CAPABILITIES)
     for name in ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio"):
         setattr(can, name, name in named)
     return can

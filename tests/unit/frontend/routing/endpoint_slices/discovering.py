@@ -1,4 +1,4 @@
-"""Who follows a discovery against the played API, and what was logged of it."""
+"""Runs a discovery against the fake Kubernetes API, and reads its log."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from frontend.routing.discovery.endpoint_slices import EndpointSlices
 from frontend.routing.discovery.kubernetes_api import ApiServer
-from frontend.routing.discovery.service import Service
-from tests.fakes.kubernetes_api import PlayedKubernetes
+from frontend.routing.discovery.kubernetes_service import Service
+from tests.fakes.kubernetes_api import FakeKubernetes
 from tests.support.waiting import until
 
 SOON_SECONDS = 10.0
@@ -23,7 +23,7 @@ NEW_WORKER_SECONDS = 5.0
 
 @dataclass
 class Following:
-    """What a discovery has told last, and how often it has told anything."""
+    """The last list of a discovery, and the number of lists."""
 
     now: Sequence[str] | None = None
     times: int = 0
@@ -54,8 +54,8 @@ async def following(discovery: EndpointSlices) -> AsyncIterator[Following]:
 
 
 @asynccontextmanager
-async def played(
-    api: PlayedKubernetes, account: Path, place: str = "workers:50051"
+async def discovering(
+    api: FakeKubernetes, account: Path, place: str = "workers:50051"
 ) -> AsyncIterator[Following]:
     async with api.served() as port:
         discovery = EndpointSlices(Service.parse(place), ApiServer(f"http://127.0.0.1:{port}", account))
@@ -63,15 +63,15 @@ async def played(
             yield seen
 
 
-def kinds(api: PlayedKubernetes) -> list[str]:
+def kinds(api: FakeKubernetes) -> list[str]:
     return [kind for kind, _ in api.asked]
 
 
-async def watched(api: PlayedKubernetes) -> None:
+async def watched(api: FakeKubernetes) -> None:
     await until(lambda: api.watching > 0, SOON_SECONDS, "it is watched")
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "drover.fleet"]
 
 

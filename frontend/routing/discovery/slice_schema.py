@@ -1,4 +1,4 @@
-"""What EndpointSlices say: which addresses of a Service are workers."""
+"""EndpointSlices as the API sends them, and the workers' addresses in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drover.settings import with_port
 
 
 class _Sent(BaseModel):
-    """Go leaves out what is empty, or sends null for it."""
+    """Go omits empty values, or sends null for them."""
 
     model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True)
 
@@ -31,7 +31,7 @@ class Endpoint(_Sent):
 
     @property
     def is_ready(self) -> bool:
-        """Not told means yes, says the API."""
+        """A missing condition means ready, by the API's definition."""
         return self.conditions is None or self.conditions.ready is not False
 
 
@@ -41,44 +41,46 @@ class Port(_Sent):
 
 
 class Slice(_Sent):
-    """Of `discovery.k8s.io/v1`, as far as it matters here."""
+    """An EndpointSlice of `discovery.k8s.io/v1`, with the fields used here."""
 
     family: Literal["IPv4", "IPv6"] = Field(alias="addressType")
     endpoints: list[Endpoint] | None = None
     ports: list[Port] | None = None
 
     def port_of(self, wanted: str) -> int | None:
-        """`wanted`: a number, or the name of a port of the pods."""
+        """Number of a port. `wanted`: a number, or the name of a port of the pods."""
         if wanted.isdecimal():
             return int(wanted)
         return next((port.port for port in self.ports or () if port.name == wanted), None)
 
 
 def addresses_of(slices: Sequence[Slice], port: str, kept: frozenset[str]) -> list[str]:
-    """Each worker once, sorted. One joins when it is ready, and keeps its place (`kept`) until it is in no
-    slice any more: whether it takes requests it says itself. A pod that has addresses of both families is one
-    worker, at the one it has been found at, else at the IPv4 one.
+    """Addresses of the workers, each pod once, sorted.
+
+    A pod is added when it is ready and stays (`kept`: the addresses so far) until no slice has it any more,
+    since workers report their own readiness. A pod with addresses of both families keeps the one that it was
+    found by first, IPv4 by preference.
     """
     found: dict[str, str] = {}
-    for pod, address, is_ready in sorted(_places(slices, port), key=lambda place: _preference(place, kept)):
+    for pod, address, is_ready in sorted(_candidates(slices, port), key=lambda each: _preference(each, kept)):
         if is_ready or address in kept:
             found.setdefault(pod, address)
     return sorted(set(found.values()))
 
 
-def _places(slices: Sequence[Slice], port: str) -> Iterator[tuple[str, str, bool]]:
-    """A pod (or, where none is named, its address), the address, whether it is ready."""
+def _candidates(slices: Sequence[Slice], port: str) -> Iterator[tuple[str, str, bool]]:
+    """Pod (its address if it has no uid), address, and whether it is ready."""
     for held in slices:
         number = held.port_of(port)
         if number is None:
             continue
         for endpoint in held.endpoints or ():
-            # No meaning is defined for further ones.
+            # The API defines no meaning for further addresses.
             address = with_port(endpoint.addresses[0], number)
             pod = endpoint.target.uid if endpoint.target else ""
             yield pod or address, address, endpoint.is_ready
 
 
-def _preference(place: tuple[str, str, bool], kept: frozenset[str]) -> tuple[bool, bool, str]:
-    _, address, _ = place
+def _preference(candidate: tuple[str, str, bool], kept: frozenset[str]) -> tuple[bool, bool, str]:
+    _, address, _ = candidate
     return address not in kept, address.startswith("["), address
