@@ -1,1 +1,1 @@
-"""The workers: which there are, what they serve, and requests to them as handles."""
+"""Routing of requests to workers: failover -> scheduler -> registry -> backends."""

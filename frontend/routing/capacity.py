@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 @dataclass(eq=False, slots=True)
 class WorkerPermit:
-    """Permission for one attempt of a request at a worker. Counts against the worker's limit until `leave`.
+    """Permission for one attempt of a request at a worker. Counts against the worker's limit until `release`.
 
     Implements stalled_requests.InFlight. `saw_stall`: the worker stalled under this attempt;
     `is_only_suspect`: and no other request can be the cause.
@@ -43,7 +43,7 @@ class WorkerPermit:
     saw_stall: bool = False
     is_only_suspect: bool = False
 
-    def answers(self) -> None:
+    def on_first_event(self) -> None:
         """Call when the worker has sent its first event."""
         self.is_answered = True
         self.worker.record_success(self.attempt)
@@ -52,7 +52,7 @@ class WorkerPermit:
         """Call when the worker violated the protocol under this attempt."""
         self.worker.record_violation(error, self.request.request_id if self.request else "")
 
-    def leave(self, error: DroverError | None = None) -> None:
+    def release(self, error: DroverError | None = None) -> None:
         """Release the permit. `error`: what the attempt failed with at the worker. Safe to call twice."""
         self.worker.release(self, error)
 

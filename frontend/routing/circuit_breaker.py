@@ -23,7 +23,7 @@ class Attempt:
     is_probe: bool
 
 
-class Breaker:
+class CircuitBreaker:
     """Opens after three failures in a row. Each further one doubles the time that it stays open, with a fifth
     of jitter, so that frontends do not retry together. Attempts that ran at the same time and failed together
     count as one failure.

@@ -78,5 +78,5 @@ class EventRelay:
     def _begin_output(self, has_output: bool) -> None:
         if not self.first_ns:
             self.first_ns = time.perf_counter_ns()
-            self._permit.answers()
+            self._permit.on_first_event()
         self._permit.has_output = has_output

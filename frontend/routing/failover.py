@@ -147,7 +147,7 @@ class FailoverRequest:
         except DroverError as failure:
             error = failure
         finally:
-            permit.leave(error)
+            permit.release(error)
         # The client has the whole response: what fails after `done` does not concern it.
         is_late = relay.is_done and isinstance(error, RetryElsewhere | EngineStalled)
         return None if is_late else error

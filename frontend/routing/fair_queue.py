@@ -55,12 +55,12 @@ class FairQueue(Generic[Queued]):
     def __len__(self) -> int:
         return self._length
 
-    def enter(self, waiter: Queued) -> None:
+    def enqueue(self, waiter: Queued) -> None:
         lanes = self._lanes.setdefault(waiter.ticket.rank, OrderedDict())
         lanes.setdefault(waiter.ticket.lane, deque()).append(waiter)
         self._length += 1
 
-    def leave(self, waiter: Queued) -> None:
+    def remove(self, waiter: Queued) -> None:
         """Remove a request that gives up. No effect if it is not queued any more."""
         lanes = self._lanes.get(waiter.ticket.rank, OrderedDict())
         lane = lanes.get(waiter.ticket.lane, deque())
@@ -69,14 +69,14 @@ class FairQueue(Generic[Queued]):
             self._length -= 1
             self._drop_if_empty(waiter.ticket.rank, waiter.ticket.lane)
 
-    def first(self) -> Queued | None:
+    def head(self) -> Queued | None:
         """The request that leaves next."""
         if not self._lanes:
             return None
         lanes = self._lanes[max(self._lanes)]
         return next(iter(lanes.values()))[0]
 
-    def last_of_longest(self, ticket: Ticket) -> Queued | None:
+    def eviction_candidate(self, ticket: Ticket) -> Queued | None:
         """The request to evict for a new one with this ticket when the queue is full: the newest of the
         longest lane, among lanes of the same rank or a lower one. None if the new one's lane would then be
         the longer of the two.
@@ -86,8 +86,8 @@ class FairQueue(Generic[Queued]):
         longest = max((lane for lanes in lower for lane in lanes.values()), key=len, default=None)
         return longest[-1] if longest is not None and len(longest) > own + 1 else None
 
-    def served(self, waiter: Queued) -> None:
-        """Remove the request that `first` returned; its lane goes to the end of the round."""
+    def dequeue(self, waiter: Queued) -> None:
+        """Remove the request that `head` returned; its lane goes to the end of the round."""
         rank, lane = waiter.ticket.rank, waiter.ticket.lane
         lanes = self._lanes[rank]
         lanes[lane].popleft()

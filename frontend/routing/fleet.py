@@ -238,7 +238,7 @@ class Fleet:
             try:
                 response = await call.result()
                 _check_embeddings(response, request)
-                permit.answers()
+                permit.on_first_event()
                 return response
             except QueueFull as error:
                 failure = error
@@ -255,7 +255,7 @@ class Fleet:
                     raise
                 observer.retried(error)
             finally:
-                permit.leave(failure)
+                permit.release(failure)
             await jitter()
 
     @property

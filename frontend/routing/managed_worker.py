@@ -16,7 +16,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
 from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.capacity import CapacityTracker, WorkerPermit
-from frontend.routing.circuit_breaker import Attempt, Breaker
+from frontend.routing.circuit_breaker import Attempt, CircuitBreaker
 from frontend.routing.served_model import Kind, ServedModel, kind_of, under_each_name
 from frontend.routing.stall_detector import StallDetector, is_responsive
 
@@ -79,7 +79,7 @@ class ManagedWorker:
         self.report: pb.LoadReport | None = None
         self.reported_at = 0.0
         """When the last report came (time.monotonic)."""
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.is_stalled = False
         self.is_known = asyncio.Event()
         """Set once the worker has answered or failed for the first time."""
@@ -112,7 +112,7 @@ class ManagedWorker:
 
     # Permits
 
-    def take(self) -> WorkerPermit:
+    def grant(self) -> WorkerPermit:
         """A permit for one attempt of a request. Its owner releases it."""
         permit = WorkerPermit(self, self.breaker.begin())
         self._capacity.add(permit)
@@ -229,7 +229,7 @@ class ManagedWorker:
                 names=names,
                 digest=model.digest[:12],
             )
-            self.breaker = Breaker()
+            self.breaker = CircuitBreaker()
             self._stall_detector = StallDetector(self._stall_seconds)
         self.report = report
         self._capacity.on_report(report)

@@ -85,19 +85,19 @@ class ModelQueue:
             check_ready()
         worker = select() if ticket.requeued or not len(self._queue) else None
         if worker is not None:
-            return worker.take(), QueueWait()
+            return worker.grant(), QueueWait()
         if not (ticket.requeued or self._may_wait() or self._evict_for(ticket)):
             raise QueueFull()
         return await self._wait(_Waiter(ticket, select, check_ready))
 
     def dispatch(self) -> None:
         """Assign workers to queued requests, in turn, until no worker has room."""
-        while (waiter := self._queue.first()) is not None:
+        while (waiter := self._queue.head()) is not None:
             worker = waiter.select()
             if worker is None:
                 return
-            self._queue.served(waiter)
-            waiter.assigned.set_result(worker.take())
+            self._queue.dequeue(waiter)
+            waiter.assigned.set_result(worker.grant())
             self._record_departure()
 
     def position(self, matches: Callable[[Ticket], bool]) -> int | None:
@@ -111,10 +111,10 @@ class ModelQueue:
 
     def _evict_for(self, ticket: Ticket) -> bool:
         """Refuse the newest request of the client that has most queued, so that it cannot keep others out."""
-        last = self._queue.last_of_longest(ticket)
+        last = self._queue.eviction_candidate(ticket)
         if last is None:
             return False
-        self._queue.leave(last)
+        self._queue.remove(last)
         last.assigned.set_exception(QueueFull())
         return True
 
@@ -122,7 +122,7 @@ class ModelQueue:
         began = time.monotonic()
         if not len(self._queue):
             self._last_departure = began
-        self._queue.enter(waiter)
+        self._queue.enqueue(waiter)
         before = self._queue.position(lambda each: each is waiter)
         position = len(self._queue) if before is None else before + 1
         try:
@@ -131,10 +131,10 @@ class ModelQueue:
         except BaseException:
             # Cancelled after a worker was assigned: give the permit back.
             if waiter.assigned.done() and waiter.assigned.exception() is None:
-                waiter.assigned.result().leave()
+                waiter.assigned.result().release()
             raise
         finally:
-            self._queue.leave(waiter)
+            self._queue.remove(waiter)
 
     async def _until_assigned(self, waiter: _Waiter) -> None:
         """Raises NoWorkerReady after `no_worker_timeout_seconds` without any worker."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frontend.routing.circuit_breaker import Breaker
+from frontend.routing.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -13,12 +13,12 @@ class Clock:
         return self.seconds
 
 
-def _is_open(breaker: Breaker) -> bool:
+def _is_open(breaker: CircuitBreaker) -> bool:
     """In a function, since mypy assumes that a property does not change."""
     return breaker.is_open
 
 
-def _failing(breaker: Breaker, clock: Clock, times: int) -> None:
+def _failing(breaker: CircuitBreaker, clock: Clock, times: int) -> None:
     for _ in range(times):
         clock.seconds += 1
         breaker.failed(breaker.begin())
@@ -26,7 +26,7 @@ def _failing(breaker: Breaker, clock: Clock, times: int) -> None:
 
 def test_three_failures_in_a_row_open_it() -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     _failing(breaker, clock, 2)
     assert not _is_open(breaker)
     breaker.succeeded(breaker.begin())
@@ -38,7 +38,7 @@ def test_three_failures_in_a_row_open_it() -> None:
 
 def test_when_half_open_one_trial_request_is_allowed() -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     _failing(breaker, clock, 3)
     clock.seconds += 2
     assert not _is_open(breaker)
@@ -50,7 +50,7 @@ def test_when_half_open_one_trial_request_is_allowed() -> None:
 
 def test_an_inconclusive_trial_request_allows_another() -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     _failing(breaker, clock, 3)
     clock.seconds += 2
     breaker.ended(breaker.begin())
@@ -59,7 +59,7 @@ def test_an_inconclusive_trial_request_allows_another() -> None:
 
 def test_a_thousand_streams_that_fail_together_are_one_failure() -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     attempts = [breaker.begin() for _ in range(1000)]
     clock.seconds += 5
     for attempt in attempts:
@@ -69,7 +69,7 @@ def test_a_thousand_streams_that_fail_together_are_one_failure() -> None:
 
 def test_an_old_stream_does_not_close_the_breaker() -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     old = breaker.begin()
     _failing(breaker, clock, 3)
     breaker.succeeded(old)
@@ -79,7 +79,7 @@ def test_an_old_stream_does_not_close_the_breaker() -> None:
 
 def test_open_time_grows_to_half_a_minute_and_no_further() -> None:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     _failing(breaker, clock, 5_000)
     clock.seconds += 20
     assert _is_open(breaker)

@@ -18,7 +18,7 @@ class Waiting:
 def _queue(*tickets: Ticket) -> FairQueue[Waiting]:
     queue: FairQueue[Waiting] = FairQueue()
     for ticket in tickets:
-        queue.enter(Waiting(ticket))
+        queue.enqueue(Waiting(ticket))
     return queue
 
 
@@ -28,8 +28,8 @@ def _position(queue: FairQueue[Waiting], request_id: str) -> int | None:
 
 def _order(queue: FairQueue[Waiting]) -> list[str]:
     order = []
-    while (first := queue.first()) is not None:
-        queue.served(first)
+    while (first := queue.head()) is not None:
+        queue.dequeue(first)
         order.append(first.ticket.request_id)
     return order
 
@@ -60,14 +60,14 @@ def test_requeued_requests_go_first_in_their_order() -> None:
 def test_a_request_that_gives_up_does_not_block_others() -> None:
     queue = _queue(Ticket("a", "1"))
     gone = Waiting(Ticket("a", "2"))
-    queue.enter(gone)
-    queue.enter(Waiting(Ticket("a", "3")))
-    queue.leave(gone)
-    queue.leave(gone)
+    queue.enqueue(gone)
+    queue.enqueue(Waiting(Ticket("a", "3")))
+    queue.remove(gone)
+    queue.remove(gone)
 
     assert len(queue) == 2
     assert _order(queue) == ["1", "3"]
-    queue.leave(gone)
+    queue.remove(gone)
     assert len(queue) == 0
 
 
@@ -90,7 +90,7 @@ def test_a_position_says_how_many_go_before(drawn: list[tuple[str, int, bool]]) 
 
 
 def _gives_way(queue: FairQueue[Waiting], ticket: Ticket) -> str | None:
-    last = queue.last_of_longest(ticket)
+    last = queue.eviction_candidate(ticket)
     return None if last is None else last.ticket.request_id
 
 

@@ -10,7 +10,7 @@ from drover.errors import NoWorkerReady, QueueFull, WorkerUnreachable
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.capacity import WorkerPermit
-from frontend.routing.circuit_breaker import Breaker
+from frontend.routing.circuit_breaker import CircuitBreaker
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
 from frontend.routing.managed_worker import ManagedWorker
@@ -67,9 +67,9 @@ async def test_a_pool_is_made_again_only_when_a_worker_comes_or_goes(
     """Neither a request, nor a full worker, nor a failing one replaces it."""
     model = _model(fleet)
     pool, version = fleet._registry.pool(model.kind), fleet._registry.version
-    (await _placed(fleet)).leave()
-    (await _placed(fleet)).leave(QueueFull())
-    (await _placed(fleet)).leave(WorkerUnreachable("broken"))
+    (await _placed(fleet)).release()
+    (await _placed(fleet)).release(QueueFull())
+    (await _placed(fleet)).release(WorkerUnreachable("broken"))
     assert (fleet._registry.pool(model.kind), fleet._registry.version) == (pool, version)
     workers[0].refusal = WorkerUnreachable("gone")
     await until(lambda: _ready(fleet) == 3, _DEADLINE_SECONDS, "one is lost")
@@ -83,10 +83,10 @@ async def test_a_lost_worker_is_not_selected(fleet: Fleet, workers: list[Stallin
 
 
 async def test_a_worker_that_refuses_is_full_until_a_permit_is_released(fleet: Fleet) -> None:
-    place, other = await _placed(fleet), await _placed(fleet)
-    place.leave(QueueFull())
+    permit, other = await _placed(fleet), await _placed(fleet)
+    permit.release(QueueFull())
     chosen = [_chosen(fleet) for _ in range(8)]
-    assert place.worker not in chosen
+    assert permit.worker not in chosen
     assert other.worker in chosen
 
 
@@ -96,7 +96,7 @@ async def test_each_worker_gets_its_share(workers: list[StallingWorker]) -> None
     fleet = fleet_of(*workers)
     await fleet.start()
     await until(lambda: _ready(fleet) == 4, _DEADLINE_SECONDS, "all are ready")
-    # One that runs, and one that waits so that its place is not empty for a round trip.
+    # One that runs, and one that waits so that its slot is not empty for a round trip.
     taken = [(await _placed(fleet)).worker.address for _ in range(8)]
     assert sorted(taken) == sorted(2 * [worker.address for worker in workers])
     assert _chosen(fleet) is None
@@ -108,31 +108,31 @@ async def test_a_worker_whose_breaker_is_open_is_selected_last(fleet: Fleet) -> 
     failing.worker.breaker.trip()
     failing.worker.breaker.trip()
     failing.worker.breaker.trip()
-    failing.leave(WorkerUnreachable("broken"))
+    failing.release(WorkerUnreachable("broken"))
     assert failing.worker not in [_chosen(fleet) for _ in range(8)]
 
 
 async def test_a_half_open_breaker_allows_one_request(fleet: Fleet) -> None:
     """No event reports that its time has passed: each selection reads it."""
-    place = await _placed(fleet)
-    member, now = place.worker, 0.0
-    member.breaker = Breaker(lambda: now)
+    permit = await _placed(fleet)
+    member, now = permit.worker, 0.0
+    member.breaker = CircuitBreaker(lambda: now)
     for _ in range(3):
-        member.take().leave(WorkerUnreachable("broken"))
+        member.grant().release(WorkerUnreachable("broken"))
     assert member not in [_chosen(fleet) for _ in range(8)]
     now = 100.0
     assert member in [_chosen(fleet) for _ in range(8)]
-    probe = member.take()
+    probe = member.grant()
     assert member not in [_chosen(fleet) for _ in range(8)]
-    probe.answers()
-    probe.leave()
+    probe.on_first_event()
+    probe.release()
     assert member in [_chosen(fleet) for _ in range(8)]
 
 
 async def test_if_all_breakers_are_open_a_worker_is_selected_anyway(fleet: Fleet) -> None:
     members = [(await _placed(fleet)).worker for _ in range(4)]
     for member in 3 * members:
-        member.take().leave(WorkerUnreachable("broken"))
+        member.grant().release(WorkerUnreachable("broken"))
     assert all(member.breaker.is_open for member in members)
     assert _chosen(fleet) in members
 

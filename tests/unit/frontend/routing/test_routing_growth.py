@@ -68,7 +68,7 @@ def _model(fleet: Fleet) -> ServedModel:
     return model
 
 
-async def _place(
+async def _acquired(
     fleet: Fleet, key: bytes | None, failed: dict[ManagedWorker, float] | None = None
 ) -> WorkerPermit:
     return (await fleet._scheduler.acquire(_model(fleet), Ticket(), failed or {}, key))[0]
@@ -96,19 +96,19 @@ async def _looks(
     failed at a worker before.
     """
     async with _fleet(policy, limit) as fleet:
-        places = [await _place(fleet, key(number)) for number in range(_WORKERS // 2)]
+        permits = [await _acquired(fleet, key(number)) for number in range(_WORKERS // 2)]
         if breaks:
-            broken = places[0].worker
+            broken = permits[0].worker
             for _ in range(3):
-                broken.take().leave(WorkerUnreachable("broken"))
+                broken.grant().release(WorkerUnreachable("broken"))
             assert broken.breaker.is_open
         with monkeypatch.context() as patched:
             looks, most = _Looks(patched), 0
             for number in range(_REQUESTS):
                 looks.members.clear()
-                failed = {places[-1].worker: 0.0} if fails else {}
-                places.append(await _place(fleet, key(number), failed))
-                places.pop(0).leave(QueueFull() if number % 7 == 0 else None)
+                failed = {permits[-1].worker: 0.0} if fails else {}
+                permits.append(await _acquired(fleet, key(number), failed))
+                permits.pop(0).release(QueueFull() if number % 7 == 0 else None)
                 most = max(most, len(looks.members))
         return most
 
@@ -141,7 +141,7 @@ async def test_a_call_looks_at_no_more_workers_either(
             assert len(looks.members) <= 2
         # Each takes one that runs and one that waits: no room is left.
         for number in range(2 * _WORKERS):
-            await _place(fleet, _key(number))
+            await _acquired(fleet, _key(number))
         with monkeypatch.context() as patched:
             looks = _Looks(patched)
             fleet._scheduler.pick(model)
