@@ -1,4 +1,4 @@
-"""Clients that notice everything: each piece, each gap, each ending."""
+"""Clients that record each chunk of a stream, each gap and each ending."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _TIMEOUT_SECONDS = 90.0
 
 @dataclass
 class Seen:
-    """Of one request. `error`: of the stream or of the connection; `was_refused`: no connection was made."""
+    """Outcome of one request. `error`: of the stream or the connection; `was_refused`: no connection was
+    made.
+    """
 
     status: int = 0
     was_refused: bool = False
@@ -50,7 +52,7 @@ async def stream(
     pause_seconds: float = 0.0,
     pieces: float = math.inf,
 ) -> Seen:
-    """`pause_seconds`: before each piece is read; `pieces`: after so many the client leaves."""
+    """`pause_seconds`: before each chunk is read; `pieces`: after so many the client disconnects."""
     seen = Seen()
     last = time.monotonic()
     try:

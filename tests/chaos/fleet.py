@@ -1,4 +1,4 @@
-"""Workers and frontends as processes: simulators, since what breaks here is everything but the model."""
+"""Workers and frontends as processes, with simulated engines, since the model is not what fails here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Fleet:
         return f"http://{self.frontends[number].address}"
 
     def restart_worker(self, number: int) -> None:
-        """At the same address, as a supervisor would."""
+        """Restart at the same address, as a supervisor does."""
         address = self.workers[number].address
         log = self.folder / f"worker{number}-again-{time.monotonic_ns()}.log"
         self.workers[number] = self.processes.enter_context(worker(log, *self.worker_flags, address=address))
@@ -107,7 +107,7 @@ def joins(front: Process) -> int:
 
 
 async def until_joins(front: Process, count: int, seconds: float) -> float:
-    """How long it took."""
+    """Seconds until then."""
     return await until(lambda: joins(front) >= count, seconds, f"workers join for the {count}th time")
 
 

@@ -1,4 +1,4 @@
-"""More than there is room for: who is refused is told so at once, who is greedy or slow harms nobody else."""
+"""Overload: refusals are immediate, and greedy or slow clients do not affect others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANSWERS = ("--sim-answer-tokens-min", "5000", "--sim-answer-tokens-max", "5000"
 _TWO_AT_A_TIME = ("--sim-running-limit", "2", "--sim-decode-step-base-ms", "10", *_ANSWERS)
 
 
-async def test_a_herd_of_ten_times_the_queue_is_answered_or_refused(tmp_path: Path) -> None:
+async def test_ten_times_the_queue_is_answered_or_refused(tmp_path: Path) -> None:
     flags = ("--max-queue", "20")
     with running_fleet(tmp_path, workers=2, worker_flags=_TWO_AT_A_TIME, frontend_flags=flags) as fleet:
         crowd = Crowd(fleet.url())
@@ -59,7 +59,7 @@ async def test_a_greedy_client_does_not_starve_a_modest_one(tmp_path: Path) -> N
     assert left > 40, took
 
 
-async def test_a_queue_that_a_greedy_client_has_filled_has_room_for_a_modest_one(tmp_path: Path) -> None:
+async def test_a_queue_full_of_one_client_has_room_for_another(tmp_path: Path) -> None:
     flags = ("--trusted-proxies", "127.0.0.1", "--max-queue", "10")
     with running_fleet(tmp_path, workers=1, worker_flags=_TWO_AT_A_TIME, frontend_flags=flags) as fleet:
         greedy = Crowd(fleet.url())
@@ -77,7 +77,7 @@ async def test_a_queue_that_a_greedy_client_has_filled_has_room_for_a_modest_one
     assert all(each.is_whole for each in others if each.status == 200)
 
 
-async def test_who_stops_reading_holds_little_memory_and_slows_nobody(tmp_path: Path) -> None:
+async def test_a_client_that_stops_reading_costs_little_memory_and_slows_no_other(tmp_path: Path) -> None:
     endless = ("--sim-decode-step-base-ms", "1", "--sim-decode-step-per-running-ms", "0")
     answers = ("--sim-answer-tokens-min", "400000", "--sim-answer-tokens-max", "400000")
     with running_fleet(tmp_path, workers=1, worker_flags=(*endless, *answers)) as fleet:
@@ -106,6 +106,6 @@ def _port(fleet: Fleet) -> int:
 
 
 def _memory(fleet: Fleet) -> int:
-    """Of both tiers, bytes."""
+    """Memory of both tiers in bytes."""
     processes = [*fleet.workers, *fleet.frontends]
     return sum(psutil.Process(each.pid).memory_info().rss for each in processes)

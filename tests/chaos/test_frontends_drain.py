@@ -1,4 +1,4 @@
-"""SIGTERM on a frontend: out of rotation at once, what is open goes on, what is late is told so, exit 0."""
+"""SIGTERM on a frontend: not ready at once, open requests finish, late ones get an error, exit status 0."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEADLINE_SECONDS = 20.0
 _REFUSED_SECONDS = 1.5
 _GRACE_SECONDS = 0.8
 _SHORT_GRACE = ("--shutdown-grace-seconds", str(_GRACE_SECONDS))
-_GRACE_IS_OVER = "the server is shutting down and its grace is over"
+_SHUTDOWN_ERROR = "the server is shutting down and its grace is over"
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def _streams(fleet: Fleet, count: int, tokens: int) -> AsyncIterator[Crowd
 
 
 async def _connected(fleet: Fleet, count: int) -> list[RawClient]:
-    """Connections on which nothing has been asked yet."""
+    """Open connections without a request."""
     host, _, port = fleet.frontends[0].address.rpartition(":")
     return [RawClient(*await asyncio.open_connection(host, int(port))) for _ in range(count)]
 
@@ -49,7 +49,7 @@ async def _refuses(url: str) -> bool:
         return True
 
 
-async def test_open_streams_go_on_while_nobody_new_comes_in(tmp_path: Path) -> None:
+async def test_open_streams_finish_while_new_connections_are_refused(tmp_path: Path) -> None:
     with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
         async with _streams(fleet, 6, 100) as crowd, httpx.AsyncClient(base_url=fleet.url()) as kept:
             assert (await kept.get("/readyz")).status_code == 200
@@ -65,8 +65,8 @@ async def test_open_streams_go_on_while_nobody_new_comes_in(tmp_path: Path) -> N
     assert "Traceback" not in fleet.frontends[0].log_text()
 
 
-async def test_what_was_on_its_way_is_answered_and_its_connection_closed(tmp_path: Path) -> None:
-    """A client can only know of a frontend's end by a refused connection; what it had sent is no loss."""
+async def test_requests_in_flight_are_answered_and_their_connections_closed(tmp_path: Path) -> None:
+    """A client notices the end of a frontend by a refused connection only; earlier requests are not lost."""
     with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
         async with httpx.AsyncClient(base_url=fleet.url(), timeout=20, trust_env=False) as kept:
             assert (await stream(kept, body("before", 2))).is_whole
@@ -90,8 +90,8 @@ async def _ask(client: RawClient, headers: bytes = b"") -> bytes:
         client.leave()
 
 
-async def test_a_storm_of_new_connections_sees_answers_or_refusals_only(tmp_path: Path) -> None:
-    """Also those that wait to be accepted when the signal comes."""
+async def test_a_burst_of_new_connections_gets_answers_or_refusals_only(tmp_path: Path) -> None:
+    """Also connections that are not accepted yet when the signal comes."""
     with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
         host, _, port = fleet.frontends[0].address.rpartition(":")
         seen: Counter[str] = Counter()
@@ -127,8 +127,8 @@ async def _outcome(client: RawClient) -> str:
         return type(error).__name__
 
 
-async def test_who_comes_while_it_starts_is_answered(tmp_path: Path) -> None:
-    """Restarted frontends listen before they know a worker; what comes then waits for that."""
+async def test_a_request_during_the_start_is_answered(tmp_path: Path) -> None:
+    """Restarted frontends listen before they know a worker; requests wait for one."""
     with running_fleet(tmp_path, workers=1, worker_flags=SLOW) as fleet:
         fleet.frontends[0].signal(signal.SIGKILL)
         await asyncio.to_thread(fleet.frontends[0].wait)
@@ -142,7 +142,7 @@ async def test_who_comes_while_it_starts_is_answered(tmp_path: Path) -> None:
     assert seen.is_whole, seen
 
 
-async def test_after_the_grace_streams_end_with_the_error_line(tmp_path: Path) -> None:
+async def test_after_the_grace_period_streams_end_with_the_error_line(tmp_path: Path) -> None:
     with running_fleet(tmp_path, workers=1, worker_flags=SLOW, frontend_flags=_SHORT_GRACE) as fleet:
         async with _streams(fleet, 4, 4000) as crowd:
             crowd.send([{**body("whole", 4000), "stream": False}])
@@ -154,12 +154,12 @@ async def test_after_the_grace_streams_end_with_the_error_line(tmp_path: Path) -
             assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
         await until(lambda: is_idle(fleet, [0]), 2.0, "their slots are free")
 
-    assert [each.error for each in seen] == [_GRACE_IS_OVER] * 5
+    assert [each.error for each in seen] == [_SHUTDOWN_ERROR] * 5
     assert [each.status for each in seen] == [200] * 4 + [503]
     assert _GRACE_SECONDS <= took < _GRACE_SECONDS + 2
 
 
-async def test_who_waits_in_the_queue_is_told_when_the_grace_is_over(tmp_path: Path) -> None:
+async def test_after_the_grace_period_queued_requests_get_an_error(tmp_path: Path) -> None:
     one_at_a_time = (*SLOW, "--sim-running-limit", "1")
     with running_fleet(tmp_path, workers=1, worker_flags=one_at_a_time, frontend_flags=_SHORT_GRACE) as fleet:
         crowd = Crowd(fleet.url())
@@ -169,12 +169,12 @@ async def test_who_waits_in_the_queue_is_told_when_the_grace_is_over(tmp_path: P
         seen = await crowd.all_seen()
         assert await asyncio.to_thread(fleet.frontends[0].wait) == 0
 
-    assert {each.error for each in seen} == {_GRACE_IS_OVER}
+    assert {each.error for each in seen} == {_SHUTDOWN_ERROR}
     assert sorted(each.status for each in seen) == [200] + [503] * 4
 
 
 @pytest.mark.parametrize("read", [b"\n", b""], ids=["reads a line", "never reads"])
-async def test_who_does_not_read_does_not_hold_it_up(tmp_path: Path, read: bytes) -> None:
+async def test_a_client_that_does_not_read_does_not_delay_the_shutdown(tmp_path: Path, read: bytes) -> None:
     fast = ("--sim-decode-step-base-ms", "1", "--sim-decode-step-per-running-ms", "0")
     answers = ("--sim-answer-tokens-min", "400000", "--sim-answer-tokens-max", "400000")
     flags = (*fast, *answers, "--sim-token-bytes", "3")

@@ -1,4 +1,4 @@
-"""A line between a frontend and a worker that is cut or slow, while both are well."""
+"""A network that is cut or slow between a frontend and a worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STREAMS = 12
 
 @contextmanager
 def _two_workers(folder: Path, delay_seconds: float = 0.0) -> Iterator[tuple[Process, Proxy, Process]]:
-    """The first of them at the end of a line that tests have in their hands."""
+    """The first worker is reached through a connection that tests control."""
     flags = ("--engine", "simulator", "--model", MODEL, *SLOW)
     with ExitStack() as begun:
         far = begun.enter_context(worker(folder / "far.log", *flags))
@@ -57,7 +57,7 @@ async def test_a_partition_loses_no_request_and_frees_the_slots_behind_it(tmp_pa
     assert took < 15
 
 
-async def test_orphans_behind_a_partition_are_freed_within_ten_seconds(tmp_path: Path) -> None:
+async def test_requests_behind_a_partition_are_freed_within_ten_seconds(tmp_path: Path) -> None:
     with _two_workers(tmp_path) as (entry, line, far):
         crowd = Crowd(f"http://{entry.address}")
         crowd.send(_requests(4000))
@@ -74,7 +74,7 @@ async def test_orphans_behind_a_partition_are_freed_within_ten_seconds(tmp_path:
     assert took < 10.5
 
 
-async def test_a_slow_line_is_no_fault(tmp_path: Path) -> None:
+async def test_a_slow_network_causes_no_failover(tmp_path: Path) -> None:
     with _two_workers(tmp_path, delay_seconds=0.2) as (entry, _, far):
         crowd = Crowd(f"http://{entry.address}")
         crowd.send(_requests(60))

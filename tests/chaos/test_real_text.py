@@ -1,4 +1,4 @@
-"""The real SmolLM2 on llama.cpp: an engine that cannot resume makes its answer again, and nobody notices."""
+"""The real SmolLM2 on llama.cpp, which cannot resume: the response is regenerated without a difference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _requests() -> list[dict[str, object]]:
     return [body(f"Tell me a story about {what}.", 60) for what in ("the sea", "a sheep", "a town")]
 
 
-async def test_an_answer_that_cannot_be_resumed_is_made_again(tmp_path: Path) -> None:
+async def test_a_response_that_cannot_be_continued_is_regenerated(tmp_path: Path) -> None:
     with running_fleet(tmp_path, workers=2, engine_flags=_REAL) as fleet:
         undisturbed = Crowd(fleet.url())
         undisturbed.send(_requests())

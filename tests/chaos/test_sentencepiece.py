@@ -1,5 +1,5 @@
 """A worker killed in mid-answer, with a vocabulary whose tokens put a space before text and whose rarer
-characters are a token for each byte: the next worker's text goes on where the first one's ended.
+characters are a token for each byte: the next worker's text continues where the first one's ended.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def test_the_text_is_the_same_as_without_the_kill(
 
 
 def _streamed(fleet: Fleet, kills_at: int, **more: object) -> Seen:
-    """`kills_at`: after so many pieces the worker that says them is killed; 0: none is."""
+    """`kills_at`: number of chunks after which the worker is killed; 0: never."""
     seen = Seen()
     request = {**body("Tell me.", _TOKENS), **more}
     with httpx.stream("POST", f"{fleet.url()}/api/chat", json=request, timeout=90) as response:

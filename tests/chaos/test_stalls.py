@@ -1,5 +1,5 @@
-"""A request that stops its engine: one worker of three falls, and everybody else is served. And a worker that
-is the only one of its model: killed, it is waited for.
+"""A request that stops its engine: one worker of three stalls, and all other requests are served. And a
+worker that is the only one of its model: killed, it is waited for.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def test_a_request_stalls_one_worker_of_three_only(fleet: Fleet, culprit: 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_only_worker_is_waited_for(tmp_path: Path, stream: bool) -> None:
-    """Killed in mid-answer of one request and in another one's prefill."""
+    """Killed during the decode of one request and the prefill of another."""
     flags = (*SLOW, "--sim-prefill-tokens-per-second", "400")
     with running_fleet(
         tmp_path, workers=1, worker_flags=flags, frontend_flags=("--move-wait-seconds", "60")

@@ -1,4 +1,4 @@
-"""Killing, stopping and draining workers under load: every request is answered as if nothing had been."""
+"""Killing, stopping and draining workers under load: every response is the same as without."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _requests(**options: object) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def expected(fleet: Fleet) -> list[Seen]:
-    """What an undisturbed fleet says."""
+    """Responses of an undisturbed fleet."""
 
     async def undisturbed() -> list[Seen]:
         crowd = Crowd(fleet.url())
@@ -58,7 +58,7 @@ def expected(fleet: Fleet) -> list[Seen]:
 
 
 async def _begun(crowd: Crowd, fleet: Fleet, victim: int) -> None:
-    """The victim has its share, and has said something of it."""
+    """The victim has its share of the requests, and has sent part of the responses."""
     await until(lambda: fleet.running(victim) >= STREAMS // 6, _DEADLINE_SECONDS, "the victim has work")
     await asyncio.sleep(0.6)
 
@@ -119,7 +119,7 @@ async def test_a_stopped_worker_loses_no_request_and_frees_what_it_had(
     await until(lambda: _joined(fleet) > joined, _DEADLINE_SECONDS, "it is back")
 
 
-async def test_a_drained_worker_gives_its_streams_away(
+async def test_streams_of_a_draining_worker_fail_over(
     tmp_path: Path, expected: list[Seen], fleet: Fleet
 ) -> None:
     flags = (*SLOW, "--drain-grace-seconds", "0.3")
@@ -193,8 +193,8 @@ async def test_a_frontend_that_is_killed_frees_its_slots_and_disturbs_no_other(t
     assert all(each.is_whole for each in seen)
 
 
-async def test_what_the_first_workers_cache_had_is_counted(fleet: Fleet) -> None:
-    """By a request that comes again to its worker, and is moved."""
+async def test_tokens_cached_by_the_first_worker_are_counted(fleet: Fleet) -> None:
+    """With a request that its worker has cached and that fails over."""
     url = f"{fleet.url()}/v1/chat/completions"
     request = {
         "model": MODEL,
@@ -239,7 +239,7 @@ _EVENTS = [
 ]
 
 
-async def test_thinking_and_calls_move_whole(tmp_path: Path) -> None:
+async def test_thinking_and_tool_calls_survive_a_failover(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(json.dumps([{"match": "#go", "events": _EVENTS}]))
     flags = (*SLOW, "--sim-script", str(script))
@@ -268,7 +268,7 @@ def _functions(calls: list[object]) -> list[object]:
     return [call["function"] for call in calls if isinstance(call, dict)]
 
 
-async def test_what_is_killed_in_prefill_begins_again(tmp_path: Path) -> None:
+async def test_a_request_killed_in_prefill_is_retried(tmp_path: Path) -> None:
     flags = (*SLOW, "--sim-prefill-tokens-per-second", "400")
     prompt = "a long prompt " * 100
     with running_fleet(tmp_path, workers=2, worker_flags=flags) as small:

@@ -1,1 +1,1 @@
-"""Stand-ins for the other tier, and what a real Ollama was recorded to say."""
+"""Fakes of the other tier, and recordings of a real Ollama."""

@@ -1,4 +1,4 @@
-"""Fleets of fake workers, at fixed addresses and taken in turn."""
+"""Fleets of fake workers at fixed addresses, with round robin."""
 
 from __future__ import annotations
 

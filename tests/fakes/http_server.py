@@ -64,7 +64,7 @@ async def serving(
 
 @dataclass
 class RawClient:
-    """One connection with one request on it; it leaves when told to, in the middle of anything."""
+    """One connection with one request on it; it disconnects at any point that a test chooses."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter

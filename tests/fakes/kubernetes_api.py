@@ -80,7 +80,7 @@ class FakeKubernetes:
         await self._happens("DELETED", self._objects.pop(name))
 
     async def bookmark(self) -> None:
-        """The version moves on though nothing happened to what is watched."""
+        """Send a new version without a change of the watched objects."""
         await self._happens("BOOKMARK", {"metadata": {"name": "", "labels": {}}})
 
     async def send(self, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""An engine whose answers a test puts into the mailboxes itself, in a service without a process around it."""
+"""An engine whose output tests put into the mailboxes, in a service without a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gRPC worker, real server and all, that says what it is, reports, and answers requests with any bytes."""
+"""A gRPC worker with a real server that reports as any other and answers requests with arbitrary bytes."""
 
 from __future__ import annotations
 

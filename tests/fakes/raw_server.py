@@ -1,4 +1,4 @@
-"""A gRPC server of calls that give and take bytes, so that it can say anything."""
+"""A gRPC server whose calls take and return bytes, so that it can send anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gRPC worker, real server and all, whose rows a test sends and whose orders it sees."""
+"""A gRPC worker with a real server: tests send its rows and read its orders."""
 
 from __future__ import annotations
 

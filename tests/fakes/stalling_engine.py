@@ -1,4 +1,4 @@
-"""A gRPC engine, real server and all, that stalls after the events it was given."""
+"""A gRPC engine with a real server that stalls after the given events."""
 
 from __future__ import annotations
 

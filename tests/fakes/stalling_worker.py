@@ -1,6 +1,6 @@
-"""A worker for the fleet that stops wherever a test wants it to, and knows who cancelled.
+"""A fake backend that stalls or fails wherever a test wants it to, and records cancellations.
 
-What a request gives is a list of steps: events, errors to raise, `STALL`, or `forever(event)`.
+A response is a list of steps: events, errors to raise, `STALL`, or `forever(event)`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from frontend.routing.backends.delivery import deliver_to
 
 
 class _Stall:
-    """Nothing comes any more."""
+    """No further event comes."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class StallingHandle:
     def abandon(self, error: DroverError) -> None:
         if not self._abandoned.done():
             self._abandoned.set_exception(error)
-            # Whoever waits gets it; perhaps nobody does.
+            # Marks it as retrieved: perhaps no task waits for it.
             self._abandoned.exception()
 
     def cancel(self) -> None:
@@ -112,7 +112,7 @@ class StallingWorker:
     report: pb.LoadReport = field(default_factory=pb.LoadReport)
     embeddings: list[pb.EmbedRequest] = field(default_factory=list)
     embedded: pb.EmbedResponse | DroverError | None = None
-    """What an embedding request gives; None: it stalls."""
+    """Response to an embedding request; None: it stalls."""
     embedding_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
     loaded: pb.LoadResponse = field(default_factory=pb.LoadResponse)
@@ -126,7 +126,7 @@ class StallingWorker:
     closed: bool = False
     is_connected: bool = True
     is_silent: bool = False
-    """It reports no more."""
+    """It sends no reports."""
 
     def submit(self, request: pb.GenerateRequest, client_request_id: str) -> StallingHandle:
         handle = StallingHandle(request, client_request_id, self.steps)
