@@ -1,4 +1,5 @@
-"""What both tiers share: the generated contract (`v1`), errors, settings, logs and the gRPC boundary."""
+"""Shared by both tiers: the generated contract (`v1`), errors, settings, logs and the gRPC boundary."""
 
-# Of both tiers, the chart and the images: pyproject.toml and scripts/render_chart.py read it from here.
+# The version of both tiers, the chart and the images: pyproject.toml and scripts/render_chart.py read it from
+# here.
 __version__ = "0.1.0"

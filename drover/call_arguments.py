@@ -29,7 +29,7 @@ def call_arguments(text: str) -> dict[str, Json]:
 
 
 def call_arguments_json(text: str) -> str:
-    """As `call_arguments`, as JSON: the text itself if it is a JSON object."""
+    """Arguments as JSON: the text itself if it is a JSON object, else what `call_arguments` makes of it."""
     if isinstance(_parsed(text), dict) and not _may_be_deep(text):
         return text
     return orjson.dumps(call_arguments(text)).decode()

@@ -43,9 +43,9 @@ def warn_if_exposed(logger: logging.Logger, listen: str, flag: str, danger: str)
     logs.event(
         logger,
         logging.WARNING,
-        f"OPEN TO THE NETWORK: whoever reaches {listen} {danger}. Let a firewall, a private network or a "
-        "proxy say who does, or listen on 127.0.0.1. In a container this is as it must be: there, it is the "
-        "published ports that decide",
+        f"OPEN TO THE NETWORK: every client that reaches {listen} {danger}. Restrict access by a firewall, a "
+        "private network or a proxy, or listen on 127.0.0.1. In a container this is expected: there the "
+        "published ports decide",
         listen=listen,
         set_by=flag,
     )

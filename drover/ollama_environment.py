@@ -56,7 +56,7 @@ class OllamaEnvironment(PydanticBaseSettingsSource):
         return values
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[None, str, bool]:
-        """Of the base class, for sources that go field by field."""
+        """Required by the base class, for sources that are read field by field. Unused."""
         return None, field_name, False
 
 

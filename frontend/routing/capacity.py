@@ -1,4 +1,4 @@
-"""What this frontend has at one worker, and how much more it may send there."""
+"""Requests of this frontend in flight at one worker, and the worker's remaining capacity."""
 
 from __future__ import annotations
 

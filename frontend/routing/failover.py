@@ -33,7 +33,7 @@ from frontend.routing.stalled_requests import StalledRequests
 
 
 class FailoverObserver(Protocol):
-    """Is given what happens to a request and its client does not see."""
+    """Receives what happens to a request and its client does not see."""
 
     def waited(self, wait: QueueWait) -> None: ...
 
@@ -168,7 +168,7 @@ class FailoverRequest:
             self._first_ns = self._first_ns or relay.first_ns
 
     def _decide(self, attempt: Retry, permit: WorkerPermit, error: DroverError) -> Retry | GiveUp:
-        """What follows an attempt that failed with `error`."""
+        """Choose what follows an attempt that failed with `error`."""
         match error:
             case QueueFull() if not permit.is_answered:
                 # The worker has less room than it reported, as other frontends were faster: queue again.
@@ -223,7 +223,7 @@ class FailoverRequest:
         return event
 
     def _timings(self) -> pb.Timings:
-        """Of the attempts so far, measured here: the worker that measured them is gone."""
+        """Timings of the attempts so far, measured here: the worker that measured them is lost."""
         first_ns = self._first_ns or time.perf_counter_ns()
         return pb.Timings(
             prefill_ns=max(1, first_ns - self._began_ns),

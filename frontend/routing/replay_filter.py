@@ -34,7 +34,7 @@ class DeliveredText:
 
     @property
     def arguments(self) -> dict[int, str]:
-        """Of each tool call, by its index."""
+        """Arguments of each tool call, by its index."""
         return {index: "".join(pieces) for index, pieces in self._arguments.items()}
 
 

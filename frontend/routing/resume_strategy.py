@@ -1,4 +1,4 @@
-"""How a response that was partly delivered is resumed when its worker is lost."""
+"""Strategies to resume a partly delivered response when its worker is lost."""
 
 from __future__ import annotations
 

@@ -100,5 +100,5 @@ class Scheduler:
 
 
 def _is_hopeless(workers: Sequence[ManagedWorker], failed: Failures) -> bool:
-    """Whether there are workers, and each of them has said that it never can serve this request."""
+    """True if there are workers and each of them has failed lastingly under this request."""
     return bool(workers) and all(failed.get(worker) == math.inf for worker in workers)

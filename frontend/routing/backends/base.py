@@ -29,7 +29,7 @@ def token_event(text: str, token_id: int, completion_tokens: int) -> pb.Generate
 
 
 class RequestHandle(Protocol):
-    """One request. Whoever submitted it owns it and calls `cancel` in the end."""
+    """A request in flight. Its submitter owns it and calls `cancel` in the end."""
 
     async def deliver(self, take: EventSink) -> None:
         """Pass all events to `take`, which may be called from any task and must not block. Raises error types
@@ -48,7 +48,7 @@ class Abandonable(Protocol):
 
 
 class WorkerHandle(RequestHandle, Abandonable, Protocol):
-    """One request at one worker."""
+    """A request in flight at a worker."""
 
 
 class Worker(Protocol):

@@ -17,7 +17,9 @@ def test_an_exposed_address_is_logged(listen: str, caplog: pytest.LogCaptureFixt
 
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert f"OPEN TO THE NETWORK: whoever reaches {listen} can use every model" in record.getMessage()
+    assert (
+        f"OPEN TO THE NETWORK: every client that reaches {listen} can use every model" in record.getMessage()
+    )
 
 
 @pytest.mark.parametrize(
