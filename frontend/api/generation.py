@@ -27,7 +27,7 @@ from frontend.models.virtual_definition import Side, requested_side
 from frontend.observability.request_observer import RecordingObserver
 from frontend.observability.request_record import record_of
 from frontend.routing.backends.base import RequestHandle
-from frontend.routing.fleet import any_of
+from frontend.routing.fleet import wait_for_any
 from frontend.routing.served_model import ServedModel
 from frontend.settings import FrontendSettings
 from frontend.smart_router.router import RequestRouter
@@ -88,10 +88,10 @@ class Generation:
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:
         async with self.track(http):
             request = load_to_proto(keep_alive_ns)
-            await any_of(self.catalog.fleet.load(served, request) for served in _all_of(model))
+            await wait_for_any(self.catalog.fleet.load(served, request) for served in _all_of(model))
 
     async def unload(self, model: CatalogModel) -> None:
-        await any_of(self.catalog.fleet.unload(served) for served in _all_of(model))
+        await wait_for_any(self.catalog.fleet.unload(served) for served in _all_of(model))
 
     async def check(self, model: CatalogModel, request: ChatRequest | GenerateRequest) -> CheckedRequest:
         """Raises CapabilityMissing for what the model cannot do, InvalidOption for an option or a template

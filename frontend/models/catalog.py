@@ -12,7 +12,7 @@ from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.resolve import ModelResolver
 from frontend.models.virtual_definition import VirtualModel, of_parameters
-from frontend.routing.fleet import Able, Fleet, LoadedModel, generates
+from frontend.routing.fleet import CapabilityCheck, Fleet, LoadedModel, can_generate
 from frontend.routing.served_model import ServedModel
 
 
@@ -28,22 +28,22 @@ class Catalog:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_resolver", ModelResolver(self.fleet, self.presets, self.routers))
 
-    async def find(self, name: ModelName, able: Able = generates) -> CatalogModel | None:
+    async def find(self, name: ModelName, capable: CapabilityCheck = can_generate) -> CatalogModel | None:
         """The model of the name, as in `find_first`."""
-        return await self.find_first([name], able)
+        return await self.find_first([name], capable)
 
     async def find_first(
-        self, names: Sequence[ModelName], able: Able = generates, fresh: bool = False
+        self, names: Sequence[ModelName], capable: CapabilityCheck = can_generate, fresh: bool = False
     ) -> CatalogModel | None:
         """The model of the first of the names that has one. Where none has one in this frontend's memory, the
         database is read first, since another frontend may just have made it; with `fresh` also where it is a
         preset, which another frontend may just have changed. Raises NoWorkerReady while no worker has
         reported.
         """
-        found = self._find_in_memory(names, able)
+        found = self._find_in_memory(names, capable)
         if found is None or (fresh and found.preset is not None):
             await self._refresh_presets()
-            found = self._find_in_memory(names, able)
+            found = self._find_in_memory(names, capable)
         return found
 
     async def models(self) -> list[CatalogModel]:
@@ -122,8 +122,8 @@ class Catalog:
         if not await self.presets.delete(name.key):
             raise ModelNotFound(f"model '{as_sent}' not found")
 
-    def _find_in_memory(self, names: Sequence[ModelName], able: Able) -> CatalogModel | None:
-        models = (self._resolver.resolve(name, able) for name in names)
+    def _find_in_memory(self, names: Sequence[ModelName], capable: CapabilityCheck) -> CatalogModel | None:
+        models = (self._resolver.resolve(name, capable) for name in names)
         return next((model for model in models if model is not None), None)
 
     async def _refresh_presets(self) -> None:

@@ -12,7 +12,7 @@ from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.virtual_definition import SIDES, Side, VirtualModel, of_parameters
 from frontend.models.virtual_model import virtual_model, with_preset
-from frontend.routing.fleet import Able, Fleet, generates
+from frontend.routing.fleet import CapabilityCheck, Fleet, can_generate
 from frontend.routing.served_model import ServedModel
 
 
@@ -26,7 +26,7 @@ class ModelResolver:
     presets: Presets
     routers: Mapping[str, VirtualModel]
 
-    def resolve(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def resolve(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
         """The first match, in this order.
 
         1. a virtual model of the operator, `auto`
@@ -35,7 +35,7 @@ class ModelResolver:
         4. a preset, `pirate`
         5. a side of a preset that is a virtual model, `pirate:simple`
 
-        `able`: what the model must be able to do; it chooses between models of the same name, and a match
+        `capable`: what the model must be able to do; it chooses between models of the same name, and a match
         may still be unable. Raises NoWorkerReady while no worker has reported and no preset has the name.
         """
         for resolver in (
@@ -45,7 +45,7 @@ class ModelResolver:
             self._preset,
             self._preset_side,
         ):
-            if (model := resolver(name, able)) is not None:
+            if (model := resolver(name, capable)) is not None:
                 return model
         return None
 
@@ -65,48 +65,48 @@ class ModelResolver:
         from_presets = [self._virtual_model(each, preset) for preset, each in made if each is not None]
         return self.router_models() + from_presets
 
-    def preset_model(self, preset: Preset, able: Able = generates) -> CatalogModel:
+    def preset_model(self, preset: Preset, capable: CapabilityCheck = can_generate) -> CatalogModel:
         if (definition := self._definition_of(preset)) is not None:
             return self._virtual_model(definition, preset)
-        return CatalogModel(preset.name, self._find_served(preset.base, able), preset)
+        return CatalogModel(preset.name, self._find_served(preset.base, capable), preset)
 
     def target(self, name: ModelName) -> CatalogModel:
         """What a side or a judge names: a served model or an ordinary preset, never a virtual model. Without
         `served` where it is neither.
         """
-        if (served := self._find_served(name, generates)) is not None:
+        if (served := self._find_served(name, can_generate)) is not None:
             return CatalogModel(served.name, served)
         preset = self.presets.get(name.key)
         if preset is not None and self._definition_of(preset) is None:
-            return CatalogModel(preset.name, self._find_served(preset.base, generates), preset)
+            return CatalogModel(preset.name, self._find_served(preset.base, can_generate), preset)
         return CatalogModel(name, None)
 
-    def _router(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def _router(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
         """It hides a served model of its name, which can be one of its sides, unless it is not able."""
         if (definition := self.routers.get(name.key)) is None:
             return None
         model = self._virtual_model(definition)
-        return model if able(model.capabilities) or not self._find_served(name, able) else None
+        return model if capable(model.capabilities) or not self._find_served(name, capable) else None
 
-    def _router_side(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def _router_side(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
         """A served model of that full name hides it; a preset does not."""
         model = self.router_side(name)
-        return model if model is not None and not self._find_served(name, able) else None
+        return model if model is not None and not self._find_served(name, capable) else None
 
-    def _served_model(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def _served_model(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
         try:
-            served = self.fleet.find(name, able)
+            served = self.fleet.find(name, capable)
         except NoWorkerReady:
             if self.presets.get(name.key) is None:
                 raise
             return None
         return None if served is None else CatalogModel(served.name, served)
 
-    def _preset(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def _preset(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
         preset = self.presets.get(name.key)
-        return None if preset is None else self.preset_model(preset, able)
+        return None if preset is None else self.preset_model(preset, capable)
 
-    def _preset_side(self, name: ModelName, able: Able) -> CatalogModel | None:
+    def _preset_side(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
         if (side := SIDES.get(name.tag.lower())) is None:
             return None
         preset = self.presets.get(replace(name, tag=DEFAULT_TAG).key)
@@ -129,9 +129,9 @@ class ModelResolver:
         base = self.routers.get(preset.base.key)
         return own if own is not None or base is None else replace(base, name=preset.name)
 
-    def _find_served(self, name: ModelName, able: Able) -> ServedModel | None:
+    def _find_served(self, name: ModelName, capable: CapabilityCheck) -> ServedModel | None:
         """Like Fleet.find, with None while no worker has reported."""
         try:
-            return self.fleet.find(name, able)
+            return self.fleet.find(name, capable)
         except NoWorkerReady:
             return None

@@ -33,14 +33,14 @@ from frontend.routing.stalled_requests import StalledRequests
 _log = logging.getLogger("drover.fleet")
 
 Found = TypeVar("Found")
-Able = Callable[[pb.Capabilities], bool]
+CapabilityCheck = Callable[[pb.Capabilities], bool]
 
 
-def generates(can: pb.Capabilities) -> bool:
+def can_generate(can: pb.Capabilities) -> bool:
     return can.completion
 
 
-def embeds(can: pb.Capabilities) -> bool:
+def can_embed(can: pb.Capabilities) -> bool:
     return can.embedding
 
 
@@ -79,7 +79,7 @@ class Fleet:
         self._budget = RetryBudget()
         self._stalled = StalledRequests()
         self.queues = queues
-        self._found: dict[tuple[str, Able], ServedModel] = {}
+        self._found: dict[tuple[str, CapabilityCheck], ServedModel] = {}
         """Cache of `find`, valid for the registry's version `_found_at`."""
         self._found_at = -1
 
@@ -119,9 +119,9 @@ class Fleet:
                 models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
 
-    def find(self, name: ModelName, able: Able = generates) -> ServedModel | None:
+    def find(self, name: ModelName, capable: CapabilityCheck = can_generate) -> ServedModel | None:
         """The model of this name, also while its workers are away; None if it is unknown. If several have the
-        name: one that is `able`, of those one with a ready worker, of those the newest, so that all frontends
+        name: one that is `capable`, of those one with a ready worker, of those the newest, so that all frontends
         choose the same.
 
         Raises NoWorkerReady while no worker has answered yet.
@@ -129,13 +129,13 @@ class Fleet:
         if self._found_at != self._registry.version:
             self._found.clear()
             self._found_at = self._registry.version
-        found = self._found.get((name.key, able))
-        return found or self._find_among_workers(name, able)
+        found = self._found.get((name.key, capable))
+        return found or self._find_among_workers(name, capable)
 
-    def _find_among_workers(self, name: ModelName, able: Able) -> ServedModel | None:
+    def _find_among_workers(self, name: ModelName, capable: CapabilityCheck) -> ServedModel | None:
         known = [
             (
-                able(model.info.capabilities),
+                capable(model.info.capabilities),
                 worker.ready,
                 model.info.modified_unix_ns,
                 model.info.digest,
@@ -146,7 +146,7 @@ class Fleet:
             if model.name.key == name.key
         ]
         if known:
-            best = self._found[name.key, able] = max(known, key=lambda each: each[:4])[4]
+            best = self._found[name.key, capable] = max(known, key=lambda each: each[:4])[4]
             return best
         if (removed := self._registry.recently_removed(name)) is not None:
             return removed
@@ -212,11 +212,11 @@ class Fleet:
 
     async def load(self, model: ServedModel, request: pb.LoadRequest) -> None:
         """Load the model on every replica that can be reached. Raises the last one's error if all fail."""
-        await any_of(worker.load_model(request) for worker in self._scheduler.require_ready(model))
+        await wait_for_any(worker.load_model(request) for worker in self._scheduler.require_ready(model))
 
     async def unload(self, model: ServedModel) -> None:
         """Unload the model on every replica that can be reached. Raises as `load`."""
-        await any_of(worker.unload_model() for worker in self._scheduler.require_ready(model))
+        await wait_for_any(worker.unload_model() for worker in self._scheduler.require_ready(model))
 
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: FailoverObserver
@@ -274,7 +274,7 @@ def _check_embeddings(response: pb.EmbedResponse, request: pb.EmbedRequest) -> N
         raise broken(f"{len(response.embeddings)} embeddings of {len(request.texts)} texts")
 
 
-async def any_of(calls: Iterable[Awaitable[object]]) -> None:
+async def wait_for_any(calls: Iterable[Awaitable[object]]) -> None:
     """Await all at the same time. One success is enough: a worker that is away has nothing loaded.
 
     Raises the last error if all fail.

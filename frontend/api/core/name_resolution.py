@@ -12,7 +12,7 @@ from drover.names import ModelName
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
 from frontend.models.virtual_definition import Side
-from frontend.routing.fleet import Able, generates
+from frontend.routing.fleet import CapabilityCheck, can_generate
 
 _LOCAL = ":local"
 _CLOUD_DISABLED = "ollama cloud is disabled: "
@@ -21,7 +21,7 @@ _CLOUD_DISABLED = "ollama cloud is disabled: "
 async def find_named(
     catalog: Catalog,
     text: str,
-    able: Able = generates,
+    capable: CapabilityCheck = can_generate,
     wanted: str = "remote model is unavailable",
     fresh: bool = False,
 ) -> CatalogModel | None:
@@ -33,7 +33,7 @@ async def find_named(
     names = names_of(text)
     if not names:
         raise InvalidRequest("invalid model name")
-    model = await catalog.find_first(names, able, fresh)
+    model = await catalog.find_first(names, capable, fresh)
     name = ModelName.parse(text)
     if model is None and name is not None:
         check_here(name, wanted)

@@ -41,7 +41,7 @@ from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
 from frontend.observability.request_observer import RecordingObserver
 from frontend.observability.request_record import record_of
-from frontend.routing.fleet import embeds
+from frontend.routing.fleet import can_embed
 from frontend.settings import FrontendSettings
 
 Statuses = Mapping[type[DroverError], int]
@@ -108,7 +108,7 @@ class Embeddings:
     async def find(self, http: Request, text: str) -> CatalogModel:
         """One that workers serve. Raises ModelNotFound, NoWorkerReady and what `find_named` raises."""
         record_of(http.scope).fields["model"] = text
-        model = await find_named(self.catalog, text, embeds)
+        model = await find_named(self.catalog, text, can_embed)
         if model is None:
             raise ModelNotFound(f'model "{text}" not found, try pulling it first')
         record_of(http.scope).served = workers_of(model).info.names[0]

@@ -15,7 +15,7 @@ from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.resolve import ModelResolver
 from frontend.models.virtual_definition import Side, VirtualModel
-from frontend.routing.fleet import Able, Fleet, embeds, generates
+from frontend.routing.fleet import CapabilityCheck, Fleet, can_embed, can_generate
 from frontend.routing.served_model import ServedModel
 from tests.unit.frontend.models.making import name, preset
 
@@ -29,7 +29,7 @@ class _Served:
     names: Mapping[str, pb.Capabilities]
     has_reported: bool = True
 
-    def find(self, wanted: ModelName, able: Able) -> ServedModel | None:
+    def find(self, wanted: ModelName, capable: CapabilityCheck) -> ServedModel | None:
         if not self.has_reported:
             raise NoWorkerReady("no worker has reported")
         can = self.names.get(wanted.short)
@@ -60,21 +60,21 @@ def _resolver(
 
 
 def test_an_operators_virtual_model_hides_a_served_model_and_a_preset() -> None:
-    found = _resolver("auto:latest", presets=(preset("auto"),)).resolve(name("auto"), generates)
+    found = _resolver("auto:latest", presets=(preset("auto"),)).resolve(name("auto"), can_generate)
     assert found is not None
     assert found.route is not None
     assert found.preset is None
 
 
 def test_a_served_model_that_is_able_goes_before_a_virtual_model_that_is_not() -> None:
-    found = _resolver(embedding=("auto:latest",)).resolve(name("auto"), embeds)
+    found = _resolver(embedding=("auto:latest",)).resolve(name("auto"), can_embed)
     assert found is not None
     assert found.route is None
 
 
 @pytest.mark.parametrize(("tag", "side"), [("simple", Side.SIMPLE), ("remote", Side.COMPLEX)])
 def test_a_side_of_an_operators_virtual_model_hides_a_preset(tag: str, side: Side) -> None:
-    found = _resolver(presets=(preset(f"auto:{tag}"),)).resolve(name(f"auto:{tag}"), generates)
+    found = _resolver(presets=(preset(f"auto:{tag}"),)).resolve(name(f"auto:{tag}"), can_generate)
     assert found is not None
     assert found.route is not None
     assert found.route.forced is side
@@ -83,30 +83,30 @@ def test_a_side_of_an_operators_virtual_model_hides_a_preset(tag: str, side: Sid
 def test_a_served_model_hides_a_side_and_a_preset() -> None:
     resolver = _resolver("auto:simple", "pirate:latest", presets=(preset("pirate"),))
     for wanted in ("auto:simple", "pirate"):
-        found = resolver.resolve(name(wanted), generates)
+        found = resolver.resolve(name(wanted), can_generate)
         assert found is not None
         assert (found.route, found.preset) == (None, None)
 
 
 def test_a_preset_hides_a_side_of_another_preset() -> None:
     virtual = replace(preset("pair", base="small"), parameters={"route_complex": "big"})
-    side = _resolver(presets=(virtual,)).resolve(name("pair:complex"), generates)
+    side = _resolver(presets=(virtual,)).resolve(name("pair:complex"), can_generate)
     assert side is not None
     assert side.route is not None
     assert side.route.forced is Side.COMPLEX
-    own = _resolver(presets=(virtual, preset("pair:complex"))).resolve(name("pair:complex"), generates)
+    own = _resolver(presets=(virtual, preset("pair:complex"))).resolve(name("pair:complex"), can_generate)
     assert own is not None
     assert own.route is None
 
 
 def test_a_preset_is_known_before_any_worker_has_reported() -> None:
     resolver = _resolver(presets=(preset("pirate"),), has_reported=False)
-    found = resolver.resolve(name("pirate"), generates)
+    found = resolver.resolve(name("pirate"), can_generate)
     assert found is not None
     assert found.served is None
     with pytest.raises(NoWorkerReady):
-        resolver.resolve(name("other"), generates)
+        resolver.resolve(name("other"), can_generate)
 
 
 def test_a_name_of_nothing_is_nothing() -> None:
-    assert _resolver().resolve(name("other"), generates) is None
+    assert _resolver().resolve(name("other"), can_generate) is None

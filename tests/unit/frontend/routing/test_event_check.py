@@ -19,7 +19,7 @@ from frontend.routing.backends.grpc.event_check import EventCheck, max_bytes
 from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.fleet import Fleet, embeds
+from frontend.routing.fleet import Fleet, can_embed
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
 from tests.fakes.fleets import ObservedFailovers, fleet_of
@@ -267,7 +267,7 @@ async def test_a_wrong_number_of_embeddings_is_a_violation(vectors: int) -> None
     await fleet.start()
     try:
         await until(lambda: _ready(fleet) == 2, _DEADLINE_SECONDS, "both are ready")
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
         for _ in range(2):
             request = pb.EmbedRequest(texts=["a", "b"])

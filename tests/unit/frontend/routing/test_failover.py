@@ -16,7 +16,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.fleet import embeds
+from frontend.routing.fleet import can_embed
 from frontend.routing.resume_strategy import ResumeStrategy
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
@@ -167,7 +167,7 @@ async def test_calls_and_embeddings_wait_for_the_only_worker() -> None:
     only = resumable_worker("w:1", can=pb.Capabilities(embedding=True))
     only.embedded = GONE
     async with failover_fleet(only) as fleet:
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
 
         async def fails_once(worker: Worker) -> str:
@@ -207,7 +207,7 @@ async def test_embeddings_are_retried_at_another_worker() -> None:
     workers = [resumable_worker(f"w:{number}", can=can) for number in range(2)]
     workers[0].embedded, workers[1].embedded = GONE, pb.EmbedResponse(prompt_tokens=3)
     async with failover_fleet(*workers) as fleet:
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
         for _ in range(2):
             response = await fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers())

@@ -15,7 +15,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.fleet import embeds
+from frontend.routing.fleet import can_embed
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.waiting import until
@@ -140,7 +140,7 @@ async def test_a_full_worker_is_waited_for_by_embeddings_too() -> None:
     worker.embedded = QueueFull()
     worker.report = pb.LoadReport(running_limit=1, frontends=1)
     async with failover_fleet(worker) as fleet:
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
         asking = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers()))
         await until(lambda: bool(worker.embeddings), DEADLINE_SECONDS, "it is asked")
@@ -151,7 +151,7 @@ async def test_a_full_worker_is_waited_for_by_embeddings_too() -> None:
 async def test_embeddings_of_a_lost_worker_are_retried() -> None:
     workers = [resumable_worker(f"w:{number}", can=pb.Capabilities(embedding=True)) for number in range(2)]
     async with failover_fleet(*workers) as fleet:
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
         asking = asyncio.create_task(fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers()))
         await until(lambda: any(worker.embeddings for worker in workers), DEADLINE_SECONDS, "one is asked")

@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.fleet import Able, Fleet, embeds, generates
+from frontend.routing.fleet import CapabilityCheck, Fleet, can_embed, can_generate
 from frontend.routing.served_model import ServedModel
 from tests.fakes.fleets import ObservedFailovers, fleet_of, picked
 from tests.fakes.stalling_worker import StallingWorker, done, started
@@ -31,8 +31,8 @@ async def _fleet(*workers: StallingWorker) -> AsyncIterator[Fleet]:
     fleet = fleet_of(*workers)
     await fleet.start()
     try:
-        able = [worker for worker in workers if worker.refusal is None]
-        expected = {name.lower() for worker in able for name in worker.described.names}
+        capable = [worker for worker in workers if worker.refusal is None]
+        expected = {name.lower() for worker in capable for name in worker.described.names}
         await until(lambda: len(fleet.served()) >= len(expected), _DEADLINE_SECONDS, "all workers join")
         yield fleet
     finally:
@@ -129,13 +129,13 @@ async def test_of_two_models_with_one_name_the_capable_one_is_found() -> None:
     embedder.described.capabilities.embedding = True
     async with _fleet(generator, embedder) as fleet:
         await until(
-            lambda: {_picked(fleet, generates), _picked(fleet, embeds)} == {"w:1", "w:2"},
+            lambda: {_picked(fleet, can_generate), _picked(fleet, can_embed)} == {"w:1", "w:2"},
             _DEADLINE_SECONDS,
             "both join",
         )
 
-        assert _picked(fleet, generates) == "w:1"
-        assert _picked(fleet, embeds) == "w:2"
+        assert _picked(fleet, can_generate) == "w:1"
+        assert _picked(fleet, can_embed) == "w:2"
 
 
 async def test_of_two_models_with_one_name_the_ready_one_is_found() -> None:
@@ -147,8 +147,8 @@ async def test_of_two_models_with_one_name_the_ready_one_is_found() -> None:
         assert picked(fleet, _found(fleet, "m")) == "w:2"
 
 
-def _picked(fleet: Fleet, able: Able) -> str:
-    model = fleet.find(_name("m"), able)
+def _picked(fleet: Fleet, capable: CapabilityCheck) -> str:
+    model = fleet.find(_name("m"), capable)
     assert model is not None
     return picked(fleet, model)
 

@@ -14,7 +14,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing import managed_worker, stall_detector
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.fleet import Fleet, embeds
+from frontend.routing.fleet import Fleet, can_embed
 from frontend.routing.stalled_requests import StalledRequests, suspects
 from tests.fakes.fleets import ObservedFailovers, fleet_of
 from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
@@ -248,7 +248,7 @@ async def test_a_silent_worker_with_a_live_connection_has_stalled(monkeypatch: p
         for n in range(3)
     ]
     async with _fleet(monkeypatch, *workers) as fleet:
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
         asked: list[str] = []
 

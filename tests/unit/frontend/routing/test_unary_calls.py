@@ -13,7 +13,7 @@ from drover.errors import EngineStalled, WorkerUnreachable
 from drover.v1 import engine_pb2 as pb
 from frontend.routing import managed_worker
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.fleet import Fleet, embeds
+from frontend.routing.fleet import Fleet, can_embed
 from frontend.routing.served_model import ServedModel
 from tests.fakes.fleets import ObservedFailovers, fleet_of
 from tests.fakes.stalling_worker import StallingWorker
@@ -40,7 +40,7 @@ async def _fleet(workers: Sequence[StallingWorker]) -> AsyncIterator[tuple[Fleet
     await fleet.start()
     try:
         await until(lambda: _ready(fleet) == len(workers), _DEADLINE_SECONDS, "all are ready")
-        model = fleet.find(_name("m"), embeds)
+        model = fleet.find(_name("m"), can_embed)
         assert model is not None
         yield fleet, model
     finally:
