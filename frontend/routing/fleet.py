@@ -121,8 +121,8 @@ class Fleet:
 
     def find(self, name: ModelName, capable: CapabilityCheck = can_generate) -> ServedModel | None:
         """The model of this name, also while its workers are away; None if it is unknown. If several have the
-        name: one that is `capable`, of those one with a ready worker, of those the newest, so that all frontends
-        choose the same.
+        name: one that is `capable`, of those one with a ready worker, of those the newest, so that all
+        frontends choose the same.
 
         Raises NoWorkerReady while no worker has answered yet.
         """
