@@ -17,9 +17,10 @@ from benchmarks.parts.base import Effort, Part
 from benchmarks.table import progress, table
 from benchmarks.targets.base import Offer, Target
 from benchmarks.targets.drover import drover, worktree
+from benchmarks.targets.environment import environment_of
 from benchmarks.targets.sglang_layer import NAMES, sglang_layer, sglang_versions
 from benchmarks.window import Window, measure_window
-from tests.support.processes import SGLANG_PYTHON
+from tests.support.processes import ROOT, SGLANG_PYTHON
 
 THIS = "this tree"
 COMMIT = "ef8499c"
@@ -70,7 +71,9 @@ def _targets(effort: Effort, asked: Offer) -> Iterator[Sequence[Target]]:
         targets: list[Target | None] = [owned.enter_context(drover(THIS, folder / "this", asked))]
         tree = owned.enter_context(worktree(COMMIT, folder / "tree"))
         if tree is not None:
-            targets.append(owned.enter_context(drover(COMMIT, folder / "commit", asked, tree)))
+            python = environment_of(tree, ROOT / f".venv-bench-{COMMIT}")
+            older = drover(COMMIT, folder / "commit", asked, tree, python=python)
+            targets.append(owned.enter_context(older))
         else:
             progress(f"left out: this repository has no commit {COMMIT}")
         layers = [owned.enter_context(sglang_layer(folder, asked, wait)) for wait in NAMES]

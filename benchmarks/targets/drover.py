@@ -1,8 +1,9 @@
-"""Both tiers with the simulator as the engine: of this tree, or of another one of the same environment."""
+"""Both tiers with the simulator as the engine: of this tree, or of an older commit's."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,10 +38,13 @@ def drover(
     root: Path = ROOT,
     frontend_flags: Sequence[str] = (),
     prompt_tokens: int = _PROMPT_TOKENS,
+    python: str = sys.executable,
 ) -> Iterator[Target]:
-    """`root`: the tree whose code runs."""
+    """`root`: the tree whose code runs; `python`: of the environment that it runs in."""
     folder.mkdir(exist_ok=True)
-    with stack(folder, simulator_flags(folder, offer, prompt_tokens), frontend_flags, root) as running:
+    with stack(
+        folder, simulator_flags(folder, offer, prompt_tokens), frontend_flags, root, python
+    ) as running:
         yield target(name, running)
 
 

@@ -115,12 +115,13 @@ def worker(
     module: str = "engine_worker",
     within: Sequence[str] = (),
     root: Path = ROOT,
+    python: str = _PYTHON,
 ) -> Iterator[Process]:
     """A worker with SGLang runs in SGLang's environment."""
     address = address or f"127.0.0.1:{free_port()}"
     command = ["-m", module, "--listen", address, *flags]
     is_sglang = "sglang" in flags
-    python = sglang_python() if is_sglang else _PYTHON
+    python = sglang_python() if is_sglang else python
     limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
     with launched(command, address, log, python, limit, within=within, root=root) as process:
         if ready:
@@ -141,13 +142,14 @@ def frontend(
     ready: bool = True,
     address: str = "",
     root: Path = ROOT,
+    python: str = _PYTHON,
 ) -> Iterator[Process]:
     address = address or f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", ",".join(workers), *flags]
     if "--database-url" not in flags:
         # Frontends with logs in the same folder share their presets.
         command += ["--database-url", f"sqlite:///{log.parent / 'presets.sqlite3'}"]
-    with launched(command, address, log, root=root) as process:
+    with launched(command, address, log, python, root=root) as process:
         path = "/readyz" if ready else "/healthz"
         _wait(process, lambda: is_ok(f"http://{address}{path}"))
         yield process
@@ -165,13 +167,17 @@ class Stack:
 
 @contextmanager
 def stack(
-    folder: Path, worker_flags: Sequence[str] = (), frontend_flags: Sequence[str] = (), root: Path = ROOT
+    folder: Path,
+    worker_flags: Sequence[str] = (),
+    frontend_flags: Sequence[str] = (),
+    root: Path = ROOT,
+    python: str = _PYTHON,
 ) -> Iterator[Stack]:
-    """One worker and one frontend, ready; `root`: the tree whose code runs."""
+    """One worker and one frontend, ready: the code of `root`, run by `python`."""
     with ExitStack() as processes:
-        one = processes.enter_context(worker(folder / "worker.log", *worker_flags, root=root))
+        one = processes.enter_context(worker(folder / "worker.log", *worker_flags, root=root, python=python))
         other = processes.enter_context(
-            frontend(folder / "frontend.log", [one.address], *frontend_flags, root=root)
+            frontend(folder / "frontend.log", [one.address], *frontend_flags, root=root, python=python)
         )
         yield Stack(one, other)
 
