@@ -33,6 +33,6 @@ def environment_of(tree: Path, home: Path) -> str:
             "--no-deps",
         ]
         for lock in locks:
-            subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
+            subprocess.run([*install, "-qq", "--require-hashes", "-r", lock], check=True)
         stamp.write_text(digest)
     return str(python)
