@@ -129,7 +129,7 @@ async def test_a_process_that_dies_later_ends_the_worker_with_the_reason(tmp_pat
                     pass
             assert isinstance(error_from_status(failed.value), EngineFailed)
         assert only.wait(10) == 1
-    assert "llama.cpp ended by itself (signal 9)" in only.log_text()
+    assert "llama.cpp exited unexpectedly (signal 9)" in only.log_text()
     assert "Traceback" not in only.log_text()
 
 
@@ -143,7 +143,7 @@ def test_signals_to_all_are_for_the_worker(tmp_path: Path) -> None:
         only.signal(signal.SIGTERM)
         assert only.wait(5) == 0
     assert is_over(llama)
-    assert "ended by itself" not in only.log_text()
+    assert "exited unexpectedly" not in only.log_text()
 
 
 async def test_a_worker_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ async def test_questions_behind_one_system_message_share_it(model: Path, tmp_pat
     (first, *others), said = await _cached(model, tmp_path / "w.log")
     assert first == 0
     assert min(others) > 6 * WINDOW
-    assert "kept whole" in said
+    assert "full KV cache" in said
     assert '"whole_cache_mib":' in said
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from engine_worker.engines.llamacpp.grammar_process import ByteTokens
+from engine_worker.engines.llamacpp.grammar_compiler_process import ByteTokens
 from engine_worker.schemas.grammar import Grammar
 from engine_worker.schemas.lark import lark_text
 

@@ -1,8 +1,8 @@
-"""Thinking and the end of sequence around a grammar, in a language that this llama.cpp reads.
+"""Writes the grammar of a whole answer: thinking, the body, and the end of sequence, in Lark or in GBNF.
 
-llguidance's Lark is faster and takes larger grammars. But llama.cpp (b11549) tokenises what such a grammar
-forces with the space that some SentencePiece vocabularies put in front; the grammar then fails, and the
-answer goes on without any. GBNF forces nothing.
+llguidance's Lark is faster and takes larger grammars, and is the default. But llama.cpp (b11549) tokenises
+text that such a grammar forces with the space that some SentencePiece vocabularies prepend; the grammar then
+fails and the rest of the answer is unconstrained. For those vocabularies GBNF is used, which forces no text.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from engine_worker.schemas.terms import Chars, Ref, Term, optional, renamed, rep
 from engine_worker.schemas.until import until
 
 _BEGINNING, _BODY, _END = "beginning", "body", "end_of_answer"
-_MOST_GAP = 8
-_GAP = rf"/[ \t\r\n]{{0,{_MOST_GAP}}}/"
+_MAX_GAP = 8
+_GAP = rf"/[ \t\r\n]{{0,{_MAX_GAP}}}/"
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
-    """`opened`: the prompt ends within the thinking, which the answer must then end."""
+class ThinkingMarkup:
+    """The markup around thinking. `opened`: the prompt ends inside thinking, so the answer must close it."""
 
     opening: str
     closing: str
@@ -32,39 +32,39 @@ class Thought:
 
 
 @dataclass(frozen=True, slots=True)
-class Syntax:
-    """The language of a model's grammars. `end_token`: as in `answer_lark`."""
+class GrammarSyntax:
+    """The grammar language for one model. `end_token`: as in `answer_lark`."""
 
     end_token: int | None = None
     is_gbnf: bool = False
 
-    def written(self, body: Grammar, thought: Thought | None = None) -> str:
-        """Raises ConstraintRejected for what is too large in this language."""
-        return answer_gbnf(body, thought) if self.is_gbnf else answer_lark(body, thought, self.end_token)
+    def written(self, body: Grammar, thinking: ThinkingMarkup | None = None) -> str:
+        """The grammar as text. Raises ConstraintRejected if it is too large in this language."""
+        return answer_gbnf(body, thinking) if self.is_gbnf else answer_lark(body, thinking, self.end_token)
 
 
-def answer_gbnf(body: Grammar, thought: Thought | None) -> str:
-    """Ends with any of the model's ends of sequence."""
-    if thought is None:
+def answer_gbnf(body: Grammar, thinking: ThinkingMarkup | None) -> str:
+    """The grammar in GBNF; the answer may end with any of the model's end-of-sequence tokens."""
+    if thinking is None:
         return gbnf_text(body)
     names = {ROOT: _BODY}
     rules = {names.get(name, name): renamed(term, names) for name, term in body.rules.items()}
-    thinking = until(thought.closing, "thought")
-    whole = sequence(Ref(next(iter(thinking))), repeat(Chars.text(" \t\r\n"), 0, _MOST_GAP))
-    begin = whole if thought.opened else optional(sequence(text(thought.opening), whole))
-    return gbnf_text(Grammar({ROOT: sequence(begin, Ref(_BODY)), **thinking, **rules}))
+    until_closing = until(thinking.closing, "thought")
+    whole = sequence(Ref(next(iter(until_closing))), repeat(Chars.text(" \t\r\n"), 0, _MAX_GAP))
+    begin = whole if thinking.opened else optional(sequence(text(thinking.opening), whole))
+    return gbnf_text(Grammar({ROOT: sequence(begin, Ref(_BODY)), **until_closing, **rules}))
 
 
-def answer_lark(body: Grammar, thought: Thought | None, end_token: int | None) -> str:
-    """`end_token`: the model's end of sequence. llguidance knows one such token of a vocabulary, which need
-    not be the one that the model uses; without it a model would go on where it may.
+def answer_lark(body: Grammar, thinking: ThinkingMarkup | None, end_token: int | None) -> str:
+    """The grammar in llguidance's Lark. `end_token`: the model's end-of-sequence token, which the grammar
+    must allow: llguidance knows only one such token of a vocabulary, and that may be another one.
     """
     names = {ROOT: _BODY}
     parts: list[Term] = [Ref(_BODY)]
     extra: list[str] = []
-    if thought is not None:
+    if thinking is not None:
         parts.insert(0, Ref(_BEGINNING))
-        extra += _thought_rules(thought)
+        extra += _thought_rules(thinking)
     if end_token is not None:
         parts.append(Ref(_END))
         extra.append(f"{_END}: <[{end_token}]>?")
@@ -72,10 +72,10 @@ def answer_lark(body: Grammar, thought: Thought | None, end_token: int | None) -
     return lark_text(Grammar({ROOT: sequence(*parts), **rules})) + "\n".join(extra) + "\n"
 
 
-def _thought_rules(thought: Thought) -> list[str]:
-    before = "" if thought.opened else re.escape(thought.opening).replace("/", r"\/")
-    closing = json.dumps(thought.closing, ensure_ascii=False)
-    whole = "thought gap" if thought.opened else "(thought gap)?"
+def _thought_rules(thinking: ThinkingMarkup) -> list[str]:
+    before = "" if thinking.opened else re.escape(thinking.opening).replace("/", r"\/")
+    closing = json.dumps(thinking.closing, ensure_ascii=False)
+    whole = "thought gap" if thinking.opened else "(thought gap)?"
     return [
         f"{_BEGINNING}: {whole}",
         f"thought[suffix={closing}]: /{before}(.|\\n)*/",

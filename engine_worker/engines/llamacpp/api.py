@@ -1,4 +1,4 @@
-"""The routes of the llama-server beside this process that Drover uses, and the boundary for their errors."""
+"""HTTP client of the llama-server child: the endpoints that Drover uses, and their errors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import aiohttp
 import orjson
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
-from engine_worker.engines.llamacpp.server import PREPARATIONS, LlamaServer
 from engine_worker.prompt.arrangements import TemplateRefusal
 from engine_worker.text_work import TextWork
 
-Json = dict[str, object]
+JsonObject = dict[str, object]
 _DATA = b"data: "
 _LAST = b"data: [DONE]"
 _BYTES_OF_AN_ID = 8
+# Requests that prepare prompts at the same time.
+PREPARATIONS = 4
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=60)
-# What `raise_exception` of a template was given, and how errors within a template begin.
+# The argument of a template's `raise_exception`, and the beginning of other errors within a template.
 _RAISED = re.compile(r"Error: Jinja Exception: (.*)\Z", re.DOTALL)
 _IN_TEMPLATE = "While executing "
 _log = logging.getLogger("drover.worker")
@@ -38,18 +39,17 @@ class _Properties(TypedDict):
 
 
 class LlamaApi:
-    """Completions take as long as they take, and cancelling closes their connection; all else has a deadline.
+    """Completions have no deadline, and cancelling closes their connection; all other requests have one.
 
-    Connections are not reused: llama-server closes idle ones, and a request on one that it is about to close
-    would be lost.
+    Connections are not reused: llama-server closes idle ones, and a request sent at that moment is lost.
     """
 
-    def __init__(self, server: LlamaServer) -> None:
-        # One is for a long text.
+    def __init__(self, url: str, api_key: str) -> None:
+        # One of the preparations is reserved for a long text.
         self._texts = TextWork(PREPARATIONS - 1)
         self._session = aiohttp.ClientSession(
-            base_url=server.url,
-            headers={"Authorization": f"Bearer {server.api_key}"},
+            base_url=url,
+            headers={"Authorization": f"Bearer {api_key}"},
             timeout=aiohttp.ClientTimeout(total=None),
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             json_serialize=lambda value: orjson.dumps(value).decode(),
@@ -60,32 +60,33 @@ class LlamaApi:
         await self._session.close()
 
     async def slots(self) -> list[SlotState]:
-        """Answered between two engine steps, so the answer is true."""
+        """The state of each slot. llama-server answers between two engine steps."""
         states: list[SlotState] = orjson.loads(await self._control("GET", "/slots"))
         return states
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
-        """In its turn among a client's texts."""
+        """Tokenise a prompt's text; waits its turn in the queue of texts."""
         return await self._texts.run(len(text.encode()), lambda: self.tokenize_now(text, add_special))
 
     async def tokenize_now(self, text: str, add_special: bool) -> list[int]:
-        """Of an answer on its way, which waits for no prompt."""
+        """Tokenise an answer's text, ahead of the queue of texts."""
         body = {"content": text, "add_special": add_special, "parse_special": True}
         ids = _object(await self._control("POST", "/tokenize", body))["tokens"]
         assert isinstance(ids, list)
         return ids
 
     async def detokenize(self, ids: Sequence[int]) -> str:
-        """In its turn among a client's texts."""
+        """The text of token ids; waits its turn in the queue of texts."""
         return await self._texts.run(_BYTES_OF_AN_ID * len(ids), lambda: self.detokenize_now(ids))
 
     async def detokenize_now(self, ids: Sequence[int]) -> str:
-        """Of an answer on its way, which waits for no prompt."""
+        """The text of an answer's token ids, ahead of the queue of texts."""
         return str(_object(await self._control("POST", "/detokenize", {"tokens": list(ids)}))["content"])
 
-    async def apply_template(self, turn: Json) -> str:
-        """The prompt that /v1/chat/completions would make of the same body. Raises TemplateRefusal for
-        messages that the template does not accept.
+    async def apply_template(self, turn: JsonObject) -> str:
+        """The prompt that /v1/chat/completions renders for the same body.
+
+        Raises TemplateRefusal for messages that the template does not accept.
         """
         data = await self._texts.run(
             len(orjson.dumps(turn)), lambda: self._control("POST", "/apply-template", turn, _template_error)
@@ -93,7 +94,7 @@ class LlamaApi:
         return str(_object(data)["prompt"])
 
     async def template_abilities(self) -> Mapping[str, bool]:
-        """What llama.cpp has found out about the chat template."""
+        """llama.cpp's findings about the chat template, by name."""
         return (await self._properties())["chat_template_caps"]
 
     async def end_token(self) -> int | None:
@@ -107,19 +108,23 @@ class LlamaApi:
         return properties
 
     async def embed(self, ids: list[int]) -> list[float]:
-        """One vector, as the model makes it. A cached beginning would not be pooled, so there is no cache."""
+        """One vector, not normalised. Without the prompt cache, since cached tokens would not be pooled."""
         body = {"content": ids, "embd_normalize": -1, "cache_prompt": False}
-        with _boundary("/embedding"):
+        with _transport_errors("/embedding"):
             async with self._session.post("/embedding", json=body) as response:
                 answer = orjson.loads(await _read(response, _error))
         values: list[float] = answer[0]["embedding"][0]
         return values
 
     @asynccontextmanager
-    async def stream(self, route: str, body: Json) -> AsyncGenerator[AsyncGenerator[list[Json], None], None]:
-        """Streams an answer; each item is every chunk that had arrived. Leaving closes the connection."""
-        with _boundary(route):
-            async with self._session.post(route, json=body) as response:
+    async def stream(
+        self, endpoint: str, body: JsonObject
+    ) -> AsyncGenerator[AsyncGenerator[list[JsonObject], None], None]:
+        """Stream an answer; each item is the list of chunks that arrived together. Leaving closes the
+        connection, which cancels the request.
+        """
+        with _transport_errors(endpoint):
+            async with self._session.post(endpoint, json=body) as response:
                 if response.status != 200:
                     raise _error(await response.read())
                 async with aclosing(_chunks(response)) as arrivals:
@@ -129,26 +134,26 @@ class LlamaApi:
         self,
         method: str,
         path: str,
-        body: Json | None = None,
+        body: JsonObject | None = None,
         error: Callable[[bytes], Exception] | None = None,
     ) -> bytes:
-        """`error`: what to raise for an answer that says that something is wrong."""
-        with _boundary(path):
+        """`error`: makes the exception of an answer with an error status."""
+        with _transport_errors(path):
             async with self._session.request(method, path, json=body, timeout=_CONTROL_TIMEOUT) as response:
                 return await _read(response, error or _error)
 
 
 @contextmanager
-def _boundary(path: str) -> Iterator[None]:
-    """The transport's failures as a leaf of ours; their details are for the log."""
+def _transport_errors(path: str) -> Iterator[None]:
+    """Log transport failures and raise them as EngineFailed."""
     try:
         yield
     except (aiohttp.ClientError, TimeoutError) as error:
-        _log.warning("llama.cpp, %s: %s", path, error or type(error).__name__)
+        _log.warning("request to llama.cpp %s failed: %s", path, error or type(error).__name__)
         raise EngineFailed(f"llama.cpp did not answer {path}") from error
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[list[Json], None]:
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[list[JsonObject], None]:
     rest = b""
     async for data in response.content.iter_any():
         *frames, rest = (rest + data).split(b"\n\n")
@@ -171,17 +176,19 @@ async def _read(response: aiohttp.ClientResponse, error: Callable[[bytes], Excep
     return data
 
 
-def _object(data: bytes) -> Json:
+def _object(data: bytes) -> JsonObject:
     value = orjson.loads(data)
     if not isinstance(value, dict):
-        raise EngineFailed(f"llama.cpp answered {type(value).__name__} where an object was due")
+        raise EngineFailed(f"llama.cpp answered with {type(value).__name__} instead of a JSON object")
     if "error" in value:
         raise _error(data)
     return value
 
 
 def _template_error(data: bytes) -> Exception:
-    """llama.cpp tells where in the template something failed, in words that are not for its clients."""
+    """An error of /apply-template. llama.cpp's message has a source excerpt of the template, which is kept
+    out of the error that clients get.
+    """
     error = _error(data)
     if raised := _RAISED.search(error.message):
         return TemplateRefusal(raised.group(1).strip())
@@ -191,7 +198,7 @@ def _template_error(data: bytes) -> Exception:
 
 
 def _error(data: bytes) -> DroverError:
-    """llama-server's `{"error": {"code", "message", "type"}}` as a leaf of ours."""
+    """llama-server's `{"error": {"code", "message", "type"}}` as a DroverError."""
     try:
         error = orjson.loads(data)
         error = error.get("error", error)

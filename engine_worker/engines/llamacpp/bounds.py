@@ -1,11 +1,11 @@
-"""The numbers that llama.cpp's samplers survive. They divide and multiply 32-bit logits and check nothing."""
+"""Bounds of sampling parameters for llama.cpp, whose samplers compute with 32-bit logits without checks."""
 
 from __future__ import annotations
 
 from engine_worker.engines.bounds import Bounds, Range
 
 _INT32 = 2**31 - 1
-# Up to it, the most likely token is chosen in any case.
+# Temperatures up to this one choose the most likely token in any case.
 _GREEDY = 2**-13
 
 BOUNDS = Bounds(
@@ -16,7 +16,7 @@ BOUNDS = Bounds(
         "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "repeat_penalty": Range(0.0625, 100.0, replaced=(0.0, 1.0)),
-        # The context bounds it once more, where the request's prompt is known.
+        # Bounded by the context length as well, once the prompt is known.
         "repeat_last_n": Range(-1, _INT32, same_below=True),
         "presence_penalty": Range(-100.0, 100.0),
         "frequency_penalty": Range(-100.0, 100.0),

@@ -1,4 +1,4 @@
-"""What a GGUF file says about its model."""
+"""Reads a GGUF file's metadata: the model's description, sizes and digest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Value = Scalar | list[Scalar] | None
 
 
 class GgufFile:
-    """Reading takes a second or more (the vocabulary is parsed too): call it in a thread.
+    """Metadata of one file. Reading blocks for a second or more (it parses the vocabulary): use a thread.
+    `with_lists`: keep values that are arrays.
 
     Raises ValueError for a file that is not GGUF, OSError for one that cannot be read.
     """
@@ -39,7 +40,7 @@ class GgufFile:
         self.vocabulary = Vocabulary.of(reader)
         status = path.stat()
         self.size_bytes = status.st_size
-        self.tensors = [_tensor(tensor) for tensor in sorted(reader.tensors, key=_place)]
+        self.tensors = [_tensor(tensor) for tensor in sorted(reader.tensors, key=_tensor_order)]
         self.modified_unix_ns = status.st_mtime_ns
         self._header_digest = _header_digest(path, status.st_size, reader.data_offset)
         self._name = path.name
@@ -71,12 +72,12 @@ class GgufFile:
         return tokens * self.integer("block_count") * kv_heads * head_length * 2 * _BYTES_PER_KV_VALUE
 
     def digest(self, template: str = "") -> str:
-        """64 hex digits: the same for the same model with the same template, without reading the weights."""
+        """64 hex digits that depend on header, name and template; the weights are not read."""
         whole = f"{self._header_digest}\n{self._name}\n{template or self.template}"
         return hashlib.sha256(whole.encode()).hexdigest()
 
     def describe(self) -> pb.Model:
-        """The fields of Model that come from the file."""
+        """A Model with the fields that come from the file."""
         return pb.Model(
             digest=self.digest(),
             size_bytes=self.size_bytes,
@@ -95,14 +96,14 @@ class GgufFile:
         )
 
     def model_info_json(self) -> str:
-        """As a JSON object with its keys in order."""
+        """The metadata as a JSON object with sorted keys."""
         info = {name: value for name, value in self.values.items() if name not in _HIDDEN}
         info["general.parameter_count"] = self.parameter_count
         return orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def check_unchanged(path: Path, known: GgufFile) -> None:
-    """Raises ValueError, with what to do, for a file that was replaced; OSError for one that is gone."""
+    """Raises ValueError if the file was replaced, OSError if it is gone."""
     status = path.stat()
     if (status.st_size, status.st_mtime_ns) != (known.size_bytes, known.modified_unix_ns):
         raise ValueError(f"{path} has changed since this worker read it; restart the worker to serve it")
@@ -116,7 +117,7 @@ def _open(path: Path) -> GGUFReader:
 
 
 def _value(reader: GGUFReader, name: str, with_lists: bool) -> Value:
-    """Arrays become null, as Ollama shows them unless asked to be verbose."""
+    """A metadata value. Arrays become null, as Ollama shows them without `verbose`."""
     field = reader.fields[name]
     if field.types[0] == GGUFValueType.ARRAY and not with_lists:
         return None
@@ -134,7 +135,7 @@ def _scalar(value: object, is_float32: bool) -> Scalar:
 
 
 def _shortest(value: float) -> int | float:
-    """A 32-bit number as a person wrote it: 0.00001, not 9.999999747378752e-06; 100000, not 100000.0."""
+    """The shortest decimal of a 32-bit float: 0.00001, not 9.999999747378752e-06; 100000, not 100000.0."""
     short = float(str(numpy.float32(value)))
     return int(short) if short.is_integer() else short
 
@@ -143,14 +144,14 @@ def _tensor(tensor: ReaderTensor) -> pb.Tensor:
     return pb.Tensor(name=tensor.name, type=tensor.tensor_type.name, shape=tensor.shape.tolist())
 
 
-def _place(tensor: ReaderTensor) -> tuple[int, str]:
-    """Ollama lists block by block, with what belongs to none in front."""
+def _tensor_order(tensor: ReaderTensor) -> tuple[int, str]:
+    """Sort key: block by block as Ollama lists tensors, those of no block first."""
     block = _BLOCK.match(tensor.name)
     return int(block[1]) if block else -1, tensor.name
 
 
 def _header_digest(path: Path, size_bytes: int, header_bytes: int) -> str:
-    """Of the size and the header: metadata, tokenizer, template, tensor table."""
+    """A digest of the size and the header (metadata, tokenizer, template, tensor table)."""
     digest = hashlib.sha256(f"gguf {size_bytes}\n".encode())
     with path.open("rb") as file:
         remaining = header_bytes

@@ -1,8 +1,8 @@
-"""Sampling that a GGUF recommends (`general.sampling.*`).
+"""Sampling parameters that a GGUF recommends (`general.sampling.*`).
 
-llama.cpp takes it for its own defaults, unseen. What Ollama has an option for becomes the model's defaults,
-which `show` lists and a request overrides. The rest (mirostat, which switches top_k and top_p off, xtc, the
-order of the samplers) is neutralised: no option of a request could switch it off again.
+llama.cpp silently uses them as its defaults. Those that Ollama has an option for become the model's defaults,
+which `show` lists and a request overrides. The others (mirostat, which disables top_k and top_p, xtc, the
+order of the samplers) are overridden with neutral values, since no option of a request could disable them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _PREFIX = "general.sampling."
 _FLOATS = {"temp": "temperature", "top_p": "top_p", "min_p": "min_p", "penalty_repeat": "repeat_penalty"}
 _INTEGERS = {"top_k": "top_k", "penalty_last_n": "repeat_last_n"}
 _INT32 = 2**31 - 1
-# llama.cpp's own, for each request: a GGUF's would count otherwise.
-NEUTRAL: Mapping[str, object] = {
+# llama.cpp's own defaults, sent with each request so that a GGUF's do not apply.
+NEUTRAL_SAMPLING: Mapping[str, object] = {
     "mirostat": 0,
     "xtc_probability": 0.0,
     "samplers": [
@@ -36,12 +36,14 @@ NEUTRAL: Mapping[str, object] = {
 }
 
 
-def recommended(values: Mapping[str, object]) -> pb.Sampling:
-    """`values`: the GGUF's. What is neutralised or no number of its kind is left out, and the log says so."""
+def recommended_sampling(values: Mapping[str, object]) -> pb.Sampling:
+    """The model's default sampling. `values`: the GGUF's metadata. Parameters without an option, or with a
+    value of the wrong type, are left out with a warning.
+    """
     sampling = pb.Sampling()
     for key, value in values.items():
         if key.startswith(_PREFIX) and not _set(sampling, key.removeprefix(_PREFIX), value):
-            _log.warning("the GGUF's %s = %r is not used", key, value)
+            _log.warning("ignoring %s = %r of the GGUF", key, value)
     return sampling
 
 

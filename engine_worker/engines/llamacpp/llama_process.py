@@ -1,7 +1,8 @@
-"""llama.cpp's process, run by its path: it reads LlamaParameters as one line of JSON from its input, loads
-the model, answers with one line, and lives until its input ends or its parent dies.
+"""The llama.cpp child process, run by its path.
 
-It imports nothing of Drover, so that it is there in a moment and small.
+It reads LlamaParameters as one line of JSON from stdin, loads the model, writes one line of JSON with the
+server's `url` or an `error` to stdout, and runs until stdin is closed or its parent dies. It imports nothing
+of Drover, so that it starts fast and stays small.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class LlamaParameters:
-    """`slot_context`: tokens of each slot. `mean_pooling`: the model does not say how to pool. `whole_cache`:
-    the KV cache of layers with sliding windows holds all tokens, so that prefixes can be shared.
+    """`slot_context`: tokens per slot. `mean_pooling`: use mean pooling, since the model's metadata names no
+    pooling. `whole_cache`: the KV cache of layers with sliding windows holds all tokens, so that prefixes can
+    be shared.
     """
 
     model_path: str
@@ -38,13 +40,13 @@ class LlamaParameters:
 
 
 def main() -> None:
-    # Prints of llama.cpp must not get between the lines of our answer.
+    # llama.cpp prints to stdout, which carries the answer: send its output to stderr.
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        # Whoever signals a whole group means the worker, which ends this process when it has drained.
+        # A signal to the process group is for the worker, which ends this process once it has drained.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        _die_with_the_parent()
+        _die_with_parent()
         parameters = LlamaParameters(**json.loads(sys.stdin.readline()))
         try:
             url, _handle = _serve(parameters)
@@ -53,12 +55,14 @@ def main() -> None:
             return
         print(json.dumps({"url": url}), file=answer, flush=True)
         sys.stdin.read()
-    # Taking the model apart would wait for the current step.
+    # Freeing the model would wait for the current step.
     os._exit(0)
 
 
 def _serve(parameters: LlamaParameters) -> tuple[str, object]:
-    """The server lives as long as its handle. Raises RuntimeError when llama.cpp cannot load the model."""
+    """The URL, and a handle that keeps the server running. Raises RuntimeError if the model
+    cannot be loaded.
+    """
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -73,7 +77,7 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
     params.chat_template = parameters.chat_template
     params.ctx_shift = False
     params.swa_full = parameters.whole_cache
-    params.cache_ram_mib = 0  # its default is 8 GiB beside the slots' own prefix caches
+    params.cache_ram_mib = 0  # default: 8 GiB in addition to the slots' prefix caches
     params.endpoint_slots = True
     params.ui = False
     params.hostnames = ["127.0.0.1"]
@@ -83,8 +87,8 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
     params.verbosity = _QUIET
     if parameters.embed:
         params.embedding = True
-        # With a KV cache per slot, llama.cpp splits texts of different lengths over several micro-batches and
-        # pools only the last part of the longer ones.
+        # With a KV cache per slot, llama.cpp splits texts of different lengths over micro-batches and pools
+        # only the last part of the longer ones.
         params.kv_unified = True
         if parameters.mean_pooling:
             params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
@@ -92,8 +96,8 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
     return handle.listening_address, handle
 
 
-def _die_with_the_parent() -> None:
-    """Also when it is killed during a load, when nobody looks at the input."""
+def _die_with_parent() -> None:
+    """Covers a parent killed during a load, while stdin is not read."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""What an operator can choose about the llama.cpp engine."""
+"""Settings of the llama.cpp engine."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from engine_worker.engines.overrides import ModelOverrides
 class LlamacppOptions:
     model_path: Path
     names: Sequence[str]
-    # Tokens of prompt and answer per slot; 0 takes the model's own length.
+    # Tokens of prompt and answer per slot; 0 means the model's trained length.
     context_length: int
     slots: int
     threads: int
-    # Prompt tokens per engine step, beside one token for each running request.
+    # Prompt tokens per engine step, in addition to one token per running request.
     prefill_chunk_tokens: int
     queue_limit: int
     gpu_layers: int
-    # Bytes that the whole KV cache of a model with sliding windows may take.
+    # Bytes that the full KV cache of a model with sliding windows may take.
     sliding_window_cache_bytes: int
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str

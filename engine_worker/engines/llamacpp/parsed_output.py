@@ -1,21 +1,21 @@
-"""From llama-server's chunks of plain text to events, where parsers of our own find thinking and calls."""
+"""Reads /completion's chunks of text in which a parser of Drover's finds thinking and tool calls."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.output import DetokenizeIds, Output, TokenizeText
+from engine_worker.engines.llamacpp.api import JsonObject
+from engine_worker.engines.llamacpp.plain_output import DetokenizeIds, PlainOutput, TokenizeText
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.output.base import CallPart, Content, OutputParser, Piece, Thinking
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.stop_matcher import StopMatcher
 
 
-class ParsedOutput(Output):
-    """Stop texts are looked for in thinking and in content, not in calls; one that is found ends the answer
-    while llama.cpp would go on.
+class ParsedOutput(PlainOutput):
+    """Stop texts are matched in thinking and in content, not in calls. A match ends the answer while
+    llama.cpp still generates.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class ParsedOutput(Output):
         self._stops = StopMatcher(stops)
         self._kind: type[Content] | type[Thinking] = Content
         self._ids: list[int] = []
-        self._logprobs_due: list[pb.TokenLogprob] = []
+        self._piece_logprobs: list[pb.TokenLogprob] = []
         self._reasoning_tokens = 0
 
-    async def feed(self, chunk: Json, queue_ns: int) -> None:
+    async def feed(self, chunk: JsonObject, queue_ns: int) -> None:
         if self.finished:
             return
         await super().feed(chunk, queue_ns)
@@ -47,17 +47,17 @@ class ParsedOutput(Output):
 
     def _emit(self, text: str, produced: int) -> None:
         self._sent.append(text)
-        self.all_ids.extend(self._silent_ids)
-        self._ids.extend(self._silent_ids)
-        self._logprobs_due.extend(self._silent_logprobs)
-        self._silent_ids, self._silent_logprobs = [], []
+        self.all_ids.extend(self._pending_ids)
+        self._ids.extend(self._pending_ids)
+        self._piece_logprobs.extend(self._pending_logprobs)
+        self._pending_ids, self._pending_logprobs = [], []
         pieces = self._parser.feed(text)
         if not pieces and not self._parser.holds:
-            # Markup has no log probabilities.
-            self._logprobs_due.clear()
+            # The tokens were markup, whose log probabilities are not shown.
+            self._piece_logprobs.clear()
         self._show(pieces)
         if self._ids:
-            self._mailbox.content("", self._taken_ids(), self.produced)
+            self._mailbox.content("", self._take_ids(), self.produced)
 
     def _show(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
@@ -66,7 +66,7 @@ class ParsedOutput(Output):
             if isinstance(piece, CallPart):
                 self._show_held_back()
                 self._mailbox.tool_call(
-                    _delta(piece), self._taken_ids(), self.produced, self._taken_logprobs()
+                    _tool_call_delta(piece), self._take_ids(), self.produced, self._take_logprobs()
                 )
                 continue
             if not isinstance(piece, self._kind):
@@ -83,28 +83,28 @@ class ParsedOutput(Output):
         if not text:
             return
         put = self._mailbox.thinking if self._kind is Thinking else self._mailbox.content
-        put(text, self._taken_ids(), self.produced, self._taken_logprobs())
+        put(text, self._take_ids(), self.produced, self._take_logprobs())
 
-    def _taken_ids(self) -> list[int]:
+    def _take_ids(self) -> list[int]:
         ids, self._ids = self._ids, []
         return ids
 
-    def _taken_logprobs(self) -> list[pb.TokenLogprob]:
-        logprobs, self._logprobs_due = self._logprobs_due, []
+    def _take_logprobs(self) -> list[pb.TokenLogprob]:
+        logprobs, self._piece_logprobs = self._piece_logprobs, []
         return logprobs
 
     def _complete(self, done: pb.Done) -> None:
         if self._stops.matched is None:
             self._show(self._parser.finish())
             self._show_held_back()
-        if self._ids or self._logprobs_due:
-            self._mailbox.content("", self._taken_ids(), self.produced, self._taken_logprobs())
+        if self._ids or self._piece_logprobs:
+            self._mailbox.content("", self._take_ids(), self.produced, self._take_logprobs())
         if self._stops.matched is not None:
             done.matched_stop = self._stops.matched
         done.reasoning_tokens = self._reasoning_tokens
 
 
-def _delta(part: CallPart) -> pb.ToolCallDelta:
+def _tool_call_delta(part: CallPart) -> pb.ToolCallDelta:
     return pb.ToolCallDelta(
         index=part.index,
         id=part.id,

@@ -1,4 +1,4 @@
-"""From a request's input to what llama.cpp gets: the token ids, and who makes sense of the answer."""
+"""From a request's input to a Prompt: token ids, and the mode that generates and parses the answer."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.api import Json, LlamaApi
-from engine_worker.engines.llamacpp.body import read_constraint
-from engine_worker.engines.llamacpp.go_answer import go_answer, with_chosen_tools
-from engine_worker.engines.llamacpp.messages import last_words_joined
-from engine_worker.engines.llamacpp.own_answer import OwnAnswer
+from engine_worker.engines.llamacpp.answer_modes import AnswerMode, PlainAnswer, ServerParsedAnswer
+from engine_worker.engines.llamacpp.api import LlamaApi
+from engine_worker.engines.llamacpp.chat_plan import ChatPlan, plan_chat
+from engine_worker.engines.llamacpp.drover_parsed import go_template_answer, with_chosen_tools
+from engine_worker.engines.llamacpp.messages import join_last_assistant_messages
+from engine_worker.engines.llamacpp.request import read_constraint
 from engine_worker.engines.llamacpp.template import ChatTemplate
-from engine_worker.engines.llamacpp.turn import Turn, turn_of
 from engine_worker.prompt.arrangements import ARRANGEMENTS, Arrange, arranged
-from engine_worker.prompt.go_prompt import GoPrompt, go_prompt_of
+from engine_worker.prompt.go_prompt import go_prompt_of
 from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.schemas.constraint import Constraint
 
@@ -26,96 +26,95 @@ _LINE_END = "\n"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`chat`: the body of /v1/chat/completions that gives the same prompt, where llama.cpp is to parse the
-    answer; `own`: it has a grammar and parsers of ours. Neither: it is plain text, which `constraint` holds
-    for.
+    """What llama-server is asked to continue. `answer`: how that is generated and parsed. `is_one_json`: the
+    whole answer is the JSON text that a format asks for; with tools it may be calls instead. `not_honoured`:
+    as in Started.
     """
 
     ids: list[int]
     truncated_tokens: int
-    chat: Json | None = None
-    shows_thinking: bool = True
+    answer: AnswerMode
     not_honoured: Sequence[str] = ()
-    constraint: Constraint | None = None
-    own: OwnAnswer | None = None
+    is_one_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
+    """Makes prompts for one model. `go_template`: a Go template that replaces the model's own. `adds_space`:
+    the vocabulary tokenises text as if a space stood before it.
+    """
+
     api: LlamaApi
     template: ChatTemplate
     context_length: int
     vocabulary_size: int
     go_template: Template | None = None
     arrangements: Sequence[Arrange] = ARRANGEMENTS
-    # The vocabulary's: text is tokenised as if a space stood before it.
     adds_space: bool = False
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
-        """Renders, tokenises, and fits the result into the window. `go_template`: in place of the model's."""
+        """Render, tokenise and fit the request into its context window."""
         constraint = await read_constraint(request, self.template.syntax)
         prompt = await self._prepared(request, constraint)
         if constraint is None:
             return prompt
         not_honoured = [*prompt.not_honoured, *constraint.not_honoured]
-        return replace(prompt, constraint=constraint, not_honoured=not_honoured)
+        return replace(prompt, not_honoured=not_honoured, is_one_json=not request.chat.tools)
 
     async def _prepared(self, request: pb.GenerateRequest, constraint: Constraint | None) -> Prompt:
         window = Window.of(request, self.context_length)
         self.checked(list(request.sampling.logit_bias))
+        plain = PlainAnswer("" if constraint is None else constraint.text)
         if (templated := await go_prompt_of(request, self.go_template)) is not None:
-            return await self._templated(templated, request, window, constraint)
+            self.checked(list(request.prompt.context))
+            templated = with_chosen_tools(templated)
+            fitted = await templated.fit(window, self._tokens)
+            answer = await go_template_answer(templated, constraint, self.template.syntax)
+            cannot_think = request.think.mode == pb.Think.ON and not templated.template.uses("thinking")
+            return _prompt(fitted, answer or plain, ["think"] if cannot_think else [])
         match request.WhichOneof("input"):
             case "chat":
                 return await self._chat(request, window, constraint)
             case "prompt":
-                return await self._prompt(request, window, constraint)
+                return await self._single_prompt(request, window, constraint)
             case "raw":
-                return _plain(fit_ids(await self._known(request.raw), window))
+                return _prompt(fit_ids(await self._ids_of_text(request.raw), window), plain)
             case "tokens":
-                return _plain(fit_ids(_not_empty(self.checked(list(request.tokens.ids))), window))
+                ids = _not_empty(self.checked(list(request.tokens.ids)))
+                return _prompt(fit_ids(ids, window), plain)
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
-
-    async def _templated(
-        self,
-        prompt: GoPrompt,
-        request: pb.GenerateRequest,
-        window: Window,
-        constraint: Constraint | None,
-    ) -> Prompt:
-        self.checked(list(request.prompt.context))
-        prompt = with_chosen_tools(prompt)
-        fitted = await prompt.fit(window, self._tokens)
-        own = await go_answer(prompt, constraint, self.template.syntax)
-        is_not_honoured = request.think.mode == pb.Think.ON and not prompt.template.uses("thinking")
-        return _plain(fitted, ["think"] if is_not_honoured else [], own)
 
     async def _chat(
         self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None
     ) -> Prompt:
         if any(message.images for message in request.chat.messages):
             raise CapabilityMissing("this model does not support images")
-        messages = last_words_joined(request.chat.messages)
-        begun = messages[-1] if request.chat.continue_last and messages else None
-        if begun is not None and begun.role != "assistant":
-            begun = None
-        turn = await asyncio.to_thread(turn_of, request, self.template, begun, constraint)
-        return await self._rendered(messages, turn, window)
+        messages = join_last_assistant_messages(request.chat.messages)
+        answer_start = messages[-1] if request.chat.continue_last and messages else None
+        if answer_start is not None and answer_start.role != "assistant":
+            answer_start = None
+        plan = await asyncio.to_thread(plan_chat, request, self.template, answer_start, constraint)
+        return await self._rendered(messages, plan, window)
 
-    async def _rendered(self, messages: Sequence[pb.Message], turn: Turn, window: Window) -> Prompt:
-        """As the template accepts the messages. Raises InvalidRequest where it does not."""
+    async def _rendered(self, messages: Sequence[pb.Message], plan: ChatPlan, window: Window) -> Prompt:
+        """Render the messages in the first arrangement that the template accepts.
+
+        Raises InvalidRequest if it accepts none.
+        """
 
         async def prompt(arrange: Arrange) -> Prompt:
-            arranged_turn = replace(turn, arrange=arrange)
-            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, arranged_turn))
-            if arranged_turn.is_parsed:
-                return await self._parsed(fitted, arranged_turn, window)
-            return _plain(fitted, turn.not_honoured, turn.own)
+            tried = replace(plan, arrange=arrange)
+            fitted = await fit_messages(messages, window, lambda kept: self._ids(kept, tried))
+            answer = tried.answer
+            if isinstance(answer, ServerParsedAnswer):
+                fitted = await self._shortened(fitted, tried, window) if fitted.is_cut else fitted
+                answer = replace(answer, chat=tried.body(fitted.messages))
+            return _prompt(fitted, answer, tried.not_honoured)
 
         return await arranged(self.arrangements, prompt)
 
-    async def _prompt(
+    async def _single_prompt(
         self, request: pb.GenerateRequest, window: Window, constraint: Constraint | None
     ) -> Prompt:
         prompt = request.prompt
@@ -123,34 +122,31 @@ class Prompts:
             raise CapabilityMissing("this model does not support images")
         if prompt.HasField("suffix"):
             raise CapabilityMissing("this model does not support insert")
-        turn = turn_of(request, self.template, constraint=constraint)
+        plan = plan_chat(request, self.template, constraint=constraint)
         messages = [pb.Message(role="user", content=prompt.text)]
         if prompt.HasField("system"):
             messages.insert(0, pb.Message(role="system", content=prompt.system))
-        if (turn.is_parsed or turn.own) and not prompt.context:
-            return await self._rendered(messages, turn, window)
-        # llama.cpp parses answers to messages only, and an earlier exchange in token ids is none.
-        not_honoured = ["think"] if turn.is_parsed else []
-        turn = turn.without_parser(self.template)
+        if not (isinstance(plan.answer, PlainAnswer) or prompt.context):
+            return await self._rendered(messages, plan, window)
+        # llama.cpp parses answers to messages only, and `context` is an earlier exchange in token ids.
+        not_honoured = ["think"] if isinstance(plan.answer, ServerParsedAnswer) else []
+        plan = plan.without_server_parser(self.template)
         text = await arranged(
             self.arrangements,
-            lambda arrange: self.api.apply_template(replace(turn, arrange=arrange).body(messages)),
+            lambda arrange: self.api.apply_template(replace(plan, arrange=arrange).body(messages)),
         )
         earlier = self.checked(list(prompt.context))
         ids = await self._tokens(text, add_special=not earlier)
-        return _plain(fit_ids(_not_empty(earlier + ids), window), not_honoured, turn.own)
+        return _prompt(fit_ids(_not_empty(earlier + ids), window), plan.answer, not_honoured)
 
-    async def _parsed(self, fitted: Fitted[None], turn: Turn, window: Window) -> Prompt:
-        if fitted.is_cut:
-            fitted = await self._shortened(fitted, turn, window)
-        return Prompt(fitted.ids, fitted.truncated_tokens, turn.body(fitted.messages), turn.shows_thinking)
-
-    async def _shortened(self, fitted: Fitted[None], turn: Turn, window: Window) -> Fitted[None]:
-        """Cuts the beginning of the last message, since llama.cpp is not given ids but messages."""
+    async def _shortened(self, fitted: Fitted[None], plan: ChatPlan, window: Window) -> Fitted[None]:
+        """Cut the beginning of the last message until the prompt fits: /v1/chat/completions takes messages,
+        so token ids cannot be cut.
+        """
         *others, last = fitted.messages
-        whole = await self._ids(fitted.messages, turn)
+        whole = await self._ids(fitted.messages, plan)
         content = await self.api.tokenize(last.content, add_special=False)
-        # Where it was cut the text may tokenise otherwise; there is far more room than that takes.
+        # Cut text may tokenise into more ids; truncated_length leaves far more room than that takes.
         surplus = len(whole) - window.truncated_length
         if surplus >= len(content):
             raise ContextExceeded(
@@ -163,23 +159,23 @@ class Prompts:
         shorter.CopyFrom(last)
         shorter.content = text
         messages = [*others, shorter]
-        ids = await self._ids(messages, turn)
+        ids = await self._ids(messages, plan)
         return Fitted(ids, fitted.truncated_tokens + len(fitted.ids) - len(ids), None, messages)
 
-    async def _ids(self, messages: Sequence[pb.Message], turn: Turn) -> list[int]:
-        return await self._known(await self.api.apply_template(turn.body(messages)))
+    async def _ids(self, messages: Sequence[pb.Message], plan: ChatPlan) -> list[int]:
+        return await self._ids_of_text(await self.api.apply_template(plan.body(messages)))
 
     async def _tokens(self, text: str, add_special: bool) -> list[int]:
-        """Behind an earlier exchange no space stands before a text that the template did not put there."""
+        """Tokenise text that follows an earlier exchange without the space that the vocabulary prepends."""
         if add_special or not self.adds_space:
             return await self.api.tokenize(text, add_special)
         first = await self.api.tokenize(_LINE_END, add_special=False)
         whole = await self.api.tokenize(_LINE_END + text, add_special=False)
-        is_apart = whole[: len(first)] == first
-        return whole[len(first) :] if is_apart else await self.api.tokenize(text, add_special=False)
+        is_separate = whole[: len(first)] == first
+        return whole[len(first) :] if is_separate else await self.api.tokenize(text, add_special=False)
 
     def checked(self, ids: list[int]) -> list[int]:
-        """Raises InvalidRequest for ids of no token."""
+        """The same ids. Raises InvalidRequest for an id outside the vocabulary."""
         for token in ids:
             if token >= self.vocabulary_size > 0:
                 raise InvalidRequest(
@@ -187,12 +183,12 @@ class Prompts:
                 )
         return ids
 
-    async def _known(self, text: str) -> list[int]:
+    async def _ids_of_text(self, text: str) -> list[int]:
         return _not_empty(await self.api.tokenize(text, add_special=True))
 
 
-def _plain(fitted: Fitted[None], not_honoured: Sequence[str] = (), own: OwnAnswer | None = None) -> Prompt:
-    return Prompt(fitted.ids, fitted.truncated_tokens, not_honoured=not_honoured, own=own)
+def _prompt(fitted: Fitted[None], answer: AnswerMode, not_honoured: Sequence[str] = ()) -> Prompt:
+    return Prompt(fitted.ids, fitted.truncated_tokens, answer, not_honoured)
 
 
 def _not_empty(ids: list[int]) -> list[int]:

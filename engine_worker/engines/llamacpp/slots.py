@@ -1,14 +1,17 @@
-"""llama.cpp's slots while requests have them, until llama.cpp itself has let go of them."""
+"""llama.cpp's slots: which one a prompt takes, and when it is free again.
+
+A prompt takes the free slot whose KV cache shares the longest prefix with it. A slot is free only once
+llama.cpp has stopped working in it, which after a cancel is later than the end of the request.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from drover.errors import DroverError
 from engine_worker.engines.llamacpp.api import LlamaApi
-from engine_worker.engines.llamacpp.prefixes import SlotPrefixes
 from engine_worker.engines.slots import Slots
 
 _FREE_DEADLINE_SECONDS = 30.0
@@ -16,8 +19,8 @@ _SETTLE_SECONDS = 0.02
 
 
 class HeldSlot:
-    """What its request says of it. `tokens`: how many its cache holds; `ids`: those that are known;
-    `is_idle`: llama.cpp is done with it.
+    """A slot and what the request in it reports. `tokens`: number of tokens in its cache; `ids`: those whose
+    ids are known; `was_used`: a chunk has arrived from it; `is_idle`: llama.cpp has stopped working in it.
     """
 
     __slots__ = ("ids", "is_idle", "number", "tokens", "was_used")
@@ -31,15 +34,15 @@ class HeldSlot:
 
 
 class HeldSlots:
-    """A slot counts as running as long as llama.cpp works for it, also after its request was cancelled.
+    """A slot counts as running while llama.cpp works in it, also after its request was cancelled.
 
-    `failed` hears the reason when llama.cpp does not let go of a slot.
+    `on_failure` is called with a reason if llama.cpp does not free a slot.
     """
 
-    def __init__(self, slots: Slots, api: LlamaApi, failed: Callable[[str], None]) -> None:
+    def __init__(self, slots: Slots, api: LlamaApi, on_failure: Callable[[str], None]) -> None:
         self._slots = slots
         self._api = api
-        self._failed = failed
+        self._on_failure = on_failure
         self._prefixes = SlotPrefixes(slots.limit)
         self._held: set[HeldSlot] = set()
         self._releases: set[asyncio.Task[None]] = set()
@@ -60,7 +63,7 @@ class HeldSlots:
 
     @asynccontextmanager
     async def hold(self, ids: list[int]) -> AsyncGenerator[HeldSlot, None]:
-        """Waits for a slot; of several that are free, the one whose cache begins most like `ids`."""
+        """Wait for a slot; of several free ones, take the one whose cache has the longest prefix of `ids`."""
         number = await self._slots.take(lambda free: self._prefixes.choose(free, ids), len(ids))
         slot = HeldSlot(number)
         self._held.add(slot)
@@ -77,8 +80,8 @@ class HeldSlots:
                 task.add_done_callback(self._releases.discard)
 
     async def embed(self, ids: list[int], begins: Callable[[], None]) -> list[float]:
-        """In whichever of its slots llama.cpp likes. A text is one step, which cannot be broken off: who is
-        cancelled leaves at once, and the step has its slot until it is over, however long that takes.
+        """Embed in a slot that llama.cpp chooses. A text is one engine step, which cannot be interrupted: a
+        cancelled caller returns at once, and the slot stays taken until the step ends.
         """
         number = await self._slots.take(min, len(ids))
         begins()
@@ -88,7 +91,7 @@ class HeldSlots:
             self._embeddings.discard(step)
             self._slots.give_back(number)
             if not step.cancelled():
-                # Read here, since nobody may be left to whom an error could be told.
+                # Retrieve the exception even if the caller was cancelled, or asyncio logs it as lost.
                 step.exception()
 
         self._embeddings.add(step)
@@ -114,14 +117,46 @@ class HeldSlots:
                 while await self._is_processing(slot.number):
                     continue
         except TimeoutError:
-            self._failed(
+            self._on_failure(
                 f"llama.cpp kept slot {slot.number} for {_FREE_DEADLINE_SECONDS:.0f} s after a cancel"
             )
         except DroverError as error:
-            self._failed(error.message)
+            self._on_failure(error.message)
         else:
             self._free(slot)
 
     async def _is_processing(self, number: int) -> bool:
         """Waits for the end of the current step, since only then llama.cpp answers."""
         return any(state["id"] == number and state["is_processing"] for state in await self._api.slots())
+
+
+class SlotPrefixes:
+    """Remembers, per slot, the tokens of its last request. Bounded by slots x context."""
+
+    def __init__(self, slots: int) -> None:
+        self._ids: list[Sequence[int]] = [()] * slots
+        self._used_at = [0] * slots
+        self._clock = 0
+
+    def choose(self, free: set[int], ids: Sequence[int]) -> int:
+        """Among equals, the one that has been idle for longest, so that warm caches survive."""
+        return max(free, key=lambda slot: (common_prefix(self._ids[slot], ids), -self._used_at[slot]))
+
+    def remember(self, slot: int, ids: Sequence[int]) -> None:
+        self._clock += 1
+        self._used_at[slot] = self._clock
+        self._ids[slot] = ids
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many leading items are equal. Compares slices, which is fast, in log2(length) steps."""
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low if low == high or one[low] != other[low] else low + 1

@@ -1,4 +1,4 @@
-"""What the model's chat template is able to, as far as llama.cpp can make use of it."""
+"""Capabilities of the model's chat template, found by rendering sample conversations with it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Protocol
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.answer_grammar import Syntax
-from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.messages import message_json
-from engine_worker.engines.llamacpp.tools import definition
+from engine_worker.engines.llamacpp.answer_grammar import GrammarSyntax
+from engine_worker.engines.llamacpp.api import JsonObject
+from engine_worker.engines.llamacpp.messages import definition, message_json
 from engine_worker.output.call_markup import CallMarkup, learn_call_markup
 from engine_worker.prompt.arrangements import TemplateRefusal
 
-# Any texts do that no template has in it.
+# Sample texts that no template contains.
 _QUESTION, _REASONING, _ANSWER = "drover-asks", "drover-thinks", "drover-answers"
-_USER: Json = {"role": "user", "content": _QUESTION}
-_THINKING_ASSISTANT: Json = {"role": "assistant", "reasoning_content": _REASONING, "content": _ANSWER}
+_USER: JsonObject = {"role": "user", "content": _QUESTION}
+_THINKING_ASSISTANT: JsonObject = {"role": "assistant", "reasoning_content": _REASONING, "content": _ANSWER}
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """`can_stop_thinking`: there is a prompt (`enable_thinking` false) after which the model does not think.
+    """`can_stop_thinking`: `enable_thinking` false changes the prompt, so the model does not think.
+    `takes_effort`: the template has a `reasoning_effort`.
 
-    `before_thinking`, `after_thinking`: the markup that the model writes around its thinking;
-    `opens_thinking`: the prompt ends within it. `call_markup`: what it writes around the JSON of calls, where
-    that has a tag. `syntax`: of grammars for this model.
+    `before_thinking`, `after_thinking`: markup that the model writes around its thinking; `opens_thinking`:
+    the prompt ends inside it. `call_markup`: markup around the JSON of calls; None if it has no tag.
+    `syntax`: the grammar language for this model.
     """
 
     tools: bool = False
@@ -38,30 +38,30 @@ class ChatTemplate:
     after_thinking: str = ""
     opens_thinking: bool = False
     call_markup: CallMarkup | None = None
-    syntax: Syntax = field(default_factory=Syntax)
+    syntax: GrammarSyntax = field(default_factory=GrammarSyntax)
 
 
 class Renderer(Protocol):
-    """The part of LlamaApi that knows the template."""
+    """The part of LlamaApi that concerns the template."""
 
     async def template_abilities(self) -> Mapping[str, bool]: ...
 
     async def end_token(self) -> int | None: ...
 
-    async def apply_template(self, turn: Json) -> str: ...
+    async def apply_template(self, turn: JsonObject) -> str: ...
 
 
 async def read_template(api: Renderer, adds_space: bool = False) -> ChatTemplate:
-    """`adds_space`: as of a Vocabulary.
+    """Find what the template supports. `adds_space`: as in Vocabulary.
 
-    Tools: llama.cpp's own finding. Thinking: whether llama.cpp, asked to continue an assistant's message,
-    puts that message's reasoning into the prompt; it does so exactly when it knows the markup, from the
-    template or from the beginning of an answer that the template makes.
+    Tools: as llama.cpp reports. Thinking: asked to continue an assistant's message, llama.cpp puts the
+    message's reasoning into the prompt exactly if it knows the markup, which it takes from the template or
+    from the beginning of an answer that the template writes.
     """
     abilities = await api.template_abilities()
     template = ChatTemplate(
         tools=abilities["supports_tools"] and abilities["supports_tool_calls"],
-        syntax=Syntax(await api.end_token(), is_gbnf=adds_space),
+        syntax=GrammarSyntax(await api.end_token(), is_gbnf=adds_space),
     )
     if template.tools:
         template = replace(template, call_markup=await _call_markup(api))
@@ -70,7 +70,7 @@ async def read_template(api: Renderer, adds_space: bool = False) -> ChatTemplate
         quiet_prompt = await api.apply_template({"messages": [_USER], **enable_thinking(False)})
         continued = await api.apply_template({"messages": [_USER, _THINKING_ASSISTANT]})
     except (InvalidRequest, TemplateRefusal):
-        # The template refuses such conversations.
+        # The template does not accept these conversations.
         return template
     before, reasoning, after = continued.partition(_REASONING)
     if not reasoning:
@@ -88,7 +88,7 @@ async def read_template(api: Renderer, adds_space: bool = False) -> ChatTemplate
 
 async def _call_markup(api: Renderer) -> CallMarkup | None:
     async def render(messages: Sequence[pb.Message], tools: Sequence[pb.Tool]) -> str:
-        body: Json = {
+        body: JsonObject = {
             "messages": [message_json(message) for message in messages],
             "tools": [definition(tool, {}) for tool in tools],
             "add_generation_prompt": False,
@@ -101,5 +101,5 @@ async def _call_markup(api: Renderer) -> CallMarkup | None:
     return await learn_call_markup(render)
 
 
-def enable_thinking(enabled: bool) -> Json:
+def enable_thinking(enabled: bool) -> JsonObject:
     return {"chat_template_kwargs": {"enable_thinking": enabled}}

@@ -1,4 +1,4 @@
-"""What a GGUF says of its tokens, as far as llama-server keeps it to itself."""
+"""Facts about a GGUF's tokens that llama-server does not report: bytes of partial characters, and more."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ _BYTE_LEVEL, _SENTENCEPIECE = "gpt2", "llama"
 _HIDDEN = (TokenType.UNKNOWN, TokenType.CONTROL)
 
 
-# The bytes of a character in UTF-8 after its first one.
+# Continuation bytes of UTF-8.
 _CONTINUES, _CONTINUES_MASK = 0b1000_0000, 0b1100_0000
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class RecoveredTokens:
+    """Tokens without a chunk of their own, and their bytes."""
+
     ids: list[int]
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`partial`: the tokens whose bytes are no whole characters, by these bytes; `bytes_of`: the same by
-    token; `hidden`: those that llama.cpp never shows as text; `adds_space`: text is tokenised as if a space
-    stood before it.
+    """`partial`: tokens whose bytes are not whole UTF-8 characters, keyed by those bytes; `bytes_of`: the
+    same keyed by token; `hidden`: tokens that llama.cpp never shows as text; `adds_space`: text is tokenised
+    as if a space stood before it.
     """
 
     size: int = 0
@@ -39,7 +41,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, reader: GGUFReader) -> Vocabulary:
-        """Takes some tenths of a second for a large vocabulary."""
+        """Blocks for some 0.1 s with a large vocabulary."""
         tokens, kinds = reader.get_field(_TOKENS), reader.get_field(_KINDS)
         if tokens is None or kinds is None:
             return cls(size=len(tokens.data) if tokens else 0)
@@ -56,9 +58,9 @@ class Vocabulary:
             adds_space=name == _SENTENCEPIECE and (prefix is None or bool(prefix.contents())),
         )
 
-    def before(self, last: int, text: str, count: int, has_more: bool) -> Split | None:
-        """The `count` tokens, each of which ends inside a character, that stand before `last` at the end of
-        `text`; None: there are none. `has_more`: in front of them is text of earlier tokens.
+    def before(self, last: int, text: str, count: int, has_more: bool) -> RecoveredTokens | None:
+        """Find the `count` tokens before `last` at the end of `text`, each of which ends inside a character;
+        None if there are no such tokens. `has_more`: `text` may begin with text of earlier tokens.
         """
         tail, data = self.bytes_of.get(last), text.encode()
         if not tail or not data.endswith(tail):
@@ -66,12 +68,12 @@ class Vocabulary:
         data = data[: -len(tail)]
         for start in _beginnings(data) if has_more else [0]:
             if (ids := self._ids_within(data[start:], count)) is not None:
-                return Split(ids, data[start:])
+                return RecoveredTokens(ids, data[start:])
         return None
 
     def _ids_within(self, data: bytes, count: int) -> list[int] | None:
-        """`count` partial tokens that make `data` together. Of several ways the one with the longest first
-        tokens, as merges make them.
+        """`count` partial tokens whose bytes together are `data`. Of several ways, the one with the longest
+        first token, as BPE merges prefer.
         """
         if not count:
             return [] if not data else None
@@ -84,7 +86,7 @@ class Vocabulary:
 
 
 def _beginnings(data: bytes) -> Iterator[int]:
-    """Where characters begin, the last one first."""
+    """Offsets at which characters begin, the last one first."""
     return (at for at in range(len(data) - 1, -1, -1) if data[at] & _CONTINUES_MASK != _CONTINUES)
 
 
@@ -107,7 +109,9 @@ def _is_text(data: bytes) -> bool:
 
 
 def _bytes_of(text: str) -> bytes | None:
-    """Of a byte-level token, which is written with a character for each byte."""
+    """The bytes of a byte-level token, which is written with one character per byte; None if
+    it is not one.
+    """
     try:
         return bytes(map(_byte_of().__getitem__, text))
     except KeyError:
@@ -116,7 +120,7 @@ def _bytes_of(text: str) -> bytes | None:
 
 @cache
 def _byte_of() -> Mapping[str, int]:
-    """GPT-2's: printable bytes stand for themselves, the others for characters from U+0100 on."""
+    """GPT-2's byte table: printable bytes stand for themselves, the others for characters from U+0100 on."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),

@@ -9,7 +9,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_gbnf
+from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer_gbnf
 from engine_worker.output.call_markup import BARE_LIST
 from engine_worker.schemas.ambiguity import ways
 from engine_worker.schemas.constraint import from_schema
@@ -91,11 +91,11 @@ def test_white_space_is_bounded() -> None:
     ],
 )
 def test_an_answer_after_thinking(text: str, taken: bool) -> None:
-    assert takes(answer_gbnf(_grammar(SCHEMA), Thought("<think>", "</think>")), text) is taken
+    assert takes(answer_gbnf(_grammar(SCHEMA), ThinkingMarkup("<think>", "</think>")), text) is taken
 
 
 def test_a_closing_tag_that_begins_again_within_itself() -> None:
-    gbnf = answer_gbnf(_grammar(SCHEMA), Thought("", "aabaac", opened=True))
+    gbnf = answer_gbnf(_grammar(SCHEMA), ThinkingMarkup("", "aabaac", opened=True))
 
     assert takes(gbnf, 'xaabaabaac{"a":1}')
     assert not takes(gbnf, 'xaabaabaa{"a":1}')

@@ -9,7 +9,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.answer_grammar import Thought, answer_lark
+from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer_lark
 from engine_worker.output.call_markup import BARE_LIST, CallMarkup
 from engine_worker.schemas.constraint import from_schema
 from engine_worker.schemas.functions import calls_grammar, functions_of
@@ -21,10 +21,10 @@ FUNCTIONS = functions_of([pb.Tool(name="weather", parameters_json=CITY), pb.Tool
 NOW = '{"name": "n\\"ow é", "arguments": {}}'
 WEATHER = '{"name": "weather", "arguments": {"city": "Oslo"}}'
 ANSWER = from_schema('{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}').grammar
-TAGGED = Thought("<think>", "</think>")
+TAGGED = ThinkingMarkup("<think>", "</think>")
 
 
-def _takes(body: Grammar, text: str, thought: Thought | None = None) -> bool:
+def _takes(body: Grammar, text: str, thought: ThinkingMarkup | None = None) -> bool:
     """As a whole answer, a byte at a time."""
     lark = answer_lark(body, thought, end_token=None).removeprefix("%llguidance {}\n")
     tokenizer = llguidance.LLTokenizer("byte")
@@ -61,7 +61,10 @@ def test_one_call_only() -> None:
 
 
 def test_thinking_that_the_prompt_began_must_end() -> None:
-    grammar, opened = calls_grammar(FUNCTIONS, TAGS, several=False), Thought("", "</think>", opened=True)
+    grammar, opened = (
+        calls_grammar(FUNCTIONS, TAGS, several=False),
+        ThinkingMarkup("", "</think>", opened=True),
+    )
 
     assert _takes(grammar, f"Hm</think><tool_call>\n{NOW}\n</tool_call>", opened)
     assert not _takes(grammar, f"<tool_call>\n{NOW}\n</tool_call>", opened)
@@ -76,7 +79,7 @@ def test_a_call_or_a_format(text: str, taken: bool) -> None:
 
 
 def test_a_format_after_thinking() -> None:
-    thought = Thought("[THINK]", "[/THINK]")
+    thought = ThinkingMarkup("[THINK]", "[/THINK]")
 
     assert _takes(ANSWER, '[THINK]a/b[/THINK] {"a":1}', thought)
     assert _takes(ANSWER, '{"a":1}', thought)

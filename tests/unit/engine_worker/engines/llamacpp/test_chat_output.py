@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.chat_output import ChatOutput
+from engine_worker.engines.llamacpp.api import JsonObject
+from engine_worker.engines.llamacpp.chat_output import ChatOutput, Transcript
 from engine_worker.engines.llamacpp.template import ChatTemplate
-from engine_worker.engines.llamacpp.transcript import Transcript
 from engine_worker.output.mailbox import Mailbox
 
 TEMPLATE = ChatTemplate(thinking=True, before_thinking="<t>", after_thinking="</t>")
@@ -36,17 +35,19 @@ class Chat:
         self.tokenized.append(text)
         return list(text.encode())
 
-    async def says(self, delta: Json, hidden: int = 0, logprobs: list[Json] | None = None) -> None:
+    async def says(
+        self, delta: JsonObject, hidden: int = 0, logprobs: list[JsonObject] | None = None
+    ) -> None:
         self._predicted += 1 + hidden
-        choice: Json = {"index": 0, "delta": delta, "finish_reason": None}
+        choice: JsonObject = {"index": 0, "delta": delta, "finish_reason": None}
         if logprobs is not None:
             choice["logprobs"] = {"content": logprobs}
         await self.output.feed({"choices": [choice], "timings": self._timings()}, 5)
 
     async def ends(self, stop_type: str = "eos", hidden: int = 0) -> list[pb.Delta]:
         self._predicted += hidden
-        choice: Json = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        verbose: Json = {"stop_type": stop_type, "stopping_word": "<end>"}
+        choice: JsonObject = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        verbose: JsonObject = {"stop_type": stop_type, "stopping_word": "<end>"}
         await self.output.feed({"choices": [choice], "timings": self._timings(), "__verbose": verbose}, 5)
         return await self.heard()
 
@@ -55,7 +56,7 @@ class Chat:
         self.started, self.done = event.started, event.done
         return _joined(event.deltas)
 
-    def _timings(self) -> Json:
+    def _timings(self) -> JsonObject:
         return {"cache_n": 2, "prompt_ms": 1.5, "predicted_ms": 0.0, "predicted_n": self._predicted}
 
 
@@ -79,9 +80,9 @@ def _kind(delta: pb.Delta) -> str:
     )
 
 
-def _call(index: int, arguments: str, name: str = "") -> Json:
+def _call(index: int, arguments: str, name: str = "") -> JsonObject:
     function = {"name": name, "arguments": arguments} if name else {"arguments": arguments}
-    begin: Json = {"id": "theirs", "type": "function"} if name else {}
+    begin: JsonObject = {"id": "theirs", "type": "function"} if name else {}
     return {"tool_calls": [{"index": index, "function": function, **begin}]}
 
 
@@ -213,8 +214,8 @@ async def test_unwanted_thinking_is_dropped_and_counted() -> None:
     assert (chat.done.completion_tokens, chat.done.reasoning_tokens) == (2, 1)
 
 
-def _probability(token_id: int, text: str) -> Json:
-    entry: Json = {"id": token_id, "bytes": list(text.encode()), "logprob": -0.5}
+def _probability(token_id: int, text: str) -> JsonObject:
+    entry: JsonObject = {"id": token_id, "bytes": list(text.encode()), "logprob": -0.5}
     return {**entry, "top_logprobs": [entry]}
 
 
@@ -252,7 +253,7 @@ async def test_unwanted_thinking_has_no_logprobs_either() -> None:
     ],
 )
 async def test_a_tail_that_the_parser_kept_is_in_the_log(
-    said: list[Json], hidden: int, warns: bool, caplog: pytest.LogCaptureFixture
+    said: list[JsonObject], hidden: int, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each text here is one token; the end-of-sequence token is hidden too."""
     chat = Chat()
@@ -260,4 +261,4 @@ async def test_a_tail_that_the_parser_kept_is_in_the_log(
         await chat.says(delta)
     await chat.ends(hidden=hidden)
 
-    assert ("kept the last 1 tokens" in caplog.text) is warns
+    assert ("dropped the last 1 tokens" in caplog.text) is warns

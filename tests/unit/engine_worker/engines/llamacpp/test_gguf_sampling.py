@@ -1,4 +1,4 @@
-"""What a GGUF recommends for sampling."""
+"""Sampling parameters that a GGUF recommends."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import math
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.body import completion_body
-from engine_worker.engines.llamacpp.gguf_sampling import recommended
+from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
+from engine_worker.engines.llamacpp.request import GenerationLimits, completion_body
 from engine_worker.prompt.window import Window
 
 
-def test_what_ollama_has_an_option_for_becomes_the_models_default() -> None:
+def test_parameters_with_an_ollama_option_become_the_models_defaults() -> None:
     values: dict[str, object] = {
         "general.sampling.temp": 1,
         "general.sampling.top_k": 20,
@@ -23,7 +23,7 @@ def test_what_ollama_has_an_option_for_becomes_the_models_default() -> None:
         "general.sampling.penalty_last_n": -1,
         "general.name": "x",
     }
-    assert recommended(values) == pb.Sampling(
+    assert recommended_sampling(values) == pb.Sampling(
         temperature=1, top_k=20, top_p=0.5, min_p=0.25, repeat_penalty=1.5, repeat_last_n=-1
     )
 
@@ -42,16 +42,16 @@ def test_what_ollama_has_an_option_for_becomes_the_models_default() -> None:
         ("top_p", None),
     ],
 )
-def test_the_rest_is_not_used_and_the_log_says_so(
+def test_other_parameters_and_invalid_values_are_ignored_with_a_warning(
     caplog: pytest.LogCaptureFixture, name: str, value: object
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert recommended({f"general.sampling.{name}": value}) == pb.Sampling()
+        assert recommended_sampling({f"general.sampling.{name}": value}) == pb.Sampling()
     assert f"general.sampling.{name}" in caplog.text
 
 
-def test_no_request_gets_the_rest_of_llama_cpps_defaults() -> None:
+def test_each_request_sends_neutral_sampling() -> None:
     window = Window(size=50, truncate=True, shift=True, num_keep=0)
-    body = completion_body(pb.GenerateRequest(), [1], 0, window, 10)
+    body = completion_body(pb.GenerateRequest(), [1], 0, GenerationLimits(window, room=10))
     assert (body["mirostat"], body["xtc_probability"]) == (0, 0.0)
     assert body["samplers"].index("top_k") < body["samplers"].index("temperature")  # type: ignore[attr-defined]

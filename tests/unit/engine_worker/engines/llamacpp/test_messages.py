@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.messages import last_words_joined, message_json, messages_json
+from engine_worker.engines.llamacpp.messages import join_last_assistant_messages, message_json, messages_json
 
 
 def test_a_call_and_its_result() -> None:
@@ -53,7 +53,7 @@ CALLING = pb.Message(role="assistant", tool_calls=[pb.ToolCall(name="news")])
 def test_what_the_assistant_says_last_is_one_message_or_none(
     messages: list[pb.Message], joined: list[pb.Message]
 ) -> None:
-    assert last_words_joined(messages) == joined
+    assert join_last_assistant_messages(messages) == joined
 
 
 def test_thinking_from_before_the_last_question_is_not_shown() -> None:

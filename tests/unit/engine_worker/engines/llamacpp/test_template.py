@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from drover.errors import InvalidRequest
-from engine_worker.engines.llamacpp.api import Json
+from engine_worker.engines.llamacpp.api import JsonObject
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 
 Render = Callable[[list[Mapping[str, str]], bool], str]
@@ -28,7 +28,7 @@ class Llama:
     async def end_token(self) -> int | None:
         return None
 
-    async def apply_template(self, turn: Json) -> str:
+    async def apply_template(self, turn: JsonObject) -> str:
         arguments = cast(Mapping[str, bool], turn.get("chat_template_kwargs", {}))
         messages = cast("list[Mapping[str, str]]", turn["messages"])
         return self._render(messages, arguments.get("enable_thinking", True))

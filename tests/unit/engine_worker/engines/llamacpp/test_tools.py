@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.tools import shown_tools, tools_json
+from engine_worker.engines.llamacpp.messages import shown_tools, tools_json
 from engine_worker.output.tool_calls import chosen_tools
 from engine_worker.schemas.functions import functions_of
 

@@ -1,8 +1,8 @@
-"""A process that compiles grammars, run by its path: a line of JSON with a grammar in, a line with its
-problem out, empty where there is none.
+"""A process that compiles grammars, run by its path. Each input line is a grammar as JSON text; each output
+line is the compiler's error as JSON text, empty if there is none.
 
-It imports nothing of Drover, and is small. Compiling can take long, or all memory, or end the process; here
-nothing else ends with it, and it cannot stay behind.
+It imports nothing of Drover, so that it starts fast. Compiling may take long, take all memory or crash: a
+process of its own with limits on time and memory contains that, and it ends with its parent's pipe.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import llguidance
 
 _END = 256
 _TOKEN = re.compile(r"<\[[0-9]+\]>")
-_MOST_SECONDS = 30
-_MOST_MEMORY = 4 << 30
+_MAX_SECONDS = 30
+_MAX_MEMORY_BYTES = 4 << 30
 
 
 class ByteTokens:
-    """The tokenizer of a model whose tokens are bytes."""
+    """A tokenizer with one token per byte, in place of a model's."""
 
     eos_token_id = _END
     bos_token_id = None
@@ -34,7 +34,7 @@ class ByteTokens:
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(ByteTokens()))
     _answer("ready")
@@ -48,9 +48,9 @@ def _answer(text: str) -> None:
 
 
 def _problem(tokenizer: llguidance.LLTokenizer, grammar: str) -> str:
-    # Numbers of tokens are those of another vocabulary.
+    # Token numbers in the grammar are those of the model's vocabulary.
     grammar = _TOKEN.sub(f"<[{_END}]>", grammar)
-    signal.alarm(_MOST_SECONDS)
+    signal.alarm(_MAX_SECONDS)
     matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0)
     if not matcher.is_error():
         matcher.compute_bitmask()

@@ -1,7 +1,8 @@
-"""Whether llama.cpp can work with a grammar, found out beforehand and elsewhere.
+"""Checks of constrained answers: the grammar before it is used, the JSON text when the answer ends.
 
-llama.cpp compiles grammars in its decode loop, where all streams wait for it, and answers without one that it
-cannot compile.
+llama.cpp compiles grammars in its decode loop, which stalls all streams, and generates without the grammar
+if it cannot compile it. It also drops a grammar in mid-answer when its library fails, and reports that in its
+log only.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from hashlib import blake2b
 from pathlib import Path
 
 from drover.errors import ConstraintRejected
-from engine_worker.engines.llamacpp import grammar_process
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp import grammar_compiler_process
 
-_SCRIPT = Path(grammar_process.__file__)
+_SCRIPT = Path(grammar_compiler_process.__file__)
 _START_SECONDS = 30.0
-_MOST_REMEMBERED = 256
-_MOST_BYTES_OF_A_LINE = 1 << 20
+_MAX_REMEMBERED = 256
+_MAX_LINE_BYTES = 1 << 20
 
 
-class GrammarCheck:
-    """One child, which is there from the first grammar on; one grammar at a time. What takes longer than
-    `seconds` ends the child, and the next grammar gets a new one.
+class GrammarChecker:
+    """Compiles grammars in a child process, one at a time. The child starts with the first grammar; it is
+    killed if one takes longer than `seconds`, and the next grammar starts another.
     """
 
     def __init__(self, seconds: float = 3.0, script: Path = _SCRIPT) -> None:
@@ -44,7 +46,7 @@ class GrammarCheck:
             await process.wait()
 
     async def check(self, grammar: str) -> None:
-        """Raises ConstraintRejected."""
+        """Raises ConstraintRejected for a grammar that does not compile in time. Remembers those that do."""
         key = blake2b(grammar.encode(), digest_size=16).digest()
         if key in self._good:
             self._good.move_to_end(key)
@@ -53,7 +55,7 @@ class GrammarCheck:
             if problem := await self._problem(grammar):
                 raise ConstraintRejected(f"the engine cannot work with this format: {problem}")
         self._good[key] = None
-        while len(self._good) > _MOST_REMEMBERED:
+        while len(self._good) > _MAX_REMEMBERED:
             self._good.popitem(last=False)
 
     async def _problem(self, grammar: str) -> str:
@@ -69,7 +71,7 @@ class GrammarCheck:
             await self.close()
             return "compiling its grammar breaks the compiler; make the schema smaller"
         except asyncio.CancelledError:
-            # Its answer would be taken for the next one's.
+            # The next check would read this one's answer.
             await self.close()
             raise
 
@@ -81,7 +83,7 @@ class GrammarCheck:
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
-            limit=_MOST_BYTES_OF_A_LINE,
+            limit=_MAX_LINE_BYTES,
         )
         await self._line(process, _START_SECONDS)
         return process
@@ -92,3 +94,23 @@ class GrammarCheck:
         if not line:
             raise EOFError
         return str(json.loads(line))
+
+
+class JsonAnswerCheck:
+    """Verifies that an answer which ends by itself is one JSON text."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+
+    def feed(self, event: pb.GenerateEvent) -> None:
+        """Raises ConstraintRejected at the last event. Answers cut by a limit or a stop text pass."""
+        self._parts.extend(delta.content for delta in event.deltas if delta.content)
+        done = event.done
+        if not event.HasField("done") or done.finish_reason != pb.Done.STOP or done.HasField("matched_stop"):
+            return
+        try:
+            json.loads("".join(self._parts), strict=False)
+        except ValueError as error:
+            raise ConstraintRejected(
+                f"the engine did not keep to the format: {error}; make the schema smaller or simpler"
+            ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drover.errors import ConstraintRejected
-from engine_worker.engines.llamacpp.grammar_check import GrammarCheck
+from engine_worker.engines.llamacpp.format_checks import GrammarChecker
 from engine_worker.schemas.lark import HEADER
 from tests.support.waiting import until
 
@@ -18,8 +18,8 @@ GOOD = f'{HEADER}start: "a"\n'
 
 
 @asynccontextmanager
-async def _check(seconds: float = 20.0, script: Path | None = None) -> AsyncIterator[GrammarCheck]:
-    check = GrammarCheck(seconds) if script is None else GrammarCheck(seconds, script)
+async def _check(seconds: float = 20.0, script: Path | None = None) -> AsyncIterator[GrammarChecker]:
+    check = GrammarChecker(seconds) if script is None else GrammarChecker(seconds, script)
     try:
         yield check
     finally:
@@ -71,12 +71,12 @@ async def test_what_was_good_is_not_compiled_again(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
+    began = tmp_path / "began"
     says = "'\"\"' if 'good' in line else '\"bad\"'"
-    answers = f"open({str(begun)!r}, 'w'), time.sleep(0.5), print({says}, flush=True)"
+    answers = f"open({str(began)!r}, 'w'), time.sleep(0.5), print({says}, flush=True)"
     async with _check(20.0, _script(tmp_path, answers)) as check:
         cancelled = asyncio.create_task(check.check("bad"))
-        await until(begun.exists, 20, "the grammar was not compiled")
+        await until(began.exists, 20, "the grammar was not compiled")
         cancelled.cancel()
         await asyncio.wait({cancelled})
         await check.check("good")

@@ -7,7 +7,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine_worker.engines.llamacpp.prefixes import SlotPrefixes, common_prefix
+from engine_worker.engines.llamacpp.slots import SlotPrefixes, common_prefix
 
 IDS = st.lists(st.integers(0, 2), max_size=40)
 

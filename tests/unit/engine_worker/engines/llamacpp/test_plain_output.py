@@ -8,8 +8,8 @@ import math
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.api import Json
-from engine_worker.engines.llamacpp.output import Output
+from engine_worker.engines.llamacpp.api import JsonObject
+from engine_worker.engines.llamacpp.plain_output import PlainOutput
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.output.mailbox import Mailbox
 
@@ -34,7 +34,7 @@ class Completion:
         self._predicted = 0
         self.pieces: dict[int, str] = {}
         started = pb.Started(prompt_ids=[1, 10, 11], truncated_tokens=truncated)
-        self.output = Output(self.mailbox, started, top, _VOCABULARY, self._tokenize, self._detokenize)
+        self.output = PlainOutput(self.mailbox, started, top, _VOCABULARY, self._tokenize, self._detokenize)
 
     async def _tokenize(self, text: str, count: int) -> list[int]:
         self.tokenized.append(text)
@@ -44,7 +44,7 @@ class Completion:
         return "".join(self.pieces.get(token, "?") for token in ids)
 
     async def progress(self) -> None:
-        chunk: Json = {
+        chunk: JsonObject = {
             "content": "",
             "tokens": [],
             "stop": False,
@@ -53,10 +53,10 @@ class Completion:
         await self.output.feed(chunk, 5)
 
     async def says(
-        self, text: str, *tokens: int, swallowed: int = 0, logprobs: list[Json] | None = None
+        self, text: str, *tokens: int, swallowed: int = 0, logprobs: list[JsonObject] | None = None
     ) -> None:
         self._predicted += len(tokens) + swallowed
-        chunk: Json = {
+        chunk: JsonObject = {
             "index": 0,
             "content": text,
             "tokens": list(tokens),
@@ -250,7 +250,7 @@ async def test_nothing_is_tokenised_when_nothing_was_swallowed() -> None:
     assert _ids(await completion.event()) == [20, 21, 22]
 
 
-def _probability(token_id: int, text: str, logprob: float, *others: tuple[int, bytes, float]) -> Json:
+def _probability(token_id: int, text: str, logprob: float, *others: tuple[int, bytes, float]) -> JsonObject:
     top = [{"id": other, "bytes": list(data), "logprob": chance} for other, data, chance in others]
     return {"id": token_id, "bytes": list(text.encode()), "logprob": logprob, "top_logprobs": top}
 

@@ -6,7 +6,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.kept_format import KeptFormat
+from engine_worker.engines.llamacpp.format_checks import JsonAnswerCheck
 
 
 def _events(*texts: str, done: pb.Done) -> list[pb.GenerateEvent]:
@@ -17,9 +17,9 @@ def _events(*texts: str, done: pb.Done) -> list[pb.GenerateEvent]:
 
 
 def _see(*texts: str, done: pb.Done) -> None:
-    kept = KeptFormat()
+    check = JsonAnswerCheck()
     for event in _events(*texts, done=done):
-        kept.saw(event)
+        check.feed(event)
 
 
 def test_an_answer_in_its_format_ends() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine_worker.engines.llamacpp.server import llama_environment
+from engine_worker.engines.llamacpp.process import llama_environment
 
 
 def test_threads_spin_only_briefly_at_barriers() -> None:
