@@ -21,7 +21,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc metrics-doc errors-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -87,6 +87,8 @@ lint: .venv/.dev proto-check ## style, types, imports, citations, and drift of g
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m scripts.check_citations
 	$(PY) -m scripts.settings_doc --check
+	$(PY) -m scripts.metrics_doc --check
+	$(PY) -m scripts.errors_doc --check
 	$(PY) -m scripts.render_chart --check
 
 lint-deploy: .venv-lint-deploy/.lint-deploy ## checkov over the rendered chart, hadolint and checkov over the images
@@ -129,6 +131,12 @@ bench-engine: .venv/.dev .venv-bench/.bench ## a profile of the worker's process
 
 settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc
+
+metrics-doc: .venv/.dev ## rewrite the tables in docs/metrics.md
+	$(PY) -m scripts.metrics_doc
+
+errors-doc: .venv/.dev ## rewrite the table in docs/errors.md
+	$(PY) -m scripts.errors_doc
 
 lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh

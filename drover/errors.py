@@ -1,31 +1,17 @@
 """Errors of a request, grouped by what the caller can do about them.
 
     DroverError
-    ├── RetryElsewhere        another worker may answer at once
-    │   ├── WorkerUnreachable     no connection, or it broke
-    │   ├── WorkerDraining        the worker is going away
-    │   ├── EngineFailed          the engine broke down under this request
-    │   └── ProtocolBroken        the worker violated the protocol
-    ├── RetryLater            the same request may work in a while
-    │   ├── QueueFull             too many requests wait already
-    │   ├── NoWorkerReady         no worker serves the model right now
-    │   ├── StoreUnavailable      the presets' database cannot be reached, or is full
-    │   └── DeadlineExceeded      the request took longer than it may
-    ├── NeverRetry            the request is at fault
-    │   ├── InvalidRequest        malformed, or a value of the wrong kind
-    │   ├── BodyTooLarge
-    │   ├── ModelNotFound
-    │   ├── InvalidOption         an entry of `options`, `format` or `template` that cannot be read
-    │   ├── TemplateFailed        a Go template that cannot render this conversation
-    │   ├── NotTransferable       a model that cannot be pulled or pushed
-    │   ├── CapabilityMissing     this model cannot do that
-    │   ├── ConstraintRejected    the engine cannot work with this schema or grammar
-    │   ├── ContextExceeded       longer than the context, and not to be truncated
-    │   ├── EngineStalled         a worker stopped while it had this request; no other one gets it
-    │   ├── NotSignedIn           a route about an account; there are no accounts
-    │   └── NotOffered            a route of ollama.com that is not passed on
-    ├── ClientLeft            the client disconnected or cancelled
-    └── InternalError         a defect of this program
+    ├── RetryElsewhere   another worker may answer at once
+    │   └── WorkerUnreachable, WorkerDraining, EngineFailed, ProtocolBroken
+    ├── RetryLater       the same request may succeed later
+    │   └── QueueFull, NoWorkerReady, StoreUnavailable, DeadlineExceeded
+    ├── NeverRetry       the request has to change
+    │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
+    │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotSignedIn, NotOffered
+    ├── ClientLeft
+    └── InternalError
+
+The first paragraph of each docstring is the meaning in docs/errors.md.
 
 `ERROR_MAPPINGS` maps each type to the status and error kind of every protocol. Routes deviate from it where
 their protocol demands it: frontend/api/ollama/embed.py and frontend/api/openai/errors.py.
@@ -58,11 +44,14 @@ class DroverError(Exception):
 
 
 class RetryElsewhere(DroverError):
-    pass
+    """Another worker may answer the same request at once."""
 
 
 class WorkerUnreachable(RetryElsewhere):
-    """`is_lasting`: the worker never can serve this request, so waiting for it does not help."""
+    """There is no connection to the worker, or it broke.
+
+    `is_lasting`: the worker never can serve this request, so waiting for it does not help.
+    """
 
     def __init__(self, message: str, is_lasting: bool = False) -> None:
         super().__init__(message)
@@ -70,15 +59,18 @@ class WorkerUnreachable(RetryElsewhere):
 
 
 class WorkerDraining(RetryElsewhere):
-    pass
+    """The worker is shutting down and takes no new requests."""
 
 
 class EngineFailed(RetryElsewhere):
-    pass
+    """The engine failed while it had the request."""
 
 
 class ProtocolBroken(RetryElsewhere):
-    """`is_flood`: the worker sent more than any response to the request can have."""
+    """The worker sent what the protocol between frontend and worker does not allow.
+
+    `is_flood`: the worker sent more than any response to the request can have.
+    """
 
     def __init__(self, message: str, is_flood: bool = False) -> None:
         super().__init__(message)
@@ -86,11 +78,14 @@ class ProtocolBroken(RetryElsewhere):
 
 
 class RetryLater(DroverError):
-    pass
+    """The same request may succeed later."""
 
 
 class QueueFull(RetryLater):
-    """Ollama's own message, two spaces included (docs/reference/ollama-contract.md, "Errors")."""
+    """The queue for the model is full.
+
+    The default message is Ollama's, two spaces included (docs/reference/ollama-contract.md, "Errors").
+    """
 
     def __init__(
         self, message: str = "server busy, please try again.  maximum pending requests exceeded"
@@ -99,23 +94,26 @@ class QueueFull(RetryLater):
 
 
 class NoWorkerReady(RetryLater):
-    pass
+    """No worker that serves the model is ready."""
 
 
 class StoreUnavailable(RetryLater):
-    pass
+    """The database of presets and blobs is unreachable or full."""
 
 
 class DeadlineExceeded(RetryLater):
-    pass
+    """The request took longer than the request timeout."""
 
 
 class NeverRetry(DroverError):
-    pass
+    """The request has to change before it can succeed."""
 
 
 class InvalidRequest(NeverRetry):
-    """`details`: machine-readable part, sent where the protocol has a field for it (Anthropic's)."""
+    """The body is malformed, or a field has a value that is not valid.
+
+    `details`: machine-readable part, sent where the protocol has a field for it (Anthropic's).
+    """
 
     def __init__(self, message: str, details: Mapping[str, Json] | None = None) -> None:
         super().__init__(message)
@@ -123,35 +121,41 @@ class InvalidRequest(NeverRetry):
 
 
 class BodyTooLarge(NeverRetry):
-    pass
+    """The body is larger than the configured limit."""
 
 
 class ModelNotFound(NeverRetry):
-    pass
+    """No model or preset has this name."""
 
 
 class InvalidOption(NeverRetry):
-    pass
+    """An entry of `options`, `format` or `template` cannot be read."""
 
 
 class TemplateFailed(NeverRetry):
-    """`message`: the template engine's own."""
+    """The Go template cannot render this conversation.
+
+    `message`: the template engine's own.
+    """
 
 
 class NotTransferable(NeverRetry):
-    pass
+    """The model cannot be pulled or pushed: workers bring their own weights."""
 
 
 class CapabilityMissing(NeverRetry):
-    pass
+    """The model lacks what the request needs, such as tools, vision or embeddings."""
 
 
 class ConstraintRejected(NeverRetry):
-    pass
+    """The engine cannot enforce this JSON schema or grammar."""
 
 
 class ContextExceeded(NeverRetry):
-    """`prompt_tokens` do not fit into `context_tokens`; 0 where they are unknown."""
+    """The prompt is longer than the context, and truncation is off or not possible.
+
+    `prompt_tokens` do not fit into `context_tokens`; 0 where they are not known.
+    """
 
     def __init__(self, message: str, prompt_tokens: int = 0, context_tokens: int = 0) -> None:
         super().__init__(message)
@@ -160,23 +164,23 @@ class ContextExceeded(NeverRetry):
 
 
 class EngineStalled(NeverRetry):
-    pass
+    """A worker stopped responding while it had the request, which is not sent to another one."""
 
 
 class NotSignedIn(NeverRetry):
-    pass
+    """The route is about an ollama.com account, which this server does not have."""
 
 
 class NotOffered(NeverRetry):
-    pass
+    """The route belongs to ollama.com, and this server does not forward it."""
 
 
 class ClientLeft(DroverError):
-    pass
+    """The client closed the connection before the response was complete."""
 
 
 class InternalError(DroverError):
-    pass
+    """A defect of this server."""
 
 
 @dataclass(frozen=True, slots=True)
