@@ -14,7 +14,7 @@
 The first paragraph of each docstring is the meaning in docs/errors.md.
 
 `ERROR_MAPPINGS` maps each type to the status and error kind of every protocol. Routes deviate from it where
-their protocol demands it: frontend/api/ollama/embed.py and frontend/api/openai/errors.py.
+their protocol demands it: frontend/api/embeddings.py and frontend/api/openai/errors.py.
 """
 
 from __future__ import annotations

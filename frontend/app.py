@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from drover.errors import DroverError, internal_error
 from frontend import operator_routes
 from frontend.api.anthropic import messages
+from frontend.api.embeddings import Embeddings
 from frontend.api.generation import Generation
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.ollama import blobs, embed, inference, manage, models, server, tokens, transfer
@@ -54,7 +55,7 @@ def build_app(
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets, settings.virtual_models)
     generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, Decisions()))
-    embeddings = embed.Embeddings(catalog, settings, in_flight)
+    embeddings = Embeddings(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.most_held_body_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from frontend.api.ollama.embed import EMBED_STATUSES, EMBEDDINGS_STATUSES, Statuses
+from frontend.api.embeddings import EMBED_STATUSES, Statuses
+from frontend.api.ollama.embed import EMBEDDINGS_STATUSES
 from frontend.openapi.fields import DURATION, KEEP_ALIVE, MODEL
 from frontend.openapi.operations import (
     BODY_ERRORS,

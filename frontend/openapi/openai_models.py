@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import CapabilityMissing, InternalError, InvalidRequest, NotOffered
-from frontend.api.ollama.embed import EMBED_STATUSES
+from frontend.api.embeddings import EMBED_STATUSES
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.ollama_embeddings import MAX_TEXTS
 from frontend.openapi.openai_common import ERROR, model_errors

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from frontend.api.core import conversion
+from frontend.api.core.embedding import EmbedRequest, embed_to_proto
 from frontend.api.core.go_json import loads
 from frontend.api.core.options import Options, layered
-from frontend.api.ollama.embed_bodies import EmbedRequest, embed_to_proto
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
 from frontend.api.openai.embeddings import EmbeddingRequest

@@ -16,6 +16,7 @@ from drover.json_value import Json
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core import conversion
+from frontend.api.core.embedding import EmbeddingsRequest, EmbedRequest, embed_to_proto, embeddings_to_proto
 from frontend.api.core.go_json import dumps, loads
 from frontend.api.core.name_resolution import check_here, check_sources, named_here
 from frontend.api.core.options import Options, layered
@@ -36,13 +37,7 @@ from frontend.api.ollama.create import (
     steps_of,
     written_template,
 )
-from frontend.api.ollama.embed_bodies import (
-    EmbeddingsRequest,
-    EmbedRequest,
-    embed_to_proto,
-    embeddings_to_proto,
-    nothing_embedded,
-)
+from frontend.api.ollama.embed import nothing_embedded
 from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
 from frontend.api.ollama.manage import CopyRequest, read_delete
 from frontend.api.ollama.modelfile import modelfile, parameter_lines, parameters_of

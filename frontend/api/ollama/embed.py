@@ -2,84 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from drover.errors import (
-    CapabilityMissing,
-    ContextExceeded,
-    DroverError,
-    EngineFailed,
-    InvalidRequest,
-    ModelNotFound,
-)
+from drover.errors import CapabilityMissing, ContextExceeded, DroverError, InvalidRequest, ModelNotFound
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import read_json
-from frontend.api.core.conversion import load_to_proto
-from frontend.api.core.name_resolution import find_named
-from frontend.api.core.options import Options, layered
-from frontend.api.in_flight import InFlightRequests
-from frontend.api.ollama.embed_bodies import (
+from frontend.api.core.embedding import (
     EmbeddingsRequest,
     EmbedRequest,
-    embed_body,
     embed_to_proto,
-    embeddings_body,
     embeddings_to_proto,
-    nothing_embedded,
     older_vector,
     vector,
 )
+from frontend.api.core.go_json import dumps_text
+from frontend.api.core.options import Options, layered
+from frontend.api.embeddings import EMBED_STATUSES, Embeddings, Statuses, with_statuses
 from frontend.api.ollama.errors import error_response
-from frontend.api.wire import JSON, DiagnosticHeaders
+from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
-from frontend.models.catalog import Catalog
-from frontend.models.model import CatalogModel, workers_of
-from frontend.observability.request_observer import RecordingObserver
 from frontend.observability.request_record import record_of
-from frontend.routing.fleet import can_embed
-from frontend.settings import FrontendSettings
 
-Statuses = Mapping[type[DroverError], int]
-
-# What an engine says that was started to generate, as Ollama passes it on (recorded as "embed").
-_NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
-# Where these routes differ from the table of errors: one blames the request for a failing engine, and the
-# other one the engine for every request that it refuses.
-EMBED_STATUSES: Statuses = {CapabilityMissing: 501, EngineFailed: 400}
+# The older route blames the engine for every request that it refuses.
 EMBEDDINGS_STATUSES: Statuses = {CapabilityMissing: 500, ContextExceeded: 500}
-# Writing so many takes some milliseconds; then it is others' turn.
-_NUMBERS_AT_ONCE = 2_000
-
-Body = Callable[[pb.EmbedResponse, Sequence[bytes]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Embeddings:
-    catalog: Catalog
-    settings: FrontendSettings
-    in_flight: InFlightRequests
+class EmbedRoutes:
+    service: Embeddings
 
     async def embed(self, http: Request) -> Response:
-        return await with_statuses(self._embed(http), EMBED_STATUSES, http)
+        return await with_statuses(self._embed(http), EMBED_STATUSES, http, _respond)
 
     async def embeddings(self, http: Request) -> Response:
-        return await with_statuses(self._embeddings(http), EMBEDDINGS_STATUSES, http)
+        return await with_statuses(self._embeddings(http), EMBEDDINGS_STATUSES, http, _respond)
 
     async def _embed(self, http: Request) -> Response:
-        request = await read_json(http, self.settings, EmbedRequest.read)
+        request = await read_json(http, self.service.settings, EmbedRequest.read)
         if not request.model:
             raise ModelNotFound("model '' not found")
-        model = await self.find(http, request.model)
+        model = await self.service.find(http, request.model)
         options = Options.read(layered(model.parameters, request.options))
         if not request.input:
-            return await self._load(http, model, request.keep_alive, nothing_embedded(request.model))
+            await self.service.load(http, model, request.keep_alive)
+            return Response(nothing_embedded(request.model), media_type=JSON)
         record = record_of(http.scope)
-        return await self.answer(
+        return await self.service.answer(
             http,
             model,
             embed_to_proto(request, options, model),
@@ -89,14 +61,15 @@ class Embeddings:
         )
 
     async def _embeddings(self, http: Request) -> Response:
-        request = await read_json(http, self.settings, EmbeddingsRequest.read)
+        request = await read_json(http, self.service.settings, EmbeddingsRequest.read)
         if not request.model:
             raise InvalidRequest("model is required")
-        model = await self.find(http, request.model)
+        model = await self.service.find(http, request.model)
         options = Options.read(layered(model.parameters, request.options))
         if not request.prompt:
-            return await self._load(http, model, request.keep_alive, b'{"embedding":[]}')
-        return await self.answer(
+            await self.service.load(http, model, request.keep_alive)
+            return Response(b'{"embedding":[]}', media_type=JSON)
+        return await self.service.answer(
             http,
             model,
             embeddings_to_proto(request, options, model),
@@ -105,80 +78,42 @@ class Embeddings:
             [*request.ignored, *options.not_honoured(model.info.context_length)],
         )
 
-    async def find(self, http: Request, text: str) -> CatalogModel:
-        """One that workers serve. Raises ModelNotFound, NoWorkerReady and what `find_named` raises."""
-        record_of(http.scope).fields["model"] = text
-        model = await find_named(self.catalog, text, can_embed)
-        if model is None:
-            raise ModelNotFound(f'model "{text}" not found, try pulling it first')
-        record_of(http.scope).served = workers_of(model).info.names[0]
-        return model
 
-    async def _load(
-        self, http: Request, model: CatalogModel, keep_alive_ns: int | None, body: bytes
-    ) -> Response:
-        async with self.in_flight.track(http.scope, http.receive):
-            await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
-        return Response(body, media_type=JSON)
-
-    async def answer(
-        self,
-        http: Request,
-        model: CatalogModel,
-        request: pb.EmbedRequest,
-        body: Body,
-        write: Callable[[pb.Embedding], bytes],
-        ignored: Sequence[str],
-    ) -> Response:
-        """`write`: one vector as the route writes it. `ignored`: fields of the request without effect."""
-        if not model.info.capabilities.embedding:
-            raise CapabilityMissing(_NO_EMBEDDINGS)
-        record = record_of(http.scope)
-        async with self.in_flight.track(http.scope, http.receive):
-            response = await self.catalog.fleet.embed(
-                workers_of(model), request, record.ticket, RecordingObserver(record)
-            )
-            notices = DiagnosticHeaders.of(pb.Started(truncated_tokens=response.truncated_tokens), ignored)
-            record.record_embeddings(response, notices.not_honoured)
-            both = [*notices.headers(), *record.queue_headers()]
-            headers = {name.decode(): value.decode() for name, value in both}
-            return Response(await _written(response, body, write), media_type=JSON, headers=headers)
+def embed_body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes], total_ns: int) -> bytes:
+    """`vectors`: the response's, as `vector` writes them; `total_ns`: since the request was received."""
+    return b'{"model":%b,"embeddings":[%b]%b}' % (
+        dumps_text(model),
+        b",".join(vectors),
+        _metrics(response, total_ns),
+    )
 
 
-async def _written(response: pb.EmbedResponse, body: Body, write: Callable[[pb.Embedding], bytes]) -> bytes:
-    """In slices, between which others run and the request can end."""
-    vectors: list[bytes] = []
-    numbers = 0
-    for embedding in response.embeddings:
-        vectors.append(write(embedding))
-        numbers += len(embedding.values)
-        if numbers > _NUMBERS_AT_ONCE:
-            numbers = 0
-            await asyncio.sleep(0)
-    return body(response, vectors)
+def embeddings_body(response: pb.EmbedResponse, vectors: Sequence[bytes]) -> bytes:
+    return b'{"embedding":%b}' % vectors[0]
 
 
-def _worded(error: DroverError, status: int) -> Response:
+def nothing_embedded(model: str) -> bytes:
+    """The answer to a request without texts, which only loads the model."""
+    return b'{"model":%b,"embeddings":[]}' % dumps_text(model)
+
+
+def _metrics(response: pb.EmbedResponse, total_ns: int) -> bytes:
+    """Go drops zeros: a measured zero is written as one nanosecond."""
+    timings = response.timings
+    waited_ns = min(timings.queue_ns + timings.load_ns, total_ns - timings.prefill_ns)
+    metrics = b',"total_duration":%d,"load_duration":%d' % (max(1, total_ns), max(1, waited_ns))
+    if response.prompt_tokens:
+        metrics += b',"prompt_eval_count":%d' % response.prompt_tokens
+    return metrics
+
+
+def _respond(error: DroverError, status: int) -> Response:
     return error_response(error, status=status)
-
-
-async def with_statuses(
-    answer: Awaitable[Response],
-    statuses: Statuses,
-    http: Request,
-    worded: Callable[[DroverError, int], Response] = _worded,
-) -> Response:
-    try:
-        return await answer
-    except DroverError as error:
-        if type(error) not in statuses:
-            raise
-        record_of(http.scope).record_error(error)
-        return worded(error, statuses[type(error)])
 
 
 def router(embeddings: Embeddings) -> APIRouter:
     routes = direct_router()
-    routes.add_api_route("/api/embed", embeddings.embed, methods=["POST"])
-    routes.add_api_route("/api/embeddings", embeddings.embeddings, methods=["POST"])
+    handlers = EmbedRoutes(embeddings)
+    routes.add_api_route("/api/embed", handlers.embed, methods=["POST"])
+    routes.add_api_route("/api/embeddings", handlers.embeddings, methods=["POST"])
     return routes

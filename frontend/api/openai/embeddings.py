@@ -14,13 +14,13 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import read_v1_json
+from frontend.api.core.embedding import EmbedRequest, embed_to_proto, finite, not_texts, texts_of, vector
 from frontend.api.core.go_json import Json, dumps_text
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, integer, mapping, text
-from frontend.api.ollama.embed import EMBED_STATUSES, Embeddings, with_statuses
-from frontend.api.ollama.embed_bodies import EmbedRequest, embed_to_proto, finite, not_texts, texts_of, vector
+from frontend.api.embeddings import EMBED_STATUSES, Embeddings, with_statuses
 from frontend.api.openai.errors import error_response
 from frontend.api.openai.fields import HARMLESS
 from frontend.http.routes import direct_router

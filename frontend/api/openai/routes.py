@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
+from frontend.api.embeddings import Embeddings
 from frontend.api.generation import Generation
-from frontend.api.ollama.embed import Embeddings
 from frontend.api.openai import embeddings, inference, models, tokens, unsupported
 from frontend.api.tokens import Tokens
 

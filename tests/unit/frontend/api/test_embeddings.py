@@ -22,7 +22,7 @@ from drover.errors import (
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
-from frontend.api.ollama.embed_bodies import vector
+from frontend.api.core.embedding import vector
 from tests.fakes.http_server import RawClient
 from tests.fakes.stalling_worker import StallingWorker
 from tests.fakes.transcripts import Exchange, exchanges, scripted_exchanges

@@ -12,11 +12,11 @@ from frontend.api.anthropic import content as anthropic_content
 from frontend.api.anthropic import tools as anthropic_tools
 from frontend.api.anthropic import wire as anthropic_wire
 from frontend.api.core import request, typed_fields
+from frontend.api.core.embedding import EmbeddingsRequest, EmbedRequest
 from frontend.api.core.go_json import Json
 from frontend.api.core.request import ChatRequest, GenerateRequest, NamedRequest, ShowRequest
 from frontend.api.core.typed_fields import Reader
 from frontend.api.ollama.create import CreateRequest
-from frontend.api.ollama.embed_bodies import EmbeddingsRequest, EmbedRequest
 from frontend.api.ollama.manage import CopyRequest
 from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
 from frontend.api.ollama.transfer import TransferRequest

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from drover.errors import InvalidRequest
+from frontend.api.core.embedding import EmbeddingsRequest, EmbedRequest
 from frontend.api.core.go_json import loads
 from frontend.api.core.request import ChatRequest, GenerateRequest, ShowRequest
-from frontend.api.ollama.embed_bodies import EmbeddingsRequest, EmbedRequest
 from tests.fakes.transcripts import Exchange, on
 
 _READERS = {

@@ -1,16 +1,15 @@
-"""Bodies of the embedding routes: read, converted to the engine's messages, and written."""
+"""The neutral embedding request: its bodies, and its conversion from and to the contract's messages."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
 from drover.errors import EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.go_json import Json, dumps_text
+from frontend.api.core.go_json import Json
 from frontend.api.core.go_values import float32_array, float64_array
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.options import Options
@@ -18,6 +17,10 @@ from frontend.api.core.request import check_count, keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, integer, mapping, text
 from frontend.models.model import CatalogModel
 
+_UINT32 = 2**32 - 1
+_RAW_FAMILY = "bert"
+# Some 40 MB of text, and seconds of a core's time to write.
+_MAX_NUMBERS = 4_000_000
 # Clients send whole collections at once; the rest of a larger one can come in a second request.
 _MAX_TEXTS = 10_000
 
@@ -97,12 +100,6 @@ _EMBEDDINGS: dict[str, Reader] = {
 }
 
 
-_UINT32 = 2**32 - 1
-_RAW_FAMILY = "bert"
-# Some 40 MB of text, and seconds of a core's time to write.
-_MAX_NUMBERS = 4_000_000
-
-
 def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
     """Raises InvalidRequest for more numbers than one answer may have."""
     _check_numbers(len(request.input), request.dimensions, model.info.embedding_length)
@@ -150,24 +147,6 @@ def _check_numbers(texts: int, dimensions: int, whole: int) -> None:
         )
 
 
-def embed_body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes], total_ns: int) -> bytes:
-    """`vectors`: the response's, as `vector` writes them; `total_ns`: since the request was received."""
-    return b'{"model":%b,"embeddings":[%b]%b}' % (
-        dumps_text(model),
-        b",".join(vectors),
-        _metrics(response, total_ns),
-    )
-
-
-def embeddings_body(response: pb.EmbedResponse, vectors: Sequence[bytes]) -> bytes:
-    return b'{"embedding":%b}' % vectors[0]
-
-
-def nothing_embedded(model: str) -> bytes:
-    """The answer to a request without texts, which only loads the model."""
-    return b'{"model":%b,"embeddings":[]}' % dumps_text(model)
-
-
 def vector(embedding: pb.Embedding) -> bytes:
     """Raises EngineFailed for what is none."""
     return float32_array(finite(embedding))
@@ -183,13 +162,3 @@ def finite(embedding: pb.Embedding) -> list[float]:
     if not all(map(math.isfinite, values)):
         raise EngineFailed("embedding contains NaN or Inf values")
     return values
-
-
-def _metrics(response: pb.EmbedResponse, total_ns: int) -> bytes:
-    """Go drops zeros: a measured zero is written as one nanosecond."""
-    timings = response.timings
-    waited_ns = min(timings.queue_ns + timings.load_ns, total_ns - timings.prefill_ns)
-    metrics = b',"total_duration":%d,"load_duration":%d' % (max(1, total_ns), max(1, waited_ns))
-    if response.prompt_tokens:
-        metrics += b',"prompt_eval_count":%d' % response.prompt_tokens
-    return metrics
