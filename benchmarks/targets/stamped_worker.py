@@ -11,8 +11,7 @@ import time
 from collections.abc import Iterator
 
 from engine_worker.__main__ import main
-from engine_worker.engines.simulator.events import Event, Piece
-from engine_worker.engines.simulator.script import Script
+from engine_worker.engines.simulator.script import Event, Piece, Script
 
 
 def _stamped(self: Script) -> Iterator[Event]:

@@ -41,9 +41,9 @@ def build_engine(settings: WorkerSettings) -> Engine:
 
 
 def _simulator(settings: WorkerSettings) -> Engine:
-    from engine_worker.engines.simulator import Shape, SimulatorEngine
+    from engine_worker.engines.simulator import SimulatorConfig, SimulatorEngine
 
-    shape = Shape(
+    config = SimulatorConfig(
         prefill_tokens_per_second=settings.sim_prefill_tokens_per_second,
         prefill_chunk_tokens=settings.sim_prefill_chunk_tokens,
         decode_step_base_ms=settings.sim_decode_step_base_ms,
@@ -63,7 +63,7 @@ def _simulator(settings: WorkerSettings) -> Engine:
         script_path=Path(settings.sim_script) if settings.sim_script else None,
     )
     names = _names(settings, settings.model or "simulator")
-    return SimulatorEngine(names, shape, settings.task, model_overrides(settings))
+    return SimulatorEngine(names, config, settings.task, model_overrides(settings))
 
 
 def _llamacpp(settings: WorkerSettings) -> Engine:

@@ -76,7 +76,7 @@ async def test_the_counts_and_times_are_those_of_the_whole(engine: EngineClient)
     assert (answer.done.cached_tokens, answer.started.truncated_tokens) == (7, 9)
 
 
-async def test_an_answer_that_had_all_its_tokens_ends_at_once(engine: EngineClient) -> None:
+async def test_an_answer_with_all_its_tokens_ends_at_once(engine: EngineClient) -> None:
     produced = await tokens_of(engine, "The sea is wide")
     answer = await continued(engine, chat(STORY), produced, 0)
     assert (answer.done.finish_reason, answer.content) == (pb.Done.LENGTH, "The sea is wide")

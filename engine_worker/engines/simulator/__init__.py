@@ -1,7 +1,7 @@
 """An engine without a model, for load tests, demonstrations and chaos tests."""
 
+from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.engine import SimulatorEngine
 from engine_worker.engines.simulator.script import ScriptError
-from engine_worker.engines.simulator.shape import Shape
 
-__all__ = ["ScriptError", "Shape", "SimulatorEngine"]
+__all__ = ["ScriptError", "SimulatorConfig", "SimulatorEngine"]

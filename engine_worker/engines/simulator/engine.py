@@ -8,27 +8,25 @@ from collections.abc import Sequence
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.overrides import ModelOverrides
-from engine_worker.engines.simulator.bounds import BOUNDS
-from engine_worker.engines.simulator.embedding import COMPONENTS, unit, vector
-from engine_worker.engines.simulator.intake import Intake
-from engine_worker.engines.simulator.job import Job
-from engine_worker.engines.simulator.model_info import Task, model_card
+from engine_worker.engines.simulator.batch import Job
+from engine_worker.engines.simulator.config import BOUNDS, SimulatorConfig
+from engine_worker.engines.simulator.model_info import Task, describe_model
 from engine_worker.engines.simulator.prompt import Prompts
+from engine_worker.engines.simulator.request import RequestBuilder
 from engine_worker.engines.simulator.scheduler import Scheduler
 from engine_worker.engines.simulator.script import Scripts
-from engine_worker.engines.simulator.shape import Shape
-from engine_worker.engines.simulator.text import Book
+from engine_worker.engines.simulator.text import COMPONENTS, Book, unit, vector
 from engine_worker.engines.simulator.tokens import Tokenizer
 from engine_worker.output.mailbox import Mailbox
 
-_NO_WORDS = ModelOverrides()
+_NO_OVERRIDES = ModelOverrides()
 
 
 class SimulatorEngine:
-    """Satisfies the Engine protocol of base.py.
+    """Implements engine_worker.engines.base.Engine.
 
-    `names`: what it is called, the main name first. `task`: "generate" answers prompts, "embed" makes
-    vectors. `words`: an operator's, over what it says of itself.
+    `names` are the model's names, the main one first. `task` is "generate" or "embed". `overrides` are the
+    operator's changes to the model's description.
     """
 
     bounds = BOUNDS
@@ -36,24 +34,24 @@ class SimulatorEngine:
     def __init__(
         self,
         names: Sequence[str],
-        shape: Shape,
+        config: SimulatorConfig,
         task: Task = "generate",
-        words: ModelOverrides = _NO_WORDS,
+        overrides: ModelOverrides = _NO_OVERRIDES,
     ) -> None:
-        self._words = words
+        self._overrides = overrides
         self._names = list(names)
-        self._shape = shape
+        self._config = config
         self._task: Task = task
-        self._tokenizer = Tokenizer(shape.token_bytes)
-        self._prompts = Prompts(self._tokenizer, shape.context_length, words.go_template)
-        self._scheduler = Scheduler(shape)
+        self._tokenizer = Tokenizer(config.token_bytes)
+        self._prompts = Prompts(self._tokenizer, config.context_length, overrides.go_template)
+        self._scheduler = Scheduler(config)
         self._book = Book(self._tokenizer)
-        self._know(Scripts())
+        self._use_scripts(Scripts())
 
     async def start(self) -> None:
         """Raises ScriptError, a ValueError, for a script file that cannot be played."""
-        if self._shape.script_path is not None:
-            self._know(Scripts.read(self._shape.script_path, self._tokenizer))
+        if self._config.script_path is not None:
+            self._use_scripts(Scripts.read(self._config.script_path, self._tokenizer))
         await self.load()
         self._scheduler.start()
 
@@ -75,7 +73,7 @@ class SimulatorEngine:
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         if self._task != "generate":
             raise CapabilityMissing("this worker makes embeddings and cannot generate")
-        job = await self._intake.job(request, self._scheduler.chain(request.cache_salt), mailbox)
+        job = await self._requests.job(request, self._scheduler.chain(request.cache_salt), mailbox)
         with self._scheduler.holding(job):
             await job.ended
 
@@ -94,7 +92,7 @@ class SimulatorEngine:
         return response
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
-        """There are no special tokens to add."""
+        """Ignores `add_special`: there are no special tokens."""
         return self._tokenizer.encode(text)
 
     async def detokenize(self, ids: list[int]) -> str:
@@ -108,19 +106,19 @@ class SimulatorEngine:
         )
 
     async def load(self) -> None:
-        """There is nothing to load, but it takes its time."""
-        await asyncio.sleep(self._shape.load_ms / 1000)
+        """Take as long as the configuration says."""
+        await asyncio.sleep(self._config.load_ms / 1000)
 
     async def unload(self) -> None:
         self._scheduler.forget_prefixes()
 
-    def _know(self, scripts: Scripts) -> None:
-        self._intake = Intake(self._shape, self._prompts, self._book, scripts)
-        self._model = model_card(self._names, self._shape, scripts, self._task)
-        self._words.describe(self._model, can_parse=True)
+    def _use_scripts(self, scripts: Scripts) -> None:
+        self._requests = RequestBuilder(self._config, self._prompts, self._book, scripts)
+        self._model = describe_model(self._names, self._config, scripts, self._task)
+        self._overrides.describe(self._model, can_parse=True)
 
     def _fitted(self, ids: list[int], request: pb.EmbedRequest) -> list[int]:
-        most = self._shape.context_length
+        most = self._config.context_length
         if request.HasField("num_ctx"):
             most = min(max(1, request.num_ctx), most)
         if len(ids) > most and request.HasField("truncate") and not request.truncate:
@@ -129,14 +127,14 @@ class SimulatorEngine:
 
     async def _prefill(self, ids: list[int]) -> pb.Timings:
         """Takes the time that a prompt of these tokens takes, in the same queue and batch as any other."""
-        kv_tokens = min(len(ids), self._shape.context_length)
-        job = Job(ids, kv_tokens, Mailbox(), answer=None, chain=self._scheduler.chain(""))
+        kv_tokens = min(len(ids), self._config.context_length)
+        job = Job(ids, kv_tokens, Mailbox(), output=None, chain=self._scheduler.chain(""))
         with self._scheduler.holding(job):
             await job.ended
         event = await job.mailbox.take()
         return event.done.timings
 
     def _embedding(self, ids: list[int], request: pb.EmbedRequest) -> list[float]:
-        values = vector(self._tokenizer.decode(ids), self._shape.seed)[: request.dimensions or COMPONENTS]
+        values = vector(self._tokenizer.decode(ids), self._config.seed)[: request.dimensions or COMPONENTS]
         normalize = request.normalize if request.HasField("normalize") else True
         return unit(values) if normalize else values

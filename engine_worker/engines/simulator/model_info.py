@@ -1,4 +1,4 @@
-"""What the simulator says of itself as a model."""
+"""The simulator's description of its model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.simulator.embedding import COMPONENTS
+from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.prompt import TEMPLATE
 from engine_worker.engines.simulator.script import Scripts
-from engine_worker.engines.simulator.shape import Shape
+from engine_worker.engines.simulator.text import COMPONENTS
 
 Task = Literal["generate", "embed"]
 
@@ -26,12 +26,12 @@ _LICENSE = "This is not a model but a simulator: it has no weights, and what it 
 _MODIFIED_UNIX_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 
 
-def model_card(names: Sequence[str], shape: Shape, scripts: Scripts, task: Task) -> pb.Model:
+def describe_model(names: Sequence[str], config: SimulatorConfig, scripts: Scripts, task: Task) -> pb.Model:
     return pb.Model(
         names=names,
-        digest=_digest(shape, scripts, task),
-        context_length=shape.context_length,
-        trained_context_length=shape.context_length,
+        digest=_digest(config, scripts, task),
+        context_length=config.context_length,
+        trained_context_length=config.context_length,
         embedding_length=COMPONENTS,
         parameter_size="0",
         format="simulator",
@@ -43,7 +43,7 @@ def model_card(names: Sequence[str], shape: Shape, scripts: Scripts, task: Task)
         engine_kind=ENGINE_KIND,
         engine_version=ENGINE_VERSION,
         modified_unix_ns=_MODIFIED_UNIX_NS,
-        model_info_json=_model_info(shape),
+        model_info_json=_model_info(config),
     )
 
 
@@ -60,20 +60,20 @@ def _capabilities(scripts: Scripts, task: Task) -> pb.Capabilities:
     )
 
 
-def _digest(shape: Shape, scripts: Scripts, task: Task) -> str:
-    """Equal wherever the same prompts get the same answers at the same speed; paths do not matter."""
-    fields = {name: value for name, value in dataclasses.asdict(shape).items() if name != "script_path"}
+def _digest(config: SimulatorConfig, scripts: Scripts, task: Task) -> str:
+    """A hash of what determines answers and speed; paths do not count."""
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name != "script_path"}
     form = {"version": ENGINE_VERSION, "task": task, "shape": fields, "script": scripts.source}
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
 
-def _model_info(shape: Shape) -> str:
+def _model_info(config: SimulatorConfig) -> str:
     return json.dumps(
         {
             "general.architecture": "simulator",
             "general.description": _DESCRIPTION,
             "general.parameter_count": 0,
-            "simulator.context_length": shape.context_length,
+            "simulator.context_length": config.context_length,
             "simulator.embedding_length": COMPONENTS,
         }
     )

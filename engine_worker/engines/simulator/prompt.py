@@ -1,4 +1,4 @@
-"""From a request's input to prompt tokens, with a template that anybody can read."""
+"""Render a request's input with a simple chat template, and tokenise it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = """\
 
 
 class Prompts:
-    """`context_length`: tokens of prompt and answer together."""
+    """Makes prompts; `context_length` is the limit of prompt and answer in tokens."""
 
     def __init__(
         self, tokenizer: Tokenizer, context_length: int, go_template: Template | None = None
@@ -37,7 +37,7 @@ class Prompts:
         return Window.of(request, self._context_length)
 
     async def fit(self, request: pb.GenerateRequest) -> Fitted[None]:
-        """The prompt, truncated as the request allows.
+        """Return the prompt's tokens, truncated as the request allows.
 
         Raises InvalidRequest without a prompt or for unknown ids, CapabilityMissing for media and fill in the
         middle, ContextExceeded without `truncate`.
@@ -62,7 +62,7 @@ class Prompts:
         return fit_ids(ids, window)
 
     def question(self, request: pb.GenerateRequest) -> str:
-        """What scripts are matched against: the turn to answer of a chat, else the prompt."""
+        """Return the text that scripts are matched against: the open turn of a chat, or the prompt."""
         match request.WhichOneof("input"):
             case "chat":
                 return "\n".join(message.content for message in _open_turn(request.chat))
@@ -74,7 +74,7 @@ class Prompts:
                 return self._tokenizer.decode(request.tokens.ids)
 
     async def _encode(self, text: str, add_special: bool) -> list[int]:
-        """There are no special tokens to add."""
+        """Ignores `add_special`: there are no special tokens."""
         return self._tokenizer.encode(text)
 
     async def _fit_chat(self, chat: pb.ChatInput, window: Window) -> Fitted[None]:
@@ -100,9 +100,10 @@ class Prompts:
 
 
 def _open_turn(chat: pb.ChatInput) -> Sequence[pb.Message]:
-    """All that follows the last assistant message, whatever its role: results of tools, and reminders that
-    agents add to them. An answer that is to be continued belongs to the turn after it, and the system prompt
-    of a conversation that begins to none.
+    """The messages after the last assistant message: a question, or tool results and what agents add to them.
+
+    An assistant message that is to be continued does not count, and the system prompt of a new conversation
+    is left out.
     """
     messages = chat.messages[:-1] if chat.continue_last else chat.messages
     answered = [number for number, message in enumerate(messages) if message.role == "assistant"]

@@ -1,4 +1,4 @@
-"""Answers played from a file, where a prompt contains a given text.
+"""Scripted answers: a file says what the engine answers to prompts that contain a given text.
 
 The file is a JSON list of entries {"match": text, "events": [event, ...]}; the first entry whose `match` is
 part of what is to be answered plays: all that follows the last assistant message, or the prompt. So an
@@ -8,11 +8,11 @@ that answer a call do not play that call again. An event has one of these keys:
     {"text": "..."}            content, all in one engine step
     {"thinking": "..."}        reasoning, all in one engine step
     {"tool_call": {"name": "...", "arguments": {...}, "id": "..."}}   a whole call; the id may be left out
-    {"pause_ms": 250}          nothing comes for that long
+    {"pause_ms": 250}          no output for that long
     {"hang_ms": 60000}         the engine stops for that long, for other requests too
     {"fail": "..."}            the engine breaks down with this message
 
-With "repeat": n beside it an event plays n times. Scripts play as they are written, whatever the request
+With "repeat": n an event plays n times. Scripts play as they are written, whatever the request
 allows: also reasoning where it was turned off, and calls of tools that were not offered. But where the
 request demands a call, a script without it is refused.
 """
@@ -26,10 +26,56 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from engine_worker.engines.simulator.events import Call, Event, Fail, Hang, Pause, Piece
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
 
 _EVENT_KEYS = ("text", "thinking", "tool_call", "pause_ms", "hang_ms", "fail")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens that one step produces, and their bytes. `thinking`: they are reasoning, not content."""
+
+    ids: tuple[int, ...]
+    data: bytes
+    thinking: bool = False
+
+    def cut(self, tokens: int) -> Piece:
+        ids = self.ids[:tokens]
+        return Piece(ids, bytes_of_all(ids), self.thinking)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedCall:
+    """A whole tool call and its tokens. Without an id it gets one that depends on the prompt."""
+
+    name: str
+    arguments_json: str
+    id: str | None
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No output of this request for `milliseconds`."""
+
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """No output of any request for `milliseconds`."""
+
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The request fails with this message."""
+
+    message: str
+
+
+Event = Piece | ScriptedCall | Pause | Hang | Fail
 
 
 class ScriptError(ValueError):
@@ -43,20 +89,22 @@ class Step:
 
     @property
     def tokens(self) -> int:
-        return len(self.event.ids) * self.times if isinstance(self.event, Piece | Call) else 0
+        return len(self.event.ids) * self.times if isinstance(self.event, Piece | ScriptedCall) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`tokens`: how many it produces in all, the end-of-sequence token not counted."""
+    """One entry of the file. `tokens` is its length without the end-of-sequence token."""
 
     match: str
     steps: tuple[Step, ...]
     tokens: int
 
     def calls(self, name: str) -> bool:
-        """Whether it calls the function, or any where `name` is empty."""
-        return any(isinstance(step.event, Call) and name in ("", step.event.name) for step in self.steps)
+        """True if it calls the function `name`, or any function if `name` is empty."""
+        return any(
+            isinstance(step.event, ScriptedCall) and name in ("", step.event.name) for step in self.steps
+        )
 
     def play(self) -> Iterator[Event]:
         for step in self.steps:
@@ -65,7 +113,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Scripts:
-    """`source`: the file's text."""
+    """The entries of a file, and its text (`source`)."""
 
     source: str = ""
     entries: tuple[Script, ...] = ()
@@ -91,7 +139,7 @@ class Scripts:
 
     @property
     def call_tools(self) -> bool:
-        return any(isinstance(step.event, Call) for script in self.entries for step in script.steps)
+        return any(isinstance(step.event, ScriptedCall) for script in self.entries for step in script.steps)
 
     @property
     def think(self) -> bool:
@@ -143,7 +191,7 @@ def _event(fields: dict[str, object], tokenizer: Tokenizer) -> Event:
             return Fail(_text(fields, key))
 
 
-def _call(value: object, tokenizer: Tokenizer) -> Call:
+def _call(value: object, tokenizer: Tokenizer) -> ScriptedCall:
     fields = _fields(value, required=("name", "arguments"), optional=("id",))
     name, arguments = _text(fields, "name"), fields["arguments"]
     if not isinstance(arguments, dict):
@@ -151,7 +199,7 @@ def _call(value: object, tokenizer: Tokenizer) -> Call:
     arguments_json = json.dumps(arguments, ensure_ascii=False)
     call_id = _text(fields, "id") if "id" in fields else None
     ids = _ids(json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False), tokenizer)
-    return Call(name, arguments_json, call_id, ids)
+    return ScriptedCall(name, arguments_json, call_id, ids)
 
 
 def _ids(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -1,12 +1,14 @@
-"""Endless readable text that is a function of a key, made token by token."""
+"""Endless readable text that is a function of a key, and vectors that are a function of a text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import count
 
-from engine_worker.engines.simulator.events import Piece
+from engine_worker.engines.simulator.script import Piece
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of
 
 _WORDS = """
@@ -25,8 +27,10 @@ under until up valley very village wagon walks wall warm was watch water way wel
 while white wide wind window winter with wood wool year yellow young café naïve crème über Straße señal
 fjörd smörgås 世界 羊群 草原 東京 река поле δρόμος
 """
-# Each is a piece of its own for the tokenizer, whatever stands around it: an answer's text gives its tokens.
+# The tokenizer makes each a piece of its own in any context, so that a text tokenises to its own tokens.
 _ENDS = [".", ".", ".", ".", ".", ".", "!", "?", "…", " 🐑", " 🚀", " 🌾"]
+COMPONENTS = 64
+_WORD = re.compile(r"\w+")
 _MIN_WORDS = 4
 _MORE_WORDS = 9
 _PARAGRAPH_BELOW = 32  # of 256
@@ -35,7 +39,7 @@ Pieces = tuple[Piece, ...]
 
 
 class Book:
-    """The words, tokenised once. Shared by all requests of an engine."""
+    """The words of generated text, tokenised once and shared by all requests of an engine."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         known: dict[int, Piece] = {}
@@ -55,7 +59,7 @@ class Book:
         self.vocabulary = tuple(known)
 
     def write(self, key: bytes) -> Iterator[Piece]:
-        """One piece of one token after the other, without end. `key`: up to 64 bytes."""
+        """Yield pieces of one token each, without end. `key` has up to 64 bytes."""
         opening = self._first
         for number in count():
             dice = blake2b(number.to_bytes(8, "big"), key=key, digest_size=32).digest()
@@ -74,5 +78,19 @@ class Book:
 
 
 def _pick(words: Sequence[Pieces], dice: bytes, at: int) -> Pieces:
-    place = 4 + 2 * at
-    return words[(dice[place] << 8 | dice[place + 1]) % len(words)]
+    start = 4 + 2 * at
+    return words[(dice[start] << 8 | dice[start + 1]) % len(words)]
+
+
+def vector(text: str, seed: int) -> list[float]:
+    """The sum of the words' hashes as vectors: texts with common words have similar directions."""
+    words = _WORD.findall(text.lower()) or [text]
+    hashes = [blake2b(word.encode(), key=b"%d" % seed, digest_size=COMPONENTS).digest() for word in words]
+    return [(sum(column) - 127.5 * len(words)) / 127.5 for column in zip(*hashes, strict=True)]
+
+
+def unit(values: Iterable[float]) -> list[float]:
+    """Normalise to length 1."""
+    kept = list(values)
+    length = math.sqrt(sum(value * value for value in kept)) or 1.0
+    return [value / length for value in kept]

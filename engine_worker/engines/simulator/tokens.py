@@ -1,4 +1,4 @@
-"""A reversible tokenizer without vocabulary: a token is up to three bytes, and its id says which."""
+"""A reversible tokenizer without a vocabulary: a token is up to three bytes, which its id encodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIECE = re.compile(r" ?\w+| ?[^\w\s]+|\s")
 
 
 class Tokenizer:
-    """`token_bytes`: bytes in a token at most, 1 to 3."""
+    """Tokens of at most `token_bytes` (1 to 3) bytes."""
 
     def __init__(self, token_bytes: int) -> None:
         self._token_bytes = token_bytes
@@ -30,7 +30,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Replacement characters stand for what is no UTF-8. Raises InvalidRequest for ids of no token."""
+        """Decode, with replacement characters for invalid UTF-8. Raises InvalidRequest for unknown ids."""
         return bytes_of_all(ids).decode(errors="replace")
 
 
@@ -40,7 +40,7 @@ def token_of(data: bytes) -> int:
 
 
 def bytes_of(token_id: int) -> bytes:
-    """The bytes of a token. Raises InvalidRequest if the id is no token's."""
+    """The bytes of a token. Raises InvalidRequest for an unknown id."""
     length, value = token_id >> 24, token_id & 0xFFFFFF
     if not 1 <= length <= _MAX_BYTES or value >> 8 * length:
         raise InvalidRequest(f"{token_id} is not the id of a token of this model")
@@ -48,12 +48,12 @@ def bytes_of(token_id: int) -> bytes:
 
 
 def bytes_of_all(ids: Iterable[int]) -> bytes:
-    """The bytes of tokens one after the other. Raises InvalidRequest for ids of no token."""
+    """The bytes of tokens one after the other. Raises InvalidRequest for unknown ids."""
     return b"".join(map(bytes_of, ids))
 
 
 def rest_of_character(data: bytes) -> list[bytes]:
-    """Single bytes that end the character in whose middle UTF-8 text was cut; none where it was not."""
+    """The bytes that complete a UTF-8 character that was cut, one by one; empty if none was cut."""
     decoder = codecs.getincrementaldecoder("utf-8")("ignore")
     decoder.decode(data)
     rest: list[bytes] = []
@@ -64,7 +64,7 @@ def rest_of_character(data: bytes) -> list[bytes]:
 
 
 def _fits(data: bytes) -> bool:
-    """Whether it is a character or the beginning of one."""
+    """True if this is a UTF-8 character or the beginning of one."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         decoder.decode(data)

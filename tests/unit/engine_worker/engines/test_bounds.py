@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.bounds import Bounds
 from engine_worker.engines.llamacpp.bounds import BOUNDS as LLAMACPP
 from engine_worker.engines.sglang.bounds import BOUNDS as SGLANG
-from engine_worker.engines.simulator.bounds import BOUNDS as SIMULATOR
+from engine_worker.engines.simulator.config import BOUNDS as SIMULATOR
 
 _ENGINES = [LLAMACPP, SGLANG, SIMULATOR]
 _MODEL = pb.Model(context_length=100)

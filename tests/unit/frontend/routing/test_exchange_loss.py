@@ -14,7 +14,7 @@ from drover.concurrency import ChangeSignal
 from drover.rpc import SERVER_OPTIONS
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
-from engine_worker.engines.simulator import Shape, SimulatorEngine
+from engine_worker.engines.simulator import SimulatorConfig, SimulatorEngine
 from engine_worker.model_lifecycle import ModelLifecycle
 from engine_worker.requests import RequestTable
 from engine_worker.service import EngineService
@@ -32,7 +32,7 @@ from tests.unit.frontend.routing.test_fleet import _name
 _SECONDS = 30.0
 _REQUESTS = 8
 _TOKENS = 60
-_SHAPE = Shape(prefill_tokens_per_second=1e6, decode_step_base_ms=5, decode_step_per_running_ms=0)
+_SHAPE = SimulatorConfig(prefill_tokens_per_second=1e6, decode_step_base_ms=5, decode_step_per_running_ms=0)
 
 
 class OlderService(EngineService):

@@ -1,4 +1,4 @@
-"""What the simulator's tests share. Every wait here has a deadline."""
+"""Helpers of the simulator's tests. Every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
-from engine_worker.engines.simulator import Shape, SimulatorEngine
+from engine_worker.engines.simulator import SimulatorConfig, SimulatorEngine
 from tests.support.events import events_of
 
 DEADLINE_SECONDS = 20.0
 
-# Steps take no time: as fast as the machine is.
-FAST = Shape(prefill_tokens_per_second=1e9, decode_step_base_ms=0, decode_step_per_running_ms=0)
-# Nothing comes in a test's lifetime.
+# Steps take no time.
+FAST = SimulatorConfig(prefill_tokens_per_second=1e9, decode_step_base_ms=0, decode_step_per_running_ms=0)
+# The first step ends after the test.
 STILL = replace(FAST, decode_step_base_ms=1e6)
 
 T = TypeVar("T")
@@ -62,16 +62,16 @@ class Answer:
 
 
 @asynccontextmanager
-async def running(shape: Shape) -> AsyncIterator[SimulatorEngine]:
-    engine = SimulatorEngine(["sim:latest"], shape)
+async def running(config: SimulatorConfig) -> AsyncIterator[SimulatorEngine]:
+    engine = SimulatorEngine(["sim:latest"], config)
     await engine.start()
     try:
         yield engine
     finally:
-        await soon(engine.stop())
+        await before_deadline(engine.stop())
 
 
-def asking(
+def prompt_request(
     text: str = "Where are the sheep?", **sampling: float | int | bool | Sequence[str]
 ) -> pb.GenerateRequest:
     request = pb.GenerateRequest(prompt=pb.PromptInput(text=text))
@@ -83,7 +83,7 @@ def asking(
     return request
 
 
-def raw(text: str) -> pb.GenerateRequest:
+def raw_request(text: str) -> pb.GenerateRequest:
     return pb.GenerateRequest(raw=text)
 
 
@@ -92,20 +92,20 @@ async def answer(engine: Engine, request: pb.GenerateRequest) -> Answer:
         return Answer([event async for event in events_of(engine, request)])
 
 
-async def soon(awaited: Coroutine[object, object, T]) -> T:
+async def before_deadline(awaited: Coroutine[object, object, T]) -> T:
     async with asyncio.timeout(DEADLINE_SECONDS):
         return await awaited
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Polls, since what tests look at is a count and not an event."""
+    """Poll: the condition is about counts, for which there is no event."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
 class Client:
-    """Reads one answer in a task of its own until it is closed."""
+    """Reads one answer in a task."""
 
     def __init__(self, engine: Engine, request: pb.GenerateRequest) -> None:
         self.stream: AsyncGenerator[pb.GenerateEvent, None] = events_of(engine, request)

@@ -13,9 +13,9 @@ from tests.unit.engine_worker.engines.simulator.harness import (
     FAST,
     STILL,
     answer,
-    asking,
+    before_deadline,
+    prompt_request,
     running,
-    soon,
     until,
 )
 
@@ -25,11 +25,11 @@ async def embedder() -> AsyncIterator[SimulatorEngine]:
     engine = SimulatorEngine(["sim"], FAST, "embed")
     await engine.start()
     yield engine
-    await soon(engine.stop())
+    await before_deadline(engine.stop())
 
 
 async def vectors(engine: SimulatorEngine, request: pb.EmbedRequest) -> list[list[float]]:
-    return [list(each.values) for each in (await soon(engine.embed(request))).embeddings]
+    return [list(each.values) for each in (await before_deadline(engine.embed(request))).embeddings]
 
 
 def product(one: list[float], other: list[float]) -> float:
@@ -65,26 +65,26 @@ async def test_dimensions_and_normalize_are_obeyed(embedder: SimulatorEngine) ->
 
 async def test_long_texts_are_cut_or_refused(embedder: SimulatorEngine) -> None:
     request = pb.EmbedRequest(texts=["one two three four five"], num_ctx=4)
-    response = await soon(embedder.embed(request))
+    response = await before_deadline(embedder.embed(request))
     assert response.prompt_tokens == 4
     whole = await embedder.tokenize(request.texts[0], add_special=True)
     assert response.truncated_tokens == len(whole) - 4
     request.truncate = False
     with pytest.raises(ContextExceeded):
-        await soon(embedder.embed(request))
+        await before_deadline(embedder.embed(request))
 
 
 async def test_an_empty_text_has_a_vector_too(embedder: SimulatorEngine) -> None:
-    response = await soon(embedder.embed(pb.EmbedRequest(texts=[""])))
+    response = await before_deadline(embedder.embed(pb.EmbedRequest(texts=[""])))
     assert product(list(response.embeddings[0].values), list(response.embeddings[0].values)) == pytest.approx(
         1
     )
     assert response.prompt_tokens == 0
-    assert (await soon(embedder.embed(pb.EmbedRequest()))).embeddings == []
+    assert (await before_deadline(embedder.embed(pb.EmbedRequest()))).embeddings == []
 
 
 async def test_embedding_takes_time_and_is_counted(embedder: SimulatorEngine) -> None:
-    response = await soon(embedder.embed(pb.EmbedRequest(texts=["one two", "three"])))
+    response = await before_deadline(embedder.embed(pb.EmbedRequest(texts=["one two", "three"])))
     assert response.timings.queue_ns > 0
     assert response.timings.prefill_ns > 0
     assert response.timings.decode_ns == 0
@@ -98,17 +98,17 @@ async def test_cancelled_and_refused_embeddings_hold_nothing() -> None:
     task = asyncio.create_task(engine.embed(pb.EmbedRequest(texts=["a"])))
     await until(lambda: engine.load_report().running == 1)
     with pytest.raises(QueueFull):
-        await soon(engine.embed(pb.EmbedRequest(texts=["b"])))
+        await before_deadline(engine.embed(pb.EmbedRequest(texts=["b"])))
     task.cancel()
     await until(task.done)
     assert engine.load_report().running == 0
-    await soon(engine.stop())
+    await before_deadline(engine.stop())
 
 
-async def test_a_worker_does_one_of_both(embedder: SimulatorEngine) -> None:
+async def test_a_worker_generates_or_embeds(embedder: SimulatorEngine) -> None:
     assert embedder.model().capabilities == pb.Capabilities(embedding=True)
     with pytest.raises(CapabilityMissing, match="cannot generate"):
-        await answer(embedder, asking())
+        await answer(embedder, prompt_request())
     async with running(FAST) as generator:
         with pytest.raises(CapabilityMissing, match="cannot make embeddings"):
-            await soon(generator.embed(pb.EmbedRequest(texts=["a"])))
+            await before_deadline(generator.embed(pb.EmbedRequest(texts=["a"])))

@@ -12,7 +12,7 @@ import pytest
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of, bytes_of_all
-from tests.unit.engine_worker.engines.simulator.harness import FAST, Answer, answer, asking, running
+from tests.unit.engine_worker.engines.simulator.harness import FAST, Answer, answer, prompt_request, running
 
 TOKENIZER = Tokenizer(3)
 
@@ -24,7 +24,7 @@ async def answer_of_new_engine(request: pb.GenerateRequest) -> Answer:
 
 async def test_an_answer_ends_by_itself_and_accounts_for_every_token() -> None:
     async with running(FAST) as engine:
-        result = await answer(engine, asking())
+        result = await answer(engine, prompt_request())
     done = result.done
     assert done.finish_reason == pb.Done.STOP
     assert done.WhichOneof("matched") is None
@@ -38,9 +38,9 @@ async def test_an_answer_ends_by_itself_and_accounts_for_every_token() -> None:
     assert timings.load_ns == 0
 
 
-async def test_the_beginning_travels_with_the_first_delta() -> None:
+async def test_started_comes_with_the_first_delta() -> None:
     async with running(FAST) as engine:
-        result = await answer(engine, asking())
+        result = await answer(engine, prompt_request())
     assert result.events[0].HasField("started")
     assert result.events[0].deltas
     assert not any(event.HasField("started") for event in result.events[1:])
@@ -52,10 +52,10 @@ async def test_the_beginning_travels_with_the_first_delta() -> None:
 async def test_answers_depend_on_the_prompt_and_on_nothing_else_at_temperature_0() -> None:
     async with running(FAST) as one, running(FAST) as other:
         texts = await asyncio.gather(
-            answer(one, asking("a")),
-            answer(one, asking("a", temperature=0, seed=7)),
-            answer(other, asking("a")),
-            answer(other, asking("b")),
+            answer(one, prompt_request("a")),
+            answer(one, prompt_request("a", temperature=0, seed=7)),
+            answer(other, prompt_request("a")),
+            answer(other, prompt_request("b")),
         )
     assert texts[0].text == texts[1].text == texts[2].text
     assert texts[0].text != texts[3].text
@@ -65,7 +65,7 @@ def test_other_processes_give_the_same_answer() -> None:
     program = (
         "import asyncio\n"
         "from tests.unit.engine_worker.engines.simulator import test_generate as t\n"
-        "print(ascii(asyncio.run(t.answer_of_new_engine(t.asking('a'))).text))"
+        "print(ascii(asyncio.run(t.answer_of_new_engine(t.prompt_request('a'))).text))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     there = subprocess.run(
@@ -76,21 +76,21 @@ def test_other_processes_give_the_same_answer() -> None:
         timeout=60,
         check=True,
     )
-    here = asyncio.run(answer_of_new_engine(asking("a"))).text
+    here = asyncio.run(answer_of_new_engine(prompt_request("a"))).text
     assert there.stdout.strip() == ascii(here)
 
 
-async def test_the_engines_seed_is_another_model() -> None:
+async def test_the_engines_seed_changes_all_answers() -> None:
     async with running(FAST) as one, running(replace(FAST, seed=1)) as other:
-        assert (await answer(one, asking())).text != (await answer(other, asking())).text
+        assert (await answer(one, prompt_request())).text != (await answer(other, prompt_request())).text
 
 
 async def test_seeds_decide_above_temperature_0() -> None:
     async with running(FAST) as engine:
         texts = [
             (await answer(engine, request)).text
-            for request in [asking(temperature=0.8, seed=seed) for seed in (1, 1, 2, -1, -1)]
-            + [asking(temperature=0.8)]
+            for request in [prompt_request(temperature=0.8, seed=seed) for seed in (1, 1, 2, -1, -1)]
+            + [prompt_request(temperature=0.8)]
         ]
     assert texts[0] == texts[1]
     assert len(set(texts)) == 5
@@ -98,9 +98,9 @@ async def test_seeds_decide_above_temperature_0() -> None:
 
 @pytest.mark.parametrize("token_bytes", [1, 2, 3])
 async def test_split_characters_are_held_back_until_they_are_whole(token_bytes: int) -> None:
-    shape = replace(FAST, token_bytes=token_bytes)
-    async with running(shape) as engine:
-        result = await answer(engine, asking(ignore_eos=True, max_tokens=2000))
+    config = replace(FAST, token_bytes=token_bytes)
+    async with running(config) as engine:
+        result = await answer(engine, prompt_request(ignore_eos=True, max_tokens=2000))
     assert len(result.token_ids) == 2000
     assert all(delta.content for delta in result.deltas)
     assert "�" not in result.text[:-1]
@@ -111,9 +111,9 @@ async def test_split_characters_are_held_back_until_they_are_whole(token_bytes: 
 async def test_a_character_that_is_cut_off_is_not_shown() -> None:
     """As by llama.cpp and under Ollama."""
     async with running(replace(FAST, token_bytes=1)) as engine:
-        whole = await answer(engine, asking(ignore_eos=True, max_tokens=2000))
+        whole = await answer(engine, prompt_request(ignore_eos=True, max_tokens=2000))
         split = next(at for at, each in enumerate(whole.token_ids) if bytes_of(each) >= b"\xf0")
-        result = await answer(engine, asking(ignore_eos=True, max_tokens=split + 2))
+        result = await answer(engine, prompt_request(ignore_eos=True, max_tokens=split + 2))
     assert result.text == whole.text[: len(result.text)]
     assert "�" not in result.text
     assert len(result.token_ids) == split + 2
@@ -121,8 +121,8 @@ async def test_a_character_that_is_cut_off_is_not_shown() -> None:
 
 async def test_max_tokens_end_an_answer() -> None:
     async with running(FAST) as engine:
-        result = await answer(engine, asking(max_tokens=5))
-        nothing = await answer(engine, asking(max_tokens=0))
+        result = await answer(engine, prompt_request(max_tokens=5))
+        nothing = await answer(engine, prompt_request(max_tokens=0))
     assert result.done.finish_reason == nothing.done.finish_reason == pb.Done.LENGTH
     assert len(result.token_ids) == result.done.completion_tokens == 5
     assert nothing.text == ""
@@ -132,15 +132,15 @@ async def test_max_tokens_end_an_answer() -> None:
 
 async def test_an_answer_may_end_with_its_last_allowed_token() -> None:
     async with running(replace(FAST, answer_tokens_min=9, answer_tokens_max=9)) as engine:
-        cut = await answer(engine, asking(max_tokens=9))
-        whole = await answer(engine, asking(max_tokens=10))
+        cut = await answer(engine, prompt_request(max_tokens=9))
+        whole = await answer(engine, prompt_request(max_tokens=10))
     assert (cut.done.finish_reason, cut.done.completion_tokens) == (pb.Done.LENGTH, 9)
     assert (whole.done.finish_reason, whole.done.completion_tokens) == (pb.Done.STOP, 10)
 
 
 async def test_a_full_window_ends_an_answer() -> None:
     async with running(FAST) as engine:
-        request = asking(ignore_eos=True)
+        request = prompt_request(ignore_eos=True)
         request.context.num_ctx = 64
         done = (await answer(engine, request)).done
     assert done.finish_reason == pb.Done.LENGTH
@@ -149,9 +149,9 @@ async def test_a_full_window_ends_an_answer() -> None:
 
 async def test_a_stop_text_ends_an_answer_before_it() -> None:
     async with running(FAST) as engine:
-        whole = (await answer(engine, asking())).text
+        whole = (await answer(engine, prompt_request())).text
         stop = whole[20:32]
-        result = await answer(engine, asking(stop=[stop, "never said"]))
+        result = await answer(engine, prompt_request(stop=[stop, "never said"]))
     assert result.text == whole[: whole.index(stop)]
     assert result.done.finish_reason == pb.Done.STOP
     assert result.done.matched_stop == stop
@@ -161,7 +161,7 @@ async def test_a_stop_text_ends_an_answer_before_it() -> None:
 
 async def test_logprobs_wait_with_their_tokens() -> None:
     async with running(replace(FAST, token_bytes=1)) as engine:
-        request = asking(ignore_eos=True, max_tokens=500)
+        request = prompt_request(ignore_eos=True, max_tokens=500)
         request.top_logprobs = 0
         result = await answer(engine, request)
     assert any(len(delta.token_ids) > 1 for delta in result.deltas)
@@ -172,9 +172,9 @@ async def test_logprobs_wait_with_their_tokens() -> None:
 
 async def test_tokens_of_the_beginning_of_a_stop_text_wait_for_its_text() -> None:
     async with running(FAST) as engine:
-        whole = await answer(engine, asking(ignore_eos=True, max_tokens=12))
+        whole = await answer(engine, prompt_request(ignore_eos=True, max_tokens=12))
         stop = whole.text + "not this"
-        result = await answer(engine, asking(ignore_eos=True, max_tokens=12, stop=[stop]))
+        result = await answer(engine, prompt_request(ignore_eos=True, max_tokens=12, stop=[stop]))
     assert result.text == whole.text
     assert len(result.deltas) == 1
     assert result.token_ids == whole.token_ids
@@ -182,8 +182,8 @@ async def test_tokens_of_the_beginning_of_a_stop_text_wait_for_its_text() -> Non
 
 async def test_tokens_of_a_stop_text_come_with_the_end() -> None:
     async with running(FAST) as engine:
-        whole = (await answer(engine, asking())).text
-        result = await answer(engine, asking(stop=[whole[:30]]))
+        whole = (await answer(engine, prompt_request())).text
+        result = await answer(engine, prompt_request(stop=[whole[:30]]))
     assert result.text == ""
     assert len(result.deltas) == 1
     assert len(result.token_ids) == result.done.completion_tokens > 1
@@ -192,7 +192,7 @@ async def test_tokens_of_a_stop_text_come_with_the_end() -> None:
 
 async def test_logprobs_are_plausible_and_always_the_same() -> None:
     async with running(FAST) as engine:
-        request = asking(max_tokens=40)
+        request = prompt_request(max_tokens=40)
         request.top_logprobs = 20
         result = await answer(engine, request)
         again = await answer(engine, request)
@@ -215,15 +215,17 @@ async def test_logprobs_are_plausible_and_always_the_same() -> None:
 
 async def test_no_logprobs_unless_asked_for() -> None:
     async with running(FAST) as engine:
-        assert (await answer(engine, asking(max_tokens=4))).logprobs == []
+        assert (await answer(engine, prompt_request(max_tokens=4))).logprobs == []
 
 
 async def test_options_without_effect_are_named() -> None:
-    request = asking(repeat_penalty=1.1, presence_penalty=0, frequency_penalty=0.5, typical_p=1, max_tokens=1)
+    request = prompt_request(
+        repeat_penalty=1.1, presence_penalty=0, frequency_penalty=0.5, typical_p=1, max_tokens=1
+    )
     request.sampling.logit_bias[7] = 1
     async with running(FAST) as engine:
         started = (await answer(engine, request)).started
-        plain = (await answer(engine, asking(max_tokens=1))).started
+        plain = (await answer(engine, prompt_request(max_tokens=1))).started
     assert list(started.not_honoured) == ["repeat_penalty", "frequency_penalty", "logit_bias"]
     assert list(plain.not_honoured) == []
 
@@ -239,8 +241,8 @@ async def test_options_without_effect_are_named() -> None:
         (pb.GenerateRequest(think=pb.Think(mode=pb.Think.ON)), "cannot think"),
     ],
 )
-async def test_what_it_cannot_do_is_refused(change: pb.GenerateRequest, reason: str) -> None:
-    request = asking()
+async def test_unsupported_requests_are_refused(change: pb.GenerateRequest, reason: str) -> None:
+    request = prompt_request()
     request.MergeFrom(change)
     async with running(FAST) as engine:
         with pytest.raises(CapabilityMissing, match=reason):
@@ -249,7 +251,7 @@ async def test_what_it_cannot_do_is_refused(change: pb.GenerateRequest, reason: 
 
 
 async def test_too_many_alternatives_are_refused() -> None:
-    request = asking()
+    request = prompt_request()
     request.top_logprobs = 21
     async with running(FAST) as engine:
         with pytest.raises(InvalidRequest, match="top_logprobs is 21, it must be 0 to 20"):

@@ -10,18 +10,18 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
-from engine_worker.engines.simulator import Shape, SimulatorEngine
+from engine_worker.engines.simulator import SimulatorConfig, SimulatorEngine
 from tests.unit.engine_worker.engines.simulator import virtual_time
-from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, soon
+from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, before_deadline
 
 
-def test_it_is_an_engine() -> None:
+def test_the_simulator_implements_engine() -> None:
     engine: Engine = SimulatorEngine(["sim"], FAST)
     assert engine.model().engine_kind == "simulator"
 
 
-def test_the_card_says_what_it_is() -> None:
-    model = SimulatorEngine(["sim:latest", "alias:1b"], Shape(context_length=4096)).model()
+def test_the_model_is_described() -> None:
+    model = SimulatorEngine(["sim:latest", "alias:1b"], SimulatorConfig(context_length=4096)).model()
     assert list(model.names) == ["sim:latest", "alias:1b"]
     assert (model.context_length, model.trained_context_length) == (4096, 4096)
     assert (model.format, model.family, list(model.families)) == ("simulator", "simulator", ["simulator"])
@@ -38,15 +38,15 @@ def test_the_card_says_what_it_is() -> None:
     assert info["simulator.embedding_length"] == 64
 
 
-async def started_digest(shape: Shape) -> str:
-    engine = SimulatorEngine(["sim"], shape)
+async def started_digest(config: SimulatorConfig) -> str:
+    engine = SimulatorEngine(["sim"], config)
     await engine.start()
-    await soon(engine.stop())
+    await before_deadline(engine.stop())
     return engine.model().digest
 
 
-async def test_the_digest_follows_the_shape_and_the_scripts_content_but_not_its_path(tmp_path: Path) -> None:
-    def script(name: str, text: str) -> Shape:
+async def test_the_digest_depends_on_config_and_script_content(tmp_path: Path) -> None:
+    def script(name: str, text: str) -> SimulatorConfig:
         path = tmp_path / name
         path.write_text(json.dumps([{"match": "", "events": [{"text": text}]}]))
         return replace(FAST, script_path=path)
@@ -60,7 +60,7 @@ async def test_the_digest_follows_the_shape_and_the_scripts_content_but_not_its_
     assert len({plain, other, one, changed}) == 4
 
 
-def test_loading_takes_its_time_and_the_prefix_cache_goes_with_the_model() -> None:
+def test_loading_takes_time_and_unloading_empties_the_prefix_cache() -> None:
     async def visit() -> tuple[list[int], float]:
         engine = SimulatorEngine(["sim"], replace(FAST, load_ms=250))
         await engine.start()

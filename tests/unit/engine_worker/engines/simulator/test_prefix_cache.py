@@ -48,7 +48,7 @@ def test_salts_do_not_share() -> None:
     assert cached(cache, IDS, "a") == 36
 
 
-def test_what_was_not_used_for_longest_goes_first_and_its_end_before_its_beginning() -> None:
+def test_eviction_is_lru_and_from_the_end_of_a_chain() -> None:
     cache = PrefixCache(60, 4)
     remember(cache, IDS)
     remember(cache, list(range(20)))

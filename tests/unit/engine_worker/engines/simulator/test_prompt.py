@@ -6,7 +6,7 @@ from drover.errors import CapabilityMissing, ContextExceeded, DroverError, Inval
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator import SimulatorEngine
 from engine_worker.engines.simulator.tokens import Tokenizer
-from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, raw, running
+from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, raw_request, running
 
 TOKENIZER = Tokenizer(3)
 ENGINE = SimulatorEngine(["sim"], FAST)
@@ -61,12 +61,12 @@ async def test_a_prompt_is_a_user_turn_behind_its_context() -> None:
 
 
 async def test_raw_text_and_tokens_stay_as_they_are() -> None:
-    assert await rendered(raw("just this")) == "just this"
+    assert await rendered(raw_request("just this")) == "just this"
     ids = TOKENIZER.encode("these")
     assert await rendered(pb.GenerateRequest(tokens=pb.TokenIds(ids=ids))) == "these"
 
 
-async def test_generate_uses_what_render_shows() -> None:
+async def test_generate_uses_the_rendered_prompt() -> None:
     request = pb.GenerateRequest(
         chat=pb.ChatInput(messages=[message("user", "old " * 40), *HISTORY]),
         context=pb.ContextBudget(num_ctx=80),
@@ -82,15 +82,15 @@ async def test_generate_uses_what_render_shows() -> None:
 
 
 async def test_a_long_prompt_keeps_its_end() -> None:
-    request = raw("lamb " * 50 + "end")
+    request = raw_request("lamb " * 50 + "end")
     request.context.num_ctx = 16
     response = await ENGINE.render(request)
     assert len(response.ids) == 8
     assert response.text.endswith("lamb end")
 
 
-async def test_a_long_prompt_is_an_error_where_it_must_not_be_cut() -> None:
-    request = raw("lamb " * 50)
+async def test_a_long_prompt_without_truncation_is_refused() -> None:
+    request = raw_request("lamb " * 50)
     request.context.num_ctx, request.context.truncate = 16, False
     with pytest.raises(ContextExceeded):
         await ENGINE.render(request)
@@ -112,14 +112,14 @@ async def test_a_long_prompt_is_an_error_where_it_must_not_be_cut() -> None:
         ),
     ],
 )
-async def test_what_is_no_prompt_is_refused(
+async def test_an_invalid_prompt_is_refused(
     request_: pb.GenerateRequest, error: type[DroverError], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
         await ENGINE.render(request_)
 
 
-async def test_text_and_tokens_go_both_ways() -> None:
+async def test_text_and_tokens_round_trip() -> None:
     ids = await ENGINE.tokenize("Hej på dig 🐑", True)
     assert await ENGINE.detokenize(ids) == "Hej på dig 🐑"
     with pytest.raises(InvalidRequest):

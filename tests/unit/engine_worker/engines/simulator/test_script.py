@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.engines.simulator import ScriptError, Shape, SimulatorEngine
-from engine_worker.engines.simulator.events import Call, Event, Fail, Pause, Piece
-from engine_worker.engines.simulator.script import Scripts
+from engine_worker.engines.simulator import ScriptError, SimulatorConfig, SimulatorEngine
+from engine_worker.engines.simulator.script import Event, Fail, Pause, Piece, ScriptedCall, Scripts
 from engine_worker.engines.simulator.tokens import Tokenizer
 
 TOKENIZER = Tokenizer(3)
@@ -47,7 +46,7 @@ def test_every_kind_of_event_is_read(tmp_path: Path) -> None:
         piece("Hm 🐑", thinking=True),
         *[piece("ab")] * 3,
         Pause(1.5),
-        Call("look", '{"where": "hill"}', "x1", call_ids),
+        ScriptedCall("look", '{"where": "hill"}', "x1", call_ids),
         Fail("out of memory"),
     ]
     assert list(script.play()) == expected
@@ -103,9 +102,9 @@ async def test_an_unreadable_file_stops_the_start(tmp_path: Path, content: bytes
     path = tmp_path / "script.json"
     path.write_bytes(content)
     with pytest.raises(ScriptError, match="it is not JSON"):
-        await SimulatorEngine(["sim"], Shape(script_path=path)).start()
+        await SimulatorEngine(["sim"], SimulatorConfig(script_path=path)).start()
 
 
 async def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match="it cannot be read: No such file"):
-        await SimulatorEngine(["sim"], Shape(script_path=tmp_path / "none.json")).start()
+        await SimulatorEngine(["sim"], SimulatorConfig(script_path=tmp_path / "none.json")).start()

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from engine_worker.engines.simulator.logprobs import MAX_TOP
+from engine_worker.engines.simulator.output import MAX_TOP
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of
 

@@ -1,4 +1,4 @@
-"""Steps take the time of the shape: exactly in virtual time, and no less than that in real time."""
+"""Steps take the configured time: exactly in virtual time, and at least that in real time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from itertools import pairwise
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.simulator import Shape, SimulatorEngine
+from engine_worker.engines.simulator import SimulatorConfig, SimulatorEngine
 from tests.support.events import events_of
 from tests.unit.engine_worker.engines.simulator import virtual_time
-from tests.unit.engine_worker.engines.simulator.harness import FAST, answer, asking, raw, running
+from tests.unit.engine_worker.engines.simulator.harness import (
+    FAST,
+    answer,
+    prompt_request,
+    raw_request,
+    running,
+)
 
 MS = 1_000_000
 
@@ -25,14 +31,14 @@ async def event_times(engine: SimulatorEngine, request: pb.GenerateRequest) -> l
         return [(loop.time() - begin) * 1000 async for _ in events_of(engine, request)]
 
 
-async def times_of(shape: Shape, *requests: pb.GenerateRequest) -> list[list[float]]:
+async def times_of(config: SimulatorConfig, *requests: pb.GenerateRequest) -> list[list[float]]:
     """All requests come at once."""
-    async with running(shape) as engine:
+    async with running(config) as engine:
         return await asyncio.gather(*(event_times(engine, request) for request in requests))
 
 
 def tokens(number: int) -> pb.GenerateRequest:
-    return asking(ignore_eos=True, max_tokens=number)
+    return prompt_request(ignore_eos=True, max_tokens=number)
 
 
 def prompt_of(prompt_tokens: int, answer_tokens: int = 1) -> pb.GenerateRequest:
@@ -42,16 +48,16 @@ def prompt_of(prompt_tokens: int, answer_tokens: int = 1) -> pb.GenerateRequest:
 
 @pytest.mark.parametrize("requests", [1, 8, 200])
 def test_a_step_has_a_base_and_a_share_for_each_request(requests: int) -> None:
-    shape = replace(FAST, decode_step_base_ms=10, decode_step_per_running_ms=0.5)
-    all_times = virtual_time.run(times_of(shape, *[prompt_of(1, answer_tokens=5)] * requests))
+    config = replace(FAST, decode_step_base_ms=10, decode_step_per_running_ms=0.5)
+    all_times = virtual_time.run(times_of(config, *[prompt_of(1, answer_tokens=5)] * requests))
     step = 10 + 0.5 * requests
     for times in all_times:
         assert times == pytest.approx([step * number for number in range(1, 6)], abs=0.01)
 
 
-def test_late_wakes_do_not_add_up() -> None:
-    shape = replace(FAST, decode_step_base_ms=2.5)
-    (times,) = virtual_time.run(times_of(shape, tokens(400)), late_by_seconds=0.0009)
+def test_late_timers_do_not_add_up() -> None:
+    config = replace(FAST, decode_step_base_ms=2.5)
+    (times,) = virtual_time.run(times_of(config, tokens(400)), late_by_seconds=0.0009)
     assert times[-1] == pytest.approx(400 * 2.5, abs=1)
 
 
@@ -72,14 +78,14 @@ def test_after_a_hang_one_step_is_short_and_there_is_no_burst() -> None:
 
 
 def test_prefill_takes_the_time_of_its_tokens_and_of_its_steps() -> None:
-    shape = replace(FAST, prefill_tokens_per_second=5000, prefill_chunk_tokens=100, decode_step_base_ms=3)
-    (times,) = virtual_time.run(times_of(shape, prompt_of(1000)))
+    config = replace(FAST, prefill_tokens_per_second=5000, prefill_chunk_tokens=100, decode_step_base_ms=3)
+    (times,) = virtual_time.run(times_of(config, prompt_of(1000)))
     assert times == pytest.approx([1000 / 5 + 10 * 3], abs=0.01)
 
 
-def test_the_oldest_is_prefilled_first_and_what_is_left_of_a_chunk_goes_to_the_next() -> None:
-    shape = replace(FAST, prefill_chunk_tokens=100, decode_step_base_ms=10)
-    times = virtual_time.run(times_of(shape, prompt_of(150), prompt_of(150), prompt_of(90)))
+def test_a_chunk_is_shared_in_order_of_arrival() -> None:
+    config = replace(FAST, prefill_chunk_tokens=100, decode_step_base_ms=10)
+    times = virtual_time.run(times_of(config, prompt_of(150), prompt_of(150), prompt_of(90)))
     assert times == [pytest.approx([step * 10], abs=0.01) for step in (2, 3, 4)]
 
 
@@ -91,7 +97,7 @@ def test_cached_tokens_take_no_time() -> None:
     assert virtual_time.run(twice()) == [pytest.approx([1601], abs=0.01), pytest.approx([1], abs=0.01)]
 
 
-def test_a_request_that_waits_for_work_begins_at_once() -> None:
+def test_a_request_to_an_idle_engine_begins_at_once() -> None:
     """The step of a request that comes to an idle engine is not counted from the last one's end."""
 
     async def after_a_rest() -> list[float]:
@@ -103,11 +109,11 @@ def test_a_request_that_waits_for_work_begins_at_once() -> None:
     assert virtual_time.run(after_a_rest()) == pytest.approx([10, 20], abs=0.01)
 
 
-async def test_timings_tell_how_long_the_phases_took() -> None:
-    shape = replace(FAST, prefill_tokens_per_second=5000, decode_step_base_ms=4, running_limit=1)
-    request = raw("sheep and lamb " * 100)
+async def test_timings_are_the_durations_of_the_phases() -> None:
+    config = replace(FAST, prefill_tokens_per_second=5000, decode_step_base_ms=4, running_limit=1)
+    request = raw_request("sheep and lamb " * 100)
     request.sampling.ignore_eos, request.sampling.max_tokens = True, 11
-    async with running(shape) as engine:
+    async with running(config) as engine:
         first, second = await asyncio.gather(answer(engine, request), answer(engine, request))
     prefill_ns = first.done.prompt_tokens / 5000 * 1000 * MS + 4 * MS
     decode_ns = 10 * 4 * MS

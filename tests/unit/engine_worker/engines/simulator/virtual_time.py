@@ -1,4 +1,4 @@
-"""An event loop whose clock runs only while everybody waits: steps have exact times, on any machine."""
+"""An event loop whose clock advances only while every task waits: exact times on any machine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class _Selector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("everybody waits and no timer is left")
+            raise RuntimeError("every task waits and no timer is left")
         if timeout > 0:
             self.now += timeout + self._late_by
         return super().select(0)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`late_by_seconds`: how much later than asked for each wait ends."""
+    """Each wait ends `late_by_seconds` after its time."""
 
     def __init__(self, late_by_seconds: float = 0.0) -> None:
         self._clock = _Selector(late_by_seconds)
@@ -35,7 +35,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
     def hang(self, seconds: float) -> None:
-        """As if something had kept the loop's thread busy for so long."""
+        """Advance the clock as if the loop's thread had been busy for so long."""
         self._clock.now += seconds
 
 

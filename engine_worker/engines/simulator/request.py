@@ -1,4 +1,4 @@
-"""From a GenerateRequest to what the scheduler runs."""
+"""Check a GenerateRequest, and build the job that the scheduler runs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from struct import pack
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.simulator.answer import Answer, Plan
-from engine_worker.engines.simulator.events import Event
-from engine_worker.engines.simulator.job import Job
-from engine_worker.engines.simulator.logprobs import MAX_TOP, Logprobs
-from engine_worker.engines.simulator.prefix_cache import Chain
+from engine_worker.engines.simulator.batch import Job
+from engine_worker.engines.simulator.config import SimulatorConfig
+from engine_worker.engines.simulator.output import (
+    MAX_TOP,
+    Logprobs,
+    OutputPlan,
+    SimulatedOutput,
+    continued_text,
+    resume,
+)
+from engine_worker.engines.simulator.prefix_cache import BlockChain
 from engine_worker.engines.simulator.prompt import Prompts
-from engine_worker.engines.simulator.resumed import begun_again, resume
-from engine_worker.engines.simulator.script import Script, Scripts
-from engine_worker.engines.simulator.shape import Shape
+from engine_worker.engines.simulator.script import Event, Script, Scripts
 from engine_worker.engines.simulator.text import Book
 from engine_worker.engines.simulator.tokens import bytes_of_all
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.tool_calls import is_forced
 from engine_worker.prompt.window import Fitted
 
-# Sampling fields that change nothing here, and the value at which they would change nothing anywhere.
+# Sampling fields without effect here, and the values at which they have no effect in any engine.
 _NEUTRAL: dict[str, float] = {
     "repeat_penalty": 1.0,
     "presence_penalty": 0.0,
@@ -34,16 +38,16 @@ _NEUTRAL: dict[str, float] = {
 }
 
 
-class Intake:
-    """Checks a request and decides what its answer will be."""
+class RequestBuilder:
+    """Builds the jobs of one engine."""
 
-    def __init__(self, shape: Shape, prompts: Prompts, book: Book, scripts: Scripts) -> None:
-        self._shape = shape
+    def __init__(self, config: SimulatorConfig, prompts: Prompts, book: Book, scripts: Scripts) -> None:
+        self._config = config
         self._prompts = prompts
         self._book = book
         self._scripts = scripts
 
-    async def job(self, request: pb.GenerateRequest, chain: Chain, mailbox: Mailbox) -> Job:
+    async def job(self, request: pb.GenerateRequest, chain: BlockChain, mailbox: Mailbox) -> Job:
         """Raises CapabilityMissing, InvalidRequest, ContextExceeded."""
         script = self._scripts.find(self._prompts.question(request)) if self._scripts.entries else None
         self._check(request, script)
@@ -55,15 +59,15 @@ class Intake:
             not_honoured=_not_honoured(request.sampling),
         )
         room = self._prompts.window(request).size - len(fitted.ids)
-        plan = self._plan(request, started, script, room)
-        answer = Answer(plan, mailbox)
+        plan = self._output_plan(request, started, script, room)
+        output = SimulatedOutput(plan, mailbox)
         if earlier is not None:
-            await resume(answer, earlier, mailbox)
+            await resume(output, earlier, mailbox)
         return Job(
             prompt_ids=fitted.ids,
             kv_tokens=len(fitted.ids) + min(plan.limit, plan.most_tokens),
             mailbox=mailbox,
-            answer=answer,
+            output=output,
             chain=chain,
             earlier=earlier,
         )
@@ -81,18 +85,18 @@ class Intake:
         if request.top_logprobs > MAX_TOP:
             raise InvalidRequest(f"top_logprobs is {request.top_logprobs}, it must be 0 to {MAX_TOP}")
 
-    def _plan(
+    def _output_plan(
         self, request: pb.GenerateRequest, started: pb.Started, script: Script | None, room: int
-    ) -> Plan:
+    ) -> OutputPlan:
         sampling = request.sampling
         key = self._key(started.prompt_ids, sampling)
         events, most_tokens = self._events(key, script, sampling.ignore_eos, room)
         if script is None and request.continuation.produced_ids:
-            events = begun_again(request.continuation.produced_ids, events, not _is_random(sampling))
+            events = continued_text(request.continuation.produced_ids, events, not _is_random(sampling))
         logprobs = None
         if request.HasField("top_logprobs"):
             logprobs = Logprobs(self._book.vocabulary, key, request.top_logprobs)
-        return Plan(
+        return OutputPlan(
             events=events,
             most_tokens=most_tokens,
             limit=min(sampling.max_tokens, room) if sampling.HasField("max_tokens") else room,
@@ -103,8 +107,10 @@ class Intake:
         )
 
     def _key(self, prompt_ids: Sequence[int], sampling: pb.Sampling) -> bytes:
-        """Of what the answer is a function: the prompt, and above temperature 0 the seed."""
-        key = blake2b(pack(f"<{len(prompt_ids)}I", *prompt_ids), key=b"%d" % self._shape.seed, digest_size=32)
+        """The key that determines the answer: a hash of the prompt and, above temperature 0, of the seed."""
+        key = blake2b(
+            pack(f"<{len(prompt_ids)}I", *prompt_ids), key=b"%d" % self._config.seed, digest_size=32
+        )
         if _is_random(sampling):
             key.update(secrets.token_bytes(16))
         elif sampling.temperature > 0:
@@ -114,14 +120,14 @@ class Intake:
     def _events(
         self, key: bytes, script: Script | None, endless: bool, room: int
     ) -> tuple[Iterator[Event], int]:
-        """The answer's events, and how many tokens they are at most. A script ends where it ends."""
+        """The answer's events and the most tokens that they have. `endless` does not apply to scripts."""
         if script is not None:
             return script.play(), script.tokens
         text = self._book.write(key)
         if endless:
             return text, room
-        spread = self._shape.answer_tokens_max - self._shape.answer_tokens_min + 1
-        length = self._shape.answer_tokens_min + int.from_bytes(key[:8], "big") % spread
+        spread = self._config.answer_tokens_max - self._config.answer_tokens_min + 1
+        length = self._config.answer_tokens_min + int.from_bytes(key[:8], "big") % spread
         return islice(text, length), length
 
 
@@ -130,7 +136,7 @@ def _is_random(sampling: pb.Sampling) -> bool:
 
 
 def _fitted(earlier: pb.Continuation) -> Fitted[None]:
-    """The prompt as the first worker had it. Raises InvalidRequest for ids of no token."""
+    """The prompt of the first attempt. Raises InvalidRequest for an unknown token id."""
     bytes_of_all([*earlier.prompt_ids, *earlier.produced_ids])
     return Fitted(list(earlier.prompt_ids), earlier.truncated_tokens, None)
 

@@ -1,4 +1,4 @@
-"""Scripts as a client of the engine sees them."""
+"""The output of scripted answers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.unit.engine_worker.engines.simulator.harness import (
     FAST,
     Client,
     answer,
-    asking,
-    raw,
+    prompt_request,
+    raw_request,
     running,
     until,
 )
 
 TOKENIZER = Tokenizer(3)
-Playing = Callable[..., AbstractAsyncContextManager[SimulatorEngine]]
+Scripted = Callable[..., AbstractAsyncContextManager[SimulatorEngine]]
 
 
 @pytest.fixture
-def playing(tmp_path: Path) -> Playing:
+def scripted(tmp_path: Path) -> Scripted:
     @asynccontextmanager
     async def start(*events: dict[str, object], match: str = "#go") -> AsyncIterator[SimulatorEngine]:
         path = tmp_path / "script.json"
@@ -40,11 +40,11 @@ def playing(tmp_path: Path) -> Playing:
     return start
 
 
-async def test_text_and_thinking_come_in_their_channels(playing: Playing) -> None:
-    async with playing(
+async def test_text_and_thinking_are_separate(scripted: Scripted) -> None:
+    async with scripted(
         {"thinking": "Hm, "}, {"thinking": "so"}, {"text": "Paris"}, {"text": " 🐑."}
     ) as engine:
-        result = await answer(engine, asking("#go"))
+        result = await answer(engine, prompt_request("#go"))
     assert (result.thinking, result.text) == ("Hm, so", "Paris 🐑.")
     expected = [TOKENIZER.encode(text) for text in ("Hm, ", "so", "Paris", " 🐑.")]
     assert result.token_ids == [token_id for ids in expected for token_id in ids]
@@ -64,7 +64,7 @@ CALLED = [("system", "#go"), ("user", "#go"), ("assistant", "")]
 @pytest.mark.parametrize(
     "request_",
     [
-        raw("now #go"),
+        raw_request("now #go"),
         pb.GenerateRequest(tokens=pb.TokenIds(ids=TOKENIZER.encode("now #go"))),
         chat(("system", "x"), ("user", "now #go"), ("user", "a reminder")),
         chat(("user", "x"), ("assistant", "y"), ("user", "now #go"), ("tool", "z")),
@@ -75,10 +75,8 @@ CALLED = [("system", "#go"), ("user", "#go"), ("assistant", "")]
         chat(("user", "now #go"), ("assistant", "to be contin"), continue_last=True),
     ],
 )
-async def test_what_follows_the_last_assistant_message_decides(
-    playing: Playing, request_: pb.GenerateRequest
-) -> None:
-    async with playing({"text": "played"}) as engine:
+async def test_the_open_turn_selects_the_script(scripted: Scripted, request_: pb.GenerateRequest) -> None:
+    async with scripted({"text": "played"}) as engine:
         assert (await answer(engine, request_)).text == "played"
 
 
@@ -94,21 +92,19 @@ async def test_what_follows_the_last_assistant_message_decides(
         chat(("user", "x"), ("assistant", "#go"), continue_last=True),
     ],
 )
-async def test_what_was_answered_before_does_not_play_again(
-    playing: Playing, request_: pb.GenerateRequest
-) -> None:
-    async with playing({"text": "played"}) as engine:
+async def test_an_answered_turn_does_not_play_again(scripted: Scripted, request_: pb.GenerateRequest) -> None:
+    async with scripted({"text": "played"}) as engine:
         assert (await answer(engine, request_)).text != "played"
 
 
-async def test_calls_come_whole_with_ids(playing: Playing) -> None:
+async def test_calls_are_whole_and_have_ids(scripted: Scripted) -> None:
     calls: list[dict[str, object]] = [
         {"tool_call": {"name": "look", "arguments": {"where": "hill"}, "id": "mine"}},
         {"tool_call": {"name": "count", "arguments": {}}},
     ]
-    async with playing({"text": "I look. "}, *calls) as engine:
-        result = await answer(engine, asking("#go"))
-        again = await answer(engine, asking("#go"))
+    async with scripted({"text": "I look. "}, *calls) as engine:
+        result = await answer(engine, prompt_request("#go"))
+        again = await answer(engine, prompt_request("#go"))
     assert result.text == "I look. "
     look, count = result.calls
     assert (look.index, look.id, look.name, look.complete) == (0, "mine", "look", True)
@@ -118,16 +114,16 @@ async def test_calls_come_whole_with_ids(playing: Playing) -> None:
     assert result.calls == again.calls
 
 
-async def test_stop_texts_work_across_pieces_and_not_on_thinking(playing: Playing) -> None:
-    async with playing({"thinking": "a stop"}, {"text": "one st"}, {"text": "op two"}) as engine:
-        result = await answer(engine, asking("#go", stop=["stop"]))
+async def test_stop_texts_work_across_pieces_and_not_on_thinking(scripted: Scripted) -> None:
+    async with scripted({"thinking": "a stop"}, {"text": "one st"}, {"text": "op two"}) as engine:
+        result = await answer(engine, prompt_request("#go", stop=["stop"]))
     assert (result.thinking, result.text) == ("a stop", "one ")
     assert result.done.matched_stop == "stop"
 
 
-async def test_held_back_text_comes_before_the_next_channel(playing: Playing) -> None:
-    async with playing({"text": "one st"}, {"thinking": "hm"}, {"text": "op"}) as engine:
-        result = await answer(engine, asking("#go", stop=["stop"]))
+async def test_held_back_text_comes_before_the_next_channel(scripted: Scripted) -> None:
+    async with scripted({"text": "one st"}, {"thinking": "hm"}, {"text": "op"}) as engine:
+        result = await answer(engine, prompt_request("#go", stop=["stop"]))
     thought = [delta.thinking for delta in result.deltas].index("hm")
     assert "".join(delta.content for delta in result.deltas[:thought]) == "one st"
     assert "".join(delta.content for delta in result.deltas[thought:]) == "op"
@@ -135,62 +131,62 @@ async def test_held_back_text_comes_before_the_next_channel(playing: Playing) ->
 
 
 @pytest.mark.parametrize("event", [{"text": "one two three"}, {"thinking": "one two three"}])
-async def test_max_tokens_cut_a_piece(playing: Playing, event: dict[str, object]) -> None:
-    async with playing(event) as engine:
-        result = await answer(engine, asking("#go", max_tokens=2))
+async def test_max_tokens_cut_a_piece(scripted: Scripted, event: dict[str, object]) -> None:
+    async with scripted(event) as engine:
+        result = await answer(engine, prompt_request("#go", max_tokens=2))
     assert result.text + result.thinking == "one tw"
     assert result.done.finish_reason == pb.Done.LENGTH
     assert result.done.completion_tokens == 2
 
 
-async def test_a_cut_call_is_no_call(playing: Playing) -> None:
-    async with playing({"tool_call": {"name": "look", "arguments": {}}}) as engine:
-        result = await answer(engine, asking("#go", max_tokens=2))
+async def test_a_cut_call_is_no_call(scripted: Scripted) -> None:
+    async with scripted({"tool_call": {"name": "look", "arguments": {}}}) as engine:
+        result = await answer(engine, prompt_request("#go", max_tokens=2))
     assert result.calls == []
     assert result.done.finish_reason == pb.Done.LENGTH
     assert len(result.token_ids) == 2
 
 
-async def test_a_failure_comes_after_the_text_before_it(playing: Playing) -> None:
-    async with playing({"text": "so far"}, {"fail": "out of memory"}) as engine:
-        client = Client(engine, asking("#go"))
+async def test_a_failure_comes_after_the_text_before_it(scripted: Scripted) -> None:
+    async with scripted({"text": "so far"}, {"fail": "out of memory"}) as engine:
+        client = Client(engine, prompt_request("#go"))
         error = await client.outcome()
         assert isinstance(error, EngineFailed)
         assert error.message == "out of memory"
         assert "".join(delta.content for event in client.events for delta in event.deltas) == "so far"
         assert engine.load_report().kv_tokens_used == 0
-        assert (await answer(engine, asking("other"))).text
+        assert (await answer(engine, prompt_request("other"))).text
 
 
-async def test_a_pause_holds_one_request_and_not_the_others(playing: Playing) -> None:
-    async with playing({"text": "one"}, {"pause_ms": 60_000}, {"text": "two"}) as engine:
-        client = Client(engine, asking("#go"))
+async def test_a_pause_affects_one_request_only(scripted: Scripted) -> None:
+    async with scripted({"text": "one"}, {"pause_ms": 60_000}, {"text": "two"}) as engine:
+        client = Client(engine, prompt_request("#go"))
         await until(lambda: len(client.events) == 1)
-        assert (await answer(engine, asking("other"))).text
+        assert (await answer(engine, prompt_request("other"))).text
         assert engine.load_report().running == 1
         await client.cancel()
         assert engine.load_report().running == 0
 
 
-async def test_after_a_pause_it_goes_on(playing: Playing) -> None:
-    async with playing(
+async def test_a_request_continues_after_a_pause(scripted: Scripted) -> None:
+    async with scripted(
         {"text": "one"}, {"pause_ms": 50}, {"text": "two"}, {"repeat": 2, "text": "!"}
     ) as engine:
-        result = await answer(engine, asking("#go"))
+        result = await answer(engine, prompt_request("#go"))
     assert result.text == "onetwo!!"
     assert result.done.timings.decode_ns >= 50_000_000
 
 
-async def test_an_empty_script_is_an_empty_answer(playing: Playing) -> None:
-    async with playing() as engine:
-        result = await answer(engine, asking("#go", ignore_eos=True))
+async def test_an_empty_script_is_an_empty_answer(scripted: Scripted) -> None:
+    async with scripted() as engine:
+        result = await answer(engine, prompt_request("#go", ignore_eos=True))
     assert (result.text, result.done.completion_tokens) == ("", 1)
     assert result.started.prompt_ids
 
 
-async def test_a_script_answers_a_constraint_and_nothing_else_does(playing: Playing) -> None:
-    async with playing({"text": "{}"}) as engine:
-        request = asking("#go")
+async def test_a_script_answers_a_constraint_and_nothing_else_does(scripted: Scripted) -> None:
+    async with scripted({"text": "{}"}) as engine:
+        request = prompt_request("#go")
         request.any_json = True
         assert (await answer(engine, request)).text == "{}"
         request.prompt.text = "other"
@@ -198,38 +194,38 @@ async def test_a_script_answers_a_constraint_and_nothing_else_does(playing: Play
             await answer(engine, request)
 
 
-async def test_a_call_that_is_demanded_must_be_in_the_script(playing: Playing) -> None:
+async def test_a_call_that_is_demanded_must_be_in_the_script(scripted: Scripted) -> None:
     call = {"tool_call": {"name": "find", "arguments": {"q": 1}}}
-    request = asking("#go")
+    request = prompt_request("#go")
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
-    async with playing(call) as engine:
+    async with scripted(call) as engine:
         assert (await answer(engine, request)).text == ""
         request.tool_choice.mode, request.tool_choice.name = pb.ToolChoice.NAMED, "find"
         assert (await answer(engine, request)).text == ""
         request.tool_choice.name = "lose"
         with pytest.raises(CapabilityMissing, match="made to call a tool"):
             await answer(engine, request)
-    async with playing({"text": "I would rather not."}) as engine:
+    async with scripted({"text": "I would rather not."}) as engine:
         request.tool_choice.mode, request.tool_choice.name = pb.ToolChoice.REQUIRED, ""
         with pytest.raises(CapabilityMissing, match="made to call a tool"):
             await answer(engine, request)
 
 
-async def test_logprobs_come_for_scripted_tokens_too(playing: Playing) -> None:
-    async with playing({"thinking": "hm hm"}, {"text": "one two"}) as engine:
-        request = asking("#go")
+async def test_logprobs_come_for_scripted_tokens_too(scripted: Scripted) -> None:
+    async with scripted({"thinking": "hm hm"}, {"text": "one two"}) as engine:
+        request = prompt_request("#go")
         request.top_logprobs = 1
         result = await answer(engine, request)
     assert [each.token_id for each in result.logprobs] == result.token_ids
 
 
-async def test_capabilities_follow_the_script(playing: Playing) -> None:
-    async with playing({"thinking": "hm"}) as engine:
+async def test_capabilities_follow_the_script(scripted: Scripted) -> None:
+    async with scripted({"thinking": "hm"}) as engine:
         thinks = engine.model().capabilities
-        request = asking("#go")
+        request = prompt_request("#go")
         request.think.mode = pb.Think.ON
         assert (await answer(engine, request)).thinking == "hm"
-    async with playing({"tool_call": {"name": "a", "arguments": {}}}) as engine:
+    async with scripted({"tool_call": {"name": "a", "arguments": {}}}) as engine:
         calls = engine.model().capabilities
     assert (thinks.thinking, thinks.tools) == (True, False)
     assert (calls.thinking, calls.tools) == (False, True)

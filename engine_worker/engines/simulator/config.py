@@ -1,9 +1,11 @@
-"""Every tunable of the simulated engine."""
+"""The size and the speed of the simulated engine, and the sampling values that it accepts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine_worker.engines.bounds import Bounds, Range
 
 _ABOVE_ZERO = ("prefill_tokens_per_second",)
 _AT_LEAST = {
@@ -25,8 +27,8 @@ _AT_LEAST = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """How large and how fast the simulated engine is. Raises ValueError for values that make no sense.
+class SimulatorConfig:
+    """The size and the speed of the simulated engine. Raises ValueError for impossible values.
 
     An engine step takes `decode_step_base_ms` + `decode_step_per_running_ms` for each request that takes part
     in it, and if it carries prefill, the time of those tokens on top.
@@ -47,20 +49,20 @@ class Shape:
     block_tokens: int = 16
     """The prefix cache finds whole blocks of this many tokens."""
     queue_limit: int = 512
-    """Requests that wait for a place in the batch; the next one is refused with QueueFull."""
+    """Requests that may wait for the batch; the next one is refused with QueueFull."""
     seed: int = 0
-    """Another seed is another model: other answers to the same prompts."""
+    """Each seed gives other answers to the same prompts."""
     answer_tokens_min: int = 16
     """Tokens of the shortest answer that ends by itself, its end-of-sequence token not counted."""
     answer_tokens_max: int = 128
     token_bytes: int = 3
     """UTF-8 bytes in a token at most, 1 to 3; longer characters are split over tokens."""
     load_ms: float = 0.0
-    """How long it takes until the engine has its model, at the start and after each unloading."""
+    """Duration of loading the model, at the start and after each unload."""
     stall_prefill_after_tokens: int | None = None
-    """A request whose prompt is longer makes no more progress from here on until it is cancelled."""
+    """A request with a longer prompt stalls after so many prompt tokens until it is cancelled."""
     stall_decode_after_tokens: int | None = None
-    """A request that has produced so many tokens makes no more progress until it is cancelled."""
+    """A request that has produced so many tokens stalls until it is cancelled."""
     script_path: Path | None = None
     """A JSON file with answers to play, see script.py."""
 
@@ -83,3 +85,24 @@ class Shape:
             raise ValueError(
                 f"kv_tokens is {self.kv_tokens}, it must not be below context_length, {self.context_length}"
             )
+
+
+_INT32 = 2**31 - 1
+# Up to this temperature the most likely token is chosen in any case.
+_GREEDY = 2**-13
+
+# The simulator computes nothing with most of these numbers, but accepts what engines accept.
+BOUNDS = Bounds(
+    sampling={
+        "temperature": Range(0.0, 100.0, replaced=(_GREEDY, 0.0)),
+        "top_k": Range(0, _INT32, same_below=True),
+        "top_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),
+        "repeat_penalty": Range(0.0625, 100.0, replaced=(0.0, 1.0)),
+        "repeat_last_n": Range(-1, _INT32, same_below=True),
+        "presence_penalty": Range(-100.0, 100.0),
+        "frequency_penalty": Range(-100.0, 100.0),
+    },
+    bias=Range(-100.0, 100.0),
+)

@@ -1,4 +1,4 @@
-"""Answers that were begun by another worker, cut wherever a stream can be cut."""
+"""Resuming answers of another worker from every place where their stream can break."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator import SimulatorEngine
 from frontend.routing.journal import Journal
-from tests.unit.engine_worker.engines.simulator.harness import FAST, Answer, answer, asking, running
-from tests.unit.engine_worker.engines.simulator.test_playing import Playing
-from tests.unit.engine_worker.engines.simulator.test_playing import playing as playing
+from tests.unit.engine_worker.engines.simulator.harness import FAST, Answer, answer, prompt_request, running
+from tests.unit.engine_worker.engines.simulator.test_scripted_output import Scripted
+from tests.unit.engine_worker.engines.simulator.test_scripted_output import scripted as scripted
 
 _EARLIER = pb.Timings(queue_ns=1, load_ns=2, prefill_ns=10**12, decode_ns=10**12)
 
@@ -49,17 +49,17 @@ def _calls(whole: Answer) -> list[tuple[str, str, str]]:
 
 async def test_text_with_split_characters() -> None:
     async with running(FAST) as engine:
-        await _cut_everywhere(engine, asking("tell me", max_tokens=60))
+        await _cut_everywhere(engine, prompt_request("tell me", max_tokens=60))
 
 
 async def test_a_stop_text_over_the_joint() -> None:
     async with running(FAST) as engine:
-        whole = await answer(engine, asking("tell me", max_tokens=60))
+        whole = await answer(engine, prompt_request("tell me", max_tokens=60))
         stop = whole.text[40:52]
-        await _cut_everywhere(engine, asking("tell me", max_tokens=60, stop=[stop]))
+        await _cut_everywhere(engine, prompt_request("tell me", max_tokens=60, stop=[stop]))
 
 
-async def test_thinking_and_calls(playing: Playing) -> None:
+async def test_thinking_and_calls(scripted: Scripted) -> None:
     script = (
         {"thinking": "Hm, "},
         {"thinking": "so 🐑"},
@@ -68,46 +68,46 @@ async def test_thinking_and_calls(playing: Playing) -> None:
         {"tool_call": {"name": "look", "arguments": {"where": "hill"}}},
         {"text": "done 世界"},
     )
-    async with playing(*script) as engine:
-        await _cut_everywhere(engine, asking())
+    async with scripted(*script) as engine:
+        await _cut_everywhere(engine, prompt_request())
 
 
-async def test_what_was_said_stays_where_the_text_is_another_each_time() -> None:
-    request = asking("tell me", max_tokens=30, temperature=1)
+async def test_a_random_answer_keeps_its_produced_tokens() -> None:
+    request = prompt_request("tell me", max_tokens=30, temperature=1)
     async with running(FAST) as engine:
         whole = await answer(engine, request)
-        said = whole.token_ids[:10]
+        produced = whole.token_ids[:10]
         request.continuation.CopyFrom(
             pb.Continuation(
                 prompt_ids=whole.started.prompt_ids,
-                produced_ids=said,
-                content_characters_sent=len(await engine.detokenize(said)),
+                produced_ids=produced,
+                content_characters_sent=len(await engine.detokenize(produced)),
             )
         )
         resumed = await answer(engine, request)
-        both = await engine.detokenize([*said, *resumed.token_ids])
+        both = await engine.detokenize([*produced, *resumed.token_ids])
 
     # A character that the limit cuts is not shown.
-    assert await engine.detokenize(said) + resumed.text == both.removesuffix("�")
+    assert await engine.detokenize(produced) + resumed.text == both.removesuffix("�")
     assert resumed.done.completion_tokens in (30, 10 + len(resumed.token_ids) + 1)
 
 
-async def test_a_character_that_was_begun_is_ended_where_the_text_is_another_each_time() -> None:
+async def test_a_random_answer_completes_a_split_character() -> None:
     for text in ("δρόμος", "🐑🚀", "世界", "…"):
         async with running(replace(FAST, token_bytes=1)) as engine:
             ids = await engine.tokenize(text, add_special=False)
             for cut in range(1, len(ids)):
-                said = ids[:cut]
-                request = asking("tell me", max_tokens=cut + 12, temperature=1)
-                request.continuation.CopyFrom(pb.Continuation(prompt_ids=[*ids], produced_ids=said))
+                produced = ids[:cut]
+                request = prompt_request("tell me", max_tokens=cut + 12, temperature=1)
+                request.continuation.CopyFrom(pb.Continuation(prompt_ids=[*ids], produced_ids=produced))
                 resumed = await answer(engine, request)
                 assert "\N{REPLACEMENT CHARACTER}" not in resumed.text[:-1]
 
 
-async def test_an_answer_that_had_all_its_tokens_ends_at_once() -> None:
+async def test_an_answer_with_all_its_tokens_ends_at_once() -> None:
     async with running(FAST) as engine:
-        whole = await answer(engine, asking("x", max_tokens=5))
-        request = asking("x", max_tokens=5)
+        whole = await answer(engine, prompt_request("x", max_tokens=5))
+        request = prompt_request("x", max_tokens=5)
         journal = Journal()
         for event in whole.events:
             journal.record(event)
