@@ -39,7 +39,7 @@ from frontend.openapi import routes as openapi
 from frontend.routing.backends.ollama.loop_guard import LoopGuard
 from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
-from frontend.smart_router.decisions import Decisions
+from frontend.smart_router.decisions import DecisionCache
 from frontend.smart_router.router import RequestRouter
 
 # Connections that come meanwhile wait; without it they would be told that there are no workers.
@@ -54,7 +54,7 @@ def build_app(
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets, settings.virtual_models)
-    generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, Decisions()))
+    generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, DecisionCache()))
     embeddings = Embeddings(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.most_held_body_bytes, clients.is_proxy)

@@ -1,24 +1,24 @@
-"""Decisions: where a request goes and why, and the judge's, which are kept for a while."""
+"""Where a request goes and why: rules that need no judge, and a cache of the judge's decisions."""
 
 from __future__ import annotations
 
 import enum
 from collections import OrderedDict
 from dataclasses import dataclass
-from hashlib import blake2b
 
+from drover.digests import digest_of
 from frontend.models.virtual_definition import Side, VirtualModel
 from frontend.smart_router.question import Question
 
-_MOST_KEPT = 4_096
+_MAX_CACHED = 4_096
 
 
 class Reason(enum.Enum):
-    """Also the label of metrics."""
+    """Also the metrics' label `reason`."""
 
     FORCED = "forced"
     ABILITY = "ability"
-    """The other side cannot do what is asked."""
+    """The other side lacks a capability that the request needs."""
     AWAY = "away"
     """No worker serves the other side."""
     IMAGES = "images"
@@ -33,45 +33,51 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`is_final`: what fails is not tried on the other side."""
-
     side: Side
     reason: Reason
 
     @property
     def is_final(self) -> bool:
-        """Whoever names a side may have a reason that another one must not see the request."""
+        """True if there is no fallback: who names a side may not want the other one to see the request."""
         return self.reason is Reason.FORCED
 
 
-class Decisions:
-    """The latest `most` of the judge's: a retry, or the same question of many, is judged once."""
+def decide_by_rule(question: Question, definition: VirtualModel) -> Decision | None:
+    """The decision of the first rule that applies."""
+    is_long = 0 < definition.long_characters <= question.characters
+    rules = (
+        (question.has_images, definition.images, Reason.IMAGES),
+        (question.has_tools, definition.tools, Reason.TOOLS),
+        (is_long, definition.long, Reason.LENGTH),
+    )
+    return next(
+        (Decision(side, reason) for applies, side, reason in rules if applies and side is not None), None
+    )
 
-    def __init__(self, most: int = _MOST_KEPT) -> None:
-        self._most = most
-        self._kept: OrderedDict[bytes, Side] = OrderedDict()
+
+class DecisionCache:
+    """The judge's latest `size` decisions, so that a retry, or the same question of many, is judged once."""
+
+    def __init__(self, size: int = _MAX_CACHED) -> None:
+        self._size = size
+        self._sides: OrderedDict[bytes, Side] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._sides)
 
     def find(self, definition: VirtualModel, question: Question) -> Side | None:
         key = _key(definition, question)
-        side = self._kept.get(key)
+        side = self._sides.get(key)
         if side is not None:
-            self._kept.move_to_end(key)
+            self._sides.move_to_end(key)
         return side
 
-    def keep(self, definition: VirtualModel, question: Question, side: Side) -> None:
-        self._kept[_key(definition, question)] = side
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+    def add(self, definition: VirtualModel, question: Question, side: Side) -> None:
+        self._sides[_key(definition, question)] = side
+        while len(self._sides) > self._size:
+            self._sides.popitem(last=False)
 
 
 def _key(definition: VirtualModel, question: Question) -> bytes:
-    """Of what the judge sees, and of who judges."""
-    key = blake2b(digest_size=16)
-    for part in (definition.judge.key, question.earlier, question.last):
-        data = part.encode(errors="replace")
-        key.update(b"%d:" % len(data))
-        key.update(data)
-    return key.digest()
+    """The judge and everything that it is shown."""
+    return digest_of((definition.judge.key, question.earlier, question.last))

@@ -1,4 +1,4 @@
-"""A request to a virtual model: it goes to one side, and to the other one if that fails before it answers."""
+"""A request to a virtual model: sent to one side, and to the other if that fails before its first token."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from frontend.routing.backends.base import EventSink, RequestHandle
 from frontend.smart_router.decisions import Decision
 from frontend.smart_router.sides import Sides
 
-# What the other side may do better.
+# Errors that the other side may not have.
 _FALLS_BACK = (RetryElsewhere, RetryLater, CapabilityMissing, ConstraintRejected, ContextExceeded)
 
 
 class Observer(Protocol):
-    """Hears where a request goes."""
+    """Records where a request is sent."""
 
     def decided(self, decision: Decision, model: CatalogModel) -> None: ...
 
@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 
 class RoutedRequest:
-    """Implements frontend.routing.backends.base.RequestHandle."""
+    """Implements frontend.routing.backends.base.RequestHandle. `decide` is called once per delivery."""
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class RoutedRequest:
         self._submit = submit
         self._observer = observer
         self._handle: RequestHandle | None = None
-        self._answers = False
+        self._has_answered = False
 
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
 
     async def chosen(self) -> tuple[CatalogModel, pb.GenerateRequest]:
-        """The side, and what it would be sent."""
+        """The side's model and the request that it would get."""
         decision = await self._decided()
         return self._sides.model(decision.side), self._sides.request(decision.side)
 
@@ -65,7 +65,7 @@ class RoutedRequest:
             await self._deliver_from(decision.side, take)
             return
         except _FALLS_BACK as error:
-            if self._answers or decision.is_final or isinstance(error, DeadlineExceeded):
+            if self._has_answered or decision.is_final or isinstance(error, DeadlineExceeded):
                 raise
             failure = error
         other = decision.side.other
@@ -73,9 +73,9 @@ class RoutedRequest:
         try:
             await self._deliver_from(other, take)
         except _FALLS_BACK:
-            if self._answers:
+            if self._has_answered:
                 raise
-            # The choice was right: its failure is what there is to say.
+            # Report the first side's error: it is the one that was chosen.
             raise failure from None
 
     async def _decided(self) -> Decision:
@@ -84,27 +84,27 @@ class RoutedRequest:
         return decision
 
     async def _deliver_from(self, side: Side, take: EventSink) -> None:
-        """None of its events before the first that says something."""
+        """Hold back events until the first one with output: until then the request can fall back."""
         handle = self._handle = self._submit(self._sides.model(side), self._sides.request(side))
         held: list[pb.GenerateEvent] = []
 
-        def take_answers(event: pb.GenerateEvent) -> Awaitable[object] | None:
-            if self._answers:
+        def take_output(event: pb.GenerateEvent) -> Awaitable[object] | None:
+            if self._has_answered:
                 return take(event)
             held.append(event)
             if not (event.deltas or event.HasField("done")):
                 return None
-            self._answers = True
-            return _hand_on(held, take)
+            self._has_answered = True
+            return _release(held, take)
 
         try:
-            await handle.deliver(take_answers)
+            await handle.deliver(take_output)
         finally:
             handle.cancel()
 
 
-async def _hand_on(held: list[pb.GenerateEvent], take: EventSink) -> None:
-    """Keeps none: each may be a part of a message with many others."""
+async def _release(held: list[pb.GenerateEvent], take: EventSink) -> None:
+    """Keep no reference to a released event: each may be part of a message with many others."""
     while held:
         if (busy := take(held.pop(0))) is not None:
             await busy

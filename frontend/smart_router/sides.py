@@ -1,4 +1,4 @@
-"""The two models behind a request, and what each would be sent: defaults, context and abilities differ."""
+"""A virtual model's two sides: their models, and the request that each would get."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ Convert = Callable[[CatalogModel], pb.GenerateRequest]
 
 
 class Sides:
+    """Requests differ by side, as defaults, context and capabilities do. `convert`: called once per side."""
+
     def __init__(self, route: Route, convert: Convert) -> None:
         self._route = route
         self._convert = convert
-        self._made: dict[Side, pb.GenerateRequest | DroverError] = {}
+        self._requests: dict[Side, pb.GenerateRequest | DroverError] = {}
 
     def model(self, side: Side) -> CatalogModel:
         return self._route.sides[side]
 
     def request(self, side: Side) -> pb.GenerateRequest:
-        """Raises what the conversion raises, and NoWorkerReady."""
-        if side not in self._made:
-            self._made[side] = self._make(side)
-        made = self._made[side]
+        """The side's request. Raises what `convert` raises, and NoWorkerReady."""
+        if side not in self._requests:
+            self._requests[side] = self._make(side)
+        made = self._requests[side]
         if isinstance(made, DroverError):
             raise made
         return made
 
     def any_request(self) -> tuple[pb.GenerateRequest, Decision | None]:
-        """For whoever wants to know what is asked, and the decision where only one side can answer it.
-        Raises what the default side raises when none can.
+        """A request that can be judged, with the decision if only one side can serve it. Raises the default
+        side's error if none can.
         """
         first = self._route.definition.default
         failure = self._failure(first)
@@ -68,7 +70,7 @@ class Sides:
 
 
 def _check_text(request: pb.GenerateRequest) -> None:
-    """Raises InvalidRequest for token ids: they are those of one model, and here are two."""
+    """Raises InvalidRequest for token ids: they belong to one model, and a virtual model has two."""
     if request.prompt.context or request.WhichOneof("input") == "tokens":
         raise InvalidRequest(
             "this model chooses between two, and token ids (a context, a prompt of numbers) belong to one of "

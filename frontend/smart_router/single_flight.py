@@ -1,4 +1,4 @@
-"""Judgements that are being made: who asks the same meanwhile (`n` choices, many clients) waits for them."""
+"""Single flight for the judge: identical questions at the same time share one call."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from frontend.models.virtual_definition import VirtualModel
 from frontend.smart_router.decisions import Decision
 from frontend.smart_router.question import Question
 
-Asked = tuple[VirtualModel, Question]
+_Key = tuple[VirtualModel, Question]
 
 
 @dataclass(eq=False, slots=True)
-class _Judgement:
+class _Call:
     task: asyncio.Task[Decision]
-    waiting: int = 0
+    waiters: int = 0
 
 
 class SingleFlight:
-    """As many as requests wait for at most. One that nobody waits for any more is cancelled."""
+    """De-duplicates identical judge calls (`n` choices, many clients), and cancels one when its last waiter
+    leaves.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[Asked, _Judgement] = {}
+        self._calls: dict[_Key, _Call] = {}
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._calls)
 
-    async def decision(
-        self, asked: Asked, judge: Callable[[], Coroutine[object, None, Decision]]
-    ) -> Decision:
-        judgement = self._of.get(asked)
-        if judgement is None:
-            judgement = self._of[asked] = _Judgement(asyncio.create_task(judge(), name="ask the judge"))
-        judgement.waiting += 1
+    async def decision(self, key: _Key, judge: Callable[[], Coroutine[object, None, Decision]]) -> Decision:
+        """The judge's decision, of a call that is running for the same key, else of a new one."""
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = _Call(asyncio.create_task(judge(), name="ask the judge"))
+        call.waiters += 1
         try:
-            await asyncio.wait([judgement.task])
-            return judgement.task.result()
+            await asyncio.wait([call.task])
+            return call.task.result()
         finally:
-            judgement.waiting -= 1
-            self._look(asked, judgement)
+            call.waiters -= 1
+            self._remove_if_over(key, call)
 
-    def _look(self, asked: Asked, judgement: _Judgement) -> None:
-        """One that is over or left must not be joined."""
-        if judgement.task.done() or not judgement.waiting:
-            judgement.task.cancel()
-            if self._of.get(asked) is judgement:
-                del self._of[asked]
+    def _remove_if_over(self, key: _Key, call: _Call) -> None:
+        """A call that has ended, or that was left by all, must not be joined."""
+        if call.task.done() or not call.waiters:
+            call.task.cancel()
+            if self._calls.get(key) is call:
+                del self._calls[key]

@@ -4,8 +4,7 @@ user message, before any truncation).
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
+from drover.digests import digest_of
 from drover.v1 import engine_pb2 as pb
 
 # Prefill of shorter prompts costs less than waiting for a busy worker.
@@ -38,12 +37,7 @@ def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
     tools = sum(len(tool.parameters_json) + len(tool.description) for tool in request.chat.tools)
     if whole + tools < _MIN_CHARACTERS:
         return None
-    key = blake2b(digest_size=16)
-    for part in beginning:
-        data = part[:_MAX_CHARACTERS].encode(errors="replace")
-        key.update(b"%d:" % len(data))
-        key.update(data)
-    return key.digest()
+    return digest_of(text[:_MAX_CHARACTERS] for text in beginning)
 
 
 def _of_chat(chat: pb.ChatInput) -> tuple[list[str], int]:

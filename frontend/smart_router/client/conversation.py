@@ -11,7 +11,7 @@ import ollama
 
 from drover.v1 import engine_pb2 as pb
 from frontend.models.virtual_definition import Side
-from frontend.smart_router.judge import MOST_TOKENS, SCHEMA, prompt_of, side_of
+from frontend.smart_router.judge import MAX_TOKENS, SCHEMA, prompt_of, side_of
 from frontend.smart_router.question import Question
 
 # The names of SGLang's router, on which code may depend.
@@ -53,7 +53,7 @@ def judge_call(messages: Messages, model: str) -> JudgeCall:
         model=model,
         messages=[{"role": role, "content": content} for role, content in prompt_of(question)],
         format=dict(SCHEMA),
-        options={"temperature": 0, "num_predict": MOST_TOKENS},
+        options={"temperature": 0, "num_predict": MAX_TOKENS},
         think=False,
     )
 

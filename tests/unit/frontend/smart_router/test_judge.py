@@ -11,10 +11,9 @@ import pytest
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
 from frontend.models.virtual_definition import Side, VirtualModel, virtual_models
-from frontend.smart_router.decisions import Decision, Decisions, Reason
-from frontend.smart_router.judge import as_data, judge_request, judged
+from frontend.smart_router.decisions import Decision, DecisionCache, Reason, decide_by_rule
+from frontend.smart_router.judge import as_data, ask_judge, judge_request
 from frontend.smart_router.question import Question
-from frontend.smart_router.rules import by_rule
 from tests.fakes.stalling_worker import STALL, StallingHandle, Step, content, done
 
 _AUTO = '{"auto": {"simple": "a", "complex": "b"}}'
@@ -92,7 +91,7 @@ def test_it_is_greedy_short_constrained_and_does_not_think() -> None:
 
 async def _judged(*steps: Step, seconds: float = 5.0) -> tuple[Decision, StallingHandle]:
     handle = StallingHandle(pb.GenerateRequest(), "", steps)
-    return await judged(lambda: handle, Side.COMPLEX, seconds), handle
+    return await ask_judge(lambda: handle, Side.COMPLEX, seconds), handle
 
 
 @pytest.mark.parametrize("said", ['"SIMPLE"', "SIMPLE", ' "SIMPLE"\n'])
@@ -118,7 +117,7 @@ async def test_a_failing_judge_means_the_default() -> None:
 
 async def test_a_client_that_leaves_takes_the_judge_with_it() -> None:
     handle = StallingHandle(pb.GenerateRequest(), "", [STALL])
-    judging = asyncio.create_task(judged(lambda: handle, Side.SIMPLE, 60))
+    judging = asyncio.create_task(ask_judge(lambda: handle, Side.SIMPLE, 60))
     await handle.stalled.wait()
     judging.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -127,11 +126,11 @@ async def test_a_client_that_leaves_takes_the_judge_with_it() -> None:
 
 
 def test_decisions_are_bounded_and_the_oldest_goes_first() -> None:
-    decisions, auto = Decisions(most=2), _definition()
+    decisions, auto = DecisionCache(size=2), _definition()
     for text in ("one", "two"):
-        decisions.keep(auto, _question(text), Side.SIMPLE)
+        decisions.add(auto, _question(text), Side.SIMPLE)
     assert decisions.find(auto, _question("one")) is Side.SIMPLE
-    decisions.keep(auto, _question("three"), Side.COMPLEX)
+    decisions.add(auto, _question("three"), Side.COMPLEX)
     assert len(decisions) == 2
     assert decisions.find(auto, _question("two")) is None
     assert decisions.find(auto, _question("one")) is Side.SIMPLE
@@ -141,12 +140,12 @@ def test_decisions_are_bounded_and_the_oldest_goes_first() -> None:
 
 def test_rules_in_their_order() -> None:
     long = _chat(("user", "x" * 8_000))
-    assert by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.LENGTH)
+    assert decide_by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.LENGTH)
     long.chat.tools.add(name="f")
-    assert by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.TOOLS)
+    assert decide_by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.TOOLS)
     long.chat.messages[0].images.add(data=b"x")
-    assert by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.IMAGES)
+    assert decide_by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.IMAGES)
     judge_all = (
         '{"auto": {"simple": "a", "complex": "b", "images": "judge", "tools": "judge", "long_characters": 0}}'
     )
-    assert by_rule(Question.of(long), _definition(judge_all)) is None
+    assert decide_by_rule(Question.of(long), _definition(judge_all)) is None

@@ -1,4 +1,4 @@
-"""One judgement for all who ask the same at the same time, for as long as one of them waits."""
+"""One judge call for identical questions at the same time, as long as one of them waits."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_asks_the_same_waits_for_the_same() -> None:
-    judge, under_way = _Judge(), SingleFlight()
-    waiting = [asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(8)]
+async def test_identical_questions_share_one_call() -> None:
+    judge, flight = _Judge(), SingleFlight()
+    waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(8)]
     await _turns()
-    assert (judge.asked, len(under_way)) == (1, 1)
+    assert (judge.asked, len(flight)) == (1, 1)
     judge.may_say.set()
     assert await asyncio.gather(*waiting) == [_SIMPLE] * 8
-    assert len(under_way) == 0
+    assert len(flight) == 0
 
 
-async def test_another_question_or_virtual_model_is_another_judgement() -> None:
-    judge, under_way = _Judge(), SingleFlight()
+async def test_another_question_or_virtual_model_is_another_call() -> None:
+    judge, flight = _Judge(), SingleFlight()
     asked = ((_AUTO, _HELLO), (_AUTO, Question("hello?", "", 6)), (_CAREFUL, _HELLO))
-    waiting = [asyncio.create_task(under_way.decision(each, judge)) for each in asked]
+    waiting = [asyncio.create_task(flight.decision(each, judge)) for each in asked]
     await _turns()
     assert judge.asked == 3
     judge.may_say.set()
@@ -63,8 +63,8 @@ async def test_another_question_or_virtual_model_is_another_judgement() -> None:
 
 
 async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
-    judge, under_way = _Judge(), SingleFlight()
-    first, second = (asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(2))
+    judge, flight = _Judge(), SingleFlight()
+    first, second = (asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(2))
     await _turns()
     first.cancel()
     await _turns()
@@ -74,15 +74,15 @@ async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
 
 
 async def test_all_leave_and_the_judge_is_free() -> None:
-    judge, under_way = _Judge(), SingleFlight()
-    waiting = [asyncio.create_task(under_way.decision((_AUTO, _HELLO), judge)) for _ in range(2)]
+    judge, flight = _Judge(), SingleFlight()
+    waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(2)]
     await _turns()
     for each in waiting:
         each.cancel()
     await _turns()
-    assert (judge.cancelled, len(under_way)) == (1, 0)
+    assert (judge.cancelled, len(flight)) == (1, 0)
     judge.may_say.set()
-    assert await under_way.decision((_AUTO, _HELLO), judge) == _SIMPLE
+    assert await flight.decision((_AUTO, _HELLO), judge) == _SIMPLE
     assert judge.asked == 2
 
 
@@ -90,10 +90,10 @@ async def test_a_failure_is_everybodys() -> None:
     async def broken() -> Decision:
         raise LookupError("broken")
 
-    under_way = SingleFlight()
-    waiting = [under_way.decision((_AUTO, _HELLO), broken) for _ in range(2)]
+    flight = SingleFlight()
+    waiting = [flight.decision((_AUTO, _HELLO), broken) for _ in range(2)]
     for result in await asyncio.gather(*waiting, return_exceptions=True):
         assert isinstance(result, LookupError)
-    assert len(under_way) == 0
+    assert len(flight) == 0
     with pytest.raises(LookupError):
-        await under_way.decision((_AUTO, _HELLO), broken)
+        await flight.decision((_AUTO, _HELLO), broken)
