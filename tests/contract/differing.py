@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.comparing import comparable
-from tests.fakes.go_words import as_released
+from tests.fakes.go_error_messages import as_released
 
 _FILE = Path(__file__).parent / "recordings" / "ollama-0.33.0-2026-11-29.jsonl"
 _CUT = "…"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.fakes.go_words import as_released
+from tests.fakes.go_error_messages import as_released
 from tests.fakes.transcripts import RECORDED, rows
 
 

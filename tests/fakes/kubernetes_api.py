@@ -73,20 +73,20 @@ class FakeKubernetes:
 
     async def put(self, item: Object) -> None:
         name = _name(item)
-        await self._happens("MODIFIED" if name in self._objects else "ADDED", item)
+        await self._record("MODIFIED" if name in self._objects else "ADDED", item)
         self._objects[name] = item
 
     async def delete(self, name: str) -> None:
-        await self._happens("DELETED", self._objects.pop(name))
+        await self._record("DELETED", self._objects.pop(name))
 
     async def bookmark(self) -> None:
         """Send a new version without a change of the watched objects."""
-        await self._happens("BOOKMARK", {"metadata": {"name": "", "labels": {}}})
+        await self._record("BOOKMARK", {"metadata": {"name": "", "labels": {}}})
 
     async def send(self, line: bytes) -> None:
         """To everybody who watches, as it is."""
         self._version += 1
-        await self._tell({"raw": line.decode()})
+        await self._broadcast({"raw": line.decode()})
 
     async def forget(self) -> None:
         """All versions until now can be continued from no more."""
@@ -109,14 +109,14 @@ class FakeKubernetes:
             self._ends.append(_End(self._version, cut))
             self._news.notify_all()
 
-    async def _happens(self, kind: str, item: Object) -> None:
+    async def _record(self, kind: str, item: Object) -> None:
         self._version += 1
         metadata = item["metadata"]
         assert isinstance(metadata, dict)
         metadata["resourceVersion"] = str(self._version)
-        await self._tell({"type": kind, "object": item})
+        await self._broadcast({"type": kind, "object": item})
 
-    async def _tell(self, event: Object) -> None:
+    async def _broadcast(self, event: Object) -> None:
         async with self._news:
             self._history.append((self._version, orjson.loads(orjson.dumps(event))))
             self._news.notify_all()

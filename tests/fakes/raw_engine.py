@@ -16,10 +16,10 @@ Lies = Callable[[], Iterable[bytes]]
 
 
 @dataclass
-class LyingEngine:
-    """`lies`: the messages of each answer; `hangs`: the call stays open after them."""
+class RawEngine:
+    """`messages`: the messages of each answer; `hangs`: the call stays open after them."""
 
-    lies: Lies
+    messages: Lies
     hangs: bool = False
     model: pb.Model = field(
         default_factory=lambda: pb.Model(
@@ -41,9 +41,9 @@ class LyingEngine:
         self.requests += 1
         # A call that was cut off raises in whatever is written to it.
         with suppress(grpc.aio.InternalError):
-            for lie in self.lies():
-                await context.write(lie)
-                self.sent += len(lie)
+            for violation in self.messages():
+                await context.write(violation)
+                self.sent += len(violation)
         if self.hangs:
             await asyncio.Event().wait()
 
@@ -59,8 +59,8 @@ class LyingEngine:
 
 @asynccontextmanager
 async def serving(
-    engine: LyingEngine, more: Mapping[str, grpc.RpcMethodHandler[bytes, bytes]] | None = None
-) -> AsyncIterator[LyingEngine]:
+    engine: RawEngine, more: Mapping[str, grpc.RpcMethodHandler[bytes, bytes]] | None = None
+) -> AsyncIterator[RawEngine]:
     """`more`: calls in addition."""
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "GenerateStream": grpc.unary_stream_rpc_method_handler(engine.generate),

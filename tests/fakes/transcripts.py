@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.go_words import as_released
+from tests.fakes.go_error_messages import as_released
 
 RECORDED = "ollama-0.33-2026-11-23.jsonl"
 SCRIPTED = "ollama-0.33-2026-11-23-scripted.jsonl"

@@ -23,7 +23,7 @@ from frontend.routing.fleet import Fleet, can_embed
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
 from tests.fakes.fleets import ObservedFailovers, fleet_of
-from tests.fakes.raw_engine import LyingEngine, serving
+from tests.fakes.raw_engine import RawEngine, serving
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
@@ -51,7 +51,7 @@ def _done(reason: int = 1) -> pb.GenerateEvent:
     return event
 
 
-HONEST = (_started(), _content("hi", 7), _done())
+CORRECT = (_started(), _content("hi", 7), _done())
 _BROKEN: dict[str, Sequence[pb.GenerateEvent]] = {
     "started twice": (_started(), _started()),
     "after the last one": (_started(), _done(), _content("more")),
@@ -102,7 +102,7 @@ def test_log_probabilities_fit_into_the_limit() -> None:
 
 
 @asynccontextmanager
-async def _fleet(*engines: LyingEngine) -> AsyncIterator[Fleet]:
+async def _fleet(*engines: RawEngine) -> AsyncIterator[Fleet]:
     addresses = [engine.address for engine in engines]
     fleet = Fleet([Static(addresses)], GrpcWorker, RoundRobin(), QueueTable(64, 1.0))
     await fleet.start()
@@ -130,14 +130,14 @@ def _bytes(*events: pb.GenerateEvent) -> Callable[[], Iterable[bytes]]:
 
 
 def _endless(*events: pb.GenerateEvent) -> Callable[[], Iterable[bytes]]:
-    def lies() -> Iterator[bytes]:
+    def violations() -> Iterator[bytes]:
         yield from _bytes(*events[:-1])()
         yield from repeat(events[-1].SerializeToString())
 
-    return lies
+    return violations
 
 
-_LIES: dict[str, Callable[[], Iterable[bytes]]] = {
+_VIOLATIONS: dict[str, Callable[[], Iterable[bytes]]] = {
     "garbage": lambda: [b"\xff\xff\xff\xff"],
     "garbage in mid-answer": lambda: [_started().SerializeToString(), b"\x0a\xff"],
     "text that is no UTF-8": lambda: [b"\x12\x03\x0a\x01\xff"],
@@ -151,56 +151,56 @@ _LIES: dict[str, Callable[[], Iterable[bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("lies", _LIES.values(), ids=_LIES)
+@pytest.mark.parametrize("violations", _VIOLATIONS.values(), ids=_VIOLATIONS)
 async def test_its_requests_fail_over(
-    lies: Callable[[], Iterable[bytes]], caplog: pytest.LogCaptureFixture
+    violations: Callable[[], Iterable[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
-        serving(LyingEngine(lies)) as liar,
-        serving(LyingEngine(_bytes(*HONEST))) as honest,
-        _fleet(liar, honest) as fleet,
+        serving(RawEngine(violations)) as faulty,
+        serving(RawEngine(_bytes(*CORRECT))) as correct,
+        _fleet(faulty, correct) as fleet,
     ):
         answers = [await _ask(fleet) for _ in range(4)]
 
     assert all(answer.endswith("hi") for answer in answers)
-    assert liar.requests > 0
-    assert liar.sent < 64 * _MIB
+    assert faulty.requests > 0
+    assert faulty.sent < 64 * _MIB
     assert any(record.message == "worker broke the protocol" for record in caplog.records)
     assert not any(record.exc_info for record in caplog.records if record.name.startswith("drover"))
 
 
 async def test_without_another_worker_the_request_fails_and_does_not_hang() -> None:
-    async with serving(LyingEngine(_bytes(_started()))) as liar, _fleet(liar) as fleet:
+    async with serving(RawEngine(_bytes(_started()))) as faulty, _fleet(faulty) as fleet:
         with pytest.raises(ProtocolBroken, match="broke the protocol"):
             await _ask(fleet)
 
 
 async def test_events_after_done_are_not_delivered(caplog: pytest.LogCaptureFixture) -> None:
     """The client has its answer."""
-    lies = _endless(*HONEST, _content("x" * 1000))
-    async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
+    violations = _endless(*CORRECT, _content("x" * 1000))
+    async with serving(RawEngine(violations)) as faulty, _fleet(faulty) as fleet:
         assert (await _ask(fleet)).startswith("hi")
         assert any(record.message == "worker broke the protocol" for record in caplog.records)
-        sent = liar.sent
+        sent = faulty.sent
         await until(lambda: fleet._workers[0].requests == 0, _DEADLINE_SECONDS, "the call is over")
     assert sent < 8 * _MIB
 
 
 async def test_the_breaker_opens_for_longer_each_time() -> None:
     async with (
-        serving(LyingEngine(_bytes(_started()))) as liar,
-        serving(LyingEngine(_bytes(*HONEST))) as honest,
-        _fleet(liar, honest) as fleet,
+        serving(RawEngine(_bytes(_started()))) as faulty,
+        serving(RawEngine(_bytes(*CORRECT))) as correct,
+        _fleet(faulty, correct) as fleet,
     ):
         for _ in range(40):
             assert await _ask(fleet) == "hi"
-    assert liar.requests <= 3
+    assert faulty.requests <= 3
 
 
 async def test_a_flood_does_not_grow_memory() -> None:
     """Without a reader, what it sends is bounded by gRPC's flow control window."""
-    lies = _endless(_started(), _content("x" * _MIB))
-    async with serving(LyingEngine(lies)) as liar, _fleet(liar) as fleet:
+    violations = _endless(_started(), _content("x" * _MIB))
+    async with serving(RawEngine(violations)) as faulty, _fleet(faulty) as fleet:
         model = fleet.find(_name("m"))
         assert model is not None
         before = _resident_bytes()
@@ -212,8 +212,8 @@ async def test_a_flood_does_not_grow_memory() -> None:
         for stream in streams:
             await anext(stream)
         sent = -1
-        while sent != liar.sent:
-            sent = liar.sent
+        while sent != faulty.sent:
+            sent = faulty.sent
             await asyncio.sleep(0.5)
         grown = _resident_bytes() - before
         for stream in streams:
@@ -227,8 +227,8 @@ def _resident_bytes() -> int:
 
 
 async def test_reports_are_read_at_a_limited_rate() -> None:
-    liar = LyingEngine(_bytes(*HONEST), report_pause_seconds=0)
-    async with serving(liar), _fleet(liar) as fleet:
+    faulty = RawEngine(_bytes(*CORRECT), report_pause_seconds=0)
+    async with serving(faulty), _fleet(faulty) as fleet:
         flooding = fleet._workers[0]
         seen: set[float] = set()
         began = asyncio.get_running_loop().time()
@@ -239,18 +239,18 @@ async def test_reports_are_read_at_a_limited_rate() -> None:
 
 
 async def test_a_worker_with_too_large_a_report_is_not_ready() -> None:
-    liar = LyingEngine(_bytes(*HONEST))
-    async with serving(liar), _fleet(liar) as fleet:
-        liar.report += b"\xfa\x01\x80\x80\x40" + b"x" * _MIB
+    faulty = RawEngine(_bytes(*CORRECT))
+    async with serving(faulty), _fleet(faulty) as fleet:
+        faulty.report += b"\xfa\x01\x80\x80\x40" + b"x" * _MIB
         await until(lambda: _ready(fleet) == 0, _DEADLINE_SECONDS, "it is out")
         with pytest.raises(DroverError):
             await _ask(fleet)
 
 
 async def test_the_number_of_model_names_is_limited() -> None:
-    liar = LyingEngine(_bytes(*HONEST))
-    liar.model.names.extend(f"n{number}" for number in range(10_000))
-    async with serving(liar), _fleet(liar) as fleet:
+    faulty = RawEngine(_bytes(*CORRECT))
+    faulty.model.names.extend(f"n{number}" for number in range(10_000))
+    async with serving(faulty), _fleet(faulty) as fleet:
         assert len(fleet.served()) <= 256
 
 

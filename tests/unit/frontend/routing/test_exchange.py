@@ -158,7 +158,7 @@ def _resident_bytes() -> int:
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "violation",
     [
         pb.Step(rows=[row(77, content("x"))]).SerializeToString(),
         pb.Step(rows=[failed(77, "QueueFull")]).SerializeToString(),
@@ -168,10 +168,10 @@ def _resident_bytes() -> int:
     ids=["unknown", "unknown's end", "after its end", "no message"],
 )
 async def test_a_violation_of_the_stream_ends_it_for_all(
-    pair: Pair, lie: bytes, caplog: pytest.LogCaptureFixture
+    pair: Pair, violation: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream, (_, two, three) = await pair.deliver(3)
-    await stream.send_bytes(lie)
+    await stream.send_bytes(violation)
 
     await two.fails(ProtocolBroken)
     await three.fails(ProtocolBroken)
@@ -182,10 +182,10 @@ async def test_a_violation_of_the_stream_ends_it_for_all(
     await (await pair.scripted.stream(2)).has(1)
 
 
-@pytest.mark.parametrize("lie", [failed(1, "NoSuchThing"), failed(1, ""), pb.Row(number=1)])
-async def test_an_unknown_failure_is_a_violation(pair: Pair, lie: pb.Row) -> None:
+@pytest.mark.parametrize("violation", [failed(1, "NoSuchThing"), failed(1, ""), pb.Row(number=1)])
+async def test_an_unknown_failure_is_a_violation(pair: Pair, violation: pb.Row) -> None:
     stream, (one, two) = await pair.deliver(2)
-    await stream.send(lie, row(2, done()))
+    await stream.send(violation, row(2, done()))
     await one.fails(ProtocolBroken)
     await two.ends()
 

@@ -21,7 +21,7 @@ from frontend.routing.fleet import Fleet
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.round_robin import RoundRobin
 from tests.fakes.fleets import ObservedFailovers
-from tests.fakes.raw_engine import LyingEngine, serving
+from tests.fakes.raw_engine import RawEngine, serving
 from tests.fakes.stalling_worker import content, done, started
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
@@ -44,19 +44,19 @@ def _row(number: int, *events: pb.GenerateEvent) -> list[pb.Row]:
     return [pb.Row(number=number, event=event) for event in events]
 
 
-HONEST = (started(), content("hi"), done())
+CORRECT = (started(), content("hi"), done())
 
 
-def honest(numbers: list[int]) -> Iterable[bytes]:
+def correct(numbers: list[int]) -> Iterable[bytes]:
     for number in numbers:
-        yield _step(*_row(number, *HONEST))
+        yield _step(*_row(number, *CORRECT))
 
 
 @dataclass
-class LyingExchange(LyingEngine):
+class RawExchange(RawEngine):
     """`rows`: what it sends for each message of orders."""
 
-    rows: Rows = honest
+    rows: Rows = correct
     model: pb.Model = field(
         default_factory=lambda: pb.Model(
             names=["m"],
@@ -78,12 +78,12 @@ class LyingExchange(LyingEngine):
                     self.sent += len(step)
 
 
-def _liar(rows: Rows = honest) -> LyingExchange:
-    return LyingExchange(lies=lambda: (event.SerializeToString() for event in HONEST), rows=rows)
+def _liar(rows: Rows = correct) -> RawExchange:
+    return RawExchange(messages=lambda: (event.SerializeToString() for event in CORRECT), rows=rows)
 
 
 @asynccontextmanager
-async def _fleet(*engines: LyingExchange) -> AsyncIterator[Fleet]:
+async def _fleet(*engines: RawExchange) -> AsyncIterator[Fleet]:
     fleet = Fleet(
         [Static([engine.address for engine in engines])], GrpcWorker, RoundRobin(), QueueTable(256, 1.0)
     )
@@ -126,10 +126,10 @@ def _each(*events: pb.GenerateEvent) -> Rows:
     return lambda numbers: [_step(*_row(number, *events)) for number in numbers]
 
 
-_LIES: dict[str, Rows] = {
+_VIOLATIONS: dict[str, Rows] = {
     "garbage": _bytes(b"\xff\xff\xff\xff"),
     "a step too large": _each(content("x" * 40 * _MIB)),
-    "another's number": lambda numbers: [_step(*_row(numbers[0] + 1000, *HONEST))],
+    "another's number": lambda numbers: [_step(*_row(numbers[0] + 1000, *CORRECT))],
     "started twice": _each(started(), started(), content("never seen"), done()),
     "after the last one, in one step": _each(started(), done(), content("never seen")),
     "no such failure": lambda numbers: [
@@ -143,15 +143,15 @@ _LIES: dict[str, Rows] = {
 }
 
 
-@pytest.mark.parametrize("rows", _LIES.values(), ids=_LIES)
+@pytest.mark.parametrize("rows", _VIOLATIONS.values(), ids=_VIOLATIONS)
 async def test_its_requests_fail_over(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
-    async with _serving(_liar(rows)) as liar, _serving(_liar()) as other, _fleet(liar, other) as fleet:
+    async with _serving(_liar(rows)) as faulty, _serving(_liar()) as other, _fleet(faulty, other) as fleet:
         answers = await asyncio.gather(*(_ask(fleet) for _ in range(8)))
-        sent = liar.sent
+        sent = faulty.sent
 
     assert all(answer.endswith("hi") or answer == "" for answer in answers)
     assert not any("never" in answer for answer in answers)
-    assert liar.requests > 0
+    assert faulty.requests > 0
     # Of each request: what may wait, and what is read and dropped after its abort.
     assert sent < 8 * (16 + 16) * _MIB
     assert any(record.message == "worker broke the protocol" for record in caplog.records)
@@ -161,7 +161,7 @@ async def test_its_requests_fail_over(rows: Rows, caplog: pytest.LogCaptureFixtu
 async def test_a_flood_to_slow_clients_does_not_grow_memory() -> None:
     """What waits is bounded for each request and for all."""
     rows = _endless(started(), content("x" * 100_000))
-    async with _serving(_liar(rows)) as liar, _fleet(liar) as fleet:
+    async with _serving(_liar(rows)) as faulty, _fleet(faulty) as fleet:
         model = fleet.find(_name("m"))
         assert model is not None
         before = _resident_bytes()
@@ -173,8 +173,8 @@ async def test_a_flood_to_slow_clients_does_not_grow_memory() -> None:
             tasks.append(asyncio.create_task(handle.deliver(_never_ready)))
         peak, sent, still = before, -1, 0
         while still < _STILL_POLLS:
-            still = still + 1 if sent == liar.sent > 0 else 0
-            sent = liar.sent
+            still = still + 1 if sent == faulty.sent > 0 else 0
+            sent = faulty.sent
             peak = max(peak, _resident_bytes())
             await asyncio.sleep(_POLL_SECONDS)
         for task in tasks:
@@ -194,7 +194,7 @@ def _resident_bytes() -> int:
 
 
 @asynccontextmanager
-async def _serving(engine: LyingExchange) -> AsyncIterator[LyingExchange]:
+async def _serving(engine: RawExchange) -> AsyncIterator[RawExchange]:
     more: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Exchange": grpc.stream_stream_rpc_method_handler(engine.exchange)
     }

@@ -16,7 +16,7 @@ from frontend.settings import FrontendSettings
 from tests.fakes.kubernetes_api import FakeKubernetes, endpoint, endpoint_slice
 from tests.support.certificates import certificate_without_key_identifiers
 from tests.support.waiting import until
-from tests.unit.frontend.routing.endpoint_slices.discovering import (
+from tests.unit.frontend.routing.endpoint_slices.running_discovery import (
     SOON_SECONDS,
     discovering,
     fields,

@@ -13,7 +13,7 @@ from frontend.routing.discovery.kubernetes_api import ApiServer
 from frontend.routing.discovery.kubernetes_service import Service
 from tests.fakes.kubernetes_api import FakeKubernetes, endpoint, endpoint_slice
 from tests.support.waiting import until
-from tests.unit.frontend.routing.endpoint_slices.discovering import (
+from tests.unit.frontend.routing.endpoint_slices.running_discovery import (
     NEW_WORKER_SECONDS,
     SOON_SECONDS,
     discovering,
