@@ -12,14 +12,14 @@ import grpc
 from drover.v1 import engine_pb2 as pb
 from tests.fakes.raw_server import serving_calls
 
-Lies = Callable[[], Iterable[bytes]]
+Messages = Callable[[], Iterable[bytes]]
 
 
 @dataclass
 class RawEngine:
     """`messages`: the messages of each answer; `hangs`: the call stays open after them."""
 
-    messages: Lies
+    messages: Messages
     hangs: bool = False
     model: pb.Model = field(
         default_factory=lambda: pb.Model(
@@ -41,9 +41,9 @@ class RawEngine:
         self.requests += 1
         # A call that was cut off raises in whatever is written to it.
         with suppress(grpc.aio.InternalError):
-            for violation in self.messages():
-                await context.write(violation)
-                self.sent += len(violation)
+            for message in self.messages():
+                await context.write(message)
+                self.sent += len(message)
         if self.hangs:
             await asyncio.Event().wait()
 

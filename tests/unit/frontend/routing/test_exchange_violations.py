@@ -78,7 +78,7 @@ class RawExchange(RawEngine):
                     self.sent += len(step)
 
 
-def _liar(rows: Rows = correct) -> RawExchange:
+def _scripted(rows: Rows = correct) -> RawExchange:
     return RawExchange(messages=lambda: (event.SerializeToString() for event in CORRECT), rows=rows)
 
 
@@ -145,7 +145,11 @@ _VIOLATIONS: dict[str, Rows] = {
 
 @pytest.mark.parametrize("rows", _VIOLATIONS.values(), ids=_VIOLATIONS)
 async def test_its_requests_fail_over(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
-    async with _serving(_liar(rows)) as faulty, _serving(_liar()) as other, _fleet(faulty, other) as fleet:
+    async with (
+        _serving(_scripted(rows)) as faulty,
+        _serving(_scripted()) as other,
+        _fleet(faulty, other) as fleet,
+    ):
         answers = await asyncio.gather(*(_ask(fleet) for _ in range(8)))
         sent = faulty.sent
 
@@ -161,7 +165,7 @@ async def test_its_requests_fail_over(rows: Rows, caplog: pytest.LogCaptureFixtu
 async def test_a_flood_to_slow_clients_does_not_grow_memory() -> None:
     """What waits is bounded for each request and for all."""
     rows = _endless(started(), content("x" * 100_000))
-    async with _serving(_liar(rows)) as faulty, _fleet(faulty) as fleet:
+    async with _serving(_scripted(rows)) as faulty, _fleet(faulty) as fleet:
         model = fleet.find(_name("m"))
         assert model is not None
         before = _resident_bytes()
