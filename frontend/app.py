@@ -1,4 +1,4 @@
-"""The ASGI application: routes, and what is answered when there is none or something fails."""
+"""The ASGI application: its routes, error handlers and middlewares."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from frontend.settings import FrontendSettings
 from frontend.smart_router.decisions import DecisionCache
 from frontend.smart_router.router import RequestRouter
 
-# Connections that come meanwhile wait; without it they would be told that there are no workers.
+# Until then new connections wait; without it the first requests would fail for want of workers.
 _LOOK_AROUND_SECONDS = 1.0
 
 
 def build_app(
     settings: FrontendSettings, fleet: Fleet, in_flight: InFlightRequests, connections: Sized = ()
 ) -> ASGIApp:
-    """`connections`: those that are open."""
+    """`connections`: the open ones."""
     database = Database(settings.database, settings.database_timeout_seconds)
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
@@ -71,7 +71,7 @@ def build_app(
             await fleet.wait_for_workers(_LOOK_AROUND_SECONDS)
             yield
 
-    # Handlers read raw bodies, of which FastAPI's document would say nothing; ours is in frontend/openapi.
+    # Handlers read raw bodies, which FastAPI cannot document; frontend/openapi does.
     routes = routes_of(
         [
             server.router(settings),
@@ -96,7 +96,7 @@ def build_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        # Metrics are our own, and nobody configures FastAPI's: it would look for that at each request.
+        # The frontend has its own metrics; FastAPI would look for its configuration at each request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.add_exception_handler(DroverError, _failed)
@@ -111,7 +111,7 @@ async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DroverError)
     record = record_of(request.scope)
     record.record_error(error)
-    # A GET has no body that could be misunderstood.
+    # A GET has no body to convert.
     return failure(request.url.path, error, record.is_understood or request.method == "GET")
 
 

@@ -1,4 +1,4 @@
-"""In whose words an error from outside an answer is told: those of the dialect whose path it is."""
+"""Chooses the error format of a failed request by its path."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from frontend.api.anthropic import errors as anthropic
 from frontend.api.ollama import errors as ollama
 from frontend.api.openai import errors as openai
 
-Wording = Callable[[DroverError, bool], Response]
+ErrorFormat = Callable[[DroverError, bool], Response]
 
-# The first prefix that fits decides.
-_WORDINGS: Sequence[tuple[str, Wording]] = (
-    ("/v1/messages", lambda error, understood: anthropic.error_response(error, line_feed=understood)),
-    ("/v1/", lambda error, understood: openai.error_response(error, line_feed=understood)),
+# The first matching prefix decides.
+_FORMATS: Sequence[tuple[str, ErrorFormat]] = (
+    ("/v1/messages", lambda error, is_native: anthropic.error_response(error, line_feed=is_native)),
+    ("/v1/", lambda error, is_native: openai.error_response(error, line_feed=is_native)),
     ("", lambda error, _: ollama.error_response(error)),
 )
 
 
-def failure(path: str, error: DroverError, understood: bool) -> Response:
-    """Upstream ends a body with a line feed where its native routes failed, and with none where the layer
-    around them did, which reads and converts the requests of /v1: `understood` says that it has.
+def failure(path: str, error: DroverError, is_native: bool) -> Response:
+    """The response to a request that failed before it had one.
+
+    Upstream converts the requests of /v1 in a middleware around its native routes. `is_native`: the failure
+    came after that, and the body ends with a line feed as those of its native routes.
     """
-    return next(wording for prefix, wording in _WORDINGS if path.startswith(prefix))(error, understood)
+    return next(respond for prefix, respond in _FORMATS if path.startswith(prefix))(error, is_native)

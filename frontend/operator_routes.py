@@ -39,7 +39,7 @@ def router(fleet: Fleet, in_flight: InFlightRequests, metrics: Metrics) -> APIRo
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def queue(http: Request) -> Response:
-        """Where a request stands that was sent with that X-Request-ID, while it waits here."""
+        """The queue position of the request with that X-Request-ID, while it waits in this frontend."""
         request_id = http.query_params.get("id", "")
         if not request_id:
             raise InvalidRequest("id is missing: the X-Request-ID that the request was sent with")

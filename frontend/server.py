@@ -1,4 +1,4 @@
-"""Uvicorn with an end that clients understand."""
+"""Uvicorn with a shutdown that answers requests in flight."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ from frontend.settings import FrontendSettings
 
 _log = logging.getLogger("drover.frontend")
 BACKLOG = 2048
-_LAST_WORDS_SECONDS = 5
-# Of open connections, after no new ones are taken: requests that had been sent by then arrive.
-_ON_THE_WAY_SECONDS = 1.0
+_FINAL_ERRORS_SECONDS = 5
+# After new connections are refused: requests that were sent on open ones still arrive.
+_ARRIVAL_SECONDS = 1.0
 _POLL_SECONDS = 0.05
-# Of an idle connection. Clients and proxies (Go 90 s, nginx 60 s, aiohttp 15 s) close theirs sooner, so that
-# none sends a request while this side closes: aiohttp and nginx do not repeat a POST that is lost so.
+# For idle connections. Clients and proxies (Go 90 s, nginx 60 s, aiohttp 15 s) close theirs sooner, so that
+# none sends a request while this side closes: aiohttp and nginx do not retry such a POST.
 _KEEP_ALIVE_SECONDS = 120
 
 
 class FrontendServer(uvicorn.Server):
-    """Its end: not ready at the signal; no new connections; what had been sent on open ones is answered.
-    After the grace, open answers end with the protocol's error, not with a cut connection.
+    """Shutdown: on the signal the server is not ready; it refuses new connections and answers the requests
+    that were sent on open ones. After the drain timeout, requests in flight end with the protocol's error,
+    not with a closed connection.
     """
 
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
@@ -62,7 +63,7 @@ class FrontendServer(uvicorn.Server):
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _LAST_WORDS_SECONDS,
+                timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _FINAL_ERRORS_SECONDS,
                 lifespan="on",
             )
         )
@@ -80,45 +81,45 @@ class FrontendServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._in_flight.draining = True
-        ender = asyncio.create_task(self._abort_after_grace(), name="end answers after the grace")
+        ender = asyncio.create_task(self._abort_after_drain_timeout(), name="abort after the drain timeout")
         try:
             await self._refuse_connections(sockets or [])
-            await self._answer_what_is_on_the_way()
+            await self._await_sent_requests()
             await super().shutdown(sockets)
         finally:
             ender.cancel()
 
     async def _refuse_connections(self, listeners: list[socket.socket]) -> None:
-        """Take what clients see as made, though it was not accepted yet: closing would reset it."""
-        made = await last_connections(listeners)
+        """Accept the connections that clients see as established: closing the listener would reset them."""
+        established = await last_connections(listeners)
         for server in self.servers:
             server.close()
         for listener in listeners:
             listener.close()
-        for connection in made:
+        for connection in established:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         protocol = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
-    async def _answer_what_is_on_the_way(self) -> None:
-        """Uvicorn closes idle connections at once, also those whose request is about to be read: to a client
-        that looks like a crash. Answers say that their connection ends, so that clients go elsewhere.
+    async def _await_sent_requests(self) -> None:
+        """Wait for requests that were sent on open connections: uvicorn closes idle ones at once, which looks
+        like a crash to clients. Responses have `connection: close`, so that clients reconnect elsewhere.
         """
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        deadline = time.monotonic() + min(_ON_THE_WAY_SECONDS, self._grace_seconds)
-        while self._is_waited_for and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
+        deadline = time.monotonic() + min(_ARRIVAL_SECONDS, self._grace_seconds)
+        while self._has_connections and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(_POLL_SECONDS)
 
     @property
-    def _is_waited_for(self) -> bool:
+    def _has_connections(self) -> bool:
         return bool(self.server_state.connections) and not self.force_exit
 
-    async def _abort_after_grace(self) -> None:
+    async def _abort_after_drain_timeout(self) -> None:
         await asyncio.sleep(self._grace_seconds)
         if count := self._in_flight.abort_all():
-            logs.event(_log, logging.WARNING, "grace is over", ended_requests=count)
+            logs.event(_log, logging.WARNING, "drain timeout reached", ended_requests=count)
 
 
 def _limits_of(settings: FrontendSettings) -> ConnectionLimits:

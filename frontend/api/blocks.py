@@ -1,6 +1,6 @@
-"""An answer as a row of blocks: thoughts, text, calls of tools. Messages and Responses both stream it so.
+"""An answer as a sequence of blocks (thinking, text, tool calls), which Messages and Responses stream.
 
-One block is open at a time. What opens another one closes it: text after a call is a block of its own.
+One block is open at a time, and the next one closes it: text after a call is a block of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Change(Enum):
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """`complete`: a call whose arguments are whole; the others are when they end."""
+    """`complete`: the arguments of a call are whole. Other blocks are complete when they end."""
 
     kind: Kind
     index: int
@@ -43,12 +43,12 @@ class Block:
 
     @property
     def text(self) -> str:
-        """Of a call: its arguments as JSON text, which may be cut off."""
+        """The text, or the arguments of a call as JSON, which may be cut off."""
         return "".join(self.pieces)
 
     @property
     def arguments(self) -> dict[str, Json] | None:
-        """None where they are no JSON object."""
+        """The arguments of a call; None where they are no JSON object."""
         try:
             value: Json = orjson.loads(self.text or _NO_ARGUMENTS)
         except orjson.JSONDecodeError:
@@ -60,7 +60,7 @@ Step = tuple[Change, Block, str]
 
 
 class Blocks:
-    """`all`: those begun so far. A step's text is what the block grows by."""
+    """Splits an answer into blocks. `all`: those begun so far. A step's text is what its block grows by."""
 
     def __init__(self) -> None:
         self.all: list[Block] = []
@@ -69,14 +69,14 @@ class Blocks:
 
     def feed(self, delta: pb.Delta) -> Iterator[Step]:
         if delta.thinking:
-            yield from self._say(Kind.THINKING, delta.thinking)
+            yield from self._append(Kind.THINKING, delta.thinking)
         if delta.content:
-            yield from self._say(Kind.TEXT, delta.content)
+            yield from self._append(Kind.TEXT, delta.content)
         for piece in delta.tool_calls:
             yield from self._call(piece)
 
     def grow(self, text: str) -> Block | None:
-        """More text, where a text is open; None where it would change more."""
+        """Append to the open text block; None where another block is open."""
         block = self._open
         if block is None or block.kind is not Kind.TEXT:
             return None
@@ -88,7 +88,7 @@ class Blocks:
             pass
 
     def end(self) -> Iterator[Step]:
-        """The answer is over."""
+        """Close the open block."""
         if self._open is not None:
             yield Change.ENDS, self._open, ""
             self._open = None
@@ -97,7 +97,7 @@ class Blocks:
     def has_whole_call(self) -> bool:
         return any(block.complete for block in self._calls.values())
 
-    def _say(self, kind: Kind, text: str) -> Iterator[Step]:
+    def _append(self, kind: Kind, text: str) -> Iterator[Step]:
         block = self._open
         if block is None or block.kind is not kind:
             block = yield from self._begin(Block(kind, len(self.all)))
@@ -111,7 +111,7 @@ class Blocks:
             block = yield from self._begin(Block(Kind.CALL, len(self.all), call_id, piece.name))
             self._calls[piece.index] = block
         if block is not self._open:
-            # Engines that learn at the end that a call has no arguments say so then; it was told already.
+            # Some engines report at the end that a call has no arguments; the client has `{}` already.
             return
         block.complete = block.complete or piece.complete
         if piece.arguments_fragment or (block.complete and not block.pieces):

@@ -25,11 +25,11 @@ from frontend.settings import FrontendSettings
 Statuses = Mapping[type[DroverError], int]
 """HTTP statuses of a route where they differ from those of `drover/errors.py`."""
 
-# What an engine says that was started to generate, as Ollama passes it on (recorded as "embed").
+# llama-server's error of a model that generates, as Ollama passes it on (recorded as "embed").
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
-# /api/embed and /v1/embeddings blame the request for a failing engine.
+# As upstream, /api/embed and /v1/embeddings answer 400 for a failed engine.
 EMBED_STATUSES: Statuses = {CapabilityMissing: 501, EngineFailed: 400}
-# Writing so many takes some milliseconds; then it is others' turn.
+# Encoding so many takes some milliseconds; then other tasks run.
 _NUMBERS_AT_ONCE = 2_000
 
 Body = Callable[[pb.EmbedResponse, Sequence[bytes]], bytes]
@@ -42,7 +42,7 @@ class Embeddings:
     in_flight: InFlightRequests
 
     async def find(self, http: Request, text: str) -> CatalogModel:
-        """One that workers serve. Raises ModelNotFound, NoWorkerReady and what `find_named` raises."""
+        """Find a model that workers serve. Raises ModelNotFound, NoWorkerReady and as `find_named`."""
         record_of(http.scope).fields["model"] = text
         model = await find_named(self.catalog, text, can_embed)
         if model is None:
@@ -63,7 +63,7 @@ class Embeddings:
         write: Callable[[pb.Embedding], bytes],
         ignored: Sequence[str],
     ) -> Response:
-        """`write`: one vector as the route writes it. `ignored`: fields of the request without effect."""
+        """Embed texts and respond. `write`: encodes a vector; `ignored`: names of fields without effect."""
         if not model.info.capabilities.embedding:
             raise CapabilityMissing(_NO_EMBEDDINGS)
         record = record_of(http.scope)
@@ -71,15 +71,16 @@ class Embeddings:
             response = await self.catalog.fleet.embed(
                 workers_of(model), request, record.ticket, RecordingObserver(record)
             )
-            notices = DiagnosticHeaders.of(pb.Started(truncated_tokens=response.truncated_tokens), ignored)
-            record.record_embeddings(response, notices.not_honoured)
-            both = [*notices.headers(), *record.queue_headers()]
+            started = pb.Started(truncated_tokens=response.truncated_tokens)
+            diagnostics = DiagnosticHeaders.of(started, ignored)
+            record.record_embeddings(response, diagnostics.not_honoured)
+            both = [*diagnostics.headers(), *record.queue_headers()]
             headers = {name.decode(): value.decode() for name, value in both}
             return Response(await _written(response, body, write), media_type=JSON, headers=headers)
 
 
 async def _written(response: pb.EmbedResponse, body: Body, write: Callable[[pb.Embedding], bytes]) -> bytes:
-    """In slices, between which others run and the request can end."""
+    """Encode in slices, between which other tasks run and the request can be cancelled."""
     vectors: list[bytes] = []
     numbers = 0
     for embedding in response.embeddings:

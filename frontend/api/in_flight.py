@@ -59,7 +59,7 @@ class InFlightRequests:
     def abort_all(self) -> int:
         """Abort the requests in flight; returns how many there were."""
         for request in list(self._scopes):
-            request.end(WorkerDraining("the server is shutting down and its grace is over"))
+            request.end(WorkerDraining("the server is shutting down: drain timeout reached"))
         return len(self._scopes)
 
 

@@ -1,4 +1,4 @@
-"""Texts to token ids and back, by a worker that serves the model."""
+"""Tokenizing and detokenizing, by a worker that serves the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from frontend.routing.backends.base import Worker
 
 Found = TypeVar("Found")
 MAX_TEXTS = 1_000
-# Some seconds of one core of a worker.
+# Takes a worker's core some seconds.
 MAX_CHARACTERS = 4 * 1024 * 1024
 MAX_IDS = 1024 * 1024
 _MAX_TOKEN_ID = 2**32 - 1
@@ -32,8 +32,8 @@ class Tokens:
     async def ids(
         self, http: Request, model: CatalogModel, texts: Sequence[str], add_special: bool
     ) -> list[list[int]]:
-        """`add_special`: with the tokens that the model wants at the beginning of a prompt. Raises
-        InvalidRequest for more than a request may have tokenised.
+        """Tokenize texts. `add_special`: with the tokens that begin the model's prompts. Raises
+        InvalidRequest for more than MAX_CHARACTERS together.
         """
         if (characters := sum(map(len, texts))) > MAX_CHARACTERS:
             raise InvalidRequest(
@@ -48,6 +48,7 @@ class Tokens:
         return await self._ask(http, model, tokenized, requests)
 
     async def texts(self, http: Request, model: CatalogModel, rows: Sequence[list[int]]) -> list[str]:
+        """Detokenize rows of ids. Raises InvalidRequest for more than MAX_IDS together."""
         if (ids := sum(map(len, rows))) > MAX_IDS:
             raise InvalidRequest(f"{ids} token ids are too many: at most {MAX_IDS} are read in one request")
 
@@ -74,7 +75,7 @@ class Tokens:
 
 
 def token_ids(value: Json, place: FieldPath) -> list[int]:
-    """Raises InvalidRequest for anything but a list of token ids."""
+    """A list of token ids. Raises InvalidRequest for any other value."""
     items = value if isinstance(value, list) else [None]
     ids = [item for item in items if type(item) is int and 0 <= item <= _MAX_TOKEN_ID]
     if len(ids) != len(items):

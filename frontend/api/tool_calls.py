@@ -1,4 +1,4 @@
-"""Tool calls as clients get them: made of fragments, and named."""
+"""Tool calls for clients: joined from fragments, and identified."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WholeCall:
 
 @dataclass(slots=True)
 class _Begun:
-    """Its arguments are joined once, when they are whole."""
+    """A call whose arguments are not complete. They are joined once, in the end."""
 
     id: str = ""
     name: str = ""
@@ -34,13 +34,13 @@ class _Begun:
 
 
 class ToolCalls:
-    """Gathers fragments, for clients that get whole calls only, and nothing of those that stay incomplete."""
+    """Joins fragments for clients that get whole calls only. Calls that stay incomplete are dropped."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Begun] = {}
 
     def feed(self, delta: pb.Delta) -> list[WholeCall]:
-        """The calls that are whole now, but those whose arguments are no object."""
+        """The calls that this delta completes, except those whose arguments are no JSON object."""
         whole = []
         for piece in delta.tool_calls:
             call = self._open.setdefault(piece.index, _Begun())
@@ -53,8 +53,8 @@ class ToolCalls:
 
 
 def sent_arguments(text: str) -> str:
-    """Of a call in a conversation: an object as the native routes write it, and any other text as it is,
-    since what a model wrote may have been cut off. Clients of functions without parameters send nothing.
+    """The arguments of a call that a client sends back: an object as Ollama writes it, any other text
+    unchanged, since a call may have been cut off. For functions without parameters clients send "".
     """
     try:
         arguments = orjson.loads(text or "{}")

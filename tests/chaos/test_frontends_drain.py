@@ -24,7 +24,7 @@ _DEADLINE_SECONDS = 20.0
 _REFUSED_SECONDS = 1.5
 _GRACE_SECONDS = 0.8
 _SHORT_GRACE = ("--shutdown-grace-seconds", str(_GRACE_SECONDS))
-_SHUTDOWN_ERROR = "the server is shutting down and its grace is over"
+_SHUTDOWN_ERROR = "the server is shutting down: drain timeout reached"
 
 
 @asynccontextmanager

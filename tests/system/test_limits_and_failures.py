@@ -170,7 +170,7 @@ async def test_when_the_frontend_s_grace_is_over_answers_end_in_the_contract_s_w
         assert "Traceback" not in running.frontend.log_text()
     assert answer.status_code == (200 if stream else 503)
     assert json.loads(answer.text.splitlines()[-1]) == {
-        "error": "the server is shutting down and its grace is over"
+        "error": "the server is shutting down: drain timeout reached"
     }
 
 

@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, unpacked, and parsed as the clients of the dialect expect."""
+"""Request bodies: read up to a limit, decompressed, and parsed as the dialect's clients expect."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from frontend.settings import FrontendSettings
 
 
 async def read_body(request: Request, max_bytes: int, timeout_seconds: float) -> bytes:
-    """Raises BodyTooLarge, as early as it can be known, DeadlineExceeded and ClientLeft, and QueueFull where
-    other requests' bodies leave no room.
+    """Read the whole body. Raises BodyTooLarge, from the announced length if there is one, DeadlineExceeded,
+    ClientLeft, and QueueFull where other requests' bodies leave no room.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
@@ -46,14 +46,14 @@ def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"request body too large: this server takes at most {max_bytes} bytes")
 
 
-# Upstream's bound (ollama-contract.md, "Reading a request"), and the most memory that a frame may ask for.
+# Upstream's limit (ollama-contract.md, "Reading a request"), and the most memory that a zstd frame may use.
 MAX_UNPACKED_BYTES = 20 * 1024 * 1024
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024
 
 
-def unpacked(body: bytes) -> bytes:
-    """Raises InvalidRequest for what is no zstd, or is too long. Of what ends early there is less."""
-    # Half a megabyte, and few clients compress.
+def decompressed(body: bytes) -> bytes:
+    """Decompress zstd, also a truncated frame. Raises InvalidRequest for other bytes, or too many."""
+    # Imported here: it takes half a megabyte, and few clients compress.
     import zstandard
 
     reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(
@@ -71,12 +71,12 @@ def unpacked(body: bytes) -> bytes:
 
 
 Wanted = TypeVar("Wanted")
-# Beyond this, reading takes milliseconds (and a malformed body far longer): other requests go on meanwhile.
+# Larger bodies take milliseconds to parse (malformed ones far longer) and are parsed in a thread.
 INLINE_BYTES = 256 * 1024
 
 
 async def read_json(request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]) -> Wanted:
-    """The body's first JSON value, whatever its Content-Type, as what `read` makes of it.
+    """Parse the body's first JSON value, whatever its Content-Type, with `read`.
 
     Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
     """
@@ -87,14 +87,15 @@ async def read_json(request: Request, settings: FrontendSettings, read: Callable
 async def read_v1_json(
     request: Request, settings: FrontendSettings, read: Callable[[Json], Wanted]
 ) -> Wanted:
-    """The first JSON value as what `read` makes of it. The body may be zstd, and "EOF" says that it is empty.
+    """Parse the first JSON value with `read`. The body may be zstd; upstream's error for an empty one is
+    "EOF".
 
     Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
     """
     body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
     if request.headers.get("content-encoding", "").strip().lower() == "zstd":
         packed = body
-        body = await run_in_thread_if_large(lambda: unpacked(packed), MAX_UNPACKED_BYTES, INLINE_BYTES)
+        body = await run_in_thread_if_large(lambda: decompressed(packed), MAX_UNPACKED_BYTES, INLINE_BYTES)
         held_body_of(request.scope).grow(len(body))
     wanted = await run_in_thread_if_large(lambda: read(_parsed(body)), len(body), INLINE_BYTES)
     record_of(request.scope).is_understood = True

@@ -1,4 +1,4 @@
-"""Results of parallel calls in the order of their calls.
+"""Sorts the results of parallel tool calls by the order of the calls.
 
 Clients send results as they finish. A chat template that shows no ids leaves the model to pair the first
 result with the first call.
@@ -12,8 +12,8 @@ from frontend.api.core.request import Message, ToolCall
 
 
 def in_call_order(messages: Sequence[Message]) -> list[Message]:
-    """Each result is found by its call's id or, without one, by the function's name. Results of no call
-    stay where they are.
+    """Sort results between two turns of the assistant. A result belongs to the call with its id or, without
+    one, to the first call of its function's name. Results of no call keep their positions.
     """
     ordered = list(messages)
     calls: list[ToolCall] = []
@@ -31,7 +31,7 @@ def in_call_order(messages: Sequence[Message]) -> list[Message]:
 
 
 def _sort(messages: list[Message], places: Sequence[int], calls: Sequence[ToolCall]) -> None:
-    """Only among the places of results that belong to a call."""
+    """Permute only the results that belong to a call."""
     if len(places) < 2 or len(calls) < 2:
         return
     by_id = {call.id: at for at, call in reversed([*enumerate(calls)]) if call.id}
@@ -47,6 +47,6 @@ def _sort(messages: list[Message], places: Sequence[int], calls: Sequence[ToolCa
             ranked.append((by_id[result.tool_call_id], place))
         elif not result.tool_call_id and by_name.get(result.tool_name):
             ranked.append((by_name[result.tool_name].pop(0), place))
-    moved = [messages[place] for _, place in sorted(ranked)]
-    for (_, place), message in zip(ranked, moved, strict=True):
+    in_order = [messages[place] for _, place in sorted(ranked)]
+    for (_, place), message in zip(ranked, in_order, strict=True):
         messages[place] = message

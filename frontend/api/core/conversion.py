@@ -19,7 +19,7 @@ from frontend.models.model import CatalogModel
 _MAX_TOP_LOGPROBS = 20
 _UINT32 = 2**32 - 1
 _NUM_KEEP = 4
-# llama-server's answer as Ollama passes it on, an object in a string: recorded as "chat image on text model".
+# llama-server's error as Ollama passes it on, an object in a string: recorded as "chat image on text model".
 _NO_IMAGES = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal '
     'requests.","type":"invalid_request_error"}}'
@@ -74,7 +74,7 @@ def check_raw(request: GenerateRequest) -> None:
 
 
 def route_of(request: InferenceRequest, model: CatalogModel) -> str:
-    """The side of a virtual model that `options.route` asks for; to others the option means nothing."""
+    """The side of a virtual model that `options.route` asks for; "" for none and for other models."""
     if model.route is None:
         return ""
     route = request.options.get("route")
@@ -84,7 +84,9 @@ def route_of(request: InferenceRequest, model: CatalogModel) -> str:
 
 
 def check_capabilities(request: InferenceRequest, model: CatalogModel) -> None:
-    """In upstream's order (ollama-contract.md, "Errors"): thinking, completion, then all others at once."""
+    """Raises CapabilityMissing in upstream's order: thinking, completion, then all others in one error
+    (ollama-contract.md, "Errors").
+    """
     can = model.capabilities
     if request.think is not None and request.think.enabled and not can.thinking:
         raise CapabilityMissing(f'"{request.model}" does not support thinking')
@@ -116,7 +118,7 @@ def chat_to_proto(
         )
         for tool in request.tools
     )
-    result.chat.continue_last = _is_to_be_continued(request.messages)
+    result.chat.continue_last = _continues_last(request.messages)
     check_takes_template(result, model)
     return result
 
@@ -135,7 +137,7 @@ def generate_to_proto(
     check_takes_template(result, model)
     system = request.system or model.system
     if model.examples and not (request.context or request.suffix):
-        # A prompt has no place for examples; in a chat it is the user's last word.
+        # A prompt cannot hold examples: it becomes the last user message of a chat.
         result.chat.messages.extend(_own(system, model))
         user = pb.Message(role="user", content=request.prompt, images=_media(request.images))
         result.chat.messages.append(user)
@@ -164,7 +166,7 @@ def check_takes_template(request: pb.GenerateRequest, model: CatalogModel) -> No
 
 
 def _before(messages: Sequence[Message], model: CatalogModel) -> Sequence[pb.Message]:
-    """What the model puts in front of a conversation: its system message, unless it has one, and examples."""
+    """The preset's messages before a conversation: its system message, unless that has one, and examples."""
     return _own("" if messages and messages[0].role == "system" else model.system, model)
 
 
@@ -177,8 +179,8 @@ def load_to_proto(keep_alive_ns: int | None) -> pb.LoadRequest:
     return pb.LoadRequest() if keep_alive_ns is None else pb.LoadRequest(keep_alive_ns=keep_alive_ns)
 
 
-def _is_to_be_continued(messages: list[Message]) -> bool:
-    """Ollama's templates leave the turn open where an assistant has the last word, and the model goes on."""
+def _continues_last(messages: list[Message]) -> bool:
+    """Whether the model continues the last message: Ollama's templates leave an assistant's turn open."""
     last = messages[-1] if messages else Message()
     return last.role == "assistant" and not last.tool_calls
 
@@ -213,14 +215,14 @@ def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
 
 
 def _num_keep(wanted: int | None) -> int:
-    """A negative one keeps as much of the prompt's beginning as fits, as in Ollama."""
+    """As in Ollama, a negative number keeps as much of the prompt's beginning as fits."""
     if wanted is None:
         return _NUM_KEEP
     return wanted if wanted >= 0 else _UINT32
 
 
 def _think(request: InferenceRequest, model: CatalogModel) -> pb.Think:
-    """A model that can think does so unless told not to (ollama-contract.md, "Thinking")."""
+    """A model that can think does so by default (ollama-contract.md, "Thinking")."""
     if request.think is None:
         return pb.Think(mode=pb.Think.ON if model.capabilities.thinking else pb.Think.UNSET)
     mode = pb.Think.ON if request.think.enabled else pb.Think.OFF

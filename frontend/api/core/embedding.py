@@ -19,9 +19,9 @@ from frontend.models.model import CatalogModel
 
 _UINT32 = 2**32 - 1
 _RAW_FAMILY = "bert"
-# Some 40 MB of text, and seconds of a core's time to write.
+# Some 40 MB of text, which takes a core seconds to encode.
 _MAX_NUMBERS = 4_000_000
-# Clients send whole collections at once; the rest of a larger one can come in a second request.
+# Clients send whole collections at once; a larger one takes several requests.
 _MAX_TEXTS = 10_000
 
 
@@ -60,7 +60,7 @@ class EmbeddingsRequest:
 
 
 def read_texts(value: Json, place: FieldPath) -> list[str]:
-    """Raises InvalidRequest for what is neither a text nor a list of texts."""
+    """One text or a list of texts. Raises InvalidRequest for any other value, or too many."""
     texts = texts_of(value, place)
     if texts is None:
         raise not_texts()
@@ -68,7 +68,7 @@ def read_texts(value: Json, place: FieldPath) -> list[str]:
 
 
 def texts_of(value: Json, place: FieldPath) -> list[str] | None:
-    """None: it is neither a text nor a list of texts. An empty text by itself is nothing to embed; in a list
+    """One text or a list of texts, or None for any other value. A single empty text embeds nothing; in a list
     it is one of the texts. Raises InvalidRequest for too many.
     """
     if isinstance(value, str):
@@ -101,7 +101,7 @@ _EMBEDDINGS: dict[str, Reader] = {
 
 
 def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
-    """Raises InvalidRequest for more numbers than one answer may have."""
+    """Raises InvalidRequest for more numbers than one response may have."""
     _check_numbers(len(request.input), request.dimensions, model.info.embedding_length)
     result = _common(options, request.keep_alive, model)
     result.texts.extend(request.input)
@@ -111,8 +111,8 @@ def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel)
 
 
 def embeddings_to_proto(request: EmbeddingsRequest, options: Options, model: CatalogModel) -> pb.EmbedRequest:
-    """The older route cuts nothing. It gives the vector as Ollama's runner makes it: of unit length, but for
-    BERT's models that do not say that they are to be normalised.
+    """The older route truncates nothing. Its vector is as Ollama's runner makes it: of unit length, except
+    for BERT models whose metadata does not ask for normalisation.
     """
     result = _common(options, request.keep_alive, model)
     result.texts.append(request.prompt)
@@ -138,7 +138,7 @@ def _common(options: Options, keep_alive_ns: int | None, model: CatalogModel) ->
 
 
 def _check_numbers(texts: int, dimensions: int, whole: int) -> None:
-    """`whole`: dimensions that the model makes, 0 where it does not say."""
+    """`whole`: the model's dimensions, 0 if unknown."""
     each = min(dimensions, whole) if dimensions > 0 else whole
     if texts * each > _MAX_NUMBERS:
         raise InvalidRequest(
@@ -148,12 +148,12 @@ def _check_numbers(texts: int, dimensions: int, whole: int) -> None:
 
 
 def vector(embedding: pb.Embedding) -> bytes:
-    """Raises EngineFailed for what is none."""
+    """Encode a vector. Raises EngineFailed for values that are not finite."""
     return float32_array(finite(embedding))
 
 
 def older_vector(embedding: pb.Embedding) -> bytes:
-    """The older route writes 64-bit floats."""
+    """Encode a vector of the older route, which has 64-bit floats."""
     return float64_array(finite(embedding))
 
 

@@ -1,8 +1,8 @@
 """JSON as Ollama's server (Go's encoding/json) reads and writes it.
 
-The fast path is orjson. What that refuses is read again with Go's rules: bytes after the first value are
-ignored, broken UTF-8 becomes U+FFFD, and errors have
-the text of Go's decoder (ollama-contract.md, "Reading a request").
+The fast path is orjson. Bodies that it refuses are read again with Go's rules: bytes after the first value
+are ignored, broken UTF-8 becomes U+FFFD, and errors have the text of Go's decoder (ollama-contract.md,
+"Reading a request").
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _TOO_DEEP = "exceeded max depth"
 _MAX_INT_DIGITS = 20
 _INT64_MIN = -(2**63)
 _UINT64_MAX = 2**64 - 1
-# Finding the place of an error costs a microsecond and more per value; nobody may order an hour of it.
+# Finding the place of an error costs a microsecond and more per value: the limit bounds it to a second.
 _MAX_VALUES = 500_000
-# Python's collector walks through arrays and objects while they are made, and nothing else runs: seven
-# million of them, which zstd packs into 2 kB, took five seconds. Brackets in texts count too: telling them
-# apart would cost as much, and a text of ten megabytes has not so many.
+# Python's garbage collector traverses arrays and objects while they are created, and no other code runs:
+# seven million of them, 2 kB as zstd, took five seconds. Brackets in texts count too: excluding them would
+# cost as much, and a text of ten megabytes has fewer.
 MAX_BRACKETS = 500_000
-# orjson holds the interpreter's lock while it makes values: three million keys took three seconds, in which
-# no other request was answered. A quote within a text is escaped; a comma is not, so more commas are allowed.
+# orjson holds the interpreter's lock while it creates values: three million keys took three seconds, in which
+# no other request was served. A quote in a text is escaped; a comma is not, so more commas are allowed.
 MAX_QUOTES = 1_000_000
 MAX_COMMAS = 2_000_000
-# Work on a piece takes a millisecond or two; between pieces other threads may run.
+# A piece takes a millisecond or two; other threads may run between pieces.
 _PIECE_BYTES = 1024 * 1024
 _PIECE_CHARACTERS = 64 * 1024
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-# A string up to its closing quote, or up to what is wrong with it. Possessive, so that it needs no memory.
+# A string up to its closing quote, or up to an error. Possessive: it never backtracks, and needs no memory.
 _STRING_RUN = re.compile(rb'"(?:[^"\\\x00-\x1f]++|(?:\\["\\/bfnrt])++|(?:\\u[0-9a-fA-F]{4})++)*+')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LITERALS = (b"true", b"false", b"null")
 
 
 def loads(body: bytes) -> Json:
-    """The first JSON value of a body. Raises InvalidRequest, for what is wrong in Go's words."""
+    """Parse the first JSON value of a body. Raises InvalidRequest with the text of Go's decoder."""
     _check_counts(body)
     try:
         value: Json = orjson.loads(body)
@@ -60,7 +60,7 @@ def loads(body: bytes) -> Json:
 
 
 def _check_counts(body: bytes) -> None:
-    """A body that is shorter than a count may be has no more."""
+    """Raises InvalidRequest for more arrays, texts or values than are read."""
     if _has_more(body, MAX_BRACKETS, b"[", b"{"):
         raise InvalidRequest(f"more than {MAX_BRACKETS} arrays and objects are not read")
     if _has_more(body, MAX_QUOTES, b'"', escaped=rb"\""):
@@ -70,8 +70,8 @@ def _check_counts(body: bytes) -> None:
 
 
 def _has_more(body: bytes, most: int, *counted: bytes, escaped: bytes = b"") -> bool:
-    """Counts in pieces: a call keeps the interpreter's lock until it ends, whatever the length is.
-    `escaped`: two bytes that do not count.
+    """Count in pieces, since bytes.count holds the interpreter's lock until it returns. `escaped`: two bytes
+    that do not count.
     """
     found = 0
     for start in range(0, len(body), _PIECE_BYTES) if len(body) > most else ():
@@ -85,7 +85,7 @@ def _has_more(body: bytes, most: int, *counted: bytes, escaped: bytes = b"") -> 
 
 
 def _integer(digits: str) -> int | float:
-    """Beyond 64 bits a float, as on the fast path."""
+    """A float beyond 64 bits, as on the fast path."""
     if len(digits) > _MAX_INT_DIGITS:
         return float(digits)
     value = int(digits)
@@ -100,7 +100,7 @@ def _float(digits: str) -> float:
 
 
 def _clean(value: Json) -> Json:
-    """Lone surrogates become U+FFFD, as in Go; nothing after us could encode them."""
+    """Replace lone surrogates by U+FFFD, as in Go; they cannot be encoded."""
     match value:
         case str():
             return _without_surrogates(value)
@@ -113,7 +113,7 @@ def _clean(value: Json) -> Json:
 
 
 def _without_surrogates(text: str) -> str:
-    """Surrogates in pairs are one character already, so no pair is cut where a piece ends."""
+    """Work in pieces. Paired surrogates are one character already, so that none is split."""
     if text.isascii():
         return text
     pieces = (text[start : start + _PIECE_CHARACTERS] for start in range(0, len(text), _PIECE_CHARACTERS))
@@ -121,7 +121,7 @@ def _without_surrogates(text: str) -> str:
 
 
 def dump_text(value: object) -> str:
-    """Part of a request, to be passed on as JSON text. Raises InvalidRequest for what is nested too deep."""
+    """Encode a part of a request as JSON. Raises InvalidRequest where it is nested too deep."""
     try:
         return orjson.dumps(value).decode()
     except TypeError as error:
@@ -129,7 +129,7 @@ def dump_text(value: object) -> str:
 
 
 def dumps_text(text: str) -> bytes:
-    """A JSON string as Go writes it: HTML's special characters are escaped."""
+    """Encode a string as Go does, with HTML's special characters escaped."""
     data = orjson.dumps(text)
     if b"<" in data or b">" in data or b"&" in data or b"\xe2\x80" in data:
         data = _escape_html(data)
@@ -151,7 +151,7 @@ def _escape_html(data: bytes) -> bytes:
 
 
 def scan_value(data: bytes) -> int:
-    """Where the first value ends. Raises InvalidRequest as Go's scanner would."""
+    """The end of the first value. Raises InvalidRequest with the text of Go's scanner."""
     at = _skip_space(data, 0)
     if at == len(data):
         raise InvalidRequest(MISSING_BODY)
@@ -165,7 +165,7 @@ def scan_value(data: bytes) -> int:
 
 
 def _begin_value(data: bytes, at: int, closers: bytearray) -> int:
-    """Reads a scalar, or opens containers until a scalar or an empty container is read."""
+    """Read a scalar, or open containers until a scalar or an empty container is read."""
     while True:
         at = _skip_space(data, at)
         opened = _byte(data, at)
@@ -195,7 +195,7 @@ def _after_value(data: bytes, at: int, closers: bytearray) -> int:
 
 
 def _key(data: bytes, at: int) -> int:
-    """Reads `"key":`; where the value begins."""
+    """Read `"key":`; return where its value begins."""
     if _byte(data, at) != b'"':
         _invalid(data, at, "looking for beginning of object key string")
     at = _skip_space(data, _string(data, at))

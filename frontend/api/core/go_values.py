@@ -11,7 +11,7 @@ from drover.durations import FOREVER_NS, NS_PER_SECOND, clamped_ns, parse_go_dur
 from drover.errors import InvalidRequest
 from frontend.api.core.go_json import Json
 
-# Nine digits do for every 32-bit float; most components of a vector need eight or seven.
+# Nine digits suffice for every 32-bit float; most components of a vector need eight or seven.
 _ALL_DIGITS = "%.9g"
 _FEWER_DIGITS = [f"%.{digits}g" for digits in range(8, 0, -1)]
 _LEAST_PLAIN_EXPONENT = -6
@@ -19,12 +19,12 @@ _LEAST_LARGE_EXPONENT = 21
 
 
 def float32_array(values: Iterable[float]) -> bytes:
-    """`[0.5,-1,1e-7]`. The values are finite, and each is one that 32 bits can hold."""
+    """`[0.5,-1,1e-7]`. The values are finite 32-bit floats."""
     return b"[%b]" % ",".join(map(float32_text, values)).encode()
 
 
 def float64_array(values: Iterable[float]) -> bytes:
-    """The same of 64-bit floats: more digits, where the values were made with 32 bits."""
+    """The same for 64-bit floats, which need more digits for values of 32 bits."""
     return b"[%b]" % ",".join(map(float64_text, values)).encode()
 
 
@@ -34,7 +34,7 @@ def float64_text(value: float) -> str:
 
 
 def float32_text(value: float) -> str:
-    """One of them. 2**-96, 2**87 and 2**90 get a digit more than they need."""
+    """A finite 32-bit float. 2**-96, 2**87 and 2**90 get a digit more than they need."""
     text = ""
     for digits in _FEWER_DIGITS:
         shorter = digits % value
@@ -46,7 +46,7 @@ def float32_text(value: float) -> str:
 
 
 def _with_go_exponent(text: str) -> str:
-    """Go writes an exponent for very small and very large numbers only, without a leading zero."""
+    """Write an exponent as Go does: for very small and very large numbers only, without a leading zero."""
     exponent = int(text.partition("e")[2])
     if _LEAST_PLAIN_EXPONENT <= exponent < _LEAST_LARGE_EXPONENT:
         return f"{Decimal(text):f}"
@@ -55,7 +55,7 @@ def _with_go_exponent(text: str) -> str:
 
 _NS_PER_SECOND = 1_000_000_000
 _SHARED_NS = 200_000
-# A pinned model never expires; Ollama shows that as the end of Go's durations, some 292 years ahead.
+# A pinned model never expires; Ollama shows that as Go's longest duration, some 292 years ahead.
 _GO_FOREVER_NS = 2**63 - 1
 
 
@@ -70,7 +70,9 @@ def never() -> str:
 
 
 class Clock:
-    """`now` for all streams: lines of one engine step share a time, and the date is printed once a second."""
+    """The current time for all streams: lines of one engine step share it, and the date is formatted once a
+    second.
+    """
 
     __slots__ = ("_at_ns", "_second", "_text", "_whole")
 
@@ -81,7 +83,7 @@ class Clock:
         self._whole = b""
 
     def now(self) -> bytes:
-        """To within a fifth of a millisecond."""
+        """The time in RFC 3339, at most a fifth of a millisecond old."""
         now_ns = time.time_ns()
         if not 0 <= now_ns - self._at_ns < _SHARED_NS:
             self._at_ns, self._text = now_ns, self._printed(now_ns)
@@ -103,7 +105,7 @@ _GO_TYPES: list[tuple[type, str]] = [
 
 
 def keep_alive_ns(value: Json) -> int:
-    """Nanoseconds; every negative duration means for ever. Raises InvalidRequest in Go's words."""
+    """`keep_alive` in nanoseconds; negative ones mean for ever. Raises InvalidRequest in Go's words."""
     for python_type, go_type in _GO_TYPES:
         if isinstance(value, python_type):
             raise InvalidRequest(f"Unsupported type: '{go_type}'")

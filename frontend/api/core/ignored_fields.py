@@ -1,7 +1,7 @@
-"""Fields of a request that this server does not act on.
+"""Fields of a request without effect.
 
-Each is harmless to ignore (it says whose request this is, or how its prompt is cached), or it is named in
-X-Drover-Not-Honoured, or it is refused, since the answer would be one to another request. Unknown
+A field is harmless to ignore (it names the user, or controls prompt caching), or it is named in
+X-Drover-Not-Honoured, or it is refused, since ignoring it would change the meaning of the request. Unknown
 fields are named.
 """
 
@@ -15,13 +15,13 @@ from drover.errors import InvalidRequest
 from drover.json_value import Json
 
 Refusal = Callable[[Json], InvalidRequest | None]
-"""What is wrong with a field's value; None where it changes nothing."""
+"""Returns the error for a field's value; None where the value changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Of one kind of request. `read`: fields that something here acts on; `inner`: those of the objects among
-    them.
+    """The known fields of one kind of request. `read`: fields that have an effect; `inner`: the fields of the
+    objects among them.
     """
 
     read: Collection[str]
@@ -30,15 +30,15 @@ class Fields:
     inner: Mapping[str, Fields] = field(default_factory=lambda: MappingProxyType({}))
 
     def without_effect(self, body: Json, within: str = "") -> list[str]:
-        """The fields of a body to name so, or of the object `within` one. Raises InvalidRequest for one that
-        cannot be ignored.
+        """Names of fields without effect, in a body or the object `within` it. Raises InvalidRequest for a
+        field that cannot be ignored.
         """
         names: list[str] = []
         for key, value in body.items() if isinstance(body, dict) else ():
             name = key if key in self.read else key.lower()
             if name in self.inner:
                 names += self.inner[name].without_effect(value, f"{within}{name}.")
-            if name in self.read or name in self.harmless or _says_nothing(value):
+            if name in self.read or name in self.harmless or _is_empty(value):
                 continue
             if (refusal := self.refused.get(name)) is None:
                 names.append(f"{within}{key}")
@@ -48,9 +48,9 @@ class Fields:
 
 
 def refused(reason: str) -> Refusal:
-    """Whatever the value is."""
+    """Refuse a field for any value."""
     return lambda value: InvalidRequest(reason)
 
 
-def _says_nothing(value: Json) -> bool:
+def _is_empty(value: Json) -> bool:
     return value is None or value is False or value == "" or value == [] or value == {}

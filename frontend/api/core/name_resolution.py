@@ -1,5 +1,6 @@
-"""Where a name says that its model is: `:local` here, `:cloud` and tags that end with `-cloud` at ollama.com,
-to which nothing is passed on (ollama-contract.md, "Errors" and "Model names").
+"""Finds the model of a name as clients send it, with the suffixes of its source: `:local` for this server,
+`:cloud` and tags that end with `-cloud` for ollama.com, to which no request is forwarded
+(ollama-contract.md, "Errors" and "Model names").
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ async def find_named(
     wanted: str = "remote model is unavailable",
     fresh: bool = False,
 ) -> CatalogModel | None:
-    """The model of a name as a client sends it. Raises InvalidRequest for what is no name, and NotOffered,
-    with what was `wanted`, for one of ollama.com's models that is not here.
+    """Find the model of a name. Raises InvalidRequest for an invalid name, and NotOffered for a model of
+    ollama.com that is not served here. `wanted`: the end of that error's message.
     """
     text = text.strip()
     check_sources(text)
@@ -44,7 +45,7 @@ async def find_named(
 
 
 async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
-    """Raises InvalidRequest, NotOffered, and ModelNotFound with the name as lists show it."""
+    """Find the model of a name. Raises InvalidRequest, NotOffered, and ModelNotFound with the short name."""
     wanted = "remote model details are unavailable"
     model = await find_named(catalog, text, wanted=wanted, fresh=True)
     if model is not None:
@@ -55,12 +56,12 @@ async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
 
 
 def names_of(text: str) -> Sequence[ModelName]:
-    """What the text can mean: itself, and what is left of it without `:local`."""
+    """The names that a text can mean: the text itself, and the text without `:local`."""
     return [name for name in (ModelName.parse(text), named_here(text)) if name is not None]
 
 
 def check_sources(text: str) -> None:
-    """Raises InvalidRequest for a name that says both."""
+    """Raises InvalidRequest for a name with both `:local` and `:cloud`."""
     first, _, rest = text.partition(":")
     sources = rest.lower().split(":") if first else []
     if "local" in sources and any(_is_cloud(source) for source in sources):
@@ -68,7 +69,7 @@ def check_sources(text: str) -> None:
 
 
 def named_here(text: str) -> ModelName | None:
-    """The name that is left without `:local`; None where it does not end so."""
+    """The name without `:local`; None where it does not end with it."""
     text = text.strip()
     if not text.lower().endswith(_LOCAL):
         return None
@@ -76,7 +77,7 @@ def named_here(text: str) -> ModelName | None:
 
 
 def check_here(name: ModelName, wanted: str = "remote model is unavailable") -> None:
-    """For a model that is not here. Raises NotOffered for one of ollama.com's, with what was `wanted`."""
+    """Raises NotOffered for the name of a model of ollama.com. `wanted`: the end of the message."""
     if _is_cloud(name.tag.lower()):
         raise NotOffered(f"{_CLOUD_DISABLED}{wanted}")
 

@@ -1,4 +1,4 @@
-"""The `options` object: kinds, defaults, and what becomes of each (ollama-contract.md, "Options")."""
+"""The `options` object: types, defaults and meaning of each option (ollama-contract.md, "Options")."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def ollama_defaults() -> pb.Sampling:
 
 @dataclass(slots=True)
 class Options:
-    """What a request's `options` say; None or empty where they say nothing.
+    """The options of a request; None or empty where they are not set.
 
-    `ignored`: set, but matters of how a worker was started.
+    `ignored`: names of options that are fixed when a worker starts.
     """
 
     sampling: pb.Sampling = field(default_factory=pb.Sampling)
@@ -49,7 +49,7 @@ class Options:
 
     @classmethod
     def read(cls, options: dict[str, Json]) -> Options:
-        """Raises InvalidOption for a value of the wrong kind; unknown names mean nothing."""
+        """Raises InvalidOption for a value of the wrong type; unknown names have no effect."""
         result = cls()
         for name, value in options.items():
             reader = _READERS.get(name)
@@ -59,16 +59,18 @@ class Options:
 
     @property
     def window(self) -> int | None:
-        """`num_ctx` of a request that generates, for which less than four tokens are none."""
+        """`num_ctx` of a generating request, which is at least four tokens."""
         return None if self.num_ctx is None else max(_MIN_NUM_CTX, self.num_ctx)
 
     def not_honoured(self, context_length: int) -> list[str]:
-        """Names of what a model with that context does otherwise, or not at all."""
+        """Names of options that a model with that context clips or ignores."""
         is_clipped = self.num_ctx is not None and self.num_ctx > context_length
         return [*self.ignored, "num_ctx"] if is_clipped else self.ignored
 
     def sampling_for(self, defaults: pb.Sampling, context_length: int, max_output_tokens: int) -> pb.Sampling:
-        """Every scalar: Ollama's default < the model's < the request's. `max_output_tokens` 0 is no limit."""
+        """Merge every option: Ollama's default < the model's < the request's. `max_output_tokens`: 0 for no
+        limit.
+        """
         sampling = ollama_defaults()
         sampling.MergeFrom(defaults)
         if self.stop is not None:
@@ -89,7 +91,7 @@ class Options:
 
 
 def layered(parameters: Mapping[str, Json], options: Mapping[str, Json]) -> dict[str, Json]:
-    """A preset's parameters under a request's options, where `null` says nothing."""
+    """A preset's parameters, overridden by a request's options that are not `null`."""
     return {**parameters, **{name: value for name, value in options.items() if value is not None}}
 
 

@@ -1,4 +1,6 @@
-"""The bodies of Ollama's requests, field by field (ollama-contract.md, "Fields of generate and chat")."""
+"""The neutral request of all dialects, which is Ollama's, and its readers
+(ollama-contract.md, "Fields of generate and chat").
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,7 @@ class Tool:
     name: str
     description: str
     parameters_json: str
-    # It may be called, but the prompt does not list it: a message has its definition.
+    # The model may call it, but it is defined in a message and not listed in the prompt.
     unlisted: bool = False
 
 
@@ -74,7 +76,7 @@ class Think:
 
 @dataclass(slots=True)
 class InferenceRequest:
-    """What generate and chat have in common."""
+    """The fields that generate and chat have in common."""
 
     model: str = ""
     stream: bool = True
@@ -127,7 +129,7 @@ class GenerateRequest(InferenceRequest):
 
 @dataclass(slots=True)
 class NamedRequest:
-    """Old clients send `name`, and some send both with an empty `model`."""
+    """A request that names a model. Old clients send `name`, some of them with an empty `model`."""
 
     model: str = ""
     name: str = ""
@@ -157,8 +159,8 @@ def read_body(
     renamed: Mapping[str, str] = MappingProxyType({}),
     package: str = "api",
 ) -> Wanted:
-    """The readers have given each field its type. `renamed`: keys that are no names in Python; `package`:
-    Go's, which errors show.
+    """Read a body into the dataclass `make`, whose fields have the types that the readers return. `renamed`:
+    keys that are no names in Python; `package`: Go's, which errors show.
     """
     fields = read_struct(body, struct, readers, f"{package}.{struct}")
     return make(**{renamed.get(key, key): value for key, value in fields.items()})
@@ -177,7 +179,7 @@ def read_messages(value: Json, place: FieldPath) -> list[Message]:
 
 
 def _message(value: Json, place: FieldPath) -> Message:
-    # Ollama decodes messages through a type of its own that is called Alias, which its errors can show.
+    # Ollama decodes messages through a type called Alias, which its errors can show.
     message = Message(**cast(Any, read_struct(value, "Message", _MESSAGE, "api.Alias", place)))
     message.role = message.role.lower()
     return message

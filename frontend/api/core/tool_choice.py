@@ -1,4 +1,4 @@
-"""`tool_choice`: whether, and which, functions are called."""
+"""`tool_choice`: whether functions are called, and which."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ToolChoice:
         return [tool for tool in tools if self.allowed is None or tool.name in self.allowed]
 
     def check(self, tools: Sequence[Tool]) -> None:
-        """Raises InvalidRequest for a call that no tool is there for."""
+        """Raises InvalidRequest where no tool can meet the choice."""
         if self.mode == pb.ToolChoice.REQUIRED and not self.offered(tools):
             among = "" if self.allowed is None else " among those that it allows"
             raise InvalidRequest(f"tool_choice asks for a tool call, but the request has no tools{among}")
@@ -45,7 +45,7 @@ class ToolChoice:
 
 
 def read_tool_choice(value: Json, place: FieldPath) -> ToolChoice:
-    """In the shape of any dialect. Raises InvalidRequest."""
+    """Read a choice in the shape of any dialect. Raises InvalidRequest."""
     if isinstance(value, dict):
         return _of_object(value)
     if isinstance(value, str) and value in _MODES:
@@ -80,7 +80,9 @@ def _names(tools: Sequence[Json]) -> Iterator[str]:
 
 
 def _name(value: dict[str, Json]) -> str:
-    """Chat completions have it in `function`; the Responses API next to the type, with its namespace."""
+    """The function's name: chat completions have it in `function`, the Responses API next to the type, with a
+    namespace.
+    """
     function = value.get("function")
     match function if isinstance(function, dict) else value:
         case {"name": str(name), "namespace": str(namespace)} if namespace:

@@ -1,7 +1,7 @@
-"""From parsed JSON to typed fields, as Go's decoder does it.
+"""Typed fields out of parsed JSON, as Go's decoder reads them.
 
 Keys match in any letter case and the last one wins, `null` leaves a field unset, unknown keys are ignored,
-and a value of the wrong kind is answered in Go's words, the first one in the order of the body.
+and the first value of the wrong type, in the order of the body, is an error in Go's words.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """Where a value stands, in Go's words: `ChatRequest`, `model`."""
+    """The place of a value as Go's errors name it: `ChatRequest`, `model`."""
 
     struct: str
     field: str
@@ -32,7 +32,7 @@ class FieldPath:
         )
 
     def wrong_number(self, value: Json, go_type: str) -> InvalidRequest:
-        """Where a number was wanted, Go names the digits of one that does not fit."""
+        """The error for a value that is no integer: Go names the digits of a number that does not fit."""
         if not isinstance(value, float):
             return self.wrong_kind(value, go_type)
         return InvalidRequest(
@@ -61,8 +61,9 @@ def kind(value: Json) -> str:
 def read_struct(
     value: Json, struct: str, readers: Mapping[str, Reader], go_type: str, within: FieldPath | None = None
 ) -> dict[str, object]:
-    """The fields that were given, by the keys of `readers`. `null` is an empty struct. `within`: the field
-    that a struct with a decoder of its own is the value of; Go names what is wrong in it from there.
+    """Read the fields of an object that are set, by the keys of `readers`. `null` is an empty struct.
+    `within`: the field that holds a struct with its own decoder; Go names the places of errors in it from
+    there.
     """
     if value is None:
         return {}
@@ -125,9 +126,7 @@ def mapping(value: Json, place: FieldPath) -> dict[str, Json]:
 
 
 def written_mapping(value: Json, place: FieldPath) -> dict[str, Json]:
-    """One that is written out again, by itself or within something else. Raises InvalidRequest for what is
-    nested too deep for that.
-    """
+    """A mapping that is encoded again later. Raises InvalidRequest where it is nested too deep for that."""
     fields = mapping(value, place)
     dump_text({place.field: fields})
     return fields

@@ -27,7 +27,7 @@ from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.observability.request_record import record_of
 
-# The older route blames the engine for every request that it refuses.
+# The older route answers 500 for every request that the engine refuses.
 EMBEDDINGS_STATUSES: Statuses = {CapabilityMissing: 500, ContextExceeded: 500}
 
 
@@ -80,7 +80,7 @@ class EmbedRoutes:
 
 
 def embed_body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes], total_ns: int) -> bytes:
-    """`vectors`: the response's, as `vector` writes them; `total_ns`: since the request was received."""
+    """The body of /api/embed. `vectors`: encoded by `vector`; `total_ns`: since the request was received."""
     return b'{"model":%b,"embeddings":[%b]%b}' % (
         dumps_text(model),
         b",".join(vectors),
@@ -93,12 +93,12 @@ def embeddings_body(response: pb.EmbedResponse, vectors: Sequence[bytes]) -> byt
 
 
 def nothing_embedded(model: str) -> bytes:
-    """The answer to a request without texts, which only loads the model."""
+    """The response to a request without texts, which only loads the model."""
     return b'{"model":%b,"embeddings":[]}' % dumps_text(model)
 
 
 def _metrics(response: pb.EmbedResponse, total_ns: int) -> bytes:
-    """Go drops zeros: a measured zero is written as one nanosecond."""
+    """Go omits zeros: a measured zero is written as one nanosecond."""
     timings = response.timings
     waited_ns = min(timings.queue_ns + timings.load_ns, total_ns - timings.prefill_ns)
     metrics = b',"total_duration":%d,"load_duration":%d' % (max(1, total_ns), max(1, waited_ns))

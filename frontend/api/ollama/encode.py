@@ -1,8 +1,6 @@
-"""From GenerateEvents to Ollama's objects, as bytes.
+"""Encodes GenerateEvents as Ollama's objects (ollama-contract.md, "Fields of an answer" and "Streams").
 
-Contract: ollama-contract.md, "Fields of an answer" and "Streams".
-
-What does not change in a stream is encoded once; per delta only the text is.
+The parts that do not change in a stream are encoded once; per delta only the text is.
 """
 
 from __future__ import annotations
@@ -235,7 +233,7 @@ class OllamaEncoder:
         )
 
     def _metrics(self, done: pb.Done) -> bytes:
-        """Go drops zeros, and clients divide by durations: a measured zero is written as one nanosecond."""
+        """Go omits zeros, and clients divide by durations: a measured zero is written as one nanosecond."""
         timings = done.timings
         total_ns = max(1, time.perf_counter_ns() - self._received_ns)
         load_ns = max(1, total_ns - timings.prefill_ns - timings.decode_ns)

@@ -11,14 +11,14 @@ from frontend.models.model import CatalogModel
 
 _NAME_WIDTH = 30
 _OLLAMA_NAMES = {"max_tokens": "num_predict"}
-# Beyond, Go writes a number with an exponent.
+# Go writes larger numbers with an exponent.
 _PLAIN_NUMBERS = 1e21
 
 Parameters = Mapping[str, Json]
 
 
 def parameters_of(model: CatalogModel) -> dict[str, Json]:
-    """The worker's, and the preset's over them."""
+    """The worker's default parameters, overridden by the preset's."""
     return {**_defaults(model.info.defaults), **model.parameters}
 
 
@@ -45,12 +45,12 @@ def modelfile(model: CatalogModel, system: str, parameters: Parameters) -> str:
 
 
 def parameter_lines(parameters: Parameters) -> str:
-    """One line for each value, names padded; empty when there is none."""
+    """One line for each value, with padded names; empty where there are no parameters."""
     return "\n".join(f"{key:<{_NAME_WIDTH}} {_go_syntax(value)}" for key, value in _each(parameters))
 
 
 def _each(parameters: Parameters) -> Iterator[tuple[str, Json]]:
-    """Lists value by value. Upstream's order is random; ours is the alphabet's."""
+    """Yield each value, also those of lists, sorted by name; upstream's order is random."""
     for key in sorted(parameters):
         value = parameters[key]
         for item in value if isinstance(value, list) else [value]:
@@ -63,7 +63,7 @@ def _defaults(sampling: pb.Sampling) -> dict[str, Json]:
         name = _OLLAMA_NAMES.get(field.name, field.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        # Of a 32-bit float, the number that somebody wrote.
+        # The decimal number that was written, of a 32-bit float.
         values[name] = float(f"{value:.7g}") if isinstance(value, float) else value
     if sampling.stop:
         values["stop"] = list(sampling.stop)
@@ -89,7 +89,7 @@ def _plain(value: Json) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Only what would not be read back as it is, such as a quotation mark at the beginning."""
+    """Quote only texts that would not be read back unchanged, such as one with a leading quotation mark."""
     if text and "\n" not in text and text == text.strip(" ") and not text.startswith('"'):
         return text
     return f'"""{text}"""' if '"' in text else f'"{text}"'

@@ -60,7 +60,7 @@ class Models:
         return await run_in_thread_if_large(shown, len(info_json), INLINE_BYTES)
 
     async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
-        """Long lists stay with the workers until somebody asks for them."""
+        """Fetch the long lists from a worker only if the client asks for them."""
         if not verbose or model.served is None or model.route is not None:
             return model.info.model_info_json
         described = await self.catalog.fleet.call(
@@ -70,7 +70,7 @@ class Models:
 
 
 def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:
-    """In upstream's order. A request's options show in the Modelfile only, over the model's own."""
+    """The fields in upstream's order. The request's options appear in the Modelfile only."""
     parameters = parameters_of(model)
     system = request.system or model.system
     shown: dict[str, object] = {
@@ -140,7 +140,7 @@ def _tensor(tensor: pb.Tensor) -> dict[str, object]:
 
 
 def capabilities(model: CatalogModel) -> Sequence[str]:
-    """In the order in which Ollama finds them: in a GGUF's own template first, in a Go template last."""
+    """Capabilities in Ollama's order, which differs between a GGUF's own template and a Go template."""
     is_ggufs_own = model.info.format == "gguf" and not model.own_template
     order = _OF_A_GGUF if is_ggufs_own else _OF_A_GO_TEMPLATE
     return [name for name in order if getattr(model.capabilities, name)]

@@ -1,4 +1,4 @@
-"""The routes about the server itself and about ollama.com, where nothing is passed on."""
+"""Routes about the server itself, and those of ollama.com, to which no request is forwarded."""
 
 from __future__ import annotations
 

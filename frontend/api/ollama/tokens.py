@@ -67,7 +67,7 @@ class OllamaTokens:
         return _json({"model": request.model, "content": content}, http, request.ignored)
 
     async def _ready(self, http: Request, name: str, keep_alive_ns: int | None) -> CatalogModel:
-        """Loaded for as long as the request says; otherwise the worker sees to it."""
+        """Find the model, and load it if the request has a `keep_alive`; otherwise the worker loads it."""
         if not name:
             raise InvalidRequest("model is required")
         model = await self.tokens.generation.find(http, name)

@@ -1,4 +1,4 @@
-"""Compressed bodies: unpacked, and no further than allowed."""
+"""Compressed bodies: decompressed, and no further than allowed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pytest
 import zstandard
 
 from drover.errors import InvalidRequest
-from frontend.api.core.body import MAX_UNPACKED_BYTES, unpacked
+from frontend.api.core.body import MAX_UNPACKED_BYTES, decompressed
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"x" * MAX_UNPACKED_BYTES])
 def test_what_fits_is_unpacked(body: bytes) -> None:
-    assert unpacked(zstandard.compress(body)) == body
+    assert decompressed(zstandard.compress(body)) == body
 
 
 def test_frames_are_read_one_after_the_other() -> None:
-    assert unpacked(zstandard.compress(b'{"a":') + zstandard.compress(b"1}")) == b'{"a":1}'
+    assert decompressed(zstandard.compress(b'{"a":') + zstandard.compress(b"1}")) == b'{"a":1}'
 
 
 def test_a_bomb_is_refused() -> None:
@@ -23,7 +23,7 @@ def test_a_bomb_is_refused() -> None:
     assert len(bomb) < 10_000
 
     with pytest.raises(InvalidRequest, match="too large"):
-        unpacked(bomb)
+        decompressed(bomb)
 
 
 def test_a_frame_that_wants_much_memory_is_refused() -> None:
@@ -32,9 +32,9 @@ def test_a_frame_that_wants_much_memory_is_refused() -> None:
     body = packer.compress(b"x" * 1_000_000) + packer.flush()
 
     with pytest.raises(InvalidRequest, match="cannot be unpacked"):
-        unpacked(body)
+        decompressed(body)
 
 
 def test_what_is_no_zstd_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="cannot be unpacked as zstd"):
-        unpacked(b"{}")
+        decompressed(b"{}")
