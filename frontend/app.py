@@ -18,7 +18,6 @@ from frontend.api.generation import Generation
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.ollama import blobs, embed, inference, manage, models, server, tokens, transfer
 from frontend.api.openai import routes as openai
-from frontend.api.openai.responses import responses
 from frontend.api.tokens import Tokens
 from frontend.error_responses import failure
 from frontend.http.routes import routes_of
@@ -84,7 +83,6 @@ def build_app(
             tokens.router(Tokens(generation)),
             *openai.routers(generation, embeddings),
             messages.router(generation),
-            responses.router(generation),
             operator_routes.router(fleet, in_flight, metrics),
             openapi.router(settings),
         ]

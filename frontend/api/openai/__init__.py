@@ -1,1 +1,1 @@
-"""OpenAI's API under /v1, as Ollama has it and with what it lacks (ollama-contract.md, "OpenAI: errors")."""
+"""OpenAI's API under /v1, as Ollama implements it, with extensions (ollama-contract.md, "OpenAI: errors")."""

@@ -30,8 +30,10 @@ _FORMATS = ("float", "base64")
 
 @dataclass(slots=True)
 class EmbeddingRequest:
-    """`input`: at least one text, of which each may be empty; None: of another kind, which Ollama refuses
-    in its native steps, where an error ends with a line feed.
+    """A request body.
+
+    `input`: at least one text, each of which may be empty. None: a value of another type, which Ollama
+    refuses after reading the body; only then does the error end with a line feed.
     """
 
     model: str = ""
@@ -52,7 +54,7 @@ class EmbeddingRequest:
         return request
 
     def texts(self) -> list[str]:
-        """Raises InvalidRequest for an input of another kind."""
+        """The input. Raises InvalidRequest for one of another type."""
         if self.input is None:
             raise not_texts()
         return self.input
@@ -66,25 +68,25 @@ class OpenAIEmbeddings:
         return await with_statuses(self._embed(http), EMBED_STATUSES, http, error_response)
 
     async def _embed(self, http: Request) -> Response:
-        asked = await read_v1_json(http, self.native.settings, EmbeddingRequest.read)
-        texts = asked.texts()
-        if not asked.model:
+        request = await read_v1_json(http, self.native.settings, EmbeddingRequest.read)
+        texts = request.texts()
+        if not request.model:
             raise ModelNotFound("model '' not found")
-        model = await self.native.find(http, asked.model)
-        options = Options.read(layered(model.parameters, asked.options))
-        native = EmbedRequest(asked.model, texts, True, asked.dimensions, asked.keep_alive)
+        model = await self.native.find(http, request.model)
+        options = Options.read(layered(model.parameters, request.options))
+        native = EmbedRequest(request.model, texts, True, request.dimensions, request.keep_alive)
         return await self.native.answer(
             http,
             model,
             embed_to_proto(native, options, model),
-            lambda response, vectors: _body(asked.model, response, vectors),
-            _packed if asked.encoding_format == "base64" else vector,
-            [*asked.ignored, *options.not_honoured(model.info.context_length)],
+            lambda response, vectors: _body(request.model, response, vectors),
+            _base64_vector if request.encoding_format == "base64" else vector,
+            [*request.ignored, *options.not_honoured(model.info.context_length)],
         )
 
 
-def _packed(embedding: pb.Embedding) -> bytes:
-    """Little-endian 32-bit floats, as base64. Raises EngineFailed for what is no vector."""
+def _base64_vector(embedding: pb.Embedding) -> bytes:
+    """The vector as base64 of little-endian 32-bit floats. Raises EngineFailed for an invalid vector."""
     numbers = array("f", finite(embedding))
     if byteorder == "big":
         numbers.byteswap()
@@ -93,15 +95,15 @@ def _packed(embedding: pb.Embedding) -> bytes:
 
 def _body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes]) -> bytes:
     data = b",".join(
-        b'{"object":"embedding","embedding":%b,"index":%d}' % (numbers, index)
-        for index, numbers in enumerate(vectors)
+        b'{"object":"embedding","embedding":%b,"index":%d}' % (each, index)
+        for index, each in enumerate(vectors)
     )
-    used = response.prompt_tokens
+    tokens = response.prompt_tokens
     return b'{"object":"list","data":[%b],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}\n' % (
         data,
         dumps_text(model),
-        used,
-        used,
+        tokens,
+        tokens,
     )
 
 

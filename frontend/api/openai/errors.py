@@ -1,4 +1,4 @@
-"""OpenAI's envelope of an error: the same for a whole answer and for a frame in a stream."""
+"""OpenAI's error objects: in a response with a status, and as an event in a stream."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from drover.errors import (
 from frontend.api.core.go_json import dumps
 from frontend.api.wire import JSON, error_text
 
-_SERVERS_FAULT = 500
-
-
-# OpenAI's codes. Without the former Codex asks six times; at the latter it shortens its conversation.
+_FIRST_SERVER_ERROR = 500
+# OpenAI's codes. Without `model_not_found` Codex retries five times; on `context_length_exceeded` it compacts
+# the conversation.
 _CODES: dict[type[DroverError], str] = {
     ModelNotFound: "model_not_found",
     ContextExceeded: "context_length_exceeded",
@@ -30,20 +29,21 @@ def code_of(error: DroverError) -> str | None:
 
 
 def error_object(error: DroverError, kind: str = "") -> bytes:
-    """`kind`: the error's type, where it is not the table's."""
+    """The error object. `kind`: its type, if not that of the table in drover/errors.py."""
     return _object(error, error_text(error), kind or mapping_of(error).openai_type)
 
 
 def stream_error_text(error: DroverError) -> str:
-    """Clients have no status to go by in mid-stream: several send the request again only where the message
-    names a status that is to be retried.
+    """The message of an error in a stream, which has no error status.
+
+    Several clients retry only if the message names a status that allows it.
     """
     text = error_text(error)
     return f"service unavailable: {text}" if is_temporary(error) else text
 
 
 def stream_error_object(error: DroverError) -> bytes:
-    """The last frame of a stream that broke. `server_error` is OpenAI's own type for what may be retried."""
+    """The last event of a failed stream. `server_error` is OpenAI's type for errors that may be retried."""
     kind = "server_error" if is_temporary(error) else mapping_of(error).openai_type
     return _object(error, stream_error_text(error), kind)
 
@@ -53,16 +53,16 @@ def _object(error: DroverError, message: str, kind: str) -> bytes:
 
 
 def error_response(error: DroverError, status: int | None = None, line_feed: bool = True) -> Response:
-    """With the status that the table says, or with `status`, which then tells the type."""
-    answer = mapping_of(error)
+    """The response. `status` replaces the table's status, and then determines the error's type."""
+    mapping = mapping_of(error)
     headers = {"content-type": JSON}
-    if answer.retry_after_seconds is not None:
-        headers["retry-after"] = str(answer.retry_after_seconds)
-    body = error_object(error, _kind_of(status, answer)) + (b"\n" if line_feed else b"")
-    return Response(body, status or answer.status(is_v1=True), headers)
+    if mapping.retry_after_seconds is not None:
+        headers["retry-after"] = str(mapping.retry_after_seconds)
+    body = error_object(error, _kind_of(status, mapping)) + (b"\n" if line_feed else b"")
+    return Response(body, status or mapping.status(is_v1=True), headers)
 
 
-def _kind_of(status: int | None, answer: ErrorMapping) -> str:
-    if status is None or status == answer.status(is_v1=True):
-        return answer.openai_type
-    return "api_error" if status >= _SERVERS_FAULT else "invalid_request_error"
+def _kind_of(status: int | None, mapping: ErrorMapping) -> str:
+    if status is None or status == mapping.status(is_v1=True):
+        return mapping.openai_type
+    return "api_error" if status >= _FIRST_SERVER_ERROR else "invalid_request_error"

@@ -1,4 +1,4 @@
-"""Fields of OpenAI's that this server does not act on."""
+"""Fields of OpenAI's API that this server ignores or refuses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from drover.errors import InvalidRequest
 from drover.json_value import Json
 from frontend.api.core.ignored_fields import Fields, Refusal, refused
 
+# Ignored without being named in X-Drover-Not-Honoured.
 HARMLESS = frozenset(
     {
         "client_metadata",
@@ -18,7 +19,7 @@ HARMLESS = frozenset(
         "user",
     }
 )
-_TOOLS = "is the older form of {}, which this server knows: send that"
+_OLDER_FORM = "is the older form of {}, which this server knows: send that"
 
 
 def _modalities(value: Json) -> InvalidRequest | None:
@@ -28,17 +29,17 @@ def _modalities(value: Json) -> InvalidRequest | None:
 def _function_call(value: Json) -> InvalidRequest | None:
     if value in ("auto", "none"):
         return None
-    return InvalidRequest(f"function_call {_TOOLS.format('tool_choice')}")
+    return InvalidRequest(f"function_call {_OLDER_FORM.format('tool_choice')}")
 
 
 REFUSED_IN_CHAT: dict[str, Refusal] = {
     "audio": refused("audio: no model of this server answers with sound"),
     "function_call": _function_call,
-    "functions": refused(f"functions {_TOOLS.format('tools')}"),
+    "functions": refused(f"functions {_OLDER_FORM.format('tools')}"),
     "modalities": _modalities,
 }
 _STREAM_OPTIONS = Fields({"include_usage"}, {"include_obfuscation"})
-# A schema is always kept as far as it can be, whether it is strict or not.
+# Schemas are always enforced as far as the engine can, whether `strict` or not.
 _SCHEMA = Fields({"schema"}, {"name", "description", "strict"})
 INNER_OF_COMPLETION = {"stream_options": _STREAM_OPTIONS}
 INNER_OF_CHAT = {
@@ -46,7 +47,7 @@ INNER_OF_CHAT = {
     "response_format": Fields({"type", "json_schema"}, inner={"json_schema": _SCHEMA}),
     "reasoning": Fields({"effort"}, {"summary"}),
 }
-# All that was thought is the summary.
+# The summary is always the complete reasoning.
 INNER_OF_RESPONSES = {
     "stream_options": _STREAM_OPTIONS,
     "reasoning": Fields({"effort"}, {"summary", "generate_summary"}),

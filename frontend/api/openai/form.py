@@ -1,4 +1,4 @@
-"""The form of a transcription: which model it names."""
+"""The multipart form of a transcription."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ _NO_FORM = "failed to parse multipart form: "
 
 
 def model_of_form(body: bytes, content_type: str) -> str:
-    """Raises InvalidRequest, in the words of Go's parser of forms, for one without a file or a model."""
+    """The model that the form names.
+
+    Raises InvalidRequest for an invalid form and one without a file or a model, with the messages of Go's
+    form parser.
+    """
     form = BytesParser(EmailMessage, policy=HTTP).parsebytes(
         b"Content-Type: %b\r\n\r\n" % content_type.encode("latin-1") + body
     )

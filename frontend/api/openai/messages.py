@@ -1,4 +1,4 @@
-"""OpenAI's messages as the native chat has them (ollama-contract.md, "OpenAI: chat completions")."""
+"""OpenAI's messages to neutral ones (ollama-contract.md, "OpenAI: chat completions")."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GO_TYPES: dict[type, str] = {
 
 
 def read_messages(values: Sequence[Json]) -> tuple[list[Message], bool]:
-    """And whether there is audio among them. Raises InvalidRequest in upstream's words."""
+    """The neutral messages, and whether any has audio. Raises InvalidRequest with Ollama's messages."""
     check_count("messages", len(values), MAX_MESSAGES)
     names: dict[str, str] = {}
     messages, has_audio = [], False
@@ -39,8 +39,9 @@ def read_messages(values: Sequence[Json]) -> tuple[list[Message], bool]:
 
 @dataclass(slots=True)
 class _Content:
-    """Several parts are one message here, as OpenAI means them. Upstream makes a message of each, and tool
-    results lose their call's id by it.
+    """A message's content, whose parts are joined to one message.
+
+    Ollama makes a message of each part, so that tool results lose their call's id.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -49,18 +50,21 @@ class _Content:
 
 
 def _message(value: Json, names: dict[str, str]) -> tuple[Message, bool]:
-    """`names`: of the functions called so far, by the calls' ids; those of this message are added."""
+    """The neutral message, and whether it has audio.
+
+    `names`: names of the functions called so far, by the call's id; the message's own calls are added.
+    """
     fields = read_struct(value, "Message", _MESSAGE, "openai.Message")
     calls = [*cast(list[ToolCall], fields.get("tool_calls", [])), *_older_call(fields)]
     names.update({call.id: call.name for call in calls if call.id})
-    # A refusal is what an assistant has said, too.
-    said = cast(Json, fields.get("content") if fields.get("content") is not None else fields.get("refusal"))
-    content = _content(said, has_calls="tool_calls" in fields or bool(calls))
+    # A refusal is the assistant's output, too.
+    sent = cast(Json, fields.get("content") if fields.get("content") is not None else fields.get("refusal"))
+    content = _content(sent, has_calls="tool_calls" in fields or bool(calls))
     role = str(fields.get("role", "")).lower()
     role = "tool" if role == "function" else role
     call_id = str(fields.get("tool_call_id", ""))
     message = Message(
-        # OpenAI's later name for what every chat template calls system.
+        # OpenAI's later name of the role that chat templates call system.
         role="system" if role == "developer" else role,
         content="\n".join(content.texts),
         thinking=str(fields.get("reasoning") or fields.get("reasoning_content") or ""),
@@ -73,7 +77,7 @@ def _message(value: Json, names: dict[str, str]) -> tuple[Message, bool]:
 
 
 def _older_call(fields: dict[str, object]) -> list[ToolCall]:
-    """Of a conversation that began when a message had one call, and no ids."""
+    """The call in OpenAI's former shape: one for each message, without an id."""
     call = fields.get("function_call")
     return [_function_of(cast(Json, call), "")] if call is not None else []
 
@@ -97,8 +101,8 @@ def _add_part(content: _Content, part: Json) -> None:
     if not isinstance(part, dict):
         raise InvalidRequest(_BAD_FORMAT)
     match part:
-        case {"type": "text", "text": str(words)} | {"type": "refusal", "refusal": str(words)}:
-            content.texts.append(words)
+        case {"type": "text", "text": str(part_text)} | {"type": "refusal", "refusal": str(part_text)}:
+            content.texts.append(part_text)
         case {"type": "image_url", "image_url": {"url": str(url)}} | {
             "type": "image_url",
             "image_url": str(url),
@@ -111,11 +115,11 @@ def _add_part(content: _Content, part: Json) -> None:
             raise InvalidRequest(_BAD_FORMAT)
 
 
-def _decoded(data: str, complaint: str) -> bytes:
+def _decoded(data: str, message: str) -> bytes:
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(complaint) from None
+        raise InvalidRequest(message) from None
 
 
 def _tool_calls(value: Json, place: FieldPath) -> list[ToolCall]:

@@ -24,18 +24,18 @@ class Models:
 
     async def list(self) -> Response:
         models = await self.catalog.models()
-        return _json({"object": "list", "data": [_card(model, model.name.short) for model in models]})
+        return _json({"object": "list", "data": [_model_object(model, model.name.short) for model in models]})
 
     async def one(self, http: Request) -> Response:
-        """Under the id as it was asked for, which may have slashes."""
-        wanted = str(http.path_params["id"])
-        if not wanted or wanted.endswith("/"):
-            # A slash too many, as on any other path.
+        """One model, under the id of the path, which may contain slashes."""
+        model_id = str(http.path_params["id"])
+        if not model_id or model_id.endswith("/"):
+            # Answered as for any other path: a redirect to the path without the slash, or 404.
             raise HTTPException(404)
-        return _json(_card(await find_listed(self.catalog, wanted), wanted))
+        return _json(_model_object(await find_listed(self.catalog, model_id), model_id))
 
 
-def _card(model: CatalogModel, name: str) -> dict[str, object]:
+def _model_object(model: CatalogModel, name: str) -> dict[str, object]:
     return {
         "id": name,
         "object": "model",

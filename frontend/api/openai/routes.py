@@ -1,4 +1,4 @@
-"""All routes of this dialect."""
+"""The routers of all routes of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from fastapi import APIRouter
 from frontend.api.embeddings import Embeddings
 from frontend.api.generation import Generation
 from frontend.api.openai import embeddings, inference, models, tokens, unsupported
+from frontend.api.openai.responses import responses
 from frontend.api.tokens import Tokens
 
 
 def routers(generation: Generation, native_embeddings: Embeddings) -> Sequence[APIRouter]:
     return [
         inference.router(generation),
+        responses.router(generation),
         embeddings.router(native_embeddings),
         models.router(generation.catalog),
         tokens.router(Tokens(generation)),

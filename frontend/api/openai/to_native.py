@@ -1,4 +1,4 @@
-"""From OpenAI's requests to the native ones, as upstream makes them.
+"""OpenAI's requests to neutral ones, as Ollama converts them.
 
 Contract: ollama-contract.md, "OpenAI: chat completions" and "OpenAI: completions".
 """
@@ -13,7 +13,7 @@ from frontend.api.core.go_json import Json
 from frontend.api.core.request import ChatRequest, GenerateRequest, Think
 from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest, Sampled
 
-# Upstream forces these where a request says nothing, whatever the model's own are.
+# Ollama sets these if a request does not, whatever the model's own defaults are.
 _FORCED: Mapping[str, Json] = {"temperature": 1.0, "top_p": 1.0}
 _LEVELS = {
     "minimal": "low",
@@ -28,14 +28,16 @@ _EFFORTS = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "non
 
 
 def native_chat(request: ChatCompletionRequest) -> ChatRequest:
-    """Raises InvalidRequest."""
+    """The neutral chat request. Raises InvalidRequest."""
     stop = [item for item in _stops(request.stop) if isinstance(item, str)]
-    most = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    max_tokens = (
+        request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    )
     return ChatRequest(
         model=request.model,
         stream=request.stream,
         format=_format(request.response_format),
-        options=_options(request, stop, most, request.top_p),
+        options=_options(request, stop, max_tokens, request.top_p),
         keep_alive=request.keep_alive,
         think=_think(request),
         logprobs=request.logprobs,
@@ -47,7 +49,7 @@ def native_chat(request: ChatCompletionRequest) -> ChatRequest:
 
 
 def native_completion(request: CompletionRequest, prompt: str | list[int]) -> GenerateRequest:
-    """Of one of the request's prompts. Token ids are set later, by `set_tokens`. Raises InvalidRequest."""
+    """The neutral request of one prompt. `set_tokens` adds token ids later. Raises InvalidRequest."""
     stop = []
     for item in _stops(request.stop):
         if not isinstance(item, str):
@@ -67,13 +69,13 @@ def native_completion(request: CompletionRequest, prompt: str | list[int]) -> Ge
 
 
 def set_tokens(request: pb.GenerateRequest, prompt: str | list[int]) -> None:
-    """A prompt of token ids is the whole prompt, without any template."""
+    """Make token ids the whole prompt, without a template."""
     if not isinstance(prompt, str):
         request.tokens.ids.extend(prompt)
 
 
 def set_sampled(request: pb.GenerateRequest, asked: Sampled, choice: int) -> None:
-    """What the native routes do not have. With one seed all choices were the same: each counts on."""
+    """Add what the neutral request lacks. Each choice has a seed of its own, or all would be equal."""
     for token, bias in asked.logit_bias.items():
         request.sampling.logit_bias[token] = bias
     if choice and request.sampling.seed >= 0:
@@ -81,7 +83,7 @@ def set_sampled(request: pb.GenerateRequest, asked: Sampled, choice: int) -> Non
 
 
 def set_tool_choice(request: pb.GenerateRequest, asked: ChatCompletionRequest) -> None:
-    """Raises InvalidRequest for a choice that the request has no tool for."""
+    """Add the tool choice. Raises InvalidRequest for one that the request's tools do not satisfy."""
     if asked.tool_choice is not None:
         asked.tool_choice.check(asked.tools)
         request.tool_choice.mode = asked.tool_choice.mode
@@ -93,7 +95,7 @@ def set_tool_choice(request: pb.GenerateRequest, asked: ChatCompletionRequest) -
 def _options(
     request: Sampled, stop: list[str], max_tokens: int | None, top_p: float | None
 ) -> dict[str, Json]:
-    """`options`, an extension, are over what is forced and under the fields that OpenAI has."""
+    """The neutral options: OpenAI's fields over `options`, an extension, over the forced ones."""
     fields: dict[str, Json] = {
         "temperature": request.temperature,
         "top_p": top_p,
@@ -104,12 +106,12 @@ def _options(
         "num_ctx": request.num_ctx,
         "stop": [*stop] if request.stop is not None else None,
     }
-    given = {name: value for name, value in request.options.items() if value is not None}
-    return {**_FORCED, **given, **{name: value for name, value in fields.items() if value is not None}}
+    sent = {name: value for name, value in request.options.items() if value is not None}
+    return {**_FORCED, **sent, **{name: value for name, value in fields.items() if value is not None}}
 
 
 def _stops(stop: Json) -> list[Json]:
-    """One text, or several."""
+    """The stop texts. Raises InvalidRequest for another type."""
     match stop:
         case None:
             return []
@@ -122,7 +124,7 @@ def _stops(stop: Json) -> list[Json]:
 
 
 def _format(response_format: dict[str, Json] | None) -> Json:
-    """Types that are unknown mean free text."""
+    """The format of the answer; None, free text, for unknown types."""
     match response_format:
         case {"type": "json_object"}:
             return "json"
@@ -133,7 +135,7 @@ def _format(response_format: dict[str, Json] | None) -> Json:
 
 
 def _think(request: ChatCompletionRequest) -> Think | None:
-    """`reasoning.effort` comes before `reasoning_effort`."""
+    """The thinking level; `reasoning.effort` takes precedence over `reasoning_effort`."""
     effort = (request.reasoning or {}).get("effort") or request.reasoning_effort
     if not effort:
         return None

@@ -1,4 +1,4 @@
-"""POST /v1/tokenize and /v1/detokenize, in the shapes that SGLang's users know."""
+"""POST /v1/tokenize and /v1/detokenize, as SGLang has them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from frontend.models.model import CatalogModel
 
 @dataclass(slots=True)
 class TokenizeRequest:
-    """A `chat` comes before `texts`, and is read as the model would get it. `is_list`: so is the answer."""
+    """A body. `chat`, if any, replaces `texts` and is rendered with the model's template.
+
+    `is_list`: the prompt was a list, and the response's tokens are one too.
+    """
 
     model: str
     texts: list[str] = field(default_factory=list)
@@ -49,7 +52,7 @@ class TokenizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`is_list`: they were sent as a list of lists, and so is the answer."""
+    """Rows of token ids. `is_list`: they were sent as a list of lists, and the response is a list too."""
 
     rows: list[list[int]]
     is_list: bool
@@ -77,31 +80,31 @@ class OpenAITokens:
 
     async def tokenize(self, http: Request) -> Response:
         generation = self.tokens.generation
-        asked = await read_v1_json(http, generation.settings, TokenizeRequest.read)
-        model = await generation.find(http, asked.model)
-        if asked.chat is not None:
-            rows = [await self._of_chat(http, model, asked.chat)]
+        request = await read_v1_json(http, generation.settings, TokenizeRequest.read)
+        model = await generation.find(http, request.model)
+        if request.chat is not None:
+            rows = [await self._of_chat(http, model, request.chat)]
         else:
-            rows = await self.tokens.ids(http, model, asked.texts, asked.add_special)
+            rows = await self.tokens.ids(http, model, request.texts, request.add_special)
         counts = [len(row) for row in rows]
         return _json(
             {
-                "tokens": rows if asked.is_list else rows[0],
-                "count": counts if asked.is_list else counts[0],
+                "tokens": rows if request.is_list else rows[0],
+                "count": counts if request.is_list else counts[0],
                 "max_model_len": model.info.context_length,
             },
-            asked.ignored,
+            request.ignored,
         )
 
     async def detokenize(self, http: Request) -> Response:
         generation = self.tokens.generation
-        asked = await read_v1_json(http, generation.settings, DetokenizeRequest.read)
-        model = await generation.find(http, asked.model)
-        texts = await self.tokens.texts(http, model, asked.tokens.rows)
-        return _json({"text": texts if asked.tokens.is_list else texts[0]}, asked.ignored)
+        request = await read_v1_json(http, generation.settings, DetokenizeRequest.read)
+        model = await generation.find(http, request.model)
+        texts = await self.tokens.texts(http, model, request.tokens.rows)
+        return _json({"text": texts if request.tokens.is_list else texts[0]}, request.ignored)
 
     async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
-        generation, tool_choice = self.tokens.generation, partial(set_tool_choice, asked=chat)
+        generation, tool_choice = self.tokens.generation, partial(set_tool_choice, request=chat)
         built = await generation.build_request(http, model, native_chat(chat), tool_choice)
         return list((await generation.render(http, built)).ids)
 

@@ -1,4 +1,4 @@
-"""Routes for what no engine here can do: they say so, of the model that was asked for."""
+"""Routes of OpenAI's API that no engine supports: they check the request and raise CapabilityMissing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Unsupported:
         raise CapabilityMissing(f'"{name}" does not support rerank')
 
     async def transcribe(self, http: Request) -> Response:
-        """A form with a sound in it, checked as upstream checks it. The whole is read, since many clients see
-        no answer before they have sent it.
+        """Check the form as Ollama does, then raise CapabilityMissing.
+
+        The whole body is read: many clients do not read a response before they have sent theirs.
         """
-        # Python's parser of forms takes half a megabyte, and few clients send sounds.
+        # Imported here: Python's form parser takes 0.5 MB of memory, and few clients transcribe.
         from frontend.api.openai.form import model_of_form
 
         settings = self.generation.settings
@@ -45,7 +46,7 @@ class Unsupported:
 
 
 def model_of(body: Json) -> str:
-    """Raises InvalidRequest where none is named."""
+    """The model that the body names. Raises InvalidRequest if it names none."""
     fields = read_struct(body, "RerankRequest", _RERANK, "openai.RerankRequest")
     name = fields.get("model")
     if not isinstance(name, str) or not name:
@@ -58,7 +59,7 @@ _RERANK: dict[str, Reader] = {"model": text}
 
 def router(generation: Generation) -> APIRouter:
     routes = direct_router()
-    not_here = Unsupported(generation)
-    routes.add_api_route("/v1/rerank", not_here.rerank, methods=["POST"])
-    routes.add_api_route("/v1/audio/transcriptions", not_here.transcribe, methods=["POST"])
+    unsupported = Unsupported(generation)
+    routes.add_api_route("/v1/rerank", unsupported.rerank, methods=["POST"])
+    routes.add_api_route("/v1/audio/transcriptions", unsupported.transcribe, methods=["POST"])
     return routes

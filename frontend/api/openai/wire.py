@@ -1,5 +1,6 @@
-"""The bodies of OpenAI's generating requests, field by field, and what users of Ollama ask for beside them
-(ollama-contract.md, "OpenAI: chat completions" and "OpenAI: completions").
+"""Bodies of chat completions and completions, with Ollama's extensions.
+
+Contract: ollama-contract.md, "OpenAI: chat completions" and "OpenAI: completions".
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from frontend.api.core.typed_fields import (
 from frontend.api.openai import fields
 from frontend.api.openai.messages import read_messages
 
-Wanted = TypeVar("Wanted")
+Body = TypeVar("Body")
 _MAX_TOKEN_ID = 2**32 - 1
 _TOKEN_ID_DIGITS = re.compile("[0-9]{1,10}")
-# OpenAI's bounds.
+# OpenAI's limits.
 _MAX_BIAS = 100
 _MAX_BIASES = 1024
 _SHOWN_CHARACTERS = 40
@@ -43,7 +44,7 @@ MAX_CHOICES_BYTES = 128 * 1024 * 1024
 
 @dataclass(slots=True)
 class Sampled:
-    """What both routes have in common. A field that is None says nothing."""
+    """The fields that both routes share. None: the field is not set."""
 
     model: str = ""
     debug_render_only: bool = False
@@ -68,9 +69,9 @@ class Sampled:
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def not_honoured(self, can: pb.Capabilities) -> list[str]:
-        """Names of what is set and read, but has no effect on a model that can do that."""
-        bias = ["logit_bias"] if self.logit_bias and not can.logit_bias else []
+    def not_honoured(self, capabilities: pb.Capabilities) -> list[str]:
+        """Names of set fields without effect on a model with these capabilities."""
+        bias = ["logit_bias"] if self.logit_bias and not capabilities.logit_bias else []
         return [*bias, *self.ignored]
 
 
@@ -81,7 +82,7 @@ class StreamOptions:
 
 @dataclass(slots=True)
 class ChatCompletionRequest(Sampled):
-    """`messages` and `tools` as the native chat has them."""
+    """A chat completion's body; `messages` and `tools` are neutral ones."""
 
     messages: list[Message] = field(default_factory=list)
     has_audio: bool = False
@@ -97,9 +98,9 @@ class ChatCompletionRequest(Sampled):
 
     @classmethod
     def read(cls, body: Json) -> ChatCompletionRequest:
-        given = read_struct(body, "ChatCompletionRequest", _CHAT, "openai.ChatCompletionRequest")
-        messages = given.pop("messages", [])
-        request = _made(cls, given)
+        values = read_struct(body, "ChatCompletionRequest", _CHAT, "openai.ChatCompletionRequest")
+        messages = values.pop("messages", [])
+        request = _made(cls, values)
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("[] is too short - 'messages'")
         mode = pb.ToolChoice.AUTO if request.tool_choice is None else request.tool_choice.mode
@@ -116,7 +117,7 @@ class ChatCompletionRequest(Sampled):
 
 @dataclass(slots=True)
 class CompletionRequest(Sampled):
-    """`prompts`: one or several, each a text or token ids."""
+    """A completion's body. `prompts`: one or several, each a text or token ids."""
 
     prompts: list[str | list[int]] = field(default_factory=lambda: [""])
     suffix: str = ""
@@ -124,10 +125,10 @@ class CompletionRequest(Sampled):
     echo: bool = False
     best_of: int | None = None
 
-    def not_honoured(self, can: pb.Capabilities) -> list[str]:
+    def not_honoured(self, capabilities: pb.Capabilities) -> list[str]:
         best_of = self.best_of is not None and self.best_of > (self.n or 1)
         own = [name for name, is_set in (("echo", self.echo), ("best_of", best_of)) if is_set]
-        return [*super(CompletionRequest, self).not_honoured(can), *own]
+        return [*super(CompletionRequest, self).not_honoured(capabilities), *own]
 
     @classmethod
     def read(cls, body: Json) -> CompletionRequest:
@@ -136,12 +137,15 @@ class CompletionRequest(Sampled):
         return request
 
 
-def _made(make: Callable[..., Wanted], given: Mapping[str, object]) -> Wanted:
-    return make(**{_RENAMED.get(name, name): value for name, value in given.items()})
+def _made(make: Callable[..., Body], values: Mapping[str, object]) -> Body:
+    return make(**{_RENAMED.get(name, name): value for name, value in values.items()})
 
 
 def _unknown_format(response_format: dict[str, Json] | None) -> list[str]:
-    """Upstream answers with free text there; it is said here. Raises InvalidRequest without a schema."""
+    """Name of the field if its type is unknown, which yields free text as in Ollama.
+
+    Raises InvalidRequest for a json_schema without a schema.
+    """
     match response_format:
         case None | {"type": "text" | "json_object"} | {"type": "json_schema", "json_schema": {"schema": _}}:
             return []
@@ -165,12 +169,12 @@ def _list(value: Json, place: FieldPath) -> list[Json]:
 
 
 def _stream_options(value: Json, place: FieldPath) -> StreamOptions:
-    given = read_struct(value, "StreamOptions", {"include_usage": boolean}, "openai.StreamOptions")
-    return _made(StreamOptions, given)
+    values = read_struct(value, "StreamOptions", {"include_usage": boolean}, "openai.StreamOptions")
+    return _made(StreamOptions, values)
 
 
 def _logit_bias(value: Json, place: FieldPath) -> dict[int, float]:
-    """Token ids are keys, so they are texts of digits."""
+    """Biases by token id, which a JSON key holds as digits. Raises InvalidRequest."""
     entries = mapping(value, place)
     check_count("logit_bias", len(entries), _MAX_BIASES)
     biases = {}
@@ -185,7 +189,7 @@ def _logit_bias(value: Json, place: FieldPath) -> dict[int, float]:
 
 
 def _prompts(value: Json, place: FieldPath) -> list[str | list[int]]:
-    """Upstream takes one text only; OpenAI also several, and token ids."""
+    """The prompts. Ollama accepts one text only; OpenAI also several, and token ids."""
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: another envelope around what the native routes do.
+"""OpenAI's Responses API, translated to and from the neutral request and events.
 
 Contract: ollama-contract.md, "OpenAI: responses".
 """

@@ -1,4 +1,4 @@
-"""From the items of a Responses input to the native messages."""
+"""The items of a Responses input to neutral messages."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _ITEM: dict[str, Reader] = {
 _TYPE: dict[str, Reader] = {"type": text}
 _OTHER: dict[str, Reader] = {"type": text, "role": text}
 _KINDS = ("", "message", "function_call", "function_call_output", "reasoning", "web_search_call")
-# Of an item that is kept as text: what says nothing to a model.
-_SILENT = ("type", "id", "call_id", "status", "role", "encrypted_content")
+# Fields left out of an item that is kept as text: they mean nothing to a model.
+_OMITTED = ("type", "id", "call_id", "status", "role", "encrypted_content")
 _ROLES = ("user", "assistant", "system", "developer")
 
 
@@ -57,8 +57,10 @@ class _Item:
 
 @dataclass(slots=True)
 class _Conversation:
-    """`thoughts`: of reasoning items, for the assistant's message that comes after them. `tools`: the names
-    of the functions called so far, by the call's id. `ignored`: kinds of items that are kept as text only.
+    """The messages read so far.
+
+    `thoughts`: texts of reasoning items, for the assistant's message after them. `tools`: names of the called
+    functions, by the call's id. `ignored`: types of items that are kept as text.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -66,20 +68,22 @@ class _Conversation:
     tools: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
-    def taken_thoughts(self) -> str:
+    def take_thoughts(self) -> str:
+        """Return the thoughts and clear them."""
         thinking = "".join(self.thoughts)
         self.thoughts.clear()
         return thinking
 
     def end_turn(self) -> None:
-        """An answer that was only thought of, since it was cut off, has a message of its own."""
-        if thinking := self.taken_thoughts():
+        """Give thoughts without an answer, which was cut off, a message of their own."""
+        if thinking := self.take_thoughts():
             self.messages.append(Message(role="assistant", thinking=thinking))
 
 
 def read_input(value: Json) -> tuple[list[Message], list[str]]:
-    """A text, or items; and the kinds of those that are kept as text only. Raises InvalidRequest with the
-    place of what cannot be read.
+    """The messages of a text or of items, and the types of those that are kept as text.
+
+    Raises InvalidRequest, which names the place of the fault.
     """
     if value is None or value == "":
         return [], []
@@ -98,7 +102,7 @@ def read_input(value: Json) -> tuple[list[Message], list[str]]:
 def _item(value: Json) -> _Item:
     make: Callable[..., _Item] = _Item
     kind = read_struct(value, "ResponsesInputItem", _TYPE, "openai.ResponsesInputItem").get("type", "")
-    # Other kinds have fields of the same names and of other types.
+    # Other types have fields with the same names and other types.
     readers = _ITEM if kind in _KINDS else _OTHER
     item = make(**read_struct(value, "ResponsesInputItem", readers, "openai.ResponsesInputItem"))
     if not item.type and item.role:
@@ -116,12 +120,12 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
         case "function_call_output":
             conversation.messages.append(_result(conversation, item, where))
         case "reasoning":
-            words = item.summary or item.content
+            parts = item.summary or item.content
             conversation.thoughts.append(
-                item.encrypted_content or _content(words, where, conversation.ignored)[0]
+                item.encrypted_content or _content(parts, where, conversation.ignored)[0]
             )
         case "web_search_call":
-            # What was found is in the text that follows it.
+            # The results are in the text that follows.
             pass
         case "item_reference":
             raise InvalidRequest(
@@ -135,40 +139,38 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
 
 
 def _add_as_text(conversation: _Conversation, item: _Item) -> None:
-    """Items that this server does not act on are still part of the conversation: a call as text of the
-    assistant, its output as text of the user.
-    """
+    """Keep an item of an unknown type as text: a call as the assistant's, its output as the user's."""
     conversation.ignored.append(item.type)
-    said = {name: value for name, value in item.whole.items() if name not in _SILENT and value}
-    if not said:
+    values = {name: value for name, value in item.whole.items() if name not in _OMITTED and value}
+    if not values:
         return
-    text = f"[{item.type}]\n{_words(said)}"
-    given = item.role.lower()
-    role = given if given in _ROLES else "assistant" if item.type.endswith("_call") else "user"
+    text = f"[{item.type}]\n{_item_text(values)}"
+    sent = item.role.lower()
+    role = sent if sent in _ROLES else "assistant" if item.type.endswith("_call") else "user"
     if role != "assistant":
         conversation.end_turn()
     last = conversation.messages[-1] if conversation.messages else None
     if role == "assistant" and last is not None and last.role == "assistant":
         last.content = "\n\n".join(filter(None, (last.content, text)))
     else:
-        thinking = conversation.taken_thoughts()
+        thinking = conversation.take_thoughts()
         conversation.messages.append(Message(role=_native_role(role), content=text, thinking=thinking))
 
 
-def _words(said: Mapping[str, Json]) -> str:
-    """The text that an item is there for, behind its name, or all of it as JSON."""
-    rest = {name: value for name, value in said.items() if name not in ("name", "namespace")}
+def _item_text(values: Mapping[str, Json]) -> str:
+    """An item's only text, after its name; all fields as JSON if it has others."""
+    rest = {name: value for name, value in values.items() if name not in ("name", "namespace")}
     value = next(iter(rest.values())) if len(rest) == 1 else None
     if isinstance(value, list) and all(isinstance(part, dict) and "text" in part for part in value):
         value = "".join(str(part["text"]) for part in value if isinstance(part, dict))
     if not isinstance(value, str):
-        return dump_text(said)
-    name = said.get("name")
+        return dump_text(values)
+    name = values.get("name")
     return f"{name}: {value}" if isinstance(name, str) else value
 
 
 def _native_role(role: str) -> str:
-    """OpenAI's later name for what every chat template calls system."""
+    """The role; `developer` is OpenAI's later name of what chat templates call system."""
     return "system" if role == "developer" else role
 
 
@@ -177,20 +179,21 @@ def _message(conversation: _Conversation, item: _Item, where: str) -> Message:
     role = item.role.lower()
     message = Message(role=_native_role(role), content=content, images=images)
     if role == "assistant":
-        message.thinking = conversation.taken_thoughts()
+        message.thinking = conversation.take_thoughts()
     else:
         conversation.end_turn()
     return message
 
 
 def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
-    """Calls belong to the assistant's message before them, if it is one and what was thought since has a
-    place there.
+    """Add the call to the assistant's message before it, or to a new one.
+
+    A new one if the last message is another role's, or both it and the thoughts since have thinking.
     """
     call = ToolCall(item.full_name, sent_arguments(item.arguments), item.call_id)
     conversation.tools[item.call_id] = call.name
     last = conversation.messages[-1] if conversation.messages else None
-    thinking = conversation.taken_thoughts()
+    thinking = conversation.take_thoughts()
     if last is None or last.role != "assistant" or (thinking and last.thinking):
         last = Message(role="assistant")
         conversation.messages.append(last)
@@ -210,8 +213,9 @@ def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
 
 
 def _content(value: Json, where: str, ignored: list[str]) -> tuple[str, list[bytes]]:
-    """A text, or parts, of which the texts are joined. Parts of unknown kinds are kept as text, and their
-    kinds added to `ignored`.
+    """The concatenated texts and the images of a text or of parts.
+
+    Parts of unknown types are kept as text, and their types added to `ignored`.
     """
     if value is None:
         return "", []
@@ -223,18 +227,18 @@ def _content(value: Json, where: str, ignored: list[str]) -> tuple[str, list[byt
     images: list[bytes] = []
     for number, part in enumerate(value):
         match part:
-            case {"type": str(kind), "text": str(words)} if kind in _TEXTS:
-                texts.append(words)
-            case {"type": "refusal", "refusal": str(words)}:
-                texts.append(words)
+            case {"type": str(kind), "text": str(part_text)} if kind in _TEXTS:
+                texts.append(part_text)
+            case {"type": "refusal", "refusal": str(part_text)}:
+                texts.append(part_text)
             case {"type": "input_image", "image_url": str(url)}:
                 images.append(decoded_image(url))
             case {"type": "input_image" | "input_file"}:
                 raise InvalidRequest(f"{where}: file inputs are not currently supported")
             case {"type": str(kind)}:
-                said = _without_type(part)
+                values = _without_type(part)
                 ignored.append(f"content.{kind}")
-                texts.append(f"[{kind}]\n{_words(said)}\n" if said else "")
+                texts.append(f"[{kind}]\n{_item_text(values)}\n" if values else "")
             case _:
                 raise InvalidRequest(f"{where}.content[{number}]: it must be an object with a type")
     return "".join(texts), images

@@ -12,7 +12,10 @@ _PREFIXES = {Kind.THINKING: "rs", Kind.TEXT: "msg", Kind.CALL: "fc"}
 
 
 class Output:
-    """`namespaces`: namespace and name of functions that are in one, by the name that the model knows."""
+    """Builder of a response's output items.
+
+    `namespaces`: namespace and name of functions in a namespace, by the name that the model uses.
+    """
 
     def __init__(self, namespaces: Mapping[str, tuple[str, str]]) -> None:
         self._namespaces = namespaces
@@ -26,12 +29,13 @@ class Output:
         return f"{_PREFIXES[block.kind]}_{self._token}_{block.index}"
 
     def name_of(self, block: Block) -> tuple[str, str]:
-        """The namespace, or nothing, and the name of the function that is called."""
+        """The called function's namespace, empty if it has none, and its name."""
         return self._namespaces.get(block.name, ("", block.name))
 
     def item(self, block: Block, status: str) -> dict[str, Json]:
-        """With nothing in it while it is in progress: that is told as it comes. A call that is not whole is
-        incomplete, whatever the answer is.
+        """The block's item; without content while in progress, since deltas carry it.
+
+        An incomplete call has the status incomplete, whatever the response's status is.
         """
         text = block.text
         match block.kind:
@@ -50,24 +54,24 @@ class Output:
                 return self._call(block, text, status)
 
     def _reasoning(self, block: Block, text: str, status: str) -> dict[str, Json]:
-        """`encrypted_content` is the plain text, as upstream's is; clients send it back."""
-        begun: dict[str, Json] = {"id": self.item_id(block), "type": "reasoning", "summary": []}
+        """`encrypted_content` is the plain text, as in Ollama; clients send it back."""
+        item: dict[str, Json] = {"id": self.item_id(block), "type": "reasoning", "summary": []}
         if status == "in_progress":
-            return begun
-        return {**begun, "summary": [summary_part(text)], "encrypted_content": text}
+            return item
+        return {**item, "summary": [summary_part(text)], "encrypted_content": text}
 
     def _call(self, block: Block, text: str, status: str) -> dict[str, Json]:
         namespace, name = self.name_of(block)
-        whole = "completed" if block.complete else "incomplete"
-        called: dict[str, Json] = {
+        finished = "completed" if block.complete else "incomplete"
+        item: dict[str, Json] = {
             "id": self.item_id(block),
             "type": "function_call",
-            "status": status if status == "in_progress" else whole,
+            "status": status if status == "in_progress" else finished,
             "call_id": block.call_id,
             "name": name,
             "arguments": "" if status == "in_progress" else text,
         }
-        return {**called, "namespace": namespace} if namespace else called
+        return {**item, "namespace": namespace} if namespace else item
 
 
 def summary_part(text: str) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""The tools of a Responses request, and who chooses among them."""
+"""The tools of a Responses request, and `tool_choice`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ _TOOL: dict[str, Reader] = {
 
 @dataclass(slots=True)
 class Tools:
-    """`echo`: as answers repeat them. `ignored`: kinds that OpenAI's servers would run, and nobody here.
-    `namespaces`: of functions that are in one, by the name under which the model knows them.
+    """The tools of a request.
+
+    `offered`: tools for the model. `echo`: the tools as the response repeats them. `ignored`: types of tools
+    that only OpenAI's servers run. `namespaces`: namespace and name of functions in a namespace, by the name
+    that the model uses.
     """
 
     offered: list[Tool] = field(default_factory=list)
@@ -38,7 +41,7 @@ class Tools:
 
     @classmethod
     def read(cls, value: list[Json]) -> Tools:
-        """Raises InvalidRequest, also for too many: those in namespaces count."""
+        """The tools, including those in namespaces. Raises InvalidRequest, also for too many."""
         tools = cls()
         for item in value:
             tools.echo.append(tools._add(item, ""))
@@ -71,12 +74,12 @@ class Tools:
         if not name:
             raise InvalidRequest("tools: a function needs a name")
         parameters = cast("dict[str, Json] | None", fields.get("parameters"))
-        shown = f"{namespace}.{name}" if namespace else name
+        full_name = f"{namespace}.{name}" if namespace else name
         if namespace:
-            self.namespaces[shown] = (namespace, name)
+            self.namespaces[full_name] = (namespace, name)
         description = cast("str | None", fields.get("description"))
         self.offered.append(
-            Tool(shown, description or "", "" if parameters is None else dump_text(parameters))
+            Tool(full_name, description or "", "" if parameters is None else dump_text(parameters))
         )
         return {
             "type": "function",
@@ -87,8 +90,9 @@ class Tools:
         }
 
     def choose(self, value: Json, parallel: bool | None) -> pb.ToolChoice:
-        """Also leaves only those offered that `value` allows. Raises InvalidRequest for a choice that the
-        tools do not leave.
+        """The tool choice; also removes offered tools that `value` does not allow.
+
+        Raises InvalidRequest for a choice that the offered tools do not satisfy.
         """
         choice = pb.ToolChoice()
         if parallel is not None:

@@ -39,14 +39,16 @@ _LEVELS = {
 _EFFORTS = '"none", "minimal", "low", "medium", "high", "xhigh", "ultra" or "max"'
 _FORMATS = ("text", "json_schema", "json_object")
 _TRUNCATIONS = ("auto", "disabled")
-# OpenAI's, whatever the model's own is; top_p has none (ollama-contract.md, "OpenAI: responses").
+# OpenAI's default, whatever the model's own is; top_p has none (ollama-contract.md, "OpenAI: responses").
 _DEFAULT_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:
-    """`chat`: what the native route would get, and what that cannot say. `echo`: what the answer repeats of
-    the request. `ignored`: names of what has no effect.
+    """A request in the neutral form.
+
+    `chat`: the neutral chat request. `tool_choice`, `tools`: what it does not have. `echo`: fields that the
+    response repeats. `ignored`: names of fields without effect.
     """
 
     chat: ChatRequest
@@ -57,35 +59,35 @@ class ResponsesRequest:
 
     @classmethod
     def read(cls, body: Json) -> ResponsesRequest:
-        """Without a model nothing else is looked at. Raises InvalidRequest."""
-        given = _Body.read(body)
-        if not given.model:
+        """Without a model no other field is read. Raises InvalidRequest."""
+        fields = _Body.read(body)
+        if not fields.model:
             return cls(ChatRequest(), pb.ToolChoice(), Tools(), {}, [])
-        _check_nothing_is_stored(given)
-        tools = Tools.read(given.tools)
-        choice = tools.choose(given.tool_choice, given.parallel_tool_calls)
-        first = [Message(role="system", content=given.instructions)] if given.instructions else []
-        said, as_text = read_input(given.input)
-        messages = [*first, *said]
+        _check_nothing_is_stored(fields)
+        tools = Tools.read(fields.tools)
+        choice = tools.choose(fields.tool_choice, fields.parallel_tool_calls)
+        first = [Message(role="system", content=fields.instructions)] if fields.instructions else []
+        input_messages, as_text = read_input(fields.input)
+        messages = [*first, *input_messages]
         if not messages:
             raise InvalidRequest("input is required")
         chat = ChatRequest(
-            model=given.model,
-            stream=given.stream,
-            format=_format(given.format),
-            options=_options(given),
-            keep_alive=given.keep_alive,
-            think=_think(given.reasoning.get("effort")),
-            truncate=_truncates(given.truncation),
+            model=fields.model,
+            stream=fields.stream,
+            format=_format(fields.format),
+            options=_options(fields),
+            keep_alive=fields.keep_alive,
+            think=_think(fields.reasoning.get("effort")),
+            truncate=_truncates(fields.truncation),
             messages=messages,
             tools=tools.offered,
             skip_unseen_images=True,
         )
-        echo = _echo(given, tools)
+        echo = _echo(fields, tools)
         _check_depth(echo)
         ignored = [
             *FIELDS.without_effect(body),
-            *_without_effect(given),
+            *_without_effect(fields),
             *tools.ignored,
             *tool_shapes.without_effect(body, choice.mode),
             *as_text,
@@ -98,7 +100,7 @@ class ResponsesRequest:
 
 @dataclass(slots=True)
 class _Body:
-    """From `options` on they are Ollama's, which OpenAI's API does not have."""
+    """The body's fields; those from `options` on are Ollama's extensions to OpenAI's API."""
 
     model: str = ""
     input: Json = None
@@ -136,40 +138,40 @@ class _Body:
         return wanted if isinstance(wanted, dict) else {"type": "text"}
 
 
-def _check_nothing_is_stored(given: _Body) -> None:
-    """To go on without what was said before would be to answer another question."""
-    if given.previous_response_id:
+def _check_nothing_is_stored(fields: _Body) -> None:
+    """Raise InvalidRequest for a stored conversation: without it the answer would be a wrong one."""
+    if fields.previous_response_id:
         raise InvalidRequest(
-            f"Previous response with id '{given.previous_response_id}' not found: nothing is stored here, so "
-            "send the conversation in `input`"
+            f"Previous response with id '{fields.previous_response_id}' not found: nothing is stored here, "
+            "so send the conversation in `input`"
         )
-    if given.conversation is not None:
+    if fields.conversation is not None:
         raise InvalidRequest("conversation: nothing is stored here, so send the conversation in `input`")
 
 
-def _without_effect(given: _Body) -> list[str]:
-    """Of fields that are read: the values that nothing comes of."""
-    unknown = [each for each in given.include if each != "reasoning.encrypted_content"]
+def _without_effect(fields: _Body) -> list[str]:
+    """Names of fields that are read but whose values have no effect."""
+    unknown = [each for each in fields.include if each != "reasoning.encrypted_content"]
     named = {
-        "background": given.background,
-        "store": given.store,
+        "background": fields.background,
+        "store": fields.store,
         "include": bool(unknown),
-        "text.format": given.format.get("type") not in _FORMATS,
-        "text.verbosity": bool(given.text.get("verbosity")),
+        "text.format": fields.format.get("type") not in _FORMATS,
+        "text.verbosity": bool(fields.text.get("verbosity")),
     }
     return [name for name, is_set in named.items() if is_set]
 
 
-def _options(given: _Body) -> dict[str, Json]:
+def _options(fields: _Body) -> dict[str, Json]:
     own: dict[str, Json] = {
-        "temperature": given.temperature,
-        "top_p": given.top_p,
-        "num_predict": given.max_output_tokens,
-        "num_ctx": given.num_ctx,
+        "temperature": fields.temperature,
+        "top_p": fields.top_p,
+        "num_predict": fields.max_output_tokens,
+        "num_ctx": fields.num_ctx,
     }
     return {
         "temperature": _DEFAULT_TEMPERATURE,
-        **given.options,
+        **fields.options,
         **{name: value for name, value in own.items() if value is not None},
     }
 
@@ -200,41 +202,44 @@ def _format(wanted: dict[str, Json]) -> Json:
             return None
 
 
-def _echo(given: _Body, tools: Tools) -> dict[str, Json]:
-    """`truncation` says what is done: upstream says "disabled" where nothing was asked for, and truncates."""
+def _echo(fields: _Body, tools: Tools) -> dict[str, Json]:
+    """The fields that the response repeats.
+
+    Without `truncation`, Ollama repeats "disabled" and truncates; this server repeats "auto".
+    """
     reasoning: Json = (
-        {"effort": given.reasoning.get("effort"), "summary": given.reasoning.get("summary")}
-        if given.reasoning
+        {"effort": fields.reasoning.get("effort"), "summary": fields.reasoning.get("summary")}
+        if fields.reasoning
         else None
     )
     return {
-        "model": given.model,
+        "model": fields.model,
         "previous_response_id": None,
-        "instructions": given.instructions or None,
+        "instructions": fields.instructions or None,
         "tools": tools.echo,
-        "tool_choice": "auto" if given.tool_choice is None else given.tool_choice,
-        "truncation": given.truncation or "auto",
-        "parallel_tool_calls": given.parallel_tool_calls is not False,
-        "text": {**given.text, "format": given.format},
-        "top_p": 1.0 if given.top_p is None else given.top_p,
+        "tool_choice": "auto" if fields.tool_choice is None else fields.tool_choice,
+        "truncation": fields.truncation or "auto",
+        "parallel_tool_calls": fields.parallel_tool_calls is not False,
+        "text": {**fields.text, "format": fields.format},
+        "top_p": 1.0 if fields.top_p is None else fields.top_p,
         "presence_penalty": 0,
         "frequency_penalty": 0,
         "top_logprobs": 0,
-        "temperature": _DEFAULT_TEMPERATURE if given.temperature is None else given.temperature,
+        "temperature": _DEFAULT_TEMPERATURE if fields.temperature is None else fields.temperature,
         "reasoning": reasoning,
-        "max_output_tokens": given.max_output_tokens,
+        "max_output_tokens": fields.max_output_tokens,
         "max_tool_calls": None,
         "store": False,
-        "background": given.background,
+        "background": fields.background,
         "service_tier": "default",
-        "metadata": given.metadata,
-        "safety_identifier": given.safety_identifier,
-        "prompt_cache_key": given.prompt_cache_key,
+        "metadata": fields.metadata,
+        "safety_identifier": fields.safety_identifier,
+        "prompt_cache_key": fields.prompt_cache_key,
     }
 
 
 def _check_depth(echo: dict[str, Json]) -> None:
-    """It is written within a response, and that within an event."""
+    """Check that the echo can be nested in a response and an event. Raises InvalidRequest."""
     dump_text({"response": {"echo": echo}})
 
 
