@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 from drover.v1 import engine_pb2 as pb
 from frontend.api.anthropic.encode import MessagesEncoder
-from frontend.api.anthropic.wire import MessagesRequest
+from frontend.api.anthropic.request import MessagesRequest
 from frontend.api.core.conversion import CheckedRequest
 from frontend.api.core.go_json import loads
 from frontend.api.openai.responses.encode import ResponsesEncoder
-from frontend.api.openai.responses.output import Output
-from frontend.api.openai.responses.wire import ResponsesRequest
+from frontend.api.openai.responses.output import OutputItems
+from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.models.model import CatalogModel
 
 ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
@@ -30,7 +30,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
     def responses(body: bytes) -> None:
         asked = ResponsesRequest.read(loads(body))
-        ResponsesEncoder(asked.echo, Output(asked.tools.namespaces)).body(_ANSWER)
+        ResponsesEncoder(asked.echo, OutputItems(asked.tools.namespaces)).body(_ANSWER)
         for_every_model(lambda model: _converted(asked, model))
 
     return {

@@ -10,17 +10,17 @@ from frontend.api.core.go_json import loads
 from frontend.api.core.options import Options, layered
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
-from frontend.api.openai.embeddings import EmbeddingRequest
-from frontend.api.openai.to_native import (
-    native_chat,
-    native_completion,
-    set_sampled,
+from frontend.api.openai.convert import (
+    set_choice_sampling,
     set_tokens,
     set_tool_choice,
+    to_chat_request,
+    to_generate_request,
 )
+from frontend.api.openai.embeddings import EmbeddingRequest
+from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest
 from frontend.api.openai.tokens import DetokenizeRequest, TokenizeRequest
 from frontend.api.openai.unsupported import model_of
-from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest
 from frontend.models.model import CatalogModel
 
 ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
@@ -64,14 +64,14 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
 
 def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
-    native = native_chat(asked)
+    native = to_chat_request(asked)
     conversion.check_top_logprobs(native)
     ChatEncoder(asked.model, asked.n or 1, asked.include_usage).rendered("x")
 
     def work(model: CatalogModel) -> None:
         request = conversion.CheckedRequest.of(native, model).to_proto(0)
         set_tool_choice(request, asked)
-        set_sampled(request, asked, choice=1)
+        set_choice_sampling(request, asked, choice=1)
         asked.not_honoured(model.capabilities)
         request.SerializeToString()
 
@@ -79,7 +79,7 @@ def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
 
 
 def _complete(asked: CompletionRequest, for_every_model: ForEveryModel) -> None:
-    natives = [native_completion(asked, prompt) for prompt in asked.prompts]
+    natives = [to_generate_request(asked, prompt) for prompt in asked.prompts]
     conversion.check_top_logprobs(natives[0])
     CompletionEncoder(asked.model, len(natives), 1, asked.include_usage).loaded("load")
 
@@ -87,7 +87,7 @@ def _complete(asked: CompletionRequest, for_every_model: ForEveryModel) -> None:
         for native, prompt in zip(natives, asked.prompts, strict=True):
             request = conversion.CheckedRequest.of(native, model).to_proto(0)
             set_tokens(request, prompt)
-            set_sampled(request, asked, choice=1)
+            set_choice_sampling(request, asked, choice=1)
             request.SerializeToString()
         asked.not_honoured(model.capabilities)
 

@@ -25,7 +25,7 @@ _OTHER_PLACES = {
     "frontend.routing.discovery.kubernetes_api",
 }
 _RARELY_ASKED_FOR = {
-    *("frontend.openapi.document", "drover.go_template.parser", "frontend.api.openai.form"),
+    *("frontend.openapi.document", "drover.go_template.parser", "frontend.api.openai.multipart_form"),
     *("zstandard", "email.policy"),
 }
 _OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}

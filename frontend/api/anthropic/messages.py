@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from frontend.api.anthropic.encode import MessagesEncoder
-from frontend.api.anthropic.wire import MessagesRequest
+from frontend.api.anthropic.request import MessagesRequest
 from frontend.api.core.body import read_v1_json
 from frontend.api.core.go_json import dumps
 from frontend.api.generation import Generation

@@ -14,7 +14,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dump_text, dumps, dumps_text
 from frontend.api.logprobs import logprob_entries
-from frontend.api.openai.envelope import DONE, NOTHING_USED, Ends, OpenAIFormat, finish_reason, head
+from frontend.api.openai.format import DONE, NOTHING_USED, FinishedChoices, OpenAIFormat, finish_reason, head
 from frontend.api.tool_calls import ToolCalls, WholeCall, new_call_id
 from frontend.api.wire import ExtraFields, encode_extra_fields, json_array
 
@@ -32,7 +32,7 @@ class ChatEncoder(OpenAIFormat):
         self._model = model
         self._head = head("chatcmpl", b"chat.completion.chunk", model) + b'"choices":['
         self._choices = [_Choice(index) for index in range(choices)]
-        self._ends = Ends(choices, choices)
+        self._ends = FinishedChoices(choices, choices)
         self._include_usage = include_usage
         self._extra_fields = extra_fields
 

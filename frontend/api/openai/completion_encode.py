@@ -11,11 +11,11 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.logprobs import finite_logprob
-from frontend.api.openai.envelope import (
+from frontend.api.openai.format import (
     DONE,
     FINGERPRINT,
     NOTHING_USED,
-    Ends,
+    FinishedChoices,
     OpenAIFormat,
     beginning,
     finish_reason,
@@ -38,7 +38,7 @@ class CompletionEncoder(OpenAIFormat):
         # Upstream's other chunks have a usage of zeros where the last one tells it.
         self._unused = b',"usage":%b' % NOTHING_USED if include_usage else b""
         self._choices = [_Choice(index) for index in range(choices)]
-        self._ends = Ends(choices, per_prompt)
+        self._ends = FinishedChoices(choices, per_prompt)
         self._include_usage = include_usage
         self._extra_fields = extra_fields
 

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions and /v1/completions: the native steps, and what only this dialect has."""
+"""POST /v1/chat/completions and /v1/completions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from frontend.api.generation import BuiltRequest, Extend, Generation
 from frontend.api.multi_choice import MultiChoiceResponse
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
-from frontend.api.openai.to_native import (
-    native_chat,
-    native_completion,
-    set_sampled,
+from frontend.api.openai.convert import (
+    set_choice_sampling,
     set_tokens,
     set_tool_choice,
+    to_chat_request,
+    to_generate_request,
 )
-from frontend.api.openai.wire import (
+from frontend.api.openai.request import (
     MAX_CHOICES,
     MAX_CHOICES_BYTES,
     ChatCompletionRequest,
     CompletionRequest,
-    Sampled,
+    SharedFields,
 )
 from frontend.api.response import EngineResponse
 from frontend.api.wire import CONTENT_TYPE, JSON
@@ -42,49 +42,51 @@ class Inference:
     generation: Generation
 
     async def chat(self, http: Request) -> Response:
-        asked = await read_v1_json(http, self.generation.settings, ChatCompletionRequest.read)
-        native = native_chat(asked)
+        request = await read_v1_json(http, self.generation.settings, ChatCompletionRequest.read)
+        native = to_chat_request(request)
         conversion.check_top_logprobs(native)
-        if not asked.model:
+        if not request.model:
             raise InvalidRequest("model is required")
-        model = await self.generation.find(http, asked.model)
+        model = await self.generation.find(http, request.model)
         conversion.check_capabilities(native, model)
-        if asked.has_audio and not model.capabilities.audio:
-            raise CapabilityMissing(f'"{asked.model}" does not support audio')
+        if request.has_audio and not model.capabilities.audio:
+            raise CapabilityMissing(f'"{request.model}" does not support audio')
         encoder = ChatEncoder(
-            asked.model, asked.n or 1, asked.include_usage, record_of(http.scope).route_fields
+            request.model, request.n or 1, request.include_usage, record_of(http.scope).route_fields
         )
-        tool_choice = partial(set_tool_choice, asked=asked)
-        if asked.debug_render_only:
+        tool_choice = partial(set_tool_choice, body=request)
+        if request.debug_render_only:
             built = await self.generation.build_request(http, model, native, tool_choice)
             rendered = await self.generation.render(http, built)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         choices = [
             await self.generation.build_request(http, model, native, extend)
-            for extend in _each_choice(asked, [tool_choice])
+            for extend in _each_choice(request, [tool_choice])
         ]
-        return self._respond(http, encoder, choices, asked)
+        return self._respond(http, encoder, choices, request)
 
     async def complete(self, http: Request) -> Response:
-        asked = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
-        natives = [native_completion(asked, prompt) for prompt in asked.prompts]
-        first, each = natives[0], asked.n or 1
+        request = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
+        natives = [to_generate_request(request, prompt) for prompt in request.prompts]
+        first, each = natives[0], request.n or 1
         if len(natives) * each > MAX_CHOICES:
             raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}")
         conversion.check_top_logprobs(first)
-        model = await self.generation.find(http, asked.model)
+        model = await self.generation.find(http, request.model)
         extra_fields = record_of(http.scope).route_fields
-        encoder = CompletionEncoder(asked.model, len(natives) * each, each, asked.include_usage, extra_fields)
-        is_empty = asked.prompts == [""]
-        if is_empty and asked.keep_alive == 0:
+        encoder = CompletionEncoder(
+            request.model, len(natives) * each, each, request.include_usage, extra_fields
+        )
+        is_empty = request.prompts == [""]
+        if is_empty and request.keep_alive == 0:
             await self.generation.unload(model)
-            return _loaded(encoder, "unload", asked.stream)
+            return _loaded(encoder, "unload", request.stream)
         if is_empty:
             await self.generation.check(model, first)
-            await self.generation.load(http, model, asked.keep_alive)
-            return _loaded(encoder, "load", asked.stream)
-        prompts = [partial(set_tokens, prompt=prompt) for prompt in asked.prompts]
-        if asked.debug_render_only:
+            await self.generation.load(http, model, request.keep_alive)
+            return _loaded(encoder, "load", request.stream)
+        prompts = [partial(set_tokens, prompt=prompt) for prompt in request.prompts]
+        if request.debug_render_only:
             for native, prompt in zip(natives, prompts, strict=True):
                 built = await self.generation.build_request(http, model, native, prompt)
                 await self.generation.render(http, built)
@@ -92,19 +94,19 @@ class Inference:
         natives_of_choices = [native for native in natives for _ in range(each)]
         choices = [
             await self.generation.build_request(http, model, native, extend)
-            for native, extend in zip(natives_of_choices, _each_choice(asked, prompts), strict=True)
+            for native, extend in zip(natives_of_choices, _each_choice(request, prompts), strict=True)
         ]
-        return self._respond(http, encoder, choices, asked)
+        return self._respond(http, encoder, choices, request)
 
     def _respond(
         self,
         http: Request,
         encoder: ChatEncoder | CompletionEncoder,
         choices: Sequence[BuiltRequest],
-        asked: Sampled,
+        request: SharedFields,
     ) -> Response:
-        model, stream = choices[0].model, asked.stream
-        ignored = [*choices[0].not_honoured, *asked.not_honoured(model.capabilities)]
+        model, stream = choices[0].model, request.stream
+        ignored = [*choices[0].not_honoured, *request.not_honoured(model.capabilities)]
         handles = [self.generation.submit(http, built, stream) for built in choices]
         in_flight = self.generation.in_flight
         if len(handles) == 1:
@@ -112,14 +114,14 @@ class Inference:
         return MultiChoiceResponse(encoder, handles, stream, in_flight, ignored)
 
 
-def _each_choice(asked: Sampled, prompts: Sequence[Extend]) -> Sequence[Extend]:
-    """What is added to each choice's request: `n` choices of each prompt."""
+def _each_choice(request: SharedFields, prompts: Sequence[Extend]) -> Sequence[Extend]:
+    """For each of the `n` choices of each prompt, what to add to its request."""
     size = ChoicesSize()
-    choices = [(prompt, number) for prompt in prompts for number in range(asked.n or 1)]
+    choices = [(prompt, number) for prompt in prompts for number in range(request.n or 1)]
 
     def extend(prompt: Extend, number: int, message: pb.GenerateRequest) -> None:
         prompt(message)
-        set_sampled(message, asked, number)
+        set_choice_sampling(message, request, number)
         if len(choices) > 1:
             size.add(message)
 
@@ -127,13 +129,13 @@ def _each_choice(asked: Sampled, prompts: Sequence[Extend]) -> Sequence[Extend]:
 
 
 class ChoicesSize:
-    """The bytes of all choices' requests, which exist at the same time."""
+    """The size of all choices' requests in bytes; they are in memory at the same time."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
     def add(self, message: pb.GenerateRequest) -> None:
-        """Raises BodyTooLarge for one that is too much."""
+        """Raises BodyTooLarge if the sum exceeds the limit."""
         self._bytes += message.ByteSize()
         if self._bytes > MAX_CHOICES_BYTES:
             raise BodyTooLarge(

@@ -14,9 +14,9 @@ from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, boolean, read_struct, text
+from frontend.api.openai.convert import set_tool_choice, to_chat_request
 from frontend.api.openai.fields import HARMLESS
-from frontend.api.openai.to_native import native_chat, set_tool_choice
-from frontend.api.openai.wire import ChatCompletionRequest
+from frontend.api.openai.request import ChatCompletionRequest
 from frontend.api.tokens import MAX_TEXTS, Tokens, token_ids
 from frontend.api.wire import JSON, ignored_header
 from frontend.http.routes import direct_router
@@ -104,8 +104,8 @@ class OpenAITokens:
         return _json({"text": texts if request.tokens.is_list else texts[0]}, request.ignored)
 
     async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
-        generation, tool_choice = self.tokens.generation, partial(set_tool_choice, request=chat)
-        built = await generation.build_request(http, model, native_chat(chat), tool_choice)
+        generation, tool_choice = self.tokens.generation, partial(set_tool_choice, body=chat)
+        built = await generation.build_request(http, model, to_chat_request(chat), tool_choice)
         return list((await generation.render(http, built)).ids)
 
 

@@ -32,7 +32,7 @@ class Unsupported:
         The whole body is read: many clients do not read a response before they have sent theirs.
         """
         # Imported here: Python's form parser takes 0.5 MB of memory, and few clients transcribe.
-        from frontend.api.openai.form import model_of_form
+        from frontend.api.openai.multipart_form import model_of_form
 
         settings = self.generation.settings
         body = await read_body(http, settings.max_body_bytes, settings.body_timeout_seconds)

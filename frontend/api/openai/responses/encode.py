@@ -16,7 +16,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.blocks import Block, Blocks, Change, Kind, Step
 from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.openai.errors import error_response, stream_error_text
-from frontend.api.openai.responses.output import Output, summary_part, text_part
+from frontend.api.openai.responses.output import OutputItems, summary_part, text_part
 from frontend.api.wire import COMMENT, CONTENT_TYPE, ExtraFields, frame
 from frontend.routing.backends.base import token_event
 
@@ -34,7 +34,9 @@ class ResponsesEncoder:
 
     stream_content_type = CONTENT_TYPE
 
-    def __init__(self, echo: Mapping[str, Json], output: Output, extra_fields: ExtraFields = dict) -> None:
+    def __init__(
+        self, echo: Mapping[str, Json], output: OutputItems, extra_fields: ExtraFields = dict
+    ) -> None:
         self._echo = echo
         self._output = output
         self._extra_fields = extra_fields

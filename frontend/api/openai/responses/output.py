@@ -11,7 +11,7 @@ from frontend.api.blocks import Block, Kind
 _PREFIXES = {Kind.THINKING: "rs", Kind.TEXT: "msg", Kind.CALL: "fc"}
 
 
-class Output:
+class OutputItems:
     """Builder of a response's output items.
 
     `namespaces`: namespace and name of functions in a namespace, by the name that the model uses.

@@ -11,8 +11,8 @@ from drover.errors import InvalidRequest
 from frontend.api.core.body import read_v1_json
 from frontend.api.generation import Generation
 from frontend.api.openai.responses.encode import ResponsesEncoder
-from frontend.api.openai.responses.output import Output
-from frontend.api.openai.responses.wire import ResponsesRequest
+from frontend.api.openai.responses.output import OutputItems
+from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.api.response import EngineResponse
 from frontend.http.routes import direct_router
 from frontend.observability.request_record import record_of
@@ -30,7 +30,7 @@ class Responses:
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
         extra_fields = record_of(http.scope).route_fields
-        encoder = ResponsesEncoder(request.echo, Output(request.tools.namespaces), extra_fields)
+        encoder = ResponsesEncoder(request.echo, OutputItems(request.tools.namespaces), extra_fields)
         return EngineResponse(
             encoder,
             self.generation.submit(http, built, chat.stream),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drover.json_value import Json
-from frontend.api.anthropic import wire as anthropic
+from frontend.api.anthropic import request as anthropic
 from frontend.api.openai import fields as openai
 from tests.fakes.stalling_worker import StallingWorker, content, done, started
 from tests.unit.frontend.api.conftest import Frontend, Start

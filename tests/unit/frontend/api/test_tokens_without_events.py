@@ -13,7 +13,7 @@ from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder
 from frontend.api.openai.chat_encode import ChatEncoder
 from frontend.api.openai.completion_encode import CompletionEncoder
 from frontend.api.openai.responses.encode import ResponsesEncoder
-from frontend.api.openai.responses.output import Output
+from frontend.api.openai.responses.output import OutputItems
 from frontend.api.response import ResponseEncoder
 from frontend.routing.backends.base import token_event
 from tests.unit.frontend.api.ollama.events import done, started, thinking
@@ -30,7 +30,7 @@ ENCODERS: dict[str, Callable[[], ResponseEncoder]] = {
     "chat completions": lambda: ChatEncoder("m", 1, include_usage=True),
     "completions": lambda: CompletionEncoder("m", 1, 1, include_usage=True),
     "messages": lambda: MessagesEncoder("m", ()),
-    "responses": lambda: ResponsesEncoder({"model": "m", "tools": []}, Output({})),
+    "responses": lambda: ResponsesEncoder({"model": "m", "tools": []}, OutputItems({})),
 }
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from frontend.api.anthropic import blocks as anthropic_blocks
 from frontend.api.anthropic import content as anthropic_content
+from frontend.api.anthropic import request as anthropic_wire
 from frontend.api.anthropic import tools as anthropic_tools
-from frontend.api.anthropic import wire as anthropic_wire
 from frontend.api.core import request, typed_fields
 from frontend.api.core.embedding import EmbeddingsRequest, EmbedRequest
 from frontend.api.core.go_json import Json
@@ -21,14 +21,14 @@ from frontend.api.ollama.manage import CopyRequest
 from frontend.api.ollama.tokens import DetokenizeRequest, TokenizeRequest
 from frontend.api.ollama.transfer import TransferRequest
 from frontend.api.openai import messages as openai_messages
+from frontend.api.openai import request as openai_wire
 from frontend.api.openai import tokens as openai_tokens
 from frontend.api.openai import unsupported as openai_unsupported
-from frontend.api.openai import wire as openai_wire
 from frontend.api.openai.embeddings import EmbeddingRequest
+from frontend.api.openai.request import ChatCompletionRequest
 from frontend.api.openai.responses import items as responses_items
+from frontend.api.openai.responses import request as responses_wire
 from frontend.api.openai.responses import tools as responses_tools
-from frontend.api.openai.responses import wire as responses_wire
-from frontend.api.openai.wire import ChatCompletionRequest
 from tests.unit.frontend.openapi.documented import BASES, SCHEMAS, Struct, accepts, request_schema, validator
 
 # Refused with a reason, whatever the type of their value.

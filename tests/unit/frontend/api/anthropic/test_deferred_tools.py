@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.json_value import Json
-from frontend.api.anthropic.wire import MessagesRequest
+from frontend.api.anthropic.request import MessagesRequest
 from frontend.api.core.request import Message, ToolCall
 
 _SCHEMA: dict[str, Json] = {"type": "object", "properties": {"city": {"type": "string"}}}

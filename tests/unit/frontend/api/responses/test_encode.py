@@ -9,7 +9,7 @@ from drover.errors import EngineFailed
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.openai.responses.encode import ResponsesEncoder
-from frontend.api.openai.responses.output import Output
+from frontend.api.openai.responses.output import OutputItems
 from tests.support.sse import Event, events_of
 from tests.unit.frontend.api.ollama.events import call, content, done, joined, started, thinking
 
@@ -18,7 +18,7 @@ NAMESPACES = {"crm.find": ("crm", "find")}
 
 
 def encoder() -> ResponsesEncoder:
-    return ResponsesEncoder(ECHO, Output(NAMESPACES))
+    return ResponsesEncoder(ECHO, OutputItems(NAMESPACES))
 
 
 def told(*events: pb.GenerateEvent) -> list[Event]:

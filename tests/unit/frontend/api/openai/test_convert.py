@@ -10,14 +10,14 @@ from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.request import ChatRequest, Message, Think, ToolCall
-from frontend.api.openai.to_native import (
-    native_chat,
-    native_completion,
-    set_sampled,
+from frontend.api.openai.convert import (
+    set_choice_sampling,
     set_tokens,
     set_tool_choice,
+    to_chat_request,
+    to_generate_request,
 )
-from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest
+from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest
 
 _ASKED: Json = [{"role": "user", "content": "hi"}]
 _TOOLS: Json = [{"type": "function", "function": {"name": "f"}}, {"function": {"name": "g"}}]
@@ -29,7 +29,7 @@ def _read(**body: Json) -> ChatCompletionRequest:
 
 
 def _native(**body: Json) -> ChatRequest:
-    return native_chat(_read(**body))
+    return to_chat_request(_read(**body))
 
 
 def _messages(*messages: Json) -> list[Message]:
@@ -79,7 +79,7 @@ def test_stop(stop: Json, stops: list[str]) -> None:
 
 def test_a_completion_s_stop_has_texts_only() -> None:
     with pytest.raises(InvalidRequest, match="invalid type for 'stop' field"):
-        native_completion(CompletionRequest.read({"stop": ["x", 1]}), "hi")
+        to_generate_request(CompletionRequest.read({"stop": ["x", 1]}), "hi")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_choices_count_on_from_the_seed_and_carry_the_bias() -> None:
     requests = [pb.GenerateRequest(sampling=pb.Sampling(seed=seed)) for seed in (7, 2**63 - 1, -1)]
 
     for request in requests:
-        set_sampled(request, asked, choice=1)
+        set_choice_sampling(request, asked, choice=1)
 
     assert [request.sampling.seed for request in requests] == [8, 0, -1]
     assert requests[0].sampling.logit_bias == {5: -1.0, 7: 2.5}

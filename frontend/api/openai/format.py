@@ -56,7 +56,7 @@ def finish_reason(done: pb.Done, called: bool = False) -> bytes:
     return b"tool_calls" if called else b"stop"
 
 
-class Ends:
+class FinishedChoices:
     """How the choices of an answer ended. `per_prompt`: how many choices each prompt has."""
 
     def __init__(self, choices: int, per_prompt: int) -> None:

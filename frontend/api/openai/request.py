@@ -43,7 +43,7 @@ MAX_CHOICES_BYTES = 128 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Sampled:
+class SharedFields:
     """The fields that both routes share. None: the field is not set."""
 
     model: str = ""
@@ -81,7 +81,7 @@ class StreamOptions:
 
 
 @dataclass(slots=True)
-class ChatCompletionRequest(Sampled):
+class ChatCompletionRequest(SharedFields):
     """A chat completion's body; `messages` and `tools` are neutral ones."""
 
     messages: list[Message] = field(default_factory=list)
@@ -116,7 +116,7 @@ class ChatCompletionRequest(Sampled):
 
 
 @dataclass(slots=True)
-class CompletionRequest(Sampled):
+class CompletionRequest(SharedFields):
     """A completion's body. `prompts`: one or several, each a text or token ids."""
 
     prompts: list[str | list[int]] = field(default_factory=lambda: [""])

@@ -10,7 +10,7 @@ from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.request import Message, Think, ToolCall
-from frontend.api.openai.responses.wire import ResponsesRequest
+from frontend.api.openai.responses.request import ResponsesRequest
 
 PIXEL = b"\x89PNG"
 IMAGE: Json = {

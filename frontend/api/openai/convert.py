@@ -11,7 +11,7 @@ from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json
 from frontend.api.core.request import ChatRequest, GenerateRequest, Think
-from frontend.api.openai.wire import ChatCompletionRequest, CompletionRequest, Sampled
+from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest, SharedFields
 
 # Ollama sets these if a request does not, whatever the model's own defaults are.
 _FORCED: Mapping[str, Json] = {"temperature": 1.0, "top_p": 1.0}
@@ -27,7 +27,7 @@ _LEVELS = {
 _EFFORTS = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
 
 
-def native_chat(request: ChatCompletionRequest) -> ChatRequest:
+def to_chat_request(request: ChatCompletionRequest) -> ChatRequest:
     """The neutral chat request. Raises InvalidRequest."""
     stop = [item for item in _stops(request.stop) if isinstance(item, str)]
     max_tokens = (
@@ -48,7 +48,7 @@ def native_chat(request: ChatCompletionRequest) -> ChatRequest:
     )
 
 
-def native_completion(request: CompletionRequest, prompt: str | list[int]) -> GenerateRequest:
+def to_generate_request(request: CompletionRequest, prompt: str | list[int]) -> GenerateRequest:
     """The neutral request of one prompt. `set_tokens` adds token ids later. Raises InvalidRequest."""
     stop = []
     for item in _stops(request.stop):
@@ -68,32 +68,32 @@ def native_completion(request: CompletionRequest, prompt: str | list[int]) -> Ge
     )
 
 
-def set_tokens(request: pb.GenerateRequest, prompt: str | list[int]) -> None:
+def set_tokens(message: pb.GenerateRequest, prompt: str | list[int]) -> None:
     """Make token ids the whole prompt, without a template."""
     if not isinstance(prompt, str):
-        request.tokens.ids.extend(prompt)
+        message.tokens.ids.extend(prompt)
 
 
-def set_sampled(request: pb.GenerateRequest, asked: Sampled, choice: int) -> None:
+def set_choice_sampling(message: pb.GenerateRequest, body: SharedFields, choice: int) -> None:
     """Add what the neutral request lacks. Each choice has a seed of its own, or all would be equal."""
-    for token, bias in asked.logit_bias.items():
-        request.sampling.logit_bias[token] = bias
-    if choice and request.sampling.seed >= 0:
-        request.sampling.seed = (request.sampling.seed + choice) % 2**63
+    for token, bias in body.logit_bias.items():
+        message.sampling.logit_bias[token] = bias
+    if choice and message.sampling.seed >= 0:
+        message.sampling.seed = (message.sampling.seed + choice) % 2**63
 
 
-def set_tool_choice(request: pb.GenerateRequest, asked: ChatCompletionRequest) -> None:
+def set_tool_choice(message: pb.GenerateRequest, body: ChatCompletionRequest) -> None:
     """Add the tool choice. Raises InvalidRequest for one that the request's tools do not satisfy."""
-    if asked.tool_choice is not None:
-        asked.tool_choice.check(asked.tools)
-        request.tool_choice.mode = asked.tool_choice.mode
-        request.tool_choice.name = asked.tool_choice.name
-    if asked.parallel_tool_calls is not None:
-        request.tool_choice.parallel = asked.parallel_tool_calls
+    if body.tool_choice is not None:
+        body.tool_choice.check(body.tools)
+        message.tool_choice.mode = body.tool_choice.mode
+        message.tool_choice.name = body.tool_choice.name
+    if body.parallel_tool_calls is not None:
+        message.tool_choice.parallel = body.parallel_tool_calls
 
 
 def _options(
-    request: Sampled, stop: list[str], max_tokens: int | None, top_p: float | None
+    request: SharedFields, stop: list[str], max_tokens: int | None, top_p: float | None
 ) -> dict[str, Json]:
     """The neutral options: OpenAI's fields over `options`, an extension, over the forced ones."""
     fields: dict[str, Json] = {

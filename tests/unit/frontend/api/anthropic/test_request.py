@@ -10,7 +10,7 @@ import pytest
 from drover.errors import InvalidRequest, NotOffered
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.anthropic.wire import MessagesRequest
+from frontend.api.anthropic.request import MessagesRequest
 from frontend.api.core.request import Message, Think, ToolCall
 
 PIXEL = b"\x89PNG"
