@@ -26,13 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _converse(router: SmartRouter) -> None:
     messages: list[dict[str, object]] = []
-    while (said := _asked()) is not None:
-        side, text = _side_and_text(said)
+    while (line := _read_line()) is not None:
+        side, text = _split_side(line)
         if not text:
             continue
         messages.append({"role": "user", "content": text})
         try:
-            answer = _streamed(router, messages, side)
+            answer = _stream(router, messages, side)
         except (*FAILURES, KeyboardInterrupt) as error:
             messages.pop()
             _write(f"\n{type(error).__name__}: {error}\n")
@@ -52,23 +52,24 @@ def _router(arguments: Sequence[str] | None) -> SmartRouter:
     return SmartRouter(**vars(parser.parse_args(arguments)))
 
 
-def _asked() -> str | None:
-    """None at the end."""
+def _read_line() -> str | None:
+    """None when the user ends the conversation."""
     try:
-        said = input("You: ").strip()
+        line = input("You: ").strip()
     except (EOFError, KeyboardInterrupt):
         return None
-    return None if said.lower() in _ENDS else said
+    return None if line.lower() in _ENDS else line
 
 
-def _side_and_text(said: str) -> tuple[str, str]:
+def _split_side(line: str) -> tuple[str, str]:
+    """The command for a side, empty for none, and the message."""
     for side in ("/local", "/remote"):
-        if said.startswith(f"{side} "):
-            return side, said.removeprefix(side).strip()
-    return "", said
+        if line.startswith(f"{side} "):
+            return side, line.removeprefix(side).strip()
+    return "", line
 
 
-def _streamed(router: SmartRouter, messages: list[dict[str, object]], side: str) -> str:
+def _stream(router: SmartRouter, messages: list[dict[str, object]], side: str) -> str:
     answer = ""
     parts = router.chat_stream(
         "", messages, verbose=True, force_local=side == "/local", force_remote=side == "/remote"

@@ -1,4 +1,4 @@
-"""What the client-side routers share: a conversation as Ollama's clients write it, and where it goes."""
+"""A conversation as Ollama's clients write it: the judge's call for it, and how its answer is read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,10 @@ from frontend.models.virtual_definition import Side
 from frontend.smart_router.judge import MAX_TOKENS, SCHEMA, prompt_of, side_of
 from frontend.smart_router.question import Question
 
-# The names of SGLang's router, on which code may depend.
-LOCATIONS = {Side.SIMPLE: "Local Ollama", Side.COMPLEX: "Remote SGLang"}
-# What a call of the ollama client raises when its host fails; the last three for an answer that is none.
+# What the ollama client raises when its host fails; the last three for a response that is not Ollama's.
 FAILURES = (ollama.ResponseError, ConnectionError, httpx.HTTPError, ValueError, TypeError, AttributeError)
 
 Messages = Sequence[Mapping[str, object]]
-
-
-class Answer(TypedDict):
-    content: str
-    model: str
-    location: str
-    reason: str
 
 
 class JudgeCall(TypedDict):
@@ -44,7 +35,7 @@ def messages_of(prompt: str, messages: Messages | None) -> Messages:
 
 
 def judge_call(messages: Messages, model: str) -> JudgeCall:
-    """The last user message and a summary of the rest are data in it, and one of two labels is the answer."""
+    """The call that asks for a label, with the last user message and a summary of the rest as data."""
     chat = pb.ChatInput()
     for message in messages:
         chat.messages.add(role=_text(message.get("role")), content=_text(message.get("content")))
@@ -59,15 +50,15 @@ def judge_call(messages: Messages, model: str) -> JudgeCall:
 
 
 def without_format(call: JudgeCall, refusal: ollama.ResponseError) -> JudgeCall:
-    """For a host that takes no format; what is no label is then none. Raises any other refusal."""
+    """The call for a host that refuses `format`. Raises any other refusal."""
     if "support format" not in refusal.error:
         raise refusal
     return {**call, "format": None}
 
 
-def choice_of(said: str | None) -> tuple[Side, str]:
-    """The side and the reason. Where the judge is unclear, as SGLang's router: local."""
-    side = side_of(said or "")
+def choice_of(label: str | None) -> tuple[Side, str]:
+    """The side and the reason. For text that is no label the local side, as SGLang's router does."""
+    side = side_of(label or "")
     if side is Side.COMPLEX:
         return side, "Complex task"
     return Side.SIMPLE, "Simple task" if side else "Judge unclear, defaulting to local"
@@ -79,14 +70,14 @@ def forced_side(force_local: bool, force_remote: bool) -> tuple[Side, str] | Non
     return (Side.SIMPLE, "Forced local") if force_local else None
 
 
-def say(is_verbose: bool, text: str) -> None:
+def write_line(is_verbose: bool, text: str) -> None:
     if is_verbose:
         sys.stdout.write(f"[Router] {text}\n")
         sys.stdout.flush()
 
 
 def _text(value: object) -> str:
-    """Of a list of parts, the texts."""
+    """The texts of a list of parts, one a line."""
     if isinstance(value, str):
         return value
     parts = value if isinstance(value, list) else []
