@@ -23,7 +23,7 @@ class TemplateError(Exception):
 
 
 class FunctionFailed(Exception):
-    """Why a function cannot answer; whoever called it adds where it stands."""
+    """Why a function failed; the caller adds its position in the template."""
 
 
 class Budget:

@@ -17,6 +17,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import RequestHandle, Worker
 from frontend.routing.backends.grpc.event_check import broken
 from frontend.routing.backends.unary_call import UnaryCall
+from frontend.routing.capacity import WorkerPermit
 from frontend.routing.discovery.base import Discovery
 from frontend.routing.failover import FailoverObserver, FailoverRequest, new_attempt_id
 from frontend.routing.fair_queue import Ticket
@@ -227,35 +228,24 @@ class Fleet:
         self._stalled.check(request)
         while True:
             permit, wait = await self._scheduler.acquire(model, ticket, retries.failed)
+            observer.waited(wait)
             if wait.position > 0:
                 ticket = replace(ticket, requeued=True)
-            observer.waited(wait)
             observer.sent_to(permit.worker.address)
-            request.request_id = new_attempt_id()
-            failure: DroverError | None = None
-            call = UnaryCall(permit.worker.backend.embed(request, ticket.request_id))
-            permit.handle = call
             try:
-                response = await call.result()
-                _check_embeddings(response, request)
-                permit.on_first_event()
-                return response
-            except QueueFull as error:
-                failure = error
+                return await _embed_at(permit, request, ticket.request_id)
+            except QueueFull:
+                # The worker has less room than it reported: queue again.
+                pass
             except EngineStalled:
                 if permit.is_only_suspect:
                     self._stalled.add(request)
                 raise
             except RetryElsewhere as error:
-                failure = error
-                if isinstance(error, ProtocolBroken):
-                    permit.broke_protocol(error)
                 ticket = replace(ticket, requeued=True)
                 if not retries.allows_another(permit.worker, error):
                     raise
                 observer.retried(error)
-            finally:
-                permit.release(failure)
             await jitter()
 
     @property
@@ -269,7 +259,30 @@ class Fleet:
         return None if not expiries else 0 if 0 in expiries else max(expiries)
 
 
+async def _embed_at(
+    permit: WorkerPermit, request: pb.EmbedRequest, client_request_id: str
+) -> pb.EmbedResponse:
+    """Make one attempt and release its permit."""
+    failure: DroverError | None = None
+    request.request_id = new_attempt_id()
+    call = UnaryCall(permit.worker.backend.embed(request, client_request_id))
+    permit.handle = call
+    try:
+        response = await call.result()
+        _check_embeddings(response, request)
+        permit.on_first_event()
+        return response
+    except DroverError as error:
+        failure = error
+        if isinstance(error, ProtocolBroken):
+            permit.broke_protocol(error)
+        raise
+    finally:
+        permit.release(failure)
+
+
 def _check_embeddings(response: pb.EmbedResponse, request: pb.EmbedRequest) -> None:
+    """Raises ProtocolBroken."""
     if len(response.embeddings) != len(request.texts):
         raise broken(f"{len(response.embeddings)} embeddings of {len(request.texts)} texts")
 
