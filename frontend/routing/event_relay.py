@@ -30,8 +30,8 @@ class EventRelay:
         "_filter_event",
         "_journal",
         "_permit",
-        "_take",
-        "_take_token",
+        "_sink",
+        "_token_sink",
         "first_ns",
         "is_done",
     )
@@ -43,16 +43,16 @@ class EventRelay:
         journal: Journal,
         delivered: DeliveredText | None,
         filter_event: EventFilter | None,
-        take: EventSink,
+        sink: EventSink,
     ) -> None:
         self._permit = permit
         self._check = check
         self._journal = journal
         self._delivered = delivered
         self._filter_event = filter_event
-        self._take = take
+        self._sink = sink
         is_plain = delivered is None and filter_event is None
-        self._take_token = take.token if is_plain and isinstance(take, TokenSink) else None
+        self._token_sink = sink.token if is_plain and isinstance(sink, TokenSink) else None
         self.first_ns = 0
         self.is_done = False
 
@@ -66,14 +66,14 @@ class EventRelay:
         self._journal.record(event)
         if self._delivered is not None:
             self._delivered.record(event)
-        return self._take(event)
+        return self._sink(event)
 
     def token(self, text: str, token_id: int, completion_tokens: int) -> Awaitable[object] | None:
-        if self._take_token is None or not self._permit.has_output:
+        if self._token_sink is None or not self._permit.has_output:
             return self(token_event(text, token_id, completion_tokens))
         self._check.check_token(text)
         self._journal.record_token(text, token_id)
-        return self._take_token(text, token_id, completion_tokens)
+        return self._token_sink(text, token_id, completion_tokens)
 
     def _begin_output(self, has_output: bool) -> None:
         if not self.first_ns:

@@ -100,12 +100,12 @@ class FailoverRequest:
         if self._handle is not None:
             self._handle.cancel()
 
-    async def deliver(self, take: EventSink) -> None:
+    async def deliver(self, sink: EventSink) -> None:
         self._stalled.check(self._request)
         attempt = Retry(self._request)
         while True:
             permit = await self._acquire()
-            error = await self._run(attempt, permit, take)
+            error = await self._run(attempt, permit, sink)
             if error is None:
                 return
             decision = self._decide(attempt, permit, error)
@@ -131,13 +131,13 @@ class FailoverRequest:
             self._requeue()
         return permit
 
-    async def _run(self, attempt: Retry, permit: WorkerPermit, take: EventSink) -> DroverError | None:
+    async def _run(self, attempt: Retry, permit: WorkerPermit, sink: EventSink) -> DroverError | None:
         """Make one attempt and release its permit. Returns its error, None if the response is complete."""
         error: DroverError | None = None
         permit.request, permit.stalls = attempt.request, self._stalls
         calls = 0 if self._delivered is not None else self._journal.calls
         check = EventCheck(attempt.request, self._model.info.context_length, calls)
-        relay = EventRelay(permit, check, self._journal, self._delivered, attempt.filter_event, take)
+        relay = EventRelay(permit, check, self._journal, self._delivered, attempt.filter_event, sink)
         try:
             await self._deliver_from(permit, attempt.request, relay)
             check.check_complete()

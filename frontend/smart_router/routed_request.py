@@ -59,10 +59,10 @@ class RoutedRequest:
         decision = await self._decided()
         return self._sides.model(decision.side), self._sides.request(decision.side)
 
-    async def deliver(self, take: EventSink) -> None:
+    async def deliver(self, sink: EventSink) -> None:
         decision = await self._decided()
         try:
-            await self._deliver_from(decision.side, take)
+            await self._deliver_from(decision.side, sink)
             return
         except _FALLS_BACK as error:
             if self._has_answered or decision.is_final or isinstance(error, DeadlineExceeded):
@@ -71,7 +71,7 @@ class RoutedRequest:
         other = decision.side.other
         self._observer.fell_back(failure, other, self._sides.model(other))
         try:
-            await self._deliver_from(other, take)
+            await self._deliver_from(other, sink)
         except _FALLS_BACK:
             if self._has_answered:
                 raise
@@ -83,19 +83,19 @@ class RoutedRequest:
         self._observer.decided(decision, self._sides.model(decision.side))
         return decision
 
-    async def _deliver_from(self, side: Side, take: EventSink) -> None:
+    async def _deliver_from(self, side: Side, sink: EventSink) -> None:
         """Hold back events until the first one with output: until then the request can fall back."""
         handle = self._handle = self._submit(self._sides.model(side), self._sides.request(side))
         held: list[pb.GenerateEvent] = []
 
         def take_output(event: pb.GenerateEvent) -> Awaitable[object] | None:
             if self._has_answered:
-                return take(event)
+                return sink(event)
             held.append(event)
             if not (event.deltas or event.HasField("done")):
                 return None
             self._has_answered = True
-            return _release(held, take)
+            return _release(held, sink)
 
         try:
             await handle.deliver(take_output)
@@ -103,8 +103,8 @@ class RoutedRequest:
             handle.cancel()
 
 
-async def _release(held: list[pb.GenerateEvent], take: EventSink) -> None:
+async def _release(held: list[pb.GenerateEvent], sink: EventSink) -> None:
     """Keep no reference to a released event: each may be part of a message with many others."""
     while held:
-        if (busy := take(held.pop(0))) is not None:
+        if (busy := sink(held.pop(0))) is not None:
             await busy

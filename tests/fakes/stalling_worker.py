@@ -56,8 +56,8 @@ class StallingHandle:
         self.finished = False
         self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def deliver(self, take: EventSink) -> None:
-        await deliver_to(self._events(), take)
+    async def deliver(self, sink: EventSink) -> None:
+        await deliver_to(self._events(), sink)
 
     def abandon(self, error: DroverError) -> None:
         if not self._abandoned.done():

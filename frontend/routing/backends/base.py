@@ -31,9 +31,9 @@ def token_event(text: str, token_id: int, completion_tokens: int) -> pb.Generate
 class RequestHandle(Protocol):
     """A request in flight. Its submitter owns it and calls `cancel` in the end."""
 
-    async def deliver(self, take: EventSink) -> None:
-        """Pass all events to `take`, which may be called from any task and must not block. Raises error types
-        of drover/errors.py only, and what `take` raises.
+    async def deliver(self, sink: EventSink) -> None:
+        """Pass all events to `sink`, which may be called from any task and must not block. Raises error types
+        of drover/errors.py only, and what `sink` raises.
         """
 
     def cancel(self) -> None:

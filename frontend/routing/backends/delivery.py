@@ -14,18 +14,18 @@ from frontend.routing.backends.base import EventSink, RequestHandle
 _MAX_READY = 1
 
 
-async def deliver_to(events: AsyncGenerator[pb.GenerateEvent, None], take: EventSink) -> None:
-    """Push all events into `take`, waiting while it is busy."""
+async def deliver_to(events: AsyncGenerator[pb.GenerateEvent, None], sink: EventSink) -> None:
+    """Push all events into `sink`, waiting while it is busy."""
     async with aclosing(events):
         async for event in events:
-            if (busy := take(event)) is not None:
+            if (busy := sink(event)) is not None:
                 await busy
 
 
 async def events_of(handle: RequestHandle) -> AsyncGenerator[pb.GenerateEvent, None]:
     """Pull a request's events. Raises what the delivery raises; closing the generator cancels it."""
     ready = _Ready()
-    delivery = asyncio.create_task(handle.deliver(ready.take), name="deliver a response")
+    delivery = asyncio.create_task(handle.deliver(ready.put), name="deliver a response")
     delivery.add_done_callback(lambda _: ready.news.set())
     try:
         while True:
@@ -56,7 +56,7 @@ class _Ready:
         self.news = asyncio.Event()
         self._room = asyncio.Event()
 
-    def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+    def put(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
         """Keep a copy: the event may be part of a message with many others, which would stay in memory."""
         kept = pb.GenerateEvent()
         kept.CopyFrom(event)

@@ -205,13 +205,13 @@ class ExchangeHandle:
 
     __slots__ = (
         "_busy",
+        "_delivered_rows",
         "_error",
         "_exchange",
         "_is_over",
         "_number",
-        "_take",
-        "_take_token",
-        "_taken",
+        "_sink",
+        "_token_sink",
         "_waiter",
         "_waiting",
         "_waiting_bytes",
@@ -220,21 +220,21 @@ class ExchangeHandle:
     def __init__(self, number: int, exchange: Exchange) -> None:
         self._number = number
         self._exchange = exchange
-        self._take: EventSink | None = None
-        self._take_token: Callable[[str, int, int], Awaitable[object] | None] | None = None
+        self._sink: EventSink | None = None
+        self._token_sink: Callable[[str, int, int], Awaitable[object] | None] | None = None
         self._busy: Awaitable[object] | None = None
-        # Rows that came while `take` was busy.
+        # Rows that came while `sink` was busy.
         self._waiting: deque[pb.GenerateEvent] = deque()
         self._waiting_bytes = 0
-        self._taken = 0
+        self._delivered_rows = 0
         self._error: Exception | None = None
         self._is_over = False
         self._waiter: asyncio.Future[None] | None = None
 
-    async def deliver(self, take: EventSink) -> None:
-        """The reading loop passes rows to `take`; this task waits while `take` is busy, and for the end."""
-        self._take = take
-        self._take_token = take.token if isinstance(take, TokenSink) else None
+    async def deliver(self, sink: EventSink) -> None:
+        """The reading loop passes rows to `sink`; this task waits while `sink` is busy, and for the end."""
+        self._sink = sink
+        self._token_sink = sink.token if isinstance(sink, TokenSink) else None
         try:
             while True:
                 while self._busy is not None or self._waiting:
@@ -246,7 +246,7 @@ class ExchangeHandle:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
         finally:
-            self._take = self._take_token = self._waiter = None
+            self._sink = self._token_sink = self._waiter = None
             discard(self._busy)
             self._drop_waiting()
             self.cancel()
@@ -255,17 +255,17 @@ class ExchangeHandle:
         if event.HasField("done"):
             self._is_over = True
             self._exchange.forget(self._number)
-        if self._take is None or self._busy is not None or self._waiting:
+        if self._sink is None or self._busy is not None or self._waiting:
             self._buffer(event)
         else:
-            self._pass_on(self._take, event)
+            self._pass_on(self._sink, event)
 
     def on_token(self, text: str, token_id: int, completion_tokens: int) -> None:
-        take = self._take_token
-        if take is None or self._busy is not None or self._waiting:
+        sink = self._token_sink
+        if sink is None or self._busy is not None or self._waiting:
             self.on_event(token_event(text, token_id, completion_tokens))
         else:
-            self._pass_on(take, text, token_id, completion_tokens)
+            self._pass_on(sink, text, token_id, completion_tokens)
 
     def fail(self, error: Exception) -> None:
         """End the delivery, once the rows before the error are delivered. The first error counts."""
@@ -285,25 +285,25 @@ class ExchangeHandle:
         if self._busy is not None:
             await self._busy
             self._busy = None
-        elif self._take is not None:
+        elif self._sink is not None:
             event = self._waiting.popleft()
             self._count_waiting(-event.ByteSize())
-            self._pass_on(self._take, event)
+            self._pass_on(self._sink, event)
 
-    def _pass_on(self, take: Callable[[*What], Awaitable[object] | None], *what: *What) -> None:
-        """An exception of `take` concerns its own request only: it is raised in that request's task."""
+    def _pass_on(self, sink: Callable[[*What], Awaitable[object] | None], *what: *What) -> None:
+        """An exception of `sink` concerns its own request only: it is raised in that request's task."""
         try:
-            self._busy = take(*what)
+            self._busy = sink(*what)
         except Exception as error:  # noqa: BLE001 - raised in the request's own task
             self.abandon(error)
             return
         except asyncio.CancelledError:
-            # It comes from what `take` called: nothing was awaited here, so this task was not cancelled.
+            # It comes from what `sink` called: nothing was awaited here, so this task was not cancelled.
             self.abandon(InternalError("sending the response was cancelled"))
             return
-        self._taken += 1
-        if self._taken == _GRANTED_ROWS:
-            self._taken = 0
+        self._delivered_rows += 1
+        if self._delivered_rows == _GRANTED_ROWS:
+            self._delivered_rows = 0
             self._exchange.grant(self._number, _GRANTED_ROWS)
         if self._busy is not None or self._is_over:
             self._wake()

@@ -27,13 +27,13 @@ class GenerateStreamHandle:
         self._call = call
         self._abandoned: DroverError | None = None
 
-    async def deliver(self, take: EventSink) -> None:
+    async def deliver(self, sink: EventSink) -> None:
         """Raises TimeoutError if the call does not end soon after `done`."""
         with boundary(lambda: self._abandoned):
             async with asyncio.timeout(None) as limit:
                 while (message := await self._call.read()) is not grpc.aio.EOF:
                     event = read(cast(pb.GenerateEvent, message))
-                    if (busy := take(event)) is not None:
+                    if (busy := sink(event)) is not None:
                         await busy
                     if event.HasField("done"):
                         limit.reschedule(asyncio.get_running_loop().time() + _END_SECONDS)

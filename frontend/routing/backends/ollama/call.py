@@ -49,8 +49,8 @@ class HostCall:
         self._abandoned: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
         self._reader = spawn(self._read())
 
-    async def deliver(self, take: EventSink) -> None:
-        await deliver_to(self._received(), take)
+    async def deliver(self, sink: EventSink) -> None:
+        await deliver_to(self._received(), sink)
 
     async def _received(self) -> AsyncGenerator[pb.GenerateEvent, None]:
         while True:

@@ -18,17 +18,17 @@ SECONDS = 10.0
 
 
 class Delivered:
-    """A delivery in a task of its own. `busy`: what its `take` returns next, or raises."""
+    """A delivery in a task of its own. `busy`: what its sink returns next, or raises."""
 
     def __init__(self, handle: WorkerHandle) -> None:
         self.handle = handle
         self.events: list[pb.GenerateEvent] = []
         self.takers: list[asyncio.Task[object] | None] = []
-        """The tasks in which `take` was called."""
+        """The tasks in which the sink was called."""
         self.busy: Awaitable[object] | BaseException | None = None
-        self.task = asyncio.create_task(handle.deliver(self.take))
+        self.task = asyncio.create_task(handle.deliver(self.receive))
 
-    def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+    def receive(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
         self.takers.append(asyncio.current_task())
         self.events.append(event)
         busy, self.busy = self.busy, None

@@ -273,9 +273,9 @@ async def test_a_returned_awaitable_that_is_not_awaited_is_closed(pair: Pair) ->
         raise AssertionError
 
     class Leaving(Delivered):
-        def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+        def receive(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
             self.task.cancel()
-            return super().take(event)
+            return super().receive(event)
 
     stream, (other,) = await pair.deliver(1)
     leaving = Leaving(pair.submit())

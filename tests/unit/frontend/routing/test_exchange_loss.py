@@ -99,9 +99,9 @@ class Answer:
         self.text = ""
         self.done: pb.Done | None = None
         self.ids: list[int] = []
-        self.task = asyncio.create_task(handle.deliver(self._take))
+        self.task = asyncio.create_task(handle.deliver(self._receive))
 
-    def _take(self, event: pb.GenerateEvent) -> None:
+    def _receive(self, event: pb.GenerateEvent) -> None:
         for delta in event.deltas:
             self.text += delta.content
             self.ids += delta.token_ids

@@ -121,9 +121,9 @@ async def test_the_stream_does_not_inherit_the_context_of_a_request(pair: Pair) 
     seen: list[str] = []
 
     class Looking(Delivered):
-        def take(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
+        def receive(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
             seen.append(client.get())
-            return super().take(event)
+            return super().receive(event)
 
     client.set("first")
     looking = Looking(pair.submit())
