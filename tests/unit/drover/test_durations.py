@@ -26,6 +26,6 @@ def test_a_duration_or_a_number_of_seconds(text: str, nanoseconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1.5", "soon", "5 m", "٣"])
-def test_what_is_neither_is_refused(text: str) -> None:
+def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="time:"):
         parse_duration_or_seconds(text)

@@ -58,11 +58,11 @@ def test_a_mapping_is_an_error_in_every_protocol(error_type: type[DroverError]) 
         (errors.DeadlineExceeded, 504),
     ],
 )
-def test_the_status_that_ollama_gives(error_type: type[DroverError], status: int) -> None:
+def test_statuses_are_those_of_ollama(error_type: type[DroverError], status: int) -> None:
     assert mapping_of(error_type("why")).http == status
 
 
-def test_a_template_that_fails_is_the_requests_fault_under_v1() -> None:
+def test_a_failed_template_is_a_client_error_under_v1() -> None:
     others = [
         error_type
         for error_type, answer in ERROR_MAPPINGS.items()

@@ -75,7 +75,7 @@ _NO_NAMES += ["m" * 81, "m:" + "t" * 81, "n" * 81 + "/m", "h" * 351 + "/n/m"]
 
 
 @pytest.mark.parametrize("text", _NO_NAMES)
-def test_what_is_no_name(text: str) -> None:
+def test_invalid_names(text: str) -> None:
     assert ModelName.parse(text) is None
 
 

@@ -42,7 +42,7 @@ class _Settings(ProcessSettings):
     """How much."""
 
 
-def test_ollamas_name_comes_after_flag_and_variable_and_before_the_default(
+def test_ollamas_variable_has_lower_precedence_than_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OLLAMA_COUNT", "4")
@@ -62,7 +62,7 @@ def test_lists_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "''", ' "" '])
-def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch, nothing: str) -> None:
+def test_an_empty_value_is_ignored(monkeypatch: pytest.MonkeyPatch, nothing: str) -> None:
     monkeypatch.setenv("OLLAMA_COUNT", nothing)
     monkeypatch.setenv("OLLAMA_WORDS", nothing)
     monkeypatch.setenv("OLLAMA_DEBUG", nothing)
@@ -134,12 +134,12 @@ def test_false(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "t", "true", "TRUE", "2", "random", "no", "fALSE"])
-def test_what_is_not_false_is_true(text: str) -> None:
+def test_any_other_text_is_true(text: str) -> None:
     assert debug_level(text) == "debug"
 
 
 @pytest.mark.parametrize("text", ["-1", "+1", "0o10", "0x10", "1_000", "1.5", "", "string", "٣", str(2**64)])
-def test_what_is_no_whole_number(text: str) -> None:
+def test_invalid_whole_numbers(text: str) -> None:
     with pytest.raises(Ignored):
         whole_number(text)
 
@@ -151,7 +151,7 @@ def test_whole_numbers(number: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["1d", "???", "1.5", "5 m"])
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     for read in (duration, limit_in_seconds):
         with pytest.raises(Ignored):
             read(text)
@@ -161,6 +161,6 @@ def test_what_is_no_duration(text: str) -> None:
     ("text", "seconds"),
     [("1h2m3s", 3723), ("60", 60), ("500ms", 0.5), ("0", 0), ("-0", 0), ("-1", 0), ("-1m", 0)],
 )
-def test_a_limit_that_is_not_above_zero_is_none(text: str, seconds: float) -> None:
+def test_a_limit_of_zero_or_less_means_no_limit(text: str, seconds: float) -> None:
     assert limit_in_seconds(text) == seconds
     assert duration(text) == text

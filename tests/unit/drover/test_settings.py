@@ -27,14 +27,14 @@ class _Settings(ProcessSettings):
     """Whether."""
 
 
-def test_a_flag_beats_the_environment_and_that_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence_is_flag_environment_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _Settings.load([]).share_count == 3
     monkeypatch.setenv("DROVER_TEST_SHARE_COUNT", "4")
     assert _Settings.load([]).share_count == 4
     assert _Settings.load(["--share-count", "5"]).share_count == 5
 
 
-def test_an_empty_environment_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_environment_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DROVER_TEST_SHARE_COUNT", "")
 
     assert _Settings.load([]).share_count == 3
@@ -102,9 +102,7 @@ def test_a_wrong_value_in_the_environment_is_named_too(
 
 
 @pytest.mark.parametrize("argv", [["--unknown", "1"], ["--words", '["'], ["stray"]])
-def test_what_is_no_setting_ends_the_process_with_status_2(
-    argv: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_flag_exits_with_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         _Settings.load(argv)
 
@@ -155,10 +153,10 @@ def test_invalid_addresses(address: str) -> None:
         check_address(address)
 
 
-def test_an_address_in_its_parts() -> None:
+def test_split_address() -> None:
     assert split_address("[::1]:50051") == ("::1", 50051)
     assert split_address("host:0") == ("host", 0)
 
 
-def test_ipv6_addresses_stand_in_lists() -> None:
+def test_ipv6_addresses_in_lists() -> None:
     assert split_commas("[::1]:50051,[::2]:50051") == ["[::1]:50051", "[::2]:50051"]
