@@ -1,4 +1,4 @@
-"""The real model on this machine beside a real Ollama: `python -m benchmarks.chats [--engine sglang]`.
+"""The real model on this machine next to a real Ollama: `python -m benchmarks.chats [--engine sglang]`.
 
 1, 4 and 16 clients, each with one chat after the other, through both tiers and the engine. CPU is that of the
 tiers' own processes, without those of the engine. SGLang needs the

@@ -90,7 +90,7 @@ async def measure_window(
 
 @asynccontextmanager
 async def running_load(target: Target, offer: Offer, dialect: Name = "chat") -> AsyncIterator[Generator]:
-    """Load that goes on, for windows one after the other."""
+    """Continuous load, for windows one after the other."""
     async with _generator(target.address, offer, dialect, 1) as generator:
         await generator.begun()
         yield generator

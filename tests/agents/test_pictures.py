@@ -14,7 +14,7 @@ _LOOKING = zip((ClaudeCode(Wire.MESSAGES), Codex(Wire.RESPONSES)), PICTURE_QUEST
 
 
 @pytest.mark.parametrize(("agent", "question"), [*_LOOKING])
-async def test_a_model_that_cannot_see_goes_on(start: Start, agent: Agent, question: str) -> None:
+async def test_a_model_that_cannot_see_continues(start: Start, agent: Agent, question: str) -> None:
     async with start(agent, question) as run:
         status = await run.end()
 

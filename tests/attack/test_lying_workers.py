@@ -1,4 +1,4 @@
-"""A worker that answers garbage at each moment, beside one that works."""
+"""A worker that answers garbage at each moment, next to one that works."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Liar:
 
 
 @asynccontextmanager
-async def _beside_a(
+async def _next_to_a(
     liar: Liar, folder: Path, figures: Figures, rehearsed: Attack | None = None
 ) -> AsyncIterator[Scene]:
     await liar.start()
@@ -163,7 +163,7 @@ async def test_answers(tmp_path: Path, figures: Figures, kind: str) -> None:
     async def rehearse(port: int) -> None:
         await _ask(f"http://127.0.0.1:{port}", _REQUESTS)
 
-    async with _beside_a(liar, tmp_path, figures, rehearse) as scene:
+    async with _next_to_a(liar, tmp_path, figures, rehearse) as scene:
         seen = await _ask(scene.url, _REQUESTS)
     statuses = sorted({status for status, _ in seen})
     figures.notes.append(f"its clients had {statuses}")
@@ -189,7 +189,7 @@ async def test_answers(tmp_path: Path, figures: Figures, kind: str) -> None:
 )
 async def test_descriptions(tmp_path: Path, figures: Figures, model: bytes, report: bytes) -> None:
     liar = Liar(model, report, _ANSWERS["nothing"])
-    async with _beside_a(liar, tmp_path, figures) as scene:
+    async with _next_to_a(liar, tmp_path, figures) as scene:
         async with httpx.AsyncClient(base_url=scene.url, timeout=30, trust_env=False) as http:
             for path in ("/api/tags", "/api/ps", "/v1/models", "/metrics", "/readyz"):
                 assert (await http.get(path)).status_code == 200, path

@@ -29,10 +29,10 @@ async def test_a_response_that_cannot_be_continued_is_regenerated(tmp_path: Path
         fleet.workers[victims[0]].signal(signal.SIGKILL)
         seen = await crowd.all_seen()
 
-    assert [_told(each) for each in seen] == [_told(each) for each in expected]
+    assert [_delivered(each) for each in seen] == [_delivered(each) for each in expected]
 
 
-def _told(seen: Seen) -> tuple[str, str, object]:
+def _delivered(seen: Seen) -> tuple[str, str, object]:
     assert seen.done is not None
     return seen.error, seen.content, seen.done["eval_count"]
 

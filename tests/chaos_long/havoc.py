@@ -1,4 +1,4 @@
-"""Things that happen to a fleet, at random: never to so many that nobody is left."""
+"""Things that happen to a fleet, at random: never to so many that none is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of requests when there are none: slots, memory, sockets, tasks that nobody waits for."""
+"""What is left of requests when there are none: slots, memory, sockets, tasks that are not awaited."""
 
 from __future__ import annotations
 

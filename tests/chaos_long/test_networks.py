@@ -123,7 +123,7 @@ async def test_five_percent_loss_and_200_ms_delay(
 
 @pytest.mark.parametrize("way", ["link down", "packets dropped"])
 async def test_a_full_cut_and_its_healing(tmp_path: Path, network: Namespace, tally: Tally, way: str) -> None:
-    """Two workers are behind the cable, and a third beside the frontend takes over what they had."""
+    """Two workers are behind the cable, and a third next to the frontend takes over what they had."""
     cable = network.cables[0]
     flags = ("--engine", "simulator", "--model", MODEL, *ENGINE, *write_scripts(tmp_path))
     with ExitStack() as started:

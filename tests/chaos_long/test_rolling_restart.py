@@ -1,4 +1,4 @@
-"""Everything is restarted, one after the other, under clients that try again only where nobody listens."""
+"""Everything is restarted, one after the other, under clients that try again only where no server listens."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def expected(fleet: Fleet) -> list[Seen]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "drained"])
 @pytest.mark.parametrize("which", range(len(_PROMPTS)))
-async def test_a_stream_of_sglang_goes_on(
+async def test_a_stream_of_sglang_continues(
     fleet: Fleet, expected: list[Seen], tally: Tally, number: signal.Signals, which: int
 ) -> None:
     moved_before = moves(fleet.folder)

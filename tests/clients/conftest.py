@@ -43,7 +43,7 @@ async def smol_engine(fleet: Fleet) -> AsyncIterator[EngineClient]:
 
 @pytest.fixture
 def new_name(fleet: Fleet) -> Iterator[str]:
-    """A name that nobody serves; what a test creates under it is deleted."""
+    """A name that no worker serves; what a test creates under it is deleted."""
     name = f"new-{secrets.token_hex(4)}"
     yield name
     httpx.request("DELETE", f"{fleet.url}/api/delete", json={"model": name}, timeout=5)

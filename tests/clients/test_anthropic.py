@@ -89,7 +89,7 @@ async def test_the_streaming_helper(client: anthropic.AsyncAnthropic) -> None:
     assert final.usage.input_tokens + final.usage.cache_read_input_tokens > 10
 
 
-async def test_a_stop_sequence_is_told(client: anthropic.AsyncAnthropic) -> None:
+async def test_a_stop_sequence_is_reported(client: anthropic.AsyncAnthropic) -> None:
     answer = await settled(
         client.messages.create(
             model=SMOL,
@@ -299,7 +299,7 @@ async def test_tokens_of_tools_and_of_what_would_be_cut_off_are_counted(
 @pytest.mark.parametrize(
     ("wrong", "kind", "words"),
     [
-        ({"model": "nobody"}, anthropic.NotFoundError, "model 'nobody' not found"),
+        ({"model": "missing"}, anthropic.NotFoundError, "model 'missing' not found"),
         ({"max_tokens": 0}, anthropic.BadRequestError, "max_tokens is required and must be positive"),
         ({"tools": [ANTHROPIC_WEATHER]}, anthropic.BadRequestError, "does not support tools"),
         (

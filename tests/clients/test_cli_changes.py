@@ -279,7 +279,7 @@ def test_pull_of_what_was_created(created: tuple[GoClient, dict[str, Any]], new_
     assert lines[-1]["status"] == "success"
 
 
-def test_pull_of_what_nobody_serves(fleet: Fleet) -> None:
+def test_pull_of_a_model_that_is_not_served(fleet: Fleet) -> None:
     with command(fleet) as cli, pytest.raises(GoStreamError) as failed:
         list(cli.stream("/api/pull", go.transfer("nope"), PROGRESS))
     assert str(failed.value).startswith("pull model manifest: file does not exist")

@@ -134,7 +134,7 @@ def test_launch_gets_no_recommendations(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/me", "/api/signout"])
-def test_nobody_is_signed_in(fleet: Fleet, path: str) -> None:
+def test_no_account_is_signed_in(fleet: Fleet, path: str) -> None:
     """401 is what `signin`, `signout` and `launch` understand as "not signed in"."""
     with command(fleet) as cli, pytest.raises(GoStatusError) as refused:
         cli.do("POST", path)

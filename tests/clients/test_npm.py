@@ -48,7 +48,7 @@ def test_every_method(fleet: Fleet, name: str) -> None:
 
 
 class Streaming:
-    """A node process that streams an answer until it is told to abort."""
+    """A node process that streams an answer until it is aborted."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

@@ -252,7 +252,7 @@ async def test_pull_streams(client: ollama.AsyncClient) -> None:
     assert (await collected(await client.pull(SMOL, insecure=True, stream=True)))[-1].status == "success"
 
 
-async def test_pull_of_what_nobody_serves(client: ollama.AsyncClient) -> None:
+async def test_pull_of_a_model_that_is_not_served(client: ollama.AsyncClient) -> None:
     with pytest.raises(ollama.ResponseError, match="pull model manifest: file does not exist") as failed:
         await client.pull("nope")
     assert failed.value.status_code == 500

@@ -139,7 +139,7 @@ async def test_a_tool_loop(client: openai.AsyncOpenAI) -> None:
     assert last.output_text == "It is 391."
 
 
-async def test_function_calls_stream_beside_text(client: openai.AsyncOpenAI) -> None:
+async def test_function_calls_stream_next_to_text(client: openai.AsyncOpenAI) -> None:
     async with opened(client.responses.stream(model=THINKER, input=TWO_QUESTION, tools=[WEATHER])) as stream:
         events = await collected(stream)
         final = await settled(stream.get_final_response())
@@ -167,7 +167,7 @@ async def test_a_structured_output_streams(client: openai.AsyncOpenAI) -> None:
     assert isinstance(final.output_parsed, City)
 
 
-async def test_tools_that_nobody_runs_here_are_named(client: openai.AsyncOpenAI) -> None:
+async def test_tools_that_are_not_run_here_are_named(client: openai.AsyncOpenAI) -> None:
     answer = await settled(
         client.responses.with_raw_response.create(
             model=THINKER, input=HARD_QUESTION, tools=[WEATHER, {"type": "web_search"}]
@@ -180,7 +180,7 @@ async def test_tools_that_nobody_runs_here_are_named(client: openai.AsyncOpenAI)
 @pytest.mark.parametrize(
     ("wrong", "kind", "words"),
     [
-        ({"model": "nobody"}, openai.NotFoundError, "model 'nobody' not found"),
+        ({"model": "missing"}, openai.NotFoundError, "model 'missing' not found"),
         ({"tools": [WEATHER]}, openai.BadRequestError, "does not support tools"),
         ({"previous_response_id": "resp_1"}, openai.BadRequestError, "resp_1' not found"),
         (

@@ -154,13 +154,13 @@ def _is_more_of(line: JsonValue, before: JsonValue) -> bool:
     return (
         isinstance(line, dict)
         and isinstance(before, dict)
-        and _goes_on(line)
-        and _goes_on(before)
+        and _continues(line)
+        and _continues(before)
         and _keys(line) == _keys(before)
     )
 
 
-def _goes_on(line: dict[str, JsonValue]) -> bool:
+def _continues(line: dict[str, JsonValue]) -> bool:
     match line:
         case {"done": False} | {"choices": [{"finish_reason": None}]}:
             return True

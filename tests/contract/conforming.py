@@ -59,7 +59,7 @@ def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]
         yield from _faults_of_events(_schema_of_a_line(document, case, response, _SSE), response.content)
 
 
-def told_of(document: Struct, method: str, path: str) -> Struct | None:
+def documented(document: Struct, method: str, path: str) -> Struct | None:
     """The operation; None where the document has none."""
     for template, operations in document["paths"].items():
         pattern = re.sub(r"\\{.*?\\}", "[^/]+", re.escape(template))
@@ -74,15 +74,15 @@ def faults_of_answer(
     document: Struct, operation: Struct, status: int, headers: Mapping[str, str], text: str
 ) -> Iterator[str]:
     """Of an answer to a request that schemathesis did not make."""
-    told = operation["responses"].get(str(status))
-    if told is None:
+    expected = operation["responses"].get(str(status))
+    if expected is None:
         yield f"status {status} is not documented"
         return
-    for name, header in told["headers"].items():
+    for name, header in expected["headers"].items():
         if header.get("required") and name.lower() not in headers:
             yield f"{name} is not there"
     media = headers.get("content-type", "").partition(";")[0]
-    content = told.get("content", {})
+    content = expected.get("content", {})
     if not text:
         return
     if media not in content:

@@ -51,7 +51,7 @@ class Row:
 
     @property
     def is_cut(self) -> bool:
-        """The request itself, which nobody can send any more."""
+        """The request itself, which cannot be sent again."""
         body = self.request.get("body")
         return isinstance(body, str) and body.endswith(_CUT)
 

@@ -19,8 +19,8 @@ EXTRA = {
     "truncation": "upstream says that it does not truncate where it does",
     "stop_sequence": "Anthropic's API always has it; it tells which text was matched",
     "signature": "clients keep thoughts only with one",
-    "cache_creation_input_tokens": "cached tokens are told apart, as Anthropic does",
-    "cache_read_input_tokens": "cached tokens are told apart, as Anthropic does",
+    "cache_creation_input_tokens": "cached tokens are counted apart, as Anthropic does",
+    "cache_read_input_tokens": "cached tokens are counted apart, as Anthropic does",
 }
 EXTRA_EVENTS = {
     "response.reasoning_summary_part.added": "OpenAI's API has it around a summary's text",

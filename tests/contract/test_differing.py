@@ -131,5 +131,5 @@ def test_each_row_has_one_place() -> None:
     assert len(numbers) == 246
     assert len(set(listed)) == len(listed)
     assert set(listed) <= numbers
-    asked_by_nobody = {row.number for row in rows() if row.is_of_the_cli or row.is_cut}
-    assert asked_by_nobody <= set(NOT_REPLAYED)
+    not_repeatable = {row.number for row in rows() if row.is_of_the_cli or row.is_cut}
+    assert not_repeatable <= set(NOT_REPLAYED)

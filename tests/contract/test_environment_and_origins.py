@@ -33,7 +33,7 @@ from tests.support.processes import free_port, launched
 from tests.support.waiting import wait_until
 
 _READY_SECONDS = 30.0
-# Answers of 400 tokens: whoever comes a little later must still find them running.
+# Answers of 400 tokens: a request that comes a little later must still find them running.
 _SIMULATOR = (
     *("-m", "engine_worker", "--engine=simulator", "--model=sim", "--sim-running-limit=1"),
     *("--sim-answer-tokens-min=400", "--sim-answer-tokens-max=400"),
@@ -108,11 +108,11 @@ def test_ollama_load_timeout(settled: httpx.Client) -> None:
     refused = ask(settled, "generate", inference("generate", "x", "sim"))
     assert refused.status_code == 504
     assert refused.json()["error"].startswith("the model did not load within 0.3 s")
-    # The load goes on, and the next request finds the model there.
+    # The load continues, and the next request finds the model there.
     wait_until(lambda: len(_minutes_left(settled)) == 1, _READY_SECONDS, "the model comes")
 
 
-def test_origins_star_is_told(settled: httpx.Client) -> None:
+def test_origins_star_is_reported(settled: httpx.Client) -> None:
     answer = settled.get("/api/tags", headers={"origin": "https://any.example"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
 
@@ -164,13 +164,13 @@ def test_no_origin_or_the_servers_own(http: httpx.Client, fleet: FleetProcesses,
 def test_preflight(http: httpx.Client) -> None:
     headers = {"origin": "http://localhost:3000", "access-control-request-method": "POST"}
     answer = http.options("/api/chat", headers=headers)
-    told = {name.lower() for name in answer.headers["access-control-allow-headers"].split(",")}
+    allowed = {name.lower() for name in answer.headers["access-control-allow-headers"].split(",")}
     assert answer.headers["access-control-allow-methods"] == "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
     assert answer.headers["access-control-max-age"] == "43200"
     assert {
         "authorization", "content-type", "user-agent", "accept", "x-requested-with", "openai-beta",
-    } <= told  # fmt: skip
-    assert {"x-stainless-lang", "x-stainless-os", "x-stainless-timeout"} <= told
+    } <= allowed  # fmt: skip
+    assert {"x-stainless-lang", "x-stainless-os", "x-stainless-timeout"} <= allowed
 
 
 @pytest.mark.parametrize(

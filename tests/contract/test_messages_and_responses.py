@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from frontend.openapi.document import build
-from tests.contract.conforming import closed, faults_of_answer, told_of
+from tests.contract.conforming import closed, documented, faults_of_answer
 from tests.contract.envelopes import comparable_envelope
 from tests.contract.recorded import Recorded, below
 from tests.contract.scripted_fleet import BROKEN, body_of, scripted, scripted_stack
@@ -24,7 +24,7 @@ DOCUMENT = closed(build("0.33.0"))
 PATHS = ("/v1/messages", "/v1/responses")
 SCRIPTED = [exchange for path in PATHS for exchange in scripted(path)]
 _CUT = "a response that is cut at its length is incomplete, and says why"
-_BESIDE = "upstream loses the text beside a call"
+_TEXT_NEXT_TO_A_CALL = "upstream loses the text next to a call"
 _DIED = "upstream ends without a word when its engine is gone; ours says so"
 # Cases that are answered otherwise on purpose, and why.
 STATUS = {
@@ -36,8 +36,8 @@ BODY = {
     "v1 responses missing": "a missing model has OpenAI's code for it, at which Codex does not ask again",
     "v1 responses stream": _CUT,
     "v1 responses items": _CUT,
-    "responses #texttool stream tools": _BESIDE,
-    "responses #texttool whole tools": _BESIDE,
+    "responses #texttool stream tools": _TEXT_NEXT_TO_A_CALL,
+    "responses #texttool whole tools": _TEXT_NEXT_TO_A_CALL,
     "messages #die stream": _DIED,
     "responses #die stream": _DIED,
 }
@@ -115,7 +115,7 @@ def test_a_stream_whose_engine_is_gone_says_so(path: str, player: httpx.Client) 
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("path", PATHS)
-def test_text_beside_a_call_is_there(path: str, streamed: bool, player: httpx.Client) -> None:
+def test_text_next_to_a_call_is_there(path: str, streamed: bool, player: httpx.Client) -> None:
     kind = "stream" if streamed else "whole"
     exchange = scripted_case(f"{path.removeprefix('/v1/')} #texttool {kind} tools")
     answer = player.post(path, content=body_of(exchange))
@@ -132,9 +132,9 @@ def test_the_list_of_differences_names_replayed_cases() -> None:
 
 
 def _assert_documented(answer: httpx.Response) -> None:
-    told = told_of(DOCUMENT, "POST", answer.request.url.path)
-    assert told is not None
-    assert list(faults_of_answer(DOCUMENT, told, answer.status_code, answer.headers, answer.text)) == []
+    expected = documented(DOCUMENT, "POST", answer.request.url.path)
+    assert expected is not None
+    assert list(faults_of_answer(DOCUMENT, expected, answer.status_code, answer.headers, answer.text)) == []
 
 
 def _compare(case: str, ours: object, theirs: object) -> None:

@@ -99,7 +99,7 @@ _METHODS = {
 @pytest.mark.parametrize(
     ("path", "methods"), _METHODS.items(), ids=[f"methods of {path[:30]}" for path in _METHODS]
 )
-def test_other_methods_are_405_and_told_the_right_ones(
+def test_other_methods_are_405_and_name_the_right_ones(
     http: httpx.Client, path: str, methods: set[str]
 ) -> None:
     for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} - methods:

@@ -87,7 +87,7 @@ def test_a_forced_call_that_is_cut_off_is_no_text(http: httpx.Client, most: int)
     assert not message.get("content")
 
 
-def test_a_format_beside_tools_is_a_call_or_the_format(http: httpx.Client) -> None:
+def test_a_format_next_to_tools_is_a_call_or_the_format(http: httpx.Client) -> None:
     message = _message(http, response_format=_FORMAT, parallel_tool_calls=False)
 
     assert bool(message.get("content")) != bool(_called(message))

@@ -13,7 +13,7 @@ from tests.contract.comparing import comparable
 from tests.contract.scripted_fleet import BROKEN, body_of, scripted, scripted_stack
 from tests.fakes.transcripts import Exchange
 
-# Without thinking upstream's parser leaves the tags in the text; the simulator plays what it is told to.
+# Without thinking upstream's parser leaves the tags in the text; the simulator plays its script.
 _NOT_PLAYED = ("#think effort none", "#thinktool effort none")
 SCRIPTED = [each for each in scripted("/v1/chat/completions") if not each.case.endswith(_NOT_PLAYED)]
 # How many tokens a script has is another number here.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from frontend.openapi.document import build
-from tests.contract.conforming import closed, faults_of_answer, told_of
+from tests.contract.conforming import closed, documented, faults_of_answer
 from tests.contract.conftest import Answer
 from tests.contract.recorded import Recorded, replayed
 
@@ -17,8 +17,8 @@ DOCUMENT = closed(build("0.33.0"))
 @pytest.mark.parametrize("recorded", replayed(), ids=str)
 def test_the_answer_is_as_documented(recorded: Recorded, answers: Mapping[int, Answer]) -> None:
     answer = answers[recorded.number]
-    told = told_of(DOCUMENT, recorded.method, recorded.path)
-    if told is None:
+    expected = documented(DOCUMENT, recorded.method, recorded.path)
+    if expected is None:
         assert answer.status in (204, 301, 307, 403, 404, 405)
         return
-    assert list(faults_of_answer(DOCUMENT, told, answer.status, answer.headers, answer.text)) == []
+    assert list(faults_of_answer(DOCUMENT, expected, answer.status, answer.headers, answer.text)) == []

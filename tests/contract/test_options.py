@@ -125,7 +125,7 @@ def test_no_option_is_refused_by_its_name(http: httpx.Client, path: str, name: s
 def test_what_an_option_does(http: httpx.Client, options: dict[str, object], begin: str) -> None:
     body = inference("generate", QUESTION, options={"num_predict": 8, **options})
     text = text_of(answered(ask(http, "generate", body)))
-    # A text that goes on is of a penalty; the others are the whole answer.
+    # A text that continues is of a penalty; the others are the whole answer.
     assert text == begin if begin != _CAPITAL else text.startswith(begin)
 
 

@@ -64,7 +64,7 @@ def test_an_embedding_model(http: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["smol", "SMOL", "library/smol:latest"])
-def test_other_capabilities_are_told_with_the_full_name(http: httpx.Client, name: str) -> None:
+def test_other_capabilities_are_named_with_the_full_name(http: httpx.Client, name: str) -> None:
     full = "registry.ollama.ai/library/smol:latest"
     chat = inference("chat", model=name, tools=_TOOLS)
     assert_refused(ask(http, "chat", chat), 400, f"{full} does not support tools")

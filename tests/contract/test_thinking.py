@@ -46,7 +46,7 @@ def test_a_model_that_can_thinks(http: httpx.Client, path: str, think: object) -
 
 @pytest.mark.parametrize("stream", [True, False], ids=["think false, streamed", "think false, whole"])
 @pytest.mark.parametrize("path", INFERENCE)
-def test_it_does_not_when_told_not_to(http: httpx.Client, path: str, stream: bool) -> None:
+def test_it_does_not_when_switched_off(http: httpx.Client, path: str, stream: bool) -> None:
     body = inference(path, "Hi", "gguf-thinker", think=False, stream=stream, options=_greedy(20))
     answer = ask(http, path, body)
     lines = lines_of(answer) if stream else [answered(answer)]

@@ -13,7 +13,7 @@ from tests.support.processes import ROOT, free_port
 
 _MAKE_SECONDS = 540.0
 _DOCKER_SECONDS = 60.0
-# Settings of whoever runs the tests are not for the stack.
+# Settings of the environment that runs the tests are not for the stack.
 _SETTINGS = frozenset(
     ("BIND", "DATABASE_URL", "ENGINE", "FRONTENDS", "GPU", "MODEL", "MODELS", "TRUSTED_PROXIES", "WORKERS")
 )
@@ -29,7 +29,7 @@ class Container:
 
 
 class Stack:
-    """A project of its own beside whatever else runs on the engine."""
+    """A project of its own next to what else runs on the engine."""
 
     def __init__(self, folder: Path) -> None:
         self.project = f"drover-test-{secrets.token_hex(3)}"

@@ -27,7 +27,7 @@ def test_the_frontend_is_small(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_it_runs_under_tini_as_nobody_special_and_is_probed(stack: Stack, image: str) -> None:
+def test_it_runs_under_tini_as_an_ordinary_user_and_is_probed(stack: Stack, image: str) -> None:
     config = _config(stack, image)
     assert config["User"] == "10001:10001"
     assert cast(list[str], config["Entrypoint"])[:2] == ["tini", "--"]

@@ -92,7 +92,7 @@ def test_a_pod_is_given_settings_that_there_are(template: Json, monkeypatch: pyt
     assert loaded.listen.startswith("0.0.0.0:")
 
 
-def test_the_ranks_of_one_engine_are_told_where_they_meet() -> None:
+def test_the_ranks_of_one_engine_know_where_they_meet() -> None:
     templates = [template for _, template in pod_templates(manifests(EXAMPLES["multi-node"]))]
     settings = [
         WorkerSettings.load(_arguments(at(template, "spec", "containers", 0)))

@@ -1,4 +1,4 @@
-"""Each engine at the edges of its table of bounds, alone and together: it answers, and goes on serving."""
+"""Each engine at the edges of its table of bounds, alone and together: it answers, and keeps serving."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_an_empty_text_in_a_list_is_one_of_the_texts(engine: EngineClient)
 
 
 async def test_leaving_frees_the_slot_when_the_text_is_done(engine: EngineClient) -> None:
-    """Also of requests that wait. The worker goes on."""
+    """Also of requests that wait. The worker keeps serving."""
     calls = [engine.stub.Embed(pb.EmbedRequest(texts=["word " * 120] * 4)) for _ in range(4)]
     await until(engine.busy, 5, "a text is being embedded")
     for call in calls:

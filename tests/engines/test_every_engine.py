@@ -199,11 +199,11 @@ async def test_logprobs_are_one_per_token(engine: EngineClient, model: pb.Model)
     events = await events_of(engine, request)
     deltas = [delta for event in events for delta in event.deltas]
     logprobs = [logprob for delta in deltas for logprob in delta.logprobs]
-    told = [logprob.token_id for logprob in logprobs]
+    logged = [logprob.token_id for logprob in logprobs]
     ids = [token for delta in deltas for token in delta.token_ids]
     # As under Ollama, llama.cpp tells one for all tokens of a character.
     splits = model.names[0].startswith("sentencepiece")
-    assert (len(ids) - len(told), ids[-1]) == (1, told[-1]) if splits else ids == told
+    assert (len(ids) - len(logged), ids[-1]) == (1, logged[-1]) if splits else ids == logged
     assert b"".join(logprob.token for logprob in logprobs).decode() == "".join(
         delta.content for delta in deltas
     )
@@ -237,7 +237,7 @@ async def test_cancelling_frees_the_slot_and_the_counts_are_exact(engine: Engine
 
 
 @in_no_hurry
-async def test_one_id_is_cancelled_while_one_that_begins_alike_goes_on(engine: EngineClient) -> None:
+async def test_one_id_is_cancelled_while_one_that_begins_alike_continues(engine: EngineClient) -> None:
     requests = [chat("Tell me a long story.", max_tokens=30, ignore_eos=True) for _ in range(2)]
     calls = []
     for request, request_id in zip(requests, ("ab" * 15, "ab" * 16), strict=True):

@@ -182,7 +182,7 @@ async def test_unloading_waits_for_what_runs(engine: EngineClient) -> None:
 
 @pytest.mark.real_model
 async def test_unloading_right_after_a_cancel_does_no_harm(engine: EngineClient) -> None:
-    """llama.cpp still works for the request that nobody waits for."""
+    """llama.cpp still works for a request whose client has left."""
     for _ in range(3):
         call = engine.generate(pb.GenerateRequest(raw="word " * 400, sampling=pb.Sampling(max_tokens=50)))
         await until(engine.busy, 10, "it runs")
@@ -248,7 +248,7 @@ async def test_weights_that_llama_cpp_refuses_fail_the_request_and_not_the_worke
 
 
 @pytest.mark.parametrize("flags", [SIMULATOR, pytest.param(LLAMACPP, marks=pytest.mark.real_model)])
-async def test_a_model_that_nobody_uses_leaves_by_itself(tmp_path: Path, flags: tuple[str, ...]) -> None:
+async def test_an_idle_model_is_unloaded(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with worker(tmp_path / "w.log", *flags, "--keep-alive", "1s") as only:
         async with engine_client(only.address) as engine, watching(engine) as watcher:
             await watcher.sees(loaded=False)
@@ -260,7 +260,7 @@ async def test_a_model_that_nobody_uses_leaves_by_itself(tmp_path: Path, flags: 
             assert 0.5 < time.monotonic() - answered < 5
 
 
-async def test_who_waits_longer_than_the_limit_is_told_so(tmp_path: Path) -> None:
+async def test_a_wait_beyond_the_limit_is_an_error(tmp_path: Path) -> None:
     slow = ("--sim-load-ms", "1500", "--load-timeout-seconds", "0.3")
     with worker(tmp_path / "w.log", *SIMULATOR, *slow) as only:
         async with engine_client(only.address) as engine, watching(engine) as watcher:
@@ -286,9 +286,7 @@ async def test_a_worker_that_drains_during_a_load_answers_who_waits(tmp_path: Pa
 
 
 @pytest.mark.parametrize("flags", [("--sim-load-ms", "2000"), ("--sim-load-ms", "2000", "--keep-alive", "0")])
-async def test_when_the_grace_is_over_a_load_is_not_waited_for(
-    tmp_path: Path, flags: tuple[str, ...]
-) -> None:
+async def test_at_the_drain_timeout_a_load_is_not_waited_for(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with worker(tmp_path / "w.log", *SIMULATOR, *flags, "--drain-grace-seconds", "0.1") as only:
         async with engine_client(only.address) as engine:
             await gone(engine)

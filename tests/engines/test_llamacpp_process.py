@@ -146,7 +146,7 @@ def test_signals_to_all_are_for_the_worker(tmp_path: Path) -> None:
     assert "exited unexpectedly" not in only.log_text()
 
 
-async def test_a_worker_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
+async def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     with worker(tmp_path / "w.log", *FLAGS) as only:
         llama = llama_of(only)
         assert llama is not None

@@ -1,4 +1,4 @@
-"""Texts to tokenise that their client has left, beside a stream: the real model."""
+"""Texts to tokenise that their client has left, next to a stream: the real model."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ async def test_log_probabilities_have_all_bytes_of_the_text(spm: Stack) -> None:
     async with engine_client(spm.worker.address) as engine:
         events = [event async for event in engine.generate(request)]
     deltas = [delta for event in events for delta in event.deltas]
-    told = b"".join(logprob.token for delta in deltas for logprob in delta.logprobs)
-    assert told.decode() == f" {TEXT}"
+    logged = b"".join(logprob.token for delta in deltas for logprob in delta.logprobs)
+    assert logged.decode() == f" {TEXT}"
     assert "".join(delta.content for delta in deltas).lstrip() == TEXT
 
 

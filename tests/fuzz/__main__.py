@@ -1,4 +1,4 @@
-"""`make fuzz`: bodies that nobody would send, through everything that reads them.
+"""`make fuzz`: bodies that no client would send, through everything that reads them.
 
     python -m tests.fuzz [--count N] [--seed N]     all cases from 0; ends with status 1 if any fails
     python -m tests.fuzz --seed N --only NUMBER     one case again, with its traceback
@@ -23,7 +23,7 @@ _COUNT = 100_000
 _SEED = 1
 _SHOWN_FAILURES = 20
 _SHOWN_BYTES = 2_000
-_TOLD_EVERY_SECONDS = 5.0
+_REPORT_EVERY_SECONDS = 5.0
 
 
 def main() -> int:
@@ -45,11 +45,11 @@ def main() -> int:
 class _Progress:
     def __init__(self, count: int) -> None:
         self._count = count
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def __call__(self, report: Report) -> None:
-        if time.monotonic() - self._told > _TOLD_EVERY_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported > _REPORT_EVERY_SECONDS:
+            self._reported = time.monotonic()
             print(f"{report.done:>8} of {self._count}, {len(report.failures)} failed", flush=True)
 
 

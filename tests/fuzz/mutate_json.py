@@ -69,7 +69,7 @@ def _containers(root: _Container) -> list[_Container]:
 
 
 def _put(holder: _Container, dice: Random, value: Json) -> None:
-    """In place of what is there, or beside it."""
+    """In place of what is there, or next to it."""
     if isinstance(holder, dict):
         there = list(holder)
         holder[dice.choice(there) if there and dice.random() < 0.6 else dice.choice(KEYS)] = value
@@ -138,14 +138,14 @@ def _written(value: Json, dice: Random) -> bytes:
     )
     if isinstance(value, dict) and value and dice.random() < 0.2:
         # Once more, or for the first time: the last one counts.
-        member = f"{json.dumps(dice.choice((*value, *_OPEN_KEYS, dice.choice(KEYS))))}:{_beside(dice)}"
+        member = f"{json.dumps(dice.choice((*value, *_OPEN_KEYS, dice.choice(KEYS))))}:{_neighbour(dice)}"
         text = f"{{{member},{text[1:]}" if dice.random() < 0.3 else f"{text[:-1]},{member}}}"
     if dice.random() < 0.05:
         text += dice.choice(("\n", "x", "{}", "\x00", "]"))
     return text.encode("utf-8", "surrogatepass")[:_MOST_BYTES]
 
 
-def _beside(dice: Random) -> str:
+def _neighbour(dice: Random) -> str:
     """A value; at times one that is nested too deep for Python to write."""
     if dice.random() < 0.5:
         return json.dumps(dice.choice(VALUES))

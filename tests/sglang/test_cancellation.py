@@ -55,7 +55,7 @@ async def test_while_queued(smol: Stack, engine: EngineClient, stream: bool) -> 
         await client.chat("smol", "the one that waits", stream)
         await until(lambda: _waiting(engine, 1), 20, "the request waits")
         client.leave()
-        assert await until(lambda: _waiting(engine, 0), 10, "nobody waits") < FREED_SECONDS
+        assert await until(lambda: _waiting(engine, 0), 10, "no request waits") < FREED_SECONDS
     assert (await engine.load()).running == limit
     for call in running:
         call.cancel()
@@ -64,9 +64,9 @@ async def test_while_queued(smol: Stack, engine: EngineClient, stream: bool) -> 
 
 async def test_while_its_prompt_is_being_made(engine: EngineClient) -> None:
     call = engine.generate(pb.GenerateRequest(raw="word " * 300_000, sampling=pb.Sampling(max_tokens=5)))
-    await until(lambda: _waiting(engine, 1), 10, "it is in hand")
+    await until(lambda: _waiting(engine, 1), 10, "it is in flight")
     call.cancel()
-    assert await until(engine.idle, 10, "nothing is in hand") < FREED_SECONDS
+    assert await until(engine.idle, 10, "nothing is in flight") < FREED_SECONDS
 
 
 async def test_one_id_while_another_that_begins_alike_runs_on(engine: EngineClient) -> None:

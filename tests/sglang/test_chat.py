@@ -118,7 +118,7 @@ async def test_a_last_message_with_calls_stays_an_assistants(thinker_engine: Eng
         ("hm", "", "<|im_start|>assistant\n<think>\nhm"),
     ],
 )
-async def test_an_answer_that_was_begun_goes_on(
+async def test_an_answer_that_was_begun_continues(
     thinker_engine: EngineClient, thinking: str, content: str, end: str
 ) -> None:
     following = await token_of(thinker_engine, "is")
@@ -142,7 +142,7 @@ async def test_a_raw_prompt_of_a_thinking_model_is_answered_as_text(thinker_engi
     assert json.loads(answer.content)["age"] in (41, 42)
 
 
-async def test_a_named_function_that_nobody_offers_is_refused(thinker_engine: EngineClient) -> None:
+async def test_a_named_function_that_is_not_offered_is_refused(thinker_engine: EngineClient) -> None:
     request = with_tool(chat())
     request.tool_choice.mode, request.tool_choice.name = pb.ToolChoice.NAMED, "nope"
     with pytest.raises(grpc.aio.AioRpcError) as refused:

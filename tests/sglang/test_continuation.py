@@ -158,7 +158,7 @@ async def test_inside_a_tool_call(thinker_engine: EngineClient) -> None:
     assert answer.complete == {0}
 
 
-async def test_a_call_that_the_client_has_not_heard_of_is_told_whole(thinker_engine: EngineClient) -> None:
+async def test_a_call_that_was_not_delivered_is_sent_whole(thinker_engine: EngineClient) -> None:
     produced = await tokens_of(
         thinker_engine, '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"'
     )

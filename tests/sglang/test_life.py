@@ -31,7 +31,7 @@ def children_of(process: Process) -> list[psutil.Process]:
 
 
 def lines_of(process: Process) -> list[dict[str, object]]:
-    """Its own log; SGLang's processes write lines of their own beside it."""
+    """Its own log; SGLang's processes write lines of their own next to it."""
     lines = [line for line in process.log_text().splitlines() if line.startswith("{")]
     return [json.loads(line) for line in lines]
 
@@ -96,7 +96,7 @@ async def test_nothing_is_left_of_a_worker_that_was_killed(thinker_model: Path, 
         await until(lambda: not any(_lives(child) for child in children), 10, "SGLang's processes are gone")
 
 
-async def test_a_signal_while_the_model_loads_is_heard(thinker_model: Path, tmp_path: Path) -> None:
+async def test_a_signal_while_the_model_loads_ends_the_worker(thinker_model: Path, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     flags = ("--engine", "sglang", "--model", str(thinker_model))
     with worker(tmp_path / "w.log", *flags, ready=False, address=address) as only:

@@ -69,7 +69,7 @@ def test_num_predict_is_a_limit(smol: Stack, num_predict: int, reason: str) -> N
 
 
 @pytest.mark.parametrize("num_predict", [-1, -2, 0, None])
-def test_no_limit_goes_on_until_the_model_stops(smol: Stack, num_predict: int | None) -> None:
+def test_no_limit_generates_until_the_model_stops(smol: Stack, num_predict: int | None) -> None:
     answer = chat(smol, QUESTION, options={"num_predict": num_predict, "temperature": 0}).json()
     assert answer["done_reason"] == "stop"
     assert "Paris" in answer["message"]["content"]

@@ -94,7 +94,7 @@ def test_the_same_lines(http: httpx.Client, exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_an_engine_that_breaks_down_is_told(http: httpx.Client, path: str, stream: bool) -> None:
+def test_an_engine_that_breaks_down_is_reported(http: httpx.Client, path: str, stream: bool) -> None:
     prompt = (
         {"messages": [{"role": "user", "content": "#die"}]} if path.endswith("chat") else {"prompt": "#die"}
     )

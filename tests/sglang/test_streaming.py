@@ -91,7 +91,7 @@ async def test_logprobs(engine: EngineClient) -> None:
 
 
 async def test_a_long_prompt_does_not_stall_other_streams(engine: EngineClient) -> None:
-    """Tokenising megabytes takes seconds, in a thread of its own: the stream goes on meanwhile."""
+    """Tokenising megabytes takes seconds, in a thread of its own: the stream continues meanwhile."""
     stream = engine.generate(chat("Tell me a story.", max_tokens=400, ignore_eos=True))
     await stream.read()
     long = pb.GenerateRequest(raw="some words of a very long prompt " * 240_000)

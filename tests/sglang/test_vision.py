@@ -69,7 +69,7 @@ async def test_an_answer_about_images_does_not_move(seer: Stack) -> None:
         assert isinstance(await error_of(engine, request), CapabilityMissing)
 
 
-def test_an_answer_without_a_limit_goes_on_until_the_context_is_full(seer: Stack) -> None:
+def test_an_answer_without_a_limit_continues_until_the_context_is_full(seer: Stack) -> None:
     """Images take more of the context than their places in the prompt show."""
     with ollama.Client(host=seer.url, timeout=120) as client:
         message = {"role": "user", "content": "What is it?", "images": [RED]}

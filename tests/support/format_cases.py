@@ -7,7 +7,7 @@ from collections.abc import Callable
 Json = dict[str, object]
 A: Json = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 B: Json = {"type": "object", "properties": {"b": {"type": "boolean"}}, "required": ["b"]}
-# "Write a haiku." is what nobody writes JSON for by himself.
+# "Write a haiku." is not answered with JSON by itself.
 POEM = "Write a haiku."
 # A link may be as long as the answer.
 LINK: Json = {

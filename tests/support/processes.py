@@ -68,7 +68,7 @@ class Process:
 
 
 def _is_for_processes(name: str) -> bool:
-    """Settings of whoever runs the tests are not."""
+    """Settings of the environment that runs the tests are not."""
     if name.startswith("OLLAMA_"):
         return False
     return not name.startswith("DROVER_") or name.startswith("DROVER_TEST_") or name == "DROVER_CACHE"

@@ -1,4 +1,4 @@
-"""What a client learns beside the answer: options without effect, and a prompt that was cut."""
+"""What a client learns next to the answer: options without effect, and a prompt that was cut."""
 
 from __future__ import annotations
 

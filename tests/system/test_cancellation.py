@@ -73,7 +73,7 @@ async def test_while_queued(tmp_path: Path, stream: bool) -> None:
                 await second.chat("sim", "the one that waits", stream)
                 await until(lambda: _waiting(engine, 1), 5, "the second request waits")
                 second.leave()
-                took = await until(lambda: _waiting(engine, 0), 5, "nobody waits")
+                took = await until(lambda: _waiting(engine, 0), 5, "no request waits")
             assert took < FREED_SECONDS
             assert (await engine.load()).running == 1
 

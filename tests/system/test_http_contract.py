@@ -357,7 +357,9 @@ def test_a_request_id_that_cannot_be_logged_is_replaced(http: httpx.Client, bad_
         ),
     ],
 )
-def test_the_last_word_of_an_assistant_goes_on(http: httpx.Client, last: dict[str, object], end: str) -> None:
+def test_an_assistants_last_message_is_continued(
+    http: httpx.Client, last: dict[str, object], end: str
+) -> None:
     body = {"model": "sim", "messages": [*HELLO, last]}
     rendered = http.post("/api/chat", json={**body, "_debug_render_only": True}).json()
     assert rendered["_debug_info"]["rendered_template"].endswith(end)

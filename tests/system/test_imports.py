@@ -69,7 +69,7 @@ def test_both_tiers_import_nothing_that_a_chat_with_the_simulator_does_not_use(t
     ("workers", "database", "wanted"),
     [
         ("ollama:http://127.0.0.1:9/m", "sqlite:///:memory:", "httpx"),
-        ("127.0.0.1:9", "postgresql://nobody@127.0.0.1:9/none", "asyncpg"),
+        ("127.0.0.1:9", "postgresql://user@127.0.0.1:9/none", "asyncpg"),
     ],
 )
 def test_what_a_configuration_uses_is_imported_before_the_first_request(

@@ -70,7 +70,7 @@ def test_both_tiers_stop_cleanly(tmp_path: Path, number: signal.Signals) -> None
 
 
 @pytest.mark.real_model
-def test_a_signal_while_the_model_loads_is_heard(tmp_path: Path) -> None:
+def test_a_signal_while_the_model_loads_ends_the_worker(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     with worker(tmp_path / "w.log", ready=False, address=address) as only:
         deadline = time.monotonic() + 20
@@ -83,7 +83,7 @@ def test_a_signal_while_the_model_loads_is_heard(tmp_path: Path) -> None:
     assert "Traceback" not in only.log_text()
 
 
-def test_a_signal_to_a_frontend_that_just_began_is_heard(tmp_path: Path) -> None:
+def test_a_signal_to_a_frontend_that_just_began_ends_it(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", "127.0.0.1:1"]
     with launched(command, address, tmp_path / "f.log") as process:
@@ -121,7 +121,7 @@ async def test_a_draining_worker_finishes_its_streams_and_takes_no_more(tmp_path
         assert only.wait() == 0
 
 
-async def test_when_the_grace_is_over_streams_end_with_a_reason(tmp_path: Path) -> None:
+async def test_at_the_drain_timeout_streams_end_with_a_reason(tmp_path: Path) -> None:
     flags = ("--sim-stall-decode-after-tokens", "2", "--drain-grace-seconds", "0.3")
     with worker(tmp_path / "w.log", *SIMULATOR, *flags) as only:
         async with engine_client(only.address) as engine:

@@ -33,7 +33,7 @@ def test_bodies_have_a_limit(tmp_path: Path) -> None:
         assert http.post("/api/chat", json={**HELLO, "stream": False}).status_code == 200
 
 
-def test_huge_garbage_stops_nobody(tmp_path: Path) -> None:
+def test_huge_garbage_stops_no_process(tmp_path: Path) -> None:
     """30 MB of rubbish that Go would have to read to its end is refused, and others are served meanwhile."""
     with stack(tmp_path, SIMULATOR) as running, httpx.Client(base_url=running.url, timeout=60) as http:
         answer = http.post("/api/chat", content=b'{"model":"sim","messages":["' + b"a" * 30_000_000)
@@ -111,7 +111,7 @@ def test_no_worker_was_ever_there(tmp_path: Path) -> None:
         assert httpx.get(f"http://{only.address}/healthz").status_code == 200
 
 
-async def test_a_worker_that_dies_in_mid_stream_is_told_and_comes_back(tmp_path: Path) -> None:
+async def test_a_worker_that_dies_in_mid_stream_is_reported_and_comes_back(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     with (
         worker(tmp_path / "w1.log", *SIMULATOR, *LONG, address=address) as first,
@@ -152,7 +152,7 @@ def test_a_script_that_fails_ends_with_an_error_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_when_the_frontend_s_grace_is_over_answers_end_in_the_contract_s_words(
+async def test_at_the_frontends_drain_timeout_answers_end_in_the_contract_s_words(
     tmp_path: Path, stream: bool
 ) -> None:
     stalled = (*SIMULATOR, "--sim-stall-decode-after-tokens", "2")

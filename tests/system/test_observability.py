@@ -77,11 +77,11 @@ def test_a_stream_is_to_be_passed_on_piece_by_piece(running: Stack) -> None:
 
 
 def test_who_does_not_wait_is_not_in_the_queue(running: Stack) -> None:
-    assert httpx.get(f"{running.url}/api/queue", params={"id": "nobody"}).status_code == 404
+    assert httpx.get(f"{running.url}/api/queue", params={"id": "missing"}).status_code == 404
     assert httpx.get(f"{running.url}/api/queue").status_code == 400
 
 
-def test_a_position_and_the_wait_are_told(running: Stack) -> None:
+def test_a_position_and_the_wait_are_reported(running: Stack) -> None:
     """One runs, one waits at the worker, and three wait in the frontend."""
 
     def ask(number: int) -> httpx.Response:
@@ -109,7 +109,7 @@ def test_a_position_and_the_wait_are_told(running: Stack) -> None:
     assert all(float(headers["x-drover-queue-seconds"]) > 0 for headers in waited)
 
 
-def test_clients_that_use_one_id_are_told_of_their_own_requests(running: Stack) -> None:
+def test_clients_that_use_one_id_are_documented_their_own_requests(running: Stack) -> None:
     def ask(key: str) -> httpx.Response:
         headers = {"x-request-id": "same", "authorization": f"Bearer {key}"}
         url = f"{running.url}/api/chat"
@@ -126,10 +126,10 @@ def test_clients_that_use_one_id_are_told_of_their_own_requests(running: Stack) 
             asked.append(pool.submit(ask, key))
             wait_until(lambda: _here(running) == number + 1, _DEADLINE_SECONDS, "it is there")  # noqa: B023 - called at once
         positions = [seen_by(key)["position"] for key in ("one", "two", "a monitor")]
-        told = [answer.result().headers.get("x-drover-queue-position") for answer in asked]
+        positions = [answer.result().headers.get("x-drover-queue-position") for answer in asked]
 
     assert positions == [1, 2, 1]
-    assert told == [None, None, "1", "2"]
+    assert positions == [None, None, "1", "2"]
 
 
 def _here(running: Stack) -> float:

@@ -55,7 +55,7 @@ async def test_async_client_streams_and_not(real: Stack) -> None:
     assert "".join(pieces) == whole.message.content
 
 
-def test_generate_gives_a_context_that_goes_on(client: ollama.Client) -> None:
+def test_generate_gives_a_context_that_continues(client: ollama.Client) -> None:
     first = client.generate("smol", QUESTION, options=GREEDY)
     assert first.response == "The capital of France is Paris."
     assert first.context is not None
@@ -89,7 +89,7 @@ def test_system_reaches_the_model(client: ollama.Client) -> None:
     assert plain.prompt_eval_count == 16
 
 
-def test_an_assistant_with_the_last_word_goes_on(client: ollama.Client) -> None:
+def test_an_assistants_last_message_is_continued(client: ollama.Client) -> None:
     begun = [*MESSAGES, {"role": "assistant", "content": "The capital of"}]
     assert client.chat("smol", begun, options=GREEDY).message.content == " France is Paris."
 

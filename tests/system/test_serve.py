@@ -42,7 +42,7 @@ def test_serves_and_stops_both(tmp_path: Path, number: signal.Signals) -> None:
     assert "Traceback" not in log
 
 
-def test_a_launcher_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
+def test_a_launcher_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     port = free_port()
     command = ["-m", "scripts.serve", "--port", str(port), "--engine", "simulator"]
     with launched(command, f"127.0.0.1:{port}", tmp_path / "log") as process:
@@ -56,7 +56,7 @@ def test_a_launcher_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_a_port_in_use_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_a_model_is_loaded(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

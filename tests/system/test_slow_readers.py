@@ -95,7 +95,7 @@ def _answer(running: Stack, path: str, question: str) -> str:
 
 
 @pytest.mark.parametrize("path", _ROUTES)
-def test_who_does_not_read_holds_up_nobody_and_loses_nothing(running: Stack, path: str) -> None:
+def test_a_slow_reader_delays_no_other_and_loses_nothing(running: Stack, path: str) -> None:
     expected = _answer(running, path, "A long story?")
     assert len(expected) > _TOKENS
     stalled = Stalled(running, path, {**_body(path, "A long story?"), **_LOGPROBS})

@@ -139,8 +139,8 @@ def test_messages_and_responses_are_routed_too(running: Routers, stream: bool) -
         assert answer.headers[MODEL] == "big:latest"
         assert '"routed_model":"big:latest"' in answer.text
         assert "large" in answer.text
-        for wish in ({"model": "auto:local"}, {"model": "auto", "options": {"route": "local"}}):
-            forced = httpx.post(f"{running.url}{path}", json={"stream": stream, **body, **wish})
+        for requested in ({"model": "auto:local"}, {"model": "auto", "options": {"route": "local"}}):
+            forced = httpx.post(f"{running.url}{path}", json={"stream": stream, **body, **requested})
             assert forced.headers[MODEL] == "small:latest"
 
 
@@ -200,7 +200,7 @@ def test_a_begun_stream_breaks_with_an_error(running: Routers) -> None:
     assert last == '{"error":"small broke"}'
 
 
-def test_a_side_that_nobody_serves_is_not_chosen(running: Routers) -> None:
+def test_a_side_that_is_not_served_is_not_chosen(running: Routers) -> None:
     assert _went(_ask(running, "#big of the lonely", "lonely")) == ("simple", "away")
     refused = _ask(running, "#big of the lonely", "lonely:remote")
     assert refused.status_code == 503
@@ -306,7 +306,7 @@ def test_a_preset_names_no_host_and_no_stranger(running: Routers, complex_side: 
 
 @pytest.mark.parametrize("name", ["auto:remote", "auto:local", "Auto:Simple"])
 def test_no_preset_takes_the_name_of_a_side(running: Routers, name: str) -> None:
-    """Whoever asks for the local side may have a reason."""
+    """A client that asks for the local side may have a reason."""
     with (
         ollama.Client(host=running.url) as client,
         pytest.raises(ollama.ResponseError, match="virtual model"),

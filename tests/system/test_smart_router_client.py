@@ -139,10 +139,10 @@ def test_more_arguments_go_to_the_client(router: SmartRouter) -> None:
 
 def test_verbose_tells_what_it_does(router: SmartRouter, capsys: pytest.CaptureFixture[str]) -> None:
     router.chat("#early-small", verbose=True)
-    told = capsys.readouterr().out
-    assert '[Router] LLM Judge: "SIMPLE"' in told
-    assert "[Router] -> Local Ollama | Model: small" in told
-    assert "[Router] Local Ollama failed: small broke" in told
+    printed = capsys.readouterr().out
+    assert '[Router] LLM Judge: "SIMPLE"' in printed
+    assert "[Router] -> Local Ollama | Model: small" in printed
+    assert "[Router] Local Ollama failed: small broke" in printed
 
 
 async def test_the_async_twin_does_the_same(async_router: AsyncSmartRouter) -> None:

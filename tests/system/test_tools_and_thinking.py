@@ -94,7 +94,7 @@ def test_a_stream_says_nothing_empty_before_its_end(running: Stack) -> None:
     assert not any(line["response"] for line in (*others, before))
 
 
-def test_generate_thinks_and_its_context_goes_on(client: ollama.Client) -> None:
+def test_generate_thinks_and_its_context_continues(client: ollama.Client) -> None:
     first = client.generate("thinker", "Hi", options={"temperature": 0, "num_predict": 3})
     assert (first.thinking, first.response, first.done_reason) == ("I think", "", "length")
     second = client.generate("thinker", "Go on.", context=first.context, options=GREEDY)

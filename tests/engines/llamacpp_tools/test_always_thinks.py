@@ -81,7 +81,7 @@ async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
     assert (answer.thinking, answer.content) == ("", ANSWER)
     assert answer.done.completion_tokens == 11
     assert isinstance(await error_of(always_thinks, chat_with(tool("get_weather"))), CapabilityMissing)
-    goes_on = pb.GenerateRequest()
-    goes_on.prompt.text = "And then?"
-    goes_on.prompt.context.extend(answer.started.prompt_ids)
-    assert isinstance(await error_of(always_thinks, goes_on), CapabilityMissing)
+    follow_up = pb.GenerateRequest()
+    follow_up.prompt.text = "And then?"
+    follow_up.prompt.context.extend(answer.started.prompt_ids)
+    assert isinstance(await error_of(always_thinks, follow_up), CapabilityMissing)

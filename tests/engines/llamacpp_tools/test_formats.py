@@ -96,7 +96,7 @@ async def test_a_schema_holds_for_what_is_added_to_a_begun_answer(
     assert list(answer.started.not_honoured) == ["tools"]
 
 
-async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
+async def test_an_assistants_message_continues(engine: EngineClient) -> None:
     request = chat_with()
     request.chat.messages.add(role="assistant", content="He", thinking="Well.")
     request.chat.continue_last = True
@@ -104,7 +104,7 @@ async def test_an_assistants_message_goes_on(engine: EngineClient) -> None:
     assert (answer.thinking, answer.content) == ("", "llo there")
 
 
-async def test_what_an_assistant_said_in_two_messages_goes_on(engine: EngineClient) -> None:
+async def test_what_an_assistant_said_in_two_messages_continues(engine: EngineClient) -> None:
     request = chat_with()
     request.chat.messages.add(role="assistant", content="Well.")
     request.chat.messages.add(role="assistant", content="He")

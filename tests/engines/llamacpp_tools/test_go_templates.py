@@ -68,7 +68,7 @@ async def test_calls_are_found_in_answers_to_a_go_template(engine: EngineClient)
     assert "Tools: get_weather get_news" in await text_of(engine, list(answer.started.prompt_ids))
 
 
-async def test_a_format_holds_beside_the_tools_of_a_go_template(engine: EngineClient) -> None:
+async def test_a_format_holds_next_to_the_tools_of_a_go_template(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"))
     request.template = GO
     request.json_schema = FORMAT

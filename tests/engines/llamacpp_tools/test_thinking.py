@@ -40,7 +40,7 @@ async def test_thinking_is_apart_from_the_answer(engine: EngineClient, mode: pb.
     assert written == f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
 
 
-async def test_a_model_that_is_told_not_to_think_does_not(engine: EngineClient) -> None:
+async def test_a_model_does_not_think_when_switched_off(engine: EngineClient) -> None:
     request = chat_with()
     request.think.mode = pb.Think.OFF
     answer = await answer_to(engine, request)
