@@ -14,9 +14,9 @@ from drover import logs
 from drover.concurrency import ChangeSignal
 from drover.durations import NS_PER_SECOND
 from drover.errors import DeadlineExceeded, DroverError, EngineFailed, QueueFull, WorkerDraining
+from drover.ollama_options import INT64_MAX
 
 _log = logging.getLogger("drover.worker")
-_INT64_MAX = 2**63 - 1
 # A shift of the expiry that is smaller is not reported: every request moves it a little.
 _NOTICEABLE_NS = 1_000_000_000
 _NS_PER_MS = 1_000_000
@@ -285,4 +285,4 @@ class KeepAlive:
     def _expiry(self, now_unix_ns: int) -> int:
         """An expiry beyond int64 (the year 2262) means never."""
         expiry = now_unix_ns + self._ns
-        return 0 if self._ns < 0 or expiry > _INT64_MAX else expiry
+        return 0 if self._ns < 0 or expiry > INT64_MAX else expiry

@@ -1,22 +1,23 @@
-"""Ollama's PARAMETERs, as an operator sets them for a model (ollama-contract.md, "Options")."""
+"""Read Ollama's PARAMETERs, as an operator sets them for a model (ollama-contract.md, "Options")."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import orjson
 
+from drover.ollama_options import OPTIONS, UINT32_MAX, Kind, OllamaOption, Scope
 from drover.v1 import engine_pb2 as pb
 
-_FLOAT32 = 3.4028234e38
-_INT32 = 2**31 - 1
-_INT64 = 2**63 - 1
-_UINT32 = 2**32 - 1
-Setter = Callable[[pb.Sampling, str, object], None]
+_REQUEST_PARAMETERS = ("num_predict", "stop")
+_PARAMETERS = {
+    option.name: option
+    for option in OPTIONS
+    if option.scope is Scope.SAMPLING or option.name in _REQUEST_PARAMETERS
+}
+_FLAGS = {option.name: option.flag for option in OPTIONS if option.flag}
 
 
 def read_parameters(text: str) -> pb.Sampling:
-    """Raises ValueError, for the operator, with the name of what is wrong."""
+    """Parse the JSON object of an operator. Raises ValueError with the name of what is wrong."""
     sampling = pb.Sampling()
     if not text:
         return sampling
@@ -29,63 +30,46 @@ def read_parameters(text: str) -> pb.Sampling:
             'this is not a JSON object; write it like {"temperature": 0, "stop": ["<|im_end|>"]}'
         )
     for name, value in values.items():
-        setter = _SETTERS.get(name)
-        if setter is None:
-            raise ValueError(f"{name!r} {_ELSEWHERE.get(name, _UNKNOWN)}")
-        setter(sampling, name, value)
+        _set(sampling, name, value)
     return sampling
 
 
-def _float(sampling: pb.Sampling, name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _FLOAT32:
-        raise ValueError(f"{name!r} must be a number (it is {value!r})")
-    setattr(sampling, name, value)
+def _set(sampling: pb.Sampling, name: str, value: object) -> None:
+    if name in _FLAGS:
+        raise ValueError(f"{name!r} is set with {_FLAGS[name]}")
+    option = _PARAMETERS.get(name)
+    if option is None:
+        names = ", ".join(_PARAMETERS)
+        raise ValueError(f"{name!r} is not a parameter that can be set here; these can: {names}")
+    if option.kind is Kind.TEXTS:
+        sampling.stop.extend(_texts(name, value))
+    elif name == "num_predict":
+        # 0 and less: no limit.
+        if (limit := _integer(name, value, UINT32_MAX)) > 0:
+            sampling.max_tokens = limit
+    else:
+        setattr(sampling, name, _number(option, value))
 
 
-def _integer(name: str, value: object, most: int) -> int:
-    """Floats without a fraction too, as in Ollama."""
+def _number(option: OllamaOption, value: object) -> float:
+    if option.kind is Kind.INTEGER:
+        return _integer(option.name, value, option.limit)
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > option.limit:
+        raise ValueError(f"{option.name!r} must be a number (it is {value!r})")
+    return value
+
+
+def _integer(name: str, value: object, limit: float) -> int:
+    """Read a whole number; floats without a fraction count too, as in Ollama."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise ValueError(f"{name!r} must be a whole number (it is {value!r})")
-    if abs(value) > most:
+    if abs(value) > limit:
         raise ValueError(f"{name!r} is too large (it is {value!r})")
     return int(value)
 
 
-def _sampling_integer(most: int) -> Setter:
-    return lambda sampling, name, value: setattr(sampling, name, _integer(name, value, most))
-
-
-def _num_predict(sampling: pb.Sampling, name: str, value: object) -> None:
-    """0 and less is no limit."""
-    if (limit := _integer(name, value, _UINT32)) > 0:
-        sampling.max_tokens = limit
-
-
-def _stop(sampling: pb.Sampling, name: str, value: object) -> None:
+def _texts(name: str, value: object) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(each, str) and each for each in texts):
         raise ValueError(f"{name!r} must be a list of texts (it is {value!r})")
-    sampling.stop.extend(texts)
-
-
-_SETTERS: dict[str, Setter] = {
-    "temperature": _float,
-    "top_k": _sampling_integer(_INT32),
-    "top_p": _float,
-    "min_p": _float,
-    "typical_p": _float,
-    "repeat_penalty": _float,
-    "repeat_last_n": _sampling_integer(_INT32),
-    "presence_penalty": _float,
-    "frequency_penalty": _float,
-    "seed": _sampling_integer(_INT64),
-    "num_predict": _num_predict,
-    "stop": _stop,
-}
-_ELSEWHERE = {
-    "num_ctx": "is set with --context-length",
-    "num_gpu": "is set with --gpu-layers",
-    "num_thread": "is set with --threads",
-    "num_batch": "is set with --prefill-chunk-tokens",
-}
-_UNKNOWN = f"is not a parameter that can be set here; these can: {', '.join(_SETTERS)}"
+    return texts

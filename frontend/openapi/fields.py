@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drover.json_value import Json
+from drover.ollama_options import UINT32_MAX
 from frontend.openapi.schema import (
     Schema,
     array,
@@ -33,8 +34,7 @@ KEEP_ALIVE: Schema = {
 IMAGES = array({"type": ["string", "null"], "contentEncoding": "base64"}, "Standard base64, no `data:` URLs.")
 TIME = text("RFC 3339.", format="date-time")
 DURATION = integer("Nanoseconds.", minimum=1)
-_UINT32 = 2**32 - 1
-TOKEN_ID = integer(minimum=0, maximum=_UINT32)
+TOKEN_ID = integer(minimum=0, maximum=UINT32_MAX)
 
 
 def _whole(about: str, default: Json = None) -> Schema:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from drover.ollama_options import INT32_MAX
 from engine_worker.engines.bounds import Bounds, Range
 
-_INT32 = 2**31 - 1
 # Temperatures up to this one choose the most likely token in any case.
 _GREEDY = 2**-13
 
 BOUNDS = Bounds(
     sampling={
         "temperature": Range(0.0, 100.0, replaced=(_GREEDY, 0.0)),
-        "top_k": Range(0, _INT32, same_below=True),
+        "top_k": Range(0, INT32_MAX, same_below=True),
         "top_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "repeat_penalty": Range(0.0625, 100.0, replaced=(0.0, 1.0)),
         # Bounded by the context length as well, once the prompt is known.
-        "repeat_last_n": Range(-1, _INT32, same_below=True),
+        "repeat_last_n": Range(-1, INT32_MAX, same_below=True),
         "presence_penalty": Range(-100.0, 100.0),
         "frequency_penalty": Range(-100.0, 100.0),
     },

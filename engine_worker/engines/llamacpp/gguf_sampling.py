@@ -11,13 +11,13 @@ import logging
 import math
 from collections.abc import Mapping
 
+from drover.ollama_options import INT32_MAX
 from drover.v1 import engine_pb2 as pb
 
 _log = logging.getLogger("drover.worker")
 _PREFIX = "general.sampling."
 _FLOATS = {"temp": "temperature", "top_p": "top_p", "min_p": "min_p", "penalty_repeat": "repeat_penalty"}
 _INTEGERS = {"top_k": "top_k", "penalty_last_n": "repeat_last_n"}
-_INT32 = 2**31 - 1
 # llama.cpp's own defaults, sent with each request so that a GGUF's do not apply.
 NEUTRAL_SAMPLING: Mapping[str, object] = {
     "mirostat": 0,
@@ -53,7 +53,7 @@ def _set(sampling: pb.Sampling, name: str, value: object) -> bool:
     if name in _FLOATS:
         setattr(sampling, _FLOATS[name], value)
         return True
-    if name in _INTEGERS and value == int(value) and abs(value) <= _INT32:
+    if name in _INTEGERS and value == int(value) and abs(value) <= INT32_MAX:
         setattr(sampling, _INTEGERS[name], int(value))
         return True
     return False

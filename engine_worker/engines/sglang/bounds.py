@@ -4,11 +4,11 @@ scheduler ends, with everybody's requests.
 
 from __future__ import annotations
 
+from drover.ollama_options import INT32_MAX
 from engine_worker.engines.bounds import Bounds, Range
 
 # SGLang's own word for the whole vocabulary.
 _ALL_TOKENS = 2**30
-_INT32 = 2**31 - 1
 # Up to it, the most likely token is chosen in any case.
 _GREEDY = 2**-13
 
@@ -21,7 +21,7 @@ BOUNDS = Bounds(
         "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "repeat_penalty": Range(0.0625, 2.0, replaced=(0.0, 1.0)),
-        "repeat_last_n": Range(-1, _INT32, same_below=True),
+        "repeat_last_n": Range(-1, INT32_MAX, same_below=True),
         "presence_penalty": Range(-2.0, 2.0),
         "frequency_penalty": Range(-2.0, 2.0),
     },

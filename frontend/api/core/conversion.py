@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
 from drover.go_template.errors import TemplateError
 from drover.go_template.parse_async import parse_async
+from drover.ollama_options import UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.call_order import in_call_order
 from frontend.api.core.go_json import Json, dump_text
@@ -17,7 +18,6 @@ from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceReq
 from frontend.models.model import CatalogModel
 
 _MAX_TOP_LOGPROBS = 20
-_UINT32 = 2**32 - 1
 _NUM_KEEP = 4
 # llama-server's error as Ollama passes it on, an object in a string: recorded as "chat image on text model".
 _NO_IMAGES = (
@@ -218,7 +218,7 @@ def _num_keep(wanted: int | None) -> int:
     """As in Ollama, a negative number keeps as much of the prompt's beginning as fits."""
     if wanted is None:
         return _NUM_KEEP
-    return wanted if wanted >= 0 else _UINT32
+    return wanted if wanted >= 0 else UINT32_MAX
 
 
 def _think(request: InferenceRequest, model: CatalogModel) -> pb.Think:
@@ -254,7 +254,7 @@ def _media(images: Sequence[bytes]) -> Sequence[pb.Media]:
 
 def _token_ids(ids: list[int]) -> list[int]:
     for token in ids:
-        if not 0 <= token <= _UINT32:
+        if not 0 <= token <= UINT32_MAX:
             raise InvalidRequest(f"context: {token} is not a token id")
     return ids
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from drover.errors import EngineFailed, InvalidRequest
+from drover.ollama_options import UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json
 from frontend.api.core.go_values import float32_array, float64_array
@@ -17,7 +18,6 @@ from frontend.api.core.request import check_count, keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, integer, mapping, text
 from frontend.models.model import CatalogModel
 
-_UINT32 = 2**32 - 1
 _RAW_FAMILY = "bert"
 # Some 40 MB of text, which takes a core seconds to encode.
 _MAX_NUMBERS = 4_000_000
@@ -106,7 +106,7 @@ def embed_to_proto(request: EmbedRequest, options: Options, model: CatalogModel)
     result = _common(options, request.keep_alive, model)
     result.texts.extend(request.input)
     result.truncate = request.truncate
-    result.dimensions = min(max(0, request.dimensions), _UINT32)
+    result.dimensions = min(max(0, request.dimensions), UINT32_MAX)
     return result
 
 

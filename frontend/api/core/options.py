@@ -1,36 +1,18 @@
-"""The `options` object: types, defaults and meaning of each option (ollama-contract.md, "Options")."""
+"""Read the `options` object of a request (ollama-contract.md, "Options"; the table is in drover)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import InvalidOption
+from drover.ollama_options import OPTIONS, UINT32_MAX, Kind, OllamaOption, Scope, ollama_defaults
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json
 
-_FLOAT32 = 3.4028234e38
-_INT32 = 2**31 - 1
-_INT64 = 2**63 - 1
-_UINT32 = 2**32 - 1
 _MIN_NUM_CTX = 4
 # An answer is never longer than ten times the context (ollama-contract.md, "Options").
 _MAX_PREDICT_PER_CONTEXT = 10
-
-
-def ollama_defaults() -> pb.Sampling:
-    return pb.Sampling(
-        temperature=0.8,
-        top_k=40,
-        top_p=0.9,
-        min_p=0.0,
-        typical_p=1.0,
-        repeat_penalty=1.0,
-        repeat_last_n=64,
-        presence_penalty=0.0,
-        frequency_penalty=0.0,
-        seed=-1,
-    )
 
 
 @dataclass(slots=True)
@@ -52,10 +34,20 @@ class Options:
         """Raises InvalidOption for a value of the wrong type; unknown names have no effect."""
         result = cls()
         for name, value in options.items():
-            reader = _READERS.get(name)
-            if reader is not None and value is not None:
-                reader(result, name, value)
+            option = _OPTIONS.get(name)
+            if option is not None and value is not None:
+                result._set(option, value)
         return result
+
+    def _set(self, option: OllamaOption, value: Json) -> None:
+        checked = _checked(option, value)
+        match option.scope:
+            case Scope.SAMPLING:
+                setattr(self.sampling, option.name, checked)
+            case Scope.REQUEST:
+                setattr(self, option.name, checked)
+            case Scope.LOADING:
+                self.ignored.append(option.name)
 
     @property
     def window(self) -> int | None:
@@ -86,7 +78,7 @@ class Options:
             limits.append(sampling.max_tokens)
         if max_output_tokens:
             limits.append(max_output_tokens)
-        sampling.max_tokens = min(max(1, min(limits)), _UINT32)
+        sampling.max_tokens = min(max(1, min(limits)), UINT32_MAX)
         return sampling
 
 
@@ -95,71 +87,39 @@ def layered(parameters: Mapping[str, Json], options: Mapping[str, Json]) -> dict
     return {**parameters, **{name: value for name, value in options.items() if value is not None}}
 
 
-Setter = Callable[[Options, str, Json], None]
+_OPTIONS = {option.name: option for option in OPTIONS}
 
 
-def _float_option(options: Options, name: str, value: Json) -> None:
+def _checked(option: OllamaOption, value: Json) -> Json:
+    """The value in its range. Raises InvalidOption for one of the wrong kind."""
+    match option.kind:
+        case Kind.FLOAT:
+            return _float(option, value)
+        case Kind.INTEGER:
+            return _integer(option, value)
+        case Kind.BOOLEAN:
+            if not isinstance(value, bool):
+                raise InvalidOption(f'option "{option.name}" must be of type boolean')
+            return value
+        case Kind.TEXTS:
+            return _texts(option, value)
+
+
+def _float(option: OllamaOption, value: Json) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidOption(f'option "{name}" must be of type float32')
-    setattr(options.sampling, name, max(-_FLOAT32, min(_FLOAT32, value)))
+        raise InvalidOption(f'option "{option.name}" must be of type float32')
+    return max(-option.limit, min(option.limit, value))
 
 
-def _integer(name: str, value: Json, limit: int) -> int:
+def _integer(option: OllamaOption, value: Json) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise InvalidOption(f'option "{name}" must be of type integer')
-    return int(max(-limit, min(limit, value)))
+        raise InvalidOption(f'option "{option.name}" must be of type integer')
+    return int(max(-option.limit, min(option.limit, value)))
 
 
-def _sampling_integer(limit: int) -> Setter:
-    def set_integer(options: Options, name: str, value: Json) -> None:
-        setattr(options.sampling, name, _integer(name, value, limit))
-
-    return set_integer
-
-
-def _own_integer(options: Options, name: str, value: Json) -> None:
-    setattr(options, name, _integer(name, value, _INT32))
-
-
-def _ignored_integer(options: Options, name: str, value: Json) -> None:
-    _integer(name, value, _INT64)
-    options.ignored.append(name)
-
-
-def _ignored_boolean(options: Options, name: str, value: Json) -> None:
-    if not isinstance(value, bool):
-        raise InvalidOption(f'option "{name}" must be of type boolean')
-    options.ignored.append(name)
-
-
-def _stop(options: Options, name: str, value: Json) -> None:
+def _texts(option: OllamaOption, value: Json) -> list[Json]:
     if not isinstance(value, list):
-        raise InvalidOption(f'option "{name}" must be of type array')
-    stops = [item for item in value if isinstance(item, str)]
-    if len(stops) != len(value):
-        raise InvalidOption(f'option "{name}" must be of an array of strings')
-    options.stop = stops
-
-
-_READERS: dict[str, Setter] = {
-    "temperature": _float_option,
-    "top_p": _float_option,
-    "min_p": _float_option,
-    "typical_p": _float_option,
-    "repeat_penalty": _float_option,
-    "presence_penalty": _float_option,
-    "frequency_penalty": _float_option,
-    "top_k": _sampling_integer(_INT32),
-    "repeat_last_n": _sampling_integer(_INT32),
-    "seed": _sampling_integer(_INT64),
-    "num_predict": _own_integer,
-    "num_ctx": _own_integer,
-    "num_keep": _own_integer,
-    "stop": _stop,
-    "num_batch": _ignored_integer,
-    "num_gpu": _ignored_integer,
-    "main_gpu": _ignored_integer,
-    "num_thread": _ignored_integer,
-    "draft_num_predict": _ignored_integer,
-    "use_mmap": _ignored_boolean,
-}
+        raise InvalidOption(f'option "{option.name}" must be of type array')
+    if not all(isinstance(item, str) for item in value):
+        raise InvalidOption(f'option "{option.name}" must be of an array of strings')
+    return value

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 
 from drover.errors import EngineFailed
 from drover.json_value import Json
+from drover.ollama_options import UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama.body import Body, go_duration
-
-_UINT32 = 2**32 - 1
 
 
 def embed_body(request: pb.EmbedRequest, model: str) -> Body:
@@ -40,7 +39,7 @@ def embeddings_of(vectors: Json, answer: Mapping[str, Json]) -> pb.EmbedResponse
     total_ns = total if isinstance(total, int) and total > 0 else 0
     return pb.EmbedResponse(
         embeddings=[pb.Embedding(values=_numbers(vector)) for vector in vectors],
-        prompt_tokens=min(max(0, tokens), _UINT32) if isinstance(tokens, int) else 0,
+        prompt_tokens=min(max(0, tokens), UINT32_MAX) if isinstance(tokens, int) else 0,
         timings=pb.Timings(load_ns=load_ns, prefill_ns=max(0, total_ns - load_ns)),
     )
 

@@ -12,11 +12,10 @@ import orjson
 
 from drover.errors import EngineFailed
 from drover.json_value import Json
+from drover.ollama_options import INT64_MAX, UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 
 Line = Mapping[str, Json]
-_INT64 = 2**63 - 1
-_UINT32 = 2**32 - 1
 
 
 def read_line(data: bytes) -> Line:
@@ -92,8 +91,8 @@ def _done(line: Line, tokens: int) -> pb.Done:
     is_length = line.get("done_reason") == "length"
     return pb.Done(
         finish_reason=pb.Done.LENGTH if is_length else pb.Done.STOP,
-        prompt_tokens=min(_count(line.get("prompt_eval_count")), _UINT32),
-        completion_tokens=min(_count(line.get("eval_count")) or tokens, _UINT32),
+        prompt_tokens=min(_count(line.get("prompt_eval_count")), UINT32_MAX),
+        completion_tokens=min(_count(line.get("eval_count")) or tokens, UINT32_MAX),
         timings=pb.Timings(
             load_ns=_count(line.get("load_duration")),
             prefill_ns=_count(line.get("prompt_eval_duration")),
@@ -127,7 +126,7 @@ def _number(value: Json) -> float:
 
 
 def _count(value: Json) -> int:
-    return min(max(0, value), _INT64) if isinstance(value, int) else 0
+    return min(max(0, value), INT64_MAX) if isinstance(value, int) else 0
 
 
 def _objects(value: Json) -> Sequence[Line]:
@@ -137,4 +136,4 @@ def _objects(value: Json) -> Sequence[Line]:
 def _integers(value: Json) -> list[int]:
     if not isinstance(value, list):
         return []
-    return [each for each in value if isinstance(each, int) and 0 <= each <= _UINT32]
+    return [each for each in value if isinstance(each, int) and 0 <= each <= UINT32_MAX]

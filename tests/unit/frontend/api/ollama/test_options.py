@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.errors import DroverError, InvalidOption
+from drover.ollama_options import ollama_defaults
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json, loads
-from frontend.api.core.options import Options, ollama_defaults
+from frontend.api.core.options import Options
 from tests.fakes.transcripts import Exchange, on
 
 _CONTEXT = 4096

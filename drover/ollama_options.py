@@ -1,0 +1,97 @@
+"""The one table of Ollama's options (docs/reference/ollama-contract.md, "Options").
+
+Requests send them as `options` (frontend/api/core/options.py), operators set them for a model as PARAMETERs
+(engine_worker/parameters.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from drover.v1 import engine_pb2 as pb
+
+FLOAT32_MAX = 3.4028234e38
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+UINT32_MAX = 2**32 - 1
+
+
+class Kind(enum.Enum):
+    """The kind of an option's value."""
+
+    FLOAT = enum.auto()
+    INTEGER = enum.auto()
+    BOOLEAN = enum.auto()
+    TEXTS = enum.auto()
+
+
+class Scope(enum.Enum):
+    """What an option changes: how tokens are sampled, one request otherwise, or how a model is loaded."""
+
+    SAMPLING = enum.auto()
+    REQUEST = enum.auto()
+    LOADING = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaOption:
+    """`limit` is the largest absolute value of a number. `default` is Ollama's, None if it has no fixed one.
+    `flag` is the worker's flag for an option that a worker is started with.
+    """
+
+    name: str
+    kind: Kind
+    scope: Scope
+    limit: float = 0
+    default: float | None = None
+    flag: str = ""
+
+
+def _sampling_float(name: str, default: float) -> OllamaOption:
+    return OllamaOption(name, Kind.FLOAT, Scope.SAMPLING, FLOAT32_MAX, default)
+
+
+def _sampling_integer(name: str, default: int, limit: int = INT32_MAX) -> OllamaOption:
+    return OllamaOption(name, Kind.INTEGER, Scope.SAMPLING, limit, default)
+
+
+def _request_integer(name: str, flag: str = "") -> OllamaOption:
+    return OllamaOption(name, Kind.INTEGER, Scope.REQUEST, INT32_MAX, flag=flag)
+
+
+def _loading_integer(name: str, flag: str = "") -> OllamaOption:
+    return OllamaOption(name, Kind.INTEGER, Scope.LOADING, INT64_MAX, flag=flag)
+
+
+OPTIONS = (
+    _sampling_float("temperature", 0.8),
+    _sampling_integer("top_k", 40),
+    _sampling_float("top_p", 0.9),
+    _sampling_float("min_p", 0.0),
+    _sampling_float("typical_p", 1.0),
+    _sampling_float("repeat_penalty", 1.0),
+    _sampling_integer("repeat_last_n", 64),
+    _sampling_float("presence_penalty", 0.0),
+    _sampling_float("frequency_penalty", 0.0),
+    _sampling_integer("seed", -1, INT64_MAX),
+    _request_integer("num_predict"),
+    OllamaOption("stop", Kind.TEXTS, Scope.REQUEST),
+    _request_integer("num_ctx", "--context-length"),
+    _request_integer("num_keep"),
+    _loading_integer("num_gpu", "--gpu-layers"),
+    _loading_integer("num_thread", "--threads"),
+    _loading_integer("num_batch", "--prefill-chunk-tokens"),
+    _loading_integer("main_gpu"),
+    _loading_integer("draft_num_predict"),
+    OllamaOption("use_mmap", Kind.BOOLEAN, Scope.LOADING),
+)
+
+
+def ollama_defaults() -> pb.Sampling:
+    """Ollama's own sampling, for models that bring none."""
+    sampling = pb.Sampling()
+    for option in OPTIONS:
+        if option.default is not None:
+            setattr(sampling, option.name, option.default)
+    return sampling
