@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.frontend.api.conftest import Frontend, Start
-from tests.unit.frontend.api.managing import create, names, post, worker
+from tests.unit.frontend.api.preset_requests import create, names, post, worker
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def _wrong(kind: str, field: str, go_type: str) -> str:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [True, False])
-async def test_create_checks_what_upstream_checks(
+async def test_create_checks_as_upstream(
     frontend: Frontend, fields: dict[str, object], status: int, error: str, stream: bool
 ) -> None:
     response = await post(frontend, "/api/create", model="t", **{"from": "m"}, stream=stream, **fields)
@@ -68,7 +68,7 @@ async def test_create_checks_what_upstream_checks(
         ({"requires": "99.1"}, "requires: 99.1 is newer than"),
     ],
 )
-async def test_what_cannot_be_used_is_refused_with_the_reason(
+async def test_unusable_fields_are_refused_with_the_reason(
     frontend: Frontend, fields: dict[str, object], words: str
 ) -> None:
     response = await post(frontend, "/api/create", model="t", **{"from": "m"}, **fields)
@@ -78,7 +78,7 @@ async def test_what_cannot_be_used_is_refused_with_the_reason(
     assert await names(frontend) == ["m:latest"]
 
 
-async def test_what_a_model_requires_is_kept_and_shown(frontend: Frontend) -> None:
+async def test_the_required_version_is_kept_and_shown(frontend: Frontend) -> None:
     await create(frontend, requires="v0.14", info={"other": 1}, renderer="", draft_quantize=None)
     shown = (await post(frontend, "/api/show", model="pirate")).json()
 
@@ -91,7 +91,7 @@ async def test_what_a_model_requires_is_kept_and_shown(frontend: Frontend) -> No
     ("licence", "steps", "shown"),
     [("", 0, "MIT"), ([""], 1, "MIT\n"), (["", "L"], 2, "MIT\n\nL"), (None, 0, "MIT"), (["MIT"], 0, "MIT")],
 )
-async def test_an_empty_licence_is_one_in_a_list(
+async def test_an_empty_licence_counts_only_in_a_list(
     frontend: Frontend, licence: object, steps: int, shown: str
 ) -> None:
     body = {"model": "t", "from": "m", "license": licence, "stream": True}
@@ -101,7 +101,7 @@ async def test_an_empty_licence_is_one_in_a_list(
     assert (await post(frontend, "/api/show", model="t")).json()["license"] == shown
 
 
-async def test_the_template_that_show_prints_is_taken_back(start: Start) -> None:
+async def test_the_template_that_show_prints_is_accepted(start: Start) -> None:
     """Also where it is Jinja, and the model keeps what its own template can do."""
     jinja = "{% for m in messages %}\n{{ m['content'] }}{% endfor %}"
     other = worker()
@@ -121,7 +121,7 @@ async def test_the_template_that_show_prints_is_taken_back(start: Start) -> None
         assert not frontend.worker.handles[-1].request.template
 
 
-async def test_another_jinja_template_is_refused_with_the_way_out(frontend: Frontend) -> None:
+async def test_another_jinja_template_is_refused_with_a_remedy(frontend: Frontend) -> None:
     body = {"model": "t", "from": "m", "template": "{% if x %}{{ m['a'] }}{% endif %}"}
     response = await post(frontend, "/api/create", **body)
 

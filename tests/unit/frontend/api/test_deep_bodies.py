@@ -12,7 +12,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from tests.fakes.stalling_worker import StallingWorker
 from tests.unit.frontend.api.conftest import Frontend, Start
-from tests.unit.frontend.api.managing import worker
+from tests.unit.frontend.api.preset_requests import worker
 
 _NAMED = '"model": "m", "stream": false'
 _CHAT = f'{_NAMED}, "messages": [{{"role": "user", "content": "hi"}}]'
@@ -52,7 +52,7 @@ def _able() -> StallingWorker:
         ('{"allOf": [', "]}", 2),
     ],
 )
-async def test_a_value_that_is_nested_deep(
+async def test_a_deeply_nested_value_is_no_internal_error(
     frontend: Frontend, path: str, body: str, opening: str, closing: str, levels: int
 ) -> None:
     statuses = {}

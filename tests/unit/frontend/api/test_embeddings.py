@@ -159,7 +159,7 @@ async def test_fields_reach_the_worker(
         ("nomic-bert", "{}", True),
     ],
 )
-async def test_the_older_route_asks_for_the_vector_that_ollama_gives(
+async def test_the_older_route_asks_for_ollamas_normalisation(
     start: Start, family: str, model_info: str, normalize: bool
 ) -> None:
     worker = _worker()
@@ -176,7 +176,7 @@ async def test_the_older_route_asks_for_the_vector_that_ollama_gives(
 
 
 @pytest.mark.parametrize("body", [{}, {"input": None}, {"input": ""}, {"input": []}])
-async def test_nothing_to_embed_loads_the_model(start: Start, body: dict[str, object]) -> None:
+async def test_a_request_without_texts_loads_the_model(start: Start, body: dict[str, object]) -> None:
     worker = _worker()
     async with start(worker) as frontend:
         answer = await frontend.client.post("/api/embed", json={"model": "M", "keep_alive": "1s", **body})
@@ -219,7 +219,9 @@ async def test_nothing_to_embed_loads_the_model(start: Start, body: dict[str, ob
         ("/api/embeddings", {"options": {"stop": 1}}, 500, 'option "stop" must be of type array'),
     ],
 )
-async def test_refusals(start: Start, path: str, body: dict[str, object], status: int, error: str) -> None:
+async def test_invalid_requests_are_refused(
+    start: Start, path: str, body: dict[str, object], status: int, error: str
+) -> None:
     async with start(_worker()) as frontend:
         answer = await frontend.client.post(path, json={**_BODIES[path], **body})
 
@@ -240,7 +242,7 @@ async def test_refusals(start: Start, path: str, body: dict[str, object], status
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, DroverError) else str(value),
 )
-async def test_a_failure_of_the_worker(
+async def test_a_worker_failure_has_the_routes_status(
     start: Start, error: DroverError, status: int, older_status: int
 ) -> None:
     worker = _worker()
@@ -256,7 +258,7 @@ async def test_a_failure_of_the_worker(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-async def test_what_is_no_number_is_refused(start: Start, value: float) -> None:
+async def test_vectors_that_are_not_finite_are_refused(start: Start, value: float) -> None:
     worker = _worker()
     worker.embedded = _embedded([0.5, value])
     async with start(worker) as frontend:
@@ -266,7 +268,7 @@ async def test_what_is_no_number_is_refused(start: Start, value: float) -> None:
     assert answers[0].json() == {"error": "embedding contains NaN or Inf values"}
 
 
-async def test_a_large_answer_is_whole(start: Start) -> None:
+async def test_a_large_response_is_complete(start: Start) -> None:
     worker = _worker()
     worker.embedded = _embedded(*([0.25] * 1000 for _ in range(50)))
     async with start(worker) as frontend:
@@ -275,7 +277,7 @@ async def test_a_large_answer_is_whole(start: Start) -> None:
     assert answer.json()["embeddings"] == [[0.25] * 1000] * 50
 
 
-async def test_a_client_that_leaves_ends_the_writing_of_a_large_answer(
+async def test_a_client_that_disconnects_ends_the_encoding_of_a_large_response(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     written = 0
@@ -300,7 +302,7 @@ async def test_a_client_that_leaves_ends_the_writing_of_a_large_answer(
 
 
 @pytest.mark.parametrize(("dimensions", "status"), [(0, 400), (3000, 400), (2000, 200)])
-async def test_more_numbers_than_an_answer_may_have(start: Start, dimensions: int, status: int) -> None:
+async def test_too_many_numbers_are_refused(start: Start, dimensions: int, status: int) -> None:
     worker = _worker()
     worker.described.embedding_length = 4096
     worker.embedded = _embedded(*([1.0] for _ in range(2000)))
@@ -313,7 +315,7 @@ async def test_more_numbers_than_an_answer_may_have(start: Start, dimensions: in
 
 
 @pytest.mark.parametrize("path", _PATHS)
-async def test_the_client_leaves(start: Start, path: str) -> None:
+async def test_a_client_that_disconnects_cancels_the_request(start: Start, path: str) -> None:
     worker = _worker()
     worker.embedded = None
     async with start(worker) as frontend:
@@ -326,7 +328,7 @@ async def test_the_client_leaves(start: Start, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", _PATHS)
-async def test_a_deadline(start: Start, path: str) -> None:
+async def test_a_deadline_cancels_the_request(start: Start, path: str) -> None:
     worker = _worker()
     worker.embedded = None
     async with start(worker, request_timeout_seconds=0.2) as frontend:
@@ -349,7 +351,7 @@ async def test_the_log_line(start: Start, caplog: pytest.LogCaptureFixture) -> N
     assert (fields["embeddings"], fields["prompt_tokens"], fields["status"]) == (1, 5, 200)
 
 
-async def test_durations_are_measured_and_zeros_left_out(start: Start) -> None:
+async def test_durations_are_measured_and_zeros_omitted(start: Start) -> None:
     worker = _worker()
     worker.embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[1])])
     async with start(worker) as frontend:

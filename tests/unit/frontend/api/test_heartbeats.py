@@ -1,4 +1,4 @@
-"""`--heartbeat-seconds`: signs of life until the answer begins, and never afterwards."""
+"""`--heartbeat-seconds`: heartbeats until the answer begins, and none afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OFTEN = 0.05
 
 @pytest.mark.parametrize("path", sorted(_BODIES))
 @pytest.mark.parametrize("steps", [[STALL], [started(), STALL]], ids=["queued", "prefill"])
-async def test_empty_pieces_until_the_request_ends(start: Start, path: str, steps: list[Step]) -> None:
+async def test_empty_lines_until_the_request_ends(start: Start, path: str, steps: list[Step]) -> None:
     worker = StallingWorker(steps=steps)
     async with (
         start(worker, heartbeat_seconds=_OFTEN) as frontend,
@@ -50,7 +50,7 @@ async def test_empty_pieces_until_the_request_ends(start: Start, path: str, step
     assert json.loads(last) == {"error": "it broke"}
 
 
-async def test_none_after_the_first_piece(start: Start) -> None:
+async def test_no_heartbeat_after_the_first_line(start: Start) -> None:
     worker = StallingWorker(steps=[content("a"), STALL])
     async with start(worker, heartbeat_seconds=_OFTEN, request_timeout_seconds=10 * _OFTEN) as frontend:
         answer = await frontend.client.post("/api/chat", json=_BODIES["/api/chat"])
@@ -60,7 +60,7 @@ async def test_none_after_the_first_piece(start: Start) -> None:
     assert "error" in last
 
 
-async def test_none_in_an_answer_that_is_not_streamed(start: Start) -> None:
+async def test_no_heartbeat_without_streaming(start: Start) -> None:
     worker = StallingWorker(steps=[STALL])
     async with start(worker, heartbeat_seconds=_OFTEN, request_timeout_seconds=5 * _OFTEN) as frontend:
         answer = await frontend.client.post("/api/chat", json={**_BODIES["/api/chat"], "stream": False})
@@ -68,7 +68,7 @@ async def test_none_in_an_answer_that_is_not_streamed(start: Start) -> None:
     assert answer.status_code == 504
 
 
-async def test_none_unless_asked_for(start: Start) -> None:
+async def test_no_heartbeat_by_default(start: Start) -> None:
     worker = StallingWorker(steps=[started(), content("a"), done()])
     async with start(worker) as frontend:
         answer = await frontend.client.post("/api/chat", json=_BODIES["/api/chat"])
@@ -76,7 +76,7 @@ async def test_none_unless_asked_for(start: Start) -> None:
     assert [json.loads(line)["done"] for line in answer.content.splitlines()] == [False, True]
 
 
-async def test_a_client_that_leaves_between_two_beats_frees_the_slot(start: Start) -> None:
+async def test_a_client_that_disconnects_between_heartbeats_frees_the_slot(start: Start) -> None:
     worker = StallingWorker(steps=[STALL])
     async with start(worker, heartbeat_seconds=_OFTEN) as frontend:
         async with frontend.client.stream("POST", "/api/chat", json=_BODIES["/api/chat"]) as answer:
@@ -99,7 +99,7 @@ async def test_a_client_that_leaves_between_two_beats_frees_the_slot(start: Star
         ),
     ],
 )
-async def test_other_dialects_have_signs_of_their_own(
+async def test_heartbeats_of_the_other_dialects(
     start: Start, path: str, body: dict[str, object], beat: bytes
 ) -> None:
     worker = StallingWorker(steps=[STALL])
@@ -131,7 +131,7 @@ class _Plain:
         raise AssertionError("not asked for")
 
 
-async def test_a_beat_that_could_not_be_sent_has_begun_nothing() -> None:
+async def test_a_cancelled_heartbeat_does_not_begin_the_response() -> None:
     """A client that has not read its last answer holds up the next one's first byte."""
     reads, sent = asyncio.Event(), list[Message]()
 

@@ -12,7 +12,7 @@ from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Start
 
 
-async def test_refused_while_it_arrives_and_room_again_afterwards(start: Start) -> None:
+async def test_a_body_without_room_is_refused_and_frees_its_part(start: Start) -> None:
     """Bodies count as long as their requests last, also unpacked ones."""
     async with start(StallingWorker(), max_body_bytes=300_000, max_held_body_bytes=1) as frontend:
         long = {"model": "m", "messages": [{"role": "user", "content": "x" * 290_000}]}

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.frontend.api.conftest import Frontend, Start
-from tests.unit.frontend.api.managing import worker
+from tests.unit.frontend.api.preset_requests import worker
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def frontend(start: Start) -> AsyncIterator[Frontend]:
         ("/v1/responses", {"model": "nope", "input": "x"}, 404, "model 'nope' not found", True),
     ],
 )
-async def test_the_end_of_an_error(
+async def test_errors_end_with_a_line_feed_as_upstream(
     frontend: Frontend, path: str, body: object, status: int, message: str, line_feed: bool
 ) -> None:
     response = await frontend.client.post(path, content=json.dumps(body))

@@ -50,7 +50,7 @@ async def _last_event(frontend: Frontend, path: str, error: DroverError, **more:
 @_LOST
 @pytest.mark.parametrize("more", [{}, {"n": 2}], ids=["one choice", "two choices"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-async def test_openais_clients_send_it_again(
+async def test_openais_clients_retry(
     frontend: Frontend, path: str, error: DroverError, more: dict[str, object]
 ) -> None:
     last = await _last_event(frontend, path, error, **more)
@@ -64,7 +64,7 @@ async def test_openais_clients_send_it_again(
 
 
 @_LOST
-async def test_the_responses_apis_clients_send_it_again(frontend: Frontend, error: DroverError) -> None:
+async def test_clients_of_the_responses_api_retry(frontend: Frontend, error: DroverError) -> None:
     last = await _last_event(frontend, "/v1/responses", error)
 
     assert last["type"] == "response.failed"
@@ -74,7 +74,7 @@ async def test_the_responses_apis_clients_send_it_again(frontend: Frontend, erro
 
 
 @_LOST
-async def test_anthropics_clients_send_it_again(frontend: Frontend, error: DroverError) -> None:
+async def test_anthropics_clients_retry(frontend: Frontend, error: DroverError) -> None:
     last = await _last_event(frontend, "/v1/messages", error)
 
     assert last["type"] == "error"
@@ -82,7 +82,7 @@ async def test_anthropics_clients_send_it_again(frontend: Frontend, error: Drove
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"])
-async def test_a_request_that_is_at_fault_is_not_sent_again(frontend: Frontend, path: str) -> None:
+async def test_invalid_requests_are_not_retried(frontend: Frontend, path: str) -> None:
     last = json.dumps(await _last_event(frontend, path, InvalidRequest("bad")))
 
     assert "bad" in last
@@ -91,7 +91,7 @@ async def test_a_request_that_is_at_fault_is_not_sent_again(frontend: Frontend, 
 
 @_PATHS
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_full_queue_is_to_be_tried_in_a_second(frontend: Frontend, path: str, stream: bool) -> None:
+async def test_a_full_queue_has_retry_after_one_second(frontend: Frontend, path: str, stream: bool) -> None:
     frontend.worker.steps = [QueueFull()]
 
     answer = await frontend.client.post(path, json={**_BODIES[path], "stream": stream})
@@ -101,7 +101,7 @@ async def test_a_full_queue_is_to_be_tried_in_a_second(frontend: Frontend, path:
 
 @_PATHS
 @pytest.mark.parametrize("stream", [True, False])
-async def test_no_worker_at_all_is_to_be_tried_later(start: Start, path: str, stream: bool) -> None:
+async def test_no_worker_has_retry_after(start: Start, path: str, stream: bool) -> None:
     async with start(StallingWorker(refusal=NoWorkerReady("still loading"))) as frontend:
         answer = await frontend.client.post(path, json={**_BODIES[path], "stream": stream})
 
@@ -111,9 +111,7 @@ async def test_no_worker_at_all_is_to_be_tried_later(start: Start, path: str, st
 
 @_PATHS
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_worker_that_is_away_is_to_be_tried_later(
-    frontend: Frontend, path: str, stream: bool
-) -> None:
+async def test_an_absent_worker_has_retry_after(frontend: Frontend, path: str, stream: bool) -> None:
     frontend.worker.refusal = WorkerUnreachable("gone")
 
     async def is_unready() -> bool:

@@ -1,4 +1,4 @@
-"""The routes of Messages and Responses over a worker that does as it is told."""
+"""The routes of Messages and Responses over a scripted worker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_choice_of_tools_reaches_the_worker(start: Start, path: str) -> 
 
 @PATHS
 @pytest.mark.parametrize(("error", "status"), [(EngineFailed("it broke"), 500), (QueueFull("full"), 503)])
-async def test_an_error_before_the_first_word_has_a_status(
+async def test_an_error_before_the_first_event_has_a_status(
     frontend: Frontend, path: str, error: EngineFailed | QueueFull, status: int
 ) -> None:
     frontend.worker.steps = [started(), error]
@@ -62,7 +62,7 @@ async def test_an_error_before_the_first_word_has_a_status(
 
 
 @PATHS
-async def test_an_error_after_it_is_an_event(frontend: Frontend, path: str) -> None:
+async def test_an_error_in_mid_stream_is_an_event(frontend: Frontend, path: str) -> None:
     frontend.worker.steps = [started(), content("a"), EngineFailed("it broke")]
 
     answer = await frontend.client.post(path, json={**_BODIES[path], "stream": True})
@@ -74,7 +74,7 @@ async def test_an_error_after_it_is_an_event(frontend: Frontend, path: str) -> N
 
 
 @PATHS
-async def test_streams_are_passed_on_by_proxies(frontend: Frontend, path: str) -> None:
+async def test_streams_have_the_headers_against_buffering(frontend: Frontend, path: str) -> None:
     frontend.worker.steps = [started(), content("a"), done()]
 
     answer = await frontend.client.post(path, json={**_BODIES[path], "stream": True})
@@ -95,7 +95,7 @@ async def test_bodies_may_be_zstd(frontend: Frontend, path: str) -> None:
 
 
 @PATHS
-async def test_what_the_model_has_not_seen_is_in_a_header(frontend: Frontend, path: str) -> None:
+async def test_truncated_tokens_are_in_a_header(frontend: Frontend, path: str) -> None:
     cut = pb.GenerateEvent(started=pb.Started(prompt_ids=[1], truncated_tokens=7))
     frontend.worker.steps = [cut, content("a"), done()]
 
@@ -105,7 +105,7 @@ async def test_what_the_model_has_not_seen_is_in_a_header(frontend: Frontend, pa
     assert answer.headers["x-drover-not-honoured"] == "num_gpu"
 
 
-async def test_tokens_that_would_be_cut_off_are_counted(frontend: Frontend) -> None:
+async def test_truncated_tokens_are_counted(frontend: Frontend) -> None:
     frontend.worker.rendered = pb.RenderResponse(ids=[1, 2, 3], truncated_tokens=7)
 
     answer = await frontend.client.post("/v1/messages/count_tokens", json=_BODIES["/v1/messages"])
@@ -113,7 +113,7 @@ async def test_tokens_that_would_be_cut_off_are_counted(frontend: Frontend) -> N
     assert answer.json() == {"input_tokens": 10}
 
 
-async def test_sampling_is_the_native_routes_but_for_responses_temperature(frontend: Frontend) -> None:
+async def test_sampling_is_the_native_routes_except_responses_temperature(frontend: Frontend) -> None:
     """ollama-contract.md, "OpenAI: responses" and "Anthropic: messages"."""
     frontend.worker.steps = [content("a"), done()]
     seen = {}

@@ -1,4 +1,4 @@
-"""ResponseWriter without a task switch: a coroutine runs at once to its first wait and goes on in a task."""
+"""ResponseWriter without a task switch: a coroutine runs up to its first wait and resumes in a task."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Work:
         self.seen.append("ended")
 
 
-async def test_one_that_does_not_wait_is_over_run_until_blocked() -> None:
+async def test_a_coroutine_that_does_not_wait_ends_immediately() -> None:
     work = Work(waits=0)
     assert run_until_blocked(work()) is None
     assert work.seen == ["begun", "ended"]
 
 
 @pytest.mark.parametrize("waits", [1, 2, 3])
-async def test_one_that_waits_goes_on_in_the_task_that_awaits_the_rest(waits: int) -> None:
+async def test_a_coroutine_that_waits_resumes_in_the_task_that_awaits_the_rest(waits: int) -> None:
     work = Work(waits)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -60,7 +60,7 @@ async def test_one_that_waits_goes_on_in_the_task_that_awaits_the_rest(waits: in
     assert work.seen == ["begun", *range(waits), "ended"]
 
 
-async def test_what_it_waits_for_may_come_before_the_rest_is_awaited() -> None:
+async def test_the_future_may_be_done_before_the_rest_is_awaited() -> None:
     work = Work(waits=2)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -71,7 +71,7 @@ async def test_what_it_waits_for_may_come_before_the_rest_is_awaited() -> None:
     assert work.seen == ["begun", 7, 7, "ended"]
 
 
-async def test_one_that_gives_way_to_others_goes_on() -> None:
+async def test_a_coroutine_that_yields_to_the_loop_resumes() -> None:
     seen = []
 
     async def gives_way() -> None:
@@ -84,12 +84,12 @@ async def test_one_that_gives_way_to_others_goes_on() -> None:
     assert seen == ["ended"]
 
 
-async def test_what_it_raises_before_it_waits_is_raised_run_until_blocked() -> None:
+async def test_an_error_before_the_first_wait_is_raised_immediately() -> None:
     with pytest.raises(ZeroDivisionError):
         run_until_blocked(Work(waits=1, raises_before=True)())
 
 
-async def test_what_it_raises_later_is_raised_where_the_rest_is_awaited() -> None:
+async def test_a_later_error_is_raised_where_the_rest_is_awaited() -> None:
     work = Work(waits=1, raises_after=True)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -98,7 +98,7 @@ async def test_what_it_raises_later_is_raised_where_the_rest_is_awaited() -> Non
         await rest
 
 
-async def test_what_it_waits_for_may_fail() -> None:
+async def test_a_failing_future_is_raised_in_the_coroutine() -> None:
     work = Work(waits=2)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -108,7 +108,7 @@ async def test_what_it_waits_for_may_fail() -> None:
     assert work.seen == ["begun", ConnectionResetError]
 
 
-async def test_a_cancelled_task_cancels_it_where_it_waits() -> None:
+async def test_a_cancelled_task_cancels_the_coroutine() -> None:
     work = Work(waits=1)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -121,7 +121,7 @@ async def test_a_cancelled_task_cancels_it_where_it_waits() -> None:
     assert work.futures[0].cancelled()
 
 
-async def test_one_that_is_closed_ends_where_it_waits() -> None:
+async def test_closing_the_rest_closes_the_coroutine() -> None:
     work = Work(waits=1)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -130,7 +130,7 @@ async def test_one_that_is_closed_ends_where_it_waits() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-async def test_one_that_is_dropped_ends_where_it_waits() -> None:
+async def test_dropping_the_rest_closes_the_coroutine() -> None:
     work = Work(waits=1)
     rest = run_until_blocked(work())
     assert rest is not None
@@ -152,7 +152,7 @@ class _Wording:
         return b""
 
 
-async def test_a_client_that_does_not_read_and_then_reads_on_gets_all_in_order() -> None:
+async def test_a_client_that_stops_and_resumes_reading_gets_all_in_order() -> None:
     """With uvicorn's flow control: `send` waits before it writes while the transport is full."""
     flow = FlowControl(cast("asyncio.Transport", _Transport()))
     written: list[bytes] = []

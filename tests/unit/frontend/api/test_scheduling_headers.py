@@ -1,4 +1,4 @@
-"""What the headers that ask for a priority or a deadline do to a request."""
+"""The headers that set a request's priority and deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_may_have_less_time_than_the_server_allows(start: Start, stream: bool) -> None:
+async def test_a_client_may_shorten_the_deadline(start: Start, stream: bool) -> None:
     worker = StallingWorker(steps=[STALL])
     async with start(worker, request_timeout_seconds=60) as frontend:
         answer = await frontend.client.post(
@@ -25,7 +25,7 @@ async def test_a_client_may_have_less_time_than_the_server_allows(start: Start, 
     assert worker.handles[0].cancelled.is_set()
 
 
-async def test_a_client_has_no_more_time_than_the_server_allows(start: Start) -> None:
+async def test_a_client_cannot_extend_the_deadline(start: Start) -> None:
     async with start(StallingWorker(steps=[STALL]), request_timeout_seconds=0.2) as frontend:
         answer = await frontend.client.post("/api/chat", json=_CHAT, headers={DEADLINE: "60"})
 
@@ -44,7 +44,7 @@ async def test_embeddings_have_deadlines_too(start: Start) -> None:
     assert worker.embedding_cancelled.is_set()
 
 
-async def test_the_worker_hears_of_the_priority(start: Start) -> None:
+async def test_the_worker_gets_the_priority(start: Start) -> None:
     worker = StallingWorker(steps=[content("a"), done()])
     async with start(worker, max_priority=7) as frontend:
         await frontend.client.post("/api/chat", json=_CHAT, headers={PRIORITY: "9"})
@@ -53,7 +53,7 @@ async def test_the_worker_hears_of_the_priority(start: Start) -> None:
 
 
 @pytest.mark.parametrize("name", [PRIORITY, DEADLINE])
-async def test_what_cannot_be_read_is_refused_before_any_work(frontend: Frontend, name: str) -> None:
+async def test_invalid_headers_are_refused_before_any_work(frontend: Frontend, name: str) -> None:
     answer = await frontend.client.post("/api/chat", json=_CHAT, headers={name: "soon"})
 
     assert answer.status_code == 400

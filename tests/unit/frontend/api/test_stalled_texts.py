@@ -1,4 +1,4 @@
-"""Texts at which a worker stopped: the routes that generate nothing send them to no other worker."""
+"""Texts that stalled a worker: routes that generate nothing do not retry them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Stopping(StallingWorker):
         ("/api/chat", {"messages": _TURNS, "_debug_render_only": True}),
     ],
 )
-async def test_a_text_that_stopped_a_worker_alone_is_not_sent_again(
+async def test_a_text_that_stalled_a_worker_alone_is_not_retried(
     start: Start, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Json]
 ) -> None:
     monkeypatch.setattr(managed_worker, "_SILENCE_SECONDS", 0.3)

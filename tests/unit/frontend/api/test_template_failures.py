@@ -37,7 +37,9 @@ async def frontend(start: Start) -> AsyncIterator[Frontend]:
 @pytest.mark.parametrize("begun", [[], [started()]], ids=["queued", "started"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", _BODIES)
-async def test_who_is_at_fault(frontend: Frontend, path: str, stream: bool, begun: list[Step]) -> None:
+async def test_statuses_of_template_failures(
+    frontend: Frontend, path: str, stream: bool, begun: list[Step]
+) -> None:
     frontend.worker.steps = [*begun, TemplateFailed(_WORDS)]
 
     answer = await frontend.client.post(path, json={"model": "m", "stream": stream, **_BODIES[path]})
@@ -60,7 +62,9 @@ async def test_who_is_at_fault(frontend: Frontend, path: str, stream: bool, begu
         ("/api/chat", {"messages": _MESSAGES, "_debug_render_only": True}, 500),
     ],
 )
-async def test_rendering_alone(start: Start, path: str, body: dict[str, object], status: int) -> None:
+async def test_template_failures_when_only_rendering(
+    start: Start, path: str, body: dict[str, object], status: int
+) -> None:
     async with start(_FailingToRender()) as frontend:
         answer = await frontend.client.post(path, json={"model": "m", **body})
 

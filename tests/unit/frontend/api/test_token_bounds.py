@@ -1,4 +1,4 @@
-"""Texts to tokenise and ids to read: bounded for each request, and not asked for a client that has left."""
+"""Tokenizing and detokenizing: bounded per request, and ended when the client disconnects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
         ("/api/detokenize", {"tokens": [1] * 11}),
     ],
 )
-async def test_too_much_in_one_request(
+async def test_too_many_texts_or_ids_are_refused(
     frontend: Frontend, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, object]
 ) -> None:
     monkeypatch.setattr(tokens, "MAX_CHARACTERS", 10)
@@ -52,7 +52,7 @@ class _SlowWorker(StallingWorker):
         raise AssertionError
 
 
-async def test_a_client_that_leaves_asks_for_no_more(start: Start) -> None:
+async def test_a_client_that_disconnects_ends_the_calls_to_the_worker(start: Start) -> None:
     worker = _SlowWorker()
     async with start(worker) as frontend:
         client = await RawClient.post(frontend.port, "/v1/tokenize", {"model": "m", "prompt": ["x"] * 100})

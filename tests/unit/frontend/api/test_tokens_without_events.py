@@ -1,4 +1,4 @@
-"""A token that comes without an event says the same to clients, in each encoder."""
+"""A token without an event is encoded like its event, by each encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import OutputItems
 from frontend.api.response import ResponseEncoder
 from frontend.routing.backends.base import token_event
-from tests.unit.frontend.api.ollama.events import done, started, thinking
+from tests.unit.frontend.api.events import done, started, thinking
 
 _RANDOM = re.compile(
     rb'"created_at":"[^"]*"|"created(_at)?":\d+|"completed_at":\d+|(msg|chatcmpl|cmpl|resp|rs)[_-][0-9a-f]+|"total_duration":\d+|"load_duration":\d+'

@@ -1,4 +1,4 @@
-"""Calls out of fragments, for clients that get whole calls."""
+"""Tool calls joined from fragments, for clients that get whole calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_fragments_of_two_calls_that_alternate_are_two_calls() -> None:
     assert second == [WholeCall(1, "b", "g", {"y": 2})]
 
 
-def test_arguments_that_are_no_object_make_no_call() -> None:
+def test_arguments_that_are_no_object_are_dropped() -> None:
     calls = ToolCalls()
     piece = pb.ToolCallDelta(index=0, id="a", name="f", arguments_fragment="[1]", complete=True)
 

@@ -47,7 +47,7 @@ async def _request(start: Start, path: str, more: dict[str, Json]) -> pb.Generat
 
 @_PATHS
 @pytest.mark.parametrize("shape", sorted(_SHAPES))
-async def test_a_function_is_understood(start: Start, path: str, shape: str) -> None:
+async def test_a_function_in_any_shape_is_read(start: Start, path: str, shape: str) -> None:
     tool = (await _request(start, path, {"tools": [_SHAPES[shape]]})).chat.tools[0]
     assert (tool.name, tool.description, json.loads(tool.parameters_json)) == ("f", "d", _SCHEMA)
 
@@ -64,7 +64,7 @@ async def test_a_function_is_understood(start: Start, path: str, shape: str) -> 
         {"type": "function", "name": ""},
     ],
 )
-async def test_no_tool_is_without_a_name(start: Start, path: str, tool: Json) -> None:
+async def test_tools_without_a_name_are_refused(start: Start, path: str, tool: Json) -> None:
     async with start(_able()) as frontend:
         answer = await frontend.client.post(path, json={**_BODIES[path], "tools": [tool]})
         if answer.status_code == 200:
@@ -78,7 +78,7 @@ async def test_no_tool_is_without_a_name(start: Start, path: str, tool: Json) ->
 
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
 @pytest.mark.parametrize("kind", ["custom", "web_fetch_20250910", "code_interpreter"])
-async def test_what_is_no_function_is_refused_in_words(start: Start, path: str, kind: str) -> None:
+async def test_other_tools_are_refused_by_type(start: Start, path: str, kind: str) -> None:
     async with start(_able()) as frontend:
         tools: Json = [{"type": kind, "custom": {"name": "x"}}]
         body: dict[str, Json] = {**_BODIES[path], "tools": tools}
@@ -99,7 +99,7 @@ _TWO: list[Json] = [{"name": name, "input_schema": _SCHEMA} for name in ("f", "g
         {"type": "tool", "name": "f"},
     ],
 )
-async def test_a_named_choice_is_understood(start: Start, path: str, choice: Json) -> None:
+async def test_a_named_choice_in_any_shape_is_read(start: Start, path: str, choice: Json) -> None:
     request = await _request(start, path, {"tools": _TWO, "tool_choice": choice})
     assert (request.tool_choice.mode, request.tool_choice.name) == (pb.ToolChoice.NAMED, "f")
 
@@ -115,7 +115,7 @@ async def test_a_named_choice_is_understood(start: Start, path: str, choice: Jso
         ({"type": "none"}, pb.ToolChoice.NONE),
     ],
 )
-async def test_other_choices_are_understood(
+async def test_other_choices_in_any_shape_are_read(
     start: Start, path: str, choice: Json, mode: pb.ToolChoice.Mode.ValueType
 ) -> None:
     assert (await _request(start, path, {"tools": _TWO, "tool_choice": choice})).tool_choice.mode == mode
@@ -156,7 +156,7 @@ async def test_only_the_allowed_tools_are_offered(start: Start, path: str, mode:
         {"type": "function", "name": "x"},
     ],
 )
-async def test_a_choice_that_cannot_be_kept_is_refused(start: Start, path: str, choice: Json) -> None:
+async def test_a_choice_that_no_tool_meets_is_refused(start: Start, path: str, choice: Json) -> None:
     body: dict[str, Json] = {**_BODIES[path], "tools": _TWO, "tool_choice": choice}
     async with start(_able()) as frontend:
         answer = await frontend.client.post(path, json=body)

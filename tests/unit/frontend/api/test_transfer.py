@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.frontend.api.conftest import Frontend, Start
-from tests.unit.frontend.api.managing import post, worker
+from tests.unit.frontend.api.preset_requests import post, worker
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ async def frontend(start: Start) -> AsyncIterator[Frontend]:
         yield running
 
 
-async def test_pulling_what_is_there_is_quick_and_succeeds(frontend: Frontend) -> None:
+async def test_pulling_a_served_model_succeeds(frontend: Frontend) -> None:
     response = await post(frontend, "/api/pull", model="", name="m")
 
     lines = [json.loads(line) for line in response.text.splitlines()]
@@ -34,7 +34,7 @@ async def test_pulling_what_is_there_is_quick_and_succeeds(frontend: Frontend) -
     assert (whole.json(), whole.headers["content-type"]) == ({"status": "success"}, "application/json")
 
 
-async def test_pulling_what_is_not_there_says_how_to_serve_it(frontend: Frontend) -> None:
+async def test_pulling_a_missing_model_fails_with_a_remedy(frontend: Frontend) -> None:
     streamed = await post(frontend, "/api/pull", model="nope")
     whole = await post(frontend, "/api/pull", model="nope", stream=False)
     created = await post(frontend, "/api/create", model="t", **{"from": "nope"})
@@ -59,7 +59,7 @@ async def test_nothing_is_pushed(frontend: Frontend) -> None:
     assert whole.status_code == 500
 
 
-async def test_a_blob_goes_in_once_and_is_there(frontend: Frontend) -> None:
+async def test_a_blob_is_stored_once(frontend: Frontend) -> None:
     path = f"/api/blobs/sha256:{hashlib.sha256(b'hello').hexdigest()}"
     client = frontend.client
 
@@ -70,7 +70,7 @@ async def test_a_blob_goes_in_once_and_is_there(frontend: Frontend) -> None:
     assert (await client.head(path.replace(":", "-"))).status_code == 200
 
 
-async def test_a_blob_that_is_too_long_is_refused_with_what_to_do(start: Start) -> None:
+async def test_a_blob_that_is_too_long_is_refused_with_a_remedy(start: Start) -> None:
     async with start(worker(), max_blob_bytes=4) as frontend:
         response = await frontend.client.post(f"/api/blobs/sha256:{'0' * 64}", content=b"hello")
 
@@ -79,7 +79,7 @@ async def test_a_blob_that_is_too_long_is_refused_with_what_to_do(start: Start) 
 
 
 @pytest.mark.parametrize("digest", ["xyz", "sha256:", f"sha256:{'g' * 64}", f"md5:{'0' * 64}"])
-async def test_what_is_no_digest_is_refused(frontend: Frontend, digest: str) -> None:
+async def test_invalid_digests_are_refused(frontend: Frontend, digest: str) -> None:
     response = await frontend.client.post(f"/api/blobs/{digest}", content=b"x")
 
     assert (response.status_code, response.json()) == (400, {"error": "invalid digest format"})
@@ -104,7 +104,7 @@ async def test_there_are_no_accounts(
 
 
 @pytest.mark.parametrize("path", ["web_search", "web_fetch"])
-async def test_the_web_is_not_passed_on(frontend: Frontend, path: str) -> None:
+async def test_web_tools_are_refused(frontend: Frontend, path: str) -> None:
     response = await frontend.client.post(f"/api/experimental/{path}", content=b"{}")
 
     assert response.status_code == 403

@@ -70,7 +70,7 @@ async def test_a_model_that_cannot_see_reads_that_an_image_was_left_out(
 
 
 @PATHS
-async def test_what_else_the_result_says_stays(start: Start, path: str) -> None:
+async def test_the_text_of_the_result_stays(start: Start, path: str) -> None:
     body = _body(path, images=2, text="Two pages.")
     message, _ = await _result(start, body, path, vision=False)
 
@@ -96,7 +96,7 @@ async def test_an_image_of_the_user_is_refused(start: Start, path: str) -> None:
     assert "does not support multimodal requests" in answer.text
 
 
-async def test_tokens_are_counted_without_them(start: Start) -> None:
+async def test_tokens_are_counted_without_the_images(start: Start) -> None:
     async with start(_worker(vision=False)) as frontend:
         answer = await frontend.client.post("/v1/messages/count_tokens", json=_body("/v1/messages"))
 

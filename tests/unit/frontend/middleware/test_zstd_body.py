@@ -10,11 +10,11 @@ from frontend.api.core.body import MAX_UNPACKED_BYTES, decompressed
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"x" * MAX_UNPACKED_BYTES])
-def test_what_fits_is_unpacked(body: bytes) -> None:
+def test_bodies_within_the_limit_are_decompressed(body: bytes) -> None:
     assert decompressed(zstandard.compress(body)) == body
 
 
-def test_frames_are_read_one_after_the_other() -> None:
+def test_several_frames_are_concatenated() -> None:
     assert decompressed(zstandard.compress(b'{"a":') + zstandard.compress(b"1}")) == b'{"a":1}'
 
 
@@ -26,7 +26,7 @@ def test_a_bomb_is_refused() -> None:
         decompressed(bomb)
 
 
-def test_a_frame_that_wants_much_memory_is_refused() -> None:
+def test_a_frame_with_a_large_window_is_refused() -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
     packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     body = packer.compress(b"x" * 1_000_000) + packer.flush()
@@ -35,6 +35,6 @@ def test_a_frame_that_wants_much_memory_is_refused() -> None:
         decompressed(body)
 
 
-def test_what_is_no_zstd_is_refused() -> None:
+def test_other_bytes_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="cannot be unpacked as zstd"):
         decompressed(b"{}")

@@ -10,7 +10,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.anthropic.encode import SIGNATURE, MessagesEncoder
 from tests.support.sse import Event, events_of
-from tests.unit.frontend.api.ollama.events import call, content, done, joined, started, thinking
+from tests.unit.frontend.api.events import call, content, done, joined, started, thinking
 
 
 def told(*events: pb.GenerateEvent, stops: tuple[str, ...] = ()) -> list[Event]:

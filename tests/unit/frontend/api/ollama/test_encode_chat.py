@@ -1,4 +1,4 @@
-"""What /api/chat writes, byte for byte."""
+"""The bytes of /api/chat's responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.ollama.encode import ChatShape, OllamaEncoder
 from tests.fakes.transcripts import case, scripted_case
-from tests.unit.frontend.api.ollama.events import (
+from tests.unit.frontend.api.events import (
     call,
     content,
     done,
@@ -49,7 +49,7 @@ def test_a_delta_is_one_line() -> None:
     assert fixed(_encoder().lines(content("Paris"))) == _message(b'"Paris"') + b"\n"
 
 
-def test_what_shows_nothing_is_no_line() -> None:
+def test_events_without_output_have_no_line() -> None:
     encoder = _encoder()
 
     assert encoder.lines(started(1, 2)) == b""
@@ -76,7 +76,7 @@ def test_html_and_line_separators_are_escaped_everywhere() -> None:
     assert line.count(b"\n") == 1
 
 
-def test_a_tool_call_is_gathered_from_its_fragments() -> None:
+def test_a_tool_call_is_joined_from_its_fragments() -> None:
     encoder = _encoder()
 
     assert encoder.lines(call(0, '{"b":"<', "call_1", "get_weather")) == b""
@@ -99,7 +99,7 @@ def test_calls_without_arguments_and_without_ids_get_both() -> None:
 
 @pytest.mark.parametrize("fragment", ['{"city": ', '{"a":1}', ""])
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_call_that_never_was_whole_is_not_shown(fragment: str, stream: bool) -> None:
+def test_an_incomplete_call_is_not_shown(fragment: str, stream: bool) -> None:
     events = [call(1, fragment, "c1", "g"), call(0, fragment, "c0", "f"), done()]
     encoder = _encoder()
 
@@ -123,7 +123,7 @@ def test_the_recorded_broken_call(stream: bool) -> None:
 
 @pytest.mark.parametrize("fragment", ['{"city":"Par', "{", "not JSON", '"text"', "[1]"])
 @pytest.mark.parametrize("complete", [False, True])
-def test_a_broken_call_does_not_break_the_answer(fragment: str, complete: bool) -> None:
+def test_an_invalid_call_does_not_break_the_stream(fragment: str, complete: bool) -> None:
     encoder = _encoder()
     encoder.lines(call(0, fragment, "c0", "f", complete))
 
@@ -134,7 +134,7 @@ def test_a_broken_call_does_not_break_the_answer(fragment: str, complete: bool) 
         assert isinstance(each["function"]["arguments"], dict)
 
 
-def test_logprobs_stand_behind_done() -> None:
+def test_logprobs_follow_done() -> None:
     entry = logprob(b" of", -0.5, (b" of", -0.5), (b"\xf0\x9f", -2.0))
 
     assert fixed(_encoder().lines(content(" of", logprobs=(entry,)))) == (
@@ -146,7 +146,7 @@ def test_logprobs_stand_behind_done() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), -3.4028234663852886e38, -10_000.0])
-def test_a_log_probability_is_finite_whatever_a_worker_says(value: float) -> None:
+def test_log_probabilities_are_finite(value: float) -> None:
     line = _encoder().lines(content("a", logprobs=(logprob(b"a", value, (b"a", value)),)))
 
     assert line.count(b'"logprob":-9999.0') == 2
@@ -158,7 +158,7 @@ def test_logprobs_of_a_token_without_text_are_a_line() -> None:
     assert line == _message(b'""').removesuffix(b"}") + b',"logprobs":[{"token":"","logprob":-1.0}]}\n'
 
 
-def test_an_answer_in_one_piece() -> None:
+def test_a_response_without_streaming() -> None:
     events = [
         started(1),
         thinking("hm"),
@@ -177,12 +177,12 @@ def test_an_answer_in_one_piece() -> None:
     )
 
 
-def test_an_empty_answer_in_one_piece() -> None:
+def test_an_empty_response_without_streaming() -> None:
     assert fixed(_encoder().body([done()])) == _message(b'""', _END)
 
 
 @pytest.mark.parametrize("name", ["chat plain", "chat length", "chat logprobs"])
-def test_the_keys_stand_in_the_recorded_order(name: str) -> None:
+def test_keys_are_in_the_recorded_order(name: str) -> None:
     entries = (logprob(b"T", -1.0, (b"T", -1.0)),) if name == "chat logprobs" else ()
     reason = pb.Done.LENGTH if name != "chat plain" else pb.Done.STOP
     written = json.loads(_encoder().body([content("T", logprobs=entries), done(reason)]))

@@ -1,4 +1,4 @@
-"""What /api/generate writes, byte for byte, and the metrics that both routes share."""
+"""The bytes of /api/generate's responses, and the metrics that both routes share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.ollama.encode import GenerateShape, OllamaEncoder
 from tests.fakes.transcripts import case, scripted_case
-from tests.unit.frontend.api.ollama.events import (
+from tests.unit.frontend.api.events import (
     call,
     content,
     done,
@@ -66,7 +66,9 @@ def _shown(lines: bytes) -> list[tuple[str, str]]:
         ("generate #thinkonly stream", [content("", 1), thinking("Only thought")]),
     ],
 )
-def test_a_swallowed_piece_is_an_empty_object_as_recorded(name: str, deltas: list[pb.GenerateEvent]) -> None:
+def test_text_that_a_parser_drops_is_an_empty_object_as_recorded(
+    name: str, deltas: list[pb.GenerateEvent]
+) -> None:
     encoder = _encoder()
 
     lines = b"".join(encoder.lines(event) for event in [started(1), *deltas, done()])
@@ -74,7 +76,7 @@ def test_a_swallowed_piece_is_an_empty_object_as_recorded(name: str, deltas: lis
     assert _shown(lines) == _shown(scripted_case(name).answer.encode())
 
 
-def test_what_has_neither_text_nor_tokens_is_no_line() -> None:
+def test_events_without_text_and_tokens_have_no_line() -> None:
     assert _encoder().lines(content("")) == b""
 
 
@@ -89,7 +91,7 @@ def test_the_tokens_of_a_stop_text_are_in_the_context_and_no_object() -> None:
     assert json.loads(lines.splitlines()[-1])["context"] == [7, 8]
 
 
-def test_ids_that_are_known_at_the_end_only_are_in_the_context_and_no_object() -> None:
+def test_ids_sent_with_the_end_are_in_the_context_and_no_object() -> None:
     """llama.cpp's "generate #think stream"; what is swallowed before is an object, as recorded above."""
     encoder = _encoder()
 
@@ -99,7 +101,7 @@ def test_ids_that_are_known_at_the_end_only_are_in_the_context_and_no_object() -
     assert json.loads(lines.splitlines()[-1])["context"] == [7, 8]
 
 
-def test_a_call_beside_a_stop_text_is_not_lost() -> None:
+def test_a_call_next_to_a_stop_text_is_kept() -> None:
     end = done()
     end.done.matched_stop = "stop"
 
@@ -108,7 +110,7 @@ def test_a_call_beside_a_stop_text_is_not_lost() -> None:
     assert json.loads(line)["tool_calls"]
 
 
-def test_everything_in_one_message() -> None:
+def test_a_whole_answer_in_one_event() -> None:
     event = joined(started(1), content("A", 7), done(pb.Done.LENGTH))
 
     assert fixed(_encoder().lines(event)) == (
@@ -130,7 +132,7 @@ def test_a_raw_request_gets_no_context() -> None:
     )
 
 
-def test_an_answer_in_one_piece_with_logprobs_at_its_end() -> None:
+def test_logprobs_without_streaming_are_at_the_end() -> None:
     events = [started(1), content("A", 7, logprobs=(logprob(b"A", -1.0),)), done()]
 
     assert fixed(_encoder().body(events)) == (
@@ -151,7 +153,7 @@ def test_a_tool_call_comes_with_the_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["generate plain", "generate raw", "generate logprobs"])
-def test_the_keys_stand_in_the_recorded_order(name: str) -> None:
+def test_keys_are_in_the_recorded_order(name: str) -> None:
     entries = (logprob(b"T", -1.0),) if name == "generate logprobs" else ()
     encoder = _encoder(raw=name == "generate raw")
     written = json.loads(encoder.body([started(1), content("T", 2, logprobs=entries), done()]))
@@ -167,7 +169,7 @@ def test_load_unload_and_render() -> None:
     )
 
 
-def test_a_measured_nothing_is_a_nanosecond_and_counts_of_nothing_are_left_out() -> None:
+def test_zero_durations_are_a_nanosecond_and_zero_counts_are_omitted() -> None:
     last = json.loads(_encoder().lines(done(prompt_tokens=0, completion_tokens=0, timings=pb.Timings())))
 
     assert last["prompt_eval_duration"] == last["eval_duration"] == last["load_duration"] == 1
@@ -175,7 +177,7 @@ def test_a_measured_nothing_is_a_nanosecond_and_counts_of_nothing_are_left_out()
     assert "eval_count" not in last
 
 
-def test_times_are_those_of_the_request_and_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durations_of_the_request_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter_ns", lambda: 1_000_100)
     encoder = OllamaEncoder("m", GenerateShape(raw=True), received_ns=100)
     timings = pb.Timings(queue_ns=200_000, load_ns=100_000, prefill_ns=300_000, decode_ns=400_000)

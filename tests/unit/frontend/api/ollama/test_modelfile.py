@@ -1,4 +1,4 @@
-"""A Modelfile holds what it was made from: read again by the rules of Ollama's parser, it says the same."""
+"""A Modelfile, read by the rules of Ollama's parser, gives what it was written from."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_each_command_is_read_back(text: str) -> None:
     ]
 
 
-def test_a_template_that_a_modelfile_cannot_hold_comes_with_from() -> None:
+def test_a_template_that_cannot_be_quoted_is_left_out() -> None:
     model = _model('{# """ #}\n{{ """\nx }}', "s", "l", "s")
 
     read = commands(modelfile(model, model.system, parameters_of(model)))

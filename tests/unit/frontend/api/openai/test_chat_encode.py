@@ -9,7 +9,7 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from frontend.api.openai.chat_encode import ChatEncoder
-from tests.unit.frontend.api.ollama.events import (
+from tests.unit.frontend.api.events import (
     call,
     content,
     done,

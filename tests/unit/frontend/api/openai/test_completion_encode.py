@@ -6,7 +6,7 @@ import json
 
 from drover.v1 import engine_pb2 as pb
 from frontend.api.openai.completion_encode import CompletionEncoder
-from tests.unit.frontend.api.ollama.events import content, done, joined, logprob, started
+from tests.unit.frontend.api.events import content, done, joined, logprob, started
 
 
 def test_a_stream_with_usage_has_zeros_until_the_end() -> None:

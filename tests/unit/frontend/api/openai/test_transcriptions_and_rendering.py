@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.frontend.api.conftest import Frontend, Start
-from tests.unit.frontend.api.managing import post, worker
+from tests.unit.frontend.api.preset_requests import post, worker
 
 _FORM = "multipart/form-data; boundary=x"
 _MODEL = '--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'

@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import OutputItems
 from tests.support.sse import Event, events_of
-from tests.unit.frontend.api.ollama.events import call, content, done, joined, started, thinking
+from tests.unit.frontend.api.events import call, content, done, joined, started, thinking
 
 ECHO: dict[str, Json] = {"model": "m", "tools": []}
 NAMESPACES = {"crm.find": ("crm", "find")}

@@ -1,4 +1,4 @@
-"""Fields that nothing here acts on: within tools, and on the routes that do not generate."""
+"""Fields without effect: within tools, and on routes that do not generate."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_tools_in_a_namespace(start: Start) -> None:
     assert names == "tools.strict"
 
 
-async def test_a_deferred_tool_is_one_of_anthropics(start: Start) -> None:
+async def test_only_anthropics_tools_may_be_deferred(start: Start) -> None:
     tools: Json = [_flat(defer_loading=True)]
     assert await _names(start, "/v1/messages", {**_BODIES["/v1/messages"], "tools": tools}) == ""
     names = await _names(start, "/v1/responses", {**_BODIES["/v1/responses"], "tools": tools})
@@ -143,7 +143,7 @@ async def test_fields_of_other_objects_without_effect_are_named(
         ),
     ],
 )
-async def test_objects_of_which_all_is_honoured(start: Start, path: str, more: dict[str, Json]) -> None:
+async def test_objects_whose_fields_are_all_honoured(start: Start, path: str, more: dict[str, Json]) -> None:
     assert await _names(start, path, {**_BODIES[path], **more}) == ""
 
 
@@ -155,10 +155,10 @@ async def test_unknown_fields_of_other_routes_are_named(start: Start, path: str)
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/tokenize", "/v1/detokenize"])
-async def test_what_says_whose_request_it_is_is_harmless(start: Start, path: str) -> None:
+async def test_fields_that_name_the_user_are_harmless(start: Start, path: str) -> None:
     assert await _names(start, path, {**_OTHERS[path], "user": "u", "metadata": {"a": "b"}}) == ""
 
 
 @pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings", "/v1/embeddings"])
-async def test_a_window_that_a_model_does_not_have_is_named(start: Start, path: str) -> None:
+async def test_a_larger_context_than_the_models_is_named(start: Start, path: str) -> None:
     assert await _names(start, path, {**_OTHERS[path], "options": {"num_ctx": 100_000}}) == "num_ctx"

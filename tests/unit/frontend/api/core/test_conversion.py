@@ -1,4 +1,4 @@
-"""From Ollama's requests to what a worker is asked for."""
+"""Conversion of neutral requests to the engine's."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _chat(thinking: bool = False, **body: object) -> pb.GenerateRequest:
         ([{"content": "x"}], False),
     ],
 )
-def test_an_assistant_with_the_last_word_goes_on(messages: list[object], continued: bool) -> None:
+def test_a_last_message_of_the_assistant_is_continued(messages: list[object], continued: bool) -> None:
     request = _chat(messages=messages)
 
     assert request.chat.continue_last == continued
@@ -69,14 +69,14 @@ def test_an_assistant_with_the_last_word_goes_on(messages: list[object], continu
         (False, False, _OFF, ""),
     ],
 )
-def test_a_model_that_can_think_does_unless_told_not_to(
+def test_a_model_that_can_think_does_by_default(
     thinking: bool, think: object, mode: pb.Think.Mode.ValueType, level: str
 ) -> None:
     assert _chat(thinking, messages=[_USER], think=think).think == pb.Think(mode=mode, level=level)
 
 
 @pytest.mark.parametrize(("num_keep", "kept"), [(None, 4), (0, 0), (24, 24), (-1, 2**32 - 1)])
-def test_how_much_of_the_beginning_is_kept(num_keep: int | None, kept: int) -> None:
+def test_num_keep(num_keep: int | None, kept: int) -> None:
     options: dict[str, Json] = {} if num_keep is None else {"num_keep": num_keep}
 
     converted = generate_to_proto(GenerateRequest(prompt="x"), Options.read(options), _model(), 0)
@@ -84,7 +84,7 @@ def test_how_much_of_the_beginning_is_kept(num_keep: int | None, kept: int) -> N
     assert converted.context.num_keep == kept
 
 
-def test_a_context_has_four_tokens_at_least() -> None:
+def test_a_context_has_at_least_four_tokens() -> None:
     request = GenerateRequest(prompt="x", options={"num_ctx": 1})
 
     converted = generate_to_proto(request, Options.read(request.options), _model(), 0)

@@ -1,4 +1,4 @@
-"""Events of an engine, as short as tests want to write them."""
+"""Short constructors of engine events."""
 
 from __future__ import annotations
 

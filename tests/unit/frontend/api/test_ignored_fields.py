@@ -1,4 +1,4 @@
-"""Fields that nothing here acts on: harmless, named in a header, or refused.
+"""Fields without effect: harmless, named in a header, or refused.
 
 None is ignored without a word where it changes what a request means.
 """
@@ -46,7 +46,7 @@ async def _names(start: Start, path: str, more: dict[str, Json]) -> str:
 
 
 @_PATHS
-async def test_what_nobody_knows_is_named(start: Start, path: str) -> None:
+async def test_unknown_fields_are_named(start: Start, path: str) -> None:
     names = await _names(
         start, path, {"guided_regex": "[a-z]+", "Frobnicate": True, "nothing": None, "no": False}
     )
@@ -54,12 +54,12 @@ async def test_what_nobody_knows_is_named(start: Start, path: str) -> None:
 
 
 @_PATHS
-async def test_nothing_is_named_where_all_is_honoured(start: Start, path: str) -> None:
+async def test_no_header_where_all_is_honoured(start: Start, path: str) -> None:
     assert await _names(start, path, {"stream": False}) == ""
 
 
 @pytest.mark.parametrize("path", sorted(_HARMLESS))
-async def test_what_is_harmless_is_not_named(start: Start, path: str) -> None:
+async def test_harmless_fields_are_not_named(start: Start, path: str) -> None:
     objects = {"metadata", "client_metadata"}
     fields: dict[str, Json] = {name: {"a": "b"} if name in objects else "x" for name in _HARMLESS[path]}
     assert await _names(start, path, fields) == ""
@@ -80,7 +80,7 @@ async def test_what_is_harmless_is_not_named(start: Start, path: str) -> None:
         ("/v1/responses", {"conversation": "conv_1"}, "conversation: nothing is stored here"),
     ],
 )
-async def test_what_makes_it_another_request_is_refused(
+async def test_fields_that_change_the_meaning_are_refused(
     frontend: Frontend, path: str, more: dict[str, Json], words: str
 ) -> None:
     answer = await frontend.client.post(path, json={**_BODIES[path], **more})
@@ -99,11 +99,13 @@ async def test_what_makes_it_another_request_is_refused(
         ("/v1/responses", {"include": ["reasoning.encrypted_content"], "store": False, "background": False}),
     ],
 )
-async def test_values_that_change_nothing_are_taken(start: Start, path: str, more: dict[str, Json]) -> None:
+async def test_values_that_change_nothing_are_accepted(
+    start: Start, path: str, more: dict[str, Json]
+) -> None:
     assert await _names(start, path, more) == ""
 
 
-async def test_what_a_response_would_have_been_kept_for_is_named(start: Start) -> None:
+async def test_fields_of_stored_responses_are_named(start: Start) -> None:
     more: dict[str, Json] = {"include": ["file_search_call.results"], "store": True, "background": True}
     assert await _names(start, "/v1/responses", more) == "background, store, include"
 
@@ -117,9 +119,7 @@ async def test_what_a_response_would_have_been_kept_for_is_named(start: Start) -
         ("/v1/responses", {"text": {"verbosity": "low"}}, "text.verbosity"),
     ],
 )
-async def test_formats_that_nobody_knows_are_named(
-    start: Start, path: str, more: dict[str, Json], names: str
-) -> None:
+async def test_unknown_formats_are_named(start: Start, path: str, more: dict[str, Json], names: str) -> None:
     assert await _names(start, path, more) == names
 
 
@@ -138,7 +138,7 @@ async def test_a_schema_that_is_missing_is_refused(frontend: Frontend) -> None:
         ({"type": "new"}, {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}),
     ],
 )
-async def test_threads_are_refused_as_anthropics_clients_understand_it(
+async def test_threads_are_refused_with_the_code_that_anthropics_sdks_handle(
     frontend: Frontend, thread: Json, details: Json, stream: bool
 ) -> None:
     body = {**_BODIES["/v1/messages"], "thread": thread, "stream": stream}
@@ -168,15 +168,17 @@ def test_the_table_in_the_docs_has_every_field() -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        *((path, {**body, "model": "nobody"}) for path, body in sorted(_BODIES.items()) if path[:3] == "/v1"),
-        ("/v1/embeddings", {"model": "nobody", "input": "x"}),
-        ("/v1/tokenize", {"model": "nobody", "prompt": "x"}),
-        ("/v1/rerank", {"model": "nobody"}),
+        *(
+            (path, {**body, "model": "missing"})
+            for path, body in sorted(_BODIES.items())
+            if path[:3] == "/v1"
+        ),
+        ("/v1/embeddings", {"model": "missing", "input": "x"}),
+        ("/v1/tokenize", {"model": "missing", "prompt": "x"}),
+        ("/v1/rerank", {"model": "missing"}),
     ],
 )
-async def test_a_model_that_is_not_there_has_a_code_of_its_own(
-    frontend: Frontend, path: str, body: dict[str, Json]
-) -> None:
+async def test_a_missing_model_has_a_code(frontend: Frontend, path: str, body: dict[str, Json]) -> None:
     answer = await frontend.client.post(path, json=body)
 
     assert answer.status_code == 404
@@ -188,6 +190,6 @@ async def test_a_model_that_is_not_there_has_a_code_of_its_own(
         assert error["code"] == "model_not_found"
 
 
-async def test_a_model_that_is_not_listed_has_it_too(frontend: Frontend) -> None:
-    answer = await frontend.client.get("/v1/models/nobody")
+async def test_a_missing_model_of_the_list_has_a_code(frontend: Frontend) -> None:
+    answer = await frontend.client.get("/v1/models/missing")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

@@ -1,4 +1,4 @@
-"""Whoever goes away frees the worker at once, in whatever phase the request is."""
+"""A client that disconnects frees the worker immediately, in every phase of its request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def _stalls(handle: StallingHandle) -> None:
     [[STALL], [started(), STALL], [started(), content("a"), content("b"), STALL]],
     ids=["queued", "prefill", "decode"],
 )
-async def test_the_client_leaves_while_nothing_comes(
+async def test_the_client_disconnects_before_the_first_event(
     frontend: Frontend, path: str, body: dict[str, object], stream: bool, steps: list[Step]
 ) -> None:
     frontend.worker.steps = steps
@@ -56,7 +56,7 @@ async def test_the_client_leaves_while_nothing_comes(
     await _is_cancelled(handle)
 
 
-async def test_the_client_leaves_after_it_has_read_something(frontend: Frontend) -> None:
+async def test_the_client_disconnects_in_mid_stream(frontend: Frontend) -> None:
     frontend.worker.steps = [content("first"), STALL]
     client = await RawClient.post(frontend.port, "/api/chat", _CHAT)
     assert b'"content":"first"' in await client.read_until(b'"done":false}\n')
@@ -68,7 +68,7 @@ async def test_the_client_leaves_after_it_has_read_something(frontend: Frontend)
     await _is_cancelled(handle)
 
 
-async def test_the_client_closes_only_its_own_side(frontend: Frontend) -> None:
+async def test_the_client_half_closes_the_connection(frontend: Frontend) -> None:
     client = await RawClient.post(frontend.port, "/api/chat", _CHAT)
     handle = await frontend.handle()
     await _stalls(handle)
@@ -91,7 +91,7 @@ async def _write_is_blocked(handle: StallingHandle) -> None:
     await until(is_still, DEADLINE_SECONDS, "the socket is full")
 
 
-async def test_the_client_leaves_while_it_does_not_read(frontend: Frontend) -> None:
+async def test_the_client_disconnects_while_it_does_not_read(frontend: Frontend) -> None:
     frontend.worker.steps = [Forever(content("x" * 100_000))]
     client = await RawClient.post(frontend.port, "/api/chat", _CHAT, receive_buffer=4096)
     client.stop_reading()
@@ -104,24 +104,24 @@ async def test_the_client_leaves_while_it_does_not_read(frontend: Frontend) -> N
     await _is_cancelled(handle)
 
 
-async def test_a_client_that_does_not_read_holds_up_its_own_request_only(frontend: Frontend) -> None:
+async def test_a_client_that_does_not_read_blocks_only_its_own_request(frontend: Frontend) -> None:
     frontend.worker.steps = [Forever(content("x" * 100_000))]
     client = await RawClient.post(frontend.port, "/api/chat", _CHAT, receive_buffer=4096)
     client.stop_reading()
-    stuck = await frontend.handle()
-    await _write_is_blocked(stuck)
+    blocked = await frontend.handle()
+    await _write_is_blocked(blocked)
     frontend.worker.steps = [content("quick"), done()]
 
     answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": False})
 
     assert answer.json()["message"]["content"] == "quick"
-    assert not stuck.cancelled.is_set()
-    assert stuck.taken < 1_000
+    assert not blocked.cancelled.is_set()
+    assert blocked.taken < 1_000
     client.leave()
-    await _is_cancelled(stuck)
+    await _is_cancelled(blocked)
 
 
-async def test_a_client_that_stays_gets_everything_and_the_handle_is_let_go(frontend: Frontend) -> None:
+async def test_a_client_that_stays_gets_all_and_the_handle_is_released(frontend: Frontend) -> None:
     frontend.worker.steps = [started(), content("a"), content("b"), done()]
 
     answer = await frontend.client.post("/api/chat", json=_CHAT)
@@ -132,7 +132,7 @@ async def test_a_client_that_stays_gets_everything_and_the_handle_is_let_go(fron
     await asyncio.wait_for(handle.cancelled.wait(), _CANCEL_SECONDS)
 
 
-async def test_many_clients_leave_at_once(frontend: Frontend) -> None:
+async def test_many_clients_disconnect_at_the_same_time(frontend: Frontend) -> None:
     clients = [await RawClient.post(frontend.port, "/api/chat", _CHAT) for _ in range(50)]
     handles = frontend.worker.handles
     await until(lambda: len(handles) == 50, DEADLINE_SECONDS, "all requests arrive")
@@ -151,7 +151,7 @@ async def test_many_clients_leave_at_once(frontend: Frontend) -> None:
     assert all(len(handle.request.request_id) == 32 for handle in handles)
 
 
-async def test_a_client_that_leaves_while_it_sends_its_body_reaches_no_worker(start: Start) -> None:
+async def test_a_client_that_disconnects_while_it_sends_its_body_reaches_no_worker(start: Start) -> None:
     worker = StallingWorker(steps=[content("a"), done()])
     async with start(worker) as frontend:
         _, writer = await asyncio.open_connection("127.0.0.1", frontend.port)
@@ -167,7 +167,7 @@ async def test_a_client_that_leaves_while_it_sends_its_body_reaches_no_worker(st
     assert worker.closed
 
 
-async def test_the_request_log_s_id_goes_to_the_worker_but_not_as_the_request_s_own(
+async def test_the_worker_gets_the_log_id_apart_from_the_request_id(
     frontend: Frontend,
 ) -> None:
     frontend.worker.steps = [pb.GenerateEvent(done=done().done)]

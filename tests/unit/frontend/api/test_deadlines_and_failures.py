@@ -53,7 +53,7 @@ async def test_a_deadline_in_the_middle_of_a_stream_is_an_error_line(start: Star
     assert worker.handles[0].cancelled.is_set()
 
 
-async def test_a_deadline_counts_for_an_answer_in_one_piece_too(start: Start) -> None:
+async def test_a_deadline_applies_without_streaming(start: Start) -> None:
     worker = StallingWorker(steps=[Forever(content("a"))])
     async with start(worker, request_timeout_seconds=0.2) as frontend:
         answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": False})
@@ -73,7 +73,7 @@ async def test_a_deadline_frees_the_worker_though_the_client_does_not_read(start
         client.leave()
 
 
-async def test_without_a_deadline_nothing_ends_by_itself(frontend: Frontend) -> None:
+async def test_without_a_deadline_a_request_waits(frontend: Frontend) -> None:
     frontend.worker.steps = [started(), STALL]
     client = await RawClient.post(frontend.port, "/api/chat", _CHAT)
     handle = await frontend.handle()
@@ -114,7 +114,7 @@ async def test_a_failure_before_the_first_line_is_a_status(
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("case", "error_type"), [("#err400", ContextExceeded), ("#err503", NoWorkerReady)])
-async def test_an_engine_s_own_words_are_the_recorded_body(
+async def test_an_engine_error_is_the_recorded_body(
     frontend: Frontend, case: str, error_type: type[DroverError], stream: bool
 ) -> None:
     recorded = scripted_case(f"chat {case} {stream}")
@@ -141,7 +141,7 @@ async def test_a_failure_in_the_middle_of_a_stream_is_its_last_line(
     assert b'"done":true' not in answer.content
 
 
-async def test_a_failure_in_an_answer_in_one_piece_is_a_status_and_no_text(frontend: Frontend) -> None:
+async def test_a_failure_without_streaming_is_a_status(frontend: Frontend) -> None:
     frontend.worker.steps = [content("a"), EngineFailed("the engine died")]
 
     answer = await frontend.client.post("/api/chat", json={**_CHAT, "stream": False})
@@ -151,7 +151,7 @@ async def test_a_failure_in_an_answer_in_one_piece_is_a_status_and_no_text(front
 
 @pytest.mark.parametrize("steps", [[], [started()], [content("a")]])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_engine_that_ends_without_a_last_word_is_an_error(
+async def test_a_stream_without_a_done_event_is_an_error(
     frontend: Frontend, steps: list[Step], stream: bool
 ) -> None:
     frontend.worker.steps = steps
@@ -163,7 +163,7 @@ async def test_an_engine_that_ends_without_a_last_word_is_an_error(
     assert answer.status_code == (200 if stream and steps and steps[0] == content("a") else 500)
 
 
-async def test_a_call_that_is_no_json_ends_the_stream_in_good_order(frontend: Frontend) -> None:
+async def test_a_call_that_is_no_json_does_not_break_the_stream(frontend: Frontend) -> None:
     piece = pb.ToolCallDelta(index=0, id="c", name="f", arguments_fragment='{"a')
     broken = pb.GenerateEvent(deltas=[pb.Delta(tool_calls=[piece])])
     frontend.worker.steps = [content("a"), broken, done()]
@@ -174,7 +174,7 @@ async def test_a_call_that_is_no_json_ends_the_stream_in_good_order(frontend: Fr
     assert "error" in last or last["done"]
 
 
-async def test_what_comes_after_the_last_word_is_not_waited_for(frontend: Frontend) -> None:
+async def test_events_after_done_are_not_awaited(frontend: Frontend) -> None:
     frontend.worker.steps = [content("a"), done(), STALL]
 
     async with asyncio.timeout(1):
@@ -184,7 +184,7 @@ async def test_what_comes_after_the_last_word_is_not_waited_for(frontend: Fronte
     assert answer.json()["done"]
 
 
-async def test_no_worker_is_ready_to_begin_with(start: Start) -> None:
+async def test_no_worker_is_ready_at_first(start: Start) -> None:
     async with start(StallingWorker(refusal=NoWorkerReady("still loading"))) as frontend:
         answer = await frontend.client.post("/api/chat", json=_CHAT)
 
@@ -194,7 +194,7 @@ async def test_no_worker_is_ready_to_begin_with(start: Start) -> None:
         assert (await frontend.client.get("/healthz")).status_code == 200
 
 
-async def test_a_worker_that_goes_away_leaves_its_model_known(frontend: Frontend) -> None:
+async def test_the_model_of_a_removed_worker_stays_known(frontend: Frontend) -> None:
     frontend.worker.refusal = WorkerUnreachable("gone")
 
     async def is_unready() -> bool:

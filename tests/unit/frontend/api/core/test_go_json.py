@@ -1,4 +1,4 @@
-"""JSON read as Go reads it: what is accepted, and in which words the rest is refused."""
+"""JSON as Go reads it: accepted values, and errors in Go's words."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_recorded_syntax_error(exchange: Exchange) -> None:
         (b"\xef\xbb\xbf{}", "invalid character 'ï' looking for beginning of value"),
     ],
 )
-def test_what_is_wrong_is_said_in_go_s_words(body: bytes, message: str) -> None:
+def test_errors_have_gos_words(body: bytes, message: str) -> None:
     assert _refusal(body) == message
 
 
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_said_in_go_s_words(body: bytes, message: str) -> None:
         (b'"\x7f"', "\x7f"),
     ],
 )
-def test_what_go_reads(body: bytes, value: Json) -> None:
+def test_values_that_go_reads(body: bytes, value: Json) -> None:
     assert loads(body) == value
 
 
@@ -126,7 +126,7 @@ def test_half_a_surrogate_pair_in_a_key() -> None:
 
 
 @pytest.mark.parametrize("body", [b"1e999", b"1e999 trailing", b"[-1e999]", b'{"a":1E+400}'])
-def test_a_number_beyond_all_bounds_is_refused_in_gos_words(body: bytes) -> None:
+def test_a_number_out_of_range_is_refused_in_gos_words(body: bytes) -> None:
     with pytest.raises(
         InvalidRequest, match=r"^json: cannot unmarshal number -?1[eE]\+?\d+ into Go value of "
     ):
@@ -134,7 +134,7 @@ def test_a_number_beyond_all_bounds_is_refused_in_gos_words(body: bytes) -> None
 
 
 @pytest.mark.parametrize("trailing", [b"", b" trailing"])
-def test_a_value_can_be_written_again_however_it_was_read(trailing: bytes) -> None:
+def test_every_value_that_was_read_can_be_encoded(trailing: bytes) -> None:
     body = b'{"a":100000000000000000000,"b":-9223372036854775809,"c":1.5}'
 
     assert loads(dumps(loads(body + trailing))) == loads(body)

@@ -1,4 +1,4 @@
-"""A worker to make presets from, and requests that do."""
+"""A worker to derive presets from, and requests that create them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as Go prints them."""
+"""Times as Go formats them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
         (1_795_398_390_000_000_000, "2026-11-23T01:46:30Z"),
     ],
 )
-def test_zeros_at_the_end_of_a_fraction_are_not_printed(
+def test_trailing_zeros_of_a_fraction_are_omitted(
     unix_ns: int, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert rfc3339(unix_ns) == text
@@ -33,7 +33,7 @@ def test_zeros_at_the_end_of_a_fraction_are_not_printed(
     assert Clock().now() == text.encode()
 
 
-def test_a_clock_goes_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_follows_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     times = iter([999_500_000, 1_000_000_000, 61_000_000_001])
     monkeypatch.setattr(time, "time_ns", lambda: next(times))
@@ -58,7 +58,7 @@ def test_lines_of_one_step_share_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
-def test_now_is_now() -> None:
+def test_the_clock_is_current() -> None:
     shown = Clock().now().decode()
 
     assert _RFC3339.fullmatch(shown)
@@ -66,6 +66,6 @@ def test_now_is_now() -> None:
     assert abs(then.timestamp() - time.time()) < 5
 
 
-def test_for_ever_is_some_three_centuries_ahead() -> None:
+def test_never_is_three_centuries_ahead() -> None:
     assert _RFC3339.fullmatch(never())
     assert int(never()[:4]) - datetime.now(tz=UTC).year in (292, 293)

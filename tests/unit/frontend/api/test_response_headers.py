@@ -1,4 +1,4 @@
-"""Headers of an answer: known with its first event, and in the log line too."""
+"""Diagnostic headers of a response, sent with the first event and noted in the log line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _logged(caplog: pytest.LogCaptureFixture) -> dict[str, object]:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", sorted(_BODIES))
-async def test_what_was_not_honoured_and_what_was_cut_off(
+async def test_not_honoured_fields_and_truncated_tokens(
     frontend: Frontend, caplog: pytest.LogCaptureFixture, path: str, stream: bool
 ) -> None:
     frontend.worker.steps = [_started("seed", truncated_tokens=7), content("a"), done()]
@@ -53,7 +53,7 @@ async def test_what_was_not_honoured_and_what_was_cut_off(
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", sorted(_BODIES))
-async def test_nothing_to_say(
+async def test_no_header_where_all_is_honoured(
     frontend: Frontend, caplog: pytest.LogCaptureFixture, path: str, stream: bool
 ) -> None:
     frontend.worker.steps = [_started(), content("a"), done()]
@@ -66,7 +66,7 @@ async def test_nothing_to_say(
     assert not {"not_honoured", "truncated_tokens"} & set(_logged(caplog))
 
 
-async def test_options_that_are_ignored_here_are_named_though_the_worker_says_nothing(
+async def test_options_that_the_frontend_ignores_are_named(
     frontend: Frontend,
 ) -> None:
     frontend.worker.steps = [content("a"), done()]
@@ -86,7 +86,7 @@ async def test_more_context_than_the_model_has_is_not_honoured(frontend: Fronten
     assert answer.headers[_NOT_HONOURED] == "num_ctx"
 
 
-async def test_an_answer_that_fails_before_its_first_line_has_none(frontend: Frontend) -> None:
+async def test_a_response_that_fails_before_its_first_line_has_no_header(frontend: Frontend) -> None:
     frontend.worker.steps = [_started("seed"), EngineFailed("died")]
 
     answer = await frontend.client.post("/api/chat", json=_BODIES["/api/chat"])

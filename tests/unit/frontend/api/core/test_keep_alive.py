@@ -33,7 +33,7 @@ def test_a_recorded_refusal(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("exchange", [each for each in _RECORDED if each.status == 200], ids=str)
-def test_a_recorded_keep_alive_that_was_taken(exchange: Exchange) -> None:
+def test_a_recorded_keep_alive_that_was_accepted(exchange: Exchange) -> None:
     assert keep_alive_ns(_sent(exchange)) >= 0
 
 
@@ -69,7 +69,7 @@ def test_a_recorded_keep_alive_that_was_taken(exchange: Exchange) -> None:
         ("-1ns", FOREVER_NS),
     ],
 )
-def test_how_long(value: Json, nanoseconds: int) -> None:
+def test_keep_alive_in_nanoseconds(value: Json, nanoseconds: int) -> None:
     assert keep_alive_ns(value) == nanoseconds
 
 
@@ -98,7 +98,7 @@ def test_how_long(value: Json, nanoseconds: int) -> None:
         ({"a": 1}, "Unsupported type: 'map[string]interface {}'"),
     ],
 )
-def test_what_is_no_duration(value: Json, message: str) -> None:
+def test_invalid_durations_are_refused(value: Json, message: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         keep_alive_ns(value)
 
@@ -115,7 +115,7 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
 
 
 @given(st.integers(0, 100_000), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
-def test_what_go_prints_is_read_back(hours: int, minutes: int, seconds: int, ms: int) -> None:
+def test_durations_that_go_prints_are_read(hours: int, minutes: int, seconds: int, ms: int) -> None:
     whole = (hours * 3600 + minutes * 60 + seconds) * _SECOND + ms * 1_000_000
 
     assert parse_go_duration(f"{hours}h{minutes}m{seconds}.{ms:03d}s") == pytest.approx(whole, abs=1_000)

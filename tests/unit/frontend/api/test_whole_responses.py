@@ -1,4 +1,4 @@
-"""Workers are told which answers are read only at their end."""
+"""Requests without streaming are marked `whole` for the worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BODIES: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", sorted(_BODIES))
-async def test_an_answer_that_is_not_streamed_is_read_whole(
+async def test_requests_without_streaming_are_marked_whole(
     frontend: Frontend, path: str, stream: bool
 ) -> None:
     frontend.worker.steps = [started(), content("a"), done()]
@@ -31,7 +31,7 @@ async def test_an_answer_that_is_not_streamed_is_read_whole(
     assert [handle.request.whole for handle in frontend.worker.handles] == [not stream]
 
 
-async def test_each_of_several_choices_is_read_whole(frontend: Frontend) -> None:
+async def test_each_of_several_choices_is_marked_whole(frontend: Frontend) -> None:
     frontend.worker.steps = [started(), content("a"), done()]
 
     body = {"model": "m", "messages": _MESSAGES, "n": 2}

@@ -1,4 +1,4 @@
-"""Create, copy and delete, and what the lists and inference make of them."""
+"""Create, copy and delete, and presets in lists and inference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from drover.v1 import engine_pb2 as pb
 from tests.fakes.stalling_worker import StallingWorker
 from tests.unit.frontend.api.conftest import Frontend, Start
-from tests.unit.frontend.api.managing import HELLO, PIRATE, create, delete, names, post, worker
+from tests.unit.frontend.api.preset_requests import HELLO, PIRATE, create, delete, names, post, worker
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ async def frontend(start: Start) -> AsyncIterator[Frontend]:
         yield running
 
 
-async def test_what_was_created_is_listed_shown_and_used(frontend: Frontend) -> None:
+async def test_a_preset_is_listed_shown_and_used(frontend: Frontend) -> None:
     await create(frontend)
 
     assert await names(frontend) == ["Pirate:latest", "m:latest"]
@@ -71,7 +71,7 @@ async def test_generate_puts_the_examples_before_the_prompt(frontend: Frontend) 
     ]
 
 
-async def test_a_request_is_over_the_preset_and_null_says_nothing(frontend: Frontend) -> None:
+async def test_a_requests_options_override_the_presets_unless_null(frontend: Frontend) -> None:
     await create(frontend, messages=[])
     options = {"temperature": 0.9, "num_predict": None}
     messages = [{"role": "system", "content": "S"}, *HELLO]
@@ -99,7 +99,7 @@ async def test_a_preset_of_a_preset_has_both_layers(frontend: Frontend) -> None:
     assert await names(frontend) == ["ns/second:v1", "m:latest"]
 
 
-async def test_a_wrong_parameter_is_found_out_when_it_is_used(frontend: Frontend) -> None:
+async def test_a_wrong_parameter_fails_when_it_is_used(frontend: Frontend) -> None:
     await create(frontend, parameters={"temperature": "hot"})
     response = await post(frontend, "/api/chat", model="pirate", messages=HELLO)
 
@@ -107,7 +107,7 @@ async def test_a_wrong_parameter_is_found_out_when_it_is_used(frontend: Frontend
     assert response.json() == {"error": 'option "temperature" must be of type float32'}
 
 
-async def test_what_a_template_does_not_use_the_preset_cannot(frontend: Frontend) -> None:
+async def test_a_presets_capabilities_are_those_of_its_template(frontend: Frontend) -> None:
     await create(frontend)
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     response = await post(frontend, "/api/chat", model="pirate", messages=HELLO, tools=[tool])
@@ -155,7 +155,7 @@ async def test_create_refuses_in_ollamas_words(
     assert await names(frontend) == ["m:latest"]
 
 
-async def test_weights_are_not_taken_and_it_is_said_who_serves_them(frontend: Frontend) -> None:
+async def test_weights_are_refused_with_a_remedy(frontend: Frontend) -> None:
     files = {"model.gguf": f"sha256:{'0' * 64}"}
     response = await post(frontend, "/api/create", model="t", files=files)
 
@@ -163,7 +163,7 @@ async def test_weights_are_not_taken_and_it_is_said_who_serves_them(frontend: Fr
     assert "engine workers serve them" in response.json()["error"]
 
 
-async def test_a_name_that_the_fleet_serves_is_not_to_be_changed(frontend: Frontend) -> None:
+async def test_names_of_served_models_are_refused(frontend: Frontend) -> None:
     await create(frontend)
     refusals = [
         await post(frontend, "/api/create", model="M", **{"from": "m"}),
@@ -186,7 +186,7 @@ async def test_a_copy_onto_itself_changes_nothing(frontend: Frontend, source: st
     assert await names(frontend) == ["m:latest"]
 
 
-async def test_a_name_stays_as_it_was_first_written(frontend: Frontend) -> None:
+async def test_a_name_keeps_its_letter_case(frontend: Frontend) -> None:
     await create(frontend)
     await post(frontend, "/api/copy", source="m", destination="PIRATE")
     assert await names(frontend) == ["Pirate:latest", "m:latest"]
@@ -201,7 +201,7 @@ async def test_delete_needs_a_model(frontend: Frontend, body: dict[str, object])
     assert (response.status_code, response.json()) == (400, {"error": "model is required"})
 
 
-async def test_a_copy_is_the_same_under_another_name(frontend: Frontend) -> None:
+async def test_a_copy_has_the_same_layers(frontend: Frontend) -> None:
     await create(frontend)
     for source, destination in (("pirate", "copied"), ("m", "alias")):
         response = await post(frontend, "/api/copy", source=source, destination=destination)
@@ -213,7 +213,7 @@ async def test_a_copy_is_the_same_under_another_name(frontend: Frontend) -> None
     assert frontend.worker.handles[-1].request.model == "m:latest"
 
 
-async def test_deleting_is_by_model_or_by_name_and_once(frontend: Frontend) -> None:
+async def test_delete_reads_model_or_name(frontend: Frontend) -> None:
     await create(frontend)
     response = await delete(frontend, name="PIRATE")
     again = await delete(frontend, model="", name="pirate")
@@ -232,7 +232,7 @@ async def test_a_preset_that_is_too_long_is_refused(start: Start) -> None:
     assert "at most 1000" in response.json()["error"]
 
 
-async def test_another_frontend_has_it_at_once(start: Start) -> None:
+async def test_another_frontend_sees_a_preset_immediately(start: Start) -> None:
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(start(worker(), preset_poll_seconds=3600))
         await create(one)
@@ -247,7 +247,7 @@ async def test_another_frontend_has_it_at_once(start: Start) -> None:
         assert await names(one) == ["m:latest"]
 
 
-async def test_without_its_database_served_models_go_on(start: Start) -> None:
+async def test_without_its_database_served_models_work(start: Start) -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
     async with start(worker(), database_url=nowhere) as frontend:
         chat = await post(frontend, "/api/chat", model="m", messages=HELLO, stream=False)
@@ -267,7 +267,7 @@ async def test_without_its_database_served_models_go_on(start: Start) -> None:
             assert "database" in response.json()["error"]
 
 
-async def test_a_preset_whose_base_is_away_is_listed_and_answered_later(start: Start) -> None:
+async def test_a_preset_whose_base_is_absent_is_listed(start: Start) -> None:
     async with start(worker()) as frontend:
         await create(frontend)
     other = StallingWorker(described=pb.Model(names=["else:latest"], digest="0" * 64))
@@ -300,15 +300,13 @@ async def test_copilot_finds_a_model_by_its_basename(start: Start) -> None:
         ("m:local:120b-cloud", 400, 'use either :local or :cloud, not both: "m:local:120b-cloud"'),
     ],
 )
-async def test_a_name_may_say_where_its_model_is(
-    frontend: Frontend, name: str, status: int, error: str
-) -> None:
+async def test_names_with_local_and_cloud(frontend: Frontend, name: str, status: int, error: str) -> None:
     response = await post(frontend, "/api/chat", model=name, messages=HELLO, stream=False)
 
     assert (response.status_code, response.json().get("error", "")) == (status, error)
 
 
-async def test_long_lists_come_from_the_worker_when_they_are_asked_for(start: Start) -> None:
+async def test_verbose_lists_come_from_the_worker(start: Start) -> None:
     described = worker(model_info_json='{"tokenizer.ggml.tokens":null}')
     described.verbose = pb.Model(model_info_json='{"tokenizer.ggml.tokens":["a"]}')
     async with start(described) as frontend:
@@ -319,7 +317,7 @@ async def test_long_lists_come_from_the_worker_when_they_are_asked_for(start: St
     assert verbose.json()["model_info"] == {"tokenizer.ggml.tokens": ["a"]}
 
 
-async def test_a_preset_can_be_made_from_a_name_that_says_local(frontend: Frontend) -> None:
+async def test_a_preset_of_a_name_with_local(frontend: Frontend) -> None:
     await create(frontend, **{"from": "m:local"})
 
     shown = (await post(frontend, "/api/show", model="pirate")).json()
@@ -327,7 +325,7 @@ async def test_a_preset_can_be_made_from_a_name_that_says_local(frontend: Fronte
 
 
 @pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings"])
-async def test_embeddings_of_ollama_coms_models_are_not_passed_on(frontend: Frontend, path: str) -> None:
+async def test_embeddings_of_cloud_models_are_refused(frontend: Frontend, path: str) -> None:
     response = await post(frontend, path, model="nope:cloud", input="x", prompt="x")
 
     assert response.status_code == 403

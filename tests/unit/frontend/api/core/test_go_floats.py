@@ -72,7 +72,7 @@ def _neighbours(value: float, digits: int) -> list[Fraction]:
         (1.401298464324817e-45, "1e-45"),
     ],
 )
-def test_as_go_writes_it(value: float, text: str) -> None:
+def test_floats_as_go_writes_them(value: float, text: str) -> None:
     assert float32_text(_float32(value)) == text
 
 

@@ -1,4 +1,4 @@
-"""From JSON to fields, as Go's decoder does it."""
+"""Typed fields out of JSON, as Go's decoder reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _chat(body: str) -> ChatRequest:
 
 
 @pytest.mark.parametrize("body", ["null", "{}", '{"model":null,"messages":null,"stream":null,"think":null}'])
-def test_null_leaves_everything_as_it_is(body: str) -> None:
+def test_null_leaves_fields_unset(body: str) -> None:
     assert _chat(body) == ChatRequest()
     assert ChatRequest().stream
     assert ChatRequest().truncate
@@ -40,7 +40,7 @@ def test_the_last_duplicate_wins() -> None:
     assert _chat('{"model":"x","model":"m"}').model == "m"
 
 
-def test_unknown_keys_do_not_matter() -> None:
+def test_unknown_keys_are_ignored() -> None:
     assert _chat('{"width":[1],"model":"m","messages":[{"role":"user","x":1}]}').model == "m"
 
 
@@ -99,11 +99,11 @@ def test_think(value: str, think: Think) -> None:
         ("options", '"x"', "string into Go struct field ChatRequest.options of type map[string]interface {}"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_answered_in_go_s_words(field: str, value: str, message: str) -> None:
+def test_a_value_of_the_wrong_type_is_an_error_in_gos_words(field: str, value: str, message: str) -> None:
     assert _refusal(ChatRequest, f'{{"{field}":{value}}}') == f"json: cannot unmarshal {message}"
 
 
-def test_the_first_wrong_value_in_the_order_of_the_body_is_the_one_that_is_named() -> None:
+def test_the_first_wrong_value_of_the_body_is_named() -> None:
     assert "ChatRequest.stream" in _refusal(ChatRequest, '{"stream":1,"model":2}')
     assert "ChatRequest.model" in _refusal(ChatRequest, '{"model":2,"stream":1}')
 
@@ -125,7 +125,7 @@ def test_an_image_that_is_not_base64(text: str, at: int) -> None:
     )
 
 
-def test_show_takes_the_old_field_where_the_new_one_is_empty() -> None:
+def test_show_reads_the_old_field_where_the_new_one_is_empty() -> None:
     assert ShowRequest.read(loads(b'{"model":"","name":"n"}')).wanted == "n"
     assert ShowRequest.read(loads(b'{"model":"m","name":"n"}')).wanted == "m"
 

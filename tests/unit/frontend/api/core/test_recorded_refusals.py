@@ -1,4 +1,4 @@
-"""Every recorded refusal that a body alone decides, word for word."""
+"""Every recorded error that depends on the body alone, verbatim."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _REFUSED = [exchange for exchange in _EXCHANGES if _decided_by_the_body(exchange
 _READ = [exchange for exchange in _EXCHANGES if not _decided_by_the_body(exchange)]
 
 
-def test_there_are_refusals_of_every_kind() -> None:
+def test_the_recordings_have_every_kind_of_refusal() -> None:
     assert len(_REFUSED) >= 25
     assert {exchange.path for exchange in _REFUSED} == set(_READERS)
 
@@ -54,5 +54,5 @@ def test_a_recorded_refusal(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("exchange", _READ, ids=str)
-def test_a_recorded_request_that_got_further(exchange: Exchange) -> None:
+def test_a_recorded_request_that_was_accepted(exchange: Exchange) -> None:
     _READERS[exchange.path](loads(exchange.body))

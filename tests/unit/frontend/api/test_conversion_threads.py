@@ -1,4 +1,4 @@
-"""Long requests are converted where others do not wait for it."""
+"""Long requests are converted in a thread, so that others do not wait."""
 
 from __future__ import annotations
 

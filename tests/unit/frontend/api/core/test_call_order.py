@@ -1,4 +1,4 @@
-"""Results of parallel calls reach the model in the order of their calls, in every dialect."""
+"""Results of parallel calls reach the model in the order of the calls, in every dialect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def contents(messages: list[Message]) -> list[str]:
     return [message.content for message in messages if message.role == "tool"]
 
 
-def test_by_the_ids_of_the_calls() -> None:
+def test_results_are_sorted_by_call_ids() -> None:
     messages = [
         asking(call("f", "1"), call("f", "2"), call("g", "3")),
         *[result(number, number) for number in "312"],
@@ -35,7 +35,7 @@ def test_by_the_ids_of_the_calls() -> None:
     assert contents(in_call_order(messages)) == ["1", "2", "3"]
 
 
-def test_by_the_functions_names_where_there_are_no_ids() -> None:
+def test_results_without_ids_are_sorted_by_function_names() -> None:
     messages = [
         asking(call("f"), call("g"), call("f")),
         result("of g", name="g"),
@@ -45,13 +45,13 @@ def test_by_the_functions_names_where_there_are_no_ids() -> None:
     assert contents(in_call_order(messages)) == ["of f", "of g", "of f again"]
 
 
-def test_each_turn_by_itself() -> None:
+def test_each_turn_is_sorted_separately() -> None:
     """Some clients number the calls of each turn anew."""
     turn = [asking(call("f", "1"), call("f", "2")), result("b", "2"), result("a", "1")]
     assert contents(in_call_order([*turn, *turn])) == ["a", "b", "a", "b"]
 
 
-def test_results_of_no_call_stay_where_they_are() -> None:
+def test_results_of_no_call_keep_their_positions() -> None:
     messages = [
         asking(call("f", "1"), call("f", "2")),
         result("b", "2"),
@@ -68,7 +68,7 @@ def test_calls_of_several_messages_in_a_row() -> None:
     assert contents(in_call_order(messages)) == ["a", "b"]
 
 
-def test_what_cannot_be_paired_is_left_alone() -> None:
+def test_results_that_cannot_be_paired_keep_their_positions() -> None:
     messages = [asking(call("f"), call("f")), result("x"), result("y"), Message("user", "?")]
     assert in_call_order(messages) == messages
 
@@ -123,7 +123,7 @@ _BODIES: dict[str, Json] = {
 
 @pytest.mark.parametrize("path", sorted(_BODIES))
 @pytest.mark.parametrize("stream", [False, True])
-async def test_in_every_dialect(start: Start, path: str, stream: bool) -> None:
+async def test_every_dialect_sorts_results(start: Start, path: str, stream: bool) -> None:
     body = _BODIES[path]
     assert isinstance(body, dict)
     model = default_model()

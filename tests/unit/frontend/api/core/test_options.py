@@ -1,4 +1,4 @@
-"""`options`: what counts more than what, and what is of the wrong kind."""
+"""`options`: precedence, and values of the wrong type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _options_of(exchange: Exchange) -> dict[str, Json]:
 
 
 @pytest.mark.parametrize("exchange", [each for each in on("/api/chat") if _options_of(each)], ids=str)
-def test_recorded_options_are_taken_or_refused_in_ollama_s_words(exchange: Exchange) -> None:
+def test_recorded_options_are_accepted_or_refused_in_ollamas_words(exchange: Exchange) -> None:
     if exchange.status == 500 and exchange.error().startswith("option "):
         with pytest.raises(InvalidOption) as refused:
             Options.read(_options_of(exchange))
@@ -42,7 +42,7 @@ def test_recorded_options_are_taken_or_refused_in_ollama_s_words(exchange: Excha
         Options.read(_options_of(exchange))
 
 
-def test_without_options_ollama_s_defaults_count() -> None:
+def test_ollamas_defaults_apply_without_options() -> None:
     sampling = _sampling({})
 
     expected = ollama_defaults()
@@ -53,7 +53,7 @@ def test_without_options_ollama_s_defaults_count() -> None:
     assert sampling.top_p == pytest.approx(0.9)
 
 
-def test_the_model_s_default_counts_more_and_the_request_s_most() -> None:
+def test_a_requests_options_override_the_models_defaults() -> None:
     defaults = pb.Sampling(temperature=0.25, top_k=7)
 
     assert _sampling({}, defaults).temperature == 0.25
@@ -63,11 +63,11 @@ def test_the_model_s_default_counts_more_and_the_request_s_most() -> None:
     assert defaults == pb.Sampling(temperature=0.25, top_k=7)
 
 
-def test_null_is_as_if_it_were_not_there() -> None:
+def test_null_options_are_unset() -> None:
     assert _sampling(dict.fromkeys([*_INTEGERS, *_FLOATS, "stop", "use_mmap"])) == _sampling({})
 
 
-def test_what_only_a_worker_s_start_decides_is_remembered() -> None:
+def test_options_of_a_workers_start_are_reported() -> None:
     options = Options.read({"num_batch": 1, "use_mmap": False, "num_gpu": None, "seed": 1, "main_gpu": 0})
 
     assert options.ignored == ["num_batch", "use_mmap", "main_gpu"]
@@ -78,7 +78,7 @@ def test_what_only_a_worker_s_start_decides_is_remembered() -> None:
     ]
 
 
-def test_unknown_names_are_harmless() -> None:
+def test_unknown_options_have_no_effect() -> None:
     options = Options.read({"mirostat": [1], "Temperature": 1, "temperature": 0.5})
 
     assert options == Options(sampling=pb.Sampling(temperature=0.5))
@@ -93,14 +93,14 @@ def test_more_context_than_the_model_has_is_not_honoured(num_ctx: int, names: li
 
 @pytest.mark.parametrize("name", _INTEGERS)
 @pytest.mark.parametrize("value", ["1", True, [], {}, float("nan")])
-def test_what_is_no_integer(name: str, value: Json) -> None:
+def test_invalid_integers_are_refused(name: str, value: Json) -> None:
     with pytest.raises(InvalidOption, match=f'^option "{name}" must be of type integer$'):
         Options.read({name: value})
 
 
 @pytest.mark.parametrize("name", _FLOATS)
 @pytest.mark.parametrize("value", ["1", True, [], {}])
-def test_what_is_no_number(name: str, value: Json) -> None:
+def test_invalid_numbers_are_refused(name: str, value: Json) -> None:
     with pytest.raises(InvalidOption, match=f'^option "{name}" must be of type float32$'):
         Options.read({name: value})
 
@@ -115,20 +115,20 @@ def test_what_is_no_number(name: str, value: Json) -> None:
         ({"use_mmap": 1}, 'option "use_mmap" must be of type boolean'),
     ],
 )
-def test_other_kinds(options: dict[str, Json], message: str) -> None:
+def test_options_of_other_types(options: dict[str, Json], message: str) -> None:
     with pytest.raises(InvalidOption) as refused:
         Options.read(options)
 
     assert refused.value.message == message
 
 
-def test_integers_take_numbers_with_a_fraction() -> None:
+def test_fractions_are_truncated_to_integers() -> None:
     assert _sampling({"top_k": 3.9, "seed": -2.5}).top_k == 3
     assert _sampling({"seed": -2.5}).seed == -2
 
 
 @pytest.mark.parametrize("huge", [10**30, 1e300, float("inf")])
-def test_integers_out_of_range_become_the_largest_there_is(huge: float) -> None:
+def test_integers_out_of_range_are_clamped(huge: float) -> None:
     sampling = _sampling({"top_k": huge, "repeat_last_n": -huge, "seed": huge})
 
     assert sampling.top_k == 2**31 - 1
@@ -139,7 +139,7 @@ def test_integers_out_of_range_become_the_largest_there_is(huge: float) -> None:
 @pytest.mark.parametrize(
     "huge", [math.inf, -math.inf, 1e300, 10**400], ids=["inf", "-inf", "1e300", "10**400"]
 )
-def test_a_number_beyond_all_bounds_reaches_no_engine(huge: float) -> None:
+def test_numbers_out_of_range_are_clamped(huge: float) -> None:
     for name in _FLOATS:
         try:
             sampling = _sampling({name: huge})
@@ -157,7 +157,7 @@ def test_no_limit_is_ten_times_the_context(num_predict: int | None) -> None:
     assert _sampling({"num_predict": num_predict}, limited).max_tokens == expected
 
 
-def test_the_smallest_limit_counts() -> None:
+def test_the_smallest_limit_applies() -> None:
     assert _sampling({"num_predict": 5}).max_tokens == 5
     assert _sampling({"num_predict": 10**30}).max_tokens == 10 * _CONTEXT
     assert _sampling({"num_predict": 5}, pb.Sampling(max_tokens=3)).max_tokens == 5
@@ -173,7 +173,7 @@ def test_a_context_is_at_least_four_tokens_also_for_the_limit(num_ctx: int) -> N
     assert (options.num_ctx, options.window) == (num_ctx, 4)
 
 
-def test_stop_texts_of_the_request_replace_the_model_s() -> None:
+def test_a_requests_stop_texts_replace_the_models() -> None:
     defaults = pb.Sampling(stop=["</s>"])
 
     assert list(_sampling({}, defaults).stop) == ["</s>"]

@@ -1,4 +1,4 @@
-"""Create, copy and delete beside what workers serve and what other frontends do; what is refused, and how."""
+"""Names of presets: conflicts with served models and other frontends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from drover.v1 import engine_pb2 as pb
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
-from tests.unit.frontend.api.managing import PIRATE, create, delete, names, post, worker
+from tests.unit.frontend.api.preset_requests import PIRATE, create, delete, names, post, worker
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def frontend(start: Start) -> AsyncIterator[Frontend]:
 
 
 @pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings"])
-async def test_no_embeddings_while_the_base_is_away(start: Start, path: str) -> None:
+async def test_no_embeddings_while_the_base_is_absent(start: Start, path: str) -> None:
     async with start(worker()) as frontend:
         await create(frontend)
     other = StallingWorker(described=pb.Model(names=["else:latest"], digest="0" * 64))
@@ -33,7 +33,7 @@ async def test_no_embeddings_while_the_base_is_away(start: Start, path: str) -> 
     assert "which no engine worker serves" in response.json()["error"]
 
 
-async def test_a_name_that_means_a_served_model_is_taken(frontend: Frontend) -> None:
+async def test_every_name_of_a_served_model_is_refused(frontend: Frontend) -> None:
     made = await post(frontend, "/api/create", **{**PIRATE, "model": "m:local"})
     copied = await post(frontend, "/api/copy", source="m", destination="M:Local")
 
@@ -41,7 +41,7 @@ async def test_a_name_that_means_a_served_model_is_taken(frontend: Frontend) -> 
     assert "cannot overwrite 'm:latest'" in made.json()["error"]
 
 
-async def test_a_preset_that_a_served_model_has_come_to_hide_can_be_deleted(start: Start) -> None:
+async def test_a_preset_hidden_by_a_served_model_can_be_deleted(start: Start) -> None:
     async with start(worker()) as frontend:
         await create(frontend, model="else")
     other = StallingWorker(described=pb.Model(names=["else:latest"], digest="0" * 64))
@@ -55,7 +55,7 @@ async def _finds(frontend: Frontend, name: str) -> bool:
     return f"{name}:latest" in await names(frontend)
 
 
-async def test_before_any_worker_has_answered_no_name_is_known_to_be_free(start: Start) -> None:
+async def test_create_waits_for_the_first_worker(start: Start) -> None:
     away = StallingWorker(refusal=WorkerUnreachable("gone"))
     async with start(away) as frontend:
         responses = [
@@ -74,7 +74,7 @@ async def test_a_copy_of_a_served_model_is_the_same_model(frontend: Frontend) ->
     assert len({model["digest"] for model in tags}) == 1
 
 
-async def test_create_and_show_know_what_another_frontend_has_just_changed(start: Start) -> None:
+async def test_create_and_show_read_the_database(start: Start) -> None:
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(start(worker(), preset_poll_seconds=3600))
         await create(one)
@@ -91,7 +91,7 @@ async def test_create_and_show_know_what_another_frontend_has_just_changed(start
     "extra",
     [{"images": ["AA=="]}, {"tool_calls": [{"function": {"name": "f", "arguments": {}}}]}],
 )
-async def test_what_a_model_cannot_keep_of_its_messages_is_named(
+async def test_messages_with_images_or_calls_are_refused(
     frontend: Frontend, extra: dict[str, object]
 ) -> None:
     message = {"role": "user", "content": "q", **extra}
@@ -101,7 +101,7 @@ async def test_what_a_model_cannot_keep_of_its_messages_is_named(
     assert f"message 1 has {next(iter(extra))}" in response.json()["error"]
 
 
-async def test_a_parameter_beyond_all_numbers_is_refused(frontend: Frontend) -> None:
+async def test_an_infinite_parameter_is_refused(frontend: Frontend) -> None:
     body = b'{"model":"x","from":"m","parameters":{"temperature":1e999}}'
     response = await frontend.client.post("/api/create", content=body)
 
