@@ -109,7 +109,7 @@ def test_imbalance_drops_no_locality() -> None:
 
 
 def test_an_idle_fleet_is_not_one_worker() -> None:
-    """LocalAI: at low load everything stuck to one node, here a prompt that all share."""
+    """LocalAI: at low load all requests went to one node, here a prompt that all share."""
     policy, workers = Prefix(), _workers()
     for _ in range(8):
         _send(policy, workers, b"the same for all")

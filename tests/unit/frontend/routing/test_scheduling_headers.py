@@ -48,8 +48,8 @@ def test_an_invalid_deadline_is_refused(asked: str) -> None:
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)), st.text(st.characters(max_codepoint=126)))
 def test_any_text_gives_a_value_or_the_error(priority: str, deadline: str) -> None:
     try:
-        wishes = SchedulingHeaders.read(Headers({PRIORITY: priority, DEADLINE: deadline}), 10)
+        parsed = SchedulingHeaders.read(Headers({PRIORITY: priority, DEADLINE: deadline}), 10)
     except InvalidRequest:
         return
-    assert -100 <= wishes.priority <= 10
-    assert wishes.deadline_seconds is None or 0 < wishes.deadline_seconds < math.inf
+    assert -100 <= parsed.priority <= 10
+    assert parsed.deadline_seconds is None or 0 < parsed.deadline_seconds < math.inf
