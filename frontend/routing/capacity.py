@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Share of a worker's slots that this frontend may queue there in addition: one eighth.
 _BACKLOG_DIVISOR = 8
 
-Found = TypeVar("Found")
+Response = TypeVar("Response")
 
 
 @dataclass(eq=False, slots=True)
@@ -117,7 +117,7 @@ class CapacityTracker:
         self._set_if_idle()
         return True
 
-    async def track(self, call: UnaryCall[Found], began: float) -> Found:
+    async def track(self, call: UnaryCall[Response], began: float) -> Response:
         """Wait for a call. `began`: time.monotonic; infinity for one that is never suspected of a stall."""
         self._calls[call] = began
         self._idle.clear()

@@ -33,7 +33,7 @@ from frontend.routing.stalled_requests import StalledRequests
 
 _log = logging.getLogger("drover.fleet")
 
-Found = TypeVar("Found")
+Response = TypeVar("Response")
 CapabilityCheck = Callable[[pb.Capabilities], bool]
 
 
@@ -158,9 +158,9 @@ class Fleet:
     async def call(
         self,
         model: ServedModel,
-        rpc: Callable[[Worker], Awaitable[Found]],
+        rpc: Callable[[Worker], Awaitable[Response]],
         identity: Sequence[Message] = (),
-    ) -> Found:
+    ) -> Response:
         """Make a call that is no generation at one of the model's workers, and at another one if that fails.
 
         `identity`: the messages by which the call is known again after a worker stalled under it. Raises

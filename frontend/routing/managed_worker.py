@@ -37,7 +37,7 @@ _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
 _PROBE_INTERVAL_SECONDS = 2.0
 
-Found = TypeVar("Found")
+Response = TypeVar("Response")
 
 
 class WorkerListener(Protocol):
@@ -154,7 +154,7 @@ class ManagedWorker:
 
     # Calls
 
-    async def call(self, call: UnaryCall[Found]) -> Found:
+    async def call(self, call: UnaryCall[Response]) -> Response:
         """Wait for a call to this worker that needs no permit. Raises EngineStalled if the worker stalls
         meanwhile.
         """

@@ -9,15 +9,15 @@ from typing import Generic, TypeVar
 from drover.concurrency import is_cancelled
 from drover.errors import DroverError
 
-Found = TypeVar("Found")
+Response = TypeVar("Response")
 
 
-class UnaryCall(Generic[Found]):
+class UnaryCall(Generic[Response]):
     """Implements Abandonable. `is_only_suspect`: the worker stalled under this call, and nothing else that it
     had can be the cause.
     """
 
-    def __init__(self, response: Awaitable[Found]) -> None:
+    def __init__(self, response: Awaitable[Response]) -> None:
         self.is_only_suspect = False
         self._task = asyncio.ensure_future(response)
         self._abandoned: DroverError | None = None
@@ -26,7 +26,7 @@ class UnaryCall(Generic[Found]):
         self._abandoned = self._abandoned or error
         self._task.cancel()
 
-    async def result(self) -> Found:
+    async def result(self) -> Response:
         """Wait for the response. Cancelling the caller cancels the call."""
         try:
             return await self._task
