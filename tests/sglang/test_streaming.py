@@ -69,7 +69,7 @@ async def test_the_end_of_sequence_token_is_counted_and_named_but_not_part_of_th
 
 
 async def test_cached_tokens_and_times(engine: EngineClient) -> None:
-    prompt = "Nobody else began like this, which is said here for the first time. " * 4
+    prompt = "No one else began like this, which is said here for the first time. " * 4
     first = (await answer_to(engine, chat(prompt, max_tokens=4, ignore_eos=True))).done
     second = (await answer_to(engine, chat(prompt, max_tokens=4, ignore_eos=True))).done
     assert first.cached_tokens < 40 < second.cached_tokens == second.prompt_tokens - 1

@@ -83,10 +83,10 @@ def test_a_stack_on_gpus_stays_on_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bind", "told"), [("0.0.0.0", True), ("10.0.0.7", True), ("127.0.0.1", False), ("", False)]
+    ("bind", "warned"), [("0.0.0.0", True), ("10.0.0.7", True), ("127.0.0.1", False), ("", False)]
 )
-def test_ports_that_others_reach_are_told(bind: str, told: bool) -> None:
-    assert ("OPEN TO THE NETWORK" in plan({"BIND": bind}, []).banner) is told
+def test_ports_that_others_reach_are_warned_of(bind: str, warned: bool) -> None:
+    assert ("OPEN TO THE NETWORK" in plan({"BIND": bind}, []).banner) is warned
 
 
 def test_each_worker_gets_gpus_of_its_own() -> None:
