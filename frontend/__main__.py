@@ -28,11 +28,11 @@ def main() -> int:
     settings = FrontendSettings.load(sys.argv[1:])
     configure_malloc()
     logs.configure(settings.log_format, settings.log_level)
-    # Uvicorn's own start and stop messages say less than ours.
+    # Uvicorn's start and stop messages repeat this module's.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    # A traceback for each message that cannot be parsed; which worker sent it is in our own line.
+    # It logs a traceback for each message that cannot be parsed; the fleet logs which worker sent it.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
-    # A line for each poll of each Ollama host would bury everything else.
+    # It logs a line for each poll of each Ollama host.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         listener = listen(settings.listen)
@@ -48,7 +48,7 @@ def main() -> int:
     )
     server = FrontendServer(settings, fleet)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Before uvicorn takes over, and again when it raises the signal after its own orderly end.
+        # Effective before uvicorn installs its handlers, and when it re-raises the signal after its shutdown.
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     host, port = listener.getsockname()[:2]
     logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", workers=settings.workers)
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def listen(address: str) -> socket.socket:
-    """Binds before anything else starts, so that a port in use is told at once."""
+    """Bind before anything else starts, so that a port in use is reported at once."""
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -1,6 +1,6 @@
-"""`python -m frontend.health URL`: status 0 when a GET of the URL is answered well, for a container's probe.
+"""`python -m frontend.health URL`: exits with 0 if a GET of the URL returns 200, for container probes.
 
-Of the standard library alone, so that it starts fast and serves other images too.
+Uses the standard library only, so that it starts fast and runs in other images too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _SECONDS = 4.0
 
 
 def is_ok(url: str) -> bool:
-    """Never through a proxy that the environment names for the web."""
+    """True for status 200. Ignores the proxies of the environment."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=_SECONDS) as answer:

@@ -1,4 +1,4 @@
-"""OLLAMA_HOST as Ollama's server reads it (ollama-contract.md, "Environment variables")."""
+"""Parses OLLAMA_HOST as Ollama's server does (docs/reference/ollama-contract.md, "Environment variables")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 
 
 def listen_address(value: str) -> str:
-    """`host:port`, from a host, `host:port`, `:port` or a URL; a port that is none becomes the default."""
+    """`host:port` of a host, `host:port`, `:port` or URL. An invalid port becomes the default, with a
+    warning.
+    """
     scheme, has_scheme, rest = value.strip().partition("://")
     if not has_scheme:
         scheme, rest = "", scheme
@@ -26,7 +28,7 @@ def listen_address(value: str) -> str:
 
 
 def _split(host_and_port: str) -> tuple[str, str | None]:
-    """No port where none is given."""
+    """The host, and the port or None."""
     if bracketed := _BRACKETED.fullmatch(host_and_port):
         return bracketed[1] or _EVERY_INTERFACE, bracketed[2]
     host, colon, port = host_and_port.rpartition(":")
@@ -39,7 +41,7 @@ def _port_number(port: str | None, default: int) -> int:
     if port is not None and _PORT.fullmatch(port) and int(port) <= 65535:
         return int(port)
     if port is not None:
-        _log.warning("OLLAMA_HOST: %r is no port, %d is used", port, default)
+        _log.warning("OLLAMA_HOST: %r is not a port, using %d", port, default)
     return default
 
 

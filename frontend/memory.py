@@ -1,6 +1,4 @@
-"""Memory that requests have freed goes back to the system, which glibc does only when it is asked to. With
-another C library the process merely keeps it.
-"""
+"""Returns freed memory to the system, which glibc does only on request. No effect with other C libraries."""
 
 from __future__ import annotations
 
@@ -11,21 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from resource import getpagesize
 
-# Of mallopt(3).
+# Parameters of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 64 * 1024
 _ARENAS = 2
 _EVERY_SECONDS = 5.0
-# Collecting goes through all objects of requests in flight while nothing else runs: 10 ms for so few.
+# A collection stops the event loop for all objects of in-flight requests: 10 ms for this many.
 _FEW_REQUESTS = 16
 _WORTH_BYTES = 8 * 1024 * 1024
 _STATM = Path("/proc/self/statm")
 
 
 def configure_malloc() -> None:
-    """glibc keeps what it has freed: each large block raises the size from which blocks are maps of their
-    own, up to 32 MiB, and each thread has an arena. A frontend that had read some large bodies kept a third
-    more memory than before.
+    """Make glibc return large blocks at once. By default each large block raises the mmap threshold, up to
+    32 MiB, and each thread has an arena: after some large bodies a frontend kept a third more memory.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -35,8 +32,8 @@ def configure_malloc() -> None:
 
 
 def collect_and_trim() -> None:
-    """Messages that a failed call held are often in cycles: 90 MB were, of a worker that flooded. What lies
-    free between blocks is released only by malloc_trim.
+    """Collect garbage and release free memory. The messages of a failed call are often in reference cycles:
+    90 MB after a worker that flooded. Free memory between blocks is released by malloc_trim only.
     """
     gc.collect()
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -45,7 +42,7 @@ def collect_and_trim() -> None:
 
 
 def resident_bytes() -> int:
-    """Of this process. Raises OSError where the system is not Linux."""
+    """Resident memory of this process in bytes. Raises OSError on systems other than Linux."""
     return int(_STATM.read_bytes().split()[1]) * getpagesize()
 
 
@@ -55,7 +52,9 @@ async def trim_after_load(
     trim: Callable[[], None] = collect_and_trim,
     every_seconds: float = _EVERY_SECONDS,
 ) -> None:
-    """Each time the process has grown and few `requests` run, until it is cancelled. `resident`: bytes."""
+    """Trim whenever the process has grown and few requests run, until cancelled. `requests`: returns how many
+    run; `resident`: returns bytes.
+    """
     try:
         level = resident()
     except OSError:

@@ -1,1 +1,1 @@
-"""What the frontend refuses."""
+"""ASGI middleware around all routes, outermost first: log, body memory, origins, hosts."""

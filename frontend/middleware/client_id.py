@@ -1,4 +1,4 @@
-"""Who a client is, for fairness: its key, else its address."""
+"""Identifies clients for fair queueing: by key, else by address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frontend.http.asgi import header_of
 
 
 def check_network(text: str) -> str:
-    """Raises ValueError for what is no address or network."""
+    """Return a valid address or network unchanged. Raises ValueError."""
     try:
         ip_network(text, strict=False)
     except ValueError:
@@ -21,7 +21,7 @@ def check_network(text: str) -> str:
 
 
 class Clients:
-    """`trusted_proxies`: only these are believed about whom they speak for."""
+    """`trusted_proxies`: addresses and networks whose X-Forwarded-For is used."""
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._trusted: list[IPv4Network | IPv6Network] = [
@@ -29,19 +29,21 @@ class Clients:
         ]
 
     def name_of(self, scope: Scope, address: str = "") -> str:
-        """`address`: its address, where that is known already. A key is not kept, only told apart."""
+        """Fair-queueing key. API keys are hashed; only a fingerprint is kept. `address`: the client's, if
+        known.
+        """
         key = header_of(scope, b"authorization") or header_of(scope, b"x-api-key")
         if key:
             return f"key {blake2b(key, digest_size=8).hexdigest()}"
         return address or self.address_of(scope)
 
     def address_of(self, scope: Scope) -> str:
-        """From the right of X-Forwarded-For, the first that no trusted proxy has."""
+        """The first address from the right of X-Forwarded-For that is not a trusted proxy's."""
         client = scope.get("client")
         address = str(client[0]) if client else ""
         if not self.is_proxy(address):
             return address
-        # A proxy may add a line of its own below the one that a client has made up.
+        # A proxy may add its own header line after one that the client forged.
         lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
         forwarded = b",".join(lines).decode("latin-1").split(",")
         for hop in reversed([each.strip() for each in forwarded if each.strip()]):
@@ -53,7 +55,7 @@ class Clients:
         return address
 
     def is_proxy(self, address: str) -> bool:
-        """Whether it may speak for others."""
+        """True for a trusted proxy."""
         if not self._trusted or not _is_address(address):
             return False
         parsed = ip_address(address)

@@ -1,4 +1,4 @@
-"""Which web pages may call, and what a browser is told of it (ollama-contract.md, "Origins and hosts")."""
+"""CORS: which web pages may call (docs/reference/ollama-contract.md, "Origins and hosts")."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _HEADERS = (
     b"X-Stainless-Os,X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,"
     b"X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Timeout"
 )
-_NAMED = frozenset(_HEADERS.lower().split(b","))
-# What SDKs send besides, under names that change with their versions, and our own.
-_ALSO = re.compile(
+_LISTED = frozenset(_HEADERS.lower().split(b","))
+# Further headers of SDKs, whose names change with versions, and of this server.
+_FURTHER = re.compile(
     rb"(?:x-)?api-key|anthropic-[a-z-]+|x-stainless-[a-z-]+|openai-[a-z-]+|idempotency-key|x-drover-[a-z-]+|"
     rb"x-(?:client-)?request-id",
     re.IGNORECASE,
@@ -46,7 +46,9 @@ _OUR_HEADERS = b"x-drover-"
 
 
 def check_origin(origin: str) -> str:
-    """As upstream, which does not start with a list that holds anything else."""
+    """Return a valid origin unchanged. Raises ValueError: like Ollama, the server does not start with
+    another.
+    """
     if origin.count("*") > 1:
         raise ValueError(f"{origin!r} has more than one *")
     if "*" not in origin and not origin.partition("://")[2]:
@@ -55,7 +57,7 @@ def check_origin(origin: str) -> str:
 
 
 class AllowedOrigins:
-    """The built-in origins and an operator's own, where `*` stands for any text."""
+    """The built-in and the configured origins. `*` stands for any text."""
 
     def __init__(self, configured: Sequence[str]) -> None:
         origins = [origin.lower() for origin in (*configured, *BUILT_IN)]
@@ -79,23 +81,23 @@ def _no_methods(_: Scope) -> Sequence[str]:
 
 
 class OriginRule:
-    """ASGI middleware. Costs nothing without an `Origin`, and nothing per message with one.
+    """ASGI middleware. Does nothing without an `Origin` header, and nothing per body message with one.
 
-    Starlette's own refuses with a text and 400, answers preflights with 200, and lets simple requests of any
-    page through.
+    Starlette's CORSMiddleware differs from Ollama: it refuses with 400 and a text, answers preflights with
+    200, and lets simple requests of any page through.
     """
 
     def __init__(
         self, app: ASGIApp, configured: Sequence[str], methods: Callable[[Scope], Sequence[str]] = _no_methods
     ) -> None:
-        """`methods`: those of a request's path."""
+        """`methods`: returns those of a request's path."""
         self._app = app
         self._allowed = AllowedOrigins(configured)
         self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = header_of(scope, b"origin") if scope["type"] == "http" else b""
-        if not origin or _is_of_this_server(origin, header_of(scope, b"host")):
+        if not origin or _is_same_origin(origin, header_of(scope, b"host")):
             await self._app(scope, receive, send)
         elif (text := origin.decode("latin-1")) not in self._allowed:
             record_of(scope).fields["refused_origin"] = text
@@ -103,10 +105,10 @@ class OriginRule:
         elif scope["method"] == "OPTIONS":
             await answer(send, 204, [*self._preflight_headers(scope, origin), *self._allow(scope)])
         else:
-            await self._app(scope, receive, self._telling(send, origin))
+            await self._app(scope, receive, self._with_permission(send, origin))
 
     def _allow(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Of a path that has no such method, as upstream's router says it before anything else."""
+        """The Allow header for a method that the path lacks: Ollama's router sends it on any response."""
         methods = self._methods(scope)
         if not methods or scope["method"] in methods:
             return []
@@ -115,7 +117,7 @@ class OriginRule:
     def _preflight_headers(self, scope: Scope, origin: bytes) -> list[tuple[bytes, bytes]]:
         return [
             (b"access-control-allow-methods", _METHODS),
-            (b"access-control-allow-headers", b",".join([_HEADERS, *_also_allowed(scope)])),
+            (b"access-control-allow-headers", b",".join([_HEADERS, *_further_headers(scope)])),
             (b"access-control-max-age", _MAX_AGE_SECONDS),
             *self._permission(origin, _PREFLIGHT_VARY),
         ]
@@ -125,7 +127,7 @@ class OriginRule:
             return [(_ALLOW_ORIGIN, b"*")]
         return [(_ALLOW_ORIGIN, origin), (b"vary", vary)]
 
-    def _telling(self, send: Send, origin: bytes) -> Send:
+    def _with_permission(self, send: Send, origin: bytes) -> Send:
         async def send_with_permission(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
@@ -135,17 +137,19 @@ class OriginRule:
         return send_with_permission
 
 
-def _also_allowed(scope: Scope) -> list[bytes]:
-    """Of the headers that a preflight asks for, those that SDKs send and every answer does not name."""
+def _further_headers(scope: Scope) -> list[bytes]:
+    """The headers of SDKs that a preflight asks for and the fixed list lacks."""
     asked = header_of(scope, b"access-control-request-headers").split(b",")
-    return [name for name in map(bytes.strip, asked) if _ALSO.fullmatch(name) and name.lower() not in _NAMED]
+    return [
+        name for name in map(bytes.strip, asked) if _FURTHER.fullmatch(name) and name.lower() not in _LISTED
+    ]
 
 
-def _is_of_this_server(origin: bytes, host: bytes) -> bool:
+def _is_same_origin(origin: bytes, host: bytes) -> bool:
     return origin in (b"http://" + host, b"https://" + host)
 
 
 def _exposed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Pages may read our own headers. Upstream exposes none, so that answers without them stay as its are."""
+    """Let pages read this server's own headers. Ollama exposes none: responses without any stay like its."""
     ours = [name for name, _ in headers if name.lower().startswith(_OUR_HEADERS)]
     return [(b"access-control-expose-headers", b",".join([*ours, b"x-request-id"]))] if ours else []

@@ -1,4 +1,4 @@
-"""What the bodies of all requests in flight hold of the frontend's memory, with a bound."""
+"""Bounds the memory that the bodies of all in-flight requests take together."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from drover.errors import QueueFull
 from frontend.observability.request_record import record_of
 
-# Of each body, so much does not count: ordinary requests are served while larger ones hold the rest.
+# Bytes of each body that do not count: small requests are served while large ones use up the limit.
 FREE_BYTES = 64 * 1024
 _STATE_KEY = "drover.held_body"
 
 
 class HeldBodies:
-    """At most `most` bytes, and at most half of them for one address, unless it `is_proxy`."""
+    """At most `limit` bytes, and at most half of them for one address, unless it `is_proxy`."""
 
-    def __init__(self, most: int, is_proxy: Callable[[str], bool]) -> None:
-        self._most = most
+    def __init__(self, limit: int, is_proxy: Callable[[str], bool]) -> None:
+        self._limit = limit
         self._is_proxy = is_proxy
         self._by_address: Counter[str] = Counter()
         self._held = 0
@@ -30,17 +30,17 @@ class HeldBodies:
         return self._held
 
     def take(self, address: str, more: int) -> None:
-        """Raises QueueFull."""
+        """Reserve `more` bytes. Raises QueueFull."""
         of_address = self._by_address[address] + more
-        if self._held + more > self._most:
+        if self._held + more > self._limit:
             raise QueueFull(
                 "server busy, please try again.  the bodies of the requests in flight have "
-                f"{self._held} of {self._most} bytes"
+                f"{self._held} of {self._limit} bytes"
             )
-        if of_address > self._most // 2 and not self._is_proxy(address):
+        if of_address > self._limit // 2 and not self._is_proxy(address):
             raise QueueFull(
                 "server busy, please try again.  the bodies of the requests in flight from your address "
-                f"have {of_address - more} of {self._most // 2} bytes"
+                f"have {of_address - more} of {self._limit // 2} bytes"
             )
         self._by_address[address] = of_address
         self._held += more
@@ -53,7 +53,7 @@ class HeldBodies:
 
 
 class HeldBody:
-    """One request's part, until it is over."""
+    """One request's share of the limit, until the request ends."""
 
     __slots__ = ("_address", "_bodies", "_length", "_taken")
 
@@ -65,11 +65,11 @@ class HeldBody:
 
     @property
     def length(self) -> int:
-        """What has been read of it, in bytes."""
+        """Bytes read so far."""
         return self._length
 
     def grow(self, more: int) -> None:
-        """Raises QueueFull."""
+        """Count `more` bytes. Raises QueueFull."""
         due = self._length + more - FREE_BYTES - self._taken
         if due > 0:
             self._bodies.take(self._address, due)
@@ -83,7 +83,7 @@ class HeldBody:
 
 
 class WithHeldBodies:
-    """ASGI middleware: each request has its part."""
+    """ASGI middleware: gives each request its HeldBody."""
 
     def __init__(self, app: ASGIApp, bodies: HeldBodies) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""Which `Host` a server on a loopback address answers to (ollama-contract.md, "Origins and hosts").
+"""Checks the `Host` header on a loopback address (docs/reference/ollama-contract.md, "Origins and hosts").
 
-A page can give its own domain the address 127.0.0.1: to the browser, this server is then that page's own. Its
-requests still carry the domain's name.
+Protects against DNS rebinding: a page can resolve its own domain to 127.0.0.1, so that the browser takes this
+server for the page's own. The requests still carry the domain in `Host`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from frontend.http.asgi import FORBIDDEN, answer, header_of
 from frontend.observability.request_record import record_of
 
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
-# Go's notion, which leaves out much that Python's `is_private` has.
+# As Go's IsPrivate, which is narrower than Python's `is_private`.
 _PRIVATE_IPV4 = tuple(IPv4Network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 _PRIVATE_IPV6 = IPv6Network("fc00::/7")
 
 
 def with_host_rule(app: ASGIApp, listen: str) -> ASGIApp:
-    """Only a loopback address needs the rule: on others, who may call is the network's matter."""
+    """Add the rule on a loopback address only: elsewhere the network decides who may call."""
     return HostRule(app, socket.gethostname()) if is_loopback(listen) else app
 
 
 class HostRule:
-    """ASGI middleware."""
+    """ASGI middleware: answers 403 to a request for another host."""
 
     def __init__(self, app: ASGIApp, machine: str) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class HostRule:
 
 
 def is_local(host: str, machine: str) -> bool:
-    """`host` is the header's value, `machine` this machine's name."""
+    """True if `host`, a header's value, means this machine or network. `machine`: this machine's name."""
     name = _without_port(host).lower()
     if address := parsed_address(name):
         return _is_local_address(address)
@@ -67,11 +67,11 @@ def _is_local_address(address: IPv4Address | IPv6Address) -> bool:
         private = any(address in network for network in _PRIVATE_IPV4)
     else:
         private = address in _PRIVATE_IPV6
-    return private or _is_of_an_own_interface(address)
+    return private or _is_on_an_interface(address)
 
 
-def _is_of_an_own_interface(address: IPv4Address | IPv6Address) -> bool:
-    """The standard library lists no addresses, but a socket can be bound only to one of this machine's."""
+def _is_on_an_interface(address: IPv4Address | IPv6Address) -> bool:
+    """True for an address of this machine. The standard library lists none, but only those can be bound."""
     if address.is_multicast:
         return False
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6

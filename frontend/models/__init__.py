@@ -1,1 +1,1 @@
-"""Models as clients see them."""
+"""Models as clients see them: served models, virtual models and presets."""

@@ -1,5 +1,5 @@
-"""Blobs: files that a client uploads before it creates a model from them. Few, small and short-lived here,
-since weights are the workers' matter.
+"""Blobs: files that a client uploads to create a model from. Few, small and short-lived, since weights come
+with the workers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from frontend.models.database.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Each stays for `lifetime_seconds`; all together have at most `most_bytes`."""
+    """Each expires after `lifetime_seconds`; all together have at most `most_bytes`."""
 
     database: Database
     lifetime_seconds: float
     most_bytes: int
 
     async def has(self, digest: str) -> bool:
-        """Raises StoreUnavailable."""
+        """True if the blob exists. Raises StoreUnavailable."""
         async with self.database.transaction() as connection:
             return bool(
                 await connection.rows(
@@ -30,7 +30,7 @@ class Blobs:
             )
 
     async def put(self, digest: str, data: bytes) -> bool:
-        """Whether it is new. Raises StoreUnavailable, also when there is no room."""
+        """Store a blob; True if it is new. Raises StoreUnavailable, also when there is no room."""
         if await self.has(digest):
             return False
         now_ns = time.time_ns()

@@ -1,4 +1,4 @@
-"""A model as clients see it: what workers serve, and what a preset makes of it."""
+"""A model as clients see it: a served model, with what a preset changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GGUF = "gguf"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is behind a virtual model. `forced`: the side that the name itself asks for."""
+    """A virtual model's sides and judge. `forced`: the side that the name fixes, as in `auto:simple`."""
 
     definition: VirtualModel
     sides: Mapping[Side, CatalogModel]
@@ -28,7 +28,7 @@ class Route:
 
     @property
     def served(self) -> Sequence[ServedModel]:
-        """Each model once, of those that workers serve."""
+        """The models of sides and judge that workers serve, each once."""
         models = [model.served for model in (*self.sides.values(), self.judge) if model.served is not None]
         return list({model.name.key: model for model in models}.values())
 
@@ -36,7 +36,7 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
     """`served` is None for a preset whose base no worker has served yet. A virtual model has a `route`, and
-    as `served` what its sides are together.
+    its `served` combines its sides.
     """
 
     name: ModelName
@@ -46,13 +46,13 @@ class CatalogModel:
 
     @property
     def info(self) -> pb.Model:
-        """The served model's, whatever the preset says."""
+        """The served model's, without the preset's changes."""
         return _NOTHING_KNOWN if self.served is None else self.served.info
 
     @property
     def capabilities(self) -> pb.Capabilities:
-        """Of a preset whose template makes the prompt: what that template mentions, as far as the engine
-        finds it in answers.
+        """The served model's. With a preset's own template only those that the template uses and whose output
+        the engine can parse.
         """
         can = self.info.capabilities
         if not self.own_template:
@@ -73,8 +73,8 @@ class CatalogModel:
 
     @property
     def own_template(self) -> str:
-        """The Go template of the preset; empty where the worker's is used. As in Ollama the template of a
-        GGUF that has tools or thinking comes before one that lacks them.
+        """The preset's Go template; empty if the worker's is used. As in Ollama a GGUF's own template with
+        tools or thinking goes before a preset's without them.
         """
         if self.preset is None or (self.info.format == _GGUF and self._worker_template_does_more):
             return ""
@@ -95,7 +95,7 @@ class CatalogModel:
 
     @property
     def parameters(self) -> Mapping[str, Json]:
-        """The preset's, as they were sent; the served model's are `info.defaults`."""
+        """The preset's, as they were sent. The served model's are `info.defaults`."""
         return self.preset.parameters if self.preset else {}
 
     @property
@@ -116,7 +116,7 @@ class CatalogModel:
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """The weights first, then what a preset has of its own."""
+        """The weights, then the preset's own."""
         return [Layer(f"sha256:{self._base_digest}", self._base_size_bytes), *self._written_layers]
 
     @property
@@ -133,7 +133,7 @@ class CatalogModel:
 
     @property
     def _base_digest(self) -> str:
-        """What workers serve now; while none does, what they served when the preset was made."""
+        """The served model's; while no worker serves it, the one at the time the preset was made."""
         return self.preset.base_digest if self.preset and self.served is None else self.info.digest
 
     @property
@@ -146,7 +146,7 @@ class CatalogModel:
 
 
 def workers_of(model: CatalogModel) -> ServedModel:
-    """Raises NoWorkerReady for a model that nobody serves."""
+    """The model that workers serve for it. Raises NoWorkerReady if none does."""
     if model.served is None:
         made = f" is made from '{model.preset.base.short}', which" if model.preset else ":"
         raise NoWorkerReady(

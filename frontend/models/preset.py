@@ -1,5 +1,5 @@
-"""A preset: a served model under another name, with a system message, parameters, template and examples of
-its own (Ollama's `create`, `copy` and `/save`).
+"""A preset: a served model under another name, with its own system message, parameters, template and examples
+(Ollama's `create`, `copy` and `/save`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from drover.names import ModelName
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A message that stands before those of every request."""
+    """A message that goes before those of every request."""
 
     role: str
     content: str
@@ -25,7 +25,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A part of a model, as the lines of `create` name it."""
+    """A part of a model, as the progress of `create` lists it."""
 
     digest: str
     size_bytes: int
@@ -36,13 +36,13 @@ class Layer:
         return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
 
 
-# No slots: the layers are made once and kept.
+# No slots: cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Preset:
-    """`base`: the served model, with the digest and size that it had when this was made; `parent`: the name
-    that it was made from, which may be a preset's; empty texts are those of the base. `template_uses`: the
-    variables that the template mentions, as `drover.go_template` finds them. `parameters` are Ollama's
-    PARAMETERs, as they were sent; `requires` the version of its API that the Modelfile asks for.
+    """`base`: the served model, with its digest and size at the time. `parent`: the name that it was made
+    from, which may be a preset's. An empty text means the base's. `template_uses`: the template's variables,
+    as `drover.go_template` finds them. `parameters`: Ollama's PARAMETERs, as they were sent. `requires`: the
+    version of Ollama that the Modelfile asks for.
     """
 
     name: ModelName
@@ -61,7 +61,7 @@ class Preset:
 
     @cached_property
     def written_layers(self) -> Sequence[Layer]:
-        """What was written for it, beside the weights."""
+        """Its layers without the weights."""
         written = [text for text in (self.template, self.system) if text] + [*self.licenses]
         if self.parameters:
             written.append(_go_json(dict(sorted(self.parameters.items()))))
@@ -70,7 +70,7 @@ class Preset:
         return [Layer.of(text) for text in written]
 
     def digest_over(self, base_digest: str) -> str:
-        """64 hex digits: the same for the same content, whatever its name and age; a mere copy has its
+        """64 hex digits that depend on content only, not on name or time. A copy without changes has its
         base's.
         """
         if not self.written_layers:
@@ -99,7 +99,9 @@ class Preset:
 
     @classmethod
     def from_document(cls, name: str, document: str) -> Preset:
-        """Raises ValueError or KeyError for what no version of us has written."""
+        """Parse what `to_document` of this or an earlier version made. Raises ValueError, KeyError or
+        TypeError.
+        """
         stored = orjson.loads(document)
         return cls(
             name=_known_name(name),
@@ -114,7 +116,7 @@ class Preset:
             parameters=stored["parameters"],
             examples=tuple(Example(role, content) for role, content in stored["examples"]),
             licenses=tuple(stored["licenses"]),
-            # Since a later version than the first.
+            # Absent in documents of the first version.
             requires=stored.get("requires", ""),
         )
 
@@ -127,5 +129,5 @@ def _known_name(text: str) -> ModelName:
 
 
 def _go_json(value: object) -> str:
-    """As Go's encoder writes a layer: with a line break at the end."""
+    """JSON with a line break at the end, as Go's encoder writes a layer."""
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode()

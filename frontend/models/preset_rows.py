@@ -1,6 +1,6 @@
-"""Presets as rows: read from a revision on, written and deleted one by one.
+"""Presets as database rows: read since a revision, written and deleted one by one.
 
-Every change counts the catalogue's revision up and gives it to its row, so no two rows have the same.
+Every change increments the catalogue's revision and stores it in its row, so no two rows have the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from frontend.models.database.base import Connection
 from frontend.models.database.database import Database
 from frontend.models.preset import Preset
 
-# Of at most a quarter of a megabyte each, so that a slow line brings a batch within the deadline too.
+# Rows of at most 256 KiB: a batch must fit within the timeout on a slow connection too.
 _BATCH = 32
 
 
@@ -27,8 +27,8 @@ class PresetRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`keys`: of all presets there are; None where nothing has changed or where more rows are to come.
-    `revision`: what has been seen with these `rows`.
+    """`keys`: those of all presets; None if nothing has changed or more rows follow. `revision`: the one that
+    has been read with these `rows`.
     """
 
     revision: int
@@ -37,7 +37,7 @@ class Changes:
 
 
 class PresetRows:
-    """`most`: how many there may be; `most_bytes`: what their documents may have together."""
+    """`most`: limit of presets; `most_bytes`: limit of their documents' total size."""
 
     def __init__(self, database: Database, most: int, most_bytes: int) -> None:
         self.database = database
@@ -45,12 +45,12 @@ class PresetRows:
         self._most_bytes = most_bytes
 
     async def after(self, seen: int) -> Changes:
-        """The next batch after a revision. Raises StoreUnavailable."""
+        """The next batch of changes after the revision `seen`. Raises StoreUnavailable."""
         async with self.database.transaction() as connection:
             revision = await _revision(connection)
             if revision == seen:
                 return Changes(revision)
-            # A database that was set back to an older state is read anew.
+            # A database restored to an older state is read from the beginning.
             found = await connection.rows(
                 "SELECT key, name, document, revision FROM presets WHERE revision > $1 "
                 f"ORDER BY revision LIMIT {_BATCH}",
@@ -63,10 +63,10 @@ class PresetRows:
             return Changes(revision, rows, frozenset(key for (key,) in keys))
 
     async def write(self, preset: Preset) -> None:
-        """Makes or replaces. Raises StoreUnavailable, and InvalidRequest where there is no room."""
+        """Make or replace. Raises StoreUnavailable, and InvalidRequest if there is no room."""
         key, document = preset.name.key, preset.to_document()
         async with self.database.transaction() as connection:
-            revision = await _count_up(connection)
+            revision = await _increment_revision(connection)
             await connection.run("DELETE FROM presets WHERE key = $1", key)
             await self._check_room(connection, len(document))
             await connection.run(
@@ -75,11 +75,11 @@ class PresetRows:
             )
 
     async def delete(self, key: str) -> bool:
-        """Whether there was one. Raises StoreUnavailable."""
+        """True if there was one. Raises StoreUnavailable."""
         async with self.database.transaction() as connection:
             if not await connection.rows("SELECT 1 FROM presets WHERE key = $1", key):
                 return False
-            await _count_up(connection)
+            await _increment_revision(connection)
             return await connection.run("DELETE FROM presets WHERE key = $1", key) > 0
 
     async def _check_room(self, connection: Connection, length: int) -> None:
@@ -101,7 +101,7 @@ async def _revision(connection: Connection) -> int:
     return int(revision)
 
 
-async def _count_up(connection: Connection) -> int:
-    """First in each change: it takes the lock under which changes get their order."""
+async def _increment_revision(connection: Connection) -> int:
+    """The first statement of each change: it takes the lock that orders changes."""
     await connection.run("UPDATE catalog_state SET revision = revision + 1")
     return await _revision(connection)

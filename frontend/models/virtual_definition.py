@@ -1,4 +1,4 @@
-"""What a virtual model is made of: by the operator's configuration, or by a preset's parameters."""
+"""Definition of a virtual model: from the operator's configuration, or from a preset's parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Side(enum.Enum):
         return Side.COMPLEX if self is Side.SIMPLE else Side.SIMPLE
 
 
-# Also in the words of SGLang's router, whose local model takes what is simple.
+# `local` and `remote` are SGLang's names: its router sends simple requests to the local model.
 SIDES = {"simple": Side.SIMPLE, "local": Side.SIMPLE, "complex": Side.COMPLEX, "remote": Side.COMPLEX}
 _PARAMETER = "route_"
 _MARK = f"{_PARAMETER}complex"
@@ -36,9 +36,9 @@ _RuleWord = Literal["simple", "complex", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class VirtualModel:
-    """`default`: where a request goes that the judge says nothing of; `images`, `tools`, `long`: where such
-    requests go without a judge, None where they are judged too; `long_characters`: from how many on a request
-    is long, 0 for never.
+    """`default`: the side for a request that the judge does not decide. `images`, `tools`, `long`: the side
+    of such requests without a judge, None to judge them too. `long_characters`: the length from which a
+    request is long, 0 for never.
     """
 
     name: ModelName
@@ -57,7 +57,7 @@ class VirtualModel:
 
 
 class _Written(BaseModel):
-    """A virtual model as people write it."""
+    """A virtual model as it is configured."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,7 +72,9 @@ class _Written(BaseModel):
     long_characters: Annotated[int, Ge(0), Le(100_000_000)] = 8_000
 
     def as_model(self, name: str) -> VirtualModel:
-        """Without a judge, the simple side's model judges, as in SGLang's router. Raises ValueError."""
+        """The definition. Without `judge` the simple side's model judges, as in SGLang's router. Raises
+        ValueError.
+        """
         return VirtualModel(
             name=_name(name),
             simple=_name(self.simple),
@@ -88,7 +90,7 @@ class _Written(BaseModel):
 
 
 def virtual_models(setting: str) -> Mapping[str, VirtualModel]:
-    """Of the setting `smart_routers`, by their names' keys. Raises ValueError."""
+    """Parse the setting `smart_routers`: definitions by the keys of their names. Raises ValueError."""
     if not setting:
         return {}
     text = setting.strip()
@@ -106,8 +108,8 @@ def virtual_models(setting: str) -> Mapping[str, VirtualModel]:
 
 
 def of_parameters(name: ModelName, base: ModelName, parameters: Mapping[str, Json]) -> VirtualModel | None:
-    """Of a preset, which is one if its parameters name a `route_complex`; its base is the simple side unless
-    they say otherwise. Raises InvalidRequest.
+    """A preset's definition, None without the parameter `route_complex`. Its base is the simple side unless
+    `route_simple` is set. Raises InvalidRequest.
     """
     if _MARK not in parameters:
         return None
@@ -124,7 +126,7 @@ def of_parameters(name: ModelName, base: ModelName, parameters: Mapping[str, Jso
 
 
 def requested_side(text: str) -> Side | None:
-    """The side that a request asks for; None for none. Raises InvalidRequest."""
+    """The side that a request asks for, None for `auto` or no text. Raises InvalidRequest."""
     word = text.strip().lower()
     if word in ("", "auto"):
         return None

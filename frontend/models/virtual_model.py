@@ -1,4 +1,4 @@
-"""A virtual model as the catalogue shows it: what its sides are together."""
+"""A virtual model in the catalogue: its sides combined."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _KIND = "smart-router"
 
 
 def virtual_model(route: Route, preset: Preset | None) -> CatalogModel:
-    """Without `served` while nobody serves any of its sides."""
+    """The catalogue's entry, without `served` while no worker serves any of its sides."""
     definition = route.definition
     there = [side for side in route.sides.values() if side.served is not None]
-    served = ServedModel(definition.name, _together(definition, there)) if there else None
+    served = ServedModel(definition.name, _combined(definition, there)) if there else None
     return CatalogModel(definition.name, served, preset, route)
 
 
 def with_preset(side: CatalogModel, over: Preset | None) -> CatalogModel:
-    """The side's model with what a virtual model's preset says over its own."""
+    """The side's model, with a virtual model's preset applied over its own."""
     if over is None:
         return side
     own = side.preset or replace(over, base=side.name, parameters={}, system="", examples=(), template="")
@@ -41,7 +41,7 @@ def with_preset(side: CatalogModel, over: Preset | None) -> CatalogModel:
     )
 
 
-def _together(definition: VirtualModel, sides: Sequence[CatalogModel]) -> pb.Model:
+def _combined(definition: VirtualModel, sides: Sequence[CatalogModel]) -> pb.Model:
     infos = [side.info for side in sides]
     context = max(info.context_length for info in infos)
     about = {
@@ -71,7 +71,7 @@ def _together(definition: VirtualModel, sides: Sequence[CatalogModel]) -> pb.Mod
 
 
 def _capabilities(sides: Sequence[CatalogModel]) -> pb.Capabilities:
-    """What one side can, a request that needs it can be sent to. Vectors of two models cannot be compared."""
+    """All that any side can, except embeddings: vectors of two models cannot be compared."""
     can = pb.Capabilities()
     for side in sides:
         can.MergeFrom(side.capabilities)

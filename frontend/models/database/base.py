@@ -1,7 +1,6 @@
-"""The interface of a database: statements in the SQL that SQLite and PostgreSQL share, within a transaction.
+"""Interface of a database: transactions with statements in the SQL that SQLite and PostgreSQL share.
 
-Parameters are `$1`, `$2` and so on. Only what both understand alike is used, so that each statement is
-written once.
+Parameters are `$1`, `$2` and so on. Each statement is written once for both.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ Value = str | int | bytes
 
 
 class Connection(Protocol):
-    """One transaction's connection. Raises the driver's `errors`."""
+    """A connection within a transaction. Raises the driver's `errors`."""
 
     async def run(self, statement: str, *values: Value) -> int:
-        """The number of rows that a change was about."""
+        """Execute a change. Returns the number of rows that it affected."""
 
     async def rows(self, statement: str, *values: Value) -> Sequence[tuple[Any, ...]]: ...
 
@@ -25,7 +24,7 @@ class Connection(Protocol):
 class Driver(Protocol):
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What its library raises when the database cannot be used, besides OSError."""
+        """What its library raises when the database cannot be used, in addition to OSError."""
 
     @property
     def lock_schema(self) -> str:
@@ -36,10 +35,10 @@ class Driver(Protocol):
         """The statement whose result has a row where there is a table of the name `$1`."""
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Committed at its end, rolled back by any error. Cancelled, it drops its connection."""
+        """Commit at the end, roll back on any error. Drops the connection when cancelled."""
 
     async def close(self) -> None:
-        """Waits for what is being done."""
+        """Close after running statements have ended."""
 
     def drop(self) -> None:
-        """Closes without waiting."""
+        """Close without waiting."""

@@ -1,4 +1,4 @@
-"""The database of presets and blobs: connections with a deadline, one boundary for errors, its schema."""
+"""The database of presets and blobs: transactions with a timeout, errors as StoreUnavailable, migrations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from drover.errors import StoreUnavailable
-from frontend.models.database.base import Connection
-from frontend.models.database.drivers import driver_of
+from frontend.models.database.base import Connection, Driver
 from frontend.models.database.migrations import SchemaError, migrate
 from frontend.models.database.url import DatabaseUrl
 
@@ -16,12 +15,12 @@ _CLOSE_SECONDS = 2.0
 
 
 class Database:
-    """Connects when it is first used, and again whenever the database has been away."""
+    """Connects on first use, and again after the database was unavailable."""
 
     def __init__(self, url: DatabaseUrl, timeout_seconds: float) -> None:
         self._url = url
         self._timeout_seconds = timeout_seconds
-        self._driver = driver_of(url, timeout_seconds)
+        self._driver = _driver_of(url, timeout_seconds)
         self._errors: tuple[type[Exception], ...] = (*self._driver.errors, SchemaError, OSError)
         self._migrating = asyncio.Lock()
         self._migrated = False
@@ -31,8 +30,8 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
-        """Committed at its end, rolled back by any error. Raises StoreUnavailable; why it is, which may be
-        nobody's business but the operator's, is its cause.
+        """Commit at the end, roll back on any error. Raises StoreUnavailable, whose cause is for the
+        operator's log only.
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -45,7 +44,7 @@ class Database:
             raise _unavailable() from error
 
     async def close(self) -> None:
-        """Connections to a database that hangs are dropped."""
+        """Close, and drop connections that do not close in time."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._driver.close()
@@ -53,12 +52,23 @@ class Database:
             self._driver.drop()
 
     async def _migrate(self) -> None:
-        """Once for each process."""
+        """Migrate once per process."""
         async with self._migrating:
             if not self._migrated:
                 async with self._driver.transaction() as connection:
                     await migrate(connection, self._driver)
                 self._migrated = True
+
+
+def _driver_of(url: DatabaseUrl, timeout_seconds: float) -> Driver:
+    """Import only the driver of this database. `timeout_seconds`: wait for others' file locks."""
+    if url.is_sqlite:
+        from frontend.models.database.sqlite import SqliteDriver
+
+        return SqliteDriver(url.database, timeout_seconds)
+    from frontend.models.database.postgres import PostgresDriver
+
+    return PostgresDriver(url)
 
 
 def _unavailable() -> StoreUnavailable:

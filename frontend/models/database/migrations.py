@@ -1,9 +1,9 @@
 """The schema of the database, as steps from one version to the next.
 
-- `presets`: `revision` is that of `catalog_state` when the row was written: who has seen that much has seen
-  this row.
-- `catalog_state`: one row. Each change of `presets` counts `revision` up, so that one read tells others
-  whether there is a change.
+- `presets`: `revision` is that of `catalog_state` when the row was written. A frontend that has read up to it
+  has read this row.
+- `catalog_state`: one row. Each change of `presets` increments `revision`, so that one read shows whether
+  anything has changed.
 - `blobs`: uploads, each until it expires.
 """
 
@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from frontend.models.database.base import Connection, Driver
 
-# Named so by the tool that made it in earlier versions, with which databases are shared during updates.
+# Alembic's name: earlier versions used it, and share the database during updates.
 _VERSIONS = "alembic_version"
-# A version is never changed, only followed by another one. 600: a name of four parts, the longest that is
-# valid, in letters of one case.
+# Never change a version, add the next one. 600: the length of the longest valid name.
 _STEPS: dict[str, tuple[str, ...]] = {
     "0001": (
         "CREATE TABLE presets (key VARCHAR(600) NOT NULL PRIMARY KEY, name VARCHAR(600) NOT NULL, "
@@ -29,11 +28,11 @@ _STEPS: dict[str, tuple[str, ...]] = {
 
 
 class SchemaError(Exception):
-    """The database has a schema that this version does not know."""
+    """The database's schema is not known to this version."""
 
 
 async def migrate(connection: Connection, driver: Driver) -> None:
-    """Takes all steps that are missing. Frontends that start together take turns. Raises SchemaError."""
+    """Run the missing steps. Frontends that start together take turns. Raises SchemaError."""
     await connection.run(driver.lock_schema)
     if not await connection.rows(driver.find_table, _VERSIONS):
         await connection.run(f"CREATE TABLE {_VERSIONS} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
@@ -47,7 +46,7 @@ async def migrate(connection: Connection, driver: Driver) -> None:
 
 
 def _missing(version: str) -> list[str]:
-    """Versions after it; all of them for a database without one."""
+    """The versions after it; all of them for an empty database."""
     known = list(_STEPS)
     if version and version not in known:
         raise SchemaError(f"the database has schema {version}, and this version knows {', '.join(known)}")

@@ -13,7 +13,7 @@ from frontend.models.database.base import Value
 from frontend.models.database.url import DatabaseUrl
 
 _CONNECTIONS = 4
-# Of advisory locks: any number that no other program of this database locks.
+# Key of an advisory lock, which no other program of this database uses.
 _LOCK = 7_238_911_042
 
 
@@ -24,7 +24,7 @@ class PostgresConnection:
         self._connection = connection
 
     async def run(self, statement: str, *values: Value) -> int:
-        """PostgreSQL answers a change with words whose last one is the number of rows."""
+        """Count the rows from the command tag, such as `INSERT 0 1`, whose last word is the number."""
         status: str = await self._connection.execute(statement, *values)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdecimal() else 0
@@ -59,7 +59,7 @@ class PostgresDriver:
                 raise
             await transaction.commit()
         except asyncio.CancelledError:
-            # A server that hangs would not confirm a rollback either.
+            # A server that does not respond would not confirm a rollback either.
             connection.terminate()
             raise
         finally:

@@ -1,4 +1,4 @@
-"""SQLite in a file, through aiosqlite: one connection, whose transactions wait for each other."""
+"""SQLite in a file, through aiosqlite: one connection, one transaction at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SqliteConnection:
 
 
 class SqliteDriver:
-    """Implements Driver. An empty `file` is a database in memory."""
+    """Implements Driver. An empty `file` means a database in memory."""
 
     errors = (sqlite3.Error,)
     lock_schema = "BEGIN IMMEDIATE"
@@ -45,7 +45,7 @@ class SqliteDriver:
         self._using = asyncio.Lock()
         self._connection: aiosqlite.Connection | None = None
         self._dropped: set[asyncio.Future[object]] = set()
-        """Threads of connections that are ending: they need the event loop until then."""
+        """Connections whose threads are still ending: they need the event loop until then."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqliteConnection, None]:
@@ -58,7 +58,7 @@ class SqliteDriver:
                 await connection.rollback()
                 raise
             except BaseException:
-                # A statement that waits for another process's lock ends in its thread, and is rolled back.
+                # A statement that waits for another process's lock ends in its thread and is rolled back.
                 self.drop()
                 raise
 
@@ -77,7 +77,7 @@ class SqliteDriver:
         if self._connection is None:
             if self._file != _IN_MEMORY:
                 _make_private(Path(self._file))
-            # Others write to the same file: wait for them as long as for any database.
+            # The timeout for locks of other processes on the file.
             self._connection = await aiosqlite.connect(self._file, timeout=self._timeout_seconds)
         return self._connection
 
@@ -87,6 +87,6 @@ def _numbered(statement: str) -> str:
 
 
 def _make_private(file: Path) -> None:
-    """System messages and licences are for this user's eyes. What is there already stays as it is."""
+    """Create the file readable by this user only: it has system messages. An existing file is not changed."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))

@@ -1,4 +1,4 @@
-"""Where the database is: checked when the frontend starts, not when somebody needs it."""
+"""Parses the database's URL, when the frontend starts."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _KINDS = {
 }
 _URL = re.compile(
     r"(?P<kind>[\w+]+)://"
-    # A password may have any character but an @, as in libpq's own reading of URLs.
+    # A password may have any character but an @, as in libpq.
     r"(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?"
     r"(?:\[(?P<ipv6>[^/?\]]+)\]|(?P<host>[^:/?]*))(?::(?P<port>[0-9]{0,5}))?"
     r"(?:/(?P<database>[^?]*))?(?:\?(?P<options>.*))?",
     re.DOTALL,
 )
-# As in libpq's URLs, whose names people know. `host`: a folder of sockets.
+# Named as in libpq's URLs. `host`: a folder of sockets.
 _OPTIONS = ("application_name", "host", "sslmode")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """`database`: a file's path or a database's name. `connect_args`: what the options mean to the driver."""
+    """`database`: a file's path or a database's name. `connect_args`: options as driver arguments."""
 
     kind: str
     database: str
@@ -43,7 +43,7 @@ class DatabaseUrl:
     connect_args: Mapping[str, object] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Without the password."""
+        """The URL without the password, for logs."""
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
         who = f"{self.user}{':***' if self.password else ''}@" if self.user else ""
         port = f":{self.port}" if self.port else ""
@@ -55,8 +55,8 @@ class DatabaseUrl:
 
 
 def parse_url(text: str) -> DatabaseUrl:
-    """Of `sqlite:///path` or `postgresql://user@host/name?sslmode=require`. Raises ValueError for others,
-    without repeating what may be a password.
+    """Parse `sqlite:///path` or `postgresql://user@host/name?sslmode=require`. Raises ValueError, whose text
+    never has the password.
     """
     found = _URL.fullmatch(text)
     if found is None:
