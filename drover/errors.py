@@ -7,7 +7,8 @@
     │   └── QueueFull, NoWorkerReady, StoreUnavailable, DeadlineExceeded
     ├── NeverRetry       the request has to change
     │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
-    │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotSignedIn, NotOffered
+    │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotQueued, NotSignedIn,
+    │       NotOffered
     ├── ClientLeft
     └── InternalError
 
@@ -167,6 +168,10 @@ class EngineStalled(NeverRetry):
     """A worker stopped responding while it had the request, which is not sent to another one."""
 
 
+class NotQueued(NeverRetry):
+    """No request of this client with this id waits in this frontend."""
+
+
 class NotSignedIn(NeverRetry):
     """The route is about an ollama.com account, which this server does not have."""
 
@@ -237,6 +242,7 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     EngineStalled: ErrorMapping(
         _CODE.FAILED_PRECONDITION, 422, "invalid_request_error", "invalid_request_error"
     ),
+    NotQueued: ErrorMapping(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
     NotSignedIn: ErrorMapping(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
     NotOffered: ErrorMapping(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
     ClientLeft: ErrorMapping(_CODE.CANCELLED, 499, "api_error", "api_error"),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
-from drover.errors import InvalidRequest, ModelNotFound
+from drover.errors import InvalidRequest, NotQueued
 from frontend.api.core.go_json import dumps
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.wire import JSON
@@ -45,7 +45,7 @@ def router(fleet: Fleet, in_flight: InFlightRequests, metrics: Metrics) -> APIRo
             raise InvalidRequest("id is missing: the X-Request-ID that the request was sent with")
         found = fleet.queues.find(request_id, record_of(http.scope).client)
         if found is None:
-            raise ModelNotFound(f"no request '{request_id}' waits in this frontend")
+            raise NotQueued(f"no request '{request_id}' waits in this frontend")
         return Response(
             dumps(
                 {

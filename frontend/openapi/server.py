@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from drover.errors import InvalidRequest, ModelNotFound, NotOffered, NotSignedIn
+from drover.errors import InvalidRequest, NotOffered, NotQueued, NotSignedIn
 from frontend.openapi.operations import (
     JSON,
     TEXT,
@@ -80,7 +80,7 @@ PATHS: dict[str, Schema] = {
             "server",
             "Position of a queued request",
             ok("The request is queued here.", {JSON: _IN_QUEUE}),
-            error_responses([InvalidRequest, ModelNotFound]),
+            error_responses([InvalidRequest, NotQueued]),
             parameters=[_ID],
         )
     },
