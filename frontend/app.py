@@ -56,7 +56,7 @@ def build_app(
     generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, DecisionCache()))
     embeddings = Embeddings(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
-    bodies = HeldBodies(settings.most_held_body_bytes, clients.is_proxy)
+    bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 

@@ -1,4 +1,4 @@
-"""Everything that can be set about a frontend."""
+"""Settings of a frontend."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _check_version(value: str) -> str:
     return value
 
 
-def _check_place(value: str) -> str:
+def _check_worker(value: str) -> str:
     if value.startswith(OLLAMA):
         return check_hosted(value)
     if value.startswith(DNS):
@@ -67,7 +67,7 @@ def _state_folder() -> Path:
     try:
         return Path.home() / ".local" / "state"
     except RuntimeError:
-        # A user without a home, as containers have them. Others may write here too, so it is this user's.
+        # A user without a home, as in containers. The folder is shared, so the name has the user's id.
         return Path(tempfile.gettempdir()) / f"drover-{os.getuid()}"
 
 
@@ -86,96 +86,96 @@ class FrontendSettings(ProcessSettings):
     listen: TcpAddress = "127.0.0.1:11434"
     """Where to serve HTTP: host:port. On a loopback address, requests must name a local host."""
     origins: CommaList = Field(default=[])
-    """Web pages that may call, besides those of this machine, desktop applications and browser extensions:
-    scheme://host, with commas between them; a * stands for any text.
+    """Web pages that may call, in addition to those of this machine, desktop applications and browser
+    extensions: scheme://host, separated by commas; a * stands for any text.
     """
     workers: CommaList = Field(default=["127.0.0.1:50051"])
-    """Where the engine workers are, with commas between them: host:port, unix:/path, dns:name:port for all
+    """Addresses of the engine workers, separated by commas: host:port, unix:/path, dns:name:port for all
     addresses of a name, k8s:service.namespace:port for the pods of a Kubernetes Service, or
     ollama:http://host:11434/model#name for a model on an Ollama server.
     """
     smart_routers: Annotated[str, AfterValidator(_check_routers)] = ""
-    """Virtual models that choose between two others: JSON, or a file of it, like {"auto": {"judge": "small",
-    "simple": "small", "complex": "large"}}.
+    """Virtual models that choose between two others: JSON, or the path of a JSON file, like {"auto":
+    {"judge": "small", "simple": "small", "complex": "large"}}.
     """
     policy: PolicyName = "prefix"
-    """Which worker gets a request: prefix (conversations stay where their prefix is cached, as long as the
-    load is even), least_load, round_robin or power_of_two.
+    """How a worker is selected: prefix (a conversation stays where its prefix is cached, as long as the load
+    is even), least_load, round_robin or power_of_two.
     """
     stall_seconds: Annotated[float, Ge(0)] = 30.0
-    """A worker with requests that produces nothing for so long (longer, the more prompt tokens wait there) is
-    taken out until a probe comes back; 0: never.
+    """A worker that has requests and produces no tokens for this long (longer with more prompt tokens
+    waiting) gets no more until a probe succeeds; 0 disables it.
     """
     max_queue: Annotated[int, Ge(0)] = 512
-    """How many requests may wait in this frontend for a worker with room; others are refused as busy."""
+    """Limit of requests that wait in this frontend for a worker; further ones are refused as busy."""
     max_priority: Annotated[int, Ge(0), Le(100)] = 0
-    """The highest priority that a client may ask for by X-Drover-Priority; below 0 it always may."""
+    """The highest priority that a client may set by X-Drover-Priority; negative ones are always allowed."""
     heartbeat_seconds: Annotated[float, Ge(0)] = 0.0
-    """How often a stream that waits for its first token gets a sign of life (an empty piece, or what its
-    protocol has for that); 0: never.
+    """Interval of heartbeats in a stream that waits for its first token (an empty part, or what the protocol
+    has for it); 0 disables them.
     """
     trusted_proxies: CommaList = Field(default=[])
-    """Addresses or networks of proxies whose X-Forwarded-For says who a client is."""
+    """Addresses or networks of proxies whose X-Forwarded-For is used as the client's address."""
     move_wait_seconds: Annotated[float, Ge(0)] = 10.0
-    """How long a request whose worker is lost waits for another one of the same model."""
+    """How long a request whose worker is lost waits for another worker of the same model."""
     ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.33.0"
     """The version that /api/version reports; clients switch features by it."""
     max_body_bytes: Annotated[int, Gt(0)] = 100 * 1024 * 1024
     """Longest request body; longer ones are refused with 413."""
     max_held_body_bytes: Annotated[int, Gt(0)] = 256 * 1024 * 1024
-    """What the bodies of all requests in flight may have together, unpacked too, and one address half of it,
-    unless it is one of the trusted proxies; a request beyond is refused as busy. Of each body 64 KiB do not
+    """Limit of the bodies of all in-flight requests together, after decompression; half of it for one address
+    that is not a trusted proxy. Requests beyond it are refused as busy. The first 64 KiB of each body do not
     count. It is never less than twice the longest body.
     """
     body_timeout_seconds: Annotated[float, Gt(0)] = 300.0
     """Longest time for a request body to arrive."""
     max_connections: Annotated[int, Gt(0)] = 4096
-    """How many HTTP connections may be open at the same time, fewer where the process may not have so many
-    file descriptors. Then the longest idle one of the address with most connections is closed for a new one,
-    and where none is idle the new one is refused with 503.
+    """Limit of open HTTP connections, lower if the process may not have as many file descriptors. At the
+    limit the longest idle one of the address with most connections is closed for a new one; if none is idle
+    the new one is refused with 503.
     """
     max_connections_per_address: Annotated[int, Gt(0)] = 2048
-    """How many of them one address may have, unless it is one of the trusted proxies."""
+    """Limit of connections of one address that is not a trusted proxy."""
     max_header_bytes: Annotated[int, Gt(0)] = 64 * 1024
     """Longest request line and header fields together; longer ones are refused with 431."""
     header_timeout_seconds: Annotated[float, Gt(0)] = 30.0
-    """Longest time for a request line and header fields to arrive, counted from when the connection was made
-    for its first request; then the connection is closed.
+    """Longest time for a request line and header fields to arrive, for the first request from the time of the
+    connection; then the connection is closed.
     """
     write_timeout_seconds: Annotated[float, Ge(0)] = 120.0
-    """How long a client may take nothing of its answer while some of it waits to be sent; then its connection
-    is closed and its request cancelled. 0: for ever.
+    """How long a client may read nothing while a response waits to be sent; then its connection is closed and
+    its request cancelled. 0 disables it.
     """
     max_output_tokens: Annotated[int, Ge(0)] = 0
-    """Longest answer, which then ends with done_reason "length"; 0: no limit but the model's."""
+    """Longest response in tokens, which then ends with done_reason "length"; 0: no limit but the model's."""
     request_timeout_seconds: Annotated[float, Ge(0)] = 0.0
-    """Longest time for a generating request, after which it is ended with an error; 0: none."""
+    """Longest time for a generating request, which then fails; 0 disables it."""
     database_url: Annotated[str, AfterValidator(_check_database_url)] = ""
-    """Where presets and blobs live: sqlite:///path/file.sqlite3, or postgresql://user@host/name for several
-    frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or ~/.local/state.
+    """The database of presets and blobs: sqlite:///path/file.sqlite3, or postgresql://user@host/name for
+    several frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or ~/.local/state.
     """
     shared_database: bool = False
-    """Other frontends serve the same clients, so the database must be one that they share: a file of SQLite
-    is then refused at the start.
+    """Set if other frontends serve the same clients, so that the database must be shared: a SQLite file is
+    then refused at the start.
     """
     database_timeout_seconds: Annotated[float, Gt(0)] = 5.0
     """Longest time for the database to answer. Served models never wait for it."""
     preset_poll_seconds: Annotated[float, Gt(0)] = 0.25
-    """How often to look whether another frontend has changed a preset."""
+    """Interval at which changes of presets by other frontends are read."""
     max_presets: Annotated[int, Ge(0)] = 2_000
-    """How many presets there may be."""
+    """Limit of presets."""
     max_preset_bytes: Annotated[int, Gt(0)] = 256 * 1024
     """Longest preset: system, template, messages, parameters and licences together."""
     max_preset_store_bytes: Annotated[int, Gt(0)] = 64 * 1024 * 1024
-    """What all presets may have together; every frontend keeps them in memory."""
+    """Limit of all presets together; every frontend keeps them in memory."""
     max_blob_bytes: Annotated[int, Gt(0)] = 16 * 1024 * 1024
     """Longest blob; longer ones are refused with 413, since weights are served by workers."""
     max_blob_store_bytes: Annotated[int, Gt(0)] = 256 * 1024 * 1024
-    """What all blobs may have together."""
+    """Limit of all blobs together."""
     blob_lifetime_seconds: Annotated[float, Gt(0)] = 3600.0
-    """How long a blob is kept."""
+    """Time after which a blob expires."""
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
-    """After SIGTERM: how long open requests may go on."""
+    """After SIGTERM: how long in-flight requests may continue."""
     log_format: LogFormat = "auto"
     """auto (text on a terminal, JSON elsewhere), json or text."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -186,12 +186,12 @@ class FrontendSettings(ProcessSettings):
     def _valid_workers(cls, workers: list[str]) -> list[str]:
         if not workers:
             raise ValueError("name at least one worker")
-        return [_check_place(worker) for worker in workers]
+        return [_check_worker(worker) for worker in workers]
 
     @field_validator("shared_database")
     @classmethod
     def _can_be_shared(cls, shared: bool, info: ValidationInfo) -> bool:
-        """Presets of one frontend would be missing on the others. A URL that is wrong has its own error."""
+        """Refuse a SQLite file, whose presets others would lack. An invalid URL has its own error."""
         url = info.data.get("database_url")
         if shared and url is not None and (not url or parse_url(url).is_sqlite):
             raise ValueError(
@@ -216,15 +216,15 @@ class FrontendSettings(ProcessSettings):
 
     @property
     def virtual_models(self) -> Mapping[str, VirtualModel]:
-        """By their names' keys."""
+        """The operator's virtual models, by the keys of their names."""
         return virtual_models(self.smart_routers)
 
     @property
-    def most_held_body_bytes(self) -> int:
-        """So that half of it, an address's part, has room for the longest body."""
+    def held_body_limit_bytes(self) -> int:
+        """At least twice the longest body, since one address may use half."""
         return max(self.max_held_body_bytes, 2 * self.max_body_bytes)
 
     @property
     def request_deadline_seconds(self) -> float | None:
-        """None where there is none."""
+        """None if disabled."""
         return self.request_timeout_seconds or None

@@ -17,14 +17,14 @@ _BLOCK_BYTES = 1 << 20
 
 
 def make_model(folder: Path) -> None:
-    """Raises ValueError when the result is not what it should be; `folder` is then left as it was."""
+    """Write the model. Raises ValueError if the result is wrong; `folder` is then unchanged."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _convert(default_model.gguf_path(), made)
         (made / "chat_template.jinja").write_text(default_model.TEMPLATE)
         _check(made)
-        # The serving process may run as another user, in a container for example.
+        # The serving process may run as another user, as in a container.
         made.chmod(0o755)
         (made / default_model.WEIGHTS).chmod(0o644)
         shutil.rmtree(folder, ignore_errors=True)
@@ -38,7 +38,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # The weights are plain now, and must not say otherwise.
+    # The weights are not quantised any more.
     del model.config.quantization_config
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
     model.save_pretrained(folder)

@@ -22,7 +22,7 @@ Values = Mapping[str, object]
 
 
 def examples() -> dict[str, Values]:
-    """By name; `default` is the chart as it is."""
+    """Values files by name; `default` is the chart's own."""
     found: dict[str, Values] = {"default": {}}
     for path in sorted(OVERLAYS.glob("*.yaml")):
         found[path.stem] = yaml.safe_load(path.read_text())
@@ -36,7 +36,7 @@ def versioned(chart: str) -> str:
 
 
 def render(values: Values, release: str = _RELEASE) -> str:
-    """One YAML stream, file by file. Raises helm.HelmError where the chart refuses the values."""
+    """One YAML stream, file by file. Raises helm.HelmError if the chart refuses the values."""
     with helm.Chart.load(CHART) as chart:
         manifests = chart.render(dict(values), name=release, namespace=_NAMESPACE)
     texts = [
@@ -59,7 +59,7 @@ def main() -> int:
     text = versioned(head.read_text())
     if "--check" in sys.argv[1:]:
         return _check(head, text)
-    # Before the chart is rendered: labels and image tags are made of it.
+    # First: labels and image tags contain it.
     head.write_text(text)
     wanted = _wanted()
     for path in _lost(wanted):
@@ -78,7 +78,7 @@ def _check(head: Path, text: str) -> int:
     wanted = _wanted()
     differing = [*_stale(wanted), *_lost(wanted)]
     for path in differing:
-        print(f"{path.relative_to(K8S)} is not what the chart gives; run: python -m scripts.render_chart")
+        print(f"{path.relative_to(K8S)} is out of date; run: python -m scripts.render_chart")
     return 1 if differing else 0
 
 

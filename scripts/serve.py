@@ -23,17 +23,17 @@ _READY_SECONDS = 600.0
 _SGLANG_READY_SECONDS = 7200.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 40.0
-# After Ctrl-C the processes should end soon; an operator's own settings win.
+# Processes should end soon after Ctrl-C. Settings in the environment override these.
 _IMPATIENT = {"DROVER_FRONTEND_SHUTDOWN_GRACE_SECONDS": "3", "DROVER_WORKER_DRAIN_GRACE_SECONDS": "3"}
 
 
-# Not through a proxy that the environment names for the web.
+# Ignores the proxies of the environment.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _PR_SET_PDEATHSIG = 1
 
 
 class Stopped(Exception):
-    """Says why the start ended, and what to do."""
+    """The start failed: the text has the reason and what to do."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Plan:
 
 
 class Child:
-    """A process in a session of its own, so that Ctrl-C reaches it only through us, in the right order."""
+    """A process in its own session: Ctrl-C reaches only the launcher, which stops the processes in order."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
@@ -97,7 +97,7 @@ class Child:
 
 
 async def serve(plan: Plan) -> None:
-    """Until a signal, or until one of the two ends."""
+    """Run until a signal, or until one of the two ends."""
     signalled = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
@@ -131,9 +131,9 @@ async def _first_of(wanted: asyncio.Task[object], stop: asyncio.Task[object], ch
 
 
 async def _ready(plan: Plan) -> str:
-    """Waits until requests can be answered; the name of the first model."""
+    """Wait until requests are served. Returns the name of the first model."""
     async with asyncio.timeout(plan.ready_seconds):
-        # Another process has no event that could be awaited.
+        # Poll: another process has no event to wait for.
         while await asyncio.to_thread(_get, f"{plan.url}/readyz") is None:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
     tags = await asyncio.to_thread(_get, f"{plan.url}/api/tags")
@@ -143,7 +143,7 @@ async def _ready(plan: Plan) -> str:
 
 
 def _get(url: str) -> bytes | None:
-    """None while there is no good answer."""
+    """None unless the response is a 200."""
     try:
         with _DIRECT.open(url, timeout=5) as answer:
             body: bytes = answer.read()
@@ -164,7 +164,7 @@ def _banner(plan: Plan, model: str) -> str:
 
 
 def _end_with_parent() -> None:
-    """In the child: Linux ends it when the launcher dies without a word."""
+    """Run in the child: Linux kills it when the launcher dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

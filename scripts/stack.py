@@ -32,7 +32,7 @@ _SOURCES = ("drover", "engine_worker", "frontend", "requirements", "deploy/docke
 
 
 def up(environment: dict[str, str]) -> None:
-    # Before Docker is asked for anything.
+    # Before Docker is called.
     check(environment)
     wanted = plan(environment, _running(environment))
     if wanted.has_own_database and not environment.get("POSTGRES_PASSWORD"):
@@ -62,7 +62,7 @@ def up(environment: dict[str, str]) -> None:
 
 def down(environment: dict[str, str]) -> None:
     volumes = ["--volumes"] if environment.get("VOLUMES") == "1" else []
-    # Each of the two has volumes and networks that the other does not use.
+    # The two have different volumes and networks.
     for files in (_EVERYTHING, (_BASE,)):
         Compose(environment, files).run(["down", "--remove-orphans", *volumes])
 
@@ -86,7 +86,7 @@ class Compose:
         self._files = [argument for file in files for argument in ("--file", file)]
 
     def configuration(self) -> dict[str, object]:
-        """The files as one, with everything filled in."""
+        """The merged files with all variables filled in."""
         printed = _output([*self.command, *self._files, "config", "--format", "json"], self._environment)
         stack: dict[str, object] = json.loads(printed)
         return stack
@@ -98,7 +98,7 @@ class Compose:
 
 
 def _compose_command(environment: Mapping[str, str]) -> list[str]:
-    """COMPOSE, or Docker's plugin, or the program of that name."""
+    """The command: COMPOSE if set, else Docker's plugin, else docker-compose."""
     if chosen := environment.get("COMPOSE"):
         return chosen.split()
     bundled = str(Path(sys.executable).parent / "docker-compose")
@@ -125,7 +125,7 @@ def _running(environment: Mapping[str, str]) -> list[Running]:
 
 
 def _build(stack: Mapping[str, object], environment: Mapping[str, str]) -> None:
-    """With `docker build`, since Compose needs a recent buildx for it, which not every machine has."""
+    """Build with `docker build`: Compose needs a recent buildx, which not every machine has."""
     services = stack["services"]
     assert isinstance(services, dict)
     for service in services.values():
@@ -141,7 +141,7 @@ def _build(stack: Mapping[str, object], environment: Mapping[str, str]) -> None:
 
 
 def _revision() -> str:
-    """Of what the images are made of, so that a commit that changes nothing of it restarts nothing."""
+    """A digest of the images' contents, so that a commit that does not change them restarts nothing."""
     try:
         return _output(["git", "log", "-1", "--format=%H", "--", *_SOURCES], os.environ).strip() or "unknown"
     except (Refused, OSError):

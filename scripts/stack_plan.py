@@ -1,4 +1,4 @@
-"""What `make up` starts: decided from what is asked for and from what runs already."""
+"""What `make up` starts, from the variables that are set and from the containers that run already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WAIT_SECONDS, _GPU_WAIT_SECONDS = 600, 7200
 
 
 class Refused(Exception):
-    """Says what is wrong and what to do."""
+    """The stack cannot be started: the text says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
 
 
 def check(environment: Mapping[str, str]) -> None:
-    """What can be said without a Docker engine. Raises Refused."""
+    """Check the variables that need no Docker engine. Raises Refused."""
     for name in ("FRONTENDS", "WORKERS", "GPUS_PER_WORKER"):
         _count(environment, name, 0)
     if environment.get("GPU", "") not in ("", "0", "1"):
@@ -66,7 +66,9 @@ def image_version(environment: Mapping[str, str]) -> str:
 
 
 def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
-    """Raises Refused. What is not named stays as it runs, so that one tier is scaled without the other."""
+    """The plan. A variable that is not set keeps what runs, so that one tier can be scaled without the other.
+    Raises Refused.
+    """
     check(environment)
     frontends = _count(environment, "FRONTENDS", _running_count(running, "frontend"))
     workers = _count(environment, "WORKERS", _running_count(running, "worker"))
@@ -92,7 +94,7 @@ def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
 
 
 def on_own_gpus(stack: Mapping[str, object], workers: int, gpus_each: int) -> dict[str, object]:
-    """The worker as so many services, each with GPUs of its own, all found by the name `worker`."""
+    """One service per worker, each with its own GPUs, all with the network alias `worker`."""
     changed = copy.deepcopy(dict(stack))
     services = changed["services"]
     assert isinstance(services, dict)
@@ -109,7 +111,7 @@ def on_own_gpus(stack: Mapping[str, object], workers: int, gpus_each: int) -> di
 
 
 def read_env_file(text: str) -> dict[str, str]:
-    """Lines `NAME=value`; Compose reads the same file."""
+    """Parse lines `NAME=value`, as Compose does."""
     lines = [line.strip() for line in text.splitlines()]
     pairs = [line.partition("=") for line in lines if "=" in line and not line.startswith("#")]
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
