@@ -1,4 +1,4 @@
-"""From GenerateEvents to Anthropic's message, whole or as events, as bytes.
+"""GenerateEvents to the bytes of Anthropic's messages, streamed and not.
 
 Contract: ollama-contract.md, "Anthropic: messages".
 """
@@ -19,21 +19,21 @@ from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.wire import CONTENT_TYPE, ExtraFields, frame
 from frontend.routing.backends.base import token_event
 
-# Clients keep thoughts only with a signature, and send both back. It says what it is: nobody has signed.
+# Clients keep thinking blocks only with a signature, and send both back. This server signs nothing.
 SIGNATURE = "unsigned"
 _DELTAS = {
     Kind.THINKING: (b"thinking_delta", b"thinking"),
     Kind.TEXT: (b"text_delta", b"text"),
     Kind.CALL: (b"input_json_delta", b"partial_json"),
 }
-
-
 _PING = frame(b'{"type":"ping"}', b"ping")
 
 
 class MessagesEncoder:
-    """Implements frontend.api.response.ResponseEncoder. `stop_sequences`: the request's, of which a matched
-    one is reported; `extra_fields`: added to the end, which the protocol does not have.
+    """Encoder of one response. Implements frontend.api.response.ResponseEncoder.
+
+    `stop_sequences`: the request's, of which the matched one is reported. `extra_fields`: fields outside
+    Anthropic's API, added to the last object.
     """
 
     stream_content_type = CONTENT_TYPE
@@ -45,28 +45,29 @@ class MessagesEncoder:
         self._id = f"msg_{secrets.token_hex(12)}"
         self._blocks = Blocks()
         self._prompt_tokens = 0
-        self._began = False
+        self._has_begun = False
         self._head = b""
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
-        """The events that an engine's event makes; empty when it shows nothing."""
+        """The server-sent events of an engine's event; empty if it has no output."""
         self._prompt_tokens += len(event.started.prompt_ids)
         frames = [self._step(step) for delta in event.deltas for step in self._blocks.feed(delta)]
         if event.HasField("done"):
             frames += [self._step(step) for step in self._blocks.end()]
             frames += self._end(event.done)
-        if frames and not self._began:
-            self._began = True
+        if frames and not self._has_begun:
+            self._has_begun = True
             frames.insert(0, self._start())
         return b"".join(frames)
 
     def token(self, text: str, token_id: int) -> bytes:
-        """The event of one token, whose text is not empty."""
+        """The server-sent event of one token, whose text is not empty."""
         if self._blocks.grow(text) is None:
             return self.lines(token_event(text, token_id, 0))
         return frame(self._head + dumps_text(text) + b"}}", b"content_block_delta")
 
     def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+        """The message of a response that is not streamed."""
         for event in events:
             for delta in event.deltas:
                 self._blocks.gather(delta)
@@ -104,7 +105,7 @@ class MessagesEncoder:
         return _frame("content_block_start", {"index": block.index, "content_block": _empty(block)})
 
     def _start(self) -> bytes:
-        """How much of the prompt was cached is told at the end: the engine says it then."""
+        """The first event, without the number of cached tokens, which the engine reports at the end."""
         usage = pb.Done(prompt_tokens=self._prompt_tokens)
         return _frame("message_start", {"message": self._message([], {}, _usage(usage))})
 
@@ -138,7 +139,7 @@ def _frame(event: str, members: dict[str, Json]) -> bytes:
 
 
 def _usage(done: pb.Done) -> Json:
-    """Anthropic counts what came from a cache apart from the other tokens of the prompt."""
+    """The usage; `input_tokens` excludes cached tokens."""
     return {
         "input_tokens": done.prompt_tokens - done.cached_tokens,
         "cache_creation_input_tokens": 0,
@@ -148,6 +149,7 @@ def _usage(done: pb.Done) -> Json:
 
 
 def _empty(block: Block) -> dict[str, Json]:
+    """The block as `content_block_start` has it."""
     match block.kind:
         case Kind.THINKING:
             return {"type": "thinking", "thinking": "", "signature": ""}
@@ -158,7 +160,7 @@ def _empty(block: Block) -> dict[str, Json]:
 
 
 def _content(block: Block) -> dict[str, Json] | None:
-    """None for a call that was cut off, or whose arguments are no object."""
+    """The complete block; None for a call that was cut off, or whose arguments are not an object."""
     match block.kind:
         case Kind.THINKING:
             return {**_empty(block), "thinking": block.text, "signature": SIGNATURE}

@@ -1,9 +1,9 @@
-"""From GenerateEvents to chat completions, whole and in chunks.
+"""GenerateEvents to the bytes of chat completions, streamed and not.
 
 Contract: ollama-contract.md, "OpenAI: chat completions".
 
-What does not change in a stream is encoded once; per delta only the text is. Tool calls go out piece by
-piece, as OpenAI's do; upstream sends each whole.
+The constant part of a chunk is encoded once; per delta only the text is encoded. Tool calls are streamed in
+parts, as OpenAI does; Ollama sends each call whole.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dump_text, dumps, dumps_text
 from frontend.api.logprobs import logprob_entries
-from frontend.api.openai.format import DONE, NOTHING_USED, FinishedChoices, OpenAIFormat, finish_reason, head
+from frontend.api.openai.format import DONE, ZERO_USAGE, FinishedChoices, OpenAIFormat, finish_reason, head
 from frontend.api.tool_calls import ToolCalls, WholeCall, new_call_id
 from frontend.api.wire import ExtraFields, encode_extra_fields, json_array
 
-_SILENCE = b'"content":""'
+_NO_CONTENT = b'"content":""'
 
 
 class ChatEncoder(OpenAIFormat):
-    """Implements frontend.api.multi_choice.MultiChoiceEncoder. `include_usage`: a stream's last chunk before
-    `[DONE]` has the usage; `extra_fields`: added to the last object.
+    """Encoder of one response. Implements frontend.api.multi_choice.MultiChoiceEncoder.
+
+    `include_usage`: a stream's last chunk before `[DONE]` has the usage. `extra_fields`: fields outside
+    OpenAI's API, added to the last object.
     """
 
     def __init__(
@@ -32,119 +34,121 @@ class ChatEncoder(OpenAIFormat):
         self._model = model
         self._head = head("chatcmpl", b"chat.completion.chunk", model) + b'"choices":['
         self._choices = [_Choice(index) for index in range(choices)]
-        self._ends = FinishedChoices(choices, choices)
+        self._finished = FinishedChoices(choices, choices)
         self._include_usage = include_usage
         self._extra_fields = extra_fields
 
     def lines(self, event: pb.GenerateEvent, choice: int = 0) -> bytes:
-        """The frames of an event; empty when it shows nothing."""
+        """The server-sent events of an engine's event; empty if it has no output."""
         chunks = [b"%b%b]}" % (self._head, part) for part in self._choices[choice].parts(event)]
-        if event.HasField("done") and self._ends.saw(choice, event.done):
+        if event.HasField("done") and self._finished.add(choice, event.done):
             if self._include_usage:
-                chunks.append(self._head + b'],"usage":%b}' % self._ends.usage())
+                chunks.append(self._head + b'],"usage":%b}' % self._finished.usage())
             chunks[-1] = chunks[-1][:-1] + encode_extra_fields(self._extra_fields) + b"}"
             chunks.append(DONE)
         return b"".join(map(wire.frame, chunks))
 
     def token(self, text: str, token_id: int, choice: int = 0) -> bytes:
-        """The frame of one token, whose text is not empty."""
+        """The server-sent event of one token, whose text is not empty."""
         return b"data: %b%b]}\n\n" % (self._head, self._choices[choice].token(text))
 
     def body(self, *choices: Sequence[pb.GenerateEvent]) -> bytes:
-        """The only object of an answer that is not streamed."""
+        """The object of a response that is not streamed."""
         encoded = []
         for index, events in enumerate(choices):
-            self._ends.saw(index, events[-1].done)
+            self._finished.add(index, events[-1].done)
             encoded.append(_whole(index, events))
-        return self._object(b",".join(encoded), self._ends.usage(), encode_extra_fields(self._extra_fields))
+        return self._object(
+            b",".join(encoded), self._finished.usage(), encode_extra_fields(self._extra_fields)
+        )
 
     def rendered(self, prompt: str) -> bytes:
-        """The answer to `_debug_render_only`."""
-        nothing = b'{"index":0,"message":{"role":"","content":""},"finish_reason":null}'
-        about = b',"_debug_info":{"rendered_template":%b}' % dumps_text(prompt)
-        return self._object(nothing, NOTHING_USED, about)
+        """The response to `_debug_render_only`."""
+        choice = b'{"index":0,"message":{"role":"","content":""},"finish_reason":null}'
+        debug_info = b',"_debug_info":{"rendered_template":%b}' % dumps_text(prompt)
+        return self._object(choice, ZERO_USAGE, debug_info)
 
-    def _object(self, choices: bytes, used: bytes, also: bytes) -> bytes:
+    def _object(self, choices: bytes, usage: bytes, more: bytes) -> bytes:
         return b'%b"choices":[%b],"usage":%b%b}\n' % (
             head("chatcmpl", b"chat.completion", self._model),
             choices,
-            used,
-            also,
+            usage,
+            more,
         )
 
 
 class _Choice:
-    """One choice of a stream. `role` is said once, in its first chunk."""
+    """One choice of a stream. Its first chunk has the role."""
 
     def __init__(self, index: int) -> None:
         self._open = b'{"index":%d,"delta":{' % index
         self._role = b'"role":"assistant",'
-        # Of each call that was begun: whether nothing of its arguments was sent yet.
-        self._silent: dict[int, bool] = {}
+        # For each call that has begun, by its index: whether none of its arguments has been sent.
+        self._without_arguments: dict[int, bool] = {}
 
     def parts(self, event: pb.GenerateEvent) -> Iterator[bytes]:
         for delta in event.deltas:
-            if said := self._said(delta):
-                yield self._part(said, delta.logprobs)
+            if members := self._members(delta):
+                yield self._part(members, delta.logprobs)
         if event.HasField("done"):
             if self._role:
-                yield self._part(_SILENCE, ())
-            reason = finish_reason(event.done, called=bool(self._silent))
+                yield self._part(_NO_CONTENT, ())
+            reason = finish_reason(event.done, called=bool(self._without_arguments))
             yield b'%b},"finish_reason":"%b"}' % (self._open, reason)
 
     def token(self, text: str) -> bytes:
         return self._part(b'"content":' + dumps_text(text), ())
 
-    def _said(self, delta: pb.Delta) -> bytes:
-        """Members of a chunk's delta; empty where it says nothing."""
+    def _members(self, delta: pb.Delta) -> bytes:
+        """The members of a chunk's delta; empty if there is no output."""
         if delta.content:
             return b'"content":' + dumps_text(delta.content)
         if delta.thinking:
-            return b'%b,"reasoning":%b' % (_SILENCE, dumps_text(delta.thinking))
-        if calls := json_array([piece for call in delta.tool_calls if (piece := self._call(call))]):
-            return b'%b,"tool_calls":%b' % (_SILENCE, calls)
-        return _SILENCE if delta.logprobs else b""
+            return b'%b,"reasoning":%b' % (_NO_CONTENT, dumps_text(delta.thinking))
+        if calls := json_array([part for call in delta.tool_calls if (part := self._call(call))]):
+            return b'%b,"tool_calls":%b' % (_NO_CONTENT, calls)
+        return _NO_CONTENT if delta.logprobs else b""
 
-    def _part(self, said: bytes, logprobs: Sequence[pb.TokenLogprob]) -> bytes:
+    def _part(self, members: bytes, logprobs: Sequence[pb.TokenLogprob]) -> bytes:
         part = b'%b%b%b},"finish_reason":null%b}' % (
             self._open,
             self._role,
-            said,
+            members,
             _logprobs(logprobs) if logprobs else b"",
         )
         self._role = b""
         return part
 
-    def _call(self, piece: pb.ToolCallDelta) -> bytes:
-        """Empty where there is no news. Arguments are never empty, or clients could not read them."""
-        is_silent = self._silent.get(piece.index, True)
-        fragment = piece.arguments_fragment or ("{}" if piece.complete and is_silent else "")
-        is_new = piece.index not in self._silent
-        self._silent[piece.index] = is_silent and not fragment
+    def _call(self, call: pb.ToolCallDelta) -> bytes:
+        """A part of a call; empty if nothing is new. Clients parse arguments: `{}` replaces empty ones."""
+        lacks_arguments = self._without_arguments.get(call.index, True)
+        fragment = call.arguments_fragment or ("{}" if call.complete and lacks_arguments else "")
+        is_new = call.index not in self._without_arguments
+        self._without_arguments[call.index] = lacks_arguments and not fragment
         arguments = dumps_text(fragment)
         if not is_new:
-            return b'{"index":%d,"function":{"arguments":%b}}' % (piece.index, arguments) if fragment else b""
+            return b'{"index":%d,"function":{"arguments":%b}}' % (call.index, arguments) if fragment else b""
         return b'{"id":%b,"index":%d,"type":"function","function":{"name":%b,"arguments":%b}}' % (
-            dumps_text(piece.id or new_call_id()),
-            piece.index,
-            dumps_text(piece.name),
+            dumps_text(call.id or new_call_id()),
+            call.index,
+            dumps_text(call.name),
             arguments,
         )
 
 
 def _whole(index: int, events: Sequence[pb.GenerateEvent]) -> bytes:
-    content, thinking = [], []
+    contents, thoughts = [], []
     logprobs: list[pb.TokenLogprob] = []
-    gathered, calls = ToolCalls(), []
+    collected, calls = ToolCalls(), []
     for event in events:
         for delta in event.deltas:
-            content.append(delta.content)
-            thinking.append(delta.thinking)
+            contents.append(delta.content)
+            thoughts.append(delta.thinking)
             logprobs.extend(delta.logprobs)
-            calls += gathered.feed(delta)
-    message: dict[str, object] = {"role": "assistant", "content": "".join(content)}
-    if thought := "".join(thinking):
-        message["reasoning"] = thought
+            calls += collected.feed(delta)
+    message: dict[str, object] = {"role": "assistant", "content": "".join(contents)}
+    if thinking := "".join(thoughts):
+        message["reasoning"] = thinking
     if calls:
         message["tool_calls"] = [_tool_call(call) for call in calls]
     return b'{"index":%d,"message":%b,"finish_reason":"%b"%b}' % (
@@ -161,7 +165,7 @@ def _tool_call(call: WholeCall) -> dict[str, object]:
 
 
 def _logprobs(logprobs: Sequence[pb.TokenLogprob]) -> bytes:
-    """OpenAI's have `top_logprobs` always."""
+    """The log probabilities; in OpenAI's API each has `top_logprobs`, also if empty."""
     empty: dict[str, object] = {"top_logprobs": []}
     entries = [entry if "top_logprobs" in entry else entry | empty for entry in logprob_entries(logprobs)]
     return b',"logprobs":' + dumps({"content": entries})

@@ -1,4 +1,4 @@
-"""From GenerateEvents to completions of prompts, whole and in chunks.
+"""GenerateEvents to the bytes of completions, streamed and not.
 
 Contract: ollama-contract.md, "OpenAI: completions".
 """
@@ -14,81 +14,86 @@ from frontend.api.logprobs import finite_logprob
 from frontend.api.openai.format import (
     DONE,
     FINGERPRINT,
-    NOTHING_USED,
+    ZERO_USAGE,
     FinishedChoices,
     OpenAIFormat,
-    beginning,
     finish_reason,
     head,
+    head_without_model,
 )
 from frontend.api.wire import ExtraFields, encode_extra_fields
 
 
 class CompletionEncoder(OpenAIFormat):
-    """Implements frontend.api.multi_choice.MultiChoiceEncoder. Choices count through all prompts, with
-    `per_prompt` for each; `extra_fields`: added to the last object.
+    """Encoder of one response. Implements frontend.api.multi_choice.MultiChoiceEncoder.
+
+    Choices are numbered through all prompts, with `per_prompt` for each. `extra_fields`: fields outside
+    OpenAI's API, added to the last object.
     """
 
     def __init__(
         self, model: str, choices: int, per_prompt: int, include_usage: bool, extra_fields: ExtraFields = dict
     ) -> None:
         self._model = model
-        self._head = beginning("cmpl", b"text_completion") + b'"choices":['
+        self._head = head_without_model("cmpl", b"text_completion") + b'"choices":['
         self._tail = b'],"model":%b,%b' % (dumps_text(model), FINGERPRINT.removesuffix(b","))
-        # Upstream's other chunks have a usage of zeros where the last one tells it.
-        self._unused = b',"usage":%b' % NOTHING_USED if include_usage else b""
+        # In Ollama every chunk before the last has a usage of zeros, if the last one has the usage.
+        self._zero_usage = b',"usage":%b' % ZERO_USAGE if include_usage else b""
         self._choices = [_Choice(index) for index in range(choices)]
-        self._ends = FinishedChoices(choices, per_prompt)
+        self._finished = FinishedChoices(choices, per_prompt)
         self._include_usage = include_usage
         self._extra_fields = extra_fields
 
     def lines(self, event: pb.GenerateEvent, choice: int = 0) -> bytes:
-        """The frames of an event; empty when it shows nothing."""
-        chunks = [self._chunk(part, self._unused) for part in self._choices[choice].parts(event)]
-        if event.HasField("done") and self._ends.saw(choice, event.done):
+        """The server-sent events of an engine's event; empty if it has no output."""
+        chunks = [self._chunk(part, self._zero_usage) for part in self._choices[choice].parts(event)]
+        if event.HasField("done") and self._finished.add(choice, event.done):
             if self._include_usage:
-                chunks.append(self._chunk(b"", b',"usage":%b' % self._ends.usage()))
+                chunks.append(self._chunk(b"", b',"usage":%b' % self._finished.usage()))
             chunks[-1] = chunks[-1][:-1] + encode_extra_fields(self._extra_fields) + b"}"
             chunks.append(DONE)
         return b"".join(map(wire.frame, chunks))
 
     def token(self, text: str, token_id: int, choice: int = 0) -> bytes:
-        """The frame of one token, whose text is not empty."""
+        """The server-sent event of one token, whose text is not empty."""
         return self.lines(pb.GenerateEvent(deltas=[pb.Delta(content=text)]), choice)
 
     def body(self, *choices: Sequence[pb.GenerateEvent]) -> bytes:
-        """The only object of an answer that is not streamed."""
+        """The object of a response that is not streamed."""
         encoded = []
         for index, events in enumerate(choices):
-            self._ends.saw(index, events[-1].done)
+            self._finished.add(index, events[-1].done)
             encoded.append(self._choices[index].whole(events))
-        return self._object(encoded, self._ends.usage() + encode_extra_fields(self._extra_fields))
+        return self._object(encoded, self._finished.usage() + encode_extra_fields(self._extra_fields))
 
     def loaded(self, reason: str) -> bytes:
-        """The answer to an empty prompt, which loads the model, or unloads it."""
+        """The response to an empty prompt, which loads or unloads the model."""
         choice = b'{"text":"","index":0,"finish_reason":"%b"}' % reason.encode()
-        return self._object([choice], NOTHING_USED)
+        return self._object([choice], ZERO_USAGE)
 
     def rendered(self) -> bytes:
-        """The answer to `_debug_render_only`, which has no place for the prompt upstream."""
-        return self._object([b'{"text":"","index":0,"finish_reason":null}'], NOTHING_USED)
+        """The response to `_debug_render_only`, which in Ollama does not include the prompt."""
+        return self._object([b'{"text":"","index":0,"finish_reason":null}'], ZERO_USAGE)
 
     def loaded_lines(self, reason: str) -> bytes:
+        """The same, streamed."""
         choice = b'{"text":"","index":0,"finish_reason":"%b"}' % reason.encode()
-        return b"".join(map(wire.frame, (self._chunk(choice, self._unused), DONE)))
+        return b"".join(map(wire.frame, (self._chunk(choice, self._zero_usage), DONE)))
 
-    def _chunk(self, choices: bytes, used: bytes) -> bytes:
-        return b"%b%b%b%b}" % (self._head, choices, self._tail, used)
+    def _chunk(self, choices: bytes, usage: bytes) -> bytes:
+        return b"%b%b%b%b}" % (self._head, choices, self._tail, usage)
 
-    def _object(self, choices: Sequence[bytes], used: bytes) -> bytes:
+    def _object(self, choices: Sequence[bytes], usage: bytes) -> bytes:
         return b'%b"choices":[%b],"usage":%b}\n' % (
             head("cmpl", b"text_completion", self._model),
             b",".join(choices),
-            used,
+            usage,
         )
 
 
 class _Choice:
+    """One choice. Text offsets of log probabilities continue from event to event."""
+
     def __init__(self, index: int) -> None:
         self._index = index
         self._characters = 0
@@ -115,7 +120,7 @@ class _Choice:
         )
 
     def _logprobs(self, logprobs: Sequence[pb.TokenLogprob]) -> dict[str, object]:
-        """In the older shape, which upstream leaves out. Offsets are in characters of the answer."""
+        """The log probabilities in OpenAI's shape, which Ollama lacks. Offsets are in characters."""
         tokens = [logprob.token.decode(errors="replace") for logprob in logprobs]
         offsets = []
         for token in tokens:

@@ -1,4 +1,4 @@
-"""What chat completions and completions have in common around their choices."""
+"""Framing, errors and usage of chat completions and completions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frontend.api.openai.errors import error_response, stream_error_object
 
 
 class OpenAIFormat:
-    """How both routes frame a stream and report errors. Implements frontend.api.response.ResponseFormat."""
+    """Framing of streams and errors of both routes. Implements frontend.api.response.ResponseFormat."""
 
     stream_content_type = wire.CONTENT_TYPE
 
@@ -24,7 +24,7 @@ class OpenAIFormat:
         return wire.COMMENT
 
     def error_line(self, error: DroverError) -> bytes:
-        """The official SDKs raise on it. Upstream's stream just ends."""
+        """The error as an event, on which the official SDKs raise; Ollama's stream just ends."""
         return wire.frame(stream_error_object(error))
 
     def error_response(self, error: DroverError, streamed: bool) -> Response:
@@ -36,11 +36,12 @@ FINGERPRINT = b'"system_fingerprint":"fp_ollama",'
 
 
 def head(kind: str, object_name: bytes, model: str) -> bytes:
-    """The members before the choices, of a new answer."""
-    return b'%b"model":%b,%b' % (beginning(kind, object_name), dumps_text(model), FINGERPRINT)
+    """The members of a new response before its choices."""
+    return b'%b"model":%b,%b' % (head_without_model(kind, object_name), dumps_text(model), FINGERPRINT)
 
 
-def beginning(kind: str, object_name: bytes) -> bytes:
+def head_without_model(kind: str, object_name: bytes) -> bytes:
+    """The members before `model`."""
     return b'{"id":"%b-%b","object":"%b","created":%d,' % (
         kind.encode(),
         secrets.token_hex(12).encode(),
@@ -50,41 +51,43 @@ def beginning(kind: str, object_name: bytes) -> bytes:
 
 
 def finish_reason(done: pb.Done, called: bool = False) -> bytes:
-    """`called`: the answer has tool calls, for which the protocol has a reason of its own."""
+    """The finish reason. `called`: the choice has tool calls, for which OpenAI has a reason of its own."""
     if done.finish_reason == pb.Done.LENGTH:
         return b"length"
     return b"tool_calls" if called else b"stop"
 
 
 class FinishedChoices:
-    """How the choices of an answer ended. `per_prompt`: how many choices each prompt has."""
+    """The choices that have finished. `per_prompt`: number of choices of each prompt."""
 
     def __init__(self, choices: int, per_prompt: int) -> None:
         self._dones: list[pb.Done | None] = [None] * choices
         self._missing = choices
         self._per_prompt = per_prompt
 
-    def saw(self, choice: int, done: pb.Done) -> bool:
-        """Whether it was the last one."""
+    def add(self, choice: int, done: pb.Done) -> bool:
+        """Record a choice's end; return whether it was the last one."""
         self._dones[choice] = done
         self._missing -= 1
         return self._missing == 0
 
     def usage(self) -> bytes:
+        """The usage of the finished choices."""
         dones: Sequence[pb.Done] = [done for done in self._dones if done is not None]
         return usage(dones, self._per_prompt)
 
 
-NOTHING_USED = b'{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
+ZERO_USAGE = b'{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
 
 
 def usage(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
-    """`dones`: the choices' ends, those of one prompt beside each other. Each prompt counts once, and of its
-    tokens those are cached that no choice had to compute anew.
+    """The usage object. `dones`: the choices' ends, grouped by prompt.
+
+    Each prompt's tokens count once; those count as cached that were cached for all of the prompt's choices.
     """
     prompts = [dones[at : at + choices_per_prompt] for at in range(0, len(dones), choices_per_prompt)]
-    prompt_tokens = sum(max(done.prompt_tokens for done in same) for same in prompts)
-    cached_tokens = sum(min(done.cached_tokens for done in same) for same in prompts)
+    prompt_tokens = sum(max(done.prompt_tokens for done in ends) for ends in prompts)
+    cached_tokens = sum(min(done.cached_tokens for done in ends) for ends in prompts)
     completion_tokens = sum(done.completion_tokens for done in dones)
     reasoning_tokens = sum(done.reasoning_tokens for done in dones)
     return (

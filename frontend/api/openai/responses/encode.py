@@ -1,6 +1,6 @@
-"""From GenerateEvents to a response, whole or as events, as bytes (ollama-contract.md, "OpenAI: responses").
+"""GenerateEvents to the bytes of responses, streamed and not (ollama-contract.md, "OpenAI: responses").
 
-What comes before a delta's text is encoded once for each item; per delta only the text is.
+The part of a delta before its text is encoded once for each item; per delta only the text is encoded.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ _DELTA_EVENTS = {
 
 
 class ResponsesEncoder:
-    """Implements frontend.api.response.ResponseEncoder. `echo`: the request's fields that a response
-    repeats; `extra_fields`: added to its end, which the protocol does not have.
+    """Encoder of one response. Implements frontend.api.response.ResponseEncoder.
+
+    `echo`: the request's fields that a response repeats. `extra_fields`: fields outside OpenAI's API, added
+    to the last object.
     """
 
     stream_content_type = CONTENT_TYPE
@@ -45,11 +47,11 @@ class ResponsesEncoder:
         self._number = 0
         self._head = b""
         self._tail = b""
-        # Of a block that ends; only the last one can be cut off.
+        # Status of a block that ends; only the last block can be cut off.
         self._status = "completed"
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
-        """The events that an engine's event makes; empty when it shows nothing."""
+        """The server-sent events of an engine's event; empty if it has no output."""
         steps = [step for delta in event.deltas for step in self._blocks.feed(delta)]
         ends = event.HasField("done")
         frames = [] if self._number or not (steps or ends) else [self._begin()]
@@ -61,18 +63,19 @@ class ResponsesEncoder:
         return b"".join(frames)
 
     def token(self, text: str, token_id: int) -> bytes:
-        """The event of one token, whose text is not empty."""
+        """The server-sent event of one token, whose text is not empty."""
         block = self._blocks.grow(text)
         return self.lines(token_event(text, token_id, 0)) if block is None else self._grow(block, text)
 
     def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
+        """The response object of a response that is not streamed."""
         for event in events:
             for delta in event.deltas:
                 self._blocks.gather(delta)
         done = events[-1].done
         items = self._items(done)
         if all(block.kind is Kind.THINKING for block in self._blocks.all):
-            # Nothing was said: upstream has a message of that, which its streams have not.
+            # Without output text Ollama adds an empty message, except in streams.
             items.append(self._output.item(Block(Kind.TEXT, len(items)), _status(done)))
         return dumps({**self._response(_status(done), items, done), **self._extra_fields()})
 
@@ -83,19 +86,20 @@ class ResponsesEncoder:
         return error_response(error)
 
     def error_line(self, error: DroverError) -> bytes:
-        """The end of a stream that failed. Where only heartbeats were sent the response begins first:
-        OpenAI's client accepts nothing before that.
+        """The end of a failed stream.
+
+        If only heartbeats were sent, the response begins first: OpenAI's client accepts no event before that.
         """
-        begun = b"" if self._number else self._begin()
-        is_clients = mapping_of(error).openai_type == "invalid_request_error"
+        beginning = b"" if self._number else self._begin()
+        is_client_error = mapping_of(error).openai_type == "invalid_request_error"
         reported: dict[str, Json] = {
-            "code": "invalid_prompt" if is_clients else "server_error",
+            "code": "invalid_prompt" if is_client_error else "server_error",
             "message": stream_error_text(error),
         }
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
         error_event = self._event("error", {**reported, "param": None})
         failed = {**self._response("failed", items), "error": reported}
-        return begun + error_event + self._event("response.failed", {"response": failed})
+        return beginning + error_event + self._event("response.failed", {"response": failed})
 
     def _begin(self) -> bytes:
         response = self._response("in_progress", [])

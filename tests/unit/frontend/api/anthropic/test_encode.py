@@ -1,4 +1,4 @@
-"""From an engine's events to Anthropic's: their order, and what each says."""
+"""Encoding of Anthropic's messages, streamed and not."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.support.sse import Event, events_of
 from tests.unit.frontend.api.events import call, content, done, joined, started, thinking
 
 
-def told(*events: pb.GenerateEvent, stops: tuple[str, ...] = ()) -> list[Event]:
+def streamed(*events: pb.GenerateEvent, stops: tuple[str, ...] = ()) -> list[Event]:
     encoder = MessagesEncoder("m", stops)
     return events_of(b"".join(encoder.lines(event) for event in events).decode())
 
 
 def names(events: list[Event]) -> list[str]:
-    """With the kind of each delta, or of each block that begins."""
+    """The events' names, with the type of each delta or beginning block."""
     parts = [(name, data.get("delta") or data.get("content_block") or {}) for name, data in events]
     return [f"{name} {part.get('type', '')}".strip() for name, part in parts]
 
@@ -34,8 +34,10 @@ def stopped_at(text: str) -> pb.GenerateEvent:
     return pb.GenerateEvent(done=pb.Done(finish_reason=pb.Done.STOP, matched_stop=text))
 
 
-def test_a_text() -> None:
-    events = told(started(1, 2, 3), content("He"), content("llo"), done(prompt_tokens=3, completion_tokens=2))
+def test_the_events_of_a_text() -> None:
+    events = streamed(
+        started(1, 2, 3), content("He"), content("llo"), done(prompt_tokens=3, completion_tokens=2)
+    )
 
     assert names(events) == [
         "message_start",
@@ -67,12 +69,12 @@ def test_a_text() -> None:
     assert events[-2][1]["usage"]["output_tokens"] == 2
 
 
-def test_nothing_is_told_before_there_is_something_to_tell() -> None:
+def test_nothing_is_sent_before_there_is_output() -> None:
     assert MessagesEncoder("m", ()).lines(started(1, 2)) == b""
 
 
-def test_thoughts_are_signed_before_their_block_ends() -> None:
-    events = told(thinking("hm"), content("Yes"), done())
+def test_a_thinking_block_ends_with_a_signature() -> None:
+    events = streamed(thinking("hm"), content("Yes"), done())
 
     assert names(events)[1:6] == [
         "content_block_start thinking",
@@ -84,8 +86,8 @@ def test_thoughts_are_signed_before_their_block_ends() -> None:
     assert events[3][1]["delta"]["signature"] == SIGNATURE
 
 
-def test_a_call_comes_in_the_engines_fragments_and_text_after_it_is_not_lost() -> None:
-    events = told(
+def test_a_call_is_streamed_in_fragments_and_text_may_follow() -> None:
+    events = streamed(
         content("Look:"),
         call(0, '{"city":', call_id="call_1", name="weather"),
         call(0, '"Paris"}', complete=True),
@@ -105,14 +107,14 @@ def test_a_call_comes_in_the_engines_fragments_and_text_after_it_is_not_lost() -
         ("content_block_delta", 2),
         ("content_block_stop", 2),
     ]
-    begun = events[4][1]["content_block"]
-    assert begun == {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}}
+    block = events[4][1]["content_block"]
+    assert block == {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}}
     assert [events[at][1]["delta"]["partial_json"] for at in (5, 6)] == ['{"city":', '"Paris"}']
     assert events[-2][1]["delta"]["stop_reason"] == "tool_use"
 
 
-def test_calls_without_arguments_have_an_empty_object() -> None:
-    """The first is told so by its end; an engine that says it again at the end of all is not heard."""
+def test_calls_without_arguments_get_an_empty_object() -> None:
+    """The first call gets it when it ends; a later repetition by the engine is ignored."""
     answer = (
         call(0, call_id="a", name="now"),
         call(1, call_id="b", name="then", complete=True),
@@ -122,7 +124,7 @@ def test_calls_without_arguments_have_an_empty_object() -> None:
 
     pieces = [
         (data["index"], data["delta"]["partial_json"])
-        for name, data in told(*answer)
+        for name, data in streamed(*answer)
         if name == "content_block_delta"
     ]
 
@@ -130,35 +132,35 @@ def test_calls_without_arguments_have_an_empty_object() -> None:
     assert [block["input"] for block in whole(*answer)["content"]] == [{}, {}]
 
 
-def test_one_message_with_everything_in_it() -> None:
+def test_one_event_with_all_parts_makes_the_same_events() -> None:
     pieces = (started(1), thinking("hm"), content("a"), call(0, "{}", "c", "f", complete=True), done())
 
-    assert names(told(joined(*pieces))) == names(told(*pieces))
+    assert names(streamed(joined(*pieces))) == names(streamed(*pieces))
 
 
 @pytest.mark.parametrize("stops", [("END",), ()])
-def test_a_stop_text_is_told_where_the_request_named_it(stops: tuple[str, ...]) -> None:
-    """The model's own stop texts are an ordinary end of its turn."""
+def test_a_stop_text_is_reported_if_it_is_the_request_s(stops: tuple[str, ...]) -> None:
+    """The model's own stop texts end the turn with end_turn."""
     expected = {
         "stop_reason": "stop_sequence" if stops else "end_turn",
         "stop_sequence": "END" if stops else None,
     }
 
-    assert told(content("a"), stopped_at("END"), stops=stops)[-2][1]["delta"] == expected
+    assert streamed(content("a"), stopped_at("END"), stops=stops)[-2][1]["delta"] == expected
     answer = whole(content("a"), stopped_at("END"), stops=stops)
     assert {key: answer[key] for key in expected} == expected
 
 
-def test_a_call_that_is_cut_off() -> None:
-    """Its pieces are out in a stream; a whole answer leaves it out, as nobody could call it."""
+def test_a_call_that_is_cut_off_is_only_in_a_stream() -> None:
+    """A stream has sent its parts already; otherwise it is left out, since it cannot be called."""
     cut = (call(0, '{"city": ', "c", "weather"), done(pb.Done.LENGTH))
 
-    assert told(*cut)[-2][1]["delta"]["stop_reason"] == "max_tokens"
+    assert streamed(*cut)[-2][1]["delta"]["stop_reason"] == "max_tokens"
     answer = whole(*cut)
     assert (answer["content"], answer["stop_reason"]) == ([], "max_tokens")
 
 
-def test_a_whole_answer() -> None:
+def test_a_message_that_is_not_streamed() -> None:
     answer = whole(
         started(1),
         thinking("h"),
@@ -185,9 +187,9 @@ def test_cached_tokens_are_counted_apart() -> None:
         "cache_read_input_tokens": 12,
         "output_tokens": 1,
     }
-    assert told(content("a"), cached)[-2][1]["usage"]["cache_read_input_tokens"] == 12
+    assert streamed(content("a"), cached)[-2][1]["usage"]["cache_read_input_tokens"] == 12
 
 
 def test_an_answer_without_a_word() -> None:
-    assert names(told(done())) == ["message_start", "message_delta", "message_stop"]
+    assert names(streamed(done())) == ["message_start", "message_delta", "message_stop"]
     assert whole(done())["content"] == []

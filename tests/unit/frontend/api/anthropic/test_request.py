@@ -1,4 +1,4 @@
-"""From Anthropic's bodies to the native request."""
+"""Anthropic's bodies to neutral requests."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CALL: dict[str, Json] = {"type": "tool_use", "id": "toolu_1", "name": "weather",
 
 
 def read(messages: Json = None, **more: Json) -> MessagesRequest:
-    asked: Json = [{"role": "user", "content": "hi"}] if messages is None else messages
-    return MessagesRequest.read({"model": "m", "max_tokens": 5, "messages": asked, **more})
+    turns: Json = [{"role": "user", "content": "hi"}] if messages is None else messages
+    return MessagesRequest.read({"model": "m", "max_tokens": 5, "messages": turns, **more})
 
 
-def said(*blocks: Json, role: str = "user") -> list[Message]:
+def messages_of(*blocks: Json, role: str = "user") -> list[Message]:
     return read([{"role": role, "content": [*blocks]}]).chat.messages
 
 
-def test_a_plain_request() -> None:
+def test_defaults_of_a_request() -> None:
     request = read()
 
     assert request.chat.messages == [Message(role="user", content="hi")]
@@ -44,7 +44,7 @@ def test_a_plain_request() -> None:
     assert request.chat.options == {"num_predict": 5}
 
 
-def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
+def test_fields_override_options() -> None:
     request = read(
         temperature=0.5,
         top_p=0.1,
@@ -78,18 +78,18 @@ def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
         ([], "json: cannot unmarshal array into Go value of type anthropic.MessagesRequest"),
     ],
 )
-def test_what_a_request_must_have(body: Json, message: str) -> None:
+def test_a_request_without_a_required_field_is_refused(body: Json, message: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         MessagesRequest.read(body)
     assert raised.value.message == message
 
 
-def test_a_count_needs_no_length() -> None:
+def test_counting_tokens_needs_no_max_tokens() -> None:
     request = MessagesRequest.read_to_count({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
     assert "num_predict" not in request.chat.options
 
 
-def test_a_system_prompt_of_blocks_without_the_line_that_would_spoil_every_cache() -> None:
+def test_the_system_message_is_without_claude_code_s_billing_line() -> None:
     system: Json = [
         {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=4f1;"},
         {"type": "text", "text": "Be brief. ", "cache_control": {"type": "ephemeral"}},
@@ -100,15 +100,15 @@ def test_a_system_prompt_of_blocks_without_the_line_that_would_spoil_every_cache
     assert read(system="Be brief.").chat.messages[0] == Message(role="system", content="Be brief.")
 
 
-def test_text_images_and_documents_of_a_turn() -> None:
+def test_text_images_and_documents_are_one_message() -> None:
     document: Json = {"type": "document", "source": {"type": "text", "data": "A page."}}
 
-    assert said({"type": "text", "text": "See: "}, IMAGE, document) == [
+    assert messages_of({"type": "text", "text": "See: "}, IMAGE, document) == [
         Message(role="user", content="See: A page.", images=[PIXEL])
     ]
 
 
-def test_a_tool_loop() -> None:
+def test_calls_and_results_become_messages() -> None:
     turns: Json = [
         {"role": "user", "content": "weather?"},
         {
@@ -137,15 +137,15 @@ def test_a_tool_loop() -> None:
     ]
 
 
-def test_blocks_that_are_not_known_are_left_out() -> None:
+def test_unknown_blocks_are_skipped() -> None:
     later: Json = {"type": "later", "text": {"a": 1}, "source": "s", "input": "q", "id": 5}
-    assert said({"type": "redacted_thinking", "data": "xyz"}, later, {"type": "text", "text": "a"}) == [
-        Message(role="user", content="a")
-    ]
+    assert messages_of(
+        {"type": "redacted_thinking", "data": "xyz"}, later, {"type": "text", "text": "a"}
+    ) == [Message(role="user", content="a")]
 
 
-def test_search_results() -> None:
-    """Their source is an address, not an object as that of images."""
+def test_search_results_become_text() -> None:
+    """Their source is an address, unlike that of images."""
     found: Json = {
         "type": "search_result",
         "source": "https://example.com",
@@ -153,27 +153,27 @@ def test_search_results() -> None:
         "content": [{"type": "text", "text": "It rains."}],
     }
 
-    assert said(found) == [Message(role="user", content="It rains.")]
-    assert said({"type": "tool_result", "tool_use_id": "1", "content": [found]}) == [
+    assert messages_of(found) == [Message(role="user", content="It rains.")]
+    assert messages_of({"type": "tool_result", "tool_use_id": "1", "content": [found]}) == [
         Message(role="tool", content="It rains.", tool_call_id="1")
     ]
 
 
-def test_documents_within_documents_are_left_out() -> None:
-    """They are in no document of Anthropic's, and some hundred of them were more than Python's stack."""
+def test_nested_documents_are_skipped() -> None:
+    """Anthropic's API does not nest them; recursion would exceed Python's stack."""
     block: Json = {"type": "text", "text": "a"}
     for _ in range(300):
         block = {"type": "document", "source": {"type": "content", "content": [block]}}
 
-    assert said(block) == [Message(role="user", content="")]
+    assert messages_of(block) == [Message(role="user", content="")]
 
 
-def test_many_blocks_are_read_in_a_moment() -> None:
-    """Joined one by one, they took 24 seconds."""
+def test_many_blocks_are_read_in_linear_time() -> None:
+    """Concatenated one by one they took 24 seconds."""
     block: Json = {"type": "text", "text": "x" * 20}
     began = time.monotonic()
 
-    (message,) = said(*[block] * 100_000)
+    (message,) = messages_of(*[block] * 100_000)
 
     assert len(message.content) == 2_000_000
     assert time.monotonic() - began < 5
@@ -183,9 +183,9 @@ def test_many_blocks_are_read_in_a_moment() -> None:
     ("role", "block"), [("user", {"type": "tool_result", "tool_use_id": "toolu_1"}), ("assistant", CALL)]
 )
 def test_calls_and_results_count_as_messages(role: str, block: dict[str, Json]) -> None:
-    assert said(*[block] * 9_000, role=role)
+    assert messages_of(*[block] * 9_000, role=role)
     with pytest.raises(InvalidRequest, match="messages: at most 20000 are possible"):
-        said(*[block] * 20_001, role=role)
+        messages_of(*[block] * 20_001, role=role)
 
 
 @pytest.mark.parametrize(
@@ -205,26 +205,26 @@ def test_calls_and_results_count_as_messages(role: str, block: dict[str, Json]) 
         ("text", "messages.0.content.0: a block must be an object"),
     ],
 )
-def test_blocks_that_are_not_possible(block: Json, message: str) -> None:
+def test_invalid_blocks_are_refused(block: Json, message: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        said(block)
+        messages_of(block)
     assert raised.value.message == message
 
 
-def test_roles() -> None:
+def test_roles_are_checked_in_any_letter_case() -> None:
     with pytest.raises(InvalidRequest, match=r'messages.0.role: "judge" is none of'):
-        said(role="judge")
+        messages_of(role="judge")
     assert read([{"role": "System", "content": "Be brief."}]).chat.messages[0].role == "system"
 
 
-def test_tools() -> None:
+def test_a_tool_s_schema_is_kept() -> None:
     (tool,) = read(tools=[WEATHER]).chat.tools
 
     assert (tool.name, tool.description) == ("weather", "Tells it")
     assert tool.parameters_json == '{"type":"object","properties":{"city":{"type":"string"}}}'
 
 
-def test_tools_that_only_anthropic_has() -> None:
+def test_tools_of_anthropic_s_servers_are_refused() -> None:
     with pytest.raises(NotOffered):
         read(tools=[{"type": "web_search_20250305", "name": "web_search"}])
     with pytest.raises(InvalidRequest, match="bash_20250124"):
@@ -242,7 +242,7 @@ def test_tools_that_only_anthropic_has() -> None:
         ({"type": "none"}, pb.ToolChoice(mode=pb.ToolChoice.NONE)),
     ],
 )
-def test_who_chooses_a_tool(choice: Json, expected: pb.ToolChoice) -> None:
+def test_the_tool_choice_is_set(choice: Json, expected: pb.ToolChoice) -> None:
     assert read(tools=[WEATHER], tool_choice=choice).tool_choice == expected
 
 
@@ -250,7 +250,7 @@ def test_who_chooses_a_tool(choice: Json, expected: pb.ToolChoice) -> None:
     ("tools", "choice"),
     [([], {"type": "any"}), ([WEATHER], {"type": "tool", "name": "now"}), ([WEATHER], {"type": "all"})],
 )
-def test_choices_that_the_tools_do_not_leave(tools: Json, choice: Json) -> None:
+def test_a_tool_choice_without_its_tool_is_refused(tools: Json, choice: Json) -> None:
     with pytest.raises(InvalidRequest, match="tool_choice"):
         read(tools=tools, tool_choice=choice)
 
@@ -266,12 +266,12 @@ def test_choices_that_the_tools_do_not_leave(tools: Json, choice: Json) -> None:
         ({"output_config": {"effort": "low"}}, Think(True, "low")),
     ],
 )
-def test_thinking(more: dict[str, Json], expected: Think | None) -> None:
+def test_thinking_and_effort_become_the_thinking_level(more: dict[str, Json], expected: Think | None) -> None:
     assert read(**more).chat.think == expected
 
 
 @pytest.mark.parametrize("field", ["output_format", "output_config"])
-def test_structured_outputs(field: str) -> None:
+def test_the_output_s_schema_becomes_the_format(field: str) -> None:
     schema: Json = {"type": "object", "properties": {}}
     wanted: Json = {"type": "json_schema", "schema": schema}
 

@@ -1,4 +1,4 @@
-"""What /v1/chat/completions writes, member by member."""
+"""Encoding of chat completions, streamed and not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _choices(data: bytes) -> list[Any]:
     return [choice for frame in _frames(data) if frame != "[DONE]" for choice in frame["choices"]]
 
 
-def test_a_chunk_is_upstream_s() -> None:
+def test_a_chunk_has_the_members_of_ollama_s() -> None:
     encoder = ChatEncoder("<m>", 1, include_usage=False)
 
     (frame,) = _frames(encoder.lines(joined(started(1), content("Paris & co"))))
@@ -44,7 +44,7 @@ def test_a_chunk_is_upstream_s() -> None:
     ]
 
 
-def test_the_role_comes_once_and_the_end_by_itself() -> None:
+def test_the_first_chunk_has_the_role_and_the_last_the_finish_reason() -> None:
     encoder = ChatEncoder("m", 1, include_usage=True)
     frames = _frames(encoder.lines(joined(thinking("hm"), content("A"), content("B"), done())))
 
@@ -66,21 +66,21 @@ def test_the_role_comes_once_and_the_end_by_itself() -> None:
     assert len({frame["id"] for frame in frames[:-1]}) == 1
 
 
-def test_an_answer_without_text_has_a_first_chunk() -> None:
+def test_an_empty_stream_has_a_chunk_with_the_role() -> None:
     first, end = _choices(ChatEncoder("m", 1, include_usage=False).lines(joined(started(1), done())))
 
     assert first["delta"] == {"role": "assistant", "content": ""}
     assert end["delta"] == {}
 
 
-def test_what_shows_nothing_is_no_chunk() -> None:
+def test_an_event_without_output_makes_no_chunk() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
 
     assert encoder.lines(started(1, 2)) == b""
     assert encoder.lines(content("", 7)) == b""
 
 
-def test_a_call_goes_out_piece_by_piece() -> None:
+def test_a_call_is_streamed_in_parts() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
     events = [
         call(0, call_id="call_1", name="f"),
@@ -107,17 +107,17 @@ def test_a_call_goes_out_piece_by_piece() -> None:
     assert choices[-1]["finish_reason"] == "tool_calls"
 
 
-def test_a_call_without_arguments_has_an_empty_object() -> None:
+def test_a_call_without_arguments_gets_an_empty_object() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
     events = [call(0, call_id="call_1", name="f"), call(0, complete=True)]
 
     choices = [choice for event in events for choice in _choices(encoder.lines(event))]
 
-    pieces = [choice["delta"]["tool_calls"][0]["function"]["arguments"] for choice in choices]
-    assert pieces == ["", "{}"]
+    parts = [choice["delta"]["tool_calls"][0]["function"]["arguments"] for choice in choices]
+    assert parts == ["", "{}"]
 
 
-def test_a_call_that_was_cut_ends_by_its_length() -> None:
+def test_a_call_that_is_cut_off_has_the_finish_reason_length() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
     encoder.lines(call(0, '{"a', call_id="call_1", name="f"))
 
@@ -126,7 +126,7 @@ def test_a_call_that_was_cut_ends_by_its_length() -> None:
     assert end["finish_reason"] == "length"
 
 
-def test_logprobs() -> None:
+def test_logprobs_have_bytes_and_alternatives() -> None:
     encoder = ChatEncoder("m", 1, include_usage=False)
     event = content("Hi", 5, logprobs=(logprob(b"Hi", -0.25, (b"Hi", -0.25)), logprob(b"\xff", -1.0)))
 
@@ -143,7 +143,7 @@ def test_logprobs() -> None:
     ]
 
 
-def test_choices_stream_beside_each_other_and_end_together() -> None:
+def test_choices_are_interleaved_and_end_with_one_usage() -> None:
     encoder = ChatEncoder("m", 2, include_usage=True)
     data = b"".join(
         encoder.lines(event, choice)
@@ -158,7 +158,7 @@ def test_choices_stream_beside_each_other_and_end_together() -> None:
     assert frames[-2]["usage"]["completion_tokens"] == 16
 
 
-def test_a_whole_answer() -> None:
+def test_a_response_that_is_not_streamed() -> None:
     events = [
         joined(started(1), thinking("hm"), content("It ")),
         content("is"),
@@ -190,7 +190,7 @@ def test_a_whole_answer() -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_used_tokens_tell_what_was_cached_and_thought(streamed: bool) -> None:
+def test_usage_has_cached_and_reasoning_tokens(streamed: bool) -> None:
     ends = [
         pb.Done(
             finish_reason=pb.Done.STOP,

@@ -1,4 +1,4 @@
-"""Several choices: one owner, one end."""
+"""Several choices of one request: they are answered, cancelled and failed together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend
 _CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}], "n": 3}
 
 
-async def test_all_choices_are_in_the_answer(frontend: Frontend) -> None:
+async def test_the_response_has_all_choices(frontend: Frontend) -> None:
     frontend.worker.steps = [started(), content("a"), done()]
 
     answer = await frontend.client.post("/v1/chat/completions", json=_CHAT)
@@ -32,7 +32,7 @@ async def test_all_choices_are_in_the_answer(frontend: Frontend) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_cancels_all(frontend: Frontend, stream: bool) -> None:
+async def test_a_disconnect_cancels_all_choices(frontend: Frontend, stream: bool) -> None:
     frontend.worker.steps = [started(), content("a"), STALL]
     client = await RawClient.post(frontend.port, "/v1/chat/completions", {**_CHAT, "stream": stream})
     await until(lambda: len(frontend.worker.handles) == 3, DEADLINE_SECONDS, "all are submitted")
@@ -45,7 +45,7 @@ async def test_a_client_that_leaves_cancels_all(frontend: Frontend, stream: bool
         await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
 
 
-async def test_choices_that_are_too_long_together_are_refused(frontend: Frontend) -> None:
+async def test_choices_above_the_limit_of_all_together_are_refused(frontend: Frontend) -> None:
     frontend.worker.steps = [started(), content("a"), done()]
     long = {"n": 128, "messages": [{"role": "user", "content": "x" * (1024 * 1024)}]}
 
@@ -57,7 +57,7 @@ async def test_choices_that_are_too_long_together_are_refused(frontend: Frontend
     assert (await frontend.client.post("/v1/chat/completions", json={**_CHAT, **long, "n": 1})).is_success
 
 
-async def test_one_that_fails_ends_all_of_a_stream(frontend: Frontend) -> None:
+async def test_a_failed_choice_ends_the_stream(frontend: Frontend) -> None:
     def then_fail() -> None:
         is_last = len(frontend.worker.handles) == 2
         frontend.worker.steps = [content("a"), EngineFailed("it broke")] if is_last else [content("a"), STALL]
@@ -81,7 +81,7 @@ async def test_one_that_fails_ends_all_of_a_stream(frontend: Frontend) -> None:
     assert all(handle.cancelled.is_set() for handle in frontend.worker.handles)
 
 
-async def test_one_that_fails_is_a_status_of_a_whole_answer(frontend: Frontend) -> None:
+async def test_a_failed_choice_fails_a_response_that_is_not_streamed(frontend: Frontend) -> None:
     frontend.worker.steps = [content("a"), EngineFailed("it broke")]
 
     answer = await frontend.client.post("/v1/chat/completions", json=_CHAT)
@@ -92,7 +92,7 @@ async def test_one_that_fails_is_a_status_of_a_whole_answer(frontend: Frontend) 
 
 
 @pytest.mark.parametrize("steps", [[], [content("a")]])
-async def test_one_without_a_last_word_is_an_error(frontend: Frontend, steps: list[object]) -> None:
+async def test_a_choice_without_a_done_message_is_an_error(frontend: Frontend, steps: list[object]) -> None:
     frontend.worker.steps = steps  # type: ignore[assignment]
 
     answer = await frontend.client.post("/v1/chat/completions", json=_CHAT)
@@ -102,7 +102,7 @@ async def test_one_without_a_last_word_is_an_error(frontend: Frontend, steps: li
 
 
 @pytest.mark.parametrize("number", [1, 2])
-async def test_what_comes_after_the_last_word_is_not_waited_for(frontend: Frontend, number: int) -> None:
+async def test_a_choice_ends_with_its_done_message(frontend: Frontend, number: int) -> None:
     frontend.worker.steps = [content("a"), done(), STALL]
 
     async with asyncio.timeout(2):

@@ -1,4 +1,4 @@
-"""What becomes of a body of OpenAI's, field by field."""
+"""OpenAI's bodies to neutral requests, field by field."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from frontend.api.openai.convert import (
 )
 from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest
 
-_ASKED: Json = [{"role": "user", "content": "hi"}]
+_MESSAGES: Json = [{"role": "user", "content": "hi"}]
 _TOOLS: Json = [{"type": "function", "function": {"name": "f"}}, {"function": {"name": "g"}}]
 _PICTURE = base64.b64encode(b"picture").decode()
 
 
 def _read(**body: Json) -> ChatCompletionRequest:
-    return ChatCompletionRequest.read({"model": "m", "messages": _ASKED, **body})
+    return ChatCompletionRequest.read({"model": "m", "messages": _MESSAGES, **body})
 
 
-def _native(**body: Json) -> ChatRequest:
+def _converted(**body: Json) -> ChatRequest:
     return to_chat_request(_read(**body))
 
 
 def _messages(*messages: Json) -> list[Message]:
-    return _native(messages=[*messages]).messages
+    return _converted(messages=[*messages]).messages
 
 
-def test_temperature_and_top_p_are_forced() -> None:
-    assert _native().options == {"temperature": 1.0, "top_p": 1.0}
-    assert _native(temperature=None, top_p=0.5).options == {"temperature": 1.0, "top_p": 0.5}
+def test_temperature_and_top_p_default_to_1() -> None:
+    assert _converted().options == {"temperature": 1.0, "top_p": 1.0}
+    assert _converted(temperature=None, top_p=0.5).options == {"temperature": 1.0, "top_p": 0.5}
 
 
-def test_a_request_is_not_streamed_unless_it_says_so() -> None:
-    assert not _native().stream
-    assert _native(stream=True).stream
+def test_a_request_is_not_streamed_by_default() -> None:
+    assert not _converted().stream
+    assert _converted(stream=True).stream
 
 
-def test_fields_come_before_options_and_options_before_what_is_forced() -> None:
-    options = _native(
+def test_fields_override_options_and_options_override_forced_defaults() -> None:
+    options = _converted(
         max_tokens=3,
         seed=7,
         num_ctx=64,
@@ -68,16 +68,16 @@ def test_fields_come_before_options_and_options_before_what_is_forced() -> None:
     }
 
 
-def test_the_newer_name_of_a_limit_comes_first() -> None:
-    assert _native(max_tokens=3, max_completion_tokens=2).options["num_predict"] == 2
+def test_max_completion_tokens_takes_precedence() -> None:
+    assert _converted(max_tokens=3, max_completion_tokens=2).options["num_predict"] == 2
 
 
 @pytest.mark.parametrize(("stop", "stops"), [("x", ["x"]), (["x", "y"], ["x", "y"]), (["x", 1], ["x"])])
-def test_stop(stop: Json, stops: list[str]) -> None:
-    assert _native(stop=stop).options["stop"] == stops
+def test_stop_texts_without_other_types(stop: Json, stops: list[str]) -> None:
+    assert _converted(stop=stop).options["stop"] == stops
 
 
-def test_a_completion_s_stop_has_texts_only() -> None:
+def test_a_completion_refuses_stop_items_of_other_types() -> None:
     with pytest.raises(InvalidRequest, match="invalid type for 'stop' field"):
         to_generate_request(CompletionRequest.read({"stop": ["x", 1]}), "hi")
 
@@ -92,8 +92,8 @@ def test_a_completion_s_stop_has_texts_only() -> None:
         (None, None),
     ],
 )  # fmt: skip
-def test_response_format(response_format: Json, wanted: Json) -> None:
-    assert _native(response_format=response_format).format == wanted
+def test_the_response_format_becomes_the_format(response_format: Json, wanted: Json) -> None:
+    assert _converted(response_format=response_format).format == wanted
 
 
 @pytest.mark.parametrize(
@@ -107,18 +107,18 @@ def test_response_format(response_format: Json, wanted: Json) -> None:
         ("", None),
     ],
 )
-def test_effort(effort: Json, think: Think | None) -> None:
-    assert _native(reasoning_effort=effort).think == think
-    assert _native(reasoning={"effort": effort}).think == think
+def test_the_effort_becomes_the_thinking_level(effort: Json, think: Think | None) -> None:
+    assert _converted(reasoning_effort=effort).think == think
+    assert _converted(reasoning={"effort": effort}).think == think
 
 
-def test_the_object_s_effort_comes_first() -> None:
-    assert _native(reasoning={"effort": "low"}, reasoning_effort="high").think == Think(True, "low")
+def test_the_effort_in_reasoning_takes_precedence() -> None:
+    assert _converted(reasoning={"effort": "low"}, reasoning_effort="high").think == Think(True, "low")
     with pytest.raises(InvalidRequest, match='invalid reasoning value: "wizard"'):
-        _native(reasoning_effort="wizard")
+        _converted(reasoning_effort="wizard")
 
 
-def test_parts_are_one_message() -> None:
+def test_parts_are_joined_to_one_message() -> None:
     (message,) = _messages(
         {
             "role": "user",
@@ -134,7 +134,7 @@ def test_parts_are_one_message() -> None:
     assert message == Message("user", "one\ntwo", images=[b"picture", b"picture"])
 
 
-def test_a_tool_loop() -> None:
+def test_calls_and_results_become_messages() -> None:
     call: Json = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"b": 1, "a": 2}'}}
     messages = _messages(
         {"role": "Assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm"},
@@ -148,14 +148,14 @@ def test_a_tool_loop() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"a": "b', "[]", "null", "no JSON", '{"a":' * 300 + "1" + "}" * 300])
-def test_arguments_of_calls_are_any_text(arguments: str) -> None:
-    """OpenAI takes any, and a conversation with a call that was cut off must go on."""
+def test_arguments_of_calls_may_be_any_text(arguments: str) -> None:
+    """OpenAI accepts any; a conversation with a call that was cut off must be possible to continue."""
     call: Json = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
     message = _messages({"role": "assistant", "tool_calls": [call]})[0]
     assert message.tool_calls == [ToolCall("f", arguments, "c")]
 
 
-def test_calls_in_their_older_form() -> None:
+def test_function_call_is_read_as_a_tool_call() -> None:
     messages = _messages(
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"a":1}'}},
         {"role": "function", "name": "f", "content": "Rain."},
@@ -166,18 +166,18 @@ def test_calls_in_their_older_form() -> None:
     ]
 
 
-def test_a_refusal_is_what_was_said() -> None:
+def test_a_refusal_is_the_message_s_content() -> None:
     assert _messages({"role": "assistant", "content": None, "refusal": "No."}) == [
         Message("assistant", "No.")
     ]
 
 
-def test_a_developer_is_the_system() -> None:
+def test_the_role_developer_becomes_system() -> None:
     assert _messages({"role": "developer", "content": "x"})[0].role == "system"
 
 
 @pytest.mark.parametrize(
-    ("message", "complaint"),
+    ("message", "error"),
     [
         ({"role": "user", "content": None}, "invalid message content type: <nil>"),
         ({"role": "user", "content": 5}, "invalid message content type: float64"),
@@ -189,8 +189,8 @@ def test_a_developer_is_the_system() -> None:
         ({"content": [{"type": "image_url", "image_url": "data:image/png;base64,?"}]}, "invalid image"),
     ],
 )
-def test_messages_that_cannot_be_read(message: Json, complaint: str) -> None:
-    with pytest.raises(InvalidRequest, match=complaint):
+def test_invalid_messages_are_refused(message: Json, error: str) -> None:
+    with pytest.raises(InvalidRequest, match=error):
         _messages(message)
 
 
@@ -203,7 +203,7 @@ def test_messages_that_cannot_be_read(message: Json, complaint: str) -> None:
         ({"type": "function", "function": {"name": "g"}}, pb.ToolChoice.NAMED, "g"),
     ],
 )
-def test_tool_choice(wanted: Json, mode: pb.ToolChoice.Mode.ValueType, name: str) -> None:
+def test_the_tool_choice_is_set(wanted: Json, mode: pb.ToolChoice.Mode.ValueType, name: str) -> None:
     request = pb.GenerateRequest()
 
     set_tool_choice(request, _read(tools=_TOOLS, tool_choice=wanted, parallel_tool_calls=False))
@@ -222,29 +222,29 @@ def test_tool_choice(wanted: Json, mode: pb.ToolChoice.Mode.ValueType, name: str
         (_TOOLS, {"type": "function"}),
     ],
 )
-def test_a_tool_choice_that_cannot_be_met(tools: Json, wanted: Json) -> None:
+def test_a_tool_choice_without_its_tool_is_refused(tools: Json, wanted: Json) -> None:
     with pytest.raises(InvalidRequest, match="tool_choice"):
         set_tool_choice(pb.GenerateRequest(), _read(tools=tools, tool_choice=wanted))
 
 
-def test_choices_count_on_from_the_seed_and_carry_the_bias() -> None:
-    asked = _read(n=2, logit_bias={"5": -1, "7": 2.5})
+def test_each_choice_adds_to_the_seed_and_has_the_logit_bias() -> None:
+    body = _read(n=2, logit_bias={"5": -1, "7": 2.5})
     requests = [pb.GenerateRequest(sampling=pb.Sampling(seed=seed)) for seed in (7, 2**63 - 1, -1)]
 
     for request in requests:
-        set_choice_sampling(request, asked, choice=1)
+        set_choice_sampling(request, body, choice=1)
 
     assert [request.sampling.seed for request in requests] == [8, 0, -1]
     assert requests[0].sampling.logit_bias == {5: -1.0, 7: 2.5}
 
 
-def test_what_has_no_effect_is_told() -> None:
-    nothing, everything = pb.Capabilities(), pb.Capabilities(logit_bias=True)
+def test_fields_without_effect_are_named() -> None:
+    none, all_of_them = pb.Capabilities(), pb.Capabilities(logit_bias=True)
 
-    assert _read(logit_bias={"1": 1}).not_honoured(nothing) == ["logit_bias"]
-    assert _read(logit_bias={"1": 1}).not_honoured(everything) == []
+    assert _read(logit_bias={"1": 1}).not_honoured(none) == ["logit_bias"]
+    assert _read(logit_bias={"1": 1}).not_honoured(all_of_them) == []
     completion = CompletionRequest.read({"echo": True, "best_of": 3, "n": 2})
-    assert completion.not_honoured(everything) == ["echo", "best_of"]
+    assert completion.not_honoured(all_of_them) == ["echo", "best_of"]
 
 
 @pytest.mark.parametrize(
@@ -257,17 +257,17 @@ def test_what_has_no_effect_is_told() -> None:
         (None, [""]),
     ],
 )
-def test_prompts(prompt: Json, prompts: list[str | list[int]]) -> None:
+def test_prompts_are_texts_or_token_ids(prompt: Json, prompts: list[str | list[int]]) -> None:
     assert CompletionRequest.read({"prompt": prompt}).prompts == prompts
 
 
 @pytest.mark.parametrize("prompt", [[], [None], [-1], [1.5], [[]], ["a", 1], [True], 5, {}])
-def test_what_is_no_prompt(prompt: Json) -> None:
+def test_invalid_prompts_are_refused(prompt: Json) -> None:
     with pytest.raises(InvalidRequest):
         CompletionRequest.read({"prompt": prompt})
 
 
-def test_token_ids_are_the_prompt_itself() -> None:
+def test_token_ids_replace_the_prompt() -> None:
     request = pb.GenerateRequest(raw="")
 
     set_tokens(request, [1, 2])
@@ -293,6 +293,6 @@ def test_token_ids_are_the_prompt_itself() -> None:
         {"messages": []},
     ],
 )
-def test_values_that_cannot_be(field: dict[str, Json]) -> None:
+def test_invalid_values_are_refused(field: dict[str, Json]) -> None:
     with pytest.raises(InvalidRequest):
-        _native(**field)
+        _converted(**field)

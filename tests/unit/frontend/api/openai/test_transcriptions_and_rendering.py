@@ -1,4 +1,4 @@
-"""Transcriptions check their form first; `_debug_render_only` of completions makes no answer."""
+"""Transcriptions check their form; completions with `_debug_render_only` generate nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def frontend(start: Start) -> AsyncIterator[Frontend]:
         (_FORM, _MODEL + _FILE + _END, 400, _NO_AUDIO, True),
     ],
 )  # fmt: skip
-async def test_a_form_is_checked_first(
+async def test_a_form_is_checked_before_the_model_s_capabilities(
     frontend: Frontend, content_type: str, body: str, status: int, message: str, line_feed: bool
 ) -> None:
     response = await frontend.client.post(
@@ -49,7 +49,7 @@ async def test_a_form_is_checked_first(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_only_rendering_a_completion_generates_nothing(frontend: Frontend, stream: bool) -> None:
+async def test_debug_render_only_generates_nothing(frontend: Frontend, stream: bool) -> None:
     body = {"model": "m", "prompt": "Hi", "_debug_render_only": True, "stream": stream}
     response = await post(frontend, "/v1/completions", **body)
 

@@ -1,4 +1,4 @@
-"""From an engine's events to those of the Responses API: their order, and what each says."""
+"""Encoding of responses, streamed and not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def encoder() -> ResponsesEncoder:
     return ResponsesEncoder(ECHO, OutputItems(NAMESPACES))
 
 
-def told(*events: pb.GenerateEvent) -> list[Event]:
+def streamed(*events: pb.GenerateEvent) -> list[Event]:
     one = encoder()
     found = events_of(b"".join(one.lines(event) for event in events).decode())
     assert [data["sequence_number"] for _, data in found] == list(range(len(found)))
@@ -38,8 +38,8 @@ def whole(*events: pb.GenerateEvent) -> dict[str, Any]:
     return value
 
 
-def test_a_text() -> None:
-    events = told(started(1), content("He"), content("llo"), done(prompt_tokens=3, completion_tokens=2))
+def test_the_events_of_a_text() -> None:
+    events = streamed(started(1), content("He"), content("llo"), done(prompt_tokens=3, completion_tokens=2))
 
     assert names(events) == [
         "created",
@@ -63,12 +63,12 @@ def test_a_text() -> None:
     assert {data["item_id"] for name, data in events if "item_id" in data} == {item["id"]}
 
 
-def test_nothing_is_told_before_there_is_something_to_tell() -> None:
+def test_nothing_is_sent_before_there_is_output() -> None:
     assert encoder().lines(started(1, 2)) == b""
 
 
-def test_thoughts_are_a_reasoning_item() -> None:
-    events = told(thinking("h"), thinking("m"), content("Yes"), done())
+def test_thinking_is_a_reasoning_item() -> None:
+    events = streamed(thinking("h"), thinking("m"), content("Yes"), done())
 
     assert names(events)[2:9] == [
         "output_item.added",
@@ -86,14 +86,14 @@ def test_thoughts_are_a_reasoning_item() -> None:
     assert [item["type"] for item in events[-1][1]["response"]["output"]] == ["reasoning", "message"]
 
 
-def test_a_call_comes_in_the_engines_fragments_and_text_after_it_is_not_lost() -> None:
+def test_a_call_is_streamed_in_fragments_and_text_may_follow() -> None:
     answer = (
         call(0, '{"city":', call_id="call_1", name="weather"),
         call(0, '"Paris"}', complete=True),
         content("So."),
         done(),
     )
-    events = told(*answer)
+    events = streamed(*answer)
 
     assert names(events)[2:7] == [
         "output_item.added",
@@ -113,15 +113,15 @@ def test_a_call_comes_in_the_engines_fragments_and_text_after_it_is_not_lost() -
     assert [item["type"] for item in whole(*answer)["output"]] == ["function_call", "message"]
 
 
-def test_a_function_of_a_namespace_is_named_apart_from_it() -> None:
+def test_the_namespace_of_a_function_is_a_field_of_its_own() -> None:
     (item,) = whole(call(0, "{}", "c", "crm.find", complete=True), done())["output"]
 
     assert (item["namespace"], item["name"]) == ("crm", "find")
 
 
-def test_what_is_cut_off_is_incomplete() -> None:
+def test_a_response_that_is_cut_off_is_incomplete() -> None:
     cut = (content("One"), done(pb.Done.LENGTH))
-    events = told(*cut)
+    events = streamed(*cut)
 
     assert names(events)[-2:] == ["output_item.done", "incomplete"]
     assert events[-2][1]["item"]["status"] == "incomplete"
@@ -131,13 +131,13 @@ def test_what_is_cut_off_is_incomplete() -> None:
         assert response["output"][0]["status"] == "incomplete"
 
 
-def test_a_call_that_is_cut_off() -> None:
+def test_a_call_that_is_cut_off_is_incomplete() -> None:
     (item,) = whole(call(0, '{"city": ', "c", "weather"), done(pb.Done.LENGTH))["output"]
 
     assert (item["status"], item["arguments"]) == ("incomplete", '{"city": ')
 
 
-def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
+def test_an_error_in_a_stream_ends_it_as_failed() -> None:
     one = encoder()
     one.lines(content("Hel"))
     error, failed = events_of(one.error_line(EngineFailed("it broke")).decode())
@@ -154,7 +154,7 @@ def test_an_error_in_mid_stream_ends_it_as_failed() -> None:
     assert failed[1]["sequence_number"] == error[1]["sequence_number"] + 1
 
 
-def test_an_error_before_anything_was_told() -> None:
+def test_an_error_before_the_first_event_begins_the_response() -> None:
     """OpenAI's client refuses a stream that begins with anything but a response."""
     events = events_of(encoder().error_line(EngineFailed("it broke")).decode())
 
@@ -164,13 +164,13 @@ def test_an_error_before_anything_was_told() -> None:
     assert events[2][1]["message"] == events[3][1]["response"]["error"]["message"] == message
 
 
-def test_one_message_with_everything_in_it() -> None:
-    pieces = (started(1), thinking("hm"), content("a"), call(0, "{}", "c", "f", complete=True), done())
+def test_one_event_with_all_parts_makes_the_same_events() -> None:
+    parts = (started(1), thinking("hm"), content("a"), call(0, "{}", "c", "f", complete=True), done())
 
-    assert names(told(joined(*pieces))) == names(told(*pieces))
+    assert names(streamed(joined(*parts))) == names(streamed(*parts))
 
 
-def test_usage() -> None:
+def test_usage_has_cached_and_reasoning_tokens() -> None:
     end = pb.Done(prompt_tokens=16, cached_tokens=12, completion_tokens=9, reasoning_tokens=4)
 
     assert whole(pb.GenerateEvent(done=end))["usage"] == {
@@ -182,8 +182,8 @@ def test_usage() -> None:
     }
 
 
-def test_an_answer_without_a_word() -> None:
-    """As upstream: a whole one has an empty message, a stream has none."""
-    assert names(told(done())) == ["created", "in_progress", "completed"]
+def test_an_empty_response() -> None:
+    """As in Ollama, it has an empty message only if not streamed."""
+    assert names(streamed(done())) == ["created", "in_progress", "completed"]
     (item,) = whole(done())["output"]
     assert (item["type"], item["content"][0]["text"]) == ("message", "")

@@ -1,4 +1,4 @@
-"""From bodies of the Responses API to the native request."""
+"""Bodies of the Responses API to neutral requests."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CRM: dict[str, Json] = {
 }
 
 
-def read(asked: Json = "hi", **more: Json) -> ResponsesRequest:
-    return ResponsesRequest.read({"model": "m", "input": asked, **more})
+def read(input_: Json = "hi", **more: Json) -> ResponsesRequest:
+    return ResponsesRequest.read({"model": "m", "input": input_, **more})
 
 
-def refusal(asked: Json = "hi", **more: Json) -> str:
+def refusal(input_: Json = "hi", **more: Json) -> str:
     with pytest.raises(InvalidRequest) as raised:
-        read(asked, **more)
+        read(input_, **more)
     return raised.value.message
 
 
-def test_a_text() -> None:
+def test_a_text_is_the_user_s_message() -> None:
     request = read(instructions="Be brief.")
 
     assert request.chat.messages == [
@@ -48,7 +48,7 @@ def test_a_text() -> None:
     assert not request.chat.stream
 
 
-def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
+def test_fields_override_options() -> None:
     request = read(
         temperature=0, top_p=0.5, max_output_tokens=7, options={"top_k": 2, "temperature": 2}, num_ctx=99
     )
@@ -62,7 +62,7 @@ def test_sampling_is_the_requests_over_ollamas_own_options() -> None:
     }
 
 
-def test_parts_of_a_message() -> None:
+def test_parts_are_joined_to_one_message() -> None:
     parts: Json = [{"type": "input_text", "text": "See: "}, IMAGE, {"type": "output_text", "text": "it"}]
 
     assert read([{"role": "developer", "content": parts}]).chat.messages == [
@@ -70,7 +70,7 @@ def test_parts_of_a_message() -> None:
     ]
 
 
-def test_a_tool_loop() -> None:
+def test_calls_and_results_become_messages() -> None:
     items: Json = [
         {"role": "user", "content": "weather?"},
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
@@ -104,16 +104,16 @@ def test_a_tool_loop() -> None:
     ]
 
 
-def _reasoning(words: str) -> Json:
-    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": words}]}
+def _reasoning(summary: str) -> Json:
+    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": summary}]}
 
 
-def test_no_thought_is_lost_or_moved_to_another_turn() -> None:
+def test_reasoning_stays_in_its_turn() -> None:
     call: Json = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
-    said: Json = {"role": "assistant", "content": "x"}
+    message: Json = {"role": "assistant", "content": "x"}
 
-    cut_off = read([_reasoning("A"), _reasoning("B"), {"role": "user", "content": "hi"}, said])
-    twice = read([_reasoning("A"), said, _reasoning("B"), call])
+    cut_off = read([_reasoning("A"), _reasoning("B"), {"role": "user", "content": "hi"}, message])
+    twice = read([_reasoning("A"), message, _reasoning("B"), call])
 
     assert cut_off.chat.messages == [
         Message(role="assistant", thinking="AB"),
@@ -126,7 +126,7 @@ def test_no_thought_is_lost_or_moved_to_another_turn() -> None:
     ]
 
 
-def test_reasoning_that_was_sent_back_whole_goes_to_the_call_after_it() -> None:
+def test_encrypted_content_is_the_thinking_of_the_next_call() -> None:
     items: Json = [
         {"type": "reasoning", "summary": [], "encrypted_content": "hm"},
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
@@ -138,7 +138,7 @@ def test_reasoning_that_was_sent_back_whole_goes_to_the_call_after_it() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"a": "b', "[]", "null", "no JSON"])
-def test_arguments_of_calls_are_any_text(arguments: str) -> None:
+def test_arguments_of_calls_may_be_any_text(arguments: str) -> None:
     item: Json = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
     assert read([item]).chat.messages[0].tool_calls == [ToolCall("f", arguments, "c")]
 
@@ -162,21 +162,21 @@ def test_arguments_of_calls_are_any_text(arguments: str) -> None:
         ),
     ],
 )
-def test_items_that_are_not_possible(item: Json, message: str) -> None:
+def test_unsupported_items_are_refused(item: Json, message: str) -> None:
     assert refusal([item]) == message
 
 
-def test_what_a_request_must_have() -> None:
+def test_a_request_without_input_is_refused() -> None:
     assert refusal(7) == "input must be a string or array"
     assert refusal(None) == "input is required"
 
 
-def test_nothing_is_stored() -> None:
+def test_references_to_stored_conversations_are_refused() -> None:
     assert refusal(previous_response_id="resp_1").startswith("Previous response with id 'resp_1' not found")
     assert refusal(conversation="conv_1").startswith("conversation: nothing is stored here")
 
 
-def test_tools_and_what_is_repeated_of_them() -> None:
+def test_tools_are_offered_and_echoed() -> None:
     request = read(tools=[WEATHER, CRM, {"type": "web_search"}])
 
     assert [tool.name for tool in request.chat.tools] == ["weather", "crm.find"]
@@ -208,7 +208,7 @@ def test_tools_and_what_is_repeated_of_them() -> None:
     ]
 
 
-def test_tools_in_namespaces_count() -> None:
+def test_tools_in_namespaces_count_towards_the_limit() -> None:
     many: Json = {**CRM, "tools": [{"type": "function", "name": "find"}] * 2_000}
     assert refusal(tools=[many]) == "tools: at most 2000 are possible"
 
@@ -230,11 +230,11 @@ def test_tools_in_namespaces_count() -> None:
         ),
     ],
 )
-def test_who_chooses_a_tool(choice: Json, expected: pb.ToolChoice) -> None:
+def test_the_tool_choice_is_set(choice: Json, expected: pb.ToolChoice) -> None:
     assert read(tools=[WEATHER, CRM], tool_choice=choice).tool_choice == expected
 
 
-def test_only_some_tools_are_allowed() -> None:
+def test_allowed_tools_restrict_the_offered_ones() -> None:
     choice: Json = {
         "type": "allowed_tools",
         "mode": "required",
@@ -247,7 +247,7 @@ def test_only_some_tools_are_allowed() -> None:
 
 
 @pytest.mark.parametrize("choice", ["all", {"type": "function", "name": "now"}, {"type": "web_search"}])
-def test_choices_that_the_tools_do_not_leave(choice: Json) -> None:
+def test_a_tool_choice_without_its_tool_is_refused(choice: Json) -> None:
     assert refusal(tools=[WEATHER], tool_choice=choice).startswith("tool_choice")
     assert refusal(tool_choice="required").startswith("tool_choice")
 
@@ -262,15 +262,15 @@ def test_choices_that_the_tools_do_not_leave(choice: Json) -> None:
         ("xhigh", Think(True, "max")),
     ],
 )
-def test_thinking(effort: Json, expected: Think | None) -> None:
+def test_the_effort_becomes_the_thinking_level(effort: Json, expected: Think | None) -> None:
     assert read(reasoning={"effort": effort}).chat.think == expected
 
 
-def test_an_effort_that_nobody_knows() -> None:
+def test_an_unknown_effort_is_refused() -> None:
     assert refusal(reasoning={"effort": "heroic"}).startswith('invalid reasoning value: "heroic"')
 
 
-def test_formats() -> None:
+def test_the_text_format_becomes_the_format() -> None:
     wanted: Json = {"type": "json_schema", "name": "city", "schema": SCHEMA, "strict": True}
 
     request = read(text={"format": wanted})
@@ -282,14 +282,14 @@ def test_formats() -> None:
 
 
 @pytest.mark.parametrize(("truncation", "truncates"), [(None, True), ("auto", True), ("disabled", False)])
-def test_truncation_is_told_as_it_is(truncation: Json, truncates: bool) -> None:
+def test_the_echoed_truncation_is_the_one_applied(truncation: Json, truncates: bool) -> None:
     request = read(truncation=truncation)
 
     assert request.chat.truncate is truncates
     assert request.echo["truncation"] == ("auto" if truncates else "disabled")
 
 
-def test_items_that_nobody_knows_are_kept_as_text() -> None:
+def test_unknown_items_are_kept_as_text() -> None:
     items: Json = [
         {"type": "additional_tools", "role": "developer", "tools": [{"type": "custom", "name": "exec"}]},
         {"role": "user", "content": "go"},
@@ -340,7 +340,7 @@ def test_items_that_nobody_knows_are_kept_as_text() -> None:
     ]
 
 
-def test_an_unknown_items_fields_may_be_of_any_type() -> None:
+def test_fields_of_unknown_items_may_have_any_type() -> None:
     item: Json = {
         "type": "tool_search_call",
         "call_id": 7,
@@ -353,7 +353,7 @@ def test_an_unknown_items_fields_may_be_of_any_type() -> None:
     ]
 
 
-def test_parts_that_nobody_knows_are_kept_as_text() -> None:
+def test_unknown_parts_are_kept_as_text() -> None:
     request = read([{"role": "user", "content": [{"type": "x_part", "text": "hi"}, {"type": "y", "z": [1]}]}])
 
     assert request.chat.messages == [Message("user", '[x_part]\nhi\n[y]\n{"z":[1]}\n')]
