@@ -1,4 +1,4 @@
-"""One test for the client that waits and for the asynchronous one."""
+"""Adapter that lets one test run with a client's synchronous and asynchronous form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One fleet for all clients: they are many, and starting it takes longer than most of their tests."""
+"""One fleet for the tests of all clients: starting it takes longer than most tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 async def thinker_engine(fleet: Fleet) -> AsyncIterator[EngineClient]:
-    """The scripted worker, seen past the frontend."""
+    """A client of the scripted worker itself, without the frontend."""
     async with engine_client(fleet.thinker.address) as engine:
         yield engine
 

@@ -32,14 +32,14 @@ class GoStreamError(Exception):
 
 
 class GoClient:
-    """One connection, which is used again for as long as the server keeps it, as Go's transport does."""
+    """One connection, reused while the server keeps it open, as by Go's transport."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
-        """At once, also while an answer is being read."""
+        """Close at once, also while a response is being read."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -49,7 +49,7 @@ class GoClient:
     def do(
         self, method: str, path: str, body: bytes | None = None, kind: Kind | None = None
     ) -> dict[str, Any]:
-        """An answer that is no stream, decoded; {} where the CLI reads none."""
+        """The decoded response of a request that is not streamed; {} if the CLI reads none."""
         sized = ("Content-Length: 0", b"") if body is None and method == "POST" else _sized(body)
         answer = self._send(method, path, sized, "application/json")
         text = answer.read()
@@ -59,7 +59,7 @@ class GoClient:
         return decode(kind, text) if kind is not None else {}
 
     def upload(self, path: str, content: bytes) -> int:
-        """The status. A reader of unknown length goes as chunks."""
+        """Send a body and return the status. A body of unknown length is sent in chunks."""
         answer = self._send(
             "POST", path, ("Transfer-Encoding: chunked", _chunked(content)), "application/json"
         )
@@ -128,7 +128,7 @@ def _message(text: bytes) -> str:
 
 @contextmanager
 def command(fleet: Fleet) -> Iterator[GoClient]:
-    """One run of the CLI: it looks first whether a server is there."""
+    """A run of the CLI, which first checks whether the server responds."""
     client = GoClient(fleet.frontend.address)
     try:
         client.do("HEAD", "/")

@@ -1,4 +1,4 @@
-"""Anthropic's official client, the one that waits and the asynchronous one."""
+"""Anthropic's official client, synchronous and asynchronous."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_a_stop_sequence_is_reported(client: anthropic.AsyncAnthropic) -> 
     assert answer.content[0].text == "The capital of France is "
 
 
-async def test_an_answer_that_is_cut_off(client: anthropic.AsyncAnthropic) -> None:
+async def test_the_stop_reason_at_max_tokens(client: anthropic.AsyncAnthropic) -> None:
     answer = await settled(
         client.messages.create(model=SMOL, max_tokens=2, extra_body=GREEDY, messages=asked(QUESTION))
     )
@@ -119,7 +119,7 @@ async def test_cached_tokens(client: anthropic.AsyncAnthropic) -> None:
     assert answer.usage.cache_read_input_tokens > 0
 
 
-async def test_an_answer_that_was_begun(client: anthropic.AsyncAnthropic) -> None:
+async def test_an_assistant_s_last_message_is_continued(client: anthropic.AsyncAnthropic) -> None:
     turns = [*asked(QUESTION), {"role": "assistant", "content": "The capital of France is"}]
     answer = await settled(
         client.messages.create(model=SMOL, max_tokens=8, extra_body=GREEDY, messages=turns)
@@ -156,8 +156,8 @@ async def test_thinking_streams(client: anthropic.AsyncAnthropic) -> None:
     assert final.content[1].text == "It is 391."
 
 
-async def test_to_think_is_no_demand(client: anthropic.AsyncAnthropic) -> None:
-    """Of a model that cannot (ollama-contract.md, "Anthropic: messages")."""
+async def test_thinking_is_ignored_by_a_model_without_it(client: anthropic.AsyncAnthropic) -> None:
+    """See ollama-contract.md, "Anthropic: messages"."""
     answer = await settled(
         client.messages.create(
             model=SMOL,
@@ -171,7 +171,7 @@ async def test_to_think_is_no_demand(client: anthropic.AsyncAnthropic) -> None:
 
 
 async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
-    """The answer goes back as it came, thoughts and all."""
+    """The answer is sent back unchanged, with its thinking."""
     first = await settled(
         client.messages.create(
             model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[ANTHROPIC_WEATHER]
@@ -246,7 +246,7 @@ def _prompt_tokens(answer: anthropic.types.beta.BetaMessage) -> int:
 
 
 @pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
-async def test_threads_are_refused_in_a_way_that_clients_can_read(
+async def test_threads_are_refused_with_the_details_that_clients_read(
     client: anthropic.AsyncAnthropic, thread: dict[str, str]
 ) -> None:
     with pytest.raises(anthropic.BadRequestError) as raised:
@@ -279,7 +279,7 @@ async def test_tokens_are_counted(client: anthropic.AsyncAnthropic) -> None:
     assert longer.input_tokens > counted.input_tokens
 
 
-async def test_tokens_of_tools_and_of_what_would_be_cut_off_are_counted(
+async def test_counted_tokens_include_tools_and_what_would_be_cut_off(
     client: anthropic.AsyncAnthropic,
 ) -> None:
     bare = await settled(client.messages.count_tokens(model=THINKER, messages=asked("hi")))
@@ -314,7 +314,7 @@ async def test_tokens_of_tools_and_of_what_would_be_cut_off_are_counted(
         ),
     ],
 )
-async def test_refusals(
+async def test_invalid_requests_raise_the_sdk_s_errors(
     client: anthropic.AsyncAnthropic,
     wrong: dict[str, object],
     kind: type[anthropic.APIStatusError],
@@ -327,7 +327,7 @@ async def test_refusals(
     assert raised.value.request_id == raised.value.body["request_id"]
 
 
-async def test_a_stream_that_breaks_raises(client: anthropic.AsyncAnthropic) -> None:
+async def test_an_error_in_a_stream_is_raised(client: anthropic.AsyncAnthropic) -> None:
     texts: list[str] = []
     with pytest.raises(anthropic.APIStatusError, match="the engine broke"):
         async with opened(
@@ -336,7 +336,7 @@ async def test_a_stream_that_breaks_raises(client: anthropic.AsyncAnthropic) -> 
             texts += await collected(stream.text_stream)
 
 
-async def test_a_client_that_leaves_frees_its_place(
+async def test_a_disconnect_frees_the_slot(
     client: anthropic.AsyncAnthropic, thinker_engine: EngineClient
 ) -> None:
     manager = client.messages.stream(model=THINKER, max_tokens=50_000, messages=asked(LONG_QUESTION))

@@ -1,4 +1,4 @@
-"""What Claude Code sends."""
+"""Requests as Claude Code sends them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAUDE_CODE_HEADERS = {
 
 
 def claude_code_body(question: str) -> dict[str, object]:
-    """As Claude Code builds its requests: blocks everywhere, marks for a cache, and large tools."""
+    """A request as Claude Code builds it: blocks, cache_control, and large tools."""
     cached = {"cache_control": {"type": "ephemeral"}}
     properties = {
         f"option_{number}": {"type": "string", "description": "What it is for. " * 8} for number in range(40)
@@ -61,7 +61,7 @@ def claude_code_body(question: str) -> dict[str, object]:
     }
 
 
-def test_a_request_as_claude_code_sends_it(fleet: Fleet) -> None:
+def test_a_request_of_claude_code_is_answered(fleet: Fleet) -> None:
     url = f"{fleet.url}/v1/messages?beta=true"
     answer = httpx.post(url, json=claude_code_body(WEATHER_QUESTION), headers=CLAUDE_CODE_HEADERS, timeout=60)
 
@@ -72,7 +72,7 @@ def test_a_request_as_claude_code_sends_it(fleet: Fleet) -> None:
     assert data[-2]["delta"]["stop_reason"] == "tool_use"
 
 
-def test_claude_code_counts_tokens(fleet: Fleet) -> None:
+def test_a_request_of_claude_code_is_counted(fleet: Fleet) -> None:
     body = claude_code_body(QUESTION)
     counted = {key: body[key] for key in ("model", "system", "messages", "tools", "thinking")}
     url = f"{fleet.url}/v1/messages/count_tokens?beta=true"

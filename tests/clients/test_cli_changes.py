@@ -71,20 +71,20 @@ def test_create_keeps_parameters(created: tuple[GoClient, dict[str, Any]]) -> No
     assert {("temperature", "0"), ("num_predict", "7"), ("stop", '"A"'), ("stop", '"B"')} <= lines
 
 
-def test_create_inherits_what_the_model_is(created: tuple[GoClient, dict[str, Any]]) -> None:
+def test_create_inherits_the_model_s_details(created: tuple[GoClient, dict[str, Any]]) -> None:
     _, shown = created
     assert shown["details"]["family"] == "llama"
     assert shown["model_info"]["general.architecture"] == "llama"
     assert shown["capabilities"] == ["completion"]
 
 
-def test_what_was_created_is_listed(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
+def test_a_created_model_is_listed(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
     cli, _ = created
     models = {model["name"]: model for model in cli.do("GET", "/api/tags", kind=LIST)["models"]}
     assert len(models[f"{new_name}:latest"]["digest"]) == 64
 
 
-def test_what_was_created_can_be_run(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
+def test_a_created_model_can_be_run(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
     cli, _ = created
     body = go.chat(new_name, [{"role": "user", "content": QUESTION}], options={})
     chunks = list(cli.stream("/api/chat", body, CHAT))
@@ -95,7 +95,7 @@ def test_what_was_created_can_be_run(created: tuple[GoClient, dict[str, Any]], n
     assert chunks[-1]["prompt_eval_count"] > 25
 
 
-def test_create_again_replaces(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
+def test_create_replaces_an_earlier_model(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
     cli, _ = created
     assert _create(cli, go.create(new_name, source=SMOL, system="Be brief."))[-1] == "success"
     shown = cli.do("POST", "/api/show", go.show(new_name), SHOW)
@@ -110,7 +110,7 @@ def test_create_with_a_template(fleet: Fleet, new_name: str) -> None:
 
 
 @pytest.mark.parametrize("model", [SMOL, THINKER])
-def test_what_show_prints_makes_the_same_model(fleet: Fleet, new_name: str, model: str) -> None:
+def test_the_modelfile_of_show_creates_the_same_model(fleet: Fleet, new_name: str, model: str) -> None:
     """`ollama show --modelfile X > M; ollama create Y -f M`, and again from Y. SMOL's template is Jinja."""
     with command(fleet) as cli:
         shown = cli.do("POST", "/api/show", go.show(model), SHOW)
@@ -144,7 +144,7 @@ def _from_modelfile(name: str, text: str) -> bytes:
     return go.create(name, **read)
 
 
-def test_create_from_what_was_created(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
+def test_create_from_a_created_model(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
     cli, _ = created
     second = f"{new_name}-second"
     body = go.create(second, source=new_name, parameters={"temperature": 0.9})
@@ -173,12 +173,12 @@ def test_save_of_a_session(fleet: Fleet, new_name: str) -> None:
 
 
 def test_save_under_a_bad_name(fleet: Fleet) -> None:
-    """The CLI looks for these words."""
+    """The CLI looks for this text."""
     with command(fleet) as cli, refused(400, "invalid model name"):
         _create(cli, go.create("a b", source=SMOL))
 
 
-def test_create_does_not_replace_what_the_fleet_serves(fleet: Fleet) -> None:
+def test_create_does_not_replace_a_served_model(fleet: Fleet) -> None:
     with command(fleet) as cli, refused(400, SMOL):
         _create(cli, go.create(SMOL, source=SMOL, system="Be a pirate."))
 
@@ -199,7 +199,7 @@ def test_a_file_with_another_digest(fleet: Fleet) -> None:
         cli.upload(f"/api/blobs/sha256:{'0' * 64}", b"hello")
 
 
-def test_create_from_files_says_why_it_cannot(fleet: Fleet, new_name: str) -> None:
+def test_create_from_files_fails_with_the_reason(fleet: Fleet, new_name: str) -> None:
     """Weights are served by workers."""
     content = secrets.token_bytes(64)
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -221,7 +221,7 @@ def test_copy_and_remove(created: tuple[GoClient, dict[str, Any]], new_name: str
 
 
 def test_copy_of_a_served_model(fleet: Fleet, new_name: str) -> None:
-    """A second name for it, as editors want that know certain names only."""
+    """A second name, for editors that accept certain names only."""
     with command(fleet) as cli:
         cli.do("POST", "/api/copy", go.copy(SMOL, new_name))
         body = go.chat(new_name, [{"role": "user", "content": QUESTION}], options={"temperature": 0})
@@ -243,7 +243,7 @@ def test_copies_that_fail(fleet: Fleet, source: str, destination: str, status: i
         cli.do("POST", "/api/copy", go.copy(source, destination))
 
 
-def test_copy_does_not_replace_what_the_fleet_serves(
+def test_copy_does_not_replace_a_served_model(
     created: tuple[GoClient, dict[str, Any]], new_name: str
 ) -> None:
     cli, _ = created
@@ -251,7 +251,7 @@ def test_copy_does_not_replace_what_the_fleet_serves(
         cli.do("POST", "/api/copy", go.copy(new_name, SMOL))
 
 
-def test_what_the_fleet_serves_is_not_removed(fleet: Fleet) -> None:
+def test_a_served_model_is_not_removed(fleet: Fleet) -> None:
     with command(fleet) as cli:
         with refused(400, SMOL):
             _remove(cli, SMOL)
@@ -265,7 +265,7 @@ def test_removals_that_fail(fleet: Fleet, name: str, status: int, words: str) ->
 
 
 @pytest.mark.parametrize("insecure", [False, True])
-def test_pull_of_what_is_served(fleet: Fleet, insecure: bool) -> None:
+def test_pull_of_a_served_model(fleet: Fleet, insecure: bool) -> None:
     with command(fleet) as cli:
         lines = list(cli.stream("/api/pull", go.transfer(SMOL, insecure=insecure), PROGRESS))
     assert lines[-1]["status"] == "success"
@@ -273,7 +273,7 @@ def test_pull_of_what_is_served(fleet: Fleet, insecure: bool) -> None:
     assert all(len(line["digest"]) >= 19 for line in lines if line.get("digest"))
 
 
-def test_pull_of_what_was_created(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
+def test_pull_of_a_created_model(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:
     cli, _ = created
     lines = list(cli.stream("/api/pull", go.transfer(new_name), PROGRESS))
     assert lines[-1]["status"] == "success"

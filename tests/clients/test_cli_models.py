@@ -1,4 +1,4 @@
-"""`ollama list`, `ps`, `show`, `-v`, `signin` and what `launch` asks."""
+"""`ollama list`, `ps`, `show`, `-v`, `signin` and the requests of `launch`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_list(fleet: Fleet) -> None:
 
 
 def test_ps(fleet: Fleet) -> None:
-    """After a load, since a test of `stop` may have been here before."""
+    """Loads the model first: a test of `stop` may have unloaded it."""
     with command(fleet) as cli:
         list(cli.stream("/api/generate", go.generate(SMOL), GENERATE))
         models = {model["name"]: model for model in cli.do("GET", "/api/ps", kind=PROCESSES)["models"]}
@@ -35,7 +35,7 @@ def test_ps(fleet: Fleet) -> None:
     assert models[f"{SMOL}:latest"]["size"] > 0
 
 
-def test_ps_says_until_when(fleet: Fleet) -> None:
+def test_ps_has_the_expiry(fleet: Fleet) -> None:
     """The CLI prints "Forever" for what is more than twenty years away."""
     twenty_years = timedelta(days=365 * 20)
     for keep_alive, is_forever in (("-1s", True), ("5m0s", False)):
@@ -82,7 +82,7 @@ def test_show_verbose(fleet: Fleet) -> None:
     assert shown["model_info"]["general.architecture"] == "llama"
 
 
-def test_show_with_what_was_set(fleet: Fleet) -> None:
+def test_show_with_a_session_s_settings(fleet: Fleet) -> None:
     """`/show info`, `/show parameters` and `/show system` of a session send its settings along."""
     body = go.show(SMOL, system="Be brief.", options={"temperature": 0.5, "stop": ["a", "b"]})
     with command(fleet) as cli:
@@ -107,13 +107,13 @@ def test_version(fleet: Fleet) -> None:
     assert len([int(part) for part in version.split(".")]) == 3
 
 
-def test_launch_asks_whether_the_cloud_is_off(fleet: Fleet) -> None:
+def test_launch_learns_that_the_cloud_is_off(fleet: Fleet) -> None:
     with command(fleet) as cli:
         status = cli.do("GET", "/api/status", kind=STATUS)
     assert status["cloud"] == {"disabled": True, "source": "config"}
 
 
-def test_launch_looks_for_models_with_tools(fleet: Fleet) -> None:
+def test_launch_finds_models_with_tools(fleet: Fleet) -> None:
     with command(fleet) as cli:
         models = {model["name"]: model for model in cli.do("GET", "/api/tags", kind=LIST)["models"]}
         shown = cli.do("POST", "/api/show", go.show(model=THINKER), SHOW)

@@ -40,7 +40,7 @@ def _load(cli: GoClient, model: str, think: bool | None = None) -> list[dict[str
 def _turn(
     cli: GoClient, model: str, messages: list[dict[str, str]], think: bool | None = None
 ) -> dict[str, str]:
-    """The answer as the CLI keeps it in its history."""
+    """The answer as the CLI stores it in its history."""
     body = go.chat(model, messages, options=GREEDY, think=think)
     chunks = list(cli.stream("/api/chat", body, CHAT))
     assert [chunk["done"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
@@ -123,7 +123,7 @@ def test_a_prompt_with_think(fleet: Fleet, think: bool | str | None, thoughts: s
     assert "".join(chunk["response"] for chunk in chunks) == "It is 391."
 
 
-def test_think_for_a_model_that_does_not(fleet: Fleet) -> None:
+def test_think_for_a_model_without_thinking(fleet: Fleet) -> None:
     """The CLI loads the model with `think` to fail before the first question."""
     with command(fleet) as cli:
         _shown(cli, SMOL)
@@ -164,6 +164,6 @@ def test_stop(fleet: Fleet) -> None:
 
 
 def test_stop_of_a_missing_model(fleet: Fleet) -> None:
-    """The CLI looks for these words to say which model it is."""
+    """The CLI looks for this text to name the model."""
     with command(fleet) as cli, pytest.raises(GoStatusError, match="not found"):
         cli.do("POST", "/api/show", go.show(model="nope"), SHOW)

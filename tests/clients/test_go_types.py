@@ -1,4 +1,4 @@
-"""What Go's decoder refuses is refused here too; otherwise the tests of the commands would mean little."""
+"""The strict decoder of the CLI's tests refuses what Go's decoder refuses."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_chat_gives_the_models_answer(fleet: Fleet) -> None:
 
 
 @BOTH
-def test_length_ends_it(fleet: Fleet, provider: str) -> None:
+def test_finish_reason_at_the_token_limit(fleet: Fleet, provider: str) -> None:
     answer = litellm.completion(**_arguments(fleet, provider, SMOL, QUESTION), max_tokens=2)
     assert answer.usage.completion_tokens == 2
 
@@ -147,6 +147,6 @@ async def test_aembedding(fleet: Fleet) -> None:
     assert [len(entry["embedding"]) for entry in answer.data] == [64]
 
 
-def test_what_it_learns_about_a_model(fleet: Fleet) -> None:
+def test_model_info(fleet: Fleet) -> None:
     info = litellm.OllamaConfig().get_model_info(SMOL, api_base=fleet.url)
     assert info["max_tokens"] == 8192

@@ -95,7 +95,7 @@ async def _streaming(fleet: Fleet, method: str, how: str) -> AsyncIterator[Strea
 async def test_abort_frees_the_slot(
     fleet: Fleet, thinker_engine: EngineClient, method: str, how: str
 ) -> None:
-    """Of all streams of a client, and of one stream."""
+    """Abort all streams of a client, and one stream."""
     async with _streaming(fleet, method, how) as streaming:
         assert await streaming.line() == "streaming"
         assert await thinker_engine.busy()

@@ -1,4 +1,4 @@
-"""Every method of the official Python client, of the one that waits and of the asynchronous one."""
+"""Every method of the official Python client, synchronous and asynchronous."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Part = TypeVar("Part")
 
 
 class _Awaited:
-    """The client that waits, with the asynchronous client's manners, so that one test is for both."""
+    """The synchronous client with the asynchronous client's interface, so that one test covers both."""
 
     def __init__(self, client: ollama.Client) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""What Open WebUI's server asks an Ollama for its model pages, in its order and its words. Open WebUI itself
+"""The requests of Open WebUI's server for its model pages, in its order. Open WebUI itself
 takes gigabytes with torch, so its requests are made here by hand.
 """
 
@@ -41,13 +41,13 @@ def _models(webui: httpx.Client) -> dict[str, dict[str, object]]:
     return {model["model"]: model for model in response.json()["models"]}
 
 
-def test_its_version_check_compares_numbers(webui: httpx.Client) -> None:
+def test_the_version_is_comparable(webui: httpx.Client) -> None:
     version = webui.get("/api/version").json()["version"]
 
     assert tuple(map(int, version.split("."))) > (0, 6, 4)
 
 
-def test_the_list_of_models_is_joined_with_what_is_loaded(webui: httpx.Client) -> None:
+def test_the_list_of_models_is_joined_with_the_loaded_ones(webui: httpx.Client) -> None:
     webui.post("/api/generate", json={"model": SMOL, "keep_alive": "5m"})
     loaded = {model["name"]: model["expires_at"] for model in webui.get("/api/ps").json()["models"]}
 
@@ -76,7 +76,7 @@ def test_a_model_is_built_copied_shown_and_deleted(webui: httpx.Client, new_name
     assert not {name, copy} & set(_models(webui))
 
 
-def test_pulling_shows_a_bar_that_fills(webui: httpx.Client) -> None:
+def test_pulling_reports_progress(webui: httpx.Client) -> None:
     steps = _lines(webui.post("/api/pull", json={"model": SMOL, "name": SMOL, "insecure": True}))
 
     bars = [step for step in steps if "digest" in step]
@@ -84,13 +84,13 @@ def test_pulling_shows_a_bar_that_fills(webui: httpx.Client) -> None:
     assert steps[-1] == {"status": "success"}
 
 
-def test_pulling_what_is_not_there_ends_with_the_reason(webui: httpx.Client) -> None:
+def test_pulling_an_unknown_model_ends_with_the_reason(webui: httpx.Client) -> None:
     steps = _lines(webui.post("/api/pull", json={"model": "nope", "name": "nope", "insecure": True}))
 
     assert "file does not exist" in str(steps[-1]["error"])
 
 
-def test_unloading_is_a_prompt_of_nothing(webui: httpx.Client) -> None:
+def test_an_empty_prompt_unloads_the_model(webui: httpx.Client) -> None:
     answer = webui.post("/api/generate", json={"model": SMOL, "keep_alive": 0, "prompt": ""}).json()
 
     assert (answer["done"], answer["done_reason"]) == (True, "unload")

@@ -164,7 +164,7 @@ def test_a_tool_loop(client: OpenAI) -> None:
     assert last.choices[0].message.content == "It is 391."
 
 
-def test_a_choice_of_tools_that_is_not_there(client: OpenAI) -> None:
+def test_a_tool_choice_without_its_tool_is_refused(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="not one of the request's tools"):
         client.chat.completions.create(
             model=THINKER,
@@ -197,7 +197,7 @@ def test_several_choices(client: OpenAI) -> None:
     assert answer.usage.prompt_tokens == 16
 
 
-def test_streams_of_several_choices_come_side_by_side(client: OpenAI) -> None:
+def test_several_choices_stream_concurrently(client: OpenAI) -> None:
     texts: dict[int, str] = {0: "", 1: ""}
     order = []
     for chunk in client.chat.completions.create(model=SMOL, messages=_ASKED, n=2, temperature=0, stream=True):
@@ -209,7 +209,7 @@ def test_streams_of_several_choices_come_side_by_side(client: OpenAI) -> None:
     assert order != sorted(order)
 
 
-async def test_a_stream_that_is_closed_frees_the_worker(
+async def test_closing_a_stream_frees_the_slot(
     async_client: AsyncOpenAI, thinker_engine: EngineClient
 ) -> None:
     stream = await async_client.chat.completions.create(
@@ -234,8 +234,7 @@ def test_logprobs(client: OpenAI) -> None:
     assert all(len(entry.top_logprobs) == 2 for entry in logprobs.content or [])
 
 
-def test_a_bias_against_a_token(client: OpenAI, fleet: Fleet) -> None:
-    """Of the answer's first one."""
+def test_a_bias_against_the_answer_s_first_token(client: OpenAI, fleet: Fleet) -> None:
     tokens = client.post("/tokenize", body={"model": SMOL, "prompt": "The"}, cast_to=dict[str, object])
     ids = tokens["tokens"]
     assert isinstance(ids, list)
@@ -285,7 +284,7 @@ def test_extensions(client: OpenAI) -> None:
 
 
 def test_embeddings(client: OpenAI) -> None:
-    """The SDK asks for base64 and reads it; plain floats are the same."""
+    """The SDK requests base64 and decodes it; plain floats are equal."""
     read = client.embeddings.create(model=VECTORS, input=["a sheep", "a wheel"])
     plain = client.embeddings.create(model=VECTORS, input=["a sheep", "a wheel"], encoding_format="float")
 
@@ -312,7 +311,7 @@ def test_errors(client: OpenAI) -> None:
         client.audio.transcriptions.create(model=SMOL, file=("a.wav", b"RIFF"))
 
 
-def test_an_error_in_the_middle_of_a_stream_is_raised(client: OpenAI) -> None:
+def test_an_error_in_a_stream_is_raised(client: OpenAI) -> None:
     stream = client.chat.completions.create(
         model=THINKER, messages=[{"role": "user", "content": BROKEN_QUESTION}], stream=True
     )

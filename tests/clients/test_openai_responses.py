@@ -1,4 +1,4 @@
-"""The Responses API through OpenAI's official client, the one that waits and the asynchronous one."""
+"""The Responses API through OpenAI's official client, synchronous and asynchronous."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_the_streaming_helper(client: openai.AsyncOpenAI) -> None:
     assert "".join(texts) == final.output_text == ANSWER
 
 
-async def test_an_answer_that_is_cut_off(client: openai.AsyncOpenAI) -> None:
+async def test_a_response_that_is_cut_off_is_incomplete(client: openai.AsyncOpenAI) -> None:
     answer = await settled(
         client.responses.create(model=SMOL, input=QUESTION, temperature=0, max_output_tokens=2)
     )
@@ -120,13 +120,13 @@ async def test_reasoning_streams(client: openai.AsyncOpenAI) -> None:
     assert "".join(thoughts) == THOUGHTS
 
 
-async def test_a_model_that_cannot_reason(client: openai.AsyncOpenAI) -> None:
+async def test_reasoning_is_refused_by_a_model_without_it(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="does not support thinking"):
         await settled(client.responses.create(model=SMOL, input=QUESTION, reasoning={"effort": "high"}))
 
 
 async def test_a_tool_loop(client: openai.AsyncOpenAI) -> None:
-    """The answer's items go back as they came, thoughts and all."""
+    """The answer's items are sent back unchanged, with its reasoning."""
     conversation: list[object] = [{"role": "user", "content": WEATHER_QUESTION}]
     first = await settled(client.responses.create(model=THINKER, input=conversation, tools=[WEATHER]))
     thought, call = first.output
@@ -190,14 +190,14 @@ async def test_tools_that_are_not_run_here_are_named(client: openai.AsyncOpenAI)
         ),
     ],
 )
-async def test_refusals(
+async def test_invalid_requests_raise_the_sdk_s_errors(
     client: openai.AsyncOpenAI, wrong: dict[str, object], kind: type[openai.APIStatusError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
         await settled(client.responses.create(**{"model": SMOL, "input": QUESTION, **wrong}))
 
 
-async def test_a_stream_that_breaks_says_so(client: openai.AsyncOpenAI) -> None:
+async def test_an_error_in_a_stream_is_reported(client: openai.AsyncOpenAI) -> None:
     stream = await settled(client.responses.create(model=THINKER, input=BROKEN_QUESTION, stream=True))
     events = await collected(stream)
 
@@ -207,9 +207,7 @@ async def test_a_stream_that_breaks_says_so(client: openai.AsyncOpenAI) -> None:
     assert events[-1].response.output[0].content[0].text == "Well"
 
 
-async def test_a_client_that_leaves_frees_its_place(
-    client: openai.AsyncOpenAI, thinker_engine: EngineClient
-) -> None:
+async def test_a_disconnect_frees_the_slot(client: openai.AsyncOpenAI, thinker_engine: EngineClient) -> None:
     async with opened(client.responses.stream(model=THINKER, input=LONG_QUESTION)) as stream:
         if isinstance(client, openai.AsyncOpenAI):
             await anext(aiter(stream))

@@ -52,5 +52,5 @@ NOT_REPLAYED: dict[int, str] = {
     ),
     243: "the CLI creates a model with a draft, which is refused: test_create_checks.py",
     244: 'the CLI\'s `LICENSE ""`: test_create_checks.py, test_an_empty_licence_is_one_in_a_list',
-    245: "the CLI's show and create: tests/clients, test_what_show_prints_makes_the_same_model",
+    245: "the CLI's show and create: tests/clients, test_the_modelfile_of_show_creates_the_same_model",
 }

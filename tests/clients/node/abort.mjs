@@ -1,4 +1,4 @@
-// Streams until a line comes in, aborts then, and stays alive: the server must not need our end to notice.
+// Streams until a line comes in, then aborts and stays alive: the server must notice without the process's end.
 import { once } from "node:events";
 import * as fleet from "./fleet.mjs";
 
@@ -6,9 +6,9 @@ const [, , method, how] = process.argv;
 const ollama = fleet.client();
 const input = method === "chat" ? { messages: fleet.asked(fleet.LONG_QUESTION) } : { prompt: fleet.LONG_QUESTION };
 const stream = await ollama[method]({ model: fleet.THINKER, stream: true, ...input });
-const told = once(process.stdin, "data");
+const command = once(process.stdin, "data");
 let aborted = false;
-told.then(() => {
+command.then(() => {
   aborted = true;
   if (how === "client") ollama.abort();
   else stream.abort();

@@ -61,7 +61,7 @@ test("pull streams", async () => {
   assert.equal((await fleet.collected(stream)).at(-1).status, "success");
 });
 
-test("pull of what nobody serves", async () => {
+test("pull of an unknown model", async () => {
   const words = /^pull model manifest: file does not exist/;
   await assert.rejects(ollama.pull({ model: "nope" }), { status_code: 500, message: words });
   await assert.rejects(async () => fleet.collected(await ollama.pull({ model: "nope", stream: true })), {

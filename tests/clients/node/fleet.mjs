@@ -1,4 +1,4 @@
-// What the tests know of the fleet: they are started by test_npm.py, which starts the fleet too.
+// The fleet's addresses and names for the tests: test_npm.py starts both.
 import { randomBytes } from "node:crypto";
 import { Ollama } from "ollama";
 
@@ -33,7 +33,7 @@ export async function collected(stream) {
   return parts;
 }
 
-// Runs `use` with a name that nobody serves, and deletes what it created under it.
+// Runs `use` with a name that no worker serves, and deletes the model created under it.
 export async function withNewName(use) {
   const model = `new-${randomBytes(4).toString("hex")}`;
   try {
