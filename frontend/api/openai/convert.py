@@ -137,10 +137,13 @@ def _format(response_format: dict[str, Json] | None) -> Json:
 def _think(request: ChatCompletionRequest) -> Think | None:
     """The thinking level; `reasoning.effort` takes precedence over `reasoning_effort`."""
     effort = (request.reasoning or {}).get("effort") or request.reasoning_effort
-    if not effort:
-        return None
+    return thinking_of(effort, _EFFORTS) if effort else None
+
+
+def thinking_of(effort: Json, allowed: str) -> Think:
+    """The thinking level of an effort. Raises InvalidRequest, which lists the `allowed` ones."""
     if effort == "none":
         return Think(enabled=False)
     if not isinstance(effort, str) or effort not in _LEVELS:
-        raise InvalidRequest(f'invalid reasoning value: "{effort}" (must be {_EFFORTS})')
+        raise InvalidRequest(f'invalid reasoning value: "{effort}" (must be {allowed})')
     return Think(enabled=True, level=_LEVELS[effort])

@@ -23,19 +23,11 @@ from frontend.api.core.typed_fields import (
     read_struct,
     text,
 )
+from frontend.api.openai.convert import thinking_of
 from frontend.api.openai.fields import HARMLESS, INNER_OF_RESPONSES
 from frontend.api.openai.responses.items import read_input
 from frontend.api.openai.responses.tools import Tools
 
-_LEVELS = {
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "ultra": "max",
-    "max": "max",
-}
 _EFFORTS = '"none", "minimal", "low", "medium", "high", "xhigh", "ultra" or "max"'
 _FORMATS = ("text", "json_schema", "json_object")
 _TRUNCATIONS = ("auto", "disabled")
@@ -177,13 +169,7 @@ def _options(fields: _Body) -> dict[str, Json]:
 
 
 def _think(effort: Json) -> Think | None:
-    if effort is None or effort == "":
-        return None
-    if effort == "none":
-        return Think(enabled=False)
-    if not isinstance(effort, str) or effort not in _LEVELS:
-        raise InvalidRequest(f'invalid reasoning value: "{effort}" (must be {_EFFORTS})')
-    return Think(enabled=True, level=_LEVELS[effort])
+    return None if effort is None or effort == "" else thinking_of(effort, _EFFORTS)
 
 
 def _truncates(truncation: str) -> bool:
