@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.schemas.functions import Markup
+from engine_worker.schemas.call_grammar import Markup
 
 Render = Callable[[Sequence[pb.Message], Sequence[pb.Tool]], Awaitable[str]]
 

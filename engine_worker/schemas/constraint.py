@@ -1,7 +1,7 @@
-"""From a request to the grammar of its answer: kept, or refused, or kept as far as possible and that named.
+"""From a request's `format` to a Constraint: the grammar of its answer, and the keywords that it drops.
 
-The worker does this, since it protects its engine from every caller; the frontend passes schemas on as
-they came, which servers that have a schema converter of their own need too.
+The worker does this, since it protects its engine from every client. The frontend forwards schemas unchanged,
+as servers with a schema converter of their own need them.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from functools import partial
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.schemas.cost import cost_of
-from engine_worker.schemas.ebnf_cost import check_ebnf
+from engine_worker.schemas.cost_limits import check_ebnf, cost_of
 from engine_worker.schemas.grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.patterns import Unsupported, read_pattern
-from engine_worker.schemas.reading import read_schema
+from engine_worker.schemas.schema_reader import read_schema
 from engine_worker.schemas.simplify import simplify
-from engine_worker.schemas.terms import Leaf
+from engine_worker.schemas.terms import Terminal
 
 ANY_OBJECT = '{"type":"object"}'
-# The slower of the engines' libraries compiles this many in a second, and with other load in two.
-MOST_POSITIONS = 25_000
+# The slower of the engines' libraries compiles this many in 1 s, under load in 2 s.
+MAX_POSITIONS = 25_000
 _FIELD, _TOOLS = "format.", "tools."
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """`schema`: the simple one, for what makes a grammar by itself; None for a regular expression.
-    `not_honoured`: as in Started. `text`: the grammar as an engine takes it.
+    """The grammar of an answer. `schema`: the simplified schema; None for a regular expression.
+    `not_honoured`: as in Started. `text`: the grammar in the engine's language.
     """
 
     grammar: Grammar
@@ -42,14 +41,14 @@ class Constraint:
 
 
 def named_of_tools(constraints: Iterable[Constraint]) -> list[str]:
-    """What is not kept of tools' schemas, where a grammar makes the calls."""
+    """Names of keywords of tools' schemas that a grammar of calls drops, without duplicates."""
     names = [name for constraint in constraints for name in constraint.not_honoured]
     return list(dict.fromkeys(name.replace(_FIELD, _TOOLS, 1) for name in names))
 
 
 async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], str]) -> Constraint | None:
-    """None: free text, and `ebnf`, which is the engine's own. In a thread: a large schema takes a second.
-    Raises ConstraintRejected.
+    """The constraint of a request, its grammar written with `write`; None for free text and for `ebnf`, which
+    the engine reads itself. Runs in a thread, since a large schema takes 1 s. Raises ConstraintRejected.
     """
     match request.WhichOneof("constraint"):
         case "json_schema":
@@ -59,7 +58,7 @@ async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], 
         case "regex":
             read = partial(from_regex, request.regex)
         case "ebnf":
-            check_ebnf(request.ebnf, MOST_POSITIONS)
+            check_ebnf(request.ebnf, MAX_POSITIONS)
             return None
         case _:
             return None
@@ -76,7 +75,7 @@ def from_schema(text: str) -> Constraint:
 
 
 def from_parsed(schema: object) -> Constraint:
-    """Of a schema that `read_schema` has read. Raises ConstraintRejected."""
+    """The constraint of a schema that `read_schema` returned. Raises ConstraintRejected."""
     try:
         return _from_parsed(schema)
     except RecursionError as error:
@@ -98,9 +97,9 @@ def _from_parsed(schema: object) -> Constraint:
 
 
 def from_regex(pattern: str) -> Constraint:
-    """The whole answer matches it."""
+    """A constraint that the whole answer matches `pattern`. Raises ConstraintRejected."""
     try:
-        grammar = Grammar({ROOT: Leaf(read_pattern(f"^(?:{pattern})$"))})
+        grammar = Grammar({ROOT: Terminal(read_pattern(f"^(?:{pattern})$"))})
     except Unsupported as error:
         raise ConstraintRejected(f"regex: a grammar cannot have {error}") from error
     check_cost(grammar, "regex")
@@ -108,7 +107,7 @@ def from_regex(pattern: str) -> Constraint:
 
 
 def plain_json(value: object) -> object:
-    """A simple schema without Decimals, for writers of JSON that do not know them."""
+    """A copy without Decimals, for JSON writers that do not support them."""
     if isinstance(value, dict):
         return {name: plain_json(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -123,15 +122,15 @@ def json_of(schema: Mapping[str, object]) -> str:
 
 
 def check_cost(grammar: Grammar, what: str) -> None:
-    """Raises ConstraintRejected."""
+    """Raises ConstraintRejected for a grammar with more than MAX_POSITIONS positions."""
     check_total([grammar], what)
 
 
 def check_total(grammars: Iterable[Grammar], what: str) -> None:
-    """For grammars that one request brings. Raises ConstraintRejected."""
+    """`check_cost` for all grammars of one request together."""
     cost = sum(cost_of(grammar.rules) for grammar in grammars)
-    if cost > MOST_POSITIONS:
+    if cost > MAX_POSITIONS:
         raise ConstraintRejected(
-            f"the {what} is too large: its rules would have {cost} positions, at most {MOST_POSITIONS} are "
+            f"the {what} is too large: its rules would have {cost} positions, at most {MAX_POSITIONS} are "
             "possible; lower the counts of its repetitions, or make it smaller"
         )

@@ -1,7 +1,7 @@
-"""Rules for the JSON texts that a simple schema admits.
+"""From a simple schema to grammar rules for the JSON texts that it allows.
 
-White space between tokens is bounded, as in Ollama's grammar: small models, and large ones that would rather
-say something else, write line ends for ever where they may.
+White space between tokens is bounded, as in Ollama's grammar: models that would rather generate free text
+otherwise generate line ends without end.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from engine_worker.schemas import json_text, malformed, numbers
-from engine_worker.schemas.counted import counted
-from engine_worker.schemas.endings import multiples
-from engine_worker.schemas.multiples import Endings
+from engine_worker.schemas import json_text, numbers, schema_reader
+from engine_worker.schemas.json_text import other_names
+from engine_worker.schemas.multiples import LastDigits, multiples
 from engine_worker.schemas.numbers import Bounds
-from engine_worker.schemas.other_names import other_names
-from engine_worker.schemas.patterns import read_pattern
+from engine_worker.schemas.patterns import read_pattern, with_length_bounds
 from engine_worker.schemas.simplify import REFERENCE
 from engine_worker.schemas.terms import (
     EMPTY,
     NOTHING,
     Chars,
     Choice,
-    Leaf,
     Ref,
     Repeat,
     Sequence,
     Term,
+    Terminal,
     choice,
     optional,
     repeat,
@@ -40,19 +38,21 @@ Schema = Mapping[str, object]
 ROOT = "root"
 _SPACE_RULE, _VALUE_RULE = "space", "value"
 _SPACE = Ref(_SPACE_RULE)
-# One blank; or a line end or two and an indentation.
-_SPACES = Leaf(choice(text(" "), sequence(repeat(text("\n"), 1, 2), repeat(Chars.text(" \t"), 0, 20))))
+# One space; or one or two line ends and an indentation.
+_SPACES = Terminal(choice(text(" "), sequence(repeat(text("\n"), 1, 2), repeat(Chars.text(" \t"), 0, 20))))
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """`rules` begin with ROOT's."""
+    """`rules`: the first one is ROOT's."""
 
     rules: Mapping[str, Term]
 
 
 def grammar_of(schema: Schema) -> Grammar | None:
-    """None: no text obeys it, for example where each value would have to hold another one."""
+    """The grammar of a schema; None if no text matches, for example if each value must contain
+    another one.
+    """
     builder = _Builder()
     builder.rules[ROOT] = EMPTY
     builder.rules[ROOT] = builder.value(schema)
@@ -65,6 +65,8 @@ def grammar_of(schema: Schema) -> Grammar | None:
 
 
 class _Builder:
+    """Collects the rules of one grammar."""
+
     def __init__(self) -> None:
         self.rules: dict[str, Term] = {}
 
@@ -92,7 +94,7 @@ class _Builder:
                 return self._anything()
 
     def _rule(self, term: Term) -> Term:
-        """A rule of its own, so that no rule becomes as long as the schema."""
+        """Add a rule for the term and refer to it, so that no rule becomes as long as the schema."""
         name = f"r{len(self.rules)}"
         self.rules[name] = term
         return Ref(name)
@@ -153,18 +155,18 @@ class _Builder:
     def _after_comma(self, term: Term) -> Term:
         if term == NOTHING:
             return NOTHING
-        return sequence(_SPACE, self._spaced(Leaf(text(",")), term))
+        return sequence(_SPACE, self._spaced(Terminal(text(",")), term))
 
     def _bracketed(self, begin: str, content: Term, end: str) -> Term:
         if content == NOTHING:
             return NOTHING
         if content == EMPTY:
-            return self._spaced(Leaf(text(begin)), Leaf(text(end)))
-        return self._spaced(Leaf(text(begin)), content, Leaf(text(end)))
+            return self._spaced(Terminal(text(begin)), Terminal(text(end)))
+        return self._spaced(Terminal(text(begin)), content, Terminal(text(end)))
 
     def _object(self, schema: Schema) -> Term:
-        """Properties come in the order of the schema. One that must be there decides where the commas are:
-        behind those before it, in front of those after it.
+        """Properties in the order of the schema. Around the first required one, optional properties before it
+        have their comma behind them, those after it in front.
         """
         properties = schema.get("properties")
         members: Mapping[str, Schema] = properties if isinstance(properties, dict) else {}
@@ -184,7 +186,7 @@ class _Builder:
         return self._bracketed("{", sequence(*before, pairs[first], *after, tail), "}")
 
     def _some_of(self, pairs: list[Term], others: Term) -> Term:
-        """None of them has to be there: each may be followed by what comes after it, or be left out."""
+        """Optional properties only: each may be followed by a later one, or be left out."""
         rest = others
         for pair in reversed(pairs):
             following = EMPTY if rest == NOTHING else optional(self._after_comma(rest))
@@ -192,10 +194,10 @@ class _Builder:
         return EMPTY if rest == NOTHING else optional(rest)
 
     def _before_comma(self, pair: Term) -> Term:
-        return NOTHING if pair == NOTHING else self._spaced(pair, Leaf(text(",")), EMPTY)
+        return NOTHING if pair == NOTHING else self._spaced(pair, Terminal(text(",")), EMPTY)
 
     def _other_members(self, schema: Schema, names: list[str]) -> Term:
-        """One or more of those that are not listed; NOTHING where there may be none."""
+        """One or more additional properties; NOTHING if none are allowed."""
         others = schema.get("additionalProperties", False)
         if not isinstance(others, dict):
             return NOTHING
@@ -206,7 +208,7 @@ class _Builder:
         return self._rule(sequence(pair, repeat(self._after_comma(pair))))
 
     def _pair(self, name: Term, value: Term) -> Term:
-        pair = self._spaced(name, Leaf(text(":")), value)
+        pair = self._spaced(name, Terminal(text(":")), value)
         return NOTHING if pair == NOTHING else self._rule(pair)
 
 
@@ -215,13 +217,13 @@ def _string(schema: Schema) -> Term:
     if not isinstance(pattern := schema.get("pattern"), str):
         return json_text.any_string(least, most)
     content = read_pattern(pattern)
-    return json_text.string(counted(content, least, most) or content)
+    return json_text.string(with_length_bounds(content, least, most) or content)
 
 
 def _number(kind: str, schema: Schema) -> Term:
-    step = malformed.number(schema.get("multipleOf"))
-    if step is not None and (endings := Endings.of(Fraction(step))) is not None:
-        return multiples(endings, _bounds(schema))
+    step = schema_reader.number(schema.get("multipleOf"))
+    if step is not None and (last_digits := LastDigits.of(Fraction(step))) is not None:
+        return multiples(last_digits, _bounds(schema))
     return numbers.integers(_bounds(schema)) if kind == "integer" else numbers.numbers(_bounds(schema))
 
 
@@ -248,7 +250,9 @@ def _list(value: object) -> list[object]:
 
 
 def _of_reachable(rules: Mapping[str, Term]) -> Grammar | None:
-    """Without rules that nothing refers to, and without what no text matches. None where that is all."""
+    """The grammar without unreachable rules and without parts that match nothing; None if ROOT matches
+    nothing.
+    """
     possible = _possible(rules)
     if ROOT not in possible:
         return None
@@ -263,7 +267,7 @@ def _of_reachable(rules: Mapping[str, Term]) -> Grammar | None:
 
 
 def _possible(rules: Mapping[str, Term]) -> set[str]:
-    """Names of the rules that some text matches: those whose parts are known to be such, again and again."""
+    """Names of the rules that some text matches, found by fixed-point iteration."""
     possible: set[str] = set()
     users: dict[str, list[str]] = {}
     for name, term in rules.items():
@@ -288,7 +292,7 @@ def _matches_some(term: Term, possible: set[str]) -> bool:
             return any(_matches_some(option, possible) for option in options)
         case Repeat(part, least, _):
             return least == 0 or _matches_some(part, possible)
-        case Leaf(part):
+        case Terminal(part):
             return _matches_some(part, possible)
         case Chars(ranges):
             return bool(ranges)

@@ -1,4 +1,4 @@
-"""What becomes of each keyword of JSON Schema, on every engine. docs/format.md shows it."""
+"""Table of JSON Schema's keywords: kept, dropped or describing, on every engine (see docs/format.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEPT = {
     "minLength", "minimum", "nullable", "oneOf", "prefixItems", "properties", "propertyNames", "required",
     "type", "unevaluatedItems", "unevaluatedProperties",
 }  # fmt: skip
-# The answer obeys them where a grammar can say so; simplify.py names them where it cannot.
+# The answer obeys them where a grammar can express them; otherwise they are reported as dropped.
 KEPT_WHERE_POSSIBLE = {
     "format", "maxProperties", "minProperties", "multipleOf", "pattern", "patternProperties",
 }  # fmt: skip
@@ -19,7 +19,7 @@ DROPPED = {
     "contains", "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains",
     "minContains", "not", "then", "uniqueItems",
 }  # fmt: skip
-# They leave no answer out.
+# They exclude no answer.
 DESCRIBE = {
     "$anchor", "$comment", "$dynamicAnchor", "$id", "$schema", "$vocabulary", "contentEncoding",
     "contentMediaType", "contentSchema", "default", "deprecated", "description", "discriminator", "example",
@@ -29,26 +29,25 @@ DESCRIBE = {
 }  # fmt: skip
 _EXTENSION = "x-"
 
-OF_OBJECTS = {
+OBJECT_KEYWORDS = {
     "additionalProperties", "dependencies", "dependentRequired", "dependentSchemas", "maxProperties",
     "minProperties", "patternProperties", "properties", "propertyNames", "required", "unevaluatedProperties",
 }  # fmt: skip
-OF_ARRAYS = {
+ARRAY_KEYWORDS = {
     "additionalItems", "contains", "items", "maxContains", "maxItems", "minContains", "minItems",
     "prefixItems", "unevaluatedItems", "uniqueItems",
 }  # fmt: skip
-OF_STRINGS = {"format", "maxLength", "minLength", "pattern"}
-OF_NUMBERS = {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"}
+STRING_KEYWORDS = {"format", "maxLength", "minLength", "pattern"}
+NUMBER_KEYWORDS = {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"}
 
 
-def is_named(keyword: str) -> bool:
-    """Whether a schema that has it does not get all that it says. Keywords that JSON Schema does not have
-    are named too: one of them may be a mistake in writing.
-    """
+def is_reported(keyword: str) -> bool:
+    """Whether the keyword is reported as dropped. That includes unknown keywords, which may be misspelled."""
     if keyword in KEPT or keyword in KEPT_WHERE_POSSIBLE or keyword in DESCRIBE:
         return False
     return not keyword.startswith(_EXTENSION)
 
 
 def constrains(keyword: str) -> bool:
+    """Whether the keyword can exclude an answer."""
     return keyword not in DESCRIBE and not keyword.startswith(_EXTENSION)

@@ -1,4 +1,4 @@
-"""Numbers between two bounds, digit by digit, as they are written in JSON without an exponent."""
+"""Terms for JSON numbers between two bounds, digit by digit, without an exponent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from engine_worker.schemas.terms import (
     EMPTY,
     NOTHING,
     Chars,
-    Leaf,
     Term,
+    Terminal,
     choice,
     optional,
     repeat,
@@ -18,25 +18,25 @@ from engine_worker.schemas.terms import (
     text,
 )
 
-# As in Ollama's grammar: without a bound a number could go on for ever.
-_MOST_DIGITS = 16
-# No number that these terms write is as large.
+# As in Ollama's grammar: an unbounded number might never end.
+_MAX_DIGITS = 16
+# Larger than any number that these terms match.
 BEYOND_ALL = Decimal("1e120")
 _DIGIT = Chars.text("0123456789")
 _NOT_ZERO = Chars.text("123456789")
 _MINUS, _POINT = text("-"), text(".")
 _SIGN = optional(_MINUS)
-_POSITIVE = sequence(_NOT_ZERO, repeat(_DIGIT, 0, _MOST_DIGITS - 1))
+_POSITIVE = sequence(_NOT_ZERO, repeat(_DIGIT, 0, _MAX_DIGITS - 1))
 _WHOLE = choice(text("0"), _POSITIVE)
-_FRACTION = sequence(_POINT, repeat(_DIGIT, 1, _MOST_DIGITS))
+_FRACTION = sequence(_POINT, repeat(_DIGIT, 1, _MAX_DIGITS))
 _EXPONENT = sequence(Chars.text("eE"), optional(Chars.text("+-")), repeat(_DIGIT, 1, 2))
-INTEGER = Leaf(sequence(_SIGN, _WHOLE))
-NUMBER = Leaf(sequence(_SIGN, _WHOLE, optional(_FRACTION), optional(_EXPONENT)))
+INTEGER = Terminal(sequence(_SIGN, _WHOLE))
+NUMBER = Terminal(sequence(_SIGN, _WHOLE, optional(_FRACTION), optional(_EXPONENT)))
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`low_open`: the bound itself is left out."""
+    """`low_open`, `high_open`: the bound is exclusive. None: unbounded."""
 
     low: Decimal | None = None
     high: Decimal | None = None
@@ -50,7 +50,7 @@ class Bounds:
         return self.low > self.high or (self.low == self.high and (self.low_open or self.high_open))
 
     def mirrored(self) -> Bounds:
-        """Exactly: a minus sign would round to the 28 digits of Decimal's context."""
+        """The bounds of the negated numbers. Exact: unary minus would round to Decimal's 28 digits."""
         return Bounds(
             None if self.high is None else self.high.copy_negate(),
             None if self.low is None else self.low.copy_negate(),
@@ -75,7 +75,7 @@ def integers(bounds: Bounds) -> Term:
         least = 1 if high is None or high >= 0 else -high
         options.append(sequence(_MINUS, naturals(least, None if low is None else -low)))
     term = choice(*options)
-    return NOTHING if term == NOTHING else Leaf(term)
+    return NOTHING if term == NOTHING else Terminal(term)
 
 
 def numbers(bounds: Bounds) -> Term:
@@ -87,7 +87,7 @@ def numbers(bounds: Bounds) -> Term:
     if bounds.low is None or bounds.low < 0:
         options.append(sequence(_MINUS, _decimals(bounds.mirrored().above_zero(is_open=True))))
     term = choice(*options)
-    return NOTHING if term == NOTHING else Leaf(term)
+    return NOTHING if term == NOTHING else Terminal(term)
 
 
 def _whole_low(bounds: Bounds) -> int | None:
@@ -105,11 +105,11 @@ def _whole_high(bounds: Bounds) -> int | None:
 
 
 def naturals(low: int, high: int | None) -> Term:
-    """From 0 up, without leading zeros."""
+    """Non-negative integers without leading zeros."""
     if high is None and low <= 1:
         return _POSITIVE if low else _WHOLE
     options: list[Term] = []
-    least, most = len(str(low)), _MOST_DIGITS if high is None else len(str(high))
+    least, most = len(str(low)), _MAX_DIGITS if high is None else len(str(high))
     for length in range(least, max(most, least) + 1):
         first = max(low, 10 ** (length - 1) if length > 1 else 0)
         last = 10**length - 1 if high is None else min(high, 10**length - 1)
@@ -119,7 +119,7 @@ def naturals(low: int, high: int | None) -> Term:
 
 
 def _between(low: str, high: str) -> Term:
-    """Digits of one length."""
+    """Digit strings from `low` to `high`, which have the same length."""
     if not low:
         return EMPTY
     if low == "0" * len(low) and high == "9" * len(high):
@@ -141,7 +141,7 @@ def _digits(first: int, last: int) -> Chars:
 
 
 def _decimals(bounds: Bounds) -> Term:
-    """Not negative. Between the whole parts of the bounds any fraction goes; at them it is compared."""
+    """Non-negative decimals. Strictly between the bounds' whole parts any fraction is allowed."""
     if bounds.are_empty:
         return NOTHING
     low, low_fraction = _split(bounds.low or Decimal(0))
@@ -169,7 +169,7 @@ def _split(value: Decimal) -> tuple[int, str]:
 
 
 def _fraction(low: str, high: str | None, low_open: bool, high_open: bool) -> Term:
-    """`.5`, or nothing for none, between two fractions; `high` None: below one."""
+    """A fraction such as `.5`, or none, between two fractions; `high` None: below 1."""
     digits = _after(low, high, low_open, high_open)
     is_none_within = not low and not low_open and (high is None or bool(high) or not high_open)
     with_point = sequence(_POINT, digits) if digits != NOTHING else NOTHING
@@ -177,12 +177,14 @@ def _fraction(low: str, high: str | None, low_open: bool, high_open: bool) -> Te
 
 
 def _after(low: str, high: str | None, low_open: bool, high_open: bool, first: bool = True) -> Term:
-    """One digit or more (none as well when not `first`) whose value lies between `low` and `high`."""
+    """One or more digits (or none, unless `first`) whose value as a fraction lies between
+    `low` and `high`.
+    """
     zeros = _zeros(first)
     if not low and high is None:
         if low_open:
-            return sequence(repeat(text("0"), 0, _MOST_DIGITS), _NOT_ZERO, repeat(_DIGIT, 0, _MOST_DIGITS))
-        return repeat(_DIGIT, 1 if first else 0, _MOST_DIGITS)
+            return sequence(repeat(text("0"), 0, _MAX_DIGITS), _NOT_ZERO, repeat(_DIGIT, 0, _MAX_DIGITS))
+        return repeat(_DIGIT, 1 if first else 0, _MAX_DIGITS)
     if not low and high == "":
         return NOTHING if low_open or high_open else zeros
     lowest, highest = int(low[:1] or 0), 9 if high is None else int(high[:1] or 0)
@@ -203,9 +205,9 @@ def _after(low: str, high: str | None, low_open: bool, high_open: bool, first: b
     ]
     if highest - lowest > 1:
         between = _digits(ord("0") + lowest + 1, ord("0") + highest - 1)
-        options.append(sequence(between, repeat(_DIGIT, 0, _MOST_DIGITS)))
+        options.append(sequence(between, repeat(_DIGIT, 0, _MAX_DIGITS)))
     return choice(*options)
 
 
 def _zeros(first: bool) -> Term:
-    return repeat(text("0"), 1 if first else 0, _MOST_DIGITS)
+    return repeat(text("0"), 1 if first else 0, _MAX_DIGITS)

@@ -1,19 +1,20 @@
-"""JSON Schema's patterns (ECMAScript's regular expressions) as terms.
+"""Reads JSON Schema's patterns (ECMAScript regular expressions) as terms.
 
-A pattern is looked for anywhere in the text unless it is anchored. What needs more than a finite automaton
-(look-around, references to groups) is `Unsupported`.
+An unanchored pattern may match anywhere in the text. Features that need more than a finite automaton
+(look-around, references to groups) raise Unsupported.
 """
 
 from __future__ import annotations
 
 import re
 
-from engine_worker.schemas.malformed import MOST_COUNTED
+from engine_worker.schemas.schema_reader import MAX_COUNT
 from engine_worker.schemas.terms import (
     ANY,
     EMPTY,
     NOTHING,
     Chars,
+    Repeat,
     Term,
     choice,
     repeat,
@@ -39,17 +40,17 @@ _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})
 _LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9A-Fa-f]{2})")
 _GROUP = re.compile(r"\?(?::|P?<[A-Za-z_]\w*>)")
 _MAX_GROUPS = 50
-# Reading takes a second, and no grammar of so many positions is possible.
+# Reading takes 1 s at this size, and no grammar may have as many positions.
 _MAX_CHARACTERS = 64 * 1024
 _ANYTHING = repeat(ANY)
 
 
 class Unsupported(Exception):
-    """Says what a grammar cannot have."""
+    """A pattern that no grammar can express; the message names the feature."""
 
 
 def read_pattern(pattern: str) -> Term:
-    """Over the characters of the whole text. Raises Unsupported, also for what is no pattern."""
+    """A term for whole texts. Raises Unsupported, for malformed patterns too."""
     if len(pattern) > _MAX_CHARACTERS:
         raise Unsupported(f"more than {_MAX_CHARACTERS} characters")
     reader = _Reader(pattern)
@@ -66,8 +67,8 @@ class _Reader:
         self.position = 0
 
     def alternatives(self, is_first: bool, is_last: bool) -> Term:
-        """`is_first`, `is_last`: nothing of the pattern stands before or after them, so that what is not
-        anchored there may have any text on that side.
+        """`is_first`, `is_last`: the alternatives begin or end the pattern, so that without an anchor any
+        text may stand on that side.
         """
         options = [self._alternative(is_first, is_last)]
         while self._takes("|"):
@@ -117,8 +118,8 @@ class _Reader:
         self._takes("?")
         if self._pattern[self.position : self.position + 1] in ("*", "+"):
             raise Unsupported("a repetition of a repetition")
-        if max(least, most or 0) > MOST_COUNTED:
-            raise Unsupported(f"a repetition of more than {MOST_COUNTED}")
+        if max(least, most or 0) > MAX_COUNT:
+            raise Unsupported(f"a repetition of more than {MAX_COUNT}")
         if most is not None and most < least:
             raise Unsupported(f"a repetition from {least} to {most}")
         return repeat(part, least, most)
@@ -143,7 +144,7 @@ class _Reader:
         self._depth += 1
         if self._depth > _MAX_GROUPS:
             raise Unsupported(f"more than {_MAX_GROUPS} groups within one another")
-        # Anchors are understood where an alternative of the whole pattern begins or ends, not in groups.
+        # Anchors are supported at the beginning and end of top-level alternatives, not in groups.
         term = self.alternatives(is_first=False, is_last=False)
         self._depth -= 1
         if not self._takes(")"):
@@ -210,3 +211,13 @@ class _Reader:
             raise Unsupported("an end where more is due")
         self.position += 1
         return self._pattern[self.position - 1]
+
+
+def with_length_bounds(pattern: Term, least: int, most: int | None) -> Term | None:
+    """The pattern with bounds of its length; None if it is not a repetition of one character class."""
+    if not (isinstance(pattern, Repeat) and isinstance(pattern.part, Chars)):
+        return None
+    ends = [end for end in (pattern.most, most) if end is not None]
+    longest = min(ends, default=None)
+    shortest = max(pattern.least, least)
+    return NOTHING if longest is not None and shortest > longest else repeat(pattern.part, shortest, longest)

@@ -1,10 +1,10 @@
-"""Where a `$ref` leads, within one schema."""
+"""Resolves `$ref` within one schema. Nothing is fetched."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 
-from engine_worker.schemas.malformed import refuse, shown
+from engine_worker.schemas.schema_reader import refuse, shown
 
 _KEYWORDS = ("$ref", "$dynamicRef", "$recursiveRef")
 _DEFINITIONS = ("$defs", "definitions")
@@ -12,13 +12,15 @@ _ANCHORS = ("$anchor", "$dynamicAnchor")
 
 
 class References:
+    """The references of one schema, by JSON pointer, by anchor, and by name of a nested definition."""
+
     def __init__(self, root: object) -> None:
         self._root = root
         self._anchors: dict[str, object] | None = None
         self._definitions: dict[str, object] | None = None
 
     def targets(self, schema: dict[str, object]) -> list[object]:
-        """What a schema refers to. Raises ConstraintRejected for what is not in it: nothing is fetched."""
+        """The schemas that a schema refers to. Raises ConstraintRejected for references out of the schema."""
         return [self._target(schema[keyword]) for keyword in _KEYWORDS if keyword in schema]
 
     def _target(self, reference: object) -> object:
@@ -44,7 +46,7 @@ class References:
         return place
 
     def _nested(self, pointer: str, reference: str) -> object:
-        """Of a schema that was put into another one: definitions are not where its references say."""
+        """A definition of a schema that was embedded in another one, so that its pointers start elsewhere."""
         if self._definitions is None:
             self._definitions = {}
             self._collect_definitions(self._root, self._definitions)

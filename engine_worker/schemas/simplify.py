@@ -1,9 +1,9 @@
-"""From any schema to a simple one, that says the same as far as a grammar can say it.
+"""Simplifies any schema: the result allows the same values, as far as a grammar can express that.
 
 A simple schema is {} (any value), {"enum"}, {"anyOf"}, {"$ref"}, or one type with the keywords that
-grammar.py knows. References are resolved, everything that holds at one place is merged (`allOf`, and what
-stands next to `anyOf` or `$ref`), and objects are closed once, when all their properties are known: Ollama's
-grammar has the listed properties and no others, and a small model that may add some seldom stops.
+grammar.py knows. References are resolved; all schemas that hold for one value are merged (`allOf`, and
+keywords next to `anyOf` or `$ref`); objects allow only listed properties, decided once all of them are
+known. Ollama's grammar does the same, and a small model that may add properties seldom stops.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.choices import GROUPS, Choices, has_cycle
-from engine_worker.schemas.keywords import constrains, is_named
-from engine_worker.schemas.malformed import listed, refuse, shown
-from engine_worker.schemas.merged import Merged
-from engine_worker.schemas.pieces import Pieces
+from engine_worker.schemas.alternatives import GROUPS, ChosenAlternatives, has_cycle
+from engine_worker.schemas.keywords import constrains, is_reported
+from engine_worker.schemas.merged import MergedSchema
 from engine_worker.schemas.references import References
+from engine_worker.schemas.schema_reader import listed, refuse, shown
+from engine_worker.schemas.simplify_types import TypeSimplifier
 
 Schema = dict[str, object]
-# Places of a schema that are looked at; what is referred to from several places counts once.
-MOST_PLACES = 10_000
-# Schemas that are merged at all places together: half a second of work.
-_MOST_MERGED = 50_000
+# Values that a schema describes; one that is referred to several times counts once.
+MAX_PLACES = 10_000
+# Schemas merged for all values together: 0.5 s of work.
+_MAX_MERGED = 50_000
 REFERENCE = "#/$defs/"
-_LEADING_ON = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
+_FOLLOWED = {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "$defs", "definitions"}
 
-_NO_CHOICES = Choices()
+_NO_CHOICES = ChosenAlternatives()
 
 
 @dataclass(slots=True)
 class Simple:
-    """`schema` with its `$defs`. `dropped`: keywords of which something is not kept, in order."""
+    """`schema`: with `$defs`. `dropped`: keywords that are not kept in full, in order."""
 
     schema: Schema
     dropped: list[str] = field(default_factory=list)
 
 
 def simplify(schema: object) -> Simple:
-    """Raises ConstraintRejected for what is malformed, unsatisfiable or too large."""
+    """Raises ConstraintRejected for a schema that is malformed, unsatisfiable or too large."""
     simplifier = _Simplifier(schema)
     simple = simplifier.all_of([schema])
     if simple is None:
@@ -53,10 +53,10 @@ def simplify(schema: object) -> Simple:
 class _Simplifier:
     def __init__(self, root: object) -> None:
         self._references = References(root)
-        self._names: dict[tuple[frozenset[int], Choices], str] = {}
+        self._names: dict[tuple[frozenset[int], ChosenAlternatives], str] = {}
         self._impossible: set[str] = set()
         self._places = self._merged = 0
-        self._pieces = Pieces(self.all_of, self._inline, self._drop)
+        self._pieces = TypeSimplifier(self.all_of, self._inline, self._drop)
         self.definitions: dict[str, Schema] = {}
         self.dropped: dict[str, None] = {}
 
@@ -67,21 +67,21 @@ class _Simplifier:
     def _drop(self, keyword: str) -> None:
         self.dropped[keyword] = None
 
-    def all_of(self, parts: Sequence[object], choices: Choices = _NO_CHOICES) -> Schema | None:
-        """One simple schema for all that holds at a place; None where no value can obey it.
+    def all_of(self, parts: Sequence[object], choices: ChosenAlternatives = _NO_CHOICES) -> Schema | None:
+        """One simple schema for all schemas that hold for a value; None if no value satisfies them.
 
-        `choices`: the alternatives that have been chosen there, which are among the parts.
+        `choices`: the alternatives chosen for this value, whose schemas are among the parts.
         """
         self._places += 1
-        if self._places > MOST_PLACES:
+        if self._places > MAX_PLACES:
             raise ConstraintRejected(
-                f"the JSON schema is too large: more than {MOST_PLACES} places and combinations of "
+                f"the JSON schema is too large: more than {MAX_PLACES} places and combinations of "
                 "alternatives"
             )
         flat, refers = self._flat(parts)
         if flat is None:
             return None
-        schemas = [schema for schema in flat if _says_more(schema, choices)]
+        schemas = [schema for schema in flat if _adds_constraints(schema, choices)]
         if not refers:
             return self._one(schemas, choices)
         if not schemas and has_cycle({id(schema): self._targets(schema) for schema in flat}):
@@ -98,7 +98,11 @@ class _Simplifier:
         return None if name in self._impossible else {"$ref": f"{REFERENCE}{name}"}
 
     def _flat(self, parts: Sequence[object]) -> tuple[list[Schema] | None, bool]:
-        """What the parts refer to and consist of, too; and whether a reference is among it."""
+        """The parts with everything that they refer to or include by `allOf`, and whether there is a
+        reference.
+
+        None instead of the list if a part is `false`.
+        """
         waiting, flat, refers = list(reversed(parts)), dict[int, Schema](), False
         while waiting:
             part = waiting.pop()
@@ -113,9 +117,9 @@ class _Simplifier:
             refers = refers or bool(targets)
             waiting += reversed([*targets, *listed("allOf", part.get("allOf", []))])
         self._merged += len(flat)
-        if self._merged > _MOST_MERGED:
+        if self._merged > _MAX_MERGED:
             raise ConstraintRejected(
-                f"the JSON schema is too large: more than {_MOST_MERGED} schemas would have to be merged; "
+                f"the JSON schema is too large: more than {_MAX_MERGED} schemas would have to be merged; "
                 "give `allOf` and `anyOf` fewer members"
             )
         return list(flat.values()), refers
@@ -124,19 +128,21 @@ class _Simplifier:
         targets = [*self._references.targets(schema), *listed("allOf", schema.get("allOf", []))]
         return [id(target) for target in targets if isinstance(target, dict)]
 
-    def _one(self, schemas: list[Schema], choices: Choices) -> Schema | None:
+    def _one(self, schemas: list[Schema], choices: ChosenAlternatives) -> Schema | None:
         for schema in schemas:
             for keyword in GROUPS:
                 if keyword in schema and not choices.has(schema, keyword):
                     return self._any_of(schemas, choices, schema, keyword)
         for schema in schemas:
             for keyword in schema:
-                if is_named(keyword) and not _is_without_effect(keyword, schema[keyword]):
+                if is_reported(keyword) and not _has_no_effect(keyword, schema[keyword]):
                     self._drop(keyword)
-        return self._pieces.of(Merged(schemas))
+        return self._pieces.of(MergedSchema(schemas))
 
-    def _any_of(self, schemas: list[Schema], choices: Choices, schema: Schema, keyword: str) -> Schema | None:
-        """The alternatives with everything else put into each. Overlaps of `oneOf` are let be, as in
+    def _any_of(
+        self, schemas: list[Schema], choices: ChosenAlternatives, schema: Schema, keyword: str
+    ) -> Schema | None:
+        """The alternatives, each merged with all other schemas. `oneOf` may overlap, as in
         Ollama's grammar.
         """
         options: list[Schema | None] = []
@@ -149,7 +155,8 @@ class _Simplifier:
 
 
 def any_of(options: Sequence[Schema]) -> Schema | None:
-    # By their text: in Python 1 and True are equal.
+    """One schema that allows what any option allows, without duplicates; None without options."""
+    # Keyed by their text: in Python 1 and True are equal.
     different: dict[str, Schema] = {}
     for option in options:
         alternatives = option.get("anyOf")
@@ -163,12 +170,12 @@ def any_of(options: Sequence[Schema]) -> Schema | None:
     return flat[0] if len(flat) == 1 else {"anyOf": flat}
 
 
-def _says_more(schema: Schema, choices: Choices) -> bool:
+def _adds_constraints(schema: Schema, choices: ChosenAlternatives) -> bool:
     return any(
-        constrains(keyword) and keyword not in _LEADING_ON and not choices.has(schema, keyword)
+        constrains(keyword) and keyword not in _FOLLOWED and not choices.has(schema, keyword)
         for keyword in schema
     )
 
 
-def _is_without_effect(keyword: str, value: object) -> bool:
+def _has_no_effect(keyword: str, value: object) -> bool:
     return keyword == "uniqueItems" and value is False

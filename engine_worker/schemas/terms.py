@@ -1,6 +1,6 @@
-"""What grammars and patterns are made of.
+"""Terms: the expressions that grammar rules and patterns are made of.
 
-`Chars` are the characters that one position may hold; `Leaf` wraps what a lexer may take for one token.
+`Chars` is a set of characters for one position; `Terminal` marks a part that a lexer may read as one token.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _merged(ranges: Iterable[Range]) -> Iterable[Range]:
 
 @dataclass(frozen=True, slots=True)
 class Chars:
-    """Ranges of code points, sorted, apart from one another, without surrogates."""
+    """Ranges of code points, sorted, disjoint, not adjacent, without surrogates."""
 
     ranges: tuple[Range, ...]
 
@@ -73,14 +73,14 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Without options: nothing matches."""
+    """Alternatives. Without options nothing matches."""
 
     options: tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`most` None: without end."""
+    """`most` None: unbounded."""
 
     part: Term
     least: int
@@ -89,17 +89,17 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A rule of the grammar, by its name."""
+    """A reference to a rule of the grammar."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class Terminal:
     part: Term
 
 
-Term = Chars | Sequence | Choice | Repeat | Ref | Leaf
+Term = Chars | Sequence | Choice | Repeat | Ref | Terminal
 
 ANY = Chars.of([(0, LAST_CHARACTER)])
 EMPTY = Sequence(())
@@ -107,7 +107,7 @@ NOTHING = Choice(())
 
 
 def sequence(*parts: Term) -> Term:
-    """Flat, without empty parts."""
+    """A flat Sequence without empty parts; NOTHING if a part is NOTHING."""
     flat: list[Term] = []
     for part in parts:
         if part == NOTHING:
@@ -117,7 +117,7 @@ def sequence(*parts: Term) -> Term:
 
 
 def choice(*options: Term) -> Term:
-    """Flat, without repetitions and without what matches nothing."""
+    """A flat Choice without duplicates and without options that match nothing."""
     flat: dict[Term, None] = {}
     for option in options:
         flat |= dict.fromkeys(option.options if isinstance(option, Choice) else (option,))
@@ -141,7 +141,7 @@ def text(characters: str) -> Term:
 
 
 def renamed(term: Term, names: Mapping[str, str]) -> Term:
-    """With other names of rules; those that `names` does not have stay."""
+    """The term with rules renamed; names that `names` does not have stay."""
     match term:
         case Ref(name):
             return Ref(names.get(name, name))
@@ -153,3 +153,16 @@ def renamed(term: Term, names: Mapping[str, str]) -> Term:
             return Repeat(renamed(part, names), least, most)
         case _:
             return term
+
+
+def literal_of(term: Term) -> str | None:
+    """The only text that a term matches; None if it matches several texts, or the empty one."""
+    match term:
+        case Chars(((low, high),)) if low == high:
+            return chr(low)
+        case Sequence(parts) if parts:
+            texts = [literal_of(part) for part in parts]
+            known = [text for text in texts if text is not None]
+            return "".join(known) if len(known) == len(texts) else None
+        case _:
+            return None

@@ -1,19 +1,19 @@
-"""A function's parameters as far as any grammar can be made of them.
+"""A tool's parameters reduced to what any grammar can be made of.
 
-Ollama takes whatever clients write there. So what is wrong in a tool's schema must not fail the request, and
-llama.cpp, which makes a grammar of its own, must not see a keyword that it refuses.
+Ollama accepts any `parameters`. So a malformed schema must not fail the request, and llama.cpp, which makes a
+grammar of its own, must not get keywords that it rejects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from engine_worker.schemas.reading import JsonObject as Json
+from engine_worker.schemas.schema_reader import JsonObject as Json
 
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
-# llama.cpp takes a property that says nothing for an object.
+# Sent for a property without a type, which llama.cpp would take for an object.
 _ANYTHING = sorted(_TYPES - {"integer"})
-_SAYING_WHAT = {"$ref", "type", "enum", "anyOf", "properties", "items"}
+_TYPE_KEYWORDS = {"$ref", "type", "enum", "anyOf", "properties", "items"}
 _DEFINITIONS = ("$defs", "definitions")
 _NO_ARGUMENTS: Json = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -21,7 +21,7 @@ Reader = Callable[[object], object]
 
 
 def readable_parameters(parameters: object) -> Json:
-    """Of a whole function; its arguments are an object, whatever is said, and none if nothing is."""
+    """The parameters of a function as a schema of an object, which is empty without parameters."""
     if not isinstance(parameters, dict) or not parameters:
         return _NO_ARGUMENTS
     places = {
@@ -29,11 +29,11 @@ def readable_parameters(parameters: object) -> Json:
         for kind in _DEFINITIONS
         for name, schema in _object(parameters.get(kind)).items()
     }
-    return _Schemas([place for place in places if _says_something(place, places)]).of_function(parameters)
+    return _Schemas([place for place in places if _is_defined(place, places)]).of_function(parameters)
 
 
-def _says_something(place: object, places: Mapping[str, object]) -> bool:
-    """Whether the references that begin there do not only lead back to themselves."""
+def _is_defined(place: object, places: Mapping[str, object]) -> bool:
+    """Whether the chain of references that begins here ends at a schema, and is no cycle."""
     passed = set[str]()
     while isinstance(place, str) and place in places:
         if place in passed:
@@ -44,7 +44,7 @@ def _says_something(place: object, places: Mapping[str, object]) -> bool:
 
 
 class _Schemas:
-    """`places`: what references may name."""
+    """`places`: pointers that references may name."""
 
     def __init__(self, places: Collection[str]) -> None:
         self._places = places
@@ -69,7 +69,7 @@ class _Schemas:
 
     def _property(self, schema: object) -> Json:
         kept = _kept(schema, self._of_property)
-        if not kept.keys() & _SAYING_WHAT:
+        if not kept.keys() & _TYPE_KEYWORDS:
             return {**kept, "type": _ANYTHING}
         return _closed(kept, _object(schema))
 
@@ -89,7 +89,7 @@ class _Schemas:
 
 
 def _closed(kept: Json, schema: Json) -> Json:
-    """An object that lists its properties has no others, and needs none that it does not list."""
+    """Allow only listed properties, and require only those, in an object that lists properties."""
     if not isinstance(schema.get("properties"), dict):
         return kept
     properties = _object(kept.get("properties"))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from engine_worker.schemas.gbnf import gbnf_text
+from engine_worker.schemas.gbnf_writer import gbnf_text
 from engine_worker.schemas.grammar import Grammar
 
 # From a position to all positions where a match may end.

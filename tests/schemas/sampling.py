@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 from engine_worker.schemas.grammar import ROOT, Grammar
-from engine_worker.schemas.terms import Chars, Choice, Leaf, Ref, Repeat, Sequence, Term
+from engine_worker.schemas.terms import Chars, Choice, Ref, Repeat, Sequence, Term, Terminal
 
 _MORE = 3
 # Beyond it the shortest way is taken.
@@ -24,12 +24,12 @@ def _text(term: Term, rules: Mapping[str, Term], random: Random, depth: int) -> 
             return chr(random.randint(low, min(high, low + 60)))
         case Ref(name):
             return _text(rules[name], rules, random, depth + 1)
-        case Leaf(part):
+        case Terminal(part):
             return _text(part, rules, random, depth)
         case Sequence(parts):
             return "".join(_text(part, rules, random, depth) for part in parts)
         case Choice(options):
-            short = [option for option in options if isinstance(option, (Leaf, Chars))]
+            short = [option for option in options if isinstance(option, (Terminal, Chars))]
             chosen = random.choice(short if depth > _DEEP and short else options)
             return _text(chosen, rules, random, depth + 1)
         case Repeat(part, least, most):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xgrammar
 from xgrammar.testing import _is_grammar_accept_string
 
-from engine_worker.schemas.ebnf import ebnf_text
+from engine_worker.schemas.ebnf_writer import ebnf_text
 from engine_worker.schemas.grammar import Grammar
 
 

@@ -11,7 +11,7 @@ from xgrammar.testing import _is_grammar_accept_string
 
 from engine_worker.engines.sglang.call_grammars import forced_call
 from engine_worker.schemas.constraint import from_regex, from_schema
-from engine_worker.schemas.ebnf import ebnf_text
+from engine_worker.schemas.ebnf_writer import ebnf_text
 from tests.schemas.keywords import CASES, Case
 from tests.schemas.table import LOST, column, outcome
 from tests.schemas.xgrammar_accepts import accepts

@@ -11,11 +11,21 @@ import json
 import re
 from dataclasses import dataclass
 
-from engine_worker.schemas.gbnf import gbnf_text
+from engine_worker.schemas.gbnf_writer import gbnf_text
 from engine_worker.schemas.grammar import ROOT, Grammar
-from engine_worker.schemas.lark import lark_text
-from engine_worker.schemas.terms import Chars, Ref, Term, optional, renamed, repeat, sequence, text
-from engine_worker.schemas.until import until
+from engine_worker.schemas.lark_writer import lark_text
+from engine_worker.schemas.terms import (
+    EMPTY,
+    Chars,
+    Ref,
+    Term,
+    choice,
+    optional,
+    renamed,
+    repeat,
+    sequence,
+    text,
+)
 
 _BEGINNING, _BODY, _END = "beginning", "body", "end_of_answer"
 _MAX_GAP = 8
@@ -49,7 +59,7 @@ def answer_gbnf(body: Grammar, thinking: ThinkingMarkup | None) -> str:
         return gbnf_text(body)
     names = {ROOT: _BODY}
     rules = {names.get(name, name): renamed(term, names) for name, term in body.rules.items()}
-    until_closing = until(thinking.closing, "thought")
+    until_closing = rules_until(thinking.closing, "thought")
     whole = sequence(Ref(next(iter(until_closing))), repeat(Chars.text(" \t\r\n"), 0, _MAX_GAP))
     begin = whole if thinking.opened else optional(sequence(text(thinking.opening), whole))
     return gbnf_text(Grammar({ROOT: sequence(begin, Ref(_BODY)), **until_closing, **rules}))
@@ -81,3 +91,29 @@ def _thought_rules(thinking: ThinkingMarkup) -> list[str]:
         f"thought[suffix={closing}]: /{before}(.|\\n)*/",
         f"gap: {_GAP}",
     ]
+
+
+def rules_until(closing: str, prefix: str) -> dict[str, Term]:
+    """Rules for any text that ends where `closing` does for the first time; the first of them begins."""
+    names = [f"{prefix}{matched}" for matched in range(len(closing))]
+    rules: dict[str, Term] = {}
+    for matched, name in enumerate(names):
+        following: dict[int, list[str]] = {}
+        for character in sorted(set(closing)):
+            following.setdefault(_matched(closing, closing[:matched] + character), []).append(character)
+        others = Chars.text(closing).complement()
+        options: list[Term] = []
+        for state, characters in following.items():
+            chars = Chars.text("".join(characters))
+            if state == 0:
+                others = Chars.of((*others.ranges, *chars.ranges))
+                continue
+            rest = EMPTY if state == len(closing) else Ref(names[state])
+            options.append(sequence(chars, rest))
+        rules[name] = choice(*options, sequence(others, Ref(names[0])))
+    return rules
+
+
+def _matched(closing: str, seen: str) -> int:
+    """How much of `closing` the end of `seen` is."""
+    return max(length for length in range(len(seen) + 1) if closing.startswith(seen[len(seen) - length :]))

@@ -14,8 +14,8 @@ from engine_worker.engines.llamacpp.messages import messages_json, shown_tools, 
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
 from engine_worker.output.tool_calls import chosen_tools, is_forced
 from engine_worker.prompt.arrangements import Arrange, as_sent
+from engine_worker.schemas.call_grammar import functions_of
 from engine_worker.schemas.constraint import Constraint, named_of_tools
-from engine_worker.schemas.functions import functions_of
 
 _PLAIN = PlainAnswer()
 # gpt-oss, the only model whose template takes an effort, knows no "max".

@@ -26,8 +26,8 @@ from engine_worker.output.reasoning import ThinkingFirst
 from engine_worker.output.tagged_reasoning import TaggedThinking
 from engine_worker.output.tool_calls import ToolCalls, chosen_tools, is_forced, may_call_several
 from engine_worker.prompt.go_prompt import GoPrompt
+from engine_worker.schemas.call_grammar import Function, calls_grammar, functions_of
 from engine_worker.schemas.constraint import Constraint
-from engine_worker.schemas.functions import Function, calls_grammar, functions_of
 
 # Without a tag in free text, an answer is either all calls or has none.
 _NO_TAG = CallMarkup("", "", "")

@@ -13,8 +13,8 @@ from typing import cast
 from drover.call_arguments import call_arguments_json
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import JsonObject
+from engine_worker.schemas.call_grammar import Function
 from engine_worker.schemas.constraint import plain_json
-from engine_worker.schemas.functions import Function
 from engine_worker.schemas.tool_schema import readable_parameters
 
 _MESSAGE_SEPARATOR = "\n\n"

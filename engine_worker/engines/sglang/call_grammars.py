@@ -13,6 +13,7 @@ from engine_worker.output.base import OutputParser
 from engine_worker.output.call_markup import BARE_LIST, NO_TAG_FOR_FORMAT, CallMarkup
 from engine_worker.output.json_calls import JsonCalls
 from engine_worker.output.tool_calls import ToolCalls, chosen_tools, is_forced, may_call_several
+from engine_worker.schemas.call_grammar import calls_grammar, functions_of
 from engine_worker.schemas.constraint import (
     Constraint,
     check_total,
@@ -21,9 +22,8 @@ from engine_worker.schemas.constraint import (
     named_of_tools,
     plain_json,
 )
-from engine_worker.schemas.ebnf import ebnf_text
-from engine_worker.schemas.functions import calls_grammar, functions_of
-from engine_worker.schemas.reading import read_schema
+from engine_worker.schemas.ebnf_writer import ebnf_text
+from engine_worker.schemas.schema_reader import read_schema
 
 
 @dataclass(frozen=True, slots=True)

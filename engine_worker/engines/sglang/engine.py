@@ -24,7 +24,7 @@ from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangR
 from engine_worker.engines.slots import Admission
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.schemas.constraint import constraint_of
-from engine_worker.schemas.ebnf import ebnf_text
+from engine_worker.schemas.ebnf_writer import ebnf_text
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel

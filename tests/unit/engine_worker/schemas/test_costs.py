@@ -8,9 +8,8 @@ import time
 import pytest
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.constraint import MOST_POSITIONS, from_regex, from_schema
-from engine_worker.schemas.cost import cost_of
-from engine_worker.schemas.ebnf_cost import MAX_CHARACTERS, check_ebnf
+from engine_worker.schemas.constraint import MAX_POSITIONS, from_regex, from_schema
+from engine_worker.schemas.cost_limits import MAX_EBNF_CHARACTERS, check_ebnf, cost_of
 
 Json = dict[str, object]
 _TEXT: Json = {"type": "string"}
@@ -56,7 +55,7 @@ def test_a_schema_that_is_too_large_is_refused_soon(schema: Json) -> None:
     ],
 )
 def test_a_large_one_is_not(schema: Json) -> None:
-    assert cost_of(from_schema(json.dumps(schema)).grammar.rules) <= MOST_POSITIONS
+    assert cost_of(from_schema(json.dumps(schema)).grammar.rules) <= MAX_POSITIONS
 
 
 def test_an_arithmetic_keyword_costs_nothing_since_no_engine_sees_it() -> None:
@@ -81,15 +80,15 @@ def test_patterns_of_a_whole_answer() -> None:
         ('root ::= a{1,1000} # "{1,9}"\na ::= ("x" | [0-9{}]){5}', False),
         ('root ::= (("a" "b"){1,100} "c"){1,100} "d"', False),
         ('root ::= (((("a" "b"){1,100} "c"){1,100} "d"){1,100} "e"){100}', True),
-        (f"root ::= {'x' * MAX_CHARACTERS}", True),
+        (f"root ::= {'x' * MAX_EBNF_CHARACTERS}", True),
     ],
 )
 def test_grammars_that_clients_write(grammar: str, is_refused: bool) -> None:
     if not is_refused:
-        check_ebnf(grammar, MOST_POSITIONS)
+        check_ebnf(grammar, MAX_POSITIONS)
         return
     with pytest.raises(ConstraintRejected, match="the EBNF is too large"):
-        check_ebnf(grammar, MOST_POSITIONS)
+        check_ebnf(grammar, MAX_POSITIONS)
 
 
 def test_long_patterns_are_not_read() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
+from engine_worker.schemas.call_grammar import functions_of
 from engine_worker.schemas.constraint import plain_json
-from engine_worker.schemas.functions import functions_of
 
 NONE = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 ANYTHING = {"type": "object", "properties": {}, "required": [], "additionalProperties": {}}

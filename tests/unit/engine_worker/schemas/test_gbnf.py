@@ -11,11 +11,11 @@ from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer_gbnf
 from engine_worker.output.call_markup import BARE_LIST
-from engine_worker.schemas.ambiguity import ways
+from engine_worker.schemas.call_grammar import calls_grammar, functions_of
 from engine_worker.schemas.constraint import from_schema
-from engine_worker.schemas.functions import calls_grammar, functions_of
-from engine_worker.schemas.gbnf import gbnf_text
-from engine_worker.schemas.gbnf_cost import MOST_ELEMENTS
+from engine_worker.schemas.gbnf_ambiguity_limit import ways
+from engine_worker.schemas.gbnf_size_limits import MAX_ELEMENTS
+from engine_worker.schemas.gbnf_writer import gbnf_text
 from engine_worker.schemas.grammar import ROOT, Grammar
 from engine_worker.schemas.terms import Chars, Ref, choice, optional, repeat, sequence, text
 from tests.schemas.gbnf_accepts import accepts, takes
@@ -113,7 +113,7 @@ def test_calls_of_functions() -> None:
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        ({"type": "string", "maxLength": MOST_ELEMENTS}, "positions"),
+        ({"type": "string", "maxLength": MAX_ELEMENTS}, "positions"),
         ({"enum": [f"{chr(0x4E00 + number)}x" for number in range(400)]}, "alternatives at one position"),
     ],
 )

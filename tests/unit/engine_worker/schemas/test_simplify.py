@@ -9,7 +9,7 @@ import pytest
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_schema, plain_json
 from engine_worker.schemas.grammar import Grammar
-from engine_worker.schemas.simplify import MOST_PLACES
+from engine_worker.schemas.simplify import MAX_PLACES
 from tests.schemas.llguidance_accepts import accepts
 
 Json = dict[str, object]
@@ -317,7 +317,7 @@ def test_what_cannot_be_obeyed_is_refused_in_words(schema: object, why: str) -> 
 def test_too_many_combinations_are_refused() -> None:
     choices = [{"anyOf": [{"required": [f"p{each}"]}, {"required": [f"q{each}"]}]} for each in range(20)]
 
-    assert 2 ** len(choices) > MOST_PLACES
+    assert 2 ** len(choices) > MAX_PLACES
     with pytest.raises(ConstraintRejected, match="too large"):
         from_schema(json.dumps({"allOf": choices}))
 

@@ -11,8 +11,8 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_schema
-from engine_worker.schemas.gbnf import gbnf_text
-from engine_worker.schemas.lark import lark_text
+from engine_worker.schemas.gbnf_writer import gbnf_text
+from engine_worker.schemas.lark_writer import lark_text
 
 _FOLDER = Path(__file__).parents[3] / "schemas"
 # Upstream refuses two of some two hundred such schemas.

@@ -11,8 +11,8 @@ from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer_lark
 from engine_worker.output.call_markup import BARE_LIST, CallMarkup
+from engine_worker.schemas.call_grammar import calls_grammar, functions_of
 from engine_worker.schemas.constraint import from_schema
-from engine_worker.schemas.functions import calls_grammar, functions_of
 from engine_worker.schemas.grammar import Grammar
 
 TAGS = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")

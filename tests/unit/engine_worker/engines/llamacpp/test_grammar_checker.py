@@ -11,7 +11,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.engines.llamacpp.format_checks import GrammarChecker
-from engine_worker.schemas.lark import HEADER
+from engine_worker.schemas.lark_writer import HEADER
 from tests.support.waiting import until
 
 GOOD = f'{HEADER}start: "a"\n'

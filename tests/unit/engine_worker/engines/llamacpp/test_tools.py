@@ -10,7 +10,7 @@ from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.messages import shown_tools, tools_json
 from engine_worker.output.tool_calls import chosen_tools
-from engine_worker.schemas.functions import functions_of
+from engine_worker.schemas.call_grammar import functions_of
 
 WEATHER = pb.Tool(name="weather", description="Tells it.", parameters_json='{"type":"object"}')
 NEWS = pb.Tool(name="news")

@@ -1,4 +1,4 @@
-"""Values of `format` as patterns: what a grammar can keep of them."""
+"""Table of `format` values with their patterns, as far as a grammar can check them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-%s-{_HEX}{{12}}"
 _COUNT = "[0-9]{1,9}"
 _SECONDS = f"{_COUNT}S"
 _MINUTES = f"{_COUNT}M({_SECONDS})?"
-# RFC 3339 leaves no unit out between two.
+# RFC 3339 allows no gap between units.
 _TIME_UNITS = f"({_COUNT}H({_MINUTES})?|{_MINUTES}|{_SECONDS})"
 _DATE_UNITS = f"({_COUNT}Y({_COUNT}M({_COUNT}D)?)?|{_COUNT}M({_COUNT}D)?|{_COUNT}D)"
 
@@ -53,7 +53,7 @@ KEPT = {
     "uri": _URI,
     "url": _URI,
 }
-# They say what a text is for, or how a program is to hold a value, and leave no text out.
+# They describe the use or the type of a value and exclude no text.
 DESCRIBE = {
     "binary", "color", "directory-path", "double", "file-path", "float", "int32", "int64", "markdown",
     "multi-line", "password", "path", "text", "textarea", "uint32", "uint64",
@@ -61,6 +61,6 @@ DESCRIBE = {
 
 
 def pattern_of(name: str) -> str | None:
-    """Anchored on both sides."""
+    """The pattern of a format, anchored on both sides; None if it is not in the table."""
     body = KEPT.get(name)
     return None if body is None else f"^(?:{body})$"

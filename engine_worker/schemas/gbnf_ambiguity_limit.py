@@ -1,6 +1,7 @@
-"""In how many ways llama.cpp would read one text by a GBNF grammar. It follows all of them, for each token.
+"""Limit on a GBNF grammar's ambiguity: the number of ways to match one text.
 
-Counted repetitions within one another of what may be empty have so many that its decode loop stands still.
+llama.cpp follows all of them for each token. Nested counted repetitions of parts that may be empty have so
+many that its decode loop stalls.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.terms import Chars, Choice, Leaf, Ref, Repeat, Sequence, Term
+from engine_worker.schemas.terms import Chars, Choice, Ref, Repeat, Sequence, Term, Terminal
 
-# Characters of a long token, and the ways to read them.
+# Characters of a long token, and the ways to match them.
 _TOKEN_LENGTH = 12
-MOST_WAYS = 5_000
-# Repetitions beyond a token's length bring nothing new.
+MAX_WAYS = 5_000
+# Repetitions beyond a token's length add no ways.
 _COUNTED = _TOKEN_LENGTH + 4
-_MOST_LINKS = 100_000
+_MAX_LINKS = 100_000
 
 
-def check_ways(terms: Iterable[Term]) -> None:
-    """Of terms without rules. Raises ConstraintRejected."""
+def check_ambiguity(terms: Iterable[Term]) -> None:
+    """Raises ConstraintRejected for a term (without rules) with more than MAX_WAYS ways."""
     for term in terms:
-        if ways(term) > MOST_WAYS:
+        if ways(term) > MAX_WAYS:
             raise ConstraintRejected(
                 "a pattern of this format has too many ways to match one text for this model's engine; write "
                 "it without repetitions of what may be empty or repeats itself"
@@ -31,13 +32,13 @@ def check_ways(terms: Iterable[Term]) -> None:
 
 
 def ways(term: Term) -> int:
-    """At least as many as any text of a token's length has; MOST_WAYS + 1 for all that are more."""
+    """An upper bound of the ways to match a text of a token's length; MAX_WAYS + 1 for any larger number."""
     return _Positions().ways(term)
 
 
 @dataclass(slots=True)
 class _Ends:
-    """Positions where a part may begin and end."""
+    """Positions where a part may begin and end. `is_optional`: it may be empty."""
 
     first: set[int] = field(default_factory=set)
     last: set[int] = field(default_factory=set)
@@ -45,7 +46,7 @@ class _Ends:
 
 
 class _Positions:
-    """Each place of a character, and those that may come next."""
+    """The position automaton of a term: one state per character position, and the states that may follow."""
 
     def __init__(self) -> None:
         self._chars: list[Chars] = []
@@ -54,16 +55,16 @@ class _Positions:
 
     def ways(self, term: Term) -> int:
         ends = self._of(term)
-        if max(self._links, len(self._chars)) > _MOST_LINKS:
-            return MOST_WAYS + 1
+        if max(self._links, len(self._chars)) > _MAX_LINKS:
+            return MAX_WAYS + 1
         together = _together(set(self._chars))
         ways = [1] * len(self._chars)
         most = self._most(ends.first, ways, together)
         for _ in range(_TOKEN_LENGTH - 1):
             ways = [self._most(following, ways, together) for following in self._next]
-            # A token may begin within the text, too.
+            # A token may also begin inside the text.
             most = max(most, self._most(ends.first, ways, together), max(ways, default=0))
-            if most > MOST_WAYS:
+            if most > MAX_WAYS:
                 break
         return most
 
@@ -73,9 +74,9 @@ class _Positions:
             chars = self._chars[place]
             sums[chars] = sums.get(chars, 0) + ways[place]
         if len(sums) < 2:
-            return min(MOST_WAYS + 1, max(sums.values(), default=0))
+            return min(MAX_WAYS + 1, max(sums.values(), default=0))
         most = max(sum(sums.get(chars, 0) for chars in group) for group in together)
-        return min(MOST_WAYS + 1, most)
+        return min(MAX_WAYS + 1, most)
 
     def _of(self, term: Term) -> _Ends:
         match term:
@@ -98,7 +99,7 @@ class _Positions:
                 )
             case Repeat(part, least, most):
                 return self._repeated(part, least, most)
-            case Leaf(part):
+            case Terminal(part):
                 return self._of(part)
             case Ref():
                 raise TypeError("a rule has no positions")
@@ -110,11 +111,11 @@ class _Positions:
         return self._then(ends, self._perhaps(part, None if most is None else most - least))
 
     def _perhaps(self, part: Term, most: int | None) -> _Ends:
-        """Each repetition only behind the one before it."""
+        """Optional repetitions, each of which follows the one before it."""
         chain = _Ends()
         before: set[int] = set()
         for number in range(1 if most is None else min(most, _COUNTED)):
-            if max(self._links, len(self._chars)) > _MOST_LINKS:
+            if max(self._links, len(self._chars)) > _MAX_LINKS:
                 break
             each = self._of(part)
             self._link(each.last if most is None else before, each.first)
@@ -136,13 +137,13 @@ class _Positions:
 
     def _link(self, last: set[int], first: set[int]) -> None:
         self._links += len(last) * len(first)
-        if self._links <= _MOST_LINKS:
+        if self._links <= _MAX_LINKS:
             for place in last:
                 self._next[place] |= first
 
 
 def _together(classes: set[Chars]) -> list[frozenset[Chars]]:
-    """Those that have a character in common. A range that begins last is where most overlap."""
+    """Groups of classes that share a character. The largest overlaps are at the beginnings of ranges."""
     begins = {low for chars in classes for low, _ in chars.ranges}
     lows = {chars: [low for low, _ in chars.ranges] for chars in classes}
 
@@ -153,14 +154,14 @@ def _together(classes: set[Chars]) -> list[frozenset[Chars]]:
     return list({frozenset(chars for chars in classes if has(chars, code)) for code in begins})
 
 
-def leaves_of(rules: Mapping[str, Term]) -> set[Term]:
-    """The parts of rules that are texts alone."""
+def terminals_of(rules: Mapping[str, Term]) -> set[Term]:
+    """The terminals in rules."""
     found: set[Term] = set()
     waiting = list(rules.values())
     while waiting:
         match waiting.pop():
-            case Leaf() as leaf:
-                found.add(leaf)
+            case Terminal() as terminal:
+                found.add(terminal)
             case Sequence(parts):
                 waiting += parts
             case Choice(options):

@@ -1,7 +1,7 @@
-"""Alternatives that have been chosen at one place of a schema, and whether one leads back to itself.
+"""Alternatives of `anyOf` and `oneOf` chosen for one value, and detection of cycles among them.
 
-`{"anyOf": [{"type": "integer"}, {"$ref": "#"}]}` says that a value is an integer, or what the schema says it
-is: the second alternative admits nothing that another one does not.
+In `{"anyOf": [{"type": "integer"}, {"$ref": "#"}]}` the second alternative allows nothing that the first does
+not: choosing it leads back to the same choice, so it is left out.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ Schema = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """`leads_to`: ids of the schemas with alternatives that hold too, by `$ref` and `allOf`."""
+class ChosenAlternative:
+    """One member of a group. `leads_to`: ids of schemas with alternatives that it includes by `$ref` or
+    `allOf`.
+    """
 
     schema: int
     keyword: str
@@ -23,19 +25,24 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    made: frozenset[Choice] = frozenset()
+class ChosenAlternatives:
+    """The alternatives chosen so far for one value."""
+
+    made: frozenset[ChosenAlternative] = frozenset()
 
     def has(self, schema: Schema, keyword: str) -> bool:
         return any(choice.schema == id(schema) and choice.keyword == keyword for choice in self.made)
 
-    def and_also(self, schema: Schema, keyword: str, reached: Iterable[Schema]) -> Choices | None:
-        """`reached`: what the alternative consists of. None where it only holds if it is chosen itself."""
+    def and_also(self, schema: Schema, keyword: str, reached: Iterable[Schema]) -> ChosenAlternatives | None:
+        """These and one more. `reached`: the schemas that the alternative consists of.
+
+        None if the alternative leads back to its own choice.
+        """
         leads_to = frozenset(id(each) for each in reached if any(group in each for group in GROUPS))
-        choice = Choice(id(schema), keyword, leads_to)
+        choice = ChosenAlternative(id(schema), keyword, leads_to)
         if leads_to and choice.schema in self._all_from(leads_to):
             return None
-        return Choices(self.made | {choice})
+        return ChosenAlternatives(self.made | {choice})
 
     def _all_from(self, schemas: Iterable[int]) -> set[int]:
         found, waiting = set[int](), list(schemas)
@@ -48,7 +55,7 @@ class Choices:
 
 
 def has_cycle(edges: Mapping[int, Collection[int]]) -> bool:
-    """Whether references lead back to where they came from."""
+    """Whether the directed graph has a cycle."""
     incoming = dict.fromkeys(edges, 0)
     for targets in edges.values():
         for target in targets:

@@ -1,26 +1,25 @@
-"""Strings: one pattern or the length, whichever says more. A grammar cannot have both at once."""
+"""Simplifies schemas of strings: a pattern, or bounds of the length; a grammar can seldom have both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine_worker.schemas import formats, malformed
-from engine_worker.schemas.cost import length_of
-from engine_worker.schemas.counted import counted
-from engine_worker.schemas.merged import Merged
-from engine_worker.schemas.patterns import Unsupported, read_pattern
+from engine_worker.schemas import schema_reader, string_formats
+from engine_worker.schemas.cost_limits import length_of
+from engine_worker.schemas.merged import MergedSchema
+from engine_worker.schemas.patterns import Unsupported, read_pattern, with_length_bounds
 
 Schema = dict[str, object]
 Drop = Callable[[str], None]
 
 
-def string_piece(merged: Merged, drop: Drop) -> Schema | None:
-    """None where no length is possible."""
+def simplify_string(merged: MergedSchema, drop: Drop) -> Schema | None:
+    """A simple schema of a string; None if no length is possible."""
     least = _lengths("minLength", merged, drop)
     most = _lengths("maxLength", merged, drop)
     shortest = max(least, default=0)
     longest = min(most, default=None)
-    if (longest is not None and shortest > longest) or shortest > malformed.MOST_COUNTED:
+    if (longest is not None and shortest > longest) or shortest > schema_reader.MAX_COUNT:
         return None
     pattern = _pattern(merged, drop)
     if pattern is None:
@@ -28,11 +27,11 @@ def string_piece(merged: Merged, drop: Drop) -> Schema | None:
         if shortest:
             piece["minLength"] = shortest
         return (
-            piece if longest is None or longest > malformed.MOST_COUNTED else {**piece, "maxLength": longest}
+            piece if longest is None or longest > schema_reader.MAX_COUNT else {**piece, "maxLength": longest}
         )
     piece = {"type": "string", "pattern": pattern}
     term = read_pattern(pattern)
-    if counted(term, 0, None) is not None:
+    if with_length_bounds(term, 0, None) is not None:
         lengths = {"minLength": shortest, "maxLength": longest}
         return piece | {name: value for name, value in lengths.items() if value}
     shortest_of_pattern, longest_of_pattern = length_of(term)
@@ -43,8 +42,8 @@ def string_piece(merged: Merged, drop: Drop) -> Schema | None:
     return piece
 
 
-def _pattern(merged: Merged, drop: Drop) -> str | None:
-    """The first that a grammar can have: patterns before formats, since they say more."""
+def _pattern(merged: MergedSchema, drop: Drop) -> str | None:
+    """The first pattern that a grammar can express; patterns before formats, which are less specific."""
     chosen: str | None = None
     for value in dict.fromkeys(each for each in merged.all("pattern") if isinstance(each, str)):
         if chosen is None and _is_readable(value):
@@ -54,13 +53,13 @@ def _pattern(merged: Merged, drop: Drop) -> str | None:
     if any(not isinstance(each, str) for each in merged.all("pattern")):
         drop("pattern")
     for name in merged.all("format"):
-        if isinstance(name, str) and name in formats.DESCRIBE:
+        if isinstance(name, str) and name in string_formats.DESCRIBE:
             continue
-        pattern = formats.pattern_of(name) if isinstance(name, str) else None
+        pattern = string_formats.pattern_of(name) if isinstance(name, str) else None
         if chosen is None and pattern is not None:
             chosen = pattern
         elif pattern != chosen if pattern is not None else chosen is None:
-            # One that is not known, next to a pattern, is a name for that pattern.
+            # An unknown format next to a pattern is taken for a name of that pattern.
             drop("format")
     return chosen
 
@@ -73,8 +72,8 @@ def _is_readable(pattern: str) -> bool:
     return True
 
 
-def _lengths(keyword: str, merged: Merged, drop: Drop) -> list[int]:
-    counts = [malformed.count(value) for value in merged.all(keyword)]
+def _lengths(keyword: str, merged: MergedSchema, drop: Drop) -> list[int]:
+    counts = [schema_reader.count(value) for value in merged.all(keyword)]
     if None in counts:
         drop(keyword)
     return [count for count in counts if count is not None]

@@ -1,6 +1,6 @@
-"""How many alternatives of a grammar's rules go on together, because they begin with the same text.
+"""Limit on alternatives of a GBNF grammar that begin with the same text, which llama.cpp follows in parallel.
 
-llama.cpp follows them one by one; alternatives that refer to themselves double with each level of an answer.
+Alternatives that refer to themselves double with each nesting level of an answer.
 """
 
 from __future__ import annotations
@@ -11,23 +11,33 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.terms import ANY, Chars, Choice, Leaf, Range, Ref, Repeat, Sequence, Term
-from engine_worker.schemas.words import literal_of
+from engine_worker.schemas.terms import (
+    ANY,
+    Chars,
+    Choice,
+    Range,
+    Ref,
+    Repeat,
+    Sequence,
+    Term,
+    Terminal,
+    literal_of,
+)
 
-MOST_TOGETHER = 64
-_MOST_ROUNDS = 60
-_MOST_LEAD = 200
+MAX_TOGETHER = 64
+_MAX_ROUNDS = 60
+_MAX_PREFIX = 200
 _DEPTH = 8
 _SPACE = Ref("space")
 
 
-def check_together(rules: Mapping[str, Term]) -> None:
-    """Raises ConstraintRejected."""
+def check_alternatives(rules: Mapping[str, Term]) -> None:
+    """Raises ConstraintRejected for more than MAX_TOGETHER parallel alternatives."""
     parallel = _Parallel(rules)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         if not parallel.grows():
             return
-        if parallel.most > MOST_TOGETHER:
+        if parallel.most > MAX_TOGETHER:
             break
     raise ConstraintRejected(
         "this format has too many alternatives that begin alike for this model's engine; put a property "
@@ -36,15 +46,15 @@ def check_together(rules: Mapping[str, Term]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lead:
-    """The text that a term begins with, white space left out. `following`: the characters that may come next;
-    None: there are none.
+class _Prefix:
+    """The prefix of a term, without white space. `following`: the characters that may come next; None if the
+    term ends there.
     """
 
     text: str
     following: Chars | None = None
 
-    def is_like(self, other: _Lead) -> bool:
+    def is_like(self, other: _Prefix) -> bool:
         shorter, longer = sorted((self, other), key=lambda lead: len(lead.text))
         if not longer.text.startswith(shorter.text) or shorter.following is None:
             return longer.text.startswith(shorter.text)
@@ -54,10 +64,12 @@ class _Lead:
 
 
 class _Parallel:
+    """For each rule, how many alternatives llama.cpp follows in parallel."""
+
     def __init__(self, rules: Mapping[str, Term]) -> None:
         self._rules = rules
         self._together = dict.fromkeys(rules, 1)
-        self._leads: dict[Term, _Lead] = {}
+        self._prefixes: dict[Term, _Prefix] = {}
         self._options: dict[Choice, tuple[Term, ...]] = {}
         self._groups: dict[Choice, Several[Several[Term]]] = {}
 
@@ -72,7 +84,7 @@ class _Parallel:
             if together > self._together[name]:
                 self._together[name] = together
                 has_grown = True
-                if together > MOST_TOGETHER:
+                if together > MAX_TOGETHER:
                     break
         return has_grown
 
@@ -88,11 +100,11 @@ class _Parallel:
                 return max((sum(map(self._of, group)) for group in self._groups[term]), default=1)
             case Repeat(part, _, _):
                 return self._of(part)
-            case Chars() | Leaf():
+            case Chars() | Terminal():
                 return 1
 
     def _flat(self, term: Choice, within: frozenset[Term] = frozenset()) -> tuple[Term, ...]:
-        """With the alternatives of alternatives."""
+        """The options, with nested choices expanded."""
         if term not in self._options:
             flat: dict[Term, None] = {}
             for option in term.options:
@@ -105,55 +117,55 @@ class _Parallel:
         return self._options[term]
 
     def _alike(self, options: Several[Term]) -> Several[Several[Term]]:
-        """For each option those that begin as it does, itself too."""
-        leads = sorted(((self._lead(option), option) for option in options), key=lambda pair: pair[0].text)
+        """For each option, the group of options (itself included) that may begin with the same text."""
+        leads = sorted(((self._prefix(option), option) for option in options), key=lambda pair: pair[0].text)
         are_apart = all(not two.text.startswith(one.text) for (one, _), (two, _) in pairwise(leads))
         if are_apart:
             return [[option] for option in options]
         return [[option for lead, option in leads if lead.is_like(own)] for own, _ in leads]
 
-    def _lead(self, term: Term) -> _Lead:
-        if term not in self._leads:
-            self._leads[term] = self._read_lead(term, _DEPTH)
-        return self._leads[term]
+    def _prefix(self, term: Term) -> _Prefix:
+        if term not in self._prefixes:
+            self._prefixes[term] = self._read_prefix(term, _DEPTH)
+        return self._prefixes[term]
 
-    def _read_lead(self, term: Term, depth: int) -> _Lead:
-        """`depth`: rules that it may still enter."""
+    def _read_prefix(self, term: Term, depth: int) -> _Prefix:
+        """`depth`: number of rules that may still be entered."""
         if (characters := literal_of(term)) is not None:
-            return _Lead(characters)
+            return _Prefix(characters)
         match term:
             case Chars():
-                return _Lead("", term)
-            case Leaf(part):
-                return self._read_lead(part, depth)
+                return _Prefix("", term)
+            case Terminal(part):
+                return self._read_prefix(part, depth)
             case Ref(name):
                 if term == _SPACE:
-                    return _Lead("")
-                return self._read_lead(self._rules[name], depth - 1) if depth else _Lead("", ANY)
+                    return _Prefix("")
+                return self._read_prefix(self._rules[name], depth - 1) if depth else _Prefix("", ANY)
             case Sequence(parts):
-                return self._lead_of(parts, depth)
+                return self._prefix_of(parts, depth)
             case Choice(options):
-                return _Lead("", _first([self._read_lead(option, depth) for option in options]))
+                return _Prefix("", _first([self._read_prefix(option, depth) for option in options]))
             case Repeat(part, least, _):
-                return self._read_lead(part, depth) if least else _Lead("", ANY)
+                return self._read_prefix(part, depth) if least else _Prefix("", ANY)
 
-    def _lead_of(self, parts: Several[Term], depth: int) -> _Lead:
+    def _prefix_of(self, parts: Several[Term], depth: int) -> _Prefix:
         text = ""
         for at, part in enumerate(parts):
             is_optional = isinstance(part, Repeat) and not part.least
             if text and (is_optional or isinstance(part, Choice)):
-                return _Lead(text, ANY)
+                return _Prefix(text, ANY)
             if isinstance(part, Repeat) and is_optional:
-                rest = self._lead_of(parts[at + 1 :], depth)
-                return _Lead("", _first([self._read_lead(part.part, depth), rest]))
-            lead = self._read_lead(part, depth)
+                rest = self._prefix_of(parts[at + 1 :], depth)
+                return _Prefix("", _first([self._read_prefix(part.part, depth), rest]))
+            lead = self._read_prefix(part, depth)
             text += lead.text
-            if lead.following is not None or len(text) > _MOST_LEAD:
-                return _Lead(text, lead.following or ANY)
-        return _Lead(text)
+            if lead.following is not None or len(text) > _MAX_PREFIX:
+                return _Prefix(text, lead.following or ANY)
+        return _Prefix(text)
 
 
-def _first(leads: Several[_Lead]) -> Chars:
+def _first(leads: Several[_Prefix]) -> Chars:
     ranges: list[Range] = []
     for lead in leads:
         if lead.text:

@@ -1,10 +1,21 @@
-"""A grammar in the EBNF that xgrammar and llama.cpp share. gbnf.py prepares it for the latter."""
+"""Writes a grammar in the EBNF that xgrammar and llama.cpp share; for the latter
+gbnf_writer.py prepares it.
+"""
 
 from __future__ import annotations
 
 from engine_worker.schemas.grammar import Grammar
-from engine_worker.schemas.terms import Chars, Choice, Leaf, Range, Ref, Repeat, Sequence, Term
-from engine_worker.schemas.words import literal_of
+from engine_worker.schemas.terms import (
+    Chars,
+    Choice,
+    Range,
+    Ref,
+    Repeat,
+    Sequence,
+    Term,
+    Terminal,
+    literal_of,
+)
 
 _PLAIN = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ,:;<>=!@%'~`/+*?(){}.#$&|"
@@ -14,16 +25,16 @@ _PLAIN = frozenset(
 def ebnf_text(grammar: Grammar) -> str:
     writer = _Writer()
     rules = [f"{name} ::= {writer.written(term)}" for name, term in grammar.rules.items()]
-    return "\n".join([*rules, *writer.leaves()]) + "\n"
+    return "\n".join([*rules, *writer.terminals()]) + "\n"
 
 
 class _Writer:
-    """Equal leaves are one rule."""
+    """Equal terminals share one rule."""
 
     def __init__(self) -> None:
         self._names: dict[Term, str] = {}
 
-    def leaves(self) -> list[str]:
+    def terminals(self) -> list[str]:
         return [f"{name} ::= {self.written(term)}" for term, name in list(self._names.items())]
 
     def written(self, term: Term) -> str:
@@ -32,7 +43,7 @@ class _Writer:
         match term:
             case Chars():
                 return _class(term)
-            case Leaf(part):
+            case Terminal(part):
                 if literal_of(part) is not None:
                     return self.written(part)
                 return self._names.setdefault(part, f"t{len(self._names)}")
@@ -46,12 +57,12 @@ class _Writer:
                 return self._grouped(part) + _times(least, most)
 
     def _grouped(self, term: Term) -> str:
-        is_one = isinstance(term, (Leaf, Ref, Chars)) or literal_of(term) is not None
+        is_one = isinstance(term, (Terminal, Ref, Chars)) or literal_of(term) is not None
         return self.written(term) if is_one else f"({self.written(term)})"
 
 
 def _joined(parts: tuple[Term, ...]) -> list[Term]:
-    """Neighbouring characters as one text."""
+    """The parts with adjacent characters joined into one text."""
     joined: list[Term] = []
     for part in parts:
         if joined and literal_of(part) is not None and literal_of(joined[-1]) is not None:
@@ -64,7 +75,7 @@ def _joined(parts: tuple[Term, ...]) -> list[Term]:
 
 def _class(chars: Chars) -> str:
     negated = chars.complement()
-    # xgrammar knows ASCII only in negated classes.
+    # xgrammar supports only ASCII in negated classes.
     if negated.ranges and negated.ranges[-1][1] < 0x80:
         return f"[^{''.join(map(_range, negated.ranges))}]"
     return f"[{''.join(map(_range, chars.ranges))}]"
@@ -84,7 +95,7 @@ def _in_class(code: int) -> str:
 
 
 def _escape(code: int) -> str:
-    # Not \\x: xgrammar takes all hexadecimal digits that follow for its own.
+    # Not \\x: xgrammar reads all following hexadecimal digits as part of it.
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

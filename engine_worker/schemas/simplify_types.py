@@ -1,4 +1,4 @@
-"""A simple schema for what holds at one place: one piece for each type that a value may have."""
+"""Simplifies merged schemas type by type: one simple schema for each type that a value may have."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Protocol
 
-from engine_worker.schemas import malformed
-from engine_worker.schemas.merged import Merged
-from engine_worker.schemas.multiples import Endings, decimal_of, listed_multiples, step_of
+from engine_worker.schemas import schema_reader
+from engine_worker.schemas.merged import MergedSchema, allowed_values
+from engine_worker.schemas.multiples import LastDigits, decimal_of, listed_multiples, step_of
 from engine_worker.schemas.numbers import BEYOND_ALL
-from engine_worker.schemas.objects import object_piece
-from engine_worker.schemas.strings import string_piece
-from engine_worker.schemas.values import obeying_values
+from engine_worker.schemas.simplify_objects import simplify_object
+from engine_worker.schemas.simplify_strings import simplify_string
 
 Schema = dict[str, object]
-# More digits than any number has that a program computes with; each of them costs a grammar something.
-_MOST_DIGITS = 40
+# Digits of a bound: each one adds to the grammar, and no program computes with more.
+_MAX_DIGITS = 40
 
 
 class AllOf(Protocol):
@@ -27,18 +26,20 @@ Inline = Callable[[Schema], Schema]
 Drop = Callable[[str], None]
 
 
-class Pieces:
-    """`inline` puts a simple schema in the place of a reference to it."""
+class TypeSimplifier:
+    """`all_of` simplifies the schemas of a part; `inline` replaces a reference by the simple schema that it
+    names; `drop` reports a keyword that is not kept.
+    """
 
     def __init__(self, all_of: AllOf, inline: Inline, drop: Drop) -> None:
         self._all_of = all_of
         self._inline = inline
         self._drop = drop
 
-    def of(self, merged: Merged) -> Schema | None:
-        """None where no value is possible."""
+    def of(self, merged: MergedSchema) -> Schema | None:
+        """A simple schema; None if no value is possible."""
         if merged.values is not None:
-            values = obeying_values(merged, merged.values, self._drop)
+            values = allowed_values(merged, merged.values, self._drop)
             return {"enum": values} if values else None
         if merged.types is None:
             return {}
@@ -48,22 +49,22 @@ class Pieces:
             return None
         return possible[0] if len(possible) == 1 else {"anyOf": possible}
 
-    def _of_type(self, name: str, merged: Merged) -> Schema | None:
+    def _of_type(self, name: str, merged: MergedSchema) -> Schema | None:
         match name:
             case "object":
-                return object_piece(merged, self._all_of, self._inline, self._drop)
+                return simplify_object(merged, self._all_of, self._inline, self._drop)
             case "array":
                 return self._array(merged)
             case "string":
-                return string_piece(merged, self._drop)
+                return simplify_string(merged, self._drop)
             case "number" | "integer":
                 return self._number(name, merged)
             case _:
                 return {"type": name}
 
-    def _array(self, merged: Merged) -> Schema | None:
-        """As in Ollama's grammar, `prefixItems` means all of them and, if nothing is said of others, no
-        others.
+    def _array(self, merged: MergedSchema) -> Schema | None:
+        """As in Ollama's grammar, all items of `prefixItems` are required, and no others are allowed unless
+        the schema describes them.
         """
         tuples = [_tuple_of(schema) for schema in merged.each()]
         rests = [rest for _, rest in tuples if rest is not None]
@@ -80,7 +81,7 @@ class Pieces:
             items.append(item)
         if others is None:
             most = len(items) if most is None else min(most, len(items))
-        if (most is not None and least > most) or least > malformed.MOST_COUNTED:
+        if (most is not None and least > most) or least > schema_reader.MAX_COUNT:
             return None
         piece: Schema = {"type": "array", "minItems": least}
         if items:
@@ -88,13 +89,13 @@ class Pieces:
         piece["items"] = False if others is None else others
         return piece if most is None else {**piece, "maxItems": most}
 
-    def _counts(self, keyword: str, merged: Merged) -> list[int]:
-        counts = [malformed.count(value) for value in merged.all(keyword)]
+    def _counts(self, keyword: str, merged: MergedSchema) -> list[int]:
+        counts = [schema_reader.count(value) for value in merged.all(keyword)]
         if None in counts:
             self._drop(keyword)
         return [count for count in counts if count is not None]
 
-    def _number(self, name: str, merged: Merged) -> Schema | None:
+    def _number(self, name: str, merged: MergedSchema) -> Schema | None:
         piece: Schema = {"type": name}
         low = self._bounds("minimum", "exclusiveMinimum", merged)
         high = self._bounds("maximum", "exclusiveMaximum", merged)
@@ -119,23 +120,23 @@ class Pieces:
             least, most = max(low), (value, is_open)
             if (multiples := listed_multiples(step, least, most)) is not None:
                 return {"enum": multiples} if multiples else None
-        if Endings.of(step) is not None:
+        if LastDigits.of(step) is not None:
             return {**piece, "multipleOf": decimal_of(step)}
         self._drop("multipleOf")
         return piece
 
-    def _bounds(self, closed: str, opened: str, merged: Merged) -> list[tuple[Decimal, bool]]:
-        """Each with whether it is left out itself. `exclusiveMinimum: true` is an older way to say that."""
+    def _bounds(self, closed: str, opened: str, merged: MergedSchema) -> list[tuple[Decimal, bool]]:
+        """Bounds, each with whether it is exclusive. `exclusiveMinimum: true` is the form of older drafts."""
         bounds: list[tuple[Decimal, bool]] = []
         for schema in merged.each():
             is_open = schema.get(opened)
             for keyword in (closed, opened):
                 if keyword not in schema or isinstance(schema[keyword], bool):
                     continue
-                value = malformed.number(schema[keyword])
+                value = schema_reader.number(schema[keyword])
                 if value is not None and abs(value) >= BEYOND_ALL and (value < 0) is (closed == "minimum"):
                     continue
-                if value is None or _digits(value) > _MOST_DIGITS:
+                if value is None or _digits(value) > _MAX_DIGITS:
                     self._drop(keyword)
                 else:
                     bounds.append((value, keyword == opened or is_open is True))
@@ -143,18 +144,18 @@ class Pieces:
 
 
 def _digits(value: Decimal) -> int:
-    """Of the number written without an exponent."""
+    """Number of digits when written without an exponent."""
     _, digits, exponent = value.as_tuple()
-    return len(digits) + abs(exponent) if isinstance(exponent, int) else _MOST_DIGITS + 1
+    return len(digits) + abs(exponent) if isinstance(exponent, int) else _MAX_DIGITS + 1
 
 
 def _tuple_of(schema: Schema) -> tuple[list[object], object]:
-    """The first items, and what holds for the rest; None: nothing is said of them."""
+    """The schemas of the first items, and that of the rest; None if there is none."""
     rest: object = schema.get("unevaluatedItems")
     if isinstance(items := schema.get("items"), list):
-        # As it was written before `prefixItems`.
+        # The form of drafts before `prefixItems`.
         return items, schema.get("additionalItems", rest)
-    prefix = malformed.listed("prefixItems", schema.get("prefixItems", []))
+    prefix = schema_reader.listed("prefixItems", schema.get("prefixItems", []))
     return prefix, schema.get("items", rest)
 
 

@@ -1,4 +1,4 @@
-"""Functions that a model may call, and grammars of calls: `{"name": …, "arguments": {…}}`."""
+"""Grammars of tool calls: `{"name": …, "arguments": {…}}`, with the markup around them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.constraint import Constraint, check_cost, check_total, from_parsed
 from engine_worker.schemas.grammar import ROOT, Grammar
 from engine_worker.schemas.json_text import json_literal
-from engine_worker.schemas.reading import read_schema
-from engine_worker.schemas.terms import Leaf, Ref, Term, choice, renamed, repeat, sequence, text
+from engine_worker.schemas.schema_reader import read_schema
+from engine_worker.schemas.terms import Ref, Term, Terminal, choice, renamed, repeat, sequence, text
 from engine_worker.schemas.tool_schema import readable_parameters
 
 _CALL, _CALLS = "call", "calls"
@@ -19,7 +19,7 @@ _CALL, _CALLS = "call", "calls"
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`arguments`: what the arguments of a call must look like."""
+    """A function that the model may call. `arguments`: the constraint of a call's arguments."""
 
     tool: pb.Tool
     arguments: Constraint
@@ -31,7 +31,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Markup:
-    """Texts around calls: before the first, between two, after the last."""
+    """The texts before the first call, between two calls, and after the last."""
 
     before: str
     between: str
@@ -39,14 +39,14 @@ class Markup:
 
 
 def functions_of(tools: Sequence[pb.Tool]) -> list[Function]:
-    """Raises ConstraintRejected for parameters that are no JSON, and for those that are too large."""
+    """Raises ConstraintRejected for parameters that are not JSON or too large."""
     functions = [Function(tool, _arguments(tool)) for tool in tools]
     check_total([function.arguments.grammar for function in functions], "grammar of the tools")
     return functions
 
 
 def _arguments(tool: pb.Tool) -> Constraint:
-    """What is wrong in a schema is left out of it, as in Ollama."""
+    """The constraint of a call's arguments. Malformed parts of a schema are left out, as in Ollama."""
     try:
         schema = read_schema(tool.parameters_json or "{}")
         try:
@@ -58,7 +58,7 @@ def _arguments(tool: pb.Tool) -> Constraint:
 
 
 def _of_function(schema: object) -> object:
-    """Arguments are an object; a function that names no parameters has none."""
+    """The schema as one of an object; a function without a schema has no parameters."""
     if not isinstance(schema, dict) or not schema:
         return readable_parameters(schema)
     return {**schema, "type": "object"}
@@ -67,11 +67,14 @@ def _of_function(schema: object) -> object:
 def calls_grammar(
     functions: Sequence[Function], markup: Markup, several: bool, answer: Grammar | None = None
 ) -> Grammar:
-    """Calls of these functions, or what `answer` admits. Raises ConstraintRejected for what is too large."""
+    """The grammar of calls of these functions, or of what `answer` allows.
+
+    Raises ConstraintRejected if it is too large.
+    """
     rules: dict[str, Term] = {}
     options = [_call(function, f"f{number}_", rules) for number, function in enumerate(functions)]
-    more = repeat(sequence(*_leaves(markup.between), Ref(_CALL))) if several else sequence()
-    calls = sequence(*_leaves(markup.before), Ref(_CALL), more, *_leaves(markup.after))
+    more = repeat(sequence(*_terminals(markup.between), Ref(_CALL))) if several else sequence()
+    calls = sequence(*_terminals(markup.before), Ref(_CALL), more, *_terminals(markup.after))
     either: list[Term] = [Ref(_CALLS)]
     if answer is not None:
         either.append(_added(answer, "a_", rules))
@@ -83,16 +86,16 @@ def calls_grammar(
 def _call(function: Function, prefix: str, rules: dict[str, Term]) -> Term:
     beginning = f'{{"name": {json_literal(function.name)}, "arguments": '
     arguments = _added(function.arguments.grammar, prefix, rules)
-    rules[f"{prefix}call"] = sequence(*_leaves(beginning), arguments, *_leaves("}"))
+    rules[f"{prefix}call"] = sequence(*_terminals(beginning), arguments, *_terminals("}"))
     return Ref(f"{prefix}call")
 
 
 def _added(grammar: Grammar, prefix: str, rules: dict[str, Term]) -> Term:
-    """The rules of `grammar`, under names of their own; returned is what stands for its root."""
+    """Add the rules of `grammar` with prefixed names; returns a reference to its root."""
     names: Mapping[str, str] = {name: f"{prefix}{name}" for name in grammar.rules}
     rules.update({names[name]: renamed(term, names) for name, term in grammar.rules.items()})
     return Ref(names[ROOT])
 
 
-def _leaves(characters: str) -> Sequence[Term]:
-    return [Leaf(text(characters))] if characters else []
+def _terminals(characters: str) -> Sequence[Term]:
+    return [Terminal(text(characters))] if characters else []

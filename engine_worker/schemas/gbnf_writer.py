@@ -1,52 +1,52 @@
-"""A grammar in GBNF, llama.cpp's own language.
+"""Writes a grammar in GBNF, llama.cpp's language.
 
-llama.cpp copies what is counted and makes a rule of each optional repetition; it refuses 2,000 of them, and
-counts the rules within a group once for each. So a group that is repeated is a rule of its own here, and long
-counts are split.
+llama.cpp expands counted repetitions into copies and makes a rule of each optional one; it rejects 2,000 of
+them, and counts the rules inside a group once per copy. So a repeated group becomes a rule of its own, and
+long counts are split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
 
-from engine_worker.schemas.ambiguity import check_ways, leaves_of
-from engine_worker.schemas.ebnf import ebnf_text
-from engine_worker.schemas.gbnf_cost import check_gbnf
+from engine_worker.schemas.ebnf_writer import ebnf_text
+from engine_worker.schemas.gbnf_alternatives_limit import check_alternatives
+from engine_worker.schemas.gbnf_ambiguity_limit import check_ambiguity, terminals_of
+from engine_worker.schemas.gbnf_size_limits import check_gbnf
 from engine_worker.schemas.grammar import Grammar
-from engine_worker.schemas.parallel import check_together
 from engine_worker.schemas.terms import (
     Chars,
     Choice,
-    Leaf,
     Ref,
     Repeat,
     Sequence,
     Term,
+    Terminal,
     choice,
+    literal_of,
     repeat,
     sequence,
     text,
 )
-from engine_worker.schemas.words import literal_of
 
-# llama.cpp refuses 2,000.
-_MOST_COUNTED = 1000
-# Fewer texts are as fast one by one.
+# llama.cpp rejects 2,000.
+_MAX_COUNTED = 1000
+# Below this number, sharing prefixes is not faster.
 _FEW_TEXTS = 8
-_MOST_SHARED = 64
+_MAX_SHARED_DEPTH = 64
 
 
 def gbnf_text(grammar: Grammar) -> str:
-    """Raises ConstraintRejected for what llama.cpp would refuse, or take long for."""
+    """The grammar as text. Raises ConstraintRejected if llama.cpp would reject it or be slow with it."""
     prepared = _Preparation().of(grammar)
     check_gbnf(prepared.rules)
-    check_ways(leaves_of(grammar.rules))
-    check_together(grammar.rules)
+    check_ambiguity(terminals_of(grammar.rules))
+    check_alternatives(grammar.rules)
     return ebnf_text(prepared)
 
 
 class _Preparation:
-    """`_parts`: the rules that it adds; equal ones are one."""
+    """Rewrites rules for llama.cpp. `_parts`: names of the added rules; equal terms share one."""
 
     def __init__(self) -> None:
         self._parts: dict[Term, str] = {}
@@ -68,7 +68,7 @@ class _Preparation:
         match term:
             case Ref(name):
                 return Ref(_name(name))
-            case Leaf(part):
+            case Terminal(part):
                 return self._term(part) if literal_of(part) is not None else self._rule(self._term(part))
             case Sequence(parts):
                 return sequence(*map(self._term, parts))
@@ -84,7 +84,7 @@ class _Preparation:
                 return term
 
     def _choice(self, options: Several[Term]) -> Term:
-        """llama.cpp follows all options at once: texts share what they begin with."""
+        """Texts share their prefixes, since llama.cpp follows all options at once."""
         texts = [characters for option in options if (characters := _literal(option)) is not None]
         if len(texts) < _FEW_TEXTS:
             return choice(*map(self._term, options))
@@ -98,7 +98,7 @@ class _Preparation:
         options = []
         for group in groups.values():
             begin = _shared_beginning(group[0], group[-1])
-            if len(group) == 1 or depth == _MOST_SHARED:
+            if len(group) == 1 or depth == _MAX_SHARED_DEPTH:
                 options += [text(each) for each in group]
             else:
                 rest = [each[len(begin) :] for each in group]
@@ -106,21 +106,21 @@ class _Preparation:
         return choice(*options)
 
     def _repeated(self, part: Term, least: int, most: int | None) -> Term:
-        """x{0,2500} is x{0,999} or x{1000} and then x{0,1500}: no text is read in two ways for long."""
-        whole, rest = divmod(least, _MOST_COUNTED)
+        """Split long counts: x{0,2500} is x{0,999} or x{1000} followed by x{0,1500}, which is unambiguous."""
+        whole, rest = divmod(least, _MAX_COUNTED)
         if whole:
-            more = None if most is None else most - whole * _MOST_COUNTED
-            thousand = repeat(part, _MOST_COUNTED, _MOST_COUNTED)
+            more = None if most is None else most - whole * _MAX_COUNTED
+            thousand = repeat(part, _MAX_COUNTED, _MAX_COUNTED)
             return sequence(*([thousand] * whole), self._repeated(part, rest, more))
-        if most is None or most <= _MOST_COUNTED:
+        if most is None or most <= _MAX_COUNTED:
             return repeat(part, least, most)
-        thousand = repeat(part, _MOST_COUNTED, _MOST_COUNTED)
-        tail = self._rule(self._repeated(part, 0, most - _MOST_COUNTED))
-        return self._rule(choice(repeat(part, least, _MOST_COUNTED - 1), sequence(thousand, tail)))
+        thousand = repeat(part, _MAX_COUNTED, _MAX_COUNTED)
+        tail = self._rule(self._repeated(part, 0, most - _MAX_COUNTED))
+        return self._rule(choice(repeat(part, least, _MAX_COUNTED - 1), sequence(thousand, tail)))
 
 
 def _single(inner: Repeat, least: int, most: int | None) -> Term | None:
-    """`(x*)+` as `x*`: llama.cpp refuses to repeat without end what may be empty."""
+    """`(x*)+` as `x*`: llama.cpp rejects unbounded repetition of a part that may be empty."""
     if (inner.least, inner.most) == (0, 1):
         return repeat(inner.part, 0, most)
     if inner.most is None and most is None and max(inner.least, least) <= 1:
@@ -129,15 +129,15 @@ def _single(inner: Repeat, least: int, most: int | None) -> Term | None:
 
 
 def _shared_beginning(text: str, other: str) -> str:
-    """Of all texts that sort between the two."""
+    """The prefix that all texts sorted between the two have in common."""
     length = next((at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), None)
     return text[: min(len(text), len(other)) if length is None else length]
 
 
 def _literal(term: Term) -> str | None:
-    return literal_of(term.part if isinstance(term, Leaf) else term)
+    return literal_of(term.part if isinstance(term, Terminal) else term)
 
 
 def _name(name: str) -> str:
-    """GBNF's names have no underscores."""
+    """A rule name without underscores, which GBNF does not allow."""
     return name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""What a GBNF grammar costs llama.cpp, which reads and follows it in its decode loop."""
+"""Limits on a GBNF grammar's size, since llama.cpp parses and follows it in its decode loop."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Several
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.terms import Chars, Choice, Leaf, Ref, Repeat, Sequence, Term
+from engine_worker.schemas.terms import Chars, Choice, Ref, Repeat, Sequence, Term, Terminal
 
-# Characters, references and ends that llama.cpp's rules have when its counts are copied.
-MOST_ELEMENTS = 60_000
-# Places where an answer may go on at one position. Each is compared with the whole vocabulary.
-MOST_AT_ONCE = 300
-# Rules that the search for left recursion enters; it remembers none.
-MOST_ENTERED = 150_000
+# Elements of llama.cpp's rules (characters, references, ends) once counts are expanded.
+MAX_ELEMENTS = 60_000
+# Alternatives at one position. Each is compared with the whole vocabulary.
+MAX_AT_ONCE = 300
+# Rules that llama.cpp's check for left recursion enters; it does not memoise.
+MAX_ENTERED = 150_000
 
 
 def check_gbnf(rules: Mapping[str, Term]) -> None:
-    """Raises ConstraintRejected."""
+    """Raises ConstraintRejected for a grammar beyond one of the limits."""
     elements = sum(_elements(term) for term in rules.values())
-    _check(elements, MOST_ELEMENTS, "positions")
+    _check(elements, MAX_ELEMENTS, "positions")
     beginnings = _Beginnings(rules)
     widest = max(map(beginnings.widest, rules.values()))
-    _check(widest, MOST_AT_ONCE, "alternatives at one position")
+    _check(widest, MAX_AT_ONCE, "alternatives at one position")
     entered = sum(beginnings.of(name).entered for name in rules)
-    _check(entered, MOST_ENTERED, "alternatives, one within another")
+    _check(entered, MAX_ENTERED, "alternatives, one within another")
 
 
 def _check(cost: int, most: int, what: str) -> None:
@@ -48,12 +48,14 @@ def _elements(term: Term) -> int:
         case Repeat(part, least, most):
             one = _elements(part)
             return one * least + (one + 3) * (1 if most is None else most - least)
-        case Leaf(part):
+        case Terminal(part):
             return _elements(part)
 
 
 class _Beginning:
-    """Of a term. `at_once`: characters that may come first; `entered`: rules on the way to them."""
+    """How a term begins. `at_once`: alternatives of the first character; `entered`: rules on the path to
+    them; `is_optional`: it may be empty.
+    """
 
     __slots__ = ("at_once", "entered", "is_optional")
 
@@ -64,6 +66,8 @@ class _Beginning:
 
 
 class _Beginnings:
+    """The beginnings of all rules, memoised."""
+
     def __init__(self, rules: Mapping[str, Term]) -> None:
         self._rules = rules
         self._known: dict[str, _Beginning] = {}
@@ -84,7 +88,7 @@ class _Beginnings:
         return known
 
     def widest(self, term: Term) -> int:
-        """At any position within a term."""
+        """The greatest number of alternatives at any position of a term."""
         inner: Several[Term] = ()
         match term:
             case Sequence(parts):
@@ -92,7 +96,7 @@ class _Beginnings:
                 return max([*tails, *map(self.widest, parts)], default=0)
             case Choice(options):
                 inner = options
-            case Repeat(part, _, _) | Leaf(part):
+            case Repeat(part, _, _) | Terminal(part):
                 inner = [part]
         return max([self._begin(term).at_once, *map(self.widest, inner)])
 
@@ -102,7 +106,7 @@ class _Beginnings:
                 return _Beginning(1, 0, False)
             case Ref(name):
                 return self.of(name)
-            case Leaf(part):
+            case Terminal(part):
                 return self._begin(part)
             case Sequence(parts):
                 return self._sequence(parts)
@@ -132,7 +136,7 @@ class _Beginnings:
         return _Beginning(at_once, entered, True)
 
     def _repeated(self, part: _Beginning, least: int, most: int | None) -> _Beginning:
-        """Each optional repetition is a rule, which is looked at by itself too."""
+        """Each optional repetition is a rule, which the check for left recursion enters by itself too."""
         optional = 1 if most is None else most - least
         if part.is_optional:
             count = least + optional
