@@ -49,7 +49,6 @@ WORDS: Mapping[str, str] = {
 }
 
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
-    ("engine_worker/schemas/", "leaf"): "a leaf of a grammar's expression tree",
     **{
         ("engine_worker/engines/simulator/text.py", word): "its vocabulary"
         for word in ("bell", "beside", "leaf")

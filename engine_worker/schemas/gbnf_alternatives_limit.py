@@ -55,7 +55,7 @@ class _Prefix:
     following: Chars | None = None
 
     def is_like(self, other: _Prefix) -> bool:
-        shorter, longer = sorted((self, other), key=lambda lead: len(lead.text))
+        shorter, longer = sorted((self, other), key=lambda prefix: len(prefix.text))
         if not longer.text.startswith(shorter.text) or shorter.following is None:
             return longer.text.startswith(shorter.text)
         if len(longer.text) > len(shorter.text):
@@ -118,11 +118,13 @@ class _Parallel:
 
     def _alike(self, options: Several[Term]) -> Several[Several[Term]]:
         """For each option, the group of options (itself included) that may begin with the same text."""
-        leads = sorted(((self._prefix(option), option) for option in options), key=lambda pair: pair[0].text)
-        are_apart = all(not two.text.startswith(one.text) for (one, _), (two, _) in pairwise(leads))
+        prefixes = sorted(
+            ((self._prefix(option), option) for option in options), key=lambda pair: pair[0].text
+        )
+        are_apart = all(not two.text.startswith(one.text) for (one, _), (two, _) in pairwise(prefixes))
         if are_apart:
             return [[option] for option in options]
-        return [[option for lead, option in leads if lead.is_like(own)] for own, _ in leads]
+        return [[option for prefix, option in prefixes if prefix.is_like(own)] for own, _ in prefixes]
 
     def _prefix(self, term: Term) -> _Prefix:
         if term not in self._prefixes:
@@ -158,18 +160,18 @@ class _Parallel:
             if isinstance(part, Repeat) and is_optional:
                 rest = self._prefix_of(parts[at + 1 :], depth)
                 return _Prefix("", _first([self._read_prefix(part.part, depth), rest]))
-            lead = self._read_prefix(part, depth)
-            text += lead.text
-            if lead.following is not None or len(text) > _MAX_PREFIX:
-                return _Prefix(text, lead.following or ANY)
+            prefix = self._read_prefix(part, depth)
+            text += prefix.text
+            if prefix.following is not None or len(text) > _MAX_PREFIX:
+                return _Prefix(text, prefix.following or ANY)
         return _Prefix(text)
 
 
-def _first(leads: Several[_Prefix]) -> Chars:
+def _first(prefixes: Several[_Prefix]) -> Chars:
     ranges: list[Range] = []
-    for lead in leads:
-        if lead.text:
-            ranges.append((ord(lead.text[0]), ord(lead.text[0])))
+    for prefix in prefixes:
+        if prefix.text:
+            ranges.append((ord(prefix.text[0]), ord(prefix.text[0])))
         else:
-            ranges += (lead.following or ANY).ranges
+            ranges += (prefix.following or ANY).ranges
     return Chars.of(ranges)

@@ -45,7 +45,7 @@ def drover_parsed_answer(
     """`functions`: those that may be called. A forced call is the whole answer; otherwise the answer is a
     call or what `constraint` asks for, or, without a constraint, free text.
 
-    Raises CapabilityMissing if the model's calls cannot be told from a format's JSON, ConstraintRejected if
+    Raises CapabilityMissing if the model's calls look like a format's JSON, ConstraintRejected if
     the grammar is too large.
     """
     forced = bool(functions) and is_forced(request.tool_choice)
