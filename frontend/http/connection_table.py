@@ -27,7 +27,7 @@ class Connection(Protocol):
 
 
 class ConnectionTable:
-    """At most `max_connections`, and `max_per_address` from one address for which `is_proxy` is false.
+    """Open connections: at most `max_connections`, and `max_per_address` from an address that is no proxy.
 
     At the limit the longest idle connection is closed in favour of the new one: of the same address at the
     address's limit, otherwise of the address with most connections. A connection whose last response is still

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-# Time for TCP handshakes in progress to complete; enough for clients in the same data centre.
+# Time for TCP handshakes in progress to complete; enough for nearby clients.
 _HANDSHAKE_SECONDS = 0.002
 _SO_ATTACH_FILTER = 26  # Linux, socket(7); Python's `socket` has no name for it
 

@@ -24,7 +24,7 @@ _REQUEST_LINE = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?= \S+ HTT
 # Given to the parser in place of an unknown method: one that may have a body or none.
 _PARSED_METHOD = b"POST"
 _RETRY = b"retry-after: 1\r\n"
-# As long as Go's server waits.
+# Time between a refusal and the close; as long as Go's server waits.
 _LINGER_SECONDS = 0.5
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 _BAD_REQUEST = RefusedRequest(400, "400 Bad Request")

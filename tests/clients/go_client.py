@@ -70,7 +70,7 @@ class GoClient:
         return answer.status
 
     def stream(self, path: str, body: bytes, kind: Kind) -> Iterator[dict[str, Any]]:
-        """Each line, decoded. Go takes an empty line for broken JSON."""
+        """The decoded lines of a stream. As in Go, an empty line is invalid JSON."""
         answer = self._send("POST", path, _sized(body), "application/x-ndjson")
         while line := answer.readline(_LONGEST_LINE + 1):
             assert len(line) <= _LONGEST_LINE

@@ -10,7 +10,7 @@ Message = Mapping[str, object]
 
 
 def marshal(value: object) -> bytes:
-    """As Go's json.Marshal writes it: compact, UTF-8, with what HTML could read escaped."""
+    """Encode as Go's json.Marshal does: compact UTF-8, with characters special in HTML escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

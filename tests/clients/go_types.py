@@ -20,7 +20,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class GoDecodeError(ValueError):
-    """What Go's decoder would refuse; the message names the field."""
+    """A value that Go's decoder refuses; the message names the field."""
 
 
 class _Fraction(float):

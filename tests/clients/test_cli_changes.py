@@ -44,7 +44,7 @@ def refused(status: int, words: str) -> Iterator[None]:
 
 @pytest.fixture
 def created(fleet: Fleet, new_name: str) -> Iterator[tuple[GoClient, dict[str, Any]]]:
-    """From a Modelfile with FROM, SYSTEM, PARAMETER, MESSAGE and LICENSE lines."""
+    """Create a model from a Modelfile with FROM, SYSTEM, PARAMETER, MESSAGE and LICENSE lines."""
     body = go.create(
         new_name,
         source=SMOL,
@@ -127,7 +127,7 @@ def test_the_modelfile_of_show_creates_the_same_model(fleet: Fleet, new_name: st
 
 
 def _from_modelfile(name: str, text: str) -> bytes:
-    """As the CLI sends one: parameters by their types, stop texts as a list."""
+    """A Modelfile's create request as the CLI sends it: typed parameters, stop texts as a list."""
     read: dict[str, Any] = {"licenses": [], "parameters": {}, "messages": []}
     for key, value in commands(text):
         match key:

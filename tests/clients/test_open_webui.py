@@ -36,7 +36,7 @@ def _lines(response: httpx.Response) -> list[dict[str, object]]:
 
 
 def _models(webui: httpx.Client) -> dict[str, dict[str, object]]:
-    """By `model`, as the page keys them."""
+    """The models by `model`, the page's key."""
     response = webui.get("/api/tags")
     return {model["model"]: model for model in response.json()["models"]}
 

@@ -115,7 +115,7 @@ class Inference:
 
 
 def _each_choice(request: SharedFields, prompts: Sequence[Extend]) -> Sequence[Extend]:
-    """For each of the `n` choices of each prompt, what to add to its request."""
+    """The function that extends each choice's request, for the `n` choices of each prompt."""
     size = ChoicesSize()
     choices = [(prompt, number) for prompt in prompts for number in range(request.n or 1)]
 
