@@ -5,7 +5,7 @@
 | origins and hosts, some | transcripts "origin …", "preflight", "preflight evil", "host evil", "host local" |
 | a Bearer token is ignored | transcript "bearer ignored" |
 | OLLAMA_HOST and OLLAMA_ORIGINS, quotes and spaces around them | test_ollama_environment::test_pages_and_hosts |
-| OLLAMA_HOST's forms, default ports | tests/unit/frontend/test_ollama_host.py |
+| OLLAMA_HOST's forms, default ports | tests/unit/frontend/test_listen_address.py |
 | OLLAMA_NUM_PARALLEL; numbers and booleans that are none; OLLAMA_DEBUG | tests/unit/drover/test_ollama_environment.py, tests/unit/engine_worker/test_settings.py, tests/unit/frontend/test_settings.py |
 
 Not here: OLLAMA_MAX_LOADED_MODELS, OLLAMA_MODELS, OLLAMA_NOPRUNE (a worker has one model; there is no store),

@@ -37,14 +37,14 @@ async def test_tokens_come_in_order_until_the_limit(tokens_a_row: int) -> None:
 
 
 async def test_a_request_whose_rows_do_not_leave_gets_no_more_and_holds_up_no_other() -> None:
-    source, stuck, other = Source(1), Mailbox(), Mailbox()
-    tasks = [asyncio.create_task(source.generate(_request(), mailbox)) for mailbox in (stuck, other)]
+    source, unread, other = Source(1), Mailbox(), Mailbox()
+    tasks = [asyncio.create_task(source.generate(_request(), mailbox)) for mailbox in (unread, other)]
     async with asyncio.timeout(_SECONDS):
         while not other.is_over:
             await other.take()
     await until(lambda: source.report().running == 1, _SECONDS, "the other one is over")
     source.stop()
-    assert len((await stuck.take()).deltas) == 1
+    assert len((await unread.take()).deltas) == 1
     assert source.report().kv_tokens_used <= 2
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

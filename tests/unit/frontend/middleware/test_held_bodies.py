@@ -20,7 +20,7 @@ def test_small_bodies_do_not_count() -> None:
     assert bodies.held == 0
 
 
-def test_what_is_beyond_counts_until_it_is_released() -> None:
+def test_bytes_beyond_the_free_part_count_until_released() -> None:
     bodies = _bodies()
     body = HeldBody(bodies, "a")
     body.grow(FREE_BYTES + 10)
@@ -31,7 +31,7 @@ def test_what_is_beyond_counts_until_it_is_released() -> None:
     assert bodies.held == 0
 
 
-def test_one_address_has_half() -> None:
+def test_one_address_may_use_half_of_the_limit() -> None:
     bodies = _bodies()
     first, second, other = HeldBody(bodies, "a"), HeldBody(bodies, "a"), HeldBody(bodies, "b")
     first.grow(FREE_BYTES + 400)
@@ -45,7 +45,7 @@ def test_one_address_has_half() -> None:
     assert bodies.held == 601
 
 
-def test_all_together_have_a_bound_which_holds_for_proxies_too() -> None:
+def test_the_limit_of_all_bodies_holds_for_proxies_too() -> None:
     bodies = _bodies(proxy="p")
     HeldBody(bodies, "p").grow(FREE_BYTES + 900)
     with pytest.raises(QueueFull, match="have 900 of 1000 bytes"):

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from frontend.middleware.hosts import HostRule, is_local, with_host_rule
-from tests.unit.frontend.middleware.asking import Streaming, ask
+from tests.unit.frontend.middleware.asgi_client import Streaming, ask
 
 _MACHINE = "Box"
 _NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=30)
@@ -96,7 +96,7 @@ def test_every_address_of_these_networks_is_local(address: object) -> None:
     assert is_local(f"{address}:11434", _MACHINE)
 
 
-def test_an_address_of_an_own_interface_is_local() -> None:
+def test_an_address_of_this_machine_is_local() -> None:
     own = socket.gethostbyname(socket.gethostname())
     assert is_local(own, _MACHINE)
 
@@ -111,7 +111,7 @@ async def test_a_host_that_is_not_local_gets_403_without_a_body() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"host": "localhost:1"}, {}])
-async def test_a_local_one_passes(headers: dict[str, str]) -> None:
+async def test_a_local_host_passes(headers: dict[str, str]) -> None:
     assert (await ask(HostRule(Streaming(), _MACHINE), **headers)).status == 200
 
 
@@ -121,6 +121,6 @@ def test_the_rule_holds_on_loopback_addresses(listen: str) -> None:
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "8.8.8.8:1", "name.invalid:1"])
-def test_it_does_not_hold_elsewhere(listen: str) -> None:
+def test_the_rule_does_not_hold_on_other_addresses(listen: str) -> None:
     app = Streaming()
     assert with_host_rule(app, listen) is app

@@ -11,7 +11,7 @@ from frontend.models.database.database import Database
 _DIGEST, _OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 
 
-async def test_a_blob_is_there_once_it_was_put(database: Database) -> None:
+async def test_a_stored_blob_exists(database: Database) -> None:
     blobs = Blobs(database, lifetime_seconds=60, most_bytes=100)
 
     assert not await blobs.has(_DIGEST)
@@ -20,7 +20,7 @@ async def test_a_blob_is_there_once_it_was_put(database: Database) -> None:
     assert not await blobs.put(_DIGEST, b"hello")
 
 
-async def test_a_blob_that_has_expired_makes_room(database: Database) -> None:
+async def test_an_expired_blob_makes_room(database: Database) -> None:
     short = Blobs(database, lifetime_seconds=-1, most_bytes=10)
 
     assert await short.put(_DIGEST, b"x" * 10)
@@ -28,7 +28,7 @@ async def test_a_blob_that_has_expired_makes_room(database: Database) -> None:
     assert await short.put(_OTHER, b"y" * 10)
 
 
-async def test_a_full_store_says_so(database: Database) -> None:
+async def test_a_full_store_is_reported(database: Database) -> None:
     blobs = Blobs(database, lifetime_seconds=60, most_bytes=10)
     await blobs.put(_DIGEST, b"x" * 8)
 

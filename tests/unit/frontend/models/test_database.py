@@ -16,11 +16,11 @@ from frontend.models.database.database import Database
 from frontend.models.database.url import DatabaseUrl, parse_url
 from frontend.models.preset_rows import PresetRows
 from tests.unit.frontend.models.conftest import TIMEOUT_SECONDS
-from tests.unit.frontend.models.making import preset
+from tests.unit.frontend.models.preset_factory import preset
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "mysql://a/b", "oracle://x", "postgresql://a:b:c@d:e/f"])
-def test_a_url_that_no_driver_takes_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"sqlite|driver"):
         parse_url(url)
 
@@ -33,7 +33,7 @@ def test_a_url_that_no_driver_takes_is_refused(url: str) -> None:
         ("sqlite:///file?mode=s3cret", "no option mode"),
     ],
 )
-def test_an_option_that_nobody_knows_is_refused_without_its_value(url: str, what: str) -> None:
+def test_an_unknown_option_is_refused_without_its_value(url: str, what: str) -> None:
     with pytest.raises(ValueError, match=what) as refused:
         parse_url(url)
     assert "s3cret" not in str(refused.value)
@@ -61,7 +61,7 @@ async def test_a_file_and_its_folder_are_its_users_own(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-async def test_a_schema_from_the_future_is_no_crash(url: str, database: Database) -> None:
+async def test_an_unknown_schema_version_makes_the_database_unavailable(url: str, database: Database) -> None:
     async with database.transaction() as connection:
         await connection.run("UPDATE alembic_version SET version_num = '9999'")
     older = Database(parse_url(url), TIMEOUT_SECONDS)
@@ -117,7 +117,7 @@ async def test_a_database_of_an_earlier_version_keeps_what_it_has(tmp_path: Path
     await database.close()
 
 
-async def test_an_error_takes_back_what_was_written(database: Database) -> None:
+async def test_an_error_rolls_back(database: Database) -> None:
     async def write_and_fail() -> None:
         async with database.transaction() as connection:
             await connection.run("UPDATE catalog_state SET revision = 7")
@@ -129,7 +129,7 @@ async def test_an_error_takes_back_what_was_written(database: Database) -> None:
         assert await connection.rows("SELECT revision FROM catalog_state") == [(0,)]
 
 
-async def test_a_call_that_is_cancelled_takes_back_what_was_written(database: Database) -> None:
+async def test_a_cancelled_call_rolls_back(database: Database) -> None:
     is_in = asyncio.Event()
 
     async def write_and_wait() -> None:

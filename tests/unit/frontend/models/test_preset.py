@@ -13,7 +13,7 @@ from frontend.models.model import CatalogModel
 from frontend.models.preset import Layer, Preset
 from frontend.routing.served_model import ServedModel
 from tests.fakes import transcripts
-from tests.unit.frontend.models.making import full_preset, preset
+from tests.unit.frontend.models.preset_factory import full_preset, preset
 
 
 def test_a_preset_is_the_same_when_it_was_stored() -> None:
@@ -124,6 +124,6 @@ def test_a_template_brings_tools_and_thinking_where_the_engine_finds_them(adds: 
 
 
 @pytest.mark.parametrize("document", ["", "{}", "[]", '{"base": 1}'])
-def test_what_is_no_document_is_refused(document: str) -> None:
+def test_an_invalid_document_is_refused(document: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         Preset.from_document("a:b", document)

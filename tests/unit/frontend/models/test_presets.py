@@ -21,7 +21,7 @@ from frontend.models.presets import Presets
 from tests.support.postgres import Postgres
 from tests.support.waiting import until
 from tests.unit.frontend.models.conftest import TIMEOUT_SECONDS
-from tests.unit.frontend.models.making import full_preset, name, preset
+from tests.unit.frontend.models.preset_factory import full_preset, name, preset
 
 _NEVER_POLLS_SECONDS = 3600.0
 _DEADLINE_SECONDS = 10.0
@@ -67,7 +67,7 @@ async def test_a_preset_is_known_where_it_was_made_and_after_a_restart(url: str)
         assert restarted.all() == [made]
 
 
-async def test_who_looks_sees_at_once_what_another_frontend_has_made(url: str) -> None:
+async def test_a_refresh_reads_what_another_frontend_has_made(url: str) -> None:
     async with _frontend(url) as one, _frontend(url) as other:
         await one.put(preset())
         assert other.all() == []
@@ -100,7 +100,7 @@ async def test_names_are_the_same_in_any_letter_case(url: str) -> None:
         assert not await frontend.delete(preset("pirate").name.key)
 
 
-async def test_there_are_no_more_than_there_may_be(url: str) -> None:
+async def test_the_limit_of_presets_holds(url: str) -> None:
     async with _frontend(url, most=1) as frontend:
         await frontend.put(preset("a"))
         await frontend.put(preset("a", system="again"))
@@ -111,7 +111,7 @@ async def test_there_are_no_more_than_there_may_be(url: str) -> None:
 
 async def test_frontends_that_start_and_change_together_lose_nothing(url: str) -> None:
     """As processes, since that is what they are."""
-    command = [sys.executable, "-m", "tests.unit.frontend.models.making", url]
+    command = [sys.executable, "-m", "tests.unit.frontend.models.preset_factory", url]
     async with asyncio.timeout(60):
         makers = [await asyncio.create_subprocess_exec(*command, str(number)) for number in range(4)]
         assert [await maker.wait() for maker in makers] == [0, 0, 0, 0]
@@ -119,7 +119,7 @@ async def test_frontends_that_start_and_change_together_lose_nothing(url: str) -
         assert len(frontend.all()) == 20
 
 
-async def test_a_row_that_cannot_be_read_hides_no_other(url: str, database: Database) -> None:
+async def test_an_invalid_row_does_not_hide_others(url: str, database: Database) -> None:
     async with _frontend(url) as frontend:
         await frontend.put(preset())
     async with database.transaction() as connection:
@@ -128,7 +128,7 @@ async def test_a_row_that_cannot_be_read_hides_no_other(url: str, database: Data
         assert frontend.all() == [preset()]
 
 
-async def test_a_database_that_goes_away_leaves_what_is_known_and_comes_back(
+async def test_presets_stay_known_while_the_database_is_down(
     server: Postgres, request: pytest.FixtureRequest
 ) -> None:
     async with _frontend(server.url, poll_seconds=0.05) as frontend:
@@ -147,7 +147,7 @@ async def test_a_database_that_goes_away_leaves_what_is_known_and_comes_back(
         assert await frontend.delete(preset().name.key)
 
 
-async def test_a_database_that_was_never_there_is_no_reason_to_wait() -> None:
+async def test_a_database_that_never_connected_fails_at_once() -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
     presets = _presets(Database(parse_url(nowhere), TIMEOUT_SECONDS))
     await presets.start()
@@ -161,7 +161,7 @@ async def test_a_database_that_was_never_there_is_no_reason_to_wait() -> None:
 
 
 async def test_many_presets_are_read_in_batches_that_stay_read(url: str) -> None:
-    """With the longest templates there may be, which nobody parses for it."""
+    """With the longest templates there may be, which are not parsed when they are read."""
     long = replace(preset(), template="{{ .Prompt }}" * 5_000)
     async with _frontend(url, most_bytes=100_000_000) as frontend:
         for number in range(70):
@@ -198,7 +198,7 @@ class _FailsAt(Database):
             yield connection
 
 
-async def test_a_deletion_is_seen_beside_a_whole_batch_of_changes(url: str) -> None:
+async def test_a_deletion_is_read_with_a_full_batch_of_changes(url: str) -> None:
     async with _frontend(url) as one, _frontend(url) as other:
         await one.put(preset("gone"))
         await other.refresh()
@@ -210,7 +210,7 @@ async def test_a_deletion_is_seen_beside_a_whole_batch_of_changes(url: str) -> N
         assert other.get(name("gone").key) is None
 
 
-async def test_all_of_them_have_no_more_bytes_than_they_may(url: str) -> None:
+async def test_the_limit_of_bytes_holds(url: str) -> None:
     async with _frontend(url, most_bytes=1_000) as frontend:
         await frontend.put(preset(system="x" * 500))
         await frontend.put(preset(system="y" * 500))
@@ -219,14 +219,14 @@ async def test_all_of_them_have_no_more_bytes_than_they_may(url: str) -> None:
         assert [each.name.model for each in frontend.all()] == ["pirate"]
 
 
-async def test_a_deletion_of_nothing_is_no_change(url: str, database: Database) -> None:
+async def test_deleting_an_unknown_preset_changes_no_revision(url: str, database: Database) -> None:
     async with _frontend(url) as frontend:
         before = await PresetRows(database, 1, 1).after(-1)
         assert not await frontend.delete("nothing")
         assert (await PresetRows(database, 1, 1).after(-1)).revision == before.revision
 
 
-async def test_a_change_that_cannot_be_read_leaves_nothing_old(url: str, database: Database) -> None:
+async def test_a_change_to_an_invalid_document_removes_the_preset(url: str, database: Database) -> None:
     async with _frontend(url) as frontend:
         await frontend.put(preset())
         async with database.transaction() as connection:
@@ -236,10 +236,8 @@ async def test_a_change_that_cannot_be_read_leaves_nothing_old(url: str, databas
         assert frontend.all() == []
 
 
-async def test_what_was_committed_is_known_whatever_the_database_does_next(
-    server: Postgres, url: str
-) -> None:
-    """The answer to a change must not depend on a second look."""
+async def test_a_committed_change_needs_no_further_refresh(server: Postgres, url: str) -> None:
+    """The response to a change must not depend on a further refresh."""
     database = _FailsAt(parse_url(url), third_of=3)
     presets = _presets(database)
     await presets.refresh()
@@ -249,7 +247,7 @@ async def test_what_was_committed_is_known_whatever_the_database_does_next(
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-async def test_who_waits_for_a_database_that_hangs_waits_once(server: Postgres, url: str) -> None:
+async def test_a_database_that_hangs_costs_one_timeout(server: Postgres, url: str) -> None:
     presets = _presets(Database(parse_url(url), _IMPATIENT_SECONDS), poll_seconds=0.05)
     await presets.start()
     await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the first look")
@@ -272,7 +270,7 @@ async def test_who_waits_for_a_database_that_hangs_waits_once(server: Postgres, 
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-async def test_a_frontend_ends_beside_a_database_that_hangs(server: Postgres, url: str) -> None:
+async def test_a_frontend_stops_while_the_database_hangs(server: Postgres, url: str) -> None:
     presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds=0.01)
     await presets.start()
     await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the first look")
@@ -282,14 +280,12 @@ async def test_a_frontend_ends_beside_a_database_that_hangs(server: Postgres, ur
         assert time.monotonic() - began < TIMEOUT_SECONDS + 3.0
 
 
-async def test_the_poll_outlives_what_it_does_not_know(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
+async def test_the_poll_survives_unknown_exceptions(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     database = _Broken(parse_url(f"sqlite:///{tmp_path / 'p.sqlite3'}"))
     presets = _presets(database, poll_seconds=0.01)
     await presets.start()
     try:
-        await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the poll goes on")
+        await until(lambda: presets.has_loaded, _DEADLINE_SECONDS, "the poll continues")
         assert "presets cannot be read" in caplog.text
     finally:
         await presets.stop()

@@ -17,7 +17,7 @@ from frontend.models.resolve import ModelResolver
 from frontend.models.virtual_definition import Side, VirtualModel
 from frontend.routing.fleet import CapabilityCheck, Fleet, can_embed, can_generate
 from frontend.routing.served_model import ServedModel
-from tests.unit.frontend.models.making import name, preset
+from tests.unit.frontend.models.preset_factory import name, preset
 
 _ROUTER = VirtualModel(name("auto"), simple=name("small"), complex=name("big"), judge=name("small"))
 

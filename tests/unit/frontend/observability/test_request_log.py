@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from frontend.middleware.client_id import Clients
 from frontend.middleware.request_log import RequestLog
-from tests.unit.frontend.middleware.asking import scope_of
+from tests.unit.frontend.middleware.asgi_client import scope_of
 
 
 class Cycle:

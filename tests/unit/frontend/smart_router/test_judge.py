@@ -64,7 +64,7 @@ def test_a_long_message_is_seen_from_both_ends() -> None:
         "{data} {0} %s \\",
     ],
 )
-def test_no_text_breaks_out_of_its_place(text: str) -> None:
+def test_no_text_ends_its_json_string(text: str) -> None:
     data = as_data(_question(text))
     assert json.loads(data)["last_message"] == text.replace("SIMPLE", "(…)")
     assert not set("<>|[]\n\x00") & set(data)
@@ -101,7 +101,7 @@ async def test_a_label_decides(said: str) -> None:
 
 
 @pytest.mark.parametrize("said", ["", "SIMPLE or COMPLEX", "simple", "It is SIMPLE."])
-async def test_what_is_no_label_means_the_default(said: str) -> None:
+async def test_text_that_is_no_label_means_the_default(said: str) -> None:
     assert (await _judged(content(said), done()))[0] == Decision(Side.COMPLEX, Reason.JUDGE_UNCLEAR)
 
 
@@ -125,7 +125,7 @@ async def test_a_client_that_leaves_takes_the_judge_with_it() -> None:
     assert handle.cancelled.is_set()
 
 
-def test_decisions_are_bounded_and_the_oldest_goes_first() -> None:
+def test_the_decision_cache_evicts_the_oldest() -> None:
     decisions, auto = DecisionCache(size=2), _definition()
     for text in ("one", "two"):
         decisions.add(auto, _question(text), Side.SIMPLE)

@@ -39,20 +39,22 @@ def _route() -> Route:
 
 
 class _Case:
-    """One request; `steps` of each side that it may get to. Implements routed.Observer."""
+    """One request. `steps`: the events of each side's model. Implements
+    frontend.smart_router.routed_request.Observer.
+    """
 
     def __init__(self, reason: Reason = Reason.JUDGE, **steps: list[Step]) -> None:
         self._steps = steps
         self._decision = Decision(Side.SIMPLE, reason)
         self.refuses: dict[str, DroverError] = {}
-        self.told: list[str] = []
+        self.observed: list[str] = []
         self.handles: list[StallingHandle] = []
 
     def decided(self, decision: Decision, model: CatalogModel) -> None:
-        self.told.append(f"{decision.side.value}: {model.name.model}")
+        self.observed.append(f"{decision.side.value}: {model.name.model}")
 
     def fell_back(self, error: DroverError, side: Side, model: CatalogModel) -> None:
-        self.told.append(f"{type(error).__name__}, {side.value}: {model.name.model}")
+        self.observed.append(f"{type(error).__name__}, {side.value}: {model.name.model}")
 
     def _convert(self, model: CatalogModel) -> pb.GenerateRequest:
         if (error := self.refuses.get(model.name.model)) is not None:
@@ -67,15 +69,15 @@ class _Case:
     async def _decide(self) -> Decision:
         return self._decision
 
-    async def said(self) -> str:
+    async def text(self) -> str:
         request = RoutedRequest(Sides(_route(), self._convert), self._decide, self._submit, self)
         return "".join([delta.content async for event in events_of(request) for delta in event.deltas])
 
 
 async def test_the_chosen_side_answers() -> None:
     case = _Case(small=[started(), content("Hi"), done()])
-    assert await case.said() == "Hi"
-    assert case.told == ["simple: small"]
+    assert await case.text() == "Hi"
+    assert case.observed == ["simple: small"]
     assert all(handle.cancelled.is_set() for handle in case.handles)
 
 
@@ -84,45 +86,45 @@ async def test_the_chosen_side_answers() -> None:
     [WorkerUnreachable("a"), EngineFailed("b"), NoWorkerReady("c"), QueueFull(), ContextExceeded("d")],
 )
 async def test_the_other_side_answers_when_it_fails_before_the_first_token(failure: DroverError) -> None:
-    """Also when it has begun to read the prompt: its `started` is not heard of."""
+    """Also when it has begun to read the prompt: its `started` event is not delivered."""
     case = _Case(small=[started(), failure], big=[started(), content("Hello"), done()])
-    assert await case.said() == "Hello"
-    assert case.told == ["simple: small", f"{type(failure).__name__}, complex: big"]
+    assert await case.text() == "Hello"
+    assert case.observed == ["simple: small", f"{type(failure).__name__}, complex: big"]
     assert case.handles[0].cancelled.is_set()
 
 
-async def test_after_the_first_token_the_failure_is_told() -> None:
+async def test_a_failure_after_the_first_token_is_raised() -> None:
     case = _Case(small=[content("H"), EngineFailed("broke")])
     with pytest.raises(EngineFailed, match="broke"):
-        await case.said()
+        await case.text()
     assert len(case.handles) == 1
 
 
 @pytest.mark.parametrize("failure", [InvalidRequest("bad"), DeadlineExceeded("late")])
-async def test_what_the_other_side_cannot_do_better_is_told(failure: DroverError) -> None:
+async def test_a_failure_of_the_request_itself_is_raised(failure: DroverError) -> None:
     case = _Case(small=[failure])
     with pytest.raises(type(failure)):
-        await case.said()
+        await case.text()
 
 
 async def test_a_named_side_is_the_only_one() -> None:
     case = _Case(Reason.FORCED, small=[EngineFailed("broke")])
     with pytest.raises(EngineFailed):
-        await case.said()
-    assert case.told == ["simple: small"]
+        await case.text()
+    assert case.observed == ["simple: small"]
 
 
-async def test_when_both_fail_the_first_failure_is_told() -> None:
+async def test_when_both_sides_fail_the_first_failure_is_raised() -> None:
     case = _Case(small=[EngineFailed("small broke")], big=[WorkerUnreachable("big is away")])
     with pytest.raises(EngineFailed, match="small broke"):
-        await case.said()
+        await case.text()
 
 
-async def test_a_side_that_cannot_do_it_is_no_way_out() -> None:
+async def test_a_side_without_the_capability_is_no_fallback() -> None:
     case = _Case(small=[EngineFailed("small broke")])
     case.refuses["big"] = CapabilityMissing("big cannot")
     with pytest.raises(EngineFailed, match="small broke"):
-        await case.said()
+        await case.text()
 
 
 def _sides(**refuses: DroverError) -> Sides:
@@ -131,19 +133,19 @@ def _sides(**refuses: DroverError) -> Sides:
     return Sides(_route(), case._convert)
 
 
-def test_the_only_side_that_can_is_known_without_a_judge() -> None:
+def test_the_only_capable_side_needs_no_judge() -> None:
     assert _sides().any_request()[1] is None
     assert _sides(small=CapabilityMissing("")).any_request()[1] == Decision(Side.COMPLEX, Reason.ABILITY)
     assert _sides(big=CapabilityMissing("")).any_request()[1] == Decision(Side.SIMPLE, Reason.ABILITY)
     assert _sides(big=NoWorkerReady("")).any_request()[1] == Decision(Side.SIMPLE, Reason.AWAY)
 
 
-def test_when_none_can_the_default_side_says_why() -> None:
+def test_when_no_side_is_capable_the_default_sides_error_is_raised() -> None:
     with pytest.raises(CapabilityMissing, match="small cannot"):
         _sides(small=CapabilityMissing("small cannot"), big=CapabilityMissing("big cannot")).any_request()
 
 
-def test_a_malformed_request_is_nobodys() -> None:
+def test_a_malformed_request_is_sent_to_no_side() -> None:
     with pytest.raises(InvalidRequest):
         _sides(small=InvalidRequest("bad")).any_request()
 

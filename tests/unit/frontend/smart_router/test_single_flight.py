@@ -62,7 +62,7 @@ async def test_another_question_or_virtual_model_is_another_call() -> None:
     await asyncio.gather(*waiting)
 
 
-async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
+async def test_the_first_waiter_leaves_and_the_others_get_the_decision() -> None:
     judge, flight = _Judge(), SingleFlight()
     first, second = (asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(2))
     await _turns()
@@ -73,7 +73,7 @@ async def test_the_first_one_leaves_and_the_others_hear_it() -> None:
     assert (judge.asked, judge.cancelled) == (1, 0)
 
 
-async def test_all_leave_and_the_judge_is_free() -> None:
+async def test_a_call_without_waiters_is_cancelled() -> None:
     judge, flight = _Judge(), SingleFlight()
     waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(2)]
     await _turns()
@@ -86,7 +86,7 @@ async def test_all_leave_and_the_judge_is_free() -> None:
     assert judge.asked == 2
 
 
-async def test_a_failure_is_everybodys() -> None:
+async def test_a_failure_is_raised_in_every_waiter() -> None:
     async def broken() -> Decision:
         raise LookupError("broken")
 

@@ -17,7 +17,7 @@ def test_a_client_is_its_address() -> None:
     assert Clients([]).name_of(_scope()) == "203.0.113.7"
 
 
-def test_nobody_else_says_whom_it_speaks_for() -> None:
+def test_forwarded_addresses_of_untrusted_peers_are_ignored() -> None:
     assert Clients([]).name_of(_scope(x_forwarded_for="198.51.100.1")) == "203.0.113.7"
     assert Clients(["10.0.0.0/8"]).name_of(_scope(x_forwarded_for="198.51.100.1")) == "203.0.113.7"
 
@@ -33,13 +33,13 @@ def test_nobody_else_says_whom_it_speaks_for() -> None:
         ("2001:db8::1", "2001:db8::1"),
     ],
 )
-def test_a_trusted_proxy_does(forwarded: str, client: str) -> None:
+def test_a_trusted_proxys_forwarded_address_is_used(forwarded: str, client: str) -> None:
     clients = Clients(["10.0.0.0/8"])
 
     assert clients.name_of(_scope("10.0.0.7", x_forwarded_for=forwarded)) == client
 
 
-def test_a_line_above_the_proxys_own_is_the_clients_word() -> None:
+def test_forwarded_lines_before_the_proxys_own_are_ignored() -> None:
     scope = _scope("10.0.0.7")
     scope["headers"] = [(b"x-forwarded-for", b"192.0.2.66"), (b"x-forwarded-for", b"198.51.100.1")]
 
@@ -52,7 +52,7 @@ def test_a_proxy_is_the_same_over_ipv6_sockets() -> None:
     assert Clients(["10.0.0.0/8"]).name_of(scope) == "198.51.100.1"
 
 
-def test_a_key_is_told_apart_and_not_kept() -> None:
+def test_a_key_is_kept_as_a_fingerprint_only() -> None:
     names = [Clients([]).name_of(_scope(authorization=f"Bearer secret{number}")) for number in (1, 1, 2)]
 
     assert names[0] == names[1] != names[2]
@@ -61,6 +61,6 @@ def test_a_key_is_told_apart_and_not_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "proxy", "10.0.0.0/99"])
-def test_what_is_no_network(text: str) -> None:
+def test_invalid_networks_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no address or network"):
         check_network(text)

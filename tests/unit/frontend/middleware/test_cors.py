@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from frontend.middleware.cors import AllowedOrigins, OriginRule, check_origin
-from tests.unit.frontend.middleware.asking import Streaming, ask, scope_of
+from tests.unit.frontend.middleware.asgi_client import Streaming, ask, scope_of
 
 _VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="*"), max_size=12)
 _HOST_LETTERS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=30)
@@ -86,7 +86,7 @@ def test_a_star_stands_for_any_text(before: str, between: str, after: str) -> No
 
 
 @given(pattern=st.text("ab*", max_size=6), origin=st.text("ab", max_size=6))
-def test_a_pattern_allows_what_it_says_and_no_more(pattern: str, origin: str) -> None:
+def test_a_pattern_allows_only_what_it_matches(pattern: str, origin: str) -> None:
     assume(pattern.count("*") <= 1)
 
     said = re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), origin)
@@ -104,14 +104,14 @@ def test_no_other_host_is_built_in(host: str, scheme: str, port: str) -> None:
 @pytest.mark.parametrize(
     "origin", ["https://chat.example", "*", "chrome-extension://*", "*.example", "app://x"]
 )
-def test_what_can_be_configured(origin: str) -> None:
+def test_valid_origins_are_accepted(origin: str) -> None:
     assert check_origin(origin) == origin
 
 
 @pytest.mark.parametrize(
     "origin", ["chat.example", "localhost:3000", "null", "https://*.example:*", "https://"]
 )
-def test_what_cannot_be_configured(origin: str) -> None:
+def test_invalid_origins_are_refused(origin: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(origin))):
         check_origin(origin)
 
@@ -141,7 +141,7 @@ async def test_another_page_gets_403_without_a_body(method: str) -> None:
 
 @pytest.mark.parametrize("origin", ["http://chat.example:11434", "https://chat.example:11434"])
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
-async def test_a_page_of_this_server_is_no_matter_of_cors(origin: str, method: str) -> None:
+async def test_same_origin_requests_get_no_cors_headers(origin: str, method: str) -> None:
     app = Streaming()
 
     answer = await ask(OriginRule(app, []), method, origin=origin, host="chat.example:11434")
@@ -189,7 +189,7 @@ async def test_messages_after_the_start_are_passed_on_as_they_are() -> None:
     assert got[0] is body
 
 
-async def test_everybody_is_allowed_with_a_star() -> None:
+async def test_a_star_allows_every_origin() -> None:
     rule = OriginRule(Streaming(), ["*"])
 
     plain = await ask(rule, origin="null", host="x")
@@ -235,7 +235,7 @@ async def test_a_preflight_allows_what_sdks_send(asked: str, allowed: str) -> No
         ("GET", "https://evil.example", 403, None),
     ],
 )
-async def test_an_answer_without_a_route_names_the_methods(
+async def test_a_response_without_a_route_has_the_allow_header(
     method: str, origin: str, status: int, allow: str | None
 ) -> None:
     rule = OriginRule(Streaming(), [], lambda _: ("HEAD", "GET"))
@@ -245,7 +245,7 @@ async def test_an_answer_without_a_route_names_the_methods(
     assert (answer.status, answer.headers.get("allow")) == (status, allow)
 
 
-async def test_our_own_headers_may_be_read_where_they_are() -> None:
+async def test_own_headers_are_exposed_if_present() -> None:
     app = Streaming({"X-Drover-Not-Honoured": "seed"})
 
     answer = await ask(OriginRule(app, []), origin="http://localhost:3000", host="x")

@@ -39,7 +39,7 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("recorded", [each for each in replayed() if each.case.startswith(_CASES)], ids=str)
-async def test_the_answer_is_ollamas(client: httpx.AsyncClient, recorded: Recorded) -> None:
+async def test_the_response_equals_the_recorded_one(client: httpx.AsyncClient, recorded: Recorded) -> None:
     answer = await client.request(recorded.method, recorded.path, headers=recorded.headers)
 
     assert answer.status_code == recorded.status
@@ -48,7 +48,7 @@ async def test_the_answer_is_ollamas(client: httpx.AsyncClient, recorded: Record
     assert answer.text == (plain.text if recorded.status == 200 else recorded.answer)
 
 
-def test_all_of_them_are_there() -> None:
+def test_all_recordings_are_present() -> None:
     assert sum(each.case.startswith(_CASES) for each in replayed()) == 10
 
 
@@ -80,7 +80,7 @@ async def test_a_rebound_name_is_refused_though_its_page_calls_its_own_host(
     assert (answer.status_code, answer.content) == (403, b"")
 
 
-async def test_after_a_refusal_the_connection_goes_on(client: httpx.AsyncClient) -> None:
+async def test_the_connection_stays_open_after_a_refusal(client: httpx.AsyncClient) -> None:
     evil = {"origin": "https://evil.example"}
 
     refused = await client.post("/api/chat", headers=evil, content=b"x" * 300_000)

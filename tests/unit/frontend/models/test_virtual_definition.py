@@ -34,7 +34,7 @@ def test_the_simple_side_judges_unless_another_model_is_named() -> None:
     assert _only('{"auto": {"simple": "a", "complex": "b", "judge": "c:1b"}}').judge == _name("c:1b")
 
 
-def test_all_of_it() -> None:
+def test_every_field_is_read() -> None:
     auto = _only(
         '{"auto": {"simple": "a", "complex": "org/b:7b", "default": "complex", "judge_timeout_seconds": 9.5,'
         ' "images": "judge", "tools": "simple", "long": "judge", "long_characters": 10}}'
@@ -64,7 +64,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("{", "JSON"),
     ],
 )
-def test_what_is_wrong_is_said(setting: str, reason: str) -> None:
+def test_an_invalid_definition_is_refused_with_the_reason(setting: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         virtual_models(setting)
 
@@ -94,7 +94,7 @@ def test_a_presets_wrong_parameters_are_the_clients_fault(parameters: dict[str, 
         of_parameters(_name("mine"), _name("base"), parameters)
 
 
-def test_a_wish() -> None:
+def test_a_requested_side() -> None:
     assert requested_side("") is requested_side(" Auto ") is None
     assert requested_side("local") is requested_side("SIMPLE") is Side.SIMPLE
     assert requested_side("remote") is requested_side("complex") is Side.COMPLEX
