@@ -7,8 +7,11 @@ request, or does not read its response, would hold a connection for ever.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from typing import Any
 
 from uvicorn._types import ASGI3Application
@@ -83,9 +86,21 @@ class BoundedHttp(HttpProtocol):
         self._unset_keepalive_if_required()
 
     @property
-    def is_drained(self) -> bool:
-        """Whether the client has acknowledged all that was written."""
-        return self._writes is None or not self._writes.outstanding_bytes()
+    def can_close(self) -> bool:
+        """Whether closing loses nothing: the client has acknowledged all that was written, and no request of
+        its arrives.
+        """
+        is_drained = self._writes is None or not self._writes.outstanding_bytes()
+        return is_drained and not self._request_arrives
+
+    def shutdown(self) -> None:
+        """Close at the end of a server. A request that arrives is answered first, and the response closes."""
+        if self._is_serving or not self._request_arrives:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self._request_arrives:
+            super().timeout_keep_alive_handler()
 
     def close_idle(self) -> None:
         self.transport.close()
@@ -178,6 +193,11 @@ class BoundedHttp(HttpProtocol):
             self._writes.stop()
 
     @property
+    def _request_arrives(self) -> bool:
+        """Whether a request is partly read or waits in the socket: closing would reset the connection."""
+        return not self._idle or _unread_bytes(self.transport) > 0
+
+    @property
     def _is_serving(self) -> bool:
         return self._active is not None and not self._active.response_complete
 
@@ -224,3 +244,11 @@ class BoundedHttp(HttpProtocol):
             self.reset()
         else:
             self.transport.close()
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel has received and the event loop has not read yet; 0 for a closed connection."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:
+        return 0
+    return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -19,8 +19,8 @@ class Connection(Protocol):
     def address(self) -> str: ...
 
     @property
-    def is_drained(self) -> bool:
-        """Whether the client has acknowledged all that was written."""
+    def can_close(self) -> bool:
+        """Whether closing loses neither a response nor a request."""
 
     def close_idle(self) -> None:
         """Close the connection, which has no request."""
@@ -87,7 +87,7 @@ class ConnectionTable:
 
     def _close_idle(self, address: str) -> bool:
         """Close the address's longest idle connection; False if it has none."""
-        longest = next((each for each in self._idle.get(address, ()) if each.is_drained), None)
+        longest = next((each for each in self._idle.get(address, ()) if each.can_close), None)
         if longest is None:
             return False
         self.remove(longest)
