@@ -1,4 +1,4 @@
-"""Go's eq, ne, lt, le, gt, ge: only like can be compared with like."""
+"""Go's eq, ne, lt, le, gt, ge, which compare values of one basic kind only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNLIKE = "incompatible types for comparison"
 
 
 def equal(arguments: list[Value], budget: Budget) -> bool:
-    """The first to any of the others."""
+    """Whether the first value equals any of the others."""
     first, *others = arguments
     if isinstance(first, list | dict):
         raise FunctionFailed(f"uncomparable type {type_name(first)}: ...")
@@ -31,7 +31,7 @@ def _equal(first: Value, other: Value, budget: Budget) -> bool:
 
 
 def less(arguments: list[Value], budget: Budget) -> bool:
-    """The first of two than the other."""
+    """Whether the first of two values is less than the other."""
     first, other = arguments
     if isinstance(first, bool) or not isinstance(first, int | float | str):
         raise FunctionFailed("invalid type for comparison")

@@ -1,4 +1,4 @@
-"""Go's len, index and slice. Positions in a text count bytes of its UTF-8."""
+"""Go's len, index and slice. Positions in a text are offsets of UTF-8 bytes."""
 
 from __future__ import annotations
 

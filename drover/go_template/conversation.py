@@ -1,4 +1,4 @@
-"""What a template sees of a request: messages and tools, or one exchange after the other."""
+"""The data of a request that a template sees: messages and tools, or single exchanges."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from drover.v1 import engine_pb2 as pb
 
 Data = dict[str, Value]
 _BETWEEN = "\n\n"
-# What a bare "yes" to thinking means to templates that know levels.
+# The level that `think: true` means to templates with levels.
 _ORDINARY_LEVEL = "medium"
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Exchanges as templates without `.Messages` see them; the last one is still to be answered."""
+    """Exchanges for templates without `.Messages`; the last one has no answer yet."""
 
     earlier: Sequence[Data]
     last: Data
@@ -43,7 +43,7 @@ def gap_data(before: str, after: str, think: pb.Think) -> Data:
 
 
 def turns_of(messages: Sequence[pb.Message], think: pb.Think) -> Turns:
-    """A new turn begins with what stands before the answer, or before the prompt, of the one at hand."""
+    """Begin a new exchange if the current one already has this part or a later one."""
     earlier: list[Data] = []
     system = prompt = response = ""
 
@@ -68,8 +68,8 @@ def turns_of(messages: Sequence[pb.Message], think: pb.Think) -> Turns:
 
 
 def collated(messages: Sequence[pb.Message]) -> list[pb.Message]:
-    """Neighbours of one role become one, unless they are results of tools. Ollama forgets the later ones'
-    thinking and calls, which their results would then follow out of nowhere: they are kept here.
+    """Join consecutive messages of one role, except results of tools. Ollama drops thinking and calls of all
+    but the first, so that results have no call; here they are kept.
     """
     result: list[pb.Message] = []
     is_own = False
@@ -126,5 +126,5 @@ def _tool_call(number: int, call: pb.ToolCall) -> Record:
 
 
 def _arguments(call: pb.ToolCall) -> JsonMap:
-    # All that JSON can say is a Value too, which the types of containers do not show.
+    # Every JSON value is a Value; the container types are too narrow to show that.
     return JsonMap(cast("dict[str, Value]", call_arguments(call.arguments_json)))

@@ -1,21 +1,21 @@
-"""What goes wrong with a template, and the bounds that keep one from being a bomb."""
+"""Errors of templates, and the bounds of their source and rendering."""
 
 from __future__ import annotations
 
 # Characters of a source. Ollama's longest library templates have about 20,000.
 MAX_SOURCE = 65_536
-# Blocks and parentheses within each other, also across `template` calls.
+# Nested blocks and parentheses, across `template` calls too.
 MAX_NESTING = 50
-# Variables that are visible at one place.
+# Variables in scope.
 MAX_VARIABLES = 200
-# Nodes that one rendering visits; 5,000 messages of a rich template are some 200,000.
+# Nodes that one rendering visits; 5,000 messages with a rich template visit some 200,000.
 MAX_STEPS = 1_000_000
 # Characters that one rendering writes or handles in functions.
 MAX_CHARACTERS = 32_000_000
 
 
 class TemplateError(Exception):
-    """`message` is Go's: `template: :1: unclosed action`, with the line after an empty name."""
+    """`message`: in Go's form `template: :1: unclosed action`, where 1 is the line and the name is empty."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class TemplateError(Exception):
 
 
 class FunctionFailed(Exception):
-    """Why a function failed; the caller adds its position in the template."""
+    """The reason of a function's failure; the caller adds the position in the template."""
 
 
 class Budget:
-    """Counts down what a rendering may do. Raises TemplateError when it is spent."""
+    """The remaining budget of one rendering. Raises TemplateError when it is used up."""
 
     def __init__(self) -> None:
         self._steps = MAX_STEPS

@@ -1,4 +1,4 @@
-"""Runs a parsed template over its data."""
+"""Executes a parsed template over its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drover.go_template.parser import Definitions
 from drover.go_template.values import NO_VALUE, Record, Value, is_true, text_of, type_name
 
 _ROOT = "$"
-# Of blocks across `template` calls.
+# Nesting of blocks across `template` calls.
 _DEEPEST = 2 * MAX_NESTING
 
 
@@ -26,7 +26,7 @@ class _Flow(Enum):
 
 
 class _Missing(Enum):
-    """There is no value from an earlier stage of the pipeline; nil would be one."""
+    """No value comes from an earlier stage of the pipeline (nil would be a value)."""
 
     FINAL = auto()
 
@@ -35,7 +35,7 @@ _Final: TypeAlias = "Value | _Missing"
 
 
 class Execution:
-    """One rendering. `source` is for the places that errors name; `bare`: without Ollama's own functions."""
+    """One rendering. `source`: for positions in errors. `bare`: without Ollama's own functions."""
 
     def __init__(self, definitions: Definitions, source: str, budget: Budget, bare: bool = False) -> None:
         self._bare = bare
@@ -113,7 +113,7 @@ class Execution:
         names, assigns = branch.pipeline.variables, branch.pipeline.assigns
         value = self._pipeline(branch.pipeline, dot, bind=False)
         if not assigns:
-            # They are visible already where nothing has been assigned yet: in the else branch.
+            # They are in scope in the else branch too, where nothing has been assigned.
             self._variables.extend((name, value) for name in names)
         visible = len(self._variables)
         is_empty = True
@@ -244,7 +244,7 @@ class Execution:
         holder: Value = None
         for at, name in enumerate(names):
             invoked = has_arguments and at == len(names) - 1
-            # To Go, what a map holds has no type of its own before it is evaluated.
+            # In Go the value of a map entry has no concrete type before it is evaluated.
             kind = "interface {}" if isinstance(holder, dict) else type_name(value)
             holder, value = value, self._field(value, name, node, kind, is_first=at == 0, invoked=invoked)
         return value

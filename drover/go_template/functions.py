@@ -20,19 +20,19 @@ Arguments = list[Value]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`most`: None is any number of arguments."""
+    """A function and its number of arguments. `most` None: unbounded."""
 
     call: Callable[[Arguments, Budget], Value]
     fewest: int = 0
     most: int | None = None
 
 
-# Evaluated by the interpreter, since they stop at the argument that decides.
+# Evaluated by the interpreter, since they short-circuit.
 LAZY = frozenset(("and", "or"))
 
 
 def _print(arguments: Arguments, budget: Budget) -> str:
-    """Go puts a space between two neighbours of which neither is a text."""
+    """Go's print: a space between two adjacent values of which neither is a string."""
     parts: list[str] = []
     for at, argument in enumerate(arguments):
         if at and not isinstance(argument, str) and not isinstance(arguments[at - 1], str):
@@ -112,5 +112,5 @@ FUNCTIONS = {
     "yesterdayDate": Function(_today(1)),
 }
 NAMES = LAZY | FUNCTIONS.keys()
-# Not of Go's own.
+# Ollama's additions.
 OLLAMAS = frozenset(("currentDate", "json", "toTypeScriptType", "yesterdayDate"))

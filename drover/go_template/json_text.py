@@ -1,4 +1,4 @@
-"""JSON as Go's encoding/json writes it: keys in order, and safe inside HTML."""
+"""JSON as Go's encoding/json writes it: sorted keys, and HTML characters escaped."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b":
 
 
 class Ordered(dict[str, Json]):
-    """An object with an order of its own, as Go's structs have."""
+    """An object whose keys stay in their order, as those of Go's structs."""
 
 
 def read_object(text: str, what: str) -> dict[str, Json]:
-    """Empty text is an empty object. Raises TemplateError, in which `what` says whose text it is."""
+    """Parse a JSON object; empty text is an empty object. `what`: names the text in the TemplateError."""
     try:
         value = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
@@ -31,7 +31,7 @@ def read_object(text: str, what: str) -> dict[str, Json]:
 
 
 def json_text(value: Json, depth: int = 0) -> str:
-    """Raises FunctionFailed for what is nested too deeply."""
+    """The value as JSON. Raises FunctionFailed if it is nested too deeply."""
     if depth > _DEEPEST:
         raise FunctionFailed("a value is nested too deeply for JSON")
     match value:

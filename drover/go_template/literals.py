@@ -1,4 +1,4 @@
-"""Go's literals: numbers, strings and characters, read and written."""
+"""Reads and writes Go's literals: numbers, strings and characters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_INT = 2**63
 
 
 def unquoted(literal: str) -> str:
-    """The text of `"…"` or of a raw string. Raises ValueError."""
+    """The text of a quoted or raw string literal. Raises ValueError."""
     inside = literal[1:-1]
     if literal[0] == "`":
         return inside.replace("\r", "")
@@ -68,7 +68,7 @@ def _unescaped(inside: str, quote: str) -> bytes:
 
 
 def number(text: str) -> int | float:
-    """Raises ValueError with Go's words."""
+    """Parse a number literal. Raises ValueError with Go's message."""
     is_float = bool(_FLOAT_MARKS & set(text)) and not _PREFIXED_INT.fullmatch(text)
     try:
         value = _float(text) if is_float else _int(text)
@@ -96,7 +96,7 @@ def _float(text: str) -> float:
 
 
 def quoted(text: str) -> str:
-    """As Go's %q writes it."""
+    """The text as Go's %q writes it."""
     return '"' + "".join(_escaped(each) for each in text) + '"'
 
 
@@ -114,6 +114,6 @@ def _escaped(each: str) -> str:
 
 
 def rune_name(each: str) -> str:
-    """As Go's %#U writes it: `U+00E9 'é'`."""
+    """A code point as Go's %#U writes it: `U+00E9 'é'`."""
     name = f"U+{ord(each):04X}"
     return f"{name} '{each}'" if each.isprintable() else name

@@ -1,4 +1,4 @@
-"""What a parsed template consists of. `str` of an expression gives it back as Go writes it in errors."""
+"""Nodes of the syntax tree. `str` of an expression is its form in Go's error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drover.go_template.literals import quoted
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`position`: characters of the source before it."""
+    """Base of all nodes. `position`: offset in the source, in characters."""
 
     position: int
 
@@ -63,7 +63,7 @@ class Field(Node):
 
 @dataclass(frozen=True, slots=True)
 class Variable(Node):
-    """`name` with its dollar sign."""
+    """A variable. `name` includes the dollar sign."""
 
     name: str
     fields: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class Command(Node):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline(Node):
-    """`variables` are declared, or with `assigns` set, to its value."""
+    """A pipeline. `variables` are declared with its value, or set to it if `assigns`."""
 
     variables: tuple[str, ...]
     assigns: bool

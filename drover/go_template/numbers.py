@@ -7,14 +7,14 @@ from decimal import Decimal
 
 
 def float_text(value: float) -> str:
-    """As %v: the fewest digits that read back as it, with an exponent from 1e+06 on."""
+    """A float as %v writes it: the shortest digits that read back, with an exponent from 1e+06."""
     if not math.isfinite(value):
         return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
     return _text(value, range(-4, 6), "e{sign}{exponent:02}")
 
 
 def float_json(value: float) -> str:
-    """As encoding/json writes it; the value is finite."""
+    """A finite float as encoding/json writes it."""
     return _text(value, range(-6, 21), "e{sign}{exponent}")
 
 

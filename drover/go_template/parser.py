@@ -1,4 +1,4 @@
-"""From tokens to the tree, with Go's grammar and its words for what is wrong."""
+"""Parses tokens into the syntax tree, with Go's grammar and Go's error messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Definitions = dict[str, Statements]
 
 
 def parse_source(source: str) -> Definitions:
-    """The template by its names; that of the whole source is "". Raises TemplateError."""
+    """The defined templates by name; the whole source is "". Raises TemplateError."""
     if len(source) > MAX_SOURCE:
         raise TemplateError(f"template: it has {len(source)} characters, and at most {MAX_SOURCE} are read")
     return _Parser(source).run()
@@ -40,7 +40,7 @@ class _Parser:
     def __init__(self, source: str) -> None:
         self._tokens = tokens_of(source)
         self._at = 0
-        # Go names the line of the token that it has looked at last.
+        # Go reports the line of the last token that it has peeked at.
         self._furthest = 0
         self._definitions: Definitions = {}
         self._variables = [_ROOT]
@@ -80,7 +80,7 @@ class _Parser:
         return True
 
     def _add(self, name: str, statements: Statements) -> None:
-        """A definition without content does not replace one that has some."""
+        """A definition without content does not replace one with content."""
         known = self._definitions.get(name)
         if known is None or _is_empty(known):
             self._definitions[name] = statements
@@ -88,7 +88,7 @@ class _Parser:
             raise self._failure(f"template: multiple definition of template {quoted(name)}")
 
     def _statements(self) -> tuple[Statements, str]:
-        """Up to `{{end}}` or `{{else}}`, and which of them it was."""
+        """The nodes up to `{{end}}` or `{{else}}`, and which of the two ended them."""
         self._deepen()
         statements: list[Statement] = []
         while self._peek_solid().kind is not Kind.EOF:
@@ -155,7 +155,7 @@ class _Parser:
                 return nodes.Range(opening.position, pipeline, body, otherwise)
 
     def _otherwise(self, opening: str) -> Statements:
-        """`{{else if …}}` and `{{else with …}}` share the end of the block that they belong to."""
+        """`{{else if …}}` and `{{else with …}}` share the `{{end}}` of their block."""
         follower = self._peek_solid()
         if follower.kind is Kind.KEYWORD and follower.text in ("if", "with"):
             if follower.text != opening:
@@ -354,7 +354,7 @@ class _Parser:
         return token
 
     def _peek_solid(self) -> Token:
-        """Passes spaces."""
+        """Skip spaces."""
         while self._peek().kind is Kind.SPACE:
             self._at += 1
         return self._peek()

@@ -1,4 +1,4 @@
-"""Go's fmt verbs, as far as templates have a use for them."""
+"""Go's fmt verbs, as far as templates use them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ _VERB = re.compile(
     r"%(?P<flags>[-+# 0]*)(?P<width>\d+|\*)?(?:\.(?P<precision>\d+|\*)?)?(?P<verb>.)?", re.DOTALL
 )
 _DOT = re.compile(r"%[-+# 0]*(?:\d+|\*)?\.")
-# Go's own bound for both.
+# Go's bound of width and precision.
 _WIDEST = 1_000_000
 _INT_VERBS = {"b": "b", "o": "o", "x": "x", "X": "X", "d": "d"}
 
 
 def printf(template: str, arguments: list[Value], budget: Budget) -> str:
-    """Raises FunctionFailed for a value that is nested too deeply, TemplateError for too long a text."""
+    """Go's Sprintf. Raises FunctionFailed for a value nested too deeply, TemplateError for a text that is too
+    long.
+    """
     return _Printer(template, arguments, budget).run()
 
 
@@ -92,7 +94,7 @@ def _with_verb(value: Value, verb: str, flags: str, width: int, precision: int |
 
 
 def _formatted(value: Value, verb: str, flags: str, precision: int | None) -> str | None:
-    """None: the verb is not for such a value."""
+    """The value formatted; None if the verb does not apply to it."""
     if verb == "T":
         return type_name(value)
     if verb == "v" and not isinstance(value, int | float | str):

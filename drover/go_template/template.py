@@ -1,4 +1,4 @@
-"""A parsed template, and what it makes of a conversation or of a gap in a text."""
+"""A parsed template, which renders the prompt of a conversation or of an insertion."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from drover.v1 import engine_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`variables`: the names of fields that it mentions, in lower case."""
+    """`variables`: names of fields that the template mentions, in lower case."""
 
     source: str
     variables: frozenset[str]
     _definitions: Definitions = field(repr=False)
 
     def uses(self, name: str) -> bool:
-        """Whether it mentions a field, in any letter case, such as "tools" or "suffix"."""
+        """Whether the template mentions a field, such as "tools" or "suffix", in any letter case."""
         return name.lower() in self.variables
 
     def render_chat(
@@ -33,19 +33,19 @@ class Template:
         tools: Sequence[pb.Tool] = (),
         think: pb.Think | None = None,
     ) -> str:
-        """The prompt of a conversation, in Ollama's way. Raises TemplateError."""
+        """The prompt of a conversation, as Ollama renders it. Raises TemplateError."""
         think = think or pb.Think()
         if self.uses("messages"):
             return self._execute(self._definitions[""], chat_data(messages, tools, think), Budget())
         return self._turn_by_turn(turns_of(messages, think))
 
     def render_gap(self, before: str, after: str, think: pb.Think | None = None) -> str:
-        """The prompt that asks for the text between two. Raises TemplateError."""
+        """The prompt for the text between a prefix and a suffix. Raises TemplateError."""
         return self._execute(self._definitions[""], gap_data(before, after, think or pb.Think()), Budget())
 
     def _turn_by_turn(self, turns: Turns) -> str:
-        """A template of one exchange: run for each, and for the last one only up to its answer. Ollama makes
-        a new template of that part, which has neither its functions nor what the source defines.
+        """Run a template without `.Messages` for each exchange, for the last one up to its answer. As in
+        Ollama that part is a template of its own, without Ollama's functions and the source's definitions.
         """
         budget = Budget()
         whole = self._definitions[""]
@@ -58,7 +58,9 @@ class Template:
 
 
 def parse(source: str) -> Template:
-    """Raises TemplateError for what Go would not parse, and for what is too long or too deeply nested."""
+    """Parse a source. Raises TemplateError if Go would not parse it, or if it is too long or nested too
+    deeply.
+    """
     definitions = parse_source(source)
     variables = frozenset(name.lower() for each in definitions.values() for name in mentioned(each))
     if not variables & {"messages", "response"}:

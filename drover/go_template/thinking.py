@@ -1,4 +1,4 @@
-"""The texts that a template writes around an assistant's thinking."""
+"""Finds the tags that a template writes around an assistant's thinking."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drover.go_template.errors import TemplateError
 from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 
-# Any texts do that no template has in it.
+# Sample texts that no template contains.
 _ASKS, _THINKS, _ANSWERS = "drover-asks", "drover-thinks", "drover-answers"
 _TAGS = re.compile(rf"(<[^<>\s]+>|\[[A-Z_]+\])\s*{_THINKS}\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
 _CONVERSATION = (
@@ -19,8 +19,8 @@ _CONVERSATION = (
 
 
 def thinking_tags(template: Template) -> tuple[str, str] | None:
-    """Found out by letting it write some. None: it writes no thinking, or not between two tags. Blocks as
-    long as rendering does.
+    """The opening and closing tag, found by rendering a sample; None if the template writes no thinking, or
+    not between two tags. Blocks for one rendering.
     """
     if not template.uses("thinking"):
         return None

@@ -1,4 +1,4 @@
-"""From a template's source to tokens, with Go's delimiters, trim marks and words for what is wrong."""
+"""Splits a template's source into tokens, with Go's delimiters, trim markers and error messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBER = re.compile(
     r"|[0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9_]*)?)i?",
     re.ASCII,
 )
-# The inside of a literal up to its end, or to what must not stand in it.
+# The inside of a literal, up to its end or to an illegal character.
 _QUOTED = {'"': re.compile(r'"(?:[^"\\\n]|\\[^\n])*'), "'": re.compile(r"'(?:[^'\\\n]|\\[^\n])*")}
 _UNTERMINATED = {'"': "unterminated quoted string", "'": "unterminated character constant"}
 _KEYWORDS = frozenset(
@@ -56,7 +56,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`position`: characters before it; `line` counts from 1."""
+    """`position`: offset in the source, in characters; `line` counts from 1."""
 
     kind: Kind
     text: str
@@ -81,7 +81,7 @@ class Token:
 
 
 def tokens_of(source: str) -> list[Token]:
-    """The last one is EOF or ERROR, whose text says what is wrong."""
+    """All tokens; the last one is EOF, or ERROR with the message as its text."""
     return _Lexer(source).run()
 
 
@@ -106,7 +106,7 @@ class _Lexer:
         return self._tokens
 
     def _text(self) -> bool:
-        """Up to the next action and through that; false at the end."""
+        """Read text and one action; False at the end of the source."""
         opening = self._source.find(_LEFT, self._at)
         if opening < 0:
             self._emit_text(self._source[self._at :])
@@ -147,7 +147,7 @@ class _Lexer:
             raise _Wrong("comment ends before closing delimiter")
 
     def _skip_right(self) -> bool:
-        """Passes a closing delimiter, and the space behind it where that is to be trimmed."""
+        """Skip a closing delimiter, and the space after it if it has a trim marker."""
         trims = _TRIMMED_RIGHT.match(self._source, self._at)
         if not trims and not self._source.startswith(_RIGHT, self._at):
             return False
@@ -157,7 +157,7 @@ class _Lexer:
         return True
 
     def _inside(self) -> bool:
-        """One token of an action; false after its end."""
+        """Read one token of an action; False after its end."""
         self._start = self._at
         if _TRIMMED_RIGHT.match(self._source, self._at) or self._source.startswith(_RIGHT, self._at):
             if self._parentheses:

@@ -1,4 +1,4 @@
-"""Tools as templates see them: Go's structs, which print as JSON."""
+"""Tools as templates see them: Go structs that print as JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _properties(schemas: Json, depth: int) -> JsonMap:
 
 
 def _property(schema: Json, depth: int) -> Value:
-    """What is not an object, JSON Schema's true for example, has no type."""
+    """The type of a property; a schema that is not an object, such as `true`, has none."""
     known = schema if isinstance(schema, dict) else {}
     choices: list[Value] = [_property(each, depth + 1) for each in _json_list(known.get("anyOf"))]
     properties = _properties(known.get("properties"), depth)
@@ -76,7 +76,7 @@ def _property(schema: Json, depth: int) -> Value:
 
 
 def _in_order(schema: dict[str, Json], names: tuple[str, ...], replaced: dict[str, Json]) -> Ordered:
-    """Ollama's order of what it knows, without what is empty; then all that it would lose."""
+    """Fields that Ollama knows, in its order and without empty ones, then all others, which Ollama drops."""
     known = {
         name: value for name in names if (value := replaced.get(name, schema.get(name))) not in (None, "", [])
     }
@@ -88,7 +88,7 @@ def _json_of(properties: JsonMap) -> Json:
 
 
 def _value(json: Json, depth: int = 0) -> Value:
-    """The same for templates, whose lists and maps may hold more."""
+    """The same with the value types of templates."""
     if depth > _DEEPEST:
         raise TemplateError(_TOO_DEEP)
     match json:

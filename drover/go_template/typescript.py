@@ -1,4 +1,4 @@
-"""Ollama's toTypeScriptType: the type of a tool's property in TypeScript's words."""
+"""Ollama's toTypeScriptType: a tool property's type in TypeScript."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEEPEST = 100
 
 
 def typescript_type(value: Value, depth: int = 0) -> str:
-    """Raises FunctionFailed for a property that is nested too deeply."""
+    """The type's text. Raises FunctionFailed for a property nested too deeply."""
     if depth > _DEEPEST:
         raise FunctionFailed("a property is nested too deeply")
     if not isinstance(value, Record) or value.type_name != PROPERTY:

@@ -1,4 +1,4 @@
-"""What templates compute with, and how Go prints, tests and names it."""
+"""Values of templates, and how Go prints them, tests them and names their types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEEPEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Go struct. `json`: what prints it, where its type prints as JSON."""
+    """A Go struct. `json`: its form if the type prints as JSON."""
 
     type_name: str
     fields: dict[str, Value]
@@ -33,23 +33,23 @@ class JsonList(list["Value"]):
 
 
 class NilList(list["Value"]):
-    """Go's nil slice: as good as an empty list, and `null` in JSON."""
+    """Go's nil slice: an empty list that is `null` in JSON."""
 
 
 class TypeNames(list["Value"]):
-    """JSON Schema's type: one prints as its name."""
+    """JSON Schema's `type`: a single one prints as its name."""
 
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | Record | None"
 
 
 def is_true(value: Value) -> bool:
-    """As `if` sees it: zero, empty and nil are false."""
+    """The truth value for `if`: zero, empty and nil are false."""
     return isinstance(value, Record) or bool(value)
 
 
 def text_of(value: Value, depth: int = 0) -> str:
-    """As Go's %v writes it. Raises FunctionFailed for what is nested too deeply."""
+    """The value as Go's %v writes it. Raises FunctionFailed if it is nested too deeply."""
     if depth > _DEEPEST:
         raise FunctionFailed("a value is nested too deeply to be printed")
     match value:
@@ -79,7 +79,7 @@ def text_of(value: Value, depth: int = 0) -> str:
 
 
 def plain(value: Value) -> Json:
-    """What encoding/json sees of it."""
+    """The value as encoding/json sees it."""
     match value:
         case Record(prints_json=True):
             return value.json
@@ -98,7 +98,7 @@ def plain(value: Value) -> Json:
 
 
 def type_name(value: Value) -> str:
-    """Go's word for its type."""
+    """The name of the value's type in Go."""
     match value:
         case None:
             return _NIL

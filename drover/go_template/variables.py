@@ -1,4 +1,4 @@
-"""What a template mentions, and where its answer begins."""
+"""Fields that a template mentions, and the part before its answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESPONSE = "Response"
 
 
 def mentioned(statements: Statements) -> Iterator[str]:
-    """Field names in the order of the source, also those behind variables. Raises TemplateError."""
+    """Field names in the order of the source, those of variables included. Raises TemplateError."""
     for statement in statements:
         match statement:
             case nodes.Action():
@@ -23,7 +23,7 @@ def mentioned(statements: Statements) -> Iterator[str]:
                 yield from mentioned(statement.body)
                 yield from mentioned(statement.otherwise)
             case nodes.Call(pipeline=None):
-                # Ollama's own rule, in its words.
+                # Ollama's error message for this.
                 raise TemplateError("undefined template specified")
             case nodes.Call(pipeline=nodes.Pipeline() as pipeline):
                 yield from _of_expression(pipeline)
@@ -45,16 +45,16 @@ def _of_expression(expression: Expression) -> Iterator[str]:
 
 
 def response_at_end(position: int) -> Statement:
-    """`{{ .Response }}`."""
+    """The action `{{ .Response }}`."""
     field = nodes.Field(position, (_RESPONSE,))
     command = nodes.Command(position, (field,))
     return nodes.Action(position, nodes.Pipeline(position, (), False, (command,)))
 
 
 def up_to_response(statements: Statements) -> Statements:
-    """Without what stands behind the first printed `.Response`: the model writes on from there.
+    """The template up to the first printed `.Response`, where the model's answer begins.
 
-    The else branch of a condition does not stand behind its other branch.
+    The else branch of a condition does not follow its other branch.
     """
     return _up_to_response(statements)[0]
 
