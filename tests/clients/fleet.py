@@ -22,7 +22,7 @@ LONG_QUESTION = "Count for ever."
 BROKEN_QUESTION = "Break down."
 TWO_QUESTION = "What is the weather in Paris and in Rome?"
 THOUGHTS = "Let me think."
-# What the tool answers, and what is said to it.
+# The tool's result, and the model's answer to it.
 RAIN, IT_RAINS = "Rain.", "It rains in Paris."
 # As Anthropic's clients offer the function that the scripts call.
 ANTHROPIC_WEATHER = {

@@ -40,7 +40,7 @@ class City(BaseModel):
     city: str
 
 
-def asked(question: str) -> list[dict[str, str]]:
+def user_message(question: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}]
 
 
@@ -54,7 +54,7 @@ async def client(request: pytest.FixtureRequest, fleet: Fleet) -> AsyncIterator[
 
 async def test_a_message(client: anthropic.AsyncAnthropic) -> None:
     answer = await settled(
-        client.messages.create(model=SMOL, max_tokens=24, extra_body=GREEDY, messages=asked(QUESTION))
+        client.messages.create(model=SMOL, max_tokens=24, extra_body=GREEDY, messages=user_message(QUESTION))
     )
 
     assert [block.text for block in answer.content] == [ANSWER]
@@ -66,7 +66,7 @@ async def test_a_message(client: anthropic.AsyncAnthropic) -> None:
 async def test_raw_events(client: anthropic.AsyncAnthropic) -> None:
     stream = await settled(
         client.messages.create(
-            model=SMOL, max_tokens=24, extra_body=GREEDY, messages=asked(QUESTION), stream=True
+            model=SMOL, max_tokens=24, extra_body=GREEDY, messages=user_message(QUESTION), stream=True
         )
     )
     events = await collected(stream)
@@ -79,7 +79,9 @@ async def test_raw_events(client: anthropic.AsyncAnthropic) -> None:
 
 
 async def test_the_streaming_helper(client: anthropic.AsyncAnthropic) -> None:
-    manager = client.messages.stream(model=SMOL, max_tokens=24, extra_body=GREEDY, messages=asked(QUESTION))
+    manager = client.messages.stream(
+        model=SMOL, max_tokens=24, extra_body=GREEDY, messages=user_message(QUESTION)
+    )
     async with opened(manager) as stream:
         texts = await collected(stream.text_stream)
         final = await settled(stream.get_final_message())
@@ -95,7 +97,7 @@ async def test_a_stop_sequence_is_reported(client: anthropic.AsyncAnthropic) -> 
             model=SMOL,
             max_tokens=24,
             extra_body=GREEDY,
-            messages=asked(QUESTION),
+            messages=user_message(QUESTION),
             stop_sequences=["Paris", "Rome"],
         )
     )
@@ -106,7 +108,7 @@ async def test_a_stop_sequence_is_reported(client: anthropic.AsyncAnthropic) -> 
 
 async def test_the_stop_reason_at_max_tokens(client: anthropic.AsyncAnthropic) -> None:
     answer = await settled(
-        client.messages.create(model=SMOL, max_tokens=2, extra_body=GREEDY, messages=asked(QUESTION))
+        client.messages.create(model=SMOL, max_tokens=2, extra_body=GREEDY, messages=user_message(QUESTION))
     )
     assert (answer.stop_reason, answer.usage.output_tokens) == ("max_tokens", 2)
 
@@ -114,13 +116,15 @@ async def test_the_stop_reason_at_max_tokens(client: anthropic.AsyncAnthropic) -
 async def test_cached_tokens(client: anthropic.AsyncAnthropic) -> None:
     for _ in range(2):
         answer = await settled(
-            client.messages.create(model=SMOL, max_tokens=2, extra_body=GREEDY, messages=asked(QUESTION))
+            client.messages.create(
+                model=SMOL, max_tokens=2, extra_body=GREEDY, messages=user_message(QUESTION)
+            )
         )
     assert answer.usage.cache_read_input_tokens > 0
 
 
 async def test_an_assistant_s_last_message_is_continued(client: anthropic.AsyncAnthropic) -> None:
-    turns = [*asked(QUESTION), {"role": "assistant", "content": "The capital of France is"}]
+    turns = [*user_message(QUESTION), {"role": "assistant", "content": "The capital of France is"}]
     answer = await settled(
         client.messages.create(model=SMOL, max_tokens=8, extra_body=GREEDY, messages=turns)
     )
@@ -132,19 +136,19 @@ async def test_thinking(client: anthropic.AsyncAnthropic) -> None:
         client.messages.create(
             model=THINKER,
             max_tokens=2048,
-            messages=asked(HARD_QUESTION),
+            messages=user_message(HARD_QUESTION),
             thinking={"type": "enabled", "budget_tokens": 1024},
         )
     )
 
-    thought, said = answer.content
-    assert (thought.type, thought.thinking, said.text) == ("thinking", THOUGHTS, "It is 391.")
+    thought, message = answer.content
+    assert (thought.type, thought.thinking, message.text) == ("thinking", THOUGHTS, "It is 391.")
     assert thought.signature
 
 
 async def test_thinking_streams(client: anthropic.AsyncAnthropic) -> None:
     manager = client.messages.stream(
-        model=THINKER, max_tokens=2048, messages=asked(HARD_QUESTION), thinking={"type": "adaptive"}
+        model=THINKER, max_tokens=2048, messages=user_message(HARD_QUESTION), thinking={"type": "adaptive"}
     )
     async with opened(manager) as stream:
         events = await collected(stream)
@@ -163,7 +167,7 @@ async def test_thinking_is_ignored_by_a_model_without_it(client: anthropic.Async
             model=SMOL,
             max_tokens=24,
             extra_body=GREEDY,
-            messages=asked(QUESTION),
+            messages=user_message(QUESTION),
             thinking={"type": "enabled", "budget_tokens": 1024},
         )
     )
@@ -174,7 +178,7 @@ async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
     """The answer is sent back unchanged, with its thinking."""
     first = await settled(
         client.messages.create(
-            model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[ANTHROPIC_WEATHER]
+            model=THINKER, max_tokens=2048, messages=user_message(WEATHER_QUESTION), tools=[ANTHROPIC_WEATHER]
         )
     )
     thought, call = first.content
@@ -183,7 +187,7 @@ async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
 
     result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "Rain."}]}
     turns = [
-        *asked(WEATHER_QUESTION),
+        *user_message(WEATHER_QUESTION),
         {"role": "assistant", "content": first.content},
         {"role": "user", "content": [result, {"type": "text", "text": HARD_QUESTION}]},
     ]
@@ -195,7 +199,7 @@ async def test_a_tool_loop(client: anthropic.AsyncAnthropic) -> None:
 
 async def test_tool_calls_stream(client: anthropic.AsyncAnthropic) -> None:
     manager = client.messages.stream(
-        model=THINKER, max_tokens=2048, messages=asked(TWO_QUESTION), tools=[ANTHROPIC_WEATHER]
+        model=THINKER, max_tokens=2048, messages=user_message(TWO_QUESTION), tools=[ANTHROPIC_WEATHER]
     )
     async with opened(manager) as stream:
         events = await collected(stream)
@@ -230,7 +234,11 @@ async def test_the_tool_runner(client: anthropic.AsyncAnthropic) -> None:
     is_async = isinstance(client, anthropic.AsyncAnthropic)
     tool = beta_async_tool(get_weather_later, name="get_weather") if is_async else beta_tool(get_weather)
     runner = client.beta.messages.tool_runner(
-        model=THINKER, max_tokens=2048, messages=asked(WEATHER_QUESTION), tools=[tool], max_iterations=2
+        model=THINKER,
+        max_tokens=2048,
+        messages=user_message(WEATHER_QUESTION),
+        tools=[tool],
+        max_iterations=2,
     )
     first, second = await collected(runner)
 
@@ -252,7 +260,7 @@ async def test_threads_are_refused_with_the_details_that_clients_read(
     with pytest.raises(anthropic.BadRequestError) as raised:
         await settled(
             client.beta.messages.create(
-                model=THINKER, max_tokens=8, messages=asked(QUESTION), extra_body={"thread": thread}
+                model=THINKER, max_tokens=8, messages=user_message(QUESTION), extra_body={"thread": thread}
             )
         )
     code = "thread_not_found" if thread["type"] == "continue" else "thread_unsupported_request"
@@ -262,17 +270,17 @@ async def test_threads_are_refused_with_the_details_that_clients_read(
 async def test_a_structured_output(client: anthropic.AsyncAnthropic) -> None:
     answer = await settled(
         client.messages.parse(
-            model=SMOL, max_tokens=60, extra_body=GREEDY, messages=asked(QUESTION), output_format=City
+            model=SMOL, max_tokens=60, extra_body=GREEDY, messages=user_message(QUESTION), output_format=City
         )
     )
     assert isinstance(answer.parsed_output, City)
 
 
 async def test_tokens_are_counted(client: anthropic.AsyncAnthropic) -> None:
-    counted = await settled(client.messages.count_tokens(model=SMOL, messages=asked(QUESTION)))
-    answer = await settled(client.messages.create(model=SMOL, max_tokens=1, messages=asked(QUESTION)))
+    counted = await settled(client.messages.count_tokens(model=SMOL, messages=user_message(QUESTION)))
+    answer = await settled(client.messages.create(model=SMOL, max_tokens=1, messages=user_message(QUESTION)))
     longer = await settled(
-        client.messages.count_tokens(model=SMOL, messages=asked(QUESTION), system="Be brief.")
+        client.messages.count_tokens(model=SMOL, messages=user_message(QUESTION), system="Be brief.")
     )
 
     assert counted.input_tokens == answer.usage.input_tokens + answer.usage.cache_read_input_tokens
@@ -282,9 +290,9 @@ async def test_tokens_are_counted(client: anthropic.AsyncAnthropic) -> None:
 async def test_counted_tokens_include_tools_and_what_would_be_cut_off(
     client: anthropic.AsyncAnthropic,
 ) -> None:
-    bare = await settled(client.messages.count_tokens(model=THINKER, messages=asked("hi")))
+    bare = await settled(client.messages.count_tokens(model=THINKER, messages=user_message("hi")))
     tools = await settled(
-        client.messages.count_tokens(model=THINKER, messages=asked("hi"), tools=[ANTHROPIC_WEATHER])
+        client.messages.count_tokens(model=THINKER, messages=user_message("hi"), tools=[ANTHROPIC_WEATHER])
     )
     turns = [
         {"role": role, "content": "word " * 900}
@@ -308,7 +316,7 @@ async def test_counted_tokens_include_tools_and_what_would_be_cut_off(
             "web search is unavailable",
         ),
         (
-            {"messages": asked("word " * 5000), "extra_body": {"truncate": False}},
+            {"messages": user_message("word " * 5000), "extra_body": {"truncate": False}},
             anthropic.BadRequestError,
             "prompt is too long: [0-9]+ tokens > 2048 maximum",
         ),
@@ -320,7 +328,7 @@ async def test_invalid_requests_raise_the_sdk_s_errors(
     kind: type[anthropic.APIStatusError],
     words: str,
 ) -> None:
-    body = {"model": SMOL, "max_tokens": 8, "messages": asked(QUESTION), **wrong}
+    body = {"model": SMOL, "max_tokens": 8, "messages": user_message(QUESTION), **wrong}
     with pytest.raises(kind, match=words) as raised:
         await settled(client.messages.create(**body))
     assert raised.value.body["type"] == "error"
@@ -331,7 +339,7 @@ async def test_an_error_in_a_stream_is_raised(client: anthropic.AsyncAnthropic) 
     texts: list[str] = []
     with pytest.raises(anthropic.APIStatusError, match="the engine broke"):
         async with opened(
-            client.messages.stream(model=THINKER, max_tokens=99, messages=asked(BROKEN_QUESTION))
+            client.messages.stream(model=THINKER, max_tokens=99, messages=user_message(BROKEN_QUESTION))
         ) as stream:
             texts += await collected(stream.text_stream)
 
@@ -339,7 +347,7 @@ async def test_an_error_in_a_stream_is_raised(client: anthropic.AsyncAnthropic) 
 async def test_a_disconnect_frees_the_slot(
     client: anthropic.AsyncAnthropic, thinker_engine: EngineClient
 ) -> None:
-    manager = client.messages.stream(model=THINKER, max_tokens=50_000, messages=asked(LONG_QUESTION))
+    manager = client.messages.stream(model=THINKER, max_tokens=50_000, messages=user_message(LONG_QUESTION))
     async with opened(manager) as stream:
         if isinstance(client, anthropic.AsyncAnthropic):
             await anext(aiter(stream))

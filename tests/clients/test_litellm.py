@@ -42,7 +42,7 @@ CITY_FORMAT = {
 _TIMEOUT_SECONDS = 60
 
 
-def asked(question: str) -> list[dict[str, str]]:
+def user_message(question: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}]
 
 
@@ -50,7 +50,7 @@ def _arguments(fleet: Fleet, provider: str, model: str, question: str) -> dict[s
     return {
         "model": f"{provider}/{model}",
         "api_base": fleet.url,
-        "messages": asked(question),
+        "messages": user_message(question),
         "temperature": 0,
         "timeout": _TIMEOUT_SECONDS,
     }

@@ -42,7 +42,7 @@ def thinker(fleet: Fleet) -> Ollama:
     return Ollama(THINKER, base_url=fleet.url, request_timeout=60)
 
 
-def asked(question: str) -> list[ChatMessage]:
+def user_message(question: str) -> list[ChatMessage]:
     return [ChatMessage(role="user", content=question)]
 
 
@@ -62,21 +62,21 @@ async def test_complete_streams(smol: Ollama) -> None:
 
 
 async def test_chat(smol: Ollama) -> None:
-    answer = smol.chat(asked(QUESTION))
+    answer = smol.chat(user_message(QUESTION))
     assert answer.message.content == ANSWER
     assert answer.raw["usage"] == {"prompt_tokens": 16, "completion_tokens": 8, "total_tokens": 24}
-    assert (await smol.achat(asked(QUESTION))).message.content == ANSWER
+    assert (await smol.achat(user_message(QUESTION))).message.content == ANSWER
 
 
 async def test_chat_streams(smol: Ollama) -> None:
-    assert "".join(piece.delta or "" for piece in smol.stream_chat(asked(QUESTION))) == ANSWER
-    pieces = [piece.delta or "" async for piece in await smol.astream_chat(asked(QUESTION))]
+    assert "".join(piece.delta or "" for piece in smol.stream_chat(user_message(QUESTION))) == ANSWER
+    pieces = [piece.delta or "" async for piece in await smol.astream_chat(user_message(QUESTION))]
     assert "".join(pieces) == ANSWER
 
 
 def test_structured(smol: Ollama) -> None:
     question = "What is the capital of France? Answer as JSON with the key city."
-    answer = smol.as_structured_llm(Capital).chat(asked(question))
+    answer = smol.as_structured_llm(Capital).chat(user_message(question))
     assert "Paris" in answer.raw.city
 
 
@@ -89,7 +89,7 @@ def test_tools(thinker: Ollama) -> None:
 
 def test_thinking(fleet: Fleet) -> None:
     thinker = Ollama(THINKER, base_url=fleet.url, thinking=True)
-    thoughts, answer = thinker.chat(asked(HARD_QUESTION)).message.blocks
+    thoughts, answer = thinker.chat(user_message(HARD_QUESTION)).message.blocks
     assert (thoughts.content, answer.text) == (THOUGHTS, "It is 391.")
 
 

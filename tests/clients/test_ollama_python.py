@@ -70,7 +70,7 @@ async def collected(stream: AsyncIterator[Part]) -> list[Part]:
     return [part async for part in stream]
 
 
-def asked(question: str) -> list[dict[str, str]]:
+def user_message(question: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}]
 
 
@@ -85,33 +85,33 @@ def get_weather(city: str) -> str:
 
 
 async def test_chat(client: ollama.AsyncClient) -> None:
-    answer = await client.chat(SMOL, asked(QUESTION), options=GREEDY)
+    answer = await client.chat(SMOL, user_message(QUESTION), options=GREEDY)
     assert (answer.message.content, answer.done_reason) == (ANSWER, "stop")
 
 
 async def test_chat_streams(client: ollama.AsyncClient) -> None:
-    chunks = await collected(await client.chat(SMOL, asked(QUESTION), options=GREEDY, stream=True))
+    chunks = await collected(await client.chat(SMOL, user_message(QUESTION), options=GREEDY, stream=True))
     assert "".join(chunk.message.content or "" for chunk in chunks) == ANSWER
     assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
 async def test_chat_with_a_python_function_as_tool(client: ollama.AsyncClient) -> None:
-    answer = await client.chat(THINKER, asked(WEATHER_QUESTION), tools=[get_weather])
+    answer = await client.chat(THINKER, user_message(WEATHER_QUESTION), tools=[get_weather])
     (call,) = answer.message.tool_calls or ()
     assert (call.function.name, call.function.arguments) == ("get_weather", {"city": "Paris"})
     result = {"role": "tool", "tool_name": "get_weather", "content": get_weather("Paris")}
     follow_up: list[Mapping[str, object] | ollama.Message] = [
-        *asked(WEATHER_QUESTION),
+        *user_message(WEATHER_QUESTION),
         answer.message,
         result,
-        *asked(HARD_QUESTION),
+        *user_message(HARD_QUESTION),
     ]
     assert (await client.chat(THINKER, follow_up, tools=[get_weather])).message.content == "It is 391."
 
 
 async def test_chat_streams_a_tool_call(client: ollama.AsyncClient) -> None:
     chunks = await collected(
-        await client.chat(THINKER, asked(WEATHER_QUESTION), tools=[get_weather], stream=True)
+        await client.chat(THINKER, user_message(WEATHER_QUESTION), tools=[get_weather], stream=True)
     )
     calls = [call for chunk in chunks for call in chunk.message.tool_calls or ()]
     assert [call.function.arguments for call in calls] == [{"city": "Paris"}]
@@ -119,12 +119,12 @@ async def test_chat_streams_a_tool_call(client: ollama.AsyncClient) -> None:
 
 @pytest.mark.parametrize("think", [True, "high"])
 async def test_chat_thinks(client: ollama.AsyncClient, think: bool) -> None:
-    answer = await client.chat(THINKER, asked(HARD_QUESTION), think=think)
+    answer = await client.chat(THINKER, user_message(HARD_QUESTION), think=think)
     assert (answer.message.thinking, answer.message.content) == (THOUGHTS, "It is 391.")
 
 
 async def test_chat_streams_thoughts(client: ollama.AsyncClient) -> None:
-    chunks = await collected(await client.chat(THINKER, asked(HARD_QUESTION), think=True, stream=True))
+    chunks = await collected(await client.chat(THINKER, user_message(HARD_QUESTION), think=True, stream=True))
     assert "".join(chunk.message.thinking or "" for chunk in chunks) == THOUGHTS
     assert "".join(chunk.message.content or "" for chunk in chunks) == "It is 391."
 
@@ -219,7 +219,7 @@ async def test_create(client: ollama.AsyncClient, new_name: str) -> None:
     shown = await client.show(new_name)
     assert "Be a pirate." in (shown.modelfile or "")
     assert "Mine." in (shown.license or "")
-    assert (await client.chat(new_name, asked(QUESTION))).eval_count == 5
+    assert (await client.chat(new_name, user_message(QUESTION))).eval_count == 5
 
 
 async def test_create_streams(client: ollama.AsyncClient, new_name: str) -> None:
@@ -238,7 +238,7 @@ async def test_create_blob(client: ollama.AsyncClient, tmp_path: Path, new_name:
 
 async def test_copy_and_delete(client: ollama.AsyncClient, new_name: str) -> None:
     assert (await client.copy(SMOL, new_name)).status == "success"
-    assert (await client.chat(new_name, asked(QUESTION), options=GREEDY)).message.content == ANSWER
+    assert (await client.chat(new_name, user_message(QUESTION), options=GREEDY)).message.content == ANSWER
     assert (await client.delete(new_name)).status == "success"
     with pytest.raises(ollama.ResponseError, match="not found"):
         await client.show(new_name)
@@ -270,7 +270,7 @@ async def test_push_fails(client: ollama.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("call", "status", "words"),
     [
-        (lambda client: client.chat("nope", asked("Hi")), 404, "model 'nope' not found"),
+        (lambda client: client.chat("nope", user_message("Hi")), 404, "model 'nope' not found"),
         (lambda client: client.generate("nope", "Hi"), 404, "model 'nope' not found"),
         (lambda client: client.embed("nope", "Hi"), 404, 'model "nope" not found, try pulling it first'),
         (lambda client: client.show("nope"), 404, "model 'nope:latest' not found"),
@@ -281,9 +281,13 @@ async def test_push_fails(client: ollama.AsyncClient) -> None:
         (lambda client: client.create("a b", from_=SMOL), 400, "invalid model name"),
         (lambda client: client.create("other"), 400, "neither 'from' or 'files' was specified"),
         (lambda client: client.pull("a b"), 400, "invalid model name"),
-        (lambda client: client.chat(SMOL, asked("Hi"), think=True), 400, "does not support thinking"),
-        (lambda client: client.chat(SMOL, asked("Hi"), tools=[get_weather]), 400, "does not support tools"),
-        (lambda client: client.chat(VECTORS, asked("Hi")), 400, "does not support chat"),
+        (lambda client: client.chat(SMOL, user_message("Hi"), think=True), 400, "does not support thinking"),
+        (
+            lambda client: client.chat(SMOL, user_message("Hi"), tools=[get_weather]),
+            400,
+            "does not support tools",
+        ),
+        (lambda client: client.chat(VECTORS, user_message("Hi")), 400, "does not support chat"),
     ],
 )
 async def test_errors(
@@ -299,7 +303,7 @@ async def test_errors(
 
 async def test_an_error_before_a_stream_begins(client: ollama.AsyncClient) -> None:
     with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as refused:
-        await collected(await client.chat("nope", asked("Hi"), stream=True))
+        await collected(await client.chat("nope", user_message("Hi"), stream=True))
     assert refused.value.status_code == 404
 
 
@@ -308,7 +312,7 @@ async def test_closing_a_stream_frees_the_slot(
     client: ollama.AsyncClient, thinker_engine: EngineClient, method: str
 ) -> None:
     if method == "chat":
-        chat = await client.chat(THINKER, asked(LONG_QUESTION), stream=True)
+        chat = await client.chat(THINKER, user_message(LONG_QUESTION), stream=True)
         stream = cast(AsyncGenerator[object], chat)
     else:
         stream = cast(AsyncGenerator[object], await client.generate(THINKER, LONG_QUESTION, stream=True))
@@ -321,7 +325,9 @@ async def test_closing_a_stream_frees_the_slot(
 async def test_closing_a_stream_frees_a_slot_of_the_real_model(
     client: ollama.AsyncClient, smol_engine: EngineClient
 ) -> None:
-    chat = await client.chat(SMOL, asked("Tell me a very long story."), options={"seed": 1}, stream=True)
+    chat = await client.chat(
+        SMOL, user_message("Tell me a very long story."), options={"seed": 1}, stream=True
+    )
     stream = cast(AsyncGenerator[object], chat)
     await anext(stream)
     assert await smol_engine.busy()
@@ -331,7 +337,7 @@ async def test_closing_a_stream_frees_a_slot_of_the_real_model(
 
 async def test_cancelling_a_request_frees_the_slot(fleet: Fleet, thinker_engine: EngineClient) -> None:
     async with ollama.AsyncClient(host=fleet.url) as client:
-        asking = asyncio.create_task(client.chat(THINKER, asked(LONG_QUESTION)))
+        asking = asyncio.create_task(client.chat(THINKER, user_message(LONG_QUESTION)))
         await until(thinker_engine.busy, 5, "the request runs")
         asking.cancel()
         assert await until(thinker_engine.idle, 5, "the slot is free again") < FREED_SECONDS

@@ -103,8 +103,8 @@ async def test_reasoning(client: openai.AsyncOpenAI) -> None:
         )
     )
 
-    thought, said = answer.output
-    assert (thought.type, thought.summary[0].text, said.content[0].text) == (
+    thought, message = answer.output
+    assert (thought.type, thought.summary[0].text, message.content[0].text) == (
         "reasoning",
         THOUGHTS,
         "It is 391.",

@@ -20,18 +20,18 @@ _ANSWER = [pb.GenerateEvent(deltas=[pb.Delta(content="a")]), pb.GenerateEvent(do
 
 def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], None]]:
     def messages(body: bytes) -> None:
-        asked = MessagesRequest.read(loads(body))
-        MessagesEncoder(asked.chat.model, asked.stop_sequences).body(_ANSWER)
-        for_every_model(lambda model: _converted(asked, model))
+        parsed = MessagesRequest.read(loads(body))
+        MessagesEncoder(parsed.chat.model, parsed.stop_sequences).body(_ANSWER)
+        for_every_model(lambda model: _converted(parsed, model))
 
     def count_tokens(body: bytes) -> None:
-        asked = MessagesRequest.read_to_count(loads(body))
-        for_every_model(lambda model: _converted(asked, model))
+        parsed = MessagesRequest.read_to_count(loads(body))
+        for_every_model(lambda model: _converted(parsed, model))
 
     def responses(body: bytes) -> None:
-        asked = ResponsesRequest.read(loads(body))
-        ResponsesEncoder(asked.echo, OutputItems(asked.tools.namespaces)).body(_ANSWER)
-        for_every_model(lambda model: _converted(asked, model))
+        parsed = ResponsesRequest.read(loads(body))
+        ResponsesEncoder(parsed.echo, OutputItems(parsed.tools.namespaces)).body(_ANSWER)
+        for_every_model(lambda model: _converted(parsed, model))
 
     return {
         "/v1/messages": messages,
@@ -40,7 +40,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
     }
 
 
-def _converted(asked: MessagesRequest | ResponsesRequest, model: CatalogModel) -> bytes:
-    request = CheckedRequest.of(asked.chat, model).to_proto(0)
-    asked.set_tool_choice(request)
+def _converted(parsed: MessagesRequest | ResponsesRequest, model: CatalogModel) -> bytes:
+    request = CheckedRequest.of(parsed.chat, model).to_proto(0)
+    parsed.set_tool_choice(request)
     return request.SerializeToString()

@@ -34,18 +34,18 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
         _complete(CompletionRequest.read(loads(body)), for_every_model)
 
     def embed(body: bytes) -> None:
-        asked = EmbeddingRequest.read(loads(body))
-        native = EmbedRequest(asked.model, asked.texts(), True, asked.dimensions, asked.keep_alive)
+        parsed = EmbeddingRequest.read(loads(body))
+        native = EmbedRequest(parsed.model, parsed.texts(), True, parsed.dimensions, parsed.keep_alive)
         for_every_model(
             lambda model: embed_to_proto(
-                native, Options.read(layered(model.parameters, asked.options)), model
+                native, Options.read(layered(model.parameters, parsed.options)), model
             ).SerializeToString()
         )
 
     def tokenize(body: bytes) -> None:
-        asked = TokenizeRequest.read(loads(body))
-        if asked.chat is not None:
-            _chat(asked.chat, for_every_model)
+        parsed = TokenizeRequest.read(loads(body))
+        if parsed.chat is not None:
+            _chat(parsed.chat, for_every_model)
 
     def detokenize(body: bytes) -> None:
         DetokenizeRequest.read(loads(body))
@@ -63,32 +63,32 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
     }
 
 
-def _chat(asked: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
-    native = to_chat_request(asked)
+def _chat(parsed: ChatCompletionRequest, for_every_model: ForEveryModel) -> None:
+    native = to_chat_request(parsed)
     conversion.check_top_logprobs(native)
-    ChatEncoder(asked.model, asked.n or 1, asked.include_usage).rendered("x")
+    ChatEncoder(parsed.model, parsed.n or 1, parsed.include_usage).rendered("x")
 
     def work(model: CatalogModel) -> None:
         request = conversion.CheckedRequest.of(native, model).to_proto(0)
-        set_tool_choice(request, asked)
-        set_choice_sampling(request, asked, choice=1)
-        asked.not_honoured(model.capabilities)
+        set_tool_choice(request, parsed)
+        set_choice_sampling(request, parsed, choice=1)
+        parsed.not_honoured(model.capabilities)
         request.SerializeToString()
 
     for_every_model(work)
 
 
-def _complete(asked: CompletionRequest, for_every_model: ForEveryModel) -> None:
-    natives = [to_generate_request(asked, prompt) for prompt in asked.prompts]
+def _complete(parsed: CompletionRequest, for_every_model: ForEveryModel) -> None:
+    natives = [to_generate_request(parsed, prompt) for prompt in parsed.prompts]
     conversion.check_top_logprobs(natives[0])
-    CompletionEncoder(asked.model, len(natives), 1, asked.include_usage).loaded("load")
+    CompletionEncoder(parsed.model, len(natives), 1, parsed.include_usage).loaded("load")
 
     def work(model: CatalogModel) -> None:
-        for native, prompt in zip(natives, asked.prompts, strict=True):
+        for native, prompt in zip(natives, parsed.prompts, strict=True):
             request = conversion.CheckedRequest.of(native, model).to_proto(0)
             set_tokens(request, prompt)
-            set_choice_sampling(request, asked, choice=1)
+            set_choice_sampling(request, parsed, choice=1)
             request.SerializeToString()
-        asked.not_honoured(model.capabilities)
+        parsed.not_honoured(model.capabilities)
 
     for_every_model(work)

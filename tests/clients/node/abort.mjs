@@ -4,7 +4,7 @@ import * as fleet from "./fleet.mjs";
 
 const [, , method, how] = process.argv;
 const ollama = fleet.client();
-const input = method === "chat" ? { messages: fleet.asked(fleet.LONG_QUESTION) } : { prompt: fleet.LONG_QUESTION };
+const input = method === "chat" ? { messages: fleet.userMessage(fleet.LONG_QUESTION) } : { prompt: fleet.LONG_QUESTION };
 const stream = await ollama[method]({ model: fleet.THINKER, stream: true, ...input });
 const command = once(process.stdin, "data");
 let aborted = false;

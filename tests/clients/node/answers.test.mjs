@@ -7,7 +7,7 @@ const ollama = fleet.client();
 test("chat", async () => {
   const answer = await ollama.chat({
     model: fleet.SMOL,
-    messages: fleet.asked(fleet.QUESTION),
+    messages: fleet.userMessage(fleet.QUESTION),
     options: fleet.GREEDY,
   });
   assert.equal(answer.message.content, fleet.ANSWER);
@@ -17,7 +17,7 @@ test("chat", async () => {
 test("chat streams", async () => {
   const stream = await ollama.chat({
     model: fleet.SMOL,
-    messages: fleet.asked(fleet.QUESTION),
+    messages: fleet.userMessage(fleet.QUESTION),
     options: fleet.GREEDY,
     stream: true,
   });
@@ -30,7 +30,7 @@ for (const stream of [false, true]) {
   test(`chat calls a tool, stream ${stream}`, async () => {
     const answer = await ollama.chat({
       model: fleet.THINKER,
-      messages: fleet.asked(fleet.WEATHER_QUESTION),
+      messages: fleet.userMessage(fleet.WEATHER_QUESTION),
       tools: [fleet.TOOL],
       stream,
     });
@@ -45,7 +45,7 @@ for (const stream of [false, true]) {
   test(`chat thinks, stream ${stream}`, async () => {
     const answer = await ollama.chat({
       model: fleet.THINKER,
-      messages: fleet.asked(fleet.HARD_QUESTION),
+      messages: fleet.userMessage(fleet.HARD_QUESTION),
       think: true,
       stream,
     });
@@ -59,7 +59,7 @@ test("chat answers by a schema", async () => {
   const schema = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
   const answer = await ollama.chat({
     model: fleet.SMOL,
-    messages: fleet.asked(fleet.QUESTION),
+    messages: fleet.userMessage(fleet.QUESTION),
     format: schema,
     options: { temperature: 0, num_predict: 60 },
   });
@@ -109,11 +109,11 @@ test("embeddings", async () => {
 });
 
 for (const [call, status, words] of [
-  [() => ollama.chat({ model: "nope", messages: fleet.asked("Hi") }), 404, /^model 'nope' not found/],
-  [() => ollama.chat({ model: "nope", messages: fleet.asked("Hi"), stream: true }), 404, /^model 'nope' not found/],
+  [() => ollama.chat({ model: "nope", messages: fleet.userMessage("Hi") }), 404, /^model 'nope' not found/],
+  [() => ollama.chat({ model: "nope", messages: fleet.userMessage("Hi"), stream: true }), 404, /^model 'nope' not found/],
   [() => ollama.generate({ model: "nope", prompt: "Hi" }), 404, /^model 'nope' not found/],
   [() => ollama.embed({ model: "nope", input: "Hi" }), 404, /^model "nope" not found/],
-  [() => ollama.chat({ model: fleet.SMOL, messages: fleet.asked("Hi"), think: true }), 400, /thinking/],
+  [() => ollama.chat({ model: fleet.SMOL, messages: fleet.userMessage("Hi"), think: true }), 400, /thinking/],
 ]) {
   test(`an error has a status and the server's text: ${call}`, async () => {
     await assert.rejects(call, { name: "ResponseError", status_code: status, message: words });

@@ -14,7 +14,7 @@ test("create", async () => {
     });
     assert.equal(answer.status, "success");
     assert.equal((await ollama.show({ model })).system, "Be a pirate.");
-    const chat = await ollama.chat({ model, messages: fleet.asked(fleet.QUESTION) });
+    const chat = await ollama.chat({ model, messages: fleet.userMessage(fleet.QUESTION) });
     assert.equal(chat.eval_count, 5);
   });
 });

@@ -23,7 +23,7 @@ export function client() {
   return new Ollama({ host: process.env.DROVER_TEST_URL });
 }
 
-export function asked(content) {
+export function userMessage(content) {
   return [{ role: "user", content }];
 }
 
