@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from drover.errors import ConstraintRejected, NotOffered
 from drover.json_value import Json
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.operations import (
-    BODY_ERRORS,
-    ENGINE_ERRORS,
     GENERATION_HEADERS,
     JSON,
-    MODEL_ERRORS,
     SSE,
-    error_responses,
     event,
+    generation_errors,
     json_body,
     ok,
     operation,
@@ -223,9 +219,7 @@ PATHS: dict[str, Schema] = {
                 {JSON: ref("AnthropicAnswer"), SSE: event(EVENTS)},
                 GENERATION_HEADERS,
             ),
-            error_responses(
-                [*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered], error=ERROR
-            ),
+            generation_errors(ERROR),
             body=json_body(ref("MessagesRequest")),
         )
     },
@@ -235,9 +229,7 @@ PATHS: dict[str, Schema] = {
             "anthropic",
             "Count the tokens of a conversation, including its tools",
             ok("All tokens, also those that would be dropped.", {JSON: ref("CountedTokens")}),
-            error_responses(
-                [*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered], error=ERROR
-            ),
+            generation_errors(ERROR),
             body=json_body(ref("CountTokensRequest")),
         )
     },

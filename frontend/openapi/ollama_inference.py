@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from drover.errors import ConstraintRejected, NotOffered
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.openapi.fields import DURATION, IMAGES, KEEP_ALIVE, MODEL, STREAM, TIME, TOKEN_ID
 from frontend.openapi.operations import (
-    BODY_ERRORS,
-    ENGINE_ERRORS,
     GENERATION_HEADERS,
     JSON,
-    MODEL_ERRORS,
     NDJSON,
-    error_responses,
+    generation_errors,
     json_body,
     ok,
     operation,
@@ -230,7 +226,7 @@ def _operation(operation_id: str, summary: str, name: str) -> Schema:
             {NDJSON: streamed, JSON: whole},
             GENERATION_HEADERS,
         ),
-        error_responses([*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered]),
+        generation_errors(),
         body=json_body(ref(f"{name}Request")),
     )
 

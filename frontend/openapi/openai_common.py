@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from drover.errors import ConstraintRejected, NotOffered
+from drover.errors import NotOffered
 from frontend.openapi.fields import KEEP_ALIVE, MODEL, TOKEN_ID
-from frontend.openapi.operations import BODY_ERRORS, ENGINE_ERRORS, MODEL_ERRORS, ErrorType, error_responses
+from frontend.openapi.operations import (
+    BODY_ERRORS,
+    MODEL_ERRORS,
+    ErrorType,
+    error_responses,
+    generation_errors,
+)
 from frontend.openapi.schema import (
     Schema,
     any_of,
@@ -84,9 +90,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Usage": USAGE,
 }
-GENERATION_ERRORS = error_responses(
-    [*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered], error=ERROR
-)
+GENERATION_ERRORS = generation_errors(ERROR)
 
 
 def model_errors(*errors: ErrorType) -> dict[int, Schema]:

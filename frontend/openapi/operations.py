@@ -223,6 +223,12 @@ def error_responses(
     return {status: _error_response(status, found, error) for status, found in by_status.items()}
 
 
+def generation_errors(error: str = _NATIVE_ERROR) -> Responses:
+    """The error responses of a route that generates. `error`: the dialect's error schema."""
+    types = [*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered]
+    return error_responses(types, error=error)
+
+
 def _error_response(status: int, error_types: Sequence[ErrorType], error: str) -> Schema:
     reasons = "".join(f"\n- {REASONS[each]}" for each in error_types)
     description = f"{HTTPStatus(status).phrase}:\n{reasons}"
