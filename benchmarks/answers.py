@@ -14,7 +14,7 @@ PATH = "/api/chat"
 
 
 def write_script(folder: Path, tokens: int, tokens_a_step: int = 1) -> Path:
-    """Every prompt's answer has exactly so many tokens, unless the request wants fewer."""
+    """A script whose responses have exactly `tokens` tokens, unless the request sets a lower limit."""
     path = folder / f"answers-{tokens}-{tokens_a_step}.json"
     steps = [
         {"text": "".join(map(token, range(first, min(first + tokens_a_step, tokens))))}
@@ -25,7 +25,7 @@ def write_script(folder: Path, tokens: int, tokens_a_step: int = 1) -> Path:
 
 
 def question() -> str:
-    """Always new, so that no prefix cache knows it, and always as many tokens."""
+    """A prompt of constant length that is new each time, so that no prefix cache has it."""
     return f"Please count the sheep of herd {secrets.token_hex(4)}"
 
 

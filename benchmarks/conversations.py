@@ -1,4 +1,4 @@
-"""Conversations of several turns, as a crowd of users has them: made of a seed, the same for every policy."""
+"""Multi-turn conversations of many users, generated from a seed: the same for every policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Each conversation has a long first message; `system_words`: of a system message of all."""
+    """Each conversation has a long first message. `system_words`: length of the shared system message."""
 
     conversations: int
     turns: int
@@ -36,7 +36,7 @@ class Seen:
 
 
 async def hold(url: str, model: str, crowd: Crowd, seed: int) -> Seen:
-    """All conversations at the same time; each begins at a moment of its own."""
+    """Run all conversations concurrently, with staggered starts."""
     seen = Seen()
     limits = httpx.Limits(max_connections=None)
     async with (
@@ -88,7 +88,7 @@ def _text(dice: random.Random, words: int) -> str:
 
 
 def sums(loads: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Of (cached, computed) prompt tokens of each worker: the hit rate, and busiest/mean of all tokens."""
+    """Hit rate and busiest/mean ratio, from the (cached, computed) prompt tokens of each worker."""
     cached = sum(each[0] for each in loads)
     whole = [sum(each) for each in loads]
     return cached / sum(whole), max(whole) / (sum(whole) / len(whole))

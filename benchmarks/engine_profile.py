@@ -39,7 +39,7 @@ _FLAGS = ("--name", "smol", "--slots", "16", "--context-length", "2048")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`us_per_token`: CPU of the worker's process; `text`: py-spy's samples of it."""
+    """`us_per_token`: CPU microseconds of the worker's process; `text`: py-spy's samples of it."""
 
     engine: str
     totals: Totals
@@ -79,7 +79,7 @@ def _options() -> argparse.Namespace:
 
 
 async def _measure(asked: argparse.Namespace, running: Stack, samples: Path) -> tuple[Totals, float]:
-    """What the load gave, and the CPU of the worker's process for a token."""
+    """The load's totals, and the CPU microseconds of the worker's process per token."""
     await _load(running, _WARM_UP_SECONDS, asked.streams).run(Totals())
     progress(f"{asked.streams} chats at the same time: {asked.seconds:g} s")
     totals, meter = Totals(), CpuMeter({"worker": running.worker.pid}, with_children=False)

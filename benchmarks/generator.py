@@ -27,7 +27,7 @@ _BEGIN_SECONDS = 60.0
 
 
 def conversation(turns: int) -> list[Message]:
-    """Messages of users and assistants in turn, the last one a user's."""
+    """Alternating user and assistant messages, the last one a user's."""
     roles = ("user", "assistant")
     return [{"role": roles[(turns - 1 - at) % 2], "content": question()} for at in range(turns)]
 

@@ -1,4 +1,4 @@
-"""What was to be reached, and whether it was."""
+"""Goals of the benchmark, and whether they are met."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`value` is None where it could not be measured; `note` then says why."""
+    """`value`: None if it could not be measured; `note` then has the reason."""
 
     name: str
     value: float | None

@@ -1,4 +1,6 @@
-"""HTTP for benchmarks: cheap, kept-alive, and no more of the protocol than Ollama's streams need."""
+"""Cheap HTTP/1.1 for benchmarks: keep-alive connections and the part of the protocol that Ollama's streams
+use.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ def post(address: str, path: str, body: Mapping[str, object]) -> bytes:
 
 
 class Refused(Exception):
-    """The server answered with something else than a stream."""
+    """The server's response was not a stream."""
 
 
 class Connection:
-    """One kept-alive connection; one request at a time. The caller bounds the waiting."""
+    """One keep-alive connection with one request at a time. Has no timeouts: the caller sets them."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -37,7 +39,7 @@ class Connection:
         self._writer.close()
 
     async def chunks(self, path: str, body: Mapping[str, object]) -> AsyncIterator[bytes]:
-        """The chunks of a streamed answer as they come. Raises Refused."""
+        """Yield the chunks of a streamed response. Raises Refused."""
         self._writer.write(post(self._address, path, body))
         head = await self._reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200") or b"chunked" not in head.lower():

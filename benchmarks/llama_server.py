@@ -25,7 +25,7 @@ def main(model_path: str, slots: int) -> None:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.verbosity = -1
-    # llama.cpp prints to standard output too.
+    # llama.cpp writes to standard output too.
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         server = xllamacpp.Server(params)

@@ -34,7 +34,9 @@ _ROUND_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """`machine_cores`: in use during the round by all processes; beyond what one side uses it is noise."""
+    """`machine_cores`: cores in use by all processes during the round; what the side itself does not use is
+    noise.
+    """
 
     side: str
     tokens_per_second: float
@@ -77,7 +79,7 @@ Side = LlamaServer | BothTiers
 
 
 async def stream(side: Side, prompt: str, tokens: int) -> tuple[float, int]:
-    """Seconds to the first token, and how many came."""
+    """Seconds to the first token, and the number of tokens."""
     began, first, last = time.perf_counter(), 0.0, b""
     async with Connection(side.address) as connection:
         async for chunk in connection.chunks(side.path, side.body(prompt, tokens)):
@@ -99,7 +101,7 @@ async def play_round(side: Side, number: int, streams: int, tokens: int) -> Roun
 
 
 def _prompt(number: int, at: int, side: str) -> str:
-    """New in each round, so that no prefix cache helps, and as long for both sides."""
+    """A prompt that is new in each round, so that no prefix cache has it, and equally long for both sides."""
     mark = f"{number:02}-{at:02}-{side[:4]}"
     return f"Log {mark}. A long story of the sea, a ship and its captain, told at night by the fire. Once"
 
@@ -151,7 +153,7 @@ def _options() -> argparse.Namespace:
 
 
 async def _alternate(sides: Sequence[Side], asked: argparse.Namespace) -> list[Round]:
-    """The first round of each side warms up; then who begins changes from round to round."""
+    """Run one warm-up round of each side, then rounds whose order alternates."""
     rounds = []
     for number in range(asked.rounds + 1):
         for side in sides if number % 2 else reversed(sides):

@@ -1,4 +1,4 @@
-"""What is measured with: CPU time by process, percentiles, and the facts of the machine."""
+"""Measurements: CPU time by process, percentiles, and facts about the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("grpcio", "protobuf", "uvicorn", "uvloop", "httptools", "fastapi", 
 
 @dataclass(frozen=True, slots=True)
 class CpuReading:
-    """Seconds of CPU that each process has used so far, and that the machine's cores have idled together."""
+    """CPU seconds of each process so far, and idle seconds of all cores together."""
 
     at: float
     by_name: Mapping[str, float]
@@ -28,14 +28,14 @@ class CpuReading:
 
 @dataclass(frozen=True, slots=True)
 class CpuUse:
-    """Cores in use on average: 1.0 is one core all the time. `machine` includes everybody else's load."""
+    """Average cores in use; 1.0 is one core all the time. `machine` includes the load of other programs."""
 
     by_name: Mapping[str, float]
     machine: float
 
 
 class CpuMeter:
-    """Reads user and system time of named processes: all of their threads and, if wanted, living children."""
+    """Reads user and system time of named processes: all threads and, if requested, running children."""
 
     def __init__(self, pids: Mapping[str, int], with_children: bool = True) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
@@ -55,7 +55,7 @@ class CpuMeter:
 
 
 def cpu_use(before: CpuReading, after: CpuReading) -> CpuUse:
-    """The kernel measures idle time, but only samples busy time: steps of 20 ms would fool the samples."""
+    """Idle time is exact, but busy time is sampled by the kernel, which engine steps of 20 ms would bias."""
     seconds = after.at - before.at
     return CpuUse(
         {name: (after.by_name[name] - used) / seconds for name, used in before.by_name.items()},
@@ -68,7 +68,7 @@ def resident_mb(pid: int) -> float:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """`percent` from 1 to 99; between two values it is interpolated."""
+    """The percentile, interpolated between two values. `percent`: 1 to 99."""
     return quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
 
 
@@ -91,7 +91,7 @@ def facts_line(facts: Mapping[str, object]) -> str:
 
 
 def _commit() -> str:
-    """Of this tree; "+" where it was changed since."""
+    """The commit of this tree, with a "+" if it has uncommitted changes."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
         cwd=Path(__file__).parent,

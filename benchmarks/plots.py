@@ -17,7 +17,7 @@ Results = Mapping[str, Any]
 
 
 def draw(results: Path = RESULTS, plots: Path = PLOTS) -> None:
-    """A plot for each file of results that is there."""
+    """Write a plot for each results file that exists."""
     plots.mkdir(parents=True, exist_ok=True)
     for name, plot in _PLOTS.items():
         source = results / f"{name}.json"

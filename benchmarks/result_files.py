@@ -1,4 +1,4 @@
-"""The files of results: what was measured, on which machine and with what."""
+"""Results files: values, machine and versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write(part: Part, facts: Mapping[str, object], folder: Path) -> None:
 
 
 def _rounded(value: object) -> object:
-    """Four digits after the point are more than can be measured here."""
+    """Round to four decimals, more than these measurements resolve."""
     match value:
         case float():
             return round(value, 4)

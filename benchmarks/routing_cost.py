@@ -1,4 +1,4 @@
-"""What finding a worker for a request costs: in process, over fakes that answer at once.
+"""Cost of selecting a worker for a request: in process, over fakes that respond at once.
 
 Fleets of all sizes are there together and take turns, so that what else happens meets all of them. What the
 workers' reports cost grows with the workers and not with the requests: it is measured apart.
@@ -32,13 +32,13 @@ _WARM_UP = 50
 _READY_SECONDS = 20.0
 _REPORT_SECONDS = 0.1
 _MEASURED_SECONDS = 2.0
-# Long enough for an affinity (frontend/routing/policies/affinity.py).
+# Long enough for an affinity key (frontend/routing/policies/affinity.py).
 _PROMPT = " and the one before it" * 30
 
 
 @dataclass
 class _Reporting(StallingWorker):
-    """Reports as often as a worker does, or at another interval. `reports`: given so far."""
+    """Reports its load at an interval, by default a worker's. `reports`: the number of reports so far."""
 
     seconds_between: float | None = None
     reports: int = 0
@@ -47,7 +47,7 @@ class _Reporting(StallingWorker):
         while True:
             yield self.report
             self.reports += 1
-            # Another load each time, so that what depends on it is done anew.
+            # A new load each time, so that nothing that depends on it is cached.
             self.report.running = self.reports % 3
             await asyncio.sleep(self.seconds_between or interval_seconds)
 
@@ -69,7 +69,7 @@ async def measure_routing(policy: PolicyName, counts: Sequence[int]) -> Mapping[
 
 
 async def measure_report(policy: PolicyName, count: int) -> float:
-    """Microseconds of CPU of a report, with so many workers and no requests."""
+    """CPU microseconds per report, with this many workers and no requests."""
     workers = _workers(count, _REPORT_SECONDS)
     async with _running(policy, workers) as fleet:
         await _route(fleet, _WARM_UP)

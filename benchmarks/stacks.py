@@ -1,4 +1,4 @@
-"""Profiles as py-spy writes them: whose work each sample of a worker's process is."""
+"""py-spy profiles: attributes each sample of a worker's process to an owner."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MANAGER = ("sglang/srt/managers/tokenizer_manager.py", "zmq/")
 _STARTS = (*_PATHS, "asyncio/", "uvloop/", "grpc/", "concurrent/", "threading.py")
 _INSTALLED = "site-packages/"
 _ENTRIES = ("engine_worker/__main__.py", "engine_worker/server.py")
-"""They are under everything that the event loop runs."""
+"""Frames that are below everything the event loop runs."""
 
 
 def samples(text: str) -> Iterator[tuple[list[str], int]]:
-    """The stacks, outermost frame first, and how often each was seen."""
+    """The stacks, outermost frame first, with their sample counts."""
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
         yield stack.split(";"), int(count)
@@ -39,7 +39,7 @@ def owner(stack: Iterable[str]) -> Owner:
     """Whose innermost frame it is: what a library does is its caller's. Of SGLang, what its tokenizer manager
     does; what our adapter asks of it elsewhere (chat templates, snapshots of the load) is our adapter's.
     """
-    # An environment may lie in a folder that is called like one of ours.
+    # An environment's path may contain the name of one of these folders.
     paths = [frame.rpartition(_INSTALLED)[2] for frame in stack]
     found = [each for path in reversed(paths) if (each := _owner_of(path)) is not None]
     if not found:
@@ -56,7 +56,7 @@ def _owner_of(path: str) -> Owner | None:
 
 
 def shares(text: str) -> Mapping[Owner, float]:
-    """Of all samples."""
+    """Shares of all samples."""
     counts: Counter[Owner] = Counter()
     for stack, count in samples(text):
         counts[owner(stack)] += count
@@ -65,7 +65,7 @@ def shares(text: str) -> Mapping[Owner, float]:
 
 
 def functions(text: str, of: Owner, most: int = 12) -> list[tuple[str, float]]:
-    """The functions of an owner with most samples, what they call of others included; their shares."""
+    """The owner's functions with most samples, with callees of other owners, and their shares."""
     counts: Counter[str] = Counter()
     total = 0
     for stack, count in samples(text):
@@ -76,7 +76,7 @@ def functions(text: str, of: Owner, most: int = 12) -> list[tuple[str, float]]:
 
 
 def _own_function(stack: list[str], of: Owner) -> str:
-    """The innermost frame that is the owner's, without its line and what is before its package."""
+    """The owner's innermost frame, without the line number and the path before its package."""
     own = [frame for frame in stack if owner([frame]) == of]
     name, _, path = (own or stack)[-1].rpartition(":")[0].partition(" (")
     path = path.rpartition(_INSTALLED)[2]

@@ -32,7 +32,7 @@ from tests.support.processes import frontend, worker
 
 _STEP_MS = 50
 _TOKENS = 600
-"""Of an answer: half a minute."""
+"""Tokens of a response: half a minute."""
 _PROMPT_SECONDS = 5.0
 _SAMPLES = 120
 
@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def _fleet(folder: Path, asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, int]]]:
-    """The frontend's address, and all processes by name."""
+    """Yield the frontend's address and all processes by name."""
     flags = simulator_flags(folder, Offer(asked.streams, _TOKENS, _STEP_MS))
     with ExitStack() as owned:
         workers = [owned.enter_context(worker(folder / f"worker-{number}.log", *flags)) for number in (1, 2)]
@@ -74,7 +74,7 @@ def _fleet(folder: Path, asked: argparse.Namespace) -> Iterator[tuple[str, dict[
 
 
 async def _measure(asked: argparse.Namespace, address: str, pids: dict[str, int]) -> Part:
-    # The first questions come over some seconds, so that not all answers end together.
+    # The first requests are spread over some seconds, so that responses do not end together.
     rate = asked.streams / _PROMPT_SECONDS
     load = Load(
         address, False, DIALECTS["chat"], MODEL, "Count.", _TOKENS, asked.seconds, asked.streams, rate, True
@@ -100,7 +100,7 @@ async def _sample(pid: int, memory: Memory, seconds: float) -> None:
 
 
 def growth(memory: Sequence[tuple[float, float]]) -> float:
-    """The mean of the last quarter over that of the second one: by then every stream has had an answer."""
+    """Mean of the last quarter over that of the second: by then every stream has had a response."""
     values = [megabytes for _, megabytes in memory]
     quarter = max(1, len(values) // 4)
     middle, end = values[quarter : 2 * quarter] or values, values[-quarter:]

@@ -23,7 +23,7 @@ _MUTED = "#6e7781"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """`parts` stand behind one another; a part without a value is left out."""
+    """`parts`: stacked; one without a value is omitted."""
 
     label: str
     parts: Sequence[float]
@@ -31,7 +31,7 @@ class Bar:
 
 
 def bars(title: str, unit: str, names: Sequence[str], rows: Sequence[Bar]) -> str:
-    """`names`: of the parts."""
+    """`names`: those of the parts."""
     most = max((sum(row.parts) for row in rows), default=0.0) or 1.0
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     drawn = [_text(16, 24, title, 15, weight="bold"), *_legend(names)]
@@ -47,7 +47,7 @@ def bars(title: str, unit: str, names: Sequence[str], rows: Sequence[Bar]) -> st
 
 
 def line(title: str, unit: str, points: Sequence[tuple[float, float]], limit: float) -> str:
-    """Values over seconds, with a limit as a dashed line."""
+    """A line of values over seconds, with a limit as a dashed line."""
     height, left, bottom = 260, 64, 220
     wide = _WIDTH - left - 20
     last = max(at for at, _ in points) or 1.0

@@ -1,4 +1,4 @@
-"""Plain tables and progress for people."""
+"""Plain-text tables and progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, numbers to the right. A head may have several lines."""
+    """A table: first column left-aligned, numbers right-aligned. A head may have several lines."""
     head_lines = [head.split("\n") for head in heads]
     height = max(map(len, head_lines))
     padded = [[""] * (height - len(lines)) + lines for lines in head_lines]

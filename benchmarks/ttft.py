@@ -28,7 +28,7 @@ _NS_PER_MS = 1e6
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """Milliseconds to the first token as the client saw it, and as the engine counted it for that request."""
+    """Milliseconds to the first token, at the client and as counted by the engine for that request."""
 
     seen_ms: float
     engine_ms: float
@@ -74,7 +74,7 @@ class Ttft:
 
 
 async def measure_ttft(stack: Stack, requests: int) -> Ttft:
-    """Each pair asks one way and then the other, always of an idle engine."""
+    """Run pairs of requests, one each way, always on an idle engine."""
     measured = Ttft([], [])
     async with (
         engine_client(stack.worker.address) as engine,
@@ -107,7 +107,7 @@ async def _directly(engine: EngineClient) -> First:
 
 
 async def _relayed(connection: Connection) -> First:
-    """Ollama's load_duration holds the wait in the worker's queue; there is nothing to load."""
+    """load_duration is the wait in the worker's queue here: there is no model to load."""
     body = http_body(question(), _TOKENS)
     began = time.perf_counter()
     seen_ms, last = 0.0, b""

@@ -1,4 +1,4 @@
-"""A steady window of load: what each process of a target spent for the tokens that the client received."""
+"""A window of steady load: CPU time of each process of a target per token that the client received."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Window:
 
 
 class Generator:
-    """Our end of a process of benchmarks.generator."""
+    """A benchmarks.generator process, seen from the benchmark."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -79,7 +79,7 @@ class Generator:
 async def measure_window(
     target: Target, offer: Offer, seconds: float, dialect: Name = "chat", turns: int = 1
 ) -> Window:
-    """`turns`: messages of the conversation that each stream answers."""
+    """`turns`: number of messages in each stream's conversation."""
     async with _generator(target.address, offer, dialect, turns) as generator:
         await generator.begun()
         await asyncio.sleep(_SETTLE_SECONDS)
@@ -90,7 +90,7 @@ async def measure_window(
 
 @asynccontextmanager
 async def running_load(target: Target, offer: Offer, dialect: Name = "chat") -> AsyncIterator[Generator]:
-    """Continuous load, for windows one after the other."""
+    """Continuous load, for consecutive windows."""
     async with _generator(target.address, offer, dialect, 1) as generator:
         await generator.begun()
         yield generator

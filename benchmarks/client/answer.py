@@ -1,4 +1,4 @@
-"""What the client has seen of one streamed answer."""
+"""Checks and counts one streamed response at the client."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Answer:
         return self.lines > before
 
     def end(self) -> None:
-        """The body is complete."""
+        """End of the body. A response without its last line is a problem."""
         if not self.is_over or self._rest:
             self._break("the answer ended in its middle")
 

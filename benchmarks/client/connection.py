@@ -1,4 +1,4 @@
-"""One kept-alive HTTP connection that reads streamed answers, one at a time."""
+"""One keep-alive HTTP connection that reads streamed responses, one at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def request_bytes(address: str, path: str, body: Mapping[str, object]) -> bytes:
 
 
 class Body(Protocol):
-    """What takes an answer's body as it comes. `messages`: HTTP chunks with text."""
+    """Takes the body of a response as it arrives. `messages`: HTTP chunks with text."""
 
     problem: str
     messages: int
@@ -27,11 +27,11 @@ class Body(Protocol):
         """Part of the body that came at that time; whether it completes a line with text."""
 
     def end(self) -> None:
-        """The body is complete."""
+        """Take the end of the body."""
 
 
 class Connection(asyncio.Protocol):
-    """Nothing waits and no task is woken while an answer comes: the socket's bytes go to it at once."""
+    """Hands the socket's bytes to the body at once: no task is woken while a response arrives."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._has_text = False
 
     def ask(self, request: bytes, answer: Body) -> asyncio.Future[None]:
-        """Done when the answer is over or broken; `answer.problem` says which."""
+        """Return when the response has ended or failed; `answer.problem` has the reason."""
         assert self._transport is not None
         self._answer = answer
         self._failure = b""
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._end(f"the connection was lost: {error or 'closed by the server'}")
 
-    # What httptools calls.
+    # Callbacks of httptools.
 
     def on_chunk_header(self) -> None:
         self._has_text = False

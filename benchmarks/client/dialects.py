@@ -1,4 +1,4 @@
-"""The APIs that the load client speaks: how to ask for a streamed answer, and what one of its lines says."""
+"""APIs of the load client: the request for a streamed response, and the meaning of its lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DATA = b"data: "
 
 
 class Refused(Exception):
-    """The server sent an error in place of text."""
+    """The server sent an error instead of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`read` raises Refused for an error; ValueError, TypeError or LookupError for what it cannot read."""
+    """`read` raises Refused for an error; ValueError, TypeError or LookupError for an invalid line."""
 
     path: str
     body: Callable[[str, Sequence[Message], int], Mapping[str, object]]
@@ -62,7 +62,7 @@ def _read_chat(line: bytes) -> Line:
     if "error" in value:
         raise Refused(str(value["error"]))
     message = value["message"]
-    # The reasoning of a model that thinks is text that comes token by token, too.
+    # Reasoning arrives token by token too.
     text = message["content"] or message.get("thinking", "")
     return Line(text, value.get("eval_count") or 0, value["done"])
 

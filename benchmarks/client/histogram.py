@@ -10,7 +10,7 @@ _BUCKETS = ceil(log(1e9) / _GROWTH)  # up to 1,000 seconds
 
 
 class Histogram:
-    """Values are seconds. What is read from it is at most 2 % above the value that was added."""
+    """Values are seconds. Percentiles are at most 2 % above the values that were added."""
 
     def __init__(self) -> None:
         self._buckets = [0] * (_BUCKETS + 1)

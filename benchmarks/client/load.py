@@ -1,4 +1,4 @@
-"""Streams that ask one question after the other, and what came of all of them."""
+"""Streams that send one request after the other, and their totals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS_TO_FINISH = 120.0
 
 @dataclass(slots=True)
 class Totals:
-    """Of all answers that are over. `tokens`: the server's own count where it gives one, else lines."""
+    """Totals of all finished responses. `tokens`: the server's own count if it has one, else lines."""
 
     answers: int = 0
     lines: int = 0
@@ -75,7 +75,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`rate`: see Pace. `numbered`: each answer must be `tokens` numbered tokens; else any text is one."""
+    """`rate`: see Pace. `numbered`: each response must be `tokens` numbered tokens, else any text."""
 
     address: str
     tls: bool
@@ -120,7 +120,7 @@ class Load:
         connection.close()
 
     def _request(self) -> bytes:
-        # Always new at the beginning, so that no prefix cache knows it.
+        # A new beginning each time, so that no prefix cache has it.
         messages = [{"role": "user", "content": f"{secrets.token_hex(4)} {self.prompt}"}]
         return request_bytes(
             self.address, self.dialect.path, self.dialect.body(self.model, messages, self.tokens)

@@ -16,7 +16,7 @@ _TWICE = _CYCLE * 2
 
 
 class OutOfOrder(Exception):
-    """The text is not how the numbered tokens go on."""
+    """The text is not the continuation of the numbered tokens."""
 
 
 def token(number: int) -> str:
@@ -24,7 +24,7 @@ def token(number: int) -> str:
 
 
 class Order:
-    """Checks one answer, piece by piece."""
+    """Checks one response, part by part."""
 
     __slots__ = ("_at",)
 
@@ -32,7 +32,7 @@ class Order:
         self._at = 0
 
     def accept(self, text: str) -> int:
-        """How many tokens `text` has. Raises OutOfOrder."""
+        """The number of tokens in `text`. Raises OutOfOrder."""
         length = len(text)
         for start in range(0, length, len(_CYCLE)):
             part = text[start : start + len(_CYCLE)]

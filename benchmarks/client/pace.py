@@ -1,4 +1,4 @@
-"""How often questions are asked."""
+"""The rate at which requests are sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Pace:
         self._next_at = 0.0
 
     async def turn(self, until: float) -> bool:
-        """Waits for the next question's time; False where that is not before `until`."""
+        """Wait for the next request's time. False if that is not before `until`."""
         now = time.monotonic()
         at = max(now, self._next_at)
         if at >= until:

@@ -1,4 +1,4 @@
-"""Requests with one answer each, again and again over kept-alive connections."""
+"""Unary requests, repeated over keep-alive connections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httptools
 
 
 class Repeated(asyncio.Protocol):
-    """Sends `request` anew as soon as it is answered."""
+    """Sends `request` again as soon as it has a response."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -41,7 +41,7 @@ class Repeated(asyncio.Protocol):
 
 
 async def repeated(address: str, request: bytes, connections: int) -> list[Repeated]:
-    """So many connections that ask until they are stopped."""
+    """A number of connections that send requests until stopped."""
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     made = [

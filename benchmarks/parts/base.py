@@ -1,4 +1,4 @@
-"""What a measurement of `make bench` gives."""
+"""Interface of a measurement of `make bench`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.goals import Goal, lines
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: `seconds` a window, `rounds` of windows; `folder` for files in between."""
+    """`seconds`: length of a window; `rounds`: number of windows; `folder`: for temporary files."""
 
     seconds: float
     rounds: int

@@ -1,4 +1,4 @@
-"""Whether a token costs as much late in a long answer, after a long conversation, and with many workers."""
+"""Cost of a token late in a long response, after a long conversation, and with many workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tiers add where nothing else happens: to each token of one stream, and to the first one."""
+"""Latency that idle tiers add: to each token of one stream, and to the first one."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class Stamps:
         return bool(lines)
 
     def end(self) -> None:
-        """All tokens were asked for."""
+        """Nothing to check: every requested token has arrived."""
 
     @property
     def delays_ms(self) -> Sequence[float]:
-        """From the engine step to the client, of each token."""
+        """Time of each token from the engine step to the client."""
         return [1000 * (came - made) for made, came in zip(self.made, self.came, strict=True)]
 
     @property
     def added_gaps_ms(self) -> Sequence[float]:
-        """The time between two tokens at the client less that at the engine; may be negative."""
+        """Time between two tokens at the client minus that at the engine; may be negative."""
         return [later - earlier for earlier, later in pairwise(self.delays_ms)]
 
 

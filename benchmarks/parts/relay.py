@@ -28,7 +28,7 @@ SGLANG = NAMES["timeout"]
 _STREAMS = 256
 _STEP_MS = 20
 _SPARE_SECONDS = 40
-"""An answer lasts so much longer than its window: start, settling, and windows that end late."""
+"""How much longer a response lasts than its window: start, settling, and windows that end late."""
 _OTHER_DIALECTS: Sequence[Name] = ("openai", "anthropic")
 
 Windows = Mapping[str, Sequence[Window]]
@@ -65,7 +65,7 @@ def measure(effort: Effort) -> Part:
 
 @contextmanager
 def _targets(effort: Effort, asked: Offer) -> Iterator[Sequence[Target]]:
-    """All of them run all the time; those that are not asked hardly cost anything."""
+    """All targets run all the time; idle ones cost next to nothing."""
     folder = effort.folder
     with ExitStack() as owned:
         targets: list[Target | None] = [owned.enter_context(drover(THIS, folder / "this", asked))]
@@ -88,7 +88,7 @@ async def _window(target: Target, asked: Offer, seconds: float, dialect: Name) -
 
 
 def ratio(ours: Sequence[Window], theirs: Sequence[Window]) -> float | None:
-    """Of the CPU per token, the median of the pairs of windows that followed each other."""
+    """Ratio of CPU per token: the median over pairs of consecutive windows."""
     pairs = list(zip(ours, theirs, strict=False))
     return median(one.us / other.us for one, other in pairs) if pairs else None
 

@@ -1,4 +1,4 @@
-"""A source that makes tokens without limit: how many are relayed, in order, in memory that does not grow."""
+"""Throughput with an unlimited source: tokens relayed in order, in constant memory."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.support.processes import Stack, frontend, worker
 
 _STREAMS = 256
 _TOKENS_A_ROW = (1, 8)
-"""With eight, as speculative decoding may give, the rows are an eighth."""
+"""Eight tokens a row, as with speculative decoding, need an eighth of the rows."""
 _TOKENS = 1_000_000
-"""Of an answer: more than a window has."""
+"""Tokens of a response: more than a window has."""
 _PROMPT_TOKENS = 256
 _SETTLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Two windows, one after the other. `most_kept`: tokens that have waited at the worker at most."""
+    """Two consecutive windows. `most_kept`: largest number of tokens that waited at the worker."""
 
     windows: Sequence[Window]
     most_kept: int
@@ -70,7 +70,7 @@ def measure(effort: Effort) -> Part:
 
 
 def _on_two_cores(window: Window) -> float:
-    """What tokens/s would be if nothing else ran, by the CPU time of the tiers and the client."""
+    """Tokens/s that the CPU time of tiers and client would allow if nothing else ran."""
     return 2 * window.received / (window.us * window.received / 1e6 + window.client_cores)
 
 

@@ -1,4 +1,4 @@
-"""How soon a frontend is ready, and what it takes then."""
+"""Start-up time of a frontend, and its CPU and memory then."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measure(effort: Effort) -> Part:
 
 
 def _start(folder: Path, worker_address: str) -> tuple[float, float, float]:
-    """Seconds until it is ready, seconds of CPU, and megabytes a moment later."""
+    """Seconds until it is ready, CPU seconds, and megabytes a moment later."""
     address = f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", worker_address]
     command += ["--database-url", f"sqlite:///{folder / 'start.sqlite3'}"]

@@ -1,4 +1,4 @@
-"""Requests with one answer: what each costs the tiers."""
+"""CPU cost of unary requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERSION = "/api/version"
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """`us`: CPU of one request, by tier, in microseconds."""
+    """`us`: CPU microseconds of one request, by tier."""
 
     name: str
     per_second: float

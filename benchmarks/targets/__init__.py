@@ -1,1 +1,1 @@
-"""What is measured: servers that offer numbered tokens at a known rate, as processes."""
+"""Servers under measurement: processes that serve numbered tokens at a known rate."""

@@ -1,4 +1,4 @@
-"""A server under measurement, and what it is to offer."""
+"""Interface of a server under measurement, and its load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Offer:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of one stream."""
+        """Tokens per second of one stream."""
         return 1000 * self.tokens_a_step / self.step_ms if self.step_ms else 0.0
 
 

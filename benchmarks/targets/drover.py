@@ -40,7 +40,7 @@ def drover(
     prompt_tokens: int = _PROMPT_TOKENS,
     python: str = sys.executable,
 ) -> Iterator[Target]:
-    """`root`: the tree whose code runs; `python`: of the environment that it runs in."""
+    """`root`: the tree whose code runs; `python`: the interpreter of its environment."""
     folder.mkdir(exist_ok=True)
     with stack(
         folder, simulator_flags(folder, offer, prompt_tokens), frontend_flags, root, python
@@ -59,13 +59,13 @@ def target(name: str, running: Stack) -> Target:
 
 @contextmanager
 def worktree(commit: str, folder: Path, repository: Path = ROOT) -> Iterator[Path | None]:
-    """That commit's tree in `folder`, removed afterwards; None where the repository does not have it."""
+    """Check out a commit in `folder`, removed afterwards; None if the repository lacks it."""
 
     def git(*arguments: str | Path) -> bool:
         command = ["git", *arguments]
         return subprocess.run(command, cwd=repository, capture_output=True, check=False).returncode == 0
 
-    # Of a run that was killed.
+    # Left over from a run that was killed.
     git("worktree", "prune")
     if not git("cat-file", "-e", f"{commit}^{{commit}}"):
         yield None

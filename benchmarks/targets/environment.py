@@ -1,4 +1,4 @@
-"""The environment of an older commit: what its own lock files name, made once and kept in the checkout."""
+"""The environment of an older commit, from its own lock files: made once and kept in the checkout."""
 
 from __future__ import annotations
 

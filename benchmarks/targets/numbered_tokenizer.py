@@ -13,7 +13,7 @@ _TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}
 
 
 def write_tokenizer(folder: Path) -> Path:
-    """What is no numbered token is an unknown one; tokens are joined without spaces."""
+    """Write the files. Other text is an unknown token; tokens are joined without spaces."""
     folder.mkdir(exist_ok=True)
     vocabulary = {text: number for number, text in enumerate((*TOKENS, _UNKNOWN))}
     tokenizer: dict[str, object] = {

@@ -25,7 +25,7 @@ _SETTLE_SECONDS = 1.0
 
 @contextmanager
 def sglang_layer(folder: Path, offer: Offer, wait: Wait = "timeout") -> Iterator[Target | None]:
-    """None where SGLang's environment is not named. `wait`: how requests wait for a step (sglang_app.py)."""
+    """The target, None without SGLang's environment. `wait`: how requests wait for a step (sglang_app.py)."""
     python = os.environ.get(SGLANG_PYTHON)
     if not python:
         yield None
@@ -44,7 +44,7 @@ def sglang_layer(folder: Path, offer: Offer, wait: Wait = "timeout") -> Iterator
 
 
 def sglang_versions() -> Mapping[str, str]:
-    """Of the packages in SGLang's environment that serve its layer; empty where there is no environment."""
+    """Versions of the packages that serve SGLang's layer; empty without its environment."""
     python = os.environ.get(SGLANG_PYTHON)
     if not python:
         return {}

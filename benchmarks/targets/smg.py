@@ -1,4 +1,4 @@
-"""The gateway smg before a stub: of an OpenAI server, and of the gRPC service of SGLang that it calls."""
+"""The gateway smg in front of a stub: an OpenAI server, or the gRPC service of SGLang."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OVER_GRPC = "smg over gRPC"
 
 @contextmanager
 def smg(folder: Path, offer: Offer) -> Iterator[Sequence[Target]]:
-    """Over HTTP, over gRPC, and past it."""
+    """Through smg over HTTP and over gRPC, and directly."""
     with ExitStack() as owned:
         stub = owned.enter_context(_http_stub(folder, offer))
         over_http = owned.enter_context(

@@ -1,4 +1,4 @@
-"""A worker with the simulator whose tokens are the time at which its engine made them.
+"""A simulator worker whose tokens are the times at which the engine made them.
 
 `python -m benchmarks.targets.stamped_worker FLAGS`: the flags of engine_worker. Each token of a script has as
 its text the reading of the monotonic clock, which all processes of a machine share, and a semicolon.
@@ -15,7 +15,7 @@ from engine_worker.engines.simulator.script import Event, Piece, Script
 
 
 def _stamped(self: Script) -> Iterator[Event]:
-    """An engine step takes the next event when it makes it."""
+    """The engine step reads the next event when it makes it, so the time is exact."""
     for step in self.steps:
         for _ in range(step.times):
             event = step.event

@@ -1,4 +1,4 @@
-"""Engine steps for stub servers, which run in other environments too: nothing but the standard library."""
+"""Engine steps for stub servers. Standard library only, since they run in other environments too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Steps:
         self.done = 0
 
     async def run(self) -> None:
-        """Steps follow each other without drift; lost time is never made good."""
+        """Run steps without drift; a late step is not made up for."""
         loop = asyncio.get_running_loop()
         end = loop.time()
         while True:

@@ -34,7 +34,7 @@ class _Stream:
 
 
 class Source:
-    """`most_kept`: the most tokens that have waited in all mailboxes together."""
+    """`most_kept`: largest number of tokens that waited in all mailboxes together."""
 
     def __init__(self, tokens_a_row: int) -> None:
         self._tokens_a_row = tokens_a_row
@@ -49,7 +49,7 @@ class Source:
         ended = asyncio.get_running_loop().create_future()
         stream = _Stream(mailbox, request.sampling.max_tokens, ended)
         self._streams[stream] = None
-        # Nothing reads the answer of a worker's own warm-up.
+        # The response to a worker's own warm-up is not read.
         self._make(stream)
         try:
             await ended
