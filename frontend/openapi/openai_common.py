@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drover.errors import NotOffered
+from frontend.api.openai.request import MAX_BIASES, MAX_CHOICES
 from frontend.openapi.fields import KEEP_ALIVE, MODEL, TOKEN_ID
 from frontend.openapi.operations import (
     BODY_ERRORS,
@@ -25,10 +26,8 @@ from frontend.openapi.schema import (
 )
 
 ERROR = "OpenAIError"
-MAX_CHOICES = 128
-_MAX_BIASES = 1024
 
-SAMPLED: dict[str, Schema] = {
+SHARED_FIELDS: dict[str, Schema] = {
     "model": MODEL,
     "stream": boolean("Stream the answer as events; false returns one object.", default=False),
     "stream_options": request(
@@ -50,7 +49,7 @@ SAMPLED: dict[str, Schema] = {
         "description": "Values to add to the logits of tokens, by token id. `X-Drover-Not-Honoured` names it "
         "if the engine does not support it.",
         "propertyNames": {"pattern": "^[0-9]{1,10}$"},
-        "maxProperties": _MAX_BIASES,
+        "maxProperties": MAX_BIASES,
         "additionalProperties": number(minimum=-100, maximum=100),
     },
     "keep_alive": KEEP_ALIVE,

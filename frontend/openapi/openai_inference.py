@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
-from frontend.openapi.openai_common import ERROR, GENERATION_ERRORS, MAX_CHOICES, SAMPLED, TOKEN_IDS
+from frontend.api.openai.request import MAX_CHOICES
+from frontend.openapi.openai_common import ERROR, GENERATION_ERRORS, SHARED_FIELDS, TOKEN_IDS
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.schema import (
     Schema,
@@ -27,7 +28,7 @@ _EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "ultra", "m
 _STOP = "One or several texts that end the generation and are not part of the output."
 
 CHAT: dict[str, Schema] = {
-    **SAMPLED,
+    **SHARED_FIELDS,
     "messages": array(ref("OpenAIMessage"), minItems=1, maxItems=MAX_MESSAGES),
     "stop": any_of(text(), array({}), about=_STOP),
     "max_completion_tokens": integer("The same as `max_tokens`, over which it takes precedence."),
@@ -68,7 +69,7 @@ CHAT: dict[str, Schema] = {
     "_debug_render_only": boolean("Return the rendered prompt and generate nothing.", default=False),
 }
 _COMPLETION: dict[str, Schema] = {
-    **SAMPLED,
+    **SHARED_FIELDS,
     "prompt": any_of(
         text(),
         TOKEN_IDS,

@@ -36,7 +36,7 @@ _MAX_TOKEN_ID = 2**32 - 1
 _TOKEN_ID_DIGITS = re.compile("[0-9]{1,10}")
 # OpenAI's limits.
 _MAX_BIAS = 100
-_MAX_BIASES = 1024
+MAX_BIASES = 1024
 _SHOWN_CHARACTERS = 40
 MAX_CHOICES = 128
 MAX_CHOICES_BYTES = 128 * 1024 * 1024
@@ -176,7 +176,7 @@ def _stream_options(value: Json, place: FieldPath) -> StreamOptions:
 def _logit_bias(value: Json, place: FieldPath) -> dict[int, float]:
     """Biases by token id, which a JSON key holds as digits. Raises InvalidRequest."""
     entries = mapping(value, place)
-    check_count("logit_bias", len(entries), _MAX_BIASES)
+    check_count("logit_bias", len(entries), MAX_BIASES)
     biases = {}
     for key, item in entries.items():
         if not _TOKEN_ID_DIGITS.fullmatch(key) or int(key) > _MAX_TOKEN_ID:
