@@ -64,7 +64,7 @@ def test_other_forms(value: str, address: str) -> None:
 
 
 @pytest.mark.parametrize("value", [":66000", "host:", "[::1]:http"])
-def test_a_wrong_port_is_told(value: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_port_is_reported(value: str, caplog: pytest.LogCaptureFixture) -> None:
     listen_address(value)
 
     assert "OLLAMA_HOST" in caplog.text

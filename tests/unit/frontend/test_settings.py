@@ -115,7 +115,7 @@ def test_several_frontends_on_postgresql_are_not(monkeypatch: pytest.MonkeyPatch
     assert FrontendSettings.load([]).shared_database
 
 
-def test_a_wrong_url_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_url_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         FrontendSettings.load(["--shared-database", "--database-url", "mysql://host/name"])
 

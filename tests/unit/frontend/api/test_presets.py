@@ -248,7 +248,7 @@ async def test_another_frontend_sees_a_preset_immediately(start: Start) -> None:
 
 
 async def test_without_its_database_served_models_work(start: Start) -> None:
-    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    nowhere = "postgresql://user@127.0.0.1:1/nothing"
     async with start(worker(), database_url=nowhere) as frontend:
         chat = await post(frontend, "/api/chat", model="m", messages=HELLO, stream=False)
         assert chat.json()["message"]["content"] == "hi"
