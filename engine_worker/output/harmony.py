@@ -58,7 +58,7 @@ class Harmony:
         self._make_id = make_id
         self._only_calls = only_calls
         self._body = _Body.THINKING if opened else _Body.UNDECIDED
-        # The message that goes on if what looks like a header is none.
+        # The message that continues if what looks like a header is none.
         self._interrupted = _Body.CONTENT
         self._held = ""
         # Whether this message's markup is shown with it.

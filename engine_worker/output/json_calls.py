@@ -142,7 +142,7 @@ class JsonCalls:
             return self._read_name(shown, calls) if self._named else self._is_text(shown)
         new = self._held[self._scanned :]
         if self._scanner.in_string and '"' not in new:
-            # A name, or another text, goes on: what was read of it is not read again.
+            # A name, or another text, continues: what was read of it is not read again.
             self._scanner.end_in(new)
             self._scanned = len(self._held)
             return False

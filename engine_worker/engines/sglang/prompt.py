@@ -67,7 +67,7 @@ class Prompts:
         self._arrangements: Sequence[Arrange] | None = None
         # One: SGLang's template code keeps state.
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="render")
-        # A long text that nobody waits for any more must not hold up every other request.
+        # A long text whose client has left must not delay every other request.
         self._tokeniser = ThreadPoolExecutor(_TOKENISING_THREADS, thread_name_prefix="tokenise")
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class Prompts:
         return Prompt(rendered, fitted, [images[number] for number in rendered.images])
 
     async def _templated(self, prompt: GoPrompt, request: pb.GenerateRequest) -> Prompt:
-        """SGLang's parsers look at the answer, whoever made the prompt."""
+        """SGLang's parsers read the answer also where a Go template made the prompt."""
         self._checked(request.prompt.context)
         fitted = await prompt.fit(self._limits.window(request), self.encode)
         rendered = await self._render((), self._turn(request), fitted.ids)
@@ -234,7 +234,7 @@ def _thinking_of_templated(request: pb.GenerateRequest, rendered: Rendered, prom
 
 
 def _is_begun(request: pb.GenerateRequest) -> bool:
-    """Whether the answer goes on with what an assistant has said already: its thinking is over."""
+    """Whether the answer continues an assistant's content, so that its thinking is over."""
     chat = request.chat
     return chat.continue_last and bool(chat.messages) and bool(chat.messages[-1].content)
 

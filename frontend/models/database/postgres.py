@@ -24,7 +24,7 @@ class PostgresConnection:
         self._connection = connection
 
     async def run(self, statement: str, *values: Value) -> int:
-        """Count the rows from the command tag, such as `INSERT 0 1`, whose last word is the number."""
+        """Count the rows from the command tag, such as `INSERT 0 1`, which ends with the number."""
         status: str = await self._connection.execute(statement, *values)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdecimal() else 0

@@ -26,7 +26,7 @@ _CPU_MEMORY_SHARE = "0.2"
 _CPU_SLOTS = 8
 # The longest step of a long prompt decides how soon a cancelled request is gone.
 _CPU_PREFILL_CHUNK = 128
-# Seconds that one step may take before SGLang gives itself up; a busy CPU is slow and not stuck.
+# Seconds that one step may take before SGLang gives itself up; a busy CPU is slow and has not stalled.
 _CPU_STEP_SECONDS = "3600"
 
 

@@ -26,7 +26,7 @@ class AnyMessage(ChatCompletionMessageGenericParam):
 
 
 def tool_choice(choice: pb.ToolChoice, names: Sequence[str]) -> object:
-    """Raises ValueError for a function that nobody offers."""
+    """Raises ValueError for a function that was not offered."""
     if not names:
         return "none"
     match choice.mode:

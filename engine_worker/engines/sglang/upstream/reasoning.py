@@ -1,4 +1,4 @@
-"""SGLang's parsers for thinking, behind Drover's seam."""
+"""SGLang's parsers for thinking, behind Drover's interface."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SglangReasoning:
             tokenizer=tokenizer,
             tool_call_parser_active=bool(rendered.tools),
         )
-        # Some of its detectors think whatever they are told.
+        # Some of its detectors think regardless of their arguments.
         self._parser.detector._in_reasoning = rendered.opens_thinking or constrained
         if not rendered.tools:
             # Where no tools were offered, what looks like a call is text.

@@ -65,7 +65,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a template needs to know beside the messages."""
+    """What a template needs in addition to the messages."""
 
     tools: Sequence[pb.Tool] = ()
     tool_choice: pb.ToolChoice = field(default_factory=pb.ToolChoice)
@@ -177,7 +177,7 @@ class Templates:
         )
 
     def _begin(self, rendered: Rendered, begun: pb.Message) -> Rendered:
-        """The prompt goes on with what the assistant has said, thinking first."""
+        """Continue the prompt with the assistant's text, thinking first."""
         text = begun.content
         detector = self._serving._reasoning_detector
         if detector is not None and (rendered.opens_thinking or begun.thinking):

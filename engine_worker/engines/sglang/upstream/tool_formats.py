@@ -1,6 +1,6 @@
 """Tool formats of widely used templates that SGLang's own look at a template does not find.
 
-Its rules know such a format only beside thinking; a name given with --tool-call-parser comes first.
+Its rules know such a format only together with thinking; a name given with --tool-call-parser comes first.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Vocabulary:
         )
 
     def without_beginning(self, ids: list[int]) -> list[int]:
-        """Without the token that begins every prompt, for text that goes on after another."""
+        """Without the token that begins every prompt, for text that continues another."""
         beginning = self._tokenizer.bos_token_id
         return ids[1:] if ids and beginning is not None and ids[0] == beginning else ids
 
