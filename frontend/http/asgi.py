@@ -18,7 +18,8 @@ def header_of(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-async def answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+async def send_empty_response(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """Send a response without a body."""
     # A 204 must not have a Content-Length (RFC 9110, 8.6).
     length = [] if status == 204 else [(b"content-length", b"0")]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})

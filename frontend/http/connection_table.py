@@ -14,7 +14,9 @@ _log = logging.getLogger("drover.frontend")
 _LOG_EVERY_SECONDS = 10.0
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
+    """What the table needs of a connection."""
+
     @property
     def address(self) -> str: ...
 
@@ -38,8 +40,8 @@ class ConnectionTable:
         self._max_connections = max_connections
         self._max_per_address = max_per_address
         self._is_proxy = is_proxy
-        self._open: dict[str, set[Connection]] = {}
-        self._idle: dict[str, dict[Connection, None]] = {}
+        self._open: dict[str, set[ClientConnection]] = {}
+        self._idle: dict[str, dict[ClientConnection, None]] = {}
         self._count = 0
         self._refused = 0
         self._logged = -_LOG_EVERY_SECONDS
@@ -47,7 +49,7 @@ class ConnectionTable:
     def __len__(self) -> int:
         return self._count
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: ClientConnection) -> bool:
         """Add a new connection as idle; False if there is no room for it."""
         address = connection.address
         of_address = len(self._open.get(address, ()))
@@ -65,16 +67,16 @@ class ConnectionTable:
         self.mark_idle(connection)
         return True
 
-    def mark_busy(self, connection: Connection) -> None:
+    def mark_busy(self, connection: ClientConnection) -> None:
         """Call when the connection has a request."""
         self._discard_idle(connection)
 
-    def mark_idle(self, connection: Connection) -> None:
+    def mark_idle(self, connection: ClientConnection) -> None:
         """Call when the connection has no request any more; no effect on one that is not in the table."""
         if connection in self._open.get(connection.address, ()):
             self._idle.setdefault(connection.address, {})[connection] = None
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         """Remove a connection; no effect if it is not in the table."""
         self._discard_idle(connection)
         of_address = self._open.get(connection.address)
@@ -94,7 +96,7 @@ class ConnectionTable:
         longest.close_idle()
         return True
 
-    def _discard_idle(self, connection: Connection) -> None:
+    def _discard_idle(self, connection: ClientConnection) -> None:
         of_address = self._idle.get(connection.address)
         if of_address is not None:
             of_address.pop(connection, None)

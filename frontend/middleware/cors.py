@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from frontend.http.asgi import FORBIDDEN, answer, header_of
+from frontend.http.asgi import FORBIDDEN, header_of, send_empty_response
 from frontend.observability.request_record import record_of
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
@@ -101,9 +101,11 @@ class OriginRule:
             await self._app(scope, receive, send)
         elif (text := origin.decode("latin-1")) not in self._allowed:
             record_of(scope).fields["refused_origin"] = text
-            await answer(send, FORBIDDEN, self._allow(scope))
+            await send_empty_response(send, FORBIDDEN, self._allow(scope))
         elif scope["method"] == "OPTIONS":
-            await answer(send, 204, [*self._preflight_headers(scope, origin), *self._allow(scope)])
+            await send_empty_response(
+                send, 204, [*self._preflight_headers(scope, origin), *self._allow(scope)]
+            )
         else:
             await self._app(scope, receive, self._with_permission(send, origin))
 

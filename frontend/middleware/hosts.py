@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drover.exposure import is_loopback, parsed_address
-from frontend.http.asgi import FORBIDDEN, answer, header_of
+from frontend.http.asgi import FORBIDDEN, header_of, send_empty_response
 from frontend.observability.request_record import record_of
 
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
@@ -38,7 +38,7 @@ class HostRule:
             host = header_of(scope, b"host").decode("latin-1")
             if not is_local(host, self._machine):
                 record_of(scope).fields["refused_host"] = host
-                await answer(send, FORBIDDEN)
+                await send_empty_response(send, FORBIDDEN)
                 return
         await self._app(scope, receive, send)
 

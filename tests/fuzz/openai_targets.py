@@ -17,9 +17,9 @@ from frontend.api.openai.convert import (
     to_chat_request,
     to_generate_request,
 )
-from frontend.api.openai.embeddings import EmbeddingRequest
+from frontend.api.openai.embeddings import OpenAIEmbedRequest
 from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest
-from frontend.api.openai.tokens import DetokenizeRequest, TokenizeRequest
+from frontend.api.openai.tokens import OpenAIDetokenizeRequest, OpenAITokenizeRequest
 from frontend.api.openai.unsupported import model_of
 from frontend.models.model import CatalogModel
 
@@ -34,7 +34,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
         _complete(CompletionRequest.read(loads(body)), for_every_model)
 
     def embed(body: bytes) -> None:
-        parsed = EmbeddingRequest.read(loads(body))
+        parsed = OpenAIEmbedRequest.read(loads(body))
         native = EmbedRequest(parsed.model, parsed.texts(), True, parsed.dimensions, parsed.keep_alive)
         for_every_model(
             lambda model: embed_to_proto(
@@ -43,12 +43,12 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
         )
 
     def tokenize(body: bytes) -> None:
-        parsed = TokenizeRequest.read(loads(body))
+        parsed = OpenAITokenizeRequest.read(loads(body))
         if parsed.chat is not None:
             _chat(parsed.chat, for_every_model)
 
     def detokenize(body: bytes) -> None:
-        DetokenizeRequest.read(loads(body))
+        OpenAIDetokenizeRequest.read(loads(body))
 
     def rerank(body: bytes) -> None:
         model_of(loads(body))

@@ -49,7 +49,9 @@ FIELDS: dict[str, dict[str, Reader]] = {
 
 
 @dataclass(slots=True)
-class Block:
+class ContentBlock:
+    """A content block with the fields of every type; those of other types are empty."""
+
     type: str = ""
     text: str = ""
     thinking: str = ""
@@ -64,12 +66,12 @@ class Block:
     is_error: bool = False
 
 
-def blocks_of(value: Json, where: str) -> Iterator[Block]:
+def blocks_of(value: Json, where: str) -> Iterator[ContentBlock]:
     """The blocks of a content; a text is one text block. Raises InvalidRequest for any other value."""
     if value is None:
         return
     if isinstance(value, str):
-        yield Block(type="text", text=value)
+        yield ContentBlock(type="text", text=value)
         return
     if not isinstance(value, list):
         raise InvalidRequest(f"{where}: it must be a text or a list of blocks")
@@ -79,9 +81,9 @@ def blocks_of(value: Json, where: str) -> Iterator[Block]:
         yield _block(item)
 
 
-def _block(item: dict[str, Json]) -> Block:
+def _block(item: dict[str, Json]) -> ContentBlock:
     kind = cast(str, read_struct(item, "ContentBlock", _TYPE, "anthropic.ContentBlock").get("type", ""))
-    make: Callable[..., Block] = Block
+    make: Callable[..., ContentBlock] = ContentBlock
     fields = FIELDS.get(kind, {})
     return make(type=kind, **read_struct(item, "ContentBlock", fields, "anthropic.ContentBlock"))
 
@@ -91,7 +93,7 @@ def text_of(value: Json, where: str) -> str:
     return "".join(part.text for part in blocks_of(value, where) if part.type == "text")
 
 
-def document_text(block: Block, where: str) -> str:
+def document_text(block: ContentBlock, where: str) -> str:
     """The text of a document block. Raises InvalidRequest for another source than text."""
     source = block.source or {}
     match source.get("type"):
@@ -103,7 +105,7 @@ def document_text(block: Block, where: str) -> str:
             raise InvalidRequest(f"{where}: invalid document source type: {other}. Only text is supported.")
 
 
-def image_bytes(block: Block, where: str) -> bytes:
+def image_bytes(block: ContentBlock, where: str) -> bytes:
     """The bytes of an image block. Raises InvalidRequest for another source than base64."""
     if block.source is None:
         raise InvalidRequest("invalid image source")

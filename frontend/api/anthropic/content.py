@@ -10,7 +10,7 @@ from frontend.api.anthropic.blocks import (
     CALLS,
     RESULTS,
     SKIPPED,
-    Block,
+    ContentBlock,
     blocks_of,
     document_text,
     image_bytes,
@@ -103,7 +103,7 @@ class Conversation:
         messages = [own.message(role)] if own.has_parts or not results else []
         return [*results, *messages] if role == "user" else [*messages, *results]
 
-    def _add(self, own: _OwnParts, block: Block, where: str) -> None:
+    def _add(self, own: _OwnParts, block: ContentBlock, where: str) -> None:
         match block.type:
             case "text":
                 own.texts.append(block.text)
@@ -124,7 +124,7 @@ class Conversation:
             case kind if kind not in SKIPPED:
                 self.ignored.append(f"content.{kind}")
 
-    def _call(self, block: Block) -> ToolCall:
+    def _call(self, block: ContentBlock) -> ToolCall:
         if not block.id or not block.name:
             missing = "name" if block.id else "id"
             raise InvalidRequest(f"{block.type} block missing required '{missing}' field")
@@ -135,7 +135,7 @@ class Conversation:
             block.name, arguments if isinstance(arguments, str) else dump_text(arguments), block.id
         )
 
-    def _result(self, block: Block, where: str) -> Message:
+    def _result(self, block: ContentBlock, where: str) -> Message:
         content, images = result_of(block, where, self.tools, self.ignored)
         return Message(
             role="tool",
@@ -145,7 +145,7 @@ class Conversation:
             tool_call_id=block.tool_use_id,
         )
 
-    def _change(self, block: Block) -> str:
+    def _change(self, block: ContentBlock) -> str:
         """Add or remove a tool in the middle of a conversation; return the text that replaces the block."""
         match block.tool:
             case {"type": "tool_definition", "definition": definition} if block.type == "tool_addition":

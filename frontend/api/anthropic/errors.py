@@ -33,6 +33,7 @@ def new_request_id() -> str:
 
 
 def error_response(error: DroverError, line_feed: bool = True) -> Response:
+    """The response with the status of the table in drover/errors.py."""
     answer, request_id = mapping_of(error), new_request_id()
     headers = {"content-type": JSON, "request-id": request_id}
     if answer.retry_after_seconds is not None:

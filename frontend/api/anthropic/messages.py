@@ -19,7 +19,7 @@ from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
-class Messages:
+class MessagesRoutes:
     generation: Generation
 
     async def create(self, http: Request) -> Response:
@@ -48,7 +48,7 @@ class Messages:
 
 def router(generation: Generation) -> APIRouter:
     routes = direct_router()
-    messages = Messages(generation)
+    messages = MessagesRoutes(generation)
     routes.add_api_route("/v1/messages", messages.create, methods=["POST"])
     routes.add_api_route("/v1/messages/count_tokens", messages.count_tokens, methods=["POST"])
     return routes

@@ -8,7 +8,7 @@ from __future__ import annotations
 from drover.json_value import Json
 from frontend.api.anthropic.blocks import (
     UNREADABLE_SOURCES,
-    Block,
+    ContentBlock,
     blocks_of,
     document_text,
     image_bytes,
@@ -25,7 +25,7 @@ _ERROR_PREFIXES = ("error", "<tool_use_error>")
 
 
 def result_of(
-    block: Block, where: str, tools: DeferrableTools, ignored: list[str]
+    block: ContentBlock, where: str, tools: DeferrableTools, ignored: list[str]
 ) -> tuple[str, list[bytes]]:
     """The result's text and images. Types of skipped parts are added to `ignored`."""
     content = block.content
@@ -44,7 +44,7 @@ def _error_text(text: str) -> str:
     return f"{_ERROR}: {text}" if text else _ERROR
 
 
-def _part_text(part: Block, where: str, tools: DeferrableTools, ignored: list[str]) -> str:
+def _part_text(part: ContentBlock, where: str, tools: DeferrableTools, ignored: list[str]) -> str:
     match part.type:
         case "text":
             return part.text

@@ -29,7 +29,7 @@ _FORMATS = ("float", "base64")
 
 
 @dataclass(slots=True)
-class EmbeddingRequest:
+class OpenAIEmbedRequest:
     """A request body.
 
     `input`: at least one text, each of which may be empty. None: a value of another type, which Ollama
@@ -46,7 +46,7 @@ class EmbeddingRequest:
     ignored: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, body: Json) -> EmbeddingRequest:
+    def read(cls, body: Json) -> OpenAIEmbedRequest:
         request = read_body(cls, body, "EmbedRequest", _EMBED, package="openai")
         if request.input == []:
             raise InvalidRequest("invalid input")
@@ -68,7 +68,7 @@ class OpenAIEmbeddings:
         return await with_statuses(self._embed(http), EMBED_STATUSES, http, error_response)
 
     async def _embed(self, http: Request) -> Response:
-        request = await read_v1_json(http, self.native.settings, EmbeddingRequest.read)
+        request = await read_v1_json(http, self.native.settings, OpenAIEmbedRequest.read)
         texts = request.texts()
         if not request.model:
             raise ModelNotFound("model '' not found")

@@ -25,6 +25,7 @@ _CODES: dict[type[DroverError], str] = {
 
 
 def code_of(error: DroverError) -> str | None:
+    """OpenAI's code of the error, if it has one."""
     return _CODES.get(type(error))
 
 

@@ -38,7 +38,7 @@ from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
+class OpenAIInference:
     generation: Generation
 
     async def chat(self, http: Request) -> Response:
@@ -151,7 +151,7 @@ def _loaded(encoder: CompletionEncoder, reason: str, stream: bool) -> Response:
 
 def router(generation: Generation) -> APIRouter:
     routes = direct_router()
-    inference = Inference(generation)
+    inference = OpenAIInference(generation)
     routes.add_api_route("/v1/chat/completions", inference.chat, methods=["POST"])
     routes.add_api_route("/v1/completions", inference.complete, methods=["POST"])
     return routes

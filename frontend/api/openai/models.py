@@ -19,7 +19,7 @@ _NS_PER_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class OpenAIModels:
     catalog: Catalog
 
     async def list(self) -> Response:
@@ -50,7 +50,7 @@ def _json(value: object) -> Response:
 
 def router(catalog: Catalog) -> APIRouter:
     routes = direct_router()
-    models = Models(catalog)
+    models = OpenAIModels(catalog)
     routes.add_api_route("/v1/models", models.list, methods=["GET"])
     routes.add_api_route("/v1/models/{id:path}", models.one, methods=["GET"])
     return routes

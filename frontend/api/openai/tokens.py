@@ -24,7 +24,7 @@ from frontend.models.model import CatalogModel
 
 
 @dataclass(slots=True)
-class TokenizeRequest:
+class OpenAITokenizeRequest:
     """A body. `chat`, if any, replaces `texts` and is rendered with the model's template.
 
     `is_list`: the prompt was a list, and the response's tokens are one too.
@@ -39,7 +39,7 @@ class TokenizeRequest:
     ignored: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, body: Json) -> TokenizeRequest:
+    def read(cls, body: Json) -> OpenAITokenizeRequest:
         fields = read_struct(body, "TokenizeRequest", _TOKENIZE, "openai.TokenizeRequest")
         model, prompt = _model_of(fields), fields.get("prompt", "")
         if fields.get("messages") is not None:
@@ -59,14 +59,14 @@ class Rows:
 
 
 @dataclass(slots=True)
-class DetokenizeRequest:
+class OpenAIDetokenizeRequest:
     model: str = ""
     tokens: Rows = field(default_factory=lambda: Rows([[]], False))
     # Names of fields that have no effect.
     ignored: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, body: Json) -> DetokenizeRequest:
+    def read(cls, body: Json) -> OpenAIDetokenizeRequest:
         request = read_body(cls, body, "DetokenizeRequest", _DETOKENIZE, package="openai")
         if not request.model:
             raise InvalidRequest("model is required")
@@ -80,7 +80,7 @@ class OpenAITokens:
 
     async def tokenize(self, http: Request) -> Response:
         generation = self.tokens.generation
-        request = await read_v1_json(http, generation.settings, TokenizeRequest.read)
+        request = await read_v1_json(http, generation.settings, OpenAITokenizeRequest.read)
         model = await generation.find(http, request.model)
         if request.chat is not None:
             rows = [await self._of_chat(http, model, request.chat)]
@@ -98,7 +98,7 @@ class OpenAITokens:
 
     async def detokenize(self, http: Request) -> Response:
         generation = self.tokens.generation
-        request = await read_v1_json(http, generation.settings, DetokenizeRequest.read)
+        request = await read_v1_json(http, generation.settings, OpenAIDetokenizeRequest.read)
         model = await generation.find(http, request.model)
         texts = await self.tokens.texts(http, model, request.tokens.rows)
         return _json({"text": texts if request.tokens.is_list else texts[0]}, request.ignored)

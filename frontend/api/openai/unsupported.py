@@ -18,7 +18,7 @@ from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
-class Unsupported:
+class UnsupportedRoutes:
     generation: Generation
 
     async def rerank(self, http: Request) -> Response:
@@ -59,7 +59,7 @@ _RERANK: dict[str, Reader] = {"model": text}
 
 def router(generation: Generation) -> APIRouter:
     routes = direct_router()
-    unsupported = Unsupported(generation)
+    unsupported = UnsupportedRoutes(generation)
     routes.add_api_route("/v1/rerank", unsupported.rerank, methods=["POST"])
     routes.add_api_route("/v1/audio/transcriptions", unsupported.transcribe, methods=["POST"])
     return routes

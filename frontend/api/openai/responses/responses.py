@@ -19,7 +19,7 @@ from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
-class Responses:
+class ResponsesRoutes:
     generation: Generation
 
     async def create(self, http: Request) -> Response:
@@ -42,6 +42,6 @@ class Responses:
 
 def router(generation: Generation) -> APIRouter:
     routes = direct_router()
-    responses = Responses(generation)
+    responses = ResponsesRoutes(generation)
     routes.add_api_route("/v1/responses", responses.create, methods=["POST"])
     return routes

@@ -24,7 +24,7 @@ from frontend.api.openai import messages as openai_messages
 from frontend.api.openai import request as openai_wire
 from frontend.api.openai import tokens as openai_tokens
 from frontend.api.openai import unsupported as openai_unsupported
-from frontend.api.openai.embeddings import EmbeddingRequest
+from frontend.api.openai.embeddings import OpenAIEmbedRequest
 from frontend.api.openai.request import ChatCompletionRequest
 from frontend.api.openai.responses import items as responses_items
 from frontend.api.openai.responses import request as responses_wire
@@ -204,7 +204,7 @@ def test_lists_are_limited_to_max_items(path: str, field: str, item: Json) -> No
         ("TokenizeRequest", TokenizeRequest),
         ("DetokenizeRequest", DetokenizeRequest),
         ("ChatCompletionRequest", ChatCompletionRequest),
-        ("OpenAIEmbedRequest", EmbeddingRequest),
+        ("OpenAIEmbedRequest", OpenAIEmbedRequest),
     ],
 )
 def test_the_schemas_defaults_are_the_requests_defaults(name: str, make: Callable[[], object]) -> None:
