@@ -97,6 +97,7 @@ def response(
 def ok(
     description: str, content: Mapping[str, Schema] | None = None, headers: Mapping[str, Schema] | None = None
 ) -> Responses:
+    """The response with status 200."""
     return {HTTPStatus.OK: response(description, content, headers)}
 
 
@@ -108,6 +109,7 @@ def operation(
     body: Schema | None = None,
     parameters: Sequence[Schema] = (),
 ) -> Schema:
+    """An operation object, to which X-Request-ID and the 403 of every route are added."""
     result: Schema = {"operationId": operation_id, "tags": [tag], "summary": summary}
     result["parameters"] = [*parameters, {"$ref": "#/components/parameters/RequestId"}]
     if body is not None:
@@ -142,6 +144,7 @@ def event(data: Schema, last: str = "") -> Schema:
 
 
 def json_body(schema: Schema) -> Schema:
+    """A required JSON body."""
     return {
         "required": True,
         "description": "JSON, whatever the Content-Type says. Field names match in any letter case; unlisted "

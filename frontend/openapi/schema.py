@@ -1,4 +1,4 @@
-"""Builders of JSON schemas. `about` is a schema's description."""
+"""Builders of JSON schemas. `about` is a schema's description, `more` has further keywords."""
 
 from __future__ import annotations
 

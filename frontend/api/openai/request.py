@@ -77,6 +77,8 @@ class SharedFields:
 
 @dataclass(slots=True)
 class StreamOptions:
+    """`include_usage`: a further event at the stream's end has the usage."""
+
     include_usage: bool = False
 
 

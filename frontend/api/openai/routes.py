@@ -14,6 +14,7 @@ from frontend.api.tokens import Tokens
 
 
 def routers(generation: Generation, native_embeddings: Embeddings) -> Sequence[APIRouter]:
+    """One router for each module of handlers."""
     return [
         inference.router(generation),
         responses.router(generation),

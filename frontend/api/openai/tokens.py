@@ -25,7 +25,7 @@ from frontend.models.model import CatalogModel
 
 @dataclass(slots=True)
 class OpenAITokenizeRequest:
-    """A body. `chat`, if any, replaces `texts` and is rendered with the model's template.
+    """A body of /v1/tokenize. `chat`, if any, replaces `texts` and is rendered with the model's template.
 
     `is_list`: the prompt was a list, and the response's tokens are one too.
     """
@@ -60,6 +60,8 @@ class Rows:
 
 @dataclass(slots=True)
 class OpenAIDetokenizeRequest:
+    """A body of /v1/detokenize."""
+
     model: str = ""
     tokens: Rows = field(default_factory=lambda: Rows([[]], False))
     # Names of fields that have no effect.
