@@ -26,7 +26,7 @@ def main(build: Callable[[WorkerSettings], Engine] = build_engine) -> int:
         logs.event(logging.getLogger("drover.worker"), logging.ERROR, f"cannot start: {error}")
         status = 1
     if threading.active_count() > 1:
-        # A thread still loads or frees a model and cannot be interrupted; nobody needs its result.
+        # A thread is loading or freeing a model and cannot be interrupted; its result is not needed.
         logging.shutdown()
         os._exit(status)
     return status

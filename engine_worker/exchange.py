@@ -1,11 +1,11 @@
-"""All of a frontend's requests on one stream: what became ready in a turn of the loop leaves as one message.
+"""All of a frontend's requests on one stream: rows that are ready together are sent as one message.
 
-The hot path of a worker. It guarantees:
+This is a worker's hot path. It guarantees:
 
 - Order: a request's rows are in the order in which its engine made them, and its last row is its end.
-- Nothing lost: what is put into a mailbox leaves, unless its request is aborted or the stream ends.
-- The first token at once: nothing waits for company; the writer takes whatever is there when it can write.
-- Bounded buffers: a request without credit keeps its text in its own mailbox and holds up no other.
+- Nothing lost: what is put into a mailbox is sent, unless its request is aborted or the stream ends.
+- No batching delay: the writer takes whatever is ready as soon as it can write.
+- Backpressure: a request without credit keeps its text in its own mailbox and delays no other.
 - One writer: grpc.aio ends a call whose writes overlap.
 """
 
@@ -26,18 +26,18 @@ from engine_worker.generations import Generations
 from engine_worker.output.mailbox import Mailbox
 
 _log = logging.getLogger("drover.worker")
-# Also of prompts, which answers begin with; frontends take 32 MB (drover/rpc.py).
-_MOST_TOKENS_OF_A_STEP = 8192
-# Of an answer that is read whole: what a frontend does not have when this worker is lost, and makes again.
+# Tokens of prompts count too, since `started` has them; frontends accept 32 MB (drover/rpc.py).
+_MAX_TOKENS_PER_STEP = 8192
+# Tokens per row of an answer that is not streamed: as many are lost with this worker, and generated again.
 _GROUP_TOKENS = 32
-# Its beginning and its first tokens, which say that it is under way.
-_ROWS_AT_ONCE = 2
+# Rows of it that are sent at once: `started` and the first tokens, which show progress.
+_UNGROUPED_ROWS = 2
 
 Context = grpc.aio.ServicerContext[pb.Orders, pb.Step]
 
 
 class _Open:
-    """A request that is on the stream. `is_stopped`: its mailbox is not read any more."""
+    """A request on the stream. `is_stopped`: its mailbox is no longer read."""
 
     __slots__ = (
         "_outbox",
@@ -55,7 +55,7 @@ class _Open:
         self.number = number
         self.is_whole = is_whole
         self.rows = 0
-        self.mailbox = Mailbox(most_apart=0) if is_whole else Mailbox()
+        self.mailbox = Mailbox(max_separate=0) if is_whole else Mailbox()
         self.mailbox.notify = self.queue
         self.credit = ROWS_OF_CREDIT
         self.is_queued = False
@@ -64,16 +64,16 @@ class _Open:
         self._outbox = outbox
 
     def queue(self) -> None:
-        """It has something to say, and may."""
+        """Queue it for writing if it has output and credit."""
         if self.is_queued or self.is_stopped or not self.credit or not self.mailbox.ready:
             return
-        if not self.is_whole or self.rows < _ROWS_AT_ONCE or self.mailbox.has(_GROUP_TOKENS):
+        if not self.is_whole or self.rows < _UNGROUPED_ROWS or self.mailbox.has(_GROUP_TOKENS):
             self.is_queued = True
             self._outbox.add(self)
 
 
 class _Outbox:
-    """What is ready to be written."""
+    """The requests whose rows are ready to be written."""
 
     def __init__(self) -> None:
         self._ready: list[_Open] = []
@@ -86,17 +86,17 @@ class _Outbox:
         self._wake()
 
     def add_end(self, number: int, error: DroverError) -> None:
-        """Of a request that has no mailbox any more."""
+        """Add the failure of a request whose mailbox is no longer read."""
         self._ended.append(pb.Row(number=number, failure=failure_of(error)))
         self._wake()
 
     def close(self) -> None:
-        """After what is there."""
+        """Close after what is ready has been written."""
         self._is_closed = True
         self._wake()
 
     async def step(self) -> pb.Step | None:
-        """What there is, waiting for something if nothing is; None when it is closed."""
+        """Wait until something is ready, and return it as one message; None when closed."""
         while True:
             if self._ready or self._ended:
                 if (step := self._take()).rows:
@@ -114,14 +114,14 @@ class _Outbox:
             self._waiter = None
 
     def _take(self) -> pb.Step:
-        """Ends of requests that are read no more come first: however much is ready, they do not wait."""
+        """Take failures first, then rows up to the limit of a message."""
         step = pb.Step(rows=self._ended)
         self._ended = []
         ready, self._ready = self._ready, []
         tokens = 0
-        for place, request in enumerate(ready):
-            if tokens >= _MOST_TOKENS_OF_A_STEP:
-                self._ready = ready[place:] + self._ready
+        for at, request in enumerate(ready):
+            if tokens >= _MAX_TOKENS_PER_STEP:
+                self._ready = ready[at:] + self._ready
                 return step
             request.is_queued = False
             tokens += _add_row(step, request)
@@ -134,7 +134,7 @@ class _Outbox:
 
 
 def _add_row(step: pb.Step, request: _Open) -> int:
-    """How many tokens it has."""
+    """Add the next row of a request; return its number of tokens."""
     mailbox = request.mailbox
     if request.is_stopped or not mailbox.ready:
         return 0
@@ -147,7 +147,7 @@ def _add_row(step: pb.Step, request: _Open) -> int:
     row = step.rows.add(number=request.number)
     if (error := mailbox.failure) is not None:
         row.failure.CopyFrom(failure_of(error))
-        mailbox.gave_failure()
+        mailbox.mark_failure_taken()
         request.is_stopped = True
         return 0
     request.credit -= 1
@@ -156,7 +156,7 @@ def _add_row(step: pb.Step, request: _Open) -> int:
 
 
 class Exchange:
-    """One stream."""
+    """One stream of one frontend."""
 
     def __init__(self, context: Context, generations: Generations) -> None:
         self._context = context
@@ -166,11 +166,11 @@ class Exchange:
         self._newest = 0
 
     def close(self) -> None:
-        """Ends the stream once all that is ready is written."""
+        """End the stream after all that is ready has been written."""
         self._outbox.close()
 
     async def run(self) -> None:
-        """Until the frontend leaves, or `close`. Raises InvalidRequest for orders that make no sense."""
+        """Serve the stream until the frontend leaves or `close`. Raises InvalidRequest for invalid orders."""
         streams = [
             asyncio.create_task(self._read(), name="exchange: read"),
             asyncio.create_task(self._write(), name="exchange: write"),
@@ -180,7 +180,7 @@ class Exchange:
             for task in done:
                 if task.cancelled():
                     # grpc.aio sends no status for a handler that raises CancelledError unless its call was
-                    # cancelled: the frontend would wait for ever.
+                    # cancelled, and the frontend would wait for ever.
                     raise ClientLeft("cancelled")
                 task.result()
         finally:
@@ -200,11 +200,11 @@ class Exchange:
                     request.queue()
 
     async def _next_orders(self) -> pb.Orders | None:
-        """None at the end of the stream, which grpc.aio's types do not know."""
+        """Read a message; None at the end of the stream, for which grpc.aio's types have no value."""
         try:
             orders = cast("pb.Orders | object", await self._context.read())
         except DecodeError as error:
-            raise InvalidRequest(f"orders that cannot be parsed: {error}") from None
+            raise InvalidRequest(f"orders cannot be parsed: {error}") from None
         return orders if isinstance(orders, pb.Orders) else None
 
     async def _write(self) -> None:
@@ -216,7 +216,7 @@ class Exchange:
 
     def _submit(self, submission: pb.Submission) -> None:
         if submission.number <= self._newest:
-            raise InvalidRequest(f"number {submission.number} comes after {self._newest}")
+            raise InvalidRequest(f"submission number {submission.number} is not greater than {self._newest}")
         self._newest = submission.number
         request = self._open[submission.number] = _Open(
             submission.number, self._outbox, submission.request.whole
@@ -231,17 +231,17 @@ class Exchange:
                 request.task.cancel()
 
     async def _serve(self, submission: pb.Submission, request: _Open) -> None:
-        """Its mailbox says how it ends, unless it is cancelled."""
+        """Run a request until everything has been taken from its mailbox."""
         await self._generations.run(submission.request, submission.client_request_id, request.mailbox)
         await request.mailbox.wait_over()
 
     def _ends(self, request: _Open, task: asyncio.Task[None]) -> None:
-        """Called for a task too that was cancelled before it began, in which no code has run."""
+        """Clean up after a task, also one that was cancelled before it started."""
         del self._open[request.number]
         request.mailbox.notify = None
         error: DroverError = ClientLeft("the request was aborted")
         if not task.cancelled() and (defect := task.exception()) is not None:
-            _log.error("serving a request failed", exc_info=defect)
+            _log.error("unhandled exception in a request", exc_info=defect)
             error = internal_error(defect)
         if not request.mailbox.is_over:
             request.is_stopped = True

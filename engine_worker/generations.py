@@ -1,4 +1,4 @@
-"""Runs requests at the engine, for both calls that generate: checks, counts, residency, the log line."""
+"""Run a generating request: check it, count it, keep the model loaded, log it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("drover.worker")
 
 
 class Generations:
-    """`check_open` raises while the worker takes no requests."""
+    """Runs the requests of both generating RPCs. `check_open` raises if the worker takes no requests."""
 
     def __init__(
         self,
@@ -35,8 +35,9 @@ class Generations:
         self._check_open = check_open
 
     async def run(self, request: pb.GenerateRequest, client_request_id: str, mailbox: Mailbox) -> None:
-        """From its arrival until its end, or its error, was taken from the mailbox. Cancelling it frees the
-        engine's slot; then the mailbox gets no end.
+        """Run a request until its end, or its error, has been taken from the mailbox.
+
+        Cancelling this frees the engine's slot; then the mailbox gets no end.
         """
         line = RequestLine(request.request_id, client_request_id)
         error: DroverError | None = None
@@ -45,13 +46,13 @@ class Generations:
         except asyncio.CancelledError:
             error = ClientLeft("cancelled")
             raise
-        except DroverError as leaf:
-            error = leaf
-        except Exception as exception:  # noqa: BLE001 - the last resort: an error instead of a traceback
-            _log.exception("a request failed in a way that nobody foresaw")
+        except DroverError as raised:
+            error = raised
+        except Exception as exception:  # noqa: BLE001 - the caller gets an error, not a traceback
+            _log.exception("unhandled exception in a request")
             error = internal_error(exception)
         finally:
-            line.saw(mailbox)
+            line.add_output(mailbox)
             line.write(error)
         if error is not None:
             mailbox.fail(error)
@@ -60,12 +61,12 @@ class Generations:
         self._check(request)
         mailbox.not_honoured = self._engine.bounds.apply(request, self._engine.model())
         async with (
-            self._requests.hold(request.request_id),
+            self._requests.track(request.request_id),
             self._lifecycle.use(keep_alive_ns(request)) as load_ns,
         ):
             mailbox.load_ns = load_ns
             await self._engine.generate(request, mailbox)
-            # It counts as in flight until its client has it: a worker that drains waits for that.
+            # In flight until the stream has taken everything: draining waits for that.
             await mailbox.wait_over()
 
     def _check(self, request: pb.GenerateRequest) -> None:
@@ -81,7 +82,7 @@ class Generations:
 async def until_over(
     running: Coroutine[object, object, None], mailbox: Mailbox
 ) -> AsyncGenerator[None, None]:
-    """Around the taking: what runs ends with it, by itself where all was taken."""
+    """Run a request in a task while the mailbox is read; cancel it if the reader leaves before the end."""
     work = asyncio.create_task(running, name="request")
     try:
         yield
@@ -96,7 +97,7 @@ def keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest
 
 
 def text_length(request: pb.GenerateRequest) -> int:
-    """Bytes of what is to be rendered and tokenised; images are none."""
+    """Size in bytes of what is rendered and tokenised, without images."""
     prompt = request.prompt
     images = [*prompt.images, *(image for message in request.chat.messages for image in message.images)]
     return request.ByteSize() - sum(len(image.data) for image in images)

@@ -1,7 +1,7 @@
 """`python -m engine_worker.health HOST:PORT`: status 0 when the worker there is ready (probes of containers).
 
-Asks grpc.health.v1 for the service drover.v1.Engine, which is not serving while the model loads or the worker
-drains.
+It asks grpc.health.v1 for the service drover.v1.Engine, which is not serving while the model loads or the
+worker drains.
 """
 
 from __future__ import annotations

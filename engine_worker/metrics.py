@@ -1,4 +1,4 @@
-"""Prometheus metrics of a worker, on an address of their own: its load report, read when they are scraped."""
+"""Prometheus metrics of a worker on their own address: its load report at the time of the scrape."""
 
 from __future__ import annotations
 

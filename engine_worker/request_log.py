@@ -22,6 +22,8 @@ Response = TypeVar("Response")
 
 
 class RequestLine:
+    """The log line of one request: fields are added while it runs, and written at its end."""
+
     def __init__(self, attempt_id: str, request_id: str) -> None:
         self._attempt_id = attempt_id
         self._request_id = request_id
@@ -31,16 +33,16 @@ class RequestLine:
         self._started: pb.Started | None = None
         self._embedded: pb.EmbedResponse | None = None
 
-    def saw(self, mailbox: Mailbox) -> None:
-        """What has come of an answer."""
+    def add_output(self, mailbox: Mailbox) -> None:
+        """Add the fields of what an answer has produced."""
         self._first_ns = mailbox.first_ns
         self._started, self._done = mailbox.started_message, mailbox.done_message
 
-    def saw_embeddings(self, response: pb.EmbedResponse) -> None:
+    def add_embeddings(self, response: pb.EmbedResponse) -> None:
         self._embedded = response
 
     def write(self, error: DroverError | None) -> None:
-        """`attempt` is the engine's id for the request, `request_id` the client's."""
+        """Write the line. `attempt` is the engine's id of the request, `request_id` the client's."""
         fields: dict[str, logs.Field] = {"request_id": self._request_id, "attempt": self._attempt_id}
         if self._first_ns:
             fields["first_ms"] = milliseconds(self._first_ns - self._began_ns)
@@ -75,7 +77,7 @@ class RequestLine:
 
 
 def client_request_id(context: grpc.aio.ServicerContext[Request, Response]) -> str:
-    """Empty where the caller sent none."""
+    """The client's request id from the metadata; empty if there is none."""
     metadata = dict(context.invocation_metadata() or ())
     return str(metadata.get(REQUEST_ID_METADATA_KEY, ""))
 

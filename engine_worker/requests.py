@@ -1,4 +1,4 @@
-"""The requests that a worker has in hand: counted exactly, ended from outside when need be."""
+"""The table of requests in flight: count, abort, wait until it is empty."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from drover.errors import ClientLeft, DroverError, InvalidRequest
 
 
 class RequestTable:
+    """The requests that run in this worker, by their ids."""
+
     def __init__(self) -> None:
         self._entries: dict[str, CancelScope] = {}
         self._empty = asyncio.Event()
@@ -20,8 +22,8 @@ class RequestTable:
         return len(self._entries)
 
     @asynccontextmanager
-    async def hold(self, request_id: str) -> AsyncGenerator[None, None]:
-        """Around all work for one request. Raises the error that `abort` or `end_all` chose, if they did."""
+    async def track(self, request_id: str) -> AsyncGenerator[None, None]:
+        """Keep a request in the table. Raises the error with which `abort` or `end_all` ended it."""
         if request_id in self._entries:
             raise InvalidRequest(f"request id {request_id!r} is in use already")
         async with cancel_scope() as work:
@@ -35,20 +37,20 @@ class RequestTable:
                     self._empty.set()
 
     def abort(self, request_id: str) -> bool:
-        """Whether the id was known."""
+        """End one request; True if the id was known."""
         entry = self._entries.get(request_id)
         if entry is not None:
             entry.end(ClientLeft("the request was aborted"))
         return entry is not None
 
     def end_all(self, reason: DroverError) -> int:
-        """How many there were."""
+        """End all requests; return how many there were."""
         for entry in list(self._entries.values()):
             entry.end(reason)
         return len(self._entries)
 
     async def wait_empty(self, timeout_seconds: float) -> bool:
-        """Whether the last request ended in time."""
+        """Wait until no request is left; False after the timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._empty.wait()

@@ -30,7 +30,7 @@ from engine_worker.service import EngineService
 from engine_worker.settings import WorkerSettings
 
 _log = logging.getLogger("drover.worker")
-_LAST_WORDS_SECONDS = 2.0
+_CLOSE_SECONDS = 2.0
 _WARM_UP_SECONDS = 600.0
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -38,12 +38,14 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class CannotStart(Exception):
-    """Says what is wrong and what to do."""
+    """The worker cannot start; the message says what is wrong and what to do."""
 
 
 class WorkerServer:
-    """`freeze_objects`: called when what there is stays: once all is imported, and once a model is loaded
-    that cannot be unloaded. A full garbage collection stops all streams: 0.8 s with SGLang's 900,000 objects.
+    """One worker process: its engine, its gRPC server and its metrics server.
+
+    `freeze_objects` is called when the objects so far will stay: after the imports, and after loading a model
+    that is never unloaded. A full garbage collection stops all streams (0.8 s with SGLang).
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class WorkerServer:
         self.address = ""
 
     async def run(self) -> int:
-        """Until a signal or the engine's death; the exit status."""
+        """Serve until a signal arrives or the engine fails; return the exit status."""
         self._take_signals()
         try:
             await self._listen()
@@ -81,7 +83,7 @@ class WorkerServer:
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
 
     async def _unless_stopped(self, work: Coroutine[object, object, None]) -> bool:
-        """Whether the work was done; a signal cancels it, since loading a model can take minutes."""
+        """Run `work`; False if a signal cancelled it. Loading a model can take minutes."""
         doing = asyncio.create_task(work, name="start up")
         stop = asyncio.create_task(self._stop.wait(), name="wait for a signal")
         await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,14 +96,14 @@ class WorkerServer:
         return False
 
     async def startup(self) -> None:
-        """Loads and warms up while "" is healthy already; only then the service is healthy too."""
+        """Load the model and warm up, then report the service as serving."""
         self._freeze_objects()
         try:
             await self._engine.start()
-            # SGLang takes them for itself.
+            # SGLang replaces the signal handlers.
             self._take_signals()
             async with asyncio.timeout(_WARM_UP_SECONDS):
-                await self._unless_it_fails(self._warm_up())
+                await self._unless_engine_fails(self._warm_up())
         except TimeoutError:
             raise CannotStart(f"the model did not answer within {_WARM_UP_SECONDS:.0f} s") from None
         except (ValueError, RuntimeError, OSError, DroverError) as error:
@@ -139,8 +141,8 @@ class WorkerServer:
     def _warn_if_exposed(self, setting: str, address: str, danger: str) -> None:
         warn_if_exposed(_log, address, self._settings.names_of(setting), danger)
 
-    async def _unless_it_fails(self, work: Coroutine[object, object, None]) -> None:
-        """Raises RuntimeError, with the reason, when the engine breaks down under the work."""
+    async def _unless_engine_fails(self, work: Coroutine[object, object, None]) -> None:
+        """Run `work`. Raises RuntimeError with the reason if the engine fails meanwhile."""
         doing = asyncio.create_task(work, name="warm up")
         failed = asyncio.create_task(self._engine.wait_failed(), name="watch the engine")
         try:
@@ -151,10 +153,10 @@ class WorkerServer:
         finally:
             doing.cancel()
             failed.cancel()
-            await asyncio.wait({doing, failed}, timeout=_LAST_WORDS_SECONDS)
+            await asyncio.wait({doing, failed}, timeout=_CLOSE_SECONDS)
 
     async def drain(self) -> None:
-        """Not ready at once; what runs may finish within the grace; the rest ends with an error."""
+        """Report not ready, let running requests finish within the drain timeout, then fail the rest."""
         self._service.drain()
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
         grace_seconds = self._settings.drain_grace_seconds
@@ -164,17 +166,17 @@ class WorkerServer:
             )
         if not await self._requests.wait_empty(grace_seconds):
             ended = self._requests.end_all(
-                WorkerDraining("the worker is shutting down and its grace is over")
+                WorkerDraining("the worker is shutting down: drain timeout reached")
             )
-            logs.event(_log, logging.WARNING, "grace is over", ended_requests=ended)
-            await self._requests.wait_empty(_LAST_WORDS_SECONDS)
+            logs.event(_log, logging.WARNING, "drain timeout reached", ended_requests=ended)
+            await self._requests.wait_empty(_CLOSE_SECONDS)
 
     async def shutdown(self) -> None:
         if self._stop_metrics is not None:
-            # It waits for a scrape that may be waiting for this loop.
+            # In a thread: it waits for a running scrape, which may wait for this loop.
             await asyncio.to_thread(self._stop_metrics)
         self._service.close()
-        await self._server.stop(_LAST_WORDS_SECONDS)
+        await self._server.stop(_CLOSE_SECONDS)
         await self._lifecycle.stop()
         await self._engine.stop()
         if self._failure:
@@ -213,7 +215,7 @@ class WorkerServer:
         try:
             await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
-                await self._give_up(failed.result())
+                await self._end_failed(failed.result())
                 return 1
             await self.drain()
             return 0
@@ -221,14 +223,14 @@ class WorkerServer:
             stop.cancel()
             failed.cancel()
 
-    async def _give_up(self, reason: str) -> None:
-        """The engine is gone: what was running may go on elsewhere, and this process has no use any more."""
+    async def _end_failed(self, reason: str) -> None:
+        """The engine failed: fail its requests, so that frontends fail over, and end the process."""
         self._service.drain()
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
         self._failure = reason
-        ended = self._requests.end_all(EngineFailed(f"the engine broke down: {reason}"))
+        ended = self._requests.end_all(EngineFailed(f"the engine failed: {reason}"))
         logs.event(_log, logging.ERROR, "the engine failed", reason=reason, ended_requests=ended)
-        await self._requests.wait_empty(_LAST_WORDS_SECONDS)
+        await self._requests.wait_empty(_CLOSE_SECONDS)
 
     async def _warm_up(self) -> None:
         if self._engine.model().capabilities.embedding:

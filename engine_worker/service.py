@@ -1,4 +1,4 @@
-"""The gRPC service: hands requests to the engine, and errors back as statuses."""
+"""The gRPC service drover.v1.Engine: run requests at the engine, return errors as statuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 
 class EngineService(engine_pb2_grpc.EngineServicer):
-    """`changed` rings when watchers should have a report at once."""
+    """Implements drover.v1.Engine. `changed` is notified when watchers should get a report at once."""
 
     def __init__(
         self, engine: Engine, requests: RequestTable, lifecycle: ModelLifecycle, changed: ChangeSignal
@@ -56,12 +56,12 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self.ready = False
 
     def drain(self) -> None:
-        """No new requests."""
+        """Refuse new requests."""
         self._draining = True
         self._changed.notify()
 
     def close(self) -> None:
-        """Ends the watchers and the exchanges."""
+        """End the load watchers and the exchanges."""
         self._closing = True
         for exchange in self._exchanges:
             exchange.close()
@@ -103,12 +103,12 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         async def embed() -> pb.EmbedResponse:
             self._check_open()
             async with (
-                self._requests.hold(request.request_id or secrets.token_hex(16)),
+                self._requests.track(request.request_id or secrets.token_hex(16)),
                 self._lifecycle.use(keep_alive_ns(request)) as load_ns,
             ):
                 response = await self._engine.embed(request)
             response.timings.load_ns += load_ns
-            line.saw_embeddings(response)
+            line.add_embeddings(response)
             return response
 
         return await _guarded(context, embed, line)
@@ -215,7 +215,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
 
 async def _send(context: grpc.aio.ServicerContext[Request, Response], message: Response) -> None:
-    """Raises ClientLeft where gRPC knows already, and has not told us yet, that nobody is there any more."""
+    """Write a message. Raises ClientLeft if the stream is closed but the handler is not cancelled yet."""
     try:
         await context.write(message)
     except grpc.aio.InternalError as unsent:
@@ -227,7 +227,7 @@ async def _guarded(
     work: Callable[[], Awaitable[Result]],
     line: RequestLine | None = None,
 ) -> Result:
-    """The one boundary: errors of ours become statuses, cancellation passes, everything else is our fault."""
+    """Turn errors into gRPC statuses: a DroverError as itself, any other exception as an internal error."""
     error: DroverError | None = None
     try:
         return await work()
@@ -237,8 +237,8 @@ async def _guarded(
     except DroverError as failure:
         error = failure
         await abort_with(context, failure)
-    except Exception as exception:  # noqa: BLE001 - the last resort: a status instead of a traceback
-        _log.exception("a request failed in a way that nobody foresaw")
+    except Exception as exception:  # noqa: BLE001 - the caller gets a status, not a traceback
+        _log.exception("unhandled exception in a request")
         error = internal_error(exception)
         await abort_with(context, error)
     finally:

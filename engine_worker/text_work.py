@@ -1,7 +1,7 @@
-"""Texts that are turned into tokens, and back: how much of it an engine does at the same time.
+"""Limit how many texts an engine tokenises and detokenises at the same time.
 
-No tokenizer can be stopped in the middle of a text. So what a client has left goes on to its end and counts
-until then, a text has a longest length, long ones are done one by one, and short ones do not wait for them.
+No tokenizer can be stopped within a text. So a text whose client has left is still finished, and counts until
+then; texts have a maximum length; long texts run one by one, and short ones do not wait for them.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import TypeVar
 
 from drover.errors import EngineFailed, InvalidRequest, QueueFull
 
-# Some ten seconds of one core, and far more tokens than any context window has.
-MOST_BYTES = 8 * 1024 * 1024
+# About ten seconds of one core, and far more tokens than any context window.
+MAX_BYTES = 8 * 1024 * 1024
 _LONG_BYTES = 64 * 1024
-_MOST_WAITING_BYTES = 64 * 1024 * 1024
+_MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 Result = TypeVar("Result")
 
 
 def check_length(length: int) -> None:
-    """Of a text, in bytes. Raises InvalidRequest."""
-    if length > MOST_BYTES:
+    """Check the size of a text in bytes. Raises InvalidRequest if it is too long."""
+    if length > MAX_BYTES:
         raise InvalidRequest(
-            f"a text of {length} bytes is too long: this worker tokenises at most {MOST_BYTES} bytes at once"
+            f"a text of {length} bytes is too long: this worker tokenises at most {MAX_BYTES} bytes at once"
         )
 
 
 class TextWork:
-    """`short_at_once`: of texts up to 64 KiB; there is one long one more."""
+    """Runs at most `short_at_once` texts up to 64 KiB, and one longer text, at the same time."""
 
     def __init__(self, short_at_once: int) -> None:
         self._short = asyncio.Semaphore(short_at_once)
@@ -38,12 +38,13 @@ class TextWork:
         self._bytes = 0
 
     async def run(self, length: int, work: Callable[[], Awaitable[Result]]) -> Result:
-        """What `work` on a text of so many bytes gives. A caller that is cancelled leaves at once, and work
-        that has not begun never does. Raises InvalidRequest for a text that is too long, QueueFull for too
-        many.
+        """Run `work` on a text of `length` bytes, and return its result.
+
+        A cancelled caller returns at once; work that has not started then never starts. Raises InvalidRequest
+        for a text that is too long, QueueFull if too many bytes wait.
         """
         check_length(length)
-        if self._bytes + length > _MOST_WAITING_BYTES:
+        if self._bytes + length > _MAX_WAITING_BYTES:
             raise QueueFull()
         self._bytes += length
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -54,13 +55,13 @@ class TextWork:
             self._running.discard(doing)
             self._bytes -= length
             if not result.done():
-                result.set_exception(EngineFailed("the engine has gone away"))
+                result.set_exception(EngineFailed("the engine has stopped"))
 
         doing.add_done_callback(ended)
         return await result
 
     async def end(self) -> None:
-        """The engine is gone: there is nothing to wait for."""
+        """Cancel all work: the engine has stopped."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -75,6 +76,6 @@ class TextWork:
                 found = await work()
             if not result.done():
                 result.set_result(found)
-        except Exception as error:  # noqa: BLE001 - it is the caller's, and here there may be none any more
+        except Exception as error:  # noqa: BLE001 - the result of the future; the caller may have left
             if not result.done():
                 result.set_exception(error)

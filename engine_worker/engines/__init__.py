@@ -1,4 +1,4 @@
-"""Engines. `build_engine` is the only place that knows them all."""
+"""Build the engine that the settings choose. Only this module knows all engines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Engine", "build_engine"]
 
 
 def build_engine(settings: WorkerSettings) -> Engine:
-    """Imports and makes the chosen engine. Raises ValueError, with what to do, for a model it cannot find."""
+    """Import and build the chosen engine. Raises ValueError, with what to do, for a missing model."""
     match settings.engine:
         case "simulator":
             return _simulator(settings)
@@ -178,6 +178,6 @@ def _read(path: str) -> str:
 
 
 def _names(settings: WorkerSettings, default: str) -> list[str]:
-    """Short forms, tags included, without repetitions."""
+    """The model's names in short form with tags, without duplicates."""
     names = [ModelName.parse(name) or ModelName.from_file_name(name) for name in settings.name or [default]]
     return list({name.key: name.short for name in names}.values())

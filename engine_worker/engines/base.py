@@ -1,7 +1,7 @@
-"""The seam between the gRPC service and an engine. A variant is a folder beside this file.
+"""The interface of engines. Each engine is a folder of this package.
 
-An engine speaks the proto's messages: it is given a GenerateRequest and fills a mailbox. What it cannot
-do it says in `Model.capabilities`, and raises CapabilityMissing when asked all the same.
+An engine uses the messages of engine.proto: it gets a GenerateRequest and fills a mailbox. It declares what
+it can do in `Model.capabilities`, and raises CapabilityMissing for anything else.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from engine_worker.output.mailbox import Mailbox
 
 
 class Engine(Protocol):
-    """`bounds`: the numbers that it survives; the service applies them before a request comes here."""
+    """One engine with one model. The service applies `bounds` to requests before the engine gets them."""
 
     @property
     def bounds(self) -> Bounds: ...
 
     async def start(self) -> None:
-        """Loads the model. When it returns, the engine can generate."""
+        """Load the model, and be ready to generate."""
 
     async def stop(self) -> None:
-        """Ends everything that runs and frees the model. Safe to call twice."""
+        """End everything that runs, and free the model. Safe to call twice."""
 
     async def wait_failed(self) -> str:
-        """Returns, with the reason, only if the engine breaks down; the process then ends."""
+        """Return the reason if the engine fails; the process then ends."""
 
     def model(self) -> pb.Model:
-        """Constant once started."""
+        """Return the model's description, which does not change after `start`."""
 
     async def whole_model_info(self) -> str:
-        """`Model.model_info_json` with the lists that it leaves out. Reads files: not for every request."""
+        """Return `Model.model_info_json` with the long lists that it leaves out. Reads files."""
 
     def load_report(self) -> pb.LoadReport:
-        """Exact counts of this moment; cheap enough for every 10 ms. The service fills in `draining`,
-        `loaded` and `expires_unix_ns`.
+        """Return exact counts, cheap enough to be called every 10 ms. The service adds `draining`, `loaded`
+        and `expires_unix_ns`.
         """
 
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
-        """Puts the answer into the mailbox, up to its end.
+        """Put the answer into the mailbox, up to its end.
 
         Cancelling the task that awaits it frees the engine's slot within two engine steps, in every phase.
-        Raises error types of drover/errors.py only; the mailbox does not get them.
+        Raises error types of drover/errors.py only, and does not put them into the mailbox.
         """
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
@@ -54,15 +54,15 @@ class Engine(Protocol):
     async def detokenize(self, ids: list[int]) -> str: ...
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
-        """The prompt that `generate` would use, truncated as it would be."""
+        """Return the prompt that `generate` would use, truncated in the same way."""
 
     async def load(self) -> None:
-        """Brings the model back into memory. Nothing happens where it is there, or pinned.
+        """Load the model again, unless it is loaded or pinned.
 
-        Any exception means that it is not there; a later call tries again.
+        After an exception it is not loaded; a later call tries again.
         """
 
     async def unload(self) -> None:
-        """Frees the model's memory, where it is not pinned. Called while nothing uses the engine, which until
-        `load` only has to say what it knows of its model and its load.
+        """Free the model's memory, unless it is pinned. Called while no request uses the engine; until `load`
+        only `model` and `load_report` are called.
         """

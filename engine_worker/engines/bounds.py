@@ -1,8 +1,8 @@
-"""Bounds of a request's numbers, applied before an engine sees them: it gets what it is known to survive.
+"""Clamp a request's numbers to the ranges that an engine is known to work with.
 
 Each engine has one table, `bounds.py` in its folder; `tests/engines/test_bounds.py` runs the real engines at
-the edges of theirs. A value beyond an edge becomes the edge, and the answer names it as not honoured where
-that changes its meaning. What has no nearest meaning (NaN, too many stop texts) is refused.
+the edges of theirs. A value beyond an edge becomes the edge, and the answer names it as not honoured if
+that changes its meaning. NaN and too many stop texts are refused.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _DURATIONS = ("queue_ns", "load_ns", "prefill_ns", "decode_ns")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """`least` and `most`: the edges, as numbers that a 32-bit float holds exactly. `same_below` and
-    `same_above`: values beyond that edge mean what the edge means. `replaced`: values up to the first number
-    become the second one, which means the same.
+    """The range of a number: `least` and `most` are exact as 32-bit floats.
+
+    `same_below` and `same_above` say that values beyond that edge mean the same as the edge. Values up to the
+    first number of `replaced` become the second one, which means the same.
     """
 
     least: float
@@ -38,7 +39,7 @@ class Range:
     replaced: tuple[float, float] | None = None
 
     def clamped(self, value: float) -> tuple[float, bool]:
-        """The value that the engine gets, and whether it means what was asked for."""
+        """Return the clamped value, and True if its meaning is unchanged."""
         if self.replaced is not None and value <= self.replaced[0]:
             return self.replaced[1], True
         if value < self.least:
@@ -50,14 +51,15 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`sampling`: by the names of the fields of Sampling. `bias`: of each value of `logit_bias`."""
+    """The ranges of one engine, by the fields of Sampling; `bias` is for each value of `logit_bias`."""
 
     sampling: Mapping[str, Range]
     bias: Range
 
     def apply(self, request: pb.GenerateRequest, model: pb.Model) -> list[str]:
-        """Changes the request in place. Returns the names of what means something else now. Raises
-        InvalidRequest and ContextExceeded.
+        """Clamp the request in place; return the names of options whose meaning changed.
+
+        Raises InvalidRequest and ContextExceeded.
         """
         _check_lists(request)
         _check_continuation(request, model.context_length)
@@ -110,7 +112,7 @@ def _check_lists(request: pb.GenerateRequest) -> None:
 
 
 def _check_continuation(request: pb.GenerateRequest, context_length: int) -> None:
-    """An answer that goes on never had more than the context holds; engines do not look again."""
+    """Check a resumed answer, which never has more tokens than the context; engines do not check it."""
     if not request.HasField("continuation"):
         return
     earlier = request.continuation

@@ -17,16 +17,16 @@ EmbedIds = Callable[[list[int]], Awaitable[list[float]]]
 TokenizeText = Callable[[str, bool], Awaitable[list[int]]]
 
 _ANY_TEXT = "a"
-# Of a long text as much is tokenised first as a text in most languages needs to fill the window.
+# How much of a long text is tokenised first: enough to fill the window in most languages.
 _CHARACTERS_PER_TOKEN = 8
 _MORE = 4
-# Cut text may tokenise differently where it was cut.
-_SEAM_TOKENS = 32
+# The last tokens of a cut text may differ from those of the whole text.
+_CUT_TOKENS = 32
 # Ollama leaves room for BOS and EOS in a text that it cuts, also where the model adds none.
 _COUNTED_SPECIALS = 2
 
 
-def _never_waited() -> int:
+def _no_queue() -> int:
     return 0
 
 
@@ -36,10 +36,11 @@ async def embed_texts(
     embed: EmbedIds,
     at_once: int,
     context_length: int,
-    queue_ns: Callable[[], int] = _never_waited,
+    queue_ns: Callable[[], int] = _no_queue,
 ) -> pb.EmbedResponse:
-    """Embeds all texts, so many `at_once`. The first failure fails the whole request. `queue_ns`: how long
-    the engine let the request wait, asked when it is done.
+    """Embed all texts, `at_once` of them at the same time. The first failure fails the whole request.
+
+    `queue_ns` returns how long the request waited in the engine; it is called at the end.
     """
     arrived_ns = time.perf_counter_ns()
     limit = min(request.num_ctx, context_length) if request.HasField("num_ctx") else context_length
@@ -93,15 +94,15 @@ class _Fitting:
         length = self.limit - max(0, _COUNTED_SPECIALS - added)
         if length <= added:
             raise ContextExceeded("input exceeds maximum context length and cannot be truncated further")
-        # What was never tokenised is taken to be like what was.
+        # The rest of the text is assumed to have as many tokens per character.
         unread_tokens = math.ceil(len(ids) * unread / (len(text) - unread))
         return _Fitted(ids[: length - len(suffix)] + suffix, len(ids) - length + unread_tokens)
 
     async def _beginning(self, text: str) -> tuple[list[int], int]:
-        """All tokens of a text that fits; of one that does not, at least those that stay, and how many
-        characters are left.
+        """Return the tokens of the text, or at least those that are kept, and the number of characters that
+        were not tokenised.
         """
-        enough = self.limit + _SEAM_TOKENS
+        enough = self.limit + _CUT_TOKENS
         characters = enough * _CHARACTERS_PER_TOKEN
         ids = await self.tokenize(text[:characters], True)
         while len(ids) <= enough and characters < len(text):
@@ -110,8 +111,8 @@ class _Fitting:
         return ids, max(0, len(text) - characters)
 
     async def _ends(self) -> tuple[int, list[int]]:
-        """How many tokens the model wants around a text, and those at the end, for example [SEP]: its vector
-        may be taken there.
+        """Return the number of tokens that the model adds to a text, and those at the end, for example [SEP],
+        whose vector may be the text's.
         """
         whole, bare = await self.tokenize(_ANY_TEXT, True), await self.tokenize(_ANY_TEXT, False)
         for at in range(len(whole) - len(bare) + 1):
@@ -120,7 +121,7 @@ class _Fitting:
         return 0, []
 
     async def _stand_in(self) -> list[int]:
-        """For a text without tokens: a vector of no tokens is none."""
+        """The tokens in place of a text without tokens, which would have no vector."""
         ids = await self.tokenize(" ", True)
         if not ids:
             raise InvalidRequest("there is nothing to embed in this text")

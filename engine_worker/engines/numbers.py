@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-# OpenAI's word for "too unlikely to say".
+# OpenAI's value for a token that is too unlikely.
 LEAST_LOGPROB = -9999.0
 
 
 def finite(logprob: float | None) -> float:
-    """Engines say None, NaN, minus infinity or the least 32-bit number of what has no probability."""
+    """Replace None, NaN, minus infinity and the least 32-bit float, which engines use for probability 0."""
     if logprob is None or not logprob >= LEAST_LOGPROB:
         return LEAST_LOGPROB
     return min(0.0, logprob)
 
 
 def human_count(count: int) -> str:
-    """Parameter counts: 134.52M, 3.2B, 8B."""
+    """Format a parameter count as Ollama does: 134.52M, 3.2B, 8B."""
     for unit, size, digits in (("B", 10**9, 1), ("M", 10**6, 2), ("K", 10**3, 0)):
         if count >= size:
             amount = count / size

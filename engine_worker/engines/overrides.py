@@ -1,4 +1,4 @@
-"""What whoever starts a worker says of its model, over what the model's files say."""
+"""The operator's overrides of a model's description and defaults."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from drover.v1 import engine_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class ModelOverrides:
-    """`system`: a system message for conversations without one; `parameters`: sampling defaults;
-    `go_template`: makes the prompts in place of the model's own template.
+    """What an operator sets for a model.
+
+    `system` is the system message of conversations without one, `parameters` are sampling defaults, and
+    `go_template` replaces the model's own template.
     """
 
     system: str = ""
@@ -19,8 +21,10 @@ class ModelOverrides:
     go_template: Template | None = None
 
     def describe(self, model: pb.Model, can_parse: bool, adds: bool = False) -> None:
-        """`can_parse`: tools and thinking are found in answers to a Go template's prompts, where the model's
-        capabilities say so already; with `adds`, also where they do not.
+        """Change the model's description.
+
+        `can_parse`: tools and thinking are parsed in answers to a Go template's prompts, if the model has
+        these capabilities; with `adds`, also if it does not.
         """
         if self.system:
             model.system = self.system

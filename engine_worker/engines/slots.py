@@ -1,4 +1,4 @@
-"""A fixed number of slots and a bounded first-come queue for them, with counts that are exact."""
+"""A fixed number of slots with a bounded FIFO queue, and the limit of requests in a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Waiter:
 
 
 class Slots:
-    """`take` and `give_back` belong together, whatever happens in between."""
+    """Each `take` needs one `give_back`."""
 
     def __init__(self, count: int, queue_limit: int) -> None:
         self._count = count
@@ -48,7 +48,7 @@ class Slots:
         return sum(waiter.prompt_tokens for waiter in self._waiters)
 
     async def take(self, choose: Callable[[set[int]], int], prompt_tokens: int) -> int:
-        """Waits for a slot; `choose` picks among those that are free. Raises QueueFull at the bound."""
+        """Wait for a slot; `choose` picks one of the free ones. Raises QueueFull if the queue is full."""
         if self._free and not self._waiters:
             return self._assign(choose)
         if len(self._waiters) >= self._queue_limit:
@@ -78,7 +78,7 @@ class Slots:
 
 
 class QueuedRequest:
-    """One request's place in a worker: it waits until `starts` is called, which takes `queue_ns`."""
+    """A request that counts as waiting until `starts` is called; `queue_ns` is how long that took."""
 
     __slots__ = ("_admission", "_arrived_ns", "_waits", "queue_ns")
 
@@ -97,22 +97,22 @@ class QueuedRequest:
 
 
 class Admission:
-    """The requests that a worker has in hand, from arrival to end: at most `limit`."""
+    """The requests in a worker, from arrival to end: at most `limit`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._in_hand = 0
+        self._in_flight = 0
         self.waiting = 0
 
     @contextmanager
-    def place(self) -> Iterator[QueuedRequest]:
-        """Raises QueueFull at the limit."""
-        if self._in_hand >= self._limit:
+    def admit(self) -> Iterator[QueuedRequest]:
+        """Count a request. Raises QueueFull at the limit."""
+        if self._in_flight >= self._limit:
             raise QueueFull()
-        self._in_hand += 1
-        place = QueuedRequest(self)
+        self._in_flight += 1
+        queued = QueuedRequest(self)
         try:
-            yield place
+            yield queued
         finally:
-            place.starts()
-            self._in_hand -= 1
+            queued.starts()
+            self._in_flight -= 1

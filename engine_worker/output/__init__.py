@@ -1,1 +1,1 @@
-"""Between a request and a model's text: thinking, tool calls, stop texts, continuations, context windows."""
+"""Parse a model's output: thinking, tool calls, stop texts, and what resumed answers already delivered."""

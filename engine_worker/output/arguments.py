@@ -9,7 +9,7 @@ _CLOSING = "}]"
 
 
 class JsonScanner:
-    """Feed it text in order; it knows strings, so that brackets in them do not count."""
+    """Finds the end of a JSON value in text that arrives in pieces; brackets in strings do not count."""
 
     def __init__(self, depth: int = 0) -> None:
         self._depth = depth
@@ -21,7 +21,7 @@ class JsonScanner:
         return self._in_string
 
     def end_in(self, text: str) -> int | None:
-        """The index behind the bracket that closes the value; None while it goes on."""
+        """Return the index after the closing bracket of the value; None if it has not ended."""
         for at, character in enumerate(text):
             if self._in_string:
                 self._string(character)
@@ -45,8 +45,9 @@ class JsonScanner:
 
 
 class Arguments:
-    """Complete once they are an object, unless more than white space follows: nothing that is added makes
-    an object of what is none.
+    """The arguments of one call, at constant cost for each piece.
+
+    They are complete once they are a JSON object, unless more than white space follows.
     """
 
     __slots__ = ("_is_closed", "_pieces", "_scanner", "complete")
@@ -58,7 +59,7 @@ class Arguments:
         self.complete = False
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """True if there are any."""
         return bool(self._pieces)
 
     @property
@@ -66,7 +67,7 @@ class Arguments:
         return not "".join(self._pieces).strip()
 
     def add(self, piece: str) -> bool:
-        """Whether they are complete now."""
+        """Add a piece; return True if the arguments are complete."""
         if not piece:
             return self.complete
         if self._is_closed:
@@ -80,7 +81,7 @@ class Arguments:
 
 
 def is_object(text: str) -> bool:
-    """An object that is closed cannot go on."""
+    """True if the text is a whole JSON object."""
     if not text.rstrip().endswith("}"):
         return False
     try:

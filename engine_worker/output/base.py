@@ -1,7 +1,7 @@
-"""The seam between a model's text and what a client gets: content, thinking and tool calls.
+"""The interface of output parsers, which split a model's text into content, thinking and tool calls.
 
-An engine that hands out plain text feeds it to an OutputParser. Which parser that is, is a matter of the
-model; where parsers come from, of the engine (SGLang and llama.cpp bring their own).
+The model determines which parser is used, the engine where parsers come from: SGLang and llama.cpp bring
+their own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class CallPart:
-    """A piece of a tool call. `id` and `name` come with its first piece, `arguments` are a piece of JSON
-    text; `complete` says that they are whole now.
+    """A piece of a tool call.
+
+    Its first piece has `id` and `name`. `arguments` is a piece of JSON text; `complete` is True once they are
+    whole.
     """
 
     index: int
@@ -38,21 +40,21 @@ Piece = Content | Thinking | CallPart
 
 
 class OutputParser(Protocol):
-    """One for each answer. However its text is cut into pieces, the sum of what comes out is the same."""
+    """Parses one answer. The total output does not depend on how its text is cut into pieces."""
 
     def feed(self, text: str) -> Sequence[Piece]:
-        """What is certain now. Text that may turn out to be markup is held back, markup is not shown."""
+        """Return what is certain. Text that may become markup is held back; markup is dropped."""
 
     def finish(self) -> Sequence[Piece]:
-        """What was held back, when the answer is over."""
+        """Return what was held back, at the end of the answer."""
 
     @property
     def holds(self) -> bool:
-        """Whether text that was fed may still come out."""
+        """True if text that was fed may still be returned."""
 
 
 class PlainText:
-    """The parser of models, and of requests, without thinking and tools."""
+    """The parser for answers without thinking and tools."""
 
     holds = False
 

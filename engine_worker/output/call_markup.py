@@ -1,4 +1,4 @@
-"""How a chat template writes calls, found out by letting it write some."""
+"""Learn the markup of tool calls by rendering calls with the chat template."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine_worker.schemas.call_grammar import Markup
 
 Render = Callable[[Sequence[pb.Message], Sequence[pb.Tool]], Awaitable[str]]
 
-# Any texts do that no template has in it.
+# Texts that no template contains.
 _ANSWER, _RESULT = "drover-answers", "drover-results"
 _FUNCTION, _KEY, _VALUE = "drover-function", "drover-key", "drover-value"
 _CALL = re.compile(
@@ -24,7 +24,7 @@ _TAG = re.compile(r"<([^<>/\s=]+)>\s*")
 
 @dataclass(frozen=True, slots=True)
 class CallMarkup(Markup):
-    """Around `{"name": …, "arguments": {…}}`. `tag` begins calls and `closing` ends them."""
+    """The text around `{"name": …, "arguments": {…}}`: `tag` begins calls, and `closing` ends them."""
 
     @property
     def tag(self) -> str:
@@ -39,12 +39,12 @@ NO_TAG_FOR_FORMAT = (
     "tools and a format together need a chat template in which calls begin with a tag, and this model's has "
     "none; leave out the format or the tools"
 )
-# Where a template has no tag that text could begin with, a grammar makes a list.
+# The markup of a grammar, for templates without a tag.
 BARE_LIST = CallMarkup("[", ", ", "]")
 
 
 async def learn_call_markup(render: Render) -> CallMarkup | None:
-    """None where calls do not begin with a tag, or `render` raises InvalidRequest."""
+    """Render one call and two. None if calls do not begin with a tag, or `render` raises InvalidRequest."""
     try:
         one = await render(conversation(1), [probe_tool()])
     except InvalidRequest:
@@ -52,13 +52,13 @@ async def learn_call_markup(render: Render) -> CallMarkup | None:
     try:
         two = await render(conversation(2), [probe_tool()])
     except InvalidRequest:
-        # Some templates take one call at a time.
+        # Some templates accept only one call at a time.
         two = ""
     return call_markup_of(one, two)
 
 
 def call_markup_of(one_call: str, two_calls: str) -> CallMarkup | None:
-    """Of the prompts with one call and with two; the latter empty where the template refuses two."""
+    """The markup in prompts with one call and with two (empty if the template refuses two)."""
     one, two = _between_answers(one_call), _between_answers(two_calls)
     first = _CALL.search(one)
     if first is None:
@@ -80,7 +80,7 @@ def _between_answers(text: str) -> str:
 
 
 def _in_tag(rest: str) -> CallMarkup | None:
-    """Of a format that is no JSON, or not in pairs: JSON in the tag that it begins with."""
+    """For a format that is not JSON, or has no closing tag: JSON within the tag that begins it."""
     found = _TAG.match(rest.partition(_FUNCTION)[0].lstrip())
     if found is None or f"</{found[1]}>" not in rest:
         return None
@@ -91,16 +91,17 @@ def _in_tag(rest: str) -> CallMarkup | None:
 def conversation(calls: int) -> Sequence[pb.Message]:
     arguments = f'{{"{_KEY}": "{_VALUE}"}}'
     # Mistral's templates want ids of nine characters.
-    said = [
+    calls_made = [
         pb.ToolCall(id=f"call{number:05}", name=_FUNCTION, arguments_json=arguments)
         for number in range(calls)
     ]
     results = [
-        pb.Message(role="tool", content=_RESULT, tool_name=_FUNCTION, tool_call_id=each.id) for each in said
+        pb.Message(role="tool", content=_RESULT, tool_name=_FUNCTION, tool_call_id=each.id)
+        for each in calls_made
     ]
     return [
         pb.Message(role="user", content="drover-asks"),
-        pb.Message(role="assistant", content=_ANSWER, tool_calls=said),
+        pb.Message(role="assistant", content=_ANSWER, tool_calls=calls_made),
         *results,
     ]
 

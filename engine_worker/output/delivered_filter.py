@@ -1,4 +1,4 @@
-"""What a client has had of an answer that goes on here (proto: Continuation)."""
+"""Drop what the client already received of a resumed answer (Continuation in engine.proto)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine_worker.output.tool_calls import new_call_id
 
 
 class DeliveredFilter:
-    """Every piece of the replayed answer goes through `unheard`, in order, and those of the new one too."""
+    """All pieces of the replayed and of the new output go through `new_part`, in order."""
 
     def __init__(self, continuation: pb.Continuation) -> None:
         self._content = continuation.content_characters_sent
@@ -19,30 +19,30 @@ class DeliveredFilter:
         self._call_ids = list(continuation.tool_call_ids_sent)
 
     def call_id(self, number: int) -> str:
-        """A call that the client has heard of keeps its id."""
+        """The id of a call: the delivered one, or a new one."""
         return self._call_ids[number] if number < len(self._call_ids) else new_call_id(number)
 
     def new_part(self, piece: Piece) -> Piece | None:
-        """What is new of it; None when nothing."""
+        """Return the part that was not delivered; None if all was."""
         match piece:
             case Content(text):
-                had = min(self._content, len(text))
-                self._content -= had
-                return Content(text[had:]) if had < len(text) else None
+                delivered = min(self._content, len(text))
+                self._content -= delivered
+                return Content(text[delivered:]) if delivered < len(text) else None
             case Thinking(text):
-                had = min(self._thinking, len(text))
-                self._thinking -= had
-                return Thinking(text[had:]) if had < len(text) else None
+                delivered = min(self._thinking, len(text))
+                self._thinking -= delivered
+                return Thinking(text[delivered:]) if delivered < len(text) else None
             case CallPart():
-                return self._unheard_call(piece)
+                return self._new_part_of_call(piece)
 
-    def _unheard_call(self, part: CallPart) -> CallPart | None:
-        """A call is said to be complete together with the last characters of its arguments."""
+    def _new_part_of_call(self, part: CallPart) -> CallPart | None:
+        """`complete` counts as delivered with the last characters of the arguments."""
         if part.index >= len(self._call_ids):
             return part
-        had = 0
+        delivered = 0
         if part.index < len(self._arguments):
-            had = min(self._arguments[part.index], len(part.arguments))
-            self._arguments[part.index] -= had
-        rest = part.arguments[had:]
+            delivered = min(self._arguments[part.index], len(part.arguments))
+            self._arguments[part.index] -= delivered
+        rest = part.arguments[delivered:]
         return replace(part, id="", name="", arguments=rest) if rest else None

@@ -25,7 +25,7 @@ _NAME_OF_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT_FIRST = "to="
 # What stands before a message: marks and a few words. A mark that a text only mentions begins none.
 _HEADER = re.compile(r"(?:\s*+(?:<\|(?:start|channel|constrain)\|>|[\w.:=/$@-]++)){0,10}+\s*")
-_MOST_HEADER = 400
+_MAX_HEADER = 400
 _THOUGHTS = "analysis"
 
 
@@ -202,7 +202,7 @@ class Harmony:
 
 
 def _may_be_header(text: str) -> bool:
-    return len(text) <= _MOST_HEADER and _HEADER.fullmatch(text) is not None
+    return len(text) <= _MAX_HEADER and _HEADER.fullmatch(text) is not None
 
 
 def _without_beginning(text: str) -> str:

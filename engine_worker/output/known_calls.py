@@ -1,4 +1,4 @@
-"""Lets an engine's parser see calls of offered functions only; all else that looks like markup is text."""
+"""Pass only calls of offered functions to an engine's parser; everything else is text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from engine_worker.output.whole_calls import held_beginning
 
 @dataclass(frozen=True, slots=True)
 class CallShape:
-    """`<tool_call>` (`outer`), perhaps white space, `<function=` (`inner`), a name, `>`; then all up to
-    `end`, and perhaps `outer_end`. The outer tag may be missing.
+    """The markup of a call: `outer` (`<tool_call>`, may be missing), `inner` (`<function=`), a name, `>`,
+    then everything up to `end`, and `outer_end` if there is an outer tag. White space may stand between them.
     """
 
     outer: str
@@ -38,7 +38,7 @@ class _State(Enum):
 
 
 class KnownCalls:
-    """Implements chat.tool_calls.CallParser over another one."""
+    """A CallParser that wraps another one."""
 
     def __init__(self, parser: CallParser, shape: CallShape, names: Collection[str]) -> None:
         self._parser = parser
@@ -61,7 +61,7 @@ class KnownCalls:
         return "".join(shown), calls
 
     def finish(self) -> tuple[str, Sequence[CallFragment]]:
-        """A call that breaks off before its name is not shown; a mark with nothing behind it is."""
+        """Drop a call that ends before its name; show a mark that nothing follows."""
         held = self._taken(len(self._held))
         if self._state is _State.TEXT:
             return held, ()
@@ -123,7 +123,7 @@ class KnownCalls:
         return True
 
     def _skip_end(self, calls: list[CallFragment]) -> bool:
-        """The outer tag's end, and the white space between two calls."""
+        """Skip the end of the outer tag, and white space between calls."""
         rest = self._held.lstrip()
         outer_end = self._shape.outer_end
         if rest.startswith(outer_end):

@@ -1,9 +1,9 @@
-"""What an engine has produced for one request and its stream has not taken yet.
+"""The mailbox: what an engine has produced for one request and its stream has not taken yet.
 
-Putting never waits and taking never delays: a token goes out at once when the stream is idle, and what piles
-up while a write is in flight leaves together as one event; beyond a size that frontends take it leaves as
-several. A few tokens stay apart, so that each is a line of its own to clients; where more pile up the stream
-is too slow for that, and they are joined. What can pile up is bounded by the request's own token limit.
+Putting never waits, and taking never delays: a token is sent at once if the stream is idle. What accumulates
+while a write is in flight is sent together, as one event or, beyond a size that frontends accept, as several.
+A few tokens stay separate, so that clients get each in a line of its own; if more accumulate, the stream is
+too slow for that, and they are joined. The request's own token limit bounds what can accumulate.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import NamedTuple
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 
-# Some 100 KB, with log probabilities too: as many as a request has credit for fit into what a frontend keeps
-# of one whose client does not read (frontend/routing/backends/grpc/exchange.py).
-_MOST_TOKENS_OF_AN_EVENT = 4096
-# What an entry with 20 alternatives costs, in tokens.
-_TOKENS_OF_A_LOGPROB = 32
-_MOST_APART = 8
+# About 100 KB, with log probabilities too: the events that a request has credit for fit into the buffer that
+# a frontend has for a client that does not read (frontend/routing/backends/grpc/exchange.py).
+_MAX_TOKENS_PER_EVENT = 4096
+# The size of an entry with 20 alternatives, in tokens.
+_TOKENS_PER_LOGPROB = 32
+_MAX_SEPARATE = 8
 
 
 class _Kind(Enum):
@@ -33,7 +33,7 @@ class _Kind(Enum):
 
 
 class _Joined(NamedTuple):
-    """Lists of its own: those that were put are not changed."""
+    """Copies of what was put: callers' lists are not changed."""
 
     texts: list[str]
     calls: list[pb.ToolCallDelta]
@@ -42,7 +42,7 @@ class _Joined(NamedTuple):
 
 
 class _Run:
-    """What was put at once, kept as it was put, or consecutive output of one kind that is joined."""
+    """One piece of output as it was put, or consecutive pieces of one kind, joined."""
 
     __slots__ = ("calls", "completion_tokens", "ids", "joined", "kind", "logprobs", "text")
 
@@ -65,8 +65,8 @@ class _Run:
 
     @property
     def weight(self) -> int:
-        """In tokens."""
-        return len(self.ids) + _TOKENS_OF_A_LOGPROB * len(self.logprobs)
+        """Size in tokens."""
+        return len(self.ids) + _TOKENS_PER_LOGPROB * len(self.logprobs)
 
     def join(
         self,
@@ -108,16 +108,18 @@ class _Run:
 
 
 class Mailbox:
-    """`notify` is called whenever something was put; `not_honoured`: names that the answer's beginning has in
-    addition to the engine's own; `load_ns`: what its end has in addition; `first_ns`: when it began, of
-    time.perf_counter_ns. `most_apart`: what is put while so much waits is joined.
+    """The mailbox of one request.
+
+    `notify` is called whenever something was put. `not_honoured` is added to the engine's names in `started`,
+    `load_ns` to the timings in `done`. `first_ns` is the time of `started` (time.perf_counter_ns). Output
+    that is put while `max_separate` pieces wait is joined with the newest one.
     """
 
     __slots__ = (
         "_done",
         "_error",
         "_is_over",
-        "_most_apart",
+        "_max_separate",
         "_over",
         "_runs",
         "_started",
@@ -129,8 +131,8 @@ class Mailbox:
         "started_message",
     )
 
-    def __init__(self, most_apart: int = _MOST_APART) -> None:
-        self._most_apart = most_apart
+    def __init__(self, max_separate: int = _MAX_SEPARATE) -> None:
+        self._max_separate = max_separate
         self._runs: deque[_Run] = deque()
         self._started: pb.Started | None = None
         self._done: pb.Done | None = None
@@ -145,7 +147,7 @@ class Mailbox:
         self.done_message: pb.Done | None = None
 
     def started(self, started: pb.Started) -> None:
-        """Again with more, as long as it has not been taken."""
+        """Put the start of the answer. It may be put again with more fields until it is taken."""
         begins = pb.Started()
         begins.CopyFrom(started)
         begins.not_honoured.extend(self.not_honoured)
@@ -160,9 +162,7 @@ class Mailbox:
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
-        """Text of the answer and the tokens behind it; either may be empty. What is put is
-        not to be changed afterwards.
-        """
+        """Put text of the answer and its tokens; either may be empty. Do not change them afterwards."""
         self._put(_Kind.CONTENT, text, (), token_ids, completion_tokens, logprobs)
 
     def thinking(
@@ -172,7 +172,7 @@ class Mailbox:
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
-        """Text of the model's reasoning and the tokens behind it."""
+        """Put text of the model's reasoning and its tokens."""
         self._put(_Kind.THINKING, text, (), token_ids, completion_tokens, logprobs)
 
     def tool_call(
@@ -182,11 +182,11 @@ class Mailbox:
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob] = (),
     ) -> None:
-        """A piece of a tool call and the tokens behind it."""
+        """Put a piece of a tool call and its tokens."""
         self._put(_Kind.TOOL_CALLS, "", (call,), token_ids, completion_tokens, logprobs)
 
     def done(self, done: pb.Done) -> None:
-        """The end of the answer, after what was put before it."""
+        """Put the end of the answer."""
         ends = pb.Done()
         ends.CopyFrom(done)
         ends.timings.load_ns += self.load_ns
@@ -194,7 +194,7 @@ class Mailbox:
         self._wake()
 
     def put(self, event: pb.GenerateEvent) -> None:
-        """All that an event has."""
+        """Put the parts of an event."""
         if event.HasField("started"):
             self.started(event.started)
         for delta in event.deltas:
@@ -210,40 +210,38 @@ class Mailbox:
             self.done(event.done)
 
     def fail(self, error: DroverError) -> None:
-        """Ends the answer with `error`, after what was put before it. After its end nothing can fail."""
+        """End the answer with `error`, after what was put before. Ignored after its end."""
         if self.done_message is None and self._error is None:
             self._error = error
             self._wake()
 
     @property
     def ready(self) -> bool:
-        """Whether `take` would return at once."""
+        """True if `take` would return at once."""
         return bool(self._runs or self._started or self._done or self._error)
 
     def has(self, tokens: int) -> bool:
-        """Whether so many wait, or the end does."""
+        """True if so many tokens, or the end, can be taken."""
         return bool(self._done or self._error) or sum(run.weight for run in self._runs) >= tokens
 
     @property
     def failure(self) -> DroverError | None:
-        """What is left, where nothing but an error is."""
+        """The error, if it is all that is left to take."""
         return None if self._runs or self._started else self._error
 
     @property
     def is_over(self) -> bool:
-        """The end, or the error, was taken."""
+        """True if the end, or the error, was taken."""
         return self._is_over
 
     async def wait_over(self) -> None:
-        """Until the end, or the error, was taken."""
+        """Wait until the end, or the error, was taken."""
         if not self._is_over:
             self._over = asyncio.get_running_loop().create_future()
             await self._over
 
     async def take(self) -> pb.GenerateEvent:
-        """Everything that is ready and fits into an event, waiting for something if nothing is. One taker at
-        a time.
-        """
+        """Wait until something is ready, and take as much as fits into an event. One taker at a time."""
         if not self.ready:
             is_ready = asyncio.Event()
             self.notify = is_ready.set
@@ -259,7 +257,7 @@ class Mailbox:
         return event
 
     def take_token(self) -> tuple[str, int, int] | None:
-        """Text, id and count of tokens, where what is ready is one token with its text and nothing else."""
+        """Take text, id and token count if exactly one plain token is ready, else return None."""
         runs = self._runs
         if len(runs) != 1 or self._started is not None or self._done is not None:
             return None
@@ -271,13 +269,13 @@ class Mailbox:
         return run.text, run.ids[0], run.completion_tokens
 
     def fill(self, event: pb.GenerateEvent) -> int:
-        """What is ready and fits into an event, and how many tokens it weighs. An error does not."""
+        """Take what is ready and fits into an event; return its size in tokens. Errors are not taken."""
         tokens = 0
         if self._started is not None:
             tokens = len(self._started.prompt_ids)
             event.started.CopyFrom(self._started)
             self._started = None
-        runs, most = self._runs, tokens + _MOST_TOKENS_OF_AN_EVENT
+        runs, most = self._runs, tokens + _MAX_TOKENS_PER_EVENT
         while runs and tokens < most:
             run = runs.popleft()
             tokens += run.weight
@@ -288,8 +286,8 @@ class Mailbox:
             self._ends()
         return tokens
 
-    def gave_failure(self) -> None:
-        """The error was taken as `failure`, where it stays."""
+    def mark_failure_taken(self) -> None:
+        """Count the error, which stays in `failure`, as taken."""
         self._ends()
 
     def _put(
@@ -302,8 +300,8 @@ class Mailbox:
         logprobs: Sequence[pb.TokenLogprob],
     ) -> None:
         runs = self._runs
-        newest = runs[-1] if runs and len(runs) >= self._most_apart else None
-        if newest is not None and newest.kind is kind and newest.weight < _MOST_TOKENS_OF_AN_EVENT:
+        newest = runs[-1] if runs and len(runs) >= self._max_separate else None
+        if newest is not None and newest.kind is kind and newest.weight < _MAX_TOKENS_PER_EVENT:
             newest.join(text, calls, ids, completion_tokens, logprobs)
         else:
             runs.append(_Run(kind, text, calls, ids, completion_tokens, logprobs))

@@ -1,7 +1,7 @@
-"""Thinking apart from content, with the white space between them as Ollama treats it.
+"""Separate thinking from content, with the white space between them as Ollama treats it.
 
-White space before the first word and after a thinking block belongs to nobody, unless there was no thinking:
-then it is content (recorded cases "#think" and "#space").
+White space before the first word and after a thinking block is dropped, unless there was no thinking: then it
+is content (recorded cases "#think" and "#space").
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from engine_worker.output.base import OutputParser, Piece, Thinking
 
 
 class ReasoningParser(Protocol):
-    """An engine's knowledge of one model's markup."""
+    """Knows one model's markup of thinking."""
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Thinking and content, in this order."""
+        """Return thinking, then content."""
 
     def finish(self) -> tuple[str, str]:
-        """What was held back."""
+        """Return what was held back."""
 
     @property
     def holds(self) -> bool: ...
@@ -35,7 +35,7 @@ class _State(Enum):
 
 
 class ThinkingFirst:
-    """An OutputParser: content goes on to `content_parser`; `shown` False drops the thinking."""
+    """An OutputParser that hands content to `content_parser`. Thinking is dropped unless `shown`."""
 
     def __init__(self, reasoning: ReasoningParser, content_parser: OutputParser, shown: bool = True) -> None:
         self._reasoning = reasoning
@@ -93,11 +93,11 @@ class ThinkingFirst:
         if self._state is _State.BEGINNING and self._begins_with(text):
             text, self._blank = self._blank + text, ""
         else:
-            # There was markup before it, be it around nothing.
+            # Markup came before it, even if it enclosed nothing.
             text, self._blank = text.lstrip(), ""
         self._state = _State.CONTENT if text else _State.CONTENT_BEGINS
         return text
 
     def _begins_with(self, content: str) -> bool:
-        """Whether there was no markup in front of it."""
+        """True if no markup came before it."""
         return self._fed == content or (self._reasoning.holds and self._fed.startswith(content))

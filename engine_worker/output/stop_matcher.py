@@ -1,4 +1,4 @@
-"""Stop texts: found across token borders, never shown, and no longer held back than they can still match."""
+"""Find stop texts across token borders; hold back only text that may still become one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StopMatcher:
 
     @property
     def is_idle(self) -> bool:
-        """There is nothing to look for: all text may be shown at once."""
+        """True if there are no stop texts: nothing is held back."""
         return not self._stops
 
     def feed(self, text: str) -> str:
@@ -40,7 +40,7 @@ class StopMatcher:
         return shown
 
     def flush(self) -> str:
-        """What was held back, when the answer ends without a stop text."""
+        """Return what was held back, if the answer ends without a stop text."""
         shown, self._held = self._held, ""
         return shown
 

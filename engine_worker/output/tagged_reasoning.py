@@ -1,4 +1,4 @@
-"""Thinking between two texts, for answers that no engine has parsed."""
+"""Thinking between two tags, for answers that the engine does not parse."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class _State(Enum):
 
 
 class TaggedThinking:
-    """Implements chat.thinking.ReasoningParser.
+    """Implements reasoning.ReasoningParser.
 
-    `opened`: the prompt ends within the thinking, so the answer begins with it. Otherwise only an answer that
-    begins with `opening` has thinking.
+    `opened` is True if the prompt ends within a thinking block, so that the answer begins in it. Otherwise
+    only an answer that begins with `opening` has thinking.
     """
 
     def __init__(self, opening: str, closing: str, opened: bool = False) -> None:

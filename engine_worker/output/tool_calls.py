@@ -1,4 +1,4 @@
-"""Tool calls out of an engine's parser: numbered, named once, and known to be whole."""
+"""Turn the fragments of an engine's parser into tool calls, and read tool choices."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ID_LENGTH = 8
 
 
 def new_call_id(number: int) -> str:
-    """As Ollama makes them (ollama-contract.md, "Messages and tools")."""
+    """Make an id as Ollama does (ollama-contract.md, "Messages and tools")."""
     return "call_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)
 class CallFragment:
-    """`name` begins a call; `arguments` go on with the one whose `key` this is."""
+    """A piece of a call. A `name` begins a new call; `arguments` continue the call with this `key`."""
 
     key: int
     name: str
@@ -32,13 +32,13 @@ class CallFragment:
 
 
 class CallParser(Protocol):
-    """An engine's knowledge of one model's way to write calls."""
+    """Knows how one model writes calls."""
 
     def feed(self, text: str) -> tuple[str, Sequence[CallFragment]]:
-        """Text that is not part of a call, then calls."""
+        """Return text that is not part of a call, and fragments of calls."""
 
     def finish(self) -> tuple[str, Sequence[CallFragment]]:
-        """What was held back."""
+        """Return what was held back."""
 
     @property
     def holds(self) -> bool: ...
@@ -52,7 +52,7 @@ class _Call:
 
 
 class ToolCalls:
-    """An OutputParser. `without_arguments`: the functions that may be called with none at all."""
+    """An OutputParser over a CallParser. `without_arguments` are functions that take no arguments."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class ToolCalls:
             if fragment.name:
                 pieces.append(self._begin(fragment))
             elif self._calls:
-                pieces.append(self._go_on(fragment))
+                pieces.append(self._continue(fragment))
         return pieces
 
     def _begin(self, fragment: CallFragment) -> CallPart:
@@ -97,7 +97,7 @@ class ToolCalls:
         complete = call.arguments.add(fragment.arguments)
         return CallPart(call.index, self._make_id(call.index), call.name, fragment.arguments, complete)
 
-    def _go_on(self, fragment: CallFragment) -> CallPart:
+    def _continue(self, fragment: CallFragment) -> CallPart:
         call = self._calls.get(fragment.key) or self._newest
         complete = call.arguments.add(fragment.arguments)
         return CallPart(call.index, arguments=fragment.arguments, complete=complete)
@@ -115,8 +115,9 @@ def may_call_several(choice: pb.ToolChoice) -> bool:
 
 
 def chosen_tools(tools: Sequence[pb.Tool], choice: pb.ToolChoice) -> Sequence[pb.Tool]:
-    """Those that may be called: none, all, or the one that is named. With "none" llama.cpp would show the
-    tools all the same, and an attempt to call one as text.
+    """The tools that may be called: none, all, or the named one.
+
+    With "none" the engine gets no tools: llama.cpp would render them, and return attempted calls as text.
 
     Raises InvalidRequest for a choice that the request has no tool for.
     """

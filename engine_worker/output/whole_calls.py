@@ -9,7 +9,7 @@ from engine_worker.output.tool_calls import CallFragment, CallParser
 
 
 def held_beginning(text: str, mark: str) -> int:
-    """How many characters at the end of `text`, which does not have `mark`, may be the beginning of it."""
+    """The number of characters at the end of `text` (without `mark` in it) that may begin `mark`."""
     for length in range(min(len(mark) - 1, len(text)), 0, -1):
         if mark.startswith(text[-length:]):
             return length
@@ -17,7 +17,7 @@ def held_beginning(text: str, mark: str) -> int:
 
 
 class MarkSplitter:
-    """Each piece begins with the mark or does not have it; a beginning of a mark at the end is held back."""
+    """Cuts text before each mark. What may be the beginning of a mark is held back."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
@@ -39,14 +39,14 @@ class MarkSplitter:
         return held_beginning(text[after_last_mark:], self._mark)
 
 
-# What stands where a call may begin: its text and its calls, none if it is none.
+# Reads what starts where a call may begin: returns text and calls, no calls if it is none.
 ReadWhole = Callable[[str], tuple[str, Sequence[CallFragment]]]
 
 
 class FromFirstName:
-    """Implements chat.tool_calls.CallParser for formats without a mark, like `[name(argument=1)]`.
+    """A CallParser for formats without a mark, like `[name(argument=1)]`.
 
-    `opening` and `behind` are the characters around a name; what they are around of other names is text.
+    `opening` and `behind` are the characters around a name. Names of other functions are text.
     """
 
     def __init__(self, read: ReadWhole, opening: str, behind: str, names: Collection[str]) -> None:
@@ -57,7 +57,7 @@ class FromFirstName:
         self._may_be_head = re.compile(rf"{re.escape(opening)}\s*[\w.-]*\s*")
         self._held = ""
         self._waits = False
-        # What came since it waits for the call's end.
+        # Text since a call began, which is read at the end of the answer.
         self._more: list[str] = []
 
     @property
@@ -93,7 +93,7 @@ class FromFirstName:
 
 
 class OnlyCalls:
-    """A CallParser over another one, for answers that a grammar makes calls of: what is left is no text."""
+    """A CallParser that drops the text of another one: a grammar makes the answer nothing but calls."""
 
     def __init__(self, parser: CallParser) -> None:
         self._parser = parser

@@ -1,8 +1,8 @@
-"""Conversations as the model's chat template accepts them.
+"""Rearrange conversations so that the model's chat template accepts them.
 
-Some templates want one system message, and that at the front; some want users and assistants in turns; some
-have no system role. They raise at other conversations, or leave out a message without saying so. Arrangements
-are tried from the one that changes nothing to the one that changes most.
+Some templates accept one system message only, at the front; some want alternating users and assistants; some
+have no system role. They raise at other conversations, or silently leave out a message. Arrangements are
+tried from the one that changes nothing to the one that changes most.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Made = TypeVar("Made")
 
 _SYSTEM_ROLES = ("system", "developer")
 _BETWEEN = "\n\n"
-# Any texts do that no template has in it.
+# Texts that no template contains.
 _PROBE = (
     pb.Message(role="system", content="drover-rules"),
     pb.Message(role="user", content="drover-asks"),
@@ -33,8 +33,9 @@ _log = logging.getLogger("drover.worker")
 
 
 class TemplateRefusal(Exception):
-    """The template does not make a prompt of these messages. `words`: what it says itself; empty where it
-    only failed, of which `detail` is for the log.
+    """The template does not accept these messages.
+
+    `words` is the template's own message; empty if its code failed, then `detail` is for the log.
     """
 
     def __init__(self, words: str, detail: str = "") -> None:
@@ -48,8 +49,10 @@ def as_sent(messages: Messages) -> Messages:
 
 
 def system_first(messages: Messages) -> Messages:
-    """One system message at the front, of all system and developer messages. Those that follow an answer
-    with nothing behind them become a user's: the model has them to answer, instead of its own words.
+    """Join all system and developer messages into one system message at the front.
+
+    Those at the end, directly after an assistant message, become a user message instead: otherwise the model
+    would have to answer its own message.
     """
     end = len(messages)
     while end and messages[end - 1].role in _SYSTEM_ROLES:
@@ -67,7 +70,7 @@ def system_first(messages: Messages) -> Messages:
 
 
 def in_turns(messages: Messages) -> Messages:
-    """Also neighbours of one role are one message, and a user speaks first."""
+    """As `system_first`; also join neighbours of one role, and begin with a user message."""
     arranged = system_first(messages)
     has_system = bool(arranged) and arranged[0].role == "system"
     first, turns = (arranged[:1], arranged[1:]) if has_system else ([], arranged)
@@ -77,7 +80,7 @@ def in_turns(messages: Messages) -> Messages:
 
 
 def without_system(messages: Messages) -> Messages:
-    """Also the system message's text stands before the first user's."""
+    """As `in_turns`; also put the system message's text in front of the first user message."""
     arranged = in_turns(messages)
     if arranged[0].role != "system":
         return arranged
@@ -88,8 +91,8 @@ ARRANGEMENTS: Sequence[Arrange] = (as_sent, system_first, in_turns, without_syst
 
 
 async def probed(render: Callable[[Messages], Awaitable[str]]) -> Sequence[Arrange]:
-    """The arrangements from the first one on with which the template shows all of a conversation with a
-    later system message; all of them where none does.
+    """Find the first arrangement with which the template renders all messages of a probe conversation, and
+    return it and those after it; all arrangements if none does.
     """
     for at, arrange in enumerate(ARRANGEMENTS):
         try:
@@ -102,8 +105,9 @@ async def probed(render: Callable[[Messages], Awaitable[str]]) -> Sequence[Arran
 
 
 async def arranged(arrangements: Sequence[Arrange], make: Callable[[Arrange], Awaitable[Made]]) -> Made:
-    """What `make` makes with the first arrangement that the template accepts. Raises InvalidRequest, about
-    the messages as they were sent, where it accepts none, and what else `make` raises.
+    """Return what `make` returns with the first arrangement that the template accepts.
+
+    Raises InvalidRequest, about the messages as they were sent, if it accepts none, and what `make` raises.
     """
     first: TemplateRefusal | None = None
     for arrange in arrangements:

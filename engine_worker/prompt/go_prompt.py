@@ -1,4 +1,4 @@
-"""Prompts that a Go template makes (drover/go_template): a request's own, or the worker's."""
+"""Render prompts with a Go template (drover/go_template): the request's own, or the worker's."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _TEMPLATED = ("chat", "prompt")
 
 
 class Encode(Protocol):
-    """`add_special`: also what the model wants at the beginning of a prompt."""
+    """Tokenises a text; with `add_special` also the tokens that the model wants at its beginning."""
 
     def __call__(self, text: str, add_special: bool) -> Awaitable[list[int]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class GoPrompt:
-    """A request's input as a template sees it."""
+    """A request and the template that renders it."""
 
     template: Template
     request: pb.GenerateRequest
 
     @property
     def messages(self) -> Sequence[pb.Message]:
-        """Of a prompt: the conversation that it is the whole of."""
+        """The messages of a chat, or a prompt as a conversation."""
         if self.request.WhichOneof("input") == "chat":
             return self.request.chat.messages
         prompt = self.request.prompt
@@ -42,7 +42,7 @@ class GoPrompt:
         )
 
     async def fit(self, window: Window, encode: Encode) -> Fitted[None]:
-        """Rendered in a thread, since a template may take a second; truncated as with any template.
+        """Render in a thread (a template may take a second), and truncate as with any template.
 
         Raises TemplateFailed, InvalidRequest for an empty prompt, ContextExceeded without `truncate`.
         """
@@ -55,7 +55,7 @@ class GoPrompt:
         return fit_ids(_not_empty(ids), window)
 
     async def text(self) -> str:
-        """The whole prompt, with all messages. Raises TemplateFailed."""
+        """Render all messages. Raises TemplateFailed."""
         return await self._rendered(self.messages)
 
     async def _tokens(self, messages: Sequence[pb.Message], encode: Encode) -> list[int]:
@@ -76,10 +76,10 @@ class GoPrompt:
 
 
 async def go_prompt_of(request: pb.GenerateRequest, own: Template | None) -> GoPrompt | None:
-    """None: no Go template has a part in it. `own`: the worker's.
+    """The request with its Go template, or the worker's (`own`); None if there is neither.
 
-    Raises InvalidRequest for a template that cannot be read or that has nothing to make a prompt of,
-    CapabilityMissing for what a template cannot do.
+    Raises InvalidRequest for a template that cannot be parsed, or that does not apply to the input,
+    CapabilityMissing for what the template cannot render.
     """
     if request.WhichOneof("input") not in _TEMPLATED:
         if request.template:

@@ -293,7 +293,7 @@ async def test_at_the_drain_timeout_a_load_is_not_waited_for(tmp_path: Path, fla
             waiting = asyncio.ensure_future(engine.text(question()))
             await until(lambda: _waits(engine), 5, "it waits")
             only.signal(signal.SIGTERM)
-            with pytest.raises(grpc.aio.AioRpcError, match="grace is over") as ended:
+            with pytest.raises(grpc.aio.AioRpcError, match="drain timeout reached") as ended:
                 await waiting
             assert isinstance(error_from_status(ended.value), WorkerDraining)
         assert only.wait() == 0

@@ -55,7 +55,7 @@ async def test_a_drain_lets_finish_what_can_and_says_so_to_the_rest(
             with pytest.raises(grpc.aio.AioRpcError) as ended:
                 await rest_of(long)
             assert isinstance(error_from_status(ended.value), WorkerDraining)
-            assert "grace is over" in str(ended.value.details())
+            assert "drain timeout reached" in str(ended.value.details())
         assert only.wait() == 0
         assert not [child for child in children if _lives(child)]
         assert lines_of(only)[-1]["message"] == "stopped"

@@ -129,7 +129,7 @@ async def test_at_the_drain_timeout_streams_end_with_a_reason(tmp_path: Path) ->
             events = aiter(call)
             await anext(events)
             only.signal(signal.SIGTERM)
-            with pytest.raises(grpc.aio.AioRpcError, match="grace is over") as ended:
+            with pytest.raises(grpc.aio.AioRpcError, match="drain timeout reached") as ended:
                 async for _ in events:
                     pass
             assert ended.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -142,7 +142,7 @@ class LlamacppEngine:
         if request.HasField("continuation"):
             raise CapabilityMissing("this engine cannot continue another worker's request")
         arrived_ns = time.perf_counter_ns()
-        with self._admission.place() as place:
+        with self._admission.admit() as place:
             prompt = await self._prompts.prepare(request)
             if prompt.answer.grammar and not self._template.syntax.is_gbnf:
                 await self._grammars.check(prompt.answer.grammar)
@@ -199,7 +199,7 @@ class LlamacppEngine:
                 "this worker generates text; start one with --task embed to embed with this model"
             )
         slots = self._in_memory.slots
-        with self._admission.place() as place:
+        with self._admission.admit() as place:
             return await embed_texts(
                 request,
                 self.tokenize,

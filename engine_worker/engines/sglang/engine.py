@@ -86,7 +86,7 @@ class SglangEngine:
         # A request to generate would end an embedding engine's scheduler.
         if self._options.embed:
             raise CapabilityMissing("this worker was started for embeddings and cannot generate")
-        with self._admission.place():
+        with self._admission.admit():
             with self._in_flight.preparing():
                 constraint = await constraint_of(request, ebnf_text)
                 prompt = await self._prompts.prepare(request)
@@ -127,7 +127,7 @@ class SglangEngine:
             raise CapabilityMissing(
                 "this worker generates text; start one with --task embed to embed with this model"
             )
-        with self._admission.place():
+        with self._admission.admit():
             return await self._embedder.embed(request)
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:

@@ -159,7 +159,7 @@ async def test_requests_that_the_worker_ends_itself(pair: Pair) -> None:
     await pair.submit(1, 2, 3)
     await pair.stub.Abort(pb.AbortRequest(request_id=name_of(3)))
     await pair.frontend.has_end(3)
-    pair.worker.end_all(WorkerDraining("its grace is over"))
+    pair.worker.end_all(WorkerDraining("drain timeout reached"))
     await pair.frontend.has_end(1, 2)
 
     assert [pair.frontend.reason(number) for number in (1, 2, 3)] == [

@@ -22,7 +22,7 @@ class _Work:
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        async with self._table.hold(self._id):
+        async with self._table.track(self._id):
             self.held.set()
             await asyncio.Event().wait()
 
@@ -38,8 +38,8 @@ class _Work:
 
 async def test_requests_are_counted_while_they_last() -> None:
     table = RequestTable()
-    async with table.hold("a"):
-        async with table.hold("b"):
+    async with table.track("a"):
+        async with table.track("b"):
             assert len(table) == 2
         assert len(table) == 1
     assert len(table) == 0
@@ -74,7 +74,7 @@ async def test_the_first_reason_counts() -> None:
     work = await _Work(table, "a").begun()
 
     table.abort("a")
-    assert table.end_all(WorkerDraining("the grace is over")) == 1
+    assert table.end_all(WorkerDraining("drain timeout reached")) == 1
 
     assert type(await work.failure()) is ClientLeft
 
@@ -83,21 +83,21 @@ async def test_the_end_of_a_drain_ends_all_of_them() -> None:
     table = RequestTable()
     works = [await _Work(table, str(number)).begun() for number in range(5)]
 
-    assert table.end_all(WorkerDraining("the grace is over")) == 5
+    assert table.end_all(WorkerDraining("drain timeout reached")) == 5
 
     assert {type(await work.failure()) for work in works} == {WorkerDraining}
     assert await table.wait_empty(_DEADLINE_SECONDS)
-    assert table.end_all(WorkerDraining("the grace is over")) == 0
+    assert table.end_all(WorkerDraining("drain timeout reached")) == 0
 
 
 async def test_an_id_in_use_is_refused_and_its_owner_goes_on() -> None:
     table = RequestTable()
-    async with table.hold("a"):
+    async with table.track("a"):
         with pytest.raises(InvalidRequest, match="'a'"):
-            async with table.hold("a"):
+            async with table.track("a"):
                 raise AssertionError("it must not get in")
         assert len(table) == 1
-    async with table.hold("a"):
+    async with table.track("a"):
         assert len(table) == 1
 
 
@@ -119,7 +119,7 @@ async def test_a_failure_of_the_work_itself_passes_as_it_is(error: Exception) ->
     table = RequestTable()
 
     with pytest.raises(type(error), match=r"^own$"):
-        async with table.hold("a"):
+        async with table.track("a"):
             raise error
     assert len(table) == 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import EngineFailed, InvalidRequest, QueueFull
 from engine_worker import text_work
-from engine_worker.text_work import MOST_BYTES, TextWork
+from engine_worker.text_work import MAX_BYTES, TextWork
 
 _LONG = 1024 * 1024
 _DEADLINE_SECONDS = 10.0
@@ -85,10 +85,10 @@ async def test_a_failure_is_its_callers_and_frees_its_turn() -> None:
 
 
 async def test_texts_that_are_too_long_or_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_work, "_MOST_WAITING_BYTES", 2 * _LONG)
+    monkeypatch.setattr(text_work, "_MAX_WAITING_BYTES", 2 * _LONG)
     texts, tokenizer = TextWork(1), Tokenizer()
     with pytest.raises(InvalidRequest, match="too long"):
-        await texts.run(MOST_BYTES + 1, lambda: tokenizer.work("x"))
+        await texts.run(MAX_BYTES + 1, lambda: tokenizer.work("x"))
     tasks = [_run(texts, tokenizer, str(number), _LONG) for number in range(2)]
     await _turn()
     with pytest.raises(QueueFull):

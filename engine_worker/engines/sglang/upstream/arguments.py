@@ -20,7 +20,7 @@ _RESERVED = {
 # Of the context, what SGLang does not let a prompt have.
 RESERVED_TOKENS = 7
 # A small model that may write any whitespace between two tokens of JSON seldom stops doing so.
-_MOST_JSON_WHITESPACE = "20"
+_MAX_JSON_WHITESPACE = "20"
 # Of the host's memory, for weights and KV cache: other processes live there too.
 _CPU_MEMORY_SHARE = "0.2"
 _CPU_SLOTS = 8
@@ -60,7 +60,7 @@ def _flags(options: SglangOptions) -> list[str]:
         "--reasoning-parser",
         "auto",
         "--constrained-json-max-whitespace-cnt",
-        _MOST_JSON_WHITESPACE,
+        _MAX_JSON_WHITESPACE,
         "--log-level",
         "warning",
     ]

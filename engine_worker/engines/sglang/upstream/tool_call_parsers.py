@@ -35,9 +35,9 @@ _JSON_IN_TAGS = {
 _QWEN_CODER = CallShape("<tool_call>", "<function=", "</function>", "</tool_call>")
 _STREAM_WELL = dict.fromkeys(("qwen3_coder", "step3p5", "nanbeige"), _QWEN_CODER)
 # Far more steps than a piece of text can hold.
-_MOST_STEPS = 10_000
+_MAX_STEPS = 10_000
 # Characters of markup between a mark and the name of the function.
-_MOST_BEFORE_NAME = 60
+_MAX_BEFORE_NAME = 60
 
 
 def call_parser(
@@ -110,7 +110,7 @@ class _Stepwise:
         raise NotImplementedError
 
     def _steps(self, piece: str, shown: list[str], calls: list[CallFragment]) -> None:
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             text, items = self._parse(piece)
             piece = ""
             shown.append(text)
@@ -204,7 +204,7 @@ class _Whole:
         if self._waiting or not piece.startswith(self._mark):
             return False
         behind = piece[len(self._mark) :]
-        return any(name in behind[: len(name) + _MOST_BEFORE_NAME] for name in self._names)
+        return any(name in behind[: len(name) + _MAX_BEFORE_NAME] for name in self._names)
 
     def _before_calls(self, pieces: Sequence[str]) -> list[str]:
         shown = []

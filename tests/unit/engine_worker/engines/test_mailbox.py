@@ -106,7 +106,7 @@ async def test_what_was_taken_is_not_touched_by_what_comes_later() -> None:
 
 
 async def test_lists_that_were_put_are_not_changed_by_joining() -> None:
-    mailbox = Mailbox(most_apart=0)
+    mailbox = Mailbox(max_separate=0)
     ids, entries = [1], [pb.TokenLogprob(token_id=1)]
     mailbox.content("A", ids, 1, entries)
     for number in (2, 3):
