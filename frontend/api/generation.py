@@ -43,8 +43,8 @@ Extend = Callable[[pb.GenerateRequest], None]
 class BuiltRequest:
     """A request that is ready to be submitted. `not_honoured`: names of what has no effect on this model.
 
-    `message`: what the engine gets. A virtual model has none before the smart router has chosen a side:
-    `convert` makes it then. `side`: the side that the client asks for.
+    `message`: what the engine gets. It is empty for a virtual model: `convert` makes it for the side that the
+    smart router chooses. `side`: the side that the client asks for.
     """
 
     model: CatalogModel

@@ -52,10 +52,27 @@ async def test_the_worker_gets_the_priority(start: Start) -> None:
     assert worker.handles[0].request.priority == 7
 
 
-@pytest.mark.parametrize("name", [PRIORITY, DEADLINE])
-async def test_invalid_headers_are_refused_before_any_work(frontend: Frontend, name: str) -> None:
-    answer = await frontend.client.post("/api/chat", json=_CHAT, headers={name: "soon"})
+_MESSAGES: dict[str, object] = {"messages": [{"role": "user", "content": "x"}]}
+_BODIES: dict[str, dict[str, object]] = {
+    "/api/chat": _MESSAGES,
+    "/api/generate": {"prompt": "x"},
+    "/v1/chat/completions": {**_MESSAGES, "n": 2},
+    "/v1/completions": {"prompt": "x"},
+    "/v1/responses": {"input": "x"},
+    "/v1/messages": {**_MESSAGES, "max_tokens": 5},
+}
 
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("name", [PRIORITY, DEADLINE])
+@pytest.mark.parametrize("path", _BODIES)
+async def test_invalid_headers_are_refused_before_any_work(
+    frontend: Frontend, path: str, name: str, stream: bool
+) -> None:
+    body = {"model": "m", "stream": stream, **_BODIES[path]}
+    answer = await frontend.client.post(path, json=body, headers={name: "soon"})
+
+    error = answer.json()["error"]
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith(f"{name}: 'soon' is no ")
+    assert (error if isinstance(error, str) else error["message"]).startswith(f"{name}: 'soon' is no ")
     assert not frontend.worker.handles
