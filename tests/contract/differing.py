@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from tests.contract.comparing import comparable
+from tests.contract.comparison import comparable
 from tests.fakes.go_error_messages import as_released
 
 _FILE = Path(__file__).parent / "recordings" / "ollama-0.33.0-2026-11-29.jsonl"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.contract.comparing import JsonValue
+from tests.contract.comparison import JsonValue
 from tests.support.sse import Event, events_of
 
 Struct = dict[str, JsonValue]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import JSON, answered, ask, assert_refused, inference, preset
+from tests.contract.ollama_requests import JSON, answered, ask, assert_refused, inference, preset
 
 _OFF = "ollama cloud is disabled: web {} is unavailable"
 _INVALID = "invalid model name"

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.ollama_requests import (
     CHAT_END,
     GENERATE_END,
     INFERENCE,

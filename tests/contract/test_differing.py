@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 from pydantic_core import from_json
 
-from tests.contract.comparing import JsonValue
+from tests.contract.comparison import JsonValue
 from tests.contract.conftest import PARAMETERS, TEMPLATE
 from tests.contract.differing import Answer, Row, ask, differences, rows
 from tests.contract.differing_tables import DELIBERATE, KEPT_SCHEMAS, NESTED_ORDER, NOT_REPLAYED, SHORTENED

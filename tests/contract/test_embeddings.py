@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.asking import JSON, answered, ask, assert_refused
+from tests.contract.ollama_requests import JSON, answered, ask, assert_refused
 
 _LONG = "sheep " * 300
 _TOO_LONG = "the input length exceeds the context length"

@@ -27,8 +27,8 @@ import pytest
 
 from engine_worker.health import is_serving
 from frontend.health import is_ok
-from tests.contract.asking import INFERENCE, answered, ask, assert_refused, inference
 from tests.contract.fleet import FleetProcesses
+from tests.contract.ollama_requests import INFERENCE, answered, ask, assert_refused, inference
 from tests.support.processes import free_port, launched
 from tests.support.waiting import wait_until
 

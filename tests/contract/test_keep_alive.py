@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.ollama_requests import (
     INFERENCE,
     JSON,
     answered,

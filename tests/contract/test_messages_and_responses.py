@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from frontend.openapi.document import build
-from tests.contract.conforming import closed, documented, faults_of_answer
 from tests.contract.envelopes import comparable_envelope
+from tests.contract.openapi_conformance import closed, documented, faults_of_answer
 from tests.contract.recorded import Recorded, below
 from tests.contract.scripted_fleet import BROKEN, body_of, scripted, scripted_stack
 from tests.fakes.transcripts import Exchange, scripted_case
@@ -120,8 +120,8 @@ def test_text_next_to_a_call_is_there(path: str, streamed: bool, player: httpx.C
     exchange = scripted_case(f"{path.removeprefix('/v1/')} #texttool {kind} tools")
     answer = player.post(path, content=body_of(exchange))
 
-    said = "".join(re.findall(r'"(?:text|delta)":"([^"]*)"', answer.text))
-    assert "I will look." in said
+    chat_message = "".join(re.findall(r'"(?:text|delta)":"([^"]*)"', answer.text))
+    assert "I will look." in chat_message
     assert "get_weather" in answer.text
 
 

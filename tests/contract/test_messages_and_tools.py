@@ -19,8 +19,16 @@ import re
 import httpx
 import pytest
 
-from tests.contract.asking import answered, ask, assert_refused, inference, lines_of, rendered, said
 from tests.contract.fleet import ARGUMENTS
+from tests.contract.ollama_requests import (
+    answered,
+    ask,
+    assert_refused,
+    chat_message,
+    inference,
+    lines_of,
+    rendered,
+)
 
 _CALLING = [
     {"role": "user", "content": "question"},
@@ -44,7 +52,10 @@ def _tool(parameters: object) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("role", ["USER", "System", "assistant", "tool", "developer", "Wizard"])
 def test_role_is_lower_cased_and_passed_on(http: httpx.Client, role: str) -> None:
-    body = {"model": "thinker", "messages": [*said("first"), *said("text", role), *said("last")]}
+    body = {
+        "model": "thinker",
+        "messages": [*chat_message("first"), *chat_message("text", role), *chat_message("last")],
+    }
     assert f"<|{role.lower()}|>\ntext\n" in rendered(http, "chat", body)
 
 

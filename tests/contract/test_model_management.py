@@ -23,7 +23,17 @@ import re
 import httpx
 import pytest
 
-from tests.contract.asking import answered, ask, delete, inference, lines_of, preset, rendered, said, text_of
+from tests.contract.ollama_requests import (
+    answered,
+    ask,
+    chat_message,
+    delete,
+    inference,
+    lines_of,
+    preset,
+    rendered,
+    text_of,
+)
 
 _ZEROS = f"sha256:{'0' * 64}"
 _NO_FILE = "pull model manifest: file does not exist"
@@ -160,15 +170,21 @@ def test_statuses(http: httpx.Client) -> None:
 
 def test_from_inherits(http: httpx.Client) -> None:
     parent = {
-        "system": "PARENT", "license": "L1", "messages": said("q"), "template": "{{ .System }}+{{ .Prompt }}",
+        "system": "PARENT", "license": "L1", "messages": chat_message("q"),
+        "template": "{{ .System }}+{{ .Prompt }}",
         "parameters": {"temperature": 0, "num_predict": 2},
     }  # fmt: skip
-    child = {"system": "CHILD", "license": ["L2"], "parameters": {"num_predict": 1}, "messages": said("q2")}
+    child = {
+        "system": "CHILD",
+        "license": ["L2"],
+        "parameters": {"num_predict": 1},
+        "messages": chat_message("q2"),
+    }
     with preset(http, "parent", **parent), preset(http, "child", **{"from": "parent"}, **child) as name:
         shown = answered(ask(http, "show", {"model": name}))
         answer = answered(ask(http, "generate", inference("generate", model=name, options={})))
     assert (shown["system"], shown["license"], shown["template"]) == ("CHILD", "L1\nL2", parent["template"])
-    assert shown["messages"] == said("q2")
+    assert shown["messages"] == chat_message("q2")
     assert shown["details"]["parent_model"] == "parent:latest"
     assert "num_predict                    1" in shown["parameters"].split("\n")
     assert "temperature                    0" in shown["parameters"].split("\n")

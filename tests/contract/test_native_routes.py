@@ -15,7 +15,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import JSON, NDJSON, PLAIN
+from tests.contract.ollama_requests import JSON, NDJSON, PLAIN
 
 _DIGEST = f"sha256:{'0' * 64}"
 _CLOUD = '{"error":"ollama cloud is disabled: '

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.comparing import comparable
+from tests.contract.comparison import comparable
 from tests.contract.scripted_fleet import BROKEN, body_of, scripted, scripted_stack
 from tests.fakes.transcripts import Exchange
 

@@ -40,7 +40,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from frontend.openapi.document import build
-from tests.contract.conforming import AnyCase, closed, faults
+from tests.contract.openapi_conformance import AnyCase, closed, faults
 from tests.support.processes import Process, frontend, worker
 
 AnyOperation = APIOperation[Any, Any, Any, Any]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from frontend.openapi.document import build
-from tests.contract.conforming import closed, documented, faults_of_answer
 from tests.contract.conftest import Answer
+from tests.contract.openapi_conformance import closed, documented, faults_of_answer
 from tests.contract.recorded import Recorded, replayed
 
 DOCUMENT = closed(build("0.33.0"))

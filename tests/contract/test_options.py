@@ -17,7 +17,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.ollama_requests import (
     INFERENCE,
     PARIS,
     QUESTION,

@@ -22,7 +22,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import INFERENCE, ask, assert_refused, inference, preset
+from tests.contract.ollama_requests import INFERENCE, ask, assert_refused, inference, preset
 
 _TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 _CLOUD = "ollama cloud is disabled: remote model is unavailable"

@@ -25,7 +25,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.ollama_requests import (
     INFERENCE,
     answered,
     ask,

@@ -23,7 +23,7 @@ import re
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.ollama_requests import (
     INFERENCE,
     JSON,
     NDJSON,
@@ -32,9 +32,9 @@ from tests.contract.asking import (
     ZONED,
     answered,
     ask,
+    chat_message,
     inference,
     lines_of,
-    said,
 )
 
 _ROUTES = [
@@ -176,7 +176,13 @@ def test_there_are_no_debug_routes(http: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize("field", ["stream", "format", "options", "keep_alive", "think", "truncate", "shift"])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_null_is_not_set(http: httpx.Client, path: str, field: str) -> None:
-    body = {"model": "thinker", "messages": said("#think"), "prompt": "#think", "stream": False, field: None}
+    body = {
+        "model": "thinker",
+        "messages": chat_message("#think"),
+        "prompt": "#think",
+        "stream": False,
+        field: None,
+    }
     answer = ask(http, path, body)
 
     if field == "stream":

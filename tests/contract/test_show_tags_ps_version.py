@@ -24,7 +24,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.fleet import NAMES
+from tests.contract.ollama_requests import (
     ZONED,
     answered,
     ask,
@@ -32,7 +33,6 @@ from tests.contract.asking import (
     inference,
     preset,
 )
-from tests.contract.fleet import NAMES
 from tests.support.waiting import wait_until
 
 _SEEN_SECONDS = 10.0

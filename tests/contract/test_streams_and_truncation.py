@@ -19,16 +19,16 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.asking import (
+from tests.contract.ollama_requests import (
     INFERENCE,
     answered,
     ask,
     assert_refused,
+    chat_message,
     inference,
     lines_of,
     preset,
     rendered,
-    said,
     text_of,
 )
 
@@ -91,10 +91,14 @@ def test_a_whole_answer_is_the_chunks_put_together(http: httpx.Client, path: str
 
 
 def test_the_models_system_and_examples_come_first(http: httpx.Client) -> None:
-    examples = [*said("q"), *said("a", "assistant")]
+    examples = [*chat_message("q"), *chat_message("a", "assistant")]
     with preset(http, "with-examples", system="SYSTEM", messages=examples) as name:
-        plain = rendered(http, "chat", {"model": name, "messages": said("hello")})
-        own = rendered(http, "chat", {"model": name, "messages": [*said("OWN", "system"), *said("hello")]})
+        plain = rendered(http, "chat", {"model": name, "messages": chat_message("hello")})
+        own = rendered(
+            http,
+            "chat",
+            {"model": name, "messages": [*chat_message("OWN", "system"), *chat_message("hello")]},
+        )
     order = [plain.index(text) for text in ("system\nSYSTEM", "user\nq", "assistant\na", "user\nhello")]
     assert order == sorted(order)
     assert "SYSTEM" not in own
@@ -103,9 +107,11 @@ def test_the_models_system_and_examples_come_first(http: httpx.Client) -> None:
 
 def test_the_oldest_messages_go_and_system_and_the_last_stay(http: httpx.Client) -> None:
     history = [
-        message for at in range(20) for message in (*said(f"question {at}"), *said("w " * 9, "assistant"))
+        message
+        for at in range(20)
+        for message in (*chat_message(f"question {at}"), *chat_message("w " * 9, "assistant"))
     ]
-    messages = [*said("SYSTEM", "system"), *history, *said("last")]
+    messages = [*chat_message("SYSTEM", "system"), *history, *chat_message("last")]
     prompt = rendered(http, "chat", {"model": "smol", "messages": messages, "options": {"num_ctx": 128}})
     assert prompt.startswith("<|im_start|>system\nSYSTEM<|im_end|>\n")
     assert prompt.endswith("<|im_start|>user\nlast<|im_end|>\n<|im_start|>assistant\n")

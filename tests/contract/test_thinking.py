@@ -16,7 +16,16 @@ import json
 import httpx
 import pytest
 
-from tests.contract.asking import INFERENCE, answered, ask, assert_refused, inference, lines_of, said, text_of
+from tests.contract.ollama_requests import (
+    INFERENCE,
+    answered,
+    ask,
+    assert_refused,
+    chat_message,
+    inference,
+    lines_of,
+    text_of,
+)
 
 _LEVELS = '"high", "medium", "low", "max", true, or false'
 _CITY = {
@@ -113,7 +122,7 @@ def test_no_markup_leaks(http: httpx.Client, stream: bool) -> None:
 
 
 def test_format_holds_after_the_reasoning(http: httpx.Client) -> None:
-    body = {"model": "gguf-thinker", "messages": said("Hi"), "format": _CITY, "stream": False}
+    body = {"model": "gguf-thinker", "messages": chat_message("Hi"), "format": _CITY, "stream": False}
     answer = answered(ask(http, "chat", {**body, "options": _greedy(60)}))
     assert _thinking(answer) == "I think"
     assert json.loads(text_of(answer)) == {"city": "Paris"}

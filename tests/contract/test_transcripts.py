@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.contract.comparing import comparable
+from tests.contract.comparison import comparable
 from tests.contract.conftest import Answer
 from tests.contract.differences import BODY, SAMPLED, STATUS
 from tests.contract.recorded import Recorded, replayed

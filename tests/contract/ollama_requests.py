@@ -1,4 +1,4 @@
-"""How the contract's lines are asked: a request, and what its answer must be."""
+"""Requests to Ollama's routes, and checks of their responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NDJSON = "application/x-ndjson"
 PLAIN = "text/plain"
 QUESTION = "What is the capital of France?"
 PARIS = "The capital of France is Paris."
-# A time with its zone, no zero at the fraction's end; and the same in UTC.
+# A time with its zone, without a trailing zero in the fraction; and the same in UTC.
 ZONED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?(Z|[+-]\d\d:\d\d)")
 UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
 INFERENCE = ("chat", "generate")
@@ -33,13 +33,13 @@ def ask(http: httpx.Client, path: str, body: object) -> httpx.Response:
     return http.post(f"/api/{path}", content=json.dumps(body))
 
 
-def said(content: str = QUESTION, role: str = "user", **more: object) -> list[dict[str, object]]:
+def chat_message(content: str = QUESTION, role: str = "user", **more: object) -> list[dict[str, object]]:
     return [{"role": role, "content": content, **more}]
 
 
 def inference(path: str, content: str = QUESTION, model: str = "smol", **more: object) -> dict[str, object]:
     """A body for chat or generate: greedy, three tokens, not streamed, unless `more` says otherwise."""
-    text = {"messages": said(content)} if path == "chat" else {"prompt": content}
+    text = {"messages": chat_message(content)} if path == "chat" else {"prompt": content}
     body = {"model": model, **text, "stream": False, "options": {"temperature": 0, "num_predict": 3}, **more}
     return {key: value for key, value in body.items() if value is not ...}
 
@@ -52,7 +52,7 @@ def answered(response: httpx.Response) -> dict[str, Any]:
 
 
 def text_of(answer: dict[str, Any]) -> str:
-    """What chat calls the message's content and generate the response."""
+    """The answer's text: the message's content of chat, the response of generate."""
     text = answer["message"]["content"] if "message" in answer else answer["response"]
     assert isinstance(text, str)
     return text
@@ -70,7 +70,7 @@ def assert_refused(response: httpx.Response, status: int, error: str) -> None:
 
 
 def rendered(http: httpx.Client, path: str, body: Mapping[str, object]) -> str:
-    """The prompt that the model would get."""
+    """The rendered prompt."""
     answer = answered(ask(http, path, {**body, "_debug_render_only": True}))
     text = answer["_debug_info"]["rendered_template"]
     assert isinstance(text, str)
@@ -79,7 +79,7 @@ def rendered(http: httpx.Client, path: str, body: Mapping[str, object]) -> str:
 
 @contextmanager
 def preset(http: httpx.Client, name: str, **body: object) -> Iterator[str]:
-    """A model that is made from `smol`, and deleted again."""
+    """Create a model from `smol`, and delete it at the end."""
     made = ask(http, "create", {"model": name, "from": "smol", "stream": False, **body})
     assert (made.status_code, made.json()) == (200, {"status": "success"})
     try:

@@ -1,4 +1,4 @@
-"""Whether an answer is one that the OpenAPI document tells of, beyond what schemathesis looks at."""
+"""Checks whether a response conforms to the OpenAPI document, beyond those of schemathesis."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _closed(part: Json) -> Json:
 
 
 def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]:
-    """What schemathesis does not see."""
+    """The faults that schemathesis does not check for."""
     content_type = response.headers.get("content-type", [""])[0]
     if content_type not in (*_JSON, *_TEXT, _NDJSON, _SSE, CONTENT_TYPE_LATEST, "") or (
         not content_type and response.content
@@ -60,7 +60,7 @@ def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]
 
 
 def documented(document: Struct, method: str, path: str) -> Struct | None:
-    """The operation; None where the document has none."""
+    """The documented operation, if any."""
     for template, operations in document["paths"].items():
         pattern = re.sub(r"\\{.*?\\}", "[^/]+", re.escape(template))
         if re.fullmatch(pattern, path) and method.lower() in operations:
@@ -73,7 +73,7 @@ def documented(document: Struct, method: str, path: str) -> Struct | None:
 def faults_of_answer(
     document: Struct, operation: Struct, status: int, headers: Mapping[str, str], text: str
 ) -> Iterator[str]:
-    """Of an answer to a request that schemathesis did not make."""
+    """The faults of a response to a request that schemathesis did not make."""
     expected = operation["responses"].get(str(status))
     if expected is None:
         yield f"status {status} is not documented"
@@ -125,7 +125,7 @@ def _faults_of_lines(schema: Struct, content: bytes) -> Iterator[str]:
 
 
 def _faults_of_events(schema: Struct, content: bytes) -> Iterator[str]:
-    """The data is the last line of each; some are named in a line before it."""
+    """Each event's last line is its data; named ones have a line before it."""
     if not content.endswith(b"\n\n"):
         yield "the last event has no end"
     of_data = schema["properties"]["data"]

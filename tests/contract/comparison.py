@@ -49,19 +49,19 @@ def _logprob(value: JsonValue) -> JsonValue:
 
 
 def _id(value: JsonValue) -> JsonValue:
-    """Random ones, of which upstream has two kinds for calls; a model's is its name."""
+    """Random ids, of which Ollama has two kinds for calls; a model's id is its name."""
     if not isinstance(value, str):
         return value
     return re.sub(r"^(chatcmpl-|cmpl-|call_|req_)[0-9a-z]+$", r"\1…", re.sub(r"^\w{32}$", "call_0", value))
 
 
 def _arguments(value: JsonValue) -> JsonValue:
-    """A text of JSON, in which spaces mean nothing, and which upstream writes in no order."""
+    """JSON text, whose spaces are irrelevant and whose keys Ollama writes in random order."""
     return json.dumps(_parsed(value), sort_keys=True) if isinstance(value, str) else value
 
 
 def _modelfile(value: JsonValue) -> JsonValue:
-    """PARAMETER lines come in random order from upstream."""
+    """Ollama writes PARAMETER lines in random order."""
     if not isinstance(value, str):
         return value
     return [*sorted(_FROM.sub("FROM …", value).splitlines())]
@@ -93,7 +93,7 @@ _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
 
 
 def comparable(body: str, content_type: str) -> object:
-    """What is left of a body: equal for answers that no client can tell apart."""
+    """A body without what may differ: equal for answers that are equivalent to clients."""
     if "x-ndjson" in content_type:
         return [_masked(line) for line in _joined([_parsed(line) for line in body.splitlines()])]
     if "event-stream" in content_type:
