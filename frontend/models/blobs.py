@@ -14,11 +14,11 @@ from frontend.models.database.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Each expires after `lifetime_seconds`; all together have at most `most_bytes`."""
+    """Each expires after `lifetime_seconds`; all together have at most `max_bytes`."""
 
     database: Database
     lifetime_seconds: float
-    most_bytes: int
+    max_bytes: int
 
     async def has(self, digest: str) -> bool:
         """True if the blob exists. Raises StoreUnavailable."""
@@ -39,10 +39,10 @@ class Blobs:
             await connection.run("DELETE FROM blobs WHERE expires_unix_ns <= $1", now_ns)
             totals = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM blobs"
             ((used,),) = await connection.rows(totals)
-            if used + len(data) > self.most_bytes:
+            if used + len(data) > self.max_bytes:
                 raise StoreUnavailable(
                     f"there is no room for {len(data)} bytes more: the blobs of this server have {used} of "
-                    f"{self.most_bytes} bytes; they expire after {self.lifetime_seconds:g} s"
+                    f"{self.max_bytes} bytes; they expire after {self.lifetime_seconds:g} s"
                 )
             written = await connection.run(
                 "INSERT INTO blobs (digest, size_bytes, data, expires_unix_ns) VALUES ($1, $2, $3, $4) "

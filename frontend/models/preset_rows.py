@@ -37,12 +37,12 @@ class Changes:
 
 
 class PresetRows:
-    """`most`: limit of presets; `most_bytes`: limit of their documents' total size."""
+    """`limit`: of presets; `max_bytes`: limit of their documents' total size."""
 
-    def __init__(self, database: Database, most: int, most_bytes: int) -> None:
+    def __init__(self, database: Database, limit: int, max_bytes: int) -> None:
         self.database = database
-        self._most = most
-        self._most_bytes = most_bytes
+        self._limit = limit
+        self._max_bytes = max_bytes
 
     async def after(self, seen: int) -> Changes:
         """The next batch of changes after the revision `seen`. Raises StoreUnavailable."""
@@ -85,14 +85,14 @@ class PresetRows:
     async def _check_room(self, connection: Connection, length: int) -> None:
         totals = "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(document)), 0) AS BIGINT) FROM presets"
         ((count, used),) = await connection.rows(totals)
-        if count >= self._most:
+        if count >= self._limit:
             raise InvalidRequest(
                 f"there are {count} presets already, as many as this server keeps; delete some"
             )
-        if used + length > self._most_bytes:
+        if used + length > self._max_bytes:
             raise InvalidRequest(
                 f"there is no room for {length} bytes more: the presets of this server have {used} of "
-                f"{self._most_bytes} bytes; delete some"
+                f"{self._max_bytes} bytes; delete some"
             )
 
 

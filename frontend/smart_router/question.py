@@ -62,9 +62,9 @@ def _line(role: str, content: str) -> str:
     return f"{_cut(role, _MAX_EACH)}: {_cut(content, _MAX_EACH)}"
 
 
-def _cut(text: str, most: int) -> str:
+def _cut(text: str, limit: int) -> str:
     """Keep the beginning and the end."""
-    if len(text) <= most:
+    if len(text) <= limit:
         return text
-    half = (most - len(_GAP)) // 2
+    half = (limit - len(_GAP)) // 2
     return text[:half] + _GAP + text[-half:]

@@ -8,12 +8,12 @@ from drover.errors import QueueFull
 from frontend.middleware.held_bodies import FREE_BYTES, HeldBodies, HeldBody
 
 
-def _bodies(most: int = 1000, proxy: str = "") -> HeldBodies:
-    return HeldBodies(most, proxy.__eq__)
+def _bodies(limit: int = 1000, proxy: str = "") -> HeldBodies:
+    return HeldBodies(limit, proxy.__eq__)
 
 
 def test_small_bodies_do_not_count() -> None:
-    bodies = _bodies(most=1)
+    bodies = _bodies(limit=1)
     body = HeldBody(bodies, "a")
     body.grow(FREE_BYTES - 1)
     body.grow(1)

@@ -31,17 +31,17 @@ _IMPATIENT_SECONDS = 0.5
 def _presets(
     database: Database,
     poll_seconds: float = _NEVER_POLLS_SECONDS,
-    most: int = 100,
-    most_bytes: int = 1_000_000,
+    limit: int = 100,
+    max_bytes: int = 1_000_000,
 ) -> Presets:
-    return Presets(PresetRows(database, most, most_bytes), poll_seconds)
+    return Presets(PresetRows(database, limit, max_bytes), poll_seconds)
 
 
 @asynccontextmanager
 async def _frontend(
-    url: str, poll_seconds: float = _NEVER_POLLS_SECONDS, most: int = 100, most_bytes: int = 1_000_000
+    url: str, poll_seconds: float = _NEVER_POLLS_SECONDS, limit: int = 100, max_bytes: int = 1_000_000
 ) -> AsyncIterator[Presets]:
-    presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds, most, most_bytes)
+    presets = _presets(Database(parse_url(url), TIMEOUT_SECONDS), poll_seconds, limit, max_bytes)
     await presets.start()
     try:
         await presets.refresh()
@@ -101,7 +101,7 @@ async def test_names_are_the_same_in_any_letter_case(url: str) -> None:
 
 
 async def test_the_limit_of_presets_holds(url: str) -> None:
-    async with _frontend(url, most=1) as frontend:
+    async with _frontend(url, limit=1) as frontend:
         await frontend.put(preset("a"))
         await frontend.put(preset("a", system="again"))
         with pytest.raises(InvalidRequest, match="1 presets already"):
@@ -163,7 +163,7 @@ async def test_a_database_that_never_connected_fails_at_once() -> None:
 async def test_many_presets_are_read_in_batches_that_stay_read(url: str) -> None:
     """With the longest templates there may be, which are not parsed when they are read."""
     long = replace(preset(), template="{{ .Prompt }}" * 5_000)
-    async with _frontend(url, most_bytes=100_000_000) as frontend:
+    async with _frontend(url, max_bytes=100_000_000) as frontend:
         for number in range(70):
             await frontend.put(replace(long, name=name(f"p{number}")))
         assert await frontend.delete(name("p3").key)
@@ -211,7 +211,7 @@ async def test_a_deletion_is_read_with_a_full_batch_of_changes(url: str) -> None
 
 
 async def test_the_limit_of_bytes_holds(url: str) -> None:
-    async with _frontend(url, most_bytes=1_000) as frontend:
+    async with _frontend(url, max_bytes=1_000) as frontend:
         await frontend.put(preset(system="x" * 500))
         await frontend.put(preset(system="y" * 500))
         with pytest.raises(InvalidRequest, match="no room for"):
