@@ -38,7 +38,7 @@ class FailsInWarmUp:
             self.closed = True
 
 
-async def test_an_engine_that_dies_in_its_warm_up_is_heard_at_once() -> None:
+async def test_an_engine_that_dies_in_its_warm_up_ends_the_start_at_once() -> None:
     engine = FailsInWarmUp()
     server = WorkerServer(cast("Engine", engine), WorkerSettings())
     async with asyncio.timeout(5):

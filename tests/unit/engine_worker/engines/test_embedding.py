@@ -95,7 +95,7 @@ async def test_a_long_text_of_few_tokens_is_whole(truncate: bool) -> None:
     assert model.embedded == [[BEGIN, *b"abc", END]]
 
 
-async def test_an_empty_text_is_embedded_beside_others() -> None:
+async def test_an_empty_text_is_embedded_with_others() -> None:
     model = Model()
     response = await model.answer("", "a")
 

@@ -52,7 +52,7 @@ async def test_waiting_is_first_come_first_served() -> None:
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_nobody_overtakes_who_has_been_given_a_slot() -> None:
+async def test_an_assigned_slot_cannot_be_taken_by_another_request() -> None:
     slots = Slots(1, 10)
     await slots.take(min, 1)
     waiter = _take(slots)

@@ -95,7 +95,7 @@ def test_a_call_that_breaks_off_is_not_whole() -> None:
     assert _both("<|channel|>commentary to=functions.get_wea") == ("", "", [])
 
 
-def test_thinking_that_is_not_wanted_and_text_beside_a_forced_call() -> None:
+def test_thinking_that_is_not_wanted_and_text_next_to_a_forced_call() -> None:
     text = f"{_HM}<|start|>assistant<|channel|>final<|message|>Yes"
     assert _parsed([text], shown=False) == ("Yes", "", [])
     assert _parsed([text], only_calls=True) == ("", "Hm.", [])

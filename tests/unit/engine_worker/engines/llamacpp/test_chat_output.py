@@ -49,9 +49,9 @@ class Chat:
         choice: JsonObject = {"index": 0, "delta": {}, "finish_reason": "stop"}
         verbose: JsonObject = {"stop_type": stop_type, "stopping_word": "<end>"}
         await self.output.feed({"choices": [choice], "timings": self._timings(), "__verbose": verbose}, 5)
-        return await self.heard()
+        return await self.new_deltas()
 
-    async def heard(self) -> list[pb.Delta]:
+    async def new_deltas(self) -> list[pb.Delta]:
         event = await asyncio.wait_for(self.mailbox.take(), 5)
         self.started, self.done = event.started, event.done
         return _joined(event.deltas)
@@ -173,12 +173,12 @@ async def test_a_call_without_arguments(stop_type: str, complete: bool) -> None:
     assert "".join(part.arguments_fragment for part in parts) == ("{}" if complete else "")
 
 
-async def test_a_stop_text_ends_the_answer_while_llama_cpp_goes_on() -> None:
+async def test_a_stop_text_ends_the_answer_while_llama_cpp_continues() -> None:
     chat = Chat(stops=["never", "STOP"])
     await chat.says({"content": "A ST"})
     await chat.says({"content": "OP B"})
     await chat.says({"content": "C"})
-    (delta,) = await chat.heard()
+    (delta,) = await chat.new_deltas()
 
     assert delta.content == "A "
     assert (chat.done.finish_reason, chat.done.matched_stop) == (pb.Done.STOP, "STOP")

@@ -297,7 +297,7 @@ async def test_the_end_of_sequence_has_no_logprob_either() -> None:
     assert [logprob.token_id for logprob in delta.logprobs] == [20]
 
 
-async def test_logprobs_that_nobody_asked_for_are_left_out() -> None:
+async def test_logprobs_that_were_not_requested_are_left_out() -> None:
     completion = Completion(top=None)
     await completion.says("A", 20, logprobs=[_probability(20, "A", -0.5)])
 

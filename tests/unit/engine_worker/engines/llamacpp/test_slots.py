@@ -1,4 +1,4 @@
-"""Slots that llama.cpp works for although nobody waits for the result any more."""
+"""Slots that llama.cpp works for although their client has left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine_worker.engines.slots import Slots
 
 
 class Llama(LlamaApi):
-    """Embeds when it is told to, and says that no slot works, as is true of some other slot."""
+    """Embeds on request, and reports that no slot works, as is true of some other slot."""
 
     def __init__(self) -> None:
         self.asked: list[list[int]] = []

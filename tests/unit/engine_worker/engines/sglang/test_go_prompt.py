@@ -1,4 +1,4 @@
-"""Where thinking is looked for behind a Go template: the same in a first attempt and in one that goes on."""
+"""Where thinking is looked for behind a Go template, which a first and a resumed attempt have in common."""
 
 from __future__ import annotations
 

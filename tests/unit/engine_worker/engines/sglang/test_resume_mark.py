@@ -1,4 +1,4 @@
-"""The mark of a constraint that goes on."""
+"""The mark of a resumed constraint."""
 
 from __future__ import annotations
 
