@@ -251,7 +251,7 @@ async def test_one_id_is_cancelled_while_one_that_begins_alike_continues(engine:
     assert ended.value.code() is grpc.StatusCode.CANCELLED
 
 
-async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
+async def test_many_more_requests_than_slots_are_all_answered(engine: EngineClient) -> None:
     """Each of them is prepared, waits and runs; none is lost on the way."""
     answers = await asyncio.gather(
         *(engine.text(chat(f"Number {number}.", max_tokens=2, ignore_eos=True)) for number in range(150))

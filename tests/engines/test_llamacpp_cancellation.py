@@ -1,4 +1,4 @@
-"""Cancelling chats that llama.cpp parses: the real model, which takes its time."""
+"""Cancelling chats that llama.cpp parses, with the real model."""
 
 from __future__ import annotations
 

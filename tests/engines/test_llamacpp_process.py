@@ -1,4 +1,4 @@
-"""llama.cpp's process seen from its worker: it may hang, break down or be left behind."""
+"""llama.cpp's process hangs, crashes, or outlives its worker."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def gone(engine: EngineClient) -> None:
     await until(is_gone, 10, "the model is gone")
 
 
-async def test_a_worker_whose_model_loads_is_there_for_everything_else(tmp_path: Path) -> None:
+async def test_a_worker_answers_other_calls_while_its_model_loads(tmp_path: Path) -> None:
     """However long that takes: xllamacpp holds the interpreter's lock all the time."""
     with worker(tmp_path / "w.log", *FLAGS) as only:
         async with engine_client(only.address) as engine:
@@ -85,7 +85,7 @@ async def test_a_worker_whose_model_loads_is_there_for_everything_else(tmp_path:
             assert (await waiting)[1].timings.load_ns > 0
 
 
-async def test_a_load_that_hangs_does_not_keep_the_worker_from_ending(tmp_path: Path) -> None:
+async def test_a_worker_stops_during_a_load_that_hangs(tmp_path: Path) -> None:
     with worker(tmp_path / "w.log", *FLAGS, "--drain-grace-seconds", "0.1") as only:
         async with engine_client(only.address) as engine:
             await gone(engine)
@@ -133,7 +133,7 @@ async def test_a_process_that_dies_later_ends_the_worker_with_the_reason(tmp_pat
     assert "Traceback" not in only.log_text()
 
 
-def test_signals_to_all_are_for_the_worker(tmp_path: Path) -> None:
+def test_signals_to_the_process_group_reach_the_worker_only(tmp_path: Path) -> None:
     with worker(tmp_path / "w.log", *FLAGS) as only:
         llama = llama_of(only)
         assert llama is not None

@@ -1,4 +1,4 @@
-"""What the watchdog sees of a long prefill: llama.cpp with the real model, which takes its time."""
+"""Progress reported during a long prefill: llama.cpp with the real model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.processes import worker
 pytestmark = pytest.mark.real_model
 
 
-async def test_a_prompt_that_is_being_read_is_progress(tmp_path: Path) -> None:
+async def test_prefill_counts_as_progress(tmp_path: Path) -> None:
     with worker(tmp_path / "worker.log", "--engine", "llamacpp", "--context-length", "2048") as process:
         async with engine_client(process.address) as engine:
             before = await engine.load()

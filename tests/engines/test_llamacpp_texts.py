@@ -1,4 +1,4 @@
-"""Texts to tokenise that their client has left, next to a stream: the real model."""
+"""Tokenising texts of clients that have disconnected, during a stream: the real model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _memory_mb(process: Process) -> float:
     return float(sum(child.memory_info().rss for child in children)) / _MB
 
 
-async def test_others_do_not_notice_texts_that_were_left(process: Process) -> None:
+async def test_abandoned_texts_do_not_delay_other_requests(process: Process) -> None:
     async with engine_client(process.address) as engine:
         gaps: list[float] = []
         streaming = asyncio.create_task(_stream(engine, gaps))

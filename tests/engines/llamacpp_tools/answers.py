@@ -1,4 +1,4 @@
-"""What the scripted model says, and how its answers are read."""
+"""Texts of the scripted model, and helpers that read its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates whose prompt begins the thinking itself."""
+"""Templates whose prompt opens the thinking."""
 
 from __future__ import annotations
 

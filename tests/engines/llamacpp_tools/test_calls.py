@@ -1,4 +1,4 @@
-"""Tools in the prompt, and calls of the model's own will."""
+"""Tools in the prompt, and calls that the model chooses."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def test_the_prompt_shows_tools_in_ollamas_order(engine: EngineClient) -> 
     ) in await text_of(engine, list(answer.started.prompt_ids))
 
 
-async def test_an_answer_that_could_have_called_and_did_not(engine: EngineClient) -> None:
+async def test_an_answer_without_a_call_although_tools_are_offered(engine: EngineClient) -> None:
     answer = await answer_to(engine, chat_with(tool("get_weather")))
     assert (answer.thinking, answer.content, parts_of(answer)) == (THOUGHT, ANSWER, [])
     assert "get_weather" in await text_of(engine, list(answer.started.prompt_ids))
 
 
-async def test_a_call_of_the_models_own_will(engine: EngineClient) -> None:
+async def test_a_call_that_the_model_chooses(engine: EngineClient) -> None:
     answer = await answer_to(engine, chat_with(tool("get_weather"), logit_bias={EOS_ID: -6.0}))
     assert (answer.thinking, answer.content) == (THOUGHT, ANSWER)
     assert (names_of(answer), arguments_of(answer)) == (["get_weather"], {"city": "Paris"})
@@ -122,7 +122,7 @@ async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> No
     "schema", [True, {"enum": []}, {"type": "any"}, {"description": "A number."}, {"$ref": "#/nowhere"}]
 )
 @pytest.mark.parametrize("mode", [pb.ToolChoice.AUTO, pb.ToolChoice.REQUIRED])
-async def test_schemas_that_ollama_takes_are_taken(
+async def test_schemas_that_ollama_accepts_are_accepted(
     engine: EngineClient, schema: object, mode: pb.ToolChoice.Mode.ValueType
 ) -> None:
     parameters = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
@@ -131,7 +131,7 @@ async def test_schemas_that_ollama_takes_are_taken(
     assert (await answer_to(engine, request)).done.finish_reason in (pb.Done.STOP, pb.Done.LENGTH)
 
 
-async def test_the_oldest_messages_give_way_to_the_tools(engine: EngineClient) -> None:
+async def test_the_oldest_messages_are_dropped_before_the_tools(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"), content="first", max_tokens=1)
     request.chat.messages.insert(0, pb.Message(role="system", content="Be kind."))
     for number in range(60):

@@ -80,7 +80,7 @@ async def test_a_forced_call_reaches_the_client_while_it_is_written(engine: Engi
     )
 
 
-async def test_a_certain_function_can_be_chosen(engine: EngineClient) -> None:
+async def test_a_function_can_be_forced_by_name(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"), tool("get_news"))
     request.tool_choice.mode = pb.ToolChoice.NAMED
     for name in ("get_weather", "get_news"):
@@ -98,7 +98,7 @@ async def test_a_call_without_arguments(engine: EngineClient) -> None:
     assert parts_of(answer)[-1].complete
 
 
-async def test_a_call_that_the_limit_cut_is_not_whole(engine: EngineClient) -> None:
+async def test_a_call_cut_by_the_token_limit_is_not_complete(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"))
     request.tool_choice.mode = pb.ToolChoice.REQUIRED
     whole = await answer_to(engine, request)

@@ -104,7 +104,7 @@ async def test_an_assistants_message_continues(engine: EngineClient) -> None:
     assert (answer.thinking, answer.content) == ("", "llo there")
 
 
-async def test_what_an_assistant_said_in_two_messages_continues(engine: EngineClient) -> None:
+async def test_two_assistant_messages_are_continued_as_one(engine: EngineClient) -> None:
     request = chat_with()
     request.chat.messages.add(role="assistant", content="Well.")
     request.chat.messages.add(role="assistant", content="He")

@@ -26,7 +26,9 @@ async def test_the_template_is_announced(engine: EngineClient) -> None:
 
 
 @pytest.mark.parametrize("mode", [pb.Think.UNSET, pb.Think.ON])
-async def test_thinking_is_apart_from_the_answer(engine: EngineClient, mode: pb.Think.Mode.ValueType) -> None:
+async def test_thinking_is_separate_from_the_answer(
+    engine: EngineClient, mode: pb.Think.Mode.ValueType
+) -> None:
     request = chat_with()
     request.think.mode = mode
     answer = await answer_to(engine, request)
@@ -48,7 +50,7 @@ async def test_a_model_does_not_think_when_switched_off(engine: EngineClient) ->
     assert await text_of(engine, answer.ids) == "Ok."
 
 
-async def test_a_prompt_is_thought_about_too(engine: EngineClient) -> None:
+async def test_a_single_prompt_is_answered_with_thinking_too(engine: EngineClient) -> None:
     request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
     request.prompt.text = "Hi"
     request.prompt.system = "Be kind."
@@ -80,12 +82,12 @@ async def test_stop_texts(
     await until(engine.idle, 2, "the slot is free")
 
 
-async def test_text_that_began_like_a_stop_is_shown_at_the_limit(engine: EngineClient) -> None:
+async def test_a_partial_stop_text_is_sent_at_the_token_limit(engine: EngineClient) -> None:
     answer = await answer_to(engine, chat_with(stop=["there is"], max_tokens=11))
     assert (answer.content, answer.done.finish_reason) == (ANSWER, pb.Done.LENGTH)
 
 
-async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineClient) -> None:
+async def test_logprobs_are_those_of_tokens_with_text(engine: EngineClient) -> None:
     request = chat_with()
     request.top_logprobs = 2
     answer = await answer_to(engine, request)
@@ -94,7 +96,7 @@ async def test_logprobs_are_those_of_tokens_that_show_something(engine: EngineCl
     assert {len(logprob.top) for logprob in answer.logprobs} == {2}
 
 
-async def test_far_more_requests_than_slots_all_get_their_answer(engine: EngineClient) -> None:
+async def test_many_more_requests_than_slots_are_all_answered(engine: EngineClient) -> None:
     answers = await asyncio.gather(
         *(
             answer_to(engine, chat_with(tool("get_weather"), content=f"Number {number}."))

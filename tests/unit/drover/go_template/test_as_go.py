@@ -41,7 +41,7 @@ def test_same_as_go(case: dict[str, str]) -> None:
         ("{{ with .Z }}a{{ else with .N }}{{ . }}{{ end }}", "3"),
     ],
 )
-def test_what_newer_go_knows(source: str, text: str) -> None:
+def test_features_of_newer_go(source: str, text: str) -> None:
     assert run(source) == text
 
 
@@ -50,7 +50,7 @@ def test_complex_numbers_are_refused() -> None:
         run("{{ 1i }}")
 
 
-def test_a_functions_failure_names_the_place() -> None:
+def test_a_functions_failure_has_the_position() -> None:
     with pytest.raises(TemplateError) as failure:
         run("a\n{{ index .L 9 }}")
     assert failure.value.message == (

@@ -1,4 +1,4 @@
-"""No template runs or grows without end, and none fails in any other way than with a TemplateError."""
+"""Every template ends within the bounds, and fails only with a TemplateError."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_any_source_is_run_or_refused(source: str) -> None:
         ("x" * (MAX_SOURCE + 1), "characters"),
     ],
 )
-def test_bombs(source: str, words: str) -> None:
+def test_templates_that_exceed_the_bounds(source: str, words: str) -> None:
     started = time.monotonic()
     with pytest.raises(TemplateError, match=words):
         parse(source).render_chat(_MESSAGES)

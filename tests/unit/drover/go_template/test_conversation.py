@@ -1,4 +1,4 @@
-"""What a template makes of messages and tools, as Ollama's server runs it."""
+"""Prompts that templates render from messages and tools, as Ollama does."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ HISTORY = turns(("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello!")
     ],
     ids=["chatml", "alpaca", "mistral", "gemma", "llama3", "phi3", "qwen"],
 )
-def test_a_history_in_the_librarys_templates(source: str, text: str) -> None:
+def test_a_conversation_in_the_librarys_templates(source: str, text: str) -> None:
     assert parse(source).render_chat(HISTORY) == text
 
 
@@ -90,7 +90,7 @@ def test_tools_their_calls_and_their_results() -> None:
     )
 
 
-def test_an_answer_that_has_begun_stays_open_in_the_messages_way_too() -> None:
+def test_a_started_answer_stays_open_in_templates_with_messages() -> None:
     messages = turns(("user", "Hi"), ("assistant", "Well"))
     rendered = parse(library.QWEN).render_chat(messages)
     assert rendered == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nWell"
@@ -157,7 +157,7 @@ def test_the_last_turn_ends_where_the_answer_begins(source: str, text: str) -> N
     assert parse(source).render_chat(turns(("user", "q"), ("assistant", "a"), ("user", "Q"))) == text
 
 
-def test_a_begun_answer_in_a_template_of_one_exchange() -> None:
+def test_a_started_answer_in_a_template_of_one_exchange() -> None:
     assert (
         parse(library.MISTRAL).render_chat(turns(("user", "q"), ("assistant", "We"))) == "[INST] q [/INST]We"
     )
@@ -168,14 +168,14 @@ def test_a_system_message_in_between_begins_a_turn() -> None:
     assert parse("<{{ .System }}|{{ .Prompt }}|{{ .Response }}>").render_chat(messages) == "<|a|><S|b|"
 
 
-def test_neighbours_of_one_role_are_one_message() -> None:
+def test_consecutive_messages_of_one_role_are_joined() -> None:
     messages = turns(("user", "a"), ("user", ""), ("user", "b"), ("tool", "x"), ("tool", "y"))
     source = "{{ range .Messages }}[{{ .Role }} {{ .Content }}]{{ end }}"
     assert parse(source).render_chat(messages) == "[user a\n\nb][tool x][tool y]"
     assert [message.content for message in messages] == ["a", "", "b", "x", "y"]
 
 
-def test_no_call_is_lost_where_neighbours_are_joined() -> None:
+def test_joining_messages_keeps_all_calls() -> None:
     call = pb.Message(role="assistant", thinking="t", tool_calls=[pb.ToolCall(name="f", id="call_1")])
     source = (
         "{{ range .Messages }}{{ .Content }}{{ .Thinking }}{{ range .ToolCalls }}{{ .ID }}{{ end }}{{ end }}"
@@ -204,7 +204,7 @@ def test_thinking(think: pb.Think, text: str) -> None:
     assert parse(source).render_gap("", "", think) == text
 
 
-def test_a_gap_between_two_texts() -> None:
+def test_the_prompt_of_an_insertion() -> None:
     template = parse(library.FILL_IN)
     assert template.uses("suffix")
     assert template.render_gap("def f(", "return 1") == "<PRE> def f( <SUF>return 1 <MID>"
@@ -278,7 +278,7 @@ def test_arguments_that_are_no_objects_are_shown_as_text(broken: str) -> None:
     assert template.render_chat([call], []) == json.dumps({"INVALID_JSON": broken}, separators=(",", ":"))
 
 
-def test_what_a_template_mentions() -> None:
+def test_fields_that_a_template_mentions() -> None:
     source = """{{ define "x" }}{{ .Extra }}{{ end }}
 {{ with $.System }}{{ (index .Messages 0).Role }}{{ end }}
 {{ range $i, $x := .Tools }}{{ $x.Name | printf "%s" }}{{ end }}{{ template "x" .Inner }}"""
@@ -311,7 +311,7 @@ def test_a_message_as_json_has_gos_order_and_nulls() -> None:
         ("{{ if .Tools }}a{{ else }}b{{ end }}{{ range .Tools }}{{ else }}c{{ end }}", "bc"),
     ],
 )
-def test_what_is_not_there_is_gos_nil(source: str, text: str) -> None:
+def test_missing_values_print_as_gos_nil(source: str, text: str) -> None:
     """`source` gets `.Messages`, so that it is run once."""
     assert parse(source + "{{ with .Messages }}{{ end }}").render_chat(turns(("user", "hi"))) == text
 

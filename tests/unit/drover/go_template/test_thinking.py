@@ -20,7 +20,7 @@ from drover.go_template.thinking import thinking_tags
         ("{{ slice .Thinking 0 900 }}", None),
     ],
 )
-def test_they_are_what_stands_around_it(around: str, tags: tuple[str, str] | None) -> None:
+def test_tags_are_the_markup_around_thinking(around: str, tags: tuple[str, str] | None) -> None:
     template = parse("{{ range .Messages }}{{ .Role }}: " + around + "{{ end }}")
 
     assert thinking_tags(template) == tags

@@ -1,4 +1,4 @@
-"""What a grammar makes obeys the schema, and llama.cpp's library takes it."""
+"""Texts that a grammar generates obey the schema, and llguidance accepts the grammar."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _kept(case: Case) -> bool:
     [*(dict(case.schema) for case in CASES if _kept(case)), *_OTHERS],
     ids=lambda schema: json.dumps(schema)[:60],
 )
-def test_what_a_grammar_makes_obeys_the_schema(schema: dict[str, object]) -> None:
+def test_generated_texts_obey_the_schema(schema: dict[str, object]) -> None:
     constraint, random = from_schema(json.dumps(schema)), Random(1)
     validator = jsonschema_rs.validator_for(schema, validate_formats=True)
 
@@ -105,9 +105,9 @@ def test_every_integer_between_the_bounds_is_possible(low: int, length: int, val
         ({"type": "string", "maxLength": 1}, '"\\ud83d\\ude00"'),
     ],
 )
-def test_values_that_are_easily_damaged(schema: object, text: str) -> None:
+def test_exact_values_of_constants(schema: object, text: str) -> None:
     assert accepts(from_schema(json.dumps(schema)).grammar, text)
 
 
-def test_half_a_character_is_no_text() -> None:
+def test_lone_surrogates_are_not_matched() -> None:
     assert not accepts(from_schema('{"type": "string"}').grammar, '"\\ud83d"')

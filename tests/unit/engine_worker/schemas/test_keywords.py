@@ -1,4 +1,4 @@
-"""Every keyword, on the library that llama.cpp makes its grammars with."""
+"""Every keyword of the table, checked with llguidance, llama.cpp's grammar library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.schemas.table import LOST, column, outcome
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.keyword)
-def test_a_keyword_is_kept_or_named_as_the_table_says(case: Case) -> None:
+def test_a_keyword_is_kept_or_reported_as_in_the_table(case: Case) -> None:
     kept = outcome(case, accepts)
 
     assert kept != LOST

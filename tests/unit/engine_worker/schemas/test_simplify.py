@@ -1,4 +1,4 @@
-"""What a simple schema keeps of one that clients write."""
+"""Simplified schemas of those that clients write."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _dropped(schema: object) -> tuple[str, ...]:
         {"properties": A["properties"], "anyOf": [{"required": ["a", "b"], "properties": B["properties"]}]},
     ],
 )
-def test_what_holds_together_is_one_object_and_closed_once(schema: Json) -> None:
+def test_merged_objects_are_closed_once(schema: Json) -> None:
     simple = _simple(schema)
 
     assert isinstance(simple, dict)
@@ -92,7 +92,7 @@ def test_alternatives_that_only_require_something() -> None:
         ({"minimum": 2}, "number"),
     ],
 )
-def test_a_schema_without_a_type_means_the_one_that_it_speaks_of(schema: Json, kind: str) -> None:
+def test_a_schema_without_a_type_implies_that_of_its_keywords(schema: Json, kind: str) -> None:
     simple = _simple(schema)
 
     assert isinstance(simple, dict)
@@ -136,7 +136,7 @@ def test_an_empty_list_of_properties_closes_an_object(schema: Json) -> None:
         {**LISTS_NONE, "required": ["b"]},
     ],
 )
-def test_an_object_is_open_where_something_speaks_of_others(schema: Json) -> None:
+def test_an_object_is_open_if_additional_properties_are_described(schema: Json) -> None:
     assert accepts(from_schema(json.dumps(schema)).grammar, '{"b": 1}')
 
 
@@ -189,18 +189,18 @@ _STRING: Json = {"type": "string"}
         ),
     ],
 )
-def test_an_alternative_that_leads_back_to_itself_adds_no_value(schema: Json, simple: Json) -> None:
+def test_a_cyclic_alternative_adds_no_value(schema: Json, simple: Json) -> None:
     assert _simple(schema) == simple
 
 
-def test_a_nested_alternative_that_leads_back_to_itself() -> None:
+def test_a_nested_cyclic_alternative() -> None:
     simple = _simple({"properties": {"a": {"anyOf": [_INTEGER, {"$ref": "#/properties/a"}]}}})
 
     assert isinstance(simple, dict)
     assert simple["properties"] == {"a": _INTEGER}
 
 
-def test_alternatives_that_lead_to_each_other() -> None:
+def test_mutually_cyclic_alternatives() -> None:
     definitions = {
         "S": {"anyOf": [{"$ref": "#/$defs/T"}, _INTEGER]},
         "T": {"anyOf": [{"$ref": "#/$defs/S"}, _STRING]},
@@ -212,7 +212,7 @@ def test_alternatives_that_lead_to_each_other() -> None:
     assert not accepts(grammar, "true")
 
 
-def test_an_alternative_may_name_what_holds_anyway() -> None:
+def test_an_alternative_may_repeat_the_schema() -> None:
     definitions = {"A": {"anyOf": [_INTEGER, _STRING]}}
     either = {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "boolean"}]}
     grammar = _grammar({"$defs": definitions, "allOf": [{"$ref": "#/$defs/A"}, either]})
@@ -234,12 +234,12 @@ def test_an_alternative_may_name_what_holds_anyway() -> None:
         {"anyOf": [{"$ref": "#"}]},
     ],
 )
-def test_a_schema_that_only_refers_to_itself_is_refused(schema: Json) -> None:
+def test_a_schema_that_only_refers_to_itself_is_rejected(schema: Json) -> None:
     with pytest.raises(ConstraintRejected, match=r"leads back to itself|unsatisfiable"):
         from_schema(json.dumps(schema))
 
 
-def test_a_reference_back_next_to_what_says_something() -> None:
+def test_a_cyclic_reference_next_to_other_keywords() -> None:
     assert _simple({"$ref": "#", "type": "integer"}) == _INTEGER
     assert _simple({"$ref": "#/$defs/Any", "$defs": {"Any": {}}}) == {}
 
@@ -281,7 +281,7 @@ def test_a_reference_back_next_to_what_says_something() -> None:
         ({"type": "object", "patternProperties": {"^a$": {}, "^b$": {}}}, ("format.patternProperties",)),
     ],
 )
-def test_what_is_dropped_is_named(schema: Json, names: tuple[str, ...]) -> None:
+def test_dropped_keywords_are_reported(schema: Json, names: tuple[str, ...]) -> None:
     assert _dropped(schema) == names
 
 
@@ -309,12 +309,12 @@ def test_what_is_dropped_is_named(schema: Json, names: tuple[str, ...]) -> None:
         ({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "no value of finite length"),
     ],
 )
-def test_what_cannot_be_obeyed_is_refused_in_words(schema: object, why: str) -> None:
+def test_invalid_and_unsatisfiable_schemas_are_rejected_with_a_reason(schema: object, why: str) -> None:
     with pytest.raises(ConstraintRejected, match=why.replace("$", r"\$")):
         from_schema(json.dumps(schema))
 
 
-def test_too_many_combinations_are_refused() -> None:
+def test_too_many_combinations_are_rejected() -> None:
     choices = [{"anyOf": [{"required": [f"p{each}"]}, {"required": [f"q{each}"]}]} for each in range(20)]
 
     assert 2 ** len(choices) > MAX_PLACES
@@ -334,23 +334,23 @@ def test_too_many_combinations_are_refused() -> None:
         (f'{{"title": "{"x" * 600_000}"}}', "characters, at most"),
     ],
 )
-def test_texts_that_are_not_read(text: str, why: str) -> None:
+def test_schema_texts_that_are_rejected(text: str, why: str) -> None:
     with pytest.raises(ConstraintRejected, match=why):
         from_schema(text)
 
 
-def test_brackets_in_texts_are_no_depth() -> None:
+def test_brackets_in_strings_do_not_count_as_depth() -> None:
     assert _dropped({"type": "string", "description": "[" * 500}) == ()
 
 
-def test_what_is_merged_again_and_again_is_bounded() -> None:
+def test_repeated_merging_is_bounded() -> None:
     many = [{"minLength": 1} for _ in range(1000)]
 
     with pytest.raises(ConstraintRejected, match="schemas would have to be merged"):
         from_schema(json.dumps({"allOf": many, "anyOf": many}))
 
 
-def test_many_schemas_at_one_place_are_merged_once() -> None:
+def test_many_schemas_for_one_value_are_merged_once() -> None:
     assert _simple({"allOf": [{"minLength": 1}] * 20_000}) == {"type": "string", "minLength": 1}
 
 
@@ -369,7 +369,7 @@ def test_many_schemas_at_one_place_are_merged_once() -> None:
     ],
     ids=["references", "items", "constant"],
 )
-def test_levels_that_are_too_many_are_refused(schema: object) -> None:
+def test_too_deep_nesting_is_rejected(schema: object) -> None:
     with pytest.raises(ConstraintRejected, match="nested too deep"):
         from_schema(json.dumps(schema))
 
@@ -380,6 +380,6 @@ def test_one_and_true_are_two_alternatives() -> None:
     assert _simple({"anyOf": options}) == {"anyOf": [{"enum": [1]}, {"enum": [True]}]}
 
 
-def test_a_number_and_its_text_have_nothing_in_common() -> None:
+def test_a_number_and_its_text_differ() -> None:
     with pytest.raises(ConstraintRejected, match="unsatisfiable"):
         from_schema('{"enum": ["1.5"], "const": 1.5}')

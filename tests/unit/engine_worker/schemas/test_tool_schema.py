@@ -1,4 +1,4 @@
-"""What a grammar is made of."""
+"""A tool's parameters reduced to what a grammar can be made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _of(schema: object) -> object:
     return properties["a"]
 
 
-def test_what_says_something_stays() -> None:
+def test_meaningful_keywords_are_kept() -> None:
     schema = {
         "properties": {
             "city": {"type": "string", "description": "Where.", "enum": ["Paris"]},
@@ -30,7 +30,7 @@ def test_what_says_something_stays() -> None:
 
 
 @pytest.mark.parametrize("kind", ["$defs", "definitions"])
-def test_references_stay_with_what_they_name(kind: str) -> None:
+def test_references_are_kept_with_their_definitions(kind: str) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -42,7 +42,7 @@ def test_references_stay_with_what_they_name(kind: str) -> None:
     assert readable_parameters(schema) == {**schema, "additionalProperties": False}
 
 
-def test_what_a_grammar_may_not_know_goes() -> None:
+def test_unsupported_keywords_are_removed() -> None:
     schema = {"type": "string", "format": "date", "minimum": 1, "pattern": "(", "default": "x"}
     assert _of(schema) == {"type": "string"}
     assert readable_parameters({"$schema": "x", "additionalProperties": False}) == {"type": "object"}
@@ -53,7 +53,7 @@ def test_what_a_grammar_may_not_know_goes() -> None:
     [True, None, {}, {"type": "any"}, {"type": "str"}, {"type": ["any"]}, {"type": {}}, {"type": [{}]},
      {"enum": []}, {"anyOf": []}, {"$ref": "#/nowhere"}, {"$ref": 5}, {"oneOf": [{"type": "string"}]}],
 )  # fmt: skip
-def test_a_property_that_says_nothing_may_be_anything(schema: object) -> None:
+def test_a_property_without_a_type_may_have_any_value(schema: object) -> None:
     assert _of(schema) == ANYTHING
 
 
@@ -61,12 +61,12 @@ def test_its_description_stays() -> None:
     assert _of({"type": "any", "description": "Whatever."}) == {"description": "Whatever.", **ANYTHING}
 
 
-def test_inner_schemas_too() -> None:
+def test_nested_schemas_are_reduced_too() -> None:
     assert _of({"type": "array", "items": {"type": "any"}}) == {"type": "array", "items": ANYTHING}
     assert _of({"anyOf": [{"type": "str"}]}) == {"anyOf": [ANYTHING]}
 
 
-def test_an_object_has_what_it_lists_and_needs_nothing_else() -> None:
+def test_an_object_has_only_listed_properties() -> None:
     assert _of({"properties": {"b": True}, "required": ["b", "c", 1]}) == {
         "properties": {"b": ANYTHING},
         "required": ["b"],
@@ -82,5 +82,5 @@ def test_a_function_that_names_no_parameters_has_no_arguments(schema: object) ->
 
 
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"properties": 1, "required": 1}])
-def test_arguments_are_an_object_whatever_is_said(schema: object) -> None:
+def test_arguments_are_always_an_object(schema: object) -> None:
     assert readable_parameters(schema) == {"type": "object"}

@@ -1,4 +1,4 @@
-"""Grammars for forced calls and for tools with a format, as llguidance takes them."""
+"""Grammars of answers with calls and formats, checked with llguidance."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def _takes(body: Grammar, text: str, thought: ThinkingMarkup | None = None) -> b
         ("", False),
     ],
 )
-def test_a_forced_call(text: str, taken: bool) -> None:
+def test_a_forced_call_matches_its_grammar(text: str, taken: bool) -> None:
     assert _takes(calls_grammar(FUNCTIONS, TAGS, several=True), text, TAGGED) is taken
 
 
-def test_one_call_only() -> None:
+def test_a_single_call_allows_no_second_one() -> None:
     one = calls_grammar(FUNCTIONS, BARE_LIST, several=False)
 
     assert _takes(one, f"[{NOW}]")
@@ -60,7 +60,7 @@ def test_one_call_only() -> None:
     assert _takes(calls_grammar(FUNCTIONS, BARE_LIST, several=True), f"[{NOW}, {NOW}]")
 
 
-def test_thinking_that_the_prompt_began_must_end() -> None:
+def test_thinking_opened_by_the_prompt_must_be_closed() -> None:
     grammar, opened = (
         calls_grammar(FUNCTIONS, TAGS, several=False),
         ThinkingMarkup("", "</think>", opened=True),
@@ -90,7 +90,7 @@ def test_an_answer_may_end_with_the_models_own_token() -> None:
     assert "end_of_answer: <[7]>?" in answer_lark(ANSWER, None, end_token=7)
 
 
-def test_many_large_tools_together_are_refused() -> None:
+def test_large_tools_that_exceed_the_limit_together_are_rejected() -> None:
     properties = {f"p{number}": {"type": "string"} for number in range(200)}
     wide = json.dumps({"type": "object", "properties": properties})
     tools = [pb.Tool(name=f"f{number}", parameters_json=wide) for number in range(40)]

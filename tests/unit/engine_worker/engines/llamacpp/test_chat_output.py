@@ -1,4 +1,4 @@
-"""From the chunks of llama-server's chat route to events."""
+"""Events from the chunks of /v1/chat/completions."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _call(index: int, arguments: str, name: str = "") -> JsonObject:
     return {"tool_calls": [{"index": index, "function": function, **begin}]}
 
 
-async def test_progress_of_the_prompt_is_no_event() -> None:
+async def test_prefill_progress_is_no_event() -> None:
     chat = Chat()
     await chat.output.feed({"choices": [{"delta": {}}], "prompt_progress": {"total": 3}}, 5)
 
@@ -113,7 +113,7 @@ async def test_thinking_and_content_and_the_ids_behind_them() -> None:
     assert chat.output.all_ids == [1, 10, 11, *b"<t>Hm.</t>Hello"]
 
 
-async def test_an_answer_of_nothing_but_its_end() -> None:
+async def test_an_empty_answer() -> None:
     chat = Chat()
     assert await chat.ends(hidden=1) == []
     assert chat.started.prompt_ids
@@ -124,9 +124,7 @@ async def test_an_answer_of_nothing_but_its_end() -> None:
     ("stop_type", "reason", "matched"),
     [("eos", pb.Done.STOP, ""), ("limit", pb.Done.LENGTH, ""), ("word", pb.Done.STOP, "<end>")],
 )
-async def test_why_an_answer_ended(
-    stop_type: str, reason: pb.Done.FinishReason.ValueType, matched: str
-) -> None:
+async def test_finish_reasons(stop_type: str, reason: pb.Done.FinishReason.ValueType, matched: str) -> None:
     chat = Chat()
     await chat.says({"content": "A"})
     await chat.ends(stop_type)
@@ -154,7 +152,7 @@ async def test_calls_are_named_once_and_whole_when_their_object_closes() -> None
     assert chat.tokenized == ['{"a":{}}{}']
 
 
-async def test_white_space_after_an_object_does_not_end_it_again() -> None:
+async def test_white_space_after_arguments_does_not_complete_them_again() -> None:
     chat = Chat()
     await chat.says(_call(0, "{}", "now"))
     await chat.says(_call(0, "\n"))
@@ -173,7 +171,7 @@ async def test_a_call_without_arguments(stop_type: str, complete: bool) -> None:
     assert "".join(part.arguments_fragment for part in parts) == ("{}" if complete else "")
 
 
-async def test_a_stop_text_ends_the_answer_while_llama_cpp_continues() -> None:
+async def test_a_stop_text_ends_the_answer_while_llama_cpp_still_generates() -> None:
     chat = Chat(stops=["never", "STOP"])
     await chat.says({"content": "A ST"})
     await chat.says({"content": "OP B"})
@@ -187,7 +185,7 @@ async def test_a_stop_text_ends_the_answer_while_llama_cpp_continues() -> None:
 
 
 @pytest.mark.parametrize("stop_type", ["eos", "limit"])
-async def test_text_that_began_like_a_stop_is_shown_at_the_end(stop_type: str) -> None:
+async def test_a_partial_stop_text_is_sent_at_the_end(stop_type: str) -> None:
     chat = Chat(stops=["STOP"])
     await chat.says({"content": "A ST"})
     (delta,) = await chat.ends(stop_type)
@@ -195,7 +193,7 @@ async def test_text_that_began_like_a_stop_is_shown_at_the_end(stop_type: str) -
     assert (delta.content, chat.done.matched_stop) == ("A ST", "")
 
 
-async def test_a_stop_text_does_not_reach_from_thinking_into_content() -> None:
+async def test_a_stop_text_does_not_match_across_thinking_and_content() -> None:
     chat = Chat(stops=["STOP"])
     await chat.says({"reasoning_content": "ST"})
     await chat.says({"content": "OP"})
@@ -204,7 +202,7 @@ async def test_a_stop_text_does_not_reach_from_thinking_into_content() -> None:
     assert (thinking.thinking, content.content) == ("ST", "OP")
 
 
-async def test_unwanted_thinking_is_dropped_and_counted() -> None:
+async def test_thinking_that_is_switched_off_is_dropped_and_counted() -> None:
     chat = Chat(shows_thinking=False)
     await chat.says({"reasoning_content": "Hm."})
     await chat.says({"content": "A"})
@@ -219,7 +217,7 @@ def _probability(token_id: int, text: str) -> JsonObject:
     return {**entry, "top_logprobs": [entry]}
 
 
-async def test_logprobs_are_those_of_what_is_shown() -> None:
+async def test_logprobs_are_those_of_the_text_that_is_sent() -> None:
     chat = Chat(top=1)
     await chat.says({"role": "assistant", "content": None}, logprobs=[_probability(7, "<t>")])
     await chat.says({"reasoning_content": "Hm"}, logprobs=[_probability(8, "Hm")])
@@ -231,7 +229,7 @@ async def test_logprobs_are_those_of_what_is_shown() -> None:
     assert [other.token for other in call.logprobs[0].top] == [b"}"]
 
 
-async def test_unwanted_thinking_has_no_logprobs_either() -> None:
+async def test_thinking_that_is_switched_off_has_no_logprobs() -> None:
     chat = Chat(top=1, shows_thinking=False, stops=["Hm?"])
     await chat.says({"reasoning_content": "So. "}, logprobs=[_probability(6, "So. ")])
     await chat.says({"reasoning_content": "Hm"}, logprobs=[_probability(7, "Hm")])
@@ -252,7 +250,7 @@ async def test_unwanted_thinking_has_no_logprobs_either() -> None:
         ([_call(0, "{}", "now")], 9, False),
     ],
 )
-async def test_a_tail_that_the_parser_kept_is_in_the_log(
+async def test_tokens_that_the_parser_dropped_are_logged(
     said: list[JsonObject], hidden: int, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each text here is one token; the end-of-sequence token is hidden too."""

@@ -1,4 +1,4 @@
-"""What a GGUF file says, of files written here."""
+"""Metadata of GGUF files that the tests write."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(tmp_path: Path) -> Write:
     return write_file
 
 
-def test_what_the_model_is(write: Write) -> None:
+def test_the_description_of_the_model(write: Write) -> None:
     path = write()
     model = GgufFile(path).describe()
 
@@ -75,13 +75,13 @@ def test_model_info_is_as_ollama_shows_it(write: Write) -> None:
     assert not any(key.startswith("GGUF.") for key in info)
 
 
-def test_lists_are_there_for_who_asks(write: Write) -> None:
+def test_arrays_are_read_with_with_lists(write: Write) -> None:
     info = json.loads(GgufFile(write(), with_lists=True).model_info_json())
 
     assert info["tokenizer.ggml.tokens"] == ["a", "b"]
 
 
-def test_the_digest_is_the_model_s_wherever_the_file_lies(write: Write) -> None:
+def test_the_digest_does_not_depend_on_the_folder(write: Write) -> None:
     one, renamed = write("one.gguf"), write("other.gguf")
     copy = one.parent / "folder" / "one.gguf"
     copy.parent.mkdir()
@@ -102,12 +102,12 @@ def test_tensors_are_listed_block_by_block(write: Write) -> None:
     assert sum(math.prod(tensor.shape) for tensor in tensors) == 1500
 
 
-def test_memory_for_keys_and_values(write: Write) -> None:
+def test_kv_cache_size(write: Write) -> None:
     # 2 blocks, 2 heads for keys and values of 64 / 4 numbers, both keys and values, 2 bytes each.
     assert GgufFile(write()).kv_bytes(100) == 100 * 2 * 2 * 16 * 2 * 2
 
 
-def test_what_a_file_does_not_say(write: Write) -> None:
+def test_defaults_for_missing_metadata(write: Write) -> None:
     file = GgufFile(write(file_type=9999))
 
     assert file.quantization == "unknown"

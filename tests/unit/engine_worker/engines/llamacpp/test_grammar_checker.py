@@ -1,4 +1,4 @@
-"""Grammars are compiled elsewhere first, with a time limit."""
+"""Grammars are compiled in a child process first, with a time limit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _script(folder: Path, then: str) -> Path:
     return script
 
 
-async def test_good_grammars_and_others() -> None:
+async def test_valid_grammars_pass_and_others_are_rejected() -> None:
     async with _check() as check:
         await check.check(GOOD)
         await check.check(GOOD)
@@ -44,7 +44,7 @@ async def test_good_grammars_and_others() -> None:
         await check.check(f'{HEADER}start: "b" <[151645]>?\n')
 
 
-async def test_a_compiler_that_stalls_is_ended_and_the_next_grammar_gets_another(tmp_path: Path) -> None:
+async def test_a_stalled_compiler_is_killed_and_replaced(tmp_path: Path) -> None:
     stalls = "time.sleep(600) if 'slow' in line else print('\"\"', flush=True)"
     async with _check(1.0, _script(tmp_path, stalls)) as check:
         with pytest.raises(ConstraintRejected, match="more than 1 s; make the schema smaller"):
@@ -52,14 +52,14 @@ async def test_a_compiler_that_stalls_is_ended_and_the_next_grammar_gets_another
         await check.check("quick")
 
 
-async def test_a_compiler_that_breaks_is_no_engine_that_breaks(tmp_path: Path) -> None:
+async def test_a_crash_of_the_compiler_rejects_the_grammar(tmp_path: Path) -> None:
     async with _check(20.0, _script(tmp_path, "os.abort()")) as check:
         for _ in range(2):
             with pytest.raises(ConstraintRejected, match="breaks the compiler"):
                 await check.check(GOOD)
 
 
-async def test_what_was_good_is_not_compiled_again(tmp_path: Path) -> None:
+async def test_a_valid_grammar_is_compiled_once(tmp_path: Path) -> None:
     counted = tmp_path / "counted"
     once = f"open({str(counted)!r}, 'a').write('x'), print('\"\"', flush=True)"
     async with _check(20.0, _script(tmp_path, once)) as check:
@@ -70,7 +70,7 @@ async def test_what_was_good_is_not_compiled_again(tmp_path: Path) -> None:
     assert counted.read_text() == "xx"
 
 
-async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(tmp_path: Path) -> None:
+async def test_a_cancelled_check_does_not_answer_the_next_one(tmp_path: Path) -> None:
     began = tmp_path / "began"
     says = "'\"\"' if 'good' in line else '\"bad\"'"
     answers = f"open({str(began)!r}, 'w'), time.sleep(0.5), print({says}, flush=True)"

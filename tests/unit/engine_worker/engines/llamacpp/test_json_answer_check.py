@@ -1,4 +1,4 @@
-"""An answer that is not in its format does not end as if it were."""
+"""An answer that is not in its format ends with an error."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def test_free_text_is_an_error() -> None:
     [pb.Done(finish_reason=pb.Done.LENGTH), pb.Done(finish_reason=pb.Done.STOP, matched_stop="}")],
     ids=["tokens", "stop text"],
 )
-def test_an_answer_that_was_cut_is_let_be(done: pb.Done) -> None:
+def test_an_answer_cut_by_a_limit_or_stop_text_passes(done: pb.Done) -> None:
     _see('{"a"', done=done)

@@ -50,13 +50,13 @@ CALLING = pb.Message(role="assistant", tool_calls=[pb.ToolCall(name="news")])
         ([], []),
     ],
 )
-def test_what_the_assistant_says_last_is_one_message_or_none(
+def test_assistant_messages_at_the_end_are_joined_or_dropped(
     messages: list[pb.Message], joined: list[pb.Message]
 ) -> None:
     assert join_last_assistant_messages(messages) == joined
 
 
-def test_thinking_from_before_the_last_question_is_not_shown() -> None:
+def test_thinking_before_the_last_user_message_is_removed() -> None:
     messages = [
         USER,
         _said("a", "old"),

@@ -1,4 +1,4 @@
-"""From llama-server's chunks to events, with every token id."""
+"""Events from the chunks of /completion, with every token id."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _text(event: pb.GenerateEvent) -> str:
     return "".join(delta.content for delta in event.deltas)
 
 
-async def test_progress_of_the_prompt_is_no_event() -> None:
+async def test_prefill_progress_is_no_event() -> None:
     completion = Completion()
 
     await completion.progress()
@@ -103,7 +103,7 @@ async def test_progress_of_the_prompt_is_no_event() -> None:
     assert not completion.mailbox.ready
 
 
-async def test_the_first_event_tells_the_prompt_once() -> None:
+async def test_the_first_event_has_the_prompt_once() -> None:
     completion = Completion(truncated=7)
     await completion.says("A", 20)
     first = await completion.event()
@@ -136,7 +136,7 @@ async def test_the_end_of_sequence_counts_but_is_not_reported() -> None:
     assert completion.output.all_ids == [1, 10, 11, 20]
 
 
-async def test_an_answer_of_nothing_but_its_end() -> None:
+async def test_an_empty_answer() -> None:
     completion = Completion()
     await completion.says("", _EOS)
     event = await completion.ends("eos")
@@ -159,7 +159,7 @@ async def test_a_limit_is_length_and_its_last_token_is_reported() -> None:
     assert completion.output.all_ids == [1, 10, 11, 20, 21]
 
 
-async def test_held_back_tokens_come_with_the_text_that_follows_them() -> None:
+async def test_tokens_without_text_come_with_the_next_text() -> None:
     completion = Completion()
     await completion.says("A", 20)
     await completion.event()
@@ -184,7 +184,7 @@ async def test_a_stop_text_is_named_and_its_tokens_are_reported() -> None:
     assert _ids(event) == [21]
 
 
-async def test_ids_that_were_swallowed_inside_a_character_are_found_again() -> None:
+async def test_missing_ids_inside_a_character_are_recovered() -> None:
     completion = Completion()
     await completion.says("🐑", _SHEEP[-1], swallowed=3)
 
@@ -194,14 +194,14 @@ async def test_ids_that_were_swallowed_inside_a_character_are_found_again() -> N
     assert (_text(event), _ids(event), event.deltas[0].completion_tokens) == ("🐑", _SHEEP, 4)
 
 
-async def test_a_swallowed_token_that_begins_with_other_text() -> None:
+async def test_a_missing_token_that_begins_with_other_text() -> None:
     completion = Completion()
     await completion.says(" ☃", *"☃".encode()[2:], swallowed=2)
 
     assert _ids(await completion.event()) == [_SPACE_AND_SNOW, *"☃".encode()[1:]]
 
 
-async def test_swallowed_tokens_behind_text_that_a_stop_text_held_back() -> None:
+async def test_missing_tokens_after_text_held_back_for_a_stop_text() -> None:
     completion = Completion(top=1)
     await completion.says("", 20)
     entry = _probability(_SHEEP[-1], "é🐑", -0.5, (_SHEEP[-1], b"\x91", -0.5))
@@ -241,7 +241,7 @@ async def test_text_that_tokenises_differently_still_gives_the_right_number_of_i
     assert ids[-1] == 99
 
 
-async def test_nothing_is_tokenised_when_nothing_was_swallowed() -> None:
+async def test_nothing_is_tokenised_without_missing_tokens() -> None:
     completion = Completion()
     await completion.says("A", 20)
     await completion.says("BC", 21, 22)
@@ -278,7 +278,7 @@ async def test_a_character_of_several_tokens_has_one_entry_with_all_its_bytes() 
 
 
 @pytest.mark.parametrize("logprob", [None, -math.inf, math.nan, -3.4028234663852886e38])
-async def test_a_probability_of_nothing_is_finite(logprob: float | None) -> None:
+async def test_the_logprob_of_probability_zero_is_finite(logprob: float | None) -> None:
     completion = Completion(top=1)
     entry = _probability(20, "A", 0.0, (20, b"A", 0.0))
     entry["logprob"] = logprob
@@ -297,7 +297,7 @@ async def test_the_end_of_sequence_has_no_logprob_either() -> None:
     assert [logprob.token_id for logprob in delta.logprobs] == [20]
 
 
-async def test_logprobs_that_were_not_requested_are_left_out() -> None:
+async def test_no_logprobs_unless_requested() -> None:
     completion = Completion(top=None)
     await completion.says("A", 20, logprobs=[_probability(20, "A", -0.5)])
 

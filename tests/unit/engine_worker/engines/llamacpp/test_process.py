@@ -12,5 +12,5 @@ def test_threads_spin_only_briefly_at_barriers() -> None:
 
 
 @pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
-def test_what_the_operator_has_set_about_waiting_is_kept(name: str) -> None:
+def test_the_operators_openmp_wait_policy_is_kept(name: str) -> None:
     assert llama_environment({name: "x"}) == {name: "x"}

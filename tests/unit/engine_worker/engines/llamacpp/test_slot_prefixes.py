@@ -1,4 +1,4 @@
-"""Which slot's cache suits a prompt best."""
+"""The slot with the longest common prefix is chosen."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_long_prompts_are_compared_fast() -> None:
     assert time.perf_counter() - began < 1
 
 
-def test_the_longest_shared_beginning_wins_among_the_free() -> None:
+def test_the_free_slot_with_the_longest_common_prefix_is_chosen() -> None:
     prefixes = SlotPrefixes(3)
     prefixes.remember(0, [1, 2])
     prefixes.remember(1, [1, 2, 3, 4])

@@ -1,4 +1,4 @@
-"""Slots that llama.cpp works for although their client has left."""
+"""Slots that llama.cpp still works in after their request was cancelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine_worker.engines.slots import Slots
 
 
 class Llama(LlamaApi):
-    """Embeds on request, and reports that no slot works, as is true of some other slot."""
+    """Embeds when a test completes the step; asking for slot states fails the test."""
 
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
@@ -51,7 +51,7 @@ def _embed(held: HeldSlots, *ids: int) -> asyncio.Task[list[float]]:
     return asyncio.create_task(held.embed(list(ids), _begins))
 
 
-async def test_a_cancelled_embedding_has_its_slot_until_llama_cpp_is_done(
+async def test_a_cancelled_embedding_keeps_its_slot_until_its_step_ends(
     held: HeldSlots, llama: Llama
 ) -> None:
     leaving, next_one = _embed(held, 1), _embed(held, 2)
@@ -69,7 +69,7 @@ async def test_a_cancelled_embedding_has_its_slot_until_llama_cpp_is_done(
     assert held.running == 0
 
 
-async def test_one_that_waits_leaves_without_a_trace(held: HeldSlots, llama: Llama) -> None:
+async def test_a_cancelled_waiter_frees_its_place(held: HeldSlots, llama: Llama) -> None:
     running, waiting = _embed(held, 1), _embed(held, 2)
     await _turn()
     assert held.waiting_prompt_tokens == 1
@@ -91,7 +91,7 @@ async def test_a_failure_frees_the_slot(held: HeldSlots, llama: Llama) -> None:
     assert held.running == 0
 
 
-async def test_closing_ends_what_still_runs(held: HeldSlots, llama: Llama) -> None:
+async def test_close_cancels_running_embeddings(held: HeldSlots, llama: Llama) -> None:
     leaving = _embed(held, 1)
     await _turn()
     leaving.cancel()

@@ -1,4 +1,4 @@
-"""What is found out about a chat template."""
+"""Capabilities of chat templates."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _refuses(messages: list[Mapping[str, str]], may_think: bool) -> str:
     return "prompt"
 
 
-async def test_a_plain_template_has_nothing() -> None:
+async def test_a_plain_template_has_no_capabilities() -> None:
     assert await read_template(Llama(_plain)) == ChatTemplate()
 
 

@@ -1,4 +1,4 @@
-"""Tools as llama.cpp's template shows them and as its grammar takes them."""
+"""Tools as a template shows them, and as llama.cpp's grammar gets them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANY = {"type": "object", "properties": {}, "additionalProperties": True}
 NONE = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-def test_the_model_may_choose() -> None:
+def test_tool_choice_auto() -> None:
     assert tools_json(functions_of([WEATHER, NEWS]), pb.ToolChoice()) == {
         "tools": [
             {
@@ -32,7 +32,7 @@ def test_the_model_may_choose() -> None:
     assert tools_json(functions_of([NEWS]), pb.ToolChoice(parallel=False))["parallel_tool_calls"] is False
 
 
-def test_which_may_be_called() -> None:
+def test_tool_choice_selects_the_tools() -> None:
     both = [WEATHER, NEWS]
 
     assert chosen_tools(both, pb.ToolChoice(mode=pb.ToolChoice.REQUIRED)) == both
@@ -48,7 +48,9 @@ def test_which_may_be_called() -> None:
         ([], pb.ToolChoice(mode=pb.ToolChoice.REQUIRED), "has no tools"),
     ],
 )
-def test_a_choice_that_no_tool_is_there_for(tools: list[pb.Tool], choice: pb.ToolChoice, why: str) -> None:
+def test_a_tool_choice_without_its_tool_is_rejected(
+    tools: list[pb.Tool], choice: pb.ToolChoice, why: str
+) -> None:
     with pytest.raises(InvalidRequest, match=why):
         chosen_tools(tools, choice)
 

@@ -62,5 +62,7 @@ def test_text_of_earlier_tokens_may_stand_in_front(sentencepiece: Vocabulary) ->
 
 
 @pytest.mark.parametrize("text", ["", "e", "é!"])
-def test_what_does_not_end_with_the_token_has_no_split(sentencepiece: Vocabulary, text: str) -> None:
+def test_text_that_does_not_end_with_the_token_has_no_recovered_tokens(
+    sentencepiece: Vocabulary, text: str
+) -> None:
     assert sentencepiece.before(sentencepiece.partial[b"\xa9"], text, 1, has_more=False) is None

@@ -1,4 +1,4 @@
-"""Grammars in llama.cpp's own language, for vocabularies that its grammar library cannot work with."""
+"""Grammars in GBNF, which SentencePiece vocabularies that prepend a space need."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _strings(**keywords: object) -> Grammar:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.keyword)
-def test_a_keyword_is_kept_or_named_as_the_table_says(case: Case) -> None:
+def test_a_keyword_is_kept_or_reported_as_in_the_table(case: Case) -> None:
     kept = outcome(case, accepts)
 
     assert kept != LOST
@@ -61,7 +61,7 @@ def test_characters_that_gbnf_writes_otherwise(text: str) -> None:
     assert not accepts(one, '"x"')
 
 
-def test_words_that_share_their_beginnings_are_all_there() -> None:
+def test_texts_with_common_prefixes_are_all_matched() -> None:
     words = ["", "a", "ab", "abc", "abd", "b", "ba", "bab", "c", "é", "éa", "z" * 70]
     values: list[object] = [*words, 5, 55, 556, None]
     grammar = _grammar({"enum": values})
@@ -117,7 +117,7 @@ def test_calls_of_functions() -> None:
         ({"enum": [f"{chr(0x4E00 + number)}x" for number in range(400)]}, "alternatives at one position"),
     ],
 )
-def test_what_would_cost_too_much_is_refused_early(schema: object, why: str) -> None:
+def test_a_grammar_beyond_the_size_limits_is_rejected(schema: object, why: str) -> None:
     grammar = _grammar(schema)
     began = time.process_time()
     with pytest.raises(ConstraintRejected, match=f"too large for this model's engine.*{why}"):
@@ -137,7 +137,7 @@ def test_what_would_cost_too_much_is_refused_early(schema: object, why: str) -> 
         (r"^[\w.-]+@([\w-]+\.)+[\w-]{2,4}$", ""),
     ],
 )
-def test_a_pattern_that_reads_one_text_in_many_ways_is_refused(pattern: str, why: str) -> None:
+def test_an_ambiguous_pattern_is_rejected(pattern: str, why: str) -> None:
     grammar = _strings(pattern=pattern)
     if why:
         with pytest.raises(ConstraintRejected, match=why):
@@ -146,7 +146,7 @@ def test_a_pattern_that_reads_one_text_in_many_ways_is_refused(pattern: str, why
         assert gbnf_text(grammar)
 
 
-def test_the_ways_of_reading_a_text_are_counted() -> None:
+def test_ways_to_match_a_text_are_counted() -> None:
     a = text("a")
     assert ways(repeat(a, 0, 50)) == 1
     assert ways(repeat(choice(a, Chars.text("ab")), 0, 4)) == 2**4
@@ -178,13 +178,13 @@ def _tree(*first: str) -> object:
     return {"$defs": {"E": {"anyOf": [*sums, {"type": "integer"}]}}, "$ref": "#/$defs/E"}
 
 
-def test_alternatives_that_double_with_each_level_are_refused() -> None:
+def test_alternatives_that_double_with_each_level_are_rejected() -> None:
     with pytest.raises(ConstraintRejected, match="too many alternatives that begin alike"):
         gbnf_text(_grammar(_tree("left", "left")))
     assert gbnf_text(_grammar(_tree("left", "lefty")))
 
 
-def test_many_alternatives_that_begin_alike_are_refused() -> None:
+def test_many_alternatives_with_a_common_prefix_are_rejected() -> None:
     def union(count: int) -> Grammar:
         first: dict[str, object] = {"id": {"type": "integer"}}
         options = [
@@ -198,7 +198,7 @@ def test_many_alternatives_that_begin_alike_are_refused() -> None:
         gbnf_text(union(80))
 
 
-def test_a_rule_that_begins_with_itself_is_refused() -> None:
+def test_left_recursion_is_rejected() -> None:
     grammar = Grammar({ROOT: Ref("a"), "a": choice(sequence(repeat(text("y")), Ref("a")), text("x"))})
     with pytest.raises(ConstraintRejected, match="refers to itself"):
         gbnf_text(grammar)

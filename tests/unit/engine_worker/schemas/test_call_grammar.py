@@ -1,4 +1,4 @@
-"""A tool's parameters: as exact as a format's schema where they are one, and never a reason to refuse."""
+"""Constraints of a tool's arguments: as exact as a format's, and malformed parts are no error."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_reference_that_only_leads_back_to_itself_is_left_out(parameters: str)
         '{"type":5}',
     ],
 )
-def test_what_is_wrong_in_a_schema_is_left_out_of_it(of_a: str) -> None:
+def test_malformed_parts_of_a_tools_schema_are_left_out(of_a: str) -> None:
     schema = _schema(f'{{"properties":{{"a":{of_a},"b":{{"type":"null"}}}},"required":["a"]}}')
 
     assert isinstance(schema, dict)
@@ -91,6 +91,6 @@ def test_what_is_wrong_in_a_schema_is_left_out_of_it(of_a: str) -> None:
     ("parameters", "why"),
     [("{", "tool 'f': .* is not JSON"), ('{"properties":{"a":' * 500 + "{}" + "}}" * 500, "nested too deep")],
 )
-def test_what_cannot_be_read_is_refused(parameters: str, why: str) -> None:
+def test_parameters_that_are_not_json_are_rejected(parameters: str, why: str) -> None:
     with pytest.raises(ConstraintRejected, match=why):
         _schema(parameters)

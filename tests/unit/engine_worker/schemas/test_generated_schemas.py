@@ -1,4 +1,4 @@
-"""Schemas that Pydantic and zod write for their types: none of them is a reason to refuse a request."""
+"""Schemas that Pydantic and zod generate are accepted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _schemas() -> Iterator[tuple[str, str]]:
 SCHEMAS = dict(_schemas())
 
 
-def test_at_most_five_are_refused() -> None:
+def test_at_most_five_generated_schemas_are_rejected() -> None:
     assert len(SCHEMAS) >= 206
     refused = {}
     for name, schema in SCHEMAS.items():
@@ -48,7 +48,7 @@ def test_llama_cpps_library_compiles_the_grammar(name: str) -> None:
     assert llguidance.LLMatcher.validate_grammar(grammar) == ""
 
 
-def test_what_is_dropped_of_them() -> None:
+def test_keywords_dropped_of_generated_schemas() -> None:
     """A list to look at when it changes."""
     dropped = {name: list(of) for name in SCHEMAS if (of := from_schema(SCHEMAS[name]).not_honoured)}
 
@@ -57,6 +57,6 @@ def test_what_is_dropped_of_them() -> None:
     assert len(dropped) <= 40
 
 
-def test_all_of_them_are_within_the_bounds_of_gbnf() -> None:
+def test_all_generated_schemas_are_within_the_gbnf_limits() -> None:
     for schema in SCHEMAS.values():
         assert gbnf_text(from_schema(schema).grammar).startswith("root ::= ")

@@ -21,7 +21,7 @@ from tests.schemas.llguidance_accepts import accepts
         ({"enum": [1, 2, 2.5, 5, "a"], "multipleOf": 2.5}, [2.5, 5, "a"]),
     ],
 )
-def test_bounds_and_lengths_leave_values_out(schema: dict[str, object], left: list[object]) -> None:
+def test_bounds_and_lengths_exclude_values(schema: dict[str, object], left: list[object]) -> None:
     constraint = from_schema(json.dumps(schema))
     assert plain_json(constraint.schema) == {"enum": left}
     assert constraint.not_honoured == ()
@@ -41,11 +41,11 @@ def test_no_value_left_is_unsatisfiable() -> None:
         ("required", {"const": {"a": 1}, "required": ["b"]}),
     ],
 )
-def test_other_keywords_are_named(keyword: str, schema: dict[str, object]) -> None:
+def test_other_keywords_are_reported_as_dropped(keyword: str, schema: dict[str, object]) -> None:
     assert from_schema(json.dumps(schema)).not_honoured == (f"format.{keyword}",)
 
 
-def test_keywords_of_another_type_say_nothing() -> None:
+def test_keywords_of_another_type_have_no_effect() -> None:
     assert from_schema('{"enum": [1, 2], "pattern": "a", "minItems": 1}').not_honoured == ()
 
 
