@@ -1,4 +1,4 @@
-"""A table of what each scenario cost, at the end of the run."""
+"""Prints the table of each scenario's costs at the end of the run."""
 
 from __future__ import annotations
 

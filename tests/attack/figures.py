@@ -1,4 +1,4 @@
-"""What each scenario cost, as a table at the end of the run."""
+"""Costs of each scenario, as a table."""
 
 from __future__ import annotations
 

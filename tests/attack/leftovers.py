@@ -1,4 +1,4 @@
-"""What a frontend holds, and that it holds no more afterwards than before."""
+"""Resources that a frontend holds, and the check that it holds no more than before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that behave: each asks for one answer after the other, and looks at all of it."""
+"""Well-behaved clients: each sends one request at a time and checks the whole response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tests.attack.prober ADDRESS PID SOURCE` asks for /api/version until its input ends.
+"""`python -m tests.attack.prober ADDRESS PID SOURCE` requests /api/version until its stdin is closed.
 
 Then it prints Latencies. It is a process of its own, so that its times are not those of a busy test. Each
 question has a new connection.

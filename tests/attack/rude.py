@@ -1,4 +1,4 @@
-"""Connections that do as they like: raw bytes, slowly, without an end, without reading."""
+"""Hostile connections: raw bytes, slow or endless writes, no reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One scenario: a fleet, those who behave, who measures, and what must be true afterwards."""
+"""One scenario: a fleet, well-behaved clients, measurements, and the checks afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client with hundreds of connections against twenty polite ones; crowds of streams and requests.
+"""One client with hundreds of connections next to twenty well-behaved ones; many streams and requests.
 
 Each crowd comes twice: what the second one leaves is what leaks.
 """

@@ -1,4 +1,4 @@
-"""Headers without an end: many, long, trailers, targets; and pipelines of thousands of requests."""
+"""Endless headers, trailers and request targets, and pipelines of thousands of requests."""
 
 from __future__ import annotations
 

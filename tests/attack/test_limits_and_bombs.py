@@ -1,4 +1,4 @@
-"""Bodies at each limit and just over it, and small ones that unpack to large ones."""
+"""Bodies at each limit and just above it, and small ones that decompress to large ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that answers garbage at each moment, next to one that works."""
+"""A worker that sends garbage in each phase, next to one that works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that are never finished, on every route: dripped, announced and not sent, in endless chunks."""
+"""Bodies that never end, on every route: sent slowly, announced and not sent, in endless chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow-loris on the header: connections that say nothing, and those that say a byte now and then."""
+"""Slowloris on headers: idle connections, and connections that send single bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make fuzz`: bodies that no client would send, through everything that reads them.
+"""`make fuzz`: mutated request bodies through all code that reads them.
 
     python -m tests.fuzz [--count N] [--seed N]     all cases from 0; ends with status 1 if any fails
     python -m tests.fuzz --seed N --only NUMBER     one case again, with its traceback

@@ -1,4 +1,4 @@
-"""One body: made from a seed and a number alone, and what becomes of it."""
+"""One case: a body derived from a seed and a number, and its result."""
 
 from __future__ import annotations
 

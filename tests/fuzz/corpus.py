@@ -1,4 +1,4 @@
-"""What mutations begin with: recorded bodies, some of our own for each route, and templates."""
+"""Seeds of mutations: recorded bodies, written ones for each route, and templates."""
 
 from __future__ import annotations
 

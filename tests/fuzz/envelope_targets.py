@@ -1,4 +1,4 @@
-"""The ways of bodies that Messages and Responses read; see targets.py."""
+"""Fuzz targets for /v1/messages and /v1/responses; see targets.py."""
 
 from __future__ import annotations
 

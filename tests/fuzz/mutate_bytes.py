@@ -1,4 +1,4 @@
-"""Mutations of bytes: what breaks the syntax."""
+"""Mutations of bytes, which break the syntax."""
 
 from __future__ import annotations
 

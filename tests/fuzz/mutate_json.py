@@ -1,4 +1,4 @@
-"""Mutations of what a body says: still JSON, mostly."""
+"""Mutations of a body's JSON values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways of bodies that OpenAI's dialect reads; see targets.py."""
+"""Fuzz targets for OpenAI's dialect; see targets.py."""
 
 from __future__ import annotations
 

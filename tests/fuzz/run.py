@@ -1,4 +1,4 @@
-"""Runs the cases in a process of its own, with bounded memory, and ends it when one hangs."""
+"""Runs cases in a child process with bounded memory, and kills it if one hangs."""
 
 from __future__ import annotations
 

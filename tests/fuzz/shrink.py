@@ -1,4 +1,4 @@
-"""A smaller body that fails in the same way."""
+"""Shrinks a body that still fails in the same way."""
 
 from __future__ import annotations
 

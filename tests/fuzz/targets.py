@@ -1,4 +1,4 @@
-"""The way of a body, for each route that reads one: bytes, request, what goes to a worker or the store.
+"""Fuzz targets, one per route that reads a body: from bytes to the message for a worker or the store.
 
 The same steps, in the same order, as the routes take; nothing is sent. A target returns, or raises one of
 drover.errors' types; TemplateError only for the templates themselves.

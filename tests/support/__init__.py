@@ -1,1 +1,1 @@
-"""What several kinds of tests share: processes of both tiers, and waiting with a deadline."""
+"""Helpers shared by several kinds of tests: processes of both tiers, and waiting with a deadline."""

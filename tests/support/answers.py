@@ -1,4 +1,4 @@
-"""An answer of a worker, gathered."""
+"""Collects a worker's streamed answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client at the level of its connection."""
+"""An HTTP client with control over its connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chats for engines whose answers are known."""
+"""Chat requests for engines with known answers."""
 
 from __future__ import annotations
 

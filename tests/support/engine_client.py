@@ -1,4 +1,4 @@
-"""A worker seen directly, past the frontend."""
+"""A gRPC client of a worker, without the frontend."""
 
 from __future__ import annotations
 

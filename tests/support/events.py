@@ -1,4 +1,4 @@
-"""An engine's answer as a stream, for tests that have no gRPC between them and it."""
+"""The events of an engine in this process, without gRPC."""
 
 from __future__ import annotations
 

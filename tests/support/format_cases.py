@@ -1,4 +1,4 @@
-"""Schemas that engines got wrong, and what an answer has to be like."""
+"""Schemas that engines handled wrongly, and checks of their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A schema asked for in each dialect, and the text that came of it."""
+"""Requests with a schema in each dialect, and the text of their responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Linux network namespace at the end of virtual cables, whose packets can be lost or dropped.
+"""A Linux network namespace with virtual cables whose packets can be lost or dropped.
 
 All rules are the namespace's own and go with it; what a run that was killed has left is removed by the next.
 """

@@ -1,4 +1,4 @@
-"""Server-sent events, as a client reads them."""
+"""Parses server-sent events."""
 
 from __future__ import annotations
 

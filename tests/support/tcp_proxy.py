@@ -1,4 +1,4 @@
-"""A line between two processes that can be cut, healed and slowed down, in a thread of its own."""
+"""A TCP proxy that can be cut, restored and slowed down, in a thread of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stacks that tests share: starting a process costs more than most tests."""
+"""Stacks shared by tests, since starting processes takes longer than most tests."""
 
 from __future__ import annotations
 

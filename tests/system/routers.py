@@ -1,4 +1,4 @@
-"""A smart router's processes: a judge that plays a script, a small model next to it, a large one on another
+"""A smart router's processes: a scripted judge, a small model next to it, and a large one on another
 frontend, which the first one sees as an Ollama server.
 """
 

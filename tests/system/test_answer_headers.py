@@ -1,4 +1,4 @@
-"""What a client learns next to the answer: options without effect, and a prompt that was cut."""
+"""Response headers about options without effect and truncated prompts."""
 
 from __future__ import annotations
 

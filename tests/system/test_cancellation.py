@@ -1,4 +1,4 @@
-"""A client that goes away frees the engine's slot at once, in every phase, streamed or not.
+"""A disconnected client frees the engine's slot at once, in every phase, streamed or not.
 
 Every test reads the engine's own running count. The bounds are two engine steps, and 250 ms where
 a step takes under 100 ms.

@@ -1,4 +1,4 @@
-"""A worker process that a played Kubernetes API names takes requests, and leaves with its EndpointSlice."""
+"""A worker listed by a fake Kubernetes API gets requests, and is removed with its EndpointSlice."""
 
 from __future__ import annotations
 

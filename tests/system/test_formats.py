@@ -1,4 +1,4 @@
-"""The same promise for schemas in every dialect, on llama.cpp: kept, named, or a 400 before the answer."""
+"""Schemas in every dialect on llama.cpp: keywords are kept, reported as dropped, or rejected with a 400."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What any HTTP client may send, and Ollama's answer to it (ollama-contract.md).
+"""HTTP requests of any client, and Ollama's responses to them (ollama-contract.md).
 
 The simulator serves: none of this depends on a model. Every answer is followed by a good one, and no log
 holds a traceback.

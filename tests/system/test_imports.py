@@ -1,6 +1,4 @@
-"""What a process imports: of what its configuration does not use, nothing. Each package costs every process
-of a fleet memory and part of its start.
-"""
+"""A process imports nothing that its configuration does not use; packages take memory and start-up time."""
 
 from __future__ import annotations
 

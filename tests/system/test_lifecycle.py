@@ -1,4 +1,4 @@
-"""Starting, being ready, draining and stopping, as an operator sees it."""
+"""Start, readiness, drain and stop of both tiers."""
 
 from __future__ import annotations
 

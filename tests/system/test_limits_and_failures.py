@@ -1,4 +1,4 @@
-"""Limits that an operator sets, and workers that are slow, away or dying: always the contract's answer."""
+"""Configured limits, and slow, missing or dying workers: responses follow the contract."""
 
 from __future__ import annotations
 

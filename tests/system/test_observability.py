@@ -1,4 +1,4 @@
-"""Metrics, and where a request stands in the queue, of two tiers as processes."""
+"""Metrics and queue positions, with both tiers as processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frontend that is set up as an Ollama was: its address and its pages come from OLLAMA_*."""
+"""A frontend configured by Ollama's environment variables: address and origins."""
 
 from __future__ import annotations
 

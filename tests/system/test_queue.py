@@ -1,4 +1,4 @@
-"""What a client notices of the frontend's queue: signs of life, and that who asks for less goes later."""
+"""The frontend's queue as clients see it: heartbeats, and fairness between clients."""
 
 from __future__ import annotations
 

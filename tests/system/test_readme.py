@@ -1,4 +1,4 @@
-"""What README shows does what it says."""
+"""The README's commands work."""
 
 from __future__ import annotations
 
