@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.clients import Seen, body, take
 from tests.chaos.fleet import Fleet, running_fleet
-from tests.chaos_long.tally import moves
+from tests.chaos_long.tally import failovers
 from tests.support.scripted_gguf import THINKING_AND_TOOLS
 from tests.support.sentencepiece_gguf import TEMPLATE, TEXT, write_sentencepiece_gguf
 
@@ -46,7 +46,7 @@ def test_the_text_is_the_same_as_without_the_kill(
     assert undisturbed.done is not None
     assert disturbed.done["eval_count"] == undisturbed.done["eval_count"] == _TOKENS
     assert undisturbed.content.lstrip().startswith(beginning)
-    assert moves(tmp_path) == 1
+    assert failovers(tmp_path) == 1
 
 
 def _streamed(fleet: Fleet, kills_at: int, **more: object) -> Seen:

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from tests.chaos.clients import Seen
 
-_HEADINGS = ("scenario", "sent", "answered", "refused", "lost with frontend", "left", "moved", "longest gap")
+_HEADINGS = (
+    "scenario",
+    "sent",
+    "answered",
+    "refused",
+    "lost with frontend",
+    "left",
+    "failovers",
+    "longest gap",
+)
 _BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
 
@@ -25,7 +34,7 @@ class Tally:
     refused: int = 0
     lost_with_frontend: int = 0
     left: int = 0
-    moved: int = 0
+    failovers: int = 0
     longest_gap_seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -54,7 +63,7 @@ class Tally:
         assert self.answered > 0
 
     def row(self) -> tuple[str, ...]:
-        counts = (self.sent, self.answered, self.refused, self.lost_with_frontend, self.left, self.moved)
+        counts = (self.sent, self.answered, self.refused, self.lost_with_frontend, self.left, self.failovers)
         return (self.name, *map(str, counts), f"{self.longest_gap_seconds:.1f} s")
 
 
@@ -72,13 +81,13 @@ def difference(seen: Seen, expected: Seen) -> str:
     return ""
 
 
-def moves(folder: Path) -> int:
+def failovers(folder: Path) -> int:
     """Of all frontends that log there, also those that are gone."""
     logs = [log.read_text(errors="replace") for log in folder.glob("frontend*.log")]
-    return sum(_moves_of(line) for log in logs for line in log.splitlines())
+    return sum(_failovers_of(line) for log in logs for line in log.splitlines())
 
 
-def _moves_of(line: str) -> int:
+def _failovers_of(line: str) -> int:
     if '"failovers"' not in line:
         return 0
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.chaos.fleet import running_fleet
 from tests.chaos_long.havoc import Havoc
 from tests.chaos_long.leftovers import Memory, check_nothing_left
-from tests.chaos_long.tally import Tally, moves
+from tests.chaos_long.tally import Tally, failovers
 from tests.chaos_long.traffic import ENGINE, Traffic, known_cases, write_scripts
 
 _WORKERS = 4
@@ -33,11 +33,11 @@ async def test_everything_at_random(
         traffic.start(_CLIENTS)
         await havoc.run(seconds)
         await traffic.stop()
-        tally.moved = moves(tmp_path)
+        tally.failovers = failovers(tmp_path)
         tally.notes.append(", ".join(f"{name}: {count}" for name, count in havoc.happened.items()))
         tally.check()
         after = await check_nothing_left(fleet, before)
         tally.notes.append(f"memory before: {before}; after: {after}")
 
-    assert tally.moved > 0
+    assert tally.failovers > 0
     assert tally.longest_gap_seconds < _LONGEST_GAP_SECONDS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.chaos.clients import body
 from tests.chaos.fleet import MODEL, Fleet, joins, running_fleet, until_joins
-from tests.chaos_long.tally import Tally, moves
+from tests.chaos_long.tally import Tally, failovers
 from tests.chaos_long.traffic import Case, Traffic, learn
 from tests.support.waiting import until
 
@@ -45,10 +45,10 @@ async def test_real_text_survives_its_workers(tmp_path: Path, tally: Tally, dice
         for number in [victim % 2 for victim in range(2 * _ROUNDS)]:
             await _kill_at_work(fleet, number, dice.uniform(0.1, 1.5))
         await traffic.stop()
-        tally.moved = moves(tmp_path)
+        tally.failovers = failovers(tmp_path)
 
     tally.check()
-    assert tally.moved > 0
+    assert tally.failovers > 0
 
 
 async def _kill_at_work(fleet: Fleet, number: int, seconds: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.chaos.clients import Crowd, Seen, body
 from tests.chaos.fleet import MODEL, joins, load_of, until_joins
-from tests.chaos_long.tally import Tally, moves
+from tests.chaos_long.tally import Tally, failovers
 from tests.chaos_long.traffic import ENGINE, Traffic, known_cases, write_scripts
 from tests.support.namespace import Namespace, NoNamespaces, namespace
 from tests.support.processes import Process, frontend, worker
@@ -110,7 +110,7 @@ async def test_five_percent_loss_and_200_ms_delay(
         await traffic.stop()
         dropped = network.dropped()
         network.heal()
-        tally.moved = moves(tmp_path)
+        tally.failovers = failovers(tmp_path)
         await _idle([each.address for each in workers])
 
     tally.notes.append(
@@ -143,11 +143,11 @@ async def test_a_full_cut_and_its_healing(tmp_path: Path, network: Namespace, ta
         await _idle([*far, near])
         again = await _undisturbed(_url(front), "cut")
         _count(tally, [*seen, *again], [*expected, *expected])
-        tally.moved = moves(tmp_path)
+        tally.failovers = failovers(tmp_path)
 
     tally.notes.append(f"back {back:.1f} s after the healing")
     tally.check()
-    assert tally.moved > 0
+    assert tally.failovers > 0
     assert tally.longest_gap_seconds < _SILENCE_SECONDS
     assert back < 5.0
 
@@ -177,13 +177,13 @@ async def test_a_partition_between_one_frontend_and_one_worker(
         network.heal()
         await until_joins(cut, joined + 1, _DEADLINE_SECONDS)
         _count(tally, [*seen_cut, *seen_well], [*expected_cut, *expected_well])
-        tally.moved = moves(tmp_path)
+        tally.failovers = failovers(tmp_path)
         lost_there = well.log_text().count("worker lost")
 
     longest_well = max(each.longest_gap_seconds for each in seen_well)
     tally.notes.append(f"longest gap at the frontend that was not cut: {longest_well:.1f} s")
     tally.check()
-    assert tally.moved > 0
+    assert tally.failovers > 0
     assert lost_there == 0
     assert longest_well < 3.0
     assert tally.longest_gap_seconds < _SILENCE_SECONDS

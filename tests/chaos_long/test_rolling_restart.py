@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.chaos.fleet import Fleet, joins, running_fleet, until_joins
 from tests.chaos_long.leftovers import Memory, check_nothing_left
-from tests.chaos_long.tally import Tally, moves
+from tests.chaos_long.tally import Tally, failovers
 from tests.chaos_long.traffic import ENGINE, Traffic, known_cases, write_scripts
 
 _ROUNDS = 2
@@ -32,7 +32,7 @@ async def test_a_rolling_restart_of_everything(tmp_path: Path, tally: Tally, dic
             for number in range(len(fleet.frontends)):
                 await _restart_frontend(fleet, number)
         await traffic.stop()
-        tally.moved = moves(tmp_path)
+        tally.failovers = failovers(tmp_path)
         tally.check()
         await check_nothing_left(fleet, before)
 

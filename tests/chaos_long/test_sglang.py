@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.clients import Crowd, Seen, body
 from tests.chaos.fleet import MODEL, Fleet, joins, running_fleet, until_joins
-from tests.chaos_long.tally import Tally, moves
+from tests.chaos_long.tally import Tally, failovers
 from tests.support.processes import SGLANG_PYTHON, SMALL_CACHE
 from tests.support.waiting import until
 
@@ -55,7 +55,7 @@ def expected(fleet: Fleet) -> list[Seen]:
 async def test_a_stream_of_sglang_continues(
     fleet: Fleet, expected: list[Seen], tally: Tally, number: signal.Signals, which: int
 ) -> None:
-    moved_before = moves(fleet.folder)
+    failovers_before = failovers(fleet.folder)
     crowd = Crowd(fleet.url())
     crowd.send([body(_PROMPTS[which], _TOKENS)])
     await until(lambda: _victim(fleet) is not None, _DEADLINE_SECONDS, "one of them has it")
@@ -73,10 +73,10 @@ async def test_a_stream_of_sglang_continues(
     await asyncio.to_thread(fleet.restart_worker, victim)
     await until_joins(fleet.frontends[0], joined + 1, _DEADLINE_SECONDS)
     tally.saw(_PROMPTS[which], seen, expected[which])
-    tally.moved = moves(fleet.folder) - moved_before
+    tally.failovers = failovers(fleet.folder) - failovers_before
 
     tally.check()
-    assert tally.moved == 1, "it was over before its worker was"
+    assert tally.failovers == 1, "it was over before its worker was"
     assert status == (0 if number == signal.SIGTERM else -number)
     assert len(seen.content) > _FEW_CHARACTERS
 

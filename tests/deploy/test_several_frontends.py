@@ -127,7 +127,7 @@ def test_a_preset_is_on_all_frontends(stack: Stack) -> None:
 async def test_a_killed_worker_loses_no_stream(stack: Stack) -> None:
     await until(lambda: _knows_three_workers(stack), _JOIN_SECONDS, "every frontend knows every worker")
     expected = await _undisturbed(stack)
-    moves = _metric(stack, "moves_total")
+    failovers = _metric(stack, "failovers_total")
     crowd = Crowd(stack.url)
     crowd.send(_requests())
     await _begun(stack, crowd)
@@ -135,7 +135,7 @@ async def test_a_killed_worker_loses_no_stream(stack: Stack) -> None:
     stack.docker("kill", stack.containers("worker")[0].name)
 
     _are_whole(await crowd.all_seen(), expected)
-    assert _metric(stack, "moves_total") > moves
+    assert _metric(stack, "failovers_total") > failovers
     assert len(stack.containers("worker")) == 2
 
 
