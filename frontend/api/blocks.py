@@ -5,7 +5,6 @@ One block is open at a time, and the next one closes it: text after a call is a 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -67,13 +66,15 @@ class Blocks:
         self._open: Block | None = None
         self._calls: dict[int, Block] = {}
 
-    def feed(self, delta: pb.Delta) -> Iterator[Step]:
+    def feed(self, delta: pb.Delta) -> list[Step]:
+        steps: list[Step] = []
         if delta.thinking:
-            yield from self._append(Kind.THINKING, delta.thinking)
+            self._append(Kind.THINKING, delta.thinking, steps)
         if delta.content:
-            yield from self._append(Kind.TEXT, delta.content)
+            self._append(Kind.TEXT, delta.content, steps)
         for piece in delta.tool_calls:
-            yield from self._call(piece)
+            self._append_call(piece, steps)
+        return steps
 
     def grow(self, text: str) -> Block | None:
         """Append to the open text block; None where another block is open."""
@@ -84,32 +85,31 @@ class Blocks:
         return block
 
     def gather(self, delta: pb.Delta) -> None:
-        for _ in self.feed(delta):
-            pass
+        self.feed(delta)
 
-    def end(self) -> Iterator[Step]:
+    def end(self) -> list[Step]:
         """Close the open block."""
-        if self._open is not None:
-            yield Change.ENDS, self._open, ""
-            self._open = None
+        block, self._open = self._open, None
+        return [] if block is None else [(Change.ENDS, block, "")]
 
     @property
     def has_whole_call(self) -> bool:
         return any(block.complete for block in self._calls.values())
 
-    def _append(self, kind: Kind, text: str) -> Iterator[Step]:
+    def _append(self, kind: Kind, text: str, steps: list[Step]) -> None:
         block = self._open
         if block is None or block.kind is not kind:
-            block = yield from self._begin(Block(kind, len(self.all)))
+            block = Block(kind, len(self.all))
+            self._begin(block, steps)
         block.pieces.append(text)
-        yield Change.GROWS, block, text
+        steps.append((Change.GROWS, block, text))
 
-    def _call(self, piece: pb.ToolCallDelta) -> Iterator[Step]:
+    def _append_call(self, piece: pb.ToolCallDelta, steps: list[Step]) -> None:
         block = self._calls.get(piece.index)
         if block is None:
-            call_id = piece.id or new_call_id()
-            block = yield from self._begin(Block(Kind.CALL, len(self.all), call_id, piece.name))
+            block = Block(Kind.CALL, len(self.all), piece.id or new_call_id(), piece.name)
             self._calls[piece.index] = block
+            self._begin(block, steps)
         if block is not self._open:
             # Some engines report at the end that a call has no arguments; the client has `{}` already.
             return
@@ -117,19 +117,19 @@ class Blocks:
         if piece.arguments_fragment or (block.complete and not block.pieces):
             fragment = piece.arguments_fragment or _NO_ARGUMENTS
             block.pieces.append(fragment)
-            yield Change.GROWS, block, fragment
+            steps.append((Change.GROWS, block, fragment))
 
-    def _begin(self, block: Block) -> Generator[Step, None, Block]:
+    def _begin(self, block: Block, steps: list[Step]) -> None:
+        """Open a block, and close the one before it."""
         if self._open is not None:
-            yield from self._close_before_another(self._open)
+            self._close_before_another(self._open, steps)
         self.all.append(block)
         self._open = block
-        yield Change.BEGINS, block, ""
-        return block
+        steps.append((Change.BEGINS, block, ""))
 
-    def _close_before_another(self, block: Block) -> Iterator[Step]:
+    def _close_before_another(self, block: Block, steps: list[Step]) -> None:
         if block.kind is Kind.CALL and not block.pieces:
             block.complete = True
             block.pieces.append(_NO_ARGUMENTS)
-            yield Change.GROWS, block, _NO_ARGUMENTS
-        yield Change.ENDS, block, ""
+            steps.append((Change.GROWS, block, _NO_ARGUMENTS))
+        steps.append((Change.ENDS, block, ""))

@@ -18,7 +18,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core import conversion
 from frontend.api.core.embedding import EmbeddingsRequest, EmbedRequest, embed_to_proto, embeddings_to_proto
 from frontend.api.core.go_json import dumps, loads
-from frontend.api.core.name_resolution import check_here, check_sources, named_here
+from frontend.api.core.name_resolution import check_not_cloud, check_sources, without_local
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import (
     ChatRequest,
@@ -35,7 +35,7 @@ from frontend.api.ollama.create import (
     copy_of,
     preset_of,
     steps_of,
-    written_template,
+    template_of,
 )
 from frontend.api.ollama.embed import nothing_embedded
 from frontend.api.ollama.encode import ChatShape, GenerateShape, OllamaEncoder, Shape
@@ -123,9 +123,9 @@ def _generate(body: bytes) -> None:
 def _infer(request: ChatRequest | GenerateRequest, shape: Shape, is_empty: bool) -> None:
     conversion.check_top_logprobs(request)
     check_sources(request.model)
-    name = ModelName.parse(request.model) or named_here(request.model)
+    name = ModelName.parse(request.model) or without_local(request.model)
     if name is not None:
-        check_here(name)
+        check_not_cloud(name)
     OllamaEncoder(request.model, shape, 0).plain("load")
 
     def work(model: CatalogModel) -> None:
@@ -183,7 +183,7 @@ def _create(body: bytes) -> None:
     check_quantize(request)
     check_messages(request.messages)
     for model in _MODELS:
-        preset = preset_of(request, name, model, *asyncio.run(written_template(request, model)))
+        preset = preset_of(request, name, model, *asyncio.run(template_of(request, model)))
         stored = Preset.from_document(preset.name.full, preset.to_document())
         if stored != preset:
             raise AssertionError("a preset is another one when it comes back from the store")

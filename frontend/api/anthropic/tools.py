@@ -19,7 +19,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dump_text
 from frontend.api.core.request import MAX_TOOLS, Tool, check_count
 from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
-from frontend.api.core.tool_shapes import read_parameters, with_schema
+from frontend.api.core.tool_shapes import as_anthropic_tool, read_parameters
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, read_struct, text
 
 _MODES = {
@@ -63,7 +63,7 @@ def read_tool(where: str, value: Json) -> Tool:
     Raises NotOffered for a web search, which would run at ollama.com, and InvalidRequest for other tools
     whose parameters only Anthropic defines.
     """
-    fields = read_struct(with_schema(value), "Tool", _TOOL, "anthropic.Tool")
+    fields = read_struct(as_anthropic_tool(value), "Tool", _TOOL, "anthropic.Tool")
     kind, name = cast(str, fields.get("type", "custom")), cast(str, fields.get("name", ""))
     schema = fields.get("input_schema")
     if kind.startswith("web_search"):

@@ -37,7 +37,7 @@ async def find_named(
     model = await catalog.find_first(names, capable, fresh)
     name = ModelName.parse(text)
     if model is None and name is not None:
-        check_here(name, wanted)
+        check_not_cloud(name, wanted)
     if model is not None and model.route is not None and name is None:
         # `auto:7b:local`: without `:local` it is a virtual model with a tag of its own.
         return replace(model, route=replace(model.route, forced=Side.SIMPLE))
@@ -50,14 +50,14 @@ async def find_listed(catalog: Catalog, text: str) -> CatalogModel:
     model = await find_named(catalog, text, wanted=wanted, fresh=True)
     if model is not None:
         return model
-    missing = named_here(text) or ModelName.parse(text.strip())
+    missing = without_local(text) or ModelName.parse(text.strip())
     assert missing is not None, "one of them was looked for"
     raise ModelNotFound(f"model '{missing.short}' not found")
 
 
 def names_of(text: str) -> Sequence[ModelName]:
     """The names that a text can mean: the text itself, and the text without `:local`."""
-    return [name for name in (ModelName.parse(text), named_here(text)) if name is not None]
+    return [name for name in (ModelName.parse(text), without_local(text)) if name is not None]
 
 
 def check_sources(text: str) -> None:
@@ -68,7 +68,7 @@ def check_sources(text: str) -> None:
         raise InvalidRequest(f'use either :local or :cloud, not both: "{text}"')
 
 
-def named_here(text: str) -> ModelName | None:
+def without_local(text: str) -> ModelName | None:
     """The name without `:local`; None where it does not end with it."""
     text = text.strip()
     if not text.lower().endswith(_LOCAL):
@@ -76,7 +76,7 @@ def named_here(text: str) -> ModelName | None:
     return ModelName.parse(text[: -len(_LOCAL)])
 
 
-def check_here(name: ModelName, wanted: str = "remote model is unavailable") -> None:
+def check_not_cloud(name: ModelName, wanted: str = "remote model is unavailable") -> None:
     """Raises NotOffered for the name of a model of ollama.com. `wanted`: the end of the message."""
     if _is_cloud(name.tag.lower()):
         raise NotOffered(f"{_CLOUD_DISABLED}{wanted}")

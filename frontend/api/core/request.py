@@ -15,19 +15,19 @@ from frontend.api.core import tool_shapes
 from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.go_values import keep_alive_ns
 from frontend.api.core.ignored_fields import Fields
-from frontend.api.core.tool_shapes import nameless, nested, read_parameters
+from frontend.api.core.tool_shapes import as_chat_tool, missing_name, read_parameters
 from frontend.api.core.typed_fields import (
     FieldPath,
     Reader,
     anything,
     boolean,
+    encodable_mapping,
     images,
     integer,
     integers,
     mapping,
     read_struct,
     text,
-    written_mapping,
 )
 
 Wanted = TypeVar("Wanted")
@@ -217,10 +217,10 @@ def read_tools(value: Json, place: FieldPath) -> list[Tool]:
     if not isinstance(value, list):
         raise place.wrong_kind(value, "api.Tools")
     check_count(place.field, len(value), MAX_TOOLS)
-    tools = [_tool(nested(item)) for item in value]
+    tools = [_tool(as_chat_tool(item)) for item in value]
     for number, tool in enumerate(tools):
         if not tool.name:
-            raise nameless(number, value[number])
+            raise missing_name(number, value[number])
     return tools
 
 
@@ -289,7 +289,7 @@ _SHOW: dict[str, Reader] = {
     "verbose": boolean,
     "system": text,
     "template": text,
-    "options": written_mapping,
+    "options": encodable_mapping,
 }
 _MESSAGE: dict[str, Reader] = {
     "role": text,

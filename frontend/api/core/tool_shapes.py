@@ -17,7 +17,7 @@ _PARAMETERS = ("parameters", "input_schema", "inputSchema")
 _KINDS = (None, "", "function", "custom")
 
 
-def nested(value: Json) -> Json:
+def as_chat_tool(value: Json) -> Json:
     """Convert a function in any shape to Ollama's and chat completions'; return other tools unchanged."""
     if not isinstance(value, dict) or isinstance(value.get("function"), dict):
         return value
@@ -25,7 +25,7 @@ def nested(value: Json) -> Json:
     return value if function is None else {"type": "function", "function": function}
 
 
-def flat(value: Json) -> Json:
+def as_responses_tool(value: Json) -> Json:
     """Convert a function in another shape to that of the Responses API; return other tools unchanged."""
     if not isinstance(value, dict) or (value.get("type") == "function" and "name" in value):
         return value
@@ -33,7 +33,7 @@ def flat(value: Json) -> Json:
     return value if function is None else {"type": "function", **function}
 
 
-def with_schema(value: Json) -> Json:
+def as_anthropic_tool(value: Json) -> Json:
     """Convert a function in another shape to Anthropic's; return other tools unchanged."""
     if not isinstance(value, dict) or "input_schema" in value:
         return value
@@ -47,7 +47,7 @@ def with_schema(value: Json) -> Json:
     return {**function, "input_schema": {"type": "object"} if parameters is None else parameters}
 
 
-def nameless(number: int, value: Json) -> InvalidRequest:
+def missing_name(number: int, value: Json) -> InvalidRequest:
     """The error for a tool in which no function's name was found."""
     kind = value.get("type") if isinstance(value, dict) else None
     if isinstance(kind, str) and kind not in _KINDS[:3]:

@@ -125,7 +125,7 @@ def mapping(value: Json, place: FieldPath) -> dict[str, Json]:
     return value
 
 
-def written_mapping(value: Json, place: FieldPath) -> dict[str, Json]:
+def encodable_mapping(value: Json, place: FieldPath) -> dict[str, Json]:
     """A mapping that is encoded again later. Raises InvalidRequest where it is nested too deep for that."""
     fields = mapping(value, place)
     dump_text({place.field: fields})

@@ -23,10 +23,10 @@ from frontend.api.core.typed_fields import (
     Reader,
     anything,
     boolean,
+    encodable_mapping,
     kind,
     mapping,
     text,
-    written_mapping,
 )
 from frontend.api.ollama.transfer import Step, status
 from frontend.models.model import CatalogModel
@@ -89,7 +89,7 @@ _CREATE: dict[str, Reader] = {
     "template": text,
     "system": text,
     "license": anything,
-    "parameters": written_mapping,
+    "parameters": encodable_mapping,
     "messages": read_messages,
     "files": _texts,
     "adapters": _texts,
@@ -253,7 +253,7 @@ _NOT_JINJA = (
 )
 
 
-async def written_template(request: CreateRequest, origin: CatalogModel) -> tuple[str, frozenset[str]]:
+async def template_of(request: CreateRequest, origin: CatalogModel) -> tuple[str, frozenset[str]]:
     """The request's template and its variables, or "" where it is the origin's own.
 
     Clients send back what `show` prints, which may be Jinja. Raises InvalidRequest for any other template
@@ -280,7 +280,7 @@ def preset_of(
     request: CreateRequest, name: ModelName, origin: CatalogModel, template: str, uses: frozenset[str]
 ) -> Preset:
     """The origin's layers, overridden by the request's. What the served model itself has is not copied.
-    `template` and `uses`: of `written_template`.
+    `template` and `uses`: of `template_of`.
     """
     inherited = copy_of(origin, name)
     # `show` prints the served model's licences too.

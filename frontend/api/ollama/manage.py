@@ -26,7 +26,7 @@ from frontend.api.ollama.create import (
     copy_of,
     preset_of,
     steps_of,
-    written_template,
+    template_of,
 )
 from frontend.api.ollama.transfer import Step, no_such_weights, progress, pulling
 from frontend.http.routes import direct_router
@@ -81,7 +81,7 @@ class Management:
             raise no_such_weights()
         check_quantize(request)
         check_messages(request.messages)
-        preset = preset_of(request, name, origin, *await written_template(request, origin))
+        preset = preset_of(request, name, origin, *await template_of(request, origin))
         self.catalog.check_route(preset)
         await self._put(preset)
         return list(steps_of(preset, origin))

@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dump_text
 from frontend.api.core.request import MAX_TOOLS, Tool
 from frontend.api.core.tool_choice import read_tool_choice
-from frontend.api.core.tool_shapes import flat, read_parameters
+from frontend.api.core.tool_shapes import as_responses_tool, read_parameters
 from frontend.api.core.typed_fields import FieldPath, Reader, anything, read_struct, text
 
 _TOOL: dict[str, Reader] = {
@@ -51,7 +51,7 @@ class Tools:
         self._count += 1
         if self._count > MAX_TOOLS:
             raise InvalidRequest(f"tools: at most {MAX_TOOLS} are possible")
-        value = flat(value)
+        value = as_responses_tool(value)
         fields = read_struct(value, "ResponsesTool", _TOOL, "openai.ResponsesTool")
         kind, name = cast(str, fields.get("type", "")), cast(str, fields.get("name", ""))
         match kind:
