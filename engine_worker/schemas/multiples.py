@@ -120,7 +120,7 @@ def _most(last_digits: LastDigits, bounds: Bounds) -> int | None:
 
 
 def _from_zero_up(last_digits: LastDigits, low: int, high: int | None) -> Term:
-    """What stands before the last digits has the same bounds for most of them."""
+    """Group last digits by the bounds of the digits before them, which most of them share."""
     whole: set[str] = set()
     after: dict[tuple[int, int | None], set[str]] = {}
     for last in range(0, 10**last_digits.length, last_digits.step):
@@ -147,7 +147,7 @@ def _written(last_digits: LastDigits, last: int, is_whole: bool) -> set[str]:
 
 
 def one_of(texts: Collection[str]) -> Term:
-    """With a common term for what may follow several characters: 00 to 99 are two digits."""
+    """Merge first characters that have the same continuations: 00 to 99 becomes two digits."""
     tails: dict[str, set[str]] = {}
     for each in texts:
         if each:

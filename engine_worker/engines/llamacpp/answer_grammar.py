@@ -94,7 +94,7 @@ def _thought_rules(thinking: ThinkingMarkup) -> list[str]:
 
 
 def rules_until(closing: str, prefix: str) -> dict[str, Term]:
-    """Rules for any text that ends where `closing` does for the first time; the first of them begins."""
+    """Rules for any text up to the first `closing`, which it includes; the first rule is the start."""
     names = [f"{prefix}{matched}" for matched in range(len(closing))]
     rules: dict[str, Term] = {}
     for matched, name in enumerate(names):
@@ -115,5 +115,5 @@ def rules_until(closing: str, prefix: str) -> dict[str, Term]:
 
 
 def _matched(closing: str, seen: str) -> int:
-    """How much of `closing` the end of `seen` is."""
+    """The length of the longest prefix of `closing` that `seen` ends with."""
     return max(length for length in range(len(seen) + 1) if closing.startswith(seen[len(seen) - length :]))

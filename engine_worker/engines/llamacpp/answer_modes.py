@@ -33,7 +33,7 @@ _LINE_END = "\n"
 
 @dataclass(frozen=True, slots=True)
 class ReaderContext:
-    """What every reader of an answer is made from. `started`: the first event of the answer."""
+    """The inputs of every AnswerReader. `started`: the first event of the answer."""
 
     request: pb.GenerateRequest
     started: pb.Started

@@ -26,9 +26,9 @@ _LINE_END = "\n"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What llama-server is asked to continue. `answer`: how that is generated and parsed. `is_one_json`: the
-    whole answer is the JSON text that a format asks for; with tools it may be calls instead. `not_honoured`:
-    as in Started.
+    """The prompt that llama-server continues. `answer`: how the answer is generated and parsed.
+    `is_one_json`: the whole answer is the JSON text that a format asks for; with tools it may be calls
+    instead. `not_honoured`: as in Started.
     """
 
     ids: list[int]
