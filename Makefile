@@ -80,12 +80,13 @@ test-deploy: .venv/.dev ## images and stack, really built and run, where a Docke
 test-deploy-sglang: .venv/.dev ## the SGLang worker's image on a base without a GPU: 11 GB, many minutes
 	$(PY) -m pytest -o timeout=3600 tests/deploy/test_sglang_image.py
 
-lint: .venv/.dev proto-check ## style, types, imports, citations, and drift of generated files
+lint: .venv/.dev proto-check ## style, types, imports, citations, words, and drift of generated files
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m scripts.check_citations
+	$(PY) -m scripts.check_words
 	$(PY) -m scripts.settings_doc --check
 	$(PY) -m scripts.metrics_doc --check
 	$(PY) -m scripts.errors_doc --check

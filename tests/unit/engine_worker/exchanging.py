@@ -122,7 +122,7 @@ class Pair:
         names = {name_of(number) for number in numbers}
         await until(lambda: names <= set(self.engine.freed), SECONDS, f"{numbers} have left the engine")
 
-    async def goes_on(self, number: int = 9) -> None:
+    async def generates(self, number: int = 9) -> None:
         """A new request on the same stream gets its answer, and nothing of others comes with it."""
         await self.submit(number)
         self.say(number, "ok")

@@ -43,7 +43,7 @@ async def test_what_a_step_gives_several_requests_is_one_message(pair: Pair) -> 
     assert [pair.frontend.text(number) for number in (1, 2, 3)] == ["0.1.2."] * 3
 
 
-async def test_an_answer_begins_goes_on_and_ends_as_with_a_call_of_its_own(pair: Pair) -> None:
+async def test_an_answer_begins_continues_and_ends_as_with_a_call_of_its_own(pair: Pair) -> None:
     async def put(name: str) -> None:
         await until(lambda: name in pair.engine.mailboxes, SECONDS, "it runs")
         mailbox = pair.engine.mailboxes[name]
@@ -79,7 +79,7 @@ async def test_without_credit_text_is_joined_and_others_go_on(pair: Pair) -> Non
     assert pair.frontend.text(1) == "".join(f"{said}." for said in range(2 * ROWS_OF_CREDIT))
 
     pair.end(1)
-    await pair.goes_on()
+    await pair.generates()
     assert not pair.frontend.ends(1)
     await pair.frontend.grant(1, 1)
     await pair.frontend.has_end(1)
@@ -93,17 +93,19 @@ async def test_credit_for_unknown_and_ended_requests_is_ignored(pair: Pair) -> N
     await pair.frontend.grant(1, 32)
     await pair.frontend.grant(77, 32)
     await pair.frontend.abort(1, 77)
-    await pair.goes_on()
+    await pair.generates()
     assert len(pair.frontend.rows[1]) == 1
 
 
 @pytest.mark.parametrize("error_type", ERROR_TYPES.values(), ids=ERROR_TYPES)
-async def test_a_failure_is_a_row_and_the_stream_goes_on(pair: Pair, error_type: type[DroverError]) -> None:
+async def test_a_failure_is_a_row_and_the_stream_stays(
+    pair: Pair, error_type: type[DroverError]
+) -> None:
     await pair.submit(1)
     pair.say(1, "before")
     pair.engine.fail(name_of(1), error_type("what is wrong, größer als 4 %"))
     await pair.frontend.has_end(1)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.text(1) == "before"
     assert pair.frontend.reason(1) == error_type.__name__
@@ -123,7 +125,7 @@ async def test_a_defect_is_an_error_of_its_own_request(pair: Pair) -> None:
     await pair.submit(1)
     pair.engine.fail(name_of(1), ZeroDivisionError("secret"))
     await pair.frontend.has_end(1)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.reason(1) == "InternalError"
     assert "secret" not in str(pair.frontend.rows[1])
@@ -137,7 +139,7 @@ async def test_a_request_that_is_refused_at_the_door(pair: Pair) -> None:
     taken.request.request_id = name_of(1)
     await pair.frontend.orders(pb.Orders(submissions=[bad, taken]))
     await pair.frontend.has_end(2, 3)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.reason(2) == pair.frontend.reason(3) == "InvalidRequest"
 

@@ -41,7 +41,7 @@ async def test_an_abort_in_the_message_that_submits_it(pair: Pair) -> None:
     await pair.frontend.orders(orders)
     await pair.runs(2)
     await pair.frontend.has_end(1)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.reason(1) == "ClientLeft"
     assert name_of(1) not in pair.engine.mailboxes
@@ -57,7 +57,7 @@ async def test_an_abort_in_the_engine_s_queue(pair: Pair) -> None:
     await pair.is_free(2)
     await pair.frontend.has_end(2)
     pair.end(1)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.reason(2) == "ClientLeft"
 
@@ -69,7 +69,7 @@ async def test_an_abort_in_mid_answer(pair: Pair) -> None:
     await pair.frontend.abort(1, 1)
     await pair.is_free(1)
     await pair.frontend.has_end(1)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.reason(1) == "ClientLeft"
     assert pair.frontend.text(1) == "a"
@@ -87,7 +87,7 @@ async def test_an_abort_of_an_answer_that_is_done_and_waits_for_credit(pair: Pai
     # Credit that was on its way comes after the abort.
     await pair.frontend.orders(pb.Orders(aborts=[1], credits=[pb.Credit(number=1, rows=32)]))
     await pair.frontend.has_end(1)
-    await pair.goes_on()
+    await pair.generates()
 
     assert pair.frontend.reason(1) == "ClientLeft"
     assert pair.frontend.text(1) == "x" * ROWS_OF_CREDIT
@@ -124,7 +124,7 @@ async def test_orders_that_cannot_be_parsed_end_the_stream(
     assert ended.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     await pair.is_free(1)
     assert not [record for record in caplog.records if record.exc_info]
-    await pair.goes_on()
+    await pair.generates()
 
 
 async def test_a_channel_that_is_closed_aborts_its_requests_and_no_other_s(pair: Pair) -> None:

@@ -13,7 +13,7 @@ _DEADLINE_SECONDS = 10.0
 
 
 class _Work:
-    """A request that goes on until somebody ends it."""
+    """A request that runs until it is ended."""
 
     def __init__(self, table: RequestTable, request_id: str) -> None:
         self._table = table
@@ -56,7 +56,7 @@ async def test_an_aborted_request_ends_with_the_reason_and_is_forgotten() -> Non
     assert not table.abort("a")
 
 
-async def test_an_abort_hits_nobody_else() -> None:
+async def test_an_abort_ends_no_other_request() -> None:
     table = RequestTable()
     one, other = await _Work(table, "a").begun(), await _Work(table, "ab").begun()
 
@@ -90,7 +90,7 @@ async def test_the_end_of_a_drain_ends_all_of_them() -> None:
     assert table.end_all(WorkerDraining("drain timeout reached")) == 0
 
 
-async def test_an_id_in_use_is_refused_and_its_owner_goes_on() -> None:
+async def test_an_id_in_use_is_refused_and_its_owner_continues() -> None:
     table = RequestTable()
     async with table.track("a"):
         with pytest.raises(InvalidRequest, match="'a'"):

@@ -15,7 +15,7 @@ _DEADLINE_SECONDS = 10.0
 
 
 class Tokenizer:
-    """Works on each text until it is told to stop."""
+    """Works on each text until it is stopped."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -103,7 +103,7 @@ async def test_texts_that_are_too_long_or_too_many_are_refused(monkeypatch: pyte
     await asyncio.wait({third, tasks[1]}, timeout=_DEADLINE_SECONDS)
 
 
-async def test_nobody_waits_for_an_engine_that_is_gone() -> None:
+async def test_no_caller_waits_for_an_engine_that_is_gone() -> None:
     texts, tokenizer = TextWork(1), Tokenizer()
     begun = _run(texts, tokenizer, "begun", 10)
     await _turn()

@@ -148,7 +148,7 @@ async def test_presets_stay_known_while_the_database_is_down(
 
 
 async def test_a_database_that_never_connected_fails_at_once() -> None:
-    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    nowhere = "postgresql://user@127.0.0.1:1/nothing"
     presets = _presets(Database(parse_url(nowhere), TIMEOUT_SECONDS))
     await presets.start()
     try:
