@@ -1,22 +1,20 @@
-"""The numbers that SGLang survives. Some it refuses by itself; others make its probabilities NaN, and its
-scheduler ends, with everybody's requests.
-"""
+"""The ranges of numbers that SGLang accepts, and that keep its probabilities finite."""
 
 from __future__ import annotations
 
 from drover.ollama_options import INT32_MAX
 from engine_worker.engines.bounds import Bounds, Range
 
-# SGLang's own word for the whole vocabulary.
+# SGLang's value for the whole vocabulary.
 _ALL_TOKENS = 2**30
-# Up to it, the most likely token is chosen in any case.
+# Up to this temperature the most likely token is chosen in any case.
 _GREEDY = 2**-13
 
 BOUNDS = Bounds(
     sampling={
         "temperature": Range(0.0, 100.0, replaced=(_GREEDY, 0.0)),
         "top_k": Range(0, _ALL_TOKENS, same_below=True, same_above=True),
-        # Below it SGLang refuses; the first token always stays.
+        # SGLang refuses 0; with this the first token alone stays.
         "top_p": Range(2**-20, 1.0, same_below=True, same_above=True),
         "min_p": Range(0.0, 1.0, same_below=True, same_above=True),
         "typical_p": Range(0.0, 1.0, same_below=True, same_above=True),

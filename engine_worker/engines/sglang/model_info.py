@@ -36,7 +36,7 @@ _INFO = {
 
 
 def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
-    """Blocking: it reads the headers of the model's files."""
+    """Describe the model. Blocking: it reads the headers of the model's files."""
     files = ModelFiles(loaded.folder)
     family = str(loaded.config.get("model_type", "unknown"))
     text = _text_config(loaded.config)
@@ -72,7 +72,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
 
 
 def defaults(generation_config: Mapping[str, float]) -> pb.Sampling:
-    """The model's own sampling, as its PARAMETERs (ollama-contract.md, "Options")."""
+    """The sampling defaults of generation_config.json, as PARAMETERs (ollama-contract.md, "Options")."""
     sampling = pb.Sampling()
     for theirs, ours in _DEFAULTS.items():
         if theirs in generation_config:
@@ -123,7 +123,7 @@ def _model_info(family: str, text: Mapping[str, object], files: ModelFiles) -> s
 
 
 def _text_config(config: Mapping[str, object]) -> Mapping[str, object]:
-    """Models that see have the language model's numbers in a part of their own."""
+    """Vision models have the language model's numbers in a part of their own."""
     text = config.get("text_config")
     return text if isinstance(text, Mapping) else config
 

@@ -1,4 +1,4 @@
-"""What an operator can choose about the SGLang engine."""
+"""The options of the SGLang engine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from engine_worker.engines.overrides import ModelOverrides
 
 @dataclass(frozen=True, slots=True)
 class SglangOptions:
+    """The settings of one worker that concern SGLang."""
+
     # A directory with safetensors, or the id of a repository that SGLang downloads.
     model: str
     names: Sequence[str]
@@ -26,5 +28,5 @@ class SglangOptions:
     chat_template: str
     embed: bool
     overrides: ModelOverrides
-    # More flags, in the words of `sglang serve`.
+    # Further flags of `sglang serve`.
     flags: Sequence[str]

@@ -1,4 +1,4 @@
-"""From a request's input to the prompt that SGLang gets, made in a thread so that no stream waits for it."""
+"""Render and tokenise prompts in threads, so that no stream waits for it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ _TOKENISING_THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`context_length`: tokens of prompt and answer; `longest_prompt`: what SGLang takes of them as a
-    prompt.
-    """
+    """Limits in tokens: `context_length` for prompt and answer, `longest_prompt` for a prompt in SGLang."""
 
     context_length: int
     longest_prompt: int
@@ -41,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`images`: the bytes of those that the prompt still shows, in its order."""
+    """A rendered prompt that fits; `images` are the bytes of the images in it, in its order."""
 
     rendered: Rendered
     fitted: Fitted[object]
@@ -49,7 +47,7 @@ class Prompt:
 
 
 class Prompts:
-    """`go_template`: makes the prompts in place of the model's own template."""
+    """Makes the prompts of one loaded model; a `go_template` replaces the model's own template."""
 
     def __init__(
         self,
@@ -82,11 +80,12 @@ class Prompts:
         return await _in(self._tokeniser, lambda: self._vocabulary.decode(ids))
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
-        """Renders, tokenises, and fits the result into the window. Raises InvalidRequest, CapabilityMissing,
-        ContextExceeded.
+        """Render and tokenise the input, and fit it into the window.
+
+        Raises InvalidRequest, CapabilityMissing, ContextExceeded.
         """
         if request.HasField("continuation"):
-            return await self._continued(request)
+            return await self._resumed(request)
         if (templated := await go_prompt_of(request, self._go_template)) is not None:
             return await self._templated(templated, request)
         match request.WhichOneof("input"):
@@ -157,36 +156,36 @@ class Prompts:
         self._checked(request.prompt.context)
         fitted = await prompt.fit(self._limits.window(request), self.encode)
         rendered = await self._render((), self._turn(request), fitted.ids)
-        return Prompt(_thinking_of_templated(request, rendered, prompt), fitted)
+        return Prompt(_with_template_thinking(request, rendered, prompt), fitted)
 
     async def _plain(self, request: pb.GenerateRequest, ids: list[int]) -> Prompt:
-        """A prompt that no template touches. Thinking is looked for where the request asks for it."""
+        """A prompt without a template; thinking is parsed if the request asks for it."""
         fitted = fit_ids(_not_empty(ids), self._limits.window(request))
         rendered = await self._render((), self._turn(request), fitted.ids)
-        return Prompt(_thinking_of_plain(request, rendered), fitted)
+        return Prompt(_with_plain_thinking(request, rendered), fitted)
 
-    async def _continued(self, request: pb.GenerateRequest) -> Prompt:
-        """The prompt of the first attempt as it was; all else is made as it was made there."""
+    async def _resumed(self, request: pb.GenerateRequest) -> Prompt:
+        """The prompt of a resumed answer: its ids are those of the first attempt."""
         earlier = request.continuation
         ids = _not_empty(self._checked(list(earlier.prompt_ids)))
         self._checked(earlier.produced_ids)
         is_chat = request.WhichOneof("input") == "chat"
         messages = list(request.chat.messages) if is_chat else []
         if request.prompt.images or any(message.images for message in messages):
-            raise CapabilityMissing("an answer about images cannot go on from another worker's tokens")
+            raise CapabilityMissing("an answer about images cannot be resumed from another worker's tokens")
         rendered = await self._render(messages, self._turn(request), ids)
         templated = await go_prompt_of(request, self._go_template)
         is_prompt = request.WhichOneof("input") == "prompt" and not request.prompt.HasField("suffix")
         if templated is not None:
-            rendered = _thinking_of_templated(request, rendered, templated)
+            rendered = _with_template_thinking(request, rendered, templated)
         elif not is_chat and not is_prompt:
-            rendered = _thinking_of_plain(request, rendered)
+            rendered = _with_plain_thinking(request, rendered)
         elif _is_begun(request):
             rendered = replace(rendered, thinks=False)
         return Prompt(rendered, Fitted(ids, earlier.truncated_tokens, None))
 
     async def _accepted(self) -> Sequence[Arrange]:
-        """Found out with the first conversation."""
+        """The arrangements that the template accepts; probed with the first conversation."""
         if self._arrangements is None:
             self._arrangements = await probed(self._probe)
         return self._arrangements
@@ -226,10 +225,10 @@ async def _in(threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
-def _thinking_of_templated(request: pb.GenerateRequest, rendered: Rendered, prompt: GoPrompt) -> Rendered:
-    """As behind the model's own template, where the Go template knows of thinking."""
+def _with_template_thinking(request: pb.GenerateRequest, rendered: Rendered, prompt: GoPrompt) -> Rendered:
+    """Parse thinking as with the model's own template, if the Go template uses it."""
     if request.prompt.HasField("suffix") or not prompt.template.uses("thinking"):
-        return _thinking_of_plain(request, rendered)
+        return _with_plain_thinking(request, rendered)
     return replace(rendered, thinks=False) if _is_begun(request) else rendered
 
 
@@ -239,9 +238,9 @@ def _is_begun(request: pb.GenerateRequest) -> bool:
     return chat.continue_last and bool(chat.messages) and bool(chat.messages[-1].content)
 
 
-def _thinking_of_plain(request: pb.GenerateRequest, rendered: Rendered) -> Rendered:
-    """Without a template, thinking is looked for where the prompt is within it, or where the request asks for
-    it and no grammar would wait for its end.
+def _with_plain_thinking(request: pb.GenerateRequest, rendered: Rendered) -> Rendered:
+    """Without a template, parse thinking if the prompt ends within it, or if the request asks for it and no
+    grammar would wait for its end.
     """
     asked = request.think.mode == pb.Think.ON and request.WhichOneof("constraint") is None
     is_gap = request.prompt.HasField("suffix")

@@ -13,7 +13,7 @@ from drover.errors import ERROR_TYPES, ContextExceeded, DroverError, WorkerDrain
 from drover.rpc import ROWS_OF_CREDIT
 from drover.v1 import engine_pb2 as pb
 from tests.support.waiting import until
-from tests.unit.engine_worker.exchanging import (
+from tests.unit.engine_worker.exchange_harness import (
     SECONDS,
     Pair,
     exchanging,
@@ -98,9 +98,7 @@ async def test_credit_for_unknown_and_ended_requests_is_ignored(pair: Pair) -> N
 
 
 @pytest.mark.parametrize("error_type", ERROR_TYPES.values(), ids=ERROR_TYPES)
-async def test_a_failure_is_a_row_and_the_stream_stays(
-    pair: Pair, error_type: type[DroverError]
-) -> None:
+async def test_a_failure_is_a_row_and_the_stream_stays(pair: Pair, error_type: type[DroverError]) -> None:
     await pair.submit(1)
     pair.say(1, "before")
     pair.engine.fail(name_of(1), error_type("what is wrong, größer als 4 %"))

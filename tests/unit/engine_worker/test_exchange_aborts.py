@@ -14,7 +14,7 @@ from drover.rpc import CHANNEL_OPTIONS, ROWS_OF_CREDIT, SERVICE_NAME, error_from
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from tests.support.waiting import until
-from tests.unit.engine_worker.exchanging import (
+from tests.unit.engine_worker.exchange_harness import (
     SECONDS,
     Frontend,
     Pair,

@@ -18,7 +18,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations
 from engine_worker.output.mailbox import Mailbox
-from tests.unit.engine_worker.exchanging import with_event
+from tests.unit.engine_worker.exchange_harness import with_event
 
 _REQUESTS = (1, 2, 3)
 _SECONDS = 20.0

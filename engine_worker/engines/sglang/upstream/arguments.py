@@ -1,4 +1,4 @@
-"""From Drover's options to SGLang's ServerArgs, in the words of SGLang's own command line."""
+"""Translate Drover's options to SGLang's ServerArgs, by SGLang's own command line flags."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from sglang.srt.server_args import ServerArgs
 
 from engine_worker.engines.sglang.options import SglangOptions
 
-# What this engine is built on, or what has a setting of Drover's.
+# Flags that Drover sets itself, with the setting for them.
 _RESERVED = {
     "--model-path": "--model",
     "--model": "--model",
     "--is-embedding": "--task embed",
     "--skip-tokenizer-init": "a worker that can tokenise",
 }
-# Of the context, what SGLang does not let a prompt have.
+# Tokens of the context that SGLang does not allow a prompt.
 RESERVED_TOKENS = 7
-# A small model that may write any whitespace between two tokens of JSON seldom stops doing so.
+# Small models that may write any white space between two tokens of JSON seldom stop.
 _MAX_JSON_WHITESPACE = "20"
-# Of the host's memory, for weights and KV cache: other processes live there too.
+# Share of the host's memory for weights and KV cache; other processes need memory too.
 _CPU_MEMORY_SHARE = "0.2"
 _CPU_SLOTS = 8
-# The longest step of a long prompt decides how soon a cancelled request is gone.
+# A prefill step's length bounds how soon a cancelled request is gone.
 _CPU_PREFILL_CHUNK = 128
 # Seconds that one step may take before SGLang gives itself up; a busy CPU is slow and has not stalled.
 _CPU_STEP_SECONDS = "3600"
 
 
 def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
-    """Raises ValueError, in words for the operator, for a flag that SGLang does not know or Drover sets."""
+    """Raises ValueError, for the operator, for a flag that SGLang does not know or that Drover sets."""
     for flag in options.flags:
         name = flag.partition("=")[0]
         if name in _RESERVED:
             raise ValueError(f"{name} cannot be passed to SGLang: Drover has {_RESERVED[name]} for it")
     parser = _Parser(prog="sglang", allow_abbrev=False)
     ServerArgs.add_cli_args(parser)
-    # Of a flag that is named twice the last one counts, so an operator's choice wins.
+    # The last of repeated flags counts, so that the operator's choice wins.
     wanted = [*_flags(options), *(_cpu_flags(options) if on_cpu else _gpu_flags(options)), *options.flags]
     return ServerArgs.from_cli_args(parser.parse_args(wanted))
 
@@ -53,7 +53,7 @@ def _flags(options: SglangOptions) -> list[str]:
         "--model-path",
         options.model,
         "--incremental-streaming-output",
-        # Times of a request's phases come only with it.
+        # Required for the times of a request's phases.
         "--enable-metrics",
         "--tool-call-parser",
         "auto",
@@ -92,7 +92,7 @@ def _cpu_flags(options: SglangOptions) -> list[str]:
         _CPU_STEP_SECONDS,
         "--load-snapshot-publish-interval",
         "1",
-        # An idle scheduler would keep a core busy with looking for work.
+        # Otherwise an idle scheduler keeps a core busy.
         "--sleep-on-idle",
     ]
 

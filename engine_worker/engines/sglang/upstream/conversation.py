@@ -1,4 +1,4 @@
-"""Drover's messages and tools in the words of SGLang's OpenAI layer."""
+"""Translate messages and tools to those of SGLang's OpenAI layer."""
 
 from __future__ import annotations
 

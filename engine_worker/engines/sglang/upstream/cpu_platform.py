@@ -19,7 +19,7 @@ _BYTES_PER_RSS_UNIT = 1024
 
 
 def activate() -> str | None:
-    """What SGLang calls, in each of its processes: the platform's class, or None where it is not needed."""
+    """The plugin's entry point: the platform's class, or None if SGLang has a platform of its own."""
     return None if has_accelerator() else f"{CpuPlatform.__module__}:{CpuPlatform.__name__}"
 
 

@@ -22,7 +22,7 @@ _METRICS_PREFIX = "drover-sglang-"
 
 
 def check_installed() -> None:
-    """Raises ValueError where SGLang is missing, or is not the one that this code was written for."""
+    """Raises ValueError if SGLang is missing, or is another version than this code was written for."""
     try:
         installed = version("sglang")
     except PackageNotFoundError:
@@ -35,9 +35,9 @@ def check_installed() -> None:
 
 
 def prepare(threads: int, embed: bool) -> bool:
-    """Whether the engine will run on the CPU."""
+    """Set the environment of SGLang's processes; True if the engine will run on the CPU."""
     if embed:
-        # Of a context SGLang reserves a part; Drover asks for that part more, and never uses it.
+        # SGLang reserves a part of the context; Drover asks for that much more, and never uses it.
         os.environ.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
     if _METRICS_FOLDER not in os.environ:
         os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
@@ -45,7 +45,7 @@ def prepare(threads: int, embed: bool) -> bool:
     os.environ.setdefault(_WITHOUT_TEMPERATURE, "1")
     # On a machine with an accelerator torch's threads have little to do.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    # Entry points are looked for on the path, here and in every child.
+    # SGLang looks for entry points on the path, here and in every child process.
     if str(_PLUGINS) not in sys.path:
         sys.path.insert(0, str(_PLUGINS))
     if has_accelerator():
@@ -58,7 +58,7 @@ def prepare(threads: int, embed: bool) -> bool:
 
 
 def clean_up() -> None:
-    """What SGLang leaves behind when it is killed."""
+    """Remove the files that SGLang leaves when it is killed."""
     folder = os.environ.get(_METRICS_FOLDER, "")
     if Path(folder).name.startswith(_METRICS_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +66,7 @@ def clean_up() -> None:
 
 @contextmanager
 def own_logs() -> Iterator[None]:
-    """SGLang takes the process's logs for its own; they stay ours, and it says no more than warnings."""
+    """Keep the process's log handlers, which SGLang replaces, and limit SGLang to warnings."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     logging.getLogger("sglang").setLevel(logging.WARNING)

@@ -21,7 +21,7 @@ class Snapshot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """As old as SGLang's last engine step, or some of them (--load-snapshot-publish-interval)."""
+    """SGLang's load at its last published engine step (--load-snapshot-publish-interval)."""
 
     running: int
     running_limit: int

@@ -1,4 +1,4 @@
-"""What there is to know about a model once SGLang has loaded it."""
+"""The properties of a model that SGLang has loaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BYTES_PER_GB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """`defaults`: of its generation_config.json, in SGLang's names; sizes in bytes."""
+    """A loaded model. `defaults` come from its generation_config.json, with SGLang's names."""
 
     templates: Templates
     vocabulary: Vocabulary
@@ -59,7 +59,7 @@ class LoadedModel:
         longest_prompt = min(info["max_req_input_len"], manager.context_len) - 1
         room = min(manager.context_len, info["max_total_num_tokens"])
         vocabulary = Vocabulary(tokenizer, manager.model_config.vocab_size)
-        # Without the tokens' bytes SGLang has no grammars either.
+        # Without the tokens' bytes SGLang has no grammars.
         can_constrain = vocabulary.has_bytes and setting("grammar_backend") != "none"
         templates = Templates(engine)
         return cls(
@@ -83,7 +83,7 @@ class LoadedModel:
             can_constrain=can_constrain,
             # Each node's processes have a mark of their own.
             can_resume_constraint=can_constrain and setting("nnodes") == 1,
-            # The others have no EBNF, or another.
+            # Other backends have no EBNF, or another dialect.
             takes_grammars=setting("grammar_backend") in (None, "xgrammar"),
             call_markup=templates.call_markup(),
             make_turn=Turn,

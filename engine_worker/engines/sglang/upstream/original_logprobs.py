@@ -23,7 +23,7 @@ _KEPT = "drover_original_logits"
 
 
 def register() -> None:
-    """What SGLang calls in each of its processes."""
+    """The plugin's entry point: SGLang calls it in each of its processes."""
     HookRegistry.register(_SAMPLE, _keep, HookType.AROUND)
     HookRegistry.register(_FORWARD, _use, HookType.AROUND)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SglangReasoning:
-    """Implements chat.thinking.ReasoningParser. `constrained`: a grammar makes the answer."""
+    """A ReasoningParser (engine_worker.output). `constrained`: a grammar makes the answer."""
 
     def __init__(
         self, name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase | None, constrained: bool

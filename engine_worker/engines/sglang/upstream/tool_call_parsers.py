@@ -1,10 +1,10 @@
-"""Parsers for tool calls: SGLang's behind our interface, and ours for the formats that SGLang loses parts of.
+"""Parsers for tool calls: SGLang's, adapted, and Drover's for formats of which SGLang loses parts.
 
-In streams most of SGLang's expect a token at a time, and some lose calls even then (tests/upstream). A busy
-stream joins tokens, and a continuation replays hundreds at once. All of them swallow what looks like a call
-and is none. So JSON behind a tag is read by a parser of ours; one that was seen to stream well gets calls of
-offered functions only; the others get what may be a call when it is over, whole, which all of them read well,
-and what they find no call in is text.
+Most of SGLang's streaming parsers expect one token at a time, and some lose calls even then (tests/upstream).
+A busy stream joins tokens, and a resumed answer replays hundreds at once. All of them drop text that looks
+like a call and is none. So JSON after a tag is read by Drover's own parser; parsers that stream
+reliably get only calls of offered functions; the others get everything that may be a call as a whole, at the
+end of the answer, and what they find no call in is text.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from sglang.srt.function_call.core_types import ToolCallItem
     from transformers import PreTrainedTokenizerBase
 
-# Calls that are JSON behind a tag: the tag, and what ends it.
+# Formats with JSON after a tag: the tag, and what ends it.
 _JSON_IN_TAGS = {
     **dict.fromkeys(("qwen", "qwen25", "hermes"), ("<tool_call>", "</tool_call>")),
     "mistral": ("[TOOL_CALLS]", ""),
 }
 _QWEN_CODER = CallShape("<tool_call>", "<function=", "</function>", "</tool_call>")
 _STREAM_WELL = dict.fromkeys(("qwen3_coder", "step3p5", "nanbeige"), _QWEN_CODER)
-# Far more steps than a piece of text can hold.
+# Far more steps than a piece of text can contain.
 _MAX_STEPS = 10_000
 # Characters of markup between a mark and the name of the function.
 _MAX_BEFORE_NAME = 60
@@ -43,7 +43,7 @@ _MAX_BEFORE_NAME = 60
 def call_parser(
     name: str, rendered: Rendered, tokenizer: PreTrainedTokenizerBase | None, forced: bool
 ) -> CallParser:
-    """`forced`: a grammar makes the calls, and nothing else."""
+    """Choose the parser of a format. `forced`: a grammar makes the answer nothing but calls."""
     parser = _call_parser(name, rendered, tokenizer, forced)
     return OnlyCalls(parser) if forced else parser
 
@@ -80,7 +80,7 @@ def _whole_reader(parser: FunctionCallParser, names: Collection[str]) -> ReadWho
 
 
 def _mark_of(parser: FunctionCallParser) -> str:
-    """What begins a call; empty for the few formats that have no such mark."""
+    """The text that begins a call; empty for the few formats without one."""
     names = ("_tool_calls_marker", "bot_token", "tool_call_start_token", "bot")
     for mark in (getattr(parser.detector, name, "") for name in names):
         if isinstance(mark, str) and mark:
@@ -92,7 +92,7 @@ def _mark_of(parser: FunctionCallParser) -> str:
 
 
 class _Stepwise:
-    """Asks for one step after the other. Raises nothing: SGLang's parsers log what they cannot read."""
+    """Calls a parser of SGLang until it returns nothing more. It logs errors, and does not raise."""
 
     holds = True
 
@@ -114,9 +114,9 @@ class _Stepwise:
             text, items = self._parse(piece)
             piece = ""
             shown.append(text)
-            said = [item for item in items if item.name or item.parameters]
-            calls.extend(map(_fragment, said))
-            if not text and not said:
+            found = [item for item in items if item.name or item.parameters]
+            calls.extend(map(_fragment, found))
+            if not text and not found:
                 return
 
 
@@ -156,7 +156,7 @@ class _StreamedArray(_Stepwise):
 
 
 class _Whole:
-    """Text before the first mark is shown as it comes; all from there on waits for the end."""
+    """Shows text before the first mark at once; everything after it waits for the end of the answer."""
 
     holds = True
 
@@ -182,7 +182,7 @@ class _Whole:
         return "".join(shown), calls
 
     def _first_call(self) -> tuple[str, Sequence[ToolCallItem]]:
-        """Of what waits: the text behind one mark, or behind as many as a call has in its arguments."""
+        """Read the first call of the waiting text, whose arguments may contain further marks."""
         for count in range(1, len(self._waiting) + 1):
             if count > 1 and self._known(self._waiting[count - 1])[1]:
                 break
@@ -198,9 +198,7 @@ class _Whole:
         return rest, [item for item in items if item.name in self._names]
 
     def _breaks_off(self, piece: str) -> bool:
-        """A call whose end never came, which is not shown (as in Ollama); an answer that only began like JSON
-        is the answer.
-        """
+        """True for a call without an end, which is dropped as in Ollama, and not shown as text."""
         if self._waiting or not piece.startswith(self._mark):
             return False
         behind = piece[len(self._mark) :]
@@ -219,12 +217,12 @@ class _Whole:
         return shown
 
     def _begins_like_a_call(self, piece: str) -> bool:
-        """Llama writes calls without a mark too, where they are the whole answer."""
+        """True if the answer begins with a call without a mark, as Llama writes some."""
         return not self._is_text and bool(piece.strip()) and self._parser.has_tool_call(piece.lstrip())
 
 
 def _arguments(item: ToolCallItem) -> str:
-    """Some models write an object as a string of JSON."""
+    """The arguments as JSON; some models write the object as a string of JSON."""
     whole = str(item.parameters)
     try:
         inner: object = json.loads(whole)

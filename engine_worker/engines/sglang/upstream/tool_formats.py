@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-# What a template tells a model to write, and the parser for it. In Jinja a line's end may be written as \n.
+# The text of a template, and SGLang's parser for it. Jinja may write a line break as \n.
 _FORMATS = (
     (re.compile(r"<tool_call>(\\n|\n)"), "qwen25"),
     (re.compile(r"<tool_call>"), "hermes"),
@@ -16,5 +16,5 @@ _FORMATS = (
 
 
 def tool_format_of(template: str) -> str | None:
-    """The name of SGLang's parser for what the template asks for; None where it asks for nothing known."""
+    """The name of SGLang's parser for a template; None if no format is recognised."""
     return next((name for written, name in _FORMATS if written.search(template)), None)

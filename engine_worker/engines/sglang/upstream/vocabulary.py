@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Vocabulary:
-    """Blocking: long texts belong into a thread."""
+    """The vocabulary of one model. Blocking: call it in a thread for long texts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
         self._tokenizer = tokenizer
