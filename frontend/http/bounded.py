@@ -35,6 +35,8 @@ _TOO_MANY_CONNECTIONS = RefusedRequest(
 # Bytes read and dropped after a refusal; as many as Go's server.
 _MAX_DISCARDED_BYTES = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)
+# How long a connection waits for a last request after a response, while the server shuts down.
+_LAST_REQUEST_SECONDS = 1
 
 
 class BoundedHttp(HttpProtocol):
@@ -94,8 +96,13 @@ class BoundedHttp(HttpProtocol):
         return is_drained and not self._request_arrives
 
     def shutdown(self) -> None:
-        """Close at the end of a server. A request that arrives is answered first, and the response closes."""
-        if self._is_serving or not self._request_arrives:
+        """Close at the end of a server, but not under a request that arrives.
+
+        A response that began earlier did not announce the end: its client may send the next request at once.
+        """
+        if self._is_serving:
+            self.timeout_keep_alive = _LAST_REQUEST_SECONDS
+        elif not self._request_arrives:
             super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:

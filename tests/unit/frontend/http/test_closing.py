@@ -18,6 +18,7 @@ from tests.support.waiting import until
 from tests.unit.frontend.http.bounded_server import SECONDS, App
 
 _REQUEST = b"GET /first HTTP/1.1\r\nhost: localhost\r\n\r\n"
+_SLOW_REQUEST = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"
 _Close = Callable[[BoundedHttp, ConnectionTable], None]
 
 
@@ -91,6 +92,19 @@ async def test_a_request_that_has_begun_is_answered(close: _Close, parts: Sequen
         close(connection, table)
         client.send(parts[1])
         assert (await asyncio.wait_for(_response(client), SECONDS)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_request_after_a_response_that_did_not_announce_the_end_is_answered() -> None:
+    async with _connection() as (client, connection, _table):
+        client.send(_SLOW_REQUEST)
+        await until(lambda: connection._is_serving, SECONDS, "the request is served")
+        connection.shutdown()
+        connection.config.app.go.set()  # type: ignore[union-attr]  # it is the App that the helper made
+        assert b"connection: close" not in await asyncio.wait_for(_response(client), SECONDS)
+        client.send(_REQUEST)
+        assert (await asyncio.wait_for(_response(client), SECONDS)).startswith(b"HTTP/1.1 200")
+        # Without another request it ends by itself.
+        assert await asyncio.wait_for(_response(client), SECONDS) == b""
 
 
 @pytest.mark.parametrize("close", [_shut_down, _time_out, _make_room])
