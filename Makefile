@@ -71,7 +71,7 @@ attack: .venv/.dev ## hostile clients, workers and databases against both tiers;
 
 test-sglang: .venv/.dev ## the tests of the SGLang engine, on this machine's CPU or GPU
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \
-	"$$python" -W ignore -m pytest -W ignore tests/upstream tests/unit/engine_worker/engines/sglang tests/unit/engine_worker/output; \
+	"$$python" -W ignore -m pytest -W ignore tests/upstream tests/unit/engine_worker/engines/sglang tests/unit/engine_worker/output tests/unit/engine_worker/prompt; \
 	DROVER_SGLANG_PYTHON="$$python" $(PY) -m pytest -o timeout=600 --durations=15 tests/sglang tests/engines -k sglang
 
 test-deploy: .venv/.dev ## images and stack, really built and run, where a Docker engine is reachable
