@@ -108,6 +108,9 @@ class FrontendServer(uvicorn.Server):
         like a crash to clients. Responses have `connection: close`, so that clients reconnect elsewhere.
         """
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedHttp):
+                connection.drain()
         deadline = time.monotonic() + min(_ARRIVAL_SECONDS, self._grace_seconds)
         while self._has_connections and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(_POLL_SECONDS)

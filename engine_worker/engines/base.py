@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.bounds import Bounds
+from engine_worker.engines.option_ranges import Bounds
 from engine_worker.output.mailbox import Mailbox
 
 

@@ -14,7 +14,7 @@ simplify.py                 any schema to a simple one: references, `allOf`, alt
   simplify_strings.py         ... strings
   string_formats.py           values of `format` as patterns
   patterns.py                 regular expressions to terms
-grammar.py                  simple schema to grammar rules, for JSON texts
+schema_to_grammar.py        simple schema to grammar rules, for JSON texts
   json_text.py                strings, literals and property names as JSON writes them
   numbers.py, multiples.py    numbers between bounds, multiples of a number
 terms.py                    what rules are made of: characters, sequences, choices, repetitions

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.constraint import Constraint, check_cost, check_total, from_parsed
-from engine_worker.schemas.grammar import ROOT, Grammar
 from engine_worker.schemas.json_text import json_literal
 from engine_worker.schemas.schema_reader import read_schema
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import Ref, Term, Terminal, choice, renamed, repeat, sequence, text
 from engine_worker.schemas.tool_schema import readable_parameters
 

@@ -16,9 +16,9 @@ from functools import partial
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.cost_limits import check_ebnf, cost_of
-from engine_worker.schemas.grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.schema_reader import read_schema
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.simplify import simplify
 from engine_worker.schemas.terms import Terminal
 

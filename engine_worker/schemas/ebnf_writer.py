@@ -4,7 +4,7 @@ gbnf_writer.py prepares it.
 
 from __future__ import annotations
 
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 from engine_worker.schemas.terms import (
     Chars,
     Choice,

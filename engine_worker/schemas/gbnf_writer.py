@@ -13,7 +13,7 @@ from engine_worker.schemas.ebnf_writer import ebnf_text
 from engine_worker.schemas.gbnf_alternatives_limit import check_alternatives
 from engine_worker.schemas.gbnf_ambiguity_limit import check_ambiguity, terminals_of
 from engine_worker.schemas.gbnf_size_limits import check_gbnf
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 from engine_worker.schemas.terms import (
     Chars,
     Choice,

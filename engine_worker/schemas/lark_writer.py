@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from engine_worker.schemas.grammar import ROOT, Grammar
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import (
     ANY,
     Chars,

@@ -1,8 +1,8 @@
 """Simplifies any schema: the result allows the same values, as far as a grammar can express that.
 
 A simple schema is {} (any value), {"enum"}, {"anyOf"}, {"$ref"}, or one type with the keywords that
-grammar.py knows. References are resolved; all schemas that hold for one value are merged (`allOf`, and
-keywords next to `anyOf` or `$ref`); objects allow only listed properties, decided once all of them are
+schema_to_grammar.py knows. References are resolved; all schemas that hold for one value are merged (`allOf`,
+and keywords next to `anyOf` or `$ref`); objects allow only listed properties, decided once all of them are
 known. Ollama's grammar does the same, and a small model that may add properties seldom stops.
 """
 

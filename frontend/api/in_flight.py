@@ -51,6 +51,8 @@ class InFlightRequests:
                     watcher.cancel()
                     self._scopes.discard(request)
         except TimeoutError:
+            if deadline_seconds is None:
+                raise
             raise DeadlineExceeded(f"the request took longer than {deadline_seconds:g} seconds") from None
 
     def __len__(self) -> int:

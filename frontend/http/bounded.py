@@ -61,6 +61,8 @@ class BoundedHttp(HttpProtocol):
         self._header_timer: asyncio.TimerHandle | None = None
         self._writes: WriteWatch | None = None
         self._discarded = 0
+        # True: its keep-alive timer closes the connection.
+        self._is_draining = False
         self.address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -89,21 +91,34 @@ class BoundedHttp(HttpProtocol):
 
     @property
     def can_close(self) -> bool:
-        """Whether closing loses nothing: the client has acknowledged all that was written, and no request of
-        its arrives.
+        """Whether closing loses nothing: the client has acknowledged all that was written, and nothing of its
+        waits to be read. A header that does not come to its end must not keep others out.
         """
         is_drained = self._writes is None or not self._writes.outstanding_bytes()
-        return is_drained and not self._request_arrives
+        return is_drained and not _unread_bytes(self.transport)
+
+    def drain(self) -> None:
+        """Let the running response announce that the connection closes. Where it has begun, its client may
+        send the next request at once, so the connection stays open a little longer.
+        """
+        if self._is_serving and self._active is not None and self._active.response_started:
+            self._is_draining = True
+            self.timeout_keep_alive = _LAST_REQUEST_SECONDS
+        elif self._is_serving:
+            super().shutdown()
 
     def shutdown(self) -> None:
-        """Close at the end of a server, but not under a request that arrives.
-
-        A response that began earlier did not announce the end: its client may send the next request at once.
-        """
+        """Close at the end of a server, but not under a request that arrives."""
         if self._is_serving:
-            self.timeout_keep_alive = _LAST_REQUEST_SECONDS
-        elif not self._request_arrives:
+            self.drain()
+        elif self._request_arrives:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_unless_serving)
+        elif not self._is_draining:
             super().shutdown()
+
+    def _close_unless_serving(self) -> None:
+        if not self._is_serving:
+            self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
         if not self._request_arrives:

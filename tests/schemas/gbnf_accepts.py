@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from engine_worker.schemas.gbnf_writer import gbnf_text
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 
 # From a position to all positions where a match may end.
 Match = Callable[[str, int], frozenset[int]]

@@ -7,8 +7,8 @@ from functools import cache
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from engine_worker.engines.llamacpp.grammar_compiler_process import ByteTokens
-from engine_worker.schemas.grammar import Grammar
 from engine_worker.schemas.lark_writer import lark_text
+from engine_worker.schemas.schema_to_grammar import Grammar
 
 
 def accepts(grammar: Grammar, text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
-from engine_worker.schemas.grammar import ROOT, Grammar
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import Chars, Choice, Ref, Repeat, Sequence, Term, Terminal
 
 _MORE = 3

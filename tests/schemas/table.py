@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine_worker.schemas.constraint import from_schema
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 from tests.schemas.keywords import CASES, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"

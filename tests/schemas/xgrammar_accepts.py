@@ -6,7 +6,7 @@ import xgrammar
 from xgrammar.testing import _is_grammar_accept_string
 
 from engine_worker.schemas.ebnf_writer import ebnf_text
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 
 
 def accepts(grammar: Grammar, text: str) -> bool:

@@ -20,7 +20,7 @@ chunks.py                    stream chunks: interface of the readers
 process.py                   start and end of the child; llama_process.py is its script
 gguf.py, vocabulary.py       the model's file; gguf_sampling.py: its recommended sampling
 template.py                  capabilities of the model's chat template
-options.py, bounds.py        settings; bounds of sampling parameters
+options.py, option_ranges.py settings; ranges of sampling parameters
 """
 
 from engine_worker.engines.llamacpp.engine import LlamacppEngine

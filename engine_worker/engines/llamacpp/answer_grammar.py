@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 
 from engine_worker.schemas.gbnf_writer import gbnf_text
-from engine_worker.schemas.grammar import ROOT, Grammar
 from engine_worker.schemas.lark_writer import lark_text
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import (
     EMPTY,
     Chars,

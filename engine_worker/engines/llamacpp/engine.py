@@ -13,12 +13,12 @@ from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.answer_modes import ReaderContext
 from engine_worker.engines.llamacpp.api import LlamaApi
-from engine_worker.engines.llamacpp.bounds import BOUNDS
 from engine_worker.engines.llamacpp.chat_plan import ChatPlan
 from engine_worker.engines.llamacpp.chunks import PrefillProgress
 from engine_worker.engines.llamacpp.format_checks import GrammarChecker, JsonAnswerCheck
 from engine_worker.engines.llamacpp.gguf import GgufFile, check_unchanged
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
+from engine_worker.engines.llamacpp.option_ranges import BOUNDS
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.process import LoadedModel, start_server
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts

@@ -12,9 +12,9 @@ from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.sglang import model_info
-from engine_worker.engines.sglang.bounds import BOUNDS
 from engine_worker.engines.sglang.call_grammars import ForcedCall, forced_call
 from engine_worker.engines.sglang.in_flight import InFlight
+from engine_worker.engines.sglang.option_ranges import BOUNDS
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.output_builder import OutputBuilder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drover.ollama_options import INT32_MAX
-from engine_worker.engines.bounds import Bounds, Range
+from engine_worker.engines.option_ranges import Bounds, Range
 
 _ABOVE_ZERO = ("prefill_tokens_per_second",)
 _AT_LEAST = {

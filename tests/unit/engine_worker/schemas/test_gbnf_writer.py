@@ -16,7 +16,7 @@ from engine_worker.schemas.constraint import from_schema
 from engine_worker.schemas.gbnf_ambiguity_limit import ways
 from engine_worker.schemas.gbnf_size_limits import MAX_ELEMENTS
 from engine_worker.schemas.gbnf_writer import gbnf_text
-from engine_worker.schemas.grammar import ROOT, Grammar
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import Chars, Ref, choice, optional, repeat, sequence, text
 from tests.schemas.gbnf_accepts import accepts, takes
 from tests.schemas.keywords import CASES, Case

@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_schema, plain_json
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 from engine_worker.schemas.simplify import MAX_PLACES
 from tests.schemas.llguidance_accepts import accepts
 

@@ -18,6 +18,7 @@ from tests.support.waiting import until
 from tests.unit.frontend.http.bounded_server import SECONDS, App
 
 _REQUEST = b"GET /first HTTP/1.1\r\nhost: localhost\r\n\r\n"
+_LONG_REQUEST = b"GET /flood HTTP/1.1\r\nhost: localhost\r\n\r\n"
 _SLOW_REQUEST = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"
 _Close = Callable[[BoundedHttp, ConnectionTable], None]
 
@@ -44,6 +45,16 @@ async def _connection(limit: int = 10) -> AsyncIterator[tuple[socket.socket, Bou
         await until(lambda: made[0].can_close, SECONDS, "the connection is idle")
         yield client, made[0], table
     server.close()
+
+
+def _app_of(connection: BoundedHttp) -> App:
+    app = connection.config.app
+    assert isinstance(app, App)
+    return app
+
+
+def _has_started(connection: BoundedHttp) -> bool:
+    return connection._active is not None and connection._active.response_started and connection._is_serving
 
 
 async def _response(client: socket.socket) -> bytes:
@@ -94,16 +105,49 @@ async def test_a_request_that_has_begun_is_answered(close: _Close, parts: Sequen
         assert (await asyncio.wait_for(_response(client), SECONDS)).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_request_after_a_response_that_did_not_announce_the_end_is_answered() -> None:
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_request_after_a_response_that_did_not_announce_the_end_is_answered(is_over: bool) -> None:
+    """`is_over`: the response ends between the drain's beginning and its end."""
     async with _connection() as (client, connection, _table):
-        client.send(_SLOW_REQUEST)
-        await until(lambda: connection._is_serving, SECONDS, "the request is served")
-        connection.shutdown()
-        connection.config.app.go.set()  # type: ignore[union-attr]  # it is the App that the helper made
+        app = _app_of(connection)
+        client.send(_LONG_REQUEST)
+        await until(lambda: _has_started(connection), SECONDS, "the response has begun")
+        connection.drain()
+        if not is_over:
+            connection.shutdown()
+        app.go.set()
         assert b"connection: close" not in await asyncio.wait_for(_response(client), SECONDS)
+        if is_over:
+            connection.shutdown()
         client.send(_REQUEST)
         assert (await asyncio.wait_for(_response(client), SECONDS)).startswith(b"HTTP/1.1 200")
         # Without another request it ends by itself.
+        assert await asyncio.wait_for(_response(client), SECONDS) == b""
+
+
+async def test_a_response_that_has_not_begun_announces_the_end() -> None:
+    async with _connection() as (client, connection, _table):
+        client.send(_SLOW_REQUEST)
+        await until(lambda: connection._is_serving, SECONDS, "the request is served")
+        connection.drain()
+        _app_of(connection).go.set()
+        assert b"connection: close" in await asyncio.wait_for(_response(client), SECONDS)
+        assert await asyncio.wait_for(_response(client), SECONDS) == b""
+
+
+async def test_a_header_without_end_does_not_hold_up_the_end() -> None:
+    async with _connection() as (client, connection, _table):
+        client.send(_REQUEST[:7])
+        await until(lambda: not connection._idle, SECONDS, "the request has begun")
+        connection.shutdown()
+        assert await asyncio.wait_for(_response(client), SECONDS) == b""
+
+
+async def test_a_header_without_end_makes_room() -> None:
+    async with _connection(limit=1) as (client, connection, table):
+        client.send(_REQUEST[:7])
+        await until(lambda: not connection._idle, SECONDS, "the request has begun")
+        _make_room(connection, table)
         assert await asyncio.wait_for(_response(client), SECONDS) == b""
 
 

@@ -15,6 +15,7 @@ import pytest
 from drover.errors import DroverError, ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.delivery import events_of
+from frontend.routing.backends.grpc import generate_stream
 from frontend.routing.backends.grpc.event_check import EventCheck, max_bytes
 from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
@@ -184,6 +185,15 @@ async def test_events_after_done_are_not_delivered(caplog: pytest.LogCaptureFixt
         sent = faulty.sent
         await until(lambda: fleet._workers[0].requests == 0, _DEADLINE_SECONDS, "the call is over")
     assert sent < 8 * _MIB
+
+
+async def test_a_call_that_stays_open_after_done_fails_no_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(generate_stream, "_END_SECONDS", 0.05)
+    async with serving(RawEngine(_bytes(*CORRECT), hangs=True)) as faulty, _fleet(faulty) as fleet:
+        assert (await _ask(fleet)).startswith("hi")
+    assert any(record.message == "worker broke the protocol" for record in caplog.records)
 
 
 async def test_the_breaker_opens_for_longer_each_time() -> None:

@@ -13,7 +13,7 @@ from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer
 from engine_worker.output.call_markup import BARE_LIST, CallMarkup
 from engine_worker.schemas.call_grammar import calls_grammar, functions_of
 from engine_worker.schemas.constraint import from_schema
-from engine_worker.schemas.grammar import Grammar
+from engine_worker.schemas.schema_to_grammar import Grammar
 
 TAGS = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
 CITY = '{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}'

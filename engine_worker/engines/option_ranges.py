@@ -1,8 +1,8 @@
 """Clamp a request's numbers to the ranges that an engine is known to work with.
 
-Each engine has one table, `bounds.py` in its folder; `tests/engines/test_bounds.py` runs the real engines at
-the edges of theirs. A value beyond an edge becomes the edge, and the answer names it as not honoured if
-that changes its meaning. NaN and too many stop texts are refused.
+Each engine has one table, `option_ranges.py` in its folder; `tests/engines/test_option_ranges.py` runs the
+real engines at the edges of theirs. A value beyond an edge becomes the edge, and the answer names it as not
+honoured if that changes its meaning. NaN and too many stop texts are refused.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.bounds import Bounds
+from engine_worker.engines.option_ranges import Bounds
 from tests.support.chat_requests import chat
 from tests.support.engine_client import EngineClient
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_worker.schemas.constraint import from_schema
-from engine_worker.schemas.grammar import ROOT, Grammar
 from engine_worker.schemas.numbers import Bounds, integers, numbers
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import NOTHING
 from tests.schemas.keywords import CASES, Case
 from tests.schemas.llguidance_accepts import accepts

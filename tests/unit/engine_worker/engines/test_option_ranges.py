@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from drover.errors import ContextExceeded, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.bounds import Bounds
-from engine_worker.engines.llamacpp.bounds import BOUNDS as LLAMACPP
-from engine_worker.engines.sglang.bounds import BOUNDS as SGLANG
+from engine_worker.engines.llamacpp.option_ranges import BOUNDS as LLAMACPP
+from engine_worker.engines.option_ranges import Bounds
+from engine_worker.engines.sglang.option_ranges import BOUNDS as SGLANG
 from engine_worker.engines.simulator.config import BOUNDS as SIMULATOR
 
 _ENGINES = [LLAMACPP, SGLANG, SIMULATOR]

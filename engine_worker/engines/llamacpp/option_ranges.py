@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.ollama_options import INT32_MAX
-from engine_worker.engines.bounds import Bounds, Range
+from engine_worker.engines.option_ranges import Bounds, Range
 
 # Temperatures up to this one choose the most likely token in any case.
 _GREEDY = 2**-13

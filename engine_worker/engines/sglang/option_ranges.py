@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drover.ollama_options import INT32_MAX
-from engine_worker.engines.bounds import Bounds, Range
+from engine_worker.engines.option_ranges import Bounds, Range
 
 # SGLang's value for the whole vocabulary.
 _ALL_TOKENS = 2**30
