@@ -52,7 +52,7 @@ def _coldest(bounds: Bounds) -> float:
 
 
 async def test_an_engine_survives_the_edges_of_its_bounds(engine: EngineClient, model: pb.Model) -> None:
-    bounds: Bounds = import_module(f"engine_worker.engines.{model.engine_kind}.bounds").BOUNDS
+    bounds: Bounds = import_module(f"engine_worker.engines.{model.engine_kind}.option_ranges").BOUNDS
     question = chat("Tell me about the sea.", max_tokens=12)
     before, _ = await engine.text(question)
     for sampling in _edges(bounds):

@@ -15,7 +15,7 @@ from drover.rpc import SERVER_OPTIONS
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.engines.base import Engine
-from engine_worker.engines.simulator.config import BOUNDS
+from engine_worker.engines.simulator.option_ranges import BOUNDS
 from engine_worker.model_lifecycle import ModelLifecycle
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.requests import RequestTable

@@ -109,7 +109,7 @@ def test_a_position_and_the_wait_are_reported(running: Stack) -> None:
     assert all(float(headers["x-drover-queue-seconds"]) > 0 for headers in waited)
 
 
-def test_clients_that_use_one_id_are_documented_their_own_requests(running: Stack) -> None:
+def test_clients_that_use_one_id_see_their_own_requests(running: Stack) -> None:
     def ask(key: str) -> httpx.Response:
         headers = {"x-request-id": "same", "authorization": f"Bearer {key}"}
         url = f"{running.url}/api/chat"
@@ -126,10 +126,10 @@ def test_clients_that_use_one_id_are_documented_their_own_requests(running: Stac
             asked.append(pool.submit(ask, key))
             wait_until(lambda: _here(running) == number + 1, _DEADLINE_SECONDS, "it is there")  # noqa: B023 - called at once
         positions = [seen_by(key)["position"] for key in ("one", "two", "a monitor")]
-        positions = [answer.result().headers.get("x-drover-queue-position") for answer in asked]
+        announced = [answer.result().headers.get("x-drover-queue-position") for answer in asked]
 
     assert positions == [1, 2, 1]
-    assert positions == [None, None, "1", "2"]
+    assert announced == [None, None, "1", "2"]
 
 
 def _here(running: Stack) -> float:

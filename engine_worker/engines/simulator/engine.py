@@ -9,8 +9,9 @@ from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.overrides import ModelOverrides
 from engine_worker.engines.simulator.batch import Job
-from engine_worker.engines.simulator.config import BOUNDS, SimulatorConfig
+from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.model_info import Task, describe_model
+from engine_worker.engines.simulator.option_ranges import BOUNDS
 from engine_worker.engines.simulator.prompt import Prompts
 from engine_worker.engines.simulator.request import RequestBuilder
 from engine_worker.engines.simulator.scheduler import Scheduler

@@ -16,7 +16,7 @@ import pytest
 from drover.rpc import CHANNEL_OPTIONS
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
-from engine_worker.engines.simulator.config import BOUNDS
+from engine_worker.engines.simulator.option_ranges import BOUNDS
 from engine_worker.output.mailbox import Mailbox
 from tests.fakes.manual_engine import listening, service_over
 

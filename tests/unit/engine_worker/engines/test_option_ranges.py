@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.option_ranges import BOUNDS as LLAMACPP
 from engine_worker.engines.option_ranges import Bounds
 from engine_worker.engines.sglang.option_ranges import BOUNDS as SGLANG
-from engine_worker.engines.simulator.config import BOUNDS as SIMULATOR
+from engine_worker.engines.simulator.option_ranges import BOUNDS as SIMULATOR
 
 _ENGINES = [LLAMACPP, SGLANG, SIMULATOR]
 _MODEL = pb.Model(context_length=100)
