@@ -67,8 +67,8 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             exchange.close()
         self._changed.notify()
 
-    # Both streams write for themselves, which grpc.aio allows and the generated types do not know.
-    async def GenerateStream(  # type: ignore[override]
+    # The streams write by themselves, which grpc.aio allows and the generated types do not know.
+    async def GenerateStream(  # type: ignore[override]  # it writes by itself
         self,
         request: pb.GenerateRequest,
         context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
@@ -82,7 +82,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         await _guarded(context, stream)
 
-    async def Exchange(  # type: ignore[override]
+    async def Exchange(  # type: ignore[override]  # it writes by itself
         self, request_iterator: object, context: grpc.aio.ServicerContext[pb.Orders, pb.Step]
     ) -> None:
         exchange = Exchange(context, self._generations)
@@ -153,7 +153,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         return await _guarded(context, model)
 
-    async def WatchLoad(  # type: ignore[override]
+    async def WatchLoad(  # type: ignore[override]  # it writes by itself
         self,
         request: pb.WatchLoadRequest,
         context: grpc.aio.ServicerContext[pb.WatchLoadRequest, pb.LoadReport],

@@ -82,7 +82,7 @@ def _key(value: object) -> str:
 def has_type(value: object, name: str) -> bool:
     if name == "integer":
         is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
-        return is_number and value == int(value)  # type: ignore[call-overload]
+        return is_number and value == int(value)  # type: ignore[call-overload]  # is_number narrows it
     if name == "number" and isinstance(value, bool):
         return False
     return isinstance(value, _PYTHON[name])

@@ -65,7 +65,7 @@ class BoundedHttp(HttpProtocol):
         self._is_draining = False
         self.address = ""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP: a Transport always
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
         self._writes = WriteWatch(transport, self.loop, self._limits.write_seconds, self.reset)

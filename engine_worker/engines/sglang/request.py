@@ -276,7 +276,7 @@ def active_penalties(sampling: pb.Sampling) -> list[str]:
     return [
         name
         for name, neutral in _NEUTRAL.items()
-        if sampling.HasField(name) and getattr(sampling, name) not in (neutral, 0.0)  # type: ignore[arg-type]
+        if sampling.HasField(name) and getattr(sampling, name) not in (neutral, 0.0)  # type: ignore[arg-type]  # protobuf stubs want literal names
     ]
 
 

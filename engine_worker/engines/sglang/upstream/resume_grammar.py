@@ -85,7 +85,7 @@ def _resuming(backend: BaseGrammarBackend) -> BaseGrammarBackend:
         kind, source = key
         source, count = resume_mark.read(source)
         if not count:
-            return plain_key(key, input_ids=input_ids, thinking_budget=thinking_budget)  # type: ignore[no-any-return]
+            return plain_key(key, input_ids=input_ids, thinking_budget=thinking_budget)  # type: ignore[no-any-return]  # SGLang is untyped
         at = len(input_ids) - count
         plain = plain_key((kind, source), input_ids=input_ids[:at], thinking_budget=thinking_budget)
         return _ResumedKey(plain, tuple(input_ids[at:]))
@@ -94,7 +94,7 @@ def _resuming(backend: BaseGrammarBackend) -> BaseGrammarBackend:
         key: Key | _ResumedKey, require_reasoning: bool
     ) -> tuple[BaseGrammarObject | Future[BaseGrammarObject], bool]:
         if not isinstance(key, _ResumedKey):
-            return plain_value(key, require_reasoning)  # type: ignore[no-any-return]
+            return plain_value(key, require_reasoning)  # type: ignore[no-any-return]  # SGLang is untyped
         made, is_cached = plain_value(key.plain, require_reasoning)
         return backend.executor.submit(_accept, made, is_cached, key.produced), False
 
