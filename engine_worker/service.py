@@ -166,10 +166,10 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self._changed.notify()
             try:
                 while not self._closing:
-                    notify = self._changed.next_change
+                    changed = self._changed.next_change
                     await _send(context, self.report())
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(notify.wait(), interval_ms / 1000)
+                        await asyncio.wait_for(changed.wait(), interval_ms / 1000)
             finally:
                 self._watchers -= 1
             raise WorkerDraining("the worker is shutting down")
