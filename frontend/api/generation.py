@@ -78,7 +78,7 @@ class Generation:
             raise ModelNotFound(f"model '{text}' not found")
         served = workers_of(model)
         # The smart router notes the name of the side that it chooses.
-        record.served = served.info.names[0] if model.route is None else ""
+        record.served = served.info.names[0] if model.virtual is None else ""
         return model
 
     def track(self, http: Request) -> AbstractAsyncContextManager[None]:
@@ -115,7 +115,7 @@ class Generation:
         checked = await self.check(model, request)
         convert = partial(self._convert, request, extend)
         side, message = None, pb.GenerateRequest()
-        if model.route is not None:
+        if model.virtual is not None:
             side = requested_side(checked.route or http.headers.get(_ROUTE_HEADER, ""))
         else:
             # A long conversation takes tens of milliseconds to copy.
@@ -130,9 +130,9 @@ class Generation:
         """
         record = record_of(http.scope)
         self.in_flight.scheduling(http.scope)
-        if (route := built.model.route) is not None:
+        if (targets := built.model.virtual) is not None:
             convert = built.convert if stream else _whole(built.convert)
-            return self.router.request(route, convert, built.side, record)
+            return self.router.request(targets, convert, built.side, record)
         built.message.whole = not stream
         served, observer = workers_of(built.model), RecordingObserver(record)
         return self.catalog.fleet.submit(served, built.message, record.ticket, observer)
@@ -141,8 +141,8 @@ class Generation:
         """Ask a worker for the prompt that it would make of the request."""
         async with self.track(http):
             model, message = built.model, built.message
-            if model.route is not None:
-                routed = self.router.request(model.route, built.convert, built.side, record_of(http.scope))
+            if model.virtual is not None:
+                routed = self.router.request(model.virtual, built.convert, built.side, record_of(http.scope))
                 model, message = await routed.chosen()
             return await self.catalog.fleet.call(
                 workers_of(model), lambda worker: worker.render(message), [message]
@@ -173,4 +173,4 @@ def _whole(convert: Convert) -> Convert:
 def _all_of(model: CatalogModel) -> Sequence[ServedModel]:
     """Return the served models behind a model. Raises NoWorkerReady where workers serve none."""
     served = workers_of(model)
-    return [served] if model.route is None else model.route.served
+    return [served] if model.virtual is None else model.virtual.served

@@ -66,7 +66,7 @@ class Tokens:
         question: Callable[[Worker], Awaitable[Found]],
         asked: Sequence[Message],
     ) -> Found:
-        if model.route is not None:
+        if model.virtual is not None:
             raise CapabilityMissing(
                 f"{model.name.short} chooses between two models, and token ids belong to one of them"
             )

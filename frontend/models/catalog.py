@@ -69,14 +69,14 @@ class Catalog:
         from_fleet = self.fleet.loaded()
         expiries = {each.model.name.key: each.expires_unix_ns for each in reversed(from_fleet)}
         loaded = [each for each in from_fleet if each.model.name.key not in self.routers]
-        for virtual in self._resolver.virtual_models():
-            route, served = virtual.route, virtual.served
-            if route is None or served is None:
+        for model in self._resolver.virtual_models():
+            targets, served = model.virtual, model.served
+            if targets is None or served is None:
                 continue
-            times = [expiries[each.name.key] for each in route.served if each.name.key in expiries]
+            times = [expiries[each.name.key] for each in targets.served if each.name.key in expiries]
             if times:
                 latest = 0 if 0 in times else max(times)
-                loaded.append(LoadedModel(ServedModel(virtual.name, served.info), latest))
+                loaded.append(LoadedModel(ServedModel(model.name, served.info), latest))
         return loaded
 
     def check_free(self, name: ModelName, verb: str) -> None:

@@ -18,7 +18,7 @@ _GGUF = "gguf"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class VirtualTargets:
     """A virtual model's sides and judge. `forced`: the side that the name fixes, as in `auto:simple`."""
 
     definition: VirtualModel
@@ -35,14 +35,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """`served` is None for a preset whose base no worker has served yet. A virtual model has a `route`, and
+    """`served` is None for a preset whose base no worker has served yet. A virtual model has `virtual`, and
     its `served` combines its sides.
     """
 
     name: ModelName
     served: ServedModel | None
     preset: Preset | None = None
-    route: Route | None = None
+    virtual: VirtualTargets | None = None
 
     @property
     def info(self) -> pb.Model:

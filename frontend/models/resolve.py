@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from drover.errors import InvalidRequest, NoWorkerReady
 from drover.names import DEFAULT_TAG, ModelName
-from frontend.models.model import CatalogModel, Route
+from frontend.models.model import CatalogModel, VirtualTargets
 from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.virtual_definition import SIDES, Side, VirtualModel, of_parameters
@@ -117,7 +117,7 @@ class ModelResolver:
         self, definition: VirtualModel, preset: Preset | None = None, forced: Side | None = None
     ) -> CatalogModel:
         sides = {side: with_preset(self.target(definition.model_of(side)), preset) for side in Side}
-        return virtual_model(Route(definition, sides, self.target(definition.judge), forced), preset)
+        return virtual_model(VirtualTargets(definition, sides, self.target(definition.judge), forced), preset)
 
     def _definition_of(self, preset: Preset) -> VirtualModel | None:
         """The preset's own definition, or that of the operator's virtual model that it is made from."""

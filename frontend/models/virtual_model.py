@@ -9,7 +9,7 @@ from dataclasses import replace
 import orjson
 
 from drover.v1 import engine_pb2 as pb
-from frontend.models.model import CatalogModel, Route
+from frontend.models.model import CatalogModel, VirtualTargets
 from frontend.models.preset import Preset
 from frontend.models.virtual_definition import VirtualModel
 from frontend.routing.served_model import ServedModel
@@ -17,12 +17,12 @@ from frontend.routing.served_model import ServedModel
 _KIND = "smart-router"
 
 
-def virtual_model(route: Route, preset: Preset | None) -> CatalogModel:
+def virtual_model(targets: VirtualTargets, preset: Preset | None) -> CatalogModel:
     """The catalogue's entry, without `served` while no worker serves any of its sides."""
-    definition = route.definition
-    there = [side for side in route.sides.values() if side.served is not None]
+    definition = targets.definition
+    there = [side for side in targets.sides.values() if side.served is not None]
     served = ServedModel(definition.name, _combined(definition, there)) if there else None
-    return CatalogModel(definition.name, served, preset, route)
+    return CatalogModel(definition.name, served, preset, targets)
 
 
 def with_preset(side: CatalogModel, over: Preset | None) -> CatalogModel:

@@ -6,7 +6,7 @@ import time
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
-from frontend.models.model import CatalogModel, Route, workers_of
+from frontend.models.model import CatalogModel, VirtualTargets, workers_of
 from frontend.models.virtual_definition import Side
 from frontend.observability.request_observer import RecordingObserver, SilentObserver
 from frontend.observability.request_record import RequestRecord, RouteOutcome
@@ -29,14 +29,14 @@ class RequestRouter:
         self._judging = SingleFlight()
 
     def request(
-        self, route: Route, convert: Convert, requested: Side | None, record: RequestRecord
+        self, targets: VirtualTargets, convert: Convert, requested: Side | None, record: RequestRecord
     ) -> RoutedRequest:
         """`requested`: the side that the request asks for, which goes before the one that the name fixes."""
-        sides = Sides(route, convert)
-        forced = requested or route.forced
+        sides = Sides(targets, convert)
+        forced = requested or targets.forced
 
         async def decide() -> Decision:
-            return await self._decide(route, sides, forced, record)
+            return await self._decide(targets, sides, forced, record)
 
         def submit(model: CatalogModel, request: pb.GenerateRequest) -> RequestHandle:
             return self._send(model, request, record.ticket, RecordingObserver(record))
@@ -44,7 +44,7 @@ class RequestRouter:
         return RoutedRequest(sides, decide, submit, _RecordingObserver(record))
 
     async def _decide(
-        self, route: Route, sides: Sides, forced: Side | None, record: RequestRecord
+        self, targets: VirtualTargets, sides: Sides, forced: Side | None, record: RequestRecord
     ) -> Decision:
         if forced is not None:
             return Decision(forced, Reason.FORCED)
@@ -52,29 +52,31 @@ class RequestRouter:
         if only is not None:
             return only
         question = Question.of(request)
-        return decide_by_rule(question, route.definition) or await self._judge(route, question, record)
+        return decide_by_rule(question, targets.definition) or await self._judge(targets, question, record)
 
-    async def _judge(self, route: Route, question: Question, record: RequestRecord) -> Decision:
-        definition = route.definition
+    async def _judge(self, targets: VirtualTargets, question: Question, record: RequestRecord) -> Decision:
+        definition = targets.definition
         cached = self._decisions.find(definition, question)
         if cached is not None:
             return Decision(cached, Reason.KEPT)
-        if route.judge.served is None:
+        if targets.judge.served is None:
             return Decision(definition.default, Reason.JUDGE_FAILED)
         return await self._judging.decision(
-            (definition, question), lambda: self._ask_judge(route, question, record)
+            (definition, question), lambda: self._ask_judge(targets, question, record)
         )
 
-    async def _ask_judge(self, route: Route, question: Question, record: RequestRecord) -> Decision:
-        definition = route.definition
-        request = judge_request(question, route.judge.info)
+    async def _ask_judge(
+        self, targets: VirtualTargets, question: Question, record: RequestRecord
+    ) -> Decision:
+        definition = targets.definition
+        request = judge_request(question, targets.judge.info)
         began = time.perf_counter()
         decision = await ask_judge(
-            lambda: self._send(route.judge, request, record.ticket, SilentObserver()),
+            lambda: self._send(targets.judge, request, record.ticket, SilentObserver()),
             definition.default,
             definition.judge_timeout_seconds,
         )
-        record.record_judge(route.judge.info.names[0], time.perf_counter() - began)
+        record.record_judge(targets.judge.info.names[0], time.perf_counter() - began)
         if decision.reason is Reason.JUDGE:
             self._decisions.add(definition, question, decision.side)
         return decision

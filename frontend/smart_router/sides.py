@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from drover.errors import CapabilityMissing, DroverError, InvalidRequest, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
-from frontend.models.model import CatalogModel, Route, workers_of
+from frontend.models.model import CatalogModel, VirtualTargets, workers_of
 from frontend.models.virtual_definition import Side
 from frontend.smart_router.decisions import Decision, Reason
 
@@ -16,13 +16,13 @@ Convert = Callable[[CatalogModel], pb.GenerateRequest]
 class Sides:
     """Requests differ by side, as defaults, context and capabilities do. `convert`: called once per side."""
 
-    def __init__(self, route: Route, convert: Convert) -> None:
-        self._route = route
+    def __init__(self, targets: VirtualTargets, convert: Convert) -> None:
+        self._targets = targets
         self._convert = convert
         self._requests: dict[Side, pb.GenerateRequest | DroverError] = {}
 
     def model(self, side: Side) -> CatalogModel:
-        return self._route.sides[side]
+        return self._targets.sides[side]
 
     def request(self, side: Side) -> pb.GenerateRequest:
         """The side's request. Raises what `convert` raises, and NoWorkerReady."""
@@ -37,7 +37,7 @@ class Sides:
         """A request that can be judged, with the decision if only one side can serve it. Raises the default
         side's error if none can.
         """
-        first = self._route.definition.default
+        first = self._targets.definition.default
         failure = self._failure(first)
         if failure is None:
             return self.request(first), self._only(first)

@@ -75,7 +75,7 @@ def check_raw(request: GenerateRequest) -> None:
 
 def route_of(request: InferenceRequest, model: CatalogModel) -> str:
     """The side of a virtual model that `options.route` asks for; "" for none and for other models."""
-    if model.route is None:
+    if model.virtual is None:
         return ""
     route = request.options.get("route")
     if route is not None and not isinstance(route, str):

@@ -38,9 +38,9 @@ async def find_named(
     name = ModelName.parse(text)
     if model is None and name is not None:
         check_not_cloud(name, wanted)
-    if model is not None and model.route is not None and name is None:
+    if model is not None and model.virtual is not None and name is None:
         # `auto:7b:local`: without `:local` it is a virtual model with a tag of its own.
-        return replace(model, route=replace(model.route, forced=Side.SIMPLE))
+        return replace(model, virtual=replace(model.virtual, forced=Side.SIMPLE))
     return model
 
 

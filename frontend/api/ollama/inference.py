@@ -46,7 +46,7 @@ class Inference:
         record = record_of(http.scope)
         encoder = OllamaEncoder(
             request.model,
-            shape if model.route is None else shape.without_context(),
+            shape if model.virtual is None else shape.without_context(),
             record.received_ns,
             record.route_fields,
             self.clock,

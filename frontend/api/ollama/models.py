@@ -61,7 +61,7 @@ class Models:
 
     async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
         """Fetch the long lists from a worker only if the client asks for them."""
-        if not verbose or model.served is None or model.route is not None:
+        if not verbose or model.served is None or model.virtual is not None:
             return model.info.model_info_json
         described = await self.catalog.fleet.call(
             model.served, lambda worker: worker.model(_VERBOSE_SECONDS, verbose=True)

@@ -62,22 +62,22 @@ def _resolver(
 def test_an_operators_virtual_model_hides_a_served_model_and_a_preset() -> None:
     found = _resolver("auto:latest", presets=(preset("auto"),)).resolve(name("auto"), can_generate)
     assert found is not None
-    assert found.route is not None
+    assert found.virtual is not None
     assert found.preset is None
 
 
 def test_a_served_model_that_is_able_goes_before_a_virtual_model_that_is_not() -> None:
     found = _resolver(embedding=("auto:latest",)).resolve(name("auto"), can_embed)
     assert found is not None
-    assert found.route is None
+    assert found.virtual is None
 
 
 @pytest.mark.parametrize(("tag", "side"), [("simple", Side.SIMPLE), ("remote", Side.COMPLEX)])
 def test_a_side_of_an_operators_virtual_model_hides_a_preset(tag: str, side: Side) -> None:
     found = _resolver(presets=(preset(f"auto:{tag}"),)).resolve(name(f"auto:{tag}"), can_generate)
     assert found is not None
-    assert found.route is not None
-    assert found.route.forced is side
+    assert found.virtual is not None
+    assert found.virtual.forced is side
 
 
 def test_a_served_model_hides_a_side_and_a_preset() -> None:
@@ -85,18 +85,18 @@ def test_a_served_model_hides_a_side_and_a_preset() -> None:
     for wanted in ("auto:simple", "pirate"):
         found = resolver.resolve(name(wanted), can_generate)
         assert found is not None
-        assert (found.route, found.preset) == (None, None)
+        assert (found.virtual, found.preset) == (None, None)
 
 
 def test_a_preset_hides_a_side_of_another_preset() -> None:
     virtual = replace(preset("pair", base="small"), parameters={"route_complex": "big"})
     side = _resolver(presets=(virtual,)).resolve(name("pair:complex"), can_generate)
     assert side is not None
-    assert side.route is not None
-    assert side.route.forced is Side.COMPLEX
+    assert side.virtual is not None
+    assert side.virtual.forced is Side.COMPLEX
     own = _resolver(presets=(virtual, preset("pair:complex"))).resolve(name("pair:complex"), can_generate)
     assert own is not None
-    assert own.route is None
+    assert own.virtual is None
 
 
 def test_a_preset_is_known_before_any_worker_has_reported() -> None:

@@ -17,7 +17,7 @@ from drover.errors import (
 )
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
-from frontend.models.model import CatalogModel, Route
+from frontend.models.model import CatalogModel, VirtualTargets
 from frontend.models.virtual_definition import Side, virtual_models
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.served_model import ServedModel
@@ -33,9 +33,9 @@ def _model(name: ModelName) -> CatalogModel:
     return CatalogModel(name, ServedModel(name, pb.Model(names=[name.short])))
 
 
-def _route() -> Route:
+def _targets() -> VirtualTargets:
     sides = {side: _model(_AUTO.model_of(side)) for side in Side}
-    return Route(_AUTO, sides, sides[Side.SIMPLE])
+    return VirtualTargets(_AUTO, sides, sides[Side.SIMPLE])
 
 
 class _Case:
@@ -70,7 +70,7 @@ class _Case:
         return self._decision
 
     async def text(self) -> str:
-        request = RoutedRequest(Sides(_route(), self._convert), self._decide, self._submit, self)
+        request = RoutedRequest(Sides(_targets(), self._convert), self._decide, self._submit, self)
         return "".join([delta.content async for event in events_of(request) for delta in event.deltas])
 
 
@@ -130,7 +130,7 @@ async def test_a_side_without_the_capability_is_no_fallback() -> None:
 def _sides(**refuses: DroverError) -> Sides:
     case = _Case()
     case.refuses = refuses
-    return Sides(_route(), case._convert)
+    return Sides(_targets(), case._convert)
 
 
 def test_the_only_capable_side_needs_no_judge() -> None:
@@ -152,7 +152,7 @@ def test_a_malformed_request_is_sent_to_no_side() -> None:
 
 def test_token_ids_belong_to_one_model() -> None:
     sides = Sides(
-        _route(), lambda model: pb.GenerateRequest(prompt=pb.PromptInput(text="hi", context=[1, 2]))
+        _targets(), lambda model: pb.GenerateRequest(prompt=pb.PromptInput(text="hi", context=[1, 2]))
     )
     with pytest.raises(InvalidRequest, match="token ids"):
         sides.request(Side.SIMPLE)
