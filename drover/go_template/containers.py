@@ -20,42 +20,42 @@ def length(value: Value, budget: Budget) -> int:
             raise FunctionFailed(f"len of type {type_name(value)}")
 
 
-def index(value: Value, places: list[Value], budget: Budget) -> Value:
+def index(value: Value, keys: list[Value], budget: Budget) -> Value:
     if value is None:
         raise FunctionFailed("index of untyped nil")
-    for place in places:
-        value = _at(value, place, budget)
+    for key in keys:
+        value = _at(value, key, budget)
     return value
 
 
-def _at(value: Value, place: Value, budget: Budget) -> Value:
+def _at(value: Value, key: Value, budget: Budget) -> Value:
     match value:
         case str():
-            at = _position(place, _byte_length(value, budget) - 1)
+            at = _position(key, _byte_length(value, budget) - 1)
             return _bytes(value, budget)[at]
         case list():
-            return value[_position(place, len(value) - 1)]
+            return value[_position(key, len(value) - 1)]
         case dict():
-            if not isinstance(place, str):
-                raise FunctionFailed(f"value has type {type_name(place)}; should be string")
-            return value.get(place)
+            if not isinstance(key, str):
+                raise FunctionFailed(f"value has type {type_name(key)}; should be string")
+            return value.get(key)
         case None:
             raise FunctionFailed("index of nil pointer")
         case _:
             raise FunctionFailed(f"can't index item of type {type_name(value)}")
 
 
-def slice_of(value: Value, places: list[Value], budget: Budget) -> Value:
+def slice_of(value: Value, indexes: list[Value], budget: Budget) -> Value:
     if value is None:
         raise FunctionFailed("slice of untyped nil")
-    if len(places) > 3:
-        raise FunctionFailed(f"too many slice indexes: {len(places)}")
+    if len(indexes) > 3:
+        raise FunctionFailed(f"too many slice indexes: {len(indexes)}")
     if not isinstance(value, str | list):
         raise FunctionFailed(f"can't slice item of type {type_name(value)}")
-    if isinstance(value, str) and len(places) == 3:
+    if isinstance(value, str) and len(indexes) == 3:
         raise FunctionFailed("cannot 3-index slice a string")
     size = _byte_length(value, budget) if isinstance(value, str) else len(value)
-    bounds = [_position(place, size) for place in places]
+    bounds = [_position(index, size) for index in indexes]
     for earlier, later in pairwise(bounds):
         if earlier > later:
             raise FunctionFailed(f"invalid slice index: {earlier} > {later}")
@@ -67,14 +67,14 @@ def slice_of(value: Value, places: list[Value], budget: Budget) -> Value:
     return _bytes(value, budget)[start:end].decode(errors="replace")
 
 
-def _position(place: Value, most: int) -> int:
-    if place is None:
+def _position(index: Value, most: int) -> int:
+    if index is None:
         raise FunctionFailed("cannot index slice/array with nil")
-    if type(place) is not int:
-        raise FunctionFailed(f"cannot index slice/array with type {type_name(place)}")
-    if not 0 <= place <= most:
-        raise FunctionFailed(f"index out of range: {place}")
-    return place
+    if type(index) is not int:
+        raise FunctionFailed(f"cannot index slice/array with type {type_name(index)}")
+    if not 0 <= index <= most:
+        raise FunctionFailed(f"index out of range: {index}")
+    return index
 
 
 def _byte_length(text: str, budget: Budget) -> int:

@@ -271,7 +271,7 @@ class Execution:
     def _function(
         self,
         node: nodes.Function,
-        place: Expression | Command,
+        error_node: Expression | Command,
         others: Sequence[Expression],
         dot: Value,
         final: _Final,
@@ -293,7 +293,7 @@ class Execution:
         try:
             return function.call(arguments, self._budget)
         except FunctionFailed as error:
-            raise self._failure(place, f"error calling {node.name}: {error}") from error
+            raise self._failure(error_node, f"error calling {node.name}: {error}") from error
 
     def _lazy(self, node: nodes.Function, others: Sequence[Expression], dot: Value, final: _Final) -> Value:
         if not others and isinstance(final, _Missing):

@@ -70,9 +70,9 @@ class _Positions:
 
     def _most(self, following: set[int], ways: list[int], together: list[frozenset[Chars]]) -> int:
         sums: dict[Chars, int] = {}
-        for place in following:
-            chars = self._chars[place]
-            sums[chars] = sums.get(chars, 0) + ways[place]
+        for position in following:
+            chars = self._chars[position]
+            sums[chars] = sums.get(chars, 0) + ways[position]
         if len(sums) < 2:
             return min(MAX_WAYS + 1, max(sums.values(), default=0))
         most = max(sum(sums.get(chars, 0) for chars in group) for group in together)
@@ -83,8 +83,8 @@ class _Positions:
             case Chars():
                 self._chars.append(term)
                 self._next.append(set())
-                place = len(self._chars) - 1
-                return _Ends({place}, {place}, False)
+                position = len(self._chars) - 1
+                return _Ends({position}, {position}, False)
             case Sequence(parts):
                 ends = _Ends()
                 for part in parts:
@@ -138,8 +138,8 @@ class _Positions:
     def _link(self, last: set[int], first: set[int]) -> None:
         self._links += len(last) * len(first)
         if self._links <= _MAX_LINKS:
-            for place in last:
-                self._next[place] |= first
+            for position in last:
+                self._next[position] |= first
 
 
 def _together(classes: set[Chars]) -> list[frozenset[Chars]]:

@@ -34,16 +34,16 @@ class References:
         return self._pointed(fragment, reference)
 
     def _pointed(self, pointer: str, reference: str) -> object:
-        place = self._root
+        node = self._root
         for step in unquote(pointer).split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(place, dict) and name in place:
-                place = place[name]
-            elif isinstance(place, list) and name.isdecimal() and int(name) < len(place):
-                place = place[int(name)]
+            if isinstance(node, dict) and name in node:
+                node = node[name]
+            elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+                node = node[int(name)]
             else:
                 return self._nested(pointer, reference)
-        return place
+        return node
 
     def _nested(self, pointer: str, reference: str) -> object:
         """A definition of a schema that was embedded in another one, so that its pointers start elsewhere."""
@@ -54,15 +54,15 @@ class References:
             refuse(f"`$ref` {shown(reference)} leads nowhere")
         return self._definitions[pointer]
 
-    def _collect_definitions(self, place: object, definitions: dict[str, object]) -> None:
-        if isinstance(place, dict):
+    def _collect_definitions(self, node: object, definitions: dict[str, object]) -> None:
+        if isinstance(node, dict):
             for keyword in _DEFINITIONS:
-                named = place.get(keyword)
+                named = node.get(keyword)
                 for name, schema in named.items() if isinstance(named, dict) else ():
                     definitions.setdefault(f"/{keyword}/{name}", schema)
-            place = list(place.values())
-        if isinstance(place, list):
-            for part in place:
+            node = list(node.values())
+        if isinstance(node, list):
+            for part in node:
                 self._collect_definitions(part, definitions)
 
     def _anchored(self, name: str, reference: str) -> object:
@@ -73,12 +73,12 @@ class References:
             refuse(f"`$ref` {shown(reference)} leads nowhere")
         return self._anchors[name]
 
-    def _collect(self, place: object, anchors: dict[str, object]) -> None:
-        if isinstance(place, dict):
+    def _collect(self, node: object, anchors: dict[str, object]) -> None:
+        if isinstance(node, dict):
             for keyword in _ANCHORS:
-                if isinstance(name := place.get(keyword), str):
-                    anchors.setdefault(name, place)
-            place = list(place.values())
-        if isinstance(place, list):
-            for part in place:
+                if isinstance(name := node.get(keyword), str):
+                    anchors.setdefault(name, node)
+            node = list(node.values())
+        if isinstance(node, list):
+            for part in node:
                 self._collect(part, anchors)

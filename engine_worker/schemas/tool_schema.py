@@ -24,30 +24,32 @@ def readable_parameters(parameters: object) -> Json:
     """The parameters of a function as a schema of an object, which is empty without parameters."""
     if not isinstance(parameters, dict) or not parameters:
         return _NO_ARGUMENTS
-    places = {
+    pointers = {
         f"#/{kind}/{name}": schema
         for kind in _DEFINITIONS
         for name, schema in _object(parameters.get(kind)).items()
     }
-    return _Schemas([place for place in places if _is_defined(place, places)]).of_function(parameters)
+    return _Schemas([pointer for pointer in pointers if _is_defined(pointer, pointers)]).of_function(
+        parameters
+    )
 
 
-def _is_defined(place: object, places: Mapping[str, object]) -> bool:
+def _is_defined(pointer: object, pointers: Mapping[str, object]) -> bool:
     """Whether the chain of references that begins here ends at a schema, and is no cycle."""
     passed = set[str]()
-    while isinstance(place, str) and place in places:
-        if place in passed:
+    while isinstance(pointer, str) and pointer in pointers:
+        if pointer in passed:
             return False
-        passed.add(place)
-        place = _object(places[place]).get("$ref")
+        passed.add(pointer)
+        pointer = _object(pointers[pointer]).get("$ref")
     return True
 
 
 class _Schemas:
-    """`places`: pointers that references may name."""
+    """`pointers`: pointers that references may name."""
 
-    def __init__(self, places: Collection[str]) -> None:
-        self._places = places
+    def __init__(self, pointers: Collection[str]) -> None:
+        self._pointers = pointers
         self._of_object: dict[str, Reader] = {
             "properties": self._properties,
             "required": _texts,
@@ -85,7 +87,7 @@ class _Schemas:
         return value is True or value == {}
 
     def _reference(self, value: object) -> object:
-        return value if isinstance(value, str) and value in self._places else None
+        return value if isinstance(value, str) and value in self._pointers else None
 
 
 def _closed(kept: Json, schema: Json) -> Json:

@@ -74,10 +74,10 @@ class Tokens:
             return await self.generation.catalog.fleet.call(workers_of(model), question, asked)
 
 
-def token_ids(value: Json, place: FieldPath) -> list[int]:
+def token_ids(value: Json, path: FieldPath) -> list[int]:
     """A list of token ids. Raises InvalidRequest for any other value."""
     items = value if isinstance(value, list) else [None]
     ids = [item for item in items if type(item) is int and 0 <= item <= _MAX_TOKEN_ID]
     if len(ids) != len(items):
-        raise InvalidRequest(f"{place.field}: it must be a list of token ids")
+        raise InvalidRequest(f"{path.field}: it must be a list of token ids")
     return ids

@@ -149,18 +149,16 @@ def _format(fields: _Body) -> Json:
     raise InvalidRequest('output_config.format: only {"type": "json_schema", "schema": {…}} is possible')
 
 
-def _list(value: Json, place: FieldPath) -> list[Json]:
+def _list(value: Json, path: FieldPath) -> list[Json]:
     if not isinstance(value, list):
-        raise place.wrong_kind(
-            value, f"[]anthropic.{'MessageParam' if place.field == 'messages' else 'Tool'}"
-        )
+        raise path.wrong_kind(value, f"[]anthropic.{'MessageParam' if path.field == 'messages' else 'Tool'}")
     return value
 
 
-def _texts(value: Json, place: FieldPath) -> list[str]:
+def _texts(value: Json, path: FieldPath) -> list[str]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]string")
-    return [text(item, place) for item in value if item is not None]
+        raise path.wrong_kind(value, "[]string")
+    return [text(item, path) for item in value if item is not None]
 
 
 _READERS: dict[str, Reader] = {

@@ -17,36 +17,38 @@ def in_call_order(messages: Sequence[Message]) -> list[Message]:
     """
     ordered = list(messages)
     calls: list[ToolCall] = []
-    places: list[int] = []
+    indexes: list[int] = []
     for at, message in enumerate(messages):
         if message.role == "tool":
-            places.append(at)
+            indexes.append(at)
         elif message.role == "assistant":
-            if places:
-                _sort(ordered, places, calls)
-                calls, places = [], []
+            if indexes:
+                _sort(ordered, indexes, calls)
+                calls, indexes = [], []
             calls += message.tool_calls
-    _sort(ordered, places, calls)
+    _sort(ordered, indexes, calls)
     return ordered
 
 
-def _sort(messages: list[Message], places: Sequence[int], calls: Sequence[ToolCall]) -> None:
+def _sort(messages: list[Message], indexes: Sequence[int], calls: Sequence[ToolCall]) -> None:
     """Permute only the results that belong to a call."""
-    if len(places) < 2 or len(calls) < 2:
+    if len(indexes) < 2 or len(calls) < 2:
         return
     by_id = {call.id: at for at, call in reversed([*enumerate(calls)]) if call.id}
     by_name: dict[str, list[int]] = {}
-    taken = {by_id[messages[place].tool_call_id] for place in places if messages[place].tool_call_id in by_id}
+    taken = {
+        by_id[messages[index].tool_call_id] for index in indexes if messages[index].tool_call_id in by_id
+    }
     for at, call in enumerate(calls):
         if at not in taken:
             by_name.setdefault(call.name, []).append(at)
     ranked: list[tuple[int, int]] = []
-    for place in places:
-        result = messages[place]
+    for index in indexes:
+        result = messages[index]
         if result.tool_call_id in by_id:
-            ranked.append((by_id[result.tool_call_id], place))
+            ranked.append((by_id[result.tool_call_id], index))
         elif not result.tool_call_id and by_name.get(result.tool_name):
-            ranked.append((by_name[result.tool_name].pop(0), place))
-    in_order = [messages[place] for _, place in sorted(ranked)]
-    for (_, place), message in zip(ranked, in_order, strict=True):
-        messages[place] = message
+            ranked.append((by_name[result.tool_name].pop(0), index))
+    in_order = [messages[index] for _, index in sorted(ranked)]
+    for (_, index), message in zip(ranked, in_order, strict=True):
+        messages[index] = message

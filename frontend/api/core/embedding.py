@@ -59,15 +59,15 @@ class EmbeddingsRequest:
         return request
 
 
-def read_texts(value: Json, place: FieldPath) -> list[str]:
+def read_texts(value: Json, path: FieldPath) -> list[str]:
     """One text or a list of texts. Raises InvalidRequest for any other value, or too many."""
-    texts = texts_of(value, place)
+    texts = texts_of(value, path)
     if texts is None:
         raise not_texts()
     return texts
 
 
-def texts_of(value: Json, place: FieldPath) -> list[str] | None:
+def texts_of(value: Json, path: FieldPath) -> list[str] | None:
     """One text or a list of texts, or None for any other value. A single empty text embeds nothing; in a list
     it is one of the texts. Raises InvalidRequest for too many.
     """
@@ -75,7 +75,7 @@ def texts_of(value: Json, place: FieldPath) -> list[str] | None:
         return [value] if value else []
     if not isinstance(value, list):
         return None
-    check_count(place.field, len(value), _MAX_TEXTS)
+    check_count(path.field, len(value), _MAX_TEXTS)
     texts = [item for item in value if isinstance(item, str)]
     return texts if len(texts) == len(value) else None
 

@@ -171,34 +171,34 @@ def check_count(field: str, count: int, max_count: int) -> None:
         raise InvalidRequest(f"{field}: {count} are too many, at most {max_count} are possible")
 
 
-def read_messages(value: Json, place: FieldPath) -> list[Message]:
+def read_messages(value: Json, path: FieldPath) -> list[Message]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]api.Message")
-    check_count(place.field, len(value), MAX_MESSAGES)
-    return [_message(item, place) for item in value]
+        raise path.wrong_kind(value, "[]api.Message")
+    check_count(path.field, len(value), MAX_MESSAGES)
+    return [_message(item, path) for item in value]
 
 
-def _message(value: Json, place: FieldPath) -> Message:
+def _message(value: Json, path: FieldPath) -> Message:
     # Ollama decodes messages through a type called Alias, which its errors can show.
-    message = Message(**cast(Any, read_struct(value, "Message", _MESSAGE, "api.Alias", place)))
+    message = Message(**cast(Any, read_struct(value, "Message", _MESSAGE, "api.Alias", path)))
     message.role = message.role.lower()
     return message
 
 
-def _tool_calls(value: Json, place: FieldPath) -> list[ToolCall]:
+def _tool_calls(value: Json, path: FieldPath) -> list[ToolCall]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]api.ToolCall")
-    return [_tool_call(item, place) for item in value]
+        raise path.wrong_kind(value, "[]api.ToolCall")
+    return [_tool_call(item, path) for item in value]
 
 
-def _tool_call(value: Json, place: FieldPath) -> ToolCall:
-    outer = read_struct(value, "ToolCall", {"id": text, "function": anything}, "api.ToolCall", place)
+def _tool_call(value: Json, path: FieldPath) -> ToolCall:
+    outer = read_struct(value, "ToolCall", {"id": text, "function": anything}, "api.ToolCall", path)
     function = read_struct(
         cast(Json, outer.get("function")),
         "ToolCallFunction",
         {"index": integer, "name": text, "arguments": _arguments},
         "api.ToolCallFunction",
-        FieldPath(place.struct, f"{place.field}.function"),
+        FieldPath(path.struct, f"{path.field}.function"),
     )
     return ToolCall(
         id=cast(str, outer.get("id", "")),
@@ -207,16 +207,16 @@ def _tool_call(value: Json, place: FieldPath) -> ToolCall:
     )
 
 
-def _arguments(value: Json, place: FieldPath) -> str:
+def _arguments(value: Json, path: FieldPath) -> str:
     if not isinstance(value, dict):
         raise InvalidRequest("Value looks like object, but can't find closing '}' symbol")
     return dump_text(value)
 
 
-def read_tools(value: Json, place: FieldPath) -> list[Tool]:
+def read_tools(value: Json, path: FieldPath) -> list[Tool]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "api.Tools")
-    check_count(place.field, len(value), MAX_TOOLS)
+        raise path.wrong_kind(value, "api.Tools")
+    check_count(path.field, len(value), MAX_TOOLS)
     tools = [_tool(as_chat_tool(item)) for item in value]
     for number, tool in enumerate(tools):
         if not tool.name:
@@ -240,7 +240,7 @@ def _tool(value: Json) -> Tool:
     )
 
 
-def _think(value: Json, place: FieldPath) -> Think:
+def _think(value: Json, path: FieldPath) -> Think:
     match value:
         case bool():
             return Think(value)
@@ -252,7 +252,7 @@ def _think(value: Json, place: FieldPath) -> Think:
             raise InvalidRequest(f"think must be a boolean or string ({_THINK_KINDS})")
 
 
-def keep_alive(value: Json, place: FieldPath) -> int:
+def keep_alive(value: Json, path: FieldPath) -> int:
     return keep_alive_ns(value)
 
 

@@ -44,7 +44,7 @@ class ToolChoice:
             raise InvalidRequest(f'tool_choice names "{self.name}", which is not one of the request\'s tools')
 
 
-def read_tool_choice(value: Json, place: FieldPath) -> ToolChoice:
+def read_tool_choice(value: Json, path: FieldPath) -> ToolChoice:
     """Read a choice in the shape of any dialect. Raises InvalidRequest."""
     if isinstance(value, dict):
         return _of_object(value)

@@ -114,9 +114,9 @@ _NO_MAP = "Value looks like object, but can't find closing '}' symbol"
 _DEEPEST = 100
 
 
-def read_parameters(value: Json, place: FieldPath) -> dict[str, Json]:
+def read_parameters(value: Json, path: FieldPath) -> dict[str, Json]:
     """Raises InvalidRequest."""
-    parameters = mapping(value, place)
+    parameters = mapping(value, path)
     _check(parameters, _ROOT, {"type": text, "required": _texts}, 0)
     return parameters
 
@@ -143,23 +143,23 @@ def _check_property(value: Json, path: str, depth: int) -> None:
         _check_property(each, f"{path}.anyOf", depth + 1)
 
 
-def _texts(value: Json, place: FieldPath) -> None:
+def _texts(value: Json, path: FieldPath) -> None:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]string")
+        raise path.wrong_kind(value, "[]string")
     for each in value:
         if each is not None:
-            text(each, place)
+            text(each, path)
 
 
-def _type(value: Json, place: FieldPath) -> None:
+def _type(value: Json, path: FieldPath) -> None:
     if not isinstance(value, str):
-        _texts(value, place)
+        _texts(value, path)
 
 
 def _list_of(go_type: str) -> Reader:
-    def read(value: Json, place: FieldPath) -> None:
+    def read(value: Json, path: FieldPath) -> None:
         if not isinstance(value, list):
-            raise place.wrong_kind(value, go_type)
+            raise path.wrong_kind(value, go_type)
 
     return read
 

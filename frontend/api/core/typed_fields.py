@@ -20,7 +20,7 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """The place of a value as Go's errors name it: `ChatRequest`, `model`."""
+    """Path of a value as Go's errors name it: `ChatRequest`, `model`."""
 
     struct: str
     field: str
@@ -62,7 +62,7 @@ def read_struct(
     value: Json, struct: str, readers: Mapping[str, Reader], go_type: str, within: FieldPath | None = None
 ) -> dict[str, object]:
     """Read the fields of an object that are set, by the keys of `readers`. `null` is an empty struct.
-    `within`: the field that holds a struct with its own decoder; Go names the places of errors in it from
+    `within`: the field that holds a struct with its own decoder; Go names the paths of errors in it from
     there.
     """
     if value is None:
@@ -76,71 +76,71 @@ def read_struct(
         name = key if key in readers else key.lower()
         reader = readers.get(name)
         if reader is not None and item is not None:
-            place = (
+            path = (
                 FieldPath(struct, name)
                 if within is None
                 else FieldPath(within.struct, f"{within.field}.{name}")
             )
-            fields[name] = reader(item, place)
+            fields[name] = reader(item, path)
     return fields
 
 
-def text(value: Json, place: FieldPath) -> str:
+def text(value: Json, path: FieldPath) -> str:
     if not isinstance(value, str):
-        raise place.wrong_kind(value, "string")
+        raise path.wrong_kind(value, "string")
     return value
 
 
-def boolean(value: Json, place: FieldPath) -> bool:
+def boolean(value: Json, path: FieldPath) -> bool:
     if not isinstance(value, bool):
-        raise place.wrong_kind(value, "bool")
+        raise path.wrong_kind(value, "bool")
     return value
 
 
-def integer(value: Json, place: FieldPath) -> int:
+def integer(value: Json, path: FieldPath) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise place.wrong_number(value, "int")
+        raise path.wrong_number(value, "int")
     return value
 
 
-def number(value: Json, place: FieldPath) -> float:
+def number(value: Json, path: FieldPath) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.wrong_kind(value, "float64")
+        raise path.wrong_kind(value, "float64")
     return value
 
 
-def integers(value: Json, place: FieldPath) -> list[int]:
+def integers(value: Json, path: FieldPath) -> list[int]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]int")
-    return [integer(item, place) for item in value if item is not None]
+        raise path.wrong_kind(value, "[]int")
+    return [integer(item, path) for item in value if item is not None]
 
 
-def anything(value: Json, place: FieldPath) -> Json:
+def anything(value: Json, path: FieldPath) -> Json:
     return value
 
 
-def mapping(value: Json, place: FieldPath) -> dict[str, Json]:
+def mapping(value: Json, path: FieldPath) -> dict[str, Json]:
     if not isinstance(value, dict):
-        raise place.wrong_kind(value, "map[string]interface {}")
+        raise path.wrong_kind(value, "map[string]interface {}")
     return value
 
 
-def encodable_mapping(value: Json, place: FieldPath) -> dict[str, Json]:
+def encodable_mapping(value: Json, path: FieldPath) -> dict[str, Json]:
     """A mapping that is encoded again later. Raises InvalidRequest where it is nested too deep for that."""
-    fields = mapping(value, place)
-    dump_text({place.field: fields})
+    fields = mapping(value, path)
+    dump_text({path.field: fields})
     return fields
 
 
-def images(value: Json, place: FieldPath) -> list[bytes]:
+def images(value: Json, path: FieldPath) -> list[bytes]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]api.ImageData")
-    return [_image(item, place) for item in value if item is not None]
+        raise path.wrong_kind(value, "[]api.ImageData")
+    return [_image(item, path) for item in value if item is not None]
 
 
-def _image(value: Json, place: FieldPath) -> bytes:
+def _image(value: Json, path: FieldPath) -> bytes:
     if not isinstance(value, str):
-        raise place.wrong_kind(value, "[]uint8")
+        raise path.wrong_kind(value, "[]uint8")
     try:
         return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
     except (binascii.Error, ValueError):

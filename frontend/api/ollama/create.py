@@ -75,10 +75,10 @@ class CreateRequest(NamedRequest):
         return read_body(cls, body, "CreateRequest", _CREATE, {"from": "origin"})
 
 
-def _texts(value: Json, place: FieldPath) -> dict[str, str]:
+def _texts(value: Json, path: FieldPath) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise place.wrong_kind(value, "map[string]string")
-    return {name: text(item, place) for name, item in value.items() if item is not None}
+        raise path.wrong_kind(value, "map[string]string")
+    return {name: text(item, path) for name, item in value.items() if item is not None}
 
 
 _CREATE: dict[str, Reader] = {

@@ -107,12 +107,12 @@ def _body(model: str, response: pb.EmbedResponse, vectors: Sequence[bytes]) -> b
     )
 
 
-def _input(value: Json, place: FieldPath) -> list[str] | None:
-    return [""] if value == "" else texts_of(value, place)
+def _input(value: Json, path: FieldPath) -> list[str] | None:
+    return [""] if value == "" else texts_of(value, path)
 
 
-def _encoding(value: Json, place: FieldPath) -> str:
-    encoding = text(value, place) or "float"
+def _encoding(value: Json, path: FieldPath) -> str:
+    encoding = text(value, path) or "float"
     if encoding.lower() not in _FORMATS:
         raise InvalidRequest(
             f"Invalid value for 'encoding_format' = {encoding}. Supported values: ['float', 'base64']."

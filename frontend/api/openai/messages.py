@@ -122,9 +122,9 @@ def _decoded(data: str, message: str) -> bytes:
         raise InvalidRequest(message) from None
 
 
-def _tool_calls(value: Json, place: FieldPath) -> list[ToolCall]:
+def _tool_calls(value: Json, path: FieldPath) -> list[ToolCall]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]openai.ToolCall")
+        raise path.wrong_kind(value, "[]openai.ToolCall")
     return [_tool_call(item) for item in value]
 
 

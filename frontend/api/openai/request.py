@@ -157,45 +157,45 @@ def _unknown_format(response_format: dict[str, Json] | None) -> list[str]:
             return ["response_format"]
 
 
-def _choices(value: Json, place: FieldPath) -> int:
-    count = integer(value, place)
+def _choices(value: Json, path: FieldPath) -> int:
+    count = integer(value, path)
     if not 1 <= count <= MAX_CHOICES:
         raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}")
     return count
 
 
-def _list(value: Json, place: FieldPath) -> list[Json]:
+def _list(value: Json, path: FieldPath) -> list[Json]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]openai.Message")
+        raise path.wrong_kind(value, "[]openai.Message")
     return value
 
 
-def _stream_options(value: Json, place: FieldPath) -> StreamOptions:
+def _stream_options(value: Json, path: FieldPath) -> StreamOptions:
     values = read_struct(value, "StreamOptions", {"include_usage": boolean}, "openai.StreamOptions")
     return _made(StreamOptions, values)
 
 
-def _logit_bias(value: Json, place: FieldPath) -> dict[int, float]:
+def _logit_bias(value: Json, path: FieldPath) -> dict[int, float]:
     """Biases by token id, which a JSON key holds as digits. Raises InvalidRequest."""
-    entries = mapping(value, place)
+    entries = mapping(value, path)
     check_count("logit_bias", len(entries), MAX_BIASES)
     biases = {}
     for key, item in entries.items():
         if not _TOKEN_ID_DIGITS.fullmatch(key) or int(key) > _MAX_TOKEN_ID:
             raise InvalidRequest(f'logit_bias: "{key[:_SHOWN_CHARACTERS]}" is not a token id')
-        bias = number(item, place)
+        bias = number(item, path)
         if abs(bias) > _MAX_BIAS:
             raise InvalidRequest(f"logit_bias must be between -{_MAX_BIAS} and {_MAX_BIAS}")
         biases[int(key)] = bias
     return biases
 
 
-def _prompts(value: Json, place: FieldPath) -> list[str | list[int]]:
+def _prompts(value: Json, path: FieldPath) -> list[str | list[int]]:
     """The prompts. Ollama accepts one text only; OpenAI also several, and token ids."""
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "string")
+        raise path.wrong_kind(value, "string")
     if value and not any(isinstance(item, str | list) for item in value):
         return [_token_ids(value)]
     if not value or len(value) > MAX_CHOICES:

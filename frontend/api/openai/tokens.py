@@ -126,12 +126,12 @@ def _texts(prompt: object) -> list[str]:
     return texts
 
 
-def _rows(value: Json, place: FieldPath) -> Rows:
+def _rows(value: Json, path: FieldPath) -> Rows:
     items = value if isinstance(value, list) else []
     is_list = bool(items) and all(isinstance(item, list) for item in items)
     if is_list and len(items) > MAX_TEXTS:
         raise InvalidRequest(f"tokens: at most {MAX_TEXTS} lists are possible")
-    return Rows([token_ids(row, place) for row in items] if is_list else [token_ids(value, place)], is_list)
+    return Rows([token_ids(row, path) for row in items] if is_list else [token_ids(value, path)], is_list)
 
 
 def _json(value: object, ignored: list[str]) -> Response:

@@ -229,13 +229,13 @@ def _check_depth(echo: dict[str, Json]) -> None:
     dump_text({"response": {"echo": echo}})
 
 
-def _list(value: Json, place: FieldPath) -> list[Json]:
+def _list(value: Json, path: FieldPath) -> list[Json]:
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]openai.ResponsesTool")
+        raise path.wrong_kind(value, "[]openai.ResponsesTool")
     return value
 
 
-def _list_of_anything(value: Json, place: FieldPath) -> list[Json]:
+def _list_of_anything(value: Json, path: FieldPath) -> list[Json]:
     return value if isinstance(value, list) else []
 
 

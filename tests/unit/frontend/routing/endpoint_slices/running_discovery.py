@@ -55,10 +55,10 @@ async def following(discovery: EndpointSlices) -> AsyncIterator[Following]:
 
 @asynccontextmanager
 async def discovering(
-    api: FakeKubernetes, account: Path, place: str = "workers:50051"
+    api: FakeKubernetes, account: Path, service: str = "workers:50051"
 ) -> AsyncIterator[Following]:
     async with api.served() as port:
-        discovery = EndpointSlices(Service.parse(place), ApiServer(f"http://127.0.0.1:{port}", account))
+        discovery = EndpointSlices(Service.parse(service), ApiServer(f"http://127.0.0.1:{port}", account))
         async with following(discovery) as seen:
             yield seen
 

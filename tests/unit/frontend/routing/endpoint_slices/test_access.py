@@ -135,37 +135,37 @@ def test_a_pods_environment(account: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "service"),
+    ("address", "service"),
     [
         ("workers:50051", Service("workers", "", "50051")),
         ("workers.llm:grpc", Service("workers", "llm", "grpc")),
     ],
 )
-def test_addresses(place: str, service: Service) -> None:
-    assert Service.parse(place) == service
+def test_addresses(address: str, service: Service) -> None:
+    assert Service.parse(address) == service
 
 
 @pytest.mark.parametrize(
-    "place",
+    "address",
     ["workers", "workers:", ":1", "a.b.c:1", "a.:1", "a/b:1", "a:0", "a:65536", "a:b/c", "A:1", "a?b:1"],
 )
-def test_invalid_addresses(place: str) -> None:
+def test_invalid_addresses(address: str) -> None:
     with pytest.raises(ValueError, match="k8s:service"):
-        Service.parse(place)
+        Service.parse(address)
 
 
 def test_the_setting_is_checked_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    place = "k8s:workers.llm:grpc"
-    assert FrontendSettings.load(["--workers", place]).workers == [place]
-    assert [type(way) for way in discoveries_of([place])] == [EndpointSlices]
+    address = "k8s:workers.llm:grpc"
+    assert FrontendSettings.load(["--workers", address]).workers == [address]
+    assert [type(way) for way in discoveries_of([address])] == [EndpointSlices]
     with pytest.raises(ValueError, match="namespace is not known"):
         check_service("k8s:workers:grpc")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     with pytest.raises(SystemExit):
-        FrontendSettings.load(["--workers", place])
+        FrontendSettings.load(["--workers", address])
     assert (
         "--workers (DROVER_FRONTEND_WORKERS): k8s: works in a Kubernetes pod only" in capsys.readouterr().err
     )
