@@ -20,7 +20,7 @@ async def test_silent_connections(tmp_path: Path, figures: Figures) -> None:
         await until(lambda: all(each.is_closed for each in silent), _SECONDS, "the server closes them")
 
 
-async def test_a_byte_now_and_then(tmp_path: Path, figures: Figures) -> None:
+async def test_headers_byte_by_byte(tmp_path: Path, figures: Figures) -> None:
     async with attacked(tmp_path, figures) as scene, connections(scene.port, _CONNECTIONS) as slow:
         for byte in b"GET /api/version HTTP/1.1\r\nx-slow: and so on and on and on and on":
             for each in slow:
@@ -29,7 +29,7 @@ async def test_a_byte_now_and_then(tmp_path: Path, figures: Figures) -> None:
         await until(lambda: all(each.is_closed for each in slow), _SECONDS, "the server closes them")
 
 
-async def test_a_byte_now_and_then_after_an_answer(tmp_path: Path, figures: Figures) -> None:
+async def test_headers_byte_by_byte_after_a_response(tmp_path: Path, figures: Figures) -> None:
     """The time to be idle ends with the first byte, and the header's begins."""
     async with attacked(tmp_path, figures) as scene, AsyncExitStack() as stack:
         slow: list[Rude] = []

@@ -6,7 +6,7 @@
 | integers accept floats, null is not set, unknown names | transcripts "chat options {"seed": 1.7 …}", "… {"temperature": null …}", "… {"unknown": 1 …}" |
 | num_predict 0 and -2 | transcripts "chat options {"num_predict": 0}", "… {"num_predict": -2, …}" |
 | seed repeats an answer | test_ollama_client::test_seed_repeats_a_sampled_answer |
-| options that are not honoured are named | test_answer_headers::test_headers_and_the_log_say_the_same |
+| options that are not honoured are named | test_answer_headers::test_headers_and_the_log_agree |
 
 Not here: that num_batch, num_gpu, main_gpu, use_mmap, num_thread and draft_num_predict mean something (of how a worker
 was started; X-Drover-Not-Honoured names them), the defaults of num_ctx by VRAM.

@@ -8,7 +8,7 @@
 | unload | test_keep_alive |
 | raw | test_request_fields |
 | think | test_thinking |
-| full queue chat | test_limits_and_failures::test_a_full_queue_is_busy_in_ollamas_words |
+| full queue chat | test_limits_and_failures::test_a_full_queue_is_answered_with_ollamas_busy_error |
 | client left | test_cancellation::test_while_queued (no client is left to read the 499) |
 | bad format | test_request_fields |
 | engine failure | test_rules_of_every_route (before the stream), test_limits_and_failures::test_a_script_that_fails… (in it) |

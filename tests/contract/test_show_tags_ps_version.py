@@ -7,7 +7,7 @@
 | show: Copilot's basename | test_manage::test_copilot_finds_a_model_by_its_basename |
 | show: two models by one name, verbose | test_manage (a fake worker), here with real ones |
 | tags: keys and their order; of presets | transcripts "get /api/tags", "tags with created" |
-| tags: `[]` when none | test_limits_and_failures::test_no_worker_was_ever_there |
+| tags: `[]` when none | test_limits_and_failures::test_a_frontend_without_workers_is_not_ready |
 | ps: keys and their order | transcript "get /api/ps" |
 | version | test_http_contract::test_routes |
 

@@ -2,13 +2,13 @@
 
 | line | asserted by |
 |---|---|
-| deltas that are not empty, token by token | test_ollama_client::test_chat_streams_the_same_text_token_by_token; test_answer_headers::test_text_that_is_held_back_is_no_empty_line |
+| deltas that are not empty, token by token | test_ollama_client::test_chat_streams_the_same_text_token_by_token; test_answer_headers::test_held_back_text_makes_no_empty_line |
 | closing the connection cancels | test_cancellation, in every phase |
 | no heartbeat | test_rules_of_every_route::test_a_stream_is_chunked_lines |
 | truncate false | transcript "chat truncate false too long" |
 | a long chat is cut | transcript "chat long, truncated" |
 | num_ctx is 4 at least | transcript "chat options {"num_ctx": 1, …}" |
-| truncation is reported | test_answer_headers::test_headers_and_the_log_say_the_same |
+| truncation is reported | test_answer_headers::test_headers_and_the_log_agree |
 
 Not here: calls in the chunk that is done (of templates that upstream parses natively; ours come before it), num_ctx at
 least 2048 for multimodal models (no engine of these tests sees).

@@ -92,7 +92,7 @@ async def prompt_of(engine: EngineClient, request: pb.GenerateRequest) -> str:
     ids=["late", "twice", "developer", "last"],
 )
 @pytest.mark.parametrize("offers_tools", [False, True])
-async def test_system_messages_anywhere(
+async def test_system_messages_at_any_position(
     strict: EngineClient, messages: list[tuple[str, str]], offers_tools: bool
 ) -> None:
     request = conversation(*messages)
@@ -143,7 +143,7 @@ async def test_turns_are_kept_where_the_oldest_messages_give_way(turns: EngineCl
     assert "number 20" in rendered.text
 
 
-async def test_what_is_refused_all_the_same_is_refused_in_the_templates_words(strict: EngineClient) -> None:
+async def test_a_strict_templates_own_error_is_passed_on(strict: EngineClient) -> None:
     refused = await error_of(strict, conversation(("user", "U"), ("narrator", "N"), ("user", "V")))
 
     assert isinstance(refused, InvalidRequest)

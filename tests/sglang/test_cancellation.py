@@ -69,7 +69,7 @@ async def test_while_its_prompt_is_being_made(engine: EngineClient) -> None:
     assert await until(engine.idle, 10, "nothing is in flight") < FREED_SECONDS
 
 
-async def test_one_id_while_another_that_begins_alike_runs_on(engine: EngineClient) -> None:
+async def test_abort_of_one_id_spares_another_with_the_same_prefix(engine: EngineClient) -> None:
     """SGLang aborts every id that begins with the one that is aborted."""
     calls = []
     for request_id in ("c0ffee", "c0ffee00", "c0ffee" * 5, "HEALTH_CHECK_1"):

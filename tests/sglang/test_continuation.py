@@ -37,7 +37,7 @@ async def continued(
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 19])
-async def test_the_rest_is_what_the_same_tokens_give_anywhere(engine: EngineClient, cut: int) -> None:
+async def test_a_resumed_response_equals_an_undisturbed_one(engine: EngineClient, cut: int) -> None:
     whole = await answer_to(engine, chat(STORY, max_tokens=20, ignore_eos=True))
     produced = whole.ids[:cut]
     shown = await text_of(engine, produced)
@@ -83,7 +83,7 @@ async def test_an_answer_with_all_its_tokens_ends_at_once(engine: EngineClient) 
     assert answer.done.completion_tokens == len(produced)
 
 
-async def test_a_character_that_is_split_over_the_joint_stays_whole(engine: EngineClient) -> None:
+async def test_a_character_split_at_the_resume_point_stays_whole(engine: EngineClient) -> None:
     text = "Hi 🌍🐑 世界!"
     ids = await tokens_of(engine, text)
     assert len(ids) > len(text), "nothing is split here"
@@ -97,7 +97,7 @@ async def test_a_character_that_is_split_over_the_joint_stays_whole(engine: Engi
         assert shown + answer.content == expected, f"cut at {cut}"
 
 
-async def test_a_stop_text_that_began_before_the_joint_ends_the_answer(engine: EngineClient) -> None:
+async def test_a_stop_text_across_the_resume_point_ends_the_response(engine: EngineClient) -> None:
     produced = await tokens_of(engine, "A long story ends he")
     following = await token_of(engine, "re")
     request = chat(STORY, logit_bias={following: FORCE}, stop=["ends here"])
@@ -106,7 +106,7 @@ async def test_a_stop_text_that_began_before_the_joint_ends_the_answer(engine: E
     assert answer.done.finish_reason == pb.Done.STOP
 
 
-async def test_what_began_like_a_stop_text_is_shown_when_it_is_none(engine: EngineClient) -> None:
+async def test_the_beginning_of_a_stop_text_is_shown_if_it_does_not_complete(engine: EngineClient) -> None:
     produced = await tokens_of(engine, "A long story ends he")
     following = await token_of(engine, "aven")
     request = chat(STORY, logit_bias={following: FORCE}, stop=["ends here"])
@@ -206,7 +206,7 @@ async def test_tokens_that_a_constraint_forbids_are_refused(engine: EngineClient
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_penalty_over_the_answer_is_said_not_to_move(engine: EngineClient) -> None:
+async def test_penalties_make_a_request_not_resumable(engine: EngineClient) -> None:
     produced = await tokens_of(engine, "The sea")
     answer = await continued(engine, chat(STORY, repeat_penalty=1.3, presence_penalty=0.5), produced, 1)
     assert set(answer.started.not_honoured) >= {"repeat_penalty", "presence_penalty"}

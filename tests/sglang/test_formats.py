@@ -15,7 +15,7 @@ MODEL = "smol"
 
 
 @pytest.mark.parametrize("case", KEPT)
-def test_a_schema_is_kept_and_what_is_not_is_named(smol: Stack, case: str) -> None:
+def test_a_schema_is_enforced_and_ignored_keywords_are_named(smol: Stack, case: str) -> None:
     """Streamed; tests/system has the same not streamed, where nothing differs between engines."""
     schema, is_as_wanted, named = KEPT[case]
     answer = ask(smol.url, "/api/chat", MODEL, schema, POEM, stream=True)
@@ -26,7 +26,7 @@ def test_a_schema_is_kept_and_what_is_not_is_named(smol: Stack, case: str) -> No
 
 
 @pytest.mark.parametrize("path", DIALECTS)
-def test_a_link_is_not_a_poem(smol: Stack, path: str) -> None:
+def test_a_pattern_limits_the_text_and_ignored_keywords_are_named(smol: Stack, path: str) -> None:
     answer = ask(smol.url, path, MODEL, LINK, POEM, most=40)
 
     assert answer.status == 200
@@ -35,7 +35,7 @@ def test_a_link_is_not_a_poem(smol: Stack, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", DIALECTS)
-def test_every_dialect_has_the_same_promise(smol: Stack, path: str) -> None:
+def test_every_dialect_enforces_the_schema(smol: Stack, path: str) -> None:
     schema, is_as_wanted, named = KEPT["allOf"]
     answer = ask(smol.url, path, MODEL, schema, POEM)
 
@@ -46,7 +46,7 @@ def test_every_dialect_has_the_same_promise(smol: Stack, path: str) -> None:
 
 @pytest.mark.parametrize("path", DIALECTS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_kept_is_refused_before_the_answer(smol: Stack, path: str, case: str) -> None:
+def test_an_unsupported_schema_is_refused_before_the_response(smol: Stack, path: str, case: str) -> None:
     schema, why = REFUSED[case]
     answer = ask(smol.url, path, MODEL, schema, POEM, stream=True)
 

@@ -36,7 +36,7 @@ def lines_of(process: Process) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
-async def test_a_drain_lets_finish_what_can_and_says_so_to_the_rest(
+async def test_a_drain_finishes_short_responses_and_ends_the_rest_with_an_error(
     thinker_model: Path, tmp_path: Path
 ) -> None:
     flags = ("--engine", "sglang", "--model", str(thinker_model), "--drain-grace-seconds", "4")
@@ -89,7 +89,7 @@ async def test_a_dead_scheduler_ends_the_worker_with_a_reason(
             assert "SIGKILL" in str(last["reason"])
 
 
-async def test_nothing_is_left_of_a_worker_that_was_killed(thinker_model: Path, tmp_path: Path) -> None:
+async def test_a_killed_worker_leaves_no_process(thinker_model: Path, tmp_path: Path) -> None:
     with worker(tmp_path / "w.log", "--engine", "sglang", "--model", str(thinker_model)) as only:
         children = children_of(only)
         only.popen.kill()
@@ -117,7 +117,7 @@ async def test_a_signal_while_the_model_loads_ends_the_worker(thinker_model: Pat
         (("--sglang-args=--tp-size x",), "invalid int value"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_with_what_to_do(
+def test_a_wrong_setting_ends_the_start_with_advice(
     tmp_path: Path, flags: tuple[str, ...], said: str
 ) -> None:
     with worker(tmp_path / "w.log", "--engine", "sglang", *flags, ready=False) as only:

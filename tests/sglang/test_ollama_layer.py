@@ -33,7 +33,7 @@ def lines_of(answer: httpx.Response) -> list[dict[str, object]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-def test_02_another_models_name_is_not_found(http: httpx.Client) -> None:
+def test_another_models_name_is_not_found(http: httpx.Client) -> None:
     answer = http.post("/api/chat", json={"model": "llama3", "messages": QUESTION})
     assert (answer.status_code, answer.json()) == (404, {"error": "model 'llama3' not found"})
     echoed = http.post(
@@ -42,7 +42,7 @@ def test_02_another_models_name_is_not_found(http: httpx.Client) -> None:
     assert echoed.json()["model"] == "SMOL:latest"
 
 
-def test_03_errors_are_objects_with_a_text_also_when_streamed(http: httpx.Client) -> None:
+def test_errors_are_objects_with_a_text_also_when_streamed(http: httpx.Client) -> None:
     for stream in (True, False):
         body = {"model": "smol", "messages": QUESTION, "stream": stream, "truncate": False}
         answer = http.post("/api/chat", json={**body, "options": {"num_ctx": 8}})
@@ -51,13 +51,13 @@ def test_03_errors_are_objects_with_a_text_also_when_streamed(http: httpx.Client
         assert isinstance(answer.json()["error"], str)
 
 
-def test_04_load_and_unload_requests_are_answered_as_such(http: httpx.Client) -> None:
+def test_load_and_unload_requests_are_answered_as_such(http: httpx.Client) -> None:
     loaded = http.post("/api/chat", json={"model": "smol", "messages": []}).json()
     unloaded = http.post("/api/generate", json={"model": "smol", "prompt": "", "keep_alive": 0}).json()
     assert (loaded["done_reason"], unloaded["done_reason"]) == ("load", "unload")
 
 
-def test_05_a_message_needs_no_content(http: httpx.Client) -> None:
+def test_a_message_needs_no_content(http: httpx.Client) -> None:
     messages = [
         *QUESTION,
         {"role": "assistant"},
@@ -71,7 +71,7 @@ def test_05_a_message_needs_no_content(http: httpx.Client) -> None:
     assert answer.status_code == 200
 
 
-def test_06_thinking_is_asked_of_the_model(smol: Stack, thinker: Stack) -> None:
+def test_thinking_is_asked_of_the_model(smol: Stack, thinker: Stack) -> None:
     refused = httpx.post(f"{smol.url}/api/generate", json={"model": "smol", "prompt": "x", "think": True})
     assert (refused.status_code, refused.json()["error"]) == (400, '"smol" does not support thinking')
     for think in ("high", True, False):
@@ -85,7 +85,7 @@ def test_06_thinking_is_asked_of_the_model(smol: Stack, thinker: Stack) -> None:
         assert httpx.post(f"{thinker.url}/api/generate", json=body, timeout=60).status_code == 200
 
 
-def test_08_the_last_chunk_keeps_its_text(http: httpx.Client) -> None:
+def test_the_last_chunk_keeps_its_text(http: httpx.Client) -> None:
     for limit in (1, 2, 4):
         body = {"model": "smol", "messages": QUESTION, "options": {**GREEDY, "num_predict": limit}}
         streamed = lines_of(http.post("/api/chat", json=body))
@@ -94,13 +94,13 @@ def test_08_the_last_chunk_keeps_its_text(http: httpx.Client) -> None:
         assert text == whole["message"]["content"] != ""
 
 
-def test_09_the_reason_of_the_end_is_the_true_one(http: httpx.Client) -> None:
+def test_the_finish_reason_is_correct(http: httpx.Client) -> None:
     for limit, reason in ((2, "length"), (50, "stop")):
         body = {"model": "smol", "messages": QUESTION, "options": {**GREEDY, "num_predict": limit}}
         assert lines_of(http.post("/api/chat", json=body))[-1]["done_reason"] == reason
 
 
-def test_10_counters_and_durations_come_with_both_forms(http: httpx.Client) -> None:
+def test_counters_and_durations_come_with_both_forms(http: httpx.Client) -> None:
     for stream in (True, False):
         body = {"model": "smol", "messages": QUESTION, "stream": stream, "options": GREEDY}
         last = lines_of(http.post("/api/chat", json=body))[-1]
@@ -109,7 +109,7 @@ def test_10_counters_and_durations_come_with_both_forms(http: httpx.Client) -> N
         assert (last["prompt_eval_count"], last["eval_count"]) == (16, 8)
 
 
-def test_11_nothing_is_null_and_generate_gives_its_context(http: httpx.Client) -> None:
+def test_nothing_is_null_and_generate_gives_its_context(http: httpx.Client) -> None:
     body = {
         "model": "smol",
         "prompt": "What is the capital of France?",
@@ -120,25 +120,25 @@ def test_11_nothing_is_null_and_generate_gives_its_context(http: httpx.Client) -
     assert lines_of(answer)[-1]["context"]
 
 
-def test_12_times_have_nanoseconds(http: httpx.Client) -> None:
+def test_times_have_nanoseconds(http: httpx.Client) -> None:
     body = {"model": "smol", "messages": QUESTION, "options": {"num_predict": 3}}
     stamps = [str(line["created_at"]) for line in lines_of(http.post("/api/chat", json=body))]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", stamp) for stamp in stamps)
 
 
-def test_14_a_seed_is_no_error(http: httpx.Client) -> None:
+def test_a_seed_is_no_error(http: httpx.Client) -> None:
     body = {"model": "smol", "messages": QUESTION, "options": {"seed": 42, "num_predict": 2}}
     for stream in (True, False):
         assert http.post("/api/chat", json={**body, "stream": stream}).status_code == 200
 
 
-def test_15_unlimited_answers_are_no_error(client: ollama.Client) -> None:
+def test_unlimited_answers_are_no_error(client: ollama.Client) -> None:
     for unlimited in (-1, -2, 0):
         answer = client.chat("smol", QUESTION, options={**GREEDY, "num_predict": unlimited})
         assert answer.done_reason == "stop"
 
 
-def test_17_the_options_that_are_not_sent_are_ollamas(http: httpx.Client, smol: Stack) -> None:
+def test_the_options_that_are_not_sent_are_ollamas(http: httpx.Client, smol: Stack) -> None:
     """At Ollama's temperature of 0.8 an open question has more than one answer."""
     body = {
         "model": "smol",
@@ -149,7 +149,7 @@ def test_17_the_options_that_are_not_sent_are_ollamas(http: httpx.Client, smol: 
     assert len({http.post("/api/chat", json=body).json()["message"]["content"] for _ in range(4)}) > 1
 
 
-def test_18_a_long_history_is_cut(http: httpx.Client) -> None:
+def test_a_long_history_is_truncated(http: httpx.Client) -> None:
     messages = [{"role": "user", "content": f"number {number} " * 20} for number in range(100)]
     body = {"model": "smol", "messages": messages, "stream": False, "options": {"num_predict": 1}}
     answer = http.post("/api/chat", json=body)
@@ -157,7 +157,7 @@ def test_18_a_long_history_is_cut(http: httpx.Client) -> None:
     assert 0 < answer.json()["prompt_eval_count"] < 2048
 
 
-def test_19_what_a_model_is_is_true_and_stays_so(client: ollama.Client) -> None:
+def test_model_details_are_correct_and_stable(client: ollama.Client) -> None:
     first, second = client.list().models[0], client.list().models[0]
     assert first == second
     assert re.fullmatch("[0-9a-f]{64}", first.digest or "")
@@ -172,7 +172,7 @@ def test_19_what_a_model_is_is_true_and_stays_so(client: ollama.Client) -> None:
     assert client.ps().models[0].context_length == 2048
 
 
-async def test_20_a_client_that_leaves_frees_the_slot(smol: Stack, engine: EngineClient) -> None:
+async def test_a_client_that_disconnects_frees_the_slot(smol: Stack, engine: EngineClient) -> None:
     for stream in (True, False):
         async with browser(smol) as leaving:
             await leaving.chat("smol", "Tell me a very long story.", stream)
@@ -181,7 +181,7 @@ async def test_20_a_client_that_leaves_frees_the_slot(smol: Stack, engine: Engin
             await until(engine.idle, 5, "the slot is free again")
 
 
-async def test_many_at_once_all_get_their_answer(smol: Stack) -> None:
+async def test_concurrent_requests_all_get_their_response(smol: Stack) -> None:
     """More than run at the same time; each of them whole."""
     async with ollama.AsyncClient(host=smol.url, timeout=120) as client:
         answers = await asyncio.gather(*(client.chat("smol", QUESTION, options=GREEDY) for _ in range(40)))

@@ -56,7 +56,7 @@ def chat(smol: Stack, messages: list[dict[str, str]], **body: object) -> httpx.R
     ],
     ids=str,
 )
-def test_no_value_is_refused(smol: Stack, options: dict[str, object]) -> None:
+def test_every_option_value_is_accepted(smol: Stack, options: dict[str, object]) -> None:
     answer = chat(smol, QUESTION, options={"num_predict": 3, **options})
     assert answer.status_code == 200, answer.text
     assert answer.json()["eval_count"] >= 1
@@ -75,7 +75,7 @@ def test_no_limit_generates_until_the_model_stops(smol: Stack, num_predict: int 
     assert "Paris" in answer["message"]["content"]
 
 
-def test_without_a_limit_the_context_is_the_last_one(smol: Stack) -> None:
+def test_without_max_tokens_the_context_is_the_limit(smol: Stack) -> None:
     answer = chat(
         smol,
         [{"role": "user", "content": "word " * 1900}],
@@ -91,7 +91,7 @@ def test_num_ctx_is_a_budget(smol: Stack) -> None:
     assert int(answer.headers["x-drover-truncated-tokens"]) > 0
 
 
-def test_a_prompt_longer_than_the_context_is_cut_or_refused(smol: Stack) -> None:
+def test_a_prompt_longer_than_the_context_is_truncated_or_refused(smol: Stack) -> None:
     long = [{"role": "user", "content": "word " * 9000}]
     cut = chat(smol, long, options={"num_predict": 2})
     assert cut.status_code == 200

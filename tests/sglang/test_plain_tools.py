@@ -53,7 +53,7 @@ def plain(thinker_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield running
 
 
-def test_its_tools_are_found(plain: Stack) -> None:
+def test_tools_reach_the_prompt(plain: Stack) -> None:
     with ollama.Client(host=plain.url, timeout=120) as client:
         assert "tools" in (client.show("plain").capabilities or ())
         assert "thinking" not in (client.show("plain").capabilities or ())

@@ -85,7 +85,7 @@ def test_there_are_recordings() -> None:
 
 
 @pytest.mark.parametrize("exchange", CASES, ids=str)
-def test_the_same_lines(http: httpx.Client, exchange: Exchange) -> None:
+def test_responses_equal_the_recorded_ones(http: httpx.Client, exchange: Exchange) -> None:
     answer = http.post(exchange.path, content=exchange.body)
     assert answer.status_code == exchange.status
     assert answer.headers["content-type"] == exchange.content_type

@@ -30,7 +30,7 @@ async def test_characters_that_are_split_over_tokens_come_whole(engine: EngineCl
     assert await text_of(engine, answer.ids) == answer.content
 
 
-async def test_a_character_that_never_ends_is_not_shown(engine: EngineClient) -> None:
+async def test_an_incomplete_character_at_the_end_is_not_shown(engine: EngineClient) -> None:
     half = (await tokens_of(engine, "🐑"))[0]
     answer = await answer_to(engine, chat("x", max_tokens=1, logit_bias={half: FORCE}))
     assert answer.ids == [half]

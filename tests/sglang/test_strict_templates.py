@@ -41,7 +41,7 @@ async def strict(strict_process: Process) -> AsyncIterator[EngineClient]:
     ],
     ids=["late", "twice", "developer", "last", "no user"],
 )
-async def test_system_messages_anywhere(strict: EngineClient, messages: list[tuple[str, str]]) -> None:
+async def test_system_messages_at_any_position(strict: EngineClient, messages: list[tuple[str, str]]) -> None:
     request = conversation(*messages)
 
     prompt = await prompt_of(strict, request)
@@ -52,7 +52,7 @@ async def test_system_messages_anywhere(strict: EngineClient, messages: list[tup
     assert (await strict.text(request))[1].completion_tokens > 0
 
 
-async def test_what_is_refused_all_the_same_is_refused_in_the_templates_words(strict: EngineClient) -> None:
+async def test_a_strict_templates_own_error_is_passed_on(strict: EngineClient) -> None:
     refused = await error_of(strict, conversation(("user", "U"), ("narrator", "N"), ("user", "V")))
 
     assert isinstance(refused, InvalidRequest)

@@ -39,7 +39,7 @@ def looking_at(*images: bytes) -> pb.GenerateRequest:
     return request
 
 
-async def test_what_is_seen_decides_the_answer(seer: Stack) -> None:
+async def test_the_response_depends_on_the_image(seer: Stack) -> None:
     async with engine_client(seer.worker.address) as engine:
         assert (await engine.stub.GetModel(pb.GetModelRequest())).capabilities.vision
 
@@ -57,12 +57,12 @@ async def test_what_is_seen_decides_the_answer(seer: Stack) -> None:
 @pytest.mark.parametrize(
     "data", [b"/etc/hostname", b"http://127.0.0.1:1/x.png", b"file:///etc/hostname", b"\x89PNG"]
 )
-async def test_what_is_no_image_is_refused_and_never_fetched(seer: Stack, data: bytes) -> None:
+async def test_urls_and_other_data_are_refused_as_images(seer: Stack, data: bytes) -> None:
     async with engine_client(seer.worker.address) as engine:
         assert isinstance(await error_of(engine, looking_at(data)), InvalidRequest)
 
 
-async def test_an_answer_about_images_does_not_move(seer: Stack) -> None:
+async def test_images_make_a_request_not_resumable(seer: Stack) -> None:
     request = looking_at(RED)
     request.continuation.prompt_ids.append(1)
     async with engine_client(seer.worker.address) as engine:

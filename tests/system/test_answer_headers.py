@@ -30,7 +30,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", sorted(BODIES))
-async def test_headers_and_the_log_say_the_same(small: Stack, path: str, stream: bool) -> None:
+async def test_headers_and_the_log_agree(small: Stack, path: str, stream: bool) -> None:
     request_id = f"honest-{path.removeprefix('/api/')}-{stream}"
     options = {"repeat_penalty": 1.5, "num_gpu": 99, "use_mmap": None, "num_predict": 1}
     async with httpx.AsyncClient(base_url=small.url) as http:
@@ -50,7 +50,7 @@ async def test_headers_and_the_log_say_the_same(small: Stack, path: str, stream:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_there_is_nothing_to_say_of_an_ordinary_request(small: Stack, stream: bool) -> None:
+def test_an_ordinary_response_has_no_diagnostic_headers(small: Stack, stream: bool) -> None:
     answer = httpx.post(
         f"{small.url}/api/chat",
         json={
@@ -65,7 +65,7 @@ def test_there_is_nothing_to_say_of_an_ordinary_request(small: Stack, stream: bo
     assert not {NOT_HONOURED, TRUNCATED} & set(answer.headers)
 
 
-def test_text_that_is_held_back_is_no_empty_line(tmp_path: Path) -> None:
+def test_held_back_text_makes_no_empty_line(tmp_path: Path) -> None:
     """Characters split over tokens and beginnings of stop texts are shown with the rest, or at the end."""
     events = [{"text": "🐑"}, *({"text": each} for each in ("a", "b", "x", "🚀🌾")), {"text": "stop"}]
     script = tmp_path / "script.json"

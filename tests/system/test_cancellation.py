@@ -82,7 +82,7 @@ async def _waiting(engine: EngineClient, count: int) -> bool:
     return (await engine.load()).waiting == count
 
 
-async def test_leaving_one_does_not_disturb_another(tmp_path: Path) -> None:
+async def test_a_disconnect_does_not_disturb_other_requests(tmp_path: Path) -> None:
     with stack(
         tmp_path, (*SIMULATOR, "--sim-answer-tokens-min", "60", "--sim-answer-tokens-max", "60")
     ) as running:

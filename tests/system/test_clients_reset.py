@@ -161,7 +161,7 @@ def test_while_it_does_not_read(running: Stack) -> None:
     _check(running, before)
 
 
-def test_a_client_that_leaves_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_is_logged_in_one_line(tmp_path: Path) -> None:
     with stack(tmp_path, _FLAGS, ("--log-format", "json")) as own:
         client = _Client(own)
         client.send(_message("/api/chat", _CHAT))

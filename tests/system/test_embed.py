@@ -67,7 +67,7 @@ def test_the_older_route_gives_the_same_vector(client: ollama.Client) -> None:
     assert _product(older, older) == pytest.approx(1)
 
 
-def test_what_is_too_long_is_cut_or_refused(client: ollama.Client) -> None:
+def test_a_text_beyond_the_context_is_truncated_or_refused(client: ollama.Client) -> None:
     long = "sheep " * 500
     assert client.embed("vectors", long).prompt_eval_count == 64
     assert client.embed("vectors", long, options={"num_ctx": 3}).prompt_eval_count == 3
@@ -79,7 +79,7 @@ def test_what_is_too_long_is_cut_or_refused(client: ollama.Client) -> None:
     assert refused.value.status_code == 500
 
 
-def test_nothing_to_embed(client: ollama.Client) -> None:
+def test_an_empty_input_has_no_embeddings(client: ollama.Client) -> None:
     assert client.embed("vectors", "", keep_alive="5m").embeddings == []
     assert client.embed("vectors", []).embeddings == []
     assert client.embeddings("vectors").embedding == []
@@ -96,7 +96,7 @@ def test_numbers_are_32_bit_floats_in_go_s_digits(embedding: Stack) -> None:
         assert Decimal(text) == Decimal(fewest_digits)
 
 
-async def test_the_workers_log_tells_of_each_request(tmp_path: Path) -> None:
+async def test_the_workers_log_has_a_line_per_request(tmp_path: Path) -> None:
     slow = ("--sim-prefill-tokens-per-second", "10", "--sim-prefill-chunk-tokens", "1")
     with stack(tmp_path, (*EMBEDDER, *slow)) as running:
         log = running.worker.log_text
@@ -170,7 +170,7 @@ async def test_one_name_may_stand_for_a_worker_of_each_kind(tmp_path: Path) -> N
             await until(both_answer, 5, "both workers have joined and each gets what it can do")
 
 
-async def test_leaving_frees_the_engine(tmp_path: Path) -> None:
+async def test_a_disconnect_frees_the_engine(tmp_path: Path) -> None:
     slow = ("--sim-prefill-tokens-per-second", "10", "--sim-prefill-chunk-tokens", "1")
     with stack(tmp_path, (*EMBEDDER, *slow)) as running:
         async with engine_client(running.worker.address) as engine, httpx.AsyncClient() as http:

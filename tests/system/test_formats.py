@@ -24,7 +24,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.parametrize("case", KEPT)
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_schema_is_kept_and_what_is_not_is_named(running: Stack, case: str, stream: bool) -> None:
+def test_a_schema_is_enforced_and_ignored_keywords_are_named(running: Stack, case: str, stream: bool) -> None:
     schema, is_as_wanted, named = KEPT[case]
     answer = ask(running.url, "/api/chat", MODEL, schema, POEM, stream=stream)
 
@@ -34,7 +34,7 @@ def test_a_schema_is_kept_and_what_is_not_is_named(running: Stack, case: str, st
 
 
 @pytest.mark.parametrize("path", DIALECTS)
-def test_a_link_is_not_a_poem(running: Stack, path: str) -> None:
+def test_a_pattern_limits_the_text_and_ignored_keywords_are_named(running: Stack, path: str) -> None:
     answer = ask(running.url, path, MODEL, LINK, POEM, most=40)
 
     assert answer.status == 200
@@ -44,7 +44,7 @@ def test_a_link_is_not_a_poem(running: Stack, path: str) -> None:
 
 @pytest.mark.parametrize("path", DIALECTS)
 @pytest.mark.parametrize("case", ["allOf", "set"])
-def test_every_dialect_has_the_same_promise(running: Stack, path: str, case: str) -> None:
+def test_every_dialect_enforces_the_schema(running: Stack, path: str, case: str) -> None:
     schema, is_as_wanted, named = KEPT[case]
     answer = ask(running.url, path, MODEL, schema, POEM)
 
@@ -55,7 +55,7 @@ def test_every_dialect_has_the_same_promise(running: Stack, path: str, case: str
 
 @pytest.mark.parametrize("path", DIALECTS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_kept_is_refused_before_the_answer(running: Stack, path: str, case: str) -> None:
+def test_an_unsupported_schema_is_refused_before_the_response(running: Stack, path: str, case: str) -> None:
     schema, why = REFUSED[case]
     answer = ask(running.url, path, MODEL, schema, POEM, stream=True)
 

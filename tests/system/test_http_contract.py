@@ -304,7 +304,7 @@ def test_streams_are_lines_that_end_with_done(http: httpx.Client) -> None:
     ]  # fmt: skip
 
 
-def test_whole_answers_are_compact_json_without_newline(http: httpx.Client) -> None:
+def test_unstreamed_responses_are_compact_json_without_newline(http: httpx.Client) -> None:
     answer = http.post("/api/chat", json={"model": "sim", "messages": HELLO, "stream": False})
     assert answer.headers["content-type"] == JSON
     assert answer.text == json.dumps(answer.json(), separators=(",", ":"), ensure_ascii=False)

@@ -48,7 +48,7 @@ def _frontend(workers: str, address: str, database: str) -> Sequence[str]:
     return _traced("-m", "frontend", *flags)
 
 
-def test_both_tiers_import_nothing_that_a_chat_with_the_simulator_does_not_use(tmp_path: Path) -> None:
+def test_both_tiers_import_only_what_a_simulated_chat_uses(tmp_path: Path) -> None:
     worker, frontend = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     served = _traced("-m", "engine_worker", "--engine", "simulator", "--model", "sim", "--listen", worker)
     spoken = _frontend(worker, frontend, f"sqlite:///{tmp_path / 'presets.sqlite3'}")
@@ -70,7 +70,7 @@ def test_both_tiers_import_nothing_that_a_chat_with_the_simulator_does_not_use(t
         ("127.0.0.1:9", "postgresql://user@127.0.0.1:9/none", "asyncpg"),
     ],
 )
-def test_what_a_configuration_uses_is_imported_before_the_first_request(
+def test_modules_of_a_configuration_are_imported_before_the_first_request(
     workers: str, database: str, wanted: str, tmp_path: Path
 ) -> None:
     """A package that is missing is then an error of the start."""

@@ -52,7 +52,7 @@ def _is_about(http: httpx.Client, seconds: float) -> bool:
     return any(abs(expiry - wanted) < timedelta(seconds=20) for expiry in _expiries(http))
 
 
-def test_a_stopped_model_is_nowhere_and_comes_back_when_it_is_asked(http: httpx.Client) -> None:
+def test_an_unloaded_model_is_not_listed_and_loads_on_the_next_request(http: httpx.Client) -> None:
     first = _post(http, prompt="The capital of France is")
     assert _post(http, keep_alive="0s")["done_reason"] == "unload"
     wait_until(lambda: not _expiries(http), _DEADLINE_SECONDS, "both replicas have let the model go")
@@ -77,7 +77,7 @@ def test_the_latest_keep_alive_counts(http: httpx.Client) -> None:
     )
 
 
-def test_with_nought_it_leaves_after_the_answer(http: httpx.Client) -> None:
+def test_keep_alive_0_unloads_after_the_response(http: httpx.Client) -> None:
     began = time.monotonic()
     answers = [_post(http, prompt="Hi", keep_alive=0) for _ in range(2)]
 
@@ -86,14 +86,14 @@ def test_with_nought_it_leaves_after_the_answer(http: httpx.Client) -> None:
     assert time.monotonic() - began < _DEADLINE_SECONDS
 
 
-def test_a_short_life_ends_by_itself(http: httpx.Client) -> None:
+def test_the_model_is_unloaded_when_keep_alive_expires(http: httpx.Client) -> None:
     for _ in range(2):
         _post(http, prompt="Hi", keep_alive="500ms")
 
     wait_until(lambda: not _expiries(http), _DEADLINE_SECONDS, "the timers let the model go")
 
 
-def test_a_model_that_is_not_loaded_is_still_there(http: httpx.Client) -> None:
+def test_an_unloaded_model_is_still_listed(http: httpx.Client) -> None:
     _post(http, keep_alive=0)
     wait_until(lambda: not _expiries(http), _DEADLINE_SECONDS, "ps shows nothing")
 

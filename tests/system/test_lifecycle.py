@@ -83,7 +83,7 @@ def test_a_signal_while_the_model_loads_ends_the_worker(tmp_path: Path) -> None:
     assert "Traceback" not in only.log_text()
 
 
-def test_a_signal_to_a_frontend_that_just_began_ends_it(tmp_path: Path) -> None:
+def test_a_signal_during_the_frontends_start_ends_it(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     command = ["-m", "frontend", "--listen", address, "--workers", "127.0.0.1:1"]
     with launched(command, address, tmp_path / "f.log") as process:
@@ -175,7 +175,7 @@ def test_the_frontend_imports_no_model_code(module: str) -> None:
 
 
 @pytest.mark.parametrize("tier", ["engine_worker", "frontend"])
-def test_a_port_in_use_ends_the_start_with_what_to_do(tmp_path: Path, tier: str) -> None:
+def test_a_port_in_use_ends_the_start_with_advice(tmp_path: Path, tier: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -187,7 +187,7 @@ def test_a_port_in_use_ends_the_start_with_what_to_do(tmp_path: Path, tier: str)
     assert "--listen" in process.log_text()
 
 
-def test_a_template_that_is_not_there_ends_the_start_with_its_name(tmp_path: Path) -> None:
+def test_a_missing_template_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
     command = ["-m", "engine_worker", "--listen", "127.0.0.1:0", "--chat-template", "/nowhere/x.jinja"]
     with launched(command, "", tmp_path / "log") as process:
         assert process.wait(20) == 1
@@ -195,7 +195,7 @@ def test_a_template_that_is_not_there_ends_the_start_with_its_name(tmp_path: Pat
     assert "Traceback" not in process.log_text()
 
 
-def test_a_model_that_is_not_there_ends_the_start_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_model_file_ends_the_start_with_advice(tmp_path: Path) -> None:
     command = ["-m", "engine_worker", "--listen", "127.0.0.1:0", "--model", str(tmp_path / "none.gguf")]
     with launched(command, "", tmp_path / "log") as process:
         assert process.wait(20) == 1
@@ -221,7 +221,7 @@ def test_two_workers_share_the_requests(tmp_path: Path) -> None:
         assert all("drover.worker.request" in process.log_text() for process in (one, two))
 
 
-def test_a_worker_that_others_reach_says_so_and_names_the_flag(tmp_path: Path) -> None:
+def test_a_worker_reachable_from_outside_logs_a_warning_with_the_flag(tmp_path: Path) -> None:
     port = free_port()
     metrics = f"0.0.0.0:{free_port()}"
     with worker(
@@ -236,7 +236,7 @@ def test_a_worker_that_others_reach_says_so_and_names_the_flag(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("host", "warnings"), [("0.0.0.0", 1), ("127.0.0.1", 0)])
-def test_a_frontend_that_others_reach_says_so(tmp_path: Path, host: str, warnings: int) -> None:
+def test_a_frontend_reachable_from_outside_logs_a_warning(tmp_path: Path, host: str, warnings: int) -> None:
     port = free_port()
     database = f"sqlite:///{tmp_path / 'presets.sqlite3'}"
     command = ["-m", "frontend", "--listen", f"{host}:{port}", "--database-url", database]

@@ -78,7 +78,7 @@ async def test_request_timeout_in_mid_stream(tmp_path: Path) -> None:
             await until(engine.idle, 1, "the slot is free again")
 
 
-def test_a_full_queue_is_busy_in_ollamas_words(tmp_path: Path) -> None:
+def test_a_full_queue_is_answered_with_ollamas_busy_error(tmp_path: Path) -> None:
     flags = (
         *SIMULATOR,
         "--sim-running-limit",
@@ -101,7 +101,7 @@ def test_a_full_queue_is_busy_in_ollamas_words(tmp_path: Path) -> None:
     assert refused.headers["retry-after"] == "1"
 
 
-def test_no_worker_was_ever_there(tmp_path: Path) -> None:
+def test_a_frontend_without_workers_is_not_ready(tmp_path: Path) -> None:
     with frontend(tmp_path / "f.log", [f"127.0.0.1:{free_port()}"], ready=False) as only:
         answer = httpx.post(f"http://{only.address}/api/chat", json=HELLO)
         assert (answer.status_code, list(answer.json())) == (503, ["error"])
@@ -152,7 +152,7 @@ def test_a_script_that_fails_ends_with_an_error_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_at_the_frontends_drain_timeout_answers_end_in_the_contract_s_words(
+async def test_at_the_frontends_drain_timeout_streams_end_with_the_contracts_error(
     tmp_path: Path, stream: bool
 ) -> None:
     stalled = (*SIMULATOR, "--sim-stall-decode-after-tokens", "2")
@@ -185,9 +185,7 @@ async def test_finished_requests_do_not_count_as_cancelled(tmp_path: Path) -> No
     assert not [line for line in requests if "error" in line]
 
 
-def test_a_proxy_in_the_environment_is_not_for_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_are_not_reached_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with stack(tmp_path, SIMULATOR) as running, httpx.Client(base_url=running.url, trust_env=False) as http:

@@ -33,7 +33,7 @@ def test_every_line_of_each_api_is_sound(simulated: Stack, tmp_path: Path, api: 
     assert 0 < found["gap_ms"]["p50"] <= found["gap_ms"]["p99.9"]
 
 
-def test_a_model_that_is_not_there_is_a_broken_load(simulated: Stack) -> None:
+def test_a_missing_model_fails_the_load(simulated: Stack) -> None:
     ran = run_load("--url", simulated.url, "--model", "nothing", "--streams", "1", "--seconds", "0.3")
     assert ran.returncode == 1
     assert "model 'nothing' not found" in ran.stdout

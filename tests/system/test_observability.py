@@ -45,7 +45,7 @@ def _metrics(running: Stack) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-def test_what_an_answer_counts(running: Stack) -> None:
+def test_a_response_counts_in_the_metrics(running: Stack) -> None:
     before = _metrics(running)
     answer = httpx.post(f"{running.url}/api/chat", json=_chat(10, stream=False), timeout=20).json()
     name = 'drover_frontend_requests_total{model="sim:latest",route="/api/chat",status="200"}'
@@ -61,7 +61,7 @@ def test_what_an_answer_counts(running: Stack) -> None:
     assert after[f"drover_frontend_worker_ready{worker}"] == 1
 
 
-def test_no_client_makes_labels(running: Stack) -> None:
+def test_clients_cannot_create_metric_labels(running: Stack) -> None:
     for number in range(20):
         httpx.post(f"{running.url}/api/chat", json={"model": f"nonsense{number}"})
         httpx.get(f"{running.url}/nonsense/{number}")
@@ -69,14 +69,14 @@ def test_no_client_makes_labels(running: Stack) -> None:
     assert "nonsense" not in httpx.get(f"{running.url}/metrics").text
 
 
-def test_a_stream_is_to_be_passed_on_piece_by_piece(running: Stack) -> None:
+def test_a_stream_has_headers_against_buffering_proxies(running: Stack) -> None:
     answer = httpx.post(f"{running.url}/api/chat", json=_chat(2), timeout=20)
 
     assert answer.headers["x-accel-buffering"] == "no"
     assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_who_does_not_wait_is_not_in_the_queue(running: Stack) -> None:
+def test_a_request_that_need_not_wait_reports_no_queue(running: Stack) -> None:
     assert httpx.get(f"{running.url}/api/queue", params={"id": "missing"}).status_code == 404
     assert httpx.get(f"{running.url}/api/queue").status_code == 400
 
@@ -138,7 +138,7 @@ def _here(running: Stack) -> float:
     return sum(value for name, value in _metrics(running).items() if name.startswith(names))
 
 
-def test_choices_that_wait_side_by_side_have_not_waited_longer_than_the_answer_took(running: Stack) -> None:
+def test_parallel_choices_report_no_more_queue_time_than_the_response_took(running: Stack) -> None:
     request = {"model": "sim", "messages": _HELLO, "max_tokens": 20, "n": 5}
     began = time.monotonic()
     answer = httpx.post(f"{running.url}/v1/chat/completions", json=request, timeout=60)
@@ -146,7 +146,7 @@ def test_choices_that_wait_side_by_side_have_not_waited_longer_than_the_answer_t
     assert 0 < float(answer.headers["x-drover-queue-seconds"]) < time.monotonic() - began
 
 
-def test_a_worker_tells_what_its_engine_does(running: Stack) -> None:
+def test_a_worker_reports_its_engines_capabilities(running: Stack) -> None:
     httpx.post(f"{running.url}/api/chat", json=_chat(5, stream=False), timeout=20)
     text = httpx.get(f"http://{METRICS}/metrics").text
 

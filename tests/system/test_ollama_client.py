@@ -241,7 +241,7 @@ def test_a_prompt_beyond_the_context_is_truncated_or_refused(real: Stack, client
     assert json.loads(refused.json()["error"])["error"]["n_ctx"] == 2048
 
 
-async def test_many_at_once_all_answer_right(real: Stack) -> None:
+async def test_concurrent_requests_all_get_correct_responses(real: Stack) -> None:
     """More chats than slots: continuous batching, and the queue behind it."""
     async with ollama.AsyncClient(host=real.url) as client:
         answers = await asyncio.gather(*(client.chat("smol", MESSAGES, options=GREEDY) for _ in range(12)))

@@ -143,7 +143,7 @@ def test_vectors(hosts: Hosts) -> None:
     assert direct.status_code == through.status_code == 400
 
 
-def test_what_is_shown(hosts: Hosts) -> None:
+def test_models_are_listed_and_shown_as_the_host_has_them(hosts: Hosts) -> None:
     (direct,), (through,) = (
         [each for each in httpx.get(f"{url}/api/tags").json()["models"] if each["name"] == "smol:latest"]
         for url in (hosts.direct, hosts.through)
@@ -171,7 +171,7 @@ def test_loads_and_unloads(hosts: Hosts) -> None:
     wait_until(lambda: not is_loaded(hosts.through), 5, "it is seen to be unloaded")
 
 
-def test_a_host_that_comes_back_is_found_again(tmp_path: Path) -> None:
+def test_a_host_that_restarts_is_found_again(tmp_path: Path) -> None:
     with stack(tmp_path, ("--engine=simulator", "--model=sim")) as far:
         hosted = f"ollama:{far.url}/sim"
         (tmp_path / "near").mkdir()

@@ -40,7 +40,7 @@ async def _streamed(client: ollama.AsyncClient, prompt: str) -> list[str]:
     ]
 
 
-async def test_who_steps_back_goes_after_those_who_come_later(tmp_path: Path) -> None:
+async def test_a_lower_priority_queues_behind_later_requests(tmp_path: Path) -> None:
     ended: list[str] = []
     with running_fleet(tmp_path, 1, worker_flags=_ONE_AT_A_TIME) as fleet:
         tasks = [asyncio.create_task(_asked(fleet, "first", 0, ended)) for _ in range(3)]

@@ -107,7 +107,7 @@ def test_a_slow_reader_delays_no_other_and_loses_nothing(running: Stack, path: s
     assert len(lines) < _TOKENS
 
 
-def test_who_does_not_read_and_leaves_frees_its_slot(running: Stack) -> None:
+def test_a_client_that_stops_reading_and_disconnects_frees_its_slot(running: Stack) -> None:
     path = "/api/chat"
     stalled = Stalled(running, path, {**_body(path, "A story that is not read?"), **_LOGPROBS})
     assert len(_answer(running, path, "A story that is read?")) > _TOKENS

@@ -58,7 +58,7 @@ def test_the_judge_sends_each_prompt_to_its_side(running: Routers, prompt: str, 
     assert _went(_ask(running, f"{prompt}?")) == (side, "judge (kept)")
 
 
-def test_a_stream_says_it_in_headers_and_in_its_last_line(running: Routers) -> None:
+def test_a_stream_names_ignored_fields_in_headers_and_last_line(running: Routers) -> None:
     with ollama.Client(host=running.url) as client:
         parts = list(client.chat("auto", [{"role": "user", "content": "#big stream"}], stream=True))
     assert "".join(part.message.content or "" for part in parts) == "large says"
@@ -119,7 +119,7 @@ def test_openai_s_requests_can_force_a_side(running: Routers, path: str, number:
     assert (answer.headers[MODEL], answer.headers[REASON]) == ("small:latest", "forced")
 
 
-def test_a_side_of_openai_s_requests_that_is_none_is_refused(running: Routers) -> None:
+def test_an_unknown_side_in_openais_requests_is_refused(running: Routers) -> None:
     asked: Body = {"model": "auto", "messages": [{"content": "#big"}], "options": {"route": "moon"}}
     for path in ("/v1/chat/completions", "/v1/tokenize"):
         answer = httpx.post(f"{running.url}{path}", json=asked)
@@ -162,7 +162,7 @@ def test_an_option_names_the_side_in_every_dialect(running: Routers, path: str) 
     [("#slow", "judge late"), ("#broken", "judge failed"), ("#unclear", "judge unclear")],
 )
 @pytest.mark.parametrize(("model", "side"), [("auto", "simple"), ("careful", "complex")])
-def test_without_a_judgement_the_default_is_taken_and_not_kept(
+def test_without_a_decision_of_the_judge_the_default_is_used_and_not_cached(
     running: Routers, content: str, reason: str, model: str, side: str
 ) -> None:
     began = time.monotonic()
@@ -171,7 +171,7 @@ def test_without_a_judgement_the_default_is_taken_and_not_kept(
     assert _went(_ask(running, f"{content} 1", model)) == (side, reason)
 
 
-async def test_a_late_judge_has_nothing_to_do_any_more(running: Routers) -> None:
+async def test_a_judge_past_its_timeout_is_cancelled(running: Routers) -> None:
     await asyncio.to_thread(_ask, running, "#slow and gone")
     async with engine_client(running.judge.address) as engine:
         await until(engine.idle, 5, "the judge is free")
@@ -194,7 +194,7 @@ def test_the_other_side_answers_when_the_chosen_one_fails(
     assert "".join(said) == text
 
 
-def test_a_begun_stream_breaks_with_an_error(running: Routers) -> None:
+def test_a_begun_stream_ends_with_an_error(running: Routers) -> None:
     first, last = _ask(running, "#late-small", stream=True).text.splitlines()
     assert '"content":"small"' in first
     assert last == '{"error":"small broke"}'
@@ -228,12 +228,12 @@ def test_the_body_goes_before_the_header_and_that_before_the_name(running: Route
     "asked",
     [{"options": {"route": "moon"}}, {"options": {"route": 7}}, {"headers": {"X-Drover-Route": "moon"}}],
 )
-def test_other_models_know_of_no_sides(running: Routers, asked: Body) -> None:
+def test_ordinary_models_have_no_sides(running: Routers, asked: Body) -> None:
     """To Ollama an option that it does not know means nothing."""
     assert _ask(running, "hello", "small", **asked).json()["message"]["content"] == "small says"
 
 
-def test_a_named_side_that_fails_is_not_replaced(running: Routers) -> None:
+def test_a_requested_side_that_fails_has_no_fallback(running: Routers) -> None:
     refused = _ask(running, "#early-small", "auto:local")
     assert (refused.status_code, refused.json()) == (500, {"error": "small broke"})
 
@@ -254,7 +254,7 @@ def test_options_format_and_thinking_arrive(running: Routers) -> None:
     assert (silent["done_reason"], silent["eval_count"]) == ("length", 1)
 
 
-def test_it_is_shown_like_any_model(running: Routers) -> None:
+def test_a_virtual_model_is_shown_like_any_model(running: Routers) -> None:
     with ollama.Client(host=running.url) as client:
         (tag,) = [each for each in client.list().models if each.model == "auto:latest"]
         assert tag.digest is not None
@@ -276,7 +276,7 @@ def _loaded(running: Routers) -> set[str]:
     return {each["name"] for each in httpx.get(f"{running.url}/api/ps").json()["models"]}
 
 
-def test_a_preset_makes_one_of_models_that_are_here(running: Routers) -> None:
+def test_a_preset_makes_a_virtual_model_of_served_models(running: Routers) -> None:
     with ollama.Client(host=running.url) as client:
         made: Body = {"route_complex": "big", "route_judge": "judge", "route_default": "complex"}
         client.create("mine", from_="small", system="Be brief.", parameters=made)
@@ -297,7 +297,7 @@ def test_a_preset_makes_one_of_models_that_are_here(running: Routers) -> None:
 @pytest.mark.parametrize(
     "complex_side", ["nowhere", "http://127.0.0.1:1/evil", "auto", "ollama:http://127.0.0.1:1/m"]
 )
-def test_a_preset_names_no_host_and_no_stranger(running: Routers, complex_side: str) -> None:
+def test_a_preset_may_not_name_hosts_or_unknown_models(running: Routers, complex_side: str) -> None:
     body = {"model": "evil", "from": "small", "parameters": {"route_complex": complex_side}, "stream": False}
     answer = httpx.post(f"{running.url}/api/create", json=body)
     assert (answer.status_code, "route parameters" in answer.text) == (400, True)
@@ -305,7 +305,7 @@ def test_a_preset_names_no_host_and_no_stranger(running: Routers, complex_side: 
 
 
 @pytest.mark.parametrize("name", ["auto:remote", "auto:local", "Auto:Simple"])
-def test_no_preset_takes_the_name_of_a_side(running: Routers, name: str) -> None:
+def test_a_preset_cannot_take_the_name_of_a_side(running: Routers, name: str) -> None:
     """A client that asks for the local side may have a reason."""
     with (
         ollama.Client(host=running.url) as client,
@@ -319,14 +319,14 @@ def test_a_virtual_model_with_a_tag_has_a_local_side_too(running: Routers) -> No
     assert _went(_ask(running, "#big", "tagged:7b:local")) == ("simple", "forced")
 
 
-def test_one_that_hides_its_side_is_listed_once(running: Routers) -> None:
+def test_a_router_with_the_name_of_its_side_is_listed_once(running: Routers) -> None:
     _ask(running, "hello", "big:remote")
     for path in ("tags", "ps"):
         names = [each["name"] for each in httpx.get(f"{running.url}/api/{path}").json()["models"]]
         assert names.count("big:latest") == 1, path
 
 
-def test_its_name_is_the_operators(running: Routers) -> None:
+def test_the_operators_name_cannot_be_taken_by_a_preset(running: Routers) -> None:
     with ollama.Client(host=running.url) as client:
         with pytest.raises(ollama.ResponseError, match="virtual model"):
             client.create("auto", from_="small", system="x")
@@ -334,13 +334,13 @@ def test_its_name_is_the_operators(running: Routers) -> None:
             client.delete("auto")
 
 
-def test_it_makes_no_vectors(running: Routers) -> None:
+def test_a_virtual_model_refuses_embeddings(running: Routers) -> None:
     answer = httpx.post(f"{running.url}/api/embed", json={"model": "auto", "input": "hi"})
     assert answer.status_code == 501
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_frees_the_slot_behind_the_ollama_host(
+async def test_a_client_that_disconnects_frees_the_slot_behind_the_ollama_host(
     running: Routers, stream: bool
 ) -> None:
     stack = Stack(running.large, running.near)
@@ -351,7 +351,7 @@ async def test_a_client_that_leaves_frees_the_slot_behind_the_ollama_host(
         assert await until(engine.idle, 5, "the slot is free again") < 1
 
 
-async def test_a_client_that_leaves_frees_the_judge(running: Routers) -> None:
+async def test_a_client_that_disconnects_frees_the_judge(running: Routers) -> None:
     stack = Stack(running.judge, running.near)
     async with engine_client(running.judge.address) as engine, browser(stack) as client:
         await client.chat("auto", "#slow and left", stream=True)
@@ -379,7 +379,7 @@ def test_metrics_count_decisions_the_judge_and_fallbacks(running: Routers) -> No
     }
 
 
-def test_the_other_server_may_come_and_go(tmp_path: Path) -> None:
+def test_the_remote_server_may_restart(tmp_path: Path) -> None:
     with routers(tmp_path) as started:
         assert _went(_ask(started, "#big 1"))[0] == "complex"
         started.far.stop()

@@ -80,7 +80,7 @@ def test_a_side_can_be_forced(router: SmartRouter) -> None:
     assert _text(router.chat_stream("#big", force_local=True)) == "small says"
 
 
-def test_the_other_side_answers_when_one_fails(router: SmartRouter) -> None:
+def test_the_other_side_serves_when_one_fails(router: SmartRouter) -> None:
     answer = router.chat("#early-small")
     assert (answer["content"], answer["reason"]) == ("large says", "Fallback from Local Ollama")
     answer = router.chat("#big #early-large")
@@ -88,7 +88,7 @@ def test_the_other_side_answers_when_one_fails(router: SmartRouter) -> None:
     assert _text(router.chat_stream("#early-small")) == "large says"
 
 
-def test_a_begun_stream_does_not_begin_again(router: SmartRouter) -> None:
+def test_a_begun_stream_is_not_restarted(router: SmartRouter) -> None:
     parts = router.chat_stream("#late-small")
     assert next(parts).message.content == "small"
     with pytest.raises(ollama.ResponseError, match="small broke"):
@@ -126,18 +126,18 @@ async def test_a_host_that_answers_something_else(running: Routers, said: str) -
 
 
 @pytest.mark.parametrize("content", ["#slow", "#broken"])
-def test_without_a_judge_it_stays_local(running: Routers, content: str) -> None:
+def test_without_a_judge_requests_stay_local(running: Routers, content: str) -> None:
     hosts, models = (running.url, running.far_url), ("small", "large", "judge")
     with SmartRouter(*hosts, *models, judge_timeout_seconds=1) as hasty:
         answer = hasty.chat(content)
     assert (answer["location"], answer["reason"]) == ("Local Ollama", "Judge failed, defaulting to local")
 
 
-def test_more_arguments_go_to_the_client(router: SmartRouter) -> None:
+def test_further_arguments_are_passed_to_the_client(router: SmartRouter) -> None:
     assert router.chat("hello there", options={"num_predict": 1})["content"] != TEXTS["simple"]
 
 
-def test_verbose_tells_what_it_does(router: SmartRouter, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_prints_each_decision(router: SmartRouter, capsys: pytest.CaptureFixture[str]) -> None:
     router.chat("#early-small", verbose=True)
     printed = capsys.readouterr().out
     assert '[Router] LLM Judge: "SIMPLE"' in printed
@@ -145,7 +145,7 @@ def test_verbose_tells_what_it_does(router: SmartRouter, capsys: pytest.CaptureF
     assert "[Router] Local Ollama failed: small broke" in printed
 
 
-async def test_the_async_twin_does_the_same(async_router: AsyncSmartRouter) -> None:
+async def test_the_async_client_does_the_same(async_router: AsyncSmartRouter) -> None:
     for prompt, side in (("hello there", "simple"), ("#big", "complex")):
         answer = await async_router.chat(prompt)
         assert (answer["content"], answer["location"]) == (TEXTS[side], LOCATIONS[side])
@@ -158,7 +158,7 @@ async def test_the_async_twin_does_the_same(async_router: AsyncSmartRouter) -> N
     assert "".join(fallen) == "large says"
 
 
-async def test_cancelling_the_async_twin_frees_the_host(
+async def test_cancelling_the_async_client_frees_the_host(
     running: Routers, async_router: AsyncSmartRouter
 ) -> None:
     asking = asyncio.create_task(async_router.chat("#endless", force_remote=True))
@@ -170,7 +170,7 @@ async def test_cancelling_the_async_twin_frees_the_host(
         assert await until(engine.idle, 5, "the slot is free again") < 1
 
 
-def test_the_demonstration(running: Routers) -> None:
+def test_the_demonstration_shows_each_sides_replies(running: Routers) -> None:
     command = [
         sys.executable, "-m", "frontend.smart_router", "--local-host", running.url, "--local-model", "small",
         "--remote-host", running.far_url, "--remote-model", "large", "--judge-model", "judge",

@@ -60,21 +60,21 @@ def _decided(url: str, content: str) -> str:
     return str(answer.headers["x-drover-routed-model"])
 
 
-def test_work_is_work(url: str) -> None:
+def test_real_work_is_judged_complex(url: str) -> None:
     assert _decided(url, WORK) == "big:latest"
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_order_in_the_request_makes_it_simple(url: str, order: str) -> None:
+def test_an_order_to_the_judge_does_not_make_a_request_simple(url: str, order: str) -> None:
     assert _decided(url, order.format(label="SIMPLE", work=WORK)) == "big:latest"
 
 
 @pytest.mark.parametrize("text", FORGERIES)
-def test_which_label_a_text_names_changes_nothing(url: str, text: str) -> None:
+def test_a_label_in_the_text_does_not_change_the_decision(url: str, text: str) -> None:
     decided = {_decided(url, text.format(label=label, work=WORK)) for label in ("SIMPLE", "COMPLEX")}
     assert len(decided) == 1
 
 
 @pytest.mark.parametrize("content", ["", "\x00\u2028\U0001f600", "a" * 500, '{"format": null}'])
-def test_whatever_is_asked_it_says_a_label(url: str, content: str) -> None:
+def test_the_judge_answers_with_a_label_for_any_text(url: str, content: str) -> None:
     _decided(url, content)

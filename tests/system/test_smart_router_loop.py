@@ -42,7 +42,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_request_that_comes_back_is_answered_where_it_is(pair: tuple[str, str], stream: bool) -> None:
+def test_a_request_that_loops_back_is_served_locally(pair: tuple[str, str], stream: bool) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
     for url in pair:
         answer = httpx.post(f"{url}/api/chat", json=body, timeout=10)
@@ -51,7 +51,7 @@ def test_a_request_that_comes_back_is_answered_where_it_is(pair: tuple[str, str]
         assert "".join(said) == "small says"
 
 
-def test_a_named_side_that_comes_back_does_too(pair: tuple[str, str]) -> None:
+def test_a_request_for_a_side_that_loops_back_is_served_locally(pair: tuple[str, str]) -> None:
     """No side was named to the other one, which may fall back."""
     body = {"model": "auto:remote", "messages": [{"role": "user", "content": "hello"}], "stream": False}
     answer = httpx.post(f"{pair[0]}/api/chat", json=body, timeout=10)

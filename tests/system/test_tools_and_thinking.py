@@ -84,7 +84,7 @@ def test_call_ids_are_ollamas(running: Stack) -> None:
     assert re.fullmatch(r"call_[a-z0-9]{8}", call["id"])
 
 
-def test_a_stream_says_nothing_empty_before_its_end(running: Stack) -> None:
+def test_a_stream_has_no_empty_line_before_its_end(running: Stack) -> None:
     """As recorded in "generate #think stream"."""
     body = {"model": "thinker", "prompt": "Hi", "options": {"temperature": 0, "num_predict": 3}}
     answer = httpx.post(f"{running.url}/api/generate", json=body)
