@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from drover.json_value import Json
-from drover.ollama_options import UINT32_MAX
+from drover import ollama_options
+from drover.ollama_options import UINT32_MAX, Kind, OllamaOption, Scope
 from frontend.openapi.schema import (
     Schema,
     array,
@@ -37,40 +37,23 @@ DURATION = integer("Nanoseconds.", minimum=1)
 TOKEN_ID = integer(minimum=0, maximum=UINT32_MAX)
 
 
-def _whole(about: str, default: Json = None) -> Schema:
-    """An integer option. A number with a fraction is truncated."""
-    return number(f"{about} Fractions are truncated.", **({} if default is None else {"default": default}))
-
-
-def _worker_setting(about: str) -> str:
-    return f"{about} Set when the worker starts; ignored here and named in `X-Drover-Not-Honoured`."
+def _option(option: OllamaOption) -> Schema:
+    about, more = option.about, {} if option.default is None else {"default": option.default}
+    if option.scope is Scope.LOADING:
+        about += " Set when the worker starts; ignored here and named in `X-Drover-Not-Honoured`."
+    if option.kind is Kind.INTEGER:
+        about += " Fractions are truncated."
+    match option.kind:
+        case Kind.FLOAT | Kind.INTEGER:
+            return number(about, **more)
+        case Kind.BOOLEAN:
+            return boolean(about)
+        case Kind.TEXTS:
+            return array(text(), about)
 
 
 OPTIONS = request(
-    {
-        "temperature": number("0 always takes the most likely token.", default=0.8),
-        "top_k": _whole("0 or less: no limit.", 40),
-        "top_p": number("1 or more: no limit.", default=0.9),
-        "min_p": number(default=0.0),
-        "typical_p": number(default=1.0),
-        "repeat_penalty": number(default=1.0),
-        "repeat_last_n": _whole("Number of recent tokens that the penalties consider.", 64),
-        "presence_penalty": number(default=0.0),
-        "frequency_penalty": number(default=0.0),
-        "seed": _whole("Negative: a random seed for each request.", -1),
-        "num_predict": _whole("Maximum number of generated tokens; 0 or less: ten times the context."),
-        "num_ctx": _whole("Number of tokens of the model's context that the request may use; at least 4."),
-        "num_keep": _whole(
-            "Number of leading tokens that are kept when the context is full; negative: all that fit.", 4
-        ),
-        "stop": array(text(), "Texts that end the generation; they are not part of the output."),
-        "num_batch": _whole(_worker_setting("Tokens per prefill step.")),
-        "num_gpu": _whole(_worker_setting("Layers on a GPU.")),
-        "main_gpu": _whole(_worker_setting("The GPU for small tensors.")),
-        "num_thread": _whole(_worker_setting("Threads of the CPU.")),
-        "draft_num_predict": _whole(_worker_setting("Tokens that a draft model predicts ahead.")),
-        "use_mmap": boolean(_worker_setting("Map the model's file into memory.")),
-    },
+    {option.name: _option(option) for option in ollama_options.OPTIONS},
     about="They override the model's own defaults, which override the defaults given here. Unknown names are "
     "ignored. A value of the wrong type gets status 500, as in Ollama.",
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from drover.errors import CapabilityMissing, InvalidOption, InvalidRequest
 from drover.go_template.errors import TemplateError
 from drover.go_template.parse_async import parse_async
-from drover.ollama_options import UINT32_MAX
+from drover.ollama_options import NUM_KEEP, UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.call_order import in_call_order
 from frontend.api.core.go_json import Json, dump_text
@@ -18,7 +18,6 @@ from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceReq
 from frontend.models.model import CatalogModel
 
 _MAX_TOP_LOGPROBS = 20
-_NUM_KEEP = 4
 # llama-server's error as Ollama passes it on, an object in a string: recorded as "chat image on text model".
 _NO_IMAGES = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal '
@@ -217,7 +216,7 @@ def _context(options: Options, request: InferenceRequest) -> pb.ContextBudget:
 def _num_keep(wanted: int | None) -> int:
     """As in Ollama, a negative number keeps as much of the prompt's beginning as fits."""
     if wanted is None:
-        return _NUM_KEEP
+        return NUM_KEEP
     return wanted if wanted >= 0 else UINT32_MAX
 
 
