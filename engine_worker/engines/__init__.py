@@ -92,7 +92,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             sliding_window_cache_bytes=settings.sliding_window_cache_mib << 20,
             chat_template=template or ("" if settings.model else default_model.TEMPLATE),
             embed=settings.task == "embed",
-            words=model_overrides(settings),
+            overrides=model_overrides(settings),
         )
     )
 

@@ -35,12 +35,12 @@ _log = logging.getLogger("drover.worker")
 class TemplateRefusal(Exception):
     """The template does not accept these messages.
 
-    `words` is the template's own message; empty if its code failed, then `detail` is for the log.
+    `message` is the template's own message; empty if its code failed, then `detail` is for the log.
     """
 
-    def __init__(self, words: str, detail: str = "") -> None:
-        super().__init__(words or detail)
-        self.words = words
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message or detail)
+        self.message = message
         self.detail = detail
 
 
@@ -118,7 +118,7 @@ async def arranged(arrangements: Sequence[Arrange], make: Callable[[Arrange], Aw
     assert first is not None
     if first.detail:
         _log.info("the chat template failed: %s", first.detail)
-    reason = first.words or "it fails at them"
+    reason = first.message or "it fails at them"
     raise InvalidRequest(f"the model's chat template does not accept these messages: {reason}") from first
 
 

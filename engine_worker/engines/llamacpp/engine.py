@@ -89,7 +89,7 @@ class LlamacppEngine:
             self._template,
             self._context_length,
             self._file.vocabulary.size,
-            self._options.words.go_template,
+            self._options.overrides.go_template,
             self._arrangements,
             adds_space=self._file.vocabulary.adds_space,
         )
@@ -235,8 +235,8 @@ class LlamacppEngine:
         model.loaded_size_bytes = model.size_bytes + file.kv_bytes(self._context_length * self._options.slots)
         model.template = self._options.chat_template or model.template
         model.defaults.CopyFrom(recommended_sampling(file.values))
-        words = self._options.words
-        model.digest = file.digest(words.go_template.source if words.go_template else model.template)
+        overrides = self._options.overrides
+        model.digest = file.digest(overrides.go_template.source if overrides.go_template else model.template)
         model.engine_kind = "llamacpp"
         model.engine_version = version("xllamacpp")
         generates = not self._options.embed
@@ -252,7 +252,7 @@ class LlamacppEngine:
                 logit_bias=generates,
             )
         )
-        words.describe(model, can_parse=True, adds=True)
+        overrides.describe(model, can_parse=True, adds=True)
         return model
 
     def _count(self, done: pb.Done | None, prefill: PrefillProgress) -> None:

@@ -26,4 +26,4 @@ class LlamacppOptions:
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str
     embed: bool
-    words: ModelOverrides
+    overrides: ModelOverrides

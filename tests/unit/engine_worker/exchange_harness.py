@@ -133,7 +133,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def exchanging(slots: int) -> AsyncIterator[Pair]:
+async def running_exchange(slots: int) -> AsyncIterator[Pair]:
     worker = ManualWorker(slots)
     async with (
         listening(worker.service) as address,

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 from tests.unit.engine_worker.exchange_harness import (
     SECONDS,
     Pair,
-    exchanging,
+    running_exchange,
     lines,
     name_of,
     submission,
@@ -25,7 +25,7 @@ from tests.unit.engine_worker.exchange_harness import (
 
 @pytest.fixture
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    async with exchanging(slots=getattr(request, "param", 64)) as pair:
+    async with running_exchange(slots=getattr(request, "param", 64)) as pair:
         yield pair
 
 

@@ -18,7 +18,7 @@ from tests.unit.engine_worker.exchange_harness import (
     SECONDS,
     Frontend,
     Pair,
-    exchanging,
+    running_exchange,
     lines,
     name_of,
     submission,
@@ -31,7 +31,7 @@ _STILL_POLLS = 30
 
 @pytest.fixture
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    async with exchanging(slots=getattr(request, "param", 64)) as pair:
+    async with running_exchange(slots=getattr(request, "param", 64)) as pair:
         yield pair
 
 

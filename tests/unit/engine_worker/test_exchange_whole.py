@@ -8,12 +8,12 @@ import pytest
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
-from tests.unit.engine_worker.exchange_harness import Pair, exchanging, name_of, submission
+from tests.unit.engine_worker.exchange_harness import Pair, running_exchange, name_of, submission
 
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    async with exchanging(slots=64) as pair:
+    async with running_exchange(slots=64) as pair:
         yield pair
 
 
