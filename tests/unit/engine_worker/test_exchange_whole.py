@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
-from tests.unit.engine_worker.exchange_harness import Pair, running_exchange, name_of, submission
+from tests.unit.engine_worker.exchange_harness import Pair, name_of, running_exchange, submission
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Chat templates, thinking switches and forced tool calls, by SGLang's own OpenAI layer.
+"""Chat templates, thinking switches and forced tool calls, rendered by SGLang's OpenAI layer.
 
-That layer knows what forty model families want: templates in Jinja, in Python or in tables, tool formats,
-grammars that force a call, switches that turn thinking on and off. Only its rendering is used.
+That layer supports forty model families: templates in Jinja, in Python or in tables, tool formats, grammars
+that force a call, switches for thinking. Only its rendering is used.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from sglang import Engine
 
 _TAIL_TOKENS = 16
-# Formats that a template may ask for and not write itself.
+# Formats that a template may describe to the model without ever rendering a call in them.
 _JSON_IN_TAGS = ("qwen", "qwen25", "hermes")
 _TAGGED = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
-# Templates are programs, in Jinja or in Python.
-_OF_TEMPLATES = (
+# Exceptions of templates, which are programs in Jinja or Python.
+_TEMPLATE_ERRORS = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, NotImplementedError,
     jinja2.TemplateError, DS32EncodingError,
 )  # fmt: skip
@@ -45,9 +45,11 @@ _FORCED = (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)
 
 @dataclass(slots=True)
 class Rendered:
-    """`images`: indexes into the request's images, in the order of the prompt; `constraint`: what forces the
-    wanted tool calls; `opens_thinking`: the prompt ends within a thinking block; `thinks`: thinking is to be
-    looked for in the answer.
+    """A rendered prompt.
+
+    `images`: indexes into the request's images, in the order of the prompt. `constraint`: kind and value of
+    the grammar that forces tool calls. `opens_thinking`: the prompt ends within a thinking block. `thinks`:
+    the output must be parsed for thinking. `thinking_refused`: the model cannot be switched as requested.
     """
 
     ids: list[int]
@@ -65,7 +67,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a template needs in addition to the messages."""
+    """What a template gets besides the messages."""
 
     tools: Sequence[pb.Tool] = ()
     tool_choice: pb.ToolChoice = field(default_factory=pb.ToolChoice)
@@ -74,7 +76,7 @@ class Turn:
 
 
 class Templates:
-    """Blocking: to be used in one thread at a time."""
+    """The model's chat template. Its methods block; use it from one thread at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._serving = OpenAIServingChat(engine.tokenizer_manager, engine.template_manager)
@@ -96,7 +98,7 @@ class Templates:
         return bool(self._serving.is_gpt_oss)
 
     def call_markup(self) -> CallMarkup | None:
-        """What the template writes around calls, or asks for, where that begins with a tag."""
+        """Markup around calls that the template renders or describes; None if they begin with no tag."""
         if not self.tool_call_parser:
             return None
         texts = []
@@ -104,14 +106,14 @@ class Templates:
             try:
                 texts.append(self.render(conversation(calls), Turn(tools=[probe_tool()])).text)
             except (InvalidRequest, TemplateRefusal):
-                # Some take one call at a time, some no tools.
+                # Some templates accept only one call at a time, some no tools.
                 texts.append("")
         learned = call_markup_of(*texts)
         return _TAGGED if learned is None and self.tool_call_parser in _JSON_IN_TAGS else learned
 
     @property
     def source(self) -> str:
-        """The Jinja template; empty where the model has none, or one of another kind."""
+        """The Jinja template; empty if the model has none or one of another kind."""
         template = getattr(self._manager.tokenizer, "chat_template", None)
         return template if isinstance(template, str) else ""
 
@@ -131,14 +133,15 @@ class Templates:
     def render(
         self, messages: Sequence[pb.Message], turn: Turn, prompt_ids: Sequence[int] | None = None
     ) -> Rendered:
-        """With `prompt_ids` the prompt is those, and the rest is made as for the messages.
+        """Render the messages; with `prompt_ids` these are the prompt, and everything else is as for the
+        messages.
 
         Raises TemplateRefusal for messages that the template does not accept, InvalidRequest for a tool
-        choice that the tools do not leave.
+        choice that does not fit the tools.
         """
         begun = messages[-1] if turn.continue_last and messages and prompt_ids is None else None
         if begun is not None:
-            # The turn is begun by hand: SGLang would write it into a thinking block that a template opened.
+            # Appended by `_begin`: SGLang would put its text into a thinking block that the template opened.
             messages = messages[:-1] or [pb.Message(role="user")]
         try:
             request = self._request(messages, turn)
@@ -146,7 +149,7 @@ class Templates:
             raise InvalidRequest(str(error)) from error
         try:
             rendered = self._render(request, turn, prompt_ids)
-        except _OF_TEMPLATES as error:
+        except _TEMPLATE_ERRORS as error:
             raise (InvalidRequest(str(error)) if prompt_ids is not None else _refusal(error)) from error
         return rendered if begun is None else self._begin(rendered, begun)
 
@@ -155,7 +158,7 @@ class Templates:
     ) -> Rendered:
         if prompt_ids is not None:
             request.input_ids = list(prompt_ids)
-        # Otherwise SGLang makes a user's message of an assistant's that is the last.
+        # Otherwise SGLang turns a last message of the assistant into one of the user.
         request._format_add_generation_prompt = True
         refused = self._switch_thinking(request, turn.think)
         made = self._serving._process_messages(request, self._manager.model_config.is_multimodal)
@@ -170,14 +173,14 @@ class Templates:
             opens_thinking=self._opens_thinking(ids),
             thinks=bool(made.require_reasoning),
             thinking_refused=refused,
-            # What begins a call may be a special token, also where the prompt lists no tools.
+            # A call may begin with a special token, even if the prompt lists no tools.
             skip_special_tokens=made.skip_special_tokens and not tools,
             tools=tools,
             request=request,
         )
 
     def _begin(self, rendered: Rendered, begun: pb.Message) -> Rendered:
-        """Continue the prompt with the assistant's text, thinking first."""
+        """Append the assistant's message to the prompt: thinking, then content."""
         text = begun.content
         detector = self._serving._reasoning_detector
         if detector is not None and (rendered.opens_thinking or begun.thinking):
@@ -210,11 +213,11 @@ class Templates:
         return request
 
     def _effort(self, think: pb.Think) -> str:
-        """gpt-oss knows no level above high (ollama-contract.md, "Thinking")."""
+        """The level of thinking; gpt-oss has none above high (ollama-contract.md, "Thinking")."""
         return "high" if think.level == "max" and self._serving.is_gpt_oss else think.level
 
     def _switch_thinking(self, request: ChatCompletionRequest, think: pb.Think) -> bool:
-        """Whether the model cannot be switched as the request wants it."""
+        """Switch thinking on or off. Returns True if the model cannot be switched as requested."""
         if think.mode == pb.Think.UNSET or not self._serving.reasoning_parser:
             return False
         if think.level and think.mode == pb.Think.ON:
@@ -237,13 +240,13 @@ class Templates:
 
 
 def _listed(turn: Turn) -> Sequence[pb.Tool]:
-    """SGLang makes what forces a call of the tools that it shows, so then all are."""
+    """Tools for the prompt. All if a call is forced: SGLang builds the grammar from the listed ones."""
     is_forced = turn.tool_choice.mode in _FORCED
     return turn.tools if is_forced else [tool for tool in turn.tools if not tool.unlisted]
 
 
 def _callable(request: ChatCompletionRequest, turn: Turn) -> list[Tool]:
-    """Also those that the prompt does not list."""
+    """Tools that may be called, including those that the prompt does not list."""
     if turn.tool_choice.mode == pb.ToolChoice.NONE:
         return []
     unlisted = [] if turn.tool_choice.mode in _FORCED else [tool for tool in turn.tools if tool.unlisted]
@@ -251,8 +254,8 @@ def _callable(request: ChatCompletionRequest, turn: Turn) -> list[Tool]:
 
 
 def _refusal(error: Exception) -> TemplateRefusal:
-    """SGLang makes its own error of what a template raises. `raise_exception` raises the plain class; its
-    subclasses tell what failed in a template's code.
+    """The error that a template raised, which SGLang wraps. `raise_exception` raises jinja2.TemplateError
+    itself; its subclasses are failures in the template's code.
     """
     raised = error.__cause__ or error
     if type(raised) is jinja2.TemplateError:
