@@ -26,5 +26,5 @@ def _stamped(self: Script) -> Iterator[Event]:
 
 
 if __name__ == "__main__":
-    Script.play = _stamped  # type: ignore[method-assign]
+    Script.play = _stamped  # type: ignore[method-assign]  # replaced to stamp each token
     sys.exit(main())

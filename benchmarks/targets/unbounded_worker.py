@@ -87,8 +87,8 @@ class Source:
 
 def build(tokens_a_row: int, settings: WorkerSettings) -> Engine:
     engine, source = build_engine(settings), Source(tokens_a_row)
-    engine.generate = source.generate  # type: ignore[method-assign]
-    engine.load_report = source.report  # type: ignore[method-assign]
+    engine.generate = source.generate  # type: ignore[method-assign]  # replaced by an endless source
+    engine.load_report = source.report  # type: ignore[method-assign]  # replaced by an endless source
     return engine
 
 

@@ -25,7 +25,7 @@ async def _first(
 ) -> pb.TokenLogprob:
     request = request or pb.GenerateRequest()
     request.raw = _PROMPT
-    request.sampling.MergeFrom(pb.Sampling(max_tokens=1, **sampling))  # type: ignore[arg-type]
+    request.sampling.MergeFrom(pb.Sampling(max_tokens=1, **sampling))  # type: ignore[arg-type]  # mypy cannot type fields in **
     request.top_logprobs = _ALTERNATIVES
     events = [event async for event in engine.generate(request)]
     (logprob,) = [logprob for event in events for delta in event.deltas for logprob in delta.logprobs]

@@ -42,7 +42,7 @@ def _edges(bounds: Bounds) -> Iterator[pb.Sampling]:
 
 def _sampling(**values: object) -> pb.Sampling:
     """A field that is named twice counts as it was named last."""
-    return pb.Sampling(max_tokens=_TOKENS, ignore_eos=True, **values)  # type: ignore[arg-type]
+    return pb.Sampling(max_tokens=_TOKENS, ignore_eos=True, **values)  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 def _coldest(bounds: Bounds) -> float:

@@ -76,7 +76,7 @@ def test_context_brings_a_conversation_back_as_it_was(spm: Stack) -> None:
     first = _generate(spm, "Tell me.", 5)
     assert str(first["response"]).lstrip() == "The café by"
     second = _generate(spm, "Go on.", 1, context=first["context"])
-    assert second["context"][: len(first["context"])] == first["context"]  # type: ignore[index, arg-type]
+    assert second["context"][: len(first["context"])] == first["context"]  # type: ignore[index, arg-type]  # JSON values are objects
     assert "assistant\n The café by" in _text(spm, second["context"])
 
 
@@ -109,7 +109,7 @@ def test_a_format_is_kept(spm: Stack, seed: int) -> None:
     text = _constrained(spm, SCHEMA, seed)
 
     assert accepts(from_schema(json.dumps(SCHEMA)).grammar, text), text
-    assert json.loads(text).keys() == SCHEMA["properties"].keys()  # type: ignore[attr-defined]
+    assert json.loads(text).keys() == SCHEMA["properties"].keys()  # type: ignore[attr-defined]  # JSON values are objects
     assert max(map(len, re.findall(r"\s+", text)), default=0) <= _SPACE_BETWEEN
 
 

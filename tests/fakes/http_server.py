@@ -87,7 +87,7 @@ class RawClient:
         return await asyncio.wait_for(self.reader.readuntil(text), _DEADLINE_SECONDS)
 
     def stop_reading(self) -> None:
-        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # the declared type cannot pause
 
     def leave(self) -> None:
         """Closes the connection, whatever may still be on its way."""

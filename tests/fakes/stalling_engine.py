@@ -36,7 +36,7 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    async def GenerateStream(  # type: ignore[override]
+    async def GenerateStream(  # type: ignore[override]  # it writes by itself
         self,
         request: pb.GenerateRequest,
         context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateEvent],
@@ -70,7 +70,7 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
             self.cancelled.set()
             raise
 
-    async def WatchLoad(  # type: ignore[override]
+    async def WatchLoad(  # type: ignore[override]  # it writes by itself
         self,
         request: pb.WatchLoadRequest,
         context: grpc.aio.ServicerContext[pb.WatchLoadRequest, pb.LoadReport],
@@ -95,7 +95,7 @@ class StallingEngine(engine_pb2_grpc.EngineServicer):
 
 @asynccontextmanager
 async def stalling_engine() -> AsyncIterator[tuple[StallingEngine, grpc.aio.Server]]:
-    engine = StallingEngine()  # type: ignore[abstract]
+    engine = StallingEngine()  # type: ignore[abstract]  # generated servicers mark every method abstract
     server = grpc.aio.server(options=SERVER_OPTIONS)
     engine_pb2_grpc.add_EngineServicer_to_server(engine, server)
     engine.port = server.add_insecure_port("127.0.0.1:0")

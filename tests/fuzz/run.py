@@ -87,7 +87,7 @@ def _work(seed: int, count: int, batches: multiprocessing.Queue[Batch], current:
     for first in range(0, count, _BATCH):
         outcomes, lengths = [], []
         for number in range(first, min(first + _BATCH, count)):
-            current.value = number  # type: ignore[attr-defined]
+            current.value = number  # type: ignore[attr-defined]  # a multiprocessing.Value
             case = cases[number]
             outcomes.append((case.target, outcome_of(case)))
             lengths.append(len(case.body))

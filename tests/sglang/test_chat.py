@@ -241,7 +241,7 @@ async def test_a_constraint_that_cannot_be_read_is_refused(
     engine: EngineClient, constraint: dict[str, str]
 ) -> None:
     request = chat(max_tokens=3)
-    request.MergeFrom(pb.GenerateRequest(**constraint))  # type: ignore[arg-type]
+    request.MergeFrom(pb.GenerateRequest(**constraint))  # type: ignore[arg-type]  # mypy cannot type fields in **
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await answer_to(engine, request)
     assert isinstance(error_from_status(refused.value), ConstraintRejected)

@@ -30,7 +30,7 @@ async def continued(
     """The answer after `produced`, at most `more` tokens longer; `sent` says what the client has had."""
     prompt = (await engine.stub.Render(pb.RenderRequest(request=request))).ids
     request.continuation.MergeFrom(
-        pb.Continuation(prompt_ids=prompt, produced_ids=produced, **sent)  # type: ignore[arg-type]
+        pb.Continuation(prompt_ids=prompt, produced_ids=produced, **sent)  # type: ignore[arg-type]  # mypy cannot type fields in **
     )
     request.sampling.max_tokens = len(produced) + more
     return await answer_to(engine, request)

@@ -90,7 +90,7 @@ def test_the_last_chunk_keeps_its_text(http: httpx.Client) -> None:
         body = {"model": "smol", "messages": QUESTION, "options": {**GREEDY, "num_predict": limit}}
         streamed = lines_of(http.post("/api/chat", json=body))
         whole = http.post("/api/chat", json={**body, "stream": False}).json()
-        text = "".join(str(line["message"]["content"]) for line in streamed)  # type: ignore[index]
+        text = "".join(str(line["message"]["content"]) for line in streamed)  # type: ignore[index]  # JSON values are objects
         assert text == whole["message"]["content"] != ""
 
 

@@ -22,7 +22,7 @@ def tool(name: str, parameters: str = "") -> pb.Tool:
 def chat(content: str = "hi", **sampling: object) -> pb.GenerateRequest:
     request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0))
     request.chat.messages.add(role="user", content=content)
-    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]
+    request.sampling.MergeFrom(pb.Sampling(**sampling))  # type: ignore[arg-type]  # mypy cannot type fields in **
     return request
 
 

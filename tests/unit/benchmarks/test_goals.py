@@ -20,7 +20,7 @@ from benchmarks.goals import Goal
     ],
 )
 def test_a_goal_is_met_missed_or_not_measured(bound: str, value: float | None, met: bool | None) -> None:
-    goal = Goal("cost", value, bound, 1.0)  # type: ignore[arg-type]
+    goal = Goal("cost", value, bound, 1.0)  # type: ignore[arg-type]  # one of its literals
     assert goal.met is met
     words = {True: "met", False: "MISSED", None: "NOT MEASURED"}
     assert goal.line().strip().startswith(words[met])

@@ -57,7 +57,7 @@ class Boundary:
 
 @pytest.fixture
 async def boundary() -> AsyncIterator[Boundary]:
-    servicer = _Failing()  # type: ignore[abstract]
+    servicer = _Failing()  # type: ignore[abstract]  # generated servicers mark every method abstract
     server = grpc.aio.server(options=SERVER_OPTIONS)
     engine_pb2_grpc.add_EngineServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -131,7 +131,7 @@ async def test_an_exceeded_deadline_is_named(boundary: Boundary) -> None:
 
 async def test_an_address_without_a_server_is_an_unreachable_worker() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1", options=CHANNEL_OPTIONS) as channel:
-        servicer = _Failing()  # type: ignore[abstract]
+        servicer = _Failing()  # type: ignore[abstract]  # generated servicers mark every method abstract
         error = await Boundary(servicer, channel).failure()
 
     assert type(error) is WorkerUnreachable

@@ -137,7 +137,7 @@ def test_settings_do_not_change_once_loaded() -> None:
     settings = _Settings.load([])
 
     with pytest.raises(ValidationError, match="frozen"):
-        settings.share_count = 4  # type: ignore[misc]
+        settings.share_count = 4  # type: ignore[misc]  # they are frozen, as this shows
 
 
 @pytest.mark.parametrize("address", ["host:1", "[::1]:50051", "127.0.0.1:0", "h:65535", "unix:/run/x"])

@@ -39,7 +39,7 @@ class Model:
         queue_ns: Callable[[], int] = lambda: 0,
         **fields: int | bool,
     ) -> pb.EmbedResponse:
-        request = pb.EmbedRequest(texts=texts, **fields)  # type: ignore[arg-type]
+        request = pb.EmbedRequest(texts=texts, **fields)  # type: ignore[arg-type]  # mypy cannot type fields in **
         return await embed_texts(request, self.tokenize, self.embed, 1, context_length, queue_ns)
 
 

@@ -32,7 +32,7 @@ every_engine = pytest.mark.parametrize("bounds", _ENGINES, ids=["llamacpp", "sgl
 
 
 def _apply(bounds: Bounds, **sampling: object) -> tuple[pb.Sampling, list[str]]:
-    request = pb.GenerateRequest(sampling=pb.Sampling(**sampling))  # type: ignore[arg-type]
+    request = pb.GenerateRequest(sampling=pb.Sampling(**sampling))  # type: ignore[arg-type]  # mypy cannot type fields in **
     changed = bounds.apply(request, _MODEL)
     return request.sampling, changed
 
@@ -112,8 +112,8 @@ def test_a_value_beyond_its_edge_becomes_the_edge(
 @pytest.mark.parametrize(("bounds", "most"), [(LLAMACPP, 100), (SGLANG, 2)])
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
 def test_penalties_are_clamped_and_named(bounds: Bounds, most: float, name: str) -> None:
-    assert _apply(bounds, **{name: 1e9}) == (pb.Sampling(**{name: most}), [name])  # type: ignore[arg-type]
-    assert _apply(bounds, **{name: -most}) == (pb.Sampling(**{name: -most}), [])  # type: ignore[arg-type]
+    assert _apply(bounds, **{name: 1e9}) == (pb.Sampling(**{name: most}), [name])  # type: ignore[arg-type]  # mypy cannot type fields in **
+    assert _apply(bounds, **{name: -most}) == (pb.Sampling(**{name: -most}), [])  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 @every_engine

@@ -11,7 +11,7 @@ from engine_worker.output.delivered_filter import DeliveredFilter
 
 
 def delivered(**fields: object) -> DeliveredFilter:
-    return DeliveredFilter(pb.Continuation(**fields))  # type: ignore[arg-type]
+    return DeliveredFilter(pb.Continuation(**fields))  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 @given(texts=st.lists(st.text(max_size=6), max_size=8), sent=st.integers(0, 30))

@@ -18,7 +18,7 @@ def _window(size: int, truncate: bool = True, num_keep: int = 0) -> Window:
 
 
 def _of(**budget: int | bool) -> Window:
-    return Window.of(pb.GenerateRequest(context=pb.ContextBudget(**budget)), 100)  # type: ignore[arg-type]
+    return Window.of(pb.GenerateRequest(context=pb.ContextBudget(**budget)), 100)  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 def test_the_window_that_a_request_asks_for() -> None:

@@ -35,7 +35,7 @@ def worker(**described: object) -> StallingWorker:
         capabilities=pb.Capabilities(completion=True, tools=True, vision=True, go_template=True),
         defaults=pb.Sampling(top_p=0.5, temperature=1),
         modified_unix_ns=1,
-        **described,  # type: ignore[arg-type]
+        **described,  # type: ignore[arg-type]  # mypy cannot type fields in **
     )
     return StallingWorker(described=model, steps=_SAYS_HI)
 

@@ -55,7 +55,7 @@ def _flat(**more: Json) -> Json:
     [
         (_nested(strict=True), "tools.function.strict"),
         (_nested(strict=False, frobnicate=1), "tools.function.frobnicate"),
-        ({**_nested(), "items": {"a": 1}}, "tools.items"),  # type: ignore[dict-item]
+        ({**_nested(), "items": {"a": 1}}, "tools.items"),  # type: ignore[dict-item]  # more than a nested tool has
         (_flat(strict=True, input_examples=[{"a": 1}]), "tools.strict, tools.input_examples"),
         ({"name": "f", "input_schema": {"type": "object"}, "strict": True}, "tools.strict"),
         (_flat(allowed_callers=["code_execution_20250825"]), "tools.allowed_callers"),

@@ -176,7 +176,7 @@ async def test_messages_after_the_start_are_passed_on_as_they_are() -> None:
     body: Message = {"type": "http.response.body", "body": b"x"}
 
     async def app(scope: object, receive: object, send: object) -> None:
-        await send(body)  # type: ignore[operator]
+        await send(body)  # type: ignore[operator]  # an ASGI callable
 
     async def send(message: Message) -> None:
         got.append(message)

@@ -38,7 +38,7 @@ def routes(tmp_path: Path) -> set[tuple[str, str]]:
 def _innermost(app: object) -> FastAPI:
     """The FastAPI application inside its middlewares, which keep the next application in `_app`."""
     while not isinstance(app, FastAPI):
-        app = app._app  # type: ignore[attr-defined]
+        app = app._app  # type: ignore[attr-defined]  # each middleware has it
     return app
 
 

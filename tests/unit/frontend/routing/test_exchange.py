@@ -128,7 +128,7 @@ async def test_delivered_rows_do_not_count_as_buffered(pair: Pair) -> None:
         await stream.send(row(1, content("x")), row(1, content("x" * _MIB)))
         await until(lambda: len(slow.events) % 2 == 1, SECONDS, "it is busy")
         busy.set_result(None)
-        await until(lambda count=count: len(slow.events) == 2 * count, SECONDS, "it has both")  # type: ignore[misc]
+        await until(lambda count=count: len(slow.events) == 2 * count, SECONDS, "it has both")  # type: ignore[misc]  # mypy cannot type a lambda's default
     await stream.send(row(1, done()))
     await slow.ends()
 

@@ -247,7 +247,7 @@ def test_times_and_entries() -> None:
 
 
 async def test_lines_are_whole_and_bounded() -> None:
-    async def chunks(*pieces: bytes):  # type: ignore[no-untyped-def] # a list as a stream
+    async def chunks(*pieces: bytes):  # type: ignore[no-untyped-def]  # a list as a stream
         for piece in pieces:
             yield piece
 

@@ -40,7 +40,7 @@ def _stalls(*reports: pb.LoadReport, every: float = 1.0) -> bool:
 
 
 def _busy(**more: int) -> pb.LoadReport:
-    return pb.LoadReport(**{"running": 1, "loaded": True, **more})  # type: ignore[arg-type]
+    return pb.LoadReport(**{"running": 1, "loaded": True, **more})  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 def test_no_progress_is_a_stall() -> None:
@@ -122,4 +122,4 @@ async def _failed_over(asking: asyncio.Task[str]) -> bool:
 
 
 def _ready(fleet: object) -> list[str]:
-    return [member.address for member in fleet._workers if member.ready]  # type: ignore[attr-defined]
+    return [member.address for member in fleet._workers if member.ready]  # type: ignore[attr-defined]  # what is ready has no public view

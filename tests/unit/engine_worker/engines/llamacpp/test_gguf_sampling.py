@@ -54,4 +54,4 @@ def test_each_request_sends_neutral_sampling() -> None:
     window = Window(size=50, truncate=True, shift=True, num_keep=0)
     body = completion_body(pb.GenerateRequest(), [1], 0, GenerationLimits(window, room=10))
     assert (body["mirostat"], body["xtc_probability"]) == (0, 0.0)
-    assert body["samplers"].index("top_k") < body["samplers"].index("temperature")  # type: ignore[attr-defined]
+    assert body["samplers"].index("top_k") < body["samplers"].index("temperature")  # type: ignore[attr-defined]  # JSON values are objects

@@ -29,7 +29,7 @@ def _body(request: pb.GenerateRequest | None = None, window: Window = _WINDOW, r
 
 
 def _with(**sampling: float) -> JsonObject:
-    return _body(pb.GenerateRequest(sampling=pb.Sampling(**sampling)))  # type: ignore[arg-type]
+    return _body(pb.GenerateRequest(sampling=pb.Sampling(**sampling)))  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 def test_every_stream_reports_tokens_and_progress_from_its_slot() -> None:

@@ -105,4 +105,4 @@ def test_the_prompt_shows_references_and_what_they_mean() -> None:
 
     (tool,) = shown_tools([pb.Tool(name="f", parameters_json=json.dumps(parameters))])
 
-    assert tool["function"]["parameters"] == {"type": "object", **parameters}  # type: ignore[index]
+    assert tool["function"]["parameters"] == {"type": "object", **parameters}  # type: ignore[index]  # JSON values are objects

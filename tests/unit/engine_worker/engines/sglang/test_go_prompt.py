@@ -66,7 +66,7 @@ async def test_thinking_is_looked_for(
         cast("Templates", FakeTemplates()),
         cast("Vocabulary", FakeVocabulary()),
         Limits(context_length=100, longest_prompt=99),
-        lambda **_: None,  # type: ignore[arg-type]
+        lambda **_: None,  # type: ignore[arg-type]  # never called here
     )
     request = _request(template, last_role, mode)
     first = await prompts.prepare(request)

@@ -93,7 +93,7 @@ async def test_a_failed_choice_fails_a_response_that_is_not_streamed(frontend: F
 
 @pytest.mark.parametrize("steps", [[], [content("a")]])
 async def test_a_choice_without_a_done_message_is_an_error(frontend: Frontend, steps: list[object]) -> None:
-    frontend.worker.steps = steps  # type: ignore[assignment]
+    frontend.worker.steps = steps  # type: ignore[assignment]  # events of one kind only
 
     answer = await frontend.client.post("/v1/chat/completions", json=_CHAT)
 
