@@ -30,6 +30,10 @@ SLOW = (
     "5000",
 )
 _SLOTS_SECONDS = 12.0
+# Three seconds, of which some are over when the worker dies.
+_CACHED_TOKENS = 120
+# Lines of the stream, every second of which is empty.
+_BEFORE_DEATH = 20
 _DEADLINE_SECONDS = 20.0
 
 
@@ -193,40 +197,38 @@ async def test_a_frontend_that_is_killed_frees_its_slots_and_disturbs_no_other(t
     assert all(each.is_whole for each in seen)
 
 
-async def test_tokens_cached_by_the_first_worker_are_counted(fleet: Fleet) -> None:
-    """With a request that its worker has cached and that fails over."""
-    url = f"{fleet.url()}/v1/chat/completions"
+async def test_tokens_cached_by_the_first_worker_are_counted(tmp_path: Path) -> None:
+    """With a request that its worker has cached and that fails over.
+
+    Of two workers the prefix policy keeps the request at the first even if its report from before still
+    counts a request (bounded loads); of three it would not.
+    """
     request = {
         "model": MODEL,
         "messages": [{"role": "user", "content": "a long story " * 100}],
         "temperature": 0,
-        "max_tokens": 60,
+        "max_tokens": _CACHED_TOKENS,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
-        await http.post(url, json=request)
-        again = asyncio.create_task(http.post(url, json=request))
-        await until(lambda: bool(_busy(fleet)), _DEADLINE_SECONDS, "it runs")
-        (victim,) = _busy(fleet)
-        await asyncio.sleep(0.6)
-        joined = _joined(fleet)
-        fleet.workers[victim].signal(signal.SIGKILL)
-        answer = await again
-    fleet.restart_worker(victim)
-    await until(lambda: _has_joined(fleet, joined), _DEADLINE_SECONDS, "it is back")
+    with running_fleet(tmp_path, workers=2, worker_flags=SLOW) as small:
+        async with httpx.AsyncClient(base_url=small.url(), timeout=60, trust_env=False) as http:
+            await http.post("/v1/chat/completions", json={**request, "max_tokens": 1})
+            async with http.stream("POST", "/v1/chat/completions", json=request) as answer:
+                lines = answer.aiter_lines()
+                begun = [await anext(lines) for _ in range(_BEFORE_DEATH)]
+                (victim,) = [number for number in range(2) if small.running(number)]
+                small.workers[victim].signal(signal.SIGKILL)
+                rest = [line async for line in lines]
+        assert '"failovers"' in small.frontends[0].log_text()
 
     (usage,) = [
         chunk["usage"]
-        for line in answer.text.splitlines()
+        for line in begun + rest
         if line.startswith("data: {") and (chunk := json.loads(line.removeprefix("data: "))).get("usage")
     ]
-    assert usage["completion_tokens"] == 60
+    assert usage["completion_tokens"] == _CACHED_TOKENS
     assert usage["prompt_tokens_details"]["cached_tokens"] > 500
-
-
-def _busy(fleet: Fleet) -> list[int]:
-    return [number for number in range(len(fleet.workers)) if fleet.running(number)]
 
 
 _EVENTS = [
