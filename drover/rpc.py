@@ -45,6 +45,7 @@ _MAX_RESPONSE_BYTES = {
     "Exchange": 32 * 1024 * 1024,
     "WatchLoad": 64 * 1024,
     "GetModel": 64 * 1024 * 1024,
+    "Score": 32 * 1024 * 1024,
     "Tokenize": 64 * 1024 * 1024,
     "Detokenize": 64 * 1024 * 1024,
     "Render": 128 * 1024 * 1024,

@@ -92,7 +92,9 @@ async def until_over(
         await asyncio.wait({work})
 
 
-def keep_alive_ns(request: pb.GenerateRequest | pb.EmbedRequest | pb.LoadRequest) -> int | None:
+def keep_alive_ns(
+    request: pb.GenerateRequest | pb.EmbedRequest | pb.ScoreRequest | pb.LoadRequest,
+) -> int | None:
     return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
 
 

@@ -32,6 +32,7 @@ class RequestLine:
         self._done: pb.Done | None = None
         self._started: pb.Started | None = None
         self._embedded: pb.EmbedResponse | None = None
+        self._scored: pb.ScoreResponse | None = None
 
     def add_output(self, mailbox: Mailbox) -> None:
         """Add the fields of what an answer has produced."""
@@ -40,6 +41,9 @@ class RequestLine:
 
     def add_embeddings(self, response: pb.EmbedResponse) -> None:
         self._embedded = response
+
+    def add_scores(self, response: pb.ScoreResponse) -> None:
+        self._scored = response
 
     def write(self, error: DroverError | None) -> None:
         """Write the line. `attempt` is the engine's id of the request, `request_id` the client's."""
@@ -71,6 +75,14 @@ class RequestLine:
             fields |= _load_ms(self._embedded.timings)
             if self._embedded.truncated_tokens:
                 fields["truncated_tokens"] = self._embedded.truncated_tokens
+        if self._scored is not None:
+            fields |= {
+                "scored": len(self._scored.results),
+                "prompt_tokens": self._scored.prompt_tokens,
+                "cached_tokens": self._scored.cached_tokens,
+                "queue_ms": milliseconds(self._scored.timings.queue_ns),
+            }
+            fields |= _load_ms(self._scored.timings)
         if error is not None:
             fields |= {"error": type(error).__name__, "error_message": error.message}
         logs.event(_log, logging.INFO, "request", **fields)

@@ -17,6 +17,7 @@ from drover.rpc import abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.engines.base import Engine
+from engine_worker.engines.scoring import check_items
 from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations, keep_alive_ns, text_length, until_over
 from engine_worker.model_lifecycle import ModelLifecycle
@@ -112,6 +113,23 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             return response
 
         return await _guarded(context, embed, line)
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        line = RequestLine(request.request_id, client_request_id(context))
+
+        async def score() -> pb.ScoreResponse:
+            self._check_open()
+            check_items(request)
+            async with (
+                self._requests.track(request.request_id or secrets.token_hex(16)),
+                self._lifecycle.use(keep_alive_ns(request)) as load_ns,
+            ):
+                response = await self._engine.score(request)
+            response.timings.load_ns += load_ns
+            line.add_scores(response)
+            return response
+
+        return await _guarded(context, score, line)
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         async def tokenize() -> pb.TokenizeResponse:

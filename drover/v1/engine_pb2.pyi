@@ -1318,6 +1318,180 @@ class Embedding(_message.Message):
 Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
 
 @_typing.final
+class ScoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_NS_FIELD_NUMBER: _builtins.int
+    CACHE_SALT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    NUM_CTX_FIELD_NUMBER: _builtins.int
+    RETURN_PROMPT_IDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As of GenerateRequest: new for each attempt."""
+    model: _builtins.str
+    template: _builtins.str
+    """As of GenerateRequest; for the chats among the items."""
+    keep_alive_ns: _builtins.int
+    cache_salt: _builtins.str
+    priority: _builtins.int
+    num_ctx: _builtins.int
+    """Tokens that a prompt may have. Absent: Model.context_length. A longer one is ContextExceeded: nothing is
+    truncated.
+    """
+    return_prompt_ids: _builtins.bool
+    """The results have the prompts' tokens."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
+        """Prompts that begin alike share their prefill: what is the same in all of them should come first."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        items: _abc.Iterable[Global___ScoreItem] | None = ...,
+        template: _builtins.str = ...,
+        keep_alive_ns: _builtins.int | None = ...,
+        cache_salt: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        num_ctx: _builtins.int | None = ...,
+        return_prompt_ids: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_num_ctx", b"_num_ctx", "keep_alive_ns", b"keep_alive_ns", "num_ctx", b"num_ctx"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_num_ctx", b"_num_ctx", "cache_salt", b"cache_salt", "items", b"items", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "num_ctx", b"num_ctx", "priority", b"priority", "request_id", b"request_id", "return_prompt_ids", b"return_prompt_ids", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
+    _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015
+    _WhichOneofReturnType__num_ctx: _TypeAlias = _typing.Literal["num_ctx"]  # noqa: Y015
+    _WhichOneofArgType__num_ctx: _TypeAlias = _typing.Literal["_num_ctx", b"_num_ctx"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_ns) -> _WhichOneofReturnType__keep_alive_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_ctx) -> _WhichOneofReturnType__num_ctx | None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScoreItem(_message.Message):
+    """A prompt, and the labels that may come next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LABEL_IDS_FIELD_NUMBER: _builtins.int
+    raw: _builtins.str
+    @_builtins.property
+    def chat(self) -> Global___ChatInput:
+        """Thinking is off. Models that cannot be kept from thinking answer CapabilityMissing."""
+
+    @_builtins.property
+    def tokens(self) -> Global___TokenIds: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each must be exactly one new token after the prompt, and another one than those of the other labels;
+        otherwise CapabilityMissing.
+        """
+
+    @_builtins.property
+    def label_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In place of `labels`: distinct ids of the vocabulary."""
+
+    def __init__(
+        self,
+        *,
+        chat: Global___ChatInput | None = ...,
+        raw: _builtins.str = ...,
+        tokens: Global___TokenIds | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        label_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "input", b"input", "raw", b"raw", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "input", b"input", "label_ids", b"label_ids", "labels", b"labels", "raw", b"raw", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["chat", "raw", "tokens"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___ScoreItem: _TypeAlias = ScoreItem  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    prompt_tokens: _builtins.int
+    """Of all prompts together, and how many of those came from the prefix cache."""
+    cached_tokens: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreResult]:
+        """One per item, in order."""
+
+    @_builtins.property
+    def timings(self) -> Global___Timings: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ScoreResult] | None = ...,
+        prompt_tokens: _builtins.int = ...,
+        cached_tokens: _builtins.int = ...,
+        timings: Global___Timings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "prompt_tokens", b"prompt_tokens", "results", b"results", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class ScoreResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    LABEL_IDS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    PROMPT_IDS_FIELD_NUMBER: _builtins.int
+    prompt_tokens: _builtins.int
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Natural logarithms of the labels' probabilities over the whole vocabulary, in order of the labels."""
+
+    @_builtins.property
+    def label_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def prompt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With ScoreRequest.return_prompt_ids; without the places of images."""
+
+    def __init__(
+        self,
+        *,
+        logprobs: _abc.Iterable[_builtins.float] | None = ...,
+        label_ids: _abc.Iterable[_builtins.int] | None = ...,
+        prompt_tokens: _builtins.int = ...,
+        prompt_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_ids", b"label_ids", "logprobs", b"logprobs", "prompt_ids", b"prompt_ids", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResult: _TypeAlias = ScoreResult  # noqa: Y015
+
+@_typing.final
 class TokenizeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1639,6 +1813,7 @@ class Capabilities(_message.Message):
     GO_TEMPLATE_FIELD_NUMBER: _builtins.int
     GO_TEMPLATE_PARSED_FIELD_NUMBER: _builtins.int
     GO_TEMPLATE_ADDS_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     completion: _builtins.bool
     tools: _builtins.bool
     insert: _builtins.bool
@@ -1662,6 +1837,8 @@ class Capabilities(_message.Message):
     go_template_parsed: _builtins.bool
     go_template_adds: _builtins.bool
     """A template's mention of tools or thinking is enough for them: the model's own template need not have any."""
+    decision: _builtins.bool
+    """A to Z, 0 to 9, yes and no are one distinct token each after the prompt of a chat: Score can decide."""
     def __init__(
         self,
         *,
@@ -1684,10 +1861,11 @@ class Capabilities(_message.Message):
         go_template: _builtins.bool = ...,
         go_template_parsed: _builtins.bool = ...,
         go_template_adds: _builtins.bool = ...,
+        decision: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_adds", b"go_template_adds", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "decision", b"decision", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_adds", b"go_template_adds", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,11 @@ class EngineStub:
                 request_serializer=drover_dot_v1_dot_engine__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=drover_dot_v1_dot_engine__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/drover.v1.Engine/Score',
+                request_serializer=drover_dot_v1_dot_engine__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=drover_dot_v1_dot_engine__pb2.ScoreResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/drover.v1.Engine/Tokenize',
                 request_serializer=drover_dot_v1_dot_engine__pb2.TokenizeRequest.SerializeToString,
@@ -116,6 +121,14 @@ class EngineServicer:
     def Embed(self, request, context):
         """Embeds texts. Only workers started for that task; the others answer FAILED_PRECONDITION (reason
         CapabilityMissing).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
+        Every generating worker implements it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,6 +207,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=drover_dot_v1_dot_engine__pb2.EmbedRequest.FromString,
                     response_serializer=drover_dot_v1_dot_engine__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=drover_dot_v1_dot_engine__pb2.ScoreRequest.FromString,
+                    response_serializer=drover_dot_v1_dot_engine__pb2.ScoreResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -318,6 +336,33 @@ class Engine:
             '/drover.v1.Engine/Embed',
             drover_dot_v1_dot_engine__pb2.EmbedRequest.SerializeToString,
             drover_dot_v1_dot_engine__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drover.v1.Engine/Score',
+            drover_dot_v1_dot_engine__pb2.ScoreRequest.SerializeToString,
+            drover_dot_v1_dot_engine__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

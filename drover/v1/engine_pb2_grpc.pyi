@@ -57,6 +57,10 @@ class EngineStub:
     """Embeds texts. Only workers started for that task; the others answer FAILED_PRECONDITION (reason
     CapabilityMissing).
     """
+    Score: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ScoreRequest, _engine_pb2.ScoreResponse]
+    """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
+    Every generating worker implements it.
+    """
     Tokenize: _grpc.UnaryUnaryMultiCallable[_engine_pb2.TokenizeRequest, _engine_pb2.TokenizeResponse]
     """Text to token ids, exactly as a raw prompt would be read."""
     Detokenize: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DetokenizeRequest, _engine_pb2.DetokenizeResponse]
@@ -91,6 +95,10 @@ class EngineAsyncStub(EngineStub):
     Embed: _aio.UnaryUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]  # type: ignore[assignment]
     """Embeds texts. Only workers started for that task; the others answer FAILED_PRECONDITION (reason
     CapabilityMissing).
+    """
+    Score: _aio.UnaryUnaryMultiCallable[_engine_pb2.ScoreRequest, _engine_pb2.ScoreResponse]  # type: ignore[assignment]
+    """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
+    Every generating worker implements it.
     """
     Tokenize: _aio.UnaryUnaryMultiCallable[_engine_pb2.TokenizeRequest, _engine_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Text to token ids, exactly as a raw prompt would be read."""
@@ -141,6 +149,16 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_engine_pb2.EmbedResponse, _abc.Awaitable[_engine_pb2.EmbedResponse]]:
         """Embeds texts. Only workers started for that task; the others answer FAILED_PRECONDITION (reason
         CapabilityMissing).
+        """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _engine_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ScoreResponse, _abc.Awaitable[_engine_pb2.ScoreResponse]]:
+        """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
+        Every generating worker implements it.
         """
 
     @_abc_1.abstractmethod

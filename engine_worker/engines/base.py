@@ -49,6 +49,13 @@ class Engine(Protocol):
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
         """Raises CapabilityMissing unless the worker was started for embeddings."""
 
+    async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
+        """The service has checked the request's items (scoring.py).
+
+        Cancelling it frees what it holds, as with `generate`. Raises CapabilityMissing unless the worker
+        generates, and for labels that are not one token.
+        """
+
     async def tokenize(self, text: str, add_special: bool) -> list[int]: ...
 
     async def detokenize(self, ids: list[int]) -> str: ...

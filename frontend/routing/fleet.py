@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -35,6 +35,7 @@ _log = logging.getLogger("drover.fleet")
 
 Response = TypeVar("Response")
 CapabilityCheck = Callable[[pb.Capabilities], bool]
+QueuedRequest = pb.EmbedRequest | pb.ScoreRequest
 
 
 def can_generate(can: pb.Capabilities) -> bool:
@@ -223,6 +224,38 @@ class Fleet:
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: FailoverObserver
     ) -> pb.EmbedResponse:
         """Queue the request, and try another worker if one fails. Raises EngineStalled if one stalls."""
+
+        async def send(worker: Worker) -> pb.EmbedResponse:
+            response = await worker.embed(request, ticket.request_id)
+            _check_count("embeddings", response.embeddings, "texts", request.texts)
+            return response
+
+        return await self._queued(model, request, ticket, observer, send)
+
+    async def score(
+        self, model: ServedModel, request: pb.ScoreRequest, ticket: Ticket, observer: FailoverObserver
+    ) -> pb.ScoreResponse:
+        """Queue the request, and try another worker if one fails. Raises EngineStalled if one stalls."""
+
+        async def send(worker: Worker) -> pb.ScoreResponse:
+            response = await worker.score(request, ticket.request_id)
+            _check_scores(response, request)
+            return response
+
+        return await self._queued(model, request, ticket, observer, send)
+
+    async def _queued(
+        self,
+        model: ServedModel,
+        request: QueuedRequest,
+        ticket: Ticket,
+        observer: FailoverObserver,
+        send: Callable[[Worker], Awaitable[Response]],
+    ) -> Response:
+        """A call with one response that takes a place in a worker's batch.
+
+        `send` makes one attempt, and raises ProtocolBroken for a response that does not fit the request.
+        """
         self._budget.earn()
         retries = RetryPolicy(self._budget)
         self._stalled.check(request)
@@ -233,7 +266,8 @@ class Fleet:
                 ticket = replace(ticket, requeued=True)
             observer.sent_to(permit.worker.address)
             try:
-                return await _embed_at(permit, request, ticket.request_id)
+                request.request_id = new_attempt_id()
+                return await _attempt(permit, send(permit.worker.backend))
             except QueueFull:
                 # The worker has less room than it reported: queue again.
                 pass
@@ -259,19 +293,15 @@ class Fleet:
         return None if not expiries else 0 if 0 in expiries else max(expiries)
 
 
-async def _embed_at(
-    permit: WorkerPermit, request: pb.EmbedRequest, client_request_id: str
-) -> pb.EmbedResponse:
+async def _attempt(permit: WorkerPermit, response: Awaitable[Response]) -> Response:
     """Make one attempt and release its permit."""
     failure: DroverError | None = None
-    request.request_id = new_attempt_id()
-    call = UnaryCall(permit.worker.backend.embed(request, client_request_id))
+    call = UnaryCall(response)
     permit.handle = call
     try:
-        response = await call.result()
-        _check_embeddings(response, request)
+        result = await call.result()
         permit.on_first_event()
-        return response
+        return result
     except DroverError as error:
         failure = error
         if isinstance(error, ProtocolBroken):
@@ -281,10 +311,21 @@ async def _embed_at(
         permit.release(failure)
 
 
-def _check_embeddings(response: pb.EmbedResponse, request: pb.EmbedRequest) -> None:
+def _check_scores(response: pb.ScoreResponse, request: pb.ScoreRequest) -> None:
     """Raises ProtocolBroken."""
-    if len(response.embeddings) != len(request.texts):
-        raise broken(f"{len(response.embeddings)} embeddings of {len(request.texts)} texts")
+    _check_count("results", response.results, "items", request.items)
+    for result, item in zip(response.results, request.items, strict=True):
+        labels = item.labels or item.label_ids
+        _check_count("scores", result.logprobs, "labels", labels)
+        _check_count("label ids", result.label_ids, "labels", labels)
+        if not all(logprob <= 0 for logprob in result.logprobs):
+            raise broken("a score that is no log probability")
+
+
+def _check_count(what: str, got: Sized, of_what: str, wanted: Sized) -> None:
+    """Raises ProtocolBroken."""
+    if len(got) != len(wanted):
+        raise broken(f"{len(got)} {what} of {len(wanted)} {of_what}")
 
 
 async def wait_for_any(calls: Iterable[Awaitable[object]]) -> None:

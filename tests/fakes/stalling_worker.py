@@ -135,6 +135,9 @@ class StallingWorker:
             self.on_submit()
         return handle
 
+    async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
+        raise NotImplementedError
+
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         self.embeddings.append(request)
         try:

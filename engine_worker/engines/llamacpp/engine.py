@@ -23,8 +23,10 @@ from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.process import LoadedModel, start_server
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.request import GenerationLimits
+from engine_worker.engines.llamacpp.scoring import LabelScorer, score_items
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
+from engine_worker.engines.scoring import LabelTokens, can_decide, score_prompts
 from engine_worker.engines.slots import Admission
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.prompt.arrangements import ARRANGEMENTS, Messages, probed
@@ -60,6 +62,9 @@ class LlamacppEngine:
         self._arrangements = ARRANGEMENTS if self._options.embed else await probed(partial(_render, api))
         self._prompts = self._prompts_over(api)
         self._model = self._describe(file)
+        self._model.capabilities.decision = not self._options.embed and await can_decide(
+            self._score_ids, self._label_tokens()
+        )
         self._report.kv_tokens_total = self._context_length * self._options.slots
 
     async def stop(self) -> None:
@@ -209,6 +214,44 @@ class LlamacppEngine:
                 lambda: place.queue_ns,
             )
 
+    async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
+        if self._options.embed:
+            raise CapabilityMissing("this worker was started for embeddings and cannot score labels")
+        with self._admission.admit() as place:
+            for item in request.items:
+                self._prompts.checked(list(item.label_ids))
+            prompts = await score_prompts(request, self._score_ids, self._label_tokens())
+            loaded = self._in_memory
+            # One slot for all items: each finds the prefix of the one before.
+            async with loaded.slots.hold(prompts[0].ids) as slot:
+                place.starts()
+                scorer = LabelScorer(loaded.api, slot, self._file.vocabulary, self._report)
+                response = await score_items(
+                    prompts, scorer, not request.cache_salt, place.queue_ns, request.return_prompt_ids
+                )
+            self._prompt_tokens_done += response.prompt_tokens
+            self._report.cached_tokens_done += response.cached_tokens
+            return response
+
+    async def _score_ids(self, request: pb.GenerateRequest) -> list[int]:
+        template = self._template
+        if request.HasField("chat") and template.thinking and not template.can_stop_thinking:
+            raise CapabilityMissing(
+                "this model always thinks before it answers, so its first token is never a label"
+            )
+        return (await self._prompts.prepare(request)).ids
+
+    def _label_tokens(self) -> LabelTokens:
+        api, vocabulary = self._in_memory.api, self._file.vocabulary
+
+        async def encode(text: str) -> list[int]:
+            return await api.tokenize_now(text, add_special=False)
+
+        async def decode(ids: list[int]) -> str:
+            return self._without_added_space(await api.detokenize_now(ids))
+
+        return LabelTokens(encode, decode, vocabulary.hidden.__contains__)
+
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         return await self._in_memory.api.tokenize(text, add_special)
 
@@ -218,11 +261,12 @@ class LlamacppEngine:
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         prompt = await self._prompts.prepare(request)
-        text = await self._in_memory.api.detokenize(prompt.ids)
-        if self._file.vocabulary.adds_space:
-            # The tokenizer adds this space; the template does not.
-            text = text.removeprefix(" ")
+        text = self._without_added_space(await self._in_memory.api.detokenize(prompt.ids))
         return pb.RenderResponse(text=text, ids=prompt.ids, truncated_tokens=prompt.truncated_tokens)
+
+    def _without_added_space(self, text: str) -> str:
+        """Text of token ids without the space that the tokenizer put in front of it."""
+        return text.removeprefix(" ") if self._file.vocabulary.adds_space else text
 
     def _choose_context(self, file: GgufFile) -> int:
         trained = file.integer("context_length", 4096)

@@ -20,6 +20,7 @@ from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.output_builder import OutputBuilder
 from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
 from engine_worker.engines.sglang.request import RequestBuilder
+from engine_worker.engines.sglang.scoring import Scorer
 from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangRequest
 from engine_worker.engines.slots import Admission
 from engine_worker.output.mailbox import Mailbox
@@ -61,6 +62,8 @@ class SglangEngine:
         self._model = await asyncio.to_thread(model_info.describe, self._options, self._loaded)
         self._admission = Admission(self._loaded.running_limit + self._options.queue_limit)
         self._in_flight = InFlight(self._process)
+        self._scorer = Scorer(self._prompts, self._loaded.vocabulary, self._loaded.has_priorities)
+        self._model.capabilities.decision = not self._options.embed and await self._scorer.can_decide()
         self._embedder = Embedder(self._process, self._prompts, self._limits, self._loaded.running_limit)
 
     async def stop(self) -> None:
@@ -129,6 +132,18 @@ class SglangEngine:
             )
         with self._admission.admit():
             return await self._embedder.embed(request)
+
+    async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
+        # A request to prefill a prompt would end an embedding engine's scheduler.
+        if self._options.embed:
+            raise CapabilityMissing("this worker was started for embeddings and cannot score labels")
+        assert self._process is not None
+        with self._admission.admit():
+            with self._in_flight.preparing():
+                prompts = await self._scorer.prompts(request)
+            response = await self._scorer.score(request, prompts, self._process)
+        self._in_flight.scored(response)
+        return response
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         return await self._prompts.encode(text, add_special)

@@ -61,6 +61,11 @@ class InFlight:
             del self._outputs[request_id]
             self._ended.add(output)
 
+    def scored(self, response: pb.ScoreResponse) -> None:
+        """Count the prompts of a request that has been scored."""
+        self._ended.prompt_tokens += response.prompt_tokens
+        self._ended.cached_tokens += response.cached_tokens
+
     def report(self) -> pb.LoadReport:
         in_flight = self._process.in_flight()
         self._running = self._running_of(in_flight)

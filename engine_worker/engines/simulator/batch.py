@@ -20,8 +20,8 @@ from engine_worker.output.mailbox import Mailbox
 class Job:
     """One request in the scheduler.
 
-    `kv_tokens` is its share of the KV cache while it runs. `output` is None for an embedding, which is only
-    prefilled.
+    `kv_tokens` is its share of the KV cache while it runs. `output` is None for an embedding and for scores,
+    which are only prefilled. `keeps_prefix` is False for an embedding: it does not use the prefix cache.
     """
 
     prompt_ids: list[int]
@@ -30,6 +30,7 @@ class Job:
     output: SimulatedOutput | None
     chain: BlockChain
     earlier: pb.Continuation | None = None
+    keeps_prefix: bool = True
     cached_tokens: int = 0
     position: int = 0
     """Prompt tokens that are computed or were cached."""

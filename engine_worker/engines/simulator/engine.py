@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.overrides import ModelOverrides
+from engine_worker.engines.scoring import LabelTokens, can_decide, item_request, score_prompts
 from engine_worker.engines.simulator.batch import Job
 from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.model_info import Task, describe_model
@@ -15,6 +16,7 @@ from engine_worker.engines.simulator.option_ranges import BOUNDS
 from engine_worker.engines.simulator.prompt import Prompts
 from engine_worker.engines.simulator.request import RequestBuilder
 from engine_worker.engines.simulator.scheduler import Scheduler
+from engine_worker.engines.simulator.scoring import label_logprobs
 from engine_worker.engines.simulator.script import Scripts
 from engine_worker.engines.simulator.text import COMPONENTS, Book, unit, vector
 from engine_worker.engines.simulator.tokens import Tokenizer
@@ -53,6 +55,9 @@ class SimulatorEngine:
         """Raises ScriptError, a ValueError, for a script file that cannot be played."""
         if self._config.script_path is not None:
             self._use_scripts(Scripts.read(self._config.script_path, self._tokenizer))
+        self._model.capabilities.decision = self._task == "generate" and await can_decide(
+            self._score_ids, self._label_tokens()
+        )
         await self.load()
         self._scheduler.start()
 
@@ -92,6 +97,44 @@ class SimulatorEngine:
             response.embeddings.add(values=self._embedding(text, request))
         return response
 
+    async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
+        """One job for each item, one after the other, so that each finds the prefix of the ones before."""
+        if self._task != "generate":
+            raise CapabilityMissing("this worker makes embeddings and cannot score labels")
+        prompts = await score_prompts(request, self._score_ids, self._label_tokens())
+        response = pb.ScoreResponse()
+        for item, prompt in zip(request.items, prompts, strict=True):
+            chain = self._scheduler.chain(request.cache_salt)
+            done = await self._prefilled(
+                Job(prompt.ids, len(prompt.ids), Mailbox(), output=None, chain=chain)
+            )
+            question = self._prompts.question(item_request(request, item))
+            scripted = self._scripts.find_scores(question)
+            logprobs = label_logprobs(prompt.ids, prompt.label_ids, scripted, self._config.seed)
+            response.results.add(
+                logprobs=logprobs,
+                label_ids=prompt.label_ids,
+                prompt_tokens=len(prompt.ids),
+                prompt_ids=prompt.ids if request.return_prompt_ids else (),
+            )
+            response.prompt_tokens += len(prompt.ids)
+            response.cached_tokens += done.cached_tokens
+            response.timings.queue_ns += done.timings.queue_ns
+            response.timings.prefill_ns += done.timings.prefill_ns
+        return response
+
+    async def _score_ids(self, request: pb.GenerateRequest) -> list[int]:
+        return (await self._prompts.fit(request)).ids
+
+    def _label_tokens(self) -> LabelTokens:
+        async def encode(text: str) -> list[int]:
+            return self._tokenizer.encode(text)
+
+        async def decode(ids: list[int]) -> str:
+            return self._tokenizer.decode(ids)
+
+        return LabelTokens(encode, decode, lambda token: False)
+
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         """Ignores `add_special`: there are no special tokens."""
         return self._tokenizer.encode(text)
@@ -114,6 +157,7 @@ class SimulatorEngine:
         self._scheduler.forget_prefixes()
 
     def _use_scripts(self, scripts: Scripts) -> None:
+        self._scripts = scripts
         self._requests = RequestBuilder(self._config, self._prompts, self._book, scripts)
         self._model = describe_model(self._names, self._config, scripts, self._task)
         self._overrides.describe(self._model, can_parse=True)
@@ -129,11 +173,14 @@ class SimulatorEngine:
     async def _prefill(self, ids: list[int]) -> pb.Timings:
         """Takes the time that a prompt of these tokens takes, in the same queue and batch as any other."""
         kv_tokens = min(len(ids), self._config.context_length)
-        job = Job(ids, kv_tokens, Mailbox(), output=None, chain=self._scheduler.chain(""))
+        chain = self._scheduler.chain("")
+        job = Job(ids, kv_tokens, Mailbox(), output=None, chain=chain, keeps_prefix=False)
+        return (await self._prefilled(job)).timings
+
+    async def _prefilled(self, job: Job) -> pb.Done:
         with self._scheduler.holding(job):
             await job.ended
-        event = await job.mailbox.take()
-        return event.done.timings
+        return (await job.mailbox.take()).done
 
     def _embedding(self, ids: list[int], request: pb.EmbedRequest) -> list[float]:
         values = vector(self._tokenizer.decode(ids), self._config.seed)[: request.dimensions or COMPONENTS]

@@ -139,7 +139,7 @@ class Scheduler:
         return chunks
 
     def _begin(self, job: Job) -> None:
-        if job.output is not None:
+        if job.keeps_prefix:
             job.chain.extend(job.prompt_ids)
         job.begin(self._cache.cached_tokens(job.chain, len(job.prompt_ids)))
         self._cached_tokens_done += job.cached_tokens
@@ -160,10 +160,11 @@ class Scheduler:
 
     def _end_prefill(self, job: Job) -> None:
         job.prefilled()
+        if job.keeps_prefix:
+            self._cache.add(job.chain)
         if job.output is None:
             self._finish(job, Finish(pb.Done.STOP))
         else:
-            self._cache.add(job.chain)
             self._batch.prefilled(job)
 
     def _decode(self) -> None:

@@ -12,6 +12,10 @@ that answer a call do not play that call again. An event has one of these keys:
     {"hang_ms": 60000}         the engine stops for that long, for other requests too
     {"fail": "..."}            the engine breaks down with this message
 
+An entry may have "scores" in place of its events, or as well: the probabilities of labels, by their texts,
+for requests that score labels. Only entries that have them play for such requests, and only those with
+events play for the others.
+
 With "repeat": n an event plays n times. Scripts play as they are written, whatever the request
 allows: also reasoning where it was turned off, and calls of tools that were not offered. But where the
 request demands a call, a script without it is refused.
@@ -21,13 +25,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
 from engine_worker.engines.simulator.tokens import Tokenizer, bytes_of_all
 
+_ENTRY_KEYS = ("events", "scores")
+_ROUNDING = 1e-6
 _EVENT_KEYS = ("text", "thinking", "tool_call", "pause_ms", "hang_ms", "fail")
 
 
@@ -94,11 +100,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One entry of the file. `tokens` is its length without the end-of-sequence token."""
+    """One entry of the file. `tokens` is its length without the end-of-sequence token. `scores` are
+    probabilities by label; `answers` is False for an entry that has only those.
+    """
 
     match: str
     steps: tuple[Step, ...]
     tokens: int
+    scores: Mapping[str, float] | None = None
+    answers: bool = True
 
     def calls(self, name: str) -> bool:
         """True if it calls the function `name`, or any function if `name` is empty."""
@@ -135,7 +145,11 @@ class Scripts:
         )
 
     def find(self, question: str) -> Script | None:
-        return next((script for script in self.entries if script.match in question), None)
+        return next((script for script in self.entries if script.answers and script.match in question), None)
+
+    def find_scores(self, question: str) -> Mapping[str, float] | None:
+        found = (each.scores for each in self.entries if each.scores is not None and each.match in question)
+        return next(found, None)
 
     @property
     def call_tools(self) -> bool:
@@ -152,14 +166,30 @@ class Scripts:
 
 def _entry(path: Path, number: int, value: object, tokenizer: Tokenizer) -> Script:
     try:
-        fields = _fields(value, required=("match", "events"))
-        events = fields["events"]
+        has_scores = isinstance(value, dict) and "scores" in value
+        fields = _fields(
+            value, required=("match",) if has_scores else ("match", "events"), optional=_ENTRY_KEYS
+        )
+        events = fields.get("events", [])
         if not isinstance(events, list):
             raise ValueError("`events` must be a list")
         steps = tuple(_step(at, event, tokenizer) for at, event in enumerate(events))
-        return Script(_text(fields, "match"), steps, sum(step.tokens for step in steps))
+        scores = _probabilities(fields["scores"]) if has_scores else None
+        tokens = sum(step.tokens for step in steps)
+        return Script(_text(fields, "match"), steps, tokens, scores, answers="events" in fields)
     except ValueError as error:
         raise ScriptError(f"script {path}: entry {number}: {error}") from error
+
+
+def _probabilities(value: object) -> Mapping[str, float]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("`scores` must be an object of labels and their probabilities")
+    for label, share in value.items():
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError(f"the score of {label!r} must be a probability, 0 to 1 (it is {share!r})")
+    if math.fsum(value.values()) > 1 + _ROUNDING:
+        raise ValueError("the `scores` of an entry must not add up to more than 1")
+    return {label: float(share) for label, share in value.items()}
 
 
 def _step(at: int, value: object, tokenizer: Tokenizer) -> Step:

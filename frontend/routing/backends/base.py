@@ -65,6 +65,9 @@ class Worker(Protocol):
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         """Cancelling the caller frees the worker's slot. `request_id` must be new."""
 
+    async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
+        """Cancelling the caller frees the worker's slot. `request_id` must be new."""
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         """May have to load the model first, and then takes as long as `load`."""
 

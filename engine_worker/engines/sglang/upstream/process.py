@@ -48,6 +48,7 @@ class Meta(TypedDict, total=False):
     request_finished_ts: float
     output_token_logprobs: list[tuple[float, int, None]]
     output_top_logprobs: list[list[tuple[float, int, None]] | None]
+    output_token_ids_logprobs: list[list[tuple[float, int, None]]]
 
 
 class Chunk(TypedDict):
@@ -69,6 +70,18 @@ class SglangRequest(TypedDict, total=False):
     return_logprob: bool
     top_logprobs_num: int
     require_reasoning: bool
+    priority: int
+    cache_salt: str
+
+
+class SglangScoreRequest(TypedDict, total=False):
+    """The arguments of Engine.async_generate for several prompts that are only prefilled."""
+
+    rid: list[str]
+    prompt: list[str]
+    input_ids: list[list[int]]
+    image_data: list[list[bytes]]
+    token_ids_logprob: list[list[int]]
     priority: int
     cache_salt: str
 
@@ -138,7 +151,29 @@ class EngineProcess:
         except (ValueError, TypeError, RuntimeError) as error:
             if in_callback:
                 raise
-            raise _refusal(request, error) from error
+            raise _refusal("image_data" in request, error) from error
+
+    async def score(self, request: SglangScoreRequest) -> list[Meta]:
+        """Prefill prompts and return what SGLang reports of each, the log probabilities of its
+        `token_ids_logprob` included.
+
+        This is the request that Engine.async_score makes, which itself has neither ids to abort by nor the
+        cached tokens. Cancelling it aborts its prompts. Raises InvalidRequest, ContextExceeded.
+        """
+        try:
+            answers = cast(
+                list[Chunk],
+                await self.engine.async_generate(
+                    **request,
+                    return_logprob=True,
+                    logprob_start_len=-1,
+                    sampling_params={"max_new_tokens": 0},
+                    stream=False,
+                ),
+            )
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise _refusal("image_data" in request, error) from error
+        return [answer["meta_info"] for answer in answers]
 
     async def embed(self, request_id: str, ids: Sequence[int]) -> list[float]:
         from fastapi import HTTPException
@@ -184,11 +219,11 @@ class _Signals:
         self._on_failure(_CHILD_FAILED)
 
 
-def _refusal(request: SglangRequest, error: Exception) -> DroverError:
+def _refusal(has_images: bool, error: Exception) -> DroverError:
     message = str(error)
     if isinstance(error, RuntimeError):
         # SGLang's image processors raise it for images that they cannot read.
-        return InvalidRequest(message) if "image_data" in request else EngineFailed(message)
+        return InvalidRequest(message) if has_images else EngineFailed(message)
     return ContextExceeded(message) if "context length" in message else InvalidRequest(message)
 
 

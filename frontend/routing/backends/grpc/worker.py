@@ -54,6 +54,9 @@ class GrpcWorker:
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         return await _unary(self._stub.Embed(request, metadata=_metadata(client_request_id)))
 
+    async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
+        return await _unary(self._stub.Score(request, metadata=_metadata(client_request_id)))
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         return await _unary(self._stub.Render(pb.RenderRequest(request=request)))
 

@@ -85,6 +85,9 @@ class OllamaWorker:
         answer = await self._post("/api/embed", embed_body(request, self._model), headers=headers)
         return embeddings_of(answer.get("embeddings"), answer)
 
+    async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
+        raise CapabilityMissing("this model is on an Ollama server, whose protocol does not score labels")
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         route, body = bodies.route_and_body(request, self._model)
         answer = await self._post(route, body | {"stream": False, "_debug_render_only": True})

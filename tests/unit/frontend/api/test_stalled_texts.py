@@ -37,6 +37,9 @@ class _Stopping(StallingWorker):
         await self._stop()
         return self.rendered
 
+    async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
+        raise NotImplementedError
+
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         await self._stop()
         return pb.EmbedResponse()
