@@ -62,8 +62,18 @@ _CALL: dict[str, Schema] = {
     "name": text(),
     "arguments": text("A JSON object as text."),
 }
+COMPACTION = struct(
+    {
+        "id": text(),
+        "type": text(const="compaction"),
+        "encrypted_content": text("A summary as JSON, not encrypted. Clients send it back unchanged."),
+    },
+    ["id", "type", "encrypted_content"],
+    "The answer to an input whose last item is a `compaction_trigger`.",
+)
 _ITEM = any_of(
     _REASONING,
+    COMPACTION,
     struct(_MESSAGE, [*_MESSAGE]),
     struct({**_CALL, "namespace": text("The function's namespace, if it has one.")}, [*_CALL]),
 )
@@ -75,6 +85,7 @@ _USAGE: dict[str, Schema] = {
     "output_tokens_details": struct({"reasoning_tokens": _TOKENS}, ["reasoning_tokens"]),
     "total_tokens": _TOKENS,
 }
+RESPONSES_USAGE = struct(_USAGE, [*_USAGE])
 _RESPONSE: dict[str, Schema] = {
     "id": text(),
     "object": text(const="response"),
@@ -84,7 +95,7 @@ _RESPONSE: dict[str, Schema] = {
     "incomplete_details": or_null(struct({"reason": text(const="max_output_tokens")}, ["reason"])),
     "output": array(ref("OutputItem"), "In the order of generation."),
     "error": or_null(_ERROR),
-    "usage": or_null(struct(_USAGE, [*_USAGE])),
+    "usage": or_null(RESPONSES_USAGE),
     "model": text("As requested."),
     "previous_response_id": _NULL,
     "instructions": or_null(text()),
@@ -227,8 +238,9 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
     "ResponsesItem": request(
         {
             "type": text(
-                "message, function_call, function_call_output, reasoning or web_search_call. Others are kept "
-                "as text and named in `X-Drover-Not-Honoured`; item_reference is refused."
+                "message, function_call, function_call_output, reasoning, web_search_call or compaction; as "
+                "the last one compaction_trigger, which asks for a compaction (`stream` must be true). The "
+                "others are kept as text and named in `X-Drover-Not-Honoured`; item_reference is refused."
             ),
             "role": text("user, assistant, system or developer.", minLength=1),
             "content": anything("A text, or parts: texts, and images as `data:` URLs."),
@@ -238,7 +250,9 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
             "arguments": text("A JSON object as text."),
             "output": anything("A function's result: a text, or parts."),
             "summary": anything("Of reasoning: parts, which are read if `encrypted_content` is empty."),
-            "encrypted_content": text("Of reasoning: the text that the server sent, which is not encrypted."),
+            "encrypted_content": text(
+                "Of reasoning and compaction: the text that the server sent, which is not encrypted."
+            ),
         },
         anyOf=[{"required": ["type"]}, {"required": ["role"]}],
     ),

@@ -54,6 +54,8 @@ _ITEMS = [
     {"type": "function_call", "call_id": "call_1", "name": "f", "namespace": "n", "arguments": "{}"},
     {"type": "function_call_output", "call_id": "call_1", "output": "42"},
 ]
+_SUMMARY = {"type": "ollama_compaction", "version": 1, "summary": "s", "retained": [_MESSAGES[2]]}
+_COMPACTED = [*_ITEMS, {"type": "compaction", "id": "cmp_1", "encrypted_content": json.dumps(_SUMMARY)}]
 _FUNCTION = {"type": "function", "name": "f", "parameters": _SCHEMA}
 _FORMAT = {"type": "json_schema", "name": "x", "schema": _SCHEMA}
 _OWN: Mapping[str, Sequence[object]] = {
@@ -74,6 +76,8 @@ _OWN: Mapping[str, Sequence[object]] = {
             "tool_choice": {"type": "function", "name": "f"}, "text": {"format": _FORMAT},
         }
     ],
+    "/v1/responses/compact": [{"model": "able", "input": _COMPACTED, "instructions": "i"}],
+    "/v1/responses/input_tokens": [{"model": "able", "input": _COMPACTED, "tools": [_FUNCTION]}],
     "/api/chat": [
         {**_COMMON, "messages": _MESSAGES, "tools": [_TOOL]},
         {"model": "able", "messages": _MESSAGES[:1]},

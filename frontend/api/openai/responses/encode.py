@@ -206,7 +206,7 @@ class ResponsesEncoder:
             "output": [{**item} for item in items],
             "error": None,
             **self._echo,
-            "usage": None if done is None else _usage(done),
+            "usage": None if done is None else usage_of(done),
         }
 
 
@@ -214,7 +214,8 @@ def _status(done: pb.Done) -> str:
     return "incomplete" if done.finish_reason == pb.Done.LENGTH else "completed"
 
 
-def _usage(done: pb.Done) -> Json:
+def usage_of(done: pb.Done) -> Json:
+    """The usage object of a response."""
     return {
         "input_tokens": done.prompt_tokens,
         "input_tokens_details": {"cached_tokens": done.cached_tokens, "cache_write_tokens": 0},

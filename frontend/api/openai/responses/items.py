@@ -10,6 +10,7 @@ from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.images import decoded_image
 from frontend.api.core.request import MAX_MESSAGES, Message, ToolCall, check_count
 from frontend.api.core.typed_fields import Reader, anything, read_struct, text
+from frontend.api.openai.responses import compaction
 from frontend.api.tool_calls import sent_arguments
 
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
@@ -30,7 +31,15 @@ _ITEM: dict[str, Reader] = {
 
 _TYPE: dict[str, Reader] = {"type": text}
 _OTHER: dict[str, Reader] = {"type": text, "role": text}
-_KINDS = ("", "message", "function_call", "function_call_output", "reasoning", "web_search_call")
+_KINDS = (
+    "",
+    "message",
+    "function_call",
+    "function_call_output",
+    "reasoning",
+    "web_search_call",
+    *compaction.KINDS,
+)
 # Fields left out of an item that is kept as text: they mean nothing to a model.
 _OMITTED = ("type", "id", "call_id", "status", "role", "encrypted_content")
 _ROLES = ("user", "assistant", "system", "developer")
@@ -132,6 +141,11 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
                 f"{where}: an item_reference cannot be followed, since nothing is stored here; send the "
                 "items themselves, as clients do with store: false"
             )
+        case kind if kind in compaction.KINDS:
+            conversation.end_turn()
+            conversation.messages += compaction.Compaction.read(item.encrypted_content, where).messages()
+        case compaction.TRIGGER:
+            raise compaction.misplaced_trigger(where)
         case "":
             raise InvalidRequest(f"{where}: input item missing required 'type' field")
         case _:

@@ -25,6 +25,10 @@ class OutputItems:
     def response_id(self) -> str:
         return f"resp_{self._token}"
 
+    @property
+    def compaction_id(self) -> str:
+        return f"cmp_{self._token}"
+
     def item_id(self, block: Block) -> str:
         return f"{_PREFIXES[block.kind]}_{self._token}_{block.index}"
 

@@ -25,6 +25,7 @@ from frontend.api.core.typed_fields import (
 )
 from frontend.api.openai.convert import thinking_of
 from frontend.api.openai.fields import HARMLESS, INNER_OF_RESPONSES
+from frontend.api.openai.responses.compaction import empty_compaction, without_trigger
 from frontend.api.openai.responses.items import read_input
 from frontend.api.openai.responses.tools import Tools
 
@@ -40,7 +41,8 @@ class ResponsesRequest:
     """A request in the neutral form.
 
     `chat`: the neutral chat request. `tool_choice`, `tools`: what it does not have. `echo`: fields that the
-    response repeats. `ignored`: names of fields without effect.
+    response repeats. `ignored`: names of fields without effect. `compacts`: the input ends with the trigger
+    of a compaction, which is no part of `chat`.
     """
 
     chat: ChatRequest
@@ -48,6 +50,7 @@ class ResponsesRequest:
     tools: Tools
     echo: dict[str, Json]
     ignored: list[str]
+    compacts: bool = False
 
     @classmethod
     def read(cls, body: Json) -> ResponsesRequest:
@@ -59,8 +62,11 @@ class ResponsesRequest:
         tools = Tools.read(fields.tools)
         choice = tools.choose(fields.tool_choice, fields.parallel_tool_calls)
         first = [Message(role="system", content=fields.instructions)] if fields.instructions else []
-        input_messages, as_text = read_input(fields.input)
+        sent, compacts = without_trigger(fields.input)
+        input_messages, as_text = read_input(sent)
         messages = [*first, *input_messages]
+        if compacts and not input_messages:
+            raise empty_compaction()
         if not messages:
             raise InvalidRequest("input is required")
         chat = ChatRequest(
@@ -84,7 +90,7 @@ class ResponsesRequest:
             *tool_shapes.without_effect(body, choice.mode),
             *as_text,
         ]
-        return cls(chat, choice, tools, echo, ignored)
+        return cls(chat, choice, tools, echo, ignored, compacts)
 
     def set_tool_choice(self, message: pb.GenerateRequest) -> None:
         message.tool_choice.CopyFrom(self.tool_choice)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from drover.errors import InvalidRequest
 from frontend.api.core.body import read_v1_json
 from frontend.api.generation import Generation
+from frontend.api.openai.responses.compact import Compactions
 from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import OutputItems
 from frontend.api.openai.responses.request import ResponsesRequest
@@ -21,10 +22,13 @@ from frontend.observability.request_record import record_of
 @dataclass(frozen=True, slots=True)
 class ResponsesRoutes:
     generation: Generation
+    compactions: Compactions
 
     async def create(self, http: Request) -> Response:
         request = await read_v1_json(http, self.generation.settings, ResponsesRequest.read)
         chat = request.chat
+        if request.compacts:
+            return await self.compactions.stream(http, request)
         if not chat.model:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
@@ -40,8 +44,8 @@ class ResponsesRoutes:
         )
 
 
-def router(generation: Generation) -> APIRouter:
+def router(generation: Generation, compactions: Compactions) -> APIRouter:
     routes = direct_router()
-    responses = ResponsesRoutes(generation)
+    responses = ResponsesRoutes(generation, compactions)
     routes.add_api_route("/v1/responses", responses.create, methods=["POST"])
     return routes

@@ -42,6 +42,8 @@ BASES: Mapping[str, Struct] = {
     "/v1/detokenize": {"model": "m", "tokens": [1]},
     "/v1/rerank": {"model": "m"},
     "/v1/responses": {"model": "m", "input": "hi"},
+    "/v1/responses/compact": {"model": "m", "input": "hi"},
+    "/v1/responses/input_tokens": {"model": "m", "input": "hi"},
     "/v1/messages": {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]},
     "/v1/messages/count_tokens": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
 }

@@ -310,8 +310,6 @@ def test_unknown_items_are_kept_as_text() -> None:
         },
         {"type": "local_shell_call", "call_id": "3", "status": "completed", "action": {"command": ["ls"]}},
         {"type": "tool_search_output", "tools": [], "execution": "client"},
-        {"type": "compaction_trigger"},
-        {"type": "compaction", "encrypted_content": "gAAAA"},
     ]
     request = read(items)
 
@@ -335,8 +333,6 @@ def test_unknown_items_are_kept_as_text() -> None:
         "custom_tool_call_output",
         "local_shell_call",
         "tool_search_output",
-        "compaction_trigger",
-        "compaction",
     ]
 
 

@@ -1,0 +1,46 @@
+"""POST /v1/responses/input_tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from drover.errors import CapabilityMissing, InvalidRequest
+from frontend.api.core.body import read_v1_json
+from frontend.api.core.go_json import dumps
+from frontend.api.generation import Generation
+from frontend.api.openai.responses.request import ResponsesRequest
+from frontend.api.wire import JSON, ignored_header
+from frontend.http.routes import direct_router
+
+
+@dataclass(frozen=True, slots=True)
+class InputTokens:
+    generation: Generation
+
+    async def count(self, http: Request) -> Response:
+        """All tokens of the prompt, also those that would be cut off."""
+        request = await read_v1_json(http, self.generation.settings, ResponsesRequest.read)
+        chat = request.chat
+        if not chat.model:
+            raise InvalidRequest("model is required")
+        model = await self.generation.find(http, chat.model)
+        built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
+        rendered = await self.generation.render(http, built)
+        if rendered.text and not rendered.ids:
+            raise CapabilityMissing(f'"{chat.model}": the Ollama host that serves it does not count tokens')
+        answer = {
+            "object": "response.input_tokens",
+            "input_tokens": len(rendered.ids) + rendered.truncated_tokens,
+        }
+        ignored = ignored_header([*request.ignored, *built.not_honoured])
+        return Response(dumps(answer), media_type=JSON, headers=ignored)
+
+
+def router(generation: Generation) -> APIRouter:
+    routes = direct_router()
+    input_tokens = InputTokens(generation)
+    routes.add_api_route("/v1/responses/input_tokens", input_tokens.count, methods=["POST"])
+    return routes
