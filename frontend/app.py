@@ -13,10 +13,21 @@ from starlette.types import ASGIApp
 from drover.errors import DroverError, internal_error
 from frontend import operator_routes
 from frontend.api.anthropic import messages
+from frontend.api.decisions import Decisions
 from frontend.api.embeddings import Embeddings
 from frontend.api.generation import Generation
 from frontend.api.in_flight import InFlightRequests
-from frontend.api.ollama import blobs, embed, inference, manage, models, server, tokens, transfer
+from frontend.api.ollama import (
+    blobs,
+    embed,
+    inference,
+    manage,
+    models,
+    server,
+    systemone,
+    tokens,
+    transfer,
+)
 from frontend.api.openai import routes as openai
 from frontend.api.tokens import Tokens
 from frontend.error_responses import failure
@@ -54,6 +65,7 @@ def build_app(
     presets = Presets(rows, settings.preset_poll_seconds)
     catalog = Catalog(fleet, presets, settings.virtual_models)
     generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, DecisionCache()))
+    decisions = Decisions(generation)
     embeddings = Embeddings(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
@@ -80,8 +92,9 @@ def build_app(
             blobs.router(stored, settings),
             inference.router(generation),
             embed.router(embeddings),
+            systemone.router(decisions),
             tokens.router(Tokens(generation)),
-            *openai.routers(generation, embeddings),
+            *openai.routers(generation, embeddings, decisions),
             messages.router(generation),
             operator_routes.router(fleet, in_flight, metrics),
             openapi.router(settings),

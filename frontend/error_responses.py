@@ -15,6 +15,8 @@ ErrorFormat = Callable[[DroverError, bool], Response]
 
 # The first matching prefix decides.
 _FORMATS: Sequence[tuple[str, ErrorFormat]] = (
+    # Ollama's route, under /v1.
+    ("/v1/systemone", lambda error, _: ollama.error_response(error)),
     ("/v1/messages", lambda error, is_native: anthropic.error_response(error, line_feed=is_native)),
     ("/v1/", lambda error, is_native: openai.error_response(error, line_feed=is_native)),
     ("", lambda error, _: ollama.error_response(error)),

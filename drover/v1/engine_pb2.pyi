@@ -1330,6 +1330,7 @@ class ScoreRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     NUM_CTX_FIELD_NUMBER: _builtins.int
     RETURN_PROMPT_IDS_FIELD_NUMBER: _builtins.int
+    SYSTEMONE_JSON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As of GenerateRequest: new for each attempt."""
     model: _builtins.str
@@ -1344,6 +1345,10 @@ class ScoreRequest(_message.Message):
     """
     return_prompt_ids: _builtins.bool
     """The results have the prompts' tokens."""
+    systemone_json: _builtins.str
+    """The same questions as the body of Ollama's /v1/systemone, without its model, for a worker that is an Ollama
+    server; others do not read it. Empty where that form has no words for them.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
         """Prompts that begin alike share their prefill: what is the same in all of them should come first."""
@@ -1360,10 +1365,11 @@ class ScoreRequest(_message.Message):
         priority: _builtins.int = ...,
         num_ctx: _builtins.int | None = ...,
         return_prompt_ids: _builtins.bool = ...,
+        systemone_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_num_ctx", b"_num_ctx", "keep_alive_ns", b"keep_alive_ns", "num_ctx", b"num_ctx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_num_ctx", b"_num_ctx", "cache_salt", b"cache_salt", "items", b"items", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "num_ctx", b"num_ctx", "priority", b"priority", "request_id", b"request_id", "return_prompt_ids", b"return_prompt_ids", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_num_ctx", b"_num_ctx", "cache_salt", b"cache_salt", "items", b"items", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "num_ctx", b"num_ctx", "priority", b"priority", "request_id", b"request_id", "return_prompt_ids", b"return_prompt_ids", "systemone_json", b"systemone_json", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015

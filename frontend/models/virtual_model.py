@@ -71,9 +71,9 @@ def _combined(definition: VirtualModel, sides: Sequence[CatalogModel]) -> pb.Mod
 
 
 def _capabilities(sides: Sequence[CatalogModel]) -> pb.Capabilities:
-    """All that any side can, except embeddings: vectors of two models cannot be compared."""
+    """All that any side can, except embeddings and decisions: numbers of two models cannot be compared."""
     can = pb.Capabilities()
     for side in sides:
         can.MergeFrom(side.capabilities)
-    can.embedding = False
+    can.embedding = can.decision = False
     return can

@@ -152,6 +152,20 @@ class RequestRecord:
             "queue_ms": milliseconds(done.timings.queue_ns),
         }
 
+    def record_scores(self, response: pb.ScoreResponse) -> None:
+        """The prompts count as those of generations do; nothing is generated."""
+        self.done = pb.Done(
+            prompt_tokens=response.prompt_tokens,
+            cached_tokens=response.cached_tokens,
+            timings=response.timings,
+        )
+        self.fields |= {
+            "scored": len(response.results),
+            "prompt_tokens": response.prompt_tokens,
+            "cached_tokens": response.cached_tokens,
+            "queue_ms": milliseconds(response.timings.queue_ns),
+        }
+
     def record_embeddings(self, response: pb.EmbedResponse, not_honoured: list[str]) -> None:
         self.fields |= {
             "embeddings": len(response.embeddings),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from drover.json_value import Json
 from frontend.openapi import (
     anthropic_messages,
+    decisions,
     fields,
     ollama_embeddings,
     ollama_inference,
@@ -54,6 +55,7 @@ def build(version: str) -> dict[str, Json]:
             openai_responses.PATHS,
             openai_compaction.PATHS,
             anthropic_messages.PATHS,
+            decisions.PATHS,
             tokens.PATHS,
             server.PATHS,
         ),
@@ -70,6 +72,7 @@ def build(version: str) -> dict[str, Json]:
                 openai_responses.SCHEMAS,
                 openai_compaction.SCHEMAS,
                 anthropic_messages.SCHEMAS,
+                decisions.SCHEMAS,
                 tokens.SCHEMAS,
             ),
             "parameters": {"RequestId": SENT_REQUEST_ID},

@@ -114,6 +114,10 @@ class StallingWorker:
     embedded: pb.EmbedResponse | DroverError | None = None
     """Response to an embedding request; None: it stalls."""
     embedding_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    scores: list[pb.ScoreRequest] = field(default_factory=list)
+    scored: pb.ScoreResponse | DroverError | None = None
+    """Response to a request to score labels; None: it stalls."""
+    score_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
     loaded: pb.LoadResponse = field(default_factory=pb.LoadResponse)
     load_stall: asyncio.Event | None = None
@@ -136,7 +140,17 @@ class StallingWorker:
         return handle
 
     async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
-        raise NotImplementedError
+        self.scores.append(request)
+        try:
+            if self.scored is None:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.score_cancelled.set()
+            raise
+        if isinstance(self.scored, DroverError):
+            raise self.scored
+        assert self.scored is not None
+        return self.scored
 
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
         self.embeddings.append(request)

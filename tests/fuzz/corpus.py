@@ -105,6 +105,41 @@ _OWN: Mapping[str, Sequence[object]] = {
     ],
     "/api/copy": [{"source": "able", "destination": "host:1/ns/Copy:v1"}],
     "/api/delete": [{"model": "able"}, {"name": "able"}],
+    "/v1/systemone": [
+        {
+            "model": "able", "state": {"a": [1, "b"]}, "images": ["YQ=="], "keep_alive": "5m",
+            "questions": {
+                "n": {"type": "noul", "instructions": "q", "criteria": {"true": "t", "false": "f"}},
+                "c": {"type": "choice", "instructions": ["q"], "criteria": {"a": "d", "b": None}},
+                "s": {"type": "score", "instructions": {"q": 1}, "criteria": ["low", "high"]},
+            },
+        }
+    ],
+    "/v1/decisions": [
+        {
+            "model": "able",
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": "t"}]},
+                {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "1", "output": "o"},
+                {"role": "user", "content": [{"type": "input_json", "data": {"a": [1]}}]},
+            ],
+            "questions": [
+                {"type": "predicate", "instructions": "q", "name": "n"},
+                {"type": "choice", "instructions": "q", "choices": [{"value": "a"}, {"value": True}]},
+                {"type": "score", "instructions": "q", "levels": [{"label": "l"}, {"label": "h"}]},
+            ],
+            "prompt_cache_key": "k",
+        },
+        {
+            "model": "able", "input": {"a": 1}, "temperature": 0.5, "return_prompt_token_ids": True,
+            "questions": [
+                {"id": "y", "type": "yes_no", "question": "q", "yes": "t"},
+                {"id": "c", "type": "choice", "question": "q", "options": [{"name": "a"}, {"name": "b"}]},
+                {"id": "s", "type": "score", "question": "q", "levels": ["l", "h"]},
+            ],
+        },
+    ],
     "/api/pull": [_NAMED],
     "/api/push": [_NAMED],
 }  # fmt: skip

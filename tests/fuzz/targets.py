@@ -46,6 +46,7 @@ from frontend.api.ollama.transfer import progress, read_pull, read_push
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
 from frontend.routing.served_model import ServedModel
+from tests.fuzz.decision_targets import targets as decision_targets
 from tests.fuzz.envelope_targets import targets as envelope_targets
 from tests.fuzz.openai_targets import targets as openai_targets
 
@@ -242,6 +243,7 @@ ROUTES: Mapping[str, Target] = {
     "/api/tokenize": lambda body: _not_used(TokenizeRequest.read(loads(body))),
     "/api/detokenize": lambda body: _not_used(DetokenizeRequest.read(loads(body))),
     **openai_targets(_for_every_model),
+    **decision_targets(_for_every_model),
     **envelope_targets(_for_every_model),
 }
 TEMPLATES = "templates"

@@ -159,7 +159,7 @@ async def check_template(template: str) -> None:
         raise InvalidOption(str(error)) from error
 
 
-def check_takes_template(request: pb.GenerateRequest, model: CatalogModel) -> None:
+def check_takes_template(request: pb.GenerateRequest | pb.ScoreRequest, model: CatalogModel) -> None:
     if request.template and not model.info.capabilities.go_template:
         raise CapabilityMissing(f'"{model.name.short}" does not support a template other than its own')
 

@@ -28,8 +28,8 @@ from frontend.settings import FrontendSettings
 _VERBOSE_SECONDS = 30.0
 # VS Code's Copilot looks a model up by its basename (ollama-contract.md, "Show").
 _COPILOT = "GitHubCopilotChat/"
-_OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert")
-_OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio")
+_OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert", "decision")
+_OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio", "decision")
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def _capabilities(named: Sequence[str]) -> pb.Capabilities:
     can = pb.Capabilities()
     if "completion" in named:
         can.CopyFrom(_PROTOCOL_CAPABILITIES)
-    for name in ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio"):
+    for name in ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio", "decision"):
         setattr(can, name, name in named)
     return can
 

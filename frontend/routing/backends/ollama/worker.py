@@ -14,6 +14,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama import body as bodies
 from frontend.routing.backends.ollama.address import HostedModel
 from frontend.routing.backends.ollama.call import HostCall
+from frontend.routing.backends.ollama.decisions import scores_of, systemone_body
 from frontend.routing.backends.ollama.embeddings import embed_body, embeddings_body, embeddings_of
 from frontend.routing.backends.ollama.events import Events, Line
 from frontend.routing.backends.ollama.failures import boundary, refusal
@@ -86,7 +87,9 @@ class OllamaWorker:
         return embeddings_of(answer.get("embeddings"), answer)
 
     async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
-        raise CapabilityMissing("this model is on an Ollama server, whose protocol does not score labels")
+        body = systemone_body(request, self._model)
+        answer = await self._post("/v1/systemone", body, headers={_REQUEST_ID: client_request_id})
+        return scores_of(body, answer)
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         route, body = bodies.route_and_body(request, self._model)

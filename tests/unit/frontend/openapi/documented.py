@@ -44,6 +44,16 @@ BASES: Mapping[str, Struct] = {
     "/v1/responses": {"model": "m", "input": "hi"},
     "/v1/responses/compact": {"model": "m", "input": "hi"},
     "/v1/responses/input_tokens": {"model": "m", "input": "hi"},
+    "/v1/systemone": {
+        "model": "m",
+        "state": "hi",
+        "questions": {"a": {"type": "noul", "instructions": "Is it so?"}},
+    },
+    "/v1/decisions": {
+        "model": "m",
+        "input": "hi",
+        "questions": [{"type": "predicate", "instructions": "Is it so?"}],
+    },
     "/v1/messages": {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]},
     "/v1/messages/count_tokens": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
 }

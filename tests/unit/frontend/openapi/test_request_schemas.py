@@ -49,6 +49,7 @@ STRUCTS = {
     "api.GenerateRequest": "GenerateRequest",
     "api.EmbedRequest": "EmbedRequest",
     "api.EmbeddingRequest": "EmbeddingsRequest",
+    "api.SystemOneRequest": "SystemOneRequest",
     "api.ShowRequest": "ShowRequest",
     "api.CreateRequest": "CreateRequest",
     "api.CopyRequest": "CopyRequest",
