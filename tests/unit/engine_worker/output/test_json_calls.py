@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from engine_worker.output.base import CallPart, Content, Piece
 from engine_worker.output.json_calls import JsonCalls
 from engine_worker.output.tool_calls import ToolCalls
+from tests.support.cpu_time import within_cpu
 
 _NAMES = ("get_weather", "now")
 _BOSTON = '{"city": "Boston"}'
@@ -181,9 +181,8 @@ def test_however_it_is_cut(places: list[int]) -> None:
 def test_a_name_that_does_not_end_is_not_read_again_for_each_token() -> None:
     parser = JsonCalls("<tool_call>", "</tool_call>", {"f"})
     parser.feed('<tool_call>{"name": "')
-    began = time.process_time()
-    for _ in range(20_000):
-        parser.feed("aaaa")
+    with within_cpu(3):
+        for _ in range(20_000):
+            parser.feed("aaaa")
 
-    assert time.process_time() - began < 3
     assert parser.feed('", "arguments": {}}')[0].endswith('aaaa", "arguments": {}}')

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import MAX_POSITIONS, from_regex, from_schema
 from engine_worker.schemas.cost_limits import MAX_EBNF_CHARACTERS, check_ebnf, cost_of
+from tests.support.cpu_time import within_cpu
 
 Json = dict[str, object]
 _TEXT: Json = {"type": "string"}
@@ -36,11 +36,8 @@ def _nested(levels: int, count: int) -> str:
     ids=["optional properties", "properties", "values", "counts within counts", "alternatives"],
 )
 def test_a_schema_that_is_too_large_is_rejected_quickly(schema: Json) -> None:
-    began = time.monotonic()
-    with pytest.raises(ConstraintRejected, match="too large"):
+    with within_cpu(20), pytest.raises(ConstraintRejected, match="too large"):
         from_schema(json.dumps(schema))
-
-    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -93,9 +90,9 @@ def test_cost_of_a_clients_ebnf(grammar: str, is_refused: bool) -> None:
 
 def test_long_patterns_are_not_read() -> None:
     long = "[ab]?" * 100_000
-    began = time.process_time()
-
-    assert from_schema(json.dumps({"type": "string", "pattern": long})).not_honoured == ("format.pattern",)
-    with pytest.raises(ConstraintRejected, match="more than 65536 characters"):
-        from_regex(long)
-    assert time.process_time() - began < 2
+    with within_cpu(2):
+        assert from_schema(json.dumps({"type": "string", "pattern": long})).not_honoured == (
+            "format.pattern",
+        )
+        with pytest.raises(ConstraintRejected, match="more than 65536 characters"):
+            from_regex(long)

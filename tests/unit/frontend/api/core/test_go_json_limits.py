@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from drover.errors import InvalidRequest
 from frontend.api.core.go_json import MAX_COMMAS, MAX_QUOTES, Json, dumps, loads
+from tests.support.cpu_time import within_cpu
 
 _MEGABYTE = 1_000_000
 _LONG = 5 * _MEGABYTE
@@ -159,10 +160,8 @@ def test_a_long_string_takes_a_few_times_its_own_length_of_memory(inside: bytes)
     ids=["names", "texts", "numbers"],
 )
 def test_too_many_values_are_refused(body: bytes, most: str) -> None:
-    began = time.process_time()
-    with pytest.raises(InvalidRequest, match=f"more than {most}"):
+    with within_cpu(_LIMIT_SECONDS / 4), pytest.raises(InvalidRequest, match=f"more than {most}"):
         loads(body)
-    assert time.process_time() - began < _LIMIT_SECONDS / 4
 
 
 @pytest.mark.parametrize("at", [2**20 - 2, 2**20 - 1, 2**20])
