@@ -48,8 +48,11 @@ ps: ## what runs of it
 model: ## the default model of ENGINE=sglang, as safetensors
 	@set -e; python="$(SGLANG_PY)"; exec "$$python" -m scripts.model
 
-test: .venv/.dev ## all tests but those of the SGLang engine
-	$(PY) -m pytest
+test: .venv/.dev ## all tests but those of the SGLang engine; fails below the coverage floor of pyproject.toml
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 test-package: .venv/.dev ## a wheel, built and installed in an empty environment, serves a chat
 	$(PY) -m pytest -o timeout=600 --durations=5 tests/package
@@ -143,7 +146,7 @@ lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh
 
 clean: ## remove the environment and caches
-	rm -rf .venv .venv-clients .venv-lint-deploy .venv-bench tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-lint-deploy .venv-bench tests/clients/node/node_modules .pytest_cache .mypy_cache .ruff_cache .coverage*
 
 .venv/.serve: requirements/frontend.txt requirements/worker.txt requirements/model.txt
 	@scripts/setup.sh serve

@@ -159,8 +159,9 @@ def _string(value: str, verb: str, flags: str, precision: int | None) -> str | N
             return quoted(cut)
         case "x" | "X":
             data = cut.encode(errors="replace")
-            digits = data.hex(" ") if " " in flags else data.hex()
-            digits = ("0x" if "#" in flags and digits else "") + digits
+            prefix = "0x" if "#" in flags else ""
+            parts = [f"{byte:02x}" for byte in data] if " " in flags else [data.hex()] if data else []
+            digits = " ".join(prefix + part for part in parts)
             return digits.upper() if verb == "X" else digits
         case _:
             return None
