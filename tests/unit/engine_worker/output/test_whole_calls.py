@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine_worker.output.whole_calls import MarkSplitter
+from engine_worker.output.tool_calls import CallFragment
+from engine_worker.output.whole_calls import FromFirstName, MarkSplitter, OnlyCalls
 
 _TEXT = st.text(alphabet="[T] x", max_size=40)
 
@@ -33,3 +37,39 @@ def test_nothing_is_lost_and_marks_are_only_at_beginnings(chunks: list[str]) -> 
     assert "".join(pieces) == "".join(chunks)
     assert all("[T]" not in piece[1:] for piece in pieces)
     assert sum(piece.startswith("[T]") for piece in pieces) == "".join(chunks).count("[T]")
+
+
+def _read(text: str) -> tuple[str, Sequence[CallFragment]]:
+    return "", [CallFragment(1, "f", text)]
+
+
+def _from_first_name(pieces: Sequence[str]) -> tuple[str, str]:
+    """The text that is shown, and the text that is read as calls at the end."""
+    parser = FromFirstName(_read, "[", "(", ["f"])
+    outputs = [*(parser.feed(piece) for piece in pieces), parser.finish()]
+    text = "".join(text for text, _ in outputs)
+    return text, "".join(call.arguments for _, calls in outputs for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "calls"),
+    [
+        ("no calls", "no calls", ""),
+        ("so: [f(a=1), g()] done", "so: ", "[f(a=1), g()] done"),
+        ("[ f (1)]", "", "[ f (1)]"),
+        ("[g(1)] [f(2)]", "[g(1)] ", "[f(2)]"),
+        ("[1, 2] and [fun", "[1, 2] and [fun", ""),
+        ("[", "[", ""),
+    ],
+)
+def test_calls_without_a_mark_begin_with_an_offered_name(output: str, text: str, calls: str) -> None:
+    assert _from_first_name([output]) == (text, calls)
+    assert _from_first_name(list(output)) == (text, calls)
+
+
+def test_text_outside_forced_calls_is_dropped() -> None:
+    parser = OnlyCalls(FromFirstName(_read, "[", "(", ["f"]))
+    assert parser.feed("text [") == ("", ())
+    assert parser.holds
+    assert parser.feed("f(1)]") == ("", ())
+    assert parser.finish() == ("", [CallFragment(1, "f", "[f(1)]")])
