@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from frontend.settings import FrontendSettings
@@ -120,3 +124,32 @@ def test_a_wrong_url_is_reported_once(capsys: pytest.CaptureFixture[str]) -> Non
         FrontendSettings.load(["--shared-database", "--database-url", "mysql://host/name"])
 
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_presets_are_kept_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert FrontendSettings.load([]).database.database == "/home/somebody/.local/state/drover/presets.sqlite3"
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert FrontendSettings.load([]).database.database == "/state/drover/presets.sqlite3"
+
+
+def test_a_user_without_a_home_has_a_folder_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    assert str(os.getuid()) in str(FrontendSettings.load([]).database.database)
+
+
+@pytest.mark.parametrize(
+    "worker",
+    ["dns:workers:50051", "k8s:workers.llm:grpc", "unix:/run/worker", "ollama:http://host:1/m#small"],
+)
+def test_addresses_of_workers(worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert FrontendSettings.load(["--workers", worker]).workers == [worker]
