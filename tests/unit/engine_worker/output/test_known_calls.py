@@ -77,8 +77,7 @@ def test_the_result_does_not_depend_on_how_the_text_is_split(parts: list[str], d
 
 def test_it_holds_what_may_become_a_call() -> None:
     parser = KnownCalls(_Wrapped(), _SHAPE, ["f"])
-    assert not parser.holds
-    assert parser.feed("a <tool") == ("a ", [])
-    assert parser.holds
-    assert parser.feed(" box")[0] == "<tool box"
-    assert not parser.holds
+    seen = [
+        (parser.feed(piece)[0], parser.holds) for piece in ("a", " <tool", " box", "<tool_call><function=f>")
+    ]
+    assert seen == [("a", False), (" ", True), ("<tool box", False), ("", True)]
