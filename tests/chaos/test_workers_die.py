@@ -220,7 +220,10 @@ async def test_tokens_cached_by_the_first_worker_are_counted(tmp_path: Path) -> 
                 (victim,) = [number for number in range(2) if small.running(number)]
                 small.workers[victim].signal(signal.SIGKILL)
                 rest = [line async for line in lines]
-        assert '"failovers"' in small.frontends[0].log_text()
+        # The line is written after the client has the response.
+        await until(
+            lambda: '"failovers":1' in small.frontends[0].log_text(), _DEADLINE_SECONDS, "it is logged"
+        )
 
     (usage,) = [
         chunk["usage"]
