@@ -19,8 +19,7 @@ from frontend.api.wire import JSON, DiagnosticHeaders
 from frontend.decision.question import Question
 from frontend.decision.systemone import systemone_json
 from frontend.models.model import CatalogModel, workers_of
-from frontend.observability.request_observer import RecordingObserver
-from frontend.observability.request_record import record_of
+from frontend.observability.request_record import RecordingObserver, record_of
 
 
 @dataclass(frozen=True, slots=True)

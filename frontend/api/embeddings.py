@@ -17,8 +17,7 @@ from frontend.api.in_flight import InFlightRequests
 from frontend.api.wire import JSON, DiagnosticHeaders
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
-from frontend.observability.request_observer import RecordingObserver
-from frontend.observability.request_record import record_of
+from frontend.observability.request_record import RecordingObserver, record_of
 from frontend.routing.fleet import can_embed
 from frontend.settings import FrontendSettings
 

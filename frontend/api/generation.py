@@ -24,8 +24,7 @@ from frontend.middleware.held_bodies import held_body_of
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
 from frontend.models.virtual_definition import Side, requested_side
-from frontend.observability.request_observer import RecordingObserver
-from frontend.observability.request_record import record_of
+from frontend.observability.request_record import RecordingObserver, record_of
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.fleet import wait_for_any
 from frontend.routing.served_model import ServedModel

@@ -1,4 +1,7 @@
-"""What is known about an HTTP request, for its log line, its response headers and the metrics."""
+"""What is known about an HTTP request, for its log line, its response headers and the metrics.
+
+Handlers write into the record; `RecordingObserver` writes what routing does with the request.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.model_queue import QueueWait
+from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
 from frontend.routing.scheduling_headers import SchedulingHeaders
 
 _STATE_KEY = "drover.record"
@@ -191,3 +195,57 @@ def detach_record(scope: Scope) -> None:
 
 def record_of(scope: Scope) -> RequestRecord:
     return cast(RequestRecord, scope["state"][_STATE_KEY])
+
+
+class RecordingObserver:
+    """Implements frontend.routing.failover.FailoverObserver: waits, attempts and failovers of a request."""
+
+    def __init__(self, record: RequestRecord) -> None:
+        self._record = record
+        self._waited_seconds = record.waited.seconds
+
+    def waited(self, waited: QueueWait) -> None:
+        """Sum up consecutive waits, with the first position. Of choices that wait in parallel the record has
+        the longest.
+        """
+        if not waited.position:
+            return
+        record = self._record
+        position = record.waited.position or waited.position
+        self._waited_seconds += waited.seconds
+        record.waited = QueueWait(max(record.waited.seconds, self._waited_seconds), position)
+        record.fields["waited_ms"] = round(record.waited.seconds * 1000, 2)
+        record.fields["queue_position"] = position
+
+    def sent_to(self, address: str) -> None:
+        self._record.fields["worker"] = address
+
+    def retried(self, error: DroverError) -> None:
+        self._record.retries += 1
+        self._record_failure("retries", self._record.retries, error)
+
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None:
+        self._record.failovers += 1
+        self._record_failure("failovers", self._record.failovers, error)
+
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None:
+        self._record.not_resumable = reason.value
+        self._record.fields["not_resumable"] = reason.value
+
+    def _record_failure(self, field: str, times: int, error: DroverError) -> None:
+        self._record.fields[field] = times
+        self._record.fields["worker_error"] = error.message
+
+
+class SilentObserver:
+    """The same for a request of this frontend's own, which has no record."""
+
+    def waited(self, waited: QueueWait) -> None: ...
+
+    def sent_to(self, address: str) -> None: ...
+
+    def retried(self, error: DroverError) -> None: ...
+
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None: ...
+
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...

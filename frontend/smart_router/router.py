@@ -8,8 +8,12 @@ from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel, VirtualTargets, workers_of
 from frontend.models.virtual_definition import Side
-from frontend.observability.request_observer import RecordingObserver, SilentObserver
-from frontend.observability.request_record import RequestRecord, RouteOutcome
+from frontend.observability.request_record import (
+    RecordingObserver,
+    RequestRecord,
+    RouteOutcome,
+    SilentObserver,
+)
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
