@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from drover.errors import (
     ERROR_MAPPINGS,
@@ -20,7 +22,14 @@ from drover.errors import (
     InvalidRequest,
     WorkerUnreachable,
 )
-from drover.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, abort_with, error_from_status
+from drover.rpc import (
+    CHANNEL_OPTIONS,
+    ERROR_DOMAIN,
+    SERVER_OPTIONS,
+    abort_with,
+    error_from_status,
+    has_error_type,
+)
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 
@@ -144,3 +153,41 @@ async def test_prompt_and_context_tokens_cross_the_boundary(boundary: Boundary) 
 
     assert isinstance(error, ContextExceeded)
     assert (error.prompt_tokens, error.context_tokens) == (3010, 2048)
+
+
+def _status(details: bytes) -> grpc.aio.AioRpcError:
+    trailing = grpc.aio.Metadata(("other", "x"), ("grpc-status-details-bin", details))
+    return grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), trailing, details="because")
+
+
+def _details(info: error_details_pb2.ErrorInfo) -> bytes:
+    packed = any_pb2.Any()
+    packed.Pack(info)
+    serialized: bytes = status_pb2.Status(details=[packed]).SerializeToString()
+    return serialized
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        b"\xff\xff",
+        status_pb2.Status().SerializeToString(),
+        _details(error_details_pb2.ErrorInfo(reason="ConstraintRejected", domain="example.com")),
+        _details(error_details_pb2.ErrorInfo(reason="NoErrorOfOurs", domain=ERROR_DOMAIN)),
+    ],
+    ids=["unreadable", "none", "of another domain", "unknown"],
+)
+def test_details_that_are_not_ours_leave_the_bare_status(details: bytes) -> None:
+    failure = _status(details)
+
+    assert not has_error_type(failure)
+    assert type(error_from_status(failure)) is InternalError
+
+
+@pytest.mark.parametrize("metadata", [{}, {"prompt_tokens": "many", "context_tokens": "-1"}])
+def test_invalid_token_counts_are_left_out(metadata: dict[str, str]) -> None:
+    info = error_details_pb2.ErrorInfo(reason="ContextExceeded", domain=ERROR_DOMAIN, metadata=metadata)
+    error = error_from_status(_status(_details(info)))
+
+    assert isinstance(error, ContextExceeded)
+    assert (error.message, error.prompt_tokens, error.context_tokens) == ("because", 0, 0)
