@@ -21,6 +21,9 @@ HARD_QUESTION = "What is 17 times 23?"
 LONG_QUESTION = "Count for ever."
 BROKEN_QUESTION = "Break down."
 TWO_QUESTION = "What is the weather in Paris and in Rome?"
+CHARGED_TWICE = "I was charged twice and want my money back."
+# Probabilities of labels after prompts about that.
+SCORES = {"yes": 0.3, "no": 0.1, "A": 0.05, "B": 0.35, "0": 0.05, "1": 0.1, "2": 0.05}
 THOUGHTS = "Let me think."
 # The tool's result, and the model's answer to it.
 RAIN, IT_RAINS = "Rain.", "It rains in Paris."
@@ -52,6 +55,7 @@ _SCRIPT = [
     },
     {"match": LONG_QUESTION, "events": [{"text": "more ", "repeat": 100_000}]},
     {"match": RAIN, "events": [{"text": IT_RAINS}]},
+    {"match": CHARGED_TWICE, "scores": SCORES},
     {"match": BROKEN_QUESTION, "events": [{"text": "Well"}, {"fail": "the engine broke"}]},
 ]
 

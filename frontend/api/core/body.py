@@ -92,14 +92,21 @@ async def read_v1_json(
 
     Raises InvalidRequest, BodyTooLarge, DeadlineExceeded, ClientLeft, QueueFull.
     """
-    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
-    if request.headers.get("content-encoding", "").strip().lower() == "zstd":
-        packed = body
-        body = await run_in_thread_if_large(lambda: decompressed(packed), MAX_UNPACKED_BYTES, INLINE_BYTES)
-        held_body_of(request.scope).grow(len(body))
+    body = await unpacked(
+        request, await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+    )
     wanted = await run_in_thread_if_large(lambda: read(_parsed(body)), len(body), INLINE_BYTES)
     record_of(request.scope).is_understood = True
     return wanted
+
+
+async def unpacked(request: Request, body: bytes) -> bytes:
+    """The body without its zstd encoding, if it has one. Raises InvalidRequest, QueueFull."""
+    if request.headers.get("content-encoding", "").strip().lower() != "zstd":
+        return body
+    plain = await run_in_thread_if_large(lambda: decompressed(body), MAX_UNPACKED_BYTES, INLINE_BYTES)
+    held_body_of(request.scope).grow(len(plain))
+    return plain
 
 
 def _parsed(body: bytes) -> Json:

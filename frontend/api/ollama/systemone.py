@@ -11,7 +11,7 @@ from starlette.responses import Response
 from drover.concurrency import run_in_thread_if_large
 from drover.errors import BodyTooLarge
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.body import INLINE_BYTES, read_body
+from frontend.api.core.body import INLINE_BYTES, read_body, unpacked
 from frontend.api.core.go_json import Json, dumps, loads
 from frontend.api.decisions import DecisionRequest, Decisions, decided
 from frontend.api.ollama.systemone_request import SystemOneRequest
@@ -20,7 +20,7 @@ from frontend.decision.question import Question
 from frontend.http.routes import direct_router
 
 _KIB, _MIB = 1024, 1024 * 1024
-# Of the body's bytes as they are sent.
+# Of the body's bytes; of one in zstd, which TypeSafe's client sends, those after unpacking count too.
 MAX_BYTES, MAX_BYTES_WITH_IMAGES = 64 * _KIB, 32 * _MIB
 
 
@@ -42,9 +42,8 @@ class SystemOne:
         """Raises BodyTooLarge, InvalidRequest and as `read_body`."""
         settings = self.decisions.generation.settings
         try:
-            body = await read_body(
-                http, min(MAX_BYTES_WITH_IMAGES, settings.max_body_bytes), settings.body_timeout_seconds
-            )
+            limit = min(MAX_BYTES_WITH_IMAGES, settings.max_body_bytes)
+            body = await unpacked(http, await read_body(http, limit, settings.body_timeout_seconds))
         except BodyTooLarge:
             raise BodyTooLarge(f"request body must not exceed {MAX_BYTES_WITH_IMAGES // _MIB} MiB") from None
         request = await run_in_thread_if_large(

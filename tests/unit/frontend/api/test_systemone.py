@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import pytest
+import zstandard
 
 from drover.errors import (
     CapabilityMissing,
@@ -252,6 +253,16 @@ async def test_a_body_with_images_ends_at_32_mib(start: Start) -> None:
     async with start(_worker(vision=True)) as frontend:
         answer = await frontend.client.post(_PATH, content=b" " * (32 * 1024 * 1024 + 1))
     assert (answer.status_code, answer.json()) == (413, {"error": "request body must not exceed 32 MiB"})
+
+
+async def test_a_body_may_be_zstd(start: Start) -> None:
+    async with start(_worker()) as frontend:
+        packed = zstandard.compress(json.dumps(_body()).encode())
+        answer = await frontend.client.post(_PATH, content=packed, headers={"content-encoding": "zstd"})
+        assert answer.status_code == 200
+        large = zstandard.compress(json.dumps(_body(state="x" * 70_000)).encode())
+        answer = await frontend.client.post(_PATH, content=large, headers={"content-encoding": "zstd"})
+    assert answer.status_code == 413
 
 
 async def test_errors_are_ollamas_also_under_v1(start: Start) -> None:
