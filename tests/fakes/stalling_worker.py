@@ -140,7 +140,8 @@ class StallingWorker:
         return handle
 
     async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
-        self.scores.append(request)
+        # A retry changes the id of the same message.
+        self.scores.append(pb.ScoreRequest.FromString(request.SerializeToString()))
         try:
             if self.scored is None:
                 await asyncio.Event().wait()
