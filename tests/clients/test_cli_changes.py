@@ -75,7 +75,7 @@ def test_create_inherits_the_model_s_details(created: tuple[GoClient, dict[str, 
     _, shown = created
     assert shown["details"]["family"] == "llama"
     assert shown["model_info"]["general.architecture"] == "llama"
-    assert shown["capabilities"] == ["completion"]
+    assert shown["capabilities"] == ["completion", "decision"]
 
 
 def test_a_created_model_is_listed(created: tuple[GoClient, dict[str, Any]], new_name: str) -> None:

@@ -55,7 +55,7 @@ def test_show(fleet: Fleet) -> None:
     assert info["general.parameter_count"] == 134_515_008
     assert (info["llama.context_length"], info["llama.embedding_length"]) == (8192, 576)
     assert shown["details"]["parameter_size"] == "134.52M"
-    assert shown["capabilities"] == ["completion"]
+    assert shown["capabilities"] == ["completion", "decision"]
     assert "projector_info" not in shown
 
 

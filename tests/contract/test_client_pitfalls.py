@@ -89,7 +89,7 @@ def test_presets_have_what_clients_crash_without(http: httpx.Client) -> None:
         ]
     assert shown["model_info"]["general.architecture"] == "llama"
     for each in (shown, listed):
-        assert each["capabilities"] == ["completion"]
+        assert each["capabilities"] == ["completion", "decision"]
         assert each["details"]["parent_model"] == "smol:latest"
 
 

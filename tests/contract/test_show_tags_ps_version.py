@@ -87,7 +87,7 @@ def test_a_model_of_the_fleet(http: httpx.Client) -> None:
     assert re.search(r"^FROM \S+$", shown["modelfile"], re.MULTILINE)
     assert list(shown["details"]) == _DETAILS
     assert shown["details"]["parent_model"] == ""
-    assert shown["capabilities"] == ["completion"]
+    assert shown["capabilities"] == ["completion", "decision"]
     assert ZONED.fullmatch(shown["modified_at"])
     assert all(list(each) == ["name", "type", "shape"] for each in shown["tensors"])
     assert all(type(size) is int for each in shown["tensors"] for size in each["shape"])

@@ -29,13 +29,13 @@ from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Start
 
 _PATH = "/v1/systemone"
 _PNG = base64.b64encode(b"image").decode()
-_NOUL: dict[str, Json] = {"type": "noul", "instructions": "The customer asks for a refund."}
-_CHOICE: dict[str, Json] = {
+_NOUL: dict[str, Any] = {"type": "noul", "instructions": "The customer asks for a refund."}
+_CHOICE: dict[str, Any] = {
     "type": "choice",
     "instructions": "Which team?",
     "criteria": {"shipping": None, "billing": "payments"},
 }
-_SCORE: dict[str, Json] = {
+_SCORE: dict[str, Any] = {
     "type": "score",
     "instructions": "How urgent?",
     "criteria": ["can wait", "soon", "now"],
