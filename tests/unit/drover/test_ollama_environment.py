@@ -107,7 +107,7 @@ def test_a_number_that_the_setting_refuses_stops_the_start_under_all_its_names(
 def test_other_names_of_ollama_are_ignored_silently(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("OLLAMA_MODELS", "/nowhere")
+    monkeypatch.setenv("OLLAMA_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("ollama_count", "4")
 
     assert _Settings.load([]).count == 3
