@@ -87,7 +87,7 @@ def build_app(
         [
             server.router(settings),
             models.router(catalog, settings),
-            manage.router(catalog, settings),
+            manage.router(catalog, stored, settings),
             transfer.router(catalog, settings),
             blobs.router(stored, settings),
             inference.router(generation),

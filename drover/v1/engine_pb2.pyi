@@ -721,7 +721,9 @@ class Think(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     mode: Global___Think.Mode.ValueType
     level: _builtins.str
-    """"low", "medium", "high" or "max" where the client named a level; only with ON."""
+    """One of the names in Model.thinking; without that "low", "medium", "high" or "max". Empty where the client
+    named none that the model has. Only with ON.
+    """
     def __init__(
         self,
         *,
@@ -1679,6 +1681,13 @@ class Model(_message.Message):
     PINNED_FIELD_NUMBER: _builtins.int
     TENSORS_FIELD_NUMBER: _builtins.int
     EXCHANGE_FIELD_NUMBER: _builtins.int
+    THINKING_FIELD_NUMBER: _builtins.int
+    TEMPLATE_SOURCE_FIELD_NUMBER: _builtins.int
+    RENDERER_FIELD_NUMBER: _builtins.int
+    PARSER_FIELD_NUMBER: _builtins.int
+    REMOTE_MODEL_FIELD_NUMBER: _builtins.int
+    REMOTE_HOST_FIELD_NUMBER: _builtins.int
+    REQUIRES_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """64 hex digits, equal on all replicas of the same model files."""
     size_bytes: _builtins.int
@@ -1713,6 +1722,19 @@ class Model(_message.Message):
     """The model never leaves memory, whatever keep_alive says."""
     exchange: _builtins.bool
     """The worker has the call Exchange."""
+    template_source: _builtins.str
+    """Where the chat prompt comes from, in Ollama's words: renderer, harmony, go_template, gguf_chat_template (the
+    model's own Jinja template, also where its files are no GGUF), none. Empty: not known.
+    """
+    renderer: _builtins.str
+    """The built-in code that makes the chat prompt; empty where the template does."""
+    parser: _builtins.str
+    """What finds thinking and tool calls in an answer, by the engine's name for it; empty: none, or unnamed."""
+    remote_model: _builtins.str
+    """Of a model on an Ollama server: its name there, and the server's URL."""
+    remote_host: _builtins.str
+    requires: _builtins.str
+    """The version of Ollama that the model asks for; empty: none."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The Ollama names that this worker serves, tag included; the first is the main one."""
@@ -1730,6 +1752,10 @@ class Model(_message.Message):
     @_builtins.property
     def tensors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """The weights' names, types and shapes, as the model files list them."""
+
+    @_builtins.property
+    def thinking(self) -> Global___Thinking:
+        """The values of `think` that the model's own template tells apart. Absent: not known."""
 
     def __init__(
         self,
@@ -1760,14 +1786,71 @@ class Model(_message.Message):
         pinned: _builtins.bool = ...,
         tensors: _abc.Iterable[Global___Tensor] | None = ...,
         exchange: _builtins.bool = ...,
+        thinking: Global___Thinking | None = ...,
+        template_source: _builtins.str = ...,
+        renderer: _builtins.str = ...,
+        parser: _builtins.str = ...,
+        remote_model: _builtins.str = ...,
+        remote_host: _builtins.str = ...,
+        requires: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "pinned", b"pinned", "quantization", b"quantization", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "tensors", b"tensors", "trained_context_length", b"trained_context_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Thinking(_message.Message):
+    """Ollama's show.thinking: values are distinct, names are not empty, and `default` is one of the values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Value(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ON_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        on: _builtins.bool
+        name: _builtins.str
+        def __init__(
+            self,
+            *,
+            on: _builtins.bool = ...,
+            name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "on", b"on"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "on", b"on"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["on", "name"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thinking.Value]: ...
+    @_builtins.property
+    def default(self) -> Global___Thinking.Value:
+        """What a request without `think` gets."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[Global___Thinking.Value] | None = ...,
+        default: Global___Thinking.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default", b"default"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Thinking: _TypeAlias = Thinking  # noqa: Y015
 
 @_typing.final
 class Tensor(_message.Message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from drover.go_template.template import Template
+from drover.thinking import on_or_off
 from drover.v1 import engine_pb2 as pb
 
 
@@ -41,8 +42,12 @@ class ModelOverrides:
 
     def _describe_template(self, template: Template, model: pb.Model, can_parse: bool, adds: bool) -> None:
         capabilities = model.capabilities
-        model.template = template.source
+        model.template, model.template_source = template.source, "go_template"
+        model.renderer = ""
         capabilities.insert = template.uses("suffix")
         capabilities.tools = template.uses("tools") and (adds or (can_parse and capabilities.tools))
         capabilities.thinking = template.uses("thinking") and (adds or (can_parse and capabilities.thinking))
         capabilities.vision = False
+        model.ClearField("thinking")
+        if capabilities.thinking and not template.uses("thinklevel"):
+            model.thinking.CopyFrom(on_or_off())

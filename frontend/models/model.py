@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from drover.errors import NoWorkerReady
 from drover.json_value import Json
 from drover.names import ModelName
+from drover.thinking import on_or_off
 from drover.v1 import engine_pb2 as pb
 from frontend.models.preset import Example, Layer, Preset
 from frontend.models.virtual_definition import Side, VirtualModel
@@ -68,6 +69,17 @@ class CatalogModel:
         return limited
 
     @property
+    def thinking(self) -> pb.Thinking | None:
+        """The values of `think` that the model tells apart; None where they are not known, as those of a Go
+        template with levels, and where the model cannot think.
+        """
+        if not self.capabilities.thinking:
+            return None
+        if self.own_template:
+            return None if "thinklevel" in self._template_uses else on_or_off()
+        return self.info.thinking if self.info.HasField("thinking") else None
+
+    @property
     def template(self) -> str:
         return (self.preset.template if self.preset else "") or self.info.template
 
@@ -107,8 +119,24 @@ class CatalogModel:
         return [*self.info.licenses, *(self.preset.licenses if self.preset else ())]
 
     @property
+    def template_source(self) -> str:
+        """Where the chat prompt comes from, in Ollama's words; empty where that is not known."""
+        return "go_template" if self.own_template else self.info.template_source
+
+    @property
+    def renderer(self) -> str:
+        """The built-in code that makes the prompt; else what the Modelfile declares, which has no effect."""
+        effective = "" if self.own_template else self.info.renderer
+        return effective or (self.preset.renderer if self.preset else "")
+
+    @property
+    def parser(self) -> str:
+        """What finds thinking and tool calls; else what the Modelfile declares, which has no effect."""
+        return self.info.parser or (self.preset.parser if self.preset else "")
+
+    @property
     def requires(self) -> str:
-        return self.preset.requires if self.preset else ""
+        return (self.preset.requires if self.preset else "") or self.info.requires
 
     @property
     def parent(self) -> str:

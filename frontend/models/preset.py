@@ -42,7 +42,8 @@ class Preset:
     """`base`: the served model, with its digest and size at the time. `parent`: the name that it was made
     from, which may be a preset's. An empty text means the base's. `template_uses`: the template's variables,
     as `drover.go_template` finds them. `parameters`: Ollama's PARAMETERs, as they were sent. `requires`: the
-    version of Ollama that the Modelfile asks for.
+    version of Ollama that the Modelfile asks for. `renderer`, `parser`, `draft` (names of files) and
+    `declared`: what its RENDERER, PARSER, DRAFT and CAPABILITY lines say, kept for its copies.
     """
 
     name: ModelName
@@ -58,6 +59,10 @@ class Preset:
     examples: Sequence[Example] = ()
     licenses: Sequence[str] = ()
     requires: str = ""
+    renderer: str = ""
+    parser: str = ""
+    draft: Sequence[str] = ()
+    declared: Sequence[str] = ()
 
     @cached_property
     def written_layers(self) -> Sequence[Layer]:
@@ -94,6 +99,10 @@ class Preset:
                 "examples": [[each.role, each.content] for each in self.examples],
                 "licenses": list(self.licenses),
                 "requires": self.requires,
+                "renderer": self.renderer,
+                "parser": self.parser,
+                "draft": list(self.draft),
+                "declared": list(self.declared),
             }
         ).decode()
 
@@ -116,8 +125,12 @@ class Preset:
             parameters=stored["parameters"],
             examples=tuple(Example(role, content) for role, content in stored["examples"]),
             licenses=tuple(stored["licenses"]),
-            # Absent in documents of the first version.
+            # Absent in documents of earlier versions.
             requires=stored.get("requires", ""),
+            renderer=stored.get("renderer", ""),
+            parser=stored.get("parser", ""),
+            draft=tuple(stored.get("draft", ())),
+            declared=tuple(stored.get("declared", ())),
         )
 
 

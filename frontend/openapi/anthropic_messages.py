@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.json_value import Json
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
-from frontend.openapi.fields import KEEP_ALIVE, MODEL
+from frontend.openapi.fields import EFFORT, KEEP_ALIVE, MODEL
 from frontend.openapi.operations import (
     GENERATION_HEADERS,
     JSON,
@@ -135,7 +135,7 @@ _FIELDS: dict[str, Schema] = {
     ),
     "output_config": request(
         {
-            "effort": anything("Thinking effort: low, medium, high, xhigh or max."),
+            "effort": anything(EFFORT),
             "format": anything("Format of the answer, as in `output_format`."),
         }
     ),

@@ -33,6 +33,11 @@ KEEP_ALIVE: Schema = {
 }
 IMAGES = array({"type": ["string", "null"], "contentEncoding": "base64"}, "Standard base64, no `data:` URLs.")
 TIME = text("RFC 3339.", format="date-time")
+EFFORT = (
+    "How much a model with the thinking capability thinks: one of its names (`thinking.values` of "
+    "`/api/show`), or `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`, for which the nearest "
+    "name is taken. Another word means the model's default."
+)
 DURATION = integer("Nanoseconds.", minimum=1)
 TOKEN_ID = integer(minimum=0, maximum=UINT32_MAX)
 

@@ -43,8 +43,10 @@ _COMMON: dict[str, Schema] = {
     "keep_alive": KEEP_ALIVE,
     "think": any_of(
         {"type": "boolean"},
-        {"enum": ["low", "medium", "high", "max"]},
-        about="Whether the model thinks first, and how much. By default it does if it has the capability.",
+        text(minLength=1),
+        about="Whether the model thinks first, and how much: one of `thinking.values` of `/api/show`. "
+        "Another name means the model's default; without values the names are `low`, `medium`, `high` and "
+        "`max`. By default a model thinks if it has the capability.",
     ),
     "truncate": boolean(
         "Drop the oldest messages, or the beginning of the prompt, if it exceeds the context.", default=True
@@ -111,8 +113,9 @@ _CONTEXT = array(TOKEN_ID, "Tokens of the prompt and the answer. Absent for a ra
 _METRICS: dict[str, Schema] = {
     "total_duration": DURATION,
     "load_duration": DURATION,
-    "prompt_eval_count": integer("Tokens of the prompt.", minimum=1),
-    "prompt_eval_duration": DURATION,
+    "prompt_eval_count": integer("Tokens of the prompt, those from the prefix cache included.", minimum=1),
+    "prompt_eval_cached_count": integer("Of these: found in the prefix cache.", minimum=0),
+    "prompt_eval_duration": {**DURATION, "description": "Of the tokens that were not in the prefix cache."},
     "eval_count": integer("Tokens of the answer, including thinking.", minimum=1),
     "eval_duration": DURATION,
 }
@@ -120,7 +123,9 @@ _ROUTED: dict[str, Schema] = {
     "routed_model": text("The model that answered, if the requested one is virtual and chooses between two."),
     "route_reason": text("Why that model was chosen."),
 }
-_MEASURED = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
+_MEASURED = (
+    "total_duration", "load_duration", "prompt_eval_cached_count", "prompt_eval_duration", "eval_duration",
+)  # fmt: skip
 _LOGPROB: dict[str, Schema] = {
     "token": text(),
     "logprob": number(),

@@ -70,10 +70,13 @@ _CREATE: dict[str, Schema] = {
     "adapters": _FILES,
     "quantize": text("Refused with status 500.", default=""),
     "quantization": text("What old clients send instead of `quantize`.", default=""),
-    "draft_files": _FILES,
-    "draft_quantize": text("Refused: speculative decoding is configured when a worker starts.", default=""),
-    "renderer": text("Refused: the model's chat template renders the prompts.", default=""),
-    "parser": text("Refused: workers detect the parsers that a template needs.", default=""),
+    "draft_files": {**_FILES, "description": "Kept by name for the Modelfile; the blobs must be there."},
+    "draft_quantize": text("Of a draft; without effect.", default=""),
+    "renderer": text("Kept for the Modelfile; the model's chat template renders the prompts.", default=""),
+    "parser": text("Kept for the Modelfile; workers detect the parsers that a template needs.", default=""),
+    "capabilities": array(
+        or_null(text()), "Kept for the Modelfile; what a model can do is what its workers report.", default=[]
+    ),
     "requires": text("A version of Ollama; refused if newer than this server's.", default=""),
     "remote_host": text("Refused: the operator configures other hosts.", default=""),
     "info": mapping(

@@ -16,6 +16,7 @@ from frontend.openapi.operations import (
 )
 from frontend.openapi.schema import (
     Schema,
+    any_of,
     array,
     boolean,
     integer,
@@ -45,8 +46,18 @@ _NAMES: dict[str, Schema] = {"name": text("The name with its tag."), "model": te
 _DIGEST = text("64 hexadecimal digits.")
 _BYTES = integer(minimum=0)
 
+_REMOTE: dict[str, Schema] = {
+    "remote_model": text("Of a model on an Ollama server: its name there."),
+    "remote_host": text("The server's URL."),
+}
+_THINK_VALUE = any_of({"type": "boolean"}, text(minLength=1))
+_TEMPLATE_SOURCES = (
+    "renderer_parser", "renderer", "parser", "harmony", "go_template", "gguf_chat_template", "none",
+)  # fmt: skip
+
 _TAG: dict[str, Schema] = {
     **_NAMES,
+    **_REMOTE,
     "modified_at": TIME,
     "size": _BYTES,
     "digest": _DIGEST,
@@ -55,6 +66,7 @@ _TAG: dict[str, Schema] = {
 }
 _PROCESS: dict[str, Schema] = {
     **_NAMES,
+    **_REMOTE,
     "size": _BYTES,
     "digest": _DIGEST,
     "details": struct(_DETAILS, [*_DETAILS]),
@@ -69,6 +81,21 @@ _SHOWN_IF_ANY: dict[str, Schema] = {
     "system": text(),
     "messages": array(struct({"role": text(), "content": text()}, ["role", "content"])),
     "requires": text("The version of Ollama that the model requires."),
+    "renderer": text("The code that makes chat prompts, or the one that the Modelfile names."),
+    "parser": text("What finds thinking and tool calls in answers, or the one that the Modelfile names."),
+    **_REMOTE,
+    "thinking": struct(
+        {
+            "values": array(_THINK_VALUE, "What `think` may be; another name means the default.", minItems=1),
+            "default": _THINK_VALUE,
+        },
+        ["values", "default"],
+        "Absent where it is not known.",
+    ),
+    "template_source": text(
+        "What makes chat prompts. `gguf_chat_template` is the model's own Jinja template.",
+        enum=[*_TEMPLATE_SOURCES],
+    ),
     "tensors": array(
         struct(
             {"name": text(), "type": text(), "shape": array(integer(minimum=0))}, ["name", "type", "shape"]
@@ -96,8 +123,8 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "ShowAnswer": struct({**_SHOWN_IF_ANY, **_SHOWN}, [*_SHOWN]),
-    "Model": struct(_TAG, [*_TAG]),
-    "LoadedModel": struct(_PROCESS, [*_PROCESS]),
+    "Model": struct(_TAG, [name for name in _TAG if name not in _REMOTE]),
+    "LoadedModel": struct(_PROCESS, [name for name in _PROCESS if name not in _REMOTE]),
 }
 
 

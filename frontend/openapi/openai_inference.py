@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
 from frontend.api.openai.request import MAX_CHOICES
+from frontend.openapi.fields import EFFORT
 from frontend.openapi.openai_common import ERROR, GENERATION_ERRORS, SHARED_FIELDS, TOKEN_IDS
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.schema import (
@@ -24,7 +25,6 @@ from frontend.openapi.schema import (
     text,
 )
 
-_EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max")
 _STOP = "One or several texts that end the generation and are not part of the output."
 
 CHAT: dict[str, Schema] = {
@@ -61,7 +61,7 @@ CHAT: dict[str, Schema] = {
         {}, "`type` is `text`, `json_object`, or `json_schema` with the schema in `json_schema.schema`."
     ),
     "reasoning": mapping({}, "Its `effort` takes precedence over `reasoning_effort`."),
-    "reasoning_effort": text("Reasoning effort of a model with the thinking capability.", enum=[*_EFFORTS]),
+    "reasoning_effort": text(EFFORT),
     "logprobs": boolean("Return each token's log probability.", default=False),
     "top_logprobs": integer(
         "With `logprobs`: number of alternatives for each token.", minimum=0, maximum=20, default=0
@@ -165,6 +165,18 @@ _MESSAGE_MEMBERS: dict[str, Schema] = {
     "tool_calls": array(ref("OpenAIToolCall")),
 }
 _USAGE: dict[str, Schema] = {"usage": ref("Usage")}
+_TIMINGS: dict[str, Schema] = {
+    "prompt_n": integer("Tokens of the prompts, those from the prefix cache included.", minimum=0),
+    "prompt_ms": number("Of the tokens that were not in the prefix cache, of the slowest choice.", minimum=0),
+    "prompt_per_second": number("The one by the other: larger after a hit of the prefix cache.", minimum=0),
+    "predicted_n": integer("Tokens of all choices.", minimum=0),
+    "predicted_ms": number("Of the slowest choice.", minimum=0),
+    "predicted_per_second": number(minimum=0),
+}
+_WITH_USAGE: dict[str, Schema] = {
+    **_USAGE,
+    "timings": {**struct(_TIMINGS, [*_TIMINGS]), "description": "In the last chunk, with `include_usage`."},
+}
 _DEBUG: dict[str, Schema] = {
     "_debug_info": struct({"rendered_template": text("The prompt.")}, ["rendered_template"])
 }
@@ -210,10 +222,10 @@ _RESPONSE_SCHEMAS: dict[str, Schema] = {
         _DEBUG,
     ),
     "ChatCompletionChunk": _response(
-        "chat.completion.chunk", _chat_choice("delta", struct(_MESSAGE_MEMBERS)), {}, _USAGE
+        "chat.completion.chunk", _chat_choice("delta", struct(_MESSAGE_MEMBERS)), {}, _WITH_USAGE
     ),
     "Completion": _response("text_completion", _TEXT_CHOICE, _USAGE, {}),
-    "CompletionChunk": _response("text_completion", _TEXT_CHOICE, {}, _USAGE),
+    "CompletionChunk": _response("text_completion", _TEXT_CHOICE, {}, _WITH_USAGE),
     "OpenAIToolCall": _CALL,
     "OpenAILogprob": struct(
         {**_TOKEN, "top_logprobs": array(ref("Alternative"))}, ["token", "logprob", "top_logprobs"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
-from frontend.openapi.fields import KEEP_ALIVE, MODEL
+from frontend.openapi.fields import EFFORT, KEEP_ALIVE, MODEL
 from frontend.openapi.openai_common import GENERATION_ERRORS
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.schema import (
@@ -192,10 +192,7 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
             "top_p": number("Defaults to the model's own default, or else 0.9."),
             "reasoning": request(
                 {
-                    "effort": any_of(
-                        {"enum": ["", "none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max"]},
-                        about="Reasoning effort of a model with the thinking capability.",
-                    ),
+                    "effort": text(EFFORT),
                     "summary": anything(
                         "Repeated in the response. The summary is always the complete reasoning."
                     ),

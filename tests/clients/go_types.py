@@ -126,6 +126,7 @@ METRICS = {
     "total_duration": integer,
     "load_duration": integer,
     "prompt_eval_count": integer,
+    "prompt_eval_cached_count": integer,
     "prompt_eval_duration": integer,
     "eval_count": integer,
     "eval_duration": integer,

@@ -60,6 +60,18 @@ def _arguments(value: JsonValue) -> JsonValue:
     return json.dumps(_parsed(value), sort_keys=True) if isinstance(value, str) else value
 
 
+def _source(value: JsonValue) -> JsonValue:
+    known = ("a source", "go_template", "gguf_chat_template", "renderer", "none")
+    return "a source" if value in known else value
+
+
+def _timings(value: JsonValue) -> JsonValue:
+    """Each number, whichever it is."""
+    if not isinstance(value, dict):
+        return value
+    return {name: "a number" if isinstance(item, int | float) else item for name, item in value.items()}
+
+
 def _modelfile(value: JsonValue) -> JsonValue:
     """Ollama writes PARAMETER lines in random order."""
     if not isinstance(value, str):
@@ -82,6 +94,7 @@ _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
     "expires_at": _time,
     "total_duration": _nanoseconds,
     "load_duration": _nanoseconds,
+    "prompt_eval_cached_count": _count,
     "prompt_eval_duration": _nanoseconds,
     "eval_duration": _nanoseconds,
     "size": _count,
@@ -95,6 +108,8 @@ _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
     "modelfile": _modelfile,
     "parameters": _parameters,
     "request_id": _id,
+    "template_source": _source,
+    "timings": _timings,
 }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.comparison import comparable
+from tests.fakes.contract_changes import answer_of_now
 from tests.fakes.go_error_messages import as_released
 
 _FILE = Path(__file__).parent / "recordings" / "ollama-0.33.0-2026-11-29.jsonl"
@@ -28,8 +29,8 @@ _HEADERS = (
     "allow", "location", "vary", "access-control-allow-origin", "access-control-allow-methods",
     "access-control-allow-headers", "access-control-max-age",
 )  # fmt: skip
-# Times and durations, as text.
-_VARYING = re.compile(r'(?<=_at":")[^"]*|(?<=_duration":)\d+')
+# Times, durations and counts of cached tokens, as text.
+_VARYING = re.compile(r'(?<=_at":")[^"]*|(?<=_duration":)\d+|(?<=_cached_count":)\d+')
 _MASKS = {"registry.ollama.ai": "MODEL-REGISTRY"}
 
 
@@ -101,7 +102,10 @@ def differences(row: Row, ours: Answer) -> list[str]:
         pairs = ((name, _tokens(ours.headers.get(name)), _tokens(headers.get(name))) for name in _HEADERS)
         found += [f"{name}: {mine} != {theirs}" for name, mine, theirs in pairs if mine != theirs]
     content_type = next(iter((headers or {}).get("content-type", ())), "")
-    found += _body(ours, as_released(recorded["body"]), content_type)
+    body = row.request.get("body", "")
+    request = body if isinstance(body, str) else json.dumps(body)
+    answer = answer_of_now(row.request["path"], request, as_released(recorded["body"]))
+    found += _body(ours, answer, content_type)
     return found
 
 

@@ -21,11 +21,11 @@ UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
 INFERENCE = ("chat", "generate")
 CHAT_END = [
     "model", "created_at", "message", "done", "done_reason", "total_duration", "load_duration",
-    "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration",
+    "prompt_eval_count", "prompt_eval_cached_count", "prompt_eval_duration", "eval_count", "eval_duration",
 ]  # fmt: skip
 GENERATE_END = [
     "model", "created_at", "response", "done", "done_reason", "context", "total_duration", "load_duration",
-    "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration",
+    "prompt_eval_count", "prompt_eval_cached_count", "prompt_eval_duration", "eval_count", "eval_duration",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tests.fakes.contract_changes import answer_of_now
 from tests.fakes.go_error_messages import as_released
 from tests.fakes.transcripts import RECORDED, rows
 
@@ -63,5 +64,5 @@ def _recorded(number: int, row: Mapping[str, object]) -> Recorded:
         body=raw.encode(),
         status=response["status"],
         answer_headers=response["headers"],
-        answer=as_released(response["body"]),
+        answer=answer_of_now(request["path"], raw, as_released(response["body"])),
     )

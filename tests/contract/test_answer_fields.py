@@ -8,8 +8,7 @@
 | tokens and their bytes, streamed and not | transcripts "chat logprobs", "chat logprobs stream", "generate logprobs" |
 | num_predict 10 gives 10 | test_ollama_client::test_logprobs_fit_the_text |
 
-Not here: remote_model and remote_host (of the cloud), prompt_eval_cached_count (after the version that is emulated: its
-key must not be there), generate's tool_calls in the last chunk only (of a parser that no template here has).
+Not here: remote_model and remote_host (of the cloud), generate's tool_calls in the last chunk only (of a parser that no template here has).
 """  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from tests.contract.ollama_requests import (
     INFERENCE,
     answered,
     ask,
+    chat_message,
     inference,
     lines_of,
 )
@@ -46,8 +46,9 @@ def test_keys_and_types(http: httpx.Client, path: str) -> None:
         assert list(end) == _ENDS[path]
         assert end["done"] is True
         assert (end["prompt_eval_count"], end["eval_count"]) == (16, 3)
-        numbers = [end[key] for key in _ENDS[path] if key.endswith(("_duration", "_count"))]
-        assert all(type(number) is int and number > 0 for number in numbers)
+        numbers = {key: end[key] for key in _ENDS[path] if key.endswith(("_duration", "_count"))}
+        assert 0 <= numbers.pop("prompt_eval_cached_count") < 16
+        assert all(type(number) is int and number > 0 for number in numbers.values())
         assert end["total_duration"] >= end["load_duration"]
 
 
@@ -122,3 +123,39 @@ def _assert_logprob(entry: dict[str, Any]) -> None:
     assert type(entry["logprob"]) is float
     assert entry["logprob"] <= 0
     assert bytes(entry["bytes"]).decode(errors="replace") == entry["token"]
+
+
+_MANY = 400
+
+
+@pytest.mark.parametrize("path", INFERENCE)
+def test_cached_tokens_are_counted_and_take_no_time(http: httpx.Client, path: str) -> None:
+    text = f"Count {path}: " + "one two three " * _MANY
+    cold = answered(ask(http, path, inference(path, text)))
+    warm = lines_of(ask(http, path, inference(path, text, stream=True)))[-1]
+
+    assert cold["prompt_eval_count"] == warm["prompt_eval_count"] > 3 * _MANY
+    assert cold["prompt_eval_cached_count"] < 64
+    assert warm["prompt_eval_cached_count"] >= warm["prompt_eval_count"] - 4
+    assert warm["prompt_eval_duration"] < cold["prompt_eval_duration"] / 4
+
+
+def test_every_dialect_counts_the_same_cached_tokens(http: httpx.Client) -> None:
+    messages = chat_message("Tell me of " + "apples and pears, " * 20)
+    options = {"temperature": 0, "num_predict": 1}
+
+    def post(path: str, body: dict[str, object]) -> dict[str, Any]:
+        return answered(http.post(path, json={"model": "smol", "options": options, **body}))
+
+    post("/api/chat", {"messages": messages, "stream": False})
+    end = post("/api/chat", {"messages": messages, "stream": False})
+    count, cached = end["prompt_eval_count"], end["prompt_eval_cached_count"]
+    assert count > cached > 0
+
+    limit = {"max_tokens": 1}
+    chat = post("/v1/chat/completions", {"messages": messages, **limit})["usage"]
+    response = post("/v1/responses", {"input": messages, "max_output_tokens": 1})["usage"]
+    message = post("/v1/messages", {"messages": messages, **limit})["usage"]
+    assert (chat["prompt_tokens"], chat["prompt_tokens_details"]["cached_tokens"]) == (count, cached)
+    assert (response["input_tokens"], response["input_tokens_details"]["cached_tokens"]) == (count, cached)
+    assert (message["input_tokens"], message["cache_read_input_tokens"]) == (count - cached, cached)

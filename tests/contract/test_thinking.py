@@ -27,7 +27,6 @@ from tests.contract.ollama_requests import (
     text_of,
 )
 
-_LEVELS = '"high", "medium", "low", "max", true, or false'
 _CITY = {
     "type": "object",
     "properties": {"city": {"type": "string", "enum": ["Paris"]}},
@@ -46,7 +45,9 @@ def _greedy(tokens: int) -> dict[str, object]:
     return {"temperature": 0, "num_predict": tokens}
 
 
-@pytest.mark.parametrize("think", [..., None, True, "low", "medium", "high", "max"], ids="think {!r}".format)
+@pytest.mark.parametrize(
+    "think", [..., None, True, "low", "medium", "high", "max", "foo", "HIGH"], ids="think {!r}".format
+)
 @pytest.mark.parametrize("path", INFERENCE)
 def test_a_model_that_can_thinks(http: httpx.Client, path: str, think: object) -> None:
     body = inference(path, "Hi", "gguf-thinker", think=think, options=_greedy(3))
@@ -63,7 +64,7 @@ def test_it_does_not_when_switched_off(http: httpx.Client, path: str, stream: bo
     assert "".join(text_of(line) for line in lines) == "Ok."
 
 
-@pytest.mark.parametrize("think", [True, "low", "high", "max"], ids="lacks thinking, {!r}".format)
+@pytest.mark.parametrize("think", [True, "low", "high", "max", "foo"], ids="lacks thinking, {!r}".format)
 @pytest.mark.parametrize("name", ["smol", "SMOL:latest"])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_a_model_that_cannot(http: httpx.Client, path: str, name: str, think: object) -> None:
@@ -78,22 +79,12 @@ def test_a_model_that_cannot_need_not(http: httpx.Client, path: str, think: obje
     assert (text_of(answer), _thinking(answer)) == ("The capital of", "no key")
 
 
-@pytest.mark.parametrize(
-    ("think", "error"),
-    [
-        ("foo", f'invalid think value: "foo" (must be {_LEVELS})'),
-        ("", f'invalid think value: "" (must be {_LEVELS})'),
-        ("HIGH", f'invalid think value: "HIGH" (must be {_LEVELS})'),
-        (1, f"think must be a boolean or string ({_LEVELS})"),
-        ([], f"think must be a boolean or string ({_LEVELS})"),
-        ({}, f"think must be a boolean or string ({_LEVELS})"),
-    ],
-    ids=lambda value: f"refused {value!r}" if not str(value).startswith(("inv", "think")) else "",
-)
+@pytest.mark.parametrize("think", ["", 1, [], {}], ids="refused {!r}".format)
 @pytest.mark.parametrize("path", INFERENCE)
-def test_what_think_cannot_be(http: httpx.Client, path: str, think: object, error: str) -> None:
+def test_what_think_cannot_be(http: httpx.Client, path: str, think: object) -> None:
     # Before the model is looked up.
-    assert_refused(ask(http, path, {"model": "nope", "think": think}), 400, error)
+    body = {"model": "nope", "think": think}
+    assert_refused(ask(http, path, body), 400, "think must be a boolean or string")
 
 
 @pytest.mark.parametrize("path", INFERENCE)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.contract_changes import answer_of_now
 from tests.fakes.go_error_messages import as_released
 
 RECORDED = "ollama-0.33-2026-11-23.jsonl"
@@ -89,7 +90,12 @@ def _exchange(row: dict[str, Any]) -> Exchange:
     raw = body if isinstance(body, str) else json.dumps(body)
     content_type = response.get("content_type") or response["headers"].get("content-type", "")
     return Exchange(
-        row["case"], request["path"], raw.encode(), response["status"], content_type, response["body"]
+        row["case"],
+        request["path"],
+        raw.encode(),
+        response["status"],
+        content_type,
+        answer_of_now(request["path"], raw, response["body"]),
     )
 
 

@@ -109,6 +109,28 @@ def test_counters_and_durations_come_with_both_forms(http: httpx.Client) -> None
         assert (last["prompt_eval_count"], last["eval_count"]) == (16, 8)
 
 
+def test_cached_tokens_are_counted_and_take_no_time(http: httpx.Client) -> None:
+    messages = [{"role": "user", "content": "Count: " + "one two three " * 400}]
+    body = {"model": "smol", "messages": messages, "stream": False, "options": {**GREEDY, "num_predict": 1}}
+    cold, warm = (http.post("/api/chat", json=body).json() for _ in range(2))
+
+    assert cold["prompt_eval_count"] == warm["prompt_eval_count"] > 1200
+    assert cold["prompt_eval_cached_count"] < 64
+    assert warm["prompt_eval_cached_count"] >= warm["prompt_eval_count"] - 64
+    assert warm["prompt_eval_duration"] < cold["prompt_eval_duration"] / 4
+
+
+def test_show_names_the_template_and_the_parsers(http: httpx.Client, thinker: Stack) -> None:
+    shown = http.post("/api/show", json={"model": "smol"}).json()
+    thinks = httpx.post(f"{thinker.url}/api/show", json={"model": "thinker"}, timeout=60).json()
+
+    assert shown["template_source"] == thinks["template_source"] == "gguf_chat_template"
+    assert not {"thinking", "renderer", "parser"} & shown.keys()
+    # Its template has efforts, whose names are not known.
+    assert "thinking" not in thinks
+    assert thinks["parser"]
+
+
 def test_nothing_is_null_and_generate_gives_its_context(http: httpx.Client) -> None:
     body = {
         "model": "smol",

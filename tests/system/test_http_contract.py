@@ -300,7 +300,8 @@ def test_streams_are_lines_that_end_with_done(http: httpx.Client) -> None:
     assert lines[-1]["done_reason"] == "length"
     assert list(lines[-1]) == [
         "model", "created_at", "response", "done", "done_reason", "context", "total_duration",
-        "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration",
+        "load_duration", "prompt_eval_count", "prompt_eval_cached_count", "prompt_eval_duration",
+        "eval_count", "eval_duration",
     ]  # fmt: skip
 
 

@@ -22,7 +22,11 @@ Body = dict[str, Any]
 GREEDY = {"temperature": 0, "num_predict": 24}
 QUESTION: Body = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
 # What is measured or made anew for each answer.
-MEASURED = {"created_at", "total_duration", "load_duration", "prompt_eval_duration", "eval_duration"}
+# The second of two equal questions finds the first one's prompt in the prefix cache.
+MEASURED = {
+    "created_at", "total_duration", "load_duration", "prompt_eval_cached_count", "prompt_eval_duration",
+    "eval_duration",
+}  # fmt: skip
 
 
 class Hosts:

@@ -6,12 +6,16 @@ Runs in SGLang's environment, without an engine.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from sglang.srt.entrypoints.openai.encoding_dsv32 import DS32EncodingError
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
+from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
+from sglang.srt.parser.template_detection import ReasoningToggleConfig
 
+from drover.thinking import to_json
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.upstream.templates import Rendered, Templates, Turn
 from engine_worker.output.call_markup import CallMarkup
@@ -86,3 +90,34 @@ def test_special_tokens_of_calls_are_not_skipped(unlisted: bool) -> None:
 def test_a_template_that_fails_refuses(error: Exception) -> None:
     with pytest.raises(TemplateRefusal):
         _Rendering(error).render(ASKS, Turn())
+
+
+class _Thinking(Templates):
+    """Over SGLang's own switch, of a model with this parser and this switch in its template."""
+
+    def __init__(self, config: ReasoningToggleConfig, source: str = "", *, is_gpt_oss: bool = False) -> None:
+        serving = OpenAIServingChat.__new__(OpenAIServingChat)
+        serving.reasoning_parser, serving.is_gpt_oss = "qwen3", is_gpt_oss
+        serving.template_manager = SimpleNamespace(reasoning_config=config)
+        self._serving = serving
+        self._manager = SimpleNamespace(tokenizer=SimpleNamespace(chat_template=source))
+
+
+_SWITCH = ReasoningToggleConfig(toggle_param="enable_thinking", default_enabled=True)
+
+
+@pytest.mark.parametrize(
+    ("templates", "values"),
+    [
+        (_Thinking(_SWITCH), [False, True]),
+        (_Thinking(ReasoningToggleConfig(special_case="always")), [True]),
+        (_Thinking(ReasoningToggleConfig(special_case="mistral")), None),
+        (_Thinking(ReasoningToggleConfig()), None),
+        (_Thinking(_SWITCH, "{{ reasoning_effort }}"), None),
+        (_Thinking(replace(_SWITCH, effort_kwarg="thinking_effort")), None),
+        (_Thinking(_SWITCH, is_gpt_oss=True), ["low", "medium", "high"]),
+    ],
+)
+def test_the_values_of_think(templates: Templates, values: list[object] | None) -> None:
+    thinking = templates.thinking
+    assert (None if thinking is None else to_json(thinking)["values"]) == values

@@ -296,6 +296,9 @@ class LlamacppEngine:
                 logit_bias=generates,
             )
         )
+        if (thinking := self._template.thinking_values(model.family)) is not None:
+            model.thinking.CopyFrom(thinking)
+        model.template_source = "gguf_chat_template" if model.template else "none"
         overrides.describe(model, can_parse=True, adds=True)
         return model
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from drover.errors import InvalidRequest
+from drover.thinking import always_on, gpt_oss_levels, on_or_off
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_grammar import GrammarSyntax
 from engine_worker.engines.llamacpp.api import JsonObject
@@ -14,6 +15,7 @@ from engine_worker.engines.llamacpp.messages import definition, message_json
 from engine_worker.output.call_markup import CallMarkup, learn_call_markup
 from engine_worker.prompt.arrangements import TemplateRefusal
 
+_GPT_OSS = ("gpt-oss", "gptoss")
 # Sample texts that no template contains.
 _QUESTION, _REASONING, _ANSWER = "drover-asks", "drover-thinks", "drover-answers"
 _USER: JsonObject = {"role": "user", "content": _QUESTION}
@@ -39,6 +41,16 @@ class ChatTemplate:
     opens_thinking: bool = False
     call_markup: CallMarkup | None = None
     syntax: GrammarSyntax = field(default_factory=GrammarSyntax)
+
+    def thinking_values(self, family: str) -> pb.Thinking | None:
+        """The values of `think` that the template tells apart; None where it cannot think, or has levels
+        whose names are not known. `family`: the GGUF's architecture.
+        """
+        if not self.thinking:
+            return None
+        if self.takes_effort:
+            return gpt_oss_levels() if family in _GPT_OSS else None
+        return on_or_off() if self.can_stop_thinking else always_on()
 
 
 class Renderer(Protocol):

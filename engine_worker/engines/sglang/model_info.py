@@ -67,8 +67,22 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         pinned=True,
         tensors=files.tensors(),
     )
+    if not options.embed:
+        _describe_chats(model, loaded)
     options.overrides.describe(model, can_parse=True)
     return model
+
+
+def _describe_chats(model: pb.Model, loaded: LoadedModel) -> None:
+    templates = loaded.templates
+    if (thinking := templates.thinking) is not None:
+        model.thinking.CopyFrom(thinking)
+    model.renderer = templates.renderer
+    model.parser = templates.tool_call_parser or templates.reasoning_parser or ""
+    if templates.renderer:
+        model.template_source = "renderer"
+    else:
+        model.template_source = "gguf_chat_template" if templates.exists else "none"
 
 
 def defaults(generation_config: Mapping[str, float]) -> pb.Sampling:

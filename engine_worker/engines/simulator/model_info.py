@@ -38,6 +38,8 @@ def describe_model(names: Sequence[str], config: SimulatorConfig, scripts: Scrip
         family="simulator",
         families=["simulator"],
         template=TEMPLATE,
+        template_source="renderer" if task == "generate" else "none",
+        renderer=ENGINE_KIND if task == "generate" else "",
         licenses=[_LICENSE],
         capabilities=_capabilities(scripts, task),
         engine_kind=ENGINE_KIND,

@@ -12,7 +12,8 @@ from frontend.api.anthropic.content import Conversation, read_system
 from frontend.api.anthropic.tools import read_choice, read_tools
 from frontend.api.core import tool_shapes
 from frontend.api.core.ignored_fields import Fields, Refusal, refused
-from frontend.api.core.request import ChatRequest, Message, Think, keep_alive
+from frontend.api.core.request import ChatRequest, Message, keep_alive
+from frontend.api.core.thinking import Think, effort_of
 from frontend.api.core.typed_fields import (
     FieldPath,
     Reader,
@@ -134,8 +135,8 @@ def _think(fields: _Body) -> Think | None:
         case "disabled":
             return Think(enabled=False)
     effort = fields.output_config.get("effort")
-    if isinstance(effort, str) and (level := _EFFORTS.get(effort.strip().lower())):
-        return Think(enabled=True, level=level)
+    if isinstance(effort, str) and effort.strip():
+        return effort_of(effort.strip().lower(), _EFFORTS)
     return Think(enabled=True) if fields.thinking.get("type") == "adaptive" else None
 
 

@@ -15,6 +15,7 @@ from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.images import unseen, without_unseen
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceRequest, Message
+from frontend.api.core.thinking import resolved
 from frontend.models.model import CatalogModel
 
 _MAX_TOP_LOGPROBS = 20
@@ -87,7 +88,7 @@ def check_capabilities(request: InferenceRequest, model: CatalogModel) -> None:
     (ollama-contract.md, "Errors").
     """
     can = model.capabilities
-    if request.think is not None and request.think.enabled and not can.thinking:
+    if request.think is not None and request.think.insists and not can.thinking:
         raise CapabilityMissing(f'"{request.model}" does not support thinking')
     verb = "chat" if isinstance(request, ChatRequest) else "generate"
     if not can.completion:
@@ -191,7 +192,7 @@ def _common(
         model=model.info.names[0],
         sampling=options.sampling_for(model.info.defaults, model.info.context_length, max_output_tokens),
         context=_context(options, request),
-        think=_think(request, model),
+        think=resolved(request.think, model.thinking, model.capabilities.thinking),
         template=model.own_template,
     )
     if request.keep_alive is not None:
@@ -218,14 +219,6 @@ def _num_keep(wanted: int | None) -> int:
     if wanted is None:
         return NUM_KEEP
     return wanted if wanted >= 0 else UINT32_MAX
-
-
-def _think(request: InferenceRequest, model: CatalogModel) -> pb.Think:
-    """A model that can think does so by default (ollama-contract.md, "Thinking")."""
-    if request.think is None:
-        return pb.Think(mode=pb.Think.ON if model.capabilities.thinking else pb.Think.UNSET)
-    mode = pb.Think.ON if request.think.enabled else pb.Think.OFF
-    return pb.Think(mode=mode, level=request.think.level)
 
 
 def _constrain(result: pb.GenerateRequest, wanted: Json, model: CatalogModel) -> None:

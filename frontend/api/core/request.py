@@ -15,6 +15,7 @@ from frontend.api.core import tool_shapes
 from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.go_values import keep_alive_ns
 from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.thinking import Think, read_think
 from frontend.api.core.tool_shapes import as_chat_tool, missing_name, read_parameters
 from frontend.api.core.typed_fields import (
     FieldPath,
@@ -35,8 +36,6 @@ Wanted = TypeVar("Wanted")
 # Of one request, in every dialect: far beyond any conversation, and no prompt takes minutes to render.
 MAX_MESSAGES = 20_000
 MAX_TOOLS = 2_000
-_THINK_LEVELS = ("high", "medium", "low", "max")
-_THINK_KINDS = '"high", "medium", "low", "max", true, or false'
 
 
 @dataclass(slots=True)
@@ -64,14 +63,6 @@ class Tool:
     parameters_json: str
     # The model may call it, but it is defined in a message and not listed in the prompt.
     unlisted: bool = False
-
-
-@dataclass(slots=True)
-class Think:
-    """`level` is empty for plain true and false."""
-
-    enabled: bool
-    level: str = ""
 
 
 @dataclass(slots=True)
@@ -240,18 +231,6 @@ def _tool(value: Json) -> Tool:
     )
 
 
-def _think(value: Json, path: FieldPath) -> Think:
-    match value:
-        case bool():
-            return Think(value)
-        case str() if value in _THINK_LEVELS:
-            return Think(enabled=True, level=value)
-        case str():
-            raise InvalidRequest(f'invalid think value: "{value}" (must be {_THINK_KINDS})')
-        case _:
-            raise InvalidRequest(f"think must be a boolean or string ({_THINK_KINDS})")
-
-
 def keep_alive(value: Json, path: FieldPath) -> int:
     return keep_alive_ns(value)
 
@@ -263,7 +242,7 @@ _COMMON: dict[str, Reader] = {
     "format": anything,
     "options": mapping,
     "keep_alive": keep_alive,
-    "think": _think,
+    "think": read_think,
     "truncate": boolean,
     "shift": boolean,
     "logprobs": boolean,

@@ -28,6 +28,7 @@ from frontend.api.core.typed_fields import (
     mapping,
     text,
 )
+from frontend.api.ollama.create_declared import read_capabilities, with_declarations
 from frontend.api.ollama.transfer import Step, status
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
@@ -47,7 +48,7 @@ _SERVE_WEIGHTS = (
 
 @dataclass(slots=True)
 class CreateRequest(NamedRequest):
-    """The body. Weights, drafts, renderers and remote hosts are read so that the error can name them."""
+    """The body. Weights and remote hosts are read so that the error can name them."""
 
     stream: bool = True
     template: str = ""
@@ -65,6 +66,8 @@ class CreateRequest(NamedRequest):
     renderer: str = ""
     parser: str = ""
     requires: str = ""
+    # What CAPABILITY lines declare; `info` may have some too.
+    capabilities: list[str] = field(default_factory=list)
     remote_host: str = ""
     info: dict[str, Json] = field(default_factory=dict)
     # The body's `from`, which is no name in Python.
@@ -100,6 +103,7 @@ _CREATE: dict[str, Reader] = {
     "renderer": text,
     "parser": text,
     "requires": text,
+    "capabilities": read_capabilities,
     "remote_host": text,
     "info": mapping,
 }
@@ -132,25 +136,13 @@ def check_unusable(request: CreateRequest, version: str) -> None:
     _check_remote(request.remote_host)
     _check_requires(request.requires, version)
     _check_info(request.info)
-    for name, value in (("renderer", request.renderer), ("parser", request.parser)):
-        if value:
-            raise InvalidRequest(
-                f"{name}: {value!r} cannot be used: prompts are made by the model's chat template here, and "
-                f"workers find the parsers that belong to it. Leave out {name.upper()}"
-            )
 
 
 def _check_draft(request: CreateRequest) -> None:
     if request.draft_quantize and not request.draft_files:
         raise InvalidRequest("--draft-quantize requires a DRAFT model")
-    if request.draft_files is None:
-        return
-    if not request.draft_files:
+    if request.draft_files is not None and not request.draft_files:
         raise InvalidRequest("unknown type")
-    raise InvalidRequest(
-        "draft_files: a model gets no draft here: speculative decoding is set where a worker starts, for "
-        "SGLang with --sglang-args '--speculative-algorithm …'. Leave out DRAFT"
-    )
 
 
 def _check_remote(host: str) -> None:
@@ -189,7 +181,7 @@ def _check_info(info: Mapping[str, Json]) -> None:
     for name in _INFO_NUMBERS:
         if name in info:
             _check_count(name, info[name])
-    known = [name for name in ("capabilities", *_INFO_TEXTS, *_INFO_NUMBERS) if name in info]
+    known = [name for name in (*_INFO_TEXTS, *_INFO_NUMBERS) if name in info]
     if known:
         raise InvalidRequest(
             f"info: {', '.join(known)} cannot be set: what a model is comes from the workers that serve it"
@@ -286,8 +278,11 @@ def preset_of(
     # `show` prints the served model's licences too.
     added = [text for text in licenses_of(request.license) if text not in origin.info.licenses]
     messages = [Example(message.role, message.content) for message in request.messages]
+    declaring = with_declarations(
+        inherited, request.renderer, request.parser, [*(request.draft_files or {})], _declared(request)
+    )
     return replace(
-        inherited,
+        declaring,
         parent=origin.name.short,
         template=template or inherited.template,
         template_uses=uses if template else inherited.template_uses,
@@ -297,6 +292,14 @@ def preset_of(
         licenses=tuple(dict.fromkeys([*inherited.licenses, *added])),
         requires=request.requires.removeprefix("v") or inherited.requires,
     )
+
+
+def _declared(request: CreateRequest) -> Sequence[str]:
+    more = request.info.get("capabilities")
+    return [
+        *request.capabilities,
+        *(word for word in (more if isinstance(more, list) else []) if isinstance(word, str)),
+    ]
 
 
 def copy_of(origin: CatalogModel, name: ModelName) -> Preset:

@@ -21,6 +21,7 @@ from frontend.api.ollama.errors import error_object, error_response
 from frontend.api.tool_calls import ToolCalls, WholeCall
 from frontend.api.wire import JSON, ExtraFields, encode_extra_fields, json_array
 
+_CACHED_COUNT = b"prompt_eval_cached_count"
 _DONE_REASONS = {pb.Done.STOP: b"stop", pb.Done.LENGTH: b"length"}
 
 
@@ -233,7 +234,9 @@ class OllamaEncoder:
         )
 
     def _metrics(self, done: pb.Done) -> bytes:
-        """Go omits zeros, and clients divide by durations: a measured zero is written as one nanosecond."""
+        """Go omits zeros, and clients divide by durations: a measured zero is written as one nanosecond. The
+        cached count is a pointer in Go: its zero is written.
+        """
         timings = done.timings
         total_ns = max(1, time.perf_counter_ns() - self._received_ns)
         load_ns = max(1, total_ns - timings.prefill_ns - timings.decode_ns)
@@ -244,11 +247,12 @@ class OllamaEncoder:
                 (b"total_duration", total_ns),
                 (b"load_duration", max(1, min(load_ns, waited_ns))),
                 (b"prompt_eval_count", done.prompt_tokens),
+                (_CACHED_COUNT, done.cached_tokens),
                 (b"prompt_eval_duration", max(1, timings.prefill_ns)),
                 (b"eval_count", done.completion_tokens),
                 (b"eval_duration", max(1, timings.decode_ns)),
             )
-            if value
+            if value or name is _CACHED_COUNT
         )
 
 

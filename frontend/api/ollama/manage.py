@@ -28,9 +28,12 @@ from frontend.api.ollama.create import (
     steps_of,
     template_of,
 )
-from frontend.api.ollama.transfer import Step, no_such_weights, progress, pulling
+from frontend.api.ollama.create_declared import check_draft, without_effect
+from frontend.api.ollama.transfer import no_such_weights, progress, pulling
 from frontend.http.routes import direct_router
+from frontend.models.blobs import Blobs
 from frontend.models.catalog import Catalog
+from frontend.models.model import CatalogModel
 from frontend.models.preset import Preset
 from frontend.observability.request_record import record_of
 from frontend.settings import FrontendSettings
@@ -53,6 +56,7 @@ def read_delete(body: Json) -> NamedRequest:
 @dataclass(frozen=True, slots=True)
 class Management:
     catalog: Catalog
+    blobs: Blobs
     settings: FrontendSettings
 
     async def create(self, http: Request) -> Response:
@@ -62,19 +66,21 @@ class Management:
             raise InvalidRequest("invalid model name")
         record = record_of(http.scope)
         record.fields["model"] = name.short
-        steps: list[Step] = []
         try:
             check_source(request)
             check_unusable(request, self.settings.ollama_version)
-            steps += await self._create(request, name)
+            await check_draft(request.draft_files, self.blobs)
+            preset, origin = await self._create(request, name)
         except DroverError as error:
             record.record_error(error)
             # Upstream tries to pull a missing model before it reports the error.
             began = [pulling()] if isinstance(error, NotTransferable) else []
             return progress(began, request.stream, error)
-        return progress(steps, request.stream)
+        ignored = without_effect(CatalogModel(name, origin.served, preset))
+        return progress(steps_of(preset, origin), request.stream, ignored=ignored)
 
-    async def _create(self, request: CreateRequest, name: ModelName) -> list[Step]:
+    async def _create(self, request: CreateRequest, name: ModelName) -> tuple[Preset, CatalogModel]:
+        """The new preset, and what it is made from."""
         self._check_free(request.wanted)
         origin = await find_named(self.catalog, request.origin, fresh=True)
         if origin is None:
@@ -84,7 +90,7 @@ class Management:
         preset = preset_of(request, name, origin, *await template_of(request, origin))
         self.catalog.check_route(preset)
         await self._put(preset)
-        return list(steps_of(preset, origin))
+        return preset, origin
 
     async def copy(self, http: Request) -> Response:
         request = await read_json(http, self.settings, CopyRequest.read)
@@ -128,9 +134,9 @@ class Management:
         await self.catalog.put(preset)
 
 
-def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+def router(catalog: Catalog, blobs: Blobs, settings: FrontendSettings) -> APIRouter:
     routes = direct_router()
-    management = Management(catalog, settings)
+    management = Management(catalog, blobs, settings)
     routes.add_api_route("/api/create", management.create, methods=["POST"])
     routes.add_api_route("/api/copy", management.copy, methods=["POST"])
     routes.add_api_route("/api/delete", management.delete, methods=["DELETE"])

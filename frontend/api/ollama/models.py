@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from drover.concurrency import run_in_thread_if_large
 from drover.errors import InvalidRequest
+from drover.thinking import to_json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES, read_json
 from frontend.api.core.go_json import dumps
@@ -79,18 +80,23 @@ def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -
         "parameters": parameter_lines(parameters),
         "template": model.template,
         "system": system,
+        "renderer": model.renderer,
+        "parser": model.parser,
     }
     shown = {key: value for key, value in shown.items() if value}
     shown["details"] = _details(model)
     if model.examples:
         shown["messages"] = [{"role": each.role, "content": each.content} for each in model.examples]
+    shown |= _remote(model)
     shown["model_info"] = info
     if request.verbose or model.info.format == "gguf":
         shown["tensors"] = [_tensor(tensor) for tensor in model.info.tensors]
-    shown |= {
-        "capabilities": capabilities(model),
-        "modified_at": rfc3339(model.modified_unix_ns),
-    }
+    shown["capabilities"] = capabilities(model)
+    if (thinking := model.thinking) is not None:
+        shown["thinking"] = to_json(thinking)
+    if model.template_source:
+        shown["template_source"] = model.template_source
+    shown["modified_at"] = rfc3339(model.modified_unix_ns)
     return shown | ({"requires": model.requires} if model.requires else {})
 
 
@@ -100,6 +106,7 @@ def _tag(model: CatalogModel) -> dict[str, object]:
     return {
         "name": model.name.short,
         "model": model.name.short,
+        **_remote(model),
         "modified_at": rfc3339(model.modified_unix_ns),
         "size": model.size_bytes,
         "digest": model.digest,
@@ -114,6 +121,7 @@ def _process(loaded: LoadedModel) -> dict[str, object]:
     return {
         "name": model.name.short,
         "model": model.name.short,
+        **_remote(model),
         "size": info.loaded_size_bytes,
         "digest": info.digest,
         "details": _details(model),
@@ -121,6 +129,14 @@ def _process(loaded: LoadedModel) -> dict[str, object]:
         "size_vram": info.loaded_vram_bytes,
         "context_length": info.context_length,
     }
+
+
+def _remote(model: CatalogModel) -> dict[str, object]:
+    """Of a model on an Ollama server."""
+    info = model.info
+    if not info.remote_host:
+        return {}
+    return {"remote_model": info.remote_model, "remote_host": info.remote_host}
 
 
 def _details(model: CatalogModel) -> dict[str, object]:

@@ -18,6 +18,7 @@ from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.request import NamedRequest, read_body
 from frontend.api.core.typed_fields import Reader, boolean, text
 from frontend.api.ollama.errors import error_object, error_response
+from frontend.api.wire import ignored_header
 from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
@@ -48,18 +49,20 @@ def read_push(body: Json) -> TransferRequest:
     return read_body(TransferRequest, body, "PushRequest", _TRANSFER)
 
 
-def progress(steps: Sequence[Step], stream: bool, error: DroverError | None = None) -> Response:
+def progress(
+    steps: Sequence[Step], stream: bool, error: DroverError | None = None, ignored: Sequence[str] = ()
+) -> Response:
     """Stream a line per step, or send the last step only. `error`: follows the steps; without a step before
-    it, it sets the status.
+    it, it sets the status. `ignored`: names of what is accepted without effect.
     """
     if error is not None and not (stream and steps):
         return error_response(error, _JSON)
     if not stream:
-        return Response(dumps(steps[-1]), media_type=_JSON)
+        return Response(dumps(steps[-1]), media_type=_JSON, headers=ignored_header(ignored))
     lines = [dumps(step) + b"\n" for step in steps]
     if error is not None:
         lines.append(error_object(error) + b"\n")
-    return StreamingResponse(iter(lines), media_type="application/x-ndjson")
+    return StreamingResponse(iter(lines), media_type="application/x-ndjson", headers=ignored_header(ignored))
 
 
 def status(text: str) -> Step:

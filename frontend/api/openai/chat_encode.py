@@ -43,7 +43,10 @@ class ChatEncoder(OpenAIFormat):
         chunks = [b"%b%b]}" % (self._head, part) for part in self._choices[choice].parts(event)]
         if event.HasField("done") and self._finished.add(choice, event.done):
             if self._include_usage:
-                chunks.append(self._head + b'],"usage":%b}' % self._finished.usage())
+                finished = self._finished
+                chunks.append(
+                    self._head + b'],"usage":%b,"timings":%b}' % (finished.usage(), finished.timings())
+                )
             chunks[-1] = chunks[-1][:-1] + encode_extra_fields(self._extra_fields) + b"}"
             chunks.append(DONE)
         return b"".join(map(wire.frame, chunks))

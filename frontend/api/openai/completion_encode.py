@@ -49,7 +49,9 @@ class CompletionEncoder(OpenAIFormat):
         chunks = [self._chunk(part, self._zero_usage) for part in self._choices[choice].parts(event)]
         if event.HasField("done") and self._finished.add(choice, event.done):
             if self._include_usage:
-                chunks.append(self._chunk(b"", b',"usage":%b' % self._finished.usage()))
+                finished = self._finished
+                last = b',"usage":%b,"timings":%b' % (finished.usage(), finished.timings())
+                chunks.append(self._chunk(b"", last))
             chunks[-1] = chunks[-1][:-1] + encode_extra_fields(self._extra_fields) + b"}"
             chunks.append(DONE)
         return b"".join(map(wire.frame, chunks))

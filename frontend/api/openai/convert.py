@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json
-from frontend.api.core.request import ChatRequest, GenerateRequest, Think
+from frontend.api.core.request import ChatRequest, GenerateRequest
+from frontend.api.core.thinking import Think, effort_of
+from frontend.api.core.typed_fields import FieldPath, text
 from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest, SharedFields
 
 # Ollama sets these if a request does not, whatever the model's own defaults are.
@@ -24,7 +26,6 @@ _LEVELS = {
     "xhigh": "max",
     "ultra": "max",
 }
-_EFFORTS = '"minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none"'
 
 
 def to_chat_request(request: ChatCompletionRequest) -> ChatRequest:
@@ -135,15 +136,12 @@ def _format(response_format: dict[str, Json] | None) -> Json:
 
 
 def _think(request: ChatCompletionRequest) -> Think | None:
-    """The thinking level; `reasoning.effort` takes precedence over `reasoning_effort`."""
-    effort = (request.reasoning or {}).get("effort") or request.reasoning_effort
-    return thinking_of(effort, _EFFORTS) if effort else None
+    """The thinking that is asked for; `reasoning.effort` takes precedence over `reasoning_effort`."""
+    return thinking_of((request.reasoning or {}).get("effort") or request.reasoning_effort)
 
 
-def thinking_of(effort: Json, allowed: str) -> Think:
-    """The thinking level of an effort. Raises InvalidRequest, which lists the `allowed` ones."""
-    if effort == "none":
-        return Think(enabled=False)
-    if not isinstance(effort, str) or effort not in _LEVELS:
-        raise InvalidRequest(f'invalid reasoning value: "{effort}" (must be {allowed})')
-    return Think(enabled=True, level=_LEVELS[effort])
+def thinking_of(effort: Json) -> Think | None:
+    """The thinking that an effort asks for. Raises InvalidRequest for one that is no text."""
+    if effort is None or effort == "":
+        return None
+    return effort_of(text(effort, FieldPath("Reasoning", "effort")), _LEVELS)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
-from frontend.api.core.go_json import dumps_text
+from frontend.api.core.go_json import dumps, dumps_text
 from frontend.api.openai.errors import error_response, stream_error_object
 
 
@@ -31,6 +31,7 @@ class OpenAIFormat:
         return error_response(error)
 
 
+_NS_PER_MS = 1_000_000
 DONE = b"[DONE]"
 FINGERPRINT = b'"system_fingerprint":"fp_ollama",'
 
@@ -76,6 +77,10 @@ class FinishedChoices:
         dones: Sequence[pb.Done] = [done for done in self._dones if done is not None]
         return usage(dones, self._per_prompt)
 
+    def timings(self) -> bytes:
+        """The `timings` of the finished choices."""
+        return timings([done for done in self._dones if done is not None], self._per_prompt)
+
 
 ZERO_USAGE = b'{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
 
@@ -85,9 +90,10 @@ def usage(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
 
     Each prompt's tokens count once; those count as cached that were cached for all of the prompt's choices.
     """
-    prompts = [dones[at : at + choices_per_prompt] for at in range(0, len(dones), choices_per_prompt)]
-    prompt_tokens = sum(max(done.prompt_tokens for done in ends) for ends in prompts)
-    cached_tokens = sum(min(done.cached_tokens for done in ends) for ends in prompts)
+    prompt_tokens = _prompt_tokens(dones, choices_per_prompt)
+    cached_tokens = sum(
+        min(done.cached_tokens for done in ends) for ends in _by_prompt(dones, choices_per_prompt)
+    )
     completion_tokens = sum(done.completion_tokens for done in dones)
     reasoning_tokens = sum(done.reasoning_tokens for done in dones)
     return (
@@ -102,3 +108,40 @@ def usage(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
             reasoning_tokens,
         )
     )
+
+
+def timings(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
+    """llama.cpp's `timings`, as Ollama sends them with a stream's usage. Counts are the usage's, so that
+    `prompt_n` has the cached tokens, which take no time. Choices are generated at the same time: the times
+    are those of the slowest one.
+    """
+    prompts, generated = (
+        _prompt_tokens(dones, choices_per_prompt),
+        sum(done.completion_tokens for done in dones),
+    )
+    prompt_ms = max(done.timings.prefill_ns for done in dones) / _NS_PER_MS
+    generated_ms = max(done.timings.decode_ns for done in dones) / _NS_PER_MS
+    return dumps(
+        {
+            "prompt_n": prompts,
+            "prompt_ms": prompt_ms,
+            "prompt_per_second": _per_second(prompts, prompt_ms),
+            "predicted_n": generated,
+            "predicted_ms": generated_ms,
+            "predicted_per_second": _per_second(generated, generated_ms),
+        }
+    )
+
+
+def _per_second(count: int, milliseconds: float) -> float:
+    return count / milliseconds * 1000 if milliseconds > 0 else 0.0
+
+
+def _prompt_tokens(dones: Sequence[pb.Done], choices_per_prompt: int) -> int:
+    """Each prompt's tokens count once."""
+    prompts = _by_prompt(dones, choices_per_prompt)
+    return sum(max(done.prompt_tokens for done in ends) for ends in prompts)
+
+
+def _by_prompt(dones: Sequence[pb.Done], choices_per_prompt: int) -> Sequence[Sequence[pb.Done]]:
+    return [dones[at : at + choices_per_prompt] for at in range(0, len(dones), choices_per_prompt)]

@@ -17,6 +17,7 @@ from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, Tool
 from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
 from drover.errors import InvalidRequest
+from drover.thinking import always_on, gpt_oss_levels, on_or_off
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.upstream.conversation import (
     PLACEHOLDER,
@@ -125,6 +126,40 @@ class Templates:
             or self._templates.python_chat_template
             or self._serving.chat_encoding_spec
         )
+
+    @property
+    def renderer(self) -> str:
+        """SGLang's own code that makes prompts; empty where a Jinja template does, or there is none."""
+        if self._serving.chat_encoding_spec:
+            return str(self._serving.chat_encoding_spec)
+        if (python := self._templates.python_chat_template) is not None:
+            return str(python.name)
+        return self._templates.chat_template_name or ""
+
+    @property
+    def thinking(self) -> pb.Thinking | None:
+        """The values of `think` that the model tells apart; None where it cannot think, or has efforts whose
+        names SGLang does not list.
+        """
+        if not self._serving.reasoning_parser:
+            return None
+        if self._serving.is_gpt_oss:
+            return gpt_oss_levels()
+        config = self._serving.template_manager.reasoning_config
+        if "reasoning_effort" in self.source or (config is not None and config.effort_kwarg):
+            return None
+        probe = ChatCompletionRequest(messages=[])
+        try:
+            self._serving.apply_reasoning_enabled(probe, True)
+        except ValueError:
+            return None
+        if probe.reasoning_effort is not None:
+            return None
+        try:
+            self._serving.apply_reasoning_enabled(probe, False)
+        except ValueError:
+            return always_on()
+        return on_or_off()
 
     @property
     def sees(self) -> bool:

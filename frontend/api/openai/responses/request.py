@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core import tool_shapes
 from frontend.api.core.go_json import dump_text
 from frontend.api.core.ignored_fields import Fields, Refusal, refused
-from frontend.api.core.request import ChatRequest, Message, Think, keep_alive
+from frontend.api.core.request import ChatRequest, Message, keep_alive
 from frontend.api.core.typed_fields import (
     FieldPath,
     Reader,
@@ -29,7 +29,6 @@ from frontend.api.openai.responses.compaction import empty_compaction, without_t
 from frontend.api.openai.responses.items import read_input
 from frontend.api.openai.responses.tools import Tools
 
-_EFFORTS = '"none", "minimal", "low", "medium", "high", "xhigh", "ultra" or "max"'
 _FORMATS = ("text", "json_schema", "json_object")
 _TRUNCATIONS = ("auto", "disabled")
 # OpenAI's default, whatever the model's own is; top_p has none (ollama-contract.md, "OpenAI: responses").
@@ -75,7 +74,7 @@ class ResponsesRequest:
             format=_format(fields.format),
             options=_options(fields),
             keep_alive=fields.keep_alive,
-            think=_think(fields.reasoning.get("effort")),
+            think=thinking_of(fields.reasoning.get("effort")),
             truncate=_truncates(fields.truncation),
             messages=messages,
             tools=tools.offered,
@@ -172,10 +171,6 @@ def _options(fields: _Body) -> dict[str, Json]:
         **fields.options,
         **{name: value for name, value in own.items() if value is not None},
     }
-
-
-def _think(effort: Json) -> Think | None:
-    return None if effort is None or effort == "" else thinking_of(effort, _EFFORTS)
 
 
 def _truncates(truncation: str) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.request import ChatRequest, Message, Think
+from frontend.api.core.request import ChatRequest, Message
+from frontend.api.core.thinking import Think
 from frontend.api.generation import Extend
 from frontend.api.openai.responses.compaction import Compaction
 

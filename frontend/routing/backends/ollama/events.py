@@ -88,10 +88,13 @@ class Events:
 
 
 def _done(line: Line, tokens: int) -> pb.Done:
+    """`cached_tokens` is 0 for an older server, which does not report them."""
     is_length = line.get("done_reason") == "length"
+    prompt_tokens = min(_count(line.get("prompt_eval_count")), UINT32_MAX)
     return pb.Done(
         finish_reason=pb.Done.LENGTH if is_length else pb.Done.STOP,
-        prompt_tokens=min(_count(line.get("prompt_eval_count")), UINT32_MAX),
+        prompt_tokens=prompt_tokens,
+        cached_tokens=min(_count(line.get("prompt_eval_cached_count")), prompt_tokens),
         completion_tokens=min(_count(line.get("eval_count")) or tokens, UINT32_MAX),
         timings=pb.Timings(
             load_ns=_count(line.get("load_duration")),

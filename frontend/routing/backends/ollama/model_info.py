@@ -12,6 +12,7 @@ import orjson
 from drover.errors import WorkerUnreachable
 from drover.json_value import Json
 from drover.names import ModelName
+from drover.thinking import from_json
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama.address import HostedModel
 from frontend.routing.backends.ollama.events import Line
@@ -48,7 +49,7 @@ def model_of(hosted: HostedModel, show: Line, tag: Line | None, version: str) ->
         raise WorkerUnreachable(f"the Ollama host does not list {hosted.model.short}")
     details, info = _object(show.get("details")), _object(show.get("model_info"))
     trained = _of_architecture(info, "context_length")
-    return pb.Model(
+    model = pb.Model(
         names=[hosted.name.short],
         digest=_digest(hosted, tag),
         size_bytes=_count(tag.get("size")),
@@ -71,7 +72,16 @@ def model_of(hosted: HostedModel, show: Line, tag: Line | None, version: str) ->
         engine_version=version,
         modified_unix_ns=unix_ns(tag.get("modified_at")),
         model_info_json=orjson.dumps(info).decode(),
+        template_source=_text(show.get("template_source")),
+        renderer=_text(show.get("renderer")),
+        parser=_text(show.get("parser")),
+        remote_model=hosted.model.short,
+        remote_host=hosted.url,
+        requires=_text(show.get("requires")),
     )
+    if (thinking := from_json(show.get("thinking"))) is not None:
+        model.thinking.CopyFrom(thinking)
+    return model
 
 
 def _digest(hosted: HostedModel, tag: Line) -> str:

@@ -17,6 +17,7 @@ from drover.errors import (
 )
 from drover.json_value import Json
 from drover.names import ModelName
+from drover.thinking import to_json
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama.address import HostedModel
 from frontend.routing.backends.ollama.body import not_honoured, route_and_body
@@ -130,7 +131,8 @@ def test_a_stream_of_a_chat() -> None:
         {"message": {"content": "Hi"}, "logprobs": [{"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}]},
         {"message": {"content": "", "tool_calls": [call]}},
         {"message": {"content": ""}, "done": True, "done_reason": "length", "load_duration": 1,
-         "prompt_eval_count": 3, "prompt_eval_duration": 2, "eval_count": 9, "eval_duration": 4},
+         "prompt_eval_count": 3, "prompt_eval_cached_count": 1, "prompt_eval_duration": 2,
+         "eval_count": 9, "eval_duration": 4},
     )  # fmt: skip
     assert list(first.started.not_honoured) == ["logit_bias"]
     assert [delta.thinking for delta in first.deltas] == ["hm"]
@@ -145,7 +147,7 @@ def test_a_stream_of_a_chat() -> None:
         True,
     )
     assert last.done.finish_reason == pb.Done.LENGTH
-    assert (last.done.prompt_tokens, last.done.completion_tokens) == (3, 9)
+    assert (last.done.prompt_tokens, last.done.cached_tokens, last.done.completion_tokens) == (3, 1, 9)
     assert (last.done.timings.load_ns, last.done.timings.prefill_ns, last.done.timings.decode_ns) == (1, 2, 4)
 
 
@@ -221,6 +223,25 @@ def test_a_card() -> None:
     assert model.defaults.temperature == 0.5
     with pytest.raises(WorkerUnreachable, match=r"does not list llama3\.2:latest"):
         model_of(hosted, _SHOWN, None, "")
+
+
+def test_what_newer_servers_report() -> None:
+    hosted = HostedModel.parse("ollama:http://gpu:11434/llama3.2#big")
+    tag: dict[str, Json] = {"digest": "ab" * 32}
+    thinking: Json = {"values": [False, "deep"], "default": "deep"}
+    newer: dict[str, Json] = {
+        "renderer": "r",
+        "parser": "p",
+        "requires": "0.35.0",
+        "template_source": "harmony",
+    }
+    model = model_of(hosted, {**_SHOWN, **newer, "thinking": thinking}, tag, "0.40.12")
+    assert (model.remote_model, model.remote_host) == ("llama3.2:latest", "http://gpu:11434")
+    assert {name: getattr(model, name) for name in newer} == newer
+    assert to_json(model.thinking) == thinking
+    older = model_of(hosted, {**_SHOWN, "thinking": {"values": []}}, tag, "0.33.0")
+    assert not older.HasField("thinking")
+    assert (older.template_source, older.renderer) == ("", "")
 
 
 def test_a_server_that_reports_little() -> None:

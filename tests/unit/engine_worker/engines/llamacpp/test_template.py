@@ -8,6 +8,8 @@ from typing import cast
 import pytest
 
 from drover.errors import InvalidRequest
+from drover.json_value import Json
+from drover.thinking import to_json
 from engine_worker.engines.llamacpp.api import JsonObject
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 
@@ -75,6 +77,21 @@ async def test_thinking_that_can_be_switched_off() -> None:
     assert await read_template(Llama(_may_think)) == ChatTemplate(
         thinking=True, can_stop_thinking=True, before_thinking="<t>", after_thinking="</t> "
     )
+
+
+@pytest.mark.parametrize(
+    ("template", "family", "values"),
+    [
+        (ChatTemplate(), "qwen3", None),
+        (ChatTemplate(thinking=True, can_stop_thinking=True), "qwen3", [False, True]),
+        (ChatTemplate(thinking=True), "deepseek2", [True]),
+        (ChatTemplate(thinking=True, takes_effort=True), "gpt-oss", ["low", "medium", "high"]),
+        (ChatTemplate(thinking=True, takes_effort=True), "other", None),
+    ],
+)
+def test_the_values_of_think(template: ChatTemplate, family: str, values: list[Json] | None) -> None:
+    thinking = template.thinking_values(family)
+    assert (None if thinking is None else to_json(thinking)["values"]) == values
 
 
 async def test_thinking_that_the_prompt_begins() -> None:

@@ -10,7 +10,8 @@ from drover.errors import InvalidRequest, NotOffered
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.anthropic.request import MessagesRequest
-from frontend.api.core.request import Message, Think, ToolCall
+from frontend.api.core.request import Message, ToolCall
+from frontend.api.core.thinking import Think
 from tests.support.cpu_time import within_cpu
 
 PIXEL = b"\x89PNG"
@@ -259,8 +260,12 @@ def test_a_tool_choice_without_its_tool_is_refused(tools: Json, choice: Json) ->
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, Think(True)),
         ({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}, Think(False)),
         ({"thinking": {"type": "adaptive"}}, Think(True)),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}, Think(True, "high")),
-        ({"output_config": {"effort": "low"}}, Think(True, "low")),
+        (
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}},
+            Think(True, "xhigh", "high"),
+        ),
+        ({"output_config": {"effort": "low"}}, Think(True, "low", "low")),
+        ({"output_config": {"effort": "heroic"}}, Think(True, "heroic", "")),
     ],
 )
 def test_thinking_and_effort_become_the_thinking_level(more: dict[str, Json], expected: Think | None) -> None:

@@ -10,7 +10,8 @@ from drover.errors import CapabilityMissing, InvalidOption
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.conversion import CheckedRequest
-from frontend.api.core.request import ChatRequest, Message, Think, Tool
+from frontend.api.core.request import ChatRequest, Message, Tool
+from frontend.api.core.thinking import Think
 from frontend.models.model import CatalogModel
 from frontend.routing.served_model import ServedModel
 

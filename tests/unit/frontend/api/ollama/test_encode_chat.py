@@ -24,7 +24,7 @@ from tests.unit.frontend.api.events import (
 
 _END = (
     b'"done":true,"done_reason":"stop","total_duration":N,"load_duration":N,"prompt_eval_count":16,'
-    b'"prompt_eval_duration":9851000,"eval_count":8,"eval_duration":56104000}'
+    b'"prompt_eval_cached_count":0,"prompt_eval_duration":9851000,"eval_count":8,"eval_duration":56104000}'
 )
 _CALL_ID = re.compile(rb'"id":"call_[a-z0-9]{8}"')
 

@@ -23,7 +23,7 @@ from tests.unit.frontend.api.events import (
 
 _METRICS = (
     b'"total_duration":N,"load_duration":N,"prompt_eval_count":16,'
-    b'"prompt_eval_duration":9851000,"eval_count":8,"eval_duration":56104000'
+    b'"prompt_eval_cached_count":0,"prompt_eval_duration":9851000,"eval_count":8,"eval_duration":56104000'
 )
 _HEAD = b'{"model":"m","created_at":"T","response":'
 
@@ -174,6 +174,7 @@ def test_zero_durations_are_a_nanosecond_and_zero_counts_are_omitted() -> None:
 
     assert last["prompt_eval_duration"] == last["eval_duration"] == last["load_duration"] == 1
     assert "prompt_eval_count" not in last
+    assert last["prompt_eval_cached_count"] == 0
     assert "eval_count" not in last
 
 

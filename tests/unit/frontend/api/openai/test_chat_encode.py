@@ -158,6 +158,36 @@ def test_choices_are_interleaved_and_end_with_one_usage() -> None:
     assert frames[-2]["usage"]["completion_tokens"] == 16
 
 
+def test_the_timings_stand_behind_the_usage() -> None:
+    """Of several choices those of the slowest, and the usage's counts."""
+    encoder = ChatEncoder("m", 2, include_usage=True)
+    slow = pb.Timings(prefill_ns=20_000_000, decode_ns=80_000_000)
+    first, last = done(), done(timings=slow)
+    data = encoder.lines(first, 0) + encoder.lines(last, 1)
+
+    frame = _frames(data)[-2]
+    assert list(frame)[-2:] == ["usage", "timings"]
+    assert frame["timings"] == {
+        "prompt_n": 16,
+        "prompt_ms": 20.0,
+        "prompt_per_second": 800.0,
+        "predicted_n": 16,
+        "predicted_ms": 80.0,
+        "predicted_per_second": 200.0,
+    }
+
+
+def test_a_time_of_zero_has_a_rate_of_zero() -> None:
+    data = ChatEncoder("m", 1, include_usage=True).lines(done(timings=pb.Timings()))
+    timings = _frames(data)[-2]["timings"]
+    assert (timings["prompt_ms"], timings["prompt_per_second"], timings["predicted_per_second"]) == (0, 0, 0)
+
+
+def test_there_are_no_timings_without_a_usage_and_in_whole_answers() -> None:
+    assert b"timings" not in ChatEncoder("m", 1, include_usage=False).lines(done())
+    assert b"timings" not in ChatEncoder("m", 1, include_usage=True).body([done()])
+
+
 def test_a_response_that_is_not_streamed() -> None:
     events = [
         joined(started(1), thinking("hm"), content("It ")),

@@ -9,7 +9,8 @@ import pytest
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.request import ChatRequest, Message, Think, ToolCall
+from frontend.api.core.request import ChatRequest, Message, ToolCall
+from frontend.api.core.thinking import Think
 from frontend.api.openai.convert import (
     set_choice_sampling,
     set_tokens,
@@ -100,9 +101,10 @@ def test_the_response_format_becomes_the_format(response_format: Json, wanted: J
     ("effort", "think"),
     [
         ("none", Think(enabled=False)),
-        ("minimal", Think(enabled=True, level="low")),
-        ("high", Think(enabled=True, level="high")),
-        ("xhigh", Think(enabled=True, level="max")),
+        ("minimal", Think(True, "minimal", alias="low")),
+        ("high", Think(True, "high", alias="high")),
+        ("xhigh", Think(True, "xhigh", alias="max")),
+        ("wizard", Think(True, "wizard", alias="")),
         (None, None),
         ("", None),
     ],
@@ -113,9 +115,12 @@ def test_the_effort_becomes_the_thinking_level(effort: Json, think: Think | None
 
 
 def test_the_effort_in_reasoning_takes_precedence() -> None:
-    assert _converted(reasoning={"effort": "low"}, reasoning_effort="high").think == Think(True, "low")
-    with pytest.raises(InvalidRequest, match='invalid reasoning value: "wizard"'):
-        _converted(reasoning_effort="wizard")
+    think = _converted(reasoning={"effort": "low"}, reasoning_effort="high").think
+    assert think == Think(True, "low", alias="low")
+    with pytest.raises(
+        InvalidRequest, match=r"cannot unmarshal number into Go struct field Reasoning\.effort"
+    ):
+        _converted(reasoning={"effort": 5})
 
 
 def test_parts_are_joined_to_one_message() -> None:

@@ -9,7 +9,8 @@ import pytest
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.request import ChatRequest, Message, Think, Tool, ToolCall
+from frontend.api.core.request import ChatRequest, Message, Tool, ToolCall
+from frontend.api.core.thinking import Think
 from frontend.api.openai.responses.compact import CompactRequest
 from frontend.api.openai.responses.compaction import Compaction
 from frontend.api.openai.responses.request import ResponsesRequest
