@@ -70,6 +70,17 @@ def _add_to_show(path: str, request: str, answer: str) -> str:
     return re.sub(r'("capabilities":\[[^\]]*\])(?=,"modified_at")', added, answer)
 
 
+def _add_decision(path: str, request: str, answer: str) -> str:
+    """All recorded models that generate have labels of one token."""
+    if path not in ("/api/show", "/api/tags"):
+        return answer
+    return re.sub(
+        r'"capabilities":\[((?:"\w+",)*"completion"(?:,"(?!decision")\w+")*)\]',
+        r'"capabilities":[\1,"decision"]',
+        answer,
+    )
+
+
 _TIMINGS = (
     "prompt_n",
     "prompt_ms",
@@ -147,6 +158,14 @@ CHANGES = (
         "where the chat prompt comes from; the effective renderer",
         "0.40.12",
         "docs.ollama.com/api-reference/show-model-details",
+    ),
+    Change(
+        "`show` and tags: capability `decision`",
+        "no such word",
+        "of the models that answer decisions",
+        "0.35.0",
+        "docs.ollama.com/capabilities/decision",
+        _add_decision,
     ),
     Change(
         "Modelfile: `CAPABILITY`",
