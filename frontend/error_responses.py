@@ -10,9 +10,12 @@ from drover.errors import DroverError
 from frontend.api.anthropic import errors as anthropic
 from frontend.api.ollama import errors as ollama
 from frontend.api.openai import errors as openai
+from frontend.api.openai.responses import errors as responses
 
 ErrorFormat = Callable[[DroverError, bool], Response]
 
+# Routes with the statuses of the Responses API.
+_RESPONSES = frozenset({"/v1/responses", "/v1/responses/compact", "/v1/responses/input_tokens"})
 # The first matching prefix decides.
 _FORMATS: Sequence[tuple[str, ErrorFormat]] = (
     # Ollama's route, under /v1.
@@ -29,4 +32,6 @@ def failure(path: str, error: DroverError, is_native: bool) -> Response:
     Upstream converts the requests of /v1 in a middleware around its native routes. `is_native`: the failure
     came after that, and the body ends with a line feed as those of its native routes.
     """
+    if path in _RESPONSES:
+        return responses.failure(error, line_feed=is_native)
     return next(respond for prefix, respond in _FORMATS if path.startswith(prefix))(error, is_native)

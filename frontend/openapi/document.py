@@ -31,7 +31,8 @@ On every path:
 - An error is `{"error": "..."}`, under /v1 `{"error": {"message": "...", ...}}`, with the error's status if
   no part of the response has been sent. In a stream that has begun, it is the last line or event.
 - An unknown path gets 404 and `404 page not found`; a method that is not listed gets 405, `405 method not
-  allowed` and an `Allow` header. Both are text/plain.
+  allowed` and an `Allow` header. Both are text/plain. So is the 426 that a websocket handshake gets on
+  `/v1/responses`.
 - A path with a superfluous trailing slash is redirected if the path without it has the method: a GET with
   301, others with 307. Paths with empty, `.` or `..` segments (`//api/chat`) are redirected to the clean path
   with 307.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from frontend.openapi.openai_common import GENERATION_ERRORS
-from frontend.openapi.openai_responses import COMPACTION, RESPONSES_USAGE
+from frontend.openapi.openai_responses import COMPACTION, ERRORS, RESPONSES_USAGE
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, NOT_HONOURED, json_body, ok, operation
 from frontend.openapi.schema import Schema, any_of, array, integer, mapping, ref, struct, text
 
@@ -33,7 +32,7 @@ PATHS: dict[str, Schema] = {
             "openai",
             "Summarise a conversation as an item that stands for it in later inputs",
             ok("The compacted conversation.", {JSON: ref("CompactedResponse")}, GENERATION_HEADERS),
-            GENERATION_ERRORS,
+            ERRORS,
             body=_BODY,
         )
     },
@@ -47,7 +46,7 @@ PATHS: dict[str, Schema] = {
                 {JSON: ref("ResponsesInputTokens")},
                 {"X-Drover-Not-Honoured": NOT_HONOURED},
             ),
-            GENERATION_ERRORS,
+            ERRORS,
             body=_BODY,
         )
     },

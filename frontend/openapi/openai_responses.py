@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from drover.json_value import Json
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
+from frontend.api.openai.responses.errors import STATUSES
 from frontend.openapi.fields import EFFORT, KEEP_ALIVE, MODEL
-from frontend.openapi.openai_common import GENERATION_ERRORS
-from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
+from frontend.openapi.openai_common import ERROR
+from frontend.openapi.operations import (
+    GENERATION_HEADERS,
+    JSON,
+    SSE,
+    event,
+    generation_errors,
+    json_body,
+    ok,
+    operation,
+)
 from frontend.openapi.schema import (
     Schema,
     any_of,
@@ -24,13 +35,19 @@ from frontend.openapi.schema import (
     text,
 )
 
+ERRORS = generation_errors(ERROR, STATUSES)
 _NULL: Schema = {"type": "null"}
 _TOKENS = integer(minimum=0)
 _TIME = integer("Unix time in seconds.", minimum=0)
 _STATUS = text(enum=["in_progress", "completed", "incomplete"])
-_ERROR = struct(
-    {"code": text(enum=["server_error", "invalid_prompt"]), "message": text()}, ["code", "message"]
-)
+_CODES: list[Json] = [
+    "context_length_exceeded",
+    "invalid_prompt",
+    "model_not_found",
+    "rate_limit_exceeded",
+    "server_error",
+]
+_ERROR = struct({"code": text(enum=_CODES), "message": text()}, ["code", "message"])
 _SUMMARY = struct({"type": text(const="summary_text"), "text": text()}, ["type", "text"])
 _PART: dict[str, Schema] = {
     "type": text(const="output_text"),
@@ -71,11 +88,30 @@ COMPACTION = struct(
     ["id", "type", "encrypted_content"],
     "The answer to an input whose last item is a `compaction_trigger`.",
 )
+_CUSTOM_CALL: dict[str, Schema] = {
+    "id": text(),
+    "type": text(const="custom_tool_call"),
+    "status": _STATUS,
+    "call_id": text(),
+    "name": text(),
+    "input": text("Raw text."),
+}
+_SEARCH_CALL: dict[str, Schema] = {
+    "id": text(),
+    "type": text(const="tool_search_call"),
+    "status": _STATUS,
+    "call_id": text(),
+    "execution": text(const="client"),
+    "arguments": mapping({}),
+}
+_NAMESPACE: dict[str, Schema] = {"namespace": text("The tool's namespace, if it has one.")}
 _ITEM = any_of(
     _REASONING,
     COMPACTION,
     struct(_MESSAGE, [*_MESSAGE]),
-    struct({**_CALL, "namespace": text("The function's namespace, if it has one.")}, [*_CALL]),
+    struct({**_CALL, **_NAMESPACE}, [*_CALL]),
+    struct({**_CUSTOM_CALL, **_NAMESPACE}, [*_CUSTOM_CALL]),
+    struct(_SEARCH_CALL, [*_SEARCH_CALL]),
 )
 _CACHE: dict[str, Schema] = {"cached_tokens": _TOKENS, "cache_write_tokens": integer(const=0)}
 _USAGE: dict[str, Schema] = {
@@ -139,11 +175,12 @@ _EVENTS: Mapping[str, dict[str, Schema]] = {
     "response.reasoning_summary_part.done": {**_IN_SUMMARY, "part": _SUMMARY},
     "response.function_call_arguments.delta": {**_ITEM_PLACE, "delta": text()},
     "response.function_call_arguments.done": {**_ITEM_PLACE, "arguments": text()},
+    "response.custom_tool_call_input.delta": {**_ITEM_PLACE, "delta": text()},
+    "response.custom_tool_call_input.done": {**_ITEM_PLACE, "input": text()},
     "response.output_item.done": _ONE_ITEM,
     "response.completed": _WHOLE,
     "response.incomplete": _WHOLE,
     "response.failed": _WHOLE,
-    "error": {"code": text(), "message": text(), "param": _NULL},
 }
 
 
@@ -164,7 +201,7 @@ _RESPONSE_SCHEMAS: dict[str, Schema] = {
 
 
 _NOT_STORED = "Refused: this server stores nothing."
-_NAMED = request({"type": text(const="function"), "name": text()}, ["type", "name"])
+_NAMED = request({"type": text(enum=["function", "custom"]), "name": text()}, ["type", "name"])
 _ALLOWED = request(
     {
         "type": text(const="allowed_tools"),
@@ -235,17 +272,20 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
     "ResponsesItem": request(
         {
             "type": text(
-                "message, function_call, function_call_output, reasoning, web_search_call or compaction; as "
-                "the last one compaction_trigger, which asks for a compaction (`stream` must be true). The "
-                "others are kept as text and named in `X-Drover-Not-Honoured`; item_reference is refused."
+                "message, reasoning, web_search_call, additional_tools, function_call, custom_tool_call and "
+                "tool_search_call and their outputs, compaction; as the last one compaction_trigger, which "
+                "asks for a compaction (`stream` must be true). Others are kept as text and named in "
+                "`X-Drover-Not-Honoured`; item_reference is refused."
             ),
             "role": text("user, assistant, system or developer.", minLength=1),
             "content": anything("A text, or parts: texts, and images as `data:` URLs."),
             "call_id": text("Id of a call, also in its output."),
             "name": text("The function's name."),
             "namespace": text("The function's namespace, if it has one."),
-            "arguments": text("A JSON object as text."),
-            "output": anything("A function's result: a text, or parts."),
+            "arguments": anything("A JSON object: as text, or in tool_search_call as it is."),
+            "input": anything("Of a custom tool's call: its text."),
+            "tools": anything("Of additional_tools and tool_search_output: tools that may be called."),
+            "output": anything("A tool's result: a text, or parts."),
             "summary": anything("Of reasoning: parts, which are read if `encrypted_content` is empty."),
             "encrypted_content": text(
                 "Of reasoning and compaction: the text that the server sent, which is not encrypted."
@@ -256,14 +296,17 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
     "ResponsesTool": request(
         {
             "type": text(
-                "`function`, or `namespace` with functions in it. Others are not offered to the model but "
-                "named in `X-Drover-Not-Honoured`."
+                "`function`, `custom` (its call has text), `namespace` with those in it, or `tool_search` "
+                "with `execution` client. Others are not offered to the model but named in "
+                "`X-Drover-Not-Honoured`."
             ),
-            "name": text("A function's name must not be empty."),
+            "name": text("The name of a function or of a custom tool must not be empty."),
             "description": text(),
             "parameters": mapping({}, "A JSON schema of the arguments."),
             "strict": anything("Repeated in the response."),
-            "tools": anything("A namespace's functions."),
+            "tools": anything("A namespace's functions and custom tools."),
+            "format": anything("Of a custom tool: `text`, or a `grammar`, which its description shows."),
+            "execution": anything("Of a tool search: who runs it, `client` or `server`."),
         }
     ),
 }
@@ -281,7 +324,7 @@ PATHS: dict[str, Schema] = {
                 {JSON: ref("Response"), SSE: event(EVENTS)},
                 GENERATION_HEADERS,
             ),
-            GENERATION_ERRORS,
+            ERRORS,
             body=json_body(ref("ResponsesRequest")),
         )
     },

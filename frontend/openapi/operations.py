@@ -226,10 +226,14 @@ def error_responses(
     return {status: _error_response(status, found, error) for status, found in by_status.items()}
 
 
-def generation_errors(error: str = _NATIVE_ERROR) -> Responses:
-    """The error responses of a route that generates. `error`: the dialect's error schema."""
+def generation_errors(
+    error: str = _NATIVE_ERROR, statuses: Mapping[ErrorType, int] | None = None
+) -> Responses:
+    """The error responses of a route that generates. `error`: the dialect's error schema; `statuses`: as in
+    `error_responses`.
+    """
     types = [*BODY_ERRORS, *MODEL_ERRORS, *ENGINE_ERRORS, ConstraintRejected, NotOffered]
-    return error_responses(types, error=error)
+    return error_responses(types, statuses, error)
 
 
 def _error_response(status: int, error_types: Sequence[ErrorType], error: str) -> Schema:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.programs import AGENTS, CONTEXT_TOKENS, Agent
+from tests.agents.programs import AGENTS, CONTEXT_TOKENS, MODELS, Agent
 from tests.agents.runs import Run, running
-from tests.agents.task import DONE, MODEL, NOTES, OUT, WORDS, WRITTEN, note, script
+from tests.agents.task import DONE, NOTES, OUT, WORDS, WRITTEN, note, script
 from tests.chaos.fleet import Fleet, running_fleet
 from tests.support.waiting import until
 
@@ -38,7 +38,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, workers: int) -> Iterator[Fl
     folder = tmp_path_factory.mktemp("fleet")
     path = folder / "script.json"
     path.write_text(json.dumps(script()))
-    flags = {"--sim-script": path, "--context-length": CONTEXT_TOKENS, "--sim-prefill-tokens-per-second": 1e5}
+    flags = {
+        "--name": ",".join(MODELS),
+        "--sim-script": path,
+        "--context-length": CONTEXT_TOKENS,
+        "--sim-prefill-tokens-per-second": 1e5,
+    }
     worker_flags = [str(part) for flag in flags.items() for part in flag]
     with running_fleet(folder, workers=workers, worker_flags=worker_flags) as fleet:
         yield fleet
@@ -59,11 +64,12 @@ def start(fleet: Fleet, modules: Path, tmp_path: Path, request: pytest.FixtureRe
     """An agent at work on a prompt, in a project with a file of notes."""
 
     @asynccontextmanager
-    async def started(agent: Agent, prompt: str, model: str = MODEL) -> AsyncIterator[Run]:
+    async def started(agent: Agent, prompt: str, model: str = "") -> AsyncIterator[Run]:
         project = tmp_path / "project"
         project.mkdir()
         (project / NOTES).write_text(f"{note(agent)}\n")
-        async with running(agent, prompt, tmp_path, modules, fleet.frontends[0].address, model) as run:
+        address, name = fleet.frontends[0].address, model or agent.model
+        async with running(agent, prompt, tmp_path, modules, address, name) as run:
             try:
                 yield run
             finally:

@@ -8,7 +8,6 @@ from pathlib import Path
 from drover.json_value import Json
 from tests.agents.programs import AGENTS, OTHER_WIRES, Agent
 
-MODEL = "sim"
 NOTES, OUT = "notes.txt", "out.txt"
 WRITTEN = "written\n"
 DONE = "All is done: the notes say what they said."

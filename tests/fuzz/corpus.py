@@ -56,6 +56,12 @@ _ITEMS = [
 ]
 _SUMMARY = {"type": "ollama_compaction", "version": 1, "summary": "s", "retained": [_MESSAGES[2]]}
 _COMPACTED = [*_ITEMS, {"type": "compaction", "id": "cmp_1", "encrypted_content": json.dumps(_SUMMARY)}]
+_CUSTOM = {
+    "type": "custom",
+    "name": "p",
+    "description": "d",
+    "format": {"type": "grammar", "syntax": "lark", "definition": "start: /x+/"},
+}
 _FUNCTION = {"type": "function", "name": "f", "parameters": _SCHEMA}
 _FORMAT = {"type": "json_schema", "name": "x", "schema": _SCHEMA}
 _OWN: Mapping[str, Sequence[object]] = {
@@ -74,7 +80,23 @@ _OWN: Mapping[str, Sequence[object]] = {
             "model": "able", "input": _ITEMS, "instructions": "i", "reasoning": {"effort": "low"},
             "tools": [_FUNCTION, {"type": "namespace", "name": "n", "tools": [_FUNCTION]}],
             "tool_choice": {"type": "function", "name": "f"}, "text": {"format": _FORMAT},
-        }
+        },
+        {
+            "model": "able", "stream": True,
+            "input": [
+                {"type": "additional_tools", "role": "developer", "tools": [_CUSTOM, _FUNCTION]},
+                {"role": "user", "content": "x"},
+                {"type": "custom_tool_call", "call_id": "1", "namespace": "n", "name": "p", "input": "x\n"},
+                {"type": "custom_tool_call_output", "call_id": "1", "output": "y"},
+                {"type": "tool_search_call", "call_id": "2", "execution": "client", "arguments": {"q": "x"}},
+                {"type": "tool_search_output", "call_id": "2", "execution": "client", "tools": [_FUNCTION]},
+            ],
+            "tools": [
+                {"type": "tool_search", "execution": "client", "description": "d", "parameters": {}},
+                {"type": "namespace", "name": "n", "tools": [_CUSTOM]},
+            ],
+            "tool_choice": {"type": "custom", "name": "p"},
+        },
     ],
     "/v1/responses/compact": [{"model": "able", "input": _COMPACTED, "instructions": "i"}],
     "/v1/responses/input_tokens": [{"model": "able", "input": _COMPACTED, "tools": [_FUNCTION]}],

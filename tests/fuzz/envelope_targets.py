@@ -33,7 +33,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
     def responses(body: bytes) -> None:
         parsed = ResponsesRequest.read(loads(body))
-        ResponsesEncoder(parsed.echo, OutputItems(parsed.tools.namespaces)).body(_ANSWER)
+        ResponsesEncoder(parsed.echo, OutputItems(parsed.tools.origins)).body(_ANSWER)
         for_every_model(lambda model: _converted(parsed, model))
 
     def compact(body: bytes) -> None:

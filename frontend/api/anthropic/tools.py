@@ -7,11 +7,8 @@ definition there, and from then on the tool may be called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
-
-import orjson
 
 from drover.errors import InvalidRequest, NotOffered
 from drover.json_value import Json
@@ -19,6 +16,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dump_text
 from frontend.api.core.request import MAX_TOOLS, Tool, check_count
 from frontend.api.core.tool_choice import ToolChoice, read_tool_choice
+from frontend.api.core.tool_definition import definition_text
 from frontend.api.core.tool_shapes import as_anthropic_tool, read_parameters
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, read_struct, text
 
@@ -121,7 +119,7 @@ class DeferrableTools:
             return f"{name}\n"
         if name in self.deferred:
             self._loaded[name] = None
-        return f"<function>{dump_text(_definition(tool))}</function>\n"
+        return definition_text(tool)
 
     def add(self, tool: Tool) -> str:
         """Add a tool that a message defines; return the text that replaces the definition."""
@@ -142,8 +140,3 @@ class DeferrableTools:
         ]
         loaded = (self.known[name] for name in self._loaded if name != named)
         return [*listed, *(replace(tool, unlisted=True) for tool in loaded)]
-
-
-def _definition(tool: Tool) -> Mapping[str, Json]:
-    parameters = cast(Json, orjson.loads(tool.parameters_json)) if tool.parameters_json else {}
-    return {"description": tool.description, "name": tool.name, "parameters": parameters}

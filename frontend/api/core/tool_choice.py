@@ -55,7 +55,7 @@ def read_tool_choice(value: Json, path: FieldPath) -> ToolChoice:
 
 def _of_object(value: dict[str, Json]) -> ToolChoice:
     kind = value.get("type")
-    if kind in ("function", "tool") and (name := _name(value)):
+    if kind in ("function", "tool", "custom") and (name := _name(value)):
         return ToolChoice(pb.ToolChoice.NAMED, name)
     if kind == "allowed_tools":
         inner = value.get("allowed_tools")

@@ -1,6 +1,6 @@
-from tests.agents.programs.base import CONTEXT_TOKENS, Agent, Desk, Wire
+from tests.agents.programs.base import CONTEXT_TOKENS, MODEL, Agent, Desk, Wire
 from tests.agents.programs.claude_code import ClaudeCode
-from tests.agents.programs.codex import Codex, CodexOss
+from tests.agents.programs.codex import Codex, CodexKnown, CodexLite, CodexOss
 from tests.agents.programs.copilot import Copilot
 from tests.agents.programs.opencode import OpenCode
 from tests.agents.programs.pi import Pi
@@ -10,6 +10,8 @@ from tests.agents.programs.qwen_code import QwenCode
 AGENTS: tuple[Agent, ...] = (
     ClaudeCode(Wire.MESSAGES),
     Codex(Wire.RESPONSES),
+    CodexKnown(Wire.RESPONSES),
+    CodexLite(Wire.RESPONSES),
     CodexOss(Wire.RESPONSES),
     OpenCode(),
     Pi(),
@@ -27,4 +29,6 @@ OTHER_WIRES: tuple[Agent, ...] = (
     Copilot(Wire.RESPONSES),
 )
 
-__all__ = ["AGENTS", "CONTEXT_TOKENS", "OTHER_WIRES", "Agent", "Desk", "Wire"]
+MODELS = tuple(dict.fromkeys(agent.model for agent in AGENTS))
+
+__all__ = ["AGENTS", "CONTEXT_TOKENS", "MODEL", "MODELS", "OTHER_WIRES", "Agent", "Desk", "Wire"]

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from drover.json_value import Json
 
+MODEL = "sim"
 # Tokens of prompt and answer. The longest prompt among the agents' is 20,000 tokens of the simulator's.
 CONTEXT_TOKENS = 131_072
 
@@ -37,10 +38,11 @@ class Wire(Enum):
 class Agent(ABC):
     """`program`: what it is called. `side_requests`: how many it makes for itself at the start of a
     conversation, as for a title. `most_tries`: requests after which it must have ended where the model does
-    not exist.
+    not exist. `model`: the name that it is set up with.
     """
 
     program: ClassVar[str]
+    model: ClassVar[str] = MODEL
     side_requests: ClassVar[int] = 0
     most_tries: ClassVar[int] = 1
 

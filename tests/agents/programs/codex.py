@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from drover.json_value import Json
@@ -39,6 +40,24 @@ class Codex(Agent):
 
     def shell(self, command: str) -> dict[str, Json]:
         return {"name": "exec_command", "arguments": {"cmd": command}}
+
+
+class CodexKnown(Codex):
+    """With a model's name that Codex knows: it has custom tools and a tool search, and asks for an effort."""
+
+    program = "codex-known"
+    model = "gpt-5.5"
+
+
+class CodexLite(Codex):
+    """With the name of a "lite" model: its tools are an item of the input, one of which runs scripts."""
+
+    program = "codex-lite"
+    model = "gpt-6-luna"
+
+    def shell(self, command: str) -> dict[str, Json]:
+        script = f"text(await tools.exec_command({json.dumps({'cmd': command})}));"
+        return {"name": "exec", "arguments": {"input": script}}
 
 
 class CodexOss(Codex):

@@ -10,8 +10,9 @@ from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dumps
 from frontend.api.openai.responses.compaction import Compaction
-from frontend.api.openai.responses.encode import ResponsesEncoder, usage_of
+from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import OutputItems
+from frontend.api.openai.responses.usage import usage_of
 from frontend.api.response import ResponseFormat
 from frontend.api.wire import ExtraFields
 

@@ -10,21 +10,20 @@ from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
-from drover.errors import DroverError, mapping_of
+from drover.errors import DroverError
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.blocks import Block, Blocks, Change, Kind, Step
 from frontend.api.core.go_json import dumps, dumps_text
-from frontend.api.openai.errors import error_response, stream_error_text
+from frontend.api.openai.responses.calls import ArgumentReader, arguments_of
+from frontend.api.openai.responses.errors import failure, reported
 from frontend.api.openai.responses.output import OutputItems, summary_part, text_part
+from frontend.api.openai.responses.usage import UsageSoFar, usage_of
 from frontend.api.wire import COMMENT, CONTENT_TYPE, ExtraFields, frame
 from frontend.routing.backends.base import token_event
 
-_DELTA_EVENTS = {
-    Kind.THINKING: b"response.reasoning_summary_text.delta",
-    Kind.TEXT: b"response.output_text.delta",
-    Kind.CALL: b"response.function_call_arguments.delta",
-}
+_THINKING_DELTA = b"response.reasoning_summary_text.delta"
+_TEXT_DELTA = b"response.output_text.delta"
 
 
 class ResponsesEncoder:
@@ -44,14 +43,19 @@ class ResponsesEncoder:
         self._extra_fields = extra_fields
         self._created_at = int(time.time())
         self._blocks = Blocks()
+        self._usage = UsageSoFar()
         self._number = 0
         self._head = b""
         self._tail = b""
+        self._delta_event = b""
+        # Of the open call.
+        self._arguments: ArgumentReader | None = None
         # Status of a block that ends; only the last block can be cut off.
         self._status = "completed"
 
     def lines(self, event: pb.GenerateEvent) -> bytes:
         """The server-sent events of an engine's event; empty if it has no output."""
+        self._usage.begin(event, self._number)
         steps = [step for delta in event.deltas for step in self._blocks.feed(delta)]
         ends = event.HasField("done")
         frames = [] if self._number or not (steps or ends) else [self._begin()]
@@ -60,12 +64,13 @@ class ResponsesEncoder:
             self._status = _status(event.done)
             frames += map(self._step, self._blocks.end())
             frames.append(self._end(event.done))
+        self._usage.end(self._number)
         return b"".join(frames)
 
     def token(self, text: str, token_id: int) -> bytes:
         """The server-sent event of one token, whose text is not empty."""
         block = self._blocks.grow(text)
-        return self.lines(token_event(text, token_id, 0)) if block is None else self._grow(block, text)
+        return self.lines(token_event(text, token_id, 0)) if block is None else self._grow(text)
 
     def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
         """The response object of a response that is not streamed."""
@@ -83,23 +88,19 @@ class ResponsesEncoder:
         return COMMENT
 
     def error_response(self, error: DroverError, streamed: bool) -> Response:
-        return error_response(error)
+        return failure(error)
 
     def error_line(self, error: DroverError) -> bytes:
         """The end of a failed stream.
 
         If only heartbeats were sent, the response begins first: OpenAI's client accepts no event before that.
+        There is no `error` event: Codex skips it.
         """
+        usage_so_far = self._usage.usage(self._number)
         beginning = b"" if self._number else self._begin()
-        is_client_error = mapping_of(error).openai_type == "invalid_request_error"
-        reported: dict[str, Json] = {
-            "code": "invalid_prompt" if is_client_error else "server_error",
-            "message": stream_error_text(error),
-        }
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
-        error_event = self._event("error", {**reported, "param": None})
-        failed = {**self._response("failed", items), "error": reported}
-        return beginning + error_event + self._event("response.failed", {"response": failed})
+        response = {**self._response("failed", items), "error": reported(error), "usage": usage_so_far}
+        return beginning + self._event("response.failed", {"response": response})
 
     def _begin(self) -> bytes:
         response = self._response("in_progress", [])
@@ -122,44 +123,46 @@ class ResponsesEncoder:
     def _step(self, step: Step) -> bytes:
         change, block, text = step
         match change:
+            case Change.GROWS if self._arguments is not None:
+                return self._grow_call(self._arguments, self._arguments.feed(text))
             case Change.GROWS:
-                return self._grow(block, text)
+                return self._grow(text)
             case Change.BEGINS:
                 return self._open(block)
             case Change.ENDS:
                 return self._close(block)
 
-    def _grow(self, block: Block, text: str) -> bytes:
+    def _grow(self, text: str) -> bytes:
         number, self._number = self._number, self._number + 1
-        return frame(
-            b"%b%b%b%d}" % (self._head, dumps_text(text), self._tail, number), _DELTA_EVENTS[block.kind]
-        )
+        return frame(b"%b%b%b%d}" % (self._head, dumps_text(text), self._tail, number), self._delta_event)
+
+    def _grow_call(self, arguments: ArgumentReader, text: str) -> bytes:
+        """The delta of a call's arguments; empty where there are no deltas, or the text is not known yet."""
+        return self._grow(text) if text and arguments.events else b""
 
     def _open(self, block: Block) -> bytes:
-        item_id = self._output.item_id(block)
-        place = b'"item_id":%b,"output_index":%d' % (dumps_text(item_id), block.index)
-        place_in_item = {
-            Kind.THINKING: b',"summary_index":0',
-            Kind.TEXT: b',"content_index":0',
-            Kind.CALL: b"",
-        }[block.kind]
-        self._head = b'{"type":"%b",%b%b,"delta":' % (_DELTA_EVENTS[block.kind], place, place_in_item)
-        self._tail = (
-            b',"logprobs":[],"sequence_number":' if block.kind is Kind.TEXT else b',"sequence_number":'
-        )
         begun = self._event(
             "response.output_item.added",
             {"output_index": block.index, "item": self._output.item(block, "in_progress")},
         )
         where = self._where(block)
+        self._arguments = None
         match block.kind:
             case Kind.THINKING:
-                name, part = "response.reasoning_summary_part.added", summary_part("")
+                self._delta_event, part = _THINKING_DELTA, summary_part("")
+                begun += self._event("response.reasoning_summary_part.added", {**where, "part": part})
             case Kind.TEXT:
-                name, part = "response.content_part.added", text_part("")
+                self._delta_event, part = _TEXT_DELTA, text_part("")
+                begun += self._event("response.content_part.added", {**where, "part": part})
             case Kind.CALL:
-                return begun
-        return begun + self._event(name, {**where, "part": part})
+                self._arguments = ArgumentReader(self._output.origin_of(block))
+                self._delta_event = f"{self._arguments.events}.delta".encode()
+        beginning = dumps({"type": self._delta_event.decode(), **where})
+        self._head = b'%b,"delta":' % beginning[:-1]
+        self._tail = (
+            b',"logprobs":[],"sequence_number":' if block.kind is Kind.TEXT else b',"sequence_number":'
+        )
+        return begun
 
     def _close(self, block: Block) -> bytes:
         text, where = block.text, self._where(block)
@@ -172,9 +175,17 @@ class ResponsesEncoder:
                 frames = self._event("response.output_text.done", {**where, "text": text, "logprobs": []})
                 frames += self._event("response.content_part.done", {**where, "part": text_part(text)})
             case Kind.CALL:
-                frames = self._event("response.function_call_arguments.done", {**where, "arguments": text})
+                frames = self._close_call(block, where)
         item = self._output.item(block, self._status)
         return frames + self._event("response.output_item.done", {"output_index": block.index, "item": item})
+
+    def _close_call(self, block: Block, where: Mapping[str, Json]) -> bytes:
+        arguments, self._arguments = self._arguments, None
+        if arguments is None or not arguments.events:
+            return b""
+        rest = self._grow_call(arguments, arguments.finish())
+        whole = arguments_of(self._output.origin_of(block), block.text)
+        return rest + self._event(f"{arguments.events}.done", {**where, arguments.member: whole})
 
     def _where(self, block: Block) -> dict[str, Json]:
         where: dict[str, Json] = {
@@ -212,14 +223,3 @@ class ResponsesEncoder:
 
 def _status(done: pb.Done) -> str:
     return "incomplete" if done.finish_reason == pb.Done.LENGTH else "completed"
-
-
-def usage_of(done: pb.Done) -> Json:
-    """The usage object of a response."""
-    return {
-        "input_tokens": done.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": done.cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": done.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": done.reasoning_tokens},
-        "total_tokens": done.prompt_tokens + done.completion_tokens,
-    }

@@ -9,8 +9,10 @@ from drover.errors import InvalidRequest
 from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.images import decoded_image
 from frontend.api.core.request import MAX_MESSAGES, Message, ToolCall, check_count
-from frontend.api.core.typed_fields import Reader, anything, read_struct, text
+from frontend.api.core.typed_fields import FieldPath, Reader, anything, read_struct, text
 from frontend.api.openai.responses import compaction
+from frontend.api.openai.responses.custom_input import arguments_of
+from frontend.api.openai.responses.tools import SEARCH, Tools, name_for_model
 from frontend.api.tool_calls import sent_arguments
 
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
@@ -29,6 +31,22 @@ _ITEM: dict[str, Reader] = {
 }
 
 
+def _text_if_any(value: Json, place: FieldPath) -> str:
+    """A text; empty for a value of another type."""
+    return value if isinstance(value, str) else ""
+
+
+# Of items that bring tools, or that call tools other than functions.
+_TOOL_ITEM: dict[str, Reader] = {
+    "type": text,
+    "role": text,
+    "call_id": _text_if_any,
+    "name": _text_if_any,
+    "namespace": _text_if_any,
+    "arguments": anything,
+    "input": anything,
+    "tools": anything,
+}
 _TYPE: dict[str, Reader] = {"type": text}
 _OTHER: dict[str, Reader] = {"type": text, "role": text}
 _KINDS = (
@@ -36,12 +54,22 @@ _KINDS = (
     "message",
     "function_call",
     "function_call_output",
+    "custom_tool_call_output",
     "reasoning",
     "web_search_call",
     *compaction.KINDS,
 )
+_TOOL_KINDS = ("additional_tools", "custom_tool_call", "tool_search_call", "tool_search_output")
 # Fields left out of an item that is kept as text: they mean nothing to a model.
-_OMITTED = ("type", "id", "call_id", "status", "role", "encrypted_content")
+_OMITTED = (
+    "type",
+    "id",
+    "call_id",
+    "status",
+    "role",
+    "encrypted_content",
+    "internal_chat_message_metadata_passthrough",
+)
 _ROLES = ("user", "assistant", "system", "developer")
 
 
@@ -53,28 +81,32 @@ class _Item:
     call_id: str = ""
     name: str = ""
     namespace: str = ""
-    arguments: str = ""
+    arguments: Json = ""
+    input: Json = None
+    tools: Json = None
     output: Json = None
     summary: Json = None
     encrypted_content: str = ""
     whole: dict[str, Json] = field(default_factory=dict)
 
     @property
-    def full_name(self) -> str:
-        return f"{self.namespace}.{self.name}" if self.namespace else self.name
+    def name_for_model(self) -> str:
+        return name_for_model(self.namespace, self.name)
 
 
 @dataclass(slots=True)
 class _Conversation:
     """The messages read so far.
 
-    `thoughts`: texts of reasoning items, for the assistant's message after them. `tools`: names of the called
-    functions, by the call's id. `ignored`: types of items that are kept as text.
+    `tools`: the request's, to which items add. `thoughts`: texts of reasoning items, for the assistant's
+    message after them. `called`: names of the called functions, by the call's id. `ignored`: types of items
+    that are kept as text.
     """
 
+    tools: Tools
     messages: list[Message] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
-    tools: dict[str, str] = field(default_factory=dict)
+    called: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
     def take_thoughts(self) -> str:
@@ -89,8 +121,9 @@ class _Conversation:
             self.messages.append(Message(role="assistant", thinking=thinking))
 
 
-def read_input(value: Json) -> tuple[list[Message], list[str]]:
-    """The messages of a text or of items, and the types of those that are kept as text.
+def read_input(value: Json, tools: Tools) -> tuple[list[Message], list[str]]:
+    """The messages of a text or of items, and the types of those that are kept as text. Adds the tools that
+    items bring to `tools`.
 
     Raises InvalidRequest, which names the place of the fault.
     """
@@ -101,7 +134,7 @@ def read_input(value: Json) -> tuple[list[Message], list[str]]:
     if not isinstance(value, list):
         raise InvalidRequest("input must be a string or array")
     check_count("input", len(value), MAX_MESSAGES)
-    conversation = _Conversation()
+    conversation = _Conversation(tools)
     for number, item in enumerate(value):
         _add(conversation, _item(item), f"input[{number}]")
     conversation.end_turn()
@@ -112,7 +145,7 @@ def _item(value: Json) -> _Item:
     make: Callable[..., _Item] = _Item
     kind = read_struct(value, "ResponsesInputItem", _TYPE, "openai.ResponsesInputItem").get("type", "")
     # Other types have fields with the same names and other types.
-    readers = _ITEM if kind in _KINDS else _OTHER
+    readers = _ITEM if kind in _KINDS else _TOOL_ITEM if kind in _TOOL_KINDS else _OTHER
     item = make(**read_struct(value, "ResponsesInputItem", readers, "openai.ResponsesInputItem"))
     if not item.type and item.role:
         item.type = "message"
@@ -124,9 +157,17 @@ def _add(conversation: _Conversation, item: _Item, where: str) -> None:
     match item.type:
         case "message":
             conversation.messages.append(_message(conversation, item, where))
-        case "function_call":
-            _add_call(conversation, item, where)
-        case "function_call_output":
+        case "function_call" if isinstance(item.arguments, str):
+            _add_call(conversation, item, item.name_for_model, sent_arguments(item.arguments))
+        case "custom_tool_call" if item.name and isinstance(item.input, str):
+            _add_call(conversation, item, item.name_for_model, arguments_of(item.input))
+        case "tool_search_call" if isinstance(item.arguments, dict):
+            _add_call(conversation, item, SEARCH, dump_text(item.arguments))
+        case "additional_tools":
+            conversation.tools.add(item.tools)
+        case "tool_search_output":
+            _add_found_tools(conversation, item)
+        case "function_call_output" | "custom_tool_call_output":
             conversation.messages.append(_result(conversation, item, where))
         case "reasoning":
             parts = item.summary or item.content
@@ -199,20 +240,28 @@ def _message(conversation: _Conversation, item: _Item, where: str) -> Message:
     return message
 
 
-def _add_call(conversation: _Conversation, item: _Item, where: str) -> None:
+def _add_call(conversation: _Conversation, item: _Item, name: str, arguments_json: str) -> None:
     """Add the call to the assistant's message before it, or to a new one.
 
     A new one if the last message is another role's, or both it and the thoughts since have thinking.
     """
-    call = ToolCall(item.full_name, sent_arguments(item.arguments), item.call_id)
-    conversation.tools[item.call_id] = call.name
+    conversation.called[item.call_id] = name
     last = conversation.messages[-1] if conversation.messages else None
     thinking = conversation.take_thoughts()
     if last is None or last.role != "assistant" or (thinking and last.thinking):
         last = Message(role="assistant")
         conversation.messages.append(last)
-    last.tool_calls.append(call)
+    last.tool_calls.append(ToolCall(name, arguments_json, item.call_id))
     last.thinking = last.thinking or thinking
+
+
+def _add_found_tools(conversation: _Conversation, item: _Item) -> None:
+    """What a tool search found: the result of its call, and tools that may be called from now on."""
+    text = conversation.tools.load(item.tools)
+    name = conversation.called.get(item.call_id, SEARCH)
+    conversation.messages.append(
+        Message(role="tool", content=text, tool_name=name, tool_call_id=item.call_id)
+    )
 
 
 def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
@@ -221,7 +270,7 @@ def _result(conversation: _Conversation, item: _Item, where: str) -> Message:
         role="tool",
         content=content,
         images=images,
-        tool_name=conversation.tools.get(item.call_id, ""),
+        tool_name=conversation.called.get(item.call_id, ""),
         tool_call_id=item.call_id,
     )
 

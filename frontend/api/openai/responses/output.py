@@ -7,18 +7,16 @@ from collections.abc import Mapping
 
 from drover.json_value import Json
 from frontend.api.blocks import Block, Kind
+from frontend.api.openai.responses.calls import DEFAULT_NAMESPACE, FORMATS, Origin, call_item
 
-_PREFIXES = {Kind.THINKING: "rs", Kind.TEXT: "msg", Kind.CALL: "fc"}
+_PREFIXES = {Kind.THINKING: "rs", Kind.TEXT: "msg"}
 
 
 class OutputItems:
-    """Builder of a response's output items.
+    """Builder of a response's output items. `origins`: the client's tools by the names that models use."""
 
-    `namespaces`: namespace and name of functions in a namespace, by the name that the model uses.
-    """
-
-    def __init__(self, namespaces: Mapping[str, tuple[str, str]]) -> None:
-        self._namespaces = namespaces
+    def __init__(self, origins: Mapping[str, Origin]) -> None:
+        self._origins = origins
         self._token = secrets.token_hex(12)
 
     @property
@@ -30,23 +28,23 @@ class OutputItems:
         return f"cmp_{self._token}"
 
     def item_id(self, block: Block) -> str:
-        return f"{_PREFIXES[block.kind]}_{self._token}_{block.index}"
+        is_call = block.kind is Kind.CALL
+        prefix = FORMATS[self.origin_of(block).kind].prefix if is_call else _PREFIXES[block.kind]
+        return f"{prefix}_{self._token}_{block.index}"
 
-    def name_of(self, block: Block) -> tuple[str, str]:
-        """The called function's namespace, empty if it has none, and its name."""
-        return self._namespaces.get(block.name, ("", block.name))
+    def origin_of(self, call: Block) -> Origin:
+        """The tool that is called. Some models write the default namespace in front of a name."""
+        name = call.name
+        found = self._origins.get(name) or self._origins.get(name.removeprefix(f"{DEFAULT_NAMESPACE}."))
+        return found or Origin(name)
 
     def item(self, block: Block, status: str) -> dict[str, Json]:
-        """The block's item; without content while in progress, since deltas carry it.
-
-        An incomplete call has the status incomplete, whatever the response's status is.
-        """
-        text = block.text
+        """The block's item; without content while in progress, since deltas carry it."""
         match block.kind:
             case Kind.THINKING:
-                return self._reasoning(block, text, status)
+                return self._reasoning(block, block.text, status)
             case Kind.TEXT:
-                content: list[Json] = [] if status == "in_progress" else [text_part(text)]
+                content: list[Json] = [] if status == "in_progress" else [text_part(block.text)]
                 return {
                     "id": self.item_id(block),
                     "type": "message",
@@ -55,7 +53,7 @@ class OutputItems:
                     "content": content,
                 }
             case Kind.CALL:
-                return self._call(block, text, status)
+                return call_item(self.origin_of(block), self.item_id(block), block, status)
 
     def _reasoning(self, block: Block, text: str, status: str) -> dict[str, Json]:
         """`encrypted_content` is the plain text, as in Ollama; clients send it back."""
@@ -63,19 +61,6 @@ class OutputItems:
         if status == "in_progress":
             return item
         return {**item, "summary": [summary_part(text)], "encrypted_content": text}
-
-    def _call(self, block: Block, text: str, status: str) -> dict[str, Json]:
-        namespace, name = self.name_of(block)
-        finished = "completed" if block.complete else "incomplete"
-        item: dict[str, Json] = {
-            "id": self.item_id(block),
-            "type": "function_call",
-            "status": status if status == "in_progress" else finished,
-            "call_id": block.call_id,
-            "name": name,
-            "arguments": "" if status == "in_progress" else text,
-        }
-        return {**item, "namespace": namespace} if namespace else item
 
 
 def summary_part(text: str) -> dict[str, Json]:

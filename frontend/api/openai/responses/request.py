@@ -59,10 +59,10 @@ class ResponsesRequest:
             return cls(ChatRequest(), pb.ToolChoice(), Tools(), {}, [])
         _check_nothing_is_stored(fields)
         tools = Tools.read(fields.tools)
-        choice = tools.choose(fields.tool_choice, fields.parallel_tool_calls)
         first = [Message(role="system", content=fields.instructions)] if fields.instructions else []
         sent, compacts = without_trigger(fields.input)
-        input_messages, as_text = read_input(sent)
+        input_messages, as_text = read_input(sent, tools)
+        choice = tools.choose(fields.tool_choice, fields.parallel_tool_calls)
         messages = [*first, *input_messages]
         if compacts and not input_messages:
             raise empty_compaction()
@@ -78,6 +78,7 @@ class ResponsesRequest:
             truncate=_truncates(fields.truncation),
             messages=messages,
             tools=tools.offered,
+            think_optional=True,
             skip_unseen_images=True,
         )
         echo = _echo(fields, tools)

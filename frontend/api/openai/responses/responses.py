@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from drover.errors import InvalidRequest
 from frontend.api.core.body import read_v1_json
+from frontend.api.core.request import ChatRequest
 from frontend.api.generation import Generation
 from frontend.api.openai.responses.compact import Compactions
 from frontend.api.openai.responses.encode import ResponsesEncoder
@@ -16,6 +17,7 @@ from frontend.api.openai.responses.output import OutputItems
 from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.api.response import EngineResponse
 from frontend.http.routes import direct_router
+from frontend.models.model import CatalogModel
 from frontend.observability.request_record import record_of
 
 
@@ -34,14 +36,20 @@ class ResponsesRoutes:
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
         extra_fields = record_of(http.scope).route_fields
-        encoder = ResponsesEncoder(request.echo, OutputItems(request.tools.namespaces), extra_fields)
+        encoder = ResponsesEncoder(request.echo, OutputItems(request.tools.origins), extra_fields)
         return EngineResponse(
             encoder,
             self.generation.submit(http, built, chat.stream),
             chat.stream,
             self.generation.in_flight,
-            ignored=[*request.ignored, *built.not_honoured],
+            ignored=[*request.ignored, *_unfulfilled(chat, model), *built.not_honoured],
         )
+
+
+def _unfulfilled(chat: ChatRequest, model: CatalogModel) -> list[str]:
+    """Codex asks for an effort wherever it knows the model's name, and a refusal would end its session."""
+    asks = chat.think is not None and chat.think.enabled
+    return ["reasoning.effort"] if asks and not model.capabilities.thinking else []
 
 
 def router(generation: Generation, compactions: Compactions) -> APIRouter:

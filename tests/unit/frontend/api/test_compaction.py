@@ -112,7 +112,7 @@ async def test_without_a_summary_the_last_messages_are_kept(frontend: Frontend) 
 
 
 @pytest.mark.parametrize(("path", "body"), [("/v1/responses", TRIGGERED), ("/v1/responses/compact", COMPACT)])
-@pytest.mark.parametrize(("error", "status"), [(EngineFailed("it broke"), 500), (QueueFull("full"), 503)])
+@pytest.mark.parametrize(("error", "status"), [(EngineFailed("it broke"), 503), (QueueFull("full"), 503)])
 async def test_an_error_before_the_first_output_has_a_status(
     frontend: Frontend, path: str, body: object, error: EngineFailed | QueueFull, status: int
 ) -> None:

@@ -52,6 +52,8 @@ async def test_an_error_before_the_first_event_has_a_status(
     frontend: Frontend, path: str, error: EngineFailed | QueueFull, status: int
 ) -> None:
     frontend.worker.steps = [started(), error]
+    # Codex sends a request thirty times after a 500, and does not show why.
+    status = 503 if path == "/v1/responses" else status
 
     answer = await frontend.client.post(path, json={**_BODIES[path], "stream": True})
 

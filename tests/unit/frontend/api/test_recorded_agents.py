@@ -125,10 +125,16 @@ async def test_codex_offers_its_functions_and_those_of_its_namespaces(start: Sta
 
 
 async def test_codex_with_a_model_name_that_it_knows_sends_its_tools_as_an_item(start: Start) -> None:
-    """They reach the model as text, and the session continues."""
     request = await _asked(start, "codex_lite")
 
-    assert "exec" in request.chat.messages[0].content
+    offered = [tool.name for tool in request.chat.tools]
+    assert offered == [
+        "exec",
+        "wait",
+        "clock.sleep",
+        "collaboration.followup_task",
+        "collaboration.interrupt_agent",
+    ]
     assert request.chat.messages[-1] == pb.Message(role="user", content="Do the task.")
 
 

@@ -124,7 +124,8 @@ def test_the_schemas_list_the_fields_that_are_read(monkeypatch: pytest.MonkeyPat
     blocks = [{"role": "user", "content": kinds}]
     chosen = {"tools": [{"name": "f"}], "tool_choice": {"type": "auto"}}
     accepts("/v1/messages", {"model": "m", "max_tokens": 1, "messages": blocks, **chosen})
-    accepts("/v1/responses", {"model": "m", "input": messages, "tools": [{"type": "function", "name": "f"}]})
+    items = [*messages, {"type": "additional_tools", "tools": []}]
+    accepts("/v1/responses", {"model": "m", "input": items, "tools": [{"type": "function", "name": "f"}]})
     accepts("/v1/chat/completions", {"messages": [{"tool_calls": [{"function": {"name": "f"}}]}]})
 
     assert {name: fields for name, fields in seen.items() if name not in INLINE} == {

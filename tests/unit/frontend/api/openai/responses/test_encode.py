@@ -5,20 +5,37 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drover.errors import EngineFailed
+import pytest
+
+from drover.errors import (
+    ContextExceeded,
+    DeadlineExceeded,
+    DroverError,
+    EngineFailed,
+    EngineStalled,
+    InternalError,
+    QueueFull,
+    TemplateFailed,
+)
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
+from frontend.api.openai.responses.calls import Origin, ToolKind
 from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.output import OutputItems
 from tests.support.sse import Event, events_of
 from tests.unit.frontend.api.events import call, content, done, joined, started, thinking
 
 ECHO: dict[str, Json] = {"model": "m", "tools": []}
-NAMESPACES = {"crm.find": ("crm", "find")}
+ORIGINS = {
+    "crm.find": Origin("find", "crm"),
+    "exec": Origin("exec", "functions", ToolKind.CUSTOM),
+    "apply_patch": Origin("apply_patch", kind=ToolKind.CUSTOM),
+    "tool_search": Origin("tool_search", kind=ToolKind.SEARCH),
+}
 
 
 def encoder() -> ResponsesEncoder:
-    return ResponsesEncoder(ECHO, OutputItems(NAMESPACES))
+    return ResponsesEncoder(ECHO, OutputItems(ORIGINS))
 
 
 def streamed(*events: pb.GenerateEvent) -> list[Event]:
@@ -137,31 +154,171 @@ def test_a_call_that_is_cut_off_is_incomplete() -> None:
     assert (item["status"], item["arguments"]) == ("incomplete", '{"city": ')
 
 
+def _ended(one: ResponsesEncoder, error: DroverError) -> dict[str, Any]:
+    """The response in the only event that the error adds."""
+    ((name, data),) = events_of(one.error_line(error).decode())
+    assert name == "response.failed"
+    response = data["response"]
+    assert isinstance(response, dict)
+    return response
+
+
 def test_an_error_in_a_stream_ends_it_as_failed() -> None:
+    """Without an `error` event, which Codex skips."""
     one = encoder()
     one.lines(content("Hel"))
-    error, failed = events_of(one.error_line(EngineFailed("it broke")).decode())
+    response = _ended(one, EngineFailed("it broke"))
 
-    message = "service unavailable: it broke"
-    assert (error[1]["code"], error[1]["message"], error[1]["param"]) == ("server_error", message, None)
-    response = failed[1]["response"]
-    assert failed[0] == "response.failed"
     assert (response["status"], response["error"]) == (
         "failed",
-        {"code": "server_error", "message": message},
+        {"code": "server_error", "message": "service unavailable: it broke"},
     )
     assert response["output"][0]["content"][0]["text"] == "Hel"
-    assert failed[1]["sequence_number"] == error[1]["sequence_number"] + 1
 
 
 def test_an_error_before_the_first_event_begins_the_response() -> None:
     """OpenAI's client refuses a stream that begins with anything but a response."""
     events = events_of(encoder().error_line(EngineFailed("it broke")).decode())
 
-    assert names(events) == ["created", "in_progress", "error", "failed"]
-    assert [data["sequence_number"] for _, data in events] == [0, 1, 2, 3]
-    message = "service unavailable: it broke"
-    assert events[2][1]["message"] == events[3][1]["response"]["error"]["message"] == message
+    assert names(events) == ["created", "in_progress", "failed"]
+    assert [data["sequence_number"] for _, data in events] == [0, 1, 2]
+    assert events[0][1]["response"]["id"] == events[2][1]["response"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ContextExceeded("too long", 10, 5), "context_length_exceeded"),
+        (TemplateFailed("no such field"), "invalid_prompt"),
+        (EngineStalled("it stalled"), "invalid_prompt"),
+        (DeadlineExceeded("too slow"), "invalid_prompt"),
+        (QueueFull("full"), "rate_limit_exceeded"),
+        (EngineFailed("it broke"), "server_error"),
+        (InternalError("a defect"), "server_error"),
+    ],
+)
+def test_the_code_of_a_failed_response_says_whether_to_send_the_request_again(
+    error: DroverError, code: str
+) -> None:
+    assert _ended(started_encoder(), error)["error"]["code"] == code
+
+
+def test_a_full_queue_says_when_to_send_the_request_again() -> None:
+    """Codex reads the pause from the message."""
+    message = _ended(started_encoder(), QueueFull("full"))["error"]["message"]
+    assert message.endswith("Please try again in 1s.")
+
+
+def started_encoder() -> ResponsesEncoder:
+    one = encoder()
+    one.lines(content("a"))
+    return one
+
+
+def test_a_failed_response_has_the_usage_so_far() -> None:
+    one = encoder()
+    begun = pb.GenerateEvent(started=pb.Started(prompt_ids=[1, 2, 3], cached_tokens=2))
+    begun.deltas.add(content="a", token_ids=[4], completion_tokens=1)
+    one.lines(begun)
+    one.token("b", 5)
+    one.lines(content("c", 6))
+    one.token("d", 7)
+    one.token("e", 8)
+
+    assert _ended(one, EngineFailed("it broke"))["usage"] == {
+        "input_tokens": 3,
+        "input_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 8,
+    }
+
+
+def test_a_call_of_a_custom_tool_streams_its_input_as_plain_text() -> None:
+    answer = (
+        call(0, '{"inp', call_id="call_1", name="apply_patch"),
+        call(0, 'ut": "*** Begin\\n'),
+        call(0, '+\\"a\\" \\ud83d'),
+        call(0, '\\ude00"}', complete=True),
+        done(),
+    )
+    events = streamed(*answer)
+
+    assert names(events)[2:] == [
+        "output_item.added",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.done",
+        "output_item.done",
+        "completed",
+    ]
+    added, *deltas, ended = (data for _, data in events[2:7])
+    whole_input = '*** Begin\n+"a" \U0001f600'
+    assert [delta["delta"] for delta in deltas] == ["*** Begin\n", '+"a" ', "\U0001f600"]
+    assert ended["input"] == whole_input
+    assert {"item_id", "output_index", "sequence_number", "type"} == deltas[0].keys() - {"delta"}
+    item = events[-2][1]["item"]
+    assert item == {
+        "id": added["item"]["id"],
+        "type": "custom_tool_call",
+        "status": "completed",
+        "call_id": "call_1",
+        "name": "apply_patch",
+        "input": whole_input,
+    }
+    assert added["item"] == {**item, "status": "in_progress", "input": ""}
+    assert item["id"].startswith("ctc_")
+    (collected,) = whole(*answer)["output"]
+    assert collected["input"] == whole_input
+
+
+def test_a_custom_tool_in_a_namespace_is_named_with_it() -> None:
+    (item,) = whole(call(0, '{"input": "x"}', "c", "exec", complete=True), done())["output"]
+
+    assert (item["type"], item["namespace"], item["name"]) == ("custom_tool_call", "functions", "exec")
+
+
+def test_the_default_namespace_may_stand_in_front_of_a_name() -> None:
+    (item,) = whole(call(0, '{"input": "x"}', "c", "functions.exec", complete=True), done())["output"]
+
+    assert (item["type"], item["name"], item["input"]) == ("custom_tool_call", "exec", "x")
+
+
+def test_arguments_of_another_form_are_one_delta_of_a_custom_tool() -> None:
+    events = streamed(call(0, '{"patch": ', "c", "apply_patch"), call(0, '"x"}', complete=True), done())
+
+    assert names(events)[2:6] == [
+        "output_item.added",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.done",
+        "output_item.done",
+    ]
+    assert [events[3][1]["delta"], events[4][1]["input"], events[5][1]["item"]["input"]] == ["x"] * 3
+
+
+def test_a_custom_tool_s_call_that_is_cut_off_has_the_input_so_far() -> None:
+    (item,) = whole(call(0, '{"input": "ab\\', "c", "apply_patch"), done(pb.Done.LENGTH))["output"]
+
+    assert (item["status"], item["input"]) == ("incomplete", "ab")
+
+
+def test_a_tool_search_is_an_item_with_an_object_and_without_deltas() -> None:
+    answer = (call(0, '{"query":', "c", "tool_search"), call(0, '"x"}', complete=True), done())
+    events = streamed(*answer)
+
+    assert names(events)[2:] == ["output_item.added", "output_item.done", "completed"]
+    item = events[3][1]["item"]
+    assert item == {
+        "id": events[2][1]["item"]["id"],
+        "type": "tool_search_call",
+        "status": "completed",
+        "call_id": "c",
+        "execution": "client",
+        "arguments": {"query": "x"},
+    }
+    assert events[2][1]["item"]["arguments"] == {}
+    assert whole(*answer)["output"][0]["arguments"] == {"query": "x"}
 
 
 def test_one_event_with_all_parts_makes_the_same_events() -> None:
