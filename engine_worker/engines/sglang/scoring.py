@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -65,16 +65,16 @@ class Scorer:
     async def score(
         self, request: pb.ScoreRequest, prompts: Sequence[ScorePrompt], process: EngineProcess
     ) -> pb.ScoreResponse:
-        """Score all prompts in one call, or the first one alone if the others share its prefix."""
+        """Score all prompts in one call, or the first one before the others if they share its prefix."""
         began_ns = time.perf_counter_ns()
-        first = 1 if len(prompts) > 1 and _shared(prompts[0].ids, prompts[1].ids) >= _WORTH_SHARING else 0
-        metas: list[Meta] = []
-        for number, part in enumerate((prompts[:first], prompts[first:])):
-            if part:
-                ids = [engine_id(f"{request.request_id}.{number}.{at}") for at in range(len(part))]
-                metas += await process.score(self._engine_request(request, part, ids))
+        metas: dict[int, Meta] = {}
+        for batch in _batches(prompts):
+            ids = [engine_id(f"{request.request_id}.{at}") for at in batch]
+            made = self._engine_request(request, [prompts[at] for at in batch], ids)
+            metas |= zip(batch, await process.score(made), strict=True)
         response = pb.ScoreResponse()
-        for prompt, meta in zip(prompts, metas, strict=True):
+        for at, prompt in enumerate(prompts):
+            meta = metas[at]
             response.results.add(
                 logprobs=_logprobs(meta, prompt.label_ids),
                 label_ids=prompt.label_ids,
@@ -112,7 +112,7 @@ class Scorer:
         self, request: pb.ScoreRequest, prompts: Sequence[ScorePrompt], ids: list[str]
     ) -> SglangScoreRequest:
         made = SglangScoreRequest(rid=ids, token_ids_logprob=[each.label_ids for each in prompts])
-        if any(each.prompt.images for each in prompts):
+        if prompts[0].prompt.images:
             made["prompt"] = [each.prompt.rendered.text for each in prompts]
             made["image_data"] = [list(each.prompt.images) for each in prompts]
         else:
@@ -122,6 +122,20 @@ class Scorer:
         if request.cache_salt:
             made["cache_salt"] = request.cache_salt
         return made
+
+
+def _batches(prompts: Sequence[ScorePrompt]) -> Iterator[Sequence[int]]:
+    """Indexes of prompts for one call each. Prompts with images are texts, the others are tokens, and a call
+    takes one kind.
+    """
+    first = len(prompts) > 1 and _shared(prompts[0].ids, prompts[1].ids) >= _WORTH_SHARING
+    if first:
+        yield [0]
+    rest = range(1 if first else 0, len(prompts))
+    for with_images in (False, True):
+        batch = [at for at in rest if bool(prompts[at].prompt.images) == with_images]
+        if batch:
+            yield batch
 
 
 def _logprobs(meta: Meta, label_ids: Sequence[int]) -> list[float]:

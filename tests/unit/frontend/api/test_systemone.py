@@ -357,3 +357,16 @@ async def test_it_is_logged_and_counted_like_any_request(
     assert (line["prompt_tokens"], line["cached_tokens"], line["scored"], line["model"]) == (50, 30, 1, "m")
     assert 'drover_frontend_tokens_total{kind="prompt",model="m:latest"} 50.0' in metrics
     assert f'route="{_PATH}"' in metrics
+
+
+async def test_a_virtual_model_decides_only_where_its_name_fixes_a_side(start: Start) -> None:
+    routers = json.dumps({"auto": {"simple": "m", "complex": "m", "judge": "m"}})
+    async with start(_worker(), smart_routers=routers) as frontend:
+        answer = await frontend.client.post(_PATH, json=_body(model="auto"))
+        show = await frontend.client.post("/api/show", json={"model": "auto"})
+        forced = await frontend.client.post(_PATH, json=_body(model="auto:simple"))
+        (request,) = frontend.worker.scores
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith('"auto" does not support decision: it is a virtual model')
+    assert "decision" not in show.json()["capabilities"]
+    assert (forced.status_code, forced.json()["model"], request.model) == (200, "auto:simple", "m:latest")
