@@ -83,11 +83,6 @@ def _parameters(value: JsonValue) -> JsonValue:
     return [*sorted(value.splitlines())] if isinstance(value, str) else value
 
 
-def _capabilities(value: JsonValue) -> JsonValue:
-    """Ollama has `decision` for models that were trained for it, this server for many more."""
-    return [each for each in value if each != "decision"] if isinstance(value, list) else value
-
-
 _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
     "created_at": _time,
     "modified_at": _time,
@@ -101,7 +96,6 @@ _MASKS: Mapping[str, Callable[[JsonValue], JsonValue]] = {
     "digest": _digest,
     "status": _status,
     "logprob": _logprob,
-    "capabilities": _capabilities,
     "created": _count,
     "id": _id,
     "arguments": _arguments,
