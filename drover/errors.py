@@ -8,7 +8,7 @@
     ├── NeverRetry       the request has to change
     │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
     │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotQueued, NotSignedIn,
-    │       NotOffered
+    │       NotOffered, ResponseNotFound
     ├── ClientLeft
     └── InternalError
 
@@ -99,7 +99,7 @@ class NoWorkerReady(RetryLater):
 
 
 class StoreUnavailable(RetryLater):
-    """The database of presets and blobs is unreachable or full."""
+    """The database is unreachable or full."""
 
 
 class DeadlineExceeded(RetryLater):
@@ -180,6 +180,10 @@ class NotOffered(NeverRetry):
     """The route belongs to ollama.com, and this server does not forward it."""
 
 
+class ResponseNotFound(NeverRetry):
+    """No stored response of this client has this id."""
+
+
 class ClientLeft(DroverError):
     """The client closed the connection before the response was complete."""
 
@@ -245,6 +249,7 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     NotQueued: ErrorMapping(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
     NotSignedIn: ErrorMapping(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
     NotOffered: ErrorMapping(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
+    ResponseNotFound: ErrorMapping(_CODE.NOT_FOUND, 404, "invalid_request_error", "not_found_error"),
     ClientLeft: ErrorMapping(_CODE.CANCELLED, 499, "api_error", "api_error"),
     InternalError: ErrorMapping(_CODE.INTERNAL, 500, "api_error", "api_error"),
 }

@@ -29,6 +29,8 @@ from frontend.api.ollama import (
     transfer,
 )
 from frontend.api.openai import routes as openai
+from frontend.api.openai.responses.background import BackgroundResponses
+from frontend.api.openai.responses.storing import ResponseStore
 from frontend.api.tokens import Tokens
 from frontend.error_responses import failure
 from frontend.http.routes import routes_of
@@ -43,6 +45,8 @@ from frontend.models.catalog import Catalog
 from frontend.models.database.database import Database
 from frontend.models.preset_rows import PresetRows
 from frontend.models.presets import Presets
+from frontend.models.running_responses import RunningResponses
+from frontend.models.stored_responses import StoredResponses, StoreLimits
 from frontend.observability.metrics import Metrics
 from frontend.observability.request_record import record_of
 from frontend.openapi import routes as openapi
@@ -54,6 +58,8 @@ from frontend.smart_router.router import RequestRouter
 
 # Until then new connections wait; without it the first requests would fail for want of workers.
 _LOOK_AROUND_SECONDS = 1.0
+# Renewed every second, unless the database is unavailable: longer than it may be restarted.
+_LEASE_SECONDS = 30.0
 
 
 def build_app(
@@ -70,6 +76,7 @@ def build_app(
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
+    store = _response_store(settings, database, metrics)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
 
     @asynccontextmanager
@@ -79,6 +86,9 @@ def build_app(
             started.push_async_callback(fleet.stop)
             await presets.start()
             started.push_async_callback(presets.stop)
+            if store is not None:
+                await store.background.start()
+                started.push_async_callback(store.background.stop)
             await fleet.wait_for_workers(_LOOK_AROUND_SECONDS)
             yield
 
@@ -94,7 +104,7 @@ def build_app(
             embed.router(embeddings),
             systemone.router(decisions),
             tokens.router(Tokens(generation)),
-            *openai.routers(generation, embeddings, decisions),
+            *openai.routers(generation, embeddings, decisions, store),
             messages.router(generation),
             operator_routes.router(fleet, in_flight, metrics),
             openapi.router(settings),
@@ -116,6 +126,29 @@ def build_app(
     hosts = with_host_rule(LoopGuard(app), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)
+
+
+def _response_store(settings: FrontendSettings, database: Database, metrics: Metrics) -> ResponseStore | None:
+    """None where no responses are stored."""
+    if not settings.store_responses:
+        return None
+    stored = StoredResponses(
+        database,
+        StoreLimits(
+            settings.max_stored_responses,
+            settings.max_response_store_bytes,
+            settings.response_lifetime_seconds,
+        ),
+    )
+    running = RunningResponses(database, _LEASE_SECONDS)
+    background = BackgroundResponses(
+        stored,
+        running,
+        settings.max_background_responses,
+        settings.shutdown_grace_seconds,
+        metrics.count,
+    )
+    return ResponseStore(stored, running, background, settings.max_stored_response_bytes)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

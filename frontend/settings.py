@@ -151,8 +151,9 @@ class FrontendSettings(ProcessSettings):
     request_timeout_seconds: Annotated[float, Ge(0)] = 0.0
     """Longest time for a generating request, which then fails; 0 disables it."""
     database_url: Annotated[str, AfterValidator(_check_database_url)] = ""
-    """The database of presets and blobs: sqlite:///path/file.sqlite3, or postgresql://user@host/name for
-    several frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or ~/.local/state.
+    """The database of presets, blobs and stored responses: sqlite:///path/file.sqlite3, or
+    postgresql://user@host/name for several frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or
+    ~/.local/state.
     """
     shared_database: bool = False
     """Set if other frontends serve the same clients, so that the database must be shared: a SQLite file is
@@ -174,6 +175,20 @@ class FrontendSettings(ProcessSettings):
     """Limit of all blobs together."""
     blob_lifetime_seconds: Annotated[float, Gt(0)] = 3600.0
     """Time after which a blob expires."""
+    store_responses: bool = False
+    """Store responses of /v1/responses in the database unless a request says `store: false`: for
+    `previous_response_id`, background responses, and their later retrieval by the same key or address.
+    """
+    response_lifetime_seconds: Annotated[float, Gt(0)] = 30 * 86400.0
+    """Time after which a stored response expires; continuing it begins this time anew."""
+    max_stored_responses: Annotated[int, Gt(0)] = 10_000
+    """Limit of stored responses; beyond it the oldest of the key or address with most bytes are deleted."""
+    max_stored_response_bytes: Annotated[int, Gt(0)] = 8 * 1024 * 1024
+    """Longest stored response, its input included; longer ones are answered and not stored."""
+    max_response_store_bytes: Annotated[int, Gt(0)] = 1024 * 1024 * 1024
+    """Limit of all stored responses together."""
+    max_background_responses: Annotated[int, Ge(0)] = 64
+    """Limit of responses that this frontend runs in the background; further ones are refused as busy."""
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
     """After SIGTERM: how long in-flight requests may continue."""
     log_format: LogFormat = "auto"

@@ -103,17 +103,19 @@ class EngineResponse(GenerationResponse):
         stream: bool,
         in_flight: InFlightRequests,
         ignored: Sequence[str] = (),
+        before_end: BeforeEnd | None = None,
     ) -> None:
         super().__init__(encoder, stream, in_flight, ignored)
         self._encoder = encoder
         self._handle = handle
+        self._before_end = before_end
 
     async def exchange(self, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
         heartbeats = self._heartbeats(writer)
         sink = (
-            StreamSink(self._encoder, writer, heartbeats.stop)
+            StreamSink(self._encoder, writer, heartbeats.stop, self._before_end)
             if self._stream
-            else CollectSink(self._encoder, writer)
+            else CollectSink(self._encoder, writer, self._before_end)
         )
         try:
             async with self._in_flight.track(scope, receive), heartbeats:
@@ -126,6 +128,9 @@ class EngineResponse(GenerationResponse):
                 raise
         finally:
             self._handle.cancel()
+
+
+BeforeEnd = Callable[[], Awaitable[None]]
 
 
 class ResponseSink(Protocol):
@@ -184,16 +189,21 @@ class RecordedEvents:
 class StreamSink:
     """Writes each event as it comes (the hot path). Implements ResponseSink.
 
-    `stop_heartbeats`: awaited before the first frame.
+    `stop_heartbeats`: awaited before the first frame; `before_end`: before the last ones, which are encoded.
     """
 
     def __init__(
-        self, encoder: ResponseEncoder, writer: ResponseWriter, stop_heartbeats: Callable[[], Awaitable[None]]
+        self,
+        encoder: ResponseEncoder,
+        writer: ResponseWriter,
+        stop_heartbeats: Callable[[], Awaitable[None]],
+        before_end: BeforeEnd | None = None,
     ) -> None:
         self._lines = encoder.lines
         self._token_lines = encoder.token
         self._writer = writer
         self._stop_heartbeats = stop_heartbeats
+        self._before_end = before_end
         self._has_begun = False
         self.is_sent = False
 
@@ -224,6 +234,8 @@ class StreamSink:
         await self._writer.stream(lines)
 
     async def _end(self, lines: bytes) -> None:
+        if self._before_end is not None:
+            await self._before_end()
         if not self._has_begun:
             await self._begin(lines)
             lines = b""
@@ -232,11 +244,16 @@ class StreamSink:
 
 
 class CollectSink:
-    """Collects the events and sends one body in the end. Implements ResponseSink."""
+    """Collects the events and sends one body in the end. Implements ResponseSink. `before_end`: awaited
+    before that, when the body is encoded.
+    """
 
-    def __init__(self, encoder: ResponseEncoder, writer: ResponseWriter) -> None:
+    def __init__(
+        self, encoder: ResponseEncoder, writer: ResponseWriter, before_end: BeforeEnd | None = None
+    ) -> None:
         self._encoder = encoder
         self._writer = writer
+        self._before_end = before_end
         self._events: list[pb.GenerateEvent] = []
         self.is_sent = False
 
@@ -255,7 +272,10 @@ class CollectSink:
             raise missing_done()
 
     async def _send(self) -> None:
-        await self._writer.whole(self._encoder.body(self._events))
+        body = self._encoder.body(self._events)
+        if self._before_end is not None:
+            await self._before_end()
+        await self._writer.whole(body)
         self.is_sent = True
 
 

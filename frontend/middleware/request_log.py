@@ -56,12 +56,13 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            _write(record, scope)
+            log_request(record, scope)
             self._on_finished(record, _route_of(scope))
             detach_record(scope)
 
 
-def _write(record: RequestRecord, scope: Scope) -> None:
+def log_request(record: RequestRecord, scope: Scope) -> None:
+    """Write the log line of a request that has ended."""
     logs.event(
         _log,
         logging.DEBUG if scope["path"] in _PROBES else logging.INFO,

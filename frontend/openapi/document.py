@@ -18,6 +18,7 @@ from frontend.openapi import (
     openai_inference,
     openai_models,
     openai_responses,
+    openai_stored_responses,
     server,
     tokens,
 )
@@ -55,6 +56,7 @@ def build(version: str) -> dict[str, Json]:
             openai_models.PATHS,
             openai_responses.PATHS,
             openai_compaction.PATHS,
+            openai_stored_responses.PATHS,
             anthropic_messages.PATHS,
             decisions.PATHS,
             tokens.PATHS,
@@ -72,6 +74,7 @@ def build(version: str) -> dict[str, Json]:
                 openai_models.SCHEMAS,
                 openai_responses.SCHEMAS,
                 openai_compaction.SCHEMAS,
+                openai_stored_responses.SCHEMAS,
                 anthropic_messages.SCHEMAS,
                 decisions.SCHEMAS,
                 tokens.SCHEMAS,

@@ -127,13 +127,13 @@ _RESPONSE: dict[str, Schema] = {
     "object": text(const="response"),
     "created_at": _TIME,
     "completed_at": or_null(_TIME),
-    "status": text(enum=["in_progress", "completed", "incomplete", "failed"]),
+    "status": text(enum=["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]),
     "incomplete_details": or_null(struct({"reason": text(const="max_output_tokens")}, ["reason"])),
     "output": array(ref("OutputItem"), "In the order of generation."),
     "error": or_null(_ERROR),
     "usage": or_null(RESPONSES_USAGE),
     "model": text("As requested."),
-    "previous_response_id": _NULL,
+    "previous_response_id": or_null(text()),
     "instructions": or_null(text()),
     "tools": array(anything("As requested.")),
     "tool_choice": anything("As requested."),
@@ -148,7 +148,7 @@ _RESPONSE: dict[str, Schema] = {
     "reasoning": or_null(mapping({})),
     "max_output_tokens": or_null(integer()),
     "max_tool_calls": _NULL,
-    "store": boolean(const=False),
+    "store": boolean("True if the response can be retrieved later."),
     "background": boolean(),
     "service_tier": text(const="default"),
     "metadata": mapping({}),
@@ -200,7 +200,6 @@ _RESPONSE_SCHEMAS: dict[str, Schema] = {
 }
 
 
-_NOT_STORED = "Refused: this server stores nothing."
 _NAMED = request({"type": text(enum=["function", "custom"]), "name": text()}, ["type", "name"])
 _ALLOWED = request(
     {
@@ -250,15 +249,23 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
                 enum=["auto", "disabled", ""],
             ),
             "background": boolean(
-                "Repeated in the response; the request is never run in the background.", default=False
+                "Answer at once with a response that is `queued`, and run it without a connection. Refused "
+                "where the server stores no responses.",
+                default=False,
             ),
-            "store": boolean("Nothing is stored; `true` is named in `X-Drover-Not-Honoured`."),
+            "store": boolean(
+                "Whether to store the response; by default it is, if the server stores responses. Otherwise "
+                "`true` is named in `X-Drover-Not-Honoured`."
+            ),
             "include": anything(
                 "`reasoning.encrypted_content` is always included; others are ignored and named."
             ),
             "metadata": mapping({}, "Repeated in the response."),
-            "previous_response_id": text(_NOT_STORED, maxLength=0),
-            "conversation": {"enum": [None], "description": _NOT_STORED},
+            "previous_response_id": text(
+                "A stored response of the same client, whose conversation this request continues; its "
+                "`instructions` are not. Refused where the server stores no responses."
+            ),
+            "conversation": {"enum": [None], "description": "Refused: conversations are not stored."},
             "safety_identifier": text("Repeated in the response."),
             "prompt_cache_key": text("Repeated in the response: the prefix cache does not need it."),
             "options": ref("Options"),
@@ -275,7 +282,8 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
                 "message, reasoning, web_search_call, additional_tools, function_call, custom_tool_call and "
                 "tool_search_call and their outputs, compaction; as the last one compaction_trigger, which "
                 "asks for a compaction (`stream` must be true). Others are kept as text and named in "
-                "`X-Drover-Not-Honoured`; item_reference is refused."
+                "`X-Drover-Not-Honoured`. item_reference stands for a stored item, and is refused where "
+                "nothing is stored."
             ),
             "role": text("user, assistant, system or developer.", minLength=1),
             "content": anything("A text, or parts: texts, and images as `data:` URLs."),

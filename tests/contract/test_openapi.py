@@ -111,7 +111,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             begin(worker(folder / "sim.log", *_WORKER, "--model=sim")),
             begin(worker(folder / "vectors.log", *_WORKER, "--model=vectors", "--task=embed")),
         )
-        front = begin(frontend(folder / "frontend.log", [each.address for each in workers]))
+        addresses = [each.address for each in workers]
+        front = begin(frontend(folder / "frontend.log", addresses, "--store-responses"))
         server = Server(front, workers)
         _wait_for(server)
         yield server

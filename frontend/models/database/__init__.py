@@ -1,1 +1,1 @@
-"""The database of presets and blobs: SQLite or PostgreSQL, its connections and its schema."""
+"""The database: SQLite or PostgreSQL, its connections and its schema."""

@@ -1,4 +1,4 @@
-"""The database of presets and blobs: transactions with a timeout, errors as StoreUnavailable, migrations."""
+"""The database: transactions with a timeout, errors as StoreUnavailable, migrations."""
 
 from __future__ import annotations
 
@@ -72,4 +72,4 @@ def _driver_of(url: DatabaseUrl, timeout_seconds: float) -> Driver:
 
 
 def _unavailable() -> StoreUnavailable:
-    return StoreUnavailable("the database of presets cannot be used right now; try again later")
+    return StoreUnavailable("the database cannot be used right now; try again later")

@@ -5,6 +5,9 @@
 - `catalog_state`: one row. Each change of `presets` increments `revision`, so that one read shows whether
   anything has changed.
 - `blobs`: uploads, each until it expires.
+- `responses`: stored responses, with `response_documents` for their texts, which are large, and
+  `response_events` for the events of those that are streamed in the background: `frames` are consecutive
+  events, the first of which has the sequence number `first`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,19 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "CREATE TABLE blobs (digest VARCHAR(71) NOT NULL PRIMARY KEY, size_bytes BIGINT NOT NULL, "
         "data BYTEA NOT NULL, expires_unix_ns BIGINT NOT NULL)",
         "CREATE INDEX ix_blobs_expires_unix_ns ON blobs (expires_unix_ns)",
+    ),
+    "0002": (
+        "CREATE TABLE responses (id VARCHAR(64) NOT NULL PRIMARY KEY, owner VARCHAR(600) NOT NULL, "
+        "previous_id VARCHAR(64) NOT NULL, status VARCHAR(16) NOT NULL, runner VARCHAR(64) NOT NULL, "
+        "lease_unix_ns BIGINT NOT NULL, size_bytes BIGINT NOT NULL, created_unix_ns BIGINT NOT NULL, "
+        "expires_unix_ns BIGINT NOT NULL)",
+        "CREATE INDEX ix_responses_expires_unix_ns ON responses (expires_unix_ns)",
+        "CREATE INDEX ix_responses_owner ON responses (owner, created_unix_ns)",
+        "CREATE INDEX ix_responses_runner ON responses (runner)",
+        "CREATE TABLE response_documents (id VARCHAR(64) NOT NULL PRIMARY KEY, document BYTEA NOT NULL, "
+        "input BYTEA NOT NULL)",
+        "CREATE TABLE response_events (id VARCHAR(64) NOT NULL, first BIGINT NOT NULL, "
+        "frames BYTEA NOT NULL, PRIMARY KEY (id, first))",
     ),
 }
 

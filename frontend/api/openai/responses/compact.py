@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from drover.errors import InvalidRequest
 from drover.json_value import Json
-from frontend.api.core.body import read_v1_json
 from frontend.api.generation import Generation
 from frontend.api.openai.responses.compaction import TRIGGER, empty_compaction
 from frontend.api.openai.responses.compaction_encode import (
@@ -20,6 +19,7 @@ from frontend.api.openai.responses.compaction_encode import (
     CompactionObject,
 )
 from frontend.api.openai.responses.compaction_response import CompactionResponse, Summarizer
+from frontend.api.openai.responses.incoming import IncomingBodies
 from frontend.api.openai.responses.input_items import identified, is_user_message, sent_items
 from frontend.api.openai.responses.output import OutputItems
 from frontend.api.openai.responses.request import ResponsesRequest
@@ -49,9 +49,10 @@ class CompactRequest:
 @dataclass(frozen=True, slots=True)
 class Compactions:
     generation: Generation
+    bodies: IncomingBodies
 
     async def compact(self, http: Request) -> Response:
-        compact = await read_v1_json(http, self.generation.settings, CompactRequest.read)
+        compact = (await self.bodies.read(http, CompactRequest.read)).wanted
         extra_fields = record_of(http.scope).route_fields
         encoder = CompactionObject(OutputItems({}), compact.kept, extra_fields)
         return await self._respond(http, compact.request, encoder, stream=False)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from frontend.api.core.body import read_v1_json
 from frontend.api.core.go_json import dumps
 from frontend.api.generation import Generation
+from frontend.api.openai.responses.incoming import IncomingBodies
 from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.api.wire import JSON, ignored_header
 from frontend.http.routes import direct_router
@@ -19,10 +19,11 @@ from frontend.http.routes import direct_router
 @dataclass(frozen=True, slots=True)
 class InputTokens:
     generation: Generation
+    bodies: IncomingBodies
 
     async def count(self, http: Request) -> Response:
         """All tokens of the prompt, also those that would be cut off."""
-        request = await read_v1_json(http, self.generation.settings, ResponsesRequest.read)
+        request = (await self.bodies.read(http, ResponsesRequest.read)).wanted
         chat = request.chat
         if not chat.model:
             raise InvalidRequest("model is required")
@@ -39,8 +40,8 @@ class InputTokens:
         return Response(dumps(answer), media_type=JSON, headers=ignored)
 
 
-def router(generation: Generation) -> APIRouter:
+def router(generation: Generation, bodies: IncomingBodies) -> APIRouter:
     routes = direct_router()
-    input_tokens = InputTokens(generation)
+    input_tokens = InputTokens(generation, bodies)
     routes.add_api_route("/v1/responses/input_tokens", input_tokens.count, methods=["POST"])
     return routes

@@ -24,6 +24,11 @@ class OutputItems:
         return f"resp_{self._token}"
 
     @property
+    def token(self) -> str:
+        """The part that the ids of the response and of its items have in common."""
+        return self._token
+
+    @property
     def compaction_id(self) -> str:
         return f"cmp_{self._token}"
 

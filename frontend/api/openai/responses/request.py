@@ -41,7 +41,7 @@ class ResponsesRequest:
 
     `chat`: the neutral chat request. `tool_choice`, `tools`: what it does not have. `echo`: fields that the
     response repeats. `ignored`: names of fields without effect. `compacts`: the input ends with the trigger
-    of a compaction, which is no part of `chat`.
+    of a compaction, which is no part of `chat`. `store` is None where the client leaves it to the server.
     """
 
     chat: ChatRequest
@@ -50,6 +50,9 @@ class ResponsesRequest:
     echo: dict[str, Json]
     ignored: list[str]
     compacts: bool = False
+    store: bool | None = None
+    background: bool = False
+    previous_response_id: str = ""
 
     @classmethod
     def read(cls, body: Json) -> ResponsesRequest:
@@ -57,7 +60,7 @@ class ResponsesRequest:
         fields = _Body.read(body)
         if not fields.model:
             return cls(ChatRequest(), pb.ToolChoice(), Tools(), {}, [])
-        _check_nothing_is_stored(fields)
+        _check_no_conversation(fields)
         tools = Tools.read(fields.tools)
         first = [Message(role="system", content=fields.instructions)] if fields.instructions else []
         sent, compacts = without_trigger(fields.input)
@@ -90,7 +93,24 @@ class ResponsesRequest:
             *tool_shapes.without_effect(body, choice.mode),
             *as_text,
         ]
-        return cls(chat, choice, tools, echo, ignored, compacts)
+        return cls(
+            chat,
+            choice,
+            tools,
+            echo,
+            ignored,
+            compacts,
+            fields.store,
+            fields.background,
+            fields.previous_response_id,
+        )
+
+    @property
+    def is_stored(self) -> bool:
+        """True unless the client says no, where the server stores responses. A background response always is:
+        its client reads it later.
+        """
+        return self.background or self.store is not False
 
     def set_tool_choice(self, message: pb.GenerateRequest) -> None:
         message.tool_choice.CopyFrom(self.tool_choice)
@@ -114,7 +134,7 @@ class _Body:
     parallel_tool_calls: bool | None = None
     truncation: str = ""
     background: bool = False
-    store: bool = False
+    store: bool | None = None
     include: list[Json] = field(default_factory=list)
     metadata: dict[str, Json] = field(default_factory=dict)
     previous_response_id: str = ""
@@ -136,23 +156,19 @@ class _Body:
         return wanted if isinstance(wanted, dict) else {"type": "text"}
 
 
-def _check_nothing_is_stored(fields: _Body) -> None:
-    """Raise InvalidRequest for a stored conversation: without it the answer would be a wrong one."""
-    if fields.previous_response_id:
-        raise InvalidRequest(
-            f"Previous response with id '{fields.previous_response_id}' not found: nothing is stored here, "
-            "so send the conversation in `input`"
-        )
+def _check_no_conversation(fields: _Body) -> None:
+    """Raise InvalidRequest for OpenAI's conversations: without them the answer would be a wrong one."""
     if fields.conversation is not None:
-        raise InvalidRequest("conversation: nothing is stored here, so send the conversation in `input`")
+        raise InvalidRequest(
+            "conversation: conversations are not stored here, so send the conversation in `input`, or use "
+            "`previous_response_id` where the server stores responses"
+        )
 
 
 def _without_effect(fields: _Body) -> list[str]:
     """Names of fields that are read but whose values have no effect."""
     unknown = [each for each in fields.include if each != "reasoning.encrypted_content"]
     named = {
-        "background": fields.background,
-        "store": fields.store,
         "include": bool(unknown),
         "text.format": fields.format.get("type") not in _FORMATS,
         "text.verbosity": bool(fields.text.get("verbosity")),
@@ -202,7 +218,7 @@ def _echo(fields: _Body, tools: Tools) -> dict[str, Json]:
     )
     return {
         "model": fields.model,
-        "previous_response_id": None,
+        "previous_response_id": fields.previous_response_id or None,
         "instructions": fields.instructions or None,
         "tools": tools.echo,
         "tool_choice": "auto" if fields.tool_choice is None else fields.tool_choice,

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
-from frontend.api.core.body import read_v1_json
 from frontend.api.core.request import ChatRequest
 from frontend.api.generation import Generation
 from frontend.api.openai.responses.compact import Compactions
 from frontend.api.openai.responses.encode import ResponsesEncoder
+from frontend.api.openai.responses.incoming import IncomingBodies
 from frontend.api.openai.responses.output import OutputItems
 from frontend.api.openai.responses.request import ResponsesRequest
+from frontend.api.openai.responses.storing import ResponseStore, Storing
 from frontend.api.response import EngineResponse
 from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
@@ -23,11 +24,16 @@ from frontend.observability.request_record import record_of
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRoutes:
+    """`store` is None where nothing is stored."""
+
     generation: Generation
+    bodies: IncomingBodies
     compactions: Compactions
+    store: ResponseStore | None
 
     async def create(self, http: Request) -> Response:
-        request = await read_v1_json(http, self.generation.settings, ResponsesRequest.read)
+        incoming = await self.bodies.read(http, ResponsesRequest.read)
+        request = incoming.wanted
         chat = request.chat
         if request.compacts:
             return await self.compactions.stream(http, request)
@@ -35,14 +41,20 @@ class ResponsesRoutes:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
         built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
-        extra_fields = record_of(http.scope).route_fields
-        encoder = ResponsesEncoder(request.echo, OutputItems(request.tools.origins), extra_fields)
+        ignored = [*request.ignored, *_unfulfilled(chat, model), *built.not_honoured]
+        output = OutputItems(request.tools.origins)
+        if self.store is not None and request.is_stored:
+            storing = Storing(self.store, self.generation, http, request, incoming.own_items, ignored)
+            if request.background:
+                return await storing.respond_in_background(built, output)
+            return storing.respond(built, output)
+        encoder = ResponsesEncoder(request.echo, output, record_of(http.scope).route_fields)
         return EngineResponse(
             encoder,
             self.generation.submit(http, built, chat.stream),
             chat.stream,
             self.generation.in_flight,
-            ignored=[*request.ignored, *_unfulfilled(chat, model), *built.not_honoured],
+            ignored=[*ignored, *(["store"] if request.store else [])],
         )
 
 
@@ -52,8 +64,10 @@ def _unfulfilled(chat: ChatRequest, model: CatalogModel) -> list[str]:
     return ["reasoning.effort"] if asks and not model.capabilities.thinking else []
 
 
-def router(generation: Generation, compactions: Compactions) -> APIRouter:
+def router(
+    generation: Generation, bodies: IncomingBodies, compactions: Compactions, store: ResponseStore | None
+) -> APIRouter:
     routes = direct_router()
-    responses = ResponsesRoutes(generation, compactions)
+    responses = ResponsesRoutes(generation, bodies, compactions, store)
     routes.add_api_route("/v1/responses", responses.create, methods=["POST"])
     return routes

@@ -77,7 +77,8 @@ async def test_harmless_fields_are_not_named(start: Start, path: str) -> None:
         ("/v1/chat/completions", {"function_call": {"name": "f"}}, "function_call is the older form"),
         ("/v1/responses", {"prompt": {"id": "p"}}, "prompt: no prompts are stored here"),
         ("/v1/responses", {"previous_response_id": "resp_1"}, "Previous response with id 'resp_1' not found"),
-        ("/v1/responses", {"conversation": "conv_1"}, "conversation: nothing is stored here"),
+        ("/v1/responses", {"background": True}, "background: nothing is stored here"),
+        ("/v1/responses", {"conversation": "conv_1"}, "conversation: conversations are not stored here"),
     ],
 )
 async def test_fields_that_change_the_meaning_are_refused(
@@ -106,8 +107,8 @@ async def test_values_that_change_nothing_are_accepted(
 
 
 async def test_fields_of_stored_responses_are_named(start: Start) -> None:
-    more: dict[str, Json] = {"include": ["file_search_call.results"], "store": True, "background": True}
-    assert await _names(start, "/v1/responses", more) == "background, store, include"
+    more: dict[str, Json] = {"include": ["file_search_call.results"], "store": True}
+    assert await _names(start, "/v1/responses", more) == "include, store"
 
 
 @pytest.mark.parametrize(

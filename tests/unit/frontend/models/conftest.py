@@ -30,7 +30,10 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
     yield server.url
     database = Database(parse_url(server.url), TIMEOUT_SECONDS)
     async with database.transaction() as connection:
-        for table in ("presets", "blobs", "catalog_state", "alembic_version"):
+        for table in (
+            *("presets", "blobs", "catalog_state", "alembic_version"),
+            *("responses", "response_documents", "response_events"),
+        ):
             await connection.run(f"DROP TABLE IF EXISTS {table}")
     await database.close()
 

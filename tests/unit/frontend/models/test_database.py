@@ -72,7 +72,7 @@ async def test_an_unknown_schema_version_makes_the_database_unavailable(url: str
     assert "9999" not in refused.value.message
     await older.close()
     async with database.transaction() as connection:
-        await connection.run("UPDATE alembic_version SET version_num = '0001'")
+        await connection.run("UPDATE alembic_version SET version_num = '0002'")
 
 
 async def test_a_path_with_a_percent_sign_is_a_path(tmp_path: Path) -> None:

@@ -175,8 +175,7 @@ def test_a_request_without_input_is_refused() -> None:
 
 
 def test_references_to_stored_conversations_are_refused() -> None:
-    assert refusal(previous_response_id="resp_1").startswith("Previous response with id 'resp_1' not found")
-    assert refusal(conversation="conv_1").startswith("conversation: nothing is stored here")
+    assert refusal(conversation="conv_1").startswith("conversation: conversations are not stored here")
 
 
 def test_tools_are_offered_and_echoed() -> None:

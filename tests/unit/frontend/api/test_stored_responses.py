@@ -1,0 +1,334 @@
+"""Stored and background responses over a scripted worker and a database in a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from drover.errors import EngineFailed
+from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, content, done, started
+from tests.support.sse import events_of
+from tests.support.waiting import until
+from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
+
+BODY: dict[str, Any] = {"model": "m", "input": "Count to seven."}
+ANSWER = [started(), content("1 "), content("2"), done()]
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def storing(start: Start) -> AsyncIterator[Frontend]:
+    async with start(
+        StallingWorker(steps=ANSWER), store_responses=True, shutdown_grace_seconds=0
+    ) as frontend:
+        yield frontend
+
+
+async def _created(frontend: Frontend, **more: object) -> Json:
+    answer = await frontend.client.post("/v1/responses", json={**BODY, **more})
+    assert answer.status_code == 200, answer.text
+    body: Json = answer.json()
+    return body
+
+
+async def _got(frontend: Frontend, path: str, status: int = 200, **query: object) -> Json:
+    answer = await frontend.client.get(f"/v1/responses/{path}", params=query)  # type: ignore[arg-type] # httpx's
+    assert answer.status_code == status, answer.text
+    body: Json = answer.json()
+    return body
+
+
+async def _until_status(frontend: Frontend, response_id: str, status: str) -> Json:
+    async def reached() -> bool:
+        return bool((await _got(frontend, response_id))["status"] == status)
+
+    await until(reached, DEADLINE_SECONDS, f"the response is {status}")
+    return await _got(frontend, response_id)
+
+
+def _texts(frontend: Frontend) -> list[tuple[str, str]]:
+    messages = frontend.worker.handles[-1].request.chat.messages
+    return [(message.role, message.content) for message in messages]
+
+
+async def test_a_response_is_stored_as_it_was_sent(storing: Frontend) -> None:
+    sent = await _created(storing, metadata={"a": "b"})
+
+    assert sent["store"] is True
+    assert await _got(storing, sent["id"]) == sent
+
+
+async def test_a_streamed_response_is_stored_as_its_last_event_has_it(storing: Frontend) -> None:
+    answer = await storing.client.post("/v1/responses", json={**BODY, "stream": True})
+
+    _, last = events_of(answer.text)[-1]
+    assert await _got(storing, last["response"]["id"]) == last["response"]
+
+
+async def test_store_false_stores_nothing(storing: Frontend) -> None:
+    sent = await _created(storing, store=False)
+
+    assert sent["store"] is False
+    error = await _got(storing, sent["id"], 404)
+    assert error["error"]["message"] == f"Response with id '{sent['id']}' not found."
+
+
+async def test_other_keys_do_not_find_it(storing: Frontend) -> None:
+    sent = await _created(storing)
+    storing.client.headers["authorization"] = "Bearer other"
+
+    await _got(storing, sent["id"], 404)
+    assert (await storing.client.delete(f"/v1/responses/{sent['id']}")).status_code == 404
+    assert (await storing.client.post(f"/v1/responses/{sent['id']}/cancel")).status_code == 404
+    await _got(storing, f"{sent['id']}/input_items", 404)
+    answer = await storing.client.post("/v1/responses", json={**BODY, "previous_response_id": sent["id"]})
+    assert answer.status_code == 400
+
+
+async def test_a_conversation_continues(storing: Frontend) -> None:
+    first = await _created(storing, instructions="Be brief.")
+    second = await _created(storing, input="Go on.", previous_response_id=first["id"])
+    third = await _created(storing, input="And on.", previous_response_id=second["id"])
+
+    assert third["previous_response_id"] == second["id"]
+    # Instructions are those of the last request only.
+    assert _texts(storing) == [
+        ("user", "Count to seven."),
+        ("assistant", "1 2"),
+        ("user", "Go on."),
+        ("assistant", "1 2"),
+        ("user", "And on."),
+    ]
+
+
+async def test_the_input_items_are_all_that_the_model_got(storing: Frontend) -> None:
+    first = await _created(storing)
+    second = await _created(
+        storing, input=[{"role": "user", "content": "On."}], previous_response_id=first["id"]
+    )
+
+    items = (await _got(storing, f"{second['id']}/input_items", order="asc"))["data"]
+    assert [item["content"][0]["text"] for item in items] == ["Count to seven.", "1 2", "On."]
+    assert [item["type"] for item in items] == ["message"] * 3
+    page = await _got(storing, f"{second['id']}/input_items", limit=2)
+    assert [item["id"] for item in page["data"]] == [items[2]["id"], items[1]["id"]]
+    assert (page["has_more"], page["last_id"]) == (True, items[1]["id"])
+    rest = await _got(storing, f"{second['id']}/input_items", limit=2, after=page["last_id"])
+    assert [item["id"] for item in rest["data"]] == [items[0]["id"]]
+    assert rest["has_more"] is False
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": 101}, {"limit": "x"}, {"order": "up"}, {"after": "no"}]
+)
+async def test_a_wrong_page_is_refused(storing: Frontend, query: dict[str, object]) -> None:
+    sent = await _created(storing)
+
+    await _got(storing, f"{sent['id']}/input_items", 400, **query)
+
+
+async def test_references_to_stored_items_are_followed(storing: Frontend) -> None:
+    first = await _created(storing)
+    reference = {"type": "item_reference", "id": first["output"][0]["id"]}
+
+    await _created(storing, input=[reference, {"role": "user", "content": "Go on."}])
+
+    assert _texts(storing) == [("assistant", "1 2"), ("user", "Go on.")]
+    missing = {"type": "item_reference", "id": "msg_0"}
+    answer = await storing.client.post("/v1/responses", json={**BODY, "input": [missing]})
+    assert answer.status_code == 400
+    assert "Item with id 'msg_0' not found" in answer.json()["error"]["message"]
+
+
+async def test_a_deleted_response_is_gone(storing: Frontend) -> None:
+    first = await _created(storing)
+    second = await _created(storing, previous_response_id=first["id"])
+
+    answer = await storing.client.delete(f"/v1/responses/{first['id']}")
+
+    assert answer.json() == {"id": first["id"], "object": "response", "deleted": True}
+    await _got(storing, first["id"], 404)
+    assert (await storing.client.delete(f"/v1/responses/{first['id']}")).status_code == 404
+    for previous, words in ((first["id"], "not found"), (second["id"], "cannot be continued")):
+        answer = await storing.client.post("/v1/responses", json={**BODY, "previous_response_id": previous})
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]["message"]
+
+
+async def test_tokens_and_compactions_of_stored_conversations(storing: Frontend) -> None:
+    first = await _created(storing)
+    body = {**BODY, "input": "Go on.", "previous_response_id": first["id"]}
+
+    assert (await storing.client.post("/v1/responses/input_tokens", json=body)).status_code == 200
+    compacted = (await storing.client.post("/v1/responses/compact", json=body)).json()
+
+    kept = [item["content"][0]["text"] for item in compacted["output"] if item["type"] == "message"]
+    assert kept == ["Count to seven.", "Go on."]
+    assert _texts(storing)[:3] == [("user", "Count to seven."), ("assistant", "1 2"), ("user", "Go on.")]
+
+
+async def test_what_is_too_long_is_answered_and_not_stored(start: Start) -> None:
+    async with start(
+        StallingWorker(steps=ANSWER), store_responses=True, max_stored_response_bytes=400
+    ) as small:
+        answer = await small.client.post("/v1/responses", json={**BODY, "input": "x" * 500})
+        assert (answer.json()["store"], answer.headers["x-drover-not-honoured"]) == (False, "store")
+        answer = await small.client.post(
+            "/v1/responses", json={**BODY, "input": "x" * 500, "background": True}
+        )
+        assert answer.status_code == 400
+        short = await _created(small)
+        await _got(small, short["id"], 404)
+
+
+async def test_an_answer_does_not_wait_for_a_database_that_is_away(start: Start) -> None:
+    url = "postgresql://drover@127.0.0.1:1/none"
+    async with start(StallingWorker(steps=ANSWER), store_responses=True, database_url=url) as frontend:
+        assert (await _created(frontend))["status"] == "completed"
+        answer = await frontend.client.post("/v1/responses", json={**BODY, "background": True})
+        assert answer.status_code == 503
+        await _got(frontend, "resp_1", 503)
+
+
+@pytest.mark.parametrize(
+    "more", [{"previous_response_id": "resp_1"}, {"background": True}, {"conversation": "conv_1"}]
+)
+async def test_without_a_store_what_needs_it_is_refused(frontend: Frontend, more: dict[str, object]) -> None:
+    for path in ("/v1/responses", "/v1/responses/compact", "/v1/responses/input_tokens"):
+        answer = await frontend.client.post(path, json={**BODY, **more})
+        assert answer.status_code == 400
+        assert "stored here" in answer.json()["error"]["message"]
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
+        answer = await frontend.client.request(method, f"/v1/responses/resp_1{path}")
+        assert answer.status_code == 400
+        assert "--store-responses is off" in answer.json()["error"]["message"]
+
+
+async def test_a_background_response_is_polled(storing: Frontend) -> None:
+    sent = await _created(storing, background=True)
+    assert (sent["status"], sent["background"], sent["output"]) == ("queued", True, [])
+
+    ended = await _until_status(storing, sent["id"], "completed")
+
+    assert ended["output"][0]["content"][0]["text"] == "1 2"
+    assert ended["usage"]["output_tokens"] == 1
+    again = await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
+    assert again.json()["status"] == "completed"
+    follow = await _created(storing, input="Go on.", previous_response_id=sent["id"])
+    assert follow["status"] == "completed"
+
+
+async def test_a_background_response_that_fails_says_why(storing: Frontend) -> None:
+    storing.worker.steps = [started(), EngineFailed("it broke")]
+
+    sent = await _created(storing, background=True)
+
+    failed = await _until_status(storing, sent["id"], "failed")
+    assert "it broke" in failed["error"]["message"]
+
+
+async def test_a_background_response_is_cancelled(storing: Frontend) -> None:
+    storing.worker.steps = [started(), content("1"), STALL]
+    sent = await _created(storing, background=True)
+    handle = await storing.handle()
+    await _until_status(storing, sent["id"], "in_progress")
+    answer = await storing.client.post("/v1/responses", json={**BODY, "previous_response_id": sent["id"]})
+    assert (answer.status_code, "is still" in answer.json()["error"]["message"]) == (400, True)
+
+    answer = await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
+
+    assert answer.json()["status"] == "cancelled"
+    assert answer.json()["output"][0]["content"][0]["text"] == "1"
+    await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
+    assert await _got(storing, sent["id"]) == answer.json()
+    assert (await storing.client.post(f"/v1/responses/{sent['id']}/cancel")).json() == answer.json()
+
+
+async def test_only_background_responses_can_be_cancelled(storing: Frontend) -> None:
+    sent = await _created(storing)
+
+    answer = await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
+
+    assert answer.status_code == 400
+    assert "cannot be cancelled" in answer.json()["error"]["message"]
+
+
+async def test_deleting_a_running_response_frees_its_slot(storing: Frontend) -> None:
+    storing.worker.steps = [started(), STALL]
+    sent = await _created(storing, background=True)
+    handle = await storing.handle()
+
+    await storing.client.delete(f"/v1/responses/{sent['id']}")
+
+    await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
+    await _got(storing, sent["id"], 404)
+
+
+async def test_the_events_of_a_background_response_can_be_read_again(storing: Frontend) -> None:
+    body = {**BODY, "background": True, "stream": True}
+    events = events_of((await storing.client.post("/v1/responses", json=body)).text)
+    response = events[-1][1]["response"]
+    assert (events[-1][0], response["status"]) == ("response.completed", "completed")
+    assert [data["sequence_number"] for _, data in events] == list(range(len(events)))
+
+    async def read(**query: object) -> str:
+        return (await storing.client.get(f"/v1/responses/{response['id']}", params=query)).text  # type: ignore[arg-type]
+
+    assert events_of(await read(stream="true")) == events
+    assert events_of(await read(stream="true", starting_after=3)) == events[4:]
+    assert await read(stream="true", starting_after=len(events)) == ""
+    assert await _got(storing, response["id"]) == response
+
+
+async def test_a_client_that_leaves_can_come_back(storing: Frontend) -> None:
+    storing.worker.steps = [started(), content("1"), STALL]
+    body = {**BODY, "background": True, "stream": True}
+    async with storing.client.stream("POST", "/v1/responses", json=body) as answer:
+        chunk = await anext(answer.aiter_text())
+    response_id = events_of(chunk)[0][1]["response"]["id"]
+    handle = await storing.handle()
+    await _until_status(storing, response_id, "in_progress")
+    assert not handle.cancelled.is_set()
+
+    query = {"stream": "true", "starting_after": "1"}
+    async with storing.client.stream("GET", f"/v1/responses/{response_id}", params=query) as answer:
+        await storing.client.post(f"/v1/responses/{response_id}/cancel")
+        events = events_of("".join([text async for text in answer.aiter_text()]))
+    assert events[0][1]["sequence_number"] == 2
+    assert events[-1][1]["response"]["status"] == "cancelled"
+
+
+async def test_other_responses_have_no_events(storing: Frontend) -> None:
+    for more in ({}, {"background": True}):
+        sent = await _created(storing, **more)
+        error = await _got(storing, sent["id"], 400, stream="true")
+        assert "cannot be streamed" in error["error"]["message"]
+
+
+async def test_background_responses_have_a_limit(start: Start) -> None:
+    worker = StallingWorker(steps=[started(), STALL])
+    settings = {"store_responses": True, "max_background_responses": 1, "shutdown_grace_seconds": 0}
+    async with start(worker, **settings) as frontend:
+        sent = await _created(frontend, background=True)
+        answer = await frontend.client.post("/v1/responses", json={**BODY, "background": True})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+        await frontend.client.post(f"/v1/responses/{sent['id']}/cancel")
+
+        async def has_room() -> bool:
+            return (await frontend.client.post("/v1/responses", json={**BODY, "background": True})).is_success
+
+        await until(has_room, DEADLINE_SECONDS, "a new one is taken")
+
+
+async def test_a_background_response_that_never_ends_is_ended(start: Start) -> None:
+    worker = StallingWorker(steps=[started(), Forever(content("x" * 100))])
+    settings = {"store_responses": True, "max_stored_response_bytes": 5000}
+    async with start(worker, **settings) as frontend:
+        sent = await _created(frontend, background=True)
+        failed = await _until_status(frontend, sent["id"], "failed")
+        assert "longer than 5000 bytes" in failed["error"]["message"]
+        assert (await frontend.handle()).cancelled.is_set()
