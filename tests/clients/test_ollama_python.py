@@ -117,8 +117,8 @@ async def test_chat_streams_a_tool_call(client: ollama.AsyncClient) -> None:
     assert [call.function.arguments for call in calls] == [{"city": "Paris"}]
 
 
-@pytest.mark.parametrize("think", [True, "high"])
-async def test_chat_thinks(client: ollama.AsyncClient, think: bool) -> None:
+@pytest.mark.parametrize("think", [True, "high", "deepest"])
+async def test_chat_thinks(client: ollama.AsyncClient, think: bool | str) -> None:
     answer = await client.chat(THINKER, user_message(HARD_QUESTION), think=think)
     assert (answer.message.thinking, answer.message.content) == (THOUGHTS, "It is 391.")
 

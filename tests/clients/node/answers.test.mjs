@@ -55,6 +55,19 @@ for (const stream of [false, true]) {
   });
 }
 
+for (const think of ["high", "deepest"]) {
+  test(`chat thinks, think ${think}`, async () => {
+    const answer = await ollama.chat({
+      model: fleet.THINKER,
+      messages: fleet.userMessage(fleet.HARD_QUESTION),
+      think,
+      stream: false,
+    });
+    assert.equal(answer.message.thinking, fleet.THOUGHTS);
+    assert.equal(typeof answer.prompt_eval_cached_count, "number");
+  });
+}
+
 test("chat answers by a schema", async () => {
   const schema = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
   const answer = await ollama.chat({
@@ -114,6 +127,7 @@ for (const [call, status, words] of [
   [() => ollama.generate({ model: "nope", prompt: "Hi" }), 404, /^model 'nope' not found/],
   [() => ollama.embed({ model: "nope", input: "Hi" }), 404, /^model "nope" not found/],
   [() => ollama.chat({ model: fleet.SMOL, messages: fleet.userMessage("Hi"), think: true }), 400, /thinking/],
+  [() => ollama.chat({ model: fleet.SMOL, messages: fleet.userMessage("Hi"), think: 5 }), 400, /^think must be a boolean or string$/],
 ]) {
   test(`an error has a status and the server's text: ${call}`, async () => {
     await assert.rejects(call, { name: "ResponseError", status_code: status, message: words });

@@ -23,7 +23,8 @@ test("ps", async () => {
 test("show", async () => {
   const shown = await ollama.show({ model: fleet.SMOL });
   assert.equal(shown.model_info["general.architecture"], "llama");
-  assert.deepEqual(shown.capabilities, ["completion"]);
+  assert.deepEqual(shown.capabilities, ["completion", "decision"]);
+  assert.equal(shown.template_source, "gguf_chat_template");
   assert.equal(shown.details.parameter_size, "134.52M");
 });
 
@@ -35,6 +36,11 @@ test("show of a missing model", async () => {
   await assert.rejects(ollama.show({ model: "nope" }), { status_code: 404, message: "model 'nope:latest' not found" });
 });
 
-test("systemone is not offered", async () => {
-  await assert.rejects(ollama.systemone({ model: fleet.SMOL, questions: [] }), { status_code: 404 });
+test("systemone answers a question", async () => {
+  const answer = await ollama.systemone({
+    model: fleet.SMOL,
+    state: "It rains in Paris.",
+    questions: { wet: { type: "noul", instructions: "It is wet in Paris." } },
+  });
+  assert.ok(answer.answers.wet.noul > 0 && answer.answers.wet.noul < 1);
 });
