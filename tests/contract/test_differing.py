@@ -122,7 +122,7 @@ def test_a_shortened_prompt_is_as_long_as_ollamas(answers: Mapping[int, Answer])
 def test_capabilities_of_a_gguf(address: str) -> None:
     """In the order in which `ollama show` prints them."""
     shown = httpx.post(f"http://{address}/api/show", json={"model": "think"}).json()
-    assert shown["capabilities"] == ["tools", "thinking", "completion", "decision"]
+    assert shown["capabilities"] == ["tools", "thinking", "completion"]
 
 
 def test_each_row_has_one_place() -> None:

@@ -136,7 +136,7 @@ def _think(fields: _Body) -> Think | None:
             return Think(enabled=False)
     effort = fields.output_config.get("effort")
     if isinstance(effort, str) and effort.strip():
-        return effort_of(effort.strip().lower(), _EFFORTS)
+        return effort_of(effort.strip().lower(), _EFFORTS, "output_config.effort")
     return Think(enabled=True) if fields.thinking.get("type") == "adaptive" else None
 
 

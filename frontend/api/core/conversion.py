@@ -15,7 +15,7 @@ from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.images import unseen, without_unseen
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceRequest, Message
-from frontend.api.core.thinking import resolved
+from frontend.api.core.thinking import resolved, without_effect
 from frontend.models.model import CatalogModel
 
 _MAX_TOP_LOGPROBS = 20
@@ -45,7 +45,9 @@ class CheckedRequest:
         check_capabilities(fitted, model)
         options = Options.read(layered(model.parameters, fitted.options))
         left_out = unseen(request, model) if isinstance(request, ChatRequest) else []
-        not_honoured = [*left_out, *options.not_honoured(model.info.context_length)]
+        # The target of a virtual model may know the name.
+        unknown = [] if model.virtual is not None else without_effect(fitted.think, model.thinking)
+        not_honoured = [*left_out, *unknown, *options.not_honoured(model.info.context_length)]
         return cls(fitted, model, options, route_of(fitted, model), not_honoured)
 
     def to_proto(self, max_output_tokens: int) -> pb.GenerateRequest:

@@ -23,12 +23,14 @@ _RANKS: Mapping[str, int] = {
 @dataclass(slots=True)
 class Think:
     """`level`: the name that was sent, empty for plain true and false. `alias`: of an effort, the level that
-    it means to a model without names of its own, empty for an unknown word; None for `think`.
+    it means to a model without names of its own, empty for an unknown word; None for `think`. `field`: the
+    name of the request's field.
     """
 
     enabled: bool
     level: str = ""
     alias: str | None = None
+    field: str = "think"
 
     @property
     def insists(self) -> bool:
@@ -46,9 +48,9 @@ def read_think(value: Json, path: FieldPath) -> Think:
             raise InvalidRequest("think must be a boolean or string")
 
 
-def effort_of(effort: str, aliases: Mapping[str, str]) -> Think:
+def effort_of(effort: str, aliases: Mapping[str, str], field: str) -> Think:
     """`aliases`: the levels that the dialect's words mean to a model without names of its own."""
-    return Think(False) if effort == "none" else Think(True, effort, aliases.get(effort, ""))
+    return Think(False) if effort == "none" else Think(True, effort, aliases.get(effort, ""), field)
 
 
 def resolved(think: Think | None, known: pb.Thinking | None, can_think: bool) -> pb.Think:
@@ -61,6 +63,12 @@ def resolved(think: Think | None, known: pb.Thinking | None, can_think: bool) ->
         return pb.Think(mode=pb.Think.OFF)
     level = _level_of(think, known)
     return _default(known, can_think) if level is None else pb.Think(mode=pb.Think.ON, level=level)
+
+
+def without_effect(think: Think | None, known: pb.Thinking | None) -> list[str]:
+    """The field's name if it has a name that the model does not have."""
+    is_unknown = think is not None and think.enabled and _level_of(think, known) is None
+    return [think.field] if think is not None and is_unknown else []
 
 
 def _level_of(think: Think, known: pb.Thinking | None) -> str | None:

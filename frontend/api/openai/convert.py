@@ -137,11 +137,13 @@ def _format(response_format: dict[str, Json] | None) -> Json:
 
 def _think(request: ChatCompletionRequest) -> Think | None:
     """The thinking that is asked for; `reasoning.effort` takes precedence over `reasoning_effort`."""
-    return thinking_of((request.reasoning or {}).get("effort") or request.reasoning_effort)
+    if effort := (request.reasoning or {}).get("effort"):
+        return thinking_of(effort, "reasoning.effort")
+    return thinking_of(request.reasoning_effort, "reasoning_effort")
 
 
-def thinking_of(effort: Json) -> Think | None:
-    """The thinking that an effort asks for. Raises InvalidRequest for one that is no text."""
+def thinking_of(effort: Json, field: str) -> Think | None:
+    """The thinking that an effort in this field asks for. Raises InvalidRequest for one that is no text."""
     if effort is None or effort == "":
         return None
-    return effort_of(text(effort, FieldPath("Reasoning", "effort")), _LEVELS)
+    return effort_of(text(effort, FieldPath("Reasoning", "effort")), _LEVELS, field)

@@ -77,7 +77,7 @@ class ResponsesRequest:
             format=_format(fields.format),
             options=_options(fields),
             keep_alive=fields.keep_alive,
-            think=thinking_of(fields.reasoning.get("effort")),
+            think=thinking_of(fields.reasoning.get("effort"), "reasoning.effort"),
             truncate=_truncates(fields.truncation),
             messages=messages,
             tools=tools.offered,

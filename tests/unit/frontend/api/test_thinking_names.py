@@ -24,11 +24,17 @@ def _asking(path: str, word: str) -> dict[str, object]:
     return {**body, field: {"effort": word} if field in ("reasoning", "output_config") else word}
 
 
-async def _level(frontend: Frontend, path: str, word: str) -> pb.Think:
-    frontend.worker.handles.clear()
+async def _level(frontend: Frontend, path: str, word: str) -> tuple[pb.Think, str]:
+    """What the engine gets, and what the header names."""
     response = await post(frontend, path, model="m", stream=False, **_asking(path, word))
     assert response.status_code == 200, response.text
-    return (await frontend.handle()).request.think
+    think = (await frontend.handle()).request.think
+    return think, response.headers.get("x-drover-not-honoured", "")
+
+
+def _named(path: str) -> str:
+    field = _PATHS[path][0]
+    return f"{field}.effort" if field in ("reasoning", "output_config") else field
 
 
 def _thinker(*, named: bool) -> dict[str, object]:
@@ -46,13 +52,16 @@ async def test_a_word_becomes_a_level_or_the_default(
     model = worker(**_thinker(named=named))
     model.described.capabilities.thinking = True
     async with start(model) as frontend:
-        assert await _level(frontend, path, word) == pb.Think(mode=pb.Think.ON, level=level)
+        think, named_fields = await _level(frontend, path, word)
+    assert think == pb.Think(mode=pb.Think.ON, level=level)
+    assert named_fields == (_named(path) if word == "heroic" else "")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
 async def test_an_unknown_effort_is_no_fault_of_a_model_that_cannot_think(start: Start, path: str) -> None:
     async with start(worker()) as frontend:
-        assert await _level(frontend, path, "heroic") == pb.Think()
+        think, _ = await _level(frontend, path, "heroic")
+    assert think == pb.Think()
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])

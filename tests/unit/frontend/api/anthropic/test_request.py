@@ -14,6 +14,7 @@ from frontend.api.core.request import Message, ToolCall
 from frontend.api.core.thinking import Think
 from tests.support.cpu_time import within_cpu
 
+_EFFORT = "output_config.effort"
 PIXEL = b"\x89PNG"
 IMAGE: dict[str, Json] = {
     "type": "image",
@@ -262,10 +263,10 @@ def test_a_tool_choice_without_its_tool_is_refused(tools: Json, choice: Json) ->
         ({"thinking": {"type": "adaptive"}}, Think(True)),
         (
             {"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}},
-            Think(True, "xhigh", "high"),
+            Think(True, "xhigh", "high", _EFFORT),
         ),
-        ({"output_config": {"effort": "low"}}, Think(True, "low", "low")),
-        ({"output_config": {"effort": "heroic"}}, Think(True, "heroic", "")),
+        ({"output_config": {"effort": "low"}}, Think(True, "low", "low", _EFFORT)),
+        ({"output_config": {"effort": "heroic"}}, Think(True, "heroic", "", _EFFORT)),
     ],
 )
 def test_thinking_and_effort_become_the_thinking_level(more: dict[str, Json], expected: Think | None) -> None:

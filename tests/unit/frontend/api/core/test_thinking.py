@@ -15,7 +15,7 @@ _NAMED = from_json({"values": [False, "medium", "xhigh"], "default": "medium"})
 
 
 def _effort(word: str) -> Think:
-    return effort_of(word, _ALIASES)
+    return effort_of(word, _ALIASES, "effort")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -101,22 +102,23 @@ def test_the_response_format_becomes_the_format(response_format: Json, wanted: J
     ("effort", "think"),
     [
         ("none", Think(enabled=False)),
-        ("minimal", Think(True, "minimal", alias="low")),
-        ("high", Think(True, "high", alias="high")),
-        ("xhigh", Think(True, "xhigh", alias="max")),
-        ("wizard", Think(True, "wizard", alias="")),
+        ("minimal", Think(True, "minimal", alias="low", field="reasoning_effort")),
+        ("high", Think(True, "high", alias="high", field="reasoning_effort")),
+        ("xhigh", Think(True, "xhigh", alias="max", field="reasoning_effort")),
+        ("wizard", Think(True, "wizard", alias="", field="reasoning_effort")),
         (None, None),
         ("", None),
     ],
 )
 def test_the_effort_becomes_the_thinking_level(effort: Json, think: Think | None) -> None:
     assert _converted(reasoning_effort=effort).think == think
-    assert _converted(reasoning={"effort": effort}).think == think
+    within = _converted(reasoning={"effort": effort}).think
+    assert within == (replace(think, field="reasoning.effort") if think and think.enabled else think)
 
 
 def test_the_effort_in_reasoning_takes_precedence() -> None:
     think = _converted(reasoning={"effort": "low"}, reasoning_effort="high").think
-    assert think == Think(True, "low", alias="low")
+    assert think == Think(True, "low", "low", "reasoning.effort")
     with pytest.raises(
         InvalidRequest, match=r"cannot unmarshal number into Go struct field Reasoning\.effort"
     ):

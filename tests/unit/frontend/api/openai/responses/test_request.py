@@ -259,10 +259,10 @@ def test_a_tool_choice_without_its_tool_is_refused(choice: Json) -> None:
     [
         (None, None),
         ("none", Think(False)),
-        ("minimal", Think(True, "minimal", alias="low")),
-        ("medium", Think(True, "medium", alias="medium")),
-        ("xhigh", Think(True, "xhigh", alias="max")),
-        ("heroic", Think(True, "heroic", alias="")),
+        ("minimal", Think(True, "minimal", alias="low", field="reasoning.effort")),
+        ("medium", Think(True, "medium", alias="medium", field="reasoning.effort")),
+        ("xhigh", Think(True, "xhigh", alias="max", field="reasoning.effort")),
+        ("heroic", Think(True, "heroic", alias="", field="reasoning.effort")),
     ],
 )
 def test_the_effort_becomes_the_thinking_level(effort: Json, expected: Think | None) -> None:
