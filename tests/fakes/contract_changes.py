@@ -185,7 +185,7 @@ CHANGES = (
     Change(
         "`POST /v1/systemone`",
         "404",
-        "decisions ([decisions.md](../decisions.md))",
+        "decisions (docs/decisions.md)",
         "0.35.0",
         "docs.ollama.com/api/systemone",
     ),
