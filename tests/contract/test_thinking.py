@@ -54,6 +54,19 @@ def test_a_model_that_can_thinks(http: httpx.Client, path: str, think: object) -
     assert _thinking(answered(ask(http, path, body))) == "I think"
 
 
+def test_show_has_the_values(http: httpx.Client) -> None:
+    shown = answered(ask(http, "show", {"model": "gguf-thinker"}))
+    assert shown["thinking"] == {"values": [False, True], "default": True}
+    assert shown["template_source"] == "gguf_chat_template"
+    assert "thinking" not in answered(ask(http, "show", {"model": "smol"}))
+
+
+@pytest.mark.parametrize("think", ["foo", "HIGH"])
+def test_a_name_that_the_model_does_not_have_is_named(http: httpx.Client, think: str) -> None:
+    answer = ask(http, "chat", inference("chat", "Hi", "gguf-thinker", think=think, options=_greedy(3)))
+    assert answer.headers["x-drover-not-honoured"] == "think"
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["think false, streamed", "think false, whole"])
 @pytest.mark.parametrize("path", INFERENCE)
 def test_it_does_not_when_switched_off(http: httpx.Client, path: str, stream: bool) -> None:
