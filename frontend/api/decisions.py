@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from drover.concurrency import run_in_thread_if_large
-from drover.errors import CapabilityMissing
+from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES
 from frontend.api.core.conversion import check_takes_template
@@ -18,8 +18,11 @@ from frontend.api.generation import Generation
 from frontend.api.wire import JSON, DiagnosticHeaders
 from frontend.decision.question import Question
 from frontend.decision.systemone import systemone_json
+from frontend.middleware.held_bodies import held_body_of
 from frontend.models.model import CatalogModel, workers_of
 from frontend.observability.request_record import RecordingObserver, record_of
+
+_MAX_PROMPT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ class Decisions:
         """
         model = _chosen(await self.generation.find(http, request.model), request.model)
         check_model(model, request)
-        record = record_of(http.scope)
-        size = len(request.questions) * len(request.state)
+        record, size = record_of(http.scope), _prompt_bytes(request)
+        # Each question has the state in a prompt of its own.
+        held_body_of(http.scope).grow(size)
         async with self.generation.track(http):
             message = await run_in_thread_if_large(lambda: score_request(request, model), size, INLINE_BYTES)
             message.priority = record.ticket.priority
@@ -89,6 +93,18 @@ def check_model(model: CatalogModel, request: DecisionRequest) -> None:
     has_images = bool(request.images) or any(question.images for question in request.questions)
     if has_images and not model.capabilities.vision:
         raise CapabilityMissing("image inputs are not supported by this decision model")
+
+
+def _prompt_bytes(request: DecisionRequest) -> int:
+    """Bytes of all prompts, about. Raises InvalidRequest for more than a worker is sent."""
+    each = len(request.state.encode()) + sum(map(len, request.images))
+    size = len(request.questions) * each
+    if size > _MAX_PROMPT_BYTES:
+        raise InvalidRequest(
+            f"{len(request.questions)} questions about a state of {each} bytes, images included, are {size} "
+            f"bytes of prompts, at most {_MAX_PROMPT_BYTES} are possible; ask them in several requests"
+        )
+    return size
 
 
 def score_request(request: DecisionRequest, model: CatalogModel) -> pb.ScoreRequest:

@@ -23,7 +23,7 @@ from frontend.routing.failover import FailoverObserver, FailoverRequest, new_att
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.managed_worker import ManagedWorker
 from frontend.routing.model_queue import QueueTable
-from frontend.routing.policies.affinity import affinity_of
+from frontend.routing.policies.affinity import affinity_of, affinity_of_scores
 from frontend.routing.policies.base import Policy
 from frontend.routing.registry import WorkerRegistry
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
@@ -242,7 +242,8 @@ class Fleet:
             _check_scores(response, request)
             return response
 
-        return await self._queued(model, request, ticket, observer, send)
+        affinity = affinity_of_scores(request, model.info.digest)
+        return await self._queued(model, request, ticket, observer, send, affinity)
 
     async def _queued(
         self,
@@ -251,6 +252,7 @@ class Fleet:
         ticket: Ticket,
         observer: FailoverObserver,
         send: Callable[[Worker], Awaitable[Response]],
+        affinity: bytes | None = None,
     ) -> Response:
         """A call with one response that takes a place in a worker's batch.
 
@@ -260,7 +262,7 @@ class Fleet:
         retries = RetryPolicy(self._budget)
         self._stalled.check(request)
         while True:
-            permit, wait = await self._scheduler.acquire(model, ticket, retries.failed)
+            permit, wait = await self._scheduler.acquire(model, ticket, retries.failed, affinity)
             observer.waited(wait)
             if wait.position > 0:
                 ticket = replace(ticket, requeued=True)

@@ -4,12 +4,16 @@ user message, before any truncation).
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from drover.digests import digest_of
 from drover.v1 import engine_pb2 as pb
 
 # Prefill of shorter prompts costs less than waiting for a busy worker.
 _MIN_CHARACTERS = 512
 _CONTEXT_TOKENS = 64
+# Of a prompt whose labels are scored: of a longer state, other questions than before find the same worker.
+_STATE_CHARACTERS = 4 * _MIN_CHARACTERS
 # Of each text, which may have megabytes, this much is hashed.
 _MAX_CHARACTERS = 64 * 1024
 
@@ -38,6 +42,21 @@ def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
     if whole + tools < _MIN_CHARACTERS:
         return None
     return digest_of(text[:_MAX_CHARACTERS] for text in beginning)
+
+
+def affinity_of_scores(request: pb.ScoreRequest, digest: str) -> bytes | None:
+    """The key of what the first prompts begin with alike, which is the state of several questions."""
+    texts = [_beginning(item) for item in request.items[:2]]
+    alike = takewhile(lambda pair: pair[0] == pair[-1], zip(*texts, strict=False))
+    shared = "".join(pair[0] for pair in alike)
+    if len(shared) < _MIN_CHARACTERS:
+        return None
+    return digest_of([digest, request.cache_salt, request.template, shared])
+
+
+def _beginning(item: pb.ScoreItem) -> str:
+    text = item.chat.messages[0].content if item.chat.messages else item.raw
+    return text[:_STATE_CHARACTERS]
 
 
 def _of_chat(chat: pb.ChatInput) -> tuple[list[str], int]:

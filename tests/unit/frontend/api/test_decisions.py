@@ -232,6 +232,14 @@ async def test_json_parts_are_bounded(start: Start, data: Json) -> None:
     assert "input[0].content[0].data may have at most" in answer.json()["error"]["message"]
 
 
+async def test_the_bytes_of_all_prompts_are_bounded(start: Start) -> None:
+    async with start(_worker()) as frontend:
+        answer = await frontend.client.post(_PATH, json=_body(*[_PREDICATE] * 400, input="x" * 200_000))
+        assert frontend.worker.scores == []
+    assert answer.status_code == 400
+    assert "400 questions about a state of 200000 bytes" in answer.json()["error"]["message"]
+
+
 async def test_sglangs_request_gets_sglangs_answer(start: Start) -> None:
     questions: list[Json] = [
         _YES_NO,

@@ -17,6 +17,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
+from frontend.routing.policies.affinity import affinity_of_scores
 from tests.fakes.fleets import ObservedFailovers
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
@@ -92,6 +93,23 @@ async def test_wrong_scores_are_a_violation(wrong: pb.ScoreResponse) -> None:
     async with failover_fleet(*alone) as fleet:
         with pytest.raises(ProtocolBroken):
             await _score(fleet)
+
+
+def _about(*contents: str) -> pb.ScoreRequest:
+    request = pb.ScoreRequest()
+    for content in contents:
+        request.items.add(labels=["A"]).chat.messages.add(role="user", content=content)
+    return request
+
+
+def test_questions_about_one_long_state_have_one_affinity() -> None:
+    state = "sheep " * 500
+    one = affinity_of_scores(_about(f"{state}One?", f"{state}Two?"), "d")
+    assert one is not None
+    assert affinity_of_scores(_about(f"{state}Three?"), "d") == one
+    assert affinity_of_scores(_about(f"goats {state}One?"), "d") != one
+    assert affinity_of_scores(_about(f"{state}One?"), "other") != one
+    assert affinity_of_scores(_about("short"), "d") is None
 
 
 async def test_a_caller_that_leaves_frees_the_worker() -> None:
