@@ -24,7 +24,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc metrics-doc errors-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc metrics-doc errors-doc extras-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -97,6 +97,7 @@ lint: .venv/.dev proto-check ## style, types, imports, citations, words, and dri
 	$(PY) -m scripts.settings_doc --check
 	$(PY) -m scripts.metrics_doc --check
 	$(PY) -m scripts.errors_doc --check
+	$(PY) -m scripts.extras_doc --check
 	$(PY) -m scripts.render_chart --check
 
 lint-deploy: .venv-lint-deploy/.lint-deploy ## checkov over the rendered chart, hadolint and checkov over the images
@@ -145,6 +146,9 @@ metrics-doc: .venv/.dev ## rewrite the tables in docs/metrics.md
 
 errors-doc: .venv/.dev ## rewrite the table in docs/errors.md
 	$(PY) -m scripts.errors_doc
+
+extras-doc: .venv/.dev ## rewrite the tables in docs/extras.md
+	$(PY) -m scripts.extras_doc
 
 lock: .venv/.dev ## resolve requirements/*.in anew
 	scripts/lock.sh

@@ -60,6 +60,8 @@ class Generations:
     async def _generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         self._check(request)
         mailbox.not_honoured = self._engine.bounds.apply(request, self._engine.model())
+        if request.sampling.include_stop:
+            mailbox.shown_stops = [stop for stop in request.sampling.stop if stop]
         async with (
             self._requests.track(request.request_id),
             self._lifecycle.use(keep_alive_ns(request)) as load_ns,

@@ -111,8 +111,9 @@ class Mailbox:
     """The mailbox of one request.
 
     `notify` is called whenever something was put. `not_honoured` is added to the engine's names in `started`,
-    `load_ns` to the timings in `done`. `first_ns` is the time of `started` (time.perf_counter_ns). Output
-    that is put while `max_separate` pieces wait is joined with the newest one.
+    `load_ns` to the timings in `done`. A text of `shown_stops` that ends the answer is put as its last text.
+    `first_ns` is the time of `started` (time.perf_counter_ns). Output that is put while `max_separate` pieces
+    wait is joined with the newest one.
     """
 
     __slots__ = (
@@ -128,6 +129,7 @@ class Mailbox:
         "load_ns",
         "not_honoured",
         "notify",
+        "shown_stops",
         "started_message",
     )
 
@@ -141,6 +143,7 @@ class Mailbox:
         self._over: asyncio.Future[None] | None = None
         self.notify: Callable[[], None] | None = None
         self.not_honoured: Sequence[str] = ()
+        self.shown_stops: Sequence[str] = ()
         self.load_ns = 0
         self.first_ns = 0
         self.started_message: pb.Started | None = None
@@ -187,6 +190,10 @@ class Mailbox:
 
     def done(self, done: pb.Done) -> None:
         """Put the end of the answer."""
+        if done.matched_stop in self.shown_stops:
+            is_thinking = bool(self._runs) and self._runs[-1].kind is _Kind.THINKING
+            kind = _Kind.THINKING if is_thinking else _Kind.CONTENT
+            self._put(kind, done.matched_stop, (), (), done.completion_tokens, ())
         ends = pb.Done()
         ends.CopyFrom(done)
         ends.timings.load_ns += self.load_ns

@@ -17,6 +17,8 @@ simplify.py                 any schema to a simple one: references, `allOf`, alt
 schema_to_grammar.py        simple schema to grammar rules, for JSON texts
   json_text.py                strings, literals and property names as JSON writes them
   numbers.py, multiples.py    numbers between bounds, multiples of a number
+ebnf_reader.py              a client's EBNF to a grammar
+grammar_checks.py           ... checked, and rewritten for every engine's library
 terms.py                    what rules are made of: characters, sequences, choices, repetitions
 gbnf_writer.py              grammar to GBNF, llama.cpp's language
 ebnf_writer.py              grammar to EBNF, xgrammar's language (SGLang)

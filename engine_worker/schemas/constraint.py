@@ -16,11 +16,12 @@ from functools import partial
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.cost_limits import check_ebnf, cost_of
+from engine_worker.schemas.ebnf_reader import read_ebnf
+from engine_worker.schemas.grammar_checks import checked
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.schema_reader import read_schema
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.simplify import simplify
-from engine_worker.schemas.terms import Terminal
 
 ANY_OBJECT = '{"type":"object"}'
 # The slower of the engines' libraries compiles this many in 1 s, under load in 2 s.
@@ -47,8 +48,8 @@ def named_of_tools(constraints: Iterable[Constraint]) -> list[str]:
 
 
 async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], str]) -> Constraint | None:
-    """The constraint of a request, its grammar written with `write`; None for free text and for `ebnf`, which
-    the engine reads itself. Runs in a thread, since a large schema takes 1 s. Raises ConstraintRejected.
+    """The constraint of a request, its grammar written with `write`; None for free text. Runs in a thread,
+    since a large schema takes 1 s. Raises ConstraintRejected.
     """
     match request.WhichOneof("constraint"):
         case "json_schema":
@@ -58,8 +59,7 @@ async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], 
         case "regex":
             read = partial(from_regex, request.regex)
         case "ebnf":
-            check_ebnf(request.ebnf, MAX_POSITIONS)
-            return None
+            read = partial(from_ebnf, request.ebnf)
         case _:
             return None
     return await asyncio.to_thread(_written, read, write)
@@ -99,10 +99,18 @@ def _from_parsed(schema: object) -> Constraint:
 def from_regex(pattern: str) -> Constraint:
     """A constraint that the whole answer matches `pattern`. Raises ConstraintRejected."""
     try:
-        grammar = Grammar({ROOT: Terminal(read_pattern(f"^(?:{pattern})$"))})
+        grammar = checked(Grammar({ROOT: read_pattern(f"^(?:{pattern})$")}))
     except Unsupported as error:
         raise ConstraintRejected(f"regex: a grammar cannot have {error}") from error
     check_cost(grammar, "regex")
+    return Constraint(grammar)
+
+
+def from_ebnf(source: str) -> Constraint:
+    """A constraint that the whole answer is a text of the grammar. Raises ConstraintRejected."""
+    check_ebnf(source, MAX_POSITIONS)
+    grammar = read_ebnf(source)
+    check_cost(grammar, "EBNF")
     return Constraint(grammar)
 
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope
 from drover.concurrency import CancelScope, cancel_scope
 from drover.errors import ClientLeft, DeadlineExceeded, WorkerDraining
 from frontend.observability.request_record import record_of
-from frontend.routing.scheduling_headers import SchedulingHeaders
+from frontend.routing.scheduling_headers import PRIORITY, SchedulingHeaders
 from frontend.settings import FrontendSettings
 
 
@@ -32,6 +32,16 @@ class InFlightRequests:
         if record.scheduling is None:
             record.scheduling = SchedulingHeaders.read(Headers(scope=scope), self._max_priority)
         return record.scheduling
+
+    def prioritise(self, scope: Scope, priority: int) -> bool:
+        """Use the priority of a request's body unless a header has one. False if it is bounded or overridden.
+
+        Raises InvalidRequest for scheduling headers that cannot be read.
+        """
+        record, scheduling = record_of(scope), self.scheduling(scope)
+        if not Headers(scope=scope).get(PRIORITY, "").strip():
+            record.scheduling = scheduling.with_priority(priority, self._max_priority)
+        return record.scheduling is not None and record.scheduling.priority == priority
 
     @asynccontextmanager
     async def track(self, scope: Scope, receive: Receive) -> AsyncGenerator[None, None]:

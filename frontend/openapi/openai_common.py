@@ -15,6 +15,7 @@ from frontend.openapi.operations import (
 from frontend.openapi.schema import (
     Schema,
     any_of,
+    anything,
     array,
     boolean,
     integer,
@@ -53,6 +54,7 @@ SHARED_FIELDS: dict[str, Schema] = {
         "additionalProperties": number(minimum=-100, maximum=100),
     },
     "keep_alive": KEEP_ALIVE,
+    "prompt_cache_key": anything("The same as `session_id`, if that is not sent."),
     "num_ctx": integer("An extension: number of tokens of the model's context that the request may use."),
     "options": ref("Options"),
 }

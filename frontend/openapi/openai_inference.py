@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
+from frontend.api.openai.extras import table as extras
 from frontend.api.openai.request import MAX_CHOICES
 from frontend.openapi.fields import EFFORT
 from frontend.openapi.openai_common import ERROR, GENERATION_ERRORS, SHARED_FIELDS, TOKEN_IDS
+from frontend.openapi.openai_extras import extension_fields
 from frontend.openapi.operations import GENERATION_HEADERS, JSON, SSE, event, json_body, ok, operation
 from frontend.openapi.schema import (
     Schema,
@@ -29,6 +31,7 @@ _STOP = "One or several texts that end the generation and are not part of the ou
 
 CHAT: dict[str, Schema] = {
     **SHARED_FIELDS,
+    **extension_fields(extras.CHAT),
     "messages": array(ref("OpenAIMessage"), minItems=1, maxItems=MAX_MESSAGES),
     "stop": any_of(text(), array({}), about=_STOP),
     "max_completion_tokens": integer("The same as `max_tokens`, over which it takes precedence."),
@@ -70,6 +73,7 @@ CHAT: dict[str, Schema] = {
 }
 _COMPLETION: dict[str, Schema] = {
     **SHARED_FIELDS,
+    **extension_fields(extras.COMPLETIONS),
     "prompt": any_of(
         text(),
         TOKEN_IDS,

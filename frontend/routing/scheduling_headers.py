@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drover.errors import InvalidRequest
 
@@ -34,7 +34,8 @@ class SchedulingHeaders:
             raise InvalidRequest(f"{PRIORITY}: {priority!r} is no whole number, like -1")
         if seconds and not (_SECONDS.fullmatch(seconds) and float(seconds) > 0):
             raise InvalidRequest(f"{DEADLINE}: {seconds!r} is no number of seconds above 0, like 2.5")
-        return cls(
-            max(_LOWEST, min(int(priority or 0), max_priority)),
-            float(seconds) if seconds else None,
-        )
+        scheduling = cls(deadline_seconds=float(seconds) if seconds else None)
+        return scheduling.with_priority(int(priority or 0), max_priority)
+
+    def with_priority(self, priority: int, max_priority: int) -> SchedulingHeaders:
+        return replace(self, priority=max(_LOWEST, min(priority, max_priority)))

@@ -73,7 +73,9 @@ def stalled_worker(reason: str) -> EngineStalled:
 _REMEMBERED_SECONDS = 600.0
 _MAX_REMEMBERED = 256
 # Fields that differ between attempts of one request, or do not change the engine's work.
-_IGNORED_FIELDS = ("request_id", "priority", "cache_salt", "keep_alive_ns", "continuation", "whole")
+_IGNORED_FIELDS = (
+    "request_id", "priority", "cache_salt", "keep_alive_ns", "continuation", "whole", "routing_key",
+)  # fmt: skip
 
 
 class StalledRequests:

@@ -71,7 +71,7 @@ def _chat(parsed: ChatCompletionRequest, for_every_model: ForEveryModel) -> None
     def work(model: CatalogModel) -> None:
         request = conversion.CheckedRequest.of(native, model).to_proto(0)
         set_tool_choice(request, parsed)
-        set_choice_sampling(request, parsed, choice=1)
+        set_choice_sampling(request, parsed, choice=1, caller="")
         parsed.not_honoured(model.capabilities)
         request.SerializeToString()
 
@@ -87,7 +87,7 @@ def _complete(parsed: CompletionRequest, for_every_model: ForEveryModel) -> None
         for native, prompt in zip(natives, parsed.prompts, strict=True):
             request = conversion.CheckedRequest.of(native, model).to_proto(0)
             set_tokens(request, prompt)
-            set_choice_sampling(request, parsed, choice=1)
+            set_choice_sampling(request, parsed, choice=1, caller="")
             request.SerializeToString()
         parsed.not_honoured(model.capabilities)
 

@@ -14,6 +14,7 @@ from engine_worker.engines.llamacpp.messages import messages_json, shown_tools, 
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
 from engine_worker.output.tool_calls import chosen_tools, is_forced
 from engine_worker.prompt.arrangements import Arrange, as_sent
+from engine_worker.prompt.template_arguments import template_arguments
 from engine_worker.schemas.call_grammar import functions_of
 from engine_worker.schemas.constraint import Constraint, named_of_tools
 
@@ -49,7 +50,11 @@ class ChatPlan:
                 "this model always thinks, and after a `context` llama.cpp cannot tell its thinking from its "
                 "answer; send the earlier exchange as messages of a chat"
             )
-        return ChatPlan({**self.options, **enable_thinking(False)})
+        own = self.options.get("chat_template_kwargs")
+        quiet = enable_thinking(False)["chat_template_kwargs"]
+        assert isinstance(quiet, dict)
+        kwargs = {**own, **quiet} if isinstance(own, dict) else quiet
+        return ChatPlan({**self.options, "chat_template_kwargs": kwargs})
 
 
 def plan_chat(
@@ -71,9 +76,9 @@ def plan_chat(
         raise CapabilityMissing("this model does not support thinking")
     functions = functions_of(tools)
     options: JsonObject = {
-        "add_generation_prompt": answer_start is None,
+        "add_generation_prompt": answer_start is None and not request.chat.no_generation_prompt,
         **(tools_json(functions, request.tool_choice) if functions else {}),
-        **_template_arguments(think, template, tools),
+        **_template_arguments(request, template, tools),
     }
     may_think = template.thinking and not (think.mode == pb.Think.OFF and template.can_stop_thinking)
     has_markup = bool(tools) or may_think
@@ -90,12 +95,18 @@ def plan_chat(
     return ChatPlan(options, answer, not_honoured=named_of_tools(each.arguments for each in functions))
 
 
-def _template_arguments(think: pb.Think, template: ChatTemplate, tools: Sequence[pb.Tool]) -> JsonObject:
-    """Arguments of the Jinja template. They include the tools: what the template shows of a tool differs from
-    the schema that the grammar of calls is made of.
+def _template_arguments(
+    request: pb.GenerateRequest, template: ChatTemplate, tools: Sequence[pb.Tool]
+) -> JsonObject:
+    """Arguments of the Jinja template: the request's, overridden by what its other fields say. They include
+    the tools: what the template shows of a tool differs from the schema that the grammar of calls is made of.
     """
+    think = request.think
     listed = [tool for tool in tools if not tool.unlisted]
-    arguments: JsonObject = {"tools": shown_tools(listed)} if tools else {}
+    arguments: JsonObject = {
+        **template_arguments(request),
+        **({"tools": shown_tools(listed)} if tools else {}),
+    }
     if template.thinking and think.mode != pb.Think.UNSET:
         arguments["enable_thinking"] = think.mode == pb.Think.ON
     if template.takes_effort and think.level:

@@ -291,6 +291,8 @@ class LlamacppEngine:
                 thinking=self._template.thinking,
                 embedding=self._options.embed,
                 json_constraint=generates,
+                regex_constraint=generates,
+                ebnf_constraint=generates,
                 logprobs=generates,
                 seed=generates,
                 logit_bias=generates,

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template.template import Template
+from drover.template_arguments import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_modes import AnswerMode, PlainAnswer, ServerParsedAnswer
 from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.chat_plan import ChatPlan, plan_chat
 from engine_worker.engines.llamacpp.drover_parsed import go_template_answer, with_chosen_tools
 from engine_worker.engines.llamacpp.messages import join_last_assistant_messages
-from engine_worker.engines.llamacpp.request import read_constraint
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.prompt.arrangements import ARRANGEMENTS, Arrange, arranged
 from engine_worker.prompt.go_prompt import go_prompt_of
 from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
-from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.constraint import Constraint, constraint_of
 
 _LINE_END = "\n"
 
@@ -54,12 +54,14 @@ class Prompts:
 
     async def prepare(self, request: pb.GenerateRequest) -> Prompt:
         """Render, tokenise and fit the request into its context window."""
-        constraint = await read_constraint(request, self.template.syntax)
+        constraint = await constraint_of(request, self.template.syntax.written)
         prompt = await self._prepared(request, constraint)
+        not_honoured = [*prompt.not_honoured, *_lacking(request)]
         if constraint is None:
-            return prompt
-        not_honoured = [*prompt.not_honoured, *constraint.not_honoured]
-        return replace(prompt, not_honoured=not_honoured, is_one_json=not request.chat.tools)
+            return replace(prompt, not_honoured=not_honoured)
+        not_honoured += constraint.not_honoured
+        is_one_json = constraint.schema is not None and not request.chat.tools
+        return replace(prompt, not_honoured=not_honoured, is_one_json=is_one_json)
 
     async def _prepared(self, request: pb.GenerateRequest, constraint: Constraint | None) -> Prompt:
         window = Window.of(request, self.context_length)
@@ -71,17 +73,19 @@ class Prompts:
             fitted = await templated.fit(window, self._tokens)
             answer = await go_template_answer(templated, constraint, self.template.syntax)
             cannot_think = request.think.mode == pb.Think.ON and not templated.template.uses("thinking")
-            return _prompt(fitted, answer or plain, ["think"] if cannot_think else [])
+            not_honoured = ["think"] if cannot_think else []
+            return _prompt(fitted, answer or plain, [*not_honoured, *_template_arguments(request)])
         match request.WhichOneof("input"):
             case "chat":
                 return await self._chat(request, window, constraint)
             case "prompt":
                 return await self._single_prompt(request, window, constraint)
             case "raw":
-                return _prompt(fit_ids(await self._ids_of_text(request.raw), window), plain)
+                ids = await self._ids_of_text(request.raw)
+                return _prompt(fit_ids(ids, window), plain, _template_arguments(request))
             case "tokens":
                 ids = _not_empty(self.checked(list(request.tokens.ids)))
-                return _prompt(fit_ids(ids, window), plain)
+                return _prompt(fit_ids(ids, window), plain, _template_arguments(request))
             case _:
                 raise InvalidRequest("the request has no input: set chat, prompt, raw or tokens")
 
@@ -189,6 +193,22 @@ class Prompts:
 
 def _prompt(fitted: Fitted[None], answer: AnswerMode, not_honoured: Sequence[str] = ()) -> Prompt:
     return Prompt(fitted.ids, fitted.truncated_tokens, answer, not_honoured)
+
+
+def _template_arguments(request: pb.GenerateRequest) -> Sequence[str]:
+    """The field's name if it is set, for prompts that no Jinja template renders."""
+    return ["chat_template_kwargs"] if needs_template(request) else []
+
+
+def _lacking(request: pb.GenerateRequest) -> Sequence[str]:
+    """Names of fields that the request sets and llama-server lacks."""
+    sampling = request.sampling
+    named = (
+        ("min_tokens", sampling.min_tokens > 0 and not sampling.ignore_eos),
+        ("stop_token_ids", bool(sampling.stop_token_ids)),
+        ("skip_special_tokens", sampling.show_special_tokens),
+    )
+    return [name for name, is_set in named if is_set]
 
 
 def _not_empty(ids: list[int]) -> list[int]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.answer_grammar import GrammarSyntax
 from engine_worker.engines.llamacpp.api import JsonObject
 from engine_worker.engines.llamacpp.gguf_sampling import NEUTRAL_SAMPLING
 from engine_worker.prompt.window import Window
-from engine_worker.schemas.constraint import Constraint, constraint_of
 
 _SEED_RANGE = 2**32
 # Fields of Sampling that llama-server knows by the same name.
@@ -37,14 +34,6 @@ class GenerationLimits:
     @classmethod
     def of(cls, request: pb.GenerateRequest, prompt_tokens: int, context_length: int) -> GenerationLimits:
         return cls(Window.of(request, context_length), context_length - prompt_tokens)
-
-
-async def read_constraint(request: pb.GenerateRequest, syntax: GrammarSyntax) -> Constraint | None:
-    """Raises ConstraintRejected, and CapabilityMissing for the kinds that this engine does not have."""
-    kind = request.WhichOneof("constraint")
-    if kind in ("regex", "ebnf"):
-        raise CapabilityMissing(f"this engine does not support {kind} constraints")
-    return await constraint_of(request, syntax.written)
 
 
 def completion_body(

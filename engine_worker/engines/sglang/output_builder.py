@@ -10,7 +10,7 @@ import orjson
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.output import OutputContext
 from engine_worker.engines.sglang.prompt import Prompt
-from engine_worker.engines.sglang.request import EngineRequest
+from engine_worker.engines.sglang.request import EngineRequest, skips_special_tokens
 from engine_worker.engines.sglang.text import ContinuedText, EngineText, Logprobs, TokenTable
 from engine_worker.output.base import OutputParser, PlainText
 from engine_worker.output.delivered_filter import DeliveredFilter
@@ -43,7 +43,8 @@ class OutputBuilder:
         earlier = request.continuation if request.HasField("continuation") else None
         delivered = DeliveredFilter(earlier) if earlier is not None else None
         rendered = prompt.rendered
-        continued = ContinuedText(self._vocabulary, rendered.skip_special_tokens) if earlier else None
+        skips_special = skips_special_tokens(request, rendered)
+        continued = ContinuedText(self._vocabulary, skips_special) if earlier else None
         return OutputContext(
             started=pb.Started(
                 prompt_ids=prompt.fitted.ids,

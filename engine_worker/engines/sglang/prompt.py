@@ -13,6 +13,7 @@ from drover.go_template.template import Template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.prompt.arrangements import Arrange, arranged, probed
 from engine_worker.prompt.go_prompt import GoPrompt, go_prompt_of
+from engine_worker.prompt.template_arguments import template_arguments
 from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_rendered
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ class Prompts:
             tool_choice=request.tool_choice,
             think=request.think,
             continue_last=request.chat.continue_last,
+            no_generation_prompt=request.chat.no_generation_prompt,
+            arguments=template_arguments(request),
         )
 
     def _checked(self, ids: Sequence[int]) -> list[int]:

@@ -5,6 +5,7 @@ The parameters that requests have are in docs/reference/ollama-contract.md, "Opt
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from engine_worker.schemas.constraint import Constraint, json_of
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
+    from engine_worker.engines.sglang.upstream.templates import Rendered
 
 _ID_BYTES = 16
 _MAX_STOPS = 32
@@ -95,6 +97,12 @@ class RequestBuilder:
             sglang_stops, own_stops = [], sglang_stops + own_stops
             constraint = self._resume(request, constraint, sampled)
         parameters = sampled.parameters | constraint | self._limit_parameters(request, prompt, sglang_stops)
+        if request.sampling.min_tokens and not request.sampling.ignore_eos:
+            if constraint:
+                # Where the grammar ends the answer, the end token is all that is left to sample.
+                sampled.not_honoured.append("min_tokens")
+            else:
+                parameters["min_new_tokens"] = _min_new_tokens(request, parameters["max_new_tokens"])
         sglang = SglangRequest(
             rid=engine_id(request.request_id),
             sampling_params=parameters,
@@ -115,7 +123,7 @@ class RequestBuilder:
     ) -> dict[str, object]:
         parameters: dict[str, object] = {
             "max_new_tokens": self._max_new_tokens(request, prompt),
-            "skip_special_tokens": prompt.rendered.skip_special_tokens,
+            "skip_special_tokens": skips_special_tokens(request, prompt.rendered),
             # Texts as they are: Ollama's runner puts no spaces in.
             "spaces_between_special_tokens": False,
         }
@@ -151,6 +159,16 @@ class RequestBuilder:
             sglang["cache_salt"] = request.cache_salt
 
 
+def skips_special_tokens(request: pb.GenerateRequest, rendered: Rendered) -> bool:
+    return rendered.skip_special_tokens and not request.sampling.show_special_tokens
+
+
+def _min_new_tokens(request: pb.GenerateRequest, max_new_tokens: object) -> int:
+    """What is left of the minimum in a resumed answer; SGLang refuses more than the maximum."""
+    least = max(0, request.sampling.min_tokens - len(request.continuation.produced_ids))
+    return min(least, max_new_tokens) if isinstance(max_new_tokens, int) else least
+
+
 def _add_input(sglang: SglangRequest, request: pb.GenerateRequest, prompt: Prompt) -> None:
     if prompt.images:
         sglang["prompt"] = prompt.rendered.text
@@ -179,7 +197,7 @@ class Sampled:
 def sampling_parameters(sampling: pb.Sampling, can_seed: bool, vocabulary_size: int) -> Sampled:
     """Translate sampling options, whose numbers are within BOUNDS, to SGLang's names.
 
-    Raises InvalidRequest for a bias on a token that does not exist.
+    Raises InvalidRequest for a token that does not exist.
     """
     result = Sampled()
     _distribution(sampling, result)
@@ -192,7 +210,11 @@ def sampling_parameters(sampling: pb.Sampling, can_seed: bool, vocabulary_size: 
     if sampling.ignore_eos:
         result.parameters["ignore_eos"] = True
     if sampling.logit_bias:
-        result.parameters["logit_bias"] = _bias(sampling, vocabulary_size)
+        _check_tokens("logit_bias", sampling.logit_bias, vocabulary_size)
+        result.parameters["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
+    if sampling.stop_token_ids:
+        _check_tokens("stop_token_ids", sampling.stop_token_ids, vocabulary_size)
+        result.parameters["stop_token_ids"] = list(sampling.stop_token_ids)
     return result
 
 
@@ -235,12 +257,13 @@ def _own_constraint(
     request: pb.GenerateRequest, constraint: Constraint | None, takes_grammars: bool
 ) -> dict[str, object]:
     if constraint is None:
-        return {"ebnf": request.ebnf} if request.WhichOneof("constraint") == "ebnf" else {}
+        return {}
     if takes_grammars:
         return {"ebnf": constraint.text}
-    if constraint.schema is None:
-        return {"regex": request.regex}
-    return {"json_schema": json_of(constraint.schema)}
+    if constraint.schema is not None:
+        return {"json_schema": json_of(constraint.schema)}
+    kind = request.WhichOneof("constraint")
+    return {"ebnf": request.ebnf} if kind == "ebnf" else {"regex": request.regex}
 
 
 def _distribution(sampling: pb.Sampling, result: Sampled) -> None:
@@ -280,10 +303,9 @@ def active_penalties(sampling: pb.Sampling) -> list[str]:
     ]
 
 
-def _bias(sampling: pb.Sampling, vocabulary_size: int) -> dict[str, float]:
-    for token in sampling.logit_bias:
+def _check_tokens(field: str, tokens: Iterable[int], vocabulary_size: int) -> None:
+    for token in tokens:
         if token >= vocabulary_size:
             raise InvalidRequest(
-                f"logit_bias: {token} is not a token of this model, which has {vocabulary_size}"
+                f"{field}: {token} is not a token of this model, which has {vocabulary_size}"
             )
-    return {str(token): bias for token, bias in sampling.logit_bias.items()}

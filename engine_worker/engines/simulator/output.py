@@ -259,6 +259,18 @@ def continued_text(produced_ids: Sequence[int], text: Iterator[Event], is_same: 
     yield from text
 
 
+def until_token(events: Iterator[Event], stops: frozenset[int]) -> Iterator[Event]:
+    """The events up to the first token of `stops`, which ends the answer and is not part of it."""
+    for event in events:
+        if isinstance(event, Piece):
+            at = next((number for number, token in enumerate(event.ids) if token in stops), None)
+            if at is not None:
+                if at:
+                    yield event.cut(at)
+                return
+        yield event
+
+
 def _pieces(delta: pb.Delta, call_ids: Sequence[str]) -> Iterator[base.Piece]:
     if delta.content:
         yield base.Content(delta.content)

@@ -81,10 +81,11 @@ class Prompts:
         if any(message.images for message in chat.messages):
             raise CapabilityMissing("the simulator cannot see images")
 
+        is_open = chat.continue_last or chat.no_generation_prompt
         listed = [tool for tool in chat.tools if not tool.unlisted]
 
         async def tokens(messages: Sequence[pb.Message]) -> list[int]:
-            return self._tokenizer.encode(_rendered(messages, listed, chat.continue_last))
+            return self._tokenizer.encode(_rendered(messages, listed, is_open))
 
         return await fit_messages(chat.messages, window, tokens)
 
@@ -117,13 +118,11 @@ def _checked(ids: Sequence[int]) -> list[int]:
     return list(ids)
 
 
-def _rendered(
-    messages: Sequence[pb.Message], tools: Sequence[pb.Tool] = (), continue_last: bool = False
-) -> str:
+def _rendered(messages: Sequence[pb.Message], tools: Sequence[pb.Tool] = (), is_open: bool = False) -> str:
     offered = "".join(f"{tool.name} {tool.parameters_json}\n" for tool in tools)
     parts = [f"<|tools|>\n{offered}" if tools else "", *map(_turn, messages)]
     text = "".join(parts)
-    return text.removesuffix("\n") if continue_last else f"{text}<|assistant|>\n"
+    return text.removesuffix("\n") if is_open else f"{text}<|assistant|>\n"
 
 
 def _turn(message: pb.Message) -> str:

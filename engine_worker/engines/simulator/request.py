@@ -9,6 +9,7 @@ from itertools import islice
 from struct import pack
 
 from drover.errors import CapabilityMissing, InvalidRequest
+from drover.template_arguments import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.batch import Job
 from engine_worker.engines.simulator.config import SimulatorConfig
@@ -19,6 +20,7 @@ from engine_worker.engines.simulator.output import (
     SimulatedOutput,
     continued_text,
     resume,
+    until_token,
 )
 from engine_worker.engines.simulator.prefix_cache import BlockChain
 from engine_worker.engines.simulator.prompt import Prompts
@@ -28,6 +30,8 @@ from engine_worker.engines.simulator.tokens import bytes_of_all
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.tool_calls import is_forced
 from engine_worker.prompt.window import Fitted
+from engine_worker.schemas.constraint import constraint_of
+from engine_worker.schemas.ebnf_writer import ebnf_text
 
 # Sampling fields without effect here, and the values at which they have no effect in any engine.
 _NEUTRAL: dict[str, float] = {
@@ -48,15 +52,17 @@ class RequestBuilder:
         self._scripts = scripts
 
     async def job(self, request: pb.GenerateRequest, chain: BlockChain, mailbox: Mailbox) -> Job:
-        """Raises CapabilityMissing, InvalidRequest, ContextExceeded."""
+        """Raises CapabilityMissing, InvalidRequest, ContextExceeded, ConstraintRejected."""
         script = self._scripts.find(self._prompts.question(request)) if self._scripts.entries else None
+        # Refused as by an engine that has constraints, also where a script answers.
+        await constraint_of(request, ebnf_text)
         self._check(request, script)
         earlier = request.continuation if request.HasField("continuation") else None
         fitted = await self._prompts.fit(request) if earlier is None else _fitted(earlier)
         started = pb.Started(
             prompt_ids=fitted.ids,
             truncated_tokens=fitted.truncated_tokens,
-            not_honoured=_not_honoured(request.sampling),
+            not_honoured=_not_honoured(request, script),
         )
         room = self._prompts.window(request).size - len(fitted.ids)
         plan = self._output_plan(request, started, script, room)
@@ -90,9 +96,11 @@ class RequestBuilder:
     ) -> OutputPlan:
         sampling = request.sampling
         key = self._key(started.prompt_ids, sampling)
-        events, most_tokens = self._events(key, script, sampling.ignore_eos, room)
+        events, most_tokens = self._events(key, script, sampling, room)
         if script is None and request.continuation.produced_ids:
             events = continued_text(request.continuation.produced_ids, events, not _is_random(sampling))
+        if sampling.stop_token_ids:
+            events = until_token(events, frozenset(sampling.stop_token_ids))
         logprobs = None
         if request.HasField("top_logprobs"):
             logprobs = Logprobs(self._book.vocabulary, key, request.top_logprobs)
@@ -118,16 +126,17 @@ class RequestBuilder:
         return key.digest()
 
     def _events(
-        self, key: bytes, script: Script | None, endless: bool, room: int
+        self, key: bytes, script: Script | None, sampling: pb.Sampling, room: int
     ) -> tuple[Iterator[Event], int]:
-        """The answer's events and the most tokens that they have. `endless` does not apply to scripts."""
+        """The answer's events and the most tokens that they have. Scripts play as they are written."""
         if script is not None:
             return script.play(), script.tokens
         text = self._book.write(key)
-        if endless:
+        if sampling.ignore_eos:
             return text, room
         spread = self._config.answer_tokens_max - self._config.answer_tokens_min + 1
         length = self._config.answer_tokens_min + int.from_bytes(key[:8], "big") % spread
+        length = max(length, min(sampling.min_tokens, room))
         return islice(text, length), length
 
 
@@ -151,7 +160,13 @@ def _is_constrained(request: pb.GenerateRequest) -> bool:
             return True
 
 
-def _not_honoured(sampling: pb.Sampling) -> list[str]:
+def _not_honoured(request: pb.GenerateRequest, script: Script | None) -> list[str]:
+    sampling = request.sampling
     set_fields = [(field.name, value) for field, value in sampling.ListFields()]
     names = [name for name, value in set_fields if name in _NEUTRAL and value != _NEUTRAL[name]]
-    return [*names, "logit_bias"] if sampling.logit_bias else names
+    named = (
+        ("logit_bias", bool(sampling.logit_bias)),
+        ("min_tokens", script is not None and sampling.min_tokens > script.tokens),
+        ("chat_template_kwargs", needs_template(request)),
+    )
+    return [*names, *(name for name, is_set in named if is_set)]

@@ -14,10 +14,14 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dump_text, dumps, dumps_text
 from frontend.api.logprobs import logprob_entries
+from frontend.api.openai.extras.reasoning import ReasoningStyle, ReasoningView
 from frontend.api.openai.format import DONE, ZERO_USAGE, FinishedChoices, OpenAIFormat, finish_reason, head
 from frontend.api.tool_calls import ToolCalls, WholeCall, new_call_id
 from frontend.api.wire import ExtraFields, encode_extra_fields, json_array
 
+_KIND = "chatcmpl"
+# Ollama's name, and that of SGLang and others.
+_BOTH_NAMES = ("reasoning", "reasoning_content")
 _NO_CONTENT = b'"content":""'
 
 
@@ -25,15 +29,24 @@ class ChatEncoder(OpenAIFormat):
     """Encoder of one response. Implements frontend.api.multi_choice.MultiChoiceEncoder.
 
     `include_usage`: a stream's last chunk before `[DONE]` has the usage. `extra_fields`: fields outside
-    OpenAI's API, added to the last object.
+    OpenAI's API, added to the last object. `response_id`: the client's own id of the answer; `reasoning`: how
+    it wants the reasoning shown.
     """
 
     def __init__(
-        self, model: str, choices: int, include_usage: bool, extra_fields: ExtraFields = dict
+        self,
+        model: str,
+        choices: int,
+        include_usage: bool,
+        extra_fields: ExtraFields = dict,
+        response_id: str = "",
+        reasoning: ReasoningStyle | None = None,
     ) -> None:
         self._model = model
-        self._head = head("chatcmpl", b"chat.completion.chunk", model) + b'"choices":['
-        self._choices = [_Choice(index) for index in range(choices)]
+        self._response_id = response_id
+        self._reasoning = reasoning
+        self._head = head(_KIND, b"chat.completion.chunk", model, response_id) + b'"choices":['
+        self._choices = [_Choice(index, reasoning) for index in range(choices)]
         self._finished = FinishedChoices(choices, choices)
         self._include_usage = include_usage
         self._extra_fields = extra_fields
@@ -53,6 +66,8 @@ class ChatEncoder(OpenAIFormat):
 
     def token(self, text: str, token_id: int, choice: int = 0) -> bytes:
         """The server-sent event of one token, whose text is not empty."""
+        if self._reasoning is not None:
+            return self.lines(pb.GenerateEvent(deltas=[pb.Delta(content=text)]), choice)
         return b"data: %b%b]}\n\n" % (self._head, self._choices[choice].token(text))
 
     def body(self, *choices: Sequence[pb.GenerateEvent]) -> bytes:
@@ -60,7 +75,7 @@ class ChatEncoder(OpenAIFormat):
         encoded = []
         for index, events in enumerate(choices):
             self._finished.add(index, events[-1].done)
-            encoded.append(_whole(index, events))
+            encoded.append(_whole(index, events, self._reasoning))
         return self._object(
             b",".join(encoded), self._finished.usage(), encode_extra_fields(self._extra_fields)
         )
@@ -73,7 +88,7 @@ class ChatEncoder(OpenAIFormat):
 
     def _object(self, choices: bytes, usage: bytes, more: bytes) -> bytes:
         return b'%b"choices":[%b],"usage":%b%b}\n' % (
-            head("chatcmpl", b"chat.completion", self._model),
+            head(_KIND, b"chat.completion", self._model, self._response_id),
             choices,
             usage,
             more,
@@ -83,14 +98,16 @@ class ChatEncoder(OpenAIFormat):
 class _Choice:
     """One choice of a stream. Its first chunk has the role."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, reasoning: ReasoningStyle | None) -> None:
+        self._view = None if reasoning is None else ReasoningView(reasoning)
+        self._reasoning_names = _reasoning_names(reasoning)
         self._open = b'{"index":%d,"delta":{' % index
         self._role = b'"role":"assistant",'
         # For each call that has begun, by its index: whether none of its arguments has been sent.
         self._without_arguments: dict[int, bool] = {}
 
     def parts(self, event: pb.GenerateEvent) -> Iterator[bytes]:
-        for delta in event.deltas:
+        for delta in event.deltas if self._view is None else self._view.deltas(event):
             if members := self._members(delta):
                 yield self._part(members, delta.logprobs)
         if event.HasField("done"):
@@ -107,7 +124,7 @@ class _Choice:
         if delta.content:
             return b'"content":' + dumps_text(delta.content)
         if delta.thinking:
-            return b'%b,"reasoning":%b' % (_NO_CONTENT, dumps_text(delta.thinking))
+            return b"%b,%b" % (_NO_CONTENT, _named(self._reasoning_names, dumps_text(delta.thinking)))
         if calls := json_array([part for call in delta.tool_calls if (part := self._call(call))]):
             return b'%b,"tool_calls":%b' % (_NO_CONTENT, calls)
         return _NO_CONTENT if delta.logprobs else b""
@@ -139,19 +156,28 @@ class _Choice:
         )
 
 
-def _whole(index: int, events: Sequence[pb.GenerateEvent]) -> bytes:
+def _reasoning_names(style: ReasoningStyle | None) -> Sequence[str]:
+    return _BOTH_NAMES if style is not None and style.has_both_names else _BOTH_NAMES[:1]
+
+
+def _named(names: Sequence[str], text: bytes) -> bytes:
+    return b",".join(b'"%b":%b' % (name.encode(), text) for name in names)
+
+
+def _whole(index: int, events: Sequence[pb.GenerateEvent], style: ReasoningStyle | None) -> bytes:
     contents, thoughts = [], []
     logprobs: list[pb.TokenLogprob] = []
     collected, calls = ToolCalls(), []
+    view = None if style is None else ReasoningView(style)
     for event in events:
-        for delta in event.deltas:
+        for delta in event.deltas if view is None else view.deltas(event):
             contents.append(delta.content)
             thoughts.append(delta.thinking)
             logprobs.extend(delta.logprobs)
             calls += collected.feed(delta)
     message: dict[str, object] = {"role": "assistant", "content": "".join(contents)}
     if thinking := "".join(thoughts):
-        message["reasoning"] = thinking
+        message |= dict.fromkeys(_reasoning_names(style), thinking)
     if calls:
         message["tool_calls"] = [_tool_call(call) for call in calls]
     return b'{"index":%d,"message":%b,"finish_reason":"%b"%b}' % (

@@ -23,19 +23,28 @@ from frontend.api.openai.format import (
 )
 from frontend.api.wire import ExtraFields, encode_extra_fields
 
+_KIND = "cmpl"
+
 
 class CompletionEncoder(OpenAIFormat):
     """Encoder of one response. Implements frontend.api.multi_choice.MultiChoiceEncoder.
 
     Choices are numbered through all prompts, with `per_prompt` for each. `extra_fields`: fields outside
-    OpenAI's API, added to the last object.
+    OpenAI's API, added to the last object. `response_id`: the client's own id of the answer.
     """
 
     def __init__(
-        self, model: str, choices: int, per_prompt: int, include_usage: bool, extra_fields: ExtraFields = dict
+        self,
+        model: str,
+        choices: int,
+        per_prompt: int,
+        include_usage: bool,
+        extra_fields: ExtraFields = dict,
+        response_id: str = "",
     ) -> None:
         self._model = model
-        self._head = head_without_model("cmpl", b"text_completion") + b'"choices":['
+        self._response_id = response_id
+        self._head = head_without_model(_KIND, b"text_completion", response_id) + b'"choices":['
         self._tail = b'],"model":%b,%b' % (dumps_text(model), FINGERPRINT.removesuffix(b","))
         # In Ollama every chunk before the last has a usage of zeros, if the last one has the usage.
         self._zero_usage = b',"usage":%b' % ZERO_USAGE if include_usage else b""
@@ -87,7 +96,7 @@ class CompletionEncoder(OpenAIFormat):
 
     def _object(self, choices: Sequence[bytes], usage: bytes) -> bytes:
         return b'%b"choices":[%b],"usage":%b}\n' % (
-            head("cmpl", b"text_completion", self._model),
+            head(_KIND, b"text_completion", self._model, self._response_id),
             b",".join(choices),
             usage,
         )

@@ -30,6 +30,7 @@ _LEVELS = {
 
 def to_chat_request(request: ChatCompletionRequest) -> ChatRequest:
     """The neutral chat request. Raises InvalidRequest."""
+    request.extras.check_messages(request.messages)
     stop = [item for item in _stops(request.stop) if isinstance(item, str)]
     max_tokens = (
         request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
@@ -37,10 +38,11 @@ def to_chat_request(request: ChatCompletionRequest) -> ChatRequest:
     return ChatRequest(
         model=request.model,
         stream=request.stream,
-        format=_format(request.response_format),
+        format=request.extras.format,
         options=_options(request, stop, max_tokens, request.top_p),
         keep_alive=request.keep_alive,
-        think=_think(request),
+        think=_think(request) or request.extras.think(),
+        think_optional=_think(request) is None,
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
         debug_render_only=request.debug_render_only,
@@ -60,7 +62,9 @@ def to_generate_request(request: CompletionRequest, prompt: str | list[int]) -> 
         model=request.model,
         stream=request.stream,
         options=_options(request, stop, request.max_tokens, request.top_p or None),
+        format=request.extras.format,
         keep_alive=request.keep_alive,
+        think=_think_of_prompt(request),
         prompt=prompt if isinstance(prompt, str) else "",
         suffix=request.suffix,
         raw=not isinstance(prompt, str),
@@ -75,8 +79,11 @@ def set_tokens(message: pb.GenerateRequest, prompt: str | list[int]) -> None:
         message.tokens.ids.extend(prompt)
 
 
-def set_choice_sampling(message: pb.GenerateRequest, body: SharedFields, choice: int) -> None:
-    """Add what the neutral request lacks. Each choice has a seed of its own, or all would be equal."""
+def set_choice_sampling(message: pb.GenerateRequest, body: SharedFields, choice: int, caller: str) -> None:
+    """Add what the neutral request lacks. Each choice has a seed of its own, or all would be equal.
+    `caller`: the client's name in the fair queue.
+    """
+    body.extras.set_in(message, caller, body.prompt_cache_key)
     for token, bias in body.logit_bias.items():
         message.sampling.logit_bias[token] = bias
     if choice and message.sampling.seed >= 0:
@@ -106,6 +113,7 @@ def _options(
         "presence_penalty": request.presence_penalty,
         "num_ctx": request.num_ctx,
         "stop": [*stop] if request.stop is not None else None,
+        **request.extras.options(request.options),
     }
     sent = {name: value for name, value in request.options.items() if value is not None}
     return {**_FORCED, **sent, **{name: value for name, value in fields.items() if value is not None}}
@@ -124,22 +132,17 @@ def _stops(stop: Json) -> list[Json]:
             raise InvalidRequest("invalid type for 'stop' field: a string, or a list of strings")
 
 
-def _format(response_format: dict[str, Json] | None) -> Json:
-    """The format of the answer; None, free text, for unknown types."""
-    match response_format:
-        case {"type": "json_object"}:
-            return "json"
-        case {"type": "json_schema", "json_schema": {"schema": schema}}:
-            return schema
-        case _:
-            return None
-
-
 def _think(request: ChatCompletionRequest) -> Think | None:
     """The thinking that is asked for; `reasoning.effort` takes precedence over `reasoning_effort`."""
     if effort := (request.reasoning or {}).get("effort"):
         return thinking_of(effort, "reasoning.effort")
     return thinking_of(request.reasoning_effort, "reasoning_effort")
+
+
+def _think_of_prompt(request: CompletionRequest) -> Think | None:
+    """A model that can think does so unless it is switched off."""
+    think = request.extras.think()
+    return None if think is None or think.enabled else think
 
 
 def thinking_of(effort: Json, field: str) -> Think | None:

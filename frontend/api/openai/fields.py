@@ -11,7 +11,6 @@ HARMLESS = frozenset(
     {
         "client_metadata",
         "metadata",
-        "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
@@ -41,10 +40,11 @@ REFUSED_IN_CHAT: dict[str, Refusal] = {
 _STREAM_OPTIONS = Fields({"include_usage"}, {"include_obfuscation"})
 # Schemas are always enforced as far as the engine can, whether `strict` or not.
 _SCHEMA = Fields({"schema"}, {"name", "description", "strict"})
-INNER_OF_COMPLETION = {"stream_options": _STREAM_OPTIONS}
+_RESPONSE_FORMAT = Fields({"type", "json_schema"}, inner={"json_schema": _SCHEMA})
+INNER_OF_COMPLETION = {"stream_options": _STREAM_OPTIONS, "response_format": _RESPONSE_FORMAT}
 INNER_OF_CHAT = {
     "stream_options": _STREAM_OPTIONS,
-    "response_format": Fields({"type", "json_schema"}, inner={"json_schema": _SCHEMA}),
+    "response_format": _RESPONSE_FORMAT,
     "reasoning": Fields({"effort"}, {"summary"}),
 }
 # The summary is always the complete reasoning.

@@ -36,19 +36,16 @@ DONE = b"[DONE]"
 FINGERPRINT = b'"system_fingerprint":"fp_ollama",'
 
 
-def head(kind: str, object_name: bytes, model: str) -> bytes:
+def head(kind: str, object_name: bytes, model: str, response_id: str = "") -> bytes:
     """The members of a new response before its choices."""
-    return b'%b"model":%b,%b' % (head_without_model(kind, object_name), dumps_text(model), FINGERPRINT)
+    begin = head_without_model(kind, object_name, response_id)
+    return b'%b"model":%b,%b' % (begin, dumps_text(model), FINGERPRINT)
 
 
-def head_without_model(kind: str, object_name: bytes) -> bytes:
-    """The members before `model`."""
-    return b'{"id":"%b-%b","object":"%b","created":%d,' % (
-        kind.encode(),
-        secrets.token_hex(12).encode(),
-        object_name,
-        time.time(),
-    )
+def head_without_model(kind: str, object_name: bytes, response_id: str = "") -> bytes:
+    """The members before `model`. `response_id`: the client's own; empty for a new one."""
+    response_id = response_id or f"{kind}-{secrets.token_hex(12)}"
+    return b'{"id":%b,"object":"%b","created":%d,' % (dumps_text(response_id), object_name, time.time())
 
 
 def finish_reason(done: pb.Done, called: bool = False) -> bytes:

@@ -51,17 +51,25 @@ class OpenAIInference:
         conversion.check_capabilities(native, model)
         if request.has_audio and not model.capabilities.audio:
             raise CapabilityMissing(f'"{request.model}" does not support audio')
+        record = record_of(http.scope)
+        extras = request.extras
         encoder = ChatEncoder(
-            request.model, request.n or 1, request.include_usage, record_of(http.scope).route_fields
+            request.model,
+            request.n or 1,
+            request.include_usage,
+            record.route_fields,
+            extras.response_id("chatcmpl"),
+            extras.reasoning_style,
         )
         tool_choice = partial(set_tool_choice, body=request)
         if request.debug_render_only:
-            built = await self.generation.build_request(http, model, native, tool_choice)
+            extend = _each_choice(request, [tool_choice], record.client)[0]
+            built = await self.generation.build_request(http, model, native, extend)
             rendered = await self.generation.render(http, built)
             return Response(encoder.rendered(rendered.text), media_type=JSON)
         choices = [
             await self.generation.build_request(http, model, native, extend)
-            for extend in _each_choice(request, [tool_choice])
+            for extend in _each_choice(request, [tool_choice], record.client)
         ]
         return self._respond(http, encoder, choices, request)
 
@@ -73,9 +81,14 @@ class OpenAIInference:
             raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}")
         conversion.check_top_logprobs(first)
         model = await self.generation.find(http, request.model)
-        extra_fields = record_of(http.scope).route_fields
+        record = record_of(http.scope)
         encoder = CompletionEncoder(
-            request.model, len(natives) * each, each, request.include_usage, extra_fields
+            request.model,
+            len(natives) * each,
+            each,
+            request.include_usage,
+            record.route_fields,
+            request.extras.response_id("cmpl"),
         )
         is_empty = request.prompts == [""]
         if is_empty and request.keep_alive == 0:
@@ -87,14 +100,16 @@ class OpenAIInference:
             return _loaded(encoder, "load", request.stream)
         prompts = [partial(set_tokens, prompt=prompt) for prompt in request.prompts]
         if request.debug_render_only:
-            for native, prompt in zip(natives, prompts, strict=True):
-                built = await self.generation.build_request(http, model, native, prompt)
+            extends = _each_choice(request, prompts, record.client)[::each]
+            for native, extend in zip(natives, extends, strict=True):
+                built = await self.generation.build_request(http, model, native, extend)
                 await self.generation.render(http, built)
             return Response(encoder.rendered(), media_type=JSON)
         natives_of_choices = [native for native in natives for _ in range(each)]
+        extends = _each_choice(request, prompts, record.client)
         choices = [
             await self.generation.build_request(http, model, native, extend)
-            for native, extend in zip(natives_of_choices, _each_choice(request, prompts), strict=True)
+            for native, extend in zip(natives_of_choices, extends, strict=True)
         ]
         return self._respond(http, encoder, choices, request)
 
@@ -107,6 +122,10 @@ class OpenAIInference:
     ) -> Response:
         model, stream = choices[0].model, request.stream
         ignored = [*choices[0].not_honoured, *request.not_honoured(model.capabilities)]
+        record_of(http.scope).fields |= request.extras.log_fields
+        priority = request.extras.priority
+        if priority is not None and not self.generation.in_flight.prioritise(http.scope, priority):
+            ignored.append("priority")
         handles = [self.generation.submit(http, built, stream) for built in choices]
         in_flight = self.generation.in_flight
         if len(handles) == 1:
@@ -114,14 +133,14 @@ class OpenAIInference:
         return MultiChoiceResponse(encoder, handles, stream, in_flight, ignored)
 
 
-def _each_choice(request: SharedFields, prompts: Sequence[Extend]) -> Sequence[Extend]:
+def _each_choice(request: SharedFields, prompts: Sequence[Extend], caller: str) -> Sequence[Extend]:
     """The function that extends each choice's request, for the `n` choices of each prompt."""
     size = ChoicesSize()
     choices = [(prompt, number) for prompt in prompts for number in range(request.n or 1)]
 
     def extend(prompt: Extend, number: int, message: pb.GenerateRequest) -> None:
         prompt(message)
-        set_choice_sampling(message, request, number)
+        set_choice_sampling(message, request, number, caller)
         if len(choices) > 1:
             size.add(message)
 

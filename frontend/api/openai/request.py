@@ -29,6 +29,9 @@ from frontend.api.core.typed_fields import (
     text,
 )
 from frontend.api.openai import fields
+from frontend.api.openai.extras.constraints import check_forced_call
+from frontend.api.openai.extras.fields import INNER, REFUSED, Extras, readers_of
+from frontend.api.openai.extras.table import CHAT, COMPLETIONS
 from frontend.api.openai.messages import read_messages
 
 Body = TypeVar("Body")
@@ -38,6 +41,7 @@ _TOKEN_ID_DIGITS = re.compile("[0-9]{1,10}")
 _MAX_BIAS = 100
 MAX_BIASES = 1024
 _SHOWN_CHARACTERS = 40
+_MAX_KEY_CHARACTERS = 1024
 MAX_CHOICES = 128
 MAX_CHOICES_BYTES = 128 * 1024 * 1024
 
@@ -62,6 +66,8 @@ class SharedFields:
     options: dict[str, Json] = field(default_factory=dict)
     num_ctx: int | None = None
     keep_alive: int | None = None
+    prompt_cache_key: str = ""
+    extras: Extras = field(default_factory=Extras)
     # Names of fields that have no effect.
     ignored: list[str] = field(default_factory=list)
 
@@ -102,7 +108,11 @@ class ChatCompletionRequest(SharedFields):
     def read(cls, body: Json) -> ChatCompletionRequest:
         values = read_struct(body, "ChatCompletionRequest", _CHAT, "openai.ChatCompletionRequest")
         messages = values.pop("messages", [])
+        response_format = values.get("response_format")
+        format_ = response_format if isinstance(response_format, dict) else None
+        extras = Extras.take(values, CHAT, format_)
         request = _made(cls, values)
+        request.extras = extras
         if not isinstance(messages, list) or not messages:
             raise InvalidRequest("[] is too short - 'messages'")
         mode = pb.ToolChoice.AUTO if request.tool_choice is None else request.tool_choice.mode
@@ -114,6 +124,9 @@ class ChatCompletionRequest(SharedFields):
             *tool_shapes.without_effect(body, mode),
         ]
         request.messages, request.has_audio = read_messages(messages)
+        extras.check_max_tokens(request.max_completion_tokens or request.max_tokens)
+        if extras.constraint is not None and not extras.constraint.is_json:
+            check_forced_call(extras.constraint, request.tool_choice)
         return request
 
 
@@ -134,8 +147,19 @@ class CompletionRequest(SharedFields):
 
     @classmethod
     def read(cls, body: Json) -> CompletionRequest:
-        request = _made(cls, read_struct(body, "CompletionRequest", _COMPLETION, "openai.CompletionRequest"))
-        request.ignored = COMPLETION_FIELDS.without_effect(body)
+        values = read_struct(body, "CompletionRequest", _COMPLETION, "openai.CompletionRequest")
+        response_format = values.pop("response_format", None)
+        format_ = response_format if isinstance(response_format, dict) else None
+        extras = Extras.take(values, COMPLETIONS, format_)
+        request = _made(cls, values)
+        request.extras = extras
+        extras.check_max_tokens(request.max_tokens)
+        unknown_format = _unknown_format(format_)
+        names = COMPLETION_FIELDS.without_effect(body)
+        request.ignored = [
+            *(name for name in names if not (unknown_format and name.startswith("response_format."))),
+            *unknown_format,
+        ]
         return request
 
 
@@ -162,6 +186,11 @@ def _choices(value: Json, path: FieldPath) -> int:
     if not 1 <= count <= MAX_CHOICES:
         raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}")
     return count
+
+
+def _key(value: Json, path: FieldPath) -> str:
+    """A key that only helps; one that cannot be used counts as none."""
+    return value if isinstance(value, str) and len(value) <= _MAX_KEY_CHARACTERS else ""
 
 
 def _list(value: Json, path: FieldPath) -> list[Json]:
@@ -228,9 +257,11 @@ _COMMON: dict[str, Reader] = {
     "options": mapping,
     "num_ctx": integer,
     "keep_alive": keep_alive,
+    "prompt_cache_key": _key,
 }
 _CHAT: dict[str, Reader] = {
     **_COMMON,
+    **readers_of(CHAT),
     "messages": _list,
     "tools": read_tools,
     "tool_choice": read_tool_choice,
@@ -245,6 +276,7 @@ _CHAT: dict[str, Reader] = {
 }
 _COMPLETION: dict[str, Reader] = {
     **_COMMON,
+    **readers_of(COMPLETIONS),
     "prompt": _prompts,
     "suffix": text,
     "logprobs": integer,
@@ -252,5 +284,9 @@ _COMPLETION: dict[str, Reader] = {
     "best_of": integer,
     "_debug_render_only": boolean,
 }
-CHAT_FIELDS = Fields(_CHAT.keys(), fields.HARMLESS, fields.REFUSED_IN_CHAT, fields.INNER_OF_CHAT)
-COMPLETION_FIELDS = Fields(_COMPLETION.keys(), fields.HARMLESS, inner=fields.INNER_OF_COMPLETION)
+CHAT_FIELDS = Fields(
+    _CHAT.keys(), fields.HARMLESS, {**REFUSED, **fields.REFUSED_IN_CHAT}, {**INNER, **fields.INNER_OF_CHAT}
+)
+COMPLETION_FIELDS = Fields(
+    _COMPLETION.keys(), fields.HARMLESS, REFUSED, {**INNER, **fields.INNER_OF_COMPLETION}
+)

@@ -19,7 +19,9 @@ _MAX_CHARACTERS = 64 * 1024
 
 
 def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
-    """The request's key; None for a short prompt. `digest`: the model's."""
+    """The request's key; None for a short prompt without a routing key. `digest`: the model's."""
+    if request.routing_key:
+        return digest_of([digest, "routing key", request.cache_salt, request.routing_key])
     beginning = [digest, request.cache_salt, request.template]
     match request.WhichOneof("input"):
         case "chat":

@@ -13,10 +13,10 @@ from drover.errors import ERROR_MAPPINGS, DroverError
 from engine_worker import metrics as worker
 from frontend.observability import metrics as frontend
 from frontend.routing.fleet import Fleet
-from scripts import errors_doc, metrics_doc, settings_doc
+from scripts import errors_doc, extras_doc, metrics_doc, settings_doc
 from scripts.generated_page import GeneratedPage
 
-_PAGES = [errors_doc.PAGE, metrics_doc.PAGE, settings_doc.PAGE]
+_PAGES = [errors_doc.PAGE, extras_doc.PAGE, metrics_doc.PAGE, settings_doc.PAGE]
 
 
 def _text(page: GeneratedPage) -> str:

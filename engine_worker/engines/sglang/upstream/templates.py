@@ -7,7 +7,7 @@ that force a call, switches for thinking. Only its rendering is used.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,8 @@ class Turn:
     tool_choice: pb.ToolChoice = field(default_factory=pb.ToolChoice)
     think: pb.Think = field(default_factory=pb.Think)
     continue_last: bool = False
+    no_generation_prompt: bool = False
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
 
 class Templates:
@@ -183,6 +185,8 @@ class Templates:
         except (ValueError, TypeError) as error:
             raise InvalidRequest(str(error)) from error
         try:
+            # Otherwise SGLang turns a last message of the assistant into one of the user.
+            request._format_add_generation_prompt = not turn.no_generation_prompt
             rendered = self._render(request, turn, prompt_ids)
         except _TEMPLATE_ERRORS as error:
             raise (InvalidRequest(str(error)) if prompt_ids is not None else _refusal(error)) from error
@@ -193,8 +197,6 @@ class Templates:
     ) -> Rendered:
         if prompt_ids is not None:
             request.input_ids = list(prompt_ids)
-        # Otherwise SGLang turns a last message of the assistant into one of the user.
-        request._format_add_generation_prompt = True
         refused = self._switch_thinking(request, turn.think)
         made = self._serving._process_messages(request, self._manager.model_config.is_multimodal)
         ids = list(made.prompt_ids) if made.prompt_ids else self._encode(made.prompt)
@@ -240,6 +242,7 @@ class Templates:
             tool_choice=tool_choice(turn.tool_choice, [tool.name for tool in listed]),
             parallel_tool_calls=turn.tool_choice.parallel if turn.tool_choice.HasField("parallel") else True,
             **({"reasoning_effort": effort} if effort else {}),
+            **({"chat_template_kwargs": {**turn.arguments}} if turn.arguments else {}),
         )
         first_image = 0
         for message in messages:

@@ -13,6 +13,7 @@ import orjson
 from drover.call_arguments import call_arguments
 from drover.errors import CapabilityMissing
 from drover.json_value import Json
+from drover.template_arguments import needs_template
 from drover.v1 import engine_pb2 as pb
 
 Body = dict[str, Json]
@@ -48,9 +49,19 @@ def route_and_body(request: pb.GenerateRequest, model: str) -> tuple[str, Body]:
 
 def not_honoured(request: pb.GenerateRequest) -> Sequence[str]:
     """Names of fields that the request sets and the protocol lacks."""
+    sampling, messages = request.sampling, request.chat.messages
+    is_new_turn = bool(messages) and messages[-1].role == "assistant" and not request.chat.continue_last
     named = (
-        ("logit_bias", bool(request.sampling.logit_bias)),
-        ("ignore_eos", request.sampling.ignore_eos),
+        ("logit_bias", bool(sampling.logit_bias)),
+        ("ignore_eos", sampling.ignore_eos),
+        ("min_tokens", sampling.min_tokens > 0),
+        ("stop_token_ids", bool(sampling.stop_token_ids)),
+        ("include_stop_str_in_output", sampling.include_stop),
+        ("skip_special_tokens", sampling.show_special_tokens),
+        ("chat_template_kwargs", needs_template(request)),
+        ("add_generation_prompt", request.chat.no_generation_prompt),
+        ("continue_final_message", is_new_turn and not messages[-1].tool_calls),
+        ("cache_salt", bool(request.cache_salt)),
         ("priority", request.priority != 0),
         ("tool_choice", request.tool_choice.mode in (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)),
         ("parallel_tool_calls", request.tool_choice.HasField("parallel")),

@@ -48,9 +48,9 @@ async def _names(start: Start, path: str, more: dict[str, Json]) -> str:
 @_PATHS
 async def test_unknown_fields_are_named(start: Start, path: str) -> None:
     names = await _names(
-        start, path, {"guided_regex": "[a-z]+", "Frobnicate": True, "nothing": None, "no": False}
+        start, path, {"stop_regex": "[a-z]+", "Frobnicate": True, "nothing": None, "no": False}
     )
-    assert names == "guided_regex, Frobnicate"
+    assert names == "stop_regex, Frobnicate"
 
 
 @_PATHS

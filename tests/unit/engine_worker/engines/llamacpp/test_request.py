@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from drover.errors import CapabilityMissing, ConstraintRejected
+from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_grammar import GrammarSyntax
 from engine_worker.engines.llamacpp.answer_modes import DroverParsedAnswer, PlainAnswer
 from engine_worker.engines.llamacpp.api import JsonObject
-from engine_worker.engines.llamacpp.request import (
-    GenerationLimits,
-    chat_body,
-    completion_body,
-    read_constraint,
-)
+from engine_worker.engines.llamacpp.request import GenerationLimits, chat_body, completion_body
 from engine_worker.output.base import PlainText
 from engine_worker.prompt.window import Window
+from engine_worker.schemas.constraint import constraint_of
 
 _IDS = [1, 2, 3]
 _WINDOW = Window(size=50, truncate=True, shift=True, num_keep=0)
@@ -93,7 +89,7 @@ def test_a_cache_salt_disables_the_prompt_cache() -> None:
 
 async def test_a_grammar_replaces_ignore_eos() -> None:
     request = pb.GenerateRequest(any_json=True, sampling=pb.Sampling(ignore_eos=True))
-    constraint = await read_constraint(request, GrammarSyntax(is_gbnf=True))
+    constraint = await constraint_of(request, GrammarSyntax(is_gbnf=True).written)
     assert constraint is not None
     body = completion_body(request, [1], 0, _LIMITS, constraint.text)
 
@@ -105,7 +101,7 @@ async def test_a_constraint_is_sent_as_drovers_grammar() -> None:
     assert "grammar" not in _body(pb.GenerateRequest())
     schema = '{"properties":{"city":{"type":"string"}}}'
     for request in (pb.GenerateRequest(json_schema=schema), pb.GenerateRequest(any_json=True)):
-        constraint = await read_constraint(request, GrammarSyntax())
+        constraint = await constraint_of(request, GrammarSyntax().written)
 
         assert constraint is not None
         grammar = PlainAnswer(constraint.text).body(pb.GenerateRequest(), [1], 0, _LIMITS)["grammar"]
@@ -125,13 +121,27 @@ def test_a_drover_parsed_answer_has_its_own_grammar_and_no_stop_texts(grammar: s
 @pytest.mark.parametrize(("schema", "why"), [("{", "is not JSON"), ('{"type":"nonsense"}', "malformed")])
 async def test_an_invalid_schema_is_rejected(schema: str, why: str) -> None:
     with pytest.raises(ConstraintRejected, match=why):
-        await read_constraint(pb.GenerateRequest(json_schema=schema), GrammarSyntax())
+        await constraint_of(pb.GenerateRequest(json_schema=schema), GrammarSyntax().written)
 
 
-@pytest.mark.parametrize("request_", [pb.GenerateRequest(regex="a"), pb.GenerateRequest(ebnf="a")])
-async def test_regex_and_ebnf_constraints_are_a_missing_capability(request_: pb.GenerateRequest) -> None:
-    with pytest.raises(CapabilityMissing):
-        await read_constraint(request_, GrammarSyntax())
+@pytest.mark.parametrize(
+    "request_", [pb.GenerateRequest(regex="yes|no"), pb.GenerateRequest(ebnf='root ::= "yes" | "no"')]
+)
+@pytest.mark.parametrize(
+    ("syntax", "written"),
+    [
+        (GrammarSyntax(), "%llguidance {}\nstart: body\nbody: T0\nT0: /yes|no/\n\n"),
+        (GrammarSyntax(is_gbnf=True), 'root ::= g0\ng0 ::= "yes" | "no"\n'),
+    ],
+)
+async def test_regex_and_ebnf_are_written_in_the_models_language(
+    request_: pb.GenerateRequest, syntax: GrammarSyntax, written: str
+) -> None:
+    constraint = await constraint_of(request_, syntax.written)
+
+    assert constraint is not None
+    assert constraint.text == written
+    assert constraint.schema is None
 
 
 def test_a_chat_body_has_the_chat_and_sampling_but_no_stop_texts() -> None:

@@ -239,7 +239,7 @@ def test_each_choice_adds_to_the_seed_and_has_the_logit_bias() -> None:
     requests = [pb.GenerateRequest(sampling=pb.Sampling(seed=seed)) for seed in (7, 2**63 - 1, -1)]
 
     for request in requests:
-        set_choice_sampling(request, body, choice=1)
+        set_choice_sampling(request, body, choice=1, caller="")
 
     assert [request.sampling.seed for request in requests] == [8, 0, -1]
     assert requests[0].sampling.logit_bias == {5: -1.0, 7: 2.5}
