@@ -35,7 +35,7 @@ def test_it_runs_under_tini_as_an_ordinary_user_and_is_probed(stack: Stack, imag
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_it_says_what_it_is(stack: Stack, image: str) -> None:
+def test_an_image_has_its_labels(stack: Stack, image: str) -> None:
     labels = cast(dict[str, str], _config(stack, image)["Labels"])
     said = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     assert said["title"] == image
@@ -45,7 +45,7 @@ def test_it_says_what_it_is(stack: Stack, image: str) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_nothing_in_it_builds_installs_or_becomes_another_user(stack: Stack, image: str) -> None:
+def test_an_image_has_no_build_tools_installers_or_writable_files(stack: Stack, image: str) -> None:
     look = (
         f"for tool in {_TOOLS}; do command -v $tool; done; "
         "python3 -c 'import pip' 2>/dev/null && echo pip; "

@@ -39,13 +39,13 @@ def _only(stack: Stack, service: str) -> Container:
     return container
 
 
-def test_it_says_where_it_is(stack: Stack, said: str) -> None:
+def test_make_up_prints_the_address(stack: Stack, said: str) -> None:
     assert f"Drover is ready: {stack.url} (frontends: 1, workers: 1)" in said
     assert not stack.containers("proxy")
     assert not stack.containers("postgres")
 
 
-def test_it_answers(stack: Stack) -> None:
+def test_a_chat_is_answered(stack: Stack) -> None:
     assert _chat(stack) == "The capital of France is Paris."
 
 

@@ -87,6 +87,6 @@ def test_the_real_engine_answers_from_the_image(worker: str, tmp_path: Path) -> 
     assert answer.json()["message"]["content"] == "The capital of France is Paris."
 
 
-def test_it_says_what_it_is(image: str) -> None:
+def test_the_image_has_its_labels(image: str) -> None:
     form = '{{.Config.User}} {{index .Config.Labels "org.opencontainers.image.title"}}'
     assert _docker("inspect", "--format", form, image) == "10001:10001 drover-worker-sglang"

@@ -103,7 +103,7 @@ def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
         kubernetes_validate.validate(wrong, _VERSIONS[-1], strict=True)
 
 
-def test_what_comes_by_default() -> None:
+def test_objects_of_the_default_values() -> None:
     kinds = {kind_of(item) for item in manifests({})}
     assert {"Deployment", "Service", *_SWITCHED} <= kinds
     assert not kinds & CUSTOM_KINDS
@@ -111,7 +111,7 @@ def test_what_comes_by_default() -> None:
 
 
 @pytest.mark.parametrize("kind", _SWITCHED)
-def test_what_can_be_turned_off(kind: str) -> None:
+def test_objects_that_can_be_turned_off(kind: str) -> None:
     values = _SWITCHED[kind]
     assert of_kind(manifests({}), kind)
     assert not of_kind(manifests(values), kind)
@@ -217,7 +217,7 @@ def test_workers_are_scaled_by_metrics_that_there_are(example: str) -> None:
         assert "drover_frontend_waiting_requests" in {metric.name for metric in frontend_metrics.METRICS}
 
 
-def test_what_scales_a_model_is_the_only_one_to_say_how_many() -> None:
+def test_replicas_are_set_only_where_no_autoscaler_does() -> None:
     for values in EXAMPLES.values():
         items = manifests(values)
         for scaler in (item for item in items if item["kind"] in _SCALERS):
@@ -264,7 +264,7 @@ def test_the_longest_names_leave_room_for_what_controllers_add() -> None:
     assert text != render({"models": [model, group]}, release="r" * 52 + "s"), "names do not collide"
 
 
-def test_what_the_examples_leave_alone() -> None:
+def test_values_that_the_examples_leave_unchanged() -> None:
     items = manifests(ALL_ELSE)
     images = {str(at(template, "spec", "containers", 0, "image")) for _, template in pod_templates(items)}
     (ingress,) = of_kind(items, "Ingress")

@@ -136,7 +136,7 @@ _REFUSED: list[tuple[Values, str]] = [
 
 
 @pytest.mark.parametrize(("values", "words"), _REFUSED)
-def test_what_cannot_work_is_refused_in_words(values: Values, words: str) -> None:
+def test_values_that_cannot_work_are_refused_with_a_reason(values: Values, words: str) -> None:
     with pytest.raises(helm.HelmError) as refused:
         render(values)
 

@@ -173,7 +173,7 @@ async def test_one_prompt_that_is_too_long_is_cut_to_what_ollama_keeps(
     assert events[0].started.truncated_tokens == len(ids) - kept
 
 
-async def test_what_is_not_possible_is_said(engine: EngineClient, model: pb.Model) -> None:
+async def test_unsupported_requests_are_refused(engine: EngineClient, model: pb.Model) -> None:
     continued = chat("x", max_tokens=1)
     (first, *_) = (await engine.stub.Tokenize(pb.TokenizeRequest(text="x"))).ids
     continued.continuation.prompt_ids.append(first)

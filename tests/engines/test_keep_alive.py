@@ -133,7 +133,7 @@ async def test_many_requests_share_one_load(llamacpp: Process, engine: EngineCli
 
 
 @pytest.mark.real_model
-async def test_whatever_needs_the_model_brings_it_back(engine: EngineClient) -> None:
+async def test_every_call_that_needs_the_model_loads_it(engine: EngineClient) -> None:
     for _ in range(2):
         await gone(engine)
         ids = (await engine.stub.Tokenize(pb.TokenizeRequest(text="Paris"))).ids

@@ -167,7 +167,7 @@ def test_a_forced_call_and_a_call_or_a_format(spm: Stack, choice: object) -> Non
         assert accepts(from_schema(json.dumps(SCHEMA)).grammar, text), text
 
 
-def test_what_is_too_large_for_such_a_model_is_a_400(spm: Stack) -> None:
+def test_a_schema_too_large_for_sentencepiece_is_refused(spm: Stack) -> None:
     wide = {"enum": [f"{chr(0x4E00 + number)}x" for number in range(400)]}
     answer = httpx.post(
         f"{spm.url}/api/chat",

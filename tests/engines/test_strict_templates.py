@@ -108,7 +108,7 @@ async def test_system_messages_at_any_position(
     assert text == "Ok."
 
 
-async def test_nothing_is_moved_where_the_template_takes_it(plain: EngineClient) -> None:
+async def test_messages_stay_where_the_template_accepts_them(plain: EngineClient) -> None:
     messages = [("system", "S"), ("user", "U"), ("assistant", "A"), ("system", "T"), ("user", "V")]
 
     prompt = await prompt_of(plain, conversation(*messages))

@@ -19,14 +19,14 @@ async def _rendered(engine: EngineClient, request: pb.GenerateRequest) -> pb.Ren
     return await engine.stub.Render(pb.RenderRequest(request=request))
 
 
-async def test_it_is_announced(model: pb.Model) -> None:
+async def test_go_templates_are_a_capability(model: pb.Model) -> None:
     assert model.capabilities.go_template
     assert model.capabilities.go_template_parsed
     # llama.cpp's answers to such prompts are parsed by us, whatever the model's own template has.
     assert model.capabilities.go_template_adds == (model.engine_kind == "llamacpp")
 
 
-async def test_it_makes_the_prompt_of_a_chat(engine: EngineClient) -> None:
+async def test_a_requests_template_renders_a_chat(engine: EngineClient) -> None:
     request = chat("What is it?")
     request.chat.messages.insert(0, pb.Message(role="system", content="Be brief."))
     request.template = _EACH
@@ -39,7 +39,7 @@ async def test_it_makes_the_prompt_of_a_chat(engine: EngineClient) -> None:
     assert done.prompt_tokens == len(rendered.ids)
 
 
-async def test_it_makes_the_prompt_of_a_prompt_behind_its_context(engine: EngineClient) -> None:
+async def test_a_requests_template_renders_a_prompt_after_its_context(engine: EngineClient) -> None:
     template = "{{ .System }}/{{ .Prompt }}!{{ .Response }}end"
     prompt = pb.PromptInput(text="Hello", system="S")
     alone = await _rendered(engine, pb.GenerateRequest(prompt=prompt, template=template))
@@ -86,7 +86,7 @@ async def test_the_oldest_messages_give_way(engine: EngineClient) -> None:
     ],
     ids=["unreadable", "fails", "empty", "raw"],
 )
-async def test_what_cannot_be_made_is_refused(
+async def test_unusable_templates_are_refused(
     engine: EngineClient, change: pb.GenerateRequest, error_type: type
 ) -> None:
     request = chat("Hello")

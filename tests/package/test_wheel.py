@@ -19,7 +19,7 @@ _PACKAGES = ("drover", "engine_worker", "frontend")
 _START_SECONDS = 60.0
 
 
-def test_it_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
+def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = {name for name in names if name.startswith(f"drover-{__version__}.dist-info/")}
     files = [file for package in _PACKAGES for file in (ROOT / package).rglob("*") if file.is_file()]

@@ -217,7 +217,7 @@ NO_CALLS = {
 @pytest.mark.parametrize(
     ("name", "text"), [(name, text) for name, texts in NO_CALLS.items() for text in texts]
 )
-def test_what_is_no_call_is_text_whole(name: str, text: str) -> None:
+def test_text_that_is_no_call_is_shown_unchanged(name: str, text: str) -> None:
     for pieces in pieces_of(text):
         assert summed(feed(calls_parser(name), pieces)) == (text, "", {})
 
@@ -235,7 +235,7 @@ OTHER_CALLS = {
 
 
 @pytest.mark.parametrize("name", sorted(OTHER_CALLS))
-def test_what_is_a_call_is_not_lost(name: str) -> None:
+def test_every_call_is_found(name: str) -> None:
     for pieces in pieces_of(OTHER_CALLS[name]):
         assert summed(feed(calls_parser(name), pieces)) == ("", "", {0: ("get_weather", BOSTON)})
 

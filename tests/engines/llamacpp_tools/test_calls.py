@@ -107,7 +107,7 @@ async def test_calls_can_be_forbidden(engine: EngineClient) -> None:
     assert "get_weather" not in await text_of(engine, list(answer.started.prompt_ids))
 
 
-async def test_what_a_tool_answered_is_in_the_prompt(engine: EngineClient) -> None:
+async def test_a_tools_result_is_in_the_prompt(engine: EngineClient) -> None:
     request = chat_with(tool("get_weather"))
     call = pb.ToolCall(id="call_a1b2c3d4", name="get_weather", arguments_json='{"city": "Paris"}')
     request.chat.messages.add(role="assistant", thinking="Let me ask.", tool_calls=[call])

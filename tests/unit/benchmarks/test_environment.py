@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.targets.environment import environment_of
 
 
-def test_it_is_made_once_and_anew_for_other_lock_files(tmp_path: Path) -> None:
+def test_an_environment_is_made_once_per_lock_file(tmp_path: Path) -> None:
     locks = tmp_path / "tree" / "requirements"
     locks.mkdir(parents=True)
     for name in ("frontend.txt", "worker.txt"):

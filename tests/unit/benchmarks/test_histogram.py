@@ -22,7 +22,7 @@ def test_extremes_stay_within_the_buckets() -> None:
     assert times.count == 2
 
 
-def test_nothing_is_zero_and_so_is_what_was_cleared() -> None:
+def test_an_empty_or_cleared_histogram_is_zero() -> None:
     times = Histogram()
     assert times.percentile(99) == 0.0
     times.add(1.0)

@@ -24,7 +24,7 @@ def test_counts_tokens_however_they_are_joined_also_over_the_end_of_the_numbers(
 
 
 @pytest.mark.parametrize("wrong", [text_of(1, 2), text_of(3, 4), "x0", "", "xyz"])
-def test_what_is_lost_repeated_or_cut_is_out_of_order(wrong: str) -> None:
+def test_lost_repeated_and_cut_tokens_are_out_of_order(wrong: str) -> None:
     order = Order()
     order.accept(text_of(0, 2))
     with pytest.raises(OutOfOrder):

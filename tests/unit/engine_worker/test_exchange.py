@@ -29,7 +29,7 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         yield pair
 
 
-async def test_what_a_step_gives_several_requests_is_one_message(pair: Pair) -> None:
+async def test_rows_of_several_requests_are_one_message(pair: Pair) -> None:
     await pair.submit(1, 2, 3)
     for step in range(3):
         for number in (1, 2, 3):
@@ -110,7 +110,7 @@ async def test_a_failure_is_a_row_and_the_stream_stays(pair: Pair, error_type: t
     assert pair.frontend.rows[1][-1].failure.message == "what is wrong, größer als 4 %"
 
 
-async def test_what_was_asked_for_and_what_there_is_come_with_it(pair: Pair) -> None:
+async def test_a_context_error_has_its_token_counts(pair: Pair) -> None:
     await pair.submit(1)
     pair.engine.fail(name_of(1), ContextExceeded("too long", 70_000, 4096))
     await pair.frontend.has_end(1)

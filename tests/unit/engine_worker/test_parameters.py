@@ -11,7 +11,7 @@ from engine_worker.parameters import read_parameters
 from engine_worker.settings import WorkerSettings
 
 
-def test_nothing_sets_nothing() -> None:
+def test_an_empty_text_sets_no_parameters() -> None:
     assert read_parameters("") == read_parameters("{}") == pb.Sampling()
 
 
@@ -38,7 +38,7 @@ def test_each_kind_is_read() -> None:
         ('{"wizard": 5}', "'wizard' is not a parameter that can be set here; these can: temperature,"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, reason: str) -> None:
+def test_an_invalid_parameter_is_named(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
         read_parameters(text)
 

@@ -52,7 +52,7 @@ async def test_long_texts_are_done_one_by_one_and_short_ones_do_not_wait_for_the
     await texts.end()
 
 
-async def test_what_its_client_has_left_counts_until_it_is_done() -> None:
+async def test_an_abandoned_text_counts_until_it_is_done() -> None:
     texts, tokenizer = TextWork(2), Tokenizer()
     left = _run(texts, tokenizer, "left", _LONG)
     waits = _run(texts, tokenizer, "never begun", _LONG)

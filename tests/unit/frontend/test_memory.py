@@ -55,7 +55,7 @@ async def test_after_a_crowd(process: Process) -> None:
     keeper.cancel()
 
 
-async def test_it_ends_where_memory_cannot_be_read() -> None:
+async def test_the_watch_ends_where_memory_cannot_be_read() -> None:
     def missing() -> int:
         raise OSError("no such file")
 

@@ -25,7 +25,7 @@ def test_images_have_the_packages_version_unless_another_is_named() -> None:
     assert image_version({"VERSION": "test"}) == "test"
 
 
-def test_what_is_not_named_stays_as_it_runs() -> None:
+def test_counts_that_are_not_given_stay_as_they_are() -> None:
     assert plan({"WORKERS": "5"}, _TWO_AND_THREE).scales == ["frontend=2", "worker=5"]
     assert plan({"FRONTENDS": "1"}, _TWO_AND_THREE).scales == ["frontend=1", "worker=3"]
     assert plan({"FRONTENDS": ""}, _TWO_AND_THREE).frontends == 2
@@ -58,7 +58,7 @@ def test_several_frontends_bring_a_database_unless_there_is_one() -> None:
         ({"GPU": "1", "MODEL": "/srv/qwen"}, "name its folder in MODELS"),
     ],
 )
-def test_what_cannot_work_is_refused(environment: dict[str, str], reason: str) -> None:
+def test_plans_that_cannot_work_are_refused(environment: dict[str, str], reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         plan(environment, [])
 

@@ -67,7 +67,7 @@ async def test_room_for_bos_and_eos_is_left_where_a_model_adds_none(
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-async def test_what_leaves_no_room_for_the_text_is_refused(limit: int) -> None:
+async def test_a_context_without_room_for_the_text_is_refused(limit: int) -> None:
     with pytest.raises(ContextExceeded, match="cannot be truncated further"):
         await Model().answer("abcdef", num_ctx=limit)
 
@@ -155,7 +155,7 @@ async def test_no_more_at_once_than_said() -> None:
     assert most == 3
 
 
-async def test_what_was_cut_off_is_summed_up_and_of_very_long_texts_estimated() -> None:
+async def test_truncated_tokens_are_summed_up_and_estimated_for_very_long_texts() -> None:
     model = Model(([], []))
     response = await model.answer("abc", "abcd", "x" * 100_000, num_ctx=3)
 

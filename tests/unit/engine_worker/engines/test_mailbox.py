@@ -94,7 +94,7 @@ async def test_a_taker_that_waits_gets_the_first_thing_at_once() -> None:
     assert (await taking).deltas[0].content == "A"
 
 
-async def test_what_was_taken_is_not_touched_by_what_comes_later() -> None:
+async def test_events_that_were_taken_do_not_change_later() -> None:
     mailbox = Mailbox()
     mailbox.content("A", [1], 1)
     first = await _take(mailbox)

@@ -75,7 +75,7 @@ def test_no_bias_leaves_its_range(bounds: Bounds, bias: float) -> None:
 
 @every_engine
 @pytest.mark.parametrize("name", _FLOATS)
-def test_what_is_no_number_is_refused(bounds: Bounds, name: str) -> None:
+def test_nan_is_refused(bounds: Bounds, name: str) -> None:
     with pytest.raises(InvalidRequest, match=f"{name} is NaN"):
         _apply(bounds, **{name: math.nan})
 
@@ -146,7 +146,7 @@ def test_absent_numbers_stay_absent(bounds: Bounds) -> None:
         (pb.GenerateRequest(continuation=pb.Continuation(produced_ids=[1])), "prompt_ids is empty"),
     ],
 )
-def test_what_has_no_nearest_meaning_is_refused(
+def test_values_without_a_nearest_valid_one_are_refused(
     bounds: Bounds, request_: pb.GenerateRequest, words: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=words):

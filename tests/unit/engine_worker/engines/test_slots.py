@@ -84,7 +84,7 @@ async def test_a_full_queue_is_refused_in_ollama_s_words(queue_limit: int) -> No
         await _soon(waiter)
 
 
-async def test_who_is_cancelled_while_waiting_leaves_the_queue() -> None:
+async def test_a_request_cancelled_while_waiting_leaves_the_queue() -> None:
     slots = Slots(1, 2)
     await slots.take(min, 1)
     first, second = _take(slots), _take(slots)
@@ -102,7 +102,7 @@ async def test_who_is_cancelled_while_waiting_leaves_the_queue() -> None:
     assert await _soon(third) == 0
 
 
-async def test_who_is_cancelled_in_the_moment_of_its_turn_passes_the_slot_on() -> None:
+async def test_a_request_cancelled_when_assigned_passes_the_slot_on() -> None:
     slots = Slots(1, 2)
     await slots.take(min, 1)
     first, second = _take(slots), _take(slots)
@@ -117,7 +117,7 @@ async def test_who_is_cancelled_in_the_moment_of_its_turn_passes_the_slot_on() -
     assert (slots.running, slots.waiting) == (0, 0)
 
 
-async def test_who_is_cancelled_just_before_its_turn_does_not_keep_the_slot() -> None:
+async def test_a_request_cancelled_just_before_its_turn_does_not_keep_the_slot() -> None:
     slots = Slots(1, 2)
     await slots.take(min, 1)
     first, second = _take(slots), _take(slots)

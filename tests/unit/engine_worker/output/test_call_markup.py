@@ -60,7 +60,9 @@ def _mistral(calls: Sequence[pb.ToolCall]) -> str:
         (_mistral, None),
     ],
 )
-async def test_what_a_template_writes_around_calls(write: Write, markup: tuple[str, str, str] | None) -> None:
+async def test_markup_around_calls_is_learned_from_a_template(
+    write: Write, markup: tuple[str, str, str] | None
+) -> None:
     async def render(messages: Sequence[pb.Message], tools: Sequence[pb.Tool]) -> str:
         (tool,) = tools
         parts = [f"<|{each.role}|>{each.content}{write(each.tool_calls) if each.tool_calls else ''}"
@@ -72,7 +74,7 @@ async def test_what_a_template_writes_around_calls(write: Write, markup: tuple[s
     assert learned == (CallMarkup(*markup) if markup else None)
 
 
-def test_its_tags() -> None:
+def test_the_tags_of_the_markup() -> None:
     tagged = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
     listed = CallMarkup("<|tool_call|>[", ", ", "]")
     assert [(each.tag, each.closing) for each in (tagged, listed)] == [

@@ -80,7 +80,7 @@ def test_thinking_a_preamble_two_calls_and_an_answer() -> None:
         "to=5",
     ],
 )
-def test_what_is_no_call_is_text_whole(text: str) -> None:
+def test_text_that_is_no_call_is_shown_unchanged(text: str) -> None:
     assert _both(text) == (text, "", [])
 
 

@@ -102,7 +102,7 @@ def test_calls(text: str, shown: str, arguments: list[str]) -> None:
         '{"name": "get_weather", "arguments": {}}',
     ],
 )
-def test_what_is_no_call_is_text_whole(text: str) -> None:
+def test_text_that_is_no_call_is_shown_unchanged(text: str) -> None:
     assert _both(text) == (text, [])
 
 

@@ -75,7 +75,7 @@ def test_the_result_does_not_depend_on_how_the_text_is_split(parts: list[str], d
     assert _parsed(pieces) == _parsed([output])
 
 
-def test_it_holds_what_may_become_a_call() -> None:
+def test_text_that_may_become_a_call_is_held() -> None:
     parser = KnownCalls(_Wrapped(), _SHAPE, ["f"])
     seen = [
         (parser.feed(piece)[0], parser.holds) for piece in ("a", " <tool", " box", "<tool_call><function=f>")

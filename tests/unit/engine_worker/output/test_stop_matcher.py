@@ -55,7 +55,9 @@ def _until_earliest(text: str, stops: list[str]) -> str:
         (["é🐑"], ["aé", "🐑"], "a", "é🐑"),
     ],
 )
-def test_what_is_shown(stops: list[str], chunks: list[str], shown: str, matched: str | None) -> None:
+def test_shown_text_and_matched_stop(
+    stops: list[str], chunks: list[str], shown: str, matched: str | None
+) -> None:
     assert _shown(stops, chunks) == (shown, matched)
 
 

@@ -38,7 +38,7 @@ def test_the_prompt_may_have_begun_it() -> None:
     assert _split("Hm", opened=True) == ("Hm", "")
 
 
-def test_it_holds_what_may_be_markup() -> None:
+def test_text_that_may_be_markup_is_held() -> None:
     parser = TaggedThinking("<think>", "</think>")
     assert (parser.feed("<thi"), parser.holds) == (("", ""), True)
     assert (parser.feed("nk>a</"), parser.holds) == (("a", ""), True)

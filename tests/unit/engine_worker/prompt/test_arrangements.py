@@ -147,7 +147,7 @@ async def test_the_first_arrangement_that_is_accepted_is_taken() -> None:
     assert await arranged(ARRANGEMENTS, make) == "[user]U\n\nV"
 
 
-async def test_what_no_arrangement_mends_is_refused_in_the_templates_words() -> None:
+async def test_a_conversation_that_no_arrangement_fits_is_refused_with_the_templates_error() -> None:
     async def make(arrange: Arrange) -> str:
         raise TemplateRefusal("No such role: narrator" if arrange is as_sent else "something else")
 
@@ -158,7 +158,7 @@ async def test_what_no_arrangement_mends_is_refused_in_the_templates_words() -> 
     )
 
 
-async def test_what_an_engine_says_of_its_own_code_is_not_for_clients() -> None:
+async def test_failures_in_a_templates_code_are_not_shown_to_clients() -> None:
     async def make(arrange: Arrange) -> str:
         raise TemplateRefusal("", "While executing CallExpression at line 1")
 

@@ -67,7 +67,7 @@ async def test_without_shift_only_whole_messages_go() -> None:
 
 
 @given(st.integers(1, 200), st.integers(4, 100), st.integers(0, 300))
-def test_what_is_fitted_fits_and_ends_as_the_prompt_does(length: int, size: int, num_keep: int) -> None:
+def test_a_fitted_prompt_fits_and_keeps_its_end(length: int, size: int, num_keep: int) -> None:
     ids = list(range(length))
 
     fitted = fit_ids(ids, _window(size, num_keep=num_keep))
@@ -138,7 +138,7 @@ async def test_a_long_chat_is_rendered_a_few_times_only() -> None:
 
 
 @given(st.lists(st.text(alphabet="Sab", max_size=6), min_size=1, max_size=12), st.integers(4, 60))
-async def test_what_is_kept_fits_and_no_message_goes_without_need(contents: list[str], size: int) -> None:
+async def test_kept_messages_fit_and_none_is_dropped_without_need(contents: list[str], size: int) -> None:
     chat = _chat(*contents)
     fitted = await fit_messages(chat, _window(size), _tokens)
     droppable = [at for at, message in enumerate(chat[:-1]) if message.role != "system"]

@@ -57,7 +57,7 @@ def test_a_property_without_a_type_may_have_any_value(schema: object) -> None:
     assert _of(schema) == ANYTHING
 
 
-def test_its_description_stays() -> None:
+def test_the_description_of_a_parameter_stays() -> None:
     assert _of({"type": "any", "description": "Whatever."}) == {"description": "Whatever.", **ANYTHING}
 
 

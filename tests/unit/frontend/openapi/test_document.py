@@ -48,7 +48,7 @@ def test_the_document_is_valid_openapi() -> None:
         jsonschema_rs.meta.validate(schema)
 
 
-def test_it_lists_exactly_the_application_s_routes(routes: set[tuple[str, str]]) -> None:
+def test_the_document_lists_exactly_the_applications_routes(routes: set[tuple[str, str]]) -> None:
     assert {(path, method) for path, method, _ in OPERATIONS} == routes
 
 

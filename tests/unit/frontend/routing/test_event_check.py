@@ -153,7 +153,7 @@ _VIOLATIONS: dict[str, Callable[[], Iterable[bytes]]] = {
 
 
 @pytest.mark.parametrize("violations", _VIOLATIONS.values(), ids=_VIOLATIONS)
-async def test_its_requests_fail_over(
+async def test_requests_of_a_violating_worker_fail_over(
     violations: Callable[[], Iterable[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (

@@ -144,7 +144,7 @@ _VIOLATIONS: dict[str, Rows] = {
 
 
 @pytest.mark.parametrize("rows", _VIOLATIONS.values(), ids=_VIOLATIONS)
-async def test_its_requests_fail_over(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_of_a_violating_worker_fail_over(rows: Rows, caplog: pytest.LogCaptureFixture) -> None:
     async with (
         _serving(_scripted(rows)) as faulty,
         _serving(_scripted()) as other,

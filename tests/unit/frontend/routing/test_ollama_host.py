@@ -105,7 +105,7 @@ def test_prompts() -> None:
 @pytest.mark.parametrize(
     "request_", [pb.GenerateRequest(tokens=pb.TokenIds(ids=[1])), pb.GenerateRequest(raw="a", regex="b")]
 )
-def test_what_the_protocol_lacks(request_: pb.GenerateRequest) -> None:
+def test_fields_that_ollamas_api_lacks(request_: pb.GenerateRequest) -> None:
     with pytest.raises(CapabilityMissing):
         route_and_body(request_, "m")
 

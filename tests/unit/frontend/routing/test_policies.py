@@ -171,7 +171,7 @@ def test_turns_of_a_conversation_are_alike() -> None:
         (_chat(_SYSTEM, "hello"), "another model"),
     ],
 )
-def test_what_makes_requests_different(request_: pb.GenerateRequest, digest: str) -> None:
+def test_fields_that_change_the_affinity_key(request_: pb.GenerateRequest, digest: str) -> None:
     assert affinity_of(request_, digest) != affinity_of(_chat(_SYSTEM, "hello"), "d")
 
 

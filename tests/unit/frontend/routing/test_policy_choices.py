@@ -159,7 +159,7 @@ def test_without_candidates_there_is_none(name: PolicyName) -> None:
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_what_is_kept_does_not_grow_with_changes(name: PolicyName) -> None:
+def test_memory_does_not_grow_with_changes(name: PolicyName) -> None:
     """Entries of a heap that are out of date go before it is much larger than the candidates."""
     workers = _workers(2)
     choices = policy_of(name).choices(workers)

@@ -79,7 +79,7 @@ def test_no_text_names_a_label() -> None:
     assert not {"simple", "complex"} & set(re.findall(r"\w+", as_data(asked).lower()))
 
 
-def test_it_is_greedy_short_constrained_and_does_not_think() -> None:
+def test_the_judges_request_is_greedy_short_constrained_and_without_thinking() -> None:
     can = pb.Capabilities(json_constraint=True, thinking=True)
     request = judge_request(_question("hi"), pb.Model(names=["judge"], capabilities=can))
     assert json.loads(request.json_schema)["enum"] == ["SIMPLE", "COMPLEX"]

@@ -23,7 +23,7 @@ def test_a_new_answer_has_no_mark() -> None:
     assert resume_mark.write({"regex": "x", "temperature": 1.0}, 0) == {"regex": "x", "temperature": 1.0}
 
 
-def test_what_is_not_a_grammar_is_left_alone() -> None:
+def test_texts_without_a_mark_are_unchanged() -> None:
     assert resume_mark.write({"temperature": 1.0}, 7) == {"temperature": 1.0}
 
 

@@ -13,7 +13,7 @@ from tests.support.processes import ROOT
 _IMPORT = re.compile(r"^\s*(from|import) sglang\b", re.MULTILINE)
 
 
-def test_nothing_outside_one_folder_imports_it() -> None:
+def test_sglang_is_imported_in_one_folder_only() -> None:
     folders = ("engine_worker", "frontend", "drover", "scripts")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     upstream = ROOT / "engine_worker/engines/sglang/upstream"

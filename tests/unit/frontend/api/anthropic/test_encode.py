@@ -69,7 +69,7 @@ def test_the_events_of_a_text() -> None:
     assert events[-2][1]["usage"]["output_tokens"] == 2
 
 
-def test_nothing_is_sent_before_there_is_output() -> None:
+def test_no_event_is_sent_before_there_is_output() -> None:
     assert MessagesEncoder("m", ()).lines(started(1, 2)) == b""
 
 

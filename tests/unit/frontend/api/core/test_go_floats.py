@@ -77,7 +77,7 @@ def test_floats_as_go_writes_them(value: float, text: str) -> None:
 
 
 @given(FLOATS)
-def test_it_reads_back_as_the_same_float(value: float) -> None:
+def test_a_text_reads_back_as_the_same_float(value: float) -> None:
     read = _float32(float(float32_text(value)))
 
     assert read == value

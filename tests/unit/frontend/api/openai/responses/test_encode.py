@@ -80,7 +80,7 @@ def test_the_events_of_a_text() -> None:
     assert {data["item_id"] for name, data in events if "item_id" in data} == {item["id"]}
 
 
-def test_nothing_is_sent_before_there_is_output() -> None:
+def test_no_event_is_sent_before_there_is_output() -> None:
     assert encoder().lines(started(1, 2)) == b""
 
 
