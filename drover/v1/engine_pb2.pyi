@@ -522,6 +522,8 @@ class Tool(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
     UNLISTED_FIELD_NUMBER: _builtins.int
+    INPUT_GRAMMAR_FIELD_NUMBER: _builtins.int
+    INPUT_SYNTAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     parameters_json: _builtins.str
@@ -530,6 +532,12 @@ class Tool(_message.Message):
     """It may be called, but the prompt does not list it: a message has its definition, where the client loaded
     it. So the list at the front of a conversation stays the same, and cached.
     """
+    input_grammar: _builtins.str
+    """A custom tool, whose only parameter `input` is a text: the grammar of that text, and its syntax ("lark" or
+    "regex"). The description has it too. An engine that does not enforce it names `tools.format` in
+    Started.not_honoured.
+    """
+    input_syntax: _builtins.str
     def __init__(
         self,
         *,
@@ -537,10 +545,12 @@ class Tool(_message.Message):
         description: _builtins.str = ...,
         parameters_json: _builtins.str = ...,
         unlisted: _builtins.bool = ...,
+        input_grammar: _builtins.str = ...,
+        input_syntax: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_json", b"parameters_json", "unlisted", b"unlisted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "input_grammar", b"input_grammar", "input_syntax", b"input_syntax", "name", b"name", "parameters_json", b"parameters_json", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.constraint import Constraint, check_cost, check_total, from_parsed
+from engine_worker.schemas.custom_input import of_custom_tool
 from engine_worker.schemas.json_text import json_literal
 from engine_worker.schemas.schema_reader import read_schema
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
@@ -49,6 +50,8 @@ def _arguments(tool: pb.Tool) -> Constraint:
     """The constraint of a call's arguments. Malformed parts of a schema are left out, as in Ollama."""
     try:
         schema = read_schema(tool.parameters_json or "{}")
+        if tool.input_grammar:
+            return of_custom_tool(tool, schema)
         try:
             return from_parsed(_of_function(schema))
         except ConstraintRejected:

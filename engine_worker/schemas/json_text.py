@@ -47,7 +47,7 @@ ANY_CHARACTER = choice(_RAW, sequence(_BACKSLASH, Chars.text('"\\/bfnrt')), _BY_
 
 def string(content: Term) -> Term:
     """A JSON string. `content`: a term for its characters, unescaped."""
-    return Terminal(sequence(_QUOTE, _written(content), _QUOTE))
+    return Terminal(sequence(_QUOTE, written(content), _QUOTE))
 
 
 def any_string(least: int = 0, most: int | None = None) -> Term:
@@ -67,18 +67,19 @@ def json_literal(value: object) -> str:
     return str(value)
 
 
-def _written(content: Term) -> Term:
+def written(content: Term) -> Term:
+    """The characters of a term without rules as a JSON string has them."""
     match content:
         case Chars() if content == ANY:
             return ANY_CHARACTER
         case Chars():
             return _characters(content)
         case Sequence(parts):
-            return sequence(*(_written(part) for part in parts))
+            return sequence(*(written(part) for part in parts))
         case Choice(options):
-            return choice(*(_written(option) for option in options))
+            return choice(*(written(option) for option in options))
         case Repeat(part, least, most):
-            return repeat(_written(part), least, most)
+            return repeat(written(part), least, most)
         case Ref() | Terminal():
             raise TypeError("a string has no rules in it")
 

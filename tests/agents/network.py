@@ -37,6 +37,14 @@ class _Requests:
     def __init__(self, all_sent: list[Sent]) -> None:
         self._all = all_sent
         self._open = Sent()
+        self._parser = httptools.HttpRequestParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Read data; a handshake, which the frontend refuses, is a request like others."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._parser = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
         self._open = Sent()
@@ -69,11 +77,11 @@ class Recorder:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self.target.rpartition(":")
         there_reader, there_writer = await asyncio.open_connection(host, int(port))
-        parser = httptools.HttpRequestParser(_Requests(self.sent))
+        requests = _Requests(self.sent)
         try:
             with suppress(ConnectionError):
                 await asyncio.gather(
-                    _carry(reader, there_writer, parser.feed_data),
+                    _carry(reader, there_writer, requests.feed),
                     _carry(there_reader, writer, self.answered.extend),
                 )
         finally:

@@ -17,6 +17,11 @@ LATE_QUESTION = "This task takes a late tool."
 LATE_TOOL = "CronList"
 # To Claude Code, and to Codex.
 PICTURE_QUESTIONS = ("Read the picture.", "View the picture.")
+# To Codex, for the tools that are no functions in its requests.
+PATCH_QUESTION = "This task patches a file."
+SEARCH_QUESTION = "This task searches for a tool."
+CLOSE_QUESTION = "This task closes an agent."
+SLEEP_QUESTION = "This task sleeps."
 _PICTURE = Path(__file__).parent / "picture.png"
 _WORD_MS = 100
 _TITLE = "Generate a title for this conversation"
@@ -46,6 +51,7 @@ def script() -> list[Json]:
         *(entry for agent in (*AGENTS, *OTHER_WIRES) for entry in _of(agent)),
         *_late_tool(),
         *_pictures(),
+        *_codex_tools(),
     ]
 
 
@@ -75,6 +81,20 @@ def _late_tool() -> Sequence[Json]:
         (LATE_TOOL, {"tool_call": {"name": LATE_TOOL, "arguments": {}}}),
     ]
     return [{"match": match, "events": [event]} for match, event in steps]
+
+
+def _codex_tools() -> Sequence[Json]:
+    """A call of a custom tool, of the tool search and of what it finds, and of tools in namespaces."""
+    patch = f"*** Begin Patch\n*** Add File: {OUT}\n+{WRITTEN}*** End Patch\n"
+    close: Json = {"name": "multi_agent_v1.close_agent", "arguments": {"target": "none"}}
+    calls: list[tuple[str, Json]] = [
+        ('"name":"multi_agent_v1.close_agent"', close),
+        (PATCH_QUESTION, {"name": "apply_patch", "arguments": {"input": patch}}),
+        (SEARCH_QUESTION, {"name": "tool_search", "arguments": {"query": "close an agent"}}),
+        (CLOSE_QUESTION, close),
+        (SLEEP_QUESTION, {"name": "clock.sleep", "arguments": {"duration_ms": 10}}),
+    ]
+    return [{"match": match, "events": [{"tool_call": call}]} for match, call in calls]
 
 
 def _pictures() -> Sequence[Json]:

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from engine_worker.schemas.free_answers import FREE_TEXT
 from engine_worker.schemas.gbnf_writer import gbnf_text
 from engine_worker.schemas.lark_writer import lark_text
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
@@ -28,6 +29,7 @@ from engine_worker.schemas.terms import (
 )
 
 _BEGINNING, _BODY, _END = "beginning", "body", "end_of_answer"
+_FREE_OR_BODY, _BEFORE_BODY = "free_or_body", "before_body"
 _MAX_GAP = 8
 _GAP = rf"/[ \t\r\n]{{0,{_MAX_GAP}}}/"
 
@@ -48,9 +50,13 @@ class GrammarSyntax:
     end_token: int | None = None
     is_gbnf: bool = False
 
-    def written(self, body: Grammar, thinking: ThinkingMarkup | None = None) -> str:
-        """The grammar as text. Raises ConstraintRejected if it is too large in this language."""
-        return answer_gbnf(body, thinking) if self.is_gbnf else answer_lark(body, thinking, self.end_token)
+    def written(self, body: Grammar, thinking: ThinkingMarkup | None = None, tag: str = "") -> str:
+        """The grammar as text. `tag`, only in Lark: as in `answer_lark`. Raises ConstraintRejected if it is
+        too large in this language.
+        """
+        if self.is_gbnf:
+            return answer_gbnf(body, thinking)
+        return answer_lark(body, thinking, self.end_token, tag)
 
 
 def answer_gbnf(body: Grammar, thinking: ThinkingMarkup | None) -> str:
@@ -65,13 +71,21 @@ def answer_gbnf(body: Grammar, thinking: ThinkingMarkup | None) -> str:
     return gbnf_text(Grammar({ROOT: sequence(begin, Ref(_BODY)), **until_closing, **rules}))
 
 
-def answer_lark(body: Grammar, thinking: ThinkingMarkup | None, end_token: int | None) -> str:
+def answer_lark(body: Grammar, thinking: ThinkingMarkup | None, end_token: int | None, tag: str = "") -> str:
     """The grammar in llguidance's Lark. `end_token`: the model's end-of-sequence token, which the grammar
-    must allow: llguidance knows only one such token of a vocabulary, and that may be another one.
+    must allow: llguidance knows only one such token of a vocabulary, and that may be another one. With a
+    `tag` the answer is free text without it (the body's rule FREE_TEXT), or any text up to the tag and then
+    the body.
     """
     names = {ROOT: _BODY}
-    parts: list[Term] = [Ref(_BODY)]
+    parts: list[Term] = [Ref(_FREE_OR_BODY if tag else _BODY)]
     extra: list[str] = []
+    if tag:
+        suffix = json.dumps(tag, ensure_ascii=False)
+        extra += [
+            f"{_FREE_OR_BODY}: {FREE_TEXT}? | {_BEFORE_BODY} {_BODY}",
+            f"{_BEFORE_BODY}[suffix={suffix}]: /(.|\\n)*/",
+        ]
     if thinking is not None:
         parts.insert(0, Ref(_BEGINNING))
         extra += _thought_rules(thinking)

@@ -9,7 +9,7 @@ from drover.errors import CapabilityMissing
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_modes import AnswerMode, PlainAnswer, ServerParsedAnswer
 from engine_worker.engines.llamacpp.api import JsonObject
-from engine_worker.engines.llamacpp.drover_parsed import drover_parsed_answer
+from engine_worker.engines.llamacpp.drover_parsed import drover_parsed_answer, inputs_of
 from engine_worker.engines.llamacpp.messages import messages_json, shown_tools, tools_json
 from engine_worker.engines.llamacpp.template import ChatTemplate, enable_thinking
 from engine_worker.output.tool_calls import chosen_tools, is_forced
@@ -17,6 +17,7 @@ from engine_worker.prompt.arrangements import Arrange, as_sent
 from engine_worker.prompt.template_arguments import template_arguments
 from engine_worker.schemas.call_grammar import functions_of
 from engine_worker.schemas.constraint import Constraint, named_of_tools
+from engine_worker.schemas.custom_input import not_enforced
 
 _PLAIN = PlainAnswer()
 # gpt-oss, the only model whose template takes an effort, knows no "max".
@@ -85,9 +86,11 @@ def plan_chat(
     is_forced_call = bool(tools) and is_forced(request.tool_choice)
     if not has_markup:
         return ChatPlan(options, PlainAnswer("" if constraint is None else constraint.text))
-    if constraint is None and not is_forced_call:
+    enforces_inputs = answer_start is None and inputs_of(request, template, functions) is not None
+    if constraint is None and not is_forced_call and not enforces_inputs:
         options["reasoning_format"] = "deepseek"
-        return ChatPlan(options, ServerParsedAnswer(shows_thinking=think.mode != pb.Think.OFF))
+        parsed = ServerParsedAnswer(shows_thinking=think.mode != pb.Think.OFF)
+        return ChatPlan(options, parsed, not_honoured=not_enforced(tools))
     if constraint is not None and not is_forced_call and answer_start is not None and answer_start.content:
         # As in Ollama the format holds for the new text only.
         return ChatPlan(options, PlainAnswer(constraint.text), not_honoured=["tools"] if tools else [])

@@ -28,6 +28,8 @@ from engine_worker.output.tool_calls import ToolCalls, chosen_tools, is_forced, 
 from engine_worker.prompt.go_prompt import GoPrompt
 from engine_worker.schemas.call_grammar import Function, calls_grammar, functions_of
 from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.free_answers import rules_of_inputs
+from engine_worker.schemas.schema_to_grammar import Grammar
 
 # Without a tag in free text, an answer is either all calls or has none.
 _NO_TAG = CallMarkup("", "", "")
@@ -43,7 +45,8 @@ def drover_parsed_answer(
     answer_start: pb.Message | None,
 ) -> DroverParsedAnswer:
     """`functions`: those that may be called. A forced call is the whole answer; otherwise the answer is a
-    call or what `constraint` asks for, or, without a constraint, free text.
+    call or what `constraint` asks for, or, without a constraint, free text with calls, which a grammar makes
+    where `inputs_of` has one.
 
     Raises CapabilityMissing if the model's calls look like a format's JSON, ConstraintRejected if
     the grammar is too large.
@@ -52,19 +55,35 @@ def drover_parsed_answer(
     answer = None if forced or constraint is None else constraint.grammar
     thinking = _thinking_markup(template, answer_start) if may_think else None
     parser: OutputParser = PlainText()
-    grammar = answer
+    grammar, tag = answer, ""
     if functions:
         is_free = answer is None and not forced
         markup = _NO_TAG if is_free and template.call_markup is None else _markup(template, forced)
         names = {function.name for function in functions}
-        calls = JsonCalls(markup.tag, markup.closing, names, only_calls=forced, certain=not is_free)
+        inputs = inputs_of(request, template, functions) if is_free else None
+        certain = not is_free or inputs is not None
+        calls = JsonCalls(markup.tag, markup.closing, names, only_calls=forced, certain=certain)
         parser = ToolCalls(calls)
-        if not is_free:
+        if inputs is not None:
+            grammar, tag = inputs, markup.tag
+        elif not is_free:
             grammar = calls_grammar(functions, markup, may_call_several(request.tool_choice), answer)
     if thinking is not None:
         tags = TaggedThinking(thinking.opening, thinking.closing, thinking.opened)
         parser = ThinkingFirst(tags, parser, shown=request.think.mode != pb.Think.OFF)
-    return DroverParsedAnswer("" if grammar is None else template.syntax.written(grammar, thinking), parser)
+    return DroverParsedAnswer(
+        "" if grammar is None else template.syntax.written(grammar, thinking, tag), parser
+    )
+
+
+def inputs_of(
+    request: pb.GenerateRequest, template: ChatTemplate, functions: Sequence[Function]
+) -> Grammar | None:
+    """The rules of free text and of calls, if a custom tool has a grammar that can be enforced here."""
+    markup = template.call_markup
+    if markup is None or template.syntax.is_gbnf:
+        return None
+    return rules_of_inputs(functions, markup, markup.tag, may_call_several(request.tool_choice))
 
 
 async def go_template_answer(

@@ -20,6 +20,7 @@ from engine_worker.prompt.arrangements import ARRANGEMENTS, Arrange, arranged
 from engine_worker.prompt.go_prompt import go_prompt_of
 from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.schemas.constraint import Constraint, constraint_of
+from engine_worker.schemas.custom_input import not_enforced
 
 _LINE_END = "\n"
 
@@ -73,8 +74,10 @@ class Prompts:
             fitted = await templated.fit(window, self._tokens)
             answer = await go_template_answer(templated, constraint, self.template.syntax)
             cannot_think = request.think.mode == pb.Think.ON and not templated.template.uses("thinking")
+            mode = answer or plain
             not_honoured = ["think"] if cannot_think else []
-            return _prompt(fitted, answer or plain, [*not_honoured, *_template_arguments(request)])
+            described = [] if mode.grammar else not_enforced(request.chat.tools)
+            return _prompt(fitted, mode, [*not_honoured, *described, *_template_arguments(request)])
         match request.WhichOneof("input"):
             case "chat":
                 return await self._chat(request, window, constraint)

@@ -23,6 +23,7 @@ from engine_worker.schemas.constraint import (
     plain_json,
 )
 from engine_worker.schemas.ebnf_writer import ebnf_text
+from engine_worker.schemas.free_answers import free_or_calls, rules_of_inputs
 from engine_worker.schemas.schema_reader import read_schema
 
 
@@ -49,14 +50,17 @@ class CallGrammar:
 async def call_grammar(
     request: pb.GenerateRequest, constraint: Constraint | None, markup: CallMarkup | None, can_make: bool
 ) -> CallGrammar | None:
-    """The grammar for forced calls, or for calls that may come in place of a format's JSON.
+    """The grammar for forced calls, for calls that may come in place of a format's JSON, or for calls of
+    custom tools that have a grammar.
 
-    None if neither is asked for, or if calls are forced and SGLang's own grammar must do it (`can_make` is
-    False). Raises CapabilityMissing if a call would look like the format's JSON, InvalidRequest for a tool
+    None if none of these is asked for, or if calls are forced and SGLang's own grammar must do it (`can_make`
+    is False). Raises CapabilityMissing if a call would look like the format's JSON, InvalidRequest for a tool
     choice without a tool, ConstraintRejected for tools that are too large.
     """
     tools, forced = chosen_tools(request.chat.tools, request.tool_choice), is_forced(request.tool_choice)
-    if not tools or (constraint is None and not forced) or (forced and not can_make):
+    if tools and constraint is None and not forced:
+        return await asyncio.to_thread(_of_inputs, request, tools, markup) if markup and can_make else None
+    if not tools or (forced and not can_make):
         return None
     around = markup or (BARE_LIST if forced else None)
     if around is None or not can_make:
@@ -71,6 +75,21 @@ async def call_grammar(
 
     grammar, named = await asyncio.to_thread(write)
     return CallGrammar(grammar, around, frozenset(tool.name for tool in tools), forced, named)
+
+
+def _of_inputs(
+    request: pb.GenerateRequest, tools: Sequence[pb.Tool], markup: CallMarkup
+) -> CallGrammar | None:
+    """The grammar of free text and of calls, if a custom tool has one of its own that can be enforced."""
+    if not any(tool.input_grammar for tool in tools):
+        return None
+    functions = functions_of(tools)
+    inputs = rules_of_inputs(functions, markup, markup.tag, may_call_several(request.tool_choice))
+    if inputs is None:
+        return None
+    named = named_of_tools(function.arguments for function in functions)
+    grammar, names = ebnf_text(free_or_calls(inputs, markup.tag)), frozenset(tool.name for tool in tools)
+    return CallGrammar(grammar, markup, names, is_forced=False, not_honoured=named)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from engine_worker.engines.sglang.prompt import Limits, Prompt
 from engine_worker.engines.sglang.upstream.process import SglangRequest
 from engine_worker.prompt.window import Window
 from engine_worker.schemas.constraint import Constraint, json_of
+from engine_worker.schemas.custom_input import not_enforced
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
@@ -88,8 +89,7 @@ class RequestBuilder:
         )
         if forced is not None and own is None:
             sampled.not_honoured += forced.not_honoured
-        if calls is not None:
-            sampled.not_honoured += calls.not_honoured
+        sampled.not_honoured += not_enforced(request.chat.tools) if calls is None else calls.not_honoured
         if own is not None:
             sampled.not_honoured += own.not_honoured
         if request.HasField("continuation"):

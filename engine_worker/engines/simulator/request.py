@@ -31,6 +31,7 @@ from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.tool_calls import is_forced
 from engine_worker.prompt.window import Fitted
 from engine_worker.schemas.constraint import constraint_of
+from engine_worker.schemas.custom_input import not_enforced
 from engine_worker.schemas.ebnf_writer import ebnf_text
 
 # Sampling fields without effect here, and the values at which they have no effect in any engine.
@@ -62,7 +63,7 @@ class RequestBuilder:
         started = pb.Started(
             prompt_ids=fitted.ids,
             truncated_tokens=fitted.truncated_tokens,
-            not_honoured=_not_honoured(request, script),
+            not_honoured=[*_not_honoured(request, script), *not_enforced(request.chat.tools)],
         )
         room = self._prompts.window(request).size - len(fitted.ids)
         plan = self._output_plan(request, started, script, room)

@@ -117,6 +117,8 @@ def chat_to_proto(
             description=tool.description,
             parameters_json=tool.parameters_json,
             unlisted=tool.unlisted,
+            input_grammar=tool.input_grammar,
+            input_syntax=tool.input_syntax,
         )
         for tool in request.tools
     )

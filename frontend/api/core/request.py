@@ -63,6 +63,9 @@ class Tool:
     parameters_json: str
     # The model may call it, but it is defined in a message and not listed in the prompt.
     unlisted: bool = False
+    # As in engine.proto.
+    input_grammar: str = ""
+    input_syntax: str = ""
 
 
 @dataclass(slots=True)

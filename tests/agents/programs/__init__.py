@@ -1,6 +1,6 @@
 from tests.agents.programs.base import CONTEXT_TOKENS, MODEL, Agent, Desk, Wire
 from tests.agents.programs.claude_code import ClaudeCode
-from tests.agents.programs.codex import Codex, CodexKnown, CodexLite, CodexOss
+from tests.agents.programs.codex import Codex, CodexKnown, CodexLite, CodexOpenAI, CodexOss
 from tests.agents.programs.copilot import Copilot
 from tests.agents.programs.opencode import OpenCode
 from tests.agents.programs.pi import Pi
@@ -20,6 +20,7 @@ AGENTS: tuple[Agent, ...] = (
 )
 # Those that speak more than one protocol, over the other ones.
 OTHER_WIRES: tuple[Agent, ...] = (
+    CodexOpenAI(Wire.RESPONSES),
     OpenCode(Wire.MESSAGES),
     OpenCode(Wire.RESPONSES),
     Pi(Wire.MESSAGES),

@@ -60,6 +60,21 @@ class CodexLite(Codex):
         return {"name": "exec", "arguments": {"input": script}}
 
 
+class CodexOpenAI(Codex):
+    """As the provider that is built in for OpenAI, which tries a websocket first."""
+
+    program = "codex-openai"
+    side_requests = 1
+
+    def prepare(self, desk: Desk) -> Mapping[str, str]:
+        super().prepare(desk)
+        path = desk.home / ".codex/config.toml"
+        beginning = _CONFIG.partition("[model_providers")[0].replace("drover", "openai")
+        settings = beginning.format(model=desk.model, context=CONTEXT_TOKENS)
+        path.write_text(f'openai_base_url = "{desk.url}/v1"\n{settings}')
+        return {"OPENAI_API_KEY": "any", "CODEX_API_KEY": "any"}
+
+
 class CodexOss(Codex):
     """As `codex --oss`, which looks at Ollama's own routes and pulls the model before it begins."""
 

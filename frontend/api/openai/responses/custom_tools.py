@@ -39,7 +39,10 @@ def function_of(name: str, description: str, grammar: InputGrammar | None) -> To
     parts = [description, _AS_TEXT]
     if grammar is not None:
         parts.append(f"It must match this {_SYNTAXES[grammar.syntax]}:\n{grammar.definition}")
-    return Tool(name, "\n\n".join(filter(None, parts)), dump_text(_parameters()))
+    tool = Tool(name, "\n\n".join(filter(None, parts)), dump_text(_parameters()))
+    if grammar is not None:
+        tool.input_grammar, tool.input_syntax = grammar.definition, grammar.syntax
+    return tool
 
 
 def _parameters() -> Mapping[str, Json]:

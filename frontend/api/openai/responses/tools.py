@@ -136,10 +136,11 @@ class Tools:
         if not name:
             raise InvalidRequest("tools: a custom tool needs a name")
         wanted = cast(Json, fields.get("format"))
-        if wanted not in (None, {"type": "text"}):
+        grammar = grammar_of(wanted)
+        if grammar is None and wanted not in (None, {"type": "text"}):
             self.ignored.append("tools.format")
         description = cast(str, fields.get("description", ""))
-        function = function_of(name_for_model(namespace, name), description, grammar_of(wanted))
+        function = function_of(name_for_model(namespace, name), description, grammar)
         self._offer(Origin(name, namespace, ToolKind.CUSTOM), function)
 
     def _offer(self, origin: Origin, tool: Tool) -> None:

@@ -65,6 +65,7 @@ def not_honoured(request: pb.GenerateRequest) -> Sequence[str]:
         ("priority", request.priority != 0),
         ("tool_choice", request.tool_choice.mode in (pb.ToolChoice.REQUIRED, pb.ToolChoice.NAMED)),
         ("parallel_tool_calls", request.tool_choice.HasField("parallel")),
+        ("tools.format", any(tool.input_grammar for tool in request.chat.tools)),
     )
     return [name for name, is_set in named if is_set]
 

@@ -119,6 +119,13 @@ def test_tools_that_must_not_be_called_are_not_sent() -> None:
     assert not_honoured(request) == ["tool_choice"]
 
 
+def test_the_grammar_of_a_custom_tool_is_named() -> None:
+    request = pb.GenerateRequest()
+    request.chat.tools.add(name="patch", input_grammar="start: /a/", input_syntax="lark")
+
+    assert not_honoured(request) == ["tools.format"]
+
+
 def _events(*lines: dict[str, object]) -> list[pb.GenerateEvent]:
     events = Events(["logit_bias"])
     return [events.event(read_line(json.dumps(line).encode())) for line in lines]

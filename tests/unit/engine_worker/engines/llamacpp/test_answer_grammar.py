@@ -13,6 +13,7 @@ from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer
 from engine_worker.output.call_markup import BARE_LIST, CallMarkup
 from engine_worker.schemas.call_grammar import calls_grammar, functions_of
 from engine_worker.schemas.constraint import from_schema
+from engine_worker.schemas.free_answers import rules_of_inputs
 from engine_worker.schemas.schema_to_grammar import Grammar
 
 TAGS = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
@@ -24,9 +25,9 @@ ANSWER = from_schema('{"type":"object","properties":{"a":{"type":"integer"}},"re
 TAGGED = ThinkingMarkup("<think>", "</think>")
 
 
-def _takes(body: Grammar, text: str, thought: ThinkingMarkup | None = None) -> bool:
+def _takes(body: Grammar, text: str, thought: ThinkingMarkup | None = None, tag: str = "") -> bool:
     """As a whole answer, a byte at a time."""
-    lark = answer_lark(body, thought, end_token=None).removeprefix("%llguidance {}\n")
+    lark = answer_lark(body, thought, end_token=None, tag=tag).removeprefix("%llguidance {}\n")
     tokenizer = llguidance.LLTokenizer("byte")
     matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_lark(lark))
     assert not matcher.get_error()
@@ -50,6 +51,58 @@ def _takes(body: Grammar, text: str, thought: ThinkingMarkup | None = None) -> b
 )
 def test_a_forced_call_matches_its_grammar(text: str, taken: bool) -> None:
     assert _takes(calls_grammar(FUNCTIONS, TAGS, several=True), text, TAGGED) is taken
+
+
+PATCH = pb.Tool(
+    name="patch",
+    parameters_json='{"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}',
+    input_grammar='start: "*" LINE+\nLINE: /.*\\n/',
+    input_syntax="lark",
+)
+PATCHED = '<tool_call>\n{"name": "patch", "arguments": {"input": "*a\\nb \\"c\\"\\n"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("", True),
+        ("Hello.\n", True),
+        ("a < b, <tool> <tool_call <<tool_", True),
+        (PATCHED, True),
+        (f"I patch <tool_cal.\n{PATCHED}", True),
+        (f"<think>Hm</think>\n\nI patch.\n{PATCHED}", True),
+        (f"{PATCHED}\n<tool_call>\n{WEATHER}\n</tool_call>", True),
+        (f"So: {PATCHED[:-20]}", False),
+        ("So: <tool_call>", False),
+        (f"I patch.\n{PATCHED.replace('*a', 'a')}", False),
+        (f"I patch.\n{PATCHED.replace('patch', 'path')}", False),
+    ],
+)
+def test_free_text_may_come_before_calls_that_obey_their_grammar(text: str, taken: bool) -> None:
+    inputs = rules_of_inputs([*FUNCTIONS, *functions_of([PATCH])], TAGS, TAGS.tag, several=True)
+
+    assert inputs is not None
+    assert _takes(inputs, text, TAGGED, TAGS.tag) is taken
+
+
+def test_thinking_that_the_prompt_opened_may_have_the_tag_in_it() -> None:
+    inputs = rules_of_inputs(functions_of([PATCH]), TAGS, TAGS.tag, several=True)
+
+    assert inputs is not None
+    opened = ThinkingMarkup("<think>", "</think>", opened=True)
+    assert _takes(inputs, f"Hm <tool_call></think>I patch.\n{PATCHED}", opened, TAGS.tag)
+    assert _takes(inputs, "Hm <tool_call></think>No.", opened, TAGS.tag)
+
+
+@pytest.mark.parametrize(
+    ("tools", "markup"),
+    [([], TAGS), ([PATCH], None), ([PATCH], BARE_LIST), ([PATCH], CallMarkup("[[C]", "", "[/C]"))],
+)
+def test_without_a_grammar_or_a_plain_tag_answers_are_free(
+    tools: list[pb.Tool], markup: CallMarkup | None
+) -> None:
+    functions = [*FUNCTIONS, *functions_of(tools)]
+    assert rules_of_inputs(functions, markup, markup.tag if markup else "", several=True) is None
 
 
 def test_a_single_call_allows_no_second_one() -> None:

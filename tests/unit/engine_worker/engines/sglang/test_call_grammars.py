@@ -7,7 +7,9 @@ import json
 import pytest
 
 from drover.errors import ConstraintRejected
-from engine_worker.engines.sglang.call_grammars import forced_call
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.sglang.call_grammars import call_grammar, forced_call
+from engine_worker.output.call_markup import BARE_LIST, CallMarkup
 
 TAGS: dict[str, object] = {
     "type": "object",
@@ -80,3 +82,39 @@ def test_numbers_with_fractions_are_kept() -> None:
     assert grammar.not_honoured == []
     assert sent["format"]["json_schema"]["properties"]["half"]["enum"] == [0.5]
     assert sent["weight"] == 0.25
+
+
+MARKUP = CallMarkup("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
+SCHEMA = '{"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}'
+
+
+def _offering(input_grammar: str) -> pb.GenerateRequest:
+    request = pb.GenerateRequest()
+    request.chat.tools.add(
+        name="patch", parameters_json=SCHEMA, input_grammar=input_grammar, input_syntax="lark"
+    )
+    return request
+
+
+async def test_a_custom_tool_s_grammar_makes_calls_after_free_text() -> None:
+    made = await call_grammar(_offering('start: "*" /a+/'), None, MARKUP, can_make=True)
+
+    assert made is not None
+    assert (made.is_forced, set(made.names), list(made.not_honoured)) == (False, {"patch"}, [])
+    assert "free_text" in made.grammar
+
+
+@pytest.mark.parametrize(
+    ("definition", "markup", "can_make"),
+    [
+        ("", MARKUP, True),
+        ("start: <special>", MARKUP, True),
+        ('start: "a"', None, True),
+        ('start: "a"', BARE_LIST, True),
+        ('start: "a"', MARKUP, False),
+    ],
+)
+async def test_without_a_grammar_that_can_be_enforced_answers_are_free(
+    definition: str, markup: CallMarkup | None, can_make: bool
+) -> None:
+    assert await call_grammar(_offering(definition), None, markup, can_make) is None

@@ -375,8 +375,26 @@ def test_a_custom_tool_is_offered_as_a_function_with_one_text() -> None:
         "required": ["input"],
         "additionalProperties": False,
     }
+    assert (tool.input_syntax, tool.input_grammar) == ("lark", "start: /.+/")
     assert request.tools.origins == {"apply_patch": Origin("apply_patch", kind=ToolKind.CUSTOM)}
     assert request.echo["tools"] == [PATCH]
+    assert request.ignored == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "syntax", "ignored"),
+    [
+        ({"type": "text"}, "", []),
+        ({"type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}, "regex", []),
+        ({"type": "grammar", "syntax": "ebnf", "definition": "a"}, "", ["tools.format"]),
+        ({"type": "x"}, "", ["tools.format"]),
+    ],
+)
+def test_formats_of_custom_tools(wanted: Json, syntax: str, ignored: list[str]) -> None:
+    request = read(tools=[{**PATCH, "format": wanted}])
+
+    assert request.chat.tools[0].input_syntax == syntax
+    assert request.ignored == ignored
 
 
 def test_tools_of_an_item_are_offered_after_those_of_the_request() -> None:

@@ -1,0 +1,435 @@
+"""Reads a grammar in Lark, by which clients describe the input of a custom tool.
+
+Terminals are read as rules without a lexer: priorities and the longest match are not kept, so a grammar may
+allow more than Lark's parser accepts. What is not context-free, or comes from another file, raises
+Unsupported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from engine_worker.schemas.patterns import Unsupported, read_pattern
+from engine_worker.schemas.schema_reader import MAX_COUNT
+from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
+from engine_worker.schemas.terms import (
+    Chars,
+    Choice,
+    Ref,
+    Repeat,
+    Sequence,
+    Term,
+    Terminal,
+    choice,
+    optional,
+    repeat,
+    sequence,
+    text,
+)
+
+_START = "start"
+_MAX_CHARACTERS = 64 * 1024
+_MAX_DEPTH = 50
+_TOKENS = re.compile(
+    r"""(?P<skip>[ \t\r]+|(?://|\#)[^\n]*)
+    |(?P<line>\n)
+    |(?P<string>"(?:[^"\\\n]|\\.)*"i?)
+    |(?P<regex>/(?:[^/\\\n]|\\.)+/[a-z]*)
+    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<directive>%[a-z]+)
+    |(?P<times>~[ ]*\d+(?:[ ]*\.\.[ ]*\d+)?|\{\d*(?:,\d*)?\})
+    |(?P<priority>\.-?\d+)
+    |(?P<mark>->|\.\.|[:|()\[\]?*+!.,])""",
+    re.VERBOSE,
+)
+_TIMES = {"?": (0, 1), "*": (0, None), "+": (1, None)}
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
+_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "\b", "0": "\0"}
+_DOT = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\.")
+# The terminals that grammars import from Lark's library, as regular expressions.
+_COMMON = {
+    "DIGIT": "[0-9]",
+    "HEXDIGIT": "[0-9A-Fa-f]",
+    "INT": "[0-9]+",
+    "SIGNED_INT": "[+-]?[0-9]+",
+    "DECIMAL": r"(?:[0-9]+\.[0-9]*|\.[0-9]+)",
+    "FLOAT": r"(?:[0-9]+[eE][+-]?[0-9]+|(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)",
+    "NUMBER": r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
+    "SIGNED_NUMBER": r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
+    "ESCAPED_STRING": r'"(?:[^"\\\n]|\\[^\n])*"',
+    "LCASE_LETTER": "[a-z]",
+    "UCASE_LETTER": "[A-Z]",
+    "LETTER": "[A-Za-z]",
+    "WORD": "[A-Za-z]+",
+    "CNAME": "[A-Za-z_][A-Za-z0-9_]*",
+    "WS_INLINE": r"[ \t]+",
+    "WS": r"[ \t\f\r\n]+",
+    "CR": r"\r",
+    "LF": r"\n",
+    "NEWLINE": r"(?:\r?\n)+",
+    "SH_COMMENT": r"#[^\n]*",
+    "CPP_COMMENT": r"//[^\n]*",
+}
+
+
+def read_lark(definition: str) -> Grammar:
+    """The grammar, whose root is the rule `start`. Raises Unsupported, also for a malformed definition."""
+    if len(definition) > _MAX_CHARACTERS:
+        raise Unsupported(f"more than {_MAX_CHARACTERS} characters")
+    reader = _Reader([*_tokens(definition)])
+    reader.read()
+    return _Grammar(reader.rules, reader.terminals, reader.ignored).grammar()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+
+
+def _tokens(definition: str) -> Iterator[_Token]:
+    at = 0
+    while at < len(definition):
+        found = _TOKENS.match(definition, at)
+        if found is None or found.lastgroup is None:
+            raise Unsupported(f"{definition[at : at + 20]!r}")
+        if found.lastgroup != "skip":
+            yield _Token(found.lastgroup, found[0])
+        at = found.end()
+    yield _Token("line", "\n")
+
+
+class _Reader:
+    """Reads definitions. Names in terms are references, to terminals too."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._depth = 0
+        self.rules: dict[str, Term] = {}
+        self.terminals: dict[str, Term] = {}
+        self.ignored: list[Term] = []
+
+    def read(self) -> None:
+        while self._at < len(self._tokens):
+            if self._takes("\n"):
+                continue
+            if self._token.kind == "directive":
+                self._read_directive(self._next().text)
+            else:
+                self._read_definition()
+            if not self._takes("\n"):
+                raise Unsupported(f"{self._token.text!r} at this place")
+
+    def _read_definition(self) -> None:
+        while self._takes("?") or self._takes("!"):
+            pass
+        name = self._name()
+        if self._token.kind == "priority":
+            self._at += 1
+        self._expect(":")
+        term = self._alternatives()
+        (self.terminals if _is_terminal(name) else self.rules)[name] = term
+
+    def _read_directive(self, directive: str) -> None:
+        match directive:
+            case "%import":
+                self._read_import()
+            case "%ignore":
+                self.ignored.append(self._alternatives())
+            case _:
+                raise Unsupported(directive)
+
+    def _read_import(self) -> None:
+        if self._name() != "common":
+            raise Unsupported("an import from another library than common")
+        if self._takes("."):
+            name = self._name()
+            alias = self._name() if self._takes("->") else name
+            self._import(name, alias)
+            return
+        self._expect("(")
+        while not self._takes(")"):
+            name = self._name()
+            self._import(name, name)
+            self._takes(",")
+
+    def _import(self, name: str, alias: str) -> None:
+        if name not in _COMMON:
+            raise Unsupported(f"common.{name}")
+        self.terminals[alias] = _pattern(_COMMON[name], "")
+
+    def _alternatives(self) -> Term:
+        options = [self._sequence()]
+        while self._continues_with("|"):
+            options.append(self._sequence())
+        return choice(*options)
+
+    def _continues_with(self, mark: str) -> bool:
+        """Take the mark, also at the beginning of a later line."""
+        at = self._at
+        while self._takes("\n"):
+            if self._at == len(self._tokens):
+                break
+        if self._at < len(self._tokens) and self._takes(mark):
+            return True
+        self._at = at
+        return False
+
+    def _sequence(self) -> Term:
+        parts: list[Term] = []
+        while self._token.kind in ("string", "regex", "name") or self._token.text in ("(", "["):
+            parts.append(self._repeated(self._atom()))
+        if self._takes("->"):
+            self._name()
+        return sequence(*parts)
+
+    def _repeated(self, part: Term) -> Term:
+        token = self._token
+        if token.text in _TIMES:
+            self._at += 1
+            return repeat(part, *_TIMES[token.text])
+        if token.kind != "times":
+            return part
+        self._at += 1
+        least, most = _counts(token.text)
+        if max(least, most or 0) > MAX_COUNT or (most is not None and most < least):
+            raise Unsupported(f"the repetition {token.text}")
+        return repeat(part, least, most)
+
+    def _atom(self) -> Term:
+        token = self._next()
+        match token.kind:
+            case "string":
+                return Terminal(self._range_from(token) if self._takes("..") else _literal(token.text))
+            case "regex":
+                pattern, _, flags = token.text[1:].rpartition("/")
+                return Terminal(_pattern(pattern, flags))
+            case "name":
+                return Ref(token.text)
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise Unsupported(f"more than {_MAX_DEPTH} groups within one another")
+        inner = self._alternatives()
+        self._depth -= 1
+        if not self._continues_with(")" if token.text == "(" else "]"):
+            raise Unsupported(f"a {token.text} without its end")
+        return inner if token.text == "(" else optional(inner)
+
+    def _range_from(self, low: _Token) -> Term:
+        ends = _unescaped(low.text), _unescaped(self._next().text)
+        if any(len(end) != 1 for end in ends) or ends[0] > ends[1]:
+            raise Unsupported("a range whose ends are not two characters in order")
+        return Chars.of([(ord(ends[0]), ord(ends[1]))])
+
+    def _name(self) -> str:
+        token = self._next()
+        if token.kind != "name":
+            raise Unsupported(f"{token.text!r} in place of a name")
+        return token.text
+
+    def _expect(self, mark: str) -> None:
+        if not self._takes(mark):
+            raise Unsupported(f"{self._token.text!r} in place of {mark!r}")
+
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[min(self._at, len(self._tokens) - 1)]
+
+    def _next(self) -> _Token:
+        token = self._token
+        self._at += 1
+        return token
+
+    def _takes(self, mark: str) -> bool:
+        if self._at < len(self._tokens) and self._token.kind in ("mark", "line") and self._token.text == mark:
+            self._at += 1
+            return True
+        return False
+
+
+class _Grammar:
+    """Puts the terminals into the rules. `ignored`: what may stand after each terminal, and at the start."""
+
+    def __init__(self, rules: Mapping[str, Term], terminals: Mapping[str, Term], ignored: list[Term]) -> None:
+        self._rules = rules
+        self._terminals = terminals
+        self._open: list[str] = []
+        self._gap = repeat(Terminal(choice(*map(self._terminal, ignored)))) if ignored else None
+
+    def grammar(self) -> Grammar:
+        if _START not in self._rules:
+            raise Unsupported(f"a grammar without the rule {_START}")
+        rules = {f"l_{name}": self._rule(term) for name, term in self._rules.items()}
+        start = Ref(f"l_{_START}")
+        grammar = Grammar({ROOT: start if self._gap is None else sequence(self._gap, start), **rules})
+        check_recursion(grammar)
+        return grammar
+
+    def _rule(self, term: Term) -> Term:
+        match term:
+            case Ref(name) if _is_terminal(name):
+                return self._token(self._terminal_of(name))
+            case Ref(name):
+                if name not in self._rules:
+                    raise Unsupported(f"the rule {name}, which is not defined")
+                return Ref(f"l_{name}")
+            case Sequence(parts):
+                return sequence(*map(self._rule, parts))
+            case Choice(options):
+                return choice(*map(self._rule, options))
+            case Repeat(part, least, most):
+                return repeat(self._rule(part), least, most)
+            case Terminal(part):
+                return self._token(part)
+            case Chars():
+                return self._token(term)
+
+    def _token(self, term: Term) -> Term:
+        """A terminal of the grammar; lexers want one that is not empty."""
+        match term:
+            case Repeat(part, 0, most):
+                token = optional(Terminal(repeat(part, 1, most)))
+            case Sequence(()):
+                return term
+            case _:
+                token = Terminal(term)
+        return token if self._gap is None else sequence(token, self._gap)
+
+    def _terminal(self, term: Term) -> Term:
+        match term:
+            case Ref(name):
+                return self._terminal_of(name)
+            case Sequence(parts):
+                return sequence(*map(self._terminal, parts))
+            case Choice(options):
+                return choice(*map(self._terminal, options))
+            case Repeat(part, least, most):
+                return repeat(self._terminal(part), least, most)
+            case Terminal(part):
+                return part
+            case Chars():
+                return term
+
+    def _terminal_of(self, name: str) -> Term:
+        if name not in self._terminals or name in self._open:
+            raise Unsupported(f"the terminal {name}, which is not defined or contains itself")
+        self._open.append(name)
+        term = self._terminal(self._terminals[name])
+        self._open.pop()
+        return term
+
+
+def _is_terminal(name: str) -> bool:
+    return name.lstrip("_")[:1].isupper()
+
+
+def _literal(written: str) -> Term:
+    characters = _unescaped(written)
+    if not written.endswith("i"):
+        return text(characters)
+    return sequence(*(Chars.text(each.lower() + each.upper()) for each in characters))
+
+
+def _unescaped(written: str) -> str:
+    def of(found: re.Match[str]) -> str:
+        if code := found[1] or found[2]:
+            return chr(int(code, 16))
+        return _CONTROLS.get(found[3], found[3])
+
+    return _ESCAPE.sub(of, written.removesuffix("i")[1:-1])
+
+
+def _pattern(pattern: str, flags: str) -> Term:
+    if flags.strip("su"):
+        raise Unsupported(f"the flags {flags} of a regular expression")
+    # Lark's dot is Python's, which matches more line ends than ECMAScript's.
+    dot = r"[\s\S]" if "s" in flags else r"[^\n]"
+    written = _DOT.sub(lambda found: dot if found[0] == "." else found[0], pattern)
+    return read_pattern(f"^(?:{written})$")
+
+
+def _counts(written: str) -> tuple[int, int | None]:
+    numbers = re.findall(r"\d+", written)
+    if not numbers:
+        raise Unsupported(f"the repetition {written}")
+    if written.startswith("~"):
+        return int(numbers[0]), int(numbers[-1])
+    least, comma, most = written[1:-1].partition(",")
+    return int(least or 0), (int(most) if most else None) if comma else int(least)
+
+
+def check_recursion(grammar: Grammar) -> None:
+    """Raises Unsupported for what some engines' parsers do not end on: left recursion, and an unbounded
+    repetition of what may be empty.
+    """
+    empty = _empty_rules(grammar)
+    for name, term in grammar.rules.items():
+        if _repeats_empty(term, empty):
+            raise Unsupported(f"an unbounded repetition of what may be empty, in the rule {name}")
+        seen, following = set[str](), [*_first_rules(term, empty)]
+        while following:
+            if (each := following.pop()) == name:
+                raise Unsupported(f"left recursion, in the rule {name}")
+            if each not in seen:
+                seen.add(each)
+                following += _first_rules(grammar.rules[each], empty)
+
+
+def _empty_rules(grammar: Grammar) -> set[str]:
+    """The rules that match the empty text."""
+    empty = set[str]()
+    while True:
+        more = {name for name, term in grammar.rules.items() if _may_be_empty(term, empty)}
+        if more == empty:
+            return empty
+        empty = more
+
+
+def _may_be_empty(term: Term, empty: set[str]) -> bool:
+    match term:
+        case Chars():
+            return False
+        case Ref(name):
+            return name in empty
+        case Sequence(parts):
+            return all(_may_be_empty(part, empty) for part in parts)
+        case Choice(options):
+            return any(_may_be_empty(option, empty) for option in options)
+        case Repeat(part, least):
+            return least == 0 or _may_be_empty(part, empty)
+        case Terminal(part):
+            return _may_be_empty(part, empty)
+
+
+def _repeats_empty(term: Term, empty: set[str]) -> bool:
+    match term:
+        case Repeat(part, _, None) if _may_be_empty(part, empty):
+            return True
+        case Repeat(part) | Terminal(part):
+            return _repeats_empty(part, empty)
+        case Sequence(parts) | Choice(parts):
+            return any(_repeats_empty(part, empty) for part in parts)
+        case _:
+            return False
+
+
+def _first_rules(term: Term, empty: set[str]) -> Iterator[str]:
+    """The rules that a text of this term may begin with."""
+    match term:
+        case Ref(name):
+            yield name
+        case Sequence(parts):
+            for part in parts:
+                yield from _first_rules(part, empty)
+                if not _may_be_empty(part, empty):
+                    return
+        case Choice(options):
+            for option in options:
+                yield from _first_rules(option, empty)
+        case Repeat(part):
+            yield from _first_rules(part, empty)
+        case Chars() | Terminal():
+            return
