@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from drover.json_value import Json
 from frontend.api.core.request import MAX_MESSAGES, MAX_TOOLS
+from frontend.api.openai.extras.table import RESPONSES
 from frontend.api.openai.responses.errors import STATUSES
 from frontend.openapi.fields import EFFORT, KEEP_ALIVE, MODEL
 from frontend.openapi.openai_common import ERROR
+from frontend.openapi.openai_extras import extension_fields
 from frontend.openapi.operations import (
     GENERATION_HEADERS,
     JSON,
@@ -267,7 +269,10 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
             ),
             "conversation": {"enum": [None], "description": "Refused: conversations are not stored."},
             "safety_identifier": text("Repeated in the response."),
-            "prompt_cache_key": text("Repeated in the response: the prefix cache does not need it."),
+            "prompt_cache_key": text(
+                "Repeated in the response; the same as `session_id`, if that is not sent."
+            ),
+            **extension_fields(RESPONSES),
             "options": ref("Options"),
             "num_ctx": integer(
                 "An extension: number of tokens of the model's context that the request may use."

@@ -64,7 +64,25 @@ _CUSTOM = {
 }
 _FUNCTION = {"type": "function", "name": "f", "parameters": _SCHEMA}
 _FORMAT = {"type": "json_schema", "name": "x", "schema": _SCHEMA}
+_EXTRAS = {
+    "model": "able", "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 2, "ignore_eos": True,
+    "stop_token_ids": [1, 2], "no_stop_trim": True, "skip_special_tokens": False, "priority": -1, "rid": "r",
+    "chat_template_kwargs": {"enable_thinking": False, "a": [1]}, "cache_salt": "s", "session_id": "t",
+}  # fmt: skip
 _OWN: Mapping[str, Sequence[object]] = {
+    "/v1/chat/completions": [
+        {
+            **_EXTRAS, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}],
+            "structured_outputs": {"choice": ["a", "b"]}, "continue_final_message": True,
+            "add_generation_prompt": False, "separate_reasoning": False, "stream_reasoning": False,
+        },
+        {"model": "able", "messages": [{"role": "user", "content": "Hi"}], "guided_json": '{"type":"object"}'},
+    ],
+    "/v1/completions": [
+        {**_EXTRAS, "prompt": "Hi", "regex": "[ab]+"},
+        {"model": "able", "prompt": "Hi", "json_schema": '{"type":"object"}'},
+        {"model": "able", "prompt": "Hi", "response_format": {"type": "json_object"}},
+    ],
     "/api/tokenize": [{"model": "able", "content": "Hi", "keep_alive": "5m"}],
     "/api/detokenize": [{"model": "able", "tokens": [1, 2], "keep_alive": "5m"}],
     "/v1/tokenize": [

@@ -24,6 +24,8 @@ from frontend.api.core.typed_fields import (
     text,
 )
 from frontend.api.openai.convert import thinking_of
+from frontend.api.openai.extras.fields import REFUSED, Extras, readers_of
+from frontend.api.openai.extras.table import RESPONSES
 from frontend.api.openai.fields import HARMLESS, INNER_OF_RESPONSES
 from frontend.api.openai.responses.compaction import empty_compaction, without_trigger
 from frontend.api.openai.responses.items import read_input
@@ -53,6 +55,8 @@ class ResponsesRequest:
     store: bool | None = None
     background: bool = False
     previous_response_id: str = ""
+    extras: Extras = field(default_factory=Extras)
+    prompt_cache_key: str = ""
 
     @classmethod
     def read(cls, body: Json) -> ResponsesRequest:
@@ -77,7 +81,7 @@ class ResponsesRequest:
             format=_format(fields.format),
             options=_options(fields),
             keep_alive=fields.keep_alive,
-            think=thinking_of(fields.reasoning.get("effort"), "reasoning.effort"),
+            think=thinking_of(fields.reasoning.get("effort"), "reasoning.effort") or fields.extras.think(),
             truncate=_truncates(fields.truncation),
             messages=messages,
             tools=tools.offered,
@@ -103,6 +107,8 @@ class ResponsesRequest:
             fields.store,
             fields.background,
             fields.previous_response_id,
+            fields.extras,
+            fields.prompt_cache_key or "",
         )
 
     @property
@@ -115,10 +121,17 @@ class ResponsesRequest:
     def set_tool_choice(self, message: pb.GenerateRequest) -> None:
         message.tool_choice.CopyFrom(self.tool_choice)
 
+    def extend(self, message: pb.GenerateRequest, caller: str) -> None:
+        """Add what the neutral request does not have. `caller`: the client's name in the fair queue."""
+        self.set_tool_choice(message)
+        self.extras.set_in(message, caller, self.prompt_cache_key)
+
 
 @dataclass(slots=True)
 class _Body:
-    """The body's fields; those from `options` on are Ollama's extensions to OpenAI's API."""
+    """The body's fields; `options`, `num_ctx` and `keep_alive` are Ollama's extensions to OpenAI's API, and
+    `extras` those of SGLang and vLLM.
+    """
 
     model: str = ""
     input: Json = None
@@ -144,11 +157,14 @@ class _Body:
     options: dict[str, Json] = field(default_factory=dict)
     num_ctx: int | None = None
     keep_alive: int | None = None
+    extras: Extras = field(default_factory=Extras)
 
     @classmethod
     def read(cls, body: Json) -> _Body:
         make: Callable[..., _Body] = cls
-        return make(**read_struct(body, "ResponsesRequest", _READERS, "openai.ResponsesRequest"))
+        values = read_struct(body, "ResponsesRequest", _READERS, "openai.ResponsesRequest")
+        extras = Extras.take(values, RESPONSES)
+        return make(**values, extras=extras)
 
     @property
     def format(self) -> dict[str, Json]:
@@ -186,6 +202,7 @@ def _options(fields: _Body) -> dict[str, Json]:
     return {
         "temperature": _DEFAULT_TEMPERATURE,
         **fields.options,
+        **fields.extras.options(fields.options),
         **{name: value for name, value in own.items() if value is not None},
     }
 
@@ -258,6 +275,7 @@ def _list_of_anything(value: Json, path: FieldPath) -> list[Json]:
 
 
 _READERS: dict[str, Reader] = {
+    **readers_of(RESPONSES),
     "model": text,
     "input": anything,
     "instructions": text,
@@ -286,4 +304,4 @@ _READERS: dict[str, Reader] = {
 _REFUSED: dict[str, Refusal] = {
     "prompt": refused("prompt: no prompts are stored here, so send its text in `instructions` or `input`"),
 }
-FIELDS = Fields(_READERS.keys(), HARMLESS, _REFUSED, INNER_OF_RESPONSES)
+FIELDS = Fields(_READERS.keys(), HARMLESS, {**REFUSED, **_REFUSED}, INNER_OF_RESPONSES)

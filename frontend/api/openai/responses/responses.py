@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -40,15 +41,21 @@ class ResponsesRoutes:
         if not chat.model:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
-        built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
+        record = record_of(http.scope)
+        extend = partial(request.extend, caller=record.client)
+        built = await self.generation.build_request(http, model, chat, extend)
         ignored = [*request.ignored, *_unfulfilled(chat, model), *built.not_honoured]
+        record.fields |= request.extras.log_fields
+        priority = request.extras.priority
+        if priority is not None and not self.generation.in_flight.prioritise(http.scope, priority):
+            ignored.append("priority")
         output = OutputItems(request.tools.origins)
         if self.store is not None and request.is_stored:
             storing = Storing(self.store, self.generation, http, request, incoming.own_items, ignored)
             if request.background:
                 return await storing.respond_in_background(built, output)
             return storing.respond(built, output)
-        encoder = ResponsesEncoder(request.echo, output, record_of(http.scope).route_fields)
+        encoder = ResponsesEncoder(request.echo, output, record.route_fields)
         return EngineResponse(
             encoder,
             self.generation.submit(http, built, chat.stream),

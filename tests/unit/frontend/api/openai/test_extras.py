@@ -9,21 +9,24 @@ import pytest
 
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
-from frontend.api.openai.extras.table import CHAT, COMPLETIONS, EXTRAS, Extra
+from frontend.api.openai.extras.table import CHAT, COMPLETIONS, EXTRAS, RESPONSES, Extra
 from frontend.api.openai.extras.unread import REFUSALS, UNUSED
 from tests.fakes.stalling_worker import StallingWorker, content, default_model, done, started
 from tests.unit.frontend.api.conftest import Frontend, Start
 
 _CHAT = "/v1/chat/completions"
 _COMPLETIONS = "/v1/completions"
+_RESPONSES = "/v1/responses"
 _TURNS: Json = [{"role": "user", "content": "x"}]
 _BEGUN: Json = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "Once"}]
 _BODIES: Mapping[str, dict[str, Json]] = {
     _CHAT: {"model": "m", "messages": _TURNS},
     _COMPLETIONS: {"model": "m", "prompt": "x"},
+    _RESPONSES: {"model": "m", "input": "x"},
 }
-_PATHS = {CHAT: _CHAT, COMPLETIONS: _COMPLETIONS}
-_BOTH = pytest.mark.parametrize("path", sorted(_BODIES))
+_PATHS = {CHAT: _CHAT, COMPLETIONS: _COMPLETIONS, RESPONSES: _RESPONSES}
+_ALL = pytest.mark.parametrize("path", sorted(_BODIES))
+_BOTH = pytest.mark.parametrize("path", [_CHAT, _COMPLETIONS])
 
 
 def _worker(**capabilities: bool) -> StallingWorker:
@@ -158,7 +161,7 @@ async def test_what_is_refused(start: Start, path: str, more: dict[str, Json], w
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
-@_BOTH
+@_ALL
 async def test_refused_fields_are_a_400_that_names_them(start: Start, path: str, refusal: object) -> None:
     name, about = getattr(refusal, "name"), getattr(refusal, "about")  # noqa: B009 - of any refusal
     async with start(_worker()) as frontend:
@@ -169,7 +172,7 @@ async def test_refused_fields_are_a_400_that_names_them(start: Start, path: str,
     assert unset.status_code == 200
 
 
-@_BOTH
+@_ALL
 async def test_fields_without_effect_are_named(start: Start, path: str) -> None:
     async with start(_worker()) as frontend:
         for unused in UNUSED:
@@ -194,7 +197,7 @@ async def test_every_field_of_the_table_is_read(start: Start, route: str, extra:
     assert "x-drover-not-honoured" not in answer.headers
 
 
-@_BOTH
+@_ALL
 async def test_a_salt_and_a_session_belong_to_their_caller(start: Start, path: str) -> None:
     async with start(_worker()) as frontend:
 
@@ -307,3 +310,17 @@ async def test_the_clients_id_is_the_answers(
     assert json.loads(text)["id"] == expected
     # Never the id of an attempt: engines abort by it.
     assert frontend.worker.handles[-1].request.request_id not in (expected, "r-1")
+
+
+async def test_extensions_of_responses(start: Start) -> None:
+    more: dict[str, Json] = {"top_k": 3, "min_p": 0.5, "repetition_penalty": 1.5, "priority": -4}
+    async with start(_worker(thinking=True)) as frontend:
+        request = await _asked(
+            frontend, _RESPONSES, {**more, "chat_template_kwargs": {"enable_thinking": False, "a": 1}}
+        )
+    sampling = request.sampling
+    assert (sampling.top_k, sampling.min_p, sampling.repeat_penalty) == (3, 0.5, 1.5)
+    assert sampling.repeat_last_n == -1
+    assert request.priority == -4
+    assert request.think.mode == pb.Think.OFF
+    assert json.loads(request.template_arguments_json) == {"enable_thinking": False, "a": 1}

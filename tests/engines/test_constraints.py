@@ -1,0 +1,88 @@
+"""Regular expressions and grammars on every engine: enforced, or refused before the answer begins."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+import pytest
+
+from drover.errors import CapabilityMissing, ConstraintRejected
+from drover.rpc import error_from_status
+from drover.v1 import engine_pb2 as pb
+from tests.support.engine_client import EngineClient
+
+_LIST = 'root ::= "[" (item ("," item)*)? "]"\nitem ::= "\\"" [a-z]{1,4} "\\"" | root'
+
+
+def _chat(**fields: object) -> pb.GenerateRequest:
+    request = pb.GenerateRequest(sampling=pb.Sampling(temperature=0, max_tokens=60))
+    request.chat.messages.add(role="user", content="Name two colours.")
+    request.MergeFrom(pb.GenerateRequest(**fields))  # type: ignore[arg-type] # its fields by their names
+    return request
+
+
+def _has_constraints(model: pb.Model) -> bool:
+    can = model.capabilities
+    assert can.regex_constraint == can.ebnf_constraint
+    return can.regex_constraint
+
+
+@pytest.mark.parametrize(
+    ("fields", "pattern"),
+    [
+        ({"regex": "[0-9]{3}-(red|blue)"}, "[0-9]{3}-(red|blue)"),
+        ({"regex": "(yes|no)?"}, "(yes|no)?"),
+        ({"ebnf": 'root ::= colour " and " colour\ncolour ::= "red" | "blue"'}, "(red|blue) and (red|blue)"),
+        ({"ebnf": 'root ::= [a-zéß]{3,5} "!"'}, "[a-zéß]{3,5}!"),
+        ({"ebnf": _LIST}, r"[\[\]a-z\",]*"),
+    ],
+    ids=str,
+)
+async def test_the_whole_answer_obeys(
+    engine: EngineClient, model: pb.Model, fields: dict[str, object], pattern: str
+) -> None:
+    request = _chat(**fields)
+    if not _has_constraints(model):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await engine.text(request)
+        assert isinstance(error_from_status(refused.value), CapabilityMissing)
+        return
+    text, done = await engine.text(request)
+    assert re.fullmatch(pattern, text), text
+    assert done.finish_reason == pb.Done.STOP or done.completion_tokens == 60
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"regex": "(?=a)a"}, "look-around"),
+        ({"regex": "[0-9"}, "regex: "),
+        ({"ebnf": "root ::= ???"}, "EBNF, line 1"),
+        ({"ebnf": 'root ::= root "a" | "b"'}, "begins with itself"),
+        ({"json_schema": '{"type": 5}'}, "type"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_compiled_is_refused(
+    engine: EngineClient, fields: dict[str, object], words: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await engine.text(_chat(**fields))
+    error = error_from_status(refused.value)
+    assert isinstance(error, ConstraintRejected)
+    assert words in error.message
+
+
+async def test_a_stop_text_is_shown_if_asked_for(engine: EngineClient) -> None:
+    request = _chat()
+    whole, _ = await engine.text(request)
+    stop = whole.strip()[2:6]
+    request.sampling.stop.append(stop)
+    cut, done = await engine.text(request)
+    assert done.matched_stop == stop
+    request.sampling.include_stop = True
+    shown, done = await engine.text(request)
+
+    assert done.matched_stop == stop
+    assert shown == cut + stop
