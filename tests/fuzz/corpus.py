@@ -72,11 +72,15 @@ _EXTRAS = {
 _OWN: Mapping[str, Sequence[object]] = {
     "/v1/chat/completions": [
         {
-            **_EXTRAS, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}],
+            **_EXTRAS,
+            "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}],
             "structured_outputs": {"choice": ["a", "b"]}, "continue_final_message": True,
             "add_generation_prompt": False, "separate_reasoning": False, "stream_reasoning": False,
         },
-        {"model": "able", "messages": [{"role": "user", "content": "Hi"}], "guided_json": '{"type":"object"}'},
+        {
+            "model": "able", "messages": [{"role": "user", "content": "Hi"}],
+            "guided_json": '{"type":"object"}',
+        },
     ],
     "/v1/completions": [
         {**_EXTRAS, "prompt": "Hi", "regex": "[ab]+"},
