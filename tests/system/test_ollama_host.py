@@ -147,6 +147,48 @@ def test_vectors(hosts: Hosts) -> None:
     assert direct.status_code == through.status_code == 400
 
 
+def test_decisions(hosts: Hosts) -> None:
+    body: Body = {
+        "model": "scripted",
+        "state": "Customer: I was charged twice.",
+        "questions": {
+            "refund": {"type": "noul", "instructions": "A refund?", "criteria": {"true": "due"}},
+            "team": {
+                "type": "choice",
+                "instructions": "Which?",
+                "criteria": {"billing": "payments", "sales": None},
+            },
+            "urgency": {"type": "score", "instructions": "How urgent?", "criteria": ["low", "mid", "high"]},
+        },
+    }
+    direct, through = (each.json() for each in hosts.both("/v1/systemone", body))
+    assert list(through) == list(direct)
+    assert through["usage"] == direct["usage"]
+    for name, answer in direct["answers"].items():
+        assert list(through["answers"][name]) == list(answer)
+        assert _rounded(through["answers"][name]) == _rounded(answer)
+    asked = [{"type": "predicate", "instructions": "A refund?"}]
+    one, other = (
+        each.json()["answers"][0]["probability"]
+        for each in hosts.both("/v1/decisions", {"model": "scripted", "input": "x", "questions": asked})
+    )
+    assert one == pytest.approx(other, abs=1e-6)
+    sglang = {
+        "model": "scripted",
+        "input": "x",
+        "questions": [{"id": "q", "type": "yes_no", "question": "?"}],
+    }
+    _, refused = hosts.both("/v1/decisions", {**sglang, "return_prompt_token_ids": True})
+    assert refused.status_code == 400
+    assert "on an Ollama server" in refused.text
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def test_models_are_listed_and_shown_as_the_host_has_them(hosts: Hosts) -> None:
     (direct,), (through,) = (
         [each for each in httpx.get(f"{url}/api/tags").json()["models"] if each["name"] == "smol:latest"]
