@@ -183,6 +183,7 @@ SCHEMAS: dict[str, Schema] = {
                 about="A text, or a conversation, which the model reads as a transcript.",
             ),
             "questions": array(ref("DecisionQuestion"), minItems=1, maxItems=MAX_QUESTIONS),
+            "keep_alive": KEEP_ALIVE,
         },
         ["model", "input", "questions"],
         _SGLANG,

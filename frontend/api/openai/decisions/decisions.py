@@ -31,6 +31,7 @@ class OpenAIDecisions:
             request.state.text,
             [each.question for each in request.questions],
             request.state.images,
+            request.keep_alive,
         )
         response = await self.decisions.decide(http, wanted)
         return decided(http, openai_body(request, response), request.ignored)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from drover.errors import InvalidRequest
 from frontend.api.core.go_json import Json, dump_text
+from frontend.api.core.go_values import keep_alive_ns
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.openai.decisions.state import State
 from frontend.api.openai.fields import HARMLESS
@@ -32,6 +33,7 @@ class OpenAIDecisionRequest:
     model: str
     state: State
     questions: list[NamedQuestion]
+    keep_alive: int | None
     # Names of fields that have no effect.
     ignored: list[str]
 
@@ -46,8 +48,14 @@ class OpenAIDecisionRequest:
             model,
             state,
             [_question(each, f"questions[{at}]", len(state.images)) for at, each in enumerate(questions)],
+            _keep_alive(body.get("keep_alive")),
             _FIELDS.without_effect(dict(body)),
         )
+
+
+def _keep_alive(value: Json) -> int | None:
+    """An extension, as under all of /v1. Raises InvalidRequest."""
+    return None if value is None else keep_alive_ns(value)
 
 
 def model_of(body: Mapping[str, Json]) -> str:

@@ -139,7 +139,10 @@ async def test_fields_without_effect_are_named(start: Start) -> None:
         answer = await frontend.client.post(
             _PATH, json=_body(prompt_cache_key="k", reasoning={"effort": "low"})
         )
+        kept = await frontend.client.post(_PATH, json=_body(keep_alive="5m"))
     assert answer.headers["x-drover-not-honoured"] == "reasoning"
+    assert "x-drover-not-honoured" not in kept.headers
+    assert frontend.worker.scores[1].keep_alive_ns == 300 * 10**9
 
 
 _REFUSED: list[tuple[Json, str]] = [
