@@ -15,7 +15,8 @@ from frontend.decision.question import MAX_OPTIONS, Question
 
 MAX_QUESTIONS = 400
 _MAX_LEVELS = 10
-_FIELDS = Fields({"model", "input", "questions", "keep_alive"}, HARMLESS)
+# Decisions are routed by their state, so a key changes nothing.
+_FIELDS = Fields({"model", "input", "questions", "keep_alive"}, {*HARMLESS, "prompt_cache_key"})
 
 
 @dataclass(frozen=True, slots=True)
