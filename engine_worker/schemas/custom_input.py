@@ -8,8 +8,9 @@ from collections.abc import Sequence as Several
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.constraint import Constraint, check_cost, from_parsed
+from engine_worker.schemas.grammar_recursion import check_recursion
 from engine_worker.schemas.json_text import written
-from engine_worker.schemas.lark_reader import check_recursion, read_lark
+from engine_worker.schemas.lark_reader import read_lark
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import (
