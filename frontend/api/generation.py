@@ -23,7 +23,6 @@ from frontend.api.in_flight import InFlightRequests
 from frontend.middleware.held_bodies import held_body_of
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
-from frontend.models.virtual_definition import Side, requested_side
 from frontend.observability.request_record import RecordingObserver, record_of
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.fleet import wait_for_any
@@ -43,13 +42,13 @@ class BuiltRequest:
     """A request that is ready to be submitted. `not_honoured`: names of what has no effect on this model.
 
     `message`: what the engine gets. It is empty for a virtual model: `convert` makes it for the side that the
-    smart router chooses. `side`: the side that the client asks for.
+    smart router chooses. `side`: the label of the side that the client asks for.
     """
 
     model: CatalogModel
     convert: Convert
     message: pb.GenerateRequest
-    side: Side | None
+    side: str | None
     not_honoured: list[str]
 
 
@@ -115,7 +114,7 @@ class Generation:
         convert = partial(self._convert, request, extend)
         side, message = None, pb.GenerateRequest()
         if model.virtual is not None:
-            side = requested_side(checked.route or http.headers.get(_ROUTE_HEADER, ""))
+            side = model.virtual.definition.requested(checked.route or http.headers.get(_ROUTE_HEADER, ""))
         else:
             # A long conversation takes tens of milliseconds to copy.
             message = await run_in_thread_if_large(

@@ -100,10 +100,10 @@ class Catalog:
         """
         definition = of_parameters(preset.name, preset.base, preset.parameters)
         if (definition is not None or preset.base.key in self.routers) and preset.template:
-            raise InvalidRequest("a model that chooses between two has no template of its own")
+            raise InvalidRequest("a model that chooses between others has no template of its own")
         if definition is None:
             return
-        for name in (definition.simple, definition.complex, definition.judge):
+        for name in (*(side.model for side in definition.sides), definition.judge):
             if self._resolver.target(name).served is None:
                 raise InvalidRequest(f"route parameters: this server has no model '{name.short}' to answer")
 

@@ -11,7 +11,7 @@ from drover.names import ModelName
 from drover.thinking import on_or_off
 from drover.v1 import engine_pb2 as pb
 from frontend.models.preset import Example, Layer, Preset
-from frontend.models.virtual_definition import Side, VirtualModel
+from frontend.models.virtual_definition import VirtualModel
 from frontend.routing.served_model import ServedModel
 
 _NOTHING_KNOWN = pb.Model()
@@ -20,12 +20,14 @@ _GGUF = "gguf"
 
 @dataclass(frozen=True, slots=True)
 class VirtualTargets:
-    """A virtual model's sides and judge. `forced`: the side that the name fixes, as in `auto:simple`."""
+    """A virtual model's sides by their labels, and its judge. `forced`: the label that the name fixes, as in
+    `auto:simple`.
+    """
 
     definition: VirtualModel
-    sides: Mapping[Side, CatalogModel]
+    sides: Mapping[str, CatalogModel]
     judge: CatalogModel
-    forced: Side | None = None
+    forced: str | None = None
 
     @property
     def served(self) -> Sequence[ServedModel]:

@@ -10,7 +10,7 @@ from drover.names import DEFAULT_TAG, ModelName
 from frontend.models.model import CatalogModel, VirtualTargets
 from frontend.models.preset import Preset
 from frontend.models.presets import Presets
-from frontend.models.virtual_definition import SIDES, Side, VirtualModel, of_parameters
+from frontend.models.virtual_definition import VirtualModel, of_parameters
 from frontend.models.virtual_model import virtual_model, with_preset
 from frontend.routing.fleet import CapabilityCheck, Fleet, can_generate
 from frontend.routing.served_model import ServedModel
@@ -51,10 +51,10 @@ class ModelResolver:
 
     def router_side(self, name: ModelName) -> CatalogModel | None:
         """`auto:local` is the operator's virtual model `auto` with the side fixed."""
-        if (side := SIDES.get(name.tag.lower())) is None:
-            return None
         definition = self.routers.get(replace(name, tag=DEFAULT_TAG).key)
-        return None if definition is None else self._virtual_model(definition, forced=side)
+        if definition is None or (label := definition.label_of(name.tag)) is None:
+            return None
+        return self._virtual_model(definition, forced=label)
 
     def router_models(self) -> list[CatalogModel]:
         return [self._virtual_model(definition) for definition in self.routers.values()]
@@ -107,16 +107,16 @@ class ModelResolver:
         return None if preset is None else self.preset_model(preset, capable)
 
     def _preset_side(self, name: ModelName, capable: CapabilityCheck) -> CatalogModel | None:
-        if (side := SIDES.get(name.tag.lower())) is None:
-            return None
         preset = self.presets.get(replace(name, tag=DEFAULT_TAG).key)
         definition = self._definition_of(preset) if preset else None
-        return None if definition is None else self._virtual_model(definition, preset, side)
+        if definition is None or (label := definition.label_of(name.tag)) is None:
+            return None
+        return self._virtual_model(definition, preset, label)
 
     def _virtual_model(
-        self, definition: VirtualModel, preset: Preset | None = None, forced: Side | None = None
+        self, definition: VirtualModel, preset: Preset | None = None, forced: str | None = None
     ) -> CatalogModel:
-        sides = {side: with_preset(self.target(definition.model_of(side)), preset) for side in Side}
+        sides = {side.label: with_preset(self.target(side.model), preset) for side in definition.sides}
         return virtual_model(VirtualTargets(definition, sides, self.target(definition.judge), forced), preset)
 
     def _definition_of(self, preset: Preset) -> VirtualModel | None:

@@ -48,8 +48,7 @@ def _combined(definition: VirtualModel, sides: Sequence[CatalogModel]) -> pb.Mod
         "general.architecture": _KIND,
         "general.basename": definition.name.model,
         f"{_KIND}.context_length": context,
-        f"{_KIND}.simple": definition.simple.short,
-        f"{_KIND}.complex": definition.complex.short,
+        **{f"{_KIND}.{side.label}": side.model.short for side in definition.sides},
         f"{_KIND}.judge": definition.judge.short,
     }
     return pb.Model(

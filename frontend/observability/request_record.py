@@ -94,6 +94,8 @@ class RequestRecord:
     judge: str = ""
     """The main name of the model that judged it."""
     judge_seconds: float = 0.0
+    judge_probability: float | None = None
+    """Of the likeliest side; None where no judge scored the sides."""
 
     @property
     def elapsed_ns(self) -> int:
@@ -112,16 +114,27 @@ class RequestRecord:
         """The model that answers a virtual model's request, and the reason."""
         if self.routed is None:
             return []
-        return [
+        headers = [
             (b"x-drover-routed-model", self.routed.model.encode()),
             (b"x-drover-route-reason", self.routed.reason.encode()),
         ]
+        if self.judge_probability is not None:
+            headers.append((b"x-drover-route-probability", b"%.4f" % self.judge_probability))
+        return headers
 
     def route_fields(self) -> dict[str, str]:
         """The same for the last object of the response; empty for other models."""
         if self.routed is None:
             return {}
         return {"routed_model": self.routed.model, "route_reason": self.routed.reason}
+
+    def record_verdict(self, probability: float, label_mass: float) -> None:
+        """The judge's probability of the likeliest side, and what it gave to all sides' labels together."""
+        self.judge_probability = probability
+        self.fields |= {
+            "route_probability": round(probability, 4),
+            "route_label_mass": round(label_mass, 4),
+        }
 
     def record_judge(self, judge: str, seconds: float) -> None:
         self.judge, self.judge_seconds = judge, seconds

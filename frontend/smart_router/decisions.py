@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drover.digests import digest_of
-from frontend.models.virtual_definition import Side, VirtualModel
+from frontend.models.virtual_definition import VirtualModel
 from frontend.smart_router.question import Question
 
 _MAX_CACHED = 4_096
@@ -18,9 +18,9 @@ class Reason(enum.Enum):
 
     FORCED = "forced"
     ABILITY = "ability"
-    """The other side lacks a capability that the request needs."""
+    """No other side has a capability that the request needs."""
     AWAY = "away"
-    """No worker serves the other side."""
+    """No worker serves another side."""
     IMAGES = "images"
     TOOLS = "tools"
     LENGTH = "length"
@@ -29,17 +29,38 @@ class Reason(enum.Enum):
     JUDGE_LATE = "judge late"
     JUDGE_FAILED = "judge failed"
     JUDGE_UNCLEAR = "judge unclear"
+    """The judge gave no label, or the labels too little probability."""
+    JUDGE_UNSURE = "judge unsure"
+    """No label reached the threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge's scores say. `probability`: that of the likeliest side; `label_mass`: the share of all
+    possible next tokens that the labels have together.
+    """
+
+    probability: float
+    label_mass: float
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    side: Side
+    """`side`: a label. `verdict`: None where no judge scored the sides."""
+
+    side: str
     reason: Reason
+    verdict: Verdict | None = None
 
     @property
     def is_final(self) -> bool:
         """True if there is no fallback: who names a side may not want the other one to see the request."""
         return self.reason is Reason.FORCED
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it would be the same again, so that it can be kept."""
+        return self.reason in (Reason.JUDGE, Reason.JUDGE_UNSURE)
 
 
 def decide_by_rule(question: Question, definition: VirtualModel) -> Decision | None:
@@ -60,24 +81,29 @@ class DecisionCache:
 
     def __init__(self, size: int = _MAX_CACHED) -> None:
         self._size = size
-        self._sides: OrderedDict[bytes, Side] = OrderedDict()
+        self._decisions: OrderedDict[bytes, Decision] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._sides)
+        return len(self._decisions)
 
-    def find(self, definition: VirtualModel, question: Question) -> Side | None:
-        key = _key(definition, question)
-        side = self._sides.get(key)
-        if side is not None:
-            self._sides.move_to_end(key)
-        return side
+    def find(self, definition: VirtualModel, question: Question, labels: tuple[str, ...]) -> Decision | None:
+        key = _key(definition, question, labels)
+        decision = self._decisions.get(key)
+        if decision is None:
+            return None
+        self._decisions.move_to_end(key)
+        return replace(decision, reason=Reason.KEPT) if decision.reason is Reason.JUDGE else decision
 
-    def add(self, definition: VirtualModel, question: Question, side: Side) -> None:
-        self._sides[_key(definition, question)] = side
-        while len(self._sides) > self._size:
-            self._sides.popitem(last=False)
+    def add(
+        self, definition: VirtualModel, question: Question, labels: tuple[str, ...], decision: Decision
+    ) -> None:
+        self._decisions[_key(definition, question, labels)] = decision
+        while len(self._decisions) > self._size:
+            self._decisions.popitem(last=False)
 
 
-def _key(definition: VirtualModel, question: Question) -> bytes:
-    """The judge and everything that it is shown."""
-    return digest_of((definition.judge.key, question.earlier, question.last))
+def _key(definition: VirtualModel, question: Question, labels: tuple[str, ...]) -> bytes:
+    """The judge, everything that it is shown, and how its answer is read."""
+    sides = [(side.label, side.description) for side in definition.sides if side.label in labels]
+    reading = (definition.default, definition.threshold, definition.min_label_mass)
+    return digest_of((definition.judge.key, repr((sides, reading)), question.earlier, question.last))

@@ -1,4 +1,4 @@
-"""A request to a virtual model: sent to one side, and to the other if that fails before its first token."""
+"""A request to a virtual model: sent to one side, and to another if that fails before its first token."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from drover.errors import (
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel
-from frontend.models.virtual_definition import Side
 from frontend.routing.backends.base import EventSink, RequestHandle
 from frontend.smart_router.decisions import Decision
 from frontend.smart_router.sides import Sides
 
-# Errors that the other side may not have.
+# Errors that another side may not have.
 _FALLS_BACK = (RetryElsewhere, RetryLater, CapabilityMissing, ConstraintRejected, ContextExceeded)
 
 
@@ -30,7 +29,8 @@ class Observer(Protocol):
 
     def decided(self, decision: Decision, model: CatalogModel) -> None: ...
 
-    def fell_back(self, error: DroverError, side: Side, model: CatalogModel) -> None: ...
+    def fell_back(self, error: DroverError, failed: str, side: str, model: CatalogModel) -> None:
+        """`failed`: the side that was chosen; `side`: the one that is tried now."""
 
 
 class RoutedRequest:
@@ -63,27 +63,33 @@ class RoutedRequest:
         decision = await self._decided()
         try:
             await self._deliver_from(decision.side, sink)
-            return
         except _FALLS_BACK as error:
-            if self._has_answered or decision.is_final or isinstance(error, DeadlineExceeded):
+            if decision.is_final or not self._can_fall_back(error):
                 raise
-            failure = error
-        other = decision.side.other
-        self._observer.fell_back(failure, other, self._sides.model(other))
-        try:
-            await self._deliver_from(other, sink)
-        except _FALLS_BACK:
-            if self._has_answered:
-                raise
-            # Report the first side's error: it is the one that was chosen.
-            raise failure from None
+            await self._fall_back(decision.side, error, sink)
+
+    async def _fall_back(self, failed: str, failure: DroverError, sink: EventSink) -> None:
+        """Try the other sides in turn. Raises `failure`, which is the chosen side's, if none answers."""
+        error = failure
+        for side in self._sides.fallbacks(failed):
+            self._observer.fell_back(error, failed, side, self._sides.model(side))
+            try:
+                return await self._deliver_from(side, sink)
+            except _FALLS_BACK as next_error:
+                if not self._can_fall_back(next_error):
+                    raise
+                error = next_error
+        raise failure from None
+
+    def _can_fall_back(self, error: DroverError) -> bool:
+        return not (self._has_answered or isinstance(error, DeadlineExceeded))
 
     async def _decided(self) -> Decision:
         decision = await self._decide()
         self._observer.decided(decision, self._sides.model(decision.side))
         return decision
 
-    async def _deliver_from(self, side: Side, sink: EventSink) -> None:
+    async def _deliver_from(self, side: str, sink: EventSink) -> None:
         """Hold back events until the first one with output: until then the request can fall back."""
         handle = self._handle = self._submit(self._sides.model(side), self._sides.request(side))
         held: list[pb.GenerateEvent] = []

@@ -1,4 +1,4 @@
-"""Routes requests to virtual models: by the side that is asked for, by rules, or by the judge."""
+"""Routes requests to virtual models: by the side that is requested, by rules, or by the judge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel, VirtualTargets, workers_of
-from frontend.models.virtual_definition import Side
 from frontend.observability.request_record import (
     RecordingObserver,
     RequestRecord,
@@ -19,11 +18,13 @@ from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
 from frontend.smart_router.decisions import Decision, DecisionCache, Reason, decide_by_rule
-from frontend.smart_router.judge import ask_judge, judge_request
+from frontend.smart_router.judge import decide_by_label, decide_by_score, label_request, score_request
 from frontend.smart_router.question import Question
 from frontend.smart_router.routed_request import RoutedRequest
 from frontend.smart_router.sides import Convert, Sides
 from frontend.smart_router.single_flight import SingleFlight
+
+Labels = tuple[str, ...]
 
 
 class RequestRouter:
@@ -33,7 +34,7 @@ class RequestRouter:
         self._judging = SingleFlight()
 
     def request(
-        self, targets: VirtualTargets, convert: Convert, requested: Side | None, record: RequestRecord
+        self, targets: VirtualTargets, convert: Convert, requested: str | None, record: RequestRecord
     ) -> RoutedRequest:
         """`requested`: the side that the request asks for, which goes before the one that the name fixes."""
         sides = Sides(targets, convert)
@@ -48,42 +49,55 @@ class RequestRouter:
         return RoutedRequest(sides, decide, submit, _RecordingObserver(record))
 
     async def _decide(
-        self, targets: VirtualTargets, sides: Sides, forced: Side | None, record: RequestRecord
+        self, targets: VirtualTargets, sides: Sides, forced: str | None, record: RequestRecord
     ) -> Decision:
         if forced is not None:
             return Decision(forced, Reason.FORCED)
-        request, only = sides.any_request()
-        if only is not None:
+        able = sides.candidates()
+        if (only := sides.only(able)) is not None:
             return only
-        question = Question.of(request)
-        return decide_by_rule(question, targets.definition) or await self._judge(targets, question, record)
+        default = targets.definition.default
+        question = Question.of(sides.request(default if default in able else able[0]))
+        by_rule = decide_by_rule(question, targets.definition)
+        return by_rule or await self._judge(targets, question, able, record)
 
-    async def _judge(self, targets: VirtualTargets, question: Question, record: RequestRecord) -> Decision:
+    async def _judge(
+        self, targets: VirtualTargets, question: Question, able: Labels, record: RequestRecord
+    ) -> Decision:
+        """`able`: the sides that can serve the request."""
         definition = targets.definition
-        cached = self._decisions.find(definition, question)
+        cached = self._decisions.find(definition, question, able)
         if cached is not None:
-            return Decision(cached, Reason.KEPT)
+            return cached
         if targets.judge.served is None:
             return Decision(definition.default, Reason.JUDGE_FAILED)
         return await self._judging.decision(
-            (definition, question), lambda: self._ask_judge(targets, question, record)
+            (definition, question, able), lambda: self._ask_judge(targets, question, able, record)
         )
 
     async def _ask_judge(
-        self, targets: VirtualTargets, question: Question, record: RequestRecord
+        self, targets: VirtualTargets, question: Question, able: Labels, record: RequestRecord
     ) -> Decision:
-        definition = targets.definition
-        request = judge_request(question, targets.judge.info)
         began = time.perf_counter()
-        decision = await ask_judge(
-            lambda: self._send(targets.judge, request, record.ticket, SilentObserver()),
-            definition.default,
-            definition.judge_timeout_seconds,
-        )
+        decision = await self._scored_or_labelled(targets, question, able, record)
         record.record_judge(targets.judge.info.names[0], time.perf_counter() - began)
-        if decision.reason is Reason.JUDGE:
-            self._decisions.add(definition, question, decision.side)
+        if decision.is_judged:
+            self._decisions.add(targets.definition, question, able, decision)
         return decision
+
+    async def _scored_or_labelled(
+        self, targets: VirtualTargets, question: Question, able: Labels, record: RequestRecord
+    ) -> Decision:
+        judge, definition = targets.judge, targets.definition
+        sides = definition.descriptions(able)
+        if judge.info.capabilities.decision:
+            scores = score_request(question, sides, judge.info)
+            response = self._fleet.score(workers_of(judge), scores, record.ticket, SilentObserver())
+            return await decide_by_score(response, sides, definition)
+        request = label_request(question, sides, judge.info)
+        return await decide_by_label(
+            lambda: self._send(judge, request, record.ticket, SilentObserver()), sides, definition
+        )
 
     def _send(
         self, model: CatalogModel, request: pb.GenerateRequest, ticket: Ticket, observer: FailoverObserver
@@ -98,13 +112,15 @@ class _RecordingObserver:
         self._record = record
 
     def decided(self, decision: Decision, model: CatalogModel) -> None:
-        self._set(RouteOutcome(model.name.short, decision.side.value, decision.reason.value), model)
+        if (verdict := decision.verdict) is not None:
+            self._record.record_verdict(verdict.probability, verdict.label_mass)
+        self._set(RouteOutcome(model.name.short, decision.side, decision.reason.value), model)
 
-    def fell_back(self, error: DroverError, side: Side, model: CatalogModel) -> None:
+    def fell_back(self, error: DroverError, failed: str, side: str, model: CatalogModel) -> None:
         before = self._record.routed
         decision = before.decision if before is not None else ""
         self._record.fields["side_error"] = error.message
-        self._set(RouteOutcome(model.name.short, side.other.value, decision, fell_back=True), model)
+        self._set(RouteOutcome(model.name.short, failed, decision, fell_back=True), model)
 
     def _set(self, outcome: RouteOutcome, model: CatalogModel) -> None:
         record = self._record

@@ -1,13 +1,12 @@
-"""A virtual model's two sides: their models, and the request that each would get."""
+"""A virtual model's sides: their models, and the request that each would get."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from drover.errors import CapabilityMissing, DroverError, InvalidRequest, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel, VirtualTargets, workers_of
-from frontend.models.virtual_definition import Side
 from frontend.smart_router.decisions import Decision, Reason
 
 Convert = Callable[[CatalogModel], pb.GenerateRequest]
@@ -19,12 +18,12 @@ class Sides:
     def __init__(self, targets: VirtualTargets, convert: Convert) -> None:
         self._targets = targets
         self._convert = convert
-        self._requests: dict[Side, pb.GenerateRequest | DroverError] = {}
+        self._requests: dict[str, pb.GenerateRequest | DroverError] = {}
 
-    def model(self, side: Side) -> CatalogModel:
+    def model(self, side: str) -> CatalogModel:
         return self._targets.sides[side]
 
-    def request(self, side: Side) -> pb.GenerateRequest:
+    def request(self, side: str) -> pb.GenerateRequest:
         """The side's request. Raises what `convert` raises, and NoWorkerReady."""
         if side not in self._requests:
             self._requests[side] = self._make(side)
@@ -33,32 +32,37 @@ class Sides:
             raise made
         return made
 
-    def any_request(self) -> tuple[pb.GenerateRequest, Decision | None]:
-        """A request that can be judged, with the decision if only one side can serve it. Raises the default
-        side's error if none can.
+    def candidates(self) -> tuple[str, ...]:
+        """The sides that can serve the request, in the definition's order. Raises the default side's error
+        if none can.
         """
-        first = self._targets.definition.default
-        failure = self._failure(first)
-        if failure is None:
-            return self.request(first), self._only(first)
-        if self._failure(first.other) is not None:
-            raise failure
-        return self.request(first.other), self._only(first.other)
+        able = tuple(side for side in self._targets.sides if self._failure(side) is None)
+        if not able:
+            self.request(self._targets.definition.default)
+        return able
 
-    def _only(self, side: Side) -> Decision | None:
-        failure = self._failure(side.other)
-        if failure is None:
+    def only(self, able: tuple[str, ...]) -> Decision | None:
+        """The decision if a single side can serve the request."""
+        if len(able) != 1:
             return None
-        return Decision(side, Reason.AWAY if isinstance(failure, NoWorkerReady) else Reason.ABILITY)
+        failures = [self._failure(side) for side in self._targets.sides if side not in able]
+        all_away = all(isinstance(failure, NoWorkerReady) for failure in failures)
+        return Decision(able[0], Reason.AWAY if all_away else Reason.ABILITY)
 
-    def _failure(self, side: Side) -> DroverError | None:
+    def fallbacks(self, failed: str) -> Iterator[str]:
+        """The other sides, the default first."""
+        default = self._targets.definition.default
+        others = [side for side in self._targets.sides if side not in (failed, default)]
+        yield from ([default, *others] if failed != default else others)
+
+    def _failure(self, side: str) -> DroverError | None:
         try:
             self.request(side)
         except (CapabilityMissing, NoWorkerReady) as error:
             return error
         return None
 
-    def _make(self, side: Side) -> pb.GenerateRequest | DroverError:
+    def _make(self, side: str) -> pb.GenerateRequest | DroverError:
         model = self.model(side)
         try:
             workers_of(model)
@@ -70,9 +74,9 @@ class Sides:
 
 
 def _check_text(request: pb.GenerateRequest) -> None:
-    """Raises InvalidRequest for token ids: they belong to one model, and a virtual model has two."""
+    """Raises InvalidRequest for token ids: they belong to one model, and a virtual model has several."""
     if request.prompt.context or request.WhichOneof("input") == "tokens":
         raise InvalidRequest(
-            "this model chooses between two, and token ids (a context, a prompt of numbers) belong to one of "
-            "them; send text, or name that one"
+            "this model chooses between others, and token ids (a context, a prompt of numbers) belong to one "
+            "of them; send text, or name that one"
         )

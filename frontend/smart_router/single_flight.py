@@ -10,7 +10,8 @@ from frontend.models.virtual_definition import VirtualModel
 from frontend.smart_router.decisions import Decision
 from frontend.smart_router.question import Question
 
-_Key = tuple[VirtualModel, Question]
+_Key = tuple[VirtualModel, Question, tuple[str, ...]]
+"""The labels are those of the sides that can serve the request."""
 
 
 @dataclass(eq=False, slots=True)

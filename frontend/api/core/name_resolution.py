@@ -12,7 +12,6 @@ from drover.errors import InvalidRequest, ModelNotFound, NotOffered
 from drover.names import ModelName
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
-from frontend.models.virtual_definition import Side
 from frontend.routing.fleet import CapabilityCheck, can_generate
 
 _LOCAL = ":local"
@@ -40,7 +39,8 @@ async def find_named(
         check_not_cloud(name, wanted)
     if model is not None and model.virtual is not None and name is None:
         # `auto:7b:local`: without `:local` it is a virtual model with a tag of its own.
-        return replace(model, virtual=replace(model.virtual, forced=Side.SIMPLE))
+        forced = model.virtual.definition.label_of("local")
+        return replace(model, virtual=replace(model.virtual, forced=forced))
     return model
 
 

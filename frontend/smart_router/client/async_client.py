@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import ollama
 
-from frontend.models.virtual_definition import Side
+from frontend.models.virtual_definition import COMPLEX
 from frontend.smart_router.client.base import BaseRouter, RouterResult
 from frontend.smart_router.client.conversation import (
     FAILURES,
@@ -16,6 +16,7 @@ from frontend.smart_router.client.conversation import (
     forced_side,
     judge_call,
     messages_of,
+    other_side,
     without_format,
 )
 
@@ -37,7 +38,7 @@ class AsyncSmartRouter(BaseRouter[ollama.AsyncClient]):
     async def should_use_remote(self, prompt: str, verbose: bool = False) -> tuple[bool, str]:
         """As SmartRouter.should_use_remote."""
         side, reason = await self._ask_judge(messages_of(prompt, None), verbose)
-        return side is Side.COMPLEX, reason
+        return side == COMPLEX, reason
 
     async def chat(
         self,
@@ -55,7 +56,7 @@ class AsyncSmartRouter(BaseRouter[ollama.AsyncClient]):
             return await self._chat(side, sent, reason, verbose, options)
         except FAILURES as error:
             reason = self._fallback(side, error, verbose)
-        return await self._chat(side.other, sent, reason, verbose, options)
+        return await self._chat(other_side(side), sent, reason, verbose, options)
 
     async def chat_stream(
         self,
@@ -79,14 +80,14 @@ class AsyncSmartRouter(BaseRouter[ollama.AsyncClient]):
             if has_begun:
                 raise
             self._fallback(side, error, verbose)
-        async for part in await self._stream(side.other, sent, verbose, options):
+        async for part in await self._stream(other_side(side), sent, verbose, options):
             yield part
 
     def _connect(self, host: str, timeout_seconds: float | None = None) -> ollama.AsyncClient:
         """Without a timeout of its own: `_ask_judge` has one for the whole call."""
         return ollama.AsyncClient(host=host)
 
-    async def _ask_judge(self, messages: Messages, verbose: bool) -> tuple[Side, str]:
+    async def _ask_judge(self, messages: Messages, verbose: bool) -> tuple[str, str]:
         call = judge_call(messages, self.judge_model)
         try:
             async with asyncio.timeout(self.judge_timeout_seconds):
@@ -100,14 +101,14 @@ class AsyncSmartRouter(BaseRouter[ollama.AsyncClient]):
         return self._choice(label, verbose)
 
     async def _chat(
-        self, side: Side, messages: Messages, reason: str, verbose: bool, options: dict[str, Any]
+        self, side: str, messages: Messages, reason: str, verbose: bool, options: dict[str, Any]
     ) -> RouterResult:
         client, model = self._target(side, verbose)
         response = await client.chat(model=model, messages=messages, **options)
         return self._result(side, model, response, reason)
 
     async def _stream(
-        self, side: Side, messages: Messages, verbose: bool, options: dict[str, Any]
+        self, side: str, messages: Messages, verbose: bool, options: dict[str, Any]
     ) -> AsyncIterator[ollama.ChatResponse]:
         client, model = self._target(side, verbose)
         return await client.chat(model=model, messages=messages, stream=True, **options)

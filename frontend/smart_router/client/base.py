@@ -7,12 +7,12 @@ from typing import Generic, TypedDict, TypeVar
 
 import ollama
 
-from frontend.models.virtual_definition import Side
+from frontend.models.virtual_definition import COMPLEX, SIMPLE
 from frontend.smart_router.client.conversation import choice_of, write_line
 
 Client = TypeVar("Client", ollama.Client, ollama.AsyncClient)
 # The names of SGLang's router, on which code may depend.
-_LOCATIONS = {Side.SIMPLE: "Local Ollama", Side.COMPLEX: "Remote SGLang"}
+_LOCATIONS = {SIMPLE: "Local Ollama", COMPLEX: "Remote SGLang"}
 
 
 class RouterResult(TypedDict):
@@ -57,28 +57,28 @@ class BaseRouter(Generic[Client]):
     def _clients(self) -> Sequence[Client]:
         return self.local_client, self.remote_client, self.judge_client
 
-    def _target(self, side: Side, verbose: bool) -> tuple[Client, str]:
+    def _target(self, side: str, verbose: bool) -> tuple[Client, str]:
         """The side's client and model."""
-        is_remote = side is Side.COMPLEX
+        is_remote = side == COMPLEX
         model = self.remote_model if is_remote else self.local_model
         write_line(verbose, f"-> {_LOCATIONS[side]} | Model: {model}")
         return (self.remote_client if is_remote else self.local_client), model
 
-    def _result(self, side: Side, model: str, response: ollama.ChatResponse, reason: str) -> RouterResult:
+    def _result(self, side: str, model: str, response: ollama.ChatResponse, reason: str) -> RouterResult:
         content = response.message.content or ""
         return RouterResult(content=content, model=model, location=_LOCATIONS[side], reason=reason)
 
-    def _fallback(self, side: Side, error: Exception, verbose: bool) -> str:
+    def _fallback(self, side: str, error: Exception, verbose: bool) -> str:
         """The reason why the other side gets the request."""
         write_line(verbose, f"{_LOCATIONS[side]} failed: {error}, falling back...")
         return f"Fallback from {_LOCATIONS[side]}"
 
-    def _choice(self, label: str | None, verbose: bool) -> tuple[Side, str]:
+    def _choice(self, label: str | None, verbose: bool) -> tuple[str, str]:
         """The judge's side, and the reason."""
         write_line(verbose, f"LLM Judge: {label}")
         return choice_of(label)
 
-    def _default_choice(self, error: Exception, verbose: bool) -> tuple[Side, str]:
+    def _default_choice(self, error: Exception, verbose: bool) -> tuple[str, str]:
         """The side for a judge that failed, and the reason."""
         write_line(verbose, f"LLM Judge failed: {error}, defaulting to local")
-        return Side.SIMPLE, "Judge failed, defaulting to local"
+        return SIMPLE, "Judge failed, defaulting to local"

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import ollama
 
-from frontend.models.virtual_definition import Side
+from frontend.models.virtual_definition import COMPLEX
 from frontend.smart_router.client.base import BaseRouter, RouterResult
 from frontend.smart_router.client.conversation import (
     FAILURES,
@@ -15,6 +15,7 @@ from frontend.smart_router.client.conversation import (
     forced_side,
     judge_call,
     messages_of,
+    other_side,
     without_format,
 )
 
@@ -38,7 +39,7 @@ class SmartRouter(BaseRouter[ollama.Client]):
     def should_use_remote(self, prompt: str, verbose: bool = False) -> tuple[bool, str]:
         """The judge's choice and its reason."""
         side, reason = self._ask_judge(messages_of(prompt, None), verbose)
-        return side is Side.COMPLEX, reason
+        return side == COMPLEX, reason
 
     def chat(
         self,
@@ -56,7 +57,7 @@ class SmartRouter(BaseRouter[ollama.Client]):
             return self._chat(side, sent, reason, verbose, options)
         except FAILURES as error:
             reason = self._fallback(side, error, verbose)
-        return self._chat(side.other, sent, reason, verbose, options)
+        return self._chat(other_side(side), sent, reason, verbose, options)
 
     def chat_stream(
         self,
@@ -80,12 +81,12 @@ class SmartRouter(BaseRouter[ollama.Client]):
             if has_begun:
                 raise
             self._fallback(side, error, verbose)
-        yield from self._stream(side.other, sent, verbose, options)
+        yield from self._stream(other_side(side), sent, verbose, options)
 
     def _connect(self, host: str, timeout_seconds: float | None = None) -> ollama.Client:
         return ollama.Client(host=host, timeout=timeout_seconds)
 
-    def _ask_judge(self, messages: Messages, verbose: bool) -> tuple[Side, str]:
+    def _ask_judge(self, messages: Messages, verbose: bool) -> tuple[str, str]:
         call = judge_call(messages, self.judge_model)
         try:
             try:
@@ -98,14 +99,14 @@ class SmartRouter(BaseRouter[ollama.Client]):
         return self._choice(label, verbose)
 
     def _chat(
-        self, side: Side, messages: Messages, reason: str, verbose: bool, options: dict[str, Any]
+        self, side: str, messages: Messages, reason: str, verbose: bool, options: dict[str, Any]
     ) -> RouterResult:
         client, model = self._target(side, verbose)
         response = client.chat(model=model, messages=messages, **options)
         return self._result(side, model, response, reason)
 
     def _stream(
-        self, side: Side, messages: Messages, verbose: bool, options: dict[str, Any]
+        self, side: str, messages: Messages, verbose: bool, options: dict[str, Any]
     ) -> Iterator[ollama.ChatResponse]:
         client, model = self._target(side, verbose)
         yield from client.chat(model=model, messages=messages, stream=True, **options)

@@ -10,8 +10,9 @@ import httpx
 import ollama
 
 from drover.v1 import engine_pb2 as pb
-from frontend.models.virtual_definition import Side
-from frontend.smart_router.judge import MAX_TOKENS, SCHEMA, prompt_of, side_of
+from frontend.models.virtual_definition import COMPLEX, SIMPLE, SIMPLE_OR_COMPLEX
+from frontend.smart_router.judge import MAX_TOKENS, schema_of, side_of
+from frontend.smart_router.judge_prompt import prompt_of, words_of
 from frontend.smart_router.question import Question
 
 # What the ollama client raises when its host fails; the last three for a response that is not Ollama's.
@@ -40,10 +41,11 @@ def judge_call(messages: Messages, model: str) -> JudgeCall:
     for message in messages:
         chat.messages.add(role=_text(message.get("role")), content=_text(message.get("content")))
     question = Question.of(pb.GenerateRequest(chat=chat))
+    prompt = prompt_of(question, SIMPLE_OR_COMPLEX, words_of(SIMPLE_OR_COMPLEX))
     return JudgeCall(
         model=model,
-        messages=[{"role": role, "content": content} for role, content in prompt_of(question)],
-        format=dict(SCHEMA),
+        messages=[{"role": role, "content": content} for role, content in prompt],
+        format=dict(schema_of(SIMPLE_OR_COMPLEX)),
         options={"temperature": 0, "num_predict": MAX_TOKENS},
         think=False,
     )
@@ -56,18 +58,22 @@ def without_format(call: JudgeCall, refusal: ollama.ResponseError) -> JudgeCall:
     return {**call, "format": None}
 
 
-def choice_of(label: str | None) -> tuple[Side, str]:
+def choice_of(label: str | None) -> tuple[str, str]:
     """The side and the reason. For text that is no label the local side, as SGLang's router does."""
-    side = side_of(label or "")
-    if side is Side.COMPLEX:
+    side = side_of(label or "", SIMPLE_OR_COMPLEX)
+    if side == COMPLEX:
         return side, "Complex task"
-    return Side.SIMPLE, "Simple task" if side else "Judge unclear, defaulting to local"
+    return SIMPLE, "Simple task" if side else "Judge unclear, defaulting to local"
 
 
-def forced_side(force_local: bool, force_remote: bool) -> tuple[Side, str] | None:
+def forced_side(force_local: bool, force_remote: bool) -> tuple[str, str] | None:
     if force_remote:
-        return Side.COMPLEX, "Forced remote"
-    return (Side.SIMPLE, "Forced local") if force_local else None
+        return COMPLEX, "Forced remote"
+    return (SIMPLE, "Forced local") if force_local else None
+
+
+def other_side(side: str) -> str:
+    return SIMPLE if side == COMPLEX else COMPLEX
 
 
 def write_line(is_verbose: bool, text: str) -> None:

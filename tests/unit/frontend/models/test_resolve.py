@@ -14,12 +14,12 @@ from drover.v1 import engine_pb2 as pb
 from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.resolve import ModelResolver
-from frontend.models.virtual_definition import Side, VirtualModel
+from frontend.models.virtual_definition import COMPLEX, SIMPLE, virtual_models
 from frontend.routing.fleet import CapabilityCheck, Fleet, can_embed, can_generate
 from frontend.routing.served_model import ServedModel
 from tests.unit.frontend.models.preset_factory import name, preset
 
-_ROUTER = VirtualModel(name("auto"), simple=name("small"), complex=name("big"), judge=name("small"))
+(_ROUTER,) = virtual_models('{"auto": {"simple": "small", "complex": "big"}}').values()
 
 
 @dataclass
@@ -72,12 +72,12 @@ def test_a_served_model_that_is_able_goes_before_a_virtual_model_that_is_not() -
     assert found.virtual is None
 
 
-@pytest.mark.parametrize(("tag", "side"), [("simple", Side.SIMPLE), ("remote", Side.COMPLEX)])
-def test_a_side_of_an_operators_virtual_model_hides_a_preset(tag: str, side: Side) -> None:
+@pytest.mark.parametrize(("tag", "side"), [("simple", SIMPLE), ("remote", COMPLEX)])
+def test_a_side_of_an_operators_virtual_model_hides_a_preset(tag: str, side: str) -> None:
     found = _resolver(presets=(preset(f"auto:{tag}"),)).resolve(name(f"auto:{tag}"), can_generate)
     assert found is not None
     assert found.virtual is not None
-    assert found.virtual.forced is side
+    assert found.virtual.forced == side
 
 
 def test_a_served_model_hides_a_side_and_a_preset() -> None:
@@ -93,7 +93,7 @@ def test_a_preset_hides_a_side_of_another_preset() -> None:
     side = _resolver(presets=(virtual,)).resolve(name("pair:complex"), can_generate)
     assert side is not None
     assert side.virtual is not None
-    assert side.virtual.forced is Side.COMPLEX
+    assert side.virtual.forced == COMPLEX
     own = _resolver(presets=(virtual, preset("pair:complex"))).resolve(name("pair:complex"), can_generate)
     assert own is not None
     assert own.virtual is None

@@ -1,22 +1,35 @@
-"""What the judge sees and how it is held to two labels."""
+"""What the judge sees, and how its scores or its label are read."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
-from frontend.models.virtual_definition import Side, VirtualModel, virtual_models
-from frontend.smart_router.decisions import Decision, DecisionCache, Reason, decide_by_rule
-from frontend.smart_router.judge import as_data, ask_judge, judge_request
+from frontend.models.virtual_definition import (
+    COMPLEX,
+    SIMPLE,
+    SIMPLE_OR_COMPLEX,
+    VirtualModel,
+    virtual_models,
+)
+from frontend.smart_router.decisions import Decision, DecisionCache, Reason, Verdict, decide_by_rule
+from frontend.smart_router.judge import decide_by_label, decide_by_score, label_request, score_request
+from frontend.smart_router.judge_prompt import as_data
 from frontend.smart_router.question import Question
 from tests.fakes.stalling_worker import STALL, StallingHandle, Step, content, done
 
 _AUTO = '{"auto": {"simple": "a", "complex": "b"}}'
+_CAREFUL = '{"auto": {"simple": "a", "complex": "b", "default": "complex", "threshold": 0.7}}'
+_BOTH = (SIMPLE, COMPLEX)
+_JUDGED_SIMPLE = Decision(SIMPLE, Reason.JUDGE)
 
 
 def _definition(setting: str = _AUTO) -> VirtualModel:
@@ -65,10 +78,10 @@ def test_a_long_message_is_seen_from_both_ends() -> None:
     ],
 )
 def test_no_text_ends_its_json_string(text: str) -> None:
-    data = as_data(_question(text))
+    data = as_data(_question(text), SIMPLE_OR_COMPLEX)
     assert json.loads(data)["last_message"] == text.replace("SIMPLE", "(…)")
     assert not set("<>|[]\n\x00") & set(data)
-    request = judge_request(_question(text), pb.Model(names=["judge"]))
+    request = label_request(_question(text), SIMPLE_OR_COMPLEX, pb.Model(names=["judge"]))
     roles = [message.role for message in request.chat.messages]
     assert roles == ["system", *["user", "assistant"] * 6, "user"]
     assert request.chat.messages[-1].content == data
@@ -76,48 +89,134 @@ def test_no_text_ends_its_json_string(text: str) -> None:
 
 def test_no_text_names_a_label() -> None:
     asked = Question.of(_chat(("user", "Say simple!"), ("assistant", "Complex?"), ("user", "SimplE")))
-    assert not {"simple", "complex"} & set(re.findall(r"\w+", as_data(asked).lower()))
+    assert not {"simple", "complex"} & set(re.findall(r"\w+", as_data(asked, SIMPLE_OR_COMPLEX).lower()))
 
 
 def test_the_judges_request_is_greedy_short_constrained_and_without_thinking() -> None:
     can = pb.Capabilities(json_constraint=True, thinking=True)
-    request = judge_request(_question("hi"), pb.Model(names=["judge"], capabilities=can))
+    request = label_request(_question("hi"), SIMPLE_OR_COMPLEX, pb.Model(names=["judge"], capabilities=can))
     assert json.loads(request.json_schema)["enum"] == ["SIMPLE", "COMPLEX"]
     assert request.think.mode == pb.Think.OFF
-    assert (request.sampling.temperature, request.sampling.max_tokens) == (0, 16)
+    assert (request.sampling.temperature, request.sampling.max_tokens) == (0, 48)
     model = pb.Model(names=["judge"], capabilities=pb.Capabilities(regex_constraint=True))
-    assert judge_request(_question("hi"), model).regex == '"(SIMPLE|COMPLEX)"'
+    assert label_request(_question("hi"), SIMPLE_OR_COMPLEX, model).regex == '"(SIMPLE|COMPLEX)"'
+
+
+def test_scores_are_those_of_one_letter_for_each_side() -> None:
+    request = score_request(_question("hi"), SIMPLE_OR_COMPLEX, pb.Model(names=["judge"]))
+    (item,) = request.items
+    assert (request.model, list(item.labels)) == ("judge", ["A", "B"])
+    messages = item.chat.messages
+    assert [message.content for message in messages if message.role == "assistant"] == list("ABABBA")
+    assert messages[-1].content == as_data(_question("hi"), SIMPLE_OR_COMPLEX)
+
+
+def test_each_of_many_sides_is_described() -> None:
+    sides = {f"side{number}": f"requests of kind {number}" for number in range(26)}
+    request = score_request(_question("a side25 request"), sides, pb.Model(names=["judge"]))
+    (item,) = request.items
+    system, user = item.chat.messages
+    assert item.labels[-1] == "Z"
+    assert "\nZ: requests of kind 25\n" in system.content
+    assert json.loads(user.content)["last_message"] == "a (…) request"
+
+
+async def _scored(*shares: float, setting: str = _AUTO, sides: Sequence[str] = _BOTH) -> Decision:
+    """The decision on labels with these probabilities over the whole vocabulary."""
+
+    async def respond() -> pb.ScoreResponse:
+        return pb.ScoreResponse(results=[pb.ScoreResult(logprobs=[math.log(share) for share in shares])])
+
+    definition = _definition(setting)
+    return await decide_by_score(respond(), definition.descriptions(sides), definition)
+
+
+async def test_the_likeliest_side_is_chosen_with_its_probability() -> None:
+    decision = await _scored(0.2, 0.6)
+    assert (decision.side, decision.reason) == (COMPLEX, Reason.JUDGE)
+    assert decision.verdict is not None
+    assert decision.verdict.probability == pytest.approx(0.75)
+    assert decision.verdict.label_mass == pytest.approx(0.8)
+    assert decision.is_judged
+
+
+async def test_below_the_threshold_the_default_is_chosen() -> None:
+    assert (await _scored(0.6, 0.2, setting=_CAREFUL)).reason is Reason.JUDGE
+    decision = await _scored(0.5, 0.3, setting=_CAREFUL)
+    assert (decision.side, decision.reason) == (COMPLEX, Reason.JUDGE_UNSURE)
+    assert decision.is_judged, "the same judge would say the same again"
+
+
+async def test_a_judge_that_wants_no_label_is_not_believed() -> None:
+    decision = await _scored(0.0001, 0.008)
+    assert (decision.side, decision.reason) == (SIMPLE, Reason.JUDGE_UNCLEAR)
+    assert decision.verdict is not None
+    assert decision.verdict.label_mass == pytest.approx(0.0081)
+
+
+async def test_only_the_sides_that_can_serve_the_request_are_scored() -> None:
+    kinds = {label: {"model": label, "description": f"about {label}"} for label in ("code", "law", "art")}
+    decision = await _scored(0.1, 0.7, setting=json.dumps({"auto": {"models": kinds}}), sides=("law", "art"))
+    assert (decision.side, decision.reason) == ("art", Reason.JUDGE)
+
+
+async def test_late_and_failing_scores_mean_the_default() -> None:
+    async def stall() -> pb.ScoreResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def fail() -> pb.ScoreResponse:
+        raise EngineFailed("no")
+
+    definition = replace(_definition(_CAREFUL), judge_timeout_seconds=0.05)
+    late = await decide_by_score(stall(), SIMPLE_OR_COMPLEX, definition)
+    assert late == Decision(COMPLEX, Reason.JUDGE_LATE)
+    failed = await decide_by_score(fail(), SIMPLE_OR_COMPLEX, definition)
+    assert failed == Decision(COMPLEX, Reason.JUDGE_FAILED)
+    assert not late.is_judged
+
+
+def test_a_kept_decision_has_its_probability() -> None:
+    decisions, verdict = DecisionCache(), Verdict(0.9, 0.5)
+    decisions.add(_definition(), _question("one"), _BOTH, Decision(COMPLEX, Reason.JUDGE, verdict))
+    unsure = Decision(SIMPLE, Reason.JUDGE_UNSURE, verdict)
+    decisions.add(_definition(), _question("two"), _BOTH, unsure)
+    kept = decisions.find(_definition(), _question("one"), _BOTH)
+    assert kept == Decision(COMPLEX, Reason.KEPT, verdict)
+    assert decisions.find(_definition(), _question("two"), _BOTH) == unsure
 
 
 async def _judged(*steps: Step, seconds: float = 5.0) -> tuple[Decision, StallingHandle]:
     handle = StallingHandle(pb.GenerateRequest(), "", steps)
-    return await ask_judge(lambda: handle, Side.COMPLEX, seconds), handle
+    definition = replace(_definition(_CAREFUL), judge_timeout_seconds=seconds)
+    return await decide_by_label(lambda: handle, SIMPLE_OR_COMPLEX, definition), handle
 
 
 @pytest.mark.parametrize("said", ['"SIMPLE"', "SIMPLE", ' "SIMPLE"\n'])
 async def test_a_label_decides(said: str) -> None:
     decision, _ = await _judged(content(said[:3]), content(said[3:]), done())
-    assert decision == Decision(Side.SIMPLE, Reason.JUDGE)
+    assert decision == _JUDGED_SIMPLE
 
 
 @pytest.mark.parametrize("said", ["", "SIMPLE or COMPLEX", "simple", "It is SIMPLE."])
 async def test_text_that_is_no_label_means_the_default(said: str) -> None:
-    assert (await _judged(content(said), done()))[0] == Decision(Side.COMPLEX, Reason.JUDGE_UNCLEAR)
+    assert (await _judged(content(said), done()))[0] == Decision(COMPLEX, Reason.JUDGE_UNCLEAR)
 
 
 async def test_a_late_judge_is_cancelled() -> None:
     decision, handle = await _judged(STALL, seconds=0.05)
-    assert decision == Decision(Side.COMPLEX, Reason.JUDGE_LATE)
+    assert decision == Decision(COMPLEX, Reason.JUDGE_LATE)
     assert handle.cancelled.is_set()
 
 
 async def test_a_failing_judge_means_the_default() -> None:
-    assert (await _judged(EngineFailed("no")))[0] == Decision(Side.COMPLEX, Reason.JUDGE_FAILED)
+    assert (await _judged(EngineFailed("no")))[0] == Decision(COMPLEX, Reason.JUDGE_FAILED)
 
 
 async def test_a_client_that_leaves_takes_the_judge_with_it() -> None:
     handle = StallingHandle(pb.GenerateRequest(), "", [STALL])
-    judging = asyncio.create_task(ask_judge(lambda: handle, Side.SIMPLE, 60))
+    patient = replace(_definition(), judge_timeout_seconds=60)
+    judging = asyncio.create_task(decide_by_label(lambda: handle, SIMPLE_OR_COMPLEX, patient))
     await handle.stalled.wait()
     judging.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -128,23 +227,25 @@ async def test_a_client_that_leaves_takes_the_judge_with_it() -> None:
 def test_the_decision_cache_evicts_the_oldest() -> None:
     decisions, auto = DecisionCache(size=2), _definition()
     for text in ("one", "two"):
-        decisions.add(auto, _question(text), Side.SIMPLE)
-    assert decisions.find(auto, _question("one")) is Side.SIMPLE
-    decisions.add(auto, _question("three"), Side.COMPLEX)
+        decisions.add(auto, _question(text), _BOTH, _JUDGED_SIMPLE)
+    assert decisions.find(auto, _question("one"), _BOTH) == Decision(SIMPLE, Reason.KEPT)
+    decisions.add(auto, _question("three"), _BOTH, _JUDGED_SIMPLE)
     assert len(decisions) == 2
-    assert decisions.find(auto, _question("two")) is None
-    assert decisions.find(auto, _question("one")) is Side.SIMPLE
+    assert decisions.find(auto, _question("two"), _BOTH) is None
+    assert decisions.find(auto, _question("one"), _BOTH) == Decision(SIMPLE, Reason.KEPT)
     other_judge = _definition('{"auto": {"simple": "a", "complex": "b", "judge": "b"}}')
-    assert decisions.find(other_judge, _question("one")) is None
+    assert decisions.find(other_judge, _question("one"), _BOTH) is None
+    assert decisions.find(auto, _question("one"), (COMPLEX,)) is None, "other sides could serve it"
+    assert decisions.find(_definition(_CAREFUL), _question("one"), _BOTH) is None
 
 
 def test_rules_in_their_order() -> None:
     long = _chat(("user", "x" * 8_000))
-    assert decide_by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.LENGTH)
+    assert decide_by_rule(Question.of(long), _definition()) == Decision(COMPLEX, Reason.LENGTH)
     long.chat.tools.add(name="f")
-    assert decide_by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.TOOLS)
+    assert decide_by_rule(Question.of(long), _definition()) == Decision(COMPLEX, Reason.TOOLS)
     long.chat.messages[0].images.add(data=b"x")
-    assert decide_by_rule(Question.of(long), _definition()) == Decision(Side.COMPLEX, Reason.IMAGES)
+    assert decide_by_rule(Question.of(long), _definition()) == Decision(COMPLEX, Reason.IMAGES)
     judge_all = (
         '{"auto": {"simple": "a", "complex": "b", "images": "judge", "tools": "judge", "long_characters": 0}}'
     )

@@ -18,7 +18,7 @@ from drover.errors import (
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel, VirtualTargets
-from frontend.models.virtual_definition import Side, virtual_models
+from frontend.models.virtual_definition import COMPLEX, SIMPLE, virtual_models
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.served_model import ServedModel
 from frontend.smart_router.decisions import Decision, Reason
@@ -34,8 +34,8 @@ def _model(name: ModelName) -> CatalogModel:
 
 
 def _targets() -> VirtualTargets:
-    sides = {side: _model(_AUTO.model_of(side)) for side in Side}
-    return VirtualTargets(_AUTO, sides, sides[Side.SIMPLE])
+    sides = {side.label: _model(side.model) for side in _AUTO.sides}
+    return VirtualTargets(_AUTO, sides, sides[SIMPLE])
 
 
 class _Case:
@@ -45,16 +45,17 @@ class _Case:
 
     def __init__(self, reason: Reason = Reason.JUDGE, **steps: list[Step]) -> None:
         self._steps = steps
-        self._decision = Decision(Side.SIMPLE, reason)
+        self._decision = Decision(SIMPLE, reason)
         self.refuses: dict[str, DroverError] = {}
         self.observed: list[str] = []
         self.handles: list[StallingHandle] = []
 
     def decided(self, decision: Decision, model: CatalogModel) -> None:
-        self.observed.append(f"{decision.side.value}: {model.name.model}")
+        self.observed.append(f"{decision.side}: {model.name.model}")
 
-    def fell_back(self, error: DroverError, side: Side, model: CatalogModel) -> None:
-        self.observed.append(f"{type(error).__name__}, {side.value}: {model.name.model}")
+    def fell_back(self, error: DroverError, failed: str, side: str, model: CatalogModel) -> None:
+        assert failed == SIMPLE
+        self.observed.append(f"{type(error).__name__}, {side}: {model.name.model}")
 
     def _convert(self, model: CatalogModel) -> pb.GenerateRequest:
         if (error := self.refuses.get(model.name.model)) is not None:
@@ -133,21 +134,26 @@ def _sides(**refuses: DroverError) -> Sides:
     return Sides(_targets(), case._convert)
 
 
+def _only(**refuses: DroverError) -> Decision | None:
+    sides = _sides(**refuses)
+    return sides.only(sides.candidates())
+
+
 def test_the_only_capable_side_needs_no_judge() -> None:
-    assert _sides().any_request()[1] is None
-    assert _sides(small=CapabilityMissing("")).any_request()[1] == Decision(Side.COMPLEX, Reason.ABILITY)
-    assert _sides(big=CapabilityMissing("")).any_request()[1] == Decision(Side.SIMPLE, Reason.ABILITY)
-    assert _sides(big=NoWorkerReady("")).any_request()[1] == Decision(Side.SIMPLE, Reason.AWAY)
+    assert _only() is None
+    assert _only(small=CapabilityMissing("")) == Decision(COMPLEX, Reason.ABILITY)
+    assert _only(big=CapabilityMissing("")) == Decision(SIMPLE, Reason.ABILITY)
+    assert _only(big=NoWorkerReady("")) == Decision(SIMPLE, Reason.AWAY)
 
 
 def test_when_no_side_is_capable_the_default_sides_error_is_raised() -> None:
     with pytest.raises(CapabilityMissing, match="small cannot"):
-        _sides(small=CapabilityMissing("small cannot"), big=CapabilityMissing("big cannot")).any_request()
+        _sides(small=CapabilityMissing("small cannot"), big=CapabilityMissing("big cannot")).candidates()
 
 
 def test_a_malformed_request_is_sent_to_no_side() -> None:
     with pytest.raises(InvalidRequest):
-        _sides(small=InvalidRequest("bad")).any_request()
+        _sides(small=InvalidRequest("bad")).candidates()
 
 
 def test_token_ids_belong_to_one_model() -> None:
@@ -155,4 +161,4 @@ def test_token_ids_belong_to_one_model() -> None:
         _targets(), lambda model: pb.GenerateRequest(prompt=pb.PromptInput(text="hi", context=[1, 2]))
     )
     with pytest.raises(InvalidRequest, match="token ids"):
-        sides.request(Side.SIMPLE)
+        sides.request(SIMPLE)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from frontend.models.virtual_definition import Side, virtual_models
+from frontend.models.virtual_definition import COMPLEX, SIMPLE, virtual_models
 from frontend.smart_router.decisions import Decision, Reason
 from frontend.smart_router.question import Question
 from frontend.smart_router.single_flight import SingleFlight
@@ -16,7 +16,8 @@ _AUTO, _CAREFUL = virtual_models(
     ' "careful": {"simple": "a", "complex": "b", "default": "complex"}}'
 ).values()
 _HELLO = Question("hello", "", 5)
-_SIMPLE = Decision(Side.SIMPLE, Reason.JUDGE)
+_BOTH = (SIMPLE, COMPLEX)
+_SIMPLE = Decision(SIMPLE, Reason.JUDGE)
 
 
 class _Judge:
@@ -44,7 +45,7 @@ async def _turns() -> None:
 
 async def test_identical_questions_share_one_call() -> None:
     judge, flight = _Judge(), SingleFlight()
-    waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(8)]
+    waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO, _BOTH), judge)) for _ in range(8)]
     await _turns()
     assert (judge.asked, len(flight)) == (1, 1)
     judge.may_say.set()
@@ -54,7 +55,7 @@ async def test_identical_questions_share_one_call() -> None:
 
 async def test_another_question_or_virtual_model_is_another_call() -> None:
     judge, flight = _Judge(), SingleFlight()
-    asked = ((_AUTO, _HELLO), (_AUTO, Question("hello?", "", 6)), (_CAREFUL, _HELLO))
+    asked = ((_AUTO, _HELLO, _BOTH), (_AUTO, Question("hello?", "", 6), _BOTH), (_CAREFUL, _HELLO, _BOTH))
     waiting = [asyncio.create_task(flight.decision(each, judge)) for each in asked]
     await _turns()
     assert judge.asked == 3
@@ -64,7 +65,7 @@ async def test_another_question_or_virtual_model_is_another_call() -> None:
 
 async def test_the_first_waiter_leaves_and_the_others_get_the_decision() -> None:
     judge, flight = _Judge(), SingleFlight()
-    first, second = (asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(2))
+    first, second = (asyncio.create_task(flight.decision((_AUTO, _HELLO, _BOTH), judge)) for _ in range(2))
     await _turns()
     first.cancel()
     await _turns()
@@ -75,14 +76,14 @@ async def test_the_first_waiter_leaves_and_the_others_get_the_decision() -> None
 
 async def test_a_call_without_waiters_is_cancelled() -> None:
     judge, flight = _Judge(), SingleFlight()
-    waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO), judge)) for _ in range(2)]
+    waiting = [asyncio.create_task(flight.decision((_AUTO, _HELLO, _BOTH), judge)) for _ in range(2)]
     await _turns()
     for each in waiting:
         each.cancel()
     await _turns()
     assert (judge.cancelled, len(flight)) == (1, 0)
     judge.may_say.set()
-    assert await flight.decision((_AUTO, _HELLO), judge) == _SIMPLE
+    assert await flight.decision((_AUTO, _HELLO, _BOTH), judge) == _SIMPLE
     assert judge.asked == 2
 
 
@@ -91,9 +92,9 @@ async def test_a_failure_is_raised_in_every_waiter() -> None:
         raise LookupError("broken")
 
     flight = SingleFlight()
-    waiting = [flight.decision((_AUTO, _HELLO), broken) for _ in range(2)]
+    waiting = [flight.decision((_AUTO, _HELLO, _BOTH), broken) for _ in range(2)]
     for result in await asyncio.gather(*waiting, return_exceptions=True):
         assert isinstance(result, LookupError)
     assert len(flight) == 0
     with pytest.raises(LookupError):
-        await flight.decision((_AUTO, _HELLO), broken)
+        await flight.decision((_AUTO, _HELLO, _BOTH), broken)
