@@ -68,7 +68,7 @@ class Tokens:
     ) -> Found:
         if model.virtual is not None:
             raise CapabilityMissing(
-                f"{model.name.short} chooses between two models, and token ids belong to one of them"
+                f"{model.name.short} chooses between models, and token ids belong to one of them"
             )
         async with self.generation.track(http):
             return await self.generation.catalog.fleet.call(workers_of(model), question, asked)

@@ -61,7 +61,7 @@ NOT_HONOURED: Schema = {
     "schema": text(pattern=r"^[A-Za-z0-9_.-]{1,64}(, [A-Za-z0-9_.-]{1,64})*$"),
 }
 ROUTED_MODEL: Schema = {
-    "description": "The model that answered, if the requested one chooses between two. Otherwise absent.",
+    "description": "The model that answered, if the requested one chooses between others. Otherwise absent.",
     "schema": text(),
 }
 ROUTE_REASON: Schema = {
