@@ -76,11 +76,7 @@ def _summarise(outcomes: list[Outcome], sides: dict[str, str]) -> None:
         agreed = sum(sides[label] == outcome.model for outcome in of_label)
         print(f"{label}: {agreed} of {len(of_label)} agree")
     reasons = Counter(outcome.reason for outcome in outcomes)
-    undecided = sum(
-        count
-        for reason, count in reasons.items()
-        if not reason.startswith(_DECIDED + " (") and reason != _DECIDED
-    )
+    undecided = sum(count for reason, count in reasons.items() if reason not in _DECIDED)
     agreed = sum(sides[outcome.label] == outcome.model for outcome in outcomes)
     print(f"all: {agreed} of {len(outcomes)} agree, {undecided} were not decided by the judge")
 

@@ -120,7 +120,9 @@ _METRICS: dict[str, Schema] = {
     "eval_duration": DURATION,
 }
 _ROUTED: dict[str, Schema] = {
-    "routed_model": text("The model that answered, if the requested one is a virtual model, which chooses between others."),
+    "routed_model": text(
+        "The model that answered, if the requested one is virtual and chooses between others."
+    ),
     "route_reason": text("Why that model was chosen."),
 }
 _MEASURED = (

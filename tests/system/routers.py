@@ -31,16 +31,18 @@ PROMPTS = {
 }
 _TOOL_CALL = {"name": "get_weather", "arguments": {"city": "Paris"}}
 # Played where an entry's text is in the last user message, which for the judge is its question.
+# It scores a letter for each side; clients with a judge of their own have it generate the label.
+_SIMPLE: Mapping[str, object] = {"events": [{"text": '"SIMPLE"'}], "scores": {"A": 0.8, "B": 0.1}}
+_COMPLEX: Mapping[str, object] = {"events": [{"text": '"COMPLEX"'}], "scores": {"A": 0.1, "B": 0.8}}
 JUDGE: Script = [
-    {"match": "#slow", "events": [{"pause_ms": 60_000}, {"text": '"COMPLEX"'}]},
-    {"match": "#broken", "events": [{"fail": "the judge broke"}]},
-    {"match": "#unclear", "events": [{"text": '"MAYBE"'}]},
-    {"match": "#big", "events": [{"text": '"COMPLEX"'}]},
-    *(
-        {"match": prompt, "events": [{"text": json.dumps(label.upper())}]}
-        for prompt, label in PROMPTS.items()
-    ),
-    {"match": "", "events": [{"text": '"SIMPLE"'}]},
+    {"match": "#slow", "events": [{"pause_ms": 60_000}, {"text": '"COMPLEX"'}], "scores": {"B": 0.9}},
+    {"match": "#broken", "events": [{"fail": "the judge broke"}], "scores": {"B": 0.9}},
+    {"match": "#unclear", "events": [{"text": '"MAYBE"'}], "scores": {"A": 0.003, "B": 0.006}},
+    {"match": "#unsure", "scores": {"A": 0.55, "B": 0.45}},
+    {"match": "#law", "scores": {"A": 0.1, "B": 0.2, "C": 0.6}},
+    {"match": "#big", **_COMPLEX},
+    *({"match": prompt, **(_SIMPLE if label == "simple" else _COMPLEX)} for prompt, label in PROMPTS.items()),
+    {"match": "", **_SIMPLE},
 ]
 
 
@@ -58,7 +60,22 @@ def side(name: str) -> Script:
 
 ROUTERS = {
     "auto": {"judge": "judge", "simple": "small", "complex": "big"},
-    "careful": {"judge": "judge", "simple": "small", "complex": "big", "default": "complex"},
+    "careful": {
+        "judge": "judge",
+        "simple": "small",
+        "complex": "big",
+        "default": "complex",
+        "threshold": 0.6,
+    },
+    "kinds": {
+        "judge": "judge",
+        "default": "chat",
+        "models": {
+            "code": {"model": "small", "description": "program code"},
+            "chat": {"model": "big", "description": "small talk"},
+            "law": {"model": "judge", "description": "questions about the law"},
+        },
+    },
     "tagged:7b": {"judge": "judge", "simple": "small", "complex": "big"},
     # It hides its complex side.
     "big": {"judge": "judge", "simple": "small", "complex": "big"},

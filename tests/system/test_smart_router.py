@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.support.waiting import until, wait_until
 from tests.system.routers import PROMPTS, Routers, routers
 
 MODEL, REASON = "x-drover-routed-model", "x-drover-route-reason"
+PROBABILITY = "x-drover-route-probability"
 NAMES = {"simple": "small:latest", "complex": "big:latest"}
 TEXTS = {"simple": "small says", "complex": "large says"}
 Body = dict[str, Any]
@@ -56,6 +58,46 @@ def _went(answer: httpx.Response) -> tuple[str, str]:
 def test_the_judge_sends_each_prompt_to_its_side(running: Routers, prompt: str, side: str) -> None:
     assert _went(_ask(running, f"{prompt}?")) == (side, "judge")
     assert _went(_ask(running, f"{prompt}?")) == (side, "judge (kept)")
+
+
+def test_the_judges_probability_is_in_headers_and_log(running: Routers) -> None:
+    for reason in ("judge", "judge (kept)"):
+        answer = _ask(running, "#big with a probability")
+        assert _went(answer) == ("complex", reason)
+        assert answer.headers[PROBABILITY] == "0.8889"
+    lines = running.near.log.read_text().splitlines()
+    judged = [json.loads(line) for line in lines if "route_label_mass" in line]
+    assert (0.8889, 0.9) in {(line["route_probability"], line["route_label_mass"]) for line in judged}
+    assert PROBABILITY not in _ask(running, "#big", "auto:remote").headers
+
+
+def test_below_the_threshold_the_default_is_taken(running: Routers) -> None:
+    answer = _ask(running, "#unsure of the careful", "careful")
+    assert _went(answer) == ("complex", "judge unsure")
+    assert answer.headers[PROBABILITY] == "0.5500"
+    assert _went(_ask(running, "#unsure of the other", "auto")) == ("simple", "judge")
+
+
+def test_a_virtual_model_may_have_many_sides(running: Routers) -> None:
+    chosen = _ask(running, "#law", "kinds")
+    assert (chosen.headers[MODEL], chosen.headers[REASON]) == ("judge:latest", "judge")
+    assert chosen.headers[PROBABILITY] == "0.6667"
+    assert _went(_ask(running, "#law", "kinds:code")) == ("simple", "forced")
+    assert _went(_ask(running, "#law", "kinds", options={"route": "chat"})) == ("complex", "forced")
+    assert _went(_ask(running, "#broken #law", "kinds")) == ("complex", "judge failed")
+    refused = _ask(running, "hello", "kinds", options={"route": "local"})
+    assert (refused.status_code, "code, chat, law" in refused.text) == (400, True)
+    with ollama.Client(host=running.url) as client:
+        info = client.show("kinds").modelinfo
+        assert info is not None
+        shown = [info[f"smart-router.{label}"] for label in ("code", "chat", "law")]
+        assert shown == ["small:latest", "big:latest", "judge:latest"]
+
+
+def test_a_third_side_answers_when_two_fail(running: Routers) -> None:
+    answer = _ask(running, "#early-small #early-large", "kinds")
+    assert answer.status_code == 200, answer.text
+    assert (answer.headers[MODEL], answer.headers[REASON]) == ("judge:latest", "fallback after judge")
 
 
 def test_a_stream_names_ignored_fields_in_headers_and_last_line(running: Routers) -> None:
@@ -96,12 +138,12 @@ async def test_choices_are_judged_once(running: Routers) -> None:
 
     async def judged_tokens(content: str, choices: int) -> int:
         async with engine_client(running.judge.address) as engine:
-            before = (await engine.load()).decode_tokens_done
+            before = (await engine.load()).prefill_tokens_done
             body["messages"][0]["content"], body["n"] = content, choices
             answer = await client.post("/v1/chat/completions", json=body)
             said = [each["message"]["content"] for each in answer.json()["choices"]]
             assert said == ["large says"] * choices
-            return (await engine.load()).decode_tokens_done - before
+            return (await engine.load()).prefill_tokens_done - before
 
     async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
         once = await judged_tokens("#big of one choice", 1)

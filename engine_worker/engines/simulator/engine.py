@@ -13,6 +13,7 @@ from engine_worker.engines.simulator.batch import Job
 from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.model_info import Task, describe_model
 from engine_worker.engines.simulator.option_ranges import BOUNDS
+from engine_worker.engines.simulator.output import interrupted_output
 from engine_worker.engines.simulator.prompt import Prompts
 from engine_worker.engines.simulator.request import RequestBuilder
 from engine_worker.engines.simulator.scheduler import Scheduler
@@ -104,12 +105,11 @@ class SimulatorEngine:
         prompts = await score_prompts(request, self._score_ids, self._label_tokens())
         response = pb.ScoreResponse()
         for item, prompt in zip(request.items, prompts, strict=True):
-            chain = self._scheduler.chain(request.cache_salt)
-            done = await self._prefilled(
-                Job(prompt.ids, len(prompt.ids), Mailbox(), output=None, chain=chain)
-            )
-            question = self._prompts.question(item_request(request, item))
-            scripted = self._scripts.find_scores(question)
+            script = self._scripts.find_scores(self._prompts.question(item_request(request, item)))
+            mailbox, chain = Mailbox(), self._scheduler.chain(request.cache_salt)
+            output = interrupted_output(script.interruptions, mailbox) if script else None
+            done = await self._prefilled(Job(prompt.ids, len(prompt.ids), mailbox, output, chain))
+            scripted = script.scores if script else None
             logprobs = label_logprobs(prompt.ids, prompt.label_ids, scripted, self._config.seed)
             response.results.add(
                 logprobs=logprobs,

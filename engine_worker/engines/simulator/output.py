@@ -189,6 +189,15 @@ _LEAST_CHANCE = 0.4
 _CHANCE_SPREAD = 0.55
 
 
+def interrupted_output(interruptions: Sequence[Event], mailbox: Mailbox) -> SimulatedOutput | None:
+    """Pauses, hangs and failures of a request that generates nothing; None without any."""
+    if not interruptions:
+        return None
+    events = iter(interruptions)
+    plan = OutputPlan(events, most_tokens=0, limit=1, stops=(), key=b"", started=pb.Started(), logprobs=None)
+    return SimulatedOutput(plan, mailbox)
+
+
 class Logprobs:
     """Plausible log probabilities, a function of the prompt and the position.
 

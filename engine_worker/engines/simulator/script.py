@@ -14,7 +14,7 @@ that answer a call do not play that call again. An event has one of these keys:
 
 An entry may have "scores" in place of its events, or as well: the probabilities of labels, by their texts,
 for requests that score labels. Only entries that have them play for such requests, and only those with
-events play for the others.
+events play for the others. Its pauses, hangs and failures come before the scores.
 
 With "repeat": n an event plays n times. Scripts play as they are written, whatever the request
 allows: also reasoning where it was turned off, and calls of tools that were not offered. But where the
@@ -116,6 +116,11 @@ class Script:
             isinstance(step.event, ScriptedCall) and name in ("", step.event.name) for step in self.steps
         )
 
+    @property
+    def interruptions(self) -> Sequence[Event]:
+        """The events without output."""
+        return [event for event in self.play() if isinstance(event, Pause | Hang | Fail)]
+
     def play(self) -> Iterator[Event]:
         for step in self.steps:
             yield from repeat(step.event, step.times)
@@ -147,8 +152,8 @@ class Scripts:
     def find(self, question: str) -> Script | None:
         return next((script for script in self.entries if script.answers and script.match in question), None)
 
-    def find_scores(self, question: str) -> Mapping[str, float] | None:
-        found = (each.scores for each in self.entries if each.scores is not None and each.match in question)
+    def find_scores(self, question: str) -> Script | None:
+        found = (each for each in self.entries if each.scores is not None and each.match in question)
         return next(found, None)
 
     @property
