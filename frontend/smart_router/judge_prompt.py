@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import orjson
 
@@ -48,19 +48,27 @@ def prompt_of(question: Question, sides: Descriptions, answers: Sequence[str]) -
     lines = [f"{answer_of[label]}: {description}" for label, description in sides.items()]
     labels = f"{', '.join(answers[:-1])} or {answers[-1]}"
     messages = [("system", _TASK.format(count=len(sides), sides="\n".join(lines), labels=labels))]
+    hidden = _hidden(sides, answers)
     if sides == SIMPLE_OR_COMPLEX:
         for example, label in _EXAMPLES:
-            messages.append(("user", as_data(Question(example, "", 0), sides)))
+            messages.append(("user", as_data(Question(example, "", 0), hidden)))
             messages.append(("assistant", answer_of[label]))
-    return [*messages, ("user", as_data(question, sides))]
+    return [*messages, ("user", as_data(question, hidden))]
 
 
-def as_data(question: Question, sides: Descriptions) -> str:
-    """A JSON object whose texts cannot end it: quotes, line breaks and template marks are escaped. Labels in
-    them are replaced, since small models repeat what they read last.
+def _hidden(sides: Descriptions, answers: Sequence[str]) -> Collection[str]:
+    """The labels that a request must not name: small models repeat what they read last. An operator's own
+    labels are often the subject of requests, so the judge reads them where letters stand for them.
     """
-    longest_first = sorted(sides, key=len, reverse=True)
-    label = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    is_scored = answers == letters_of(sides)
+    return () if is_scored and sides != SIMPLE_OR_COMPLEX else sides
+
+
+def as_data(question: Question, hidden: Collection[str]) -> str:
+    """A JSON object whose texts cannot end it: quotes, line breaks and template marks are escaped."""
     texts = {"earlier": question.earlier, "last_message": question.last}
-    unnamed = {name: label.sub(_UNNAMED, text) for name, text in texts.items()}
-    return orjson.dumps(unnamed).decode().translate(_MARKS)
+    if hidden:
+        longest_first = sorted(hidden, key=len, reverse=True)
+        label = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+        texts = {name: label.sub(_UNNAMED, text) for name, text in texts.items()}
+    return orjson.dumps(texts).decode().translate(_MARKS)

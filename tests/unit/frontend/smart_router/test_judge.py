@@ -118,7 +118,9 @@ def test_each_of_many_sides_is_described() -> None:
     system, user = item.chat.messages
     assert item.labels[-1] == "Z"
     assert "\nZ: requests of kind 25\n" in system.content
-    assert json.loads(user.content)["last_message"] == "a (…) request"
+    assert json.loads(user.content)["last_message"] == "a side25 request"
+    generated = label_request(_question("a side25 request"), sides, pb.Model(names=["judge"]))
+    assert json.loads(generated.chat.messages[-1].content)["last_message"] == "a (…) request"
 
 
 async def _scored(*shares: float, setting: str = _AUTO, sides: Sequence[str] = _BOTH) -> Decision:
