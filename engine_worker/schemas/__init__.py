@@ -19,6 +19,8 @@ schema_to_grammar.py        simple schema to grammar rules, for JSON texts
   numbers.py, multiples.py    numbers between bounds, multiples of a number
 ebnf_reader.py              a client's EBNF to a grammar
 grammar_checks.py           ... checked, and rewritten for every engine's library
+lark_reader.py              a custom tool's Lark grammar to a grammar
+  grammar_recursion.py        ... without left recursion
 terms.py                    what rules are made of: characters, sequences, choices, repetitions
 gbnf_writer.py              grammar to GBNF, llama.cpp's language
 ebnf_writer.py              grammar to EBNF, xgrammar's language (SGLang)
