@@ -17,6 +17,14 @@ from engine_worker.requests import RequestTable
 from engine_worker.text_work import check_length
 
 _log = logging.getLogger("drover.worker")
+KeepsAlive = (
+    pb.GenerateRequest
+    | pb.EmbedRequest
+    | pb.ScoreRequest
+    | pb.RerankRequest
+    | pb.ClassifyRequest
+    | pb.LoadRequest
+)
 
 
 class Generations:
@@ -94,9 +102,7 @@ async def until_over(
         await asyncio.wait({work})
 
 
-def keep_alive_ns(
-    request: pb.GenerateRequest | pb.EmbedRequest | pb.ScoreRequest | pb.LoadRequest,
-) -> int | None:
+def keep_alive_ns(request: KeepsAlive) -> int | None:
     return request.keep_alive_ns if request.HasField("keep_alive_ns") else None
 
 

@@ -21,6 +21,9 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
+Results = pb.EmbedResponse | pb.RerankResponse | pb.ClassifyResponse
+
+
 class RequestLine:
     """The log line of one request: fields are added while it runs, and written at its end."""
 
@@ -31,7 +34,7 @@ class RequestLine:
         self._first_ns = 0
         self._done: pb.Done | None = None
         self._started: pb.Started | None = None
-        self._embedded: pb.EmbedResponse | None = None
+        self._results: Results | None = None
         self._scored: pb.ScoreResponse | None = None
 
     def add_output(self, mailbox: Mailbox) -> None:
@@ -39,8 +42,8 @@ class RequestLine:
         self._first_ns = mailbox.first_ns
         self._started, self._done = mailbox.started_message, mailbox.done_message
 
-    def add_embeddings(self, response: pb.EmbedResponse) -> None:
-        self._embedded = response
+    def add_results(self, response: Results) -> None:
+        self._results = response
 
     def add_scores(self, response: pb.ScoreResponse) -> None:
         self._scored = response
@@ -66,15 +69,15 @@ class RequestLine:
                 "queue_ms": milliseconds(done.timings.queue_ns),
             }
             fields |= _load_ms(done.timings)
-        if self._embedded is not None:
+        if self._results is not None:
+            fields |= _count_of(self._results)
             fields |= {
-                "embeddings": len(self._embedded.embeddings),
-                "prompt_tokens": self._embedded.prompt_tokens,
-                "queue_ms": milliseconds(self._embedded.timings.queue_ns),
+                "prompt_tokens": self._results.prompt_tokens,
+                "queue_ms": milliseconds(self._results.timings.queue_ns),
             }
-            fields |= _load_ms(self._embedded.timings)
-            if self._embedded.truncated_tokens:
-                fields["truncated_tokens"] = self._embedded.truncated_tokens
+            fields |= _load_ms(self._results.timings)
+            if self._results.truncated_tokens:
+                fields["truncated_tokens"] = self._results.truncated_tokens
         if self._scored is not None:
             fields |= {
                 "scored": len(self._scored.results),
@@ -92,6 +95,16 @@ def client_request_id(context: grpc.aio.ServicerContext[Request, Response]) -> s
     """The client's request id from the metadata; empty if there is none."""
     metadata = dict(context.invocation_metadata() or ())
     return str(metadata.get(REQUEST_ID_METADATA_KEY, ""))
+
+
+def _count_of(results: Results) -> dict[str, logs.Field]:
+    match results:
+        case pb.EmbedResponse():
+            return {"embeddings": len(results.embeddings)}
+        case pb.RerankResponse():
+            return {"scores": len(results.scores)}
+        case _:
+            return {"classifications": len(results.classifications)}
 
 
 def _load_ms(timings: pb.Timings) -> dict[str, logs.Field]:

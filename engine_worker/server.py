@@ -233,10 +233,14 @@ class WorkerServer:
         await self._requests.wait_empty(_CLOSE_SECONDS)
 
     async def _warm_up(self) -> None:
-        if self._engine.model().capabilities.embedding:
-            await self._engine.embed(pb.EmbedRequest(texts=["warm-up"]))
-            return
-        request = pb.GenerateRequest(
-            request_id=secrets.token_hex(16), raw="warm-up", sampling=pb.Sampling(max_tokens=1, temperature=0)
-        )
-        await self._engine.generate(request, Mailbox())
+        can, text = self._engine.model().capabilities, "warm-up"
+        if can.completion:
+            sampling = pb.Sampling(max_tokens=1, temperature=0)
+            request = pb.GenerateRequest(request_id=secrets.token_hex(16), raw=text, sampling=sampling)
+            await self._engine.generate(request, Mailbox())
+        elif can.embedding:
+            await self._engine.embed(pb.EmbedRequest(texts=[text]))
+        elif can.rerank:
+            await self._engine.rerank(pb.RerankRequest(queries=[text], documents=[text]))
+        elif can.classify:
+            await self._engine.classify(pb.ClassifyRequest(inputs=[pb.ClassifyInput(text=text)]))

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Result = TypeVar("Result")
+Texts = TypeVar("Texts", pb.EmbedRequest, pb.RerankRequest, pb.ClassifyRequest)
+Results = TypeVar("Results", pb.EmbedResponse, pb.RerankResponse, pb.ClassifyResponse)
 
 
 class EngineService(engine_pb2_grpc.EngineServicer):
@@ -99,20 +101,13 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         await _guarded(context, run)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
-        line = RequestLine(request.request_id, client_request_id(context))
+        return await self._prefilled(request, context, self._engine.embed)
 
-        async def embed() -> pb.EmbedResponse:
-            self._check_open()
-            async with (
-                self._requests.track(request.request_id or secrets.token_hex(16)),
-                self._lifecycle.use(keep_alive_ns(request)) as load_ns,
-            ):
-                response = await self._engine.embed(request)
-            response.timings.load_ns += load_ns
-            line.add_embeddings(response)
-            return response
+    async def Rerank(self, request: pb.RerankRequest, context: Context) -> pb.RerankResponse:
+        return await self._prefilled(request, context, self._engine.rerank)
 
-        return await _guarded(context, embed, line)
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        return await self._prefilled(request, context, self._engine.classify)
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         line = RequestLine(request.request_id, client_request_id(context))
@@ -221,6 +216,30 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         report.loaded = self._lifecycle.loaded
         report.expires_unix_ns = self._lifecycle.expires_unix_ns
         return report
+
+    async def _prefilled(
+        self,
+        request: Texts,
+        context: grpc.aio.ServicerContext[Texts, Results],
+        run: Callable[[Texts], Awaitable[Results]],
+    ) -> Results:
+        """Run a request whose texts are only prefilled, like a generation: counted, logged, with the model
+        loaded.
+        """
+        line = RequestLine(request.request_id, client_request_id(context))
+
+        async def prefilled() -> Results:
+            self._check_open()
+            async with (
+                self._requests.track(request.request_id or secrets.token_hex(16)),
+                self._lifecycle.use(keep_alive_ns(request)) as load_ns,
+            ):
+                response = await run(request)
+            response.timings.load_ns += load_ns
+            line.add_results(response)
+            return response
+
+        return await _guarded(context, prefilled, line)
 
     def _check_open(self) -> None:
         self._check_started()

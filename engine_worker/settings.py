@@ -37,7 +37,7 @@ def _check_keep_alive(text: str) -> str:
 
 KeepAlive = Annotated[str, AfterValidator(_check_keep_alive)]
 EngineKind = Literal["llamacpp", "simulator", "sglang"]
-Task = Literal["generate", "embed"]
+Task = Literal["generate", "embed", "rerank", "classify"]
 
 
 def _check_metrics_address(value: str) -> str:
@@ -78,7 +78,9 @@ class WorkerSettings(ProcessSettings):
     parameters: str = ""
     """Sampling defaults over the model's own, by Ollama's names: {"temperature": 0, "stop": ["User:"]}."""
     task: Task = "generate"
-    """What the worker is for: generate or embed."""
+    """What the worker is for: generate, embed, rerank (score documents for a query) or classify. The last two
+    need a model that was trained for it.
+    """
     context_length: Annotated[int, Ge(0)] | None = None
     """Tokens of prompt and answer that one request may have; 0: as many as the model was trained for.
     Default: 4096; sglang: 0.

@@ -31,6 +31,8 @@ from frontend.api.ollama import (
 from frontend.api.openai import routes as openai
 from frontend.api.openai.responses.background import BackgroundResponses
 from frontend.api.openai.responses.storing import ResponseStore
+from frontend.api.scoring import classify, rerank, score
+from frontend.api.scoring.service import Scoring
 from frontend.api.tokens import Tokens
 from frontend.error_responses import failure
 from frontend.http.routes import routes_of
@@ -73,6 +75,7 @@ def build_app(
     generation = Generation(catalog, settings, in_flight, RequestRouter(fleet, DecisionCache()))
     decisions = Decisions(generation)
     embeddings = Embeddings(catalog, settings, in_flight)
+    scoring = Scoring(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
@@ -106,6 +109,9 @@ def build_app(
             tokens.router(Tokens(generation)),
             *openai.routers(generation, embeddings, decisions, store),
             messages.router(generation),
+            rerank.router(scoring),
+            score.router(scoring),
+            classify.router(scoring),
             operator_routes.router(fleet, in_flight, metrics),
             openapi.router(settings),
         ]

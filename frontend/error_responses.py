@@ -11,6 +11,7 @@ from frontend.api.anthropic import errors as anthropic
 from frontend.api.ollama import errors as ollama
 from frontend.api.openai import errors as openai
 from frontend.api.openai.responses import errors as responses
+from frontend.api.scoring import errors as cohere
 
 ErrorFormat = Callable[[DroverError, bool], Response]
 
@@ -21,7 +22,11 @@ _FORMATS: Sequence[tuple[str, ErrorFormat]] = (
     # Ollama's route, under /v1.
     ("/v1/systemone", lambda error, _: ollama.error_response(error)),
     ("/v1/messages", lambda error, is_native: anthropic.error_response(error, line_feed=is_native)),
-    ("/v1/", lambda error, is_native: openai.error_response(error, line_feed=is_native)),
+    ("/v2/", lambda error, _: cohere.error_response(error)),
+    *(
+        (prefix, lambda error, is_native: openai.error_response(error, line_feed=is_native))
+        for prefix in ("/v1/", "/rerank", "/score", "/classify")
+    ),
     ("", lambda error, _: ollama.error_response(error)),
 )
 

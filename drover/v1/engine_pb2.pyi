@@ -1544,6 +1544,255 @@ class ScoreResult(_message.Message):
 Global___ScoreResult: _TypeAlias = ScoreResult  # noqa: Y015
 
 @_typing.final
+class RerankRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    TRUNCATE_FIELD_NUMBER: _builtins.int
+    PAIR_TOKENS_FIELD_NUMBER: _builtins.int
+    QUERY_TOKENS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_TOKENS_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_NS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    model: _builtins.str
+    truncate: _builtins.bool
+    """Cut a query or a document that is too long; false makes it an error. Absent: true."""
+    pair_tokens: _builtins.int
+    """Tokens that a query and a document may have together, those between them included. Absent or too large:
+    Model.context_length.
+    """
+    query_tokens: _builtins.int
+    """Tokens that a query, and a document, may have; 0: no further limit."""
+    document_tokens: _builtins.int
+    raw: _builtins.bool
+    """The scores as the model's last layer gives them, without the function that maps them to 0 to 1."""
+    instruction: _builtins.str
+    """What the query is for, for models whose prompt has a place for it."""
+    keep_alive_ns: _builtins.int
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One for all documents, or one for each."""
+
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        queries: _abc.Iterable[_builtins.str] | None = ...,
+        documents: _abc.Iterable[_builtins.str] | None = ...,
+        truncate: _builtins.bool | None = ...,
+        pair_tokens: _builtins.int | None = ...,
+        query_tokens: _builtins.int = ...,
+        document_tokens: _builtins.int = ...,
+        raw: _builtins.bool = ...,
+        instruction: _builtins.str = ...,
+        keep_alive_ns: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_pair_tokens", b"_pair_tokens", "_truncate", b"_truncate", "keep_alive_ns", b"keep_alive_ns", "pair_tokens", b"pair_tokens", "truncate", b"truncate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_pair_tokens", b"_pair_tokens", "_truncate", b"_truncate", "document_tokens", b"document_tokens", "documents", b"documents", "instruction", b"instruction", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "pair_tokens", b"pair_tokens", "queries", b"queries", "query_tokens", b"query_tokens", "raw", b"raw", "request_id", b"request_id", "truncate", b"truncate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
+    _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015
+    _WhichOneofReturnType__pair_tokens: _TypeAlias = _typing.Literal["pair_tokens"]  # noqa: Y015
+    _WhichOneofArgType__pair_tokens: _TypeAlias = _typing.Literal["_pair_tokens", b"_pair_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__truncate: _TypeAlias = _typing.Literal["truncate"]  # noqa: Y015
+    _WhichOneofArgType__truncate: _TypeAlias = _typing.Literal["_truncate", b"_truncate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_ns) -> _WhichOneofReturnType__keep_alive_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pair_tokens) -> _WhichOneofReturnType__pair_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__truncate) -> _WhichOneofReturnType__truncate | None: ...
+
+Global___RerankRequest: _TypeAlias = RerankRequest  # noqa: Y015
+
+@_typing.final
+class RerankResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_TOKENS_FIELD_NUMBER: _builtins.int
+    NOT_HONOURED_FIELD_NUMBER: _builtins.int
+    prompt_tokens: _builtins.int
+    truncated_tokens: _builtins.int
+    """Tokens that were cut off queries and documents which are too long."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One per document, in order; larger is more relevant."""
+
+    @_builtins.property
+    def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def not_honoured(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of fields of the request that the engine cannot honour."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
+        prompt_tokens: _builtins.int = ...,
+        timings: Global___Timings | None = ...,
+        truncated_tokens: _builtins.int = ...,
+        not_honoured: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_honoured", b"not_honoured", "prompt_tokens", b"prompt_tokens", "scores", b"scores", "timings", b"timings", "truncated_tokens", b"truncated_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankResponse: _TypeAlias = RerankResponse  # noqa: Y015
+
+@_typing.final
+class ClassifyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    TRUNCATE_FIELD_NUMBER: _builtins.int
+    TEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_NS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    model: _builtins.str
+    truncate: _builtins.bool
+    """Cut a text that is too long; false makes it an error. Absent: true."""
+    text_tokens: _builtins.int
+    """Tokens that a text may have. Absent or too large: Model.context_length."""
+    raw: _builtins.bool
+    """The numbers of the model's last layer in place of probabilities."""
+    keep_alive_ns: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassifyInput]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___ClassifyInput] | None = ...,
+        truncate: _builtins.bool | None = ...,
+        text_tokens: _builtins.int | None = ...,
+        raw: _builtins.bool = ...,
+        keep_alive_ns: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_text_tokens", b"_text_tokens", "_truncate", b"_truncate", "keep_alive_ns", b"keep_alive_ns", "text_tokens", b"text_tokens", "truncate", b"truncate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_text_tokens", b"_text_tokens", "_truncate", b"_truncate", "inputs", b"inputs", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "raw", b"raw", "request_id", b"request_id", "text_tokens", b"text_tokens", "truncate", b"truncate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
+    _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015
+    _WhichOneofReturnType__text_tokens: _TypeAlias = _typing.Literal["text_tokens"]  # noqa: Y015
+    _WhichOneofArgType__text_tokens: _TypeAlias = _typing.Literal["_text_tokens", b"_text_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__truncate: _TypeAlias = _typing.Literal["truncate"]  # noqa: Y015
+    _WhichOneofArgType__truncate: _TypeAlias = _typing.Literal["_truncate", b"_truncate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_ns) -> _WhichOneofReturnType__keep_alive_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_tokens) -> _WhichOneofReturnType__text_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__truncate) -> _WhichOneofReturnType__truncate | None: ...
+
+Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyInput(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    @_builtins.property
+    def tokens(self) -> Global___TokenIds:
+        """As the model reads them: no token is added."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        tokens: Global___TokenIds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["text", "tokens"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___ClassifyInput: _TypeAlias = ClassifyInput  # noqa: Y015
+
+@_typing.final
+class ClassifyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASSIFICATIONS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_TOKENS_FIELD_NUMBER: _builtins.int
+    prompt_tokens: _builtins.int
+    truncated_tokens: _builtins.int
+    @_builtins.property
+    def classifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Classification]:
+        """One per input, in order."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the classes, in the order of their probabilities."""
+
+    @_builtins.property
+    def timings(self) -> Global___Timings: ...
+    def __init__(
+        self,
+        *,
+        classifications: _abc.Iterable[Global___Classification] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        prompt_tokens: _builtins.int = ...,
+        timings: Global___Timings | None = ...,
+        truncated_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifications", b"classifications", "labels", b"labels", "prompt_tokens", b"prompt_tokens", "timings", b"timings", "truncated_tokens", b"truncated_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+
+@_typing.final
+class Classification(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One per class."""
+
+    def __init__(
+        self,
+        *,
+        probabilities: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["probabilities", b"probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Classification: _TypeAlias = Classification  # noqa: Y015
+
+@_typing.final
 class TokenizeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1947,6 +2196,8 @@ class Capabilities(_message.Message):
     GO_TEMPLATE_PARSED_FIELD_NUMBER: _builtins.int
     GO_TEMPLATE_ADDS_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
+    CLASSIFY_FIELD_NUMBER: _builtins.int
     completion: _builtins.bool
     tools: _builtins.bool
     insert: _builtins.bool
@@ -1972,6 +2223,9 @@ class Capabilities(_message.Message):
     """A template's mention of tools or thinking is enough for them: the model's own template need not have any."""
     decision: _builtins.bool
     """A to Z, 0 to 9, yes and no are one distinct token each after the prompt of a chat: Score can decide."""
+    rerank: _builtins.bool
+    """Takes RerankRequests; ClassifyRequests."""
+    classify: _builtins.bool
     def __init__(
         self,
         *,
@@ -1995,10 +2249,12 @@ class Capabilities(_message.Message):
         go_template_parsed: _builtins.bool = ...,
         go_template_adds: _builtins.bool = ...,
         decision: _builtins.bool = ...,
+        rerank: _builtins.bool = ...,
+        classify: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "completion", b"completion", "decision", b"decision", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_adds", b"go_template_adds", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "classify", b"classify", "completion", b"completion", "decision", b"decision", "ebnf_constraint", b"ebnf_constraint", "embedding", b"embedding", "go_template", b"go_template", "go_template_adds", b"go_template_adds", "go_template_parsed", b"go_template_parsed", "insert", b"insert", "json_constraint", b"json_constraint", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "priority", b"priority", "regex_constraint", b"regex_constraint", "rerank", b"rerank", "resume", b"resume", "resume_constraint", b"resume_constraint", "seed", b"seed", "thinking", b"thinking", "tools", b"tools", "vision", b"vision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,16 @@ class EngineStub:
                 request_serializer=drover_dot_v1_dot_engine__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=drover_dot_v1_dot_engine__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/drover.v1.Engine/Rerank',
+                request_serializer=drover_dot_v1_dot_engine__pb2.RerankRequest.SerializeToString,
+                response_deserializer=drover_dot_v1_dot_engine__pb2.RerankResponse.FromString,
+                _registered_method=True)
+        self.Classify = channel.unary_unary(
+                '/drover.v1.Engine/Classify',
+                request_serializer=drover_dot_v1_dot_engine__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=drover_dot_v1_dot_engine__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/drover.v1.Engine/Tokenize',
                 request_serializer=drover_dot_v1_dot_engine__pb2.TokenizeRequest.SerializeToString,
@@ -129,6 +139,20 @@ class EngineServicer:
     def Score(self, request, context):
         """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
         Every generating worker implements it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rerank(self, request, context):
+        """Scores how relevant documents are to a query. Only workers whose model can (Capabilities.rerank).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Classify(self, request, context):
+        """Puts texts into a model's classes. Only workers whose model can (Capabilities.classify).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +236,16 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=drover_dot_v1_dot_engine__pb2.ScoreRequest.FromString,
                     response_serializer=drover_dot_v1_dot_engine__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=drover_dot_v1_dot_engine__pb2.RerankRequest.FromString,
+                    response_serializer=drover_dot_v1_dot_engine__pb2.RerankResponse.SerializeToString,
+            ),
+            'Classify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Classify,
+                    request_deserializer=drover_dot_v1_dot_engine__pb2.ClassifyRequest.FromString,
+                    response_serializer=drover_dot_v1_dot_engine__pb2.ClassifyResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -363,6 +397,60 @@ class Engine:
             '/drover.v1.Engine/Score',
             drover_dot_v1_dot_engine__pb2.ScoreRequest.SerializeToString,
             drover_dot_v1_dot_engine__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drover.v1.Engine/Rerank',
+            drover_dot_v1_dot_engine__pb2.RerankRequest.SerializeToString,
+            drover_dot_v1_dot_engine__pb2.RerankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Classify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drover.v1.Engine/Classify',
+            drover_dot_v1_dot_engine__pb2.ClassifyRequest.SerializeToString,
+            drover_dot_v1_dot_engine__pb2.ClassifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,10 @@ class EngineStub:
     """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
     Every generating worker implements it.
     """
+    Rerank: _grpc.UnaryUnaryMultiCallable[_engine_pb2.RerankRequest, _engine_pb2.RerankResponse]
+    """Scores how relevant documents are to a query. Only workers whose model can (Capabilities.rerank)."""
+    Classify: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ClassifyRequest, _engine_pb2.ClassifyResponse]
+    """Puts texts into a model's classes. Only workers whose model can (Capabilities.classify)."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_engine_pb2.TokenizeRequest, _engine_pb2.TokenizeResponse]
     """Text to token ids, exactly as a raw prompt would be read."""
     Detokenize: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DetokenizeRequest, _engine_pb2.DetokenizeResponse]
@@ -100,6 +104,10 @@ class EngineAsyncStub(EngineStub):
     """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
     Every generating worker implements it.
     """
+    Rerank: _aio.UnaryUnaryMultiCallable[_engine_pb2.RerankRequest, _engine_pb2.RerankResponse]  # type: ignore[assignment]
+    """Scores how relevant documents are to a query. Only workers whose model can (Capabilities.rerank)."""
+    Classify: _aio.UnaryUnaryMultiCallable[_engine_pb2.ClassifyRequest, _engine_pb2.ClassifyResponse]  # type: ignore[assignment]
+    """Puts texts into a model's classes. Only workers whose model can (Capabilities.classify)."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_engine_pb2.TokenizeRequest, _engine_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Text to token ids, exactly as a raw prompt would be read."""
     Detokenize: _aio.UnaryUnaryMultiCallable[_engine_pb2.DetokenizeRequest, _engine_pb2.DetokenizeResponse]  # type: ignore[assignment]
@@ -160,6 +168,22 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         """How likely each of given tokens is as the next one after a prompt: prefill only, nothing is generated.
         Every generating worker implements it.
         """
+
+    @_abc_1.abstractmethod
+    def Rerank(
+        self,
+        request: _engine_pb2.RerankRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.RerankResponse, _abc.Awaitable[_engine_pb2.RerankResponse]]:
+        """Scores how relevant documents are to a query. Only workers whose model can (Capabilities.rerank)."""
+
+    @_abc_1.abstractmethod
+    def Classify(
+        self,
+        request: _engine_pb2.ClassifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.ClassifyResponse, _abc.Awaitable[_engine_pb2.ClassifyResponse]]:
+        """Puts texts into a model's classes. Only workers whose model can (Capabilities.classify)."""
 
     @_abc_1.abstractmethod
     def Tokenize(

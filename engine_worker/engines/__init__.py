@@ -91,7 +91,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             gpu_layers=settings.gpu_layers,
             sliding_window_cache_bytes=settings.sliding_window_cache_mib << 20,
             chat_template=template or ("" if settings.model else default_model.TEMPLATE),
-            embed=settings.task == "embed",
+            task=settings.task,
             overrides=model_overrides(settings),
         )
     )
@@ -134,7 +134,7 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         queue_limit=settings.queue_limit,
         threads=settings.threads or spare_one_core(),
         chat_template=settings.chat_template if jinja else "",
-        embed=settings.task == "embed",
+        task=settings.task,
         overrides=model_overrides(settings),
         flags=settings.sglang_flags,
     )

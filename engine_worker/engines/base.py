@@ -56,6 +56,12 @@ class Engine(Protocol):
         generates, and for labels that are not one token.
         """
 
+    async def rerank(self, request: pb.RerankRequest) -> pb.RerankResponse:
+        """Raises CapabilityMissing for a model that cannot rerank."""
+
+    async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        """Raises CapabilityMissing for a model that cannot classify."""
+
     async def tokenize(self, text: str, add_special: bool) -> list[int]: ...
 
     async def detokenize(self, ids: list[int]) -> str: ...

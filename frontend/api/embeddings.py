@@ -72,7 +72,13 @@ class Embeddings:
             )
             started = pb.Started(truncated_tokens=response.truncated_tokens)
             diagnostics = DiagnosticHeaders.of(started, ignored)
-            record.record_embeddings(response, diagnostics.not_honoured)
+            record.record_results(
+                "embeddings",
+                len(response.embeddings),
+                response,
+                response.truncated_tokens,
+                diagnostics.not_honoured,
+            )
             both = [*diagnostics.headers(), *record.queue_headers()]
             headers = {name.decode(): value.decode() for name, value in both}
             return Response(await _written(response, body, write), media_type=JSON, headers=headers)

@@ -70,9 +70,9 @@ def _combined(definition: VirtualModel, sides: Sequence[CatalogModel]) -> pb.Mod
 
 
 def _capabilities(sides: Sequence[CatalogModel]) -> pb.Capabilities:
-    """All that any side can, except embeddings and decisions: numbers of two models cannot be compared."""
+    """All that any side can, except what gives numbers: those of two models cannot be compared."""
     can = pb.Capabilities()
     for side in sides:
         can.MergeFrom(side.capabilities)
-    can.embedding = can.decision = False
+    can.embedding = can.decision = can.rerank = can.classify = False
     return can

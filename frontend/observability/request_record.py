@@ -42,6 +42,9 @@ _ABORT_CAUSES: dict[type[DroverError], str] = {
 }
 
 
+Results = pb.EmbedResponse | pb.ScoreResponse | pb.RerankResponse | pb.ClassifyResponse
+
+
 @dataclass(frozen=True, slots=True)
 class RouteOutcome:
     """Where the smart router sent a request. `side` is the decision's; `model` is the one that answers, which
@@ -183,16 +186,19 @@ class RequestRecord:
             "queue_ms": milliseconds(response.timings.queue_ns),
         }
 
-    def record_embeddings(self, response: pb.EmbedResponse, not_honoured: list[str]) -> None:
+    def record_results(
+        self, kind: str, count: int, response: Results, truncated_tokens: int, not_honoured: list[str]
+    ) -> None:
+        """`kind`: what there are `count` of in the response."""
         self.fields |= {
-            "embeddings": len(response.embeddings),
+            kind: count,
             "prompt_tokens": response.prompt_tokens,
             "queue_ms": milliseconds(response.timings.queue_ns),
         }
         if not_honoured:
             self.fields["not_honoured"] = not_honoured
-        if response.truncated_tokens:
-            self.fields["truncated_tokens"] = response.truncated_tokens
+        if truncated_tokens:
+            self.fields["truncated_tokens"] = truncated_tokens
 
 
 def attach_record(scope: Scope, record: RequestRecord) -> None:

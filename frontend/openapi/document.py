@@ -19,6 +19,7 @@ from frontend.openapi import (
     openai_models,
     openai_responses,
     openai_stored_responses,
+    scoring,
     server,
     tokens,
 )
@@ -59,6 +60,7 @@ def build(version: str) -> dict[str, Json]:
             openai_stored_responses.PATHS,
             anthropic_messages.PATHS,
             decisions.PATHS,
+            scoring.PATHS,
             tokens.PATHS,
             server.PATHS,
         ),
@@ -77,6 +79,7 @@ def build(version: str) -> dict[str, Json]:
                 openai_stored_responses.SCHEMAS,
                 anthropic_messages.SCHEMAS,
                 decisions.SCHEMAS,
+                scoring.SCHEMAS,
                 tokens.SCHEMAS,
             ),
             "parameters": {"RequestId": SENT_REQUEST_ID},

@@ -40,7 +40,12 @@ _LENGTHS: dict[str, Schema] = {
     "embedding_length": integer(minimum=1),
 }
 _CAPABILITIES = array(
-    text(enum=["completion", "tools", "insert", "vision", "embedding", "thinking", "audio"])
+    text(
+        enum=[
+            *("completion", "tools", "insert", "vision", "embedding", "thinking", "audio"),
+            *("rerank", "classify"),
+        ]
+    )
 )
 _NAMES: dict[str, Schema] = {"name": text("The name with its tag."), "model": text("The same.")}
 _DIGEST = text("64 hexadecimal digits.")

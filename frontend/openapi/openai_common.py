@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from drover.errors import NotOffered
 from frontend.api.openai.request import MAX_BIASES, MAX_CHOICES
 from frontend.openapi.fields import KEEP_ALIVE, MODEL, TOKEN_ID
-from frontend.openapi.operations import (
-    BODY_ERRORS,
-    MODEL_ERRORS,
-    ErrorType,
-    error_responses,
-    generation_errors,
-)
+from frontend.openapi.operations import generation_errors
 from frontend.openapi.schema import (
     Schema,
     any_of,
@@ -92,8 +85,3 @@ SCHEMAS: dict[str, Schema] = {
     "Usage": USAGE,
 }
 GENERATION_ERRORS = generation_errors(ERROR)
-
-
-def model_errors(*errors: ErrorType) -> dict[int, Schema]:
-    """The error responses of a route that resolves a model, and `errors`."""
-    return {**error_responses([*BODY_ERRORS, *MODEL_ERRORS, NotOffered, *errors], error=ERROR)}

@@ -6,7 +6,7 @@ from drover.errors import CapabilityMissing, InternalError, InvalidRequest, NotO
 from frontend.api.embeddings import EMBED_STATUSES
 from frontend.openapi.fields import KEEP_ALIVE, MODEL
 from frontend.openapi.ollama_embeddings import MAX_TEXTS
-from frontend.openapi.openai_common import ERROR, model_errors
+from frontend.openapi.openai_common import ERROR
 from frontend.openapi.operations import (
     BODY_ERRORS,
     EMBEDDING_HEADERS,
@@ -78,7 +78,6 @@ SCHEMAS: dict[str, Schema] = {
         struct(_EMBEDDING, [*_EMBEDDING]), model=text("The model's name as requested."), usage=_USED
     ),
     "OpenAIModel": struct(_CARD, [*_CARD]),
-    "RerankRequest": request({"model": MODEL}, ["model"]),
 }
 
 PATHS: dict[str, Schema] = {
@@ -109,15 +108,6 @@ PATHS: dict[str, Schema] = {
             ok("The model, under the requested name.", {JSON: ref("OpenAIModel")}),
             error_responses([InvalidRequest, *MODEL_ERRORS, NotOffered, InternalError], error=ERROR),
             parameters=[_ID],
-        )
-    },
-    "/v1/rerank": {
-        "post": operation(
-            "rerank",
-            "openai",
-            "Fails: no model has this capability",
-            model_errors(CapabilityMissing),
-            body=json_body(ref("RerankRequest")),
         )
     },
     "/v1/audio/transcriptions": {

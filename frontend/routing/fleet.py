@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from drover.errors import DroverError, EngineStalled, NoWorkerReady, ProtocolBroken, QueueFull, RetryElsewhere
+from drover.errors import DroverError, EngineStalled, NoWorkerReady, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import RequestHandle, Worker
-from frontend.routing.backends.grpc.event_check import broken
 from frontend.routing.backends.unary_call import UnaryCall
-from frontend.routing.capacity import WorkerPermit
 from frontend.routing.discovery.base import Discovery
-from frontend.routing.failover import FailoverObserver, FailoverRequest, new_attempt_id
+from frontend.routing.failover import FailoverObserver, FailoverRequest
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.managed_worker import ManagedWorker
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.affinity import affinity_of, affinity_of_scores
 from frontend.routing.policies.base import Policy
+from frontend.routing.queued_call import CLASSIFY, EMBED, RERANK, SCORE, QueuedCalls
 from frontend.routing.registry import WorkerRegistry
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
@@ -35,7 +34,6 @@ _log = logging.getLogger("drover.fleet")
 
 Response = TypeVar("Response")
 CapabilityCheck = Callable[[pb.Capabilities], bool]
-QueuedRequest = pb.EmbedRequest | pb.ScoreRequest
 
 
 def can_generate(can: pb.Capabilities) -> bool:
@@ -44,6 +42,14 @@ def can_generate(can: pb.Capabilities) -> bool:
 
 def can_embed(can: pb.Capabilities) -> bool:
     return can.embedding
+
+
+def can_rerank(can: pb.Capabilities) -> bool:
+    return can.rerank
+
+
+def can_classify(can: pb.Capabilities) -> bool:
+    return can.classify
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Fleet:
         self._scheduler = Scheduler(self._registry, queues, policy)
         self._budget = RetryBudget()
         self._stalled = StalledRequests()
+        self._calls = QueuedCalls(self._scheduler, self._budget, self._stalled)
         self.queues = queues
         self._found: dict[tuple[str, CapabilityCheck], ServedModel] = {}
         """Cache of `find`, valid for the registry's version `_found_at`."""
@@ -223,66 +230,23 @@ class Fleet:
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: FailoverObserver
     ) -> pb.EmbedResponse:
-        """Queue the request, and try another worker if one fails. Raises EngineStalled if one stalls."""
-
-        async def send(worker: Worker) -> pb.EmbedResponse:
-            response = await worker.embed(request, ticket.request_id)
-            _check_count("embeddings", response.embeddings, "texts", request.texts)
-            return response
-
-        return await self._queued(model, request, ticket, observer, send)
+        return await self._calls.run(EMBED, model, request, ticket, observer)
 
     async def score(
         self, model: ServedModel, request: pb.ScoreRequest, ticket: Ticket, observer: FailoverObserver
     ) -> pb.ScoreResponse:
-        """Queue the request, and try another worker if one fails. Raises EngineStalled if one stalls."""
-
-        async def send(worker: Worker) -> pb.ScoreResponse:
-            response = await worker.score(request, ticket.request_id)
-            _check_scores(response, request)
-            return response
-
         affinity = affinity_of_scores(request, model.info.digest)
-        return await self._queued(model, request, ticket, observer, send, affinity)
+        return await self._calls.run(SCORE, model, request, ticket, observer, affinity)
 
-    async def _queued(
-        self,
-        model: ServedModel,
-        request: QueuedRequest,
-        ticket: Ticket,
-        observer: FailoverObserver,
-        send: Callable[[Worker], Awaitable[Response]],
-        affinity: bytes | None = None,
-    ) -> Response:
-        """A call with one response that takes a place in a worker's batch.
+    async def rerank(
+        self, model: ServedModel, request: pb.RerankRequest, ticket: Ticket, observer: FailoverObserver
+    ) -> pb.RerankResponse:
+        return await self._calls.run(RERANK, model, request, ticket, observer)
 
-        `send` makes one attempt, and raises ProtocolBroken for a response that does not fit the request.
-        """
-        self._budget.earn()
-        retries = RetryPolicy(self._budget)
-        self._stalled.check(request)
-        while True:
-            permit, wait = await self._scheduler.acquire(model, ticket, retries.failed, affinity)
-            observer.waited(wait)
-            if wait.position > 0:
-                ticket = replace(ticket, requeued=True)
-            observer.sent_to(permit.worker.address)
-            try:
-                request.request_id = new_attempt_id()
-                return await _attempt(permit, send(permit.worker.backend))
-            except QueueFull:
-                # The worker has less room than it reported: queue again.
-                pass
-            except EngineStalled:
-                if permit.is_only_suspect:
-                    self._stalled.add(request)
-                raise
-            except RetryElsewhere as error:
-                ticket = replace(ticket, requeued=True)
-                if not retries.allows_another(permit.worker, error):
-                    raise
-                observer.retried(error)
-            await jitter()
+    async def classify(
+        self, model: ServedModel, request: pb.ClassifyRequest, ticket: Ticket, observer: FailoverObserver
+    ) -> pb.ClassifyResponse:
+        return await self._calls.run(CLASSIFY, model, request, ticket, observer)
 
     @property
     def _workers(self) -> Sequence[ManagedWorker]:
@@ -293,41 +257,6 @@ class Fleet:
         reports = [worker.report for worker in self._scheduler.require_ready(model)]
         expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
         return None if not expiries else 0 if 0 in expiries else max(expiries)
-
-
-async def _attempt(permit: WorkerPermit, response: Awaitable[Response]) -> Response:
-    """Make one attempt and release its permit."""
-    failure: DroverError | None = None
-    call = UnaryCall(response)
-    permit.handle = call
-    try:
-        result = await call.result()
-        permit.on_first_event()
-        return result
-    except DroverError as error:
-        failure = error
-        if isinstance(error, ProtocolBroken):
-            permit.broke_protocol(error)
-        raise
-    finally:
-        permit.release(failure)
-
-
-def _check_scores(response: pb.ScoreResponse, request: pb.ScoreRequest) -> None:
-    """Raises ProtocolBroken."""
-    _check_count("results", response.results, "items", request.items)
-    for result, item in zip(response.results, request.items, strict=True):
-        labels = item.labels or item.label_ids
-        _check_count("scores", result.logprobs, "labels", labels)
-        _check_count("label ids", result.label_ids, "labels", labels)
-        if not all(logprob <= 0 for logprob in result.logprobs):
-            raise broken("a score that is no log probability")
-
-
-def _check_count(what: str, got: Sized, of_what: str, wanted: Sized) -> None:
-    """Raises ProtocolBroken."""
-    if len(got) != len(wanted):
-        raise broken(f"{len(got)} {what} of {len(wanted)} {of_what}")
 
 
 async def wait_for_any(calls: Iterable[Awaitable[object]]) -> None:

@@ -71,12 +71,15 @@ AIMS = {
     "/api/embed": {"model": "vectors"},
     "/api/embeddings": {"model": "vectors"},
     "/v1/embeddings": {"model": "vectors"},
+    **{f"{version}/rerank": {"model": "ranker"} for version in ("", "/v1", "/v2")},
+    **{f"{version}/score": {"model": "ranker"} for version in ("", "/v1")},
+    **{f"{version}/classify": {"model": "classes"} for version in ("", "/v1")},
     "/api/create": {"model": "made", "from": "sim"},
     "/api/copy": {"source": "sim", "destination": "made"},
     "/api/delete": {"model": "made"},
 }
 AIMED = 0.8
-NAMES = ("sim", "SIM:latest", "vectors", "made", "nowhere", "no name")
+NAMES = ("sim", "SIM:latest", "vectors", "ranker", "classes", "made", "nowhere", "no name")
 # Fields of `create` with which it always fails.
 REFUSED = ("files", "adapters", "quantize", "quantization", "template")
 # Every way a request can go on from here is short.
@@ -99,7 +102,9 @@ class Server:
 
     def is_complete(self) -> bool:
         models = httpx.get(f"{self.url}/api/tags").json()["models"]
-        return {model["name"] for model in models} == {"sim:latest", "vectors:latest"}
+        return {model["name"] for model in models} == {
+            *("sim:latest", "vectors:latest", "ranker:latest", "classes:latest")
+        }
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         workers = (
             begin(worker(folder / "sim.log", *_WORKER, "--model=sim")),
             begin(worker(folder / "vectors.log", *_WORKER, "--model=vectors", "--task=embed")),
+            begin(worker(folder / "ranker.log", *_WORKER, "--model=ranker", "--task=rerank")),
+            begin(worker(folder / "classes.log", *_WORKER, "--model=classes", "--task=classify")),
         )
         addresses = [each.address for each in workers]
         front = begin(frontend(folder / "frontend.log", addresses, "--store-responses"))

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import TypeVar
 
 from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
@@ -28,6 +29,7 @@ class Forever:
 
 
 STALL = _Stall()
+Scored = TypeVar("Scored", pb.RerankResponse, pb.ClassifyResponse)
 Step = pb.GenerateEvent | DroverError | _Stall | Forever
 
 
@@ -118,6 +120,13 @@ class StallingWorker:
     scored: pb.ScoreResponse | DroverError | None = None
     """Response to a request to score labels; None: it stalls."""
     score_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    reranks: list[pb.RerankRequest] = field(default_factory=list)
+    reranked: pb.RerankResponse | DroverError | None = None
+    """Response to a request to rerank; None: it stalls."""
+    classifications: list[pb.ClassifyRequest] = field(default_factory=list)
+    classified: pb.ClassifyResponse | DroverError | None = None
+    """Response to a request to classify; None: it stalls."""
+    scoring_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     loads: list[pb.LoadRequest] = field(default_factory=list)
     loaded: pb.LoadResponse = field(default_factory=pb.LoadResponse)
     load_stall: asyncio.Event | None = None
@@ -165,6 +174,26 @@ class StallingWorker:
             raise self.embedded
         assert self.embedded is not None
         return self.embedded
+
+    async def rerank(self, request: pb.RerankRequest, client_request_id: str) -> pb.RerankResponse:
+        self.reranks.append(request)
+        return await self._scored(self.reranked)
+
+    async def classify(self, request: pb.ClassifyRequest, client_request_id: str) -> pb.ClassifyResponse:
+        self.classifications.append(request)
+        return await self._scored(self.classified)
+
+    async def _scored(self, response: Scored | DroverError | None) -> Scored:
+        try:
+            if response is None:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.scoring_cancelled.set()
+            raise
+        if isinstance(response, DroverError):
+            raise response
+        assert response is not None
+        return response
 
     async def tokenize(self, request: pb.TokenizeRequest) -> pb.TokenizeResponse:
         """A token for each byte."""

@@ -94,7 +94,32 @@ _OWN: Mapping[str, Sequence[object]] = {
         {"model": "able", "messages": [{"role": "user", "content": "Hi"}]},
     ],
     "/v1/detokenize": [{"model": "able", "tokens": [[1], [2, 3]]}],
-    "/v1/rerank": [{"model": "able", "query": "x", "documents": ["y"]}],
+    "/rerank": [{"query": "x", "texts": ["y", "z"], "raw_scores": True, "return_text": True, "top_n": 1}],
+    "/v1/rerank": [
+        {
+            "model": "able", "query": [{"type": "text", "text": "x"}], "top_n": 1, "return_documents": True,
+            "documents": ["y", {"text": "z"}, {"content": [{"type": "text", "text": "w"}]}, {"a": "b"}],
+            "rank_fields": ["a", "c", "text"], "max_tokens_per_doc": 5, "truncate_prompt_tokens": 9,
+            "truncation_side": "left", "use_activation": False, "instruction": "i", "keep_alive": "5m",
+        },
+    ],
+    "/v2/rerank": [{"model": "able", "query": "x", "documents": ["y"], "max_tokens_per_doc": 5}],
+    "/score": [
+        {"queries": "x", "items": ["y", "z"], "use_activation": False},
+        {
+            "model": "able", "query": [1, 2], "items": [[3], [4, 5]], "label_token_ids": [[6, 7], [8, 9]],
+            "apply_softmax": True, "temperature": 0.5, "return_token_logprobs": True, "item_first": True,
+        },
+    ],
+    "/v1/score": [
+        {"model": "able", "text_1": ["a", "b"], "text_2": ["c", "d"], "truncate_prompt_tokens": 9},
+        {"data_1": {"content": [{"type": "text", "text": "w"}]}, "data_2": ["a", {"text": "b"}]},
+    ],
+    "/classify": [{"input": [[1, 2], [3]], "activation": False}],
+    "/v1/classify": [
+        {"model": "able", "input": ["a", "b"], "truncate_prompt_tokens": 9, "truncate": False},
+        {"model": "able", "input": [1, 2, 3]},
+    ],
     "/v1/messages": [{**_CONVERSATION, "max_tokens": 5, "stream": True}],
     "/v1/messages/count_tokens": [_CONVERSATION],
     "/v1/responses": [

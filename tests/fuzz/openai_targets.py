@@ -20,7 +20,6 @@ from frontend.api.openai.convert import (
 from frontend.api.openai.embeddings import OpenAIEmbedRequest
 from frontend.api.openai.request import ChatCompletionRequest, CompletionRequest
 from frontend.api.openai.tokens import OpenAIDetokenizeRequest, OpenAITokenizeRequest
-from frontend.api.openai.unsupported import model_of
 from frontend.models.model import CatalogModel
 
 ForEveryModel = Callable[[Callable[[CatalogModel], object]], None]
@@ -50,16 +49,12 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
     def detokenize(body: bytes) -> None:
         OpenAIDetokenizeRequest.read(loads(body))
 
-    def rerank(body: bytes) -> None:
-        model_of(loads(body))
-
     return {
         "/v1/chat/completions": chat,
         "/v1/completions": complete,
         "/v1/embeddings": embed,
         "/v1/tokenize": tokenize,
         "/v1/detokenize": detokenize,
-        "/v1/rerank": rerank,
     }
 
 

@@ -49,6 +49,7 @@ from frontend.routing.served_model import ServedModel
 from tests.fuzz.decision_targets import targets as decision_targets
 from tests.fuzz.envelope_targets import targets as envelope_targets
 from tests.fuzz.openai_targets import targets as openai_targets
+from tests.fuzz.scoring_targets import targets as scoring_targets
 
 Target = Callable[[bytes], None]
 
@@ -245,6 +246,7 @@ ROUTES: Mapping[str, Target] = {
     **openai_targets(_for_every_model),
     **decision_targets(_for_every_model),
     **envelope_targets(_for_every_model),
+    **scoring_targets(_for_every_model),
 }
 TEMPLATES = "templates"
 TARGETS: Mapping[str, Target] = {**ROUTES, TEMPLATES: _template}

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from engine_worker.engines.sglang.upstream import environment
 
-environment.prepare(threads=1, embed=False)
+environment.prepare(threads=1, generates=True)

@@ -38,6 +38,19 @@ class _Properties(TypedDict):
     eos_token: str
 
 
+class _Ranked(TypedDict):
+    relevance_score: float
+
+
+class _Usage(TypedDict):
+    prompt_tokens: int
+
+
+class _Ranking(TypedDict):
+    results: list[_Ranked]
+    usage: _Usage
+
+
 class LlamaApi:
     """Completions have no deadline, and cancelling closes their connection; all other requests have one.
 
@@ -115,6 +128,21 @@ class LlamaApi:
                 answer = orjson.loads(await _read(response, _error))
         values: list[float] = answer[0]["embedding"][0]
         return values
+
+    async def rank(self, query: str, document: str) -> float:
+        """How relevant a document is, as the model's last layer gives it."""
+        return (await self._rerank(query, document))["results"][0]["relevance_score"]
+
+    async def pair_tokens(self, query: str, document: str) -> int:
+        """The number of tokens of a query and a document together."""
+        return (await self._rerank(query, document))["usage"]["prompt_tokens"]
+
+    async def _rerank(self, query: str, document: str) -> _Ranking:
+        body = {"query": query, "documents": [document]}
+        with _transport_errors("/rerank"):
+            async with self._session.post("/rerank", json=body) as response:
+                ranking: _Ranking = orjson.loads(await _read(response, _error))
+        return ranking
 
     @asynccontextmanager
     async def stream(

@@ -23,11 +23,14 @@ from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.process import LoadedModel, start_server
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.request import GenerationLimits
+from engine_worker.engines.llamacpp.reranker import check_classifier, gives_logits, pair_overhead
 from engine_worker.engines.llamacpp.scoring import LabelScorer, score_items
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
+from engine_worker.engines.pairs import PairModel, one_by_one, rerank_pairs
 from engine_worker.engines.scoring import LabelTokens, can_decide, score_prompts
 from engine_worker.engines.slots import Admission
+from engine_worker.engines.yes_or_no import YesOrNoReranker, as_chat, asks_yes_or_no
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.prompt.arrangements import ARRANGEMENTS, Messages, probed
 
@@ -47,25 +50,40 @@ class LlamacppEngine:
         self._prompt_tokens_done = 0
         self._reading_lists = asyncio.Lock()
         self._grammars = GrammarChecker()
+        self._yes_or_no: YesOrNoReranker | None = None
         self._whole_model_info = ""
 
     async def start(self) -> None:
         file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
+        check_classifier(file, self._options.task)
         self._context_length = self._choose_context(file)
         self._file = file
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._loaded = await self._start_llama()
         api = self._loaded.api
         self._template = (
-            ChatTemplate() if self._options.embed else await read_template(api, file.vocabulary.adds_space)
+            await read_template(api, file.vocabulary.adds_space)
+            if self._options.generates
+            else ChatTemplate()
         )
-        self._arrangements = ARRANGEMENTS if self._options.embed else await probed(partial(_render, api))
+        self._arrangements = await probed(partial(_render, api)) if self._options.generates else ARRANGEMENTS
         self._prompts = self._prompts_over(api)
+        self._pair_overhead = await pair_overhead(api) if self._options.task == "rerank" else 0
         self._model = self._describe(file)
-        self._model.capabilities.decision = not self._options.embed and await can_decide(
+        self._model.capabilities.decision = self._options.generates and await can_decide(
             self._score_ids, self._label_tokens()
         )
+        await self._prepare_yes_or_no()
         self._report.kv_tokens_total = self._context_length * self._options.slots
+
+    async def _prepare_yes_or_no(self) -> None:
+        """A generating model whose template is that of a reranker reranks too."""
+        can_rerank = self._options.generates and asks_yes_or_no(self._model.template)
+        if can_rerank:
+            self._yes_or_no = await YesOrNoReranker.of(
+                self.score, as_chat, self, self._context_length, takes_instruction=False
+            )
+            self._model.capabilities.rerank = True
 
     async def stop(self) -> None:
         await self._grammars.close()
@@ -142,8 +160,8 @@ class LlamacppEngine:
         return report
 
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
-        if self._options.embed:
-            raise CapabilityMissing("this worker was started for embeddings and cannot generate")
+        if not self._options.generates:
+            raise CapabilityMissing(f"this worker cannot generate: its --task is {self._options.task}")
         if request.HasField("continuation"):
             raise CapabilityMissing("this engine cannot continue another worker's request")
         arrived_ns = time.perf_counter_ns()
@@ -199,10 +217,8 @@ class LlamacppEngine:
         return ReaderContext(request, started, mailbox, api, self._template, self._file.vocabulary)
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
-        if not self._options.embed:
-            raise CapabilityMissing(
-                "this worker generates text; start one with --task embed to embed with this model"
-            )
+        if self._options.task != "embed":
+            raise _missing("embed")
         slots = self._in_memory.slots
         with self._admission.admit() as place:
             return await embed_texts(
@@ -215,8 +231,8 @@ class LlamacppEngine:
             )
 
     async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
-        if self._options.embed:
-            raise CapabilityMissing("this worker was started for embeddings and cannot score labels")
+        if not self._options.generates:
+            raise CapabilityMissing(f"this worker cannot score labels: its --task is {self._options.task}")
         with self._admission.admit() as place:
             for item in request.items:
                 self._prompts.checked(list(item.label_ids))
@@ -252,6 +268,25 @@ class LlamacppEngine:
 
         return LabelTokens(encode, decode, vocabulary.hidden.__contains__)
 
+    async def rerank(self, request: pb.RerankRequest) -> pb.RerankResponse:
+        if self._yes_or_no is not None:
+            return await self._yes_or_no.rerank(request)
+        if self._options.task != "rerank":
+            raise _missing("rerank")
+        slots = self._in_memory.slots
+        with self._admission.admit() as place:
+            model = PairModel(
+                tokenizer=self,
+                context_length=self._context_length,
+                added_tokens=self._pair_overhead,
+                scores=one_by_one(lambda pair: slots.rank(pair, place.starts), self._options.slots),
+                gives_logits=gives_logits(self._file),
+            )
+            return await rerank_pairs(request, model, lambda: place.queue_ns)
+
+    async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        raise _missing("classify")
+
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         return await self._in_memory.api.tokenize(text, add_special)
 
@@ -283,13 +318,15 @@ class LlamacppEngine:
         model.digest = file.digest(overrides.go_template.source if overrides.go_template else model.template)
         model.engine_kind = "llamacpp"
         model.engine_version = version("xllamacpp")
-        generates = not self._options.embed
+        generates, task = self._options.generates, self._options.task
         model.capabilities.CopyFrom(
             pb.Capabilities(
                 completion=generates,
                 tools=self._template.tools,
                 thinking=self._template.thinking,
-                embedding=self._options.embed,
+                embedding=task == "embed",
+                rerank=task == "rerank",
+                classify=task == "classify",
                 json_constraint=generates,
                 regex_constraint=generates,
                 ebnf_constraint=generates,
@@ -309,6 +346,10 @@ class LlamacppEngine:
             self._prompt_tokens_done += done.prompt_tokens
             self._report.cached_tokens_done += done.cached_tokens
             prefill.finish(done.prompt_tokens - done.cached_tokens)
+
+
+def _missing(task: str) -> CapabilityMissing:
+    return CapabilityMissing(f"this worker cannot {task}: start one with --task {task} for that")
 
 
 async def _render(api: LlamaApi, messages: Messages) -> str:

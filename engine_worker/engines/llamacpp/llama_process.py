@@ -20,9 +20,9 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class LlamaParameters:
-    """`slot_context`: tokens per slot. `mean_pooling`: use mean pooling, since the model's metadata names no
-    pooling. `whole_cache`: the KV cache of layers with sliding windows holds all tokens, so that prefixes can
-    be shared.
+    """`slot_context`: tokens per slot. `pooling`: llama.cpp's name of the pooling of whole texts; empty: the
+    model's own. `whole_cache`: the KV cache of layers with sliding windows holds all tokens, so that prefixes
+    can be shared.
     """
 
     model_path: str
@@ -35,7 +35,7 @@ class LlamaParameters:
     http_threads: int
     api_key: str
     embed: bool
-    mean_pooling: bool
+    pooling: str
     whole_cache: bool
 
 
@@ -90,8 +90,9 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
         # With a KV cache per slot, llama.cpp splits texts of different lengths over micro-batches and pools
         # only the last part of the longer ones.
         params.kv_unified = True
-        if parameters.mean_pooling:
-            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        if parameters.pooling:
+            kinds = xllamacpp.llama_pooling_type
+            params.pooling_type = getattr(kinds, f"LLAMA_POOLING_TYPE_{parameters.pooling}")
     handle = xllamacpp.Server(params)
     return handle.listening_address, handle
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine_worker.engines.overrides import ModelOverrides
+from engine_worker.settings import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,5 +26,9 @@ class LlamacppOptions:
     sliding_window_cache_bytes: int
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str
-    embed: bool
+    task: Task
     overrides: ModelOverrides
+
+    @property
+    def generates(self) -> bool:
+        return self.task == "generate"

@@ -117,18 +117,25 @@ def _parameters(options: LlamacppOptions, slot_context: int, file: GgufFile) -> 
         threads=options.threads,
         # Small steps: a cancelled request frees its slot at the end of a step, and a long prefill must not
         # stall decodes.
-        step_tokens=slot_context if options.embed else options.prefill_chunk_tokens + options.slots,
+        step_tokens=options.prefill_chunk_tokens + options.slots if options.generates else slot_context,
         gpu_layers=options.gpu_layers,
         chat_template=options.chat_template,
         # One HTTP thread per stream, plus those of short requests.
         http_threads=options.slots + PREPARATIONS + _CONTROL_THREADS,
         api_key=secrets.token_hex(16),
-        embed=options.embed,
-        mean_pooling=not file.pooling_known,
-        whole_cache=not options.embed
+        embed=not options.generates,
+        pooling=_pooling(options, file),
+        whole_cache=options.generates
         and file.has_sliding_windows
         and _keeps_whole_cache(options, slot_context, file),
     )
+
+
+def _pooling(options: LlamacppOptions, file: GgufFile) -> str:
+    """The pooling to use in place of that of the model's metadata; empty for that one."""
+    if options.task in ("rerank", "classify"):
+        return "RANK"
+    return "" if file.pooling_known else "MEAN"
 
 
 def _keeps_whole_cache(options: LlamacppOptions, slot_context: int, file: GgufFile) -> bool:

@@ -7,15 +7,19 @@ llama.cpp has stopped working in it, which after a cancel is later than the end 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from drover.errors import DroverError
 from engine_worker.engines.llamacpp.api import LlamaApi
+from engine_worker.engines.pairs import Pair
 from engine_worker.engines.slots import Slots
 
 _FREE_DEADLINE_SECONDS = 30.0
 _SETTLE_SECONDS = 0.02
+
+Result = TypeVar("Result")
 
 
 class HeldSlot:
@@ -46,7 +50,7 @@ class HeldSlots:
         self._prefixes = SlotPrefixes(slots.limit)
         self._held: set[HeldSlot] = set()
         self._releases: set[asyncio.Task[None]] = set()
-        self._embeddings: set[asyncio.Task[list[float]]] = set()
+        self._steps: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @property
@@ -80,27 +84,36 @@ class HeldSlots:
                 task.add_done_callback(self._releases.discard)
 
     async def embed(self, ids: list[int], begins: Callable[[], None]) -> list[float]:
-        """Embed in a slot that llama.cpp chooses. A text is one engine step, which cannot be interrupted: a
-        cancelled caller returns at once, and the slot stays taken until the step ends.
-        """
-        number = await self._slots.take(min, len(ids))
-        begins()
-        step = asyncio.create_task(self._api.embed(ids), name=f"embed in slot {number}")
+        return await self._step(len(ids), lambda: self._api.embed(ids), begins)
 
-        def ended(step: asyncio.Task[list[float]]) -> None:
-            self._embeddings.discard(step)
+    async def rank(self, pair: Pair, begins: Callable[[], None]) -> float:
+        return await self._step(pair.tokens, lambda: self._api.rank(pair.query, pair.document), begins)
+
+    async def _step(
+        self, tokens: int, work: Callable[[], Coroutine[object, object, Result]], begins: Callable[[], None]
+    ) -> Result:
+        """Run a text that is only prefilled, in a slot that llama.cpp chooses. It is one engine step, which
+        cannot be interrupted: a cancelled caller returns at once, and the slot stays taken until the step
+        ends.
+        """
+        number = await self._slots.take(min, tokens)
+        begins()
+        step = asyncio.create_task(work(), name=f"prefill in slot {number}")
+
+        def ended(step: asyncio.Task[Result]) -> None:
+            self._steps.discard(step)
             self._slots.give_back(number)
             if not step.cancelled():
                 # Retrieve the exception even if the caller was cancelled, or asyncio logs it as lost.
                 step.exception()
 
-        self._embeddings.add(step)
+        self._steps.add(step)
         step.add_done_callback(ended)
         return await asyncio.shield(step)
 
     def close(self) -> None:
         self._closed = True
-        for task in (*self._releases, *self._embeddings):
+        for task in (*self._releases, *self._steps):
             task.cancel()
 
     def _free(self, slot: HeldSlot) -> None:

@@ -13,6 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.sglang import model_info
 from engine_worker.engines.sglang.call_grammars import ForcedCall, forced_call
+from engine_worker.engines.sglang.classifier import ClassifierModel, check_task
 from engine_worker.engines.sglang.in_flight import InFlight
 from engine_worker.engines.sglang.option_ranges import BOUNDS
 from engine_worker.engines.sglang.options import SglangOptions
@@ -23,6 +24,7 @@ from engine_worker.engines.sglang.request import RequestBuilder
 from engine_worker.engines.sglang.scoring import Scorer
 from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangRequest
 from engine_worker.engines.slots import Admission
+from engine_worker.engines.yes_or_no import Ask, YesOrNoReranker, as_text, asks_yes_or_no
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.schemas.constraint import constraint_of
 from engine_worker.schemas.ebnf_writer import ebnf_text
@@ -43,11 +45,14 @@ class SglangEngine:
         self._make_process = make_process
         self._process: EngineProcess | None = None
         self._owned = ExitStack()
+        self._classifier: ClassifierModel | None = None
+        self._yes_or_no: YesOrNoReranker | None = None
 
     async def start(self) -> None:
         self._process = self._make_process(self._options)
         await self._process.start()
         self._loaded = await asyncio.to_thread(_inspect, self._process)
+        check_task(self._options.task, self._loaded)
         self._limits = Limits(self._loaded.context_length, self._loaded.longest_prompt)
         self._prompts = Prompts(
             self._loaded.templates,
@@ -63,8 +68,20 @@ class SglangEngine:
         self._admission = Admission(self._loaded.running_limit + self._options.queue_limit)
         self._in_flight = InFlight(self._process)
         self._scorer = Scorer(self._prompts, self._loaded.vocabulary, self._loaded.has_priorities)
-        self._model.capabilities.decision = not self._options.embed and await self._scorer.can_decide()
+        self._model.capabilities.decision = self._options.generates and await self._scorer.can_decide()
         self._embedder = Embedder(self._process, self._prompts, self._limits, self._loaded.running_limit)
+        await self._prepare_reranking(self._process)
+
+    async def _prepare_reranking(self, process: EngineProcess) -> None:
+        """By a classifier, or by the template of a model that generates."""
+        if self._loaded.classifier is not None:
+            self._classifier = ClassifierModel(process, self._loaded, self)
+        templates = self._loaded.templates
+        if self._options.generates and asks_yes_or_no(templates.source):
+            self._yes_or_no = await YesOrNoReranker.of(
+                self.score, _asked(self._loaded), self, self._limits.context_length, takes_instruction=True
+            )
+            self._model.capabilities.rerank = True
 
     async def stop(self) -> None:
         self._owned.close()
@@ -87,8 +104,8 @@ class SglangEngine:
 
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         # A request to generate would end an embedding engine's scheduler.
-        if self._options.embed:
-            raise CapabilityMissing("this worker was started for embeddings and cannot generate")
+        if not self._options.generates:
+            raise CapabilityMissing(f"this worker cannot generate: its --task is {self._options.task}")
         with self._admission.admit():
             with self._in_flight.preparing():
                 constraint = await constraint_of(request, ebnf_text)
@@ -126,17 +143,15 @@ class SglangEngine:
         return context.earlier is not None and len(context.earlier.produced_ids) >= limit
 
     async def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
-        if not self._options.embed:
-            raise CapabilityMissing(
-                "this worker generates text; start one with --task embed to embed with this model"
-            )
+        if self._options.task != "embed":
+            raise _missing("embed")
         with self._admission.admit():
             return await self._embedder.embed(request)
 
     async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
         # A request to prefill a prompt would end an embedding engine's scheduler.
-        if self._options.embed:
-            raise CapabilityMissing("this worker was started for embeddings and cannot score labels")
+        if not self._options.generates:
+            raise CapabilityMissing(f"this worker cannot score labels: its --task is {self._options.task}")
         assert self._process is not None
         with self._admission.admit():
             with self._in_flight.preparing():
@@ -144,6 +159,20 @@ class SglangEngine:
             response = await self._scorer.score(request, prompts, self._process)
         self._in_flight.scored(response)
         return response
+
+    async def rerank(self, request: pb.RerankRequest) -> pb.RerankResponse:
+        if self._yes_or_no is not None:
+            return await self._yes_or_no.rerank(request)
+        if self._options.task != "rerank" or self._classifier is None:
+            raise _missing("rerank")
+        with self._admission.admit():
+            return await self._classifier.rerank(request)
+
+    async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        if self._options.task != "classify" or self._classifier is None:
+            raise _missing("classify")
+        with self._admission.admit():
+            return await self._classifier.classify(request)
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         return await self._prompts.encode(text, add_special)
@@ -161,6 +190,24 @@ class SglangEngine:
 
     async def unload(self) -> None:
         """Nothing to do: the model is pinned."""
+
+
+def _asked(loaded: LoadedModel) -> Ask:
+    """Applies the template as SGLang does: query and document are two messages of a user."""
+
+    def ask(query: str, document: str, instruction: str) -> pb.ScoreItem:
+        messages = [{"role": "user", "content": query}, {"role": "user", "content": document}]
+        more = {"instruct": instruction} if instruction else {}
+        prompt = loaded.tokenizer.apply_chat_template(
+            messages, chat_template=loaded.templates.source, tokenize=False, **more
+        )
+        return as_text(str(prompt))
+
+    return ask
+
+
+def _missing(task: str) -> CapabilityMissing:
+    return CapabilityMissing(f"this worker cannot {task}: start one with --task {task} for that")
 
 
 def _inspect(process: EngineProcess) -> LoadedModel:

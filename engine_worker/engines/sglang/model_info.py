@@ -67,7 +67,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         pinned=True,
         tensors=files.tensors(),
     )
-    if not options.embed:
+    if options.generates:
         _describe_chats(model, loaded)
     options.overrides.describe(model, can_parse=True)
     return model
@@ -97,8 +97,11 @@ def defaults(generation_config: Mapping[str, float]) -> pb.Sampling:
 
 
 def _capabilities(options: SglangOptions, loaded: LoadedModel) -> pb.Capabilities:
-    if options.embed:
-        return pb.Capabilities(embedding=True)
+    if not options.generates:
+        task = options.task
+        return pb.Capabilities(
+            embedding=task == "embed", rerank=task == "rerank", classify=task == "classify"
+        )
     return pb.Capabilities(
         completion=True,
         tools=loaded.templates.tool_call_parser is not None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine_worker.engines.overrides import ModelOverrides
+from engine_worker.settings import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,11 @@ class SglangOptions:
     threads: int
     # A file that replaces the model's own template; empty keeps that.
     chat_template: str
-    embed: bool
+    task: Task
     overrides: ModelOverrides
     # Further flags of `sglang serve`.
     flags: Sequence[str]
+
+    @property
+    def generates(self) -> bool:
+        return self.task == "generate"

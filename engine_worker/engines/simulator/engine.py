@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.classification import Classifier, classify_texts
 from engine_worker.engines.overrides import ModelOverrides
+from engine_worker.engines.pairs import Pair, PairModel, rerank_pairs
 from engine_worker.engines.scoring import LabelTokens, can_decide, item_request, score_prompts
 from engine_worker.engines.simulator.batch import Job
 from engine_worker.engines.simulator.config import SimulatorConfig
-from engine_worker.engines.simulator.model_info import Task, describe_model
+from engine_worker.engines.simulator.model_info import describe_model
 from engine_worker.engines.simulator.option_ranges import BOUNDS
 from engine_worker.engines.simulator.output import interrupted_output
 from engine_worker.engines.simulator.prompt import Prompts
+from engine_worker.engines.simulator.relevance import LABELS, class_logits, relevance
 from engine_worker.engines.simulator.request import RequestBuilder
 from engine_worker.engines.simulator.scheduler import Scheduler
 from engine_worker.engines.simulator.scoring import label_logprobs
@@ -22,14 +25,16 @@ from engine_worker.engines.simulator.script import Scripts
 from engine_worker.engines.simulator.text import COMPONENTS, Book, unit, vector
 from engine_worker.engines.simulator.tokens import Tokenizer
 from engine_worker.output.mailbox import Mailbox
+from engine_worker.settings import Task
 
 _NO_OVERRIDES = ModelOverrides()
+_TOKEN_IDS = 2**32
 
 
 class SimulatorEngine:
     """Implements engine_worker.engines.base.Engine.
 
-    `names` are the model's names, the main one first. `task` is "generate" or "embed". `overrides` are the
+    `names` are the model's names, the main one first. `task` is what it is for. `overrides` are the
     operator's changes to the model's description.
     """
 
@@ -79,7 +84,7 @@ class SimulatorEngine:
 
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         if self._task != "generate":
-            raise CapabilityMissing("this worker makes embeddings and cannot generate")
+            raise CapabilityMissing(f"this worker was started with --task {self._task} and cannot generate")
         job = await self._requests.job(request, self._scheduler.chain(request.cache_salt), mailbox)
         with self._scheduler.holding(job):
             await job.ended
@@ -101,7 +106,7 @@ class SimulatorEngine:
     async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
         """One job for each item, one after the other, so that each finds the prefix of the ones before."""
         if self._task != "generate":
-            raise CapabilityMissing("this worker makes embeddings and cannot score labels")
+            raise CapabilityMissing(f"this worker cannot score labels: its --task is {self._task}")
         prompts = await score_prompts(request, self._score_ids, self._label_tokens())
         response = pb.ScoreResponse()
         for item, prompt in zip(request.items, prompts, strict=True):
@@ -134,6 +139,46 @@ class SimulatorEngine:
             return self._tokenizer.decode(ids)
 
         return LabelTokens(encode, decode, lambda token: False)
+
+    async def rerank(self, request: pb.RerankRequest) -> pb.RerankResponse:
+        if self._task != "rerank":
+            raise CapabilityMissing("this worker was not started with --task rerank")
+        response = await rerank_pairs(
+            request,
+            PairModel(
+                tokenizer=self,
+                context_length=self._config.context_length,
+                added_tokens=0,
+                scores=self._relevance,
+                gives_logits=True,
+            ),
+        )
+        ids = self._tokenizer.encode("".join([*request.queries, *request.documents]))
+        await self._take_time(ids[: response.prompt_tokens], response.timings)
+        return response
+
+    async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        if self._task != "classify":
+            raise CapabilityMissing("this worker was not started with --task classify")
+        prefilled: list[int] = []
+
+        async def logits(ids: list[int]) -> list[float]:
+            prefilled.extend(ids)
+            return [*class_logits(self._tokenizer.decode(ids), self._config.seed)]
+
+        response = await classify_texts(
+            request,
+            Classifier(
+                tokenize=self.tokenize,
+                logits=logits,
+                labels=LABELS,
+                context_length=self._config.context_length,
+                vocabulary_size=_TOKEN_IDS,
+                at_once=self._config.running_limit,
+            ),
+        )
+        await self._take_time(prefilled, response.timings)
+        return response
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         """Ignores `add_special`: there are no special tokens."""
@@ -169,6 +214,13 @@ class SimulatorEngine:
         if len(ids) > most and request.HasField("truncate") and not request.truncate:
             raise ContextExceeded("the input length exceeds the context length")
         return ids[:most]
+
+    async def _relevance(self, pairs: Sequence[Pair]) -> list[float]:
+        return [relevance(pair.query, pair.document, self._config.seed) for pair in pairs]
+
+    async def _take_time(self, ids: list[int], timings: pb.Timings) -> None:
+        if ids:
+            timings.CopyFrom(await self._prefill(ids))
 
     async def _prefill(self, ids: list[int]) -> pb.Timings:
         """Takes the time that a prompt of these tokens takes, in the same queue and batch as any other."""

@@ -6,15 +6,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Literal
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.prompt import TEMPLATE
 from engine_worker.engines.simulator.script import Scripts
 from engine_worker.engines.simulator.text import COMPONENTS
-
-Task = Literal["generate", "embed"]
+from engine_worker.settings import Task
 
 ENGINE_KIND = "simulator"
 ENGINE_VERSION = "1"
@@ -50,8 +48,10 @@ def describe_model(names: Sequence[str], config: SimulatorConfig, scripts: Scrip
 
 
 def _capabilities(scripts: Scripts, task: Task) -> pb.Capabilities:
-    if task == "embed":
-        return pb.Capabilities(embedding=True)
+    if task != "generate":
+        return pb.Capabilities(
+            embedding=task == "embed", rerank=task == "rerank", classify=task == "classify"
+        )
     return pb.Capabilities(
         completion=True,
         logprobs=True,

@@ -29,8 +29,10 @@ from frontend.settings import FrontendSettings
 _VERBOSE_SECONDS = 30.0
 # VS Code's Copilot looks a model up by its basename (ollama-contract.md, "Show").
 _COPILOT = "GitHubCopilotChat/"
-_OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert", "decision")
-_OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio", "decision")
+# The last two are our own words: Ollama has none for them.
+_LATER = ("decision", "rerank", "classify")
+_OF_A_GGUF = ("tools", "thinking", "completion", "embedding", "vision", "audio", "insert", *_LATER)
+_OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "thinking", "audio", *_LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.concurrency import run_in_thread_if_large
-from drover.errors import CapabilityMissing, InvalidRequest
-from frontend.api.core.body import INLINE_BYTES, read_body, read_v1_json
-from frontend.api.core.go_json import Json
-from frontend.api.core.typed_fields import Reader, read_struct, text
+from drover.errors import CapabilityMissing
+from frontend.api.core.body import INLINE_BYTES, read_body
 from frontend.api.generation import Generation
 from frontend.http.routes import direct_router
 from frontend.observability.request_record import record_of
@@ -20,11 +18,6 @@ from frontend.observability.request_record import record_of
 @dataclass(frozen=True, slots=True)
 class UnsupportedRoutes:
     generation: Generation
-
-    async def rerank(self, http: Request) -> Response:
-        name = await read_v1_json(http, self.generation.settings, model_of)
-        await self.generation.find(http, name)
-        raise CapabilityMissing(f'"{name}" does not support rerank')
 
     async def transcribe(self, http: Request) -> Response:
         """Check the form as Ollama does, then raise CapabilityMissing.
@@ -45,21 +38,8 @@ class UnsupportedRoutes:
         raise CapabilityMissing(f'"{name}" does not support audio; no model of this server supports audio')
 
 
-def model_of(body: Json) -> str:
-    """The model that the body names. Raises InvalidRequest if it names none."""
-    fields = read_struct(body, "RerankRequest", _RERANK, "openai.RerankRequest")
-    name = fields.get("model")
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest("model is required")
-    return name
-
-
-_RERANK: dict[str, Reader] = {"model": text}
-
-
 def router(generation: Generation) -> APIRouter:
     routes = direct_router()
     unsupported = UnsupportedRoutes(generation)
-    routes.add_api_route("/v1/rerank", unsupported.rerank, methods=["POST"])
     routes.add_api_route("/v1/audio/transcriptions", unsupported.transcribe, methods=["POST"])
     return routes

@@ -68,6 +68,12 @@ class Worker(Protocol):
     async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
         """Cancelling the caller frees the worker's slot. `request_id` must be new."""
 
+    async def rerank(self, request: pb.RerankRequest, client_request_id: str) -> pb.RerankResponse:
+        """As `embed`."""
+
+    async def classify(self, request: pb.ClassifyRequest, client_request_id: str) -> pb.ClassifyResponse:
+        """As `embed`."""
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         """May have to load the model first, and then takes as long as `load`."""
 

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sglang.srt.server_args import ServerArgs
+from transformers import PretrainedConfig
 
 from engine_worker.engines.sglang.options import SglangOptions
+from engine_worker.engines.sglang.upstream.classifier import is_encoder
 
 # Flags that Drover sets itself, with the setting for them.
 _RESERVED = {
     "--model-path": "--model",
     "--model": "--model",
-    "--is-embedding": "--task embed",
+    "--is-embedding": "--task",
     "--skip-tokenizer-init": "a worker that can tokenise",
 }
 # Tokens of the context that SGLang does not allow a prompt.
@@ -39,7 +41,8 @@ def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
     parser = _Parser(prog="sglang", allow_abbrev=False)
     ServerArgs.add_cli_args(parser)
     # The last of repeated flags counts, so that the operator's choice wins.
-    wanted = [*_flags(options), *(_cpu_flags(options) if on_cpu else _gpu_flags(options)), *options.flags]
+    machine = _cpu_flags(options) if on_cpu else _gpu_flags(options)
+    wanted = [*_flags(options), *machine, *_prefill_flags(options), *options.flags]
     return ServerArgs.from_cli_args(parser.parse_args(wanted))
 
 
@@ -66,14 +69,24 @@ def _flags(options: SglangOptions) -> list[str]:
     ]
     flags += _if_set("--context-length", _context_length(options))
     flags += _if_set("--chat-template", options.chat_template or None)
-    return [*flags, "--is-embedding"] if options.embed else flags
+    return flags if options.generates else [*flags, "--is-embedding"]
 
 
 def _context_length(options: SglangOptions) -> int | None:
-    """A text to embed needs no room for an answer, and SGLang keeps some in any case."""
-    if options.context_length is None or not options.embed:
+    """A text that is only prefilled needs no room for an answer, and SGLang keeps some in any case."""
+    if options.context_length is None or options.generates:
         return options.context_length
     return options.context_length + RESERVED_TOKENS
+
+
+def _prefill_flags(options: SglangOptions) -> Sequence[str]:
+    """Tokens of an encoder see those that follow: their keys and values are of no use to another text, nor
+    while a part of the text is missing.
+    """
+    if options.generates:
+        return ()
+    config, _ = PretrainedConfig.get_config_dict(options.model)
+    return ["--disable-radix-cache", "--chunked-prefill-size", "-1"] if is_encoder(config) else ()
 
 
 def _cpu_flags(options: SglangOptions) -> list[str]:

@@ -34,9 +34,9 @@ def check_installed() -> None:
         raise ValueError(f"this engine was written for sglang {VERSION}, but {installed} is installed")
 
 
-def prepare(threads: int, embed: bool) -> bool:
+def prepare(threads: int, generates: bool) -> bool:
     """Set the environment of SGLang's processes; True if the engine will run on the CPU."""
-    if embed:
+    if not generates:
         # SGLang reserves a part of the context; Drover asks for that much more, and never uses it.
         os.environ.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
     if _METRICS_FOLDER not in os.environ:

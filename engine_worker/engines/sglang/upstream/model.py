@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import snapshot_download
 
 from engine_worker.engines.sglang.upstream import resume_mark
+from engine_worker.engines.sglang.upstream.classifier import ClassifierHead, is_encoder, most_tokens
 from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.engines.sglang.upstream.templates import Templates, Turn
 from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary
@@ -36,6 +37,7 @@ class LoadedModel:
     longest_prompt: int
     running_limit: int
     loaded_bytes: int
+    classifier: ClassifierHead | None
     on_accelerator: bool
     can_seed: bool
     has_priorities: bool
@@ -69,7 +71,7 @@ class LoadedModel:
             folder=_folder(setting("model_path"), setting("revision")),
             config=config,
             defaults=dict(manager.model_config.get_default_sampling_params() or {}),
-            context_length=room if manager.is_generation else longest_prompt,
+            context_length=room if manager.is_generation else _longest_text(config, longest_prompt),
             trained_context_length=_trained_context(config, manager.context_len),
             longest_prompt=longest_prompt,
             running_limit=max(1, process.load().running_limit),
@@ -77,6 +79,7 @@ class LoadedModel:
                 sum(rank.memory.weight_gb + rank.memory.kv_cache_gb for rank in snapshots if rank.memory)
                 * _BYTES_PER_GB
             ),
+            classifier=None if manager.is_generation else ClassifierHead.of(config, tokenizer),
             on_accelerator=setting("device") != "cpu",
             can_seed=bool(setting("enable_deterministic_inference")),
             has_priorities=bool(setting("enable_priority_scheduling")),
@@ -96,6 +99,12 @@ def _folder(model_path: str, revision: str | None) -> Path:
     if Path(model_path).is_dir():
         return Path(model_path)
     return Path(snapshot_download(model_path, revision=revision, local_files_only=True))
+
+
+def _longest_text(config: Mapping[str, object], longest_prompt: int) -> int:
+    """An encoder has a position for so many tokens; one more would end SGLang's scheduler."""
+    most = most_tokens(config) if is_encoder(config) else None
+    return longest_prompt if most is None else min(most, longest_prompt)
 
 
 def _trained_context(config: Mapping[str, object], default: int) -> int:

@@ -19,6 +19,7 @@ from engine_worker.engines.sglang.upstream.loads import EngineLoad, read_load
 
 if TYPE_CHECKING:
     import sglang
+    from sglang.srt.managers.io_struct import EmbeddingReqInput
 
 Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
@@ -176,15 +177,33 @@ class EngineProcess:
         return [answer["meta_info"] for answer in answers]
 
     async def embed(self, request_id: str, ids: Sequence[int]) -> list[float]:
-        from fastapi import HTTPException
         from sglang.srt.managers.io_struct import EmbeddingReqInput
 
         # Engine.async_encode takes only text.
-        answers = self.manager.generate_request(EmbeddingReqInput(input_ids=list(ids), rid=request_id), None)
+        return await self._vector(EmbeddingReqInput(input_ids=list(ids), rid=request_id))
+
+    async def score_pair(self, request_id: str, query: str, document: str) -> float:
+        """The score of a classifier with one class.
+
+        This is the request that Engine.rerank makes, which blocks. Its texts become tokens here, since
+        SGLang takes the numbers of the two segments with none.
+        """
+        from sglang.srt.managers.io_struct import EmbeddingReqInput
+
+        pair = EmbeddingReqInput(text=[[query, document]], is_cross_encoder_request=True, rid=[request_id])
+        return (await self._vector(pair))[0]
+
+    async def _vector(self, request: EmbeddingReqInput) -> list[float]:
+        from fastapi import HTTPException
+
+        answers = self.manager.generate_request(request, None)
         try:
             async for answer in answers:
-                if "embedding" in answer:
-                    return cast("list[float]", answer["embedding"])
+                # A list where the request is one of several texts.
+                one = answer[0] if isinstance(answer, list) else answer
+                if "embedding" in one:
+                    vector = one["embedding"]
+                    return vector if isinstance(vector, list) else [vector]
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
         except HTTPException as error:
@@ -232,7 +251,7 @@ def _unavailable(status: int, message: str) -> DroverError:
 
 
 def _launch(options: SglangOptions) -> sglang.Engine:
-    on_cpu = environment.prepare(options.threads, options.embed)
+    on_cpu = environment.prepare(options.threads, options.generates)
     with environment.own_logs():
         import sglang
 

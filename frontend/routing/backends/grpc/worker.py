@@ -57,6 +57,12 @@ class GrpcWorker:
     async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
         return await _unary(self._stub.Score(request, metadata=_metadata(client_request_id)))
 
+    async def rerank(self, request: pb.RerankRequest, client_request_id: str) -> pb.RerankResponse:
+        return await _unary(self._stub.Rerank(request, metadata=_metadata(client_request_id)))
+
+    async def classify(self, request: pb.ClassifyRequest, client_request_id: str) -> pb.ClassifyResponse:
+        return await _unary(self._stub.Classify(request, metadata=_metadata(client_request_id)))
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         return await _unary(self._stub.Render(pb.RenderRequest(request=request)))
 

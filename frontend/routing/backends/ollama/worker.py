@@ -91,6 +91,12 @@ class OllamaWorker:
         answer = await self._post("/v1/systemone", body, headers={_REQUEST_ID: client_request_id})
         return scores_of(body, answer)
 
+    async def rerank(self, request: pb.RerankRequest, client_request_id: str) -> pb.RerankResponse:
+        raise CapabilityMissing("this model is on an Ollama server, whose protocol cannot rerank")
+
+    async def classify(self, request: pb.ClassifyRequest, client_request_id: str) -> pb.ClassifyResponse:
+        raise CapabilityMissing("this model is on an Ollama server, whose protocol cannot classify")
+
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         route, body = bodies.route_and_body(request, self._model)
         answer = await self._post(route, body | {"stream": False, "_debug_render_only": True})

@@ -176,7 +176,7 @@ def test_the_table_in_the_docs_has_every_field() -> None:
         ),
         ("/v1/embeddings", {"model": "missing", "input": "x"}),
         ("/v1/tokenize", {"model": "missing", "prompt": "x"}),
-        ("/v1/rerank", {"model": "missing"}),
+        ("/v1/rerank", {"model": "missing", "query": "x", "documents": ["y"]}),
     ],
 )
 async def test_a_missing_model_has_a_code(frontend: Frontend, path: str, body: dict[str, Json]) -> None:

@@ -21,6 +21,12 @@ OPERATIONS = [
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
 ]
+# Each of what is required under two names, so that either may be null.
+_RERANK: Struct = {"model": "m", "query": "hi", "documents": ["there"], "texts": ["there"]}
+_SCORE: Struct = {
+    "model": "m", "text_1": "hi", "queries": "hi", "text_2": "there", "documents": "there", "query": "hi",
+    "items": "there",
+}  # fmt: skip
 # A valid body for each route, to which a test adds one field.
 BASES: Mapping[str, Struct] = {
     "/api/chat": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
@@ -40,7 +46,13 @@ BASES: Mapping[str, Struct] = {
     "/v1/embeddings": {"model": "m", "input": "hi"},
     "/v1/tokenize": {"model": "m", "prompt": "hi"},
     "/v1/detokenize": {"model": "m", "tokens": [1]},
-    "/v1/rerank": {"model": "m"},
+    "/rerank": _RERANK,
+    "/v1/rerank": _RERANK,
+    "/v2/rerank": _RERANK,
+    "/score": _SCORE,
+    "/v1/score": _SCORE,
+    "/classify": {"model": "m", "input": "hi"},
+    "/v1/classify": {"model": "m", "input": "hi"},
     "/v1/responses": {"model": "m", "input": "hi"},
     "/v1/responses/compact": {"model": "m", "input": "hi"},
     "/v1/responses/input_tokens": {"model": "m", "input": "hi"},

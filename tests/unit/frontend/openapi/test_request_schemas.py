@@ -23,7 +23,6 @@ from frontend.api.ollama.transfer import TransferRequest
 from frontend.api.openai import messages as openai_messages
 from frontend.api.openai import request as openai_wire
 from frontend.api.openai import tokens as openai_tokens
-from frontend.api.openai import unsupported as openai_unsupported
 from frontend.api.openai.embeddings import OpenAIEmbedRequest
 from frontend.api.openai.extras.fields import readers_of
 from frontend.api.openai.extras.table import CHAT
@@ -70,7 +69,9 @@ STRUCTS = {
     "openai.EmbedRequest": "OpenAIEmbedRequest",
     "openai.TokenizeRequest": "OpenAITokenizeRequest",
     "openai.DetokenizeRequest": "OpenAIDetokenizeRequest",
-    "openai.RerankRequest": "RerankRequest",
+    "api.RerankRequest": "RerankRequest",
+    "api.ScoreRequest": "ScoreRequest",
+    "api.ClassifyRequest": "ClassifyRequest",
     "openai.Message": "OpenAIMessage",
     "openai.ToolCall": "OpenAISentToolCall",
     "openai.ResponsesRequest": "ResponsesRequest",
@@ -89,7 +90,6 @@ MODULES_WITH_READERS = (
     openai_wire,
     openai_messages,
     openai_tokens,
-    openai_unsupported,
     responses_wire,
     responses_items,
     responses_tools,
@@ -186,6 +186,10 @@ def test_unknown_fields_and_any_letter_case_are_accepted(path: str) -> None:
         ("/v1/embeddings", "input", "x"),
         ("/v1/tokenize", "prompt", "x"),
         ("/v1/detokenize", "tokens", [1]),
+        ("/v1/rerank", "documents", "x"),
+        ("/v1/rerank", "texts", "x"),
+        ("/v1/score", "text_2", "x"),
+        ("/v1/classify", "input", "x"),
     ],
 )
 def test_lists_are_limited_to_max_items(path: str, field: str, item: Json) -> None:

@@ -1,0 +1,193 @@
+"""What engines share about reranking: pairs of a query and a document that fit, and their scores."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from drover.errors import ContextExceeded, EngineFailed, InvalidRequest
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.batches import in_order
+from engine_worker.engines.text_fitting import beginning
+
+# How often a text is cut shorter because its tokens, as text, have more tokens again.
+_MAX_CUTS = 8
+
+
+class Tokenizer(Protocol):
+    async def tokenize(self, text: str, add_special: bool) -> list[int]: ...
+
+    async def detokenize(self, ids: list[int]) -> str: ...
+
+
+class Pair(NamedTuple):
+    """`tokens`: of both, with those that the model adds."""
+
+    query: str
+    document: str
+    tokens: int
+
+
+ScorePairs = Callable[[Sequence[Pair]], Awaitable[list[float]]]
+
+
+def one_by_one(score: Callable[[Pair], Awaitable[float]], at_once: int) -> ScorePairs:
+    """For an engine that scores one pair in a call: `at_once` calls of one request at the same time."""
+    return lambda pairs: in_order(pairs, score, at_once)
+
+
+def sigmoid(logit: float) -> float:
+    """Map a logit to 0 to 1, as rerankers with one label are trained."""
+    if logit < 0:
+        power = math.exp(logit)
+        return power / (1 + power)
+    return 1 / (1 + math.exp(-logit))
+
+
+def _no_queue() -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class PairModel:
+    """A model that scores pairs. `added_tokens`: those around and between the texts of a pair; `scores`:
+    logits if `gives_logits`, else they are final; `takes_instruction`: `scores` uses the request's.
+    """
+
+    tokenizer: Tokenizer
+    context_length: int
+    added_tokens: int
+    scores: ScorePairs
+    gives_logits: bool
+    takes_instruction: bool = False
+
+
+async def rerank_pairs(
+    request: pb.RerankRequest, model: PairModel, queue_ns: Callable[[], int] = _no_queue
+) -> pb.RerankResponse:
+    """Score all pairs. The first failure fails the whole request. `queue_ns` returns how long the request
+    waited in the engine; it is called at the end.
+    """
+    arrived_ns = time.perf_counter_ns()
+    fitted = await _fitted(request, model)
+    scores = await model.scores([each.pair for each in fitted])
+    if not all(map(math.isfinite, scores)):
+        raise EngineFailed("a score is NaN or Inf")
+    total_ns, waited_ns = time.perf_counter_ns() - arrived_ns, queue_ns()
+    return pb.RerankResponse(
+        scores=map(sigmoid, scores) if model.gives_logits and not request.raw else scores,
+        prompt_tokens=sum(each.pair.tokens for each in fitted),
+        truncated_tokens=sum(each.truncated_tokens for each in fitted),
+        timings=pb.Timings(queue_ns=waited_ns, prefill_ns=max(1, total_ns - waited_ns)),
+        not_honoured=_not_honoured(request, model),
+    )
+
+
+def _not_honoured(request: pb.RerankRequest, model: PairModel) -> Iterator[str]:
+    if request.raw and not model.gives_logits:
+        yield "raw_scores"
+    if request.instruction and not model.takes_instruction:
+        yield "instruction"
+
+
+def _texts_of(request: pb.RerankRequest) -> Sequence[tuple[str, str]]:
+    """Raises InvalidRequest for queries that are neither one nor one for each document."""
+    queries, documents = list(request.queries), list(request.documents)
+    if len(queries) not in (1, len(documents)):
+        raise InvalidRequest(
+            f"{len(queries)} queries for {len(documents)} documents: one, or one for each, is possible"
+        )
+    if len(queries) == 1:
+        queries *= len(documents)
+    return list(zip(queries, documents, strict=True))
+
+
+class _Text(NamedTuple):
+    """`ids`: the tokens that are kept at most; `total`: those of the whole text."""
+
+    text: str
+    ids: list[int]
+    total: int
+
+
+class _FittedPair(NamedTuple):
+    pair: Pair
+    truncated_tokens: int
+
+
+async def _fitted(request: pb.RerankRequest, model: PairModel) -> list[_FittedPair]:
+    limit = model.context_length
+    if request.HasField("pair_tokens"):
+        limit = min(request.pair_tokens, limit)
+    if (room := limit - model.added_tokens) < 2:
+        raise ContextExceeded(
+            f"{limit} tokens are too few for a query and a document: the model adds {model.added_tokens}"
+        )
+    truncate = request.truncate if request.HasField("truncate") else True
+    fitting = _PairFitting(model, room, truncate, request.query_tokens, request.document_tokens)
+    return [await fitting.fitted(query, document) for query, document in _texts_of(request)]
+
+
+@dataclass(slots=True)
+class _PairFitting:
+    """Cuts the longer of the two texts first, until they have at most `room` tokens together."""
+
+    model: PairModel
+    room: int
+    truncate: bool
+    query_tokens: int
+    document_tokens: int
+    _last_query: _Text | None = None
+
+    async def fitted(self, query_text: str, document_text: str) -> _FittedPair:
+        query, document = await self._query(query_text), await self._read(document_text)
+        query_length = _limited(len(query.ids), self.query_tokens)
+        document_length = _limited(len(document.ids), self.document_tokens)
+        if query_length + document_length > self.room:
+            if not self.truncate:
+                raise ContextExceeded(
+                    f"a query and its document have {query_length + document_length} tokens together, and "
+                    f"this model takes {self.room}"
+                )
+            half = self.room // 2
+            query_length = min(query_length, max(half, self.room - document_length))
+            document_length = min(document_length, self.room - query_length)
+        query_text, query_length = await self._cut(query, query_length)
+        document_text, document_length = await self._cut(document, document_length)
+        tokens = query_length + document_length
+        return _FittedPair(
+            Pair(query_text, document_text, tokens + self.model.added_tokens),
+            query.total + document.total - tokens,
+        )
+
+    async def _query(self, text: str) -> _Text:
+        """Most requests have one query for all documents."""
+        if self._last_query is None or self._last_query.text != text:
+            self._last_query = await self._read(text)
+        return self._last_query
+
+    async def _read(self, text: str) -> _Text:
+        ids, total = await beginning(self.model.tokenizer.tokenize, text, self.room, add_special=False)
+        return _Text(text, ids, total)
+
+    async def _cut(self, text: _Text, length: int) -> tuple[str, int]:
+        """The beginning of a text that has at most `length` tokens, and how many it has."""
+        if length == text.total:
+            return text.text, length
+        tokenizer, kept = self.model.tokenizer, length
+        for _ in range(_MAX_CUTS):
+            cut = await tokenizer.detokenize(text.ids[:kept])
+            tokens = len(await tokenizer.tokenize(cut, False))
+            if tokens <= length:
+                return cut, tokens
+            kept -= tokens - length
+            if kept <= 0:
+                break
+        raise ContextExceeded("a text cannot be cut so that it fits; send a shorter one")
+
+
+def _limited(length: int, limit: int) -> int:
+    return min(length, limit) if limit else length

@@ -1,0 +1,147 @@
+"""The steps of rerank, score and classify: find the model, ask a worker, describe the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.responses import Response
+
+from drover.errors import CapabilityMissing, InvalidRequest, ModelNotFound, NoWorkerReady
+from drover.v1 import engine_pb2 as pb
+from frontend.api.core.go_json import dumps
+from frontend.api.core.go_values import float32_text
+from frontend.api.core.name_resolution import find_named
+from frontend.api.in_flight import InFlightRequests
+from frontend.api.wire import JSON, DiagnosticHeaders
+from frontend.models.catalog import Catalog
+from frontend.models.model import CatalogModel, workers_of
+from frontend.observability.request_record import RecordingObserver, record_of
+from frontend.routing.fleet import CapabilityCheck, can_classify, can_generate, can_rerank
+from frontend.routing.served_model import ServedModel
+from frontend.settings import FrontendSettings
+
+Results = pb.ScoreResponse | pb.RerankResponse | pb.ClassifyResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a model must be able to do. `task`: the worker's --task for it."""
+
+    capable: CapabilityCheck
+    task: str
+
+
+RERANK = Ability(can_rerank, "rerank")
+CLASSIFY = Ability(can_classify, "classify")
+LABELS = Ability(can_generate, "generate")
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    catalog: Catalog
+    settings: FrontendSettings
+    in_flight: InFlightRequests
+
+    async def find(self, http: Request, text: str, ability: Ability) -> CatalogModel:
+        """Find the model of a name; without a name the only one that is able.
+
+        Raises ModelNotFound, NoWorkerReady, CapabilityMissing, InvalidRequest for no name where several
+        models are able, and as `find_named`.
+        """
+        record = record_of(http.scope)
+        record.fields["model"] = text
+        model = await find_named(self.catalog, text, ability.capable) if text else self._only(ability)
+        if model is None:
+            raise ModelNotFound(f"model '{text}' not found")
+        record.served = workers_of(model).info.names[0]
+        if not ability.capable(model.capabilities):
+            raise CapabilityMissing(
+                f'"{text}" does not support {ability.task}: that takes a worker with --task {ability.task}'
+            )
+        return model
+
+    def _only(self, ability: Ability) -> CatalogModel:
+        served = self.catalog.fleet.served()
+        if not served:
+            raise NoWorkerReady("no engine worker is ready yet, please try again")
+        able: dict[str, ServedModel] = {}
+        for each in served:
+            main = each.info.names[0]
+            if ability.capable(each.info.capabilities) and (main not in able or each.name.short == main):
+                able[main] = each
+        match list(able.values()):
+            case [only]:
+                return CatalogModel(only.name, only)
+            case []:
+                raise CapabilityMissing(
+                    f"no model of this server supports {ability.task}: that takes a worker with "
+                    f"--task {ability.task}"
+                )
+        raise InvalidRequest(f"model is required: {', '.join(able)} support {ability.task}")
+
+    async def rerank(
+        self, http: Request, model: CatalogModel, request: pb.RerankRequest
+    ) -> pb.RerankResponse:
+        record = record_of(http.scope)
+        async with self.in_flight.track(http.scope, http.receive):
+            return await self.catalog.fleet.rerank(
+                workers_of(model), request, record.ticket, RecordingObserver(record)
+            )
+
+    async def score(self, http: Request, model: CatalogModel, request: pb.ScoreRequest) -> pb.ScoreResponse:
+        """Raises CapabilityMissing for a virtual model."""
+        if model.virtual is not None:
+            raise CapabilityMissing(
+                f"{model.name.short} chooses between models, and token ids belong to one of them"
+            )
+        record = record_of(http.scope)
+        async with self.in_flight.track(http.scope, http.receive):
+            return await self.catalog.fleet.score(
+                workers_of(model), request, record.ticket, RecordingObserver(record)
+            )
+
+    async def classify(
+        self, http: Request, model: CatalogModel, request: pb.ClassifyRequest
+    ) -> pb.ClassifyResponse:
+        record = record_of(http.scope)
+        async with self.in_flight.track(http.scope, http.receive):
+            return await self.catalog.fleet.classify(
+                workers_of(model), request, record.ticket, RecordingObserver(record)
+            )
+
+
+def answered(http: Request, body: object, response: Results, ignored: Sequence[str]) -> Response:
+    """The response with `body`, entered in the record. `ignored`: names of fields without effect."""
+    record = record_of(http.scope)
+    # The prompts count in the metrics as those of generations do.
+    record.done = pb.Done(prompt_tokens=response.prompt_tokens, timings=response.timings)
+    truncated = 0
+    unsupported: list[str] = []
+    match response:
+        case pb.ScoreResponse():
+            kind, count = "scored", len(response.results)
+            record.done.cached_tokens = response.cached_tokens
+        case pb.RerankResponse():
+            kind, count, truncated = "scores", len(response.scores), response.truncated_tokens
+            unsupported = list(response.not_honoured)
+        case _:
+            kind, count = "classifications", len(response.classifications)
+            truncated = response.truncated_tokens
+    started = pb.Started(truncated_tokens=truncated, not_honoured=unsupported)
+    diagnostics = DiagnosticHeaders.of(started, ignored)
+    record.record_results(kind, count, response, truncated, diagnostics.not_honoured)
+    both = [*diagnostics.headers(), *record.queue_headers()]
+    headers = {name.decode(): value.decode() for name, value in both}
+    return Response(dumps(body) + b"\n", media_type=JSON, headers=headers)
+
+
+def short(number: float) -> float:
+    """A 32-bit float that prints with no more digits than it has."""
+    return float(float32_text(number))
+
+
+def usage(prompt_tokens: int) -> dict[str, int]:
+    """Nothing is generated: all tokens are the prompt's."""
+    return {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}

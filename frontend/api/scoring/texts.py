@@ -1,0 +1,106 @@
+"""Queries and documents as the servers of rerankers take them: texts, objects with a text, lists of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drover.errors import InvalidRequest
+from drover.json_value import Json
+from frontend.api.core.request import check_count
+from frontend.api.core.typed_fields import FieldPath
+
+# Clients send whole collections at once; a larger one takes several requests.
+MAX_TEXTS = 10_000
+_ONLY_TEXTS = "it must be a text, an object with a `text`, or a list of parts of type `text`"
+
+
+def read_query(value: Json, place: FieldPath) -> str:
+    """Raises InvalidRequest, in SGLang's words for an empty query."""
+    query = _content(value, place.field)
+    if not query:
+        raise InvalidRequest("Query cannot be empty")
+    if not query.strip():
+        raise InvalidRequest("Query cannot be empty or whitespace only")
+    return query
+
+
+def read_documents(value: Json, place: FieldPath) -> list[Json]:
+    """The documents, each as it was sent. Raises InvalidRequest for none or too many, or another value."""
+    if value == "" or value == []:
+        raise InvalidRequest("Documents cannot be empty")
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{place.field}: it must be a list of documents")
+    check_count(place.field, len(value), MAX_TEXTS)
+    return value
+
+
+def document_text(document: Json, rank_fields: Sequence[str], field: str) -> str:
+    """Raises InvalidRequest, in SGLang's words for an empty document. `rank_fields`: names of the fields of
+    an object that count, as Cohere has them.
+    """
+    if isinstance(document, dict) and rank_fields:
+        text = _fields_as_lines(document, rank_fields, field)
+    else:
+        text = _content(document, field)
+    if not text:
+        raise InvalidRequest("Each document must be a non-empty string")
+    if not text.strip():
+        raise InvalidRequest("Each document cannot be empty or whitespace only")
+    return text
+
+
+def read_side(value: Json, place: FieldPath) -> list[str]:
+    """One side of pairs to score: one text or several. Raises InvalidRequest for none, or another value."""
+    items = value if isinstance(value, list) and not _are_parts(value) else [value]
+    check_count(place.field, len(items), MAX_TEXTS)
+    texts = [_content(item, place.field) for item in items]
+    if not texts or not all(text.strip() for text in texts):
+        raise InvalidRequest(f"{place.field}: each text must be a non-empty string")
+    return texts
+
+
+def _are_parts(items: Sequence[Json]) -> bool:
+    return bool(items) and all(isinstance(item, dict) and "type" in item for item in items)
+
+
+def _content(value: Json, field: str) -> str:
+    match value:
+        case str():
+            return value
+        case {"type": _}:
+            # A part, which stands in a list.
+            pass
+        case {"text": str(text)}:
+            return text
+        case {"content": (str() | list()) as content}:
+            return _content(content, field)
+        case list() if _are_parts(value):
+            return " ".join(_part(part, field) for part in value)
+        case {"image": _} | {"image_url": _}:
+            raise _not_seen(field)
+    raise InvalidRequest(f"{field}: {_ONLY_TEXTS}")
+
+
+def _part(part: Json, field: str) -> str:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "image_url" | "image" | "video_url" | "video"}:
+            raise _not_seen(field)
+    raise InvalidRequest(f"{field}: {_ONLY_TEXTS}")
+
+
+def _not_seen(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: images and videos cannot be scored here; send texts")
+
+
+def _fields_as_lines(document: dict[str, Json], names: Sequence[str], field: str) -> str:
+    """The value of the only field, or a line `name: value` for each."""
+    values = {name: document[name] for name in names if isinstance(document.get(name), str | int | float)}
+    if not values:
+        raise InvalidRequest(f"{field}: a document has none of the rank_fields {', '.join(names)}")
+    if len(values) == 1:
+        return str(next(iter(values.values())))
+    return "\n".join(f"{name}: {value}" for name, value in values.items())

@@ -1,0 +1,149 @@
+"""Calls with one response that take a place at a worker: they wait in the model's queue like generations, and
+are made again at another worker if theirs fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere
+from drover.v1 import engine_pb2 as pb
+from frontend.routing.backends.base import Worker
+from frontend.routing.backends.grpc.event_check import broken
+from frontend.routing.backends.unary_call import UnaryCall
+from frontend.routing.capacity import WorkerPermit
+from frontend.routing.failover import FailoverObserver, new_attempt_id
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
+from frontend.routing.scheduler import Scheduler
+from frontend.routing.served_model import ServedModel
+from frontend.routing.stalled_requests import StalledRequests
+
+Request = TypeVar("Request", pb.EmbedRequest, pb.ScoreRequest, pb.RerankRequest, pb.ClassifyRequest)
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc(Generic[Request, Response]):
+    """`send`: makes the call at a worker, with the client's request id; `wrong`: what is wrong with its
+    response, empty if nothing is.
+    """
+
+    send: Callable[[Worker, Request, str], Awaitable[Response]]
+    wrong: Callable[[Request, Response], str]
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedCalls:
+    scheduler: Scheduler
+    budget: RetryBudget
+    stalled: StalledRequests
+
+    async def run(
+        self,
+        rpc: Rpc[Request, Response],
+        model: ServedModel,
+        request: Request,
+        ticket: Ticket,
+        observer: FailoverObserver,
+        affinity: bytes | None = None,
+    ) -> Response:
+        """Queue the request, and try another worker if one fails. `affinity`: of the prompt's beginning.
+        Raises EngineStalled if one stalls.
+        """
+        self.budget.earn()
+        retries = RetryPolicy(self.budget)
+        self.stalled.check(request)
+        while True:
+            permit, wait = await self.scheduler.acquire(model, ticket, retries.failed, affinity)
+            observer.waited(wait)
+            if wait.position > 0:
+                ticket = replace(ticket, requeued=True)
+            observer.sent_to(permit.worker.address)
+            try:
+                return await _attempt(rpc, permit, request, ticket.request_id)
+            except QueueFull:
+                # The worker has less room than it reported: queue again.
+                pass
+            except EngineStalled:
+                if permit.is_only_suspect:
+                    self.stalled.add(request)
+                raise
+            except RetryElsewhere as error:
+                ticket = replace(ticket, requeued=True)
+                if not retries.allows_another(permit.worker, error):
+                    raise
+                observer.retried(error)
+            await jitter()
+
+
+async def _attempt(
+    rpc: Rpc[Request, Response], permit: WorkerPermit, request: Request, client_request_id: str
+) -> Response:
+    """Make one attempt and release its permit."""
+    failure: DroverError | None = None
+    request.request_id = new_attempt_id()
+    call = UnaryCall(rpc.send(permit.worker.backend, request, client_request_id))
+    permit.handle = call
+    try:
+        response = await call.result()
+        if wrong := rpc.wrong(request, response):
+            raise broken(wrong)
+        permit.on_first_event()
+        return response
+    except DroverError as error:
+        failure = error
+        if isinstance(error, ProtocolBroken):
+            permit.broke_protocol(error)
+        raise
+    finally:
+        permit.release(failure)
+
+
+def _wrong_embeddings(request: pb.EmbedRequest, response: pb.EmbedResponse) -> str:
+    return _wrong_count(len(response.embeddings), "embeddings", len(request.texts), "texts")
+
+
+def _wrong_labels(request: pb.ScoreRequest, response: pb.ScoreResponse) -> str:
+    results, items = response.results, request.items
+    for result, item in zip(results, items, strict=False):
+        labels = len(item.labels or item.label_ids)
+        if wrong := _wrong_count(len(result.logprobs), "scores", labels, "labels"):
+            return wrong
+        if wrong := _wrong_count(len(result.label_ids), "label ids", labels, "labels"):
+            return wrong
+        if not all(logprob <= 0 for logprob in result.logprobs):
+            return "a score that is no log probability"
+    return _wrong_count(len(results), "results", len(items), "items")
+
+
+def _wrong_scores(request: pb.RerankRequest, response: pb.RerankResponse) -> str:
+    return _wrong_count(len(response.scores), "scores", len(request.documents), "documents")
+
+
+def _wrong_classes(request: pb.ClassifyRequest, response: pb.ClassifyResponse) -> str:
+    found = response.classifications
+    labels = len(response.labels)
+    if any(len(each.probabilities) != labels for each in found):
+        return f"a text has not one probability for each of {labels} labels"
+    return _wrong_count(len(found), "classifications", len(request.inputs), "texts")
+
+
+def _wrong_count(found: int, what: str, wanted: int, of: str) -> str:
+    return "" if found == wanted else f"{found} {what} of {wanted} {of}"
+
+
+EMBED: Rpc[pb.EmbedRequest, pb.EmbedResponse] = Rpc(
+    lambda worker, request, client_id: worker.embed(request, client_id), _wrong_embeddings
+)
+SCORE: Rpc[pb.ScoreRequest, pb.ScoreResponse] = Rpc(
+    lambda worker, request, client_id: worker.score(request, client_id), _wrong_labels
+)
+RERANK: Rpc[pb.RerankRequest, pb.RerankResponse] = Rpc(
+    lambda worker, request, client_id: worker.rerank(request, client_id), _wrong_scores
+)
+CLASSIFY: Rpc[pb.ClassifyRequest, pb.ClassifyResponse] = Rpc(
+    lambda worker, request, client_id: worker.classify(request, client_id), _wrong_classes
+)
