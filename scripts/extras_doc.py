@@ -19,6 +19,8 @@ def extras_table() -> str:
 
 def _row(extra: Extra) -> tuple[str, ...]:
     about = extra.about.replace("|", "\\|")
+    if extra.named_as:
+        about += f" Named as `{extra.named_as}`."
     support = (extra.at(engine) for engine in ENGINES)
     return (f"`{extra.name}`", extra.whose, ", ".join(extra.routes), about, *support)
 

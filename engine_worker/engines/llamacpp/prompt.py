@@ -57,7 +57,7 @@ class Prompts:
         """Render, tokenise and fit the request into its context window."""
         constraint = await constraint_of(request, self.template.syntax.written)
         prompt = await self._prepared(request, constraint)
-        not_honoured = [*prompt.not_honoured, *_lacking(request)]
+        not_honoured = [*prompt.not_honoured, *lacking(request)]
         if constraint is None:
             return replace(prompt, not_honoured=not_honoured)
         not_honoured += constraint.not_honoured
@@ -203,7 +203,7 @@ def _template_arguments(request: pb.GenerateRequest) -> Sequence[str]:
     return ["chat_template_kwargs"] if needs_template(request) else []
 
 
-def _lacking(request: pb.GenerateRequest) -> Sequence[str]:
+def lacking(request: pb.GenerateRequest) -> Sequence[str]:
     """Names of fields that the request sets and llama-server lacks."""
     sampling = request.sampling
     named = (

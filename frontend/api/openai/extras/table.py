@@ -38,7 +38,8 @@ _MAX_ID_CHARACTERS = 256
 @dataclass(frozen=True, slots=True)
 class Extra:
     """A field that is read. `whose`: SGLang's, vLLM's, or both; `support`: what each engine does with it;
-    `sample`: a value that is not the field's default.
+    `sample`: a value that is not the field's default; `named_as`: its name in X-Drover-Not-Honoured, where
+    that is another one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Extra:
     sample: object
     routes: tuple[str, ...] = _GENERATING
     support: Mapping[str, str] = field(default_factory=dict)
+    named_as: str = ""
 
     def at(self, engine: str) -> str:
         return self.support.get(engine, YES)
@@ -150,10 +152,11 @@ EXTRAS: tuple[Extra, ...] = (
         _BOTH,
         Number(0, 2, above=True),
         "Penalty for tokens that prompt and answer have already; 1: none. It considers the whole context, "
-        "unless `options.repeat_last_n` is sent. Named as `repeat_penalty`.",
+        "unless `options.repeat_last_n` is sent.",
         1.1,
         ALL_ROUTES,
         {"simulator": NAMED},
+        named_as="repeat_penalty",
     ),
     Extra(
         "min_tokens",
@@ -184,9 +187,10 @@ EXTRAS: tuple[Extra, ...] = (
         "no_stop_trim",
         _SGLANG,
         Flag(),
-        "The text of `stop` that ends the answer is part of it. Named as `include_stop_str_in_output`.",
+        "The text of `stop` that ends the answer is part of it.",
         True,
         support={"ollama": NAMED},
+        named_as="include_stop_str_in_output",
     ),
     Extra(
         "include_stop_str_in_output",
@@ -265,6 +269,7 @@ EXTRAS: tuple[Extra, ...] = (
         "tenant",
         ALL_ROUTES,
         {"ollama": NAMED},
+        named_as="cache_salt",
     ),
     Extra(
         "session_id",
@@ -283,6 +288,7 @@ EXTRAS: tuple[Extra, ...] = (
         "the other one. Bounded by -100 and `--max-priority`; named where that changes it.",
         -1,
         ALL_ROUTES,
+        {"ollama": NAMED},
     ),
     Extra(
         "rid",
