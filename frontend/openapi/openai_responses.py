@@ -270,7 +270,8 @@ _REQUEST_SCHEMAS: dict[str, Schema] = {
             "conversation": {"enum": [None], "description": "Refused: conversations are not stored."},
             "safety_identifier": text("Repeated in the response."),
             "prompt_cache_key": text(
-                "Repeated in the response; the same as `session_id`, if that is not sent."
+                "Repeated in the response; the same as `session_id`, if that is not sent. Without both, the "
+                "header `session-id` counts."
             ),
             **extension_fields(RESPONSES),
             "options": ref("Options"),

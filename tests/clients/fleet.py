@@ -25,6 +25,11 @@ CHARGED_TWICE = "I was charged twice and want my money back."
 # Probabilities of labels after prompts about that.
 SCORES = {"yes": 0.3, "no": 0.1, "A": 0.05, "B": 0.35, "0": 0.05, "1": 0.1, "2": 0.05}
 THOUGHTS = "Let me think."
+PATCH_QUESTION = "Patch the notes."
+FIND_QUESTION = "Find the customer."
+SEARCH_QUESTION = "Search for tools."
+# With escapes that JSON writes in several characters.
+PATCH = '*** Begin Patch\n+"é" \\ \U0001f600\n*** End Patch\n'
 # The tool's result, and the model's answer to it.
 RAIN, IT_RAINS = "Rain.", "It rains in Paris."
 # As Anthropic's clients offer the function that the scripts call.
@@ -52,6 +57,22 @@ _SCRIPT = [
             {"tool_call": {"name": "get_weather", "arguments": {"city": "Paris"}}},
             {"tool_call": {"name": "get_weather", "arguments": {"city": "Rome"}}},
         ],
+    },
+    {
+        "match": PATCH_QUESTION,
+        "events": [
+            {"thinking": THOUGHTS},
+            {"text": "I patch."},
+            {"tool_call": {"name": "apply_patch", "arguments": {"input": PATCH}}},
+        ],
+    },
+    {
+        "match": FIND_QUESTION,
+        "events": [{"tool_call": {"name": "crm.find", "arguments": {"input": "Ada"}}}],
+    },
+    {
+        "match": SEARCH_QUESTION,
+        "events": [{"tool_call": {"name": "tool_search", "arguments": {"query": "customers"}}}],
     },
     {"match": LONG_QUESTION, "events": [{"text": "more ", "repeat": 100_000}]},
     {"match": RAIN, "events": [{"text": IT_RAINS}]},

@@ -121,10 +121,12 @@ class ResponsesRequest:
     def set_tool_choice(self, message: pb.GenerateRequest) -> None:
         message.tool_choice.CopyFrom(self.tool_choice)
 
-    def extend(self, message: pb.GenerateRequest, caller: str) -> None:
-        """Add what the neutral request does not have. `caller`: the client's name in the fair queue."""
+    def extend(self, message: pb.GenerateRequest, caller: str, session: str) -> None:
+        """Add what the neutral request does not have. `caller`: the client's name in the fair queue.
+        `session`: the conversation's id where the body has none.
+        """
         self.set_tool_choice(message)
-        self.extras.set_in(message, caller, self.prompt_cache_key)
+        self.extras.set_in(message, caller, self.prompt_cache_key or session)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,9 @@ from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 from frontend.observability.request_record import record_of
 
+# Codex's; of one conversation.
+_SESSION_HEADER = "session-id"
+
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRoutes:
@@ -42,7 +45,7 @@ class ResponsesRoutes:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
         record = record_of(http.scope)
-        extend = partial(request.extend, caller=record.client)
+        extend = partial(request.extend, caller=record.client, session=http.headers.get(_SESSION_HEADER, ""))
         built = await self.generation.build_request(http, model, chat, extend)
         ignored = [*request.ignored, *_unfulfilled(chat, model), *built.not_honoured]
         record.fields |= request.extras.log_fields

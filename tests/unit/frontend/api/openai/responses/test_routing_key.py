@@ -1,0 +1,39 @@
+"""The id of a conversation as routing key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from drover.json_value import Json
+from tests.fakes.stalling_worker import StallingWorker, content, done, started
+from tests.unit.frontend.api.conftest import Frontend, Start
+
+
+async def _key(frontend: Frontend, headers: Mapping[str, str] | None = None, **more: Json) -> str:
+    body = {"model": "m", "input": "hi", **more}
+    answer = await frontend.client.post("/v1/responses", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return (await frontend.handle()).request.routing_key
+
+
+@pytest.fixture
+def worker() -> StallingWorker:
+    return StallingWorker(steps=[started(), content("a"), done()])
+
+
+async def test_the_session_s_id_is_the_same_key_wherever_it_is(start: Start, worker: StallingWorker) -> None:
+    async with start(worker) as frontend:
+        key = await _key(frontend, prompt_cache_key="s-1")
+
+        assert len(key) > 16
+        assert await _key(frontend, {"session-id": "s-1"}) == key
+        assert await _key(frontend, {"session-id": "s-2"}, prompt_cache_key="s-1") == key
+        assert await _key(frontend, prompt_cache_key="s-2") != key
+
+
+async def test_without_an_id_there_is_no_key(start: Start, worker: StallingWorker) -> None:
+    async with start(worker) as frontend:
+        assert await _key(frontend) == ""
+        assert await _key(frontend, {"session-id": ""}, prompt_cache_key=None) == ""
