@@ -7,7 +7,8 @@ from collections.abc import Sequence as Several
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.schemas.constraint import Constraint, check_cost, from_parsed
+from engine_worker.schemas.constraint import MAX_POSITIONS, Constraint, from_parsed
+from engine_worker.schemas.cost_limits import cost_of
 from engine_worker.schemas.grammar_recursion import check_recursion
 from engine_worker.schemas.json_text import written
 from engine_worker.schemas.lark_reader import read_lark
@@ -32,6 +33,8 @@ from engine_worker.schemas.terms import (
 
 # As in Started.not_honoured, where the grammar is only described in the prompt.
 NOT_ENFORCED = "tools.format"
+# Leaves room for the request's other tools.
+_MAX_COST = MAX_POSITIONS // 2
 _INPUT = "input"
 _BEGINNING, _END = f'{{"{_INPUT}": "', '"}'
 
@@ -49,7 +52,8 @@ def of_custom_tool(tool: pb.Tool, schema: object) -> Constraint:
     plain = from_parsed(schema)
     try:
         grammar = _in_json(_input_grammar(tool))
-        check_cost(grammar, "grammar of a custom tool")
+        if cost_of(grammar.rules) > _MAX_COST:
+            raise Unsupported("so many positions")
     except (Unsupported, ConstraintRejected, RecursionError):
         return Constraint(plain.grammar, plain.schema, (*plain.not_honoured, NOT_ENFORCED))
     return Constraint(grammar, plain.schema, plain.not_honoured)

@@ -8,7 +8,7 @@ Unsupported.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from engine_worker.schemas.grammar_recursion import check_recursion
@@ -33,6 +33,9 @@ from engine_worker.schemas.terms import (
 _START = "start"
 _MAX_CHARACTERS = 64 * 1024
 _MAX_DEPTH = 50
+_MAX_RULES = 500
+# Parts of all terminals where they stand in rules, in which terminals are written out.
+_MAX_PARTS = 50_000
 _TOKENS = re.compile(
     r"""(?P<skip>[ \t\r]+|(?://|\#)[^\n]*)
     |(?P<line>\n)
@@ -133,6 +136,8 @@ class _Reader:
         self._expect(":")
         term = self._alternatives()
         (self.terminals if _is_terminal(name) else self.rules)[name] = term
+        if len(self.rules) + len(self.terminals) > _MAX_RULES:
+            raise Unsupported(f"more than {_MAX_RULES} rules")
 
     def _read_directive(self, directive: str) -> None:
         match directive:
@@ -257,8 +262,13 @@ class _Grammar:
     def __init__(self, rules: Mapping[str, Term], terminals: Mapping[str, Term], ignored: list[Term]) -> None:
         self._rules = rules
         self._terminals = terminals
-        self._open: list[str] = []
-        self._gap = repeat(Terminal(choice(*map(self._terminal, ignored)))) if ignored else None
+        # By name: what a terminal stands for, and how many parts that has. None while it is being read.
+        self._known: dict[str, tuple[Term, int] | None] = {}
+        self._parts = 0
+        self._gap = self._gap_of(ignored)
+
+    def _gap_of(self, ignored: list[Term]) -> Term | None:
+        return repeat(Terminal(choice(*self._all(ignored)[0]))) if ignored else None
 
     def grammar(self) -> Grammar:
         if _START not in self._rules:
@@ -271,9 +281,7 @@ class _Grammar:
 
     def _rule(self, term: Term) -> Term:
         match term:
-            case Ref(name) if _is_terminal(name):
-                return self._token(self._terminal_of(name))
-            case Ref(name):
+            case Ref(name) if not _is_terminal(name):
                 if name not in self._rules:
                     raise Unsupported(f"the rule {name}, which is not defined")
                 return Ref(f"l_{name}")
@@ -283,13 +291,14 @@ class _Grammar:
                 return choice(*map(self._rule, options))
             case Repeat(part, least, most):
                 return repeat(self._rule(part), least, most)
-            case Terminal(part):
-                return self._token(part)
-            case Chars():
-                return self._token(term)
+            case _:
+                return self._token(*self._terminal(term))
 
-    def _token(self, term: Term) -> Term:
+    def _token(self, term: Term, parts: int) -> Term:
         """A terminal of the grammar; lexers want one that is not empty."""
+        self._parts += parts
+        if self._parts > _MAX_PARTS:
+            raise Unsupported(f"terminals with more than {_MAX_PARTS} parts")
         match term:
             case Repeat(part, 0, most):
                 token = optional(Terminal(repeat(part, 1, most)))
@@ -299,28 +308,56 @@ class _Grammar:
                 token = Terminal(term)
         return token if self._gap is None else sequence(token, self._gap)
 
-    def _terminal(self, term: Term) -> Term:
+    def _terminal(self, term: Term) -> tuple[Term, int]:
+        """The term with all terminals in it written out, and the number of its parts."""
         match term:
             case Ref(name):
                 return self._terminal_of(name)
             case Sequence(parts):
-                return sequence(*map(self._terminal, parts))
+                inner, count = self._all(parts)
+                return sequence(*inner), count
             case Choice(options):
-                return choice(*map(self._terminal, options))
+                inner, count = self._all(options)
+                return choice(*inner), count
             case Repeat(part, least, most):
-                return repeat(self._terminal(part), least, most)
+                of_part, count = self._terminal(part)
+                return repeat(of_part, least, most), count + 1
             case Terminal(part):
-                return part
+                return part, _count(part)
             case Chars():
-                return term
+                return term, 1
 
-    def _terminal_of(self, name: str) -> Term:
-        if name not in self._terminals or name in self._open:
-            raise Unsupported(f"the terminal {name}, which is not defined or contains itself")
-        self._open.append(name)
-        term = self._terminal(self._terminals[name])
-        self._open.pop()
-        return term
+    def _all(self, terms: Iterable[Term]) -> tuple[list[Term], int]:
+        inner: list[Term] = []
+        total = 0
+        for term in terms:
+            written, count = self._terminal(term)
+            inner.append(written)
+            total += count
+            if total > _MAX_PARTS:
+                raise Unsupported(f"a terminal with more than {_MAX_PARTS} parts")
+        return inner, total
+
+    def _terminal_of(self, name: str) -> tuple[Term, int]:
+        if name not in self._known:
+            if name not in self._terminals:
+                raise Unsupported(f"the terminal {name}, which is not defined")
+            self._known[name] = None
+            self._known[name] = self._terminal(self._terminals[name])
+        found = self._known[name]
+        if found is None:
+            raise Unsupported(f"the terminal {name}, which contains itself")
+        return found
+
+
+def _count(term: Term) -> int:
+    match term:
+        case Sequence(parts) | Choice(parts):
+            return sum(map(_count, parts))
+        case Repeat(part) | Terminal(part):
+            return 1 + _count(part)
+        case _:
+            return 1
 
 
 def _is_terminal(name: str) -> bool:

@@ -91,6 +91,9 @@ def test_lark_is_read(definition: str, good: list[str], bad: list[str]) -> None:
         "start: <special>",
         "(" * 100_000,
         "start: " + "(" * 100 + "A" + ")" * 100 + "\nA: /a/",
+        "start: T0\n" + "\n".join(f"T{n}: T{n + 1} T{n + 1}" for n in range(40)) + "\nT40: /a/",
+        "start: r0\n" + "\n".join(f"r{n}: r{n + 1}" for n in range(3_000)) + "\nr3000: /a/",
+        "start: " + "A " * 1_000 + "\nA: " + " ".join(f'"{n:09}"' for n in range(100)),
     ],
 )
 def test_what_is_not_read_is_unsupported(definition: str) -> None:
