@@ -20,7 +20,11 @@ schema_to_grammar.py        simple schema to grammar rules, for JSON texts
 ebnf_reader.py              a client's EBNF to a grammar
 grammar_checks.py           ... checked, and rewritten for every engine's library
 lark_reader.py              a custom tool's Lark grammar to a grammar
+  lark_tokens.py              ... its tokens, texts and regular expressions
+  lark_terminals.py           ... its terminals, put into the rules
   grammar_recursion.py        ... without left recursion
+custom_input.py             ... the constraint of a custom tool's call
+free_answers.py             free text, and calls that obey a grammar
 terms.py                    what rules are made of: characters, sequences, choices, repetitions
 gbnf_writer.py              grammar to GBNF, llama.cpp's language
 ebnf_writer.py              grammar to EBNF, xgrammar's language (SGLang)

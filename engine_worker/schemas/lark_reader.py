@@ -7,108 +7,40 @@ Unsupported.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-
-from engine_worker.schemas.grammar_recursion import check_recursion
-from engine_worker.schemas.patterns import Unsupported, read_pattern
-from engine_worker.schemas.schema_reader import MAX_COUNT
-from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
-from engine_worker.schemas.terms import (
-    Chars,
-    Choice,
-    Ref,
-    Repeat,
-    Sequence,
-    Term,
-    Terminal,
-    choice,
-    optional,
-    repeat,
-    sequence,
-    text,
+from engine_worker.schemas.lark_terminals import LarkGrammar, is_terminal
+from engine_worker.schemas.lark_tokens import (
+    COMMON,
+    Token,
+    counts_of,
+    literal_term,
+    pattern_term,
+    tokens_of,
+    unescaped,
 )
+from engine_worker.schemas.patterns import Unsupported
+from engine_worker.schemas.schema_reader import MAX_COUNT
+from engine_worker.schemas.schema_to_grammar import Grammar
+from engine_worker.schemas.terms import Chars, Ref, Term, Terminal, choice, optional, repeat, sequence
 
-_START = "start"
 _MAX_CHARACTERS = 64 * 1024
 _MAX_DEPTH = 50
 _MAX_RULES = 500
-# Parts of all terminals where they stand in rules, in which terminals are written out.
-_MAX_PARTS = 50_000
-_TOKENS = re.compile(
-    r"""(?P<skip>[ \t\r]+|(?://|\#)[^\n]*)
-    |(?P<line>\n)
-    |(?P<string>"(?:[^"\\\n]|\\.)*"i?)
-    |(?P<regex>/(?:[^/\\\n]|\\.)+/[a-z]*)
-    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<directive>%[a-z]+)
-    |(?P<times>~[ ]*\d+(?:[ ]*\.\.[ ]*\d+)?|\{\d*(?:,\d*)?\})
-    |(?P<priority>\.-?\d+)
-    |(?P<mark>->|\.\.|[:|()\[\]?*+!.,])""",
-    re.VERBOSE,
-)
 _TIMES = {"?": (0, 1), "*": (0, None), "+": (1, None)}
-_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
-_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "\b", "0": "\0"}
-_DOT = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\.")
-# The terminals that grammars import from Lark's library, as regular expressions.
-_COMMON = {
-    "DIGIT": "[0-9]",
-    "HEXDIGIT": "[0-9A-Fa-f]",
-    "INT": "[0-9]+",
-    "SIGNED_INT": "[+-]?[0-9]+",
-    "DECIMAL": r"(?:[0-9]+\.[0-9]*|\.[0-9]+)",
-    "FLOAT": r"(?:[0-9]+[eE][+-]?[0-9]+|(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)",
-    "NUMBER": r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
-    "SIGNED_NUMBER": r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
-    "ESCAPED_STRING": r'"(?:[^"\\\n]|\\[^\n])*"',
-    "LCASE_LETTER": "[a-z]",
-    "UCASE_LETTER": "[A-Z]",
-    "LETTER": "[A-Za-z]",
-    "WORD": "[A-Za-z]+",
-    "CNAME": "[A-Za-z_][A-Za-z0-9_]*",
-    "WS_INLINE": r"[ \t]+",
-    "WS": r"[ \t\f\r\n]+",
-    "CR": r"\r",
-    "LF": r"\n",
-    "NEWLINE": r"(?:\r?\n)+",
-    "SH_COMMENT": r"#[^\n]*",
-    "CPP_COMMENT": r"//[^\n]*",
-}
 
 
 def read_lark(definition: str) -> Grammar:
     """The grammar, whose root is the rule `start`. Raises Unsupported, also for a malformed definition."""
     if len(definition) > _MAX_CHARACTERS:
         raise Unsupported(f"more than {_MAX_CHARACTERS} characters")
-    reader = _Reader([*_tokens(definition)])
+    reader = _Reader([*tokens_of(definition)])
     reader.read()
-    return _Grammar(reader.rules, reader.terminals, reader.ignored).grammar()
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-
-
-def _tokens(definition: str) -> Iterator[_Token]:
-    at = 0
-    while at < len(definition):
-        found = _TOKENS.match(definition, at)
-        if found is None or found.lastgroup is None:
-            raise Unsupported(f"{definition[at : at + 20]!r}")
-        if found.lastgroup != "skip":
-            yield _Token(found.lastgroup, found[0])
-        at = found.end()
-    yield _Token("line", "\n")
+    return LarkGrammar(reader.rules, reader.terminals, reader.ignored).grammar()
 
 
 class _Reader:
     """Reads definitions. Names in terms are references, to terminals too."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._at = 0
         self._depth = 0
@@ -135,7 +67,7 @@ class _Reader:
             self._at += 1
         self._expect(":")
         term = self._alternatives()
-        (self.terminals if _is_terminal(name) else self.rules)[name] = term
+        (self.terminals if is_terminal(name) else self.rules)[name] = term
         if len(self.rules) + len(self.terminals) > _MAX_RULES:
             raise Unsupported(f"more than {_MAX_RULES} rules")
 
@@ -163,9 +95,9 @@ class _Reader:
             self._takes(",")
 
     def _import(self, name: str, alias: str) -> None:
-        if name not in _COMMON:
+        if name not in COMMON:
             raise Unsupported(f"common.{name}")
-        self.terminals[alias] = _pattern(_COMMON[name], "")
+        self.terminals[alias] = pattern_term(COMMON[name], "")
 
     def _alternatives(self) -> Term:
         options = [self._sequence()]
@@ -200,7 +132,7 @@ class _Reader:
         if token.kind != "times":
             return part
         self._at += 1
-        least, most = _counts(token.text)
+        least, most = counts_of(token.text)
         if max(least, most or 0) > MAX_COUNT or (most is not None and most < least):
             raise Unsupported(f"the repetition {token.text}")
         return repeat(part, least, most)
@@ -209,10 +141,10 @@ class _Reader:
         token = self._next()
         match token.kind:
             case "string":
-                return Terminal(self._range_from(token) if self._takes("..") else _literal(token.text))
+                return Terminal(self._range_from(token) if self._takes("..") else literal_term(token.text))
             case "regex":
                 pattern, _, flags = token.text[1:].rpartition("/")
-                return Terminal(_pattern(pattern, flags))
+                return Terminal(pattern_term(pattern, flags))
             case "name":
                 return Ref(token.text)
         self._depth += 1
@@ -224,8 +156,8 @@ class _Reader:
             raise Unsupported(f"a {token.text} without its end")
         return inner if token.text == "(" else optional(inner)
 
-    def _range_from(self, low: _Token) -> Term:
-        ends = _unescaped(low.text), _unescaped(self._next().text)
+    def _range_from(self, low: Token) -> Term:
+        ends = unescaped(low.text), unescaped(self._next().text)
         if any(len(end) != 1 for end in ends) or ends[0] > ends[1]:
             raise Unsupported("a range whose ends are not two characters in order")
         return Chars.of([(ord(ends[0]), ord(ends[1]))])
@@ -241,10 +173,10 @@ class _Reader:
             raise Unsupported(f"{self._token.text!r} in place of {mark!r}")
 
     @property
-    def _token(self) -> _Token:
+    def _token(self) -> Token:
         return self._tokens[min(self._at, len(self._tokens) - 1)]
 
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         token = self._token
         self._at += 1
         return token
@@ -254,146 +186,3 @@ class _Reader:
             self._at += 1
             return True
         return False
-
-
-class _Grammar:
-    """Puts the terminals into the rules. `ignored`: what may stand after each terminal, and at the start."""
-
-    def __init__(self, rules: Mapping[str, Term], terminals: Mapping[str, Term], ignored: list[Term]) -> None:
-        self._rules = rules
-        self._terminals = terminals
-        # By name: what a terminal stands for, and how many parts that has. None while it is being read.
-        self._known: dict[str, tuple[Term, int] | None] = {}
-        self._parts = 0
-        self._gap = self._gap_of(ignored)
-
-    def _gap_of(self, ignored: list[Term]) -> Term | None:
-        return repeat(Terminal(choice(*self._all(ignored)[0]))) if ignored else None
-
-    def grammar(self) -> Grammar:
-        if _START not in self._rules:
-            raise Unsupported(f"a grammar without the rule {_START}")
-        rules = {f"l_{name}": self._rule(term) for name, term in self._rules.items()}
-        start = Ref(f"l_{_START}")
-        grammar = Grammar({ROOT: start if self._gap is None else sequence(self._gap, start), **rules})
-        check_recursion(grammar)
-        return grammar
-
-    def _rule(self, term: Term) -> Term:
-        match term:
-            case Ref(name) if not _is_terminal(name):
-                if name not in self._rules:
-                    raise Unsupported(f"the rule {name}, which is not defined")
-                return Ref(f"l_{name}")
-            case Sequence(parts):
-                return sequence(*map(self._rule, parts))
-            case Choice(options):
-                return choice(*map(self._rule, options))
-            case Repeat(part, least, most):
-                return repeat(self._rule(part), least, most)
-            case _:
-                return self._token(*self._terminal(term))
-
-    def _token(self, term: Term, parts: int) -> Term:
-        """A terminal of the grammar; lexers want one that is not empty."""
-        self._parts += parts
-        if self._parts > _MAX_PARTS:
-            raise Unsupported(f"terminals with more than {_MAX_PARTS} parts")
-        match term:
-            case Repeat(part, 0, most):
-                token = optional(Terminal(repeat(part, 1, most)))
-            case Sequence(()):
-                return term
-            case _:
-                token = Terminal(term)
-        return token if self._gap is None else sequence(token, self._gap)
-
-    def _terminal(self, term: Term) -> tuple[Term, int]:
-        """The term with all terminals in it written out, and the number of its parts."""
-        match term:
-            case Ref(name):
-                return self._terminal_of(name)
-            case Sequence(parts):
-                inner, count = self._all(parts)
-                return sequence(*inner), count
-            case Choice(options):
-                inner, count = self._all(options)
-                return choice(*inner), count
-            case Repeat(part, least, most):
-                of_part, count = self._terminal(part)
-                return repeat(of_part, least, most), count + 1
-            case Terminal(part):
-                return part, _count(part)
-            case Chars():
-                return term, 1
-
-    def _all(self, terms: Iterable[Term]) -> tuple[list[Term], int]:
-        inner: list[Term] = []
-        total = 0
-        for term in terms:
-            written, count = self._terminal(term)
-            inner.append(written)
-            total += count
-            if total > _MAX_PARTS:
-                raise Unsupported(f"a terminal with more than {_MAX_PARTS} parts")
-        return inner, total
-
-    def _terminal_of(self, name: str) -> tuple[Term, int]:
-        if name not in self._known:
-            if name not in self._terminals:
-                raise Unsupported(f"the terminal {name}, which is not defined")
-            self._known[name] = None
-            self._known[name] = self._terminal(self._terminals[name])
-        found = self._known[name]
-        if found is None:
-            raise Unsupported(f"the terminal {name}, which contains itself")
-        return found
-
-
-def _count(term: Term) -> int:
-    match term:
-        case Sequence(parts) | Choice(parts):
-            return sum(map(_count, parts))
-        case Repeat(part) | Terminal(part):
-            return 1 + _count(part)
-        case _:
-            return 1
-
-
-def _is_terminal(name: str) -> bool:
-    return name.lstrip("_")[:1].isupper()
-
-
-def _literal(written: str) -> Term:
-    characters = _unescaped(written)
-    if not written.endswith("i"):
-        return text(characters)
-    return sequence(*(Chars.text(each.lower() + each.upper()) for each in characters))
-
-
-def _unescaped(written: str) -> str:
-    def of(found: re.Match[str]) -> str:
-        if code := found[1] or found[2]:
-            return chr(int(code, 16))
-        return _CONTROLS.get(found[3], found[3])
-
-    return _ESCAPE.sub(of, written.removesuffix("i")[1:-1])
-
-
-def _pattern(pattern: str, flags: str) -> Term:
-    if flags.strip("su"):
-        raise Unsupported(f"the flags {flags} of a regular expression")
-    # Lark's dot is Python's, which matches more line ends than ECMAScript's.
-    dot = r"[\s\S]" if "s" in flags else r"[^\n]"
-    written = _DOT.sub(lambda found: dot if found[0] == "." else found[0], pattern)
-    return read_pattern(f"^(?:{written})$")
-
-
-def _counts(written: str) -> tuple[int, int | None]:
-    numbers = re.findall(r"\d+", written)
-    if not numbers:
-        raise Unsupported(f"the repetition {written}")
-    if written.startswith("~"):
-        return int(numbers[0]), int(numbers[-1])
-    least, comma, most = written[1:-1].partition(",")
-    return int(least or 0), (int(most) if most else None) if comma else int(least)
