@@ -43,7 +43,7 @@ _CAPABILITIES = array(
     text(
         enum=[
             *("completion", "tools", "insert", "vision", "embedding", "thinking", "audio"),
-            *("rerank", "classify"),
+            *("decision", "rerank", "classify"),
         ]
     )
 )
