@@ -118,7 +118,7 @@ class FrontendSettings(ProcessSettings):
     """Addresses or networks of proxies whose X-Forwarded-For is used as the client's address."""
     move_wait_seconds: Annotated[float, Ge(0)] = 10.0
     """How long a request whose worker is lost waits for another worker of the same model."""
-    ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.33.0"
+    ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.40.12"
     """The version that /api/version reports; clients switch features by it."""
     max_body_bytes: Annotated[int, Gt(0)] = 100 * 1024 * 1024
     """Longest request body; longer ones are refused with 413."""

@@ -20,7 +20,7 @@ from tests.fakes.transcripts import Exchange, scripted_case
 from tests.support.processes import Stack
 from tests.support.sse import events_of
 
-DOCUMENT = closed(build("0.33.0"))
+DOCUMENT = closed(build("0.40.12"))
 PATHS = ("/v1/messages", "/v1/responses")
 SCRIPTED = [exchange for path in PATHS for exchange in scripted(path)]
 _CUT = "a response that is cut at its length is incomplete, and says why"

@@ -11,7 +11,7 @@ from tests.contract.conftest import Answer
 from tests.contract.openapi_conformance import closed, documented, faults_of_answer
 from tests.contract.recorded import Recorded, replayed
 
-DOCUMENT = closed(build("0.33.0"))
+DOCUMENT = closed(build("0.40.12"))
 
 
 @pytest.mark.parametrize("recorded", replayed(), ids=str)

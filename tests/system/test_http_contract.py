@@ -42,7 +42,7 @@ def http(simulated: Stack) -> Iterator[httpx.Client]:
     [
         ("GET", "/", 200, "text/plain; charset=utf-8", "Ollama is running"),
         ("HEAD", "/", 200, "text/plain; charset=utf-8", ""),
-        ("GET", "/api/version", 200, JSON, '{"version":"0.33.0"}'),
+        ("GET", "/api/version", 200, JSON, '{"version":"0.40.12"}'),
         ("HEAD", "/api/version", 200, JSON, ""),
         ("HEAD", "/api/tags", 200, JSON, ""),
         ("GET", "/nope", 404, "text/plain", "404 page not found"),

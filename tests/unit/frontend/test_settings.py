@@ -16,7 +16,7 @@ def test_defaults() -> None:
 
     assert settings.listen == "127.0.0.1:11434"
     assert settings.workers == ["127.0.0.1:50051"]
-    assert settings.ollama_version == "0.33.0"
+    assert settings.ollama_version == "0.40.12"
     assert settings.request_timeout_seconds == 0
 
 

@@ -15,14 +15,14 @@ _DIGEST = f"sha256:{hashlib.sha256(_DRAFT).hexdigest()}"
 _DECLARED = {
     "renderer": "qwen3-coder",
     "parser": "qwen3-coder",
-    "requires": "0.32.1",
+    "requires": "0.35.1",
     "draft_files": {"draft.gguf": _DIGEST},
     "capabilities": ["tools", "decision"],
 }
 _LINES = {
     "RENDERER qwen3-coder",
     "PARSER qwen3-coder",
-    "REQUIRES 0.32.1",
+    "REQUIRES 0.35.1",
     "DRAFT draft.gguf",
     "CAPABILITY tools",
     "CAPABILITY decision",
@@ -45,7 +45,7 @@ async def test_what_is_declared_is_shown_and_named(start: Start, stream: bool) -
         response = await post(frontend, "/api/create", **body)
         shown = (await post(frontend, "/api/show", model="t")).json()
 
-    assert (shown["renderer"], shown["parser"], shown["requires"]) == ("qwen3-coder", "qwen3-coder", "0.32.1")
+    assert (shown["renderer"], shown["parser"], shown["requires"]) == ("qwen3-coder", "qwen3-coder", "0.35.1")
     assert set(shown["modelfile"].splitlines()) >= _LINES
     assert "decision" not in shown["capabilities"]
     named = response.headers["x-drover-not-honoured"].split(", ")

@@ -14,7 +14,7 @@ from frontend.openapi.document import build
 from tests.fuzz.targets import ROUTES
 
 Struct = dict[str, Any]
-DOCUMENT: Struct = json.loads(json.dumps(build("0.33.0")))
+DOCUMENT: Struct = json.loads(json.dumps(build("0.40.12")))
 SCHEMAS: Struct = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
     (path, method, operation)
