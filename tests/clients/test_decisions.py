@@ -127,7 +127,7 @@ def test_openai_gets_openais_errors(fleet: Fleet) -> None:
 
 
 # Of litellm's own types, when it builds their validators.
-@pytest.mark.filterwarnings("ignore:Items .* on TypedDict class:UserWarning")
+@pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning")
 def test_litellm_over_both_routes(fleet: Fleet) -> None:
     answer = litellm.systemone(
         model=f"ollama/{THINKER}",
