@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
@@ -24,7 +24,11 @@ _TAG = re.compile(r"<([^<>/\s=]+)>\s*")
 
 @dataclass(frozen=True, slots=True)
 class CallMarkup(Markup):
-    """The text around `{"name": …, "arguments": {…}}`: `tag` begins calls, and `closing` ends them."""
+    """The text around `{"name": …, "arguments": {…}}`: `tag` begins calls, and `closing` ends them.
+    `is_own`: the template writes calls so; otherwise it is only where a grammar can put them.
+    """
+
+    is_own: bool = True
 
     @property
     def tag(self) -> str:
@@ -62,7 +66,8 @@ def call_markup_of(one_call: str, two_calls: str) -> CallMarkup | None:
     one, two = _between_answers(one_call), _between_answers(two_calls)
     first = _CALL.search(one)
     if first is None:
-        return _in_tag(one)
+        found = _in_tag(one)
+        return None if found is None else replace(found, is_own=False)
     before = one[: first.start()].lstrip()
     if not before.strip("[ \n"):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,24 @@ async def test_tools_and_a_format_are_a_call_or_the_format(plain: Stack) -> None
         answer = await answer_to(engine, request)
     assert (answer.content, answer.calls[0].name) == ("", "get_weather")
     assert json.loads(answer.calls[0].arguments_json) == {"city": "Paris"}
+
+
+@pytest.mark.parametrize("mode", [pb.ToolChoice.AUTO, pb.ToolChoice.REQUIRED])
+async def test_the_input_of_a_custom_tool_matches_its_grammar(
+    plain: Stack, mode: pb.ToolChoice.Mode.ValueType
+) -> None:
+    schema = '{"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}'
+    patch = pb.Tool(
+        name="patch", parameters_json=schema, input_syntax="lark", input_grammar='start: "*" /[ab]{2}/ "\\n"'
+    )
+    request = chat_with(patch)
+    request.tool_choice.mode, request.tool_choice.parallel = mode, False
+    async with engine_client(plain.worker.address) as engine:
+        request.sampling.logit_bias[await token_of(engine, "<tool_call>")] = 1000.0
+        answer = await answer_to(engine, request)
+    assert (answer.content, [call.name for call in answer.calls.values()]) == ("", ["patch"])
+    assert re.fullmatch(r"\*[ab]{2}\n", json.loads(answer.calls[0].arguments_json)["input"])
+    assert "tools.format" not in answer.started.not_honoured
 
 
 async def test_a_call_is_found_in_the_answer_to_a_template_of_the_request(plain: Stack) -> None:

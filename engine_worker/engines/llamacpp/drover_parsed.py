@@ -81,7 +81,7 @@ def inputs_of(
 ) -> Grammar | None:
     """The rules of free text and of calls, if a custom tool has a grammar that can be enforced here."""
     markup = template.call_markup
-    if markup is None or template.syntax.is_gbnf:
+    if markup is None or not markup.is_own or template.syntax.is_gbnf:
         return None
     return rules_of_inputs(functions, markup, markup.tag, may_call_several(request.tool_choice))
 

@@ -59,7 +59,9 @@ async def call_grammar(
     """
     tools, forced = chosen_tools(request.chat.tools, request.tool_choice), is_forced(request.tool_choice)
     if tools and constraint is None and not forced:
-        return await asyncio.to_thread(_of_inputs, request, tools, markup) if markup and can_make else None
+        if markup is None or not markup.is_own or not can_make:
+            return None
+        return await asyncio.to_thread(_of_inputs, request, tools, markup)
     if not tools or (forced and not can_make):
         return None
     around = markup or (BARE_LIST if forced else None)

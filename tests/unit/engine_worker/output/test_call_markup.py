@@ -54,14 +54,14 @@ def _mistral(calls: Sequence[pb.ToolCall]) -> str:
     [
         (_hermes, ("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")),
         (_one_in_tags, ("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")),
-        (_qwen_coder, ("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")),
+        (_qwen_coder, ("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>", False)),
         (_granite, ("<|tool_call|>[", ", ", "]")),
         (_llama, None),
         (_mistral, None),
     ],
 )
 async def test_markup_around_calls_is_learned_from_a_template(
-    write: Write, markup: tuple[str, str, str] | None
+    write: Write, markup: tuple[str, str, str] | tuple[str, str, str, bool] | None
 ) -> None:
     async def render(messages: Sequence[pb.Message], tools: Sequence[pb.Tool]) -> str:
         (tool,) = tools

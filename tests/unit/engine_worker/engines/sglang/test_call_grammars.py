@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -111,6 +112,7 @@ async def test_a_custom_tool_s_grammar_makes_calls_after_free_text() -> None:
         ("start: <special>", MARKUP, True),
         ('start: "a"', None, True),
         ('start: "a"', BARE_LIST, True),
+        ('start: "a"', replace(MARKUP, is_own=False), True),
         ('start: "a"', MARKUP, False),
     ],
 )
