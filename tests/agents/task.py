@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drover.json_value import Json
-from tests.agents.programs import AGENTS, OTHER_WIRES, Agent
+from tests.agents.programs import AGENTS, COMPACTING, OTHER_WIRES, Agent
 
 NOTES, OUT = "notes.txt", "out.txt"
 WRITTEN = "written\n"
@@ -24,6 +24,9 @@ CLOSE_QUESTION = "This task closes an agent."
 SLEEP_QUESTION = "This task sleeps."
 _PICTURE = Path(__file__).parent / "picture.png"
 _WORD_MS = 100
+SUMMARY = "summary-6640: the numbers were counted, and the second command has run."
+# Codex's own, and that of the frontend.
+_SUMMARY_QUESTIONS = ("handoff summary", "Write a summary of it for an assistant")
 _TITLE = "Generate a title for this conversation"
 
 
@@ -48,6 +51,7 @@ def script() -> list[Json]:
     title: Json = {"match": _TITLE, "events": [{"text": "A title"}]}
     return [
         title,
+        *_compactions(),
         *(entry for agent in (*AGENTS, *OTHER_WIRES) for entry in _of(agent)),
         *_late_tool(),
         *_pictures(),
@@ -108,6 +112,26 @@ def _pictures() -> Sequence[Json]:
         for question, call in zip(PICTURE_QUESTIONS, calls, strict=True)
     ]
     return [*asked, {"match": "An image was left out", "events": [{"text": DONE}]}]
+
+
+def _compactions() -> Sequence[Json]:
+    """A call with a long result, a second one, after which the agent compacts, and an answer to the summary.
+    A compacted conversation has no assistant's message, so what plays for it comes first.
+    """
+    return [entry for agent in COMPACTING for entry in _compaction(agent)]
+
+
+def _compaction(agent: Agent) -> Sequence[Json]:
+    word = _word(agent)
+    bulk: Json = {"tool_call": agent.shell(f"seq 1 12000; echo bulk-of-{word}")}
+    tell: Json = {"tool_call": agent.shell(f"echo {second_result(agent)}")}
+    asked: list[tuple[str, Json]] = [
+        *((each, _piece(SUMMARY)) for each in _SUMMARY_QUESTIONS),
+        (SUMMARY, _piece(DONE)),
+        (f"bulk-of-{word}", tell),
+        (question(agent, "long"), bulk),
+    ]
+    return [{"match": match, "events": [event]} for match, event in asked]
 
 
 def _slowly(between: str) -> list[Json]:

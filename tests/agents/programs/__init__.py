@@ -1,6 +1,14 @@
 from tests.agents.programs.base import CONTEXT_TOKENS, MODEL, Agent, Desk, Wire
 from tests.agents.programs.claude_code import ClaudeCode
-from tests.agents.programs.codex import Codex, CodexKnown, CodexLite, CodexOpenAI, CodexOss
+from tests.agents.programs.codex import (
+    Codex,
+    CodexCompacting,
+    CodexKnown,
+    CodexLite,
+    CodexOpenAI,
+    CodexOss,
+    CodexRemote,
+)
 from tests.agents.programs.copilot import Copilot
 from tests.agents.programs.opencode import OpenCode
 from tests.agents.programs.pi import Pi
@@ -30,6 +38,19 @@ OTHER_WIRES: tuple[Agent, ...] = (
     Copilot(Wire.RESPONSES),
 )
 
+# Those whose conversations become too long.
+COMPACTING: tuple[Agent, ...] = (CodexCompacting(Wire.RESPONSES), CodexRemote(Wire.RESPONSES))
+
 MODELS = tuple(dict.fromkeys(agent.model for agent in AGENTS))
 
-__all__ = ["AGENTS", "CONTEXT_TOKENS", "MODEL", "MODELS", "OTHER_WIRES", "Agent", "Desk", "Wire"]
+__all__ = [
+    "AGENTS",
+    "COMPACTING",
+    "CONTEXT_TOKENS",
+    "MODEL",
+    "MODELS",
+    "OTHER_WIRES",
+    "Agent",
+    "Desk",
+    "Wire",
+]

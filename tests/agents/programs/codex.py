@@ -10,6 +10,7 @@ _CONFIG = """\
 model = "{model}"
 model_provider = "drover"
 model_context_window = {context}
+{more}
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
 check_for_update_on_startup = false
@@ -18,20 +19,30 @@ check_for_update_on_startup = false
 enabled = false
 
 [model_providers.drover]
-name = "Drover"
+name = "{provider}"
 base_url = "{url}/v1"
 wire_api = "responses"
 """
 
 
 class Codex(Agent):
+    """`provider`: the name of the one that it is set up with; `more`: further lines of its settings."""
+
     program = "codex"
+    provider = "Drover"
+    more = ""
 
     def prepare(self, desk: Desk) -> Mapping[str, str]:
         folder = desk.home / ".codex"
         folder.mkdir()
         (folder / "config.toml").write_text(
-            _CONFIG.format(model=desk.model, url=desk.url, context=CONTEXT_TOKENS)
+            _CONFIG.format(
+                model=desk.model,
+                url=desk.url,
+                context=CONTEXT_TOKENS,
+                more=self.more,
+                provider=self.provider,
+            )
         )
         return {}
 
@@ -70,9 +81,24 @@ class CodexOpenAI(Codex):
         super().prepare(desk)
         path = desk.home / ".codex/config.toml"
         beginning = _CONFIG.partition("[model_providers")[0].replace("drover", "openai")
-        settings = beginning.format(model=desk.model, context=CONTEXT_TOKENS)
+        settings = beginning.format(model=desk.model, context=CONTEXT_TOKENS, more=self.more)
         path.write_text(f'openai_base_url = "{desk.url}/v1"\n{settings}')
         return {"OPENAI_API_KEY": "any", "CODEX_API_KEY": "any"}
+
+
+class CodexCompacting(Codex):
+    """It compacts its conversation after a call with a long result: it asks for a summary as a user does."""
+
+    program = "codex-compacting"
+    # More than the first request has, and what remains after the compaction.
+    more = "model_auto_compact_token_limit = 16000"
+
+
+class CodexRemote(CodexCompacting):
+    """It has its provider compact the conversation, as with one that it takes for OpenAI's."""
+
+    program = "codex-remote"
+    provider = "OpenAI"
 
 
 class CodexOss(Codex):

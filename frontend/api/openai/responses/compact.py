@@ -63,6 +63,8 @@ class Compactions:
         """
         if not request.chat.stream:
             raise InvalidRequest(f"{TRIGGER} requires stream=true")
+        if request.background:
+            raise InvalidRequest(f"{TRIGGER} is not possible with background: true")
         extra_fields = record_of(http.scope).route_fields
         encoder = CompactionEvents(request.echo, OutputItems({}), extra_fields)
         return await self._respond(http, request, encoder, stream=True)

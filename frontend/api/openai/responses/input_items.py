@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drover.json_value import Json
+from frontend.api.core.go_json import dump_text
 
 _PREFIXES = {
     "compaction": "cmp",
@@ -33,8 +34,12 @@ def with_items(body: Json, items: Sequence[Json]) -> Json:
 
 
 def identified(items: Sequence[Json], token: str) -> list[Json]:
-    """The items, each with a type and an id: its own, or else one with the `token`."""
-    return [_identified(item, f"{token}_in{number}") for number, item in enumerate(items)]
+    """The items, each with a type and an id: its own, or else one with the `token`. Raises InvalidRequest for
+    items that are nested too deep to be sent back.
+    """
+    whole = [_identified(item, f"{token}_in{number}") for number, item in enumerate(items)]
+    dump_text({"response": {"items": whole}})
+    return whole
 
 
 def item_id(item: Json) -> str:

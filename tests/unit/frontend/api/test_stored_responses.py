@@ -184,6 +184,30 @@ async def test_what_is_too_long_is_answered_and_not_stored(start: Start) -> None
         await _got(small, short["id"], 404)
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/compact"])
+async def test_deeply_nested_items_are_no_internal_error(storing: Frontend, path: str) -> None:
+    statuses = []
+    for depth in (100, 240, 250, 260, 900):
+        nested = "[" * depth + "]" * depth
+        body = f'{{"model": "m", "input": [{{"role": "user", "content": "hi", "more": {nested}}}]}}'
+        answer = await storing.client.post(path, content=body)
+        statuses.append(answer.status_code)
+        if answer.is_success and path == "/v1/responses":
+            await _got(storing, f"{answer.json()['id']}/input_items")
+    assert statuses == sorted(statuses)
+    assert (statuses[0], statuses[-1]) == (200, 400)
+
+
+async def test_a_triggered_compaction_does_not_run_in_the_background(storing: Frontend) -> None:
+    items = [{"role": "user", "content": "hi"}, {"type": "compaction_trigger"}]
+    body = {**BODY, "input": items, "stream": True, "background": True}
+
+    answer = await storing.client.post("/v1/responses", json=body)
+
+    assert answer.status_code == 400
+    assert "background" in answer.json()["error"]["message"]
+
+
 async def test_an_answer_does_not_wait_for_a_database_that_is_away(start: Start) -> None:
     url = "postgresql://drover@127.0.0.1:1/none"
     async with start(StallingWorker(steps=ANSWER), store_responses=True, database_url=url) as frontend:
