@@ -47,6 +47,7 @@ class GenerateRequest(_message.Message):
     JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     REGEX_FIELD_NUMBER: _builtins.int
     EBNF_FIELD_NUMBER: _builtins.int
+    STRUCTURAL_TAG_FIELD_NUMBER: _builtins.int
     THINK_FIELD_NUMBER: _builtins.int
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
@@ -75,6 +76,8 @@ class GenerateRequest(_message.Message):
     """A regular expression that the whole answer matches."""
     ebnf: _builtins.str
     """A grammar in EBNF: rules `name ::= …`, of which `root` is the answer."""
+    structural_tag: _builtins.str
+    """Free text with tags of prescribed content, in either of SGLang's forms, as JSON text."""
     top_logprobs: _builtins.int
     """Set: log probabilities are wanted, with this many alternatives per token (0 to 20)."""
     priority: _builtins.int
@@ -133,6 +136,7 @@ class GenerateRequest(_message.Message):
         json_schema: _builtins.str = ...,
         regex: _builtins.str = ...,
         ebnf: _builtins.str = ...,
+        structural_tag: _builtins.str = ...,
         think: Global___Think | None = ...,
         tool_choice: Global___ToolChoice | None = ...,
         top_logprobs: _builtins.int | None = ...,
@@ -146,15 +150,15 @@ class GenerateRequest(_message.Message):
         template_arguments_json: _builtins.str = ...,
         routing_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "sampling", b"sampling", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "sampling", b"sampling", "structural_tag", b"structural_tag", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "cache_salt", b"cache_salt", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "priority", b"priority", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "request_id", b"request_id", "routing_key", b"routing_key", "sampling", b"sampling", "template", b"template", "template_arguments_json", b"template_arguments_json", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_top_logprobs", b"_top_logprobs", "any_json", b"any_json", "cache_salt", b"cache_salt", "chat", b"chat", "constraint", b"constraint", "context", b"context", "continuation", b"continuation", "ebnf", b"ebnf", "input", b"input", "json_schema", b"json_schema", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "priority", b"priority", "prompt", b"prompt", "raw", b"raw", "regex", b"regex", "request_id", b"request_id", "routing_key", b"routing_key", "sampling", b"sampling", "structural_tag", b"structural_tag", "template", b"template", "template_arguments_json", b"template_arguments_json", "think", b"think", "tokens", b"tokens", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015
     _WhichOneofReturnType__top_logprobs: _TypeAlias = _typing.Literal["top_logprobs"]  # noqa: Y015
     _WhichOneofArgType__top_logprobs: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs"]  # noqa: Y015
-    _WhichOneofReturnType_constraint: _TypeAlias = _typing.Literal["any_json", "json_schema", "regex", "ebnf"]  # noqa: Y015
+    _WhichOneofReturnType_constraint: _TypeAlias = _typing.Literal["any_json", "json_schema", "regex", "ebnf", "structural_tag"]  # noqa: Y015
     _WhichOneofArgType_constraint: _TypeAlias = _typing.Literal["constraint", b"constraint"]  # noqa: Y015
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["chat", "prompt", "raw", "tokens"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015

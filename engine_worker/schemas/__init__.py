@@ -18,6 +18,8 @@ schema_to_grammar.py        simple schema to grammar rules, for JSON texts
   json_text.py                strings, literals and property names as JSON writes them
   numbers.py, multiples.py    numbers between bounds, multiples of a number
 ebnf_reader.py              a client's EBNF to a grammar
+structural_tag.py           free text with tags of prescribed content to a grammar
+  text_until.py               text up to the first of several texts
 grammar_checks.py           ... checked, and rewritten for every engine's library
 lark_reader.py              a custom tool's Lark grammar to a grammar
   lark_tokens.py              ... its tokens, texts and regular expressions

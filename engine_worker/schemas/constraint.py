@@ -22,6 +22,7 @@ from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.schema_reader import read_schema
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.simplify import simplify
+from engine_worker.schemas.structural_tag import read_structural_tag
 
 ANY_OBJECT = '{"type":"object"}'
 # The slower of the engines' libraries compiles this many in 1 s, under load in 2 s.
@@ -60,6 +61,8 @@ async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], 
             read = partial(from_regex, request.regex)
         case "ebnf":
             read = partial(from_ebnf, request.ebnf)
+        case "structural_tag":
+            read = partial(from_structural_tag, request.structural_tag)
         case _:
             return None
     return await asyncio.to_thread(_written, read, write)
@@ -112,6 +115,25 @@ def from_ebnf(source: str) -> Constraint:
     grammar = read_ebnf(source)
     check_cost(grammar, "EBNF")
     return Constraint(grammar)
+
+
+def from_structural_tag(source: str) -> Constraint:
+    """A constraint that tags in the answer have a prescribed content. Raises ConstraintRejected."""
+    schemas: list[Constraint] = []
+
+    def schema(value: object) -> Grammar:
+        schemas.append(from_parsed(value))
+        return schemas[-1].grammar
+
+    readers = {
+        "json_schema": schema,
+        "regex": lambda value: from_regex(str(value)).grammar,
+        "grammar": lambda value: from_ebnf(str(value)).grammar,
+    }
+    grammar = read_structural_tag(source, readers)
+    check_cost(grammar, "structural tag")
+    names = dict.fromkeys(name for each in schemas for name in each.not_honoured)
+    return Constraint(checked(grammar), not_honoured=tuple(names))
 
 
 def plain_json(value: object) -> object:

@@ -19,7 +19,7 @@ from frontend.openapi.schema import (
     text,
 )
 
-_WAYS = ("json", "json_object", "regex", "choice", "grammar")
+_WAYS = ("json", "json_object", "regex", "choice", "grammar", "structural_tag")
 _JSON_TEXT = text(pattern=r'^\s*\{\s*["}]')
 
 
@@ -46,6 +46,7 @@ def _structured(about: str) -> Schema:
         "regex": text(minLength=1),
         "choice": array(text(minLength=1), minItems=1),
         "grammar": text(minLength=1),
+        "structural_tag": any_of(mapping({}), _JSON_TEXT),
     }
     one: list[Json] = [{"required": [way]} for way in _WAYS]
     return any_of(struct(members, additionalProperties=True, oneOf=one), about=about)

@@ -61,7 +61,9 @@ CHAT: dict[str, Schema] = {
     ),
     "parallel_tool_calls": boolean("Allow several calls in one answer."),
     "response_format": mapping(
-        {}, "`type` is `text`, `json_object`, or `json_schema` with the schema in `json_schema.schema`."
+        {},
+        "`type` is `text`, `json_object`, `json_schema` with the schema in `json_schema.schema`, or SGLang's "
+        "`structural_tag`.",
     ),
     "reasoning": mapping({}, "Its `effort` takes precedence over `reasoning_effort`."),
     "reasoning_effort": text(EFFORT),

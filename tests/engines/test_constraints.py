@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import grpc
@@ -61,6 +62,7 @@ async def test_the_whole_answer_obeys(
         ({"ebnf": "root ::= ???"}, "EBNF, line 1"),
         ({"ebnf": 'root ::= root "a" | "b"'}, "begins with itself"),
         ({"json_schema": '{"type": 5}'}, "type"),
+        ({"structural_tag": '{"structures": [], "triggers": ["x"]}'}, "structural_tag: structures"),
     ],
     ids=str,
 )
@@ -72,6 +74,35 @@ async def test_what_cannot_be_compiled_is_refused(
     error = error_from_status(refused.value)
     assert isinstance(error, ConstraintRejected)
     assert words in error.message
+
+
+_NUMBER = {"type": "tag", "begin": "<n>", "content": {"type": "regex", "pattern": "[0-9]{2}"}, "end": "</n>"}
+_SO = {"type": "const_string", "value": "So "}
+_FREE = {"type": "triggered_tags", "triggers": ["o"], "tags": [{**_NUMBER, "begin": "olive"}]}
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [
+        ({"type": "sequence", "elements": [_SO, _NUMBER]}, "So <n>[0-9]{2}</n>"),
+        # No "o" in free text: it would begin a tag.
+        (_FREE, "([^o]|olive[0-9]{2}</n>)*(olive[0-9]{0,2}(</?n?)?)?"),
+    ],
+    ids=["a sequence", "free text"],
+)
+async def test_structural_tags(
+    engine: EngineClient, model: pb.Model, form: dict[str, object], pattern: str
+) -> None:
+    if not _has_constraints(model):
+        return
+    try:
+        text, _ = await engine.text(_chat(structural_tag=json.dumps({"format": form})))
+    except grpc.aio.AioRpcError as refused:
+        # llama.cpp's own grammars, which SentencePiece vocabularies need, cannot have every one.
+        error = error_from_status(refused)
+        assert isinstance(error, ConstraintRejected) and "begin alike" in error.message
+        return
+    assert re.fullmatch(pattern, text, re.DOTALL), text
 
 
 async def test_a_stop_text_is_shown_if_asked_for(engine: EngineClient) -> None:

@@ -27,6 +27,7 @@ from engine_worker.engines.llamacpp.reranker import check_classifier, gives_logi
 from engine_worker.engines.llamacpp.scoring import LabelScorer, score_items
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
+from engine_worker.engines.llamacpp.text_check import TextAnswerCheck
 from engine_worker.engines.pairs import PairModel, one_by_one, rerank_pairs
 from engine_worker.engines.scoring import LabelTokens, can_decide, score_prompts
 from engine_worker.engines.slots import Admission
@@ -180,7 +181,7 @@ class LlamacppEngine:
         """Stream the answer into the mailbox; chunks that arrive together are handled together. Events of an
         answer in a format pass through `check` before the mailbox gets them.
         """
-        check = JsonAnswerCheck() if prompt.is_one_json else None
+        check = await _answer_check(prompt)
         arrived, api = mailbox if check is None else Mailbox(), self._in_memory.api
         reader = prompt.answer.reader(self._reader_context(request, prompt, arrived, api))
         limits = GenerationLimits.of(request, len(prompt.ids), self._context_length)
@@ -350,6 +351,12 @@ class LlamacppEngine:
 
 def _missing(task: str) -> CapabilityMissing:
     return CapabilityMissing(f"this worker cannot {task}: start one with --task {task} for that")
+
+
+async def _answer_check(prompt: Prompt) -> JsonAnswerCheck | TextAnswerCheck | None:
+    if prompt.is_one_json:
+        return JsonAnswerCheck()
+    return None if prompt.text_grammar is None else await TextAnswerCheck.of(prompt.text_grammar)
 
 
 async def _render(api: LlamaApi, messages: Messages) -> str:

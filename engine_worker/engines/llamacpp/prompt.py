@@ -21,6 +21,7 @@ from engine_worker.prompt.go_prompt import go_prompt_of
 from engine_worker.prompt.window import Fitted, Window, fit_ids, fit_messages
 from engine_worker.schemas.constraint import Constraint, constraint_of
 from engine_worker.schemas.custom_input import not_enforced
+from engine_worker.schemas.schema_to_grammar import Grammar
 
 _LINE_END = "\n"
 
@@ -29,7 +30,8 @@ _LINE_END = "\n"
 class Prompt:
     """The prompt that llama-server continues. `answer`: how the answer is generated and parsed.
     `is_one_json`: the whole answer is the JSON text that a format asks for; with tools it may be calls
-    instead. `not_honoured`: as in Started.
+    instead. `text_grammar`: of the whole answer, where it is another text than JSON. `not_honoured`: as in
+    Started.
     """
 
     ids: list[int]
@@ -37,6 +39,7 @@ class Prompt:
     answer: AnswerMode
     not_honoured: Sequence[str] = ()
     is_one_json: bool = False
+    text_grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,11 @@ class Prompts:
         if constraint is None:
             return replace(prompt, not_honoured=not_honoured)
         not_honoured += constraint.not_honoured
-        is_one_json = constraint.schema is not None and not request.chat.tools
-        return replace(prompt, not_honoured=not_honoured, is_one_json=is_one_json)
+        if request.chat.tools:
+            return replace(prompt, not_honoured=not_honoured)
+        if constraint.schema is not None:
+            return replace(prompt, not_honoured=not_honoured, is_one_json=True)
+        return replace(prompt, not_honoured=not_honoured, text_grammar=constraint.grammar)
 
     async def _prepared(self, request: pb.GenerateRequest, constraint: Constraint | None) -> Prompt:
         window = Window.of(request, self.context_length)

@@ -263,6 +263,8 @@ def _own_constraint(
     if constraint.schema is not None:
         return {"json_schema": json_of(constraint.schema)}
     kind = request.WhichOneof("constraint")
+    if kind == "structural_tag":
+        raise CapabilityMissing("structural tags need SGLang's grammar backend xgrammar")
     return {"ebnf": request.ebnf} if kind == "ebnf" else {"regex": request.regex}
 
 

@@ -40,7 +40,8 @@ REFUSED_IN_CHAT: dict[str, Refusal] = {
 _STREAM_OPTIONS = Fields({"include_usage"}, {"include_obfuscation"})
 # Schemas are always enforced as far as the engine can, whether `strict` or not.
 _SCHEMA = Fields({"schema"}, {"name", "description", "strict"})
-_RESPONSE_FORMAT = Fields({"type", "json_schema"}, inner={"json_schema": _SCHEMA})
+_STRUCTURAL_TAG = frozenset({"structures", "triggers", "at_least_one", "format"})
+_RESPONSE_FORMAT = Fields({"type", "json_schema", *_STRUCTURAL_TAG}, inner={"json_schema": _SCHEMA})
 INNER_OF_COMPLETION = {"stream_options": _STREAM_OPTIONS, "response_format": _RESPONSE_FORMAT}
 INNER_OF_CHAT = {
     "stream_options": _STREAM_OPTIONS,

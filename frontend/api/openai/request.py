@@ -173,7 +173,11 @@ def _unknown_format(response_format: dict[str, Json] | None) -> list[str]:
     Raises InvalidRequest for a json_schema without a schema.
     """
     match response_format:
-        case None | {"type": "text" | "json_object"} | {"type": "json_schema", "json_schema": {"schema": _}}:
+        case (
+            None
+            | {"type": "text" | "json_object" | "structural_tag"}
+            | {"type": "json_schema", "json_schema": {"schema": _}}
+        ):
             return []
         case {"type": "json_schema"}:
             raise InvalidRequest("response_format: json_schema needs a schema in json_schema.schema")

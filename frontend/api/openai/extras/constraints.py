@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.go_json import Json, loads
+from frontend.api.core.go_json import Json, dump_text, loads
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.tool_choice import ToolChoice
 from frontend.api.core.typed_fields import FieldPath
@@ -32,13 +32,14 @@ STRUCTURED_FIELDS = Fields({"json", "structural_tag", *_WAYS})
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """What the answer must be. `field`: the name of the field that asks for it. `format`: as the neutral
-    request has it, for JSON; else `regex` or `ebnf`.
+    request has it, for JSON; else `regex`, `ebnf` or `structural_tag`.
     """
 
     field: str
     format: Json = None
     regex: str = ""
     ebnf: str = ""
+    structural_tag: str = ""
 
     @property
     def is_json(self) -> bool:
@@ -50,6 +51,8 @@ class Constraint:
             message.regex = self.regex
         elif self.ebnf:
             message.ebnf = self.ebnf
+        elif self.structural_tag:
+            message.structural_tag = self.structural_tag
 
 
 def only_constraint(
@@ -86,7 +89,7 @@ def _of_format(response_format: dict[str, Json] | None) -> Iterator[Constraint]:
         case {"type": "json_schema", "json_schema": {"schema": schema}}:
             yield Constraint("response_format", schema)
         case {"type": "structural_tag"}:
-            raise _no_structural_tag("response_format")
+            yield Constraint("response_format", structural_tag=dump_text(response_format))
 
 
 def _of_field(name: str, value: object) -> Constraint | None:
@@ -99,7 +102,7 @@ def _of_field(name: str, value: object) -> Constraint | None:
         case "guided_choice", list():
             return _choice(name, value)
         case "json_schema" | "guided_json", _:
-            return Constraint(name, _schema(name, value))
+            return Constraint(name, _object(name, value))
         case "structured_outputs", dict():
             return _structured(value)
         case _:
@@ -126,26 +129,22 @@ def _structured(value: dict[str, Json]) -> Constraint:
         case "json_object", _:
             return Constraint(name, "json")
         case "structural_tag", _:
-            raise _no_structural_tag(name)
+            return Constraint(name, structural_tag=dump_text(_object(name, wanted)))
         case _:
-            return Constraint(name, _schema(name, wanted))
+            return Constraint(name, _object(name, wanted))
 
 
 def _choice(name: str, values: list[str]) -> Constraint:
     return Constraint(name, regex="|".join(_SPECIAL.sub(r"\\\g<0>", value) for value in values))
 
 
-def _schema(name: str, value: object) -> dict[str, Json]:
-    """A schema, which may be sent as its text."""
+def _object(name: str, value: object) -> dict[str, Json]:
+    """A schema or a structural tag, which may be sent as its text."""
     if isinstance(value, str):
         try:
             value = loads(value.encode())
         except InvalidRequest as error:
             raise InvalidRequest(f"{name}: it cannot be read as JSON: {error.message}") from error
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{name}: a JSON schema, an object or its text, is expected")
+        raise InvalidRequest(f"{name}: an object, or its text, is expected")
     return Object().read(value, FieldPath(_STRUCTURED, name))
-
-
-def _no_structural_tag(name: str) -> InvalidRequest:
-    return InvalidRequest(f"{name}: structural tags are not supported; use a schema, `regex` or `ebnf`")

@@ -85,7 +85,7 @@ EXTRAS: tuple[Extra, ...] = (
         "response_format",
         _BOTH,
         Object(),
-        "As in chat completions.",
+        "As in chat completions; with `type` `structural_tag` too.",
         {"type": "json_object"},
         (COMPLETIONS,),
         _JSON,
@@ -94,7 +94,8 @@ EXTRAS: tuple[Extra, ...] = (
         "structured_outputs",
         _VLLM,
         Object(),
-        "One of `json`, `json_object`, `regex`, `choice` and `grammar` (EBNF) in an object.",
+        "One of `json`, `json_object`, `regex`, `choice`, `grammar` (EBNF) and `structural_tag` in an "
+        "object.",
         {"choice": ["a", "b"]},
         support=_CONSTRAINED,
     ),

@@ -120,7 +120,7 @@ def _add_format(request: pb.GenerateRequest, body: Body) -> None:
             body["format"] = "json"
         case "json_schema":
             body["format"] = orjson.loads(request.json_schema)
-        case "regex" | "ebnf":
+        case "regex" | "ebnf" | "structural_tag":
             raise CapabilityMissing("an Ollama host takes no regular expression and no grammar")
 
 

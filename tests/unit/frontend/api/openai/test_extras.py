@@ -95,6 +95,14 @@ async def test_sampling(start: Start, path: str, more: dict[str, Json], expected
             pb.GenerateRequest(json_schema='{"a":1}'),
         ),
         ({"response_format": {"type": "text"}, "regex": "a"}, pb.GenerateRequest(regex="a")),
+        (
+            {"response_format": {"type": "structural_tag", "format": {"type": "any_text"}}},
+            pb.GenerateRequest(structural_tag='{"type":"structural_tag","format":{"type":"any_text"}}'),
+        ),
+        (
+            {"structured_outputs": {"structural_tag": '{"format":{"type":"any_text"}}'}},
+            pb.GenerateRequest(structural_tag='{"format":{"type":"any_text"}}'),
+        ),
     ],
     ids=str,
 )
@@ -124,11 +132,10 @@ _TOOLS: Json = [{"type": "function", "function": {"name": "f"}}]
         (_CHAT, {"structured_outputs": {"regex": "a", "choice": ["a"]}}, "has regex, choice"),
         (_CHAT, {"structured_outputs": {"regex": 5}}, "cannot unmarshal number"),
         (_CHAT, {"guided_json": "{"}, "guided_json: it cannot be read as JSON"),
-        (_CHAT, {"guided_json": [1]}, "guided_json: a JSON schema"),
+        (_CHAT, {"guided_json": [1]}, "guided_json: an object, or its text"),
         (_CHAT, {"guided_choice": ["a", ""]}, "a choice is empty"),
         (_CHAT, {"guided_choice": "a"}, "a list of texts"),
         (_CHAT, {"regex": ""}, "regex: the text is empty"),
-        (_CHAT, {"response_format": {"type": "structural_tag"}}, "structural tags are not supported"),
         (_COMPLETIONS, {"top_k": -2}, "top_k must be between -1 and"),
         (_CHAT, {"min_p": 1.5}, "min_p must be in [0, 1], it is 1.5"),
         (_CHAT, {"repetition_penalty": 0}, "repetition_penalty must be in (0, 2], it is 0"),

@@ -1,0 +1,101 @@
+"""Structural tags: which texts their grammars allow, and which tags are malformed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from drover.errors import ConstraintRejected
+from engine_worker.schemas.constraint import from_structural_tag
+from tests.schemas.llguidance_accepts import accepts
+
+_SCHEMA = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
+_LEGACY = {
+    "type": "structural_tag",
+    "structures": [{"begin": "<f=x>", "schema": _SCHEMA, "end": "</f>"}],
+    "triggers": ["<f="],
+}
+_TAG = {"type": "tag", "begin": "<a>", "content": {"type": "regex", "pattern": "[0-9]+"}, "end": "</a>"}
+
+
+def _format(**fields: object) -> dict[str, object]:
+    return {"type": "structural_tag", "format": fields}
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "is_allowed"),
+    [
+        (_LEGACY, "", True),
+        (_LEGACY, "free < text <f", True),
+        (_LEGACY, 'so <<f=x>{"a": 1}</f> and <f=x>{"a":1}</f>.', True),
+        (_LEGACY, "so <f=x>{}</f>", False),
+        (_LEGACY, "so <f=y>", False),
+        (_LEGACY, 'so <f=x>{"a": 1}', False),
+        ({**_LEGACY, "at_least_one": True}, "so", False),
+        ({**_LEGACY, "at_least_one": True}, 'so <f=x>{"a": 1}</f> so', True),
+        (_format(type="any_text"), "x\ny", True),
+        (_format(type="const_string", value="ab"), "ab", True),
+        (_format(type="const_string", value="ab"), "abc", False),
+        (_format(**_TAG), "<a>12</a>", True),
+        (_format(**_TAG), "<a>x</a>", False),
+        (_format(type="tag", begin="(", content={"type": "any_text"}, end="))"), "(x)y))", True),
+        (_format(type="tag", begin="(", content={"type": "any_text"}, end="))"), "(x))y", False),
+        (
+            _format(type="sequence", elements=[_TAG, {"type": "const_string", "value": "!"}]),
+            "<a>1</a>!",
+            True,
+        ),
+        (_format(type="or", elements=[_TAG, {"type": "grammar", "grammar": 'root ::= "y"'}]), "y", True),
+        (
+            _format(type="triggered_tags", triggers=["<a"], tags=[_TAG], stop_after_first=True),
+            "x<a>1</a>",
+            True,
+        ),
+        (
+            _format(type="triggered_tags", triggers=["<a"], tags=[_TAG], stop_after_first=True),
+            "<a>1</a>x",
+            False,
+        ),
+        (_format(type="tags_with_separator", tags=[_TAG], separator=","), "<a>1</a>,<a>2</a>", True),
+        (_format(type="tags_with_separator", tags=[_TAG], separator=","), "", True),
+        (_format(type="tags_with_separator", tags=[_TAG], separator=",", at_least_one=True), "", False),
+    ],
+    ids=str,
+)
+def test_texts(tag: dict[str, object], text: str, is_allowed: bool) -> None:
+    grammar = from_structural_tag(json.dumps(tag)).grammar
+
+    assert accepts(grammar, text) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        ([], "it must be an object"),
+        ({}, "each format must be an object"),
+        (_format(type="qwen_xml_parameter"), "'qwen_xml_parameter' are not supported"),
+        ({**_LEGACY, "triggers": []}, "triggers must be a list"),
+        ({**_LEGACY, "triggers": [""]}, "a trigger must be a text"),
+        ({**_LEGACY, "triggers": ["<g"]}, "no tag begins with the trigger '<g'"),
+        ({**_LEGACY, "structures": [{"begin": "<f=", "end": 5}]}, "end must be a text"),
+        ({**_LEGACY, "structures": [5]}, "structures must be a list of 1 to 256 objects"),
+        (_format(type="triggered_tags", triggers=["<a", "<b"], tags=[_TAG]), "the trigger '<b'"),
+        (_format(type="sequence", elements=[]), "elements must be a list"),
+        (_format(type="regex", pattern="(?=a)"), "look-around"),
+        (_format(type="grammar", grammar="root ::= ???"), "EBNF, line 1"),
+        (_format(type="json_schema", json_schema={"type": 5}), "malformed"),
+    ],
+    ids=str,
+)
+def test_malformed_tags(tag: object, words: str) -> None:
+    with pytest.raises(ConstraintRejected, match=words):
+        from_structural_tag(json.dumps(tag))
+
+
+def test_formats_are_not_nested_without_end() -> None:
+    part: dict[str, object] = {"type": "any_text"}
+    for _ in range(25):
+        part = {"type": "sequence", "elements": [part]}
+    with pytest.raises(ConstraintRejected, match="nested more than 20 deep"):
+        from_structural_tag(json.dumps({"format": part}))
