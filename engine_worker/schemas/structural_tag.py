@@ -102,7 +102,7 @@ class _Builder:
                 raise _malformed(f"formats of type {str(kind)[:40]!r} are not supported")
 
     def triggered(self, value: Part, depth: int = 0) -> Term:
-        """Free text; a trigger begins one of the tags that begin with it, after which the text goes on."""
+        """Free text; a trigger begins one of the tags that begin with it, after which free text follows."""
         triggers, tags = _triggers(value), _objects(value, "tags")
         after: dict[str, Term] = {}
         for trigger in triggers:

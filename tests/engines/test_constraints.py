@@ -100,7 +100,8 @@ async def test_structural_tags(
     except grpc.aio.AioRpcError as refused:
         # llama.cpp's own grammars, which SentencePiece vocabularies need, cannot have every one.
         error = error_from_status(refused)
-        assert isinstance(error, ConstraintRejected) and "begin alike" in error.message
+        assert isinstance(error, ConstraintRejected)
+        assert "begin alike" in error.message
         return
     assert re.fullmatch(pattern, text, re.DOTALL), text
 
