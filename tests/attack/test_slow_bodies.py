@@ -15,7 +15,8 @@ from tests.support.waiting import until
 _ROUTES = (
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/create", "/api/copy",
     "/api/pull", "/api/push", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
-    "/v1/messages", "/rerank", "/v1/score", "/v1/classify", "/api/blobs/sha256:" + "0" * 64, "/api/nowhere",
+    "/v1/messages", "/v1/systemone", "/v1/decisions", "/rerank", "/v1/score", "/v1/classify",
+    "/api/blobs/sha256:" + "0" * 64, "/api/nowhere",
 )  # fmt: skip
 _OF_EACH = 12
 # Twice as long as it may take, for a busy machine.
