@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from drover.errors import CapabilityMissing
+from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
 from tests.engines.llamacpp_tools.answers import (
     ANSWER,
@@ -85,3 +87,16 @@ async def test_a_model_that_always_thinks(always_thinks: EngineClient) -> None:
     follow_up.prompt.text = "And then?"
     follow_up.prompt.context.extend(answer.started.prompt_ids)
     assert isinstance(await error_of(always_thinks, follow_up), CapabilityMissing)
+
+
+async def test_it_cannot_decide(always_thinks: EngineClient) -> None:
+    assert not (await always_thinks.stub.GetModel(pb.GetModelRequest())).capabilities.decision
+    chat = pb.ScoreItem(label_ids=[1, 2])
+    chat.chat.messages.add(role="user", content="Is it so?")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await always_thinks.stub.Score(pb.ScoreRequest(items=[chat]))
+    error = error_from_status(refused.value)
+    assert isinstance(error, CapabilityMissing)
+    assert "always thinks" in error.message
+    raw = pb.ScoreItem(raw="Is it so?", label_ids=[1, 2])
+    assert len((await always_thinks.stub.Score(pb.ScoreRequest(items=[raw]))).results) == 1
