@@ -42,10 +42,15 @@ class InputReader:
     def __init__(self) -> None:
         self._state = _State.BEGINNING
         self._held = ""
+        # Of arguments of another form: all fragments so far.
+        self._whole: list[str] = []
 
     def feed(self, fragment: str) -> str:
         """The text that the fragment adds to the input."""
         if self._state is _State.END:
+            return ""
+        if self._state is _State.OTHER:
+            self._whole.append(fragment)
             return ""
         self._held += fragment
         if self._state is _State.BEGINNING:
@@ -55,7 +60,7 @@ class InputReader:
     def finish(self) -> str:
         """The rest of the input when no fragment follows."""
         if self._state in (_State.BEGINNING, _State.OTHER):
-            return _of_other_form(self._held)
+            return _of_other_form(self._held + "".join(self._whole))
         return ""
 
     def _begin(self) -> None:
