@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.clients.fleet import SMOL, THINKER, Fleet
+from tests.clients.fleet import HARD_QUESTION, SMOL, THINKER, THOUGHTS, Fleet
 
 _ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of France?"}]
 _HEADER = "x-drover-not-honoured"
@@ -112,18 +112,27 @@ def test_the_stop_text_stays_if_asked_for(client: OpenAI) -> None:
 
 def test_a_message_is_continued(client: OpenAI) -> None:
     begun: list[ChatCompletionMessageParam] = [*_ASKED, {"role": "assistant", "content": "The capital of"}]
-    more = {"continue_final_message": True, "add_generation_prompt": False, "regex": " France is [A-Z][a-z]+"}
+    more = {
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+        "regex": " France is [A-Z][a-z]{2,6}",
+    }
     answer = client.chat.completions.create(model=SMOL, messages=begun, temperature=0, extra_body=more)
-    assert re.fullmatch(" France is [A-Z][a-z]+", answer.choices[0].message.content or "")
+    assert re.fullmatch(" France is [A-Z][a-z]{2,6}", answer.choices[0].message.content or "")
 
 
 def test_reasoning_is_shown_as_asked_for(client: OpenAI) -> None:
+    hard: list[ChatCompletionMessageParam] = [{"role": "user", "content": HARD_QUESTION}]
+
     def content(**extra: object) -> str:
-        answer = client.chat.completions.create(
-            model=THINKER, messages=_ASKED, temperature=0, max_tokens=60, extra_body=extra
-        )
+        answer = client.chat.completions.create(model=THINKER, messages=hard, extra_body=extra)
         return answer.choices[0].message.content or ""
 
-    assert "<think>" not in content()
-    assert content(separate_reasoning=False).startswith("<think>\n")
-    assert "<think>" not in content(include_reasoning=False, separate_reasoning=False)
+    assert content() == "It is 391."
+    assert content(separate_reasoning=False) == f"<think>\n{THOUGHTS}\n</think>\n\nIt is 391."
+    assert content(include_reasoning=False, separate_reasoning=False) == "It is 391."
+    with client.chat.completions.create(
+        model=THINKER, messages=hard, extra_body={"separate_reasoning": True}, stream=True
+    ) as chunks:
+        deltas = [chunk.choices[0].delta.model_dump() for chunk in chunks]
+    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == THOUGHTS

@@ -170,7 +170,7 @@ class LlamacppEngine:
             prompt = await self._prompts.prepare(request)
             if prompt.answer.grammar and not self._template.syntax.is_gbnf:
                 await self._grammars.check(prompt.answer.grammar)
-            async with self._in_memory.slots.hold(prompt.ids) as slot:
+            async with self._in_memory.slots.hold(prompt.ids, request.cache_salt) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns
                 await self._fill(mailbox, request, prompt, slot, queue_ns)
@@ -186,6 +186,7 @@ class LlamacppEngine:
         reader = prompt.answer.reader(self._reader_context(request, prompt, arrived, api))
         limits = GenerationLimits.of(request, len(prompt.ids), self._context_length)
         body = prompt.answer.body(request, prompt.ids, slot.number, limits)
+        body["cache_prompt"] = slot.may_share_cache
         counted, prefill = 0, PrefillProgress(self._report)
         async with api.stream(prompt.answer.endpoint, body) as arrivals:
             async for chunks in arrivals:
@@ -240,11 +241,11 @@ class LlamacppEngine:
             prompts = await score_prompts(request, self._score_ids, self._label_tokens())
             loaded = self._in_memory
             # One slot for all items: each finds the prefix of the one before.
-            async with loaded.slots.hold(prompts[0].ids) as slot:
+            async with loaded.slots.hold(prompts[0].ids, request.cache_salt) as slot:
                 place.starts()
                 scorer = LabelScorer(loaded.api, slot, self._file.vocabulary, self._report)
                 response = await score_items(
-                    prompts, scorer, not request.cache_salt, place.queue_ns, request.return_prompt_ids
+                    prompts, scorer, slot.may_share_cache, place.queue_ns, request.return_prompt_ids
                 )
             self._prompt_tokens_done += response.prompt_tokens
             self._report.cached_tokens_done += response.cached_tokens

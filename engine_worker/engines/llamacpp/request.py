@@ -77,7 +77,6 @@ def _generation(
         "stream": True,
         # Sends chunks during prefill; llama-server notices a closed connection only when it writes one.
         "return_progress": True,
-        "cache_prompt": not request.cache_salt,
         "n_predict": _max_tokens(request.sampling, prompt_tokens, limits),
         **_sampling(request.sampling, prompt_tokens + limits.room),
     }

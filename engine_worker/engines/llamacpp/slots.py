@@ -24,13 +24,15 @@ Result = TypeVar("Result")
 
 class HeldSlot:
     """A slot and what the request in it reports. `tokens`: number of tokens in its cache; `ids`: those whose
-    ids are known; `was_used`: a chunk has arrived from it; `is_idle`: llama.cpp has stopped working in it.
+    ids are known; `was_used`: a chunk has arrived from it; `is_idle`: llama.cpp has stopped working in it;
+    `may_share_cache`: what is in its cache has the request's salt.
     """
 
-    __slots__ = ("ids", "is_idle", "number", "tokens", "was_used")
+    __slots__ = ("ids", "is_idle", "may_share_cache", "number", "tokens", "was_used")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, may_share_cache: bool = True) -> None:
         self.number = number
+        self.may_share_cache = may_share_cache
         self.ids: list[int] = []
         self.tokens = 0
         self.was_used = False
@@ -66,10 +68,12 @@ class HeldSlots:
         return sum(slot.tokens for slot in self._held)
 
     @asynccontextmanager
-    async def hold(self, ids: list[int]) -> AsyncGenerator[HeldSlot, None]:
-        """Wait for a slot; of several free ones, take the one whose cache has the longest prefix of `ids`."""
-        number = await self._slots.take(lambda free: self._prefixes.choose(free, ids), len(ids))
-        slot = HeldSlot(number)
+    async def hold(self, ids: list[int], salt: str = "") -> AsyncGenerator[HeldSlot, None]:
+        """Wait for a slot; of several free ones, take the one whose cache has the longest prefix of `ids` and
+        the same salt.
+        """
+        number = await self._slots.take(lambda free: self._prefixes.choose(free, ids, salt), len(ids))
+        slot = HeldSlot(number, may_share_cache=self._prefixes.use(number, salt))
         self._held.add(slot)
         try:
             yield slot
@@ -144,16 +148,28 @@ class HeldSlots:
 
 
 class SlotPrefixes:
-    """Remembers, per slot, the tokens of its last request. Bounded by slots x context."""
+    """Remembers, per slot, the tokens of its last request and its salt. Bounded by slots x context."""
 
     def __init__(self, slots: int) -> None:
         self._ids: list[Sequence[int]] = [()] * slots
+        self._salts = [""] * slots
         self._used_at = [0] * slots
         self._clock = 0
 
-    def choose(self, free: set[int], ids: Sequence[int]) -> int:
+    def choose(self, free: set[int], ids: Sequence[int], salt: str = "") -> int:
         """Among equals, the one that has been idle for longest, so that warm caches survive."""
-        return max(free, key=lambda slot: (common_prefix(self._ids[slot], ids), -self._used_at[slot]))
+
+        def shared(slot: int) -> int:
+            return common_prefix(self._ids[slot], ids) if self._salts[slot] == salt else 0
+
+        return max(free, key=lambda slot: (shared(slot), -self._used_at[slot]))
+
+    def use(self, slot: int, salt: str) -> bool:
+        """Note the salt of a request that begins in a slot. False if the cache there has another one."""
+        is_same = self._salts[slot] == salt
+        if not is_same:
+            self._salts[slot], self._ids[slot] = salt, ()
+        return is_same
 
     def remember(self, slot: int, ids: Sequence[int]) -> None:
         self._clock += 1

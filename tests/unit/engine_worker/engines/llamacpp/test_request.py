@@ -32,7 +32,7 @@ def test_every_stream_reports_tokens_and_progress_from_its_slot() -> None:
     body = _body()
 
     assert (body["prompt"], body["id_slot"]) == (_IDS, 4)
-    assert body["stream"] is body["return_tokens"] is body["return_progress"] is body["cache_prompt"] is True
+    assert body["stream"] is body["return_tokens"] is body["return_progress"] is True
 
 
 def test_only_sampling_parameters_that_are_set_are_sent() -> None:
@@ -81,10 +81,6 @@ def test_stop_texts_logit_bias_and_ignore_eos_are_sent() -> None:
 @pytest.mark.parametrize(("wanted", "sent"), [(None, None), (0, 1), (3, 3)])
 def test_n_probs_is_at_least_one(wanted: int | None, sent: int | None) -> None:
     assert _body(pb.GenerateRequest(top_logprobs=wanted)).get("n_probs") == sent
-
-
-def test_a_cache_salt_disables_the_prompt_cache() -> None:
-    assert _body(pb.GenerateRequest(cache_salt="mine"))["cache_prompt"] is False
 
 
 async def test_a_grammar_replaces_ignore_eos() -> None:

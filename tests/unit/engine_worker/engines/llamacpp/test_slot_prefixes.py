@@ -65,3 +65,19 @@ def test_a_slot_remembers_only_its_last_request() -> None:
     prefixes.remember(1, [1])
 
     assert prefixes.choose({0, 1}, [1, 2, 3]) == 1
+
+
+def test_only_requests_with_the_same_salt_share_a_slots_cache() -> None:
+    prefixes = SlotPrefixes(2)
+    assert prefixes.use(0, "")
+    prefixes.remember(0, [1, 2, 3])
+    assert not prefixes.use(1, "mine")
+    prefixes.remember(1, [1, 2, 3, 4])
+
+    assert prefixes.choose({0, 1}, [1, 2, 3, 4]) == 0
+    assert prefixes.choose({0, 1}, [1, 2, 3, 4], "mine") == 1
+    assert prefixes.use(1, "mine")
+    # The salted text leaves the slot with the first request of another salt.
+    assert not prefixes.use(1, "")
+    assert prefixes.choose({1}, [1, 2, 3, 4]) == 1
+    assert prefixes.use(1, "")
