@@ -32,6 +32,7 @@ _SWEEP_SECONDS = 600.0
 _STOP_SECONDS = 5.0
 # Of the metrics.
 _ROUTE = "background"
+_CANCELLED = "cancelled"
 
 Finished = Callable[[RequestRecord, str], None]
 
@@ -153,17 +154,26 @@ class BackgroundResponses:
         run.task = asyncio.create_task(self._run(run, response, scope), name=f"background {run.row.id}")
 
     async def _run(self, run: BackgroundRun, response: EngineResponse, scope: Scope) -> None:
+        record = record_of(scope)
         try:
             await response(scope, _receive_nothing, run.send)
             run.end()
         except asyncio.CancelledError:
-            drained = WorkerDraining("the server is shutting down: drain timeout reached")
-            run.end(run.encoder.cancelled() if run.is_cancelled else run.encoder.error_line(drained))
+            run.end(self._aborted(run, record))
         finally:
-            record = record_of(scope)
             log_request(record, scope)
             self._finished(record, _ROUTE)
         await self._write_end(run)
+
+    def _aborted(self, run: BackgroundRun, record: RequestRecord) -> bytes:
+        """The last event of a response that was cancelled, or did not end before the drain timeout."""
+        if run.is_cancelled:
+            record.abort_cause = _CANCELLED
+            record.fields[_CANCELLED] = True
+            return run.encoder.cancelled()
+        drained = WorkerDraining("the server is shutting down: drain timeout reached")
+        record.record_error(drained)
+        return run.encoder.error_line(drained)
 
     async def _write_end(self, run: BackgroundRun) -> None:
         """Try again with the next renewal where the database is unavailable."""

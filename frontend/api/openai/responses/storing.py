@@ -86,7 +86,8 @@ class Storing:
                 f"{self.store.max_bytes}"
             )
         self.request.echo["store"] = True
-        record = record_of(self.http.scope)
+        http = self._detached(output.response_id)
+        record = record_of(http.scope)
         encoder = BackgroundEncoder(self.request.echo, output, record.route_fields)
         row = StoredResponse(
             output.response_id,
@@ -102,7 +103,7 @@ class Storing:
         run = BackgroundRun(row, encoder, streamed, self.store.max_bytes)
         if streamed:
             run.log.append(encoder.beginning())
-        http = self._detached(run)
+        record.send_body = run.send
         handle = self.generation.submit(http, built, stream=True)
         response = EngineResponse(encoder, handle, True, self.generation.in_flight, self.ignored)
         await self.store.background.begin(run, response, http.scope)
@@ -124,16 +125,16 @@ class Storing:
             reason = str(error.__cause__ or error)
             logs.event(_log, logging.WARNING, "response not stored", response=row.id, reason=reason)
 
-    def _detached(self, run: BackgroundRun) -> Request:
+    def _detached(self, response_id: str) -> Request:
         """The same request with a record of its own: its client's connection ends before its answer."""
         scope, record = self.http.scope, record_of(self.http.scope)
         detached = {**scope, "state": {}}
-        fields = {**record.fields, "response": run.row.id}
+        fields = {**record.fields, "response": response_id}
         attach_record(
             detached,
             RequestRecord(
                 record.request_id,
-                run.send,
+                record.send_body,
                 record.client,
                 record.address,
                 record.scheduling,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -243,6 +245,41 @@ async def test_a_background_response_is_polled(storing: Frontend) -> None:
     assert again.json()["status"] == "completed"
     follow = await _created(storing, input="Go on.", previous_response_id=sent["id"])
     assert follow["status"] == "completed"
+
+
+async def test_a_virtual_model_answers_in_the_background(start: Start) -> None:
+    routers = json.dumps({"auto": {"simple": "m", "complex": "m", "judge": "m"}})
+    worker = StallingWorker(steps=ANSWER)
+    async with start(worker, smart_routers=routers, store_responses=True) as frontend:
+        sent = await _created(frontend, model="auto:simple", background=True)
+        ended = await _until_status(frontend, sent["id"], "completed")
+        assert (ended["routed_model"], ended["route_reason"]) == ("m:latest", "forced")
+        follow = await _created(frontend, model="auto:simple", input="On.", previous_response_id=sent["id"])
+        assert follow["routed_model"] == "m:latest"
+        compacted = await frontend.client.post("/v1/responses/compact", json={**BODY, "model": "auto:simple"})
+        assert compacted.json()["routed_model"] == "m:latest"
+
+
+async def test_background_responses_are_logged_and_counted(
+    storing: Frontend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "drover.request")
+    sent = await _created(storing, background=True)
+    await _until_status(storing, sent["id"], "completed")
+    storing.worker.steps = [started(), STALL]
+    cancelled = await _created(storing, background=True)
+    await storing.handle()
+    await storing.client.post(f"/v1/responses/{cancelled['id']}/cancel")
+
+    async def counted() -> bool:
+        metrics = (await storing.client.get("/metrics")).text
+        return 'drover_frontend_aborts_total{cause="cancelled"} 1.0' in metrics
+
+    await until(counted, DEADLINE_SECONDS, "the cancelled one is counted")
+    metrics = (await storing.client.get("/metrics")).text
+    assert 'drover_frontend_requests_total{model="m:latest",route="background",status="200"} 2.0' in metrics
+    lines = [line for record in caplog.records if (line := vars(record).get("fields", {})).get("response")]
+    assert [line["response"] for line in lines] == [sent["id"], cancelled["id"]]
 
 
 async def test_a_background_response_that_fails_says_why(storing: Frontend) -> None:
