@@ -109,7 +109,7 @@ def _classified(index: int, labels: Sequence[str], probabilities: Sequence[float
     }
 
 
-def _inputs(value: Json, place: FieldPath) -> list[Input]:
+def _inputs(value: Json, path: FieldPath) -> list[Input]:
     """One text or several, or token ids of one or several. Raises InvalidRequest, in SGLang's words."""
     if value == "" or value == []:
         raise InvalidRequest("Input cannot be empty")
@@ -118,12 +118,12 @@ def _inputs(value: Json, place: FieldPath) -> list[Input]:
             raise InvalidRequest("Input cannot be empty or whitespace only")
         return [value]
     if not isinstance(value, list):
-        raise place.wrong_kind(value, "[]string")
+        raise path.wrong_kind(value, "[]string")
     if all(isinstance(item, list) for item in value):
-        check_count(place.field, len(value), MAX_TEXTS)
+        check_count(path.field, len(value), MAX_TEXTS)
         return [_token_ids(item) for item in value]
     if isinstance(value[0], str):
-        check_count(place.field, len(value), MAX_TEXTS)
+        check_count(path.field, len(value), MAX_TEXTS)
         return [_text(index, item) for index, item in enumerate(value)]
     return [_token_ids(value)]
 

@@ -109,45 +109,45 @@ def check_labels(
         raise InvalidRequest("temperature requires apply_softmax=True")
 
 
-def read_query(value: Json, place: FieldPath) -> Text:
-    return value if isinstance(value, str) else token_ids(value, place)
+def read_query(value: Json, path: FieldPath) -> Text:
+    return value if isinstance(value, str) else token_ids(value, path)
 
 
-def read_items(value: Json, place: FieldPath) -> list[Text]:
+def read_items(value: Json, path: FieldPath) -> list[Text]:
     """One text or several, or lists of token ids."""
     if isinstance(value, list) and value and all(map(_are_ids, value)):
-        check_count(place.field, len(value), MAX_ITEMS)
-        return [token_ids(item, place) for item in value]
-    return [*read_side(value, place)]
+        check_count(path.field, len(value), MAX_ITEMS)
+        return [token_ids(item, path) for item in value]
+    return [*read_side(value, path)]
 
 
 def _are_ids(value: Json) -> bool:
     return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
 
 
-def read_labels(value: Json, place: FieldPath) -> list[list[int]]:
+def read_labels(value: Json, path: FieldPath) -> list[list[int]]:
     """A list of token ids for all items, or one for each. Raises InvalidRequest, in SGLang's words."""
     if not isinstance(value, list) or not value:
         raise InvalidRequest("label_token_ids must be a nonempty list")
     rows = value if all(isinstance(row, list) for row in value) else [value]
-    check_count(place.field, len(rows), MAX_ITEMS)
-    return [_labels(row, place) for row in rows]
+    check_count(path.field, len(rows), MAX_ITEMS)
+    return [_labels(row, path) for row in rows]
 
 
-def _labels(row: Json, place: FieldPath) -> list[int]:
+def _labels(row: Json, path: FieldPath) -> list[int]:
     if not isinstance(row, list) or not row:
         raise InvalidRequest("each item must have a nonempty candidate list")
     if any(type(token) is not int or token < 0 for token in row):
         raise InvalidRequest("label_token_ids must contain nonnegative integers")
-    check_count(place.field, len(row), MAX_LABELS)
-    labels = token_ids(row, place)
+    check_count(path.field, len(row), MAX_LABELS)
+    labels = token_ids(row, path)
     if len(set(labels)) != len(labels):
         raise InvalidRequest("label_token_ids must not contain duplicate tokens")
     return labels
 
 
-def read_temperature(value: Json, place: FieldPath) -> float:
-    temperature = number(value, place)
+def read_temperature(value: Json, path: FieldPath) -> float:
+    temperature = number(value, path)
     if not 0 < temperature < math.inf:
         raise InvalidRequest("temperature must be finite and greater than zero")
     return temperature

@@ -10,17 +10,17 @@ HARMLESS = frozenset({"user", "request_id", "rid"})
 WHOLE_CONTEXT = -1
 
 
-def token_limit(value: Json, place: FieldPath) -> int:
+def token_limit(value: Json, path: FieldPath) -> int:
     """0 is no limit."""
-    if (number := integer(value, place)) < 0:
-        raise InvalidRequest(f"{place.field}: it is {number}, and must be 0 (no limit) or more")
+    if (number := integer(value, path)) < 0:
+        raise InvalidRequest(f"{path.field}: it is {number}, and must be 0 (no limit) or more")
     return number
 
 
-def prompt_limit(value: Json, place: FieldPath) -> int:
+def prompt_limit(value: Json, path: FieldPath) -> int:
     """WHOLE_CONTEXT is as much as the model takes."""
-    if (number := integer(value, place)) < 1 and number != WHOLE_CONTEXT:
+    if (number := integer(value, path)) < 1 and number != WHOLE_CONTEXT:
         raise InvalidRequest(
-            f"{place.field}: it is {number}, and must be -1 (the model's context) or more than 0"
+            f"{path.field}: it is {number}, and must be -1 (the model's context) or more than 0"
         )
     return number

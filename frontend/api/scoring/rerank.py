@@ -151,25 +151,25 @@ def best(scores: Sequence[float], most: int) -> list[tuple[int, float]]:
     return ranked[:most] if most else ranked
 
 
-def _top_n(value: Json, place: FieldPath) -> int:
+def _top_n(value: Json, path: FieldPath) -> int:
     """0 is all of them, as in vLLM. Raises InvalidRequest, in SGLang's words for a negative number."""
-    if (number := integer(value, place)) < 0:
+    if (number := integer(value, path)) < 0:
         raise InvalidRequest("parameter top_n should be larger than 0.")
     return number
 
 
-def _side(value: Json, place: FieldPath) -> str:
-    side = text(value, place).lower()
+def _side(value: Json, path: FieldPath) -> str:
+    side = text(value, path).lower()
     if side not in _SIDES:
-        raise InvalidRequest(f"{place.field}: it must be one of {', '.join(_SIDES)}")
+        raise InvalidRequest(f"{path.field}: it must be one of {', '.join(_SIDES)}")
     return side
 
 
-def _names(value: Json, place: FieldPath) -> list[str]:
+def _names(value: Json, path: FieldPath) -> list[str]:
     items = value if isinstance(value, list) else [None]
     names = [item for item in items if isinstance(item, str)]
     if len(names) != len(items):
-        raise InvalidRequest(f"{place.field}: it must be a list of names")
+        raise InvalidRequest(f"{path.field}: it must be a list of names")
     return names
 
 

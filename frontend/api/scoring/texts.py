@@ -14,9 +14,9 @@ MAX_TEXTS = 10_000
 _ONLY_TEXTS = "it must be a text, an object with a `text`, or a list of parts of type `text`"
 
 
-def read_query(value: Json, place: FieldPath) -> str:
+def read_query(value: Json, path: FieldPath) -> str:
     """Raises InvalidRequest, in SGLang's words for an empty query."""
-    query = _content(value, place.field)
+    query = _content(value, path.field)
     if not query:
         raise InvalidRequest("Query cannot be empty")
     if not query.strip():
@@ -24,15 +24,15 @@ def read_query(value: Json, place: FieldPath) -> str:
     return query
 
 
-def read_documents(value: Json, place: FieldPath) -> list[Json]:
+def read_documents(value: Json, path: FieldPath) -> list[Json]:
     """The documents, each as it was sent. Raises InvalidRequest for none or too many, or another value."""
     if value == "" or value == []:
         raise InvalidRequest("Documents cannot be empty")
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
-        raise InvalidRequest(f"{place.field}: it must be a list of documents")
-    check_count(place.field, len(value), MAX_TEXTS)
+        raise InvalidRequest(f"{path.field}: it must be a list of documents")
+    check_count(path.field, len(value), MAX_TEXTS)
     return value
 
 
@@ -51,13 +51,13 @@ def document_text(document: Json, rank_fields: Sequence[str], field: str) -> str
     return text
 
 
-def read_side(value: Json, place: FieldPath) -> list[str]:
+def read_side(value: Json, path: FieldPath) -> list[str]:
     """One side of pairs to score: one text or several. Raises InvalidRequest for none, or another value."""
     items = value if isinstance(value, list) and not _are_parts(value) else [value]
-    check_count(place.field, len(items), MAX_TEXTS)
-    texts = [_content(item, place.field) for item in items]
+    check_count(path.field, len(items), MAX_TEXTS)
+    texts = [_content(item, path.field) for item in items]
     if not texts or not all(text.strip() for text in texts):
-        raise InvalidRequest(f"{place.field}: each text must be a non-empty string")
+        raise InvalidRequest(f"{path.field}: each text must be a non-empty string")
     return texts
 
 

@@ -75,73 +75,71 @@ def questions_of(body: Mapping[str, Json]) -> list[Json]:
     return questions
 
 
-def _question(value: Json, place: str, images: int) -> NamedQuestion:
+def _question(value: Json, path: str, images: int) -> NamedQuestion:
     """`images`: how many the input has."""
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{place} must be an object")
+        raise InvalidRequest(f"{path} must be an object")
     kind = value.get("type")
     read = _KINDS.get(kind) if isinstance(kind, str) else None
     if read is None:
-        raise InvalidRequest(f"{place}.type must be predicate, choice or score, not {dump_text(kind)}")
+        raise InvalidRequest(f"{path}.type must be predicate, choice or score, not {dump_text(kind)}")
     name = value.get("name")
     if name is not None and not isinstance(name, str):
-        raise InvalidRequest(f"{place}.name must be a text")
+        raise InvalidRequest(f"{path}.name must be a text")
     asked = State(earlier=images)
-    text = asked.content(value.get("instructions"), f"{place}.instructions")
+    text = asked.content(value.get("instructions"), f"{path}.instructions")
     if not text.strip() and not asked.images:
-        raise InvalidRequest(f"{place}.instructions must not be empty")
-    named = read(value, text, place)
+        raise InvalidRequest(f"{path}.instructions must not be empty")
+    named = read(value, text, path)
     return replace(named, name=name, question=replace(named.question, images=asked.images))
 
 
-def _predicate(fields: Mapping[str, Json], text: str, place: str) -> NamedQuestion:
+def _predicate(fields: Mapping[str, Json], text: str, path: str) -> NamedQuestion:
     return NamedQuestion(Question.yes_no(text), None)
 
 
-def _choice(fields: Mapping[str, Json], text: str, place: str) -> NamedQuestion:
+def _choice(fields: Mapping[str, Json], text: str, path: str) -> NamedQuestion:
     values: list[str | bool] = []
     details = []
-    for at, entry in enumerate(_entries(fields, "choices", MAX_OPTIONS, place)):
+    for at, entry in enumerate(_entries(fields, "choices", MAX_OPTIONS, path)):
         value = entry.get("value")
         if not isinstance(value, str | bool) or value == "":
-            raise InvalidRequest(
-                f"{place}.choices[{at}].value must be a text that is not empty, or a boolean"
-            )
+            raise InvalidRequest(f"{path}.choices[{at}].value must be a text that is not empty, or a boolean")
         values.append(value)
-        details.append(_optional(entry, "description", f"{place}.choices[{at}]"))
+        details.append(_optional(entry, "description", f"{path}.choices[{at}]"))
     # A text and a boolean with the same letters are two values.
     if len({(type(value), value) for value in values}) != len(values):
-        raise InvalidRequest(f"the values of {place}.choices must differ from each other")
+        raise InvalidRequest(f"the values of {path}.choices must differ from each other")
     names = [value if isinstance(value, str) else str(value).lower() for value in values]
     return NamedQuestion(Question("choice", text, names, details), None, values=values)
 
 
-def _score(fields: Mapping[str, Json], text: str, place: str) -> NamedQuestion:
+def _score(fields: Mapping[str, Json], text: str, path: str) -> NamedQuestion:
     labels, shown = [], []
-    for at, entry in enumerate(_entries(fields, "levels", _MAX_LEVELS, place)):
+    for at, entry in enumerate(_entries(fields, "levels", _MAX_LEVELS, path)):
         label = entry.get("label")
         if not isinstance(label, str) or not label.strip():
-            raise InvalidRequest(f"{place}.levels[{at}].label must be a text that is not empty")
-        description = _optional(entry, "description", f"{place}.levels[{at}]")
+            raise InvalidRequest(f"{path}.levels[{at}].label must be a text that is not empty")
+        description = _optional(entry, "description", f"{path}.levels[{at}]")
         labels.append(label)
         shown.append(f"{label} - {description}" if description else label)
     return NamedQuestion(Question.score(text, shown), None, levels=labels)
 
 
-def _entries(fields: Mapping[str, Json], name: str, most: int, place: str) -> list[dict[str, Json]]:
+def _entries(fields: Mapping[str, Json], name: str, most: int, path: str) -> list[dict[str, Json]]:
     value = fields.get(name)
     entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     if not isinstance(value, list) or len(entries) != len(value):
-        raise InvalidRequest(f"{place}.{name} must be a list of objects")
+        raise InvalidRequest(f"{path}.{name} must be a list of objects")
     if not 2 <= len(entries) <= most:
-        raise InvalidRequest(f"{place}.{name} must have 2 to {most} entries, not {len(entries)}")
+        raise InvalidRequest(f"{path}.{name} must have 2 to {most} entries, not {len(entries)}")
     return entries
 
 
-def _optional(fields: Mapping[str, Json], name: str, place: str) -> str:
+def _optional(fields: Mapping[str, Json], name: str, path: str) -> str:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise InvalidRequest(f"{place}.{name} must be a text")
+        raise InvalidRequest(f"{path}.{name} must be a text")
     return value or ""
 
 

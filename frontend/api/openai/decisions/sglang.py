@@ -114,65 +114,65 @@ def _ids(result: pb.ScoreResult) -> dict[str, Json]:
     return {"prompt_token_ids": list(result.prompt_ids), "label_token_ids": list(result.label_ids)}
 
 
-def _question(value: Json, place: str) -> tuple[str, Question]:
+def _question(value: Json, path: str) -> tuple[str, Question]:
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{place} must be an object")
+        raise InvalidRequest(f"{path} must be an object")
     name = value.get("id")
     if not isinstance(name, str) or not name.strip():
-        raise InvalidRequest(f"{place}.id must be a text that is not blank")
-    place = f"question {name!r}: "
+        raise InvalidRequest(f"{path}.id must be a text that is not blank")
+    path = f"question {name!r}: "
     match value.get("type"):
         case "choice":
-            _check_keys(value, _OF_CHOICE, place)
-            names, details = _options(value.get("options"), place)
-            return name, Question("choice", _required(value, "question", place), names, details)
+            _check_keys(value, _OF_CHOICE, path)
+            names, details = _options(value.get("options"), path)
+            return name, Question("choice", _required(value, "question", path), names, details)
         case "score":
-            _check_keys(value, _OF_SCORE, place)
-            return name, Question.score(_required(value, "question", place), _levels(value, place))
+            _check_keys(value, _OF_SCORE, path)
+            return name, Question.score(_required(value, "question", path), _levels(value, path))
         case "yes_no":
-            _check_keys(value, _OF_YES_NO, place)
-            sides = [_text_of(value.get(side), f"{place}{side}") for side in ("yes", "no")]
-            return name, Question.yes_no(_required(value, "question", place), *sides)
+            _check_keys(value, _OF_YES_NO, path)
+            sides = [_text_of(value.get(side), f"{path}{side}") for side in ("yes", "no")]
+            return name, Question.yes_no(_required(value, "question", path), *sides)
         case _:
-            raise InvalidRequest(f"{place}type must be choice, score or yes_no")
+            raise InvalidRequest(f"{path}type must be choice, score or yes_no")
 
 
-def _options(value: Json, place: str) -> tuple[list[str], list[str]]:
+def _options(value: Json, path: str) -> tuple[list[str], list[str]]:
     if not isinstance(value, list) or not 2 <= len(value) <= _MAX_OPTIONS:
-        raise InvalidRequest(f"{place}options must be a list of 2 to {_MAX_OPTIONS} options")
+        raise InvalidRequest(f"{path}options must be a list of 2 to {_MAX_OPTIONS} options")
     names, details = [], []
     for option in value:
         if not isinstance(option, dict):
-            raise InvalidRequest(f"{place}an option must be an object")
-        _check_keys(option, {"name", "description"}, place)
+            raise InvalidRequest(f"{path}an option must be an object")
+        _check_keys(option, {"name", "description"}, path)
         name = option.get("name")
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise InvalidRequest(f"{place}an option's name must be a text in one line that is not blank")
+            raise InvalidRequest(f"{path}an option's name must be a text in one line that is not blank")
         names.append(name)
-        details.append(_text_of(option.get("description"), f"{place}description"))
+        details.append(_text_of(option.get("description"), f"{path}description"))
     if len({name.strip().casefold() for name in names}) != len(names):
-        raise InvalidRequest(f"{place}the options' names must differ from each other, whatever their case")
+        raise InvalidRequest(f"{path}the options' names must differ from each other, whatever their case")
     return names, details
 
 
-def _levels(fields: Mapping[str, Json], place: str) -> list[str]:
+def _levels(fields: Mapping[str, Json], path: str) -> list[str]:
     value = fields.get("levels")
     if not isinstance(value, list) or not 2 <= len(value) <= _MAX_LEVELS:
-        raise InvalidRequest(f"{place}levels must be a list of 2 to {_MAX_LEVELS} levels")
-    levels = [_text_of(level, f"{place}levels") for level in value]
+        raise InvalidRequest(f"{path}levels must be a list of 2 to {_MAX_LEVELS} levels")
+    levels = [_text_of(level, f"{path}levels") for level in value]
     if not all(level.strip() for level in levels):
-        raise InvalidRequest(f"{place}levels must not be blank")
+        raise InvalidRequest(f"{path}levels must not be blank")
     return levels
 
 
-def _required(fields: Mapping[str, Json], name: str, place: str) -> str:
-    text = _text_of(fields.get(name), f"{place}{name}")
+def _required(fields: Mapping[str, Json], name: str, path: str) -> str:
+    text = _text_of(fields.get(name), f"{path}{name}")
     if not text.strip():
-        raise InvalidRequest(f"{place}{name} must not be blank")
+        raise InvalidRequest(f"{path}{name} must not be blank")
     return text
 
 
-def _text_of(value: Json, place: str) -> str:
+def _text_of(value: Json, path: str) -> str:
     """A text as it is, an object or array as compact JSON; empty where there is none."""
     match value:
         case None:
@@ -182,7 +182,7 @@ def _text_of(value: Json, place: str) -> str:
         case dict() | list():
             return dump_text(value) if value else ""
         case _:
-            raise InvalidRequest(f"{place} must be a text, an object or an array")
+            raise InvalidRequest(f"{path} must be a text, an object or an array")
 
 
 def _images(value: Json) -> list[bytes]:
@@ -214,7 +214,7 @@ def _check_template_kwargs(value: Json) -> None:
         )
 
 
-def _check_keys(fields: Mapping[str, Json], known: Collection[str], place: str) -> None:
+def _check_keys(fields: Mapping[str, Json], known: Collection[str], path: str) -> None:
     for key in fields:
         if key not in known:
-            raise InvalidRequest(f"{place}{key} is not a field of this API")
+            raise InvalidRequest(f"{path}{key} is not a field of this API")

@@ -43,13 +43,13 @@ class State:
             raise InvalidRequest("input must not be empty")
         return state
 
-    def content(self, value: Json, place: str) -> str:
+    def content(self, value: Json, path: str) -> str:
         """Text, or a list of parts, as text. Raises InvalidRequest."""
         if isinstance(value, str):
             return value
         if not isinstance(value, list):
-            raise InvalidRequest(f"{place} must be a text or a list of parts")
-        return "\n".join(self._part(part, f"{place}[{at}]") for at, part in enumerate(value))
+            raise InvalidRequest(f"{path} must be a text or a list of parts")
+        return "\n".join(self._part(part, f"{path}[{at}]") for at, part in enumerate(value))
 
     def _transcript(self, items: list[Json]) -> str:
         calls: dict[str, str] = {}
@@ -59,51 +59,51 @@ class State:
             return turns[0][1]
         return "\n\n".join(f"{speaker}: {text}" for speaker, text in turns)
 
-    def _item(self, item: Json, place: str, calls: dict[str, str]) -> tuple[str, str]:
+    def _item(self, item: Json, path: str, calls: dict[str, str]) -> tuple[str, str]:
         """Who speaks, and the text. `calls`: names of the calls so far, by id."""
         if not isinstance(item, dict):
-            raise InvalidRequest(f"{place} must be an object")
+            raise InvalidRequest(f"{path} must be an object")
         kind = item.get("type", "message")
         if kind == "message":
             role = item.get("role")
             if role not in _ROLES:
-                raise InvalidRequest(f"{place}.role must be one of {', '.join(_ROLES)}")
-            return str(role), self.content(item.get("content"), f"{place}.content")
+                raise InvalidRequest(f"{path}.role must be one of {', '.join(_ROLES)}")
+            return str(role), self.content(item.get("content"), f"{path}.content")
         if isinstance(kind, str) and kind in _CALLS:
-            name = _text(item, "name", place)
-            calls[_text(item, "call_id", place)] = name
-            return "assistant", f"{name}({_text(item, _CALLS[kind], place)})"
+            name = _text(item, "name", path)
+            calls[_text(item, "call_id", path)] = name
+            return "assistant", f"{name}({_text(item, _CALLS[kind], path)})"
         if kind in _OUTPUTS:
-            name = calls.get(_text(item, "call_id", place), "")
+            name = calls.get(_text(item, "call_id", path), "")
             if not name:
-                raise InvalidRequest(f"{place}.call_id is of no call before it")
-            return f"result of {name}", self.content(item.get("output"), f"{place}.output")
-        raise InvalidRequest(f"{place}.type {dump_text(kind)} is not known here")
+                raise InvalidRequest(f"{path}.call_id is of no call before it")
+            return f"result of {name}", self.content(item.get("output"), f"{path}.output")
+        raise InvalidRequest(f"{path}.type {dump_text(kind)} is not known here")
 
-    def _part(self, part: Json, place: str) -> str:
+    def _part(self, part: Json, path: str) -> str:
         if not isinstance(part, dict):
-            raise InvalidRequest(f"{place} must be an object")
+            raise InvalidRequest(f"{path} must be an object")
         kind = part.get("type")
         if kind in _TEXT_PARTS:
-            return _text(part, "text", place)
+            return _text(part, "text", path)
         if kind == "refusal":
-            return _text(part, "refusal", place)
+            return _text(part, "refusal", path)
         if kind == "input_image":
-            self.images.append(decoded_image(_text(part, "image_url", place)))
+            self.images.append(decoded_image(_text(part, "image_url", path)))
             return f"[image {self.earlier + len(self.images)}]"
         if kind == "input_json":
-            return _json_text(part.get("data"), place)
-        raise InvalidRequest(f"{place}.type {dump_text(kind)} is not known here")
+            return _json_text(part.get("data"), path)
+        raise InvalidRequest(f"{path}.type {dump_text(kind)} is not known here")
 
 
-def _text(fields: Mapping[str, Json], name: str, place: str) -> str:
+def _text(fields: Mapping[str, Json], name: str, path: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise InvalidRequest(f"{place}.{name} must be a text")
+        raise InvalidRequest(f"{path}.{name} must be a text")
     return value
 
 
-def _json_text(value: Json, place: str) -> str:
+def _json_text(value: Json, path: str) -> str:
     """Compact JSON. Raises InvalidRequest beyond OpenAI's limits."""
     level: list[Json] = [value]
     levels = values = 0
@@ -111,12 +111,12 @@ def _json_text(value: Json, place: str) -> str:
         levels, values = levels + 1, values + len(level)
         if levels > _MAX_JSON_LEVELS or values > _MAX_JSON_VALUES:
             raise InvalidRequest(
-                f"{place}.data may have at most {_MAX_JSON_LEVELS} levels and {_MAX_JSON_VALUES} values"
+                f"{path}.data may have at most {_MAX_JSON_LEVELS} levels and {_MAX_JSON_VALUES} values"
             )
         level = [inner for outer in level for inner in _values_of(outer)]
     text = dump_text(value)
     if len(text.encode()) > _MAX_JSON_BYTES:
-        raise InvalidRequest(f"{place}.data may have at most {_MAX_JSON_BYTES} bytes")
+        raise InvalidRequest(f"{path}.data may have at most {_MAX_JSON_BYTES} bytes")
     return text
 
 

@@ -31,7 +31,7 @@ _ITEM: dict[str, Reader] = {
 }
 
 
-def _text_if_any(value: Json, place: FieldPath) -> str:
+def _text_if_any(value: Json, path: FieldPath) -> str:
     """A text; empty for a value of another type."""
     return value if isinstance(value, str) else ""
 

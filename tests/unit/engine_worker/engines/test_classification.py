@@ -28,7 +28,7 @@ class Letters:
         return self.values or [float(len(ids)), 0.0]
 
     async def answer(self, *inputs: pb.ClassifyInput, **fields: object) -> pb.ClassifyResponse:
-        request = pb.ClassifyRequest(inputs=inputs, **fields)  # type: ignore[arg-type]
+        request = pb.ClassifyRequest(inputs=inputs, **fields)  # type: ignore[arg-type]  # mypy cannot type fields in **
         return await classify_texts(request, Classifier(self.tokenize, self.logits, LABELS, 10, 256, 2))
 
 

@@ -44,7 +44,7 @@ class Letters:
 
 
 def _request(query: str, *documents: str, **fields: object) -> pb.RerankRequest:
-    return pb.RerankRequest(queries=[query], documents=documents, **fields)  # type: ignore[arg-type]
+    return pb.RerankRequest(queries=[query], documents=documents, **fields)  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 async def test_scores_are_in_the_order_of_the_documents() -> None:

@@ -336,7 +336,7 @@ async def test_the_events_of_a_background_response_can_be_read_again(storing: Fr
     assert [data["sequence_number"] for _, data in events] == list(range(len(events)))
 
     async def read(**query: object) -> str:
-        return (await storing.client.get(f"/v1/responses/{response['id']}", params=query)).text  # type: ignore[arg-type]
+        return (await storing.client.get(f"/v1/responses/{response['id']}", params=query)).text  # type: ignore[arg-type]  # values of several types
 
     assert events_of(await read(stream="true")) == events
     assert events_of(await read(stream="true", starting_after=3)) == events[4:]

@@ -26,7 +26,7 @@ _ANSWERS: dict[str, Json] = {
 
 
 def _request(**more: object) -> pb.ScoreRequest:
-    return pb.ScoreRequest(systemone_json=systemone_json("hello", _QUESTIONS, [b"png"]), **more)  # type: ignore[arg-type]
+    return pb.ScoreRequest(systemone_json=systemone_json("hello", _QUESTIONS, [b"png"]), **more)  # type: ignore[arg-type]  # mypy cannot type fields in **
 
 
 def test_questions_in_ollamas_form() -> None:
