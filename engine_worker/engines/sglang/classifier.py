@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.classification import Classifier, classify_texts
 from engine_worker.engines.pairs import Pair, PairModel, Tokenizer, one_by_one, rerank_pairs
+from engine_worker.engines.sglang.upstream.classifier import ClassifierHead
 from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.settings import Task
 
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.model import LoadedModel
 
 
-def check_task(task: Task, loaded: LoadedModel) -> None:
+def check_task(task: Task, head: ClassifierHead | None) -> None:
     """Raises ValueError, with what to do, for a model that cannot be used for the task."""
     if task not in ("rerank", "classify"):
         return
-    head = loaded.classifier
     if head is None:
         raise ValueError(
             f"--task {task}: this model has no classifier; take one whose architecture ends with "

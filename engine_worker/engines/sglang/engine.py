@@ -52,7 +52,7 @@ class SglangEngine:
         self._process = self._make_process(self._options)
         await self._process.start()
         self._loaded = await asyncio.to_thread(_inspect, self._process)
-        check_task(self._options.task, self._loaded)
+        check_task(self._options.task, self._loaded.classifier)
         self._limits = Limits(self._loaded.context_length, self._loaded.longest_prompt)
         self._prompts = Prompts(
             self._loaded.templates,

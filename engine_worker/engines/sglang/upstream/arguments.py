@@ -10,7 +10,7 @@ from sglang.srt.server_args import ServerArgs
 from transformers import PretrainedConfig
 
 from engine_worker.engines.sglang.options import SglangOptions
-from engine_worker.engines.sglang.upstream.classifier import is_encoder
+from engine_worker.engines.sglang.upstream.classifier import is_encoder, most_tokens
 
 # Flags that Drover sets itself, with the setting for them.
 _RESERVED = {
@@ -42,7 +42,7 @@ def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
     ServerArgs.add_cli_args(parser)
     # The last of repeated flags counts, so that the operator's choice wins.
     machine = _cpu_flags(options) if on_cpu else _gpu_flags(options)
-    wanted = [*_flags(options), *machine, *_prefill_flags(options), *options.flags]
+    wanted = [*_flags(options), *machine, *_encoder_flags(options), *options.flags]
     return ServerArgs.from_cli_args(parser.parse_args(wanted))
 
 
@@ -79,14 +79,18 @@ def _context_length(options: SglangOptions) -> int | None:
     return options.context_length + RESERVED_TOKENS
 
 
-def _prefill_flags(options: SglangOptions) -> Sequence[str]:
+def _encoder_flags(options: SglangOptions) -> Sequence[str]:
     """Tokens of an encoder see those that follow: their keys and values are of no use to another text, nor
-    while a part of the text is missing.
+    while a part of the text is missing. And it has no position beyond its own context.
     """
     if options.generates:
         return ()
     config, _ = PretrainedConfig.get_config_dict(options.model)
-    return ["--disable-radix-cache", "--chunked-prefill-size", "-1"] if is_encoder(config) else ()
+    if not is_encoder(config):
+        return ()
+    flags = ["--disable-radix-cache", "--chunked-prefill-size", "-1"]
+    lengths = [length for length in (options.context_length, most_tokens(config)) if length is not None]
+    return [*flags, "--context-length", str(min(lengths) + RESERVED_TOKENS)] if lengths else flags
 
 
 def _cpu_flags(options: SglangOptions) -> list[str]:
