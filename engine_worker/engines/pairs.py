@@ -149,8 +149,8 @@ class _PairFitting:
         if query_length + document_length > self.room:
             if not self.truncate:
                 raise ContextExceeded(
-                    f"a query and its document have {query_length + document_length} tokens together, and "
-                    f"this model takes {self.room}"
+                    f"a query and its document have {query.total + document.total} tokens together, and this "
+                    f"model takes {self.room}"
                 )
             half = self.room // 2
             query_length = min(query_length, max(half, self.room - document_length))
