@@ -26,6 +26,7 @@ _MASKED = {
     "prompt_eval_duration",
     "eval_duration",
     "prompt_eval_count",
+    "prompt_eval_cached_count",
     "context",
 }
 _NOT_OFFERED = (
