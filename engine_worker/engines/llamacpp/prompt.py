@@ -211,8 +211,11 @@ def _template_arguments(request: pb.GenerateRequest) -> Sequence[str]:
 
 def lacking(request: pb.GenerateRequest) -> Sequence[str]:
     """Names of fields that the request sets and llama-server lacks."""
-    sampling = request.sampling
+    sampling, messages = request.sampling, request.chat.messages
+    # It continues an assistant's last message in any case.
+    ends_with_assistant = bool(messages) and messages[-1].role == "assistant" and not messages[-1].tool_calls
     named = (
+        ("continue_final_message", ends_with_assistant and not request.chat.continue_last),
         ("min_tokens", sampling.min_tokens > 0 and not sampling.ignore_eos),
         ("stop_token_ids", bool(sampling.stop_token_ids)),
         ("skip_special_tokens", sampling.show_special_tokens),

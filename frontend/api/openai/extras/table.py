@@ -239,6 +239,7 @@ EXTRAS: tuple[Extra, ...] = (
         "as in Ollama.",
         True,
         (CHAT,),
+        {"llamacpp": "yes; false is named", "ollama": "yes; false is named"},
     ),
     Extra(
         "add_generation_prompt",

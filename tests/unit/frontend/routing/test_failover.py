@@ -213,3 +213,25 @@ async def test_embeddings_are_retried_at_another_worker() -> None:
             response = await fleet.embed(model, pb.EmbedRequest(), Ticket(), ObservedFailovers())
             assert response.prompt_tokens == 3
         assert [member.load for member in fleet._workers] == [0, 0]
+
+
+async def test_a_continuation_has_the_extensions_of_the_first_attempt() -> None:
+    workers = [resumable_worker(f"w:{number}", started(), tokens("He", 5), GONE) for number in range(2)]
+    workers[0].on_submit = lambda: _now_answers(workers[1])
+    workers[1].on_submit = lambda: _now_answers(workers[0])
+    request = pb.GenerateRequest(
+        sampling=pb.Sampling(min_tokens=9, stop_token_ids=[7], include_stop=True, show_special_tokens=True),
+        template_arguments_json='{"a":1}',
+        cache_salt="salt",
+        routing_key="key",
+    )
+    request.chat.messages.add(role="assistant", content="Once")
+    request.chat.continue_last = True
+    async with failover_fleet(*workers) as fleet:
+        await collect(fleet, ObservedFailovers(), request)
+    sent = [worker.handles[0].request for worker in workers]
+    first, resumed = sorted(sent, key=lambda each: each.HasField("continuation"))
+
+    assert list(resumed.continuation.produced_ids) == [5]
+    for name in ("sampling", "template_arguments_json", "cache_salt", "routing_key", "chat"):
+        assert getattr(resumed, name) == getattr(first, name) == getattr(request, name)

@@ -122,3 +122,15 @@ def test_a_minimum_above_the_room_is_lowered_and_a_constraint_ends_it() -> None:
 def test_special_tokens_that_a_template_needs_stay_shown() -> None:
     rendered = SimpleNamespace(skip_special_tokens=False)
     assert not skips_special_tokens(pb.GenerateRequest(), cast(Any, rendered))
+
+
+@pytest.mark.parametrize(("continues", "names"), [(True, []), (False, ["continue_final_message"])])
+def test_a_new_turn_after_an_assistants_is_named_where_there_is_none(
+    continues: bool, names: list[str]
+) -> None:
+    request = pb.GenerateRequest()
+    request.chat.messages.add(role="assistant", content="Once")
+    request.chat.continue_last = continues
+
+    assert lacking(request) == names
+    assert not_honoured(request) == names
