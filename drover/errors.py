@@ -2,7 +2,7 @@
 
     DroverError
     ├── RetryElsewhere   another worker may answer at once
-    │   └── WorkerUnreachable, WorkerDraining, EngineFailed, ProtocolBroken
+    │   └── WorkerUnreachable, WorkerDraining, EngineFailed, ProtocolBroken, AdapterMissing
     ├── RetryLater       the same request may succeed later
     │   └── QueueFull, NoWorkerReady, StoreUnavailable, DeadlineExceeded
     ├── NeverRetry       the request has to change
@@ -76,6 +76,10 @@ class ProtocolBroken(RetryElsewhere):
     def __init__(self, message: str, is_flood: bool = False) -> None:
         super().__init__(message)
         self.is_flood = is_flood
+
+
+class AdapterMissing(RetryElsewhere):
+    """The worker does not have the adapter of the request, and could not be given it."""
 
 
 class RetryLater(DroverError):
@@ -220,6 +224,7 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     WorkerDraining: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     EngineFailed: ErrorMapping(_CODE.ABORTED, 500, "api_error", "api_error"),
     ProtocolBroken: ErrorMapping(_CODE.ABORTED, 500, "api_error", "api_error"),
+    AdapterMissing: ErrorMapping(_CODE.ABORTED, 500, "api_error", "api_error"),
     QueueFull: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
     NoWorkerReady: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     StoreUnavailable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),

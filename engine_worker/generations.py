@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from drover.errors import ClientLeft, DroverError, InvalidRequest, internal_error
 from drover.v1 import engine_pb2 as pb
+from engine_worker.adapter_host import AdapterHost, in_use
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
 from engine_worker.output.mailbox import Mailbox
@@ -36,11 +37,13 @@ class Generations:
         requests: RequestTable,
         lifecycle: ModelLifecycle,
         check_open: Callable[[], None],
+        adapters: AdapterHost | None = None,
     ) -> None:
         self._engine = engine
         self._requests = requests
         self._lifecycle = lifecycle
         self._check_open = check_open
+        self._adapters = adapters
 
     async def run(self, request: pb.GenerateRequest, client_request_id: str, mailbox: Mailbox) -> None:
         """Run a request until its end, or its error, has been taken from the mailbox.
@@ -75,7 +78,8 @@ class Generations:
             self._lifecycle.use(keep_alive_ns(request)) as load_ns,
         ):
             mailbox.load_ns = load_ns
-            await self._engine.generate(request, mailbox)
+            with in_use(self._adapters, request.adapter):
+                await self._engine.generate(request, mailbox)
             # In flight until the stream has taken everything: draining waits for that.
             await mailbox.wait_over()
 

@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -72,6 +72,11 @@ class ModelLifecycle:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._reported = (True, 0)
+        self._open = asyncio.Event()
+        self._open.set()
+        self._unused = asyncio.Event()
+        self._unused.set()
+        self._is_changing = False
         self.waiting = 0
 
     def start(self, *, pinned: bool, waiting_limit: int) -> None:
@@ -93,7 +98,7 @@ class ModelLifecycle:
 
     @property
     def loaded(self) -> bool:
-        return self._state in (State.LOADED, State.UNLOADING)
+        return self._state in (State.LOADED, State.UNLOADING) and not self._is_changing
 
     @property
     def expires_unix_ns(self) -> int:
@@ -112,11 +117,57 @@ class ModelLifecycle:
 
         Raises QueueFull, EngineFailed when the model cannot be loaded, DeadlineExceeded, WorkerDraining.
         """
+        while not self._open.is_set():
+            await self._wait_until_open()
+        async with self._use(keep_alive_ns) as load_ns:
+            yield load_ns
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[None, None]:
+        """Keep the model loaded and unused within the context: for a change of the engine. Requests in flight
+        end first, those that arrive meanwhile wait. One at a time.
+
+        Raises DeadlineExceeded if the requests in flight do not end within the limit for a load, and what
+        `use` raises.
+        """
+        self._open.clear()
+        try:
+            await self._in_time(self._unused.wait(), "the requests in flight did not end")
+            async with self._use(None):
+                self._is_changing = True
+                yield
+        finally:
+            self._is_changing = False
+            self._open.set()
+            self._notify_if_changed()
+
+    async def _wait_until_open(self) -> None:
+        if self.waiting >= self._waiting_limit:
+            raise QueueFull()
+        self.waiting += 1
+        try:
+            await self._in_time(self._open.wait(), "the model was not ready again")
+        finally:
+            self.waiting -= 1
+
+    async def _in_time(self, waiting: Awaitable[object], what: str) -> None:
+        try:
+            async with asyncio.timeout(self._load_timeout_seconds or None):
+                await waiting
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{what} within {self._load_timeout_seconds:g} s (--load-timeout-seconds of the worker), "
+                "please try again"
+            ) from None
+
+    @asynccontextmanager
+    async def _use(self, keep_alive_ns: int | None) -> AsyncGenerator[int, None]:
         if self._state is not State.LOADED and self.waiting >= self._waiting_limit:
             raise QueueFull()
         if keep_alive_ns is not None:
             self._keep_alive.set(keep_alive_ns)
         self._users += 1
+        self._unused.clear()
         self._keep_alive.suspend()
         self._notify_if_changed()
         try:
@@ -124,6 +175,7 @@ class ModelLifecycle:
         finally:
             self._users -= 1
             if not self._users:
+                self._unused.set()
                 self._end_last_use()
             self._notify_if_changed()
 

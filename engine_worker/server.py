@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,6 +21,7 @@ from drover.exposure import warn_if_exposed
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+from engine_worker.adapter_host import AdapterHost, AdapterLimits
 from engine_worker.engines.base import Engine
 from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
@@ -59,7 +61,8 @@ class WorkerServer:
         self._lifecycle = ModelLifecycle(
             engine, settings.keep_alive_ns, settings.load_timeout_seconds, changed
         )
-        self._service = EngineService(engine, self._requests, self._lifecycle, changed)
+        self._adapters = _adapter_host(engine, self._lifecycle, settings, changed)
+        self._service = EngineService(engine, self._requests, self._lifecycle, changed, self._adapters)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._stop = asyncio.Event()
@@ -113,6 +116,8 @@ class WorkerServer:
             self._freeze_objects()
         running_limit = self._engine.load_report().running_limit
         self._lifecycle.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
+        if self._adapters is not None:
+            await self._start_adapters(self._adapters)
         self._service.ready = True
         self._serve_metrics(list(model.names))
         await self._health.set(SERVICE_NAME, _SERVING)
@@ -127,6 +132,12 @@ class WorkerServer:
             context_length=model.context_length,
             running_limit=running_limit,
         )
+
+    async def _start_adapters(self, adapters: AdapterHost) -> None:
+        try:
+            await adapters.start()
+        except OSError as error:
+            raise CannotStart(f"--adapters {self._settings.adapters}: {error.strerror}") from error
 
     def _serve_metrics(self, names: list[str]) -> None:
         if not self._settings.metrics_listen:
@@ -177,6 +188,8 @@ class WorkerServer:
             await asyncio.to_thread(self._stop_metrics)
         self._service.close()
         await self._server.stop(_CLOSE_SECONDS)
+        if self._adapters is not None:
+            await self._adapters.stop()
         await self._lifecycle.stop()
         await self._engine.stop()
         if self._failure:
@@ -244,3 +257,13 @@ class WorkerServer:
             await self._engine.rerank(pb.RerankRequest(queries=[text], documents=[text]))
         elif can.classify:
             await self._engine.classify(pb.ClassifyRequest(inputs=[pb.ClassifyInput(text=text)]))
+
+
+def _adapter_host(
+    engine: Engine, lifecycle: ModelLifecycle, settings: WorkerSettings, changed: ChangeSignal
+) -> AdapterHost | None:
+    """None for a worker that takes no adapters."""
+    if not settings.adapters:
+        return None
+    limits = AdapterLimits(settings.max_adapters, settings.adapters_mib << 20, settings.max_adapter_rank)
+    return AdapterHost(engine, lifecycle, Path(settings.adapters), limits, changed)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
 from drover.concurrency import ChangeSignal
-from drover.errors import ClientLeft, DroverError, NoWorkerReady, WorkerDraining, internal_error
+from drover.errors import (
+    CapabilityMissing,
+    ClientLeft,
+    DroverError,
+    NoWorkerReady,
+    WorkerDraining,
+    internal_error,
+)
 from drover.rpc import abort_with
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
+from engine_worker.adapter_host import AdapterHost, in_use
 from engine_worker.engines.base import Engine
 from engine_worker.engines.scoring import check_items
 from engine_worker.exchange import Exchange
@@ -45,13 +53,19 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     """Implements drover.v1.Engine. `changed` is notified when watchers should get a report at once."""
 
     def __init__(
-        self, engine: Engine, requests: RequestTable, lifecycle: ModelLifecycle, changed: ChangeSignal
+        self,
+        engine: Engine,
+        requests: RequestTable,
+        lifecycle: ModelLifecycle,
+        changed: ChangeSignal,
+        adapters: AdapterHost | None = None,
     ) -> None:
         self._engine = engine
         self._requests = requests
         self._lifecycle = lifecycle
         self._changed = changed
-        self._generations = Generations(engine, requests, lifecycle, self._check_open)
+        self._adapters = adapters
+        self._generations = Generations(engine, requests, lifecycle, self._check_open, adapters)
         self._exchanges: set[Exchange] = set()
         self._draining = False
         self._closing = False
@@ -119,7 +133,8 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                 self._requests.track(request.request_id or secrets.token_hex(16)),
                 self._lifecycle.use(keep_alive_ns(request)) as load_ns,
             ):
-                response = await self._engine.score(request)
+                with in_use(self._adapters, request.adapter):
+                    response = await self._engine.score(request)
             response.timings.load_ns += load_ns
             line.add_scores(response)
             return response
@@ -208,6 +223,31 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Abort(self, request: pb.AbortRequest, context: Context) -> pb.AbortResponse:
         return pb.AbortResponse(found=self._requests.abort(request.request_id))
 
+    async def PutAdapter(
+        self, request_iterator: AsyncIterator[pb.AdapterPart], context: Context
+    ) -> pb.PutAdapterResponse:
+        async def put() -> pb.PutAdapterResponse:
+            self._check_open()
+            return await self._require_adapters().put(aiter(request_iterator))
+
+        return await _guarded(context, put)
+
+    async def DeleteAdapter(
+        self, request: pb.DeleteAdapterRequest, context: Context
+    ) -> pb.DeleteAdapterResponse:
+        async def delete() -> pb.DeleteAdapterResponse:
+            self._check_open()
+            return pb.DeleteAdapterResponse(found=self._require_adapters().delete(request.digest))
+
+        return await _guarded(context, delete)
+
+    def _require_adapters(self) -> AdapterHost:
+        if self._adapters is None:
+            raise CapabilityMissing(
+                "this worker takes no adapters; start it with --adapters FOLDER to give it some"
+            )
+        return self._adapters
+
     def report(self) -> pb.LoadReport:
         report = self._engine.load_report()
         report.waiting += self._lifecycle.waiting
@@ -215,6 +255,10 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         report.frontends = self._watchers
         report.loaded = self._lifecycle.loaded
         report.expires_unix_ns = self._lifecycle.expires_unix_ns
+        if self._adapters is not None:
+            # An engine may return the same message each time.
+            report.ClearField("adapters")
+            report.adapters.extend(self._adapters.digests)
         return report
 
     async def _prefilled(

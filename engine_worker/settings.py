@@ -99,6 +99,16 @@ class WorkerSettings(ProcessSettings):
     """Prompt tokens per engine step. Larger is a little faster and slower to cancel. Default: llamacpp 16;
     sglang 128 on a CPU, on a GPU what SGLang chooses.
     """
+    adapters: str = ""
+    """A folder, of this worker alone, for the adapters (LoRA) of models that /api/create makes with
+    `adapters`. Empty: the worker takes none. SGLang keeps memory for them from the start.
+    """
+    max_adapters: Annotated[int, Gt(0), Le(256)] = 16
+    """Adapters that the worker has at the same time; the least recently used one makes room for another."""
+    max_adapter_rank: Annotated[int, Gt(0)] = 64
+    """Largest rank of an adapter."""
+    adapters_mib: Annotated[int, Gt(0)] = 4096
+    """Most MiB of all adapters together."""
     sglang_args: str = ""
     """sglang: further flags of `sglang serve`, for example "--tp-size 2 --quantization fp8"."""
     gpu_layers: int = 0

@@ -42,6 +42,7 @@ from frontend.middleware.cors import OriginRule
 from frontend.middleware.held_bodies import HeldBodies, WithHeldBodies
 from frontend.middleware.hosts import with_host_rule
 from frontend.middleware.request_log import RequestLog
+from frontend.models.adapters import Adapters
 from frontend.models.blobs import Blobs
 from frontend.models.catalog import Catalog
 from frontend.models.database.database import Database
@@ -81,6 +82,8 @@ def build_app(
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
     store = _response_store(settings, database, metrics)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
+    adapters = Adapters(stored, presets, fleet)
+    fleet.adapters.source = adapters
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -100,7 +103,7 @@ def build_app(
         [
             server.router(settings),
             models.router(catalog, settings),
-            manage.router(catalog, stored, settings),
+            manage.router(catalog, adapters, stored, settings),
             transfer.router(catalog, settings),
             blobs.router(stored, settings),
             inference.router(generation),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from drover.errors import (
     ERROR_MAPPINGS,
+    AdapterMissing,
     BodyTooLarge,
     CapabilityMissing,
     ClientLeft,
@@ -42,6 +43,7 @@ _ADVICE: Mapping[type[DroverError], str] = {
     WorkerUnreachable: _RETRY,
     WorkerDraining: _RETRY,
     EngineFailed: "Send the request again once; the worker's log has the cause.",
+    AdapterMissing: "Send the request again; if it happens again, see the workers' logs and --max-adapters.",
     ProtocolBroken: "Send the request again once; check that frontend and worker have the same version.",
     QueueFull: f"{_RETRY} Lasting: add workers.",
     NoWorkerReady: f"{_RETRY} Lasting: check that a worker serves the model.",

@@ -105,6 +105,16 @@ class EngineStub:
                 request_serializer=drover_dot_v1_dot_engine__pb2.AbortRequest.SerializeToString,
                 response_deserializer=drover_dot_v1_dot_engine__pb2.AbortResponse.FromString,
                 _registered_method=True)
+        self.PutAdapter = channel.stream_unary(
+                '/drover.v1.Engine/PutAdapter',
+                request_serializer=drover_dot_v1_dot_engine__pb2.AdapterPart.SerializeToString,
+                response_deserializer=drover_dot_v1_dot_engine__pb2.PutAdapterResponse.FromString,
+                _registered_method=True)
+        self.DeleteAdapter = channel.unary_unary(
+                '/drover.v1.Engine/DeleteAdapter',
+                request_serializer=drover_dot_v1_dot_engine__pb2.DeleteAdapterRequest.SerializeToString,
+                response_deserializer=drover_dot_v1_dot_engine__pb2.DeleteAdapterResponse.FromString,
+                _registered_method=True)
 
 
 class EngineServicer:
@@ -214,6 +224,22 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutAdapter(self, request_iterator, context):
+        """Gives the worker an adapter (LoRA): one header, then the bytes of its files. Answers when the engine can
+        use it, and at once, without reading the files, if it has it already. INVALID_ARGUMENT (reason
+        InvalidRequest) for an adapter that does not fit the model, or is larger than the worker allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAdapter(self, request, context):
+        """Forgets an adapter. Requests that use it finish. Idempotent: an unknown digest is not an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -286,6 +312,16 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.Abort,
                     request_deserializer=drover_dot_v1_dot_engine__pb2.AbortRequest.FromString,
                     response_serializer=drover_dot_v1_dot_engine__pb2.AbortResponse.SerializeToString,
+            ),
+            'PutAdapter': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutAdapter,
+                    request_deserializer=drover_dot_v1_dot_engine__pb2.AdapterPart.FromString,
+                    response_serializer=drover_dot_v1_dot_engine__pb2.PutAdapterResponse.SerializeToString,
+            ),
+            'DeleteAdapter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAdapter,
+                    request_deserializer=drover_dot_v1_dot_engine__pb2.DeleteAdapterRequest.FromString,
+                    response_serializer=drover_dot_v1_dot_engine__pb2.DeleteAdapterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -667,6 +703,60 @@ class Engine:
             '/drover.v1.Engine/Abort',
             drover_dot_v1_dot_engine__pb2.AbortRequest.SerializeToString,
             drover_dot_v1_dot_engine__pb2.AbortResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutAdapter(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/drover.v1.Engine/PutAdapter',
+            drover_dot_v1_dot_engine__pb2.AdapterPart.SerializeToString,
+            drover_dot_v1_dot_engine__pb2.PutAdapterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAdapter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/drover.v1.Engine/DeleteAdapter',
+            drover_dot_v1_dot_engine__pb2.DeleteAdapterRequest.SerializeToString,
+            drover_dot_v1_dot_engine__pb2.DeleteAdapterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -81,6 +81,13 @@ class EngineStub:
     """Unloads the model once no request needs it. A pinned model stays loaded; the call succeeds."""
     Abort: _grpc.UnaryUnaryMultiCallable[_engine_pb2.AbortRequest, _engine_pb2.AbortResponse]
     """Ends a running or waiting request. Idempotent: an unknown id is not an error."""
+    PutAdapter: _grpc.StreamUnaryMultiCallable[_engine_pb2.AdapterPart, _engine_pb2.PutAdapterResponse]
+    """Gives the worker an adapter (LoRA): one header, then the bytes of its files. Answers when the engine can
+    use it, and at once, without reading the files, if it has it already. INVALID_ARGUMENT (reason
+    InvalidRequest) for an adapter that does not fit the model, or is larger than the worker allows.
+    """
+    DeleteAdapter: _grpc.UnaryUnaryMultiCallable[_engine_pb2.DeleteAdapterRequest, _engine_pb2.DeleteAdapterResponse]
+    """Forgets an adapter. Requests that use it finish. Idempotent: an unknown digest is not an error."""
 
 @_typing.type_check_only
 class EngineAsyncStub(EngineStub):
@@ -124,6 +131,13 @@ class EngineAsyncStub(EngineStub):
     """Unloads the model once no request needs it. A pinned model stays loaded; the call succeeds."""
     Abort: _aio.UnaryUnaryMultiCallable[_engine_pb2.AbortRequest, _engine_pb2.AbortResponse]  # type: ignore[assignment]
     """Ends a running or waiting request. Idempotent: an unknown id is not an error."""
+    PutAdapter: _aio.StreamUnaryMultiCallable[_engine_pb2.AdapterPart, _engine_pb2.PutAdapterResponse]  # type: ignore[assignment]
+    """Gives the worker an adapter (LoRA): one header, then the bytes of its files. Answers when the engine can
+    use it, and at once, without reading the files, if it has it already. INVALID_ARGUMENT (reason
+    InvalidRequest) for an adapter that does not fit the model, or is larger than the worker allows.
+    """
+    DeleteAdapter: _aio.UnaryUnaryMultiCallable[_engine_pb2.DeleteAdapterRequest, _engine_pb2.DeleteAdapterResponse]  # type: ignore[assignment]
+    """Forgets an adapter. Requests that use it finish. Idempotent: an unknown digest is not an error."""
 
 class EngineServicer(metaclass=_abc_1.ABCMeta):
     """One process serves one engine with one model."""
@@ -248,5 +262,24 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_engine_pb2.AbortResponse, _abc.Awaitable[_engine_pb2.AbortResponse]]:
         """Ends a running or waiting request. Idempotent: an unknown id is not an error."""
+
+    @_abc_1.abstractmethod
+    def PutAdapter(
+        self,
+        request_iterator: _MaybeAsyncIterator[_engine_pb2.AdapterPart],
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.PutAdapterResponse, _abc.Awaitable[_engine_pb2.PutAdapterResponse]]:
+        """Gives the worker an adapter (LoRA): one header, then the bytes of its files. Answers when the engine can
+        use it, and at once, without reading the files, if it has it already. INVALID_ARGUMENT (reason
+        InvalidRequest) for an adapter that does not fit the model, or is larger than the worker allows.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAdapter(
+        self,
+        request: _engine_pb2.DeleteAdapterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.DeleteAdapterResponse, _abc.Awaitable[_engine_pb2.DeleteAdapterResponse]]:
+        """Forgets an adapter. Requests that use it finish. Idempotent: an unknown digest is not an error."""
 
 def add_EngineServicer_to_server(servicer: EngineServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -63,7 +63,9 @@ def _simulator(settings: WorkerSettings) -> Engine:
         script_path=Path(settings.sim_script) if settings.sim_script else None,
     )
     names = _names(settings, settings.model or "simulator")
-    return SimulatorEngine(names, config, settings.task, model_overrides(settings))
+    return SimulatorEngine(
+        names, config, settings.task, model_overrides(settings), takes_adapters=bool(settings.adapters)
+    )
 
 
 def _llamacpp(settings: WorkerSettings) -> Engine:
@@ -92,6 +94,7 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
             sliding_window_cache_bytes=settings.sliding_window_cache_mib << 20,
             chat_template=template or ("" if settings.model else default_model.TEMPLATE),
             task=settings.task,
+            takes_adapters=bool(settings.adapters),
             overrides=model_overrides(settings),
         )
     )
@@ -107,7 +110,7 @@ def _sglang(settings: WorkerSettings) -> Engine:
 
 def sglang_options(settings: WorkerSettings) -> SglangOptions:
     """Raises ValueError, with what to do, for a model or a template that cannot be found."""
-    from engine_worker.engines.sglang.options import SglangOptions
+    from engine_worker.engines.sglang.options import AdapterRoom, SglangOptions
 
     jinja = _jinja_template(settings.chat_template)
     if jinja and not settings.chat_template.endswith(".jinja"):
@@ -136,6 +139,7 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         chat_template=settings.chat_template if jinja else "",
         task=settings.task,
         overrides=model_overrides(settings),
+        adapters=AdapterRoom(settings.max_adapters, settings.max_adapter_rank) if settings.adapters else None,
         flags=settings.sglang_flags,
     )
 

@@ -6,9 +6,11 @@ it can do in `Model.capabilities`, and raises CapabilityMissing for anything els
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.adapters.contents import Adapter
 from engine_worker.engines.option_ranges import Bounds
 from engine_worker.output.mailbox import Mailbox
 
@@ -78,4 +80,14 @@ class Engine(Protocol):
     async def unload(self) -> None:
         """Free the model's memory, unless it is pinned. Called while no request uses the engine; until `load`
         only `model` and `load_report` are called.
+        """
+
+    def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:
+        """Whether `use_adapters` of these may be called only while no request uses the engine."""
+
+    async def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Load these adapters, and no others, for requests that name one. Only of an engine whose
+        capabilities have adapters.
+
+        Raises InvalidRequest if one cannot be loaded; then those of the earlier call stay loaded.
         """

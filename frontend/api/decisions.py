@@ -115,6 +115,7 @@ def score_request(request: DecisionRequest, model: CatalogModel) -> pb.ScoreRequ
         model=model.info.names[0],
         items=[question.item(request.state, request.images) for question in request.questions],
         template=model.own_template,
+        adapter=model.adapter,
         return_prompt_ids=request.return_prompt_ids,
         systemone_json=systemone_json(request.state, request.questions, request.images),
     )

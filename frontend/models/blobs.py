@@ -1,20 +1,24 @@
 """Blobs: files that a client uploads to create a model from. Few, small and short-lived, since weights come
-with the workers.
+with the workers. Those of an adapter stay as long as a preset has it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from drover.durations import NS_PER_SECOND
 from drover.errors import StoreUnavailable
+from drover.ollama_options import INT64_MAX
 from frontend.models.database.database import Database
+
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Each expires after `lifetime_seconds`; all together have at most `max_bytes`."""
+    """Each expires after `lifetime_seconds` unless it is kept; all together have at most `max_bytes`."""
 
     database: Database
     lifetime_seconds: float
@@ -50,3 +54,47 @@ class Blobs:
                 *(digest, len(data), data, expires_unix_ns),
             )
         return written > 0
+
+    async def size(self, digest: str) -> int | None:
+        """Its bytes; None if there is no such blob. Raises StoreUnavailable."""
+        async with self.database.transaction() as connection:
+            rows = await connection.rows(
+                "SELECT size_bytes FROM blobs WHERE digest = $1 AND expires_unix_ns > $2",
+                *(digest, time.time_ns()),
+            )
+        return int(rows[0][0]) if rows else None
+
+    async def pieces(self, digest: str, size_bytes: int) -> AsyncGenerator[bytes, None]:
+        """Its bytes, at most 1 MiB at a time. Ends early if the blob is gone. Raises StoreUnavailable."""
+        for at in range(0, size_bytes, _PIECE_BYTES):
+            async with self.database.transaction() as connection:
+                rows = await connection.rows(
+                    f"SELECT SUBSTR(data, {at + 1}, {_PIECE_BYTES}) FROM blobs WHERE digest = $1", digest
+                )
+            if not rows:
+                return
+            yield bytes(rows[0][0])
+
+    async def keep(self, digests: Sequence[str]) -> bool:
+        """Let blobs never expire: a preset needs them. False if one is gone. Raises StoreUnavailable."""
+        async with self.database.transaction() as connection:
+            kept = [
+                await connection.run(
+                    "UPDATE blobs SET expires_unix_ns = $1 WHERE digest = $2", INT64_MAX, digest
+                )
+                for digest in digests
+            ]
+        return all(kept)
+
+    async def release(self, digests: Sequence[str]) -> None:
+        """Let blobs expire that no preset needs any more. Raises StoreUnavailable."""
+        expires_unix_ns = time.time_ns() + round(self.lifetime_seconds * NS_PER_SECOND)
+        async with self.database.transaction() as connection:
+            for digest in digests:
+                needed = await connection.rows(
+                    "SELECT 1 FROM presets WHERE document LIKE $1 LIMIT 1", f"%{digest}%"
+                )
+                if not needed:
+                    await connection.run(
+                        "UPDATE blobs SET expires_unix_ns = $1 WHERE digest = $2", expires_unix_ns, digest
+                    )

@@ -101,6 +101,8 @@ class Catalog:
         definition = of_parameters(preset.name, preset.base, preset.parameters)
         if (definition is not None or preset.base.key in self.routers) and preset.template:
             raise InvalidRequest("a model that chooses between others has no template of its own")
+        if (definition is not None or preset.base.key in self.routers) and preset.adapter:
+            raise InvalidRequest("adapters: a model that chooses between others takes no adapter")
         if definition is None:
             return
         for name in (*(side.model for side in definition.sides), definition.judge):

@@ -141,6 +141,11 @@ class CatalogModel:
         return (self.preset.requires if self.preset else "") or self.info.requires
 
     @property
+    def adapter(self) -> str:
+        """The digest of the preset's adapter; empty for none."""
+        return self.preset.adapter.digest if self.preset and self.preset.adapter else ""
+
+    @property
     def parent(self) -> str:
         return self.preset.parent if self.preset else ""
 

@@ -13,6 +13,7 @@ import orjson
 
 from drover.json_value import Json
 from drover.names import ModelName
+from frontend.models.adapter import Adapter, AdapterFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ class Preset:
     """`base`: the served model, with its digest and size at the time. `parent`: the name that it was made
     from, which may be a preset's. An empty text means the base's. `template_uses`: the template's variables,
     as `drover.go_template` finds them. `parameters`: Ollama's PARAMETERs, as they were sent. `requires`: the
-    version of Ollama that the Modelfile asks for. `renderer`, `parser`, `draft` (names of files) and
-    `declared`: what its RENDERER, PARSER, DRAFT and CAPABILITY lines say, kept for its copies.
+    version of Ollama that the Modelfile asks for. `adapter`: the LoRA that workers apply. `renderer`,
+    `parser`, `draft` (names of files) and `declared`: what its RENDERER, PARSER, DRAFT and CAPABILITY lines
+    say, kept for its copies.
     """
 
     name: ModelName
@@ -63,6 +65,7 @@ class Preset:
     parser: str = ""
     draft: Sequence[str] = ()
     declared: Sequence[str] = ()
+    adapter: Adapter | None = None
 
     @cached_property
     def written_layers(self) -> Sequence[Layer]:
@@ -72,7 +75,11 @@ class Preset:
             written.append(_go_json(dict(sorted(self.parameters.items()))))
         if self.examples:
             written.append(_go_json([{"role": each.role, "content": each.content} for each in self.examples]))
-        return [Layer.of(text) for text in written]
+        of_adapter = self.adapter.files if self.adapter else ()
+        return [
+            *(Layer(file.digest, file.size_bytes) for file in of_adapter),
+            *(Layer.of(text) for text in written),
+        ]
 
     def digest_over(self, base_digest: str) -> str:
         """64 hex digits that depend on content only, not on name or time. A copy without changes has its
@@ -103,6 +110,10 @@ class Preset:
                 "parser": self.parser,
                 "draft": list(self.draft),
                 "declared": list(self.declared),
+                "adapter": [
+                    [file.name, file.digest, file.size_bytes]
+                    for file in (self.adapter.files if self.adapter else ())
+                ],
             }
         ).decode()
 
@@ -131,7 +142,12 @@ class Preset:
             parser=stored.get("parser", ""),
             draft=tuple(stored.get("draft", ())),
             declared=tuple(stored.get("declared", ())),
+            adapter=_adapter(stored.get("adapter")),
         )
+
+
+def _adapter(files: list[tuple[str, str, int]] | None) -> Adapter | None:
+    return Adapter(tuple(AdapterFile(*file) for file in files)) if files else None
 
 
 def _known_name(text: str) -> ModelName:

@@ -67,7 +67,11 @@ _CREATE: dict[str, Schema] = {
         or_null(ref("Message")), "Messages that every chat begins with.", maxItems=MAX_MESSAGES, default=[]
     ),
     "files": _FILES,
-    "adapters": _FILES,
+    "adapters": mapping(
+        or_null(text("A blob's digest.")),
+        "A LoRA for the model of `from`: one GGUF file, or PEFT's `adapter_config.json` and "
+        "`adapter_model.safetensors`, uploaded as blobs.",
+    ),
     "quantize": text("Refused with status 500.", default=""),
     "quantization": text("What old clients send instead of `quantize`.", default=""),
     "draft_files": {**_FILES, "description": "Kept by name for the Modelfile; the blobs must be there."},

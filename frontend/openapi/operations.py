@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from drover.errors import (
     ERROR_MAPPINGS,
+    AdapterMissing,
     BodyTooLarge,
     CapabilityMissing,
     ConstraintRejected,
@@ -174,6 +175,7 @@ REASONS: Mapping[ErrorType, str] = {
     WorkerDraining: "the engine worker or this server is shutting down",
     EngineFailed: "the engine failed on this request",
     ProtocolBroken: "the worker violated the protocol",
+    AdapterMissing: "the worker could not be given the model's adapter",
     EngineStalled: "the engine worker stopped making progress on this request, which is not retried",
     QueueFull: "too many requests are queued",
     NoWorkerReady: "no engine worker that serves the model is ready",
@@ -202,7 +204,8 @@ ENGINE_ERRORS: Sequence[ErrorType] = (
     ContextExceeded,
     InvalidOption,
     TemplateFailed,
-    EngineFailed,
+    ProtocolBroken,
+    AdapterMissing,
     ProtocolBroken,
     EngineStalled,
     WorkerUnreachable,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from drover.errors import (
+    AdapterMissing,
     DroverError,
     EngineStalled,
     NeverRetry,
@@ -17,8 +18,10 @@ from drover.errors import (
     RetryLater,
 )
 from drover.v1 import engine_pb2 as pb
+from frontend.routing.adapters import AdapterDelivery
 from frontend.routing.backends.base import EventSink, WorkerHandle
 from frontend.routing.backends.grpc.event_check import EventCheck
+from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.event_relay import EventFilter, EventRelay
 from frontend.routing.fair_queue import Ticket
@@ -77,7 +80,9 @@ class FailoverRequest:
         budget: RetryBudget,
         stalled: StalledRequests,
         observer: FailoverObserver,
+        adapters: AdapterDelivery,
     ) -> None:
+        self._adapters = adapters
         self._request = request
         self._model = model
         self._ticket = ticket
@@ -155,6 +160,25 @@ class FailoverRequest:
     async def _deliver_from(
         self, permit: WorkerPermit, request: pb.GenerateRequest, relay: EventRelay
     ) -> None:
+        """The worker gets the request's adapter first, once more if it has made room for others since it
+        reported.
+        """
+        if not request.adapter:
+            await self._submit_to(permit, request, relay)
+            return
+        await self._bring_adapter(permit, request.adapter)
+        try:
+            await self._submit_to(permit, request, relay)
+        except AdapterMissing:
+            await self._bring_adapter(permit, request.adapter, is_missing=True)
+            await self._submit_to(permit, request, relay)
+
+    async def _bring_adapter(self, permit: WorkerPermit, adapter: str, is_missing: bool = False) -> None:
+        call = UnaryCall(self._adapters.ensure(adapter, permit.worker, is_missing))
+        permit.handle = call
+        await call.result()
+
+    async def _submit_to(self, permit: WorkerPermit, request: pb.GenerateRequest, relay: EventRelay) -> None:
         """Each attempt has a new request id."""
         request.request_id = new_attempt_id()
         request.priority = self._ticket.priority

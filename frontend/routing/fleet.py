@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from drover.errors import DroverError, EngineStalled, NoWorkerReady, RetryElsewhere
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from frontend.routing.adapters import AdapterDelivery
 from frontend.routing.backends.base import RequestHandle, Worker
 from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.discovery.base import Discovery
@@ -86,7 +87,8 @@ class Fleet:
         self._scheduler = Scheduler(self._registry, queues, policy)
         self._budget = RetryBudget()
         self._stalled = StalledRequests()
-        self._calls = QueuedCalls(self._scheduler, self._budget, self._stalled)
+        self.adapters = AdapterDelivery()
+        self._calls = QueuedCalls(self._scheduler, self._budget, self._stalled, self.adapters)
         self.queues = queues
         self._found: dict[tuple[str, CapabilityCheck], ServedModel] = {}
         """Cache of `find`, valid for the registry's version `_found_at`."""
@@ -102,6 +104,7 @@ class Fleet:
                 await self._registry.wait_known()
 
     async def stop(self) -> None:
+        await self.adapters.stop()
         await self._registry.stop()
 
     @property
@@ -206,7 +209,18 @@ class Fleet:
             self._budget,
             self._stalled,
             observer,
+            self.adapters,
         )
+
+    async def place_adapter(self, model: ServedModel, digest: str) -> None:
+        """Give an adapter to every replica that can be reached. Raises InvalidRequest if it does not fit the
+        model, NoWorkerReady.
+        """
+        await self.adapters.place(digest, self._scheduler.require_ready(model))
+
+    async def remove_adapter(self, digest: str) -> None:
+        """Let all workers forget an adapter."""
+        await self.adapters.remove(digest, self._workers)
 
     def loaded(self) -> list[LoadedModel]:
         """Loaded models under each of their names, the latest expiry first."""

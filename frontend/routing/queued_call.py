@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere
 from drover.v1 import engine_pb2 as pb
+from frontend.routing.adapters import AdapterDelivery
 from frontend.routing.backends.base import Worker
 from frontend.routing.backends.grpc.event_check import broken
 from frontend.routing.backends.unary_call import UnaryCall
@@ -40,6 +41,7 @@ class QueuedCalls:
     scheduler: Scheduler
     budget: RetryBudget
     stalled: StalledRequests
+    adapters: AdapterDelivery
 
     async def run(
         self,
@@ -63,7 +65,7 @@ class QueuedCalls:
                 ticket = replace(ticket, requeued=True)
             observer.sent_to(permit.worker.address)
             try:
-                return await _attempt(rpc, permit, request, ticket.request_id)
+                return await self._attempt(rpc, permit, request, ticket.request_id)
             except QueueFull:
                 # The worker has less room than it reported: queue again.
                 pass
@@ -78,28 +80,31 @@ class QueuedCalls:
                 observer.retried(error)
             await jitter()
 
-
-async def _attempt(
-    rpc: Rpc[Request, Response], permit: WorkerPermit, request: Request, client_request_id: str
-) -> Response:
-    """Make one attempt and release its permit."""
-    failure: DroverError | None = None
-    request.request_id = new_attempt_id()
-    call = UnaryCall(rpc.send(permit.worker.backend, request, client_request_id))
-    permit.handle = call
-    try:
-        response = await call.result()
-        if wrong := rpc.wrong(request, response):
-            raise broken(wrong)
-        permit.on_first_event()
-        return response
-    except DroverError as error:
-        failure = error
-        if isinstance(error, ProtocolBroken):
-            permit.broke_protocol(error)
-        raise
-    finally:
-        permit.release(failure)
+    async def _attempt(
+        self, rpc: Rpc[Request, Response], permit: WorkerPermit, request: Request, client_request_id: str
+    ) -> Response:
+        """Make one attempt and release its permit."""
+        failure: DroverError | None = None
+        request.request_id = new_attempt_id()
+        adapter = request.adapter if isinstance(request, pb.ScoreRequest) else ""
+        worker = permit.worker
+        call = UnaryCall(
+            self.adapters.call(adapter, worker, lambda: rpc.send(worker.backend, request, client_request_id))
+        )
+        permit.handle = call
+        try:
+            response = await call.result()
+            if wrong := rpc.wrong(request, response):
+                raise broken(wrong)
+            permit.on_first_event()
+            return response
+        except DroverError as error:
+            failure = error
+            if isinstance(error, ProtocolBroken):
+                permit.broke_protocol(error)
+            raise
+        finally:
+            permit.release(failure)
 
 
 def _wrong_embeddings(request: pb.EmbedRequest, response: pb.EmbedResponse) -> str:

@@ -92,9 +92,11 @@ class RequestRouter:
         sides = definition.descriptions(able)
         if judge.info.capabilities.decision:
             scores = score_request(question, sides, judge.info)
+            scores.adapter = judge.adapter
             response = self._fleet.score(workers_of(judge), scores, record.ticket, SilentObserver())
             return await decide_by_score(response, sides, definition)
         request = label_request(question, sides, judge.info)
+        request.adapter = judge.adapter
         return await decide_by_label(
             lambda: self._send(judge, request, record.ticket, SilentObserver()), sides, definition
         )

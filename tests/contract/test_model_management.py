@@ -8,10 +8,9 @@
 | several licences, parameters over the parent's | transcripts "show created", "show second" |
 
 Not here: lines of downloads, uploads and conversions (`pulling model`, `removing unused layers`, `pushing …`, `parsing
-GGUF`, `converting model`, `quantizing …`): weights are where workers are and never move; that weights in `files` and
-`adapters` are refused with a reason is tested. Upstream's `unsupported quantization type`, `supplied file was not in
-GGUF format`, `unknown type`, `only one adapter …` are of such files. `username`, `password` and `insecure` of pull mean
-nothing.
+GGUF`, `converting model`, `quantizing …`): weights are where workers are and never move; that weights in `files` are
+refused with a reason is tested, `adapters` are in tests/system/test_adapters.py. Upstream's `unsupported quantization
+type` and `unknown type` are of such files. `username`, `password` and `insecure` of pull mean nothing.
 """  # noqa: E501 - a row of the table is one line
 
 from __future__ import annotations
@@ -126,7 +125,12 @@ def test_push(http: httpx.Client, body: dict[str, object], begin: str) -> None:
         ({"model": "t", "files": {"../x": _ZEROS}}, 400, "file path must be relative"),
         ({"model": "t", "files": {"x": "sha256:1"}}, 400, "invalid digest format"),
         ({"model": "t", "files": {"x.gguf": _ZEROS}}, 400, "this server does not take weights"),
-        ({"model": "t", "from": "smol", "adapters": {"x": _ZEROS}}, 400, "adapters cannot be added"),
+        ({"model": "t", "from": "smol", "adapters": {"x": _ZEROS}}, 400, "adapters: x is no file of an"),
+        (
+            {"model": "t", "from": "smol", "adapters": {"x.gguf": _ZEROS, "y.gguf": _ZEROS}},
+            400,
+            "only one adapter is currently supported",
+        ),
         ({"model": "t", "from": "smol", "template": "{{ .X"}, 400, "template error: template: :1: unclosed"),
         (
             {"model": "t", "from": "smol", "quantize": "Q4_0"},

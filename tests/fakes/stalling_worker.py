@@ -6,7 +6,7 @@ A response is a list of steps: events, errors to raise, `STALL`, or `forever(eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TypeVar
@@ -137,6 +137,10 @@ class StallingWorker:
     refusal: DroverError | None = None
     on_submit: Callable[[], None] | None = None
     closed: bool = False
+    adapters: list[list[pb.AdapterPart]] = field(default_factory=list)
+    """The uploads of adapters."""
+    adapter_refusal: DroverError | None = None
+    deleted_adapters: list[str] = field(default_factory=list)
     is_connected: bool = True
     is_silent: bool = False
     """It sends no reports."""
@@ -234,6 +238,18 @@ class StallingWorker:
             if not self.is_silent:
                 yield self.report
             await asyncio.sleep(0.02)
+
+    async def put_adapter(self, parts: AsyncIterator[pb.AdapterPart]) -> pb.PutAdapterResponse:
+        """Reads all parts."""
+        received = [part async for part in parts]
+        self.adapters.append(received)
+        if self.adapter_refusal is not None:
+            raise self.adapter_refusal
+        return pb.PutAdapterResponse(rank=1)
+
+    async def delete_adapter(self, digest: str) -> None:
+        self._may_refuse()
+        self.deleted_adapters.append(digest)
 
     async def close(self) -> None:
         self.closed = True

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 
-from drover.errors import CapabilityMissing, EngineFailed
+from drover.errors import AdapterMissing, CapabilityMissing, EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from engine_worker.adapters.contents import Adapter
 from engine_worker.daemon import in_daemon_thread
+from engine_worker.engines.cache_key import cache_key
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.llamacpp.answer_modes import ReaderContext
-from engine_worker.engines.llamacpp.api import LlamaApi
+from engine_worker.engines.llamacpp.api import JsonObject, LlamaApi
 from engine_worker.engines.llamacpp.chat_plan import ChatPlan
 from engine_worker.engines.llamacpp.chunks import PrefillProgress
 from engine_worker.engines.llamacpp.format_checks import GrammarChecker, JsonAnswerCheck
@@ -53,6 +56,9 @@ class LlamacppEngine:
         self._grammars = GrammarChecker()
         self._yes_or_no: YesOrNoReranker | None = None
         self._whole_model_info = ""
+        self._adapters: Sequence[Adapter] = ()
+        self._adapter_ids: dict[str, int] = {}
+        """Of the adapters that the process has, by digest: the number by which it knows them."""
 
     async def start(self) -> None:
         file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
@@ -104,7 +110,9 @@ class LlamacppEngine:
     async def _start_llama(self) -> LoadedModel:
         path, file = self._options.model_path, self._file
         await in_daemon_thread(lambda: check_unchanged(path, file), "look at the model's file")
-        server = await start_server(self._options, self._context_length, file)
+        paths = [adapter.gguf_path for adapter in self._adapters]
+        server = await start_server(self._options, self._context_length, file, paths)
+        self._adapter_ids = {adapter.digest: number for number, adapter in enumerate(self._adapters)}
         return LoadedModel(server, self._options, self._on_failure)
 
     def _prompts_over(self, api: LlamaApi) -> Prompts:
@@ -117,6 +125,34 @@ class LlamacppEngine:
             self._arrangements,
             adds_space=self._file.vocabulary.adds_space,
         )
+
+    def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:
+        """llama.cpp loads adapters only when it starts."""
+        return any(adapter.digest not in self._adapter_ids for adapter in adapters)
+
+    async def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Restart llama.cpp if one of them is new. One that is left out stays loaded until the next start."""
+        before, self._adapters = self._adapters, adapters
+        if not self.adapters_need_idle(adapters):
+            return
+        try:
+            await self._restart()
+        except RuntimeError as error:
+            self._adapters = before
+            try:
+                await self._restart()
+            except RuntimeError as failure:
+                self._on_failure(f"llama.cpp did not start again: {failure}")
+                raise EngineFailed("llama.cpp did not start again") from failure
+            raise InvalidRequest(f"adapters: llama.cpp cannot load the adapter: {error}") from error
+
+    async def _restart(self) -> None:
+        """Raises RuntimeError if llama.cpp cannot load the model or an adapter."""
+        await self._free()
+        try:
+            await self.load()
+        except (OSError, ValueError) as error:
+            raise RuntimeError(str(error)) from error
 
     async def _free(self) -> None:
         loaded, self._loaded = self._loaded, None
@@ -170,7 +206,7 @@ class LlamacppEngine:
             prompt = await self._prompts.prepare(request)
             if prompt.answer.grammar and not self._template.syntax.is_gbnf:
                 await self._grammars.check(prompt.answer.grammar)
-            async with self._in_memory.slots.hold(prompt.ids, request.cache_salt) as slot:
+            async with self._in_memory.slots.hold(prompt.ids, cache_key(request)) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns
                 await self._fill(mailbox, request, prompt, slot, queue_ns)
@@ -187,6 +223,7 @@ class LlamacppEngine:
         limits = GenerationLimits.of(request, len(prompt.ids), self._context_length)
         body = prompt.answer.body(request, prompt.ids, slot.number, limits)
         body["cache_prompt"] = slot.may_share_cache
+        body |= self._lora(request.adapter)
         counted, prefill = 0, PrefillProgress(self._report)
         async with api.stream(prompt.answer.endpoint, body) as arrivals:
             async for chunks in arrivals:
@@ -207,6 +244,19 @@ class LlamacppEngine:
                 if reader.finished:
                     return
         raise EngineFailed("llama.cpp's stream ended without a stop chunk")
+
+    def _lora(self, adapter: str) -> JsonObject:
+        """The part of a request that applies one of the adapters, or none. Raises AdapterMissing."""
+        if not self._adapter_ids:
+            return {}
+        if adapter and adapter not in self._adapter_ids:
+            raise AdapterMissing("llama.cpp has not loaded the adapter of the request")
+        return {
+            "lora": [
+                {"id": number, "scale": 1.0 if digest == adapter else 0.0}
+                for digest, number in self._adapter_ids.items()
+            ]
+        }
 
     def _reader_context(
         self, request: pb.GenerateRequest, prompt: Prompt, mailbox: Mailbox, api: LlamaApi
@@ -241,9 +291,10 @@ class LlamacppEngine:
             prompts = await score_prompts(request, self._score_ids, self._label_tokens())
             loaded = self._in_memory
             # One slot for all items: each finds the prefix of the one before.
-            async with loaded.slots.hold(prompts[0].ids, request.cache_salt) as slot:
+            async with loaded.slots.hold(prompts[0].ids, cache_key(request)) as slot:
                 place.starts()
-                scorer = LabelScorer(loaded.api, slot, self._file.vocabulary, self._report)
+                more = self._lora(request.adapter)
+                scorer = LabelScorer(loaded.api, slot, self._file.vocabulary, self._report, more)
                 response = await score_items(
                     prompts, scorer, slot.may_share_cache, place.queue_ns, request.return_prompt_ids
                 )
@@ -329,6 +380,7 @@ class LlamacppEngine:
                 embedding=task == "embed",
                 rerank=task == "rerank",
                 classify=task == "classify",
+                gguf_adapters=generates and self._options.takes_adapters,
                 json_constraint=generates,
                 regex_constraint=generates,
                 ebnf_constraint=generates,

@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 class LlamaParameters:
     """`slot_context`: tokens per slot. `pooling`: llama.cpp's name of the pooling of whole texts; empty: the
     model's own. `whole_cache`: the KV cache of layers with sliding windows holds all tokens, so that prefixes
-    can be shared.
+    can be shared. `adapters`: paths of LoRA files; requests name them by their place in this list.
     """
 
     model_path: str
@@ -37,6 +37,7 @@ class LlamaParameters:
     embed: bool
     pooling: str
     whole_cache: bool
+    adapters: list[str]
 
 
 def main() -> None:
@@ -85,6 +86,9 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
     params.api_keys = [parameters.api_key]
     params.n_threads_http = parameters.http_threads
     params.verbosity = _QUIET
+    # A request that names no adapter gets the model without one.
+    params.lora_init_without_apply = True
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in parameters.adapters]
     if parameters.embed:
         params.embedding = True
         # With a KV cache per slot, llama.cpp splits texts of different lengths over micro-batches and pools

@@ -27,6 +27,7 @@ class LlamacppOptions:
     # Jinja source that replaces the model's own template; empty keeps that.
     chat_template: str
     task: Task
+    takes_adapters: bool
     overrides: ModelOverrides
 
     @property

@@ -15,7 +15,7 @@ import os
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -59,12 +59,14 @@ class LlamaServer:
         await _kill(self._process)
 
 
-async def start_server(options: LlamacppOptions, slot_context: int, file: GgufFile) -> LlamaServer:
-    """Start llama.cpp and load the model; cancelling kills the process.
+async def start_server(
+    options: LlamacppOptions, slot_context: int, file: GgufFile, adapters: Sequence[Path] = ()
+) -> LlamaServer:
+    """Start llama.cpp and load the model and the adapters; cancelling kills the process.
 
-    Raises RuntimeError if the model cannot be loaded.
+    Raises RuntimeError if one of them cannot be loaded.
     """
-    parameters = _parameters(options, slot_context, file)
+    parameters = _parameters(options, slot_context, file, adapters)
     # A new session, so that Ctrl-C on a terminal reaches the worker only.
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -109,7 +111,9 @@ def _how(status: int) -> str:
     return f"signal {-status}" if status < 0 else f"status {status}"
 
 
-def _parameters(options: LlamacppOptions, slot_context: int, file: GgufFile) -> LlamaParameters:
+def _parameters(
+    options: LlamacppOptions, slot_context: int, file: GgufFile, adapters: Sequence[Path]
+) -> LlamaParameters:
     return LlamaParameters(
         model_path=str(options.model_path),
         slots=options.slots,
@@ -128,6 +132,7 @@ def _parameters(options: LlamacppOptions, slot_context: int, file: GgufFile) -> 
         whole_cache=options.generates
         and file.has_sliding_windows
         and _keeps_whole_cache(options, slot_context, file),
+        adapters=[str(path) for path in adapters],
     )
 
 

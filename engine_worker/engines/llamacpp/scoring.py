@@ -7,7 +7,7 @@ tokens, as many as are asked for. Labels that are not among those are read from 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from drover.errors import EngineFailed
@@ -37,13 +37,14 @@ class Scored:
 @dataclass(frozen=True, slots=True)
 class LabelScorer:
     """Scores the items of one request one after the other in its slot, where each finds the prefix of the
-    last one.
+    last one. `more`: members of each body.
     """
 
     api: LlamaApi
     slot: HeldSlot
     vocabulary: Vocabulary
     report: pb.LoadReport
+    more: JsonObject = field(default_factory=dict)
 
     async def score(self, ids: list[int], label_ids: Sequence[int], use_cache: bool) -> Scored:
         """`use_cache`: what the slot holds may be reused."""
@@ -81,6 +82,7 @@ class LabelScorer:
             "n_probs": count,
             "temperature": 0,
             "logit_bias": [[shown, _CERTAIN]],
+            **self.more,
         }
         found: Mapping[int, float | None] = {}
         progress = PrefillProgress(self.report)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
+from engine_worker.adapters.contents import Adapter
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.sglang import model_info
+from engine_worker.engines.sglang.adapter_files import check_adapted, write_completed
 from engine_worker.engines.sglang.call_grammars import ForcedCall, forced_call
 from engine_worker.engines.sglang.classifier import ClassifierModel, check_task
 from engine_worker.engines.sglang.in_flight import InFlight
@@ -47,6 +51,8 @@ class SglangEngine:
         self._owned = ExitStack()
         self._classifier: ClassifierModel | None = None
         self._yes_or_no: YesOrNoReranker | None = None
+        self._adapters: dict[str, TemporaryDirectory[str]] = {}
+        """Those that SGLang has loaded, by digest, with the folder of their files as it reads them."""
 
     async def start(self) -> None:
         self._process = self._make_process(self._options)
@@ -87,6 +93,8 @@ class SglangEngine:
         self._owned.close()
         if self._process is not None:
             await self._process.stop()
+        for folder in self._adapters.values():
+            folder.cleanup()
 
     async def wait_failed(self) -> str:
         assert self._process is not None
@@ -184,6 +192,32 @@ class SglangEngine:
         fitted = (await self._prompts.prepare(request)).fitted
         text = await self._prompts.decode(fitted.ids)
         return pb.RenderResponse(text=text, ids=fitted.ids, truncated_tokens=fitted.truncated_tokens)
+
+    def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:
+        return False
+
+    async def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Load new ones before others are unloaded, which waits for the requests that use them."""
+        assert self._process is not None
+        wanted = {adapter.digest: adapter for adapter in adapters}
+        for digest in wanted.keys() - self._adapters.keys():
+            self._adapters[digest] = await self._load_adapter(self._process, wanted[digest])
+        for digest in self._adapters.keys() - wanted.keys():
+            folder = self._adapters.pop(digest)
+            await self._process.unload_adapter(digest)
+            folder.cleanup()
+
+    async def _load_adapter(self, process: EngineProcess, adapter: Adapter) -> TemporaryDirectory[str]:
+        check_adapted(adapter)
+        weights = {tensor.name: tensor.shape for tensor in self._model.tensors}
+        folder = TemporaryDirectory(prefix="drover-adapter-")
+        try:
+            await asyncio.to_thread(write_completed, adapter, weights, Path(folder.name))
+            await process.load_adapter(adapter.digest, folder.name)
+        except BaseException:
+            folder.cleanup()
+            raise
+        return folder
 
     async def load(self) -> None:
         """Nothing to do: the model is pinned, since starting SGLang takes minutes."""

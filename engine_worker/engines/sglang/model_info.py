@@ -116,6 +116,7 @@ def _capabilities(options: SglangOptions, loaded: LoadedModel) -> pb.Capabilitie
         logit_bias=True,
         priority=loaded.has_priorities,
         resume=True,
+        safetensors_adapters=options.adapters is not None,
         resume_constraint=loaded.can_resume_constraint,
     )
 

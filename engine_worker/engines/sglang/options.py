@@ -10,6 +10,14 @@ from engine_worker.settings import Task
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterRoom:
+    """What SGLang keeps memory for: `count` adapters, of `rank` at most."""
+
+    count: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class SglangOptions:
     """The settings of one worker that concern SGLang."""
 
@@ -29,6 +37,8 @@ class SglangOptions:
     chat_template: str
     task: Task
     overrides: ModelOverrides
+    # Most adapters at a time, and the largest rank of one; None for a worker that takes none.
+    adapters: AdapterRoom | None
     # Further flags of `sglang serve`.
     flags: Sequence[str]
 

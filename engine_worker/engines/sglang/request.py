@@ -157,6 +157,9 @@ class RequestBuilder:
             sglang["priority"] = request.priority
         if request.cache_salt:
             sglang["cache_salt"] = request.cache_salt
+        if request.adapter:
+            # A name: adapters are loaded under their digests. Each has a prefix cache of its own.
+            sglang["lora_path"] = request.adapter
 
 
 def skips_special_tokens(request: pb.GenerateRequest, rendered: Rendered) -> bool:

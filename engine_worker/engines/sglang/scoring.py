@@ -121,6 +121,8 @@ class Scorer:
             made["priority"] = request.priority
         if request.cache_salt:
             made["cache_salt"] = request.cache_salt
+        if request.adapter:
+            made["lora_path"] = [request.adapter] * len(prompts)
         return made
 
 

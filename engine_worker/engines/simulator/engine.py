@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
+from engine_worker.adapters.contents import Adapter
+from engine_worker.engines.cache_key import cache_key
 from engine_worker.engines.classification import Classifier, classify_texts
 from engine_worker.engines.overrides import ModelOverrides
 from engine_worker.engines.pairs import Pair, PairModel, rerank_pairs
@@ -35,7 +37,7 @@ class SimulatorEngine:
     """Implements engine_worker.engines.base.Engine.
 
     `names` are the model's names, the main one first. `task` is what it is for. `overrides` are the
-    operator's changes to the model's description.
+    operator's changes to the model's description. With `takes_adapters` each adapter gives other texts.
     """
 
     bounds = BOUNDS
@@ -46,8 +48,10 @@ class SimulatorEngine:
         config: SimulatorConfig,
         task: Task = "generate",
         overrides: ModelOverrides = _NO_OVERRIDES,
+        takes_adapters: bool = False,
     ) -> None:
         self._overrides = overrides
+        self._takes_adapters = takes_adapters
         self._names = list(names)
         self._config = config
         self._task: Task = task
@@ -85,7 +89,7 @@ class SimulatorEngine:
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         if self._task != "generate":
             raise CapabilityMissing(f"this worker was started with --task {self._task} and cannot generate")
-        job = await self._requests.job(request, self._scheduler.chain(request.cache_salt), mailbox)
+        job = await self._requests.job(request, self._scheduler.chain(cache_key(request)), mailbox)
         with self._scheduler.holding(job):
             await job.ended
 
@@ -109,13 +113,15 @@ class SimulatorEngine:
             raise CapabilityMissing(f"this worker cannot score labels: its --task is {self._task}")
         prompts = await score_prompts(request, self._score_ids, self._label_tokens())
         response = pb.ScoreResponse()
+        # Each adapter gives other numbers.
+        seed = self._config.seed + int(request.adapter[:8] or "0", 16)
         for item, prompt in zip(request.items, prompts, strict=True):
             script = self._scripts.find_scores(self._prompts.question(item_request(request, item)))
-            mailbox, chain = Mailbox(), self._scheduler.chain(request.cache_salt)
+            mailbox, chain = Mailbox(), self._scheduler.chain(cache_key(request))
             output = interrupted_output(script.interruptions, mailbox) if script else None
             done = await self._prefilled(Job(prompt.ids, len(prompt.ids), mailbox, output, chain))
             scripted = script.scores if script else None
-            logprobs = label_logprobs(prompt.ids, prompt.label_ids, scripted, self._config.seed)
+            logprobs = label_logprobs(prompt.ids, prompt.label_ids, scripted, seed)
             response.results.add(
                 logprobs=logprobs,
                 label_ids=prompt.label_ids,
@@ -201,10 +207,18 @@ class SimulatorEngine:
     async def unload(self) -> None:
         self._scheduler.forget_prefixes()
 
+    def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:
+        return False
+
+    async def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Nothing to load: a request's adapter counts by its digest."""
+
     def _use_scripts(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self._requests = RequestBuilder(self._config, self._prompts, self._book, scripts)
         self._model = describe_model(self._names, self._config, scripts, self._task)
+        if self._task == "generate" and self._takes_adapters:
+            self._model.capabilities.gguf_adapters = self._model.capabilities.safetensors_adapters = True
         self._overrides.describe(self._model, can_parse=True)
 
     def _fitted(self, ids: list[int], request: pb.EmbedRequest) -> list[int]:

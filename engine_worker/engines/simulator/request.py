@@ -96,7 +96,7 @@ class RequestBuilder:
         self, request: pb.GenerateRequest, started: pb.Started, script: Script | None, room: int
     ) -> OutputPlan:
         sampling = request.sampling
-        key = self._key(started.prompt_ids, sampling)
+        key = self._key(started.prompt_ids, sampling, request.adapter)
         events, most_tokens = self._events(key, script, sampling, room)
         if script is None and request.continuation.produced_ids:
             events = continued_text(request.continuation.produced_ids, events, not _is_random(sampling))
@@ -115,11 +115,14 @@ class RequestBuilder:
             logprobs=logprobs,
         )
 
-    def _key(self, prompt_ids: Sequence[int], sampling: pb.Sampling) -> bytes:
-        """The key that determines the answer: a hash of the prompt and, above temperature 0, of the seed."""
+    def _key(self, prompt_ids: Sequence[int], sampling: pb.Sampling, adapter: str) -> bytes:
+        """The key that determines the answer: a hash of the prompt, the adapter and, above temperature 0, of
+        the seed.
+        """
         key = blake2b(
             pack(f"<{len(prompt_ids)}I", *prompt_ids), key=b"%d" % self._config.seed, digest_size=32
         )
+        key.update(adapter.encode())
         if _is_random(sampling):
             key.update(secrets.token_bytes(16))
         elif sampling.temperature > 0:

@@ -198,6 +198,7 @@ def _common(
         context=_context(options, request),
         think=resolved(request.think, model.thinking, model.capabilities.thinking),
         template=model.own_template,
+        adapter=model.adapter,
     )
     if request.keep_alive is not None:
         result.keep_alive_ns = request.keep_alive

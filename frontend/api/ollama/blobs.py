@@ -44,7 +44,8 @@ class BlobRoutes:
         except BodyTooLarge:
             raise BodyTooLarge(
                 f"blob too large: this server takes at most {settings.max_blob_bytes} bytes. Weights are not "
-                "uploaded here: engine workers serve them (python -m engine_worker --model FILE --name NAME)"
+                "uploaded here: engine workers serve them (python -m engine_worker --model FILE --name NAME)."
+                " For a larger adapter raise --max-blob-bytes"
             ) from None
 
 

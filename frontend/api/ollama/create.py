@@ -30,6 +30,7 @@ from frontend.api.core.typed_fields import (
 )
 from frontend.api.ollama.create_declared import read_capabilities, with_declarations
 from frontend.api.ollama.transfer import Step, status
+from frontend.models.adapter import Adapter
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
 
@@ -121,8 +122,6 @@ def check_source(request: CreateRequest) -> None:
             raise InvalidRequest("file path must be relative")
         if not is_digest(digest):
             raise InvalidRequest("invalid digest format")
-    if request.adapters:
-        raise InvalidRequest(f"adapters cannot be added to a model here: {_SERVE_WEIGHTS}")
     if request.origin:
         return
     if request.files is None:
@@ -269,10 +268,15 @@ def _looks_like_jinja(template: str) -> bool:
 
 
 def preset_of(
-    request: CreateRequest, name: ModelName, origin: CatalogModel, template: str, uses: frozenset[str]
+    request: CreateRequest,
+    name: ModelName,
+    origin: CatalogModel,
+    template: str,
+    uses: frozenset[str],
+    adapter: Adapter | None = None,
 ) -> Preset:
     """The origin's layers, overridden by the request's. What the served model itself has is not copied.
-    `template` and `uses`: of `template_of`.
+    `template` and `uses`: of `template_of`; `adapter`: the request's.
     """
     inherited = copy_of(origin, name)
     # `show` prints the served model's licences too.
@@ -291,6 +295,7 @@ def preset_of(
         examples=tuple(messages) or inherited.examples,
         licenses=tuple(dict.fromkeys([*inherited.licenses, *added])),
         requires=request.requires.removeprefix("v") or inherited.requires,
+        adapter=adapter or inherited.adapter,
     )
 
 

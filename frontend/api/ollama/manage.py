@@ -31,6 +31,8 @@ from frontend.api.ollama.create import (
 from frontend.api.ollama.create_declared import check_draft, without_effect
 from frontend.api.ollama.transfer import no_such_weights, progress, pulling
 from frontend.http.routes import direct_router
+from frontend.models.adapter import Adapter
+from frontend.models.adapters import Adapters
 from frontend.models.blobs import Blobs
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
@@ -56,6 +58,7 @@ def read_delete(body: Json) -> NamedRequest:
 @dataclass(frozen=True, slots=True)
 class Management:
     catalog: Catalog
+    adapters: Adapters
     blobs: Blobs
     settings: FrontendSettings
 
@@ -87,9 +90,13 @@ class Management:
             raise no_such_weights()
         check_quantize(request)
         check_messages(request.messages)
-        preset = preset_of(request, name, origin, *await template_of(request, origin))
+        adapter = await self.adapters.read(request.adapters, origin) if request.adapters else None
+        preset = preset_of(request, name, origin, *await template_of(request, origin), adapter)
         self.catalog.check_route(preset)
-        await self._put(preset)
+        if adapter is None:
+            await self._put(preset)
+        else:
+            await self._put_with(adapter, preset, origin)
         return preset, origin
 
     async def copy(self, http: Request) -> Response:
@@ -116,8 +123,22 @@ class Management:
         name = ModelName.parse(request.wanted.strip())
         if name is None:
             raise InvalidRequest(f'name "{request.wanted}" is invalid')
+        preset = self.catalog.presets.get(name.key)
         await self.catalog.delete(name, as_sent=request.wanted)
+        if preset is not None and preset.adapter is not None:
+            await self.adapters.release(preset.adapter)
         return Response()
+
+    async def _put_with(self, adapter: Adapter, preset: Preset, origin: CatalogModel) -> None:
+        """Write a preset with a new adapter, once the workers have it."""
+        try:
+            await self.adapters.place(adapter, origin)
+            await self._put(preset)
+            # Another frontend may have released it before it could see the preset.
+            await self.adapters.keep(adapter)
+        except DroverError:
+            await self.adapters.release(adapter)
+            raise
 
     def _check_free(self, text: str) -> None:
         """Raises InvalidRequest for any name of a served model, also with `:local`."""
@@ -125,6 +146,7 @@ class Management:
             self.catalog.check_free(name, "overwrite")
 
     async def _put(self, preset: Preset) -> None:
+        replaced = self.catalog.presets.get(preset.name.key)
         length, most = len(preset.to_document()), self.settings.max_preset_bytes
         if length > most:
             raise InvalidRequest(
@@ -132,11 +154,13 @@ class Management:
                 f"together, and this server keeps at most {most}"
             )
         await self.catalog.put(preset)
+        if replaced is not None and replaced.adapter is not None:
+            await self.adapters.release(replaced.adapter)
 
 
-def router(catalog: Catalog, blobs: Blobs, settings: FrontendSettings) -> APIRouter:
+def router(catalog: Catalog, adapters: Adapters, blobs: Blobs, settings: FrontendSettings) -> APIRouter:
     routes = direct_router()
-    management = Management(catalog, blobs, settings)
+    management = Management(catalog, adapters, blobs, settings)
     routes.add_api_route("/api/create", management.create, methods=["POST"])
     routes.add_api_route("/api/copy", management.copy, methods=["POST"])
     routes.add_api_route("/api/delete", management.delete, methods=["DELETE"])

@@ -33,6 +33,8 @@ def modelfile(model: CatalogModel, system: str, parameters: Parameters) -> str:
         "",
         f"FROM {base}",
     ]
+    if preset is not None and preset.adapter is not None:
+        lines.extend(f"ADAPTER {file.digest}" for file in preset.adapter.files)
     if preset is not None:
         lines.extend(f"DRAFT {_quoted(name)}" for name in preset.draft)
     if model.template and _can_be_quoted(model.template):

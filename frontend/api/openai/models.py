@@ -36,12 +36,16 @@ class OpenAIModels:
 
 
 def _model_object(model: CatalogModel, name: str) -> dict[str, object]:
-    return {
+    shown: dict[str, object] = {
         "id": name,
         "object": "model",
         "created": model.modified_unix_ns // _NS_PER_SECOND,
         "owned_by": model.name.namespace,
     }
+    if model.adapter and model.preset is not None:
+        # As servers with adapters list them.
+        shown |= {"root": model.adapter, "parent": model.preset.base.short}
+    return shown
 
 
 def _json(value: object) -> Response:

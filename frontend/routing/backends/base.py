@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 from drover.errors import DroverError
@@ -94,5 +94,10 @@ class Worker(Protocol):
 
     def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
         """Yield load reports until the worker is lost; then raise an error of drover/errors.py."""
+
+    async def put_adapter(self, parts: AsyncIterator[pb.AdapterPart]) -> pb.PutAdapterResponse:
+        """Give the worker an adapter. Raises InvalidRequest if it does not fit the model."""
+
+    async def delete_adapter(self, digest: str) -> None: ...
 
     async def close(self) -> None: ...

@@ -1,5 +1,5 @@
-"""Affinity key: equal for requests with the same prompt prefix (model, salt, tools, system message and first
-user message, before any truncation).
+"""Affinity key: equal for requests with the same prompt prefix (model, adapter, salt, tools, system message
+and first user message, before any truncation).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _MAX_CHARACTERS = 64 * 1024
 def affinity_of(request: pb.GenerateRequest, digest: str) -> bytes | None:
     """The request's key; None for a short prompt without a routing key. `digest`: the model's."""
     if request.routing_key:
-        return digest_of([digest, "routing key", request.cache_salt, request.routing_key])
-    beginning = [digest, request.cache_salt, request.template]
+        return digest_of([digest, "routing key", request.cache_salt, request.adapter, request.routing_key])
+    beginning = [digest, request.cache_salt, request.template, request.adapter]
     match request.WhichOneof("input"):
         case "chat":
             of_chat, whole = _of_chat(request.chat)
@@ -53,7 +53,7 @@ def affinity_of_scores(request: pb.ScoreRequest, digest: str) -> bytes | None:
     shared = "".join(pair[0] for pair in alike)
     if len(shared) < _MIN_CHARACTERS:
         return None
-    return digest_of([digest, request.cache_salt, request.template, shared])
+    return digest_of([digest, request.cache_salt, request.template, request.adapter, shared])
 
 
 def _beginning(item: pb.ScoreItem) -> str:

@@ -14,8 +14,9 @@ It is written for SGLang 0.5.23, whose private interfaces change with each relea
     cpu_platform.py       an SRTPlatform for machines without an accelerator
     resume_grammar.py     a grammar backend around SGLang's own
     original_logprobs.py  hooks around SGLang's sampler
+    unpinned_adapters.py  hooks around its allocations for adapters
 
-`plugins` is what SGLang's processes find on their path: entry points that name the last three.
+`plugins` is what SGLang's processes find on their path: entry points that name the last four.
 """
 
 VERSION = "0.5.23"

@@ -9,6 +9,7 @@ from typing import NoReturn
 from sglang.srt.server_args import ServerArgs
 from transformers import PretrainedConfig
 
+from engine_worker.engines.sglang.adapter_files import ADAPTED
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream.classifier import is_encoder, most_tokens
 
@@ -42,7 +43,8 @@ def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
     ServerArgs.add_cli_args(parser)
     # The last of repeated flags counts, so that the operator's choice wins.
     machine = _cpu_flags(options) if on_cpu else _gpu_flags(options)
-    wanted = [*_flags(options), *machine, *_encoder_flags(options), *options.flags]
+    adapters = _adapter_flags(options, on_cpu)
+    wanted = [*_flags(options), *machine, *_encoder_flags(options), *adapters, *options.flags]
     return ServerArgs.from_cli_args(parser.parse_args(wanted))
 
 
@@ -70,6 +72,16 @@ def _flags(options: SglangOptions) -> list[str]:
     flags += _if_set("--context-length", _context_length(options))
     flags += _if_set("--chat-template", options.chat_template or None)
     return flags if options.generates else [*flags, "--is-embedding"]
+
+
+def _adapter_flags(options: SglangOptions, on_cpu: bool) -> Sequence[str]:
+    """Adapters come later, so SGLang needs their largest rank and their weights at the start."""
+    if options.adapters is None or options.task != "generate":
+        return ()
+    flags = ["--enable-lora", "--max-lora-rank", str(options.adapters.rank)]
+    # The other backends are kernels for accelerators.
+    flags += ["--lora-backend", "torch_native"] if on_cpu else []
+    return [*flags, "--lora-target-modules", *ADAPTED]
 
 
 def _context_length(options: SglangOptions) -> int | None:

@@ -73,6 +73,7 @@ class SglangRequest(TypedDict, total=False):
     require_reasoning: bool
     priority: int
     cache_salt: str
+    lora_path: str
 
 
 class SglangScoreRequest(TypedDict, total=False):
@@ -85,6 +86,7 @@ class SglangScoreRequest(TypedDict, total=False):
     token_ids_logprob: list[list[int]]
     priority: int
     cache_salt: str
+    lora_path: list[str]
 
 
 class EngineProcess:
@@ -211,6 +213,19 @@ class EngineProcess:
         finally:
             await answers.aclose()
         raise EngineFailed("SGLang's stream ended without an embedding")
+
+    async def load_adapter(self, name: str, folder: str) -> None:
+        """Load an adapter. Raises InvalidRequest if SGLang cannot use it."""
+        # A failure is a result, no exception.
+        result = await self.engine.async_load_lora_adapter(name, folder)
+        if not result.success:
+            raise InvalidRequest(f"adapters: SGLang cannot load the adapter: {result.error_message}")
+
+    async def unload_adapter(self, name: str) -> None:
+        """Unload an adapter once the requests that use it have ended. Raises EngineFailed."""
+        result = await self.engine.async_unload_lora_adapter(name)
+        if not result.success:
+            raise EngineFailed(f"SGLang did not unload the adapter: {result.error_message}")
 
     def in_flight(self) -> set[str]:
         """Ids of all requests that SGLang has not forgotten, in whatever phase."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -94,6 +94,13 @@ class GrpcWorker:
             raise WorkerUnreachable("the worker stopped reporting")
         finally:
             call.cancel()
+
+    async def put_adapter(self, parts: AsyncIterator[pb.AdapterPart]) -> pb.PutAdapterResponse:
+        return await _unary(self._stub.PutAdapter(parts))
+
+    async def delete_adapter(self, digest: str) -> None:
+        request = pb.DeleteAdapterRequest(digest=digest)
+        await _unary(self._stub.DeleteAdapter(request, timeout=_CONTROL_TIMEOUT_SECONDS))
 
     async def close(self) -> None:
         if self._exchange is not None:

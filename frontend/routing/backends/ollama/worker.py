@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 
 import httpx
 import orjson
@@ -142,6 +142,12 @@ class OllamaWorker:
             polls += 1
             if polls % _POLLS_PER_CHECK == 0:
                 await self._check_same()
+
+    async def put_adapter(self, parts: AsyncIterator[pb.AdapterPart]) -> pb.PutAdapterResponse:
+        raise CapabilityMissing("models of an Ollama host take no adapters")
+
+    async def delete_adapter(self, digest: str) -> None:
+        """An Ollama host has none."""
 
     async def close(self) -> None:
         for call in list(self._calls):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from drover.errors import StoreUnavailable
+from frontend.models.adapter import Adapter, AdapterFile
 from frontend.models.blobs import Blobs
 from frontend.models.database.database import Database
+from frontend.models.preset_rows import PresetRows
+from tests.unit.frontend.models.preset_factory import preset
 
 _DIGEST, _OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 
@@ -35,3 +40,35 @@ async def test_a_full_store_is_reported(database: Database) -> None:
     with pytest.raises(StoreUnavailable, match="8 of 10 bytes"):
         await blobs.put(_OTHER, b"yyy")
     assert not await blobs.has(_OTHER)
+
+
+async def test_a_blob_is_read_in_pieces(database: Database) -> None:
+    blobs = Blobs(database, lifetime_seconds=60, max_bytes=10_000_000)
+    data = bytes(range(256)) * 10_000
+    await blobs.put(_DIGEST, data)
+
+    assert await blobs.size(_DIGEST) == len(data)
+    pieces = [piece async for piece in blobs.pieces(_DIGEST, len(data))]
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= 1024 * 1024
+    assert await blobs.size(_OTHER) is None
+    assert [piece async for piece in blobs.pieces(_OTHER, 5)] == []
+
+
+async def test_a_kept_blob_stays_until_no_preset_needs_it(database: Database) -> None:
+    blobs = Blobs(database, lifetime_seconds=-1, max_bytes=100)
+    rows = PresetRows(database, limit=10, max_bytes=100_000)
+    await blobs.put(_DIGEST, b"hello")
+    assert not await blobs.has(_DIGEST)
+    assert await blobs.keep([_DIGEST])
+    assert await blobs.has(_DIGEST)
+    made = replace(preset(), adapter=Adapter((AdapterFile("adapter.gguf", _DIGEST, 5),)))
+    await rows.write(made)
+
+    await blobs.release([_DIGEST])
+    assert await blobs.has(_DIGEST)
+
+    await rows.delete(made.name.key)
+    await blobs.release([_DIGEST])
+    assert not await blobs.has(_DIGEST)
+    assert not await blobs.keep([_OTHER])

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from drover.v1 import engine_pb2 as pb
+from frontend.models.adapter import Adapter, AdapterFile
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Layer, Preset
 from frontend.routing.served_model import ServedModel
@@ -20,6 +21,19 @@ def test_a_preset_is_the_same_when_it_was_stored() -> None:
     made = full_preset()
 
     assert Preset.from_document(made.name.full, made.to_document()) == made
+
+
+def test_an_adapter_is_stored_and_is_layers_of_the_preset() -> None:
+    files = (AdapterFile("a", f"sha256:{'1' * 64}", 5), AdapterFile("b", f"sha256:{'2' * 64}", 6))
+    made = replace(preset(), adapter=Adapter(files))
+
+    stored = Preset.from_document(made.name.full, made.to_document())
+    assert stored == made
+    assert stored.adapter is not None
+    assert stored.adapter.digest == Adapter(files).digest
+    assert [layer.size_bytes for layer in _over(made).layers] == [1000, 5, 6, len("Be a pirate.")]
+    assert _over(made).digest != _over(preset()).digest
+    assert _over(made).size_bytes == _over(preset()).size_bytes + 11
 
 
 def test_layers_have_the_digests_that_ollama_gives_them() -> None:

@@ -1,0 +1,257 @@
+"""The adapters of a running worker: which there are, who uses them, and what the engine has of them.
+
+Uploads are kept in a folder, one folder for each adapter by its digest, so that a restarted worker has them
+again. There is room for a number of adapters; the one that was not used for longest makes room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass
+from pathlib import Path
+
+from drover import logs
+from drover.concurrency import ChangeSignal
+from drover.errors import AdapterMissing, DroverError, InvalidRequest, QueueFull
+from drover.v1 import engine_pb2 as pb
+from engine_worker.adapters.contents import Adapter, read_adapter
+from engine_worker.adapters.fit import check_fits
+from engine_worker.adapters.received import check_header, receive_files
+from engine_worker.engines.base import Engine
+from engine_worker.model_lifecycle import ModelLifecycle
+
+_log = logging.getLogger("drover.worker")
+_UPLOADS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterLimits:
+    """`count` and `total_bytes` of all adapters together, `rank` of each."""
+
+    count: int
+    total_bytes: int
+    rank: int
+
+
+class AdapterHost:
+    """`folder`: where uploads are kept. `changed` is notified when there are other adapters.
+
+    A change of the engine's adapters is one task at a time, which continues if its caller leaves.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        lifecycle: ModelLifecycle,
+        folder: Path,
+        limits: AdapterLimits,
+        changed: ChangeSignal,
+    ) -> None:
+        self._engine = engine
+        self._lifecycle = lifecycle
+        self._folder = folder
+        self._limits = limits
+        self._changed = changed
+        # The least recently used one first.
+        self._adapters: dict[str, Adapter] = {}
+        self._users: dict[str, int] = {}
+        self._change = asyncio.Lock()
+        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def start(self) -> None:
+        """Use what an earlier run of the worker kept; what does not fit any more is deleted."""
+        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        kept = await asyncio.to_thread(self._read_kept)
+        async with self._change:
+            for adapter in kept[: self._limits.count]:
+                await self._use_kept(adapter)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    @property
+    def digests(self) -> Sequence[str]:
+        return list(self._adapters)
+
+    @contextmanager
+    def using(self, digest: str) -> Generator[None, None, None]:
+        """Keep an adapter for a request. Raises AdapterMissing."""
+        adapter = self._adapters.pop(digest, None)
+        if adapter is None:
+            raise AdapterMissing("this worker does not have the adapter of the request")
+        self._adapters[digest] = adapter
+        self._users[digest] = self._users.get(digest, 0) + 1
+        try:
+            yield
+        finally:
+            self._users[digest] -= 1
+            if not self._users[digest]:
+                del self._users[digest]
+
+    async def put(self, parts: AsyncIterator[pb.AdapterPart]) -> pb.PutAdapterResponse:
+        """Receive an adapter and let the engine load it. Raises InvalidRequest for one that does not fit,
+        QueueFull while all others are in use.
+        """
+        first = await anext(parts, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidRequest("adapters: an upload begins with its header")
+        header = first.header
+        check_header(header, self._limits.total_bytes)
+        if (known := self._adapters.get(header.digest)) is not None:
+            return pb.PutAdapterResponse(rank=known.rank, existed=True)
+        async with self._uploads:
+            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".upload-", dir=self._folder))
+            try:
+                await receive_files(header, parts, incoming)
+                return await self._owned(self._add(header.digest, incoming))
+            finally:
+                await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
+
+    def delete(self, digest: str) -> bool:
+        """Forget an adapter at once. The engine unloads it, and its files go, once no request uses it."""
+        adapter = self._adapters.pop(digest, None)
+        if adapter is None:
+            return False
+        self._changed.notify()
+        self._start(self._forget(adapter))
+        return True
+
+    async def _add(self, digest: str, incoming: Path) -> pb.PutAdapterResponse:
+        async with self._change:
+            if (known := self._adapters.get(digest)) is not None:
+                return pb.PutAdapterResponse(rank=known.rank, existed=True)
+            folder = self._folder / digest
+            await asyncio.to_thread(_move, incoming, folder)
+            try:
+                adapter = await asyncio.to_thread(read_adapter, digest, folder)
+                await self._use(adapter)
+            except BaseException:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                raise
+        logs.event(
+            _log,
+            logging.INFO,
+            "adapter added",
+            adapter=digest[:12],
+            rank=adapter.rank,
+            bytes=adapter.size_bytes,
+        )
+        return pb.PutAdapterResponse(rank=adapter.rank)
+
+    async def _use(self, adapter: Adapter) -> None:
+        """Give the engine one more adapter, and make room for it."""
+        check_fits(adapter, self._engine.model(), self._limits.rank)
+        removed = self._to_remove(adapter)
+        kept = [each for each in self._adapters.values() if each not in removed]
+        for each in removed:
+            del self._adapters[each.digest]
+        try:
+            await self._set([*kept, adapter])
+        except BaseException:
+            self._adapters.update((each.digest, each) for each in removed)
+            raise
+        self._adapters[adapter.digest] = adapter
+        self._changed.notify()
+        for each in removed:
+            await asyncio.to_thread(shutil.rmtree, each.folder, ignore_errors=True)
+
+    def _to_remove(self, adapter: Adapter) -> Sequence[Adapter]:
+        """Those to remove for a new one, least recently used first. Raises QueueFull."""
+        removed: list[Adapter] = []
+        unused = [each for each in self._adapters.values() if each.digest not in self._users]
+        count = len(self._adapters) + 1
+        size = adapter.size_bytes + sum(each.size_bytes for each in self._adapters.values())
+        while count > self._limits.count or size > self._limits.total_bytes:
+            if not unused:
+                raise QueueFull(f"all {len(self._adapters)} adapters of the worker are in use, try again")
+            oldest = unused.pop(0)
+            removed.append(oldest)
+            count, size = count - 1, size - oldest.size_bytes
+        return removed
+
+    async def _set(self, adapters: Sequence[Adapter]) -> None:
+        quiet: AbstractAsyncContextManager[None] = (
+            self._lifecycle.exclusive() if self._engine.adapters_need_idle(adapters) else nullcontext()
+        )
+        async with quiet:
+            await self._engine.use_adapters(adapters)
+
+    async def _forget(self, adapter: Adapter) -> None:
+        async with self._change:
+            if adapter.digest in self._adapters:
+                return
+            try:
+                await self._set(list(self._adapters.values()))
+            except DroverError as error:
+                logs.event(
+                    _log,
+                    logging.WARNING,
+                    "adapter not unloaded",
+                    adapter=adapter.digest[:12],
+                    reason=error.message,
+                )
+            await asyncio.to_thread(shutil.rmtree, adapter.folder, ignore_errors=True)
+        logs.event(_log, logging.INFO, "adapter removed", adapter=adapter.digest[:12])
+
+    async def _use_kept(self, adapter: Adapter) -> None:
+        try:
+            await self._use(adapter)
+        except DroverError as error:
+            logs.event(
+                _log, logging.WARNING, "adapter not used", adapter=adapter.digest[:12], reason=error.message
+            )
+            await asyncio.to_thread(shutil.rmtree, adapter.folder, ignore_errors=True)
+
+    def _read_kept(self) -> Sequence[Adapter]:
+        """The adapters in the folder, the newest first. Uploads that were cut off are removed."""
+        adapters = []
+        for folder in sorted(self._folder.iterdir(), key=lambda path: -path.stat().st_mtime_ns):
+            try:
+                adapters.append(read_adapter(folder.name, folder))
+            except (DroverError, OSError) as error:
+                logs.event(_log, logging.WARNING, "adapter removed", adapter=folder.name, reason=str(error))
+                shutil.rmtree(folder, ignore_errors=True)
+        return adapters
+
+    async def _owned(self, work: Coroutine[object, object, pb.PutAdapterResponse]) -> pb.PutAdapterResponse:
+        """Wait for a task that outlives the caller."""
+        task = asyncio.create_task(work, name="change adapters")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name="change adapters")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def in_use(adapters: AdapterHost | None, digest: str) -> AbstractContextManager[None]:
+    """Keep the adapter of a request, if it names one, while the request runs. Raises AdapterMissing."""
+    if not digest:
+        return nullcontext()
+    if adapters is None:
+        raise AdapterMissing("this worker takes no adapters")
+    return adapters.using(digest)
+
+
+def _move(incoming: Path, folder: Path) -> None:
+    """Move the files of an upload to their place; the folder of the upload stays, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for path in incoming.iterdir():
+        path.rename(folder / path.name)

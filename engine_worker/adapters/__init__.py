@@ -1,0 +1,9 @@
+"""Adapters (LoRA): their files, what those say, and whether they fit a model.
+
+received.py            an upload: files on disk, bounded and with their digests checked
+contents.py            what an adapter's files say: rank, and the matrices it adds to
+  gguf_header.py         of a GGUF file
+  safetensors_header.py  of PEFT's files
+  matrices.py            pairs of low-rank matrices
+fit.py                 whether an adapter fits a model
+"""

@@ -1,0 +1,233 @@
+"""The adapters of a worker: uploads, their bounds, and which ones stay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy
+import pytest
+
+from drover.concurrency import ChangeSignal
+from drover.errors import AdapterMissing, InvalidRequest, QueueFull
+from drover.v1 import engine_pb2 as pb
+from engine_worker.adapter_host import AdapterHost, AdapterLimits
+from engine_worker.adapters.contents import Adapter
+from engine_worker.engines.base import Engine
+from engine_worker.model_lifecycle import ModelLifecycle
+from tests.support.adapter_upload import files_of, header_of, parts_of
+from tests.support.adapters import write_peft_adapter
+from tests.support.waiting import until
+
+_LIMITS = AdapterLimits(count=2, total_bytes=100_000, rank=4)
+
+
+class _Engine:
+    """Writes down which adapters it is given; refuses those in `refused`."""
+
+    def __init__(self) -> None:
+        self.sets: list[list[str]] = []
+        self.refused: set[str] = set()
+        self.needs_idle = False
+
+    def model(self) -> pb.Model:
+        return pb.Model(names=["m:latest"], capabilities=pb.Capabilities(safetensors_adapters=True))
+
+    def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:
+        return self.needs_idle
+
+    async def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        digests = [adapter.digest for adapter in adapters]
+        if self.refused.intersection(digests):
+            raise InvalidRequest("adapters: the engine cannot load it")
+        self.sets.append(digests)
+
+
+class _Setup:
+    def __init__(self, folder: Path, limits: AdapterLimits = _LIMITS) -> None:
+        self.engine = _Engine()
+        changed = ChangeSignal()
+        self.lifecycle = ModelLifecycle(cast("Engine", self.engine), -1, 5.0, changed)
+        self.folder = folder / "adapters"
+        self.host = AdapterHost(cast("Engine", self.engine), self.lifecycle, self.folder, limits, changed)
+
+    async def put(self, files: dict[str, bytes]) -> str:
+        header = header_of(files)
+        await self.host.put(parts_of(header, files))
+        return header.digest
+
+    @property
+    def on_disk(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+def _adapter(folder: Path, number: int, rank: int = 1) -> dict[str, bytes]:
+    """Each number has other bytes."""
+    found = {
+        "v_proj.A": numpy.full((rank, 8), number, numpy.float32),
+        "v_proj.B": numpy.ones((4, rank), numpy.float32),
+    }
+    write_peft_adapter(folder / str(number), found)
+    return dict(files_of(folder / str(number)))
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[_Setup]:
+    setup = _Setup(tmp_path)
+    await setup.host.start()
+    yield setup
+    await setup.host.stop()
+
+
+async def test_an_upload_is_given_to_the_engine_and_kept(setup: _Setup, tmp_path: Path) -> None:
+    digest = await setup.put(_adapter(tmp_path, 1))
+
+    assert setup.engine.sets == [[digest]]
+    assert setup.host.digests == [digest]
+    assert setup.on_disk == [digest]
+
+
+async def test_the_same_adapter_is_not_read_twice(setup: _Setup, tmp_path: Path) -> None:
+    files = _adapter(tmp_path, 1)
+    await setup.put(files)
+
+    async def only_the_header() -> AsyncIterator[pb.AdapterPart]:
+        yield pb.AdapterPart(header=header_of(files))
+        raise AssertionError("more was read")
+
+    assert (await setup.host.put(only_the_header())).existed
+    assert len(setup.engine.sets) == 1
+
+
+async def test_the_least_recently_used_one_makes_room(setup: _Setup, tmp_path: Path) -> None:
+    first, second = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
+    with setup.host.using(first):
+        pass
+    third = await setup.put(_adapter(tmp_path, 3))
+
+    assert setup.host.digests == [first, third]
+    assert setup.on_disk == sorted([first, third])
+    with pytest.raises(AdapterMissing), setup.host.using(second):
+        pass
+
+
+async def test_adapters_in_use_do_not_make_room(setup: _Setup, tmp_path: Path) -> None:
+    first, second = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
+    with setup.host.using(first), setup.host.using(second), pytest.raises(QueueFull, match="are in use"):
+        await setup.put(_adapter(tmp_path, 3))
+    assert setup.on_disk == sorted([first, second])
+
+
+async def test_what_the_engine_refuses_leaves_nothing(setup: _Setup, tmp_path: Path) -> None:
+    first, _ = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
+    files = _adapter(tmp_path, 3)
+    setup.engine.refused.add(header_of(files).digest)
+    with pytest.raises(InvalidRequest, match="cannot load it"):
+        await setup.put(files)
+
+    with setup.host.using(first):
+        pass
+    assert len(setup.host.digests) == len(setup.on_disk) == 2
+
+
+async def test_a_larger_rank_is_refused(setup: _Setup, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="rank 5, and workers of m:latest take at most 4"):
+        await setup.put(_adapter(tmp_path, 1, rank=5))
+    assert setup.on_disk == []
+
+
+async def test_other_bytes_than_announced_are_refused(setup: _Setup, tmp_path: Path) -> None:
+    files = _adapter(tmp_path, 1)
+    name = "adapter_model.safetensors"
+    header = header_of(files)
+    wrong = {
+        "other bytes than its digest": {**files, name: files[name][:-1] + b"x"},
+        "ended before the length": {**files, name: files[name][:-1]},
+        "more bytes were sent": {**files, name: files[name] + b"x"},
+    }
+    for reason, sent in wrong.items():
+        with pytest.raises(InvalidRequest, match=reason):
+            await setup.host.put(parts_of(header, sent))
+    assert setup.on_disk == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda header: header.files[0].MergeFrom(pb.AdapterFile(name="../x")),
+            "an adapter is adapter.gguf, or",
+        ),
+        (lambda header: header.files[0].MergeFrom(pb.AdapterFile(sha256="0")), "not 64 hex digits"),
+        (lambda header: header.MergeFrom(pb.AdapterHeader(digest="0" * 64)), "not that of its files"),
+        (lambda header: header.files[1].MergeFrom(pb.AdapterFile(size_bytes=2**60)), "keeps at most 0 MiB"),
+    ],
+)
+async def test_a_header_that_cannot_be_is_refused_unread(
+    setup: _Setup, tmp_path: Path, change: object, reason: str
+) -> None:
+    header = header_of(_adapter(tmp_path, 1))
+    assert callable(change)
+    change(header)
+
+    async def parts() -> AsyncIterator[pb.AdapterPart]:
+        yield pb.AdapterPart(header=header)
+        raise AssertionError("more was read")
+
+    with pytest.raises(InvalidRequest, match=reason):
+        await setup.host.put(parts())
+    assert setup.on_disk == []
+
+
+async def test_a_restarted_worker_has_its_adapters_again(setup: _Setup, tmp_path: Path) -> None:
+    digest = await setup.put(_adapter(tmp_path, 1))
+    (setup.folder / ".upload-cut-off").mkdir()
+
+    again = _Setup(tmp_path)
+    await again.host.start()
+
+    assert again.host.digests == [digest]
+    assert again.on_disk == [digest]
+    assert again.engine.sets == [[digest]]
+
+
+async def test_a_deleted_adapter_is_refused_at_once(setup: _Setup, tmp_path: Path) -> None:
+    digest = await setup.put(_adapter(tmp_path, 1))
+    assert setup.host.delete(digest)
+    assert not setup.host.delete(digest)
+    with pytest.raises(AdapterMissing), setup.host.using(digest):
+        pass
+
+    other = await setup.put(_adapter(tmp_path, 2))
+
+    assert setup.engine.sets == [[digest], [], [other]]
+    assert setup.on_disk == [other]
+
+
+async def test_an_engine_that_needs_it_changes_only_between_requests(setup: _Setup, tmp_path: Path) -> None:
+    setup.engine.needs_idle = True
+    setup.lifecycle.start(pinned=True, waiting_limit=8)
+    order: list[str] = []
+    began = asyncio.Event()
+
+    async def request(name: str) -> None:
+        async with setup.lifecycle.use():
+            began.set()
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with setup.lifecycle.use():
+        putting = asyncio.create_task(setup.put(_adapter(tmp_path, 1)))
+        await until(lambda: not setup.lifecycle._open.is_set(), 5, "requests wait")
+        late = asyncio.create_task(request("late"))
+        await asyncio.sleep(0)
+        assert setup.lifecycle.waiting == 1
+        assert not setup.engine.sets
+        order.append("early")
+    await putting
+    assert setup.engine.sets
+    await late
+
+    assert order == ["early", "late"]
