@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from drover.errors import EngineFailed
+from drover.errors import EngineFailed, StoreUnavailable
+from frontend.models.running_responses import Progress, RunningResponses
 from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, content, done, started
 from tests.support.sse import events_of
 from tests.support.waiting import until
@@ -280,6 +281,28 @@ async def test_background_responses_are_logged_and_counted(
     assert 'drover_frontend_requests_total{model="m:latest",route="background",status="200"} 2.0' in metrics
     lines = [line for record in caplog.records if (line := vars(record).get("fields", {})).get("response")]
     assert [line["response"] for line in lines] == [sent["id"], cancelled["id"]]
+
+
+async def test_the_end_is_written_when_the_database_is_back(
+    storing: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, tries = RunningResponses.end, []
+
+    async def away_at_first(self: RunningResponses, progress: Progress, document: bytes) -> bool:
+        tries.append(progress.status)
+        if len(tries) < 3:
+            raise StoreUnavailable("it is away")
+        return await end(self, progress, document)
+
+    monkeypatch.setattr(RunningResponses, "end", away_at_first)
+    sent = await _created(storing, background=True)
+
+    # Its own frontend knows the end meanwhile.
+    await _until_status(storing, sent["id"], "completed")
+    await until(lambda: len(tries) == 3, DEADLINE_SECONDS, "the end is written")
+    assert tries == ["completed"] * 3
+    ended = await _got(storing, sent["id"])
+    assert (ended["status"], ended["usage"]["output_tokens"]) == ("completed", 1)
 
 
 async def test_a_background_response_that_fails_says_why(storing: Frontend) -> None:
