@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,6 +98,38 @@ def test_no_function_may_be_called(http: httpx.Client, stream: bool) -> None:
     assert _messages(http, stream, tool_choice={"type": "none"})[0] == []
     assert _responses(http, stream) != []
     assert _responses(http, stream, tool_choice="none") == []
+
+
+_PATCH = {
+    "type": "custom",
+    "name": "patch",
+    "description": "Edits files.",
+    "format": {
+        "type": "grammar",
+        "syntax": "lark",
+        "definition": 'start: "*" LINE~2\nLINE: /[ab"]{2}/ LF\n%import common.LF',
+    },
+}
+
+
+@STREAMED
+@pytest.mark.parametrize("choice", ["auto", {"type": "custom", "name": "patch", "namespace": "files"}])
+def test_a_custom_tool_is_called_with_text_that_matches_its_grammar(
+    http: httpx.Client, stream: bool, choice: object
+) -> None:
+    tools = [{"type": "namespace", "name": "files", "tools": [_PATCH]}]
+    body = {"input": "Hi", "max_output_tokens": 300, "tools": tools, "tool_choice": choice}
+    answer = _answer(http, "/v1/responses", {**body, "stream": stream, "parallel_tool_calls": False})
+
+    assert "tools.format" not in answer.headers.get("x-drover-not-honoured", "")
+    events = events_of(answer.text) if stream else []
+    response = events[-1][1]["response"] if stream else answer.json()
+    (call,) = (item for item in response["output"] if item["type"] == "custom_tool_call")
+    assert (call["namespace"], call["name"], call["status"]) == ("files", "patch", "completed")
+    assert re.fullmatch(r'\*([ab"]{2}\n){2}', call["input"])
+    if stream:
+        pieces = [data["delta"] for name, data in events if name == "response.custom_tool_call_input.delta"]
+        assert "".join(pieces) == call["input"]
 
 
 @pytest.mark.parametrize("most", [2, 8, 14])
