@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drover import logs
+from drover.adapters import is_hex_digest
 from drover.concurrency import ChangeSignal
 from drover.errors import AdapterMissing, DroverError, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
@@ -32,6 +33,7 @@ from engine_worker.model_lifecycle import ModelLifecycle
 
 _log = logging.getLogger("drover.worker")
 _UPLOADS_AT_ONCE = 2
+_UPLOAD = ".upload-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ class AdapterHost:
         await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
         kept = await asyncio.to_thread(self._read_kept)
         async with self._change:
-            for adapter in kept[: self._limits.count]:
-                await self._use_kept(adapter)
+            await self._use_all(kept)
+        self._changed.notify()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -114,7 +116,7 @@ class AdapterHost:
         if (known := self._adapters.get(header.digest)) is not None:
             return pb.PutAdapterResponse(rank=known.rank, existed=True)
         async with self._uploads:
-            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".upload-", dir=self._folder))
+            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
             try:
                 await receive_files(header, parts, incoming)
                 return await self._owned(self._add(header.digest, incoming))
@@ -207,6 +209,16 @@ class AdapterHost:
             await asyncio.to_thread(shutil.rmtree, adapter.folder, ignore_errors=True)
         logs.event(_log, logging.INFO, "adapter removed", adapter=adapter.digest[:12])
 
+    async def _use_all(self, kept: Sequence[Adapter]) -> None:
+        """Those that the engine can load; at once, if it can load them all: it may have to restart for it."""
+        try:
+            if kept:
+                await self._set(kept)
+            self._adapters = {adapter.digest: adapter for adapter in kept}
+        except DroverError:
+            for adapter in kept:
+                await self._use_kept(adapter)
+
     async def _use_kept(self, adapter: Adapter) -> None:
         try:
             await self._use(adapter)
@@ -217,15 +229,26 @@ class AdapterHost:
             await asyncio.to_thread(shutil.rmtree, adapter.folder, ignore_errors=True)
 
     def _read_kept(self) -> Sequence[Adapter]:
-        """The adapters in the folder, the newest first. Uploads that were cut off are removed."""
-        adapters = []
-        for folder in sorted(self._folder.iterdir(), key=lambda path: -path.stat().st_mtime_ns):
+        """The newest adapters in the folder for which there is room, the oldest of them first. Others, and
+        uploads that were cut off, are removed.
+        """
+        for folder in self._folder.glob(f"{_UPLOAD}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        adapters: list[Adapter] = []
+        room = self._limits.total_bytes
+        folders = [folder for folder in self._folder.iterdir() if is_hex_digest(folder.name)]
+        for folder in sorted(folders, key=lambda folder: -folder.stat().st_mtime_ns):
             try:
-                adapters.append(read_adapter(folder.name, folder))
+                adapter = read_adapter(folder.name, folder)
+                check_fits(adapter, self._engine.model(), self._limits.rank)
+                room -= adapter.size_bytes
+                if len(adapters) == self._limits.count or room < 0:
+                    raise InvalidRequest("there is no room for it")
+                adapters.append(adapter)
             except (DroverError, OSError) as error:
                 logs.event(_log, logging.WARNING, "adapter removed", adapter=folder.name, reason=str(error))
                 shutil.rmtree(folder, ignore_errors=True)
-        return adapters
+        return adapters[::-1]
 
     async def _owned(self, work: Coroutine[object, object, pb.PutAdapterResponse]) -> pb.PutAdapterResponse:
         """Wait for a task that outlives the caller."""

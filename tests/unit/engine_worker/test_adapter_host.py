@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -184,13 +185,41 @@ async def test_a_header_that_cannot_be_is_refused_unread(
 async def test_a_restarted_worker_has_its_adapters_again(setup: _Setup, tmp_path: Path) -> None:
     digest = await setup.put(_adapter(tmp_path, 1))
     (setup.folder / ".upload-cut-off").mkdir()
+    (setup.folder / "not-ours").mkdir()
 
     again = _Setup(tmp_path)
     await again.host.start()
 
     assert again.host.digests == [digest]
-    assert again.on_disk == [digest]
+    assert again.on_disk == [digest, "not-ours"]
     assert again.engine.sets == [[digest]]
+
+
+async def test_a_restarted_worker_keeps_the_newest_for_which_there_is_room(
+    setup: _Setup, tmp_path: Path
+) -> None:
+    first, second = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
+    for age, digest in enumerate((second, first)):
+        os.utime(setup.folder / digest, (1000 - age, 1000 - age))
+
+    again = _Setup(tmp_path, AdapterLimits(count=1, total_bytes=100_000, rank=4))
+    await again.host.start()
+    assert again.on_disk == again.host.digests == [second]
+    assert again.engine.sets == [[second]]
+
+    smaller = _Setup(tmp_path, AdapterLimits(count=1, total_bytes=10, rank=4))
+    await smaller.host.start()
+    assert smaller.on_disk == smaller.host.digests == []
+
+
+async def test_a_kept_adapter_that_the_engine_refuses_is_removed(setup: _Setup, tmp_path: Path) -> None:
+    first, second = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
+
+    again = _Setup(tmp_path)
+    again.engine.refused.add(first)
+    await again.host.start()
+
+    assert again.on_disk == again.host.digests == [second]
 
 
 async def test_a_deleted_adapter_is_refused_at_once(setup: _Setup, tmp_path: Path) -> None:
