@@ -46,6 +46,8 @@ _MAX_RESPONSE_BYTES = {
     "WatchLoad": 64 * 1024,
     "GetModel": 64 * 1024 * 1024,
     "Score": 32 * 1024 * 1024,
+    "Rerank": 1024 * 1024,
+    "Classify": 32 * 1024 * 1024,
     "Tokenize": 64 * 1024 * 1024,
     "Detokenize": 64 * 1024 * 1024,
     "Render": 128 * 1024 * 1024,

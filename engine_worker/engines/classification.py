@@ -12,6 +12,8 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.batches import in_order
 from engine_worker.engines.text_fitting import Fitted, Fitting, TokenizeText
 
+# Some megabytes of text.
+_MAX_NUMBERS = 1_000_000
 Logits = Callable[[list[int]], Awaitable[list[float]]]
 
 
@@ -40,6 +42,11 @@ async def classify_texts(
     waited in the engine; it is called at the end.
     """
     arrived_ns = time.perf_counter_ns()
+    if (numbers := len(request.inputs) * len(model.labels)) > _MAX_NUMBERS:
+        raise InvalidRequest(
+            f"{len(request.inputs)} texts with {len(model.labels)} classes each are more than {_MAX_NUMBERS} "
+            f"numbers ({numbers}); send them in several requests"
+        )
     limit = model.context_length
     if request.HasField("text_tokens"):
         limit = min(max(1, request.text_tokens), limit)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.engine_client import engine_client
 from tests.support.processes import Stack, frontend, stack, worker
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 
 RERANKER = ("--engine", "simulator", "--model", "ranker", "--task", "rerank")
 SLOW = ("--sim-prefill-tokens-per-second", "10", "--sim-prefill-chunk-tokens", "1")
@@ -47,6 +47,16 @@ def test_a_reranker_neither_chats_nor_embeds(ranker: Stack) -> None:
         httpx.post(f"{ranker.url}/v1/classify", json=embed),
     ]
     assert [each.status_code for each in answers] == [400, 400, 501, 400]
+
+
+def test_on_an_ollama_server_it_does_not_rerank(ranker: Stack, tmp_path: Path) -> None:
+    """Ollama's protocol has no route for it."""
+    with frontend(tmp_path / "through.log", [f"ollama:{ranker.url}/ranker"]) as through:
+        url = f"http://{through.address}"
+        wait_until(lambda: bool(httpx.get(f"{url}/api/tags").json()["models"]), 10, "the model is there")
+        answer = httpx.post(f"{url}/v1/rerank", json={"model": "ranker", **BODY})
+    assert answer.status_code == 400
+    assert "does not support rerank" in answer.text
 
 
 def test_both_logs_have_a_line(ranker: Stack) -> None:

@@ -76,8 +76,8 @@ class ClassifyRoutes:
         body = await read_v1_json(http, self.scoring.settings, ClassifyBody.read)
         model = await self.scoring.find(http, body.model, CLASSIFY)
         response = await self.scoring.classify(http, model, body.to_proto(model))
-        shape = classes(body.model or model.name.short, response)
-        return answered(http, shape, response, body.ignored)
+        name = body.model or model.name.short
+        return await answered(http, lambda: classes(name, response), response, body.ignored)
 
 
 def classes(model: str, response: pb.ClassifyResponse) -> dict[str, object]:

@@ -114,8 +114,13 @@ class RerankRoutes:
         response = await self.scoring.rerank(http, model, body.to_proto(model))
         if body.return_documents is not None:
             with_documents = body.return_documents
-        shape = tei_results(body, response) if body.is_tei else results(body, model, response, with_documents)
-        return answered(http, shape, response, body.ignored)
+
+        def shape() -> object:
+            if body.is_tei:
+                return tei_results(body, response)
+            return results(body, model, response, with_documents)
+
+        return await answered(http, shape, response, body.ignored)
 
 
 def results(

@@ -143,15 +143,15 @@ class ScoreRoutes:
             return await self._score_labels(http, body)
         model = await self.scoring.find(http, body.model, RERANK)
         response = await self.scoring.rerank(http, model, body.to_proto(model))
-        return answered(http, scores(body.model or model.name.short, response), response, body.ignored)
+        name = body.model or model.name.short
+        return await answered(http, lambda: scores(name, response), response, body.ignored)
 
     async def _score_labels(self, http: Request, body: ScoreBody) -> Response:
         model = await self.scoring.find(http, body.model, LABELS)
         request = body.label_request()
         response = await self.scoring.score(http, model, request.to_proto(model))
-        return answered(
-            http, request.scores(body.model or model.name.short, response), response, body.ignored
-        )
+        name = body.model or model.name.short
+        return await answered(http, lambda: request.scores(name, response), response, body.ignored)
 
 
 def scores(model: str, response: pb.RerankResponse) -> dict[str, object]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.responses import Response
 
+from drover.concurrency import run_in_thread_if_large
 from drover.errors import CapabilityMissing, InvalidRequest, ModelNotFound, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
+from frontend.api.core.body import INLINE_BYTES
 from frontend.api.core.go_json import dumps
-from frontend.api.core.go_values import float32_text
 from frontend.api.core.name_resolution import find_named
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.wire import JSON, DiagnosticHeaders
+from frontend.middleware.held_bodies import held_body_of
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
 from frontend.observability.request_record import RecordingObserver, record_of
@@ -112,8 +114,12 @@ class Scoring:
             )
 
 
-def answered(http: Request, body: object, response: Results, ignored: Sequence[str]) -> Response:
-    """The response with `body`, entered in the record. `ignored`: names of fields without effect."""
+async def answered(
+    http: Request, make: Callable[[], object], response: Results, ignored: Sequence[str]
+) -> Response:
+    """The response with the body that `make` gives, entered in the record. `ignored`: names of fields without
+    effect.
+    """
     record = record_of(http.scope)
     # The prompts count in the metrics as those of generations do.
     record.done = pb.Done(prompt_tokens=response.prompt_tokens, timings=response.timings)
@@ -134,12 +140,16 @@ def answered(http: Request, body: object, response: Results, ignored: Sequence[s
     record.record_results(kind, count, response, truncated, diagnostics.not_honoured)
     both = [*diagnostics.headers(), *record.queue_headers()]
     headers = {name.decode(): value.decode() for name, value in both}
-    return Response(dumps(body) + b"\n", media_type=JSON, headers=headers)
+    # A response with its documents is as large as the request.
+    body = await run_in_thread_if_large(
+        lambda: dumps(make()) + b"\n", held_body_of(http.scope).length, INLINE_BYTES
+    )
+    return Response(body, media_type=JSON, headers=headers)
 
 
 def short(number: float) -> float:
-    """A 32-bit float that prints with no more digits than it has."""
-    return float(float32_text(number))
+    """Seven digits, which a 32-bit float has for certain."""
+    return float(f"{number:.7g}")
 
 
 def usage(prompt_tokens: int) -> dict[str, int]:

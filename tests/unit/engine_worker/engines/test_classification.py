@@ -76,6 +76,13 @@ async def test_too_long_is_cut_or_refused(given: pb.ClassifyInput) -> None:
         await model.answer(given, truncate=False)
 
 
+async def test_more_numbers_than_a_response_may_have_are_refused() -> None:
+    model = Letters()
+    with pytest.raises(InvalidRequest, match="500001 texts with 2 classes"):
+        await model.answer(*[_text("a")] * 500_001)
+    assert model.seen == []
+
+
 @pytest.mark.parametrize("row", [[math.nan, 0.0], [math.inf, 0.0]])
 async def test_a_logit_that_is_no_number_is_a_failure(row: list[float]) -> None:
     model = Letters()
