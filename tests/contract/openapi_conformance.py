@@ -55,7 +55,9 @@ def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]
         yield "a fault of ours is declared for every route, and must not happen"
     if content_type == _NDJSON:
         yield from _faults_of_lines(_schema_of_a_line(document, case, response), response.content)
-    if content_type == _SSE:
+    # After the last event of a stream that is read again there is nothing.
+    is_after_all = not response.content and "starting_after" in (case.query or {})
+    if content_type == _SSE and not is_after_all:
         yield from _faults_of_events(_schema_of_a_line(document, case, response, _SSE), response.content)
 
 

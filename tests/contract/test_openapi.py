@@ -14,6 +14,7 @@ time. Of schemathesis's other checks none is meant:
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,6 +100,14 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://{self.frontend.address}"
+
+    def stored_response(self, streamed: bool) -> str:
+        """The id of a new one. `streamed`: it runs in the background and its events can be read."""
+        body = {"model": "sim", "input": "hi", "background": streamed, "stream": streamed}
+        answer = httpx.post(f"{self.url}/v1/responses", json=body)
+        found = re.search(r"resp_[0-9a-f]+", answer.text)
+        assert found is not None, answer.text
+        return found[0]
 
     def is_complete(self) -> bool:
         models = httpx.get(f"{self.url}/api/tags").json()["models"]
@@ -186,7 +195,7 @@ def test_requests_along_the_borders(label: str, server: Server) -> None:
 
 
 def _check(case: AnyCase, server: Server) -> None:
-    _aim(case)
+    _aim(case, server)
     began = time.monotonic()
     response = case.call(base_url=server.url, timeout=LONGEST_SECONDS, allow_redirects=False)
     assert time.monotonic() - began < LONGEST_SECONDS, "this took too long"
@@ -195,7 +204,7 @@ def _check(case: AnyCase, server: Server) -> None:
     assert not found, (found, case.as_curl_command(), response.text[:2_000])
 
 
-def _aim(case: AnyCase) -> None:
+def _aim(case: AnyCase, server: Server) -> None:
     """Requests get names of models that are there, and blobs their digest: random ones end at the first look.
     What is chosen hangs on the request alone, so that it is the same in every run.
     """
@@ -205,6 +214,10 @@ def _aim(case: AnyCase) -> None:
             data = repr(case.body).encode()
             case.body = data
             case.path_parameters = {"digest": f"sha256:{sha256(data).hexdigest()}"}
+        return
+    if case.operation.path.startswith("/v1/responses/{id}"):
+        # Of random ids none is there.
+        case.path_parameters = {"id": server.stored_response(streamed=bool(case.query))}
         return
     if not isinstance(case.body, dict):
         return
