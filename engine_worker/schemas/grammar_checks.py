@@ -238,6 +238,8 @@ def _size(term: Term, sizes: Mapping[str, int]) -> int:
             return 1 + sum(_size(part, sizes) for part in parts)
         case Repeat(part, least, most):
             return 1 + _size(part, sizes) * min(MAX_COUNTED_COST, max(1, least, most or 0))
+        case Terminal(part):
+            return 1 + _size(part, sizes)
         case _:
             return 1
 
@@ -270,6 +272,9 @@ def _replaced(term: Term, done: Mapping[str, Term]) -> Term:
             return choice(*(_replaced(option, done) for option in options))
         case Repeat(part, least, most):
             return repeat(_replaced(part, done), least, most)
+        case Terminal(part):
+            # The whole becomes one.
+            return _replaced(part, done)
         case _:
             return term
 

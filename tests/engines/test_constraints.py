@@ -106,6 +106,26 @@ async def test_structural_tags(
     assert re.fullmatch(pattern, text, re.DOTALL), text
 
 
+async def test_a_token_ends_the_answer_and_is_not_part_of_it(engine: EngineClient) -> None:
+    request = _chat()
+    events = [event async for event in engine.generate(request)]
+    ids = [token for event in events for delta in event.deltas for token in delta.token_ids]
+    # llama.cpp tells of a token within a character only when the character is whole.
+    whole_ids = {delta.token_ids[-1] for event in events for delta in event.deltas if delta.content}
+    stop = next(token for token in ids[2:] if token not in ids[:2] and token in whole_ids)
+    before = ids[: ids.index(stop)]
+    request.sampling.stop_token_ids.append(stop)
+    cut = [event async for event in engine.generate(request)]
+    shown = [token for event in cut for delta in event.deltas for token in delta.token_ids]
+
+    assert shown == before
+    done = cut[-1].done
+    assert done.finish_reason == pb.Done.STOP
+    assert done.completion_tokens == len(before) + 1
+    whole = "".join(delta.content for event in events for delta in event.deltas)
+    assert whole.startswith("".join(delta.content for event in cut for delta in event.deltas))
+
+
 async def test_a_stop_text_is_shown_if_asked_for(engine: EngineClient) -> None:
     request = _chat()
     whole, _ = await engine.text(request)

@@ -24,7 +24,7 @@ from engine_worker.engines.llamacpp.plain_output import PlainOutput
 from engine_worker.engines.llamacpp.request import GenerationLimits, chat_body, completion_body, stop_texts
 from engine_worker.engines.llamacpp.template import ChatTemplate
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
-from engine_worker.output.base import OutputParser
+from engine_worker.output.base import OutputParser, PlainText
 from engine_worker.output.mailbox import Mailbox
 
 TokenizeText = Callable[[str, bool], Awaitable[list[int]]]
@@ -80,11 +80,16 @@ class PlainAnswer:
         self, request: pb.GenerateRequest, ids: list[int], slot: int, limits: GenerationLimits
     ) -> JsonObject:
         body = completion_body(request, ids, slot, limits, self.grammar)
-        if stops := stop_texts(request):
+        if request.sampling.stop_token_ids:
+            body["timings_per_token"] = True
+        elif stops := stop_texts(request):
             body["stop"] = stops
         return body
 
     def reader(self, context: ReaderContext) -> AnswerReader:
+        if context.request.sampling.stop_token_ids:
+            # llama-server has no stop tokens, and text that it holds back would hide which is whose.
+            return DroverParsedAnswer(self.grammar, PlainText()).reader(context)
         return PlainOutput(
             context.mailbox,
             context.started,
@@ -123,6 +128,7 @@ class DroverParsedAnswer:
             context.api.detokenize_now,
             self.parser,
             stop_texts(context.request),
+            context.request.sampling.stop_token_ids,
         )
 
 

@@ -106,7 +106,11 @@ class JsonAnswerCheck:
         """Raises ConstraintRejected at the last event. Answers cut by a limit or a stop text pass."""
         self._parts.extend(delta.content for delta in event.deltas if delta.content)
         done = event.done
-        if not event.HasField("done") or done.finish_reason != pb.Done.STOP or done.HasField("matched_stop"):
+        if (
+            not event.HasField("done")
+            or done.finish_reason != pb.Done.STOP
+            or done.WhichOneof("matched") is not None
+        ):
             return
         try:
             json.loads("".join(self._parts), strict=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import cast
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.api import JsonObject
@@ -14,8 +15,8 @@ from engine_worker.output.stop_matcher import StopMatcher
 
 
 class ParsedOutput(PlainOutput):
-    """Stop texts are matched in thinking and in content, not in calls. A match ends the answer while
-    llama.cpp still generates.
+    """Stop texts are matched in thinking and in content, not in calls; `stop_tokens` anywhere. A match ends
+    the answer while llama.cpp still generates.
     """
 
     def __init__(
@@ -28,10 +29,13 @@ class ParsedOutput(PlainOutput):
         detokenize: DetokenizeIds,
         parser: OutputParser,
         stops: Sequence[str],
+        stop_tokens: Collection[int] = (),
     ) -> None:
         super().__init__(mailbox, started, top, vocabulary, tokenize, detokenize)
         self._parser = parser
         self._stops = StopMatcher(stops)
+        self._stop_tokens = frozenset(stop_tokens)
+        self._matched_token: int | None = None
         self._kind: type[Content] | type[Thinking] = Content
         self._ids: list[int] = []
         self._piece_logprobs: list[pb.TokenLogprob] = []
@@ -41,9 +45,22 @@ class ParsedOutput(PlainOutput):
         if self.finished:
             return
         await super().feed(chunk, queue_ns)
-        if self._stops.matched is not None and not self.finished:
+        is_matched = self._stops.matched is not None or self._matched_token is not None
+        if is_matched and not self.finished:
             await self._finish({**chunk, "stop_type": "word", "stopping_word": ""}, queue_ns)
             self.is_idle = False
+
+    async def _delta(self, chunk: JsonObject) -> None:
+        ids = cast("list[int]", chunk["tokens"])
+        if self._stop_tokens and ids and ids[-1] in self._stop_tokens:
+            self._matched_token = ids[-1]
+            produced = cast(int, chunk["tokens_predicted"])
+            missing, self.produced = produced - self.produced - len(ids), produced
+            if missing > 0:
+                ids, _ = await self._recover(str(chunk["content"]), ids, missing)
+            self._pending_ids.extend(ids[:-1])
+            return
+        await super()._delta(chunk)
 
     def _emit(self, text: str, produced: int) -> None:
         self._sent.append(text)
@@ -101,6 +118,8 @@ class ParsedOutput(PlainOutput):
             self._mailbox.content("", self._take_ids(), self.produced, self._take_logprobs())
         if self._stops.matched is not None:
             done.matched_stop = self._stops.matched
+        elif self._matched_token is not None:
+            done.matched_token = self._matched_token
         done.reasoning_tokens = self._reasoning_tokens
 
 

@@ -61,6 +61,9 @@ class Prompts:
         constraint = await constraint_of(request, self.template.syntax.written)
         prompt = await self._prepared(request, constraint)
         not_honoured = [*prompt.not_honoured, *lacking(request)]
+        if request.sampling.stop_token_ids and isinstance(prompt.answer, ServerParsedAnswer):
+            # Its chunks have no token ids.
+            not_honoured.append("stop_token_ids")
         if constraint is None:
             return replace(prompt, not_honoured=not_honoured)
         not_honoured += constraint.not_honoured
@@ -72,7 +75,7 @@ class Prompts:
 
     async def _prepared(self, request: pb.GenerateRequest, constraint: Constraint | None) -> Prompt:
         window = Window.of(request, self.context_length)
-        self.checked(list(request.sampling.logit_bias))
+        self.checked([*request.sampling.logit_bias, *request.sampling.stop_token_ids])
         plain = PlainAnswer("" if constraint is None else constraint.text)
         if (templated := await go_prompt_of(request, self.go_template)) is not None:
             self.checked(list(request.prompt.context))
@@ -217,7 +220,6 @@ def lacking(request: pb.GenerateRequest) -> Sequence[str]:
     named = (
         ("continue_final_message", ends_with_assistant and not request.chat.continue_last),
         ("min_tokens", sampling.min_tokens > 0 and not sampling.ignore_eos),
-        ("stop_token_ids", bool(sampling.stop_token_ids)),
         ("skip_special_tokens", sampling.show_special_tokens),
     )
     return [name for name, is_set in named if is_set]

@@ -45,7 +45,11 @@ class TextAnswerCheck:
             if data and self._matcher.try_consume_tokens(data) < len(data):
                 raise _not_kept()
         done = event.done
-        if not event.HasField("done") or done.finish_reason != pb.Done.STOP or done.HasField("matched_stop"):
+        if (
+            not event.HasField("done")
+            or done.finish_reason != pb.Done.STOP
+            or done.WhichOneof("matched") is not None
+        ):
             return
         if not self._matcher.is_accepting():
             raise _not_kept()

@@ -182,7 +182,7 @@ EXTRAS: tuple[Extra, ...] = (
         TokenIds(_MAX_STOP_TOKENS),
         "Tokens that end the answer and are not part of it.",
         [2],
-        support={"llamacpp": NAMED, "ollama": NAMED},
+        support={"llamacpp": "yes; named with tools or thinking", "ollama": NAMED},
     ),
     Extra(
         "no_stop_trim",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_structural_tag
+from engine_worker.schemas.ebnf_writer import ebnf_text
 from tests.schemas.llguidance_accepts import accepts
 
 _SCHEMA = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
@@ -67,6 +69,9 @@ def test_texts(tag: dict[str, object], text: str, is_allowed: bool) -> None:
     grammar = from_structural_tag(json.dumps(tag)).grammar
 
     assert accepts(grammar, text) is is_allowed
+    ebnf = ebnf_text(grammar)
+    defined = set(re.findall(r"^(\w+) ::=", ebnf, re.MULTILINE))
+    assert set(re.findall(r"\b(?:root|t\d+|after\d+|r\d+|p\d+_\w+)\b", ebnf)) <= defined
 
 
 @pytest.mark.parametrize(
