@@ -110,6 +110,7 @@ class StallingWorker:
     described: pb.Model = field(default_factory=default_model)
     verbose: pb.Model = field(default_factory=pb.Model)
     rendered: pb.RenderResponse = field(default_factory=lambda: pb.RenderResponse(text="<rendered>", ids=[1]))
+    renders: list[pb.GenerateRequest] = field(default_factory=list)
     handles: list[StallingHandle] = field(default_factory=list)
     report: pb.LoadReport = field(default_factory=pb.LoadReport)
     embeddings: list[pb.EmbedRequest] = field(default_factory=list)
@@ -208,6 +209,7 @@ class StallingWorker:
 
     async def render(self, request: pb.GenerateRequest) -> pb.RenderResponse:
         self._may_refuse()
+        self.renders.append(request)
         return self.rendered
 
     async def load(self, request: pb.LoadRequest) -> pb.LoadResponse:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, InvalidRequest
+from drover.template_arguments import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.call_grammars import CallGrammar, ForcedCall, call_grammar
 from engine_worker.engines.sglang.prompt import Limits, Prompt
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _ID_BYTES = 16
 _MAX_STOPS = 32
+_WITHOUT_TEMPLATE = ("raw", "tokens")
 _ALL_TOKENS = -1
 _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
@@ -103,6 +105,8 @@ class RequestBuilder:
                 sampled.not_honoured.append("min_tokens")
             else:
                 parameters["min_new_tokens"] = _min_new_tokens(request, parameters["max_new_tokens"])
+        if request.WhichOneof("input") in _WITHOUT_TEMPLATE and needs_template(request):
+            sampled.not_honoured.append("chat_template_kwargs")
         sglang = SglangRequest(
             rid=engine_id(request.request_id),
             sampling_params=parameters,

@@ -11,6 +11,7 @@ HARMLESS = frozenset(
     {
         "client_metadata",
         "metadata",
+        "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",

@@ -78,7 +78,7 @@ class SharedFields:
     def not_honoured(self, capabilities: pb.Capabilities) -> list[str]:
         """Names of set fields without effect on a model with these capabilities."""
         bias = ["logit_bias"] if self.logit_bias and not capabilities.logit_bias else []
-        return [*bias, *self.ignored]
+        return [*bias, *self.extras.not_honoured, *self.ignored]
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import read_v1_json
 from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.ignored_fields import Fields
@@ -106,9 +107,15 @@ class OpenAITokens:
         return _json({"text": texts if request.tokens.is_list else texts[0]}, request.ignored)
 
     async def _of_chat(self, http: Request, model: CatalogModel, chat: ChatCompletionRequest) -> list[int]:
-        generation, tool_choice = self.tokens.generation, partial(set_tool_choice, body=chat)
-        built = await generation.build_request(http, model, to_chat_request(chat), tool_choice)
+        generation, extend = self.tokens.generation, partial(_extend, chat)
+        built = await generation.build_request(http, model, to_chat_request(chat), extend)
         return list((await generation.render(http, built)).ids)
+
+
+def _extend(chat: ChatCompletionRequest, message: pb.GenerateRequest) -> None:
+    """Add what shapes the prompt. No caches are used, so that no caller need be named."""
+    set_tool_choice(message, chat)
+    chat.extras.set_in(message, caller="")
 
 
 def _model_of(fields: dict[str, object]) -> str:

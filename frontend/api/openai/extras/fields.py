@@ -104,6 +104,11 @@ class Extras:
         return self.rid or (f"{kind}-{self.request_id}" if self.request_id else "")
 
     @property
+    def not_honoured(self) -> list[str]:
+        """Names of fields whose values mean nothing here."""
+        return ["thinking"] if self.thinking not in (None, {}) and self.think() is None else []
+
+    @property
     def log_fields(self) -> dict[str, str]:
         """The ids of the client's for the request's log line."""
         named = {"rid": self.rid, "client_request_id": self.request_id, "session_id": self.session_id}

@@ -270,6 +270,23 @@ async def test_switches_of_thinking(start: Start, more: dict[str, Json], mode: i
     assert request.think.mode == mode
 
 
+async def test_a_mode_of_thinking_that_is_not_known_is_named(start: Start) -> None:
+    async with start(_worker(thinking=True)) as frontend:
+        body = {**_BODIES[_CHAT], "thinking": {"type": "adaptive"}}
+        answer = await frontend.client.post(_CHAT, json=body)
+    assert answer.headers["x-drover-not-honoured"] == "thinking"
+
+
+async def test_tokenize_renders_with_the_extensions(start: Start) -> None:
+    more: dict[str, Json] = {"chat_template_kwargs": {"a": 1}, "add_generation_prompt": False}
+    async with start(_worker()) as frontend:
+        answer = await frontend.client.post("/v1/tokenize", json={**_BODIES[_CHAT], **more})
+        rendered = frontend.worker.renders[-1]
+    assert answer.status_code == 200, answer.text
+    assert json.loads(rendered.template_arguments_json) == {"a": 1}
+    assert rendered.chat.no_generation_prompt
+
+
 async def test_thinking_that_a_model_cannot_do_is_no_error(start: Start) -> None:
     async with start(_worker()) as frontend:
         request = await _asked(frontend, _CHAT, {"chat_template_kwargs": {"enable_thinking": True, "a": [1]}})
