@@ -138,15 +138,18 @@ def test_litellm_over_both_routes(fleet: Fleet) -> None:
     )
     refund, team, urgency = _of_each(answer.answers)
     _is_scripted(refund.noul, team.choice, team.probabilities["shipping"], urgency.score)
-    decided = litellm.decisions(
-        model=f"hosted_vllm/{THINKER}",
-        input=_STATE,
-        questions=_OPENAI_QUESTIONS,
-        api_base=f"{fleet.url}/v1",
-        api_key="none",
-        timeout=_TIMEOUT_SECONDS,
-    )
-    assert decided.answers[1].choice == "shipping"
+    # The provider of vLLM turns OpenAI's request into one of /v1/systemone.
+    for provider in ("openai", "hosted_vllm"):
+        decided = litellm.decisions(
+            model=f"{provider}/{THINKER}",
+            input=_STATE,
+            questions=_OPENAI_QUESTIONS,
+            api_base=f"{fleet.url}/v1",
+            api_key="none",
+            timeout=_TIMEOUT_SECONDS,
+        )
+        assert decided.answers[0].probability == pytest.approx(_REFUND, abs=1e-6)
+        assert decided.answers[1].choice == "shipping"
 
 
 def test_typesafe(fleet: Fleet) -> None:
