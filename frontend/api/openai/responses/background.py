@@ -133,9 +133,9 @@ class BackgroundResponses:
             await asyncio.wait({self._keeper}, timeout=_STOP_SECONDS)
 
     def get(self, response_id: str, owner: str) -> BackgroundRun | None:
-        """The owner's response, if it runs here."""
+        """The owner's response, if it runs here. Of one that was cancelled the row has the end."""
         run = self._runs.get(response_id)
-        return run if run is not None and run.row.owner == owner else None
+        return run if run is not None and run.row.owner == owner and not run.is_cancelled else None
 
     async def begin(self, run: BackgroundRun, response: EngineResponse, scope: Scope) -> None:
         """Store the response and start it. Raises QueueFull and StoreUnavailable."""
