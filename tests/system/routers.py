@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -16,6 +17,12 @@ from tests.support.processes import Process, frontend, worker
 from tests.support.waiting import wait_until
 
 Script = Sequence[Mapping[str, object]]
+Body = dict[str, Any]
+
+MODEL, REASON = "x-drover-routed-model", "x-drover-route-reason"
+PROBABILITY = "x-drover-route-probability"
+NAMES = {"simple": "small:latest", "complex": "big:latest"}
+TEXTS = {"simple": "small says", "complex": "large says"}
 
 PROMPTS = {
     "hello there": "simple",
@@ -70,6 +77,7 @@ ROUTERS = {
     "kinds": {
         "judge": "judge",
         "default": "chat",
+        "judge_timeout_seconds": 10,
         "models": {
             "code": {"model": "small", "description": "program code"},
             "chat": {"model": "big", "description": "small talk"},
@@ -134,3 +142,25 @@ def routers(folder: Path, *flags: str) -> Iterator[Routers]:
 def served(url: str) -> set[str]:
     models = httpx.get(f"{url}/api/tags").json()["models"]
     return {model["name"].removesuffix(":latest") for model in models}
+
+
+def ask(
+    running: Routers,
+    content: str,
+    model: str = "auto",
+    headers: dict[str, str] | None = None,
+    **body: object,
+) -> httpx.Response:
+    asked = {"model": model, "messages": [{"role": "user", "content": content}], "stream": False, **body}
+    return httpx.post(f"{running.url}/api/chat", json=asked, headers=headers, timeout=30)
+
+
+def went(answer: httpx.Response) -> tuple[str, str]:
+    """The side that answered, and why, as all parts of the answer say it."""
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    (side,) = (side for side, name in NAMES.items() if name == answer.headers[MODEL])
+    assert said["message"]["content"] == TEXTS[side]
+    assert said["routed_model"] == answer.headers[MODEL]
+    assert said["route_reason"] == answer.headers[REASON]
+    return side, answer.headers[REASON]

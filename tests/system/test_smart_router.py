@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import ollama
@@ -17,87 +13,13 @@ from tests.support.browser import browser
 from tests.support.engine_client import engine_client
 from tests.support.processes import Stack
 from tests.support.waiting import until, wait_until
-from tests.system.routers import PROMPTS, Routers, routers
-
-MODEL, REASON = "x-drover-routed-model", "x-drover-route-reason"
-PROBABILITY = "x-drover-route-probability"
-NAMES = {"simple": "small:latest", "complex": "big:latest"}
-TEXTS = {"simple": "small says", "complex": "large says"}
-Body = dict[str, Any]
+from tests.system.routers import MODEL, REASON, Body, Routers, ask, routers, went
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
     with routers(tmp_path_factory.mktemp("routers")) as started:
         yield started
-
-
-def _ask(
-    running: Routers,
-    content: str,
-    model: str = "auto",
-    headers: dict[str, str] | None = None,
-    **body: object,
-) -> httpx.Response:
-    asked = {"model": model, "messages": [{"role": "user", "content": content}], "stream": False, **body}
-    return httpx.post(f"{running.url}/api/chat", json=asked, headers=headers, timeout=30)
-
-
-def _went(answer: httpx.Response) -> tuple[str, str]:
-    """The side that answered, and why, as all parts of the answer say it."""
-    assert answer.status_code == 200, answer.text
-    said = answer.json()
-    (side,) = (side for side, name in NAMES.items() if name == answer.headers[MODEL])
-    assert said["message"]["content"] == TEXTS[side]
-    assert said["routed_model"] == answer.headers[MODEL]
-    assert said["route_reason"] == answer.headers[REASON]
-    return side, answer.headers[REASON]
-
-
-@pytest.mark.parametrize(("prompt", "side"), PROMPTS.items())
-def test_the_judge_sends_each_prompt_to_its_side(running: Routers, prompt: str, side: str) -> None:
-    assert _went(_ask(running, f"{prompt}?")) == (side, "judge")
-    assert _went(_ask(running, f"{prompt}?")) == (side, "judge (kept)")
-
-
-def test_the_judges_probability_is_in_headers_and_log(running: Routers) -> None:
-    for reason in ("judge", "judge (kept)"):
-        answer = _ask(running, "#big with a probability")
-        assert _went(answer) == ("complex", reason)
-        assert answer.headers[PROBABILITY] == "0.8889"
-    lines = running.near.log.read_text().splitlines()
-    judged = [json.loads(line) for line in lines if "route_label_mass" in line]
-    assert (0.8889, 0.9) in {(line["route_probability"], line["route_label_mass"]) for line in judged}
-    assert PROBABILITY not in _ask(running, "#big", "auto:remote").headers
-
-
-def test_below_the_threshold_the_default_is_taken(running: Routers) -> None:
-    answer = _ask(running, "#unsure of the careful", "careful")
-    assert _went(answer) == ("complex", "judge unsure")
-    assert answer.headers[PROBABILITY] == "0.5500"
-    assert _went(_ask(running, "#unsure of the other", "auto")) == ("simple", "judge")
-
-
-def test_a_virtual_model_may_have_many_sides(running: Routers) -> None:
-    chosen = _ask(running, "#law", "kinds")
-    assert (chosen.headers[MODEL], chosen.headers[REASON]) == ("judge:latest", "judge")
-    assert chosen.headers[PROBABILITY] == "0.6667"
-    assert _went(_ask(running, "#law", "kinds:code")) == ("simple", "forced")
-    assert _went(_ask(running, "#law", "kinds", options={"route": "chat"})) == ("complex", "forced")
-    assert _went(_ask(running, "#broken #law", "kinds")) == ("complex", "judge failed")
-    refused = _ask(running, "hello", "kinds", options={"route": "local"})
-    assert (refused.status_code, "code, chat, law" in refused.text) == (400, True)
-    with ollama.Client(host=running.url) as client:
-        info = client.show("kinds").modelinfo
-        assert info is not None
-        shown = [info[f"smart-router.{label}"] for label in ("code", "chat", "law")]
-        assert shown == ["small:latest", "big:latest", "judge:latest"]
-
-
-def test_a_third_side_answers_when_two_fail(running: Routers) -> None:
-    answer = _ask(running, "#early-small #early-large", "kinds")
-    assert answer.status_code == 200, answer.text
-    assert (answer.headers[MODEL], answer.headers[REASON]) == ("judge:latest", "fallback after judge")
 
 
 def test_a_stream_names_ignored_fields_in_headers_and_last_line(running: Routers) -> None:
@@ -131,23 +53,6 @@ def test_openai_is_routed_too(running: Routers) -> None:
     assert '"routed_model":"big:latest","route_reason":"judge (kept)"}' in streamed.text
     completion = httpx.post(f"{running.url}/v1/completions", json={"model": "auto", "prompt": "#big also"})
     assert completion.json()["choices"][0]["text"] == "large says"
-
-
-async def test_choices_are_judged_once(running: Routers) -> None:
-    body: Body = {"model": "auto", "messages": [{"role": "user", "content": ""}]}
-
-    async def judged_tokens(content: str, choices: int) -> int:
-        async with engine_client(running.judge.address) as engine:
-            before = (await engine.load()).prefill_tokens_done
-            body["messages"][0]["content"], body["n"] = content, choices
-            answer = await client.post("/v1/chat/completions", json=body)
-            said = [each["message"]["content"] for each in answer.json()["choices"]]
-            assert said == ["large says"] * choices
-            return (await engine.load()).prefill_tokens_done - before
-
-    async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
-        once = await judged_tokens("#big of one choice", 1)
-        assert await judged_tokens("#big of eight choices", 8) == once > 0
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -199,26 +104,6 @@ def test_an_option_names_the_side_in_every_dialect(running: Routers, path: str) 
     assert (refused.status_code, "moon" in refused.text) == (400, True)
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [("#slow", "judge late"), ("#broken", "judge failed"), ("#unclear", "judge unclear")],
-)
-@pytest.mark.parametrize(("model", "side"), [("auto", "simple"), ("careful", "complex")])
-def test_without_a_decision_of_the_judge_the_default_is_used_and_not_cached(
-    running: Routers, content: str, reason: str, model: str, side: str
-) -> None:
-    began = time.monotonic()
-    assert _went(_ask(running, f"{content} 1", model)) == (side, reason)
-    assert time.monotonic() - began < 10
-    assert _went(_ask(running, f"{content} 1", model)) == (side, reason)
-
-
-async def test_a_judge_past_its_timeout_is_cancelled(running: Routers) -> None:
-    await asyncio.to_thread(_ask, running, "#slow and gone")
-    async with engine_client(running.judge.address) as engine:
-        await until(engine.idle, 5, "the judge is free")
-
-
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
     ("content", "text"), [("#early-small", "large says"), ("#big #early-large", "small says")]
@@ -226,7 +111,7 @@ async def test_a_judge_past_its_timeout_is_cancelled(running: Routers) -> None:
 def test_the_other_side_answers_when_the_chosen_one_fails(
     running: Routers, content: str, text: str, stream: bool
 ) -> None:
-    answer = _ask(running, content, stream=stream)
+    answer = ask(running, content, stream=stream)
     assert answer.status_code == 200
     assert answer.headers[REASON].startswith("fallback after judge")
     said = [
@@ -237,14 +122,14 @@ def test_the_other_side_answers_when_the_chosen_one_fails(
 
 
 def test_a_begun_stream_ends_with_an_error(running: Routers) -> None:
-    first, last = _ask(running, "#late-small", stream=True).text.splitlines()
+    first, last = ask(running, "#late-small", stream=True).text.splitlines()
     assert '"content":"small"' in first
     assert last == '{"error":"small broke"}'
 
 
 def test_a_side_that_is_not_served_is_not_chosen(running: Routers) -> None:
-    assert _went(_ask(running, "#big of the lonely", "lonely")) == ("simple", "away")
-    refused = _ask(running, "#big of the lonely", "lonely:remote")
+    assert went(ask(running, "#big of the lonely", "lonely")) == ("simple", "away")
+    refused = ask(running, "#big of the lonely", "lonely:remote")
     assert refused.status_code == 503
     assert "nowhere" in refused.json()["error"]
 
@@ -253,16 +138,16 @@ def test_a_side_that_is_not_served_is_not_chosen(running: Routers) -> None:
 def test_a_request_names_its_side_in_three_ways(running: Routers, word: str) -> None:
     side = "simple" if word in ("local", "simple") else "complex"
     against = "#big" if side == "simple" else "hello"
-    assert _went(_ask(running, against, f"auto:{word}")) == (side, "forced")
-    assert _went(_ask(running, against, options={"route": word})) == (side, "forced")
-    assert _went(_ask(running, against, headers={"X-Drover-Route": word})) == (side, "forced")
+    assert went(ask(running, against, f"auto:{word}")) == (side, "forced")
+    assert went(ask(running, against, options={"route": word})) == (side, "forced")
+    assert went(ask(running, against, headers={"X-Drover-Route": word})) == (side, "forced")
 
 
 def test_the_body_goes_before_the_header_and_that_before_the_name(running: Routers) -> None:
     remote = {"X-Drover-Route": "remote"}
-    assert _went(_ask(running, "hello", headers=remote, options={"route": "local"})) == ("simple", "forced")
-    assert _went(_ask(running, "hello", "auto:local", headers=remote)) == ("complex", "forced")
-    refused = _ask(running, "hello", options={"route": "moon"})
+    assert went(ask(running, "hello", headers=remote, options={"route": "local"})) == ("simple", "forced")
+    assert went(ask(running, "hello", "auto:local", headers=remote)) == ("complex", "forced")
+    refused = ask(running, "hello", options={"route": "moon"})
     assert (refused.status_code, "moon" in refused.text) == (400, True)
 
 
@@ -272,27 +157,18 @@ def test_the_body_goes_before_the_header_and_that_before_the_name(running: Route
 )
 def test_ordinary_models_have_no_sides(running: Routers, asked: Body) -> None:
     """To Ollama an option that it does not know means nothing."""
-    assert _ask(running, "hello", "small", **asked).json()["message"]["content"] == "small says"
+    assert ask(running, "hello", "small", **asked).json()["message"]["content"] == "small says"
 
 
 def test_a_requested_side_that_fails_has_no_fallback(running: Routers) -> None:
-    refused = _ask(running, "#early-small", "auto:local")
+    refused = ask(running, "#early-small", "auto:local")
     assert (refused.status_code, refused.json()) == (500, {"error": "small broke"})
 
 
-def test_rules_need_no_judge(running: Routers) -> None:
-    weather = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
-    called = _ask(running, "#call #slow", tools=[weather])
-    assert called.headers[REASON] == "tools"
-    (call,) = called.json()["message"]["tool_calls"]
-    assert call["function"]["arguments"] == {"city": "Paris"}
-    assert _went(_ask(running, "hello " * 2_000)) == ("complex", "length")
-
-
 def test_options_format_and_thinking_arrive(running: Routers) -> None:
-    thought = _ask(running, "#think", "auto:remote", think=True).json()["message"]
+    thought = ask(running, "#think", "auto:remote", think=True).json()["message"]
     assert (thought["thinking"], thought["content"]) == ("Hm.", "large says")
-    silent = _ask(running, "#think", "auto:remote", options={"num_predict": 1}).json()
+    silent = ask(running, "#think", "auto:remote", options={"num_predict": 1}).json()
     assert (silent["done_reason"], silent["eval_count"]) == ("length", 1)
 
 
@@ -322,16 +198,16 @@ def test_a_preset_makes_a_virtual_model_of_served_models(running: Routers) -> No
     with ollama.Client(host=running.url) as client:
         made: Body = {"route_complex": "big", "route_judge": "judge", "route_default": "complex"}
         client.create("mine", from_="small", system="Be brief.", parameters=made)
-        assert _went(_ask(running, "hello", "mine")) == ("simple", "judge")
-        assert _went(_ask(running, "#big", "mine")) == ("complex", "judge")
-        assert _went(_ask(running, "#broken", "mine")) == ("complex", "judge failed")
-        assert _went(_ask(running, "#big", "mine:local")) == ("simple", "forced")
+        assert went(ask(running, "hello", "mine")) == ("simple", "judge")
+        assert went(ask(running, "#big", "mine")) == ("complex", "judge")
+        assert went(ask(running, "#broken", "mine")) == ("complex", "judge failed")
+        assert went(ask(running, "#big", "mine:local")) == ("simple", "forced")
         assert "mine:latest" in {each.model for each in client.list().models}
         assert "route_complex" in (client.show("mine").parameters or "")
         client.copy("mine", "yours")
-        assert _went(_ask(running, "#big", "yours"))[0] == "complex"
+        assert went(ask(running, "#big", "yours"))[0] == "complex"
         client.create("brief", from_="auto", system="Be brief.")
-        assert _went(_ask(running, "#big", "brief"))[0] == "complex"
+        assert went(ask(running, "#big", "brief"))[0] == "complex"
         for name in ("mine", "yours", "brief"):
             client.delete(name)
 
@@ -357,12 +233,12 @@ def test_a_preset_cannot_take_the_name_of_a_side(running: Routers, name: str) ->
 
 
 def test_a_virtual_model_with_a_tag_has_a_local_side_too(running: Routers) -> None:
-    assert _went(_ask(running, "#big", "tagged:7b")) == ("complex", "judge")
-    assert _went(_ask(running, "#big", "tagged:7b:local")) == ("simple", "forced")
+    assert went(ask(running, "#big", "tagged:7b")) == ("complex", "judge")
+    assert went(ask(running, "#big", "tagged:7b:local")) == ("simple", "forced")
 
 
 def test_a_router_with_the_name_of_its_side_is_listed_once(running: Routers) -> None:
-    _ask(running, "hello", "big:remote")
+    ask(running, "hello", "big:remote")
     for path in ("tags", "ps"):
         names = [each["name"] for each in httpx.get(f"{running.url}/api/{path}").json()["models"]]
         assert names.count("big:latest") == 1, path
@@ -393,15 +269,6 @@ async def test_a_client_that_disconnects_frees_the_slot_behind_the_ollama_host(
         assert await until(engine.idle, 5, "the slot is free again") < 1
 
 
-async def test_a_client_that_disconnects_frees_the_judge(running: Routers) -> None:
-    stack = Stack(running.judge, running.near)
-    async with engine_client(running.judge.address) as engine, browser(stack) as client:
-        await client.chat("auto", "#slow and left", stream=True)
-        await until(engine.busy, 5, "the judge thinks")
-        client.leave()
-        assert await until(engine.idle, 5, "the judge is free again") < 0.9
-
-
 def test_metrics_count_decisions_the_judge_and_fallbacks(running: Routers) -> None:
     def value(line: str) -> float:
         lines = httpx.get(f"{running.url}/metrics").text.splitlines()
@@ -412,7 +279,7 @@ def test_metrics_count_decisions_the_judge_and_fallbacks(running: Routers) -> No
     fallbacks = 'route_fallbacks_total{route="simple"}'
     judgements = 'judge_seconds_count{model="judge:latest"}'
     before = {line: value(line) for line in (judged, fallbacks, judgements)}
-    _ask(running, "#early-small for metrics")
+    ask(running, "#early-small for metrics")
     wait_until(lambda: value(judged) > before[judged], 5, "it is counted")
     assert {line: value(line) - count for line, count in before.items()} == {
         judged: 1,
@@ -423,10 +290,10 @@ def test_metrics_count_decisions_the_judge_and_fallbacks(running: Routers) -> No
 
 def test_the_remote_server_may_restart(tmp_path: Path) -> None:
     with routers(tmp_path) as started:
-        assert _went(_ask(started, "#big 1"))[0] == "complex"
+        assert went(ask(started, "#big 1"))[0] == "complex"
         started.far.stop()
-        gone = _ask(started, "#big 2")
+        gone = ask(started, "#big 2")
         assert gone.headers[REASON] == "fallback after judge"
         assert gone.json()["message"]["content"] == "small says"
-        forced = _ask(started, "#big 2", "auto:remote")
+        forced = ask(started, "#big 2", "auto:remote")
         assert forced.status_code == 503
