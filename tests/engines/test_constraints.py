@@ -138,3 +138,25 @@ async def test_a_stop_text_is_shown_if_asked_for(engine: EngineClient) -> None:
 
     assert done.matched_stop == stop
     assert shown == cut + stop
+
+
+async def test_a_minimum_of_tokens_is_kept_or_named(engine: EngineClient) -> None:
+    request = _chat()
+    request.sampling.max_tokens, request.sampling.min_tokens = 60, 50
+    request.chat.messages[0].content = "Say yes."
+    events = [event async for event in engine.generate(request)]
+
+    is_named = "min_tokens" in events[0].started.not_honoured
+    assert is_named or events[-1].done.completion_tokens >= 50
+
+
+async def test_the_prompt_may_end_without_an_answers_beginning(engine: EngineClient) -> None:
+    request = pb.GenerateRequest()
+    request.chat.messages.add(role="user", content="Hi")
+    usual = await engine.stub.Render(pb.RenderRequest(request=request))
+    request.chat.no_generation_prompt = True
+    open_ended = await engine.stub.Render(pb.RenderRequest(request=request))
+
+    assert usual.text.startswith(open_ended.text.rstrip())
+    assert "assistant" in usual.text.partition("Hi")[2]
+    assert "assistant" not in open_ended.text.partition("Hi")[2]

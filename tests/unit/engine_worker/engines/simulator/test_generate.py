@@ -256,3 +256,12 @@ async def test_too_many_alternatives_are_refused() -> None:
     async with running(FAST) as engine:
         with pytest.raises(InvalidRequest, match="top_logprobs is 21, it must be 0 to 20"):
             await answer(engine, request)
+
+
+async def test_an_answer_has_the_least_tokens_that_are_asked_for() -> None:
+    async with running(replace(FAST, answer_tokens_min=2, answer_tokens_max=2)) as engine:
+        short = await answer(engine, prompt_request(temperature=0))
+        long = await answer(engine, prompt_request(temperature=0, min_tokens=9))
+    # With the end-of-sequence token.
+    assert (short.done.completion_tokens, long.done.completion_tokens) == (3, 10)
+    assert long.text.startswith(short.text)
