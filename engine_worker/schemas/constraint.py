@@ -16,8 +16,9 @@ from functools import partial
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
 from engine_worker.schemas.cost_limits import check_ebnf, cost_of
-from engine_worker.schemas.ebnf_reader import read_ebnf
+from engine_worker.schemas.ebnf_reader import is_lark, read_ebnf
 from engine_worker.schemas.grammar_checks import checked
+from engine_worker.schemas.lark_reader import read_lark
 from engine_worker.schemas.patterns import Unsupported, read_pattern
 from engine_worker.schemas.schema_reader import read_schema
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar, grammar_of
@@ -110,11 +111,24 @@ def from_regex(pattern: str) -> Constraint:
 
 
 def from_ebnf(source: str) -> Constraint:
-    """A constraint that the whole answer is a text of the grammar. Raises ConstraintRejected."""
+    """A constraint that the whole answer is a text of the grammar, in EBNF or Lark. Raises
+    ConstraintRejected.
+    """
+    if is_lark(source):
+        return _from_lark(source)
     check_ebnf(source, MAX_POSITIONS)
     grammar = read_ebnf(source)
     check_cost(grammar, "EBNF")
     return Constraint(grammar)
+
+
+def _from_lark(source: str) -> Constraint:
+    try:
+        grammar = read_lark(source)
+    except Unsupported as error:
+        raise ConstraintRejected(f"Lark: a grammar cannot have {error}") from error
+    check_cost(grammar, "grammar")
+    return Constraint(checked(grammar))
 
 
 def from_structural_tag(source: str) -> Constraint:

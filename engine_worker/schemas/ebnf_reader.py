@@ -27,7 +27,12 @@ _COUNT = re.compile(r"\{\s*(\d{1,9})?\s*(,)?\s*(\d{1,9})?\s*\}")
 _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _MARKS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
-_LARK_RULE = re.compile(r"^\s*[?!]?(?:start|[a-zA-Z_]\w*)\s*:(?!:)", re.MULTILINE)
+_LARK_RULE = re.compile(r"^\s*[?!]?[a-zA-Z_]\w*\s*:(?!:)", re.MULTILINE)
+
+
+def is_lark(source: str) -> bool:
+    """Whether a grammar is written in Lark, `start: "yes" | "no"`."""
+    return "::=" not in source and _LARK_RULE.search(source) is not None
 
 
 def read_ebnf(source: str) -> Grammar:
@@ -36,11 +41,6 @@ def read_ebnf(source: str) -> Grammar:
         raise ConstraintRejected(
             f"the EBNF is too large: it has {len(source)} characters, "
             f"at most {MAX_EBNF_CHARACTERS} are possible"
-        )
-    if "::=" not in source and _LARK_RULE.search(source):
-        raise ConstraintRejected(
-            "the grammar looks like Lark, which is not supported; send EBNF, whose rules are written "
-            '`root ::= "yes" | "no"`'
         )
     return checked(_Reader(source).rules())
 

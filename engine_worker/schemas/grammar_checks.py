@@ -99,7 +99,9 @@ def _begun_by_each(parts: tuple[Term, ...]) -> Iterator[Term]:
 
 def _reachable(rules: Mapping[str, Term]) -> dict[str, Term]:
     if len(rules) > _MAX_RULES:
-        raise ConstraintRejected(f"EBNF: {len(rules)} rules are too many, at most {_MAX_RULES} are possible")
+        raise ConstraintRejected(
+            f"grammar: {len(rules)} rules are too many, at most {_MAX_RULES} are possible"
+        )
     reached: dict[str, Term] = {}
     due = [ROOT]
     while due:
@@ -107,7 +109,7 @@ def _reachable(rules: Mapping[str, Term]) -> dict[str, Term]:
         if name in reached:
             continue
         if name not in rules:
-            raise ConstraintRejected(f"EBNF: the rule {_shown(name)} is not defined")
+            raise ConstraintRejected(f"grammar: the rule {_shown(name)} is not defined")
         reached[name] = rules[name]
         due += _references(rules[name])
     return {name: term for name, term in rules.items() if name in reached}
@@ -129,7 +131,7 @@ def _check_finite(rules: Mapping[str, Term]) -> None:
     while found := {name for name in rules.keys() - finite if _is_finite(rules[name], finite)}:
         finite |= found
     if infinite := [name for name in rules if name not in finite]:
-        raise ConstraintRejected(f"EBNF: no text of finite length matches the rule {_shown(infinite[0])}")
+        raise ConstraintRejected(f"grammar: no text of finite length matches the rule {_shown(infinite[0])}")
 
 
 def _is_finite(term: Term, finite: set[str]) -> bool:
@@ -159,7 +161,7 @@ def _check_left_recursion(rules: Mapping[str, Term], nullable: frozenset[str]) -
     for name in rules:
         if (recursive := _order(firsts, name, done)) is not None:
             raise ConstraintRejected(
-                f"EBNF: the rule {_shown(recursive)} begins with itself; write it as a repetition, like "
+                f"grammar: the rule {_shown(recursive)} begins with itself; write it as a repetition, like "
                 '`list ::= item ("," item)*`'
             )
 
@@ -195,8 +197,8 @@ def _without_empty_loops(term: Term, nullable: frozenset[str]) -> Term:
                 return repeat(part, least, most)
             if any(True for _ in _references(part)):
                 raise ConstraintRejected(
-                    "EBNF: a repetition has a part with rules in it that may all be empty; make one of them "
-                    "match at least one character"
+                    "grammar: a repetition has a part with rules in it that may all be empty; make one of "
+                    "them match at least one character"
                 )
             return repeat(not_empty(part), 0, most)
         case Terminal(part):

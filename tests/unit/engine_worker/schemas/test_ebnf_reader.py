@@ -73,7 +73,8 @@ def test_a_recursive_grammar_keeps_its_rules_and_every_character_is_a_token() ->
         ('root ::= a\na ::= "x"? b | "y"\nb ::= a "z"', "begins with itself"),
         ('root ::= ("x" root | a?)*\na ::= "y"', "may all be empty"),
         ("root ::= []", "no text"),
-        ('start: "a" | "b"', "looks like Lark"),
+        ('start: "a" | missing', "Lark: a grammar cannot have"),
+        ('other: "a"', "Lark: a grammar cannot have"),
         ("root ::= " + "(" * 60 + '"a"' + ")" * 60, "more than 50 groups"),
     ],
 )
@@ -109,3 +110,8 @@ def test_too_many_rules_and_parts_are_refused() -> None:
 
 def test_an_empty_answer_is_no_token_of_a_regular_expression() -> None:
     assert lark_text(from_regex("a*").grammar) == '%llguidance {}\nstart: ("") | T0\nT0: /a+/\n'
+
+
+@pytest.mark.parametrize("source", ['start: "a" | "b"', 'start: word\nword: "a" | LETTER\nLETTER: /b/\n'])
+def test_lark_is_read_too(source: str) -> None:
+    assert ebnf_text(from_ebnf(source).grammar) == 'root ::= t0\nt0 ::= "a" | "b"\n'
