@@ -34,7 +34,7 @@ HARMLESS = ("OLLAMA_EDITOR", "OLLAMA_NOHISTORY", "OLLAMA_NO_CLOUD")
 
 
 def warn_of_variables_without_meaning(environment: Mapping[str, str]) -> None:
-    """Log a warning for each that is set. To be called once, when a process starts."""
+    """Log a warning for each that is set. To be called once, when a process starts and its log is set up."""
     for name, hint in WITHOUT_MEANING.items():
         if cleaned(environment.get(name, "")):
             _log.warning("%s has no effect: %s", name, hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -23,7 +22,6 @@ from pydantic_settings import (
 
 from drover import __version__
 from drover.ollama_environment import OllamaEnvironment, OllamaVariable
-from drover.ollama_variables import warn_of_variables_without_meaning
 
 
 def split_commas(value: object) -> object:
@@ -110,7 +108,6 @@ class ProcessSettings(BaseSettings):
     @classmethod
     def load(cls, argv: list[str]) -> Self:
         """Read flags and environment. Exit with status 2, naming the setting, if a value is invalid."""
-        warn_of_variables_without_meaning(os.environ)
         try:
             return CliApp.run(cls, cli_args=argv, cli_settings_source=cls._command_line())
         except ValidationError as error:

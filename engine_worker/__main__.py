@@ -12,6 +12,7 @@ import uvloop
 
 from drover import logs
 from drover.collector import keep_from_collection
+from drover.ollama_variables import warn_of_variables_without_meaning
 from engine_worker.engines import Engine, build_engine
 from engine_worker.server import CannotStart, WorkerServer
 from engine_worker.settings import WorkerSettings
@@ -20,6 +21,7 @@ from engine_worker.settings import WorkerSettings
 def main(build: Callable[[WorkerSettings], Engine] = build_engine) -> int:
     settings = WorkerSettings.load(sys.argv[1:])
     logs.configure(settings.log_format, settings.log_level)
+    warn_of_variables_without_meaning(os.environ)
     try:
         status = uvloop.run(_serve(settings, build))
     except (CannotStart, ValueError, OSError) as error:

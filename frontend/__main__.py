@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ import sys
 from drover import logs
 from drover.collector import keep_from_collection
 from drover.exposure import warn_if_exposed
+from drover.ollama_variables import warn_of_variables_without_meaning
 from drover.settings import split_address
 from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect
@@ -28,6 +30,7 @@ def main() -> int:
     settings = FrontendSettings.load(sys.argv[1:])
     configure_malloc()
     logs.configure(settings.log_format, settings.log_level)
+    warn_of_variables_without_meaning(os.environ)
     # Uvicorn's start and stop messages repeat this module's.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     # It logs a traceback for each message that cannot be parsed; the fleet logs which worker sent it.

@@ -52,8 +52,10 @@ async def rendered(engine: EngineClient, request: pb.GenerateRequest) -> str:
 def test_the_models_abilities_are_found_in_its_template(
     thinker_client: ollama.Client, client: ollama.Client
 ) -> None:
-    assert thinker_client.show("thinker").capabilities == ["completion", "tools", "insert", "thinking"]
-    assert client.show("smol").capabilities == ["completion"]
+    assert thinker_client.show("thinker").capabilities == [
+        *("completion", "tools", "insert", "thinking", "decision"),
+    ]
+    assert client.show("smol").capabilities == ["completion", "decision"]
 
 
 async def test_thinking_is_on_unless_it_is_switched_off(thinker_engine: EngineClient) -> None:

@@ -177,7 +177,7 @@ def test_lists_and_shows(client: ollama.Client) -> None:
     shown = client.show("smol")
     assert shown.modelinfo is not None
     assert shown.modelinfo["general.parameter_count"] == 134515008
-    assert shown.capabilities == ["completion"]
+    assert shown.capabilities == ["completion", "decision"]
     assert shown.template
     running = client.ps().models
     assert {process.model for process in running} == set(listed)

@@ -30,6 +30,8 @@ def test_pages_and_hosts(simulated: Stack, tmp_path: Path) -> None:
                 answer = client.get("/api/tags", headers=refused)
                 assert (answer.status_code, answer.content) == (403, b"")
     records = [json.loads(line) for line in process.log_text().splitlines()]
+    (warned,) = [each["message"] for each in records if each["logger"] == "drover.settings"]
+    assert warned.startswith("OLLAMA_MODELS has no effect: ")
     reasons = [
         (name, record[name])
         for record in records
