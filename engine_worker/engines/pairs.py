@@ -13,14 +13,12 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.batches import in_order
 from engine_worker.engines.text_fitting import beginning
 
-# How often a text is cut shorter because its tokens, as text, have more tokens again.
-_MAX_CUTS = 8
+# Characters of a word that is not cut. Some languages write without spaces.
+_LONG_WORD = 32
 
 
 class Tokenizer(Protocol):
     async def tokenize(self, text: str, add_special: bool) -> list[int]: ...
-
-    async def detokenize(self, ids: list[int]) -> str: ...
 
 
 class Pair(NamedTuple):
@@ -106,10 +104,13 @@ def _texts_of(request: pb.RerankRequest) -> Sequence[tuple[str, str]]:
 
 
 class _Text(NamedTuple):
-    """`ids`: the tokens that are kept at most; `total`: those of the whole text."""
+    """`characters`: how many were read, which is all, or more than there is room for; `tokens`: of those;
+    `total`: of the whole text.
+    """
 
     text: str
-    ids: list[int]
+    characters: int
+    tokens: int
     total: int
 
 
@@ -144,8 +145,8 @@ class _PairFitting:
 
     async def fitted(self, query_text: str, document_text: str) -> _FittedPair:
         query, document = await self._query(query_text), await self._read(document_text)
-        query_length = _limited(len(query.ids), self.query_tokens)
-        document_length = _limited(len(document.ids), self.document_tokens)
+        query_length = _limited(query.tokens, self.query_tokens)
+        document_length = _limited(document.tokens, self.document_tokens)
         if query_length + document_length > self.room:
             if not self.truncate:
                 raise ContextExceeded(
@@ -170,23 +171,42 @@ class _PairFitting:
         return self._last_query
 
     async def _read(self, text: str) -> _Text:
-        ids, total = await beginning(self.model.tokenizer.tokenize, text, self.room, add_special=False)
-        return _Text(text, ids, total)
+        read = await beginning(self.model.tokenizer.tokenize, text, self.room, add_special=False)
+        return _Text(text, read.characters, len(read.ids), read.total)
 
     async def _cut(self, text: _Text, length: int) -> tuple[str, int]:
-        """The beginning of a text that has at most `length` tokens, and how many it has."""
+        """The longest beginning of a text that has at most `length` tokens, and how many it has. It does not
+        end within a word, if the word is short.
+        """
         if length == text.total:
             return text.text, length
-        tokenizer, kept = self.model.tokenizer, length
-        for _ in range(_MAX_CUTS):
-            cut = await tokenizer.detokenize(text.ids[:kept])
-            tokens = len(await tokenizer.tokenize(cut, False))
-            if tokens <= length:
-                return cut, tokens
-            kept -= tokens - length
-            if kept <= 0:
-                break
-        raise ContextExceeded("a text cannot be cut so that it fits; send a shorter one")
+        kept, tokens = 0, 0
+        too_many = text.characters
+        while too_many - kept > 1:
+            middle = (kept + too_many) // 2
+            found = await self._count(text.text[:middle])
+            if found <= length:
+                kept, tokens = middle, found
+            else:
+                too_many = middle
+        if not kept:
+            raise ContextExceeded("a text cannot be cut so that it fits; send a shorter one")
+        whole_words = _without_part_of_word(text.text, kept)
+        if whole_words == kept:
+            return text.text[:kept], tokens
+        return text.text[:whole_words], await self._count(text.text[:whole_words])
+
+    async def _count(self, text: str) -> int:
+        return len(await self.model.tokenizer.tokenize(text, False))
+
+
+def _without_part_of_word(text: str, length: int) -> int:
+    """The length without the part of a word at its end; the length itself where no word begins nearby."""
+    if not (text[length - 1].isalnum() and text[length : length + 1].isalnum()):
+        return length
+    start = max(0, length - _LONG_WORD)
+    spaces = [index for index in range(start, length) if text[index].isspace()]
+    return spaces[-1] if spaces and spaces[-1] > 0 else length
 
 
 def _limited(length: int, limit: int) -> int:

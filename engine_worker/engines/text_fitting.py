@@ -23,12 +23,13 @@ _COUNTED_SPECIALS = 2
 
 
 class Beginning(NamedTuple):
-    """The tokens of a text, or of its beginning. `total`: those of the whole text; of what was not tokenised
-    it is assumed to have as many tokens per character.
+    """The tokens of a text, or of its first `characters`. `total`: those of the whole text; of what was not
+    tokenised it is assumed to have as many tokens per character.
     """
 
     ids: list[int]
     total: int
+    characters: int
 
 
 async def beginning(tokenize: TokenizeText, text: str, limit: int, add_special: bool) -> Beginning:
@@ -40,7 +41,8 @@ async def beginning(tokenize: TokenizeText, text: str, limit: int, add_special: 
         characters *= _MORE
         ids = await tokenize(text[:characters], add_special)
     unread = max(0, len(text) - characters)
-    return Beginning(ids, len(ids) + math.ceil(len(ids) * unread / max(1, len(text) - unread)))
+    total = len(ids) + math.ceil(len(ids) * unread / max(1, len(text) - unread))
+    return Beginning(ids, total, len(text) - unread)
 
 
 class Fitted(NamedTuple):
@@ -57,7 +59,7 @@ class Fitting:
     truncate: bool
 
     async def fitted(self, text: str) -> Fitted:
-        ids, total = await beginning(self.tokenize, text, self.limit, add_special=True)
+        ids, total, _ = await beginning(self.tokenize, text, self.limit, add_special=True)
         if not ids:
             return Fitted(await self._stand_in())
         if len(ids) <= self.limit:

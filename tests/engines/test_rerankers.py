@@ -126,6 +126,15 @@ async def test_too_long_is_cut_or_refused(engine: EngineClient) -> None:
     assert isinstance(error_from_status(failed.value), ContextExceeded)
 
 
+async def test_names_of_special_tokens_are_text(engine: EngineClient) -> None:
+    """Three tokens each, not one: a document of them is cut where it is too long, and not refused."""
+    answer = await engine.stub.Rerank(
+        pb.RerankRequest(queries=[QUERY], documents=["[SEP] " * (POSITIONS // 2), "[SEP]"])
+    )
+    assert len(answer.scores) == 2
+    assert answer.truncated_tokens > 0
+
+
 async def test_many_documents_are_one_request(engine: EngineClient) -> None:
     answer = await engine.stub.Rerank(pb.RerankRequest(queries=[QUERY], documents=DOCUMENTS * 20))
     assert len(answer.scores) == 100

@@ -115,7 +115,8 @@ async def test_a_pair_as_long_as_the_model_takes(engine: EngineClient) -> None:
     cut = await engine.stub.Rerank(pb.RerankRequest(queries=[QUERY], documents=[LONG * 2], raw=True))
     assert cut.prompt_tokens == POSITIONS
     assert cut.scores[0] == pytest.approx(expected, abs=_TOLERANCE)
-    assert cut.truncated_tokens == len((LONG * 2).split()) - len(words)
+    # Of what was not read, the number of tokens is an estimate.
+    assert cut.truncated_tokens == pytest.approx(len((LONG * 2).split()) - len(words), rel=0.05)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await engine.stub.Rerank(pb.RerankRequest(queries=[QUERY], documents=[LONG], truncate=False))
     assert isinstance(error_from_status(failed.value), ContextExceeded)

@@ -77,13 +77,17 @@ class LlamaApi:
         states: list[SlotState] = orjson.loads(await self._control("GET", "/slots"))
         return states
 
-    async def tokenize(self, text: str, add_special: bool) -> list[int]:
-        """Tokenise a prompt's text; waits its turn in the queue of texts."""
-        return await self._texts.run(len(text.encode()), lambda: self.tokenize_now(text, add_special))
+    async def tokenize(self, text: str, add_special: bool, parse_special: bool = True) -> list[int]:
+        """Tokenise a prompt's text; waits its turn in the queue of texts. `parse_special`: names of special
+        tokens in the text are those tokens.
+        """
+        return await self._texts.run(
+            len(text.encode()), lambda: self.tokenize_now(text, add_special, parse_special)
+        )
 
-    async def tokenize_now(self, text: str, add_special: bool) -> list[int]:
+    async def tokenize_now(self, text: str, add_special: bool, parse_special: bool = True) -> list[int]:
         """Tokenise an answer's text, ahead of the queue of texts."""
-        body = {"content": text, "add_special": add_special, "parse_special": True}
+        body = {"content": text, "add_special": add_special, "parse_special": parse_special}
         ids = _object(await self._control("POST", "/tokenize", body))["tokens"]
         assert isinstance(ids, list)
         return ids

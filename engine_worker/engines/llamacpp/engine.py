@@ -26,7 +26,12 @@ from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.process import LoadedModel, start_server
 from engine_worker.engines.llamacpp.prompt import Prompt, Prompts
 from engine_worker.engines.llamacpp.request import GenerationLimits
-from engine_worker.engines.llamacpp.reranker import check_classifier, gives_logits, pair_overhead
+from engine_worker.engines.llamacpp.reranker import (
+    PairTokenizer,
+    check_classifier,
+    gives_logits,
+    pair_overhead,
+)
 from engine_worker.engines.llamacpp.scoring import LabelScorer, score_items
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
@@ -326,10 +331,10 @@ class LlamacppEngine:
             return await self._yes_or_no.rerank(request)
         if self._options.task != "rerank":
             raise _missing("rerank")
-        slots = self._in_memory.slots
+        api, slots = self._in_memory.api, self._in_memory.slots
         with self._admission.admit() as place:
             model = PairModel(
-                tokenizer=self,
+                tokenizer=PairTokenizer(api),
                 context_length=self._context_length,
                 added_tokens=self._pair_overhead,
                 scores=one_by_one(lambda pair: slots.rank(pair, place.starts), self._options.slots),

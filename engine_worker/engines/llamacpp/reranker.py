@@ -39,7 +39,17 @@ def gives_logits(file: GgufFile) -> bool:
     return file.architecture not in _YES_OR_NO
 
 
+class PairTokenizer:
+    """Reads queries and documents as /rerank does: special tokens that they name are text."""
+
+    def __init__(self, api: LlamaApi) -> None:
+        self._api = api
+
+    async def tokenize(self, text: str, add_special: bool) -> list[int]:
+        return await self._api.tokenize(text, add_special, parse_special=False)
+
+
 async def pair_overhead(api: LlamaApi) -> int:
     """The number of tokens that the model has around and between a query and a document."""
-    text = await api.tokenize(_ANY_TEXT, add_special=False)
+    text = await PairTokenizer(api).tokenize(_ANY_TEXT, add_special=False)
     return await api.pair_tokens(_ANY_TEXT, _ANY_TEXT) - 2 * len(text)

@@ -15,21 +15,17 @@ ADDED = 3
 
 
 class Letters:
-    """A token for each character. `grows`: what is cut becomes longer when it is read again."""
+    """A token for each character but spaces."""
 
-    def __init__(self, grows: bool = False) -> None:
+    def __init__(self) -> None:
         self.scored: list[Pair] = []
         self.values: list[float] = []
         self.tokenized: list[str] = []
-        self._grows = grows
 
     async def tokenize(self, text: str, add_special: bool) -> list[int]:
         assert not add_special
         self.tokenized.append(text)
-        return [ord(character) for character in text]
-
-    async def detokenize(self, ids: list[int]) -> str:
-        return "".join(map(chr, ids)) + ("..." if self._grows else "")
+        return [ord(character) for character in text if character != " "]
 
     async def scores(self, pairs: Sequence[Pair]) -> list[float]:
         self.scored += pairs
@@ -141,13 +137,22 @@ async def test_too_little_room_for_any_pair() -> None:
         await Letters().answer(_request("q", "d", pair_tokens=4))
 
 
-async def test_a_cut_that_grows_when_it_is_read_again_is_cut_further() -> None:
-    model = Letters(grows=True)
-    await model.answer(_request("q", "d" * 50), context_length=20)
-    assert model.scored[0].document == "d" * 13 + "..."
-    assert model.scored[0].tokens == 20
-    with pytest.raises(ContextExceeded, match="cannot be cut"):
-        await model.answer(_request("q", "dddd", document_tokens=2), context_length=20)
+@pytest.mark.parametrize(
+    ("document", "kept"),
+    [
+        ("aa bb cc dd", "aa bb "),
+        ("aa bbb cc dd", "aa"),
+        ("aaaaaaaa", "aaaa"),
+        ("羊羊羊羊羊羊", "羊羊羊羊"),
+        ("aa, bb, cc", "aa,"),
+        (f"{'a' * 3} {'b' * 40}", "aaa"),
+    ],
+)
+async def test_words_are_kept_whole_where_they_are_short(document: str, kept: str) -> None:
+    model = Letters()
+    response = await model.answer(_request("q", document, document_tokens=4))
+    assert model.scored[0].document == kept
+    assert model.scored[0].tokens == 1 + len(kept.replace(" ", "")) + ADDED == response.prompt_tokens
 
 
 async def test_of_a_long_document_only_the_beginning_is_tokenised() -> None:
