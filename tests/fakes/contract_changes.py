@@ -183,6 +183,13 @@ CHANGES = (
         _add_timings,
     ),
     Change(
+        "`adapters` of `create`, ADAPTER of a Modelfile",
+        "make a model with a LoRA",
+        "the CLI refuses the line, and the request has no such field; here both still work",
+        "0.34.1",
+        "ollama/ollama#14969, generative-computing/mellea#1651",
+    ),
+    Change(
         "`POST /v1/systemone`",
         "404",
         "decisions (docs/decisions.md)",
