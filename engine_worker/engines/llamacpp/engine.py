@@ -210,7 +210,7 @@ class LlamacppEngine:
         with self._admission.admit() as place:
             prompt = await self._prompts.prepare(request)
             if prompt.answer.grammar and not self._template.syntax.is_gbnf:
-                await self._grammars.check(prompt.answer.grammar)
+                await self._grammars.check(prompt.answer.grammar, prompt.text_grammar is not None)
             async with self._in_memory.slots.hold(prompt.ids, cache_key(request)) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns

@@ -45,20 +45,22 @@ class GrammarChecker:
                 process.kill()
             await process.wait()
 
-    async def check(self, grammar: str) -> None:
-        """Raises ConstraintRejected for a grammar that does not compile in time. Remembers those that do."""
+    async def check(self, grammar: str, with_words: bool = False) -> None:
+        """Raises ConstraintRejected for a grammar that does not compile in time. Remembers those that do.
+        `with_words`: try it with tokens of several characters too.
+        """
         key = blake2b(grammar.encode(), digest_size=16).digest()
         if key in self._good:
             self._good.move_to_end(key)
             return
         async with self._lock:
-            if problem := await self._problem(grammar):
+            if problem := await self._problem([grammar] if with_words else grammar):
                 raise ConstraintRejected(f"the engine cannot work with this format: {problem}")
         self._good[key] = None
         while len(self._good) > _MAX_REMEMBERED:
             self._good.popitem(last=False)
 
-    async def _problem(self, grammar: str) -> str:
+    async def _problem(self, grammar: str | list[str]) -> str:
         try:
             process = self._process or await self._start()
             assert process.stdin is not None

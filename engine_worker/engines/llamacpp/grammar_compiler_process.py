@@ -1,5 +1,6 @@
-"""A process that compiles grammars, run by its path. Each input line is a grammar as JSON text; each output
-line is the compiler's error as JSON text, empty if there is none.
+"""A process that compiles grammars, run by its path. Each input line is a grammar as JSON text, or a list of
+one, which is also tried with tokens of several characters; each output line is the compiler's error as JSON
+text, empty if there is none.
 
 It imports nothing of Drover, so that it starts fast. Compiling may take long, take all memory or crash: a
 process of its own with limits on time and memory contains that, and it ends with its parent's pipe.
@@ -12,6 +13,8 @@ import re
 import resource
 import signal
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 import llguidance
 
@@ -22,12 +25,18 @@ _MAX_MEMORY_BYTES = 4 << 30
 
 
 class ByteTokens:
-    """A tokenizer with one token per byte, in place of a model's."""
+    """A tokenizer with one token per byte, in place of a model's; `words` are further tokens."""
 
     eos_token_id = _END
     bos_token_id = None
-    tokens = (*(bytes([byte]) for byte in range(256)), b"<end>")
     special_token_ids = (_END,)
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self.tokens = (
+            *(bytes([byte]) for byte in range(256)),
+            b"<end>",
+            *(word.encode() for word in words),
+        )
 
     def __call__(self, text: str | bytes) -> list[int]:
         return list(text.encode() if isinstance(text, str) else text)
@@ -37,9 +46,25 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(ByteTokens()))
+    words: llguidance.LLTokenizer | None = None
     _answer("ready")
     for line in sys.stdin:
-        _answer(_problem(tokenizer, json.loads(line)))
+        value = json.loads(line)
+        if isinstance(value, str):
+            _answer(_problem(tokenizer, value))
+            continue
+        words = words or llguidance.LLTokenizer(llguidance.TokenizerWrapper(ByteTokens(_words())))
+        _answer(_problem(tokenizer, value[0]) or _problem(words, value[0]).partition("\n")[0])
+
+
+def _words() -> Iterator[str]:
+    """As many as in a small model's vocabulary: rules that loop over single characters are too slow with
+    them, and llama.cpp's library gives up.
+    """
+    syllables = [first + second for first in "bcdfgklmnprstvwz" for second in "aeiou"]
+    for word in product(syllables, syllables, syllables[::3]):
+        yield "".join(word)
+        yield " " + word[0] + word[1]
 
 
 def _answer(text: str) -> None:

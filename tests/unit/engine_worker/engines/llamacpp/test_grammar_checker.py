@@ -80,3 +80,14 @@ async def test_a_cancelled_check_does_not_answer_the_next_one(tmp_path: Path) ->
         cancelled.cancel()
         await asyncio.wait({cancelled})
         await check.check("good")
+
+
+async def test_a_grammar_that_llama_cpps_library_gives_up_on_is_refused() -> None:
+    loop = '%llguidance {}\nstart: "" | /[^o]/ start | "o" "x" start\n'
+    checker = GrammarChecker(seconds=10)
+    try:
+        await checker.check("%llguidance {}\nstart: /([^o]|ox)*/\n", with_words=True)
+        with pytest.raises(ConstraintRejected, match="Too many items"):
+            await checker.check(loop, with_words=True)
+    finally:
+        await checker.close()
