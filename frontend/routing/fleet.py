@@ -123,12 +123,13 @@ class Fleet:
             for worker in self._workers
         ]
 
-    def served(self) -> list[ServedModel]:
-        """The ready workers' models, each name once, the newest first."""
+    def served(self, capable: CapabilityCheck = lambda can: True) -> list[ServedModel]:
+        """The ready workers' models that are `capable`, each name once, the newest first."""
         models: dict[str, ServedModel] = {}
         for worker in self._workers:
             for model in worker.served if worker.ready else ():
-                models.setdefault(model.name.key, model)
+                if capable(model.info.capabilities):
+                    models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
 
     def find(self, name: ModelName, capable: CapabilityCheck = can_generate) -> ServedModel | None:

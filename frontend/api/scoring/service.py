@@ -65,13 +65,13 @@ class Scoring:
         return model
 
     def _only(self, ability: Ability) -> CatalogModel:
-        served = self.catalog.fleet.served()
-        if not served:
+        fleet = self.catalog.fleet
+        if not fleet.has_ready_worker:
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         able: dict[str, ServedModel] = {}
-        for each in served:
+        for each in fleet.served(ability.capable):
             main = each.info.names[0]
-            if ability.capable(each.info.capabilities) and (main not in able or each.name.short == main):
+            if main not in able or each.name.short == main:
                 able[main] = each
         match list(able.values()):
             case [only]:
