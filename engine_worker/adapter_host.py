@@ -34,6 +34,7 @@ from engine_worker.model_lifecycle import ModelLifecycle
 _log = logging.getLogger("drover.worker")
 _UPLOADS_AT_ONCE = 2
 _UPLOAD = ".upload-"
+_GGUF = "gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class AdapterHost:
             folder = self._folder / digest
             await asyncio.to_thread(_move, incoming, folder)
             try:
-                adapter = await asyncio.to_thread(read_adapter, digest, folder)
+                adapter = await asyncio.to_thread(_read, digest, folder, self._engine.model())
                 await self._use(adapter)
             except BaseException:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -261,6 +262,17 @@ class AdapterHost:
         task = asyncio.create_task(work, name="change adapters")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _read(digest: str, folder: Path, model: pb.Model) -> Adapter:
+    """An adapter that has arrived, in the form that the model's engine reads. Blocking."""
+    adapter = read_adapter(digest, folder)
+    if model.format != _GGUF:
+        return adapter
+    # Only workers that serve GGUF files have its packages.
+    from engine_worker.adapters.gguf_conversion import with_gguf
+
+    return with_gguf(adapter, model)
 
 
 def in_use(adapters: AdapterHost | None, digest: str) -> AbstractContextManager[None]:

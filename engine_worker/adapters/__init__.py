@@ -5,5 +5,6 @@ contents.py            what an adapter's files say: rank, and the matrices it ad
   gguf_header.py         of a GGUF file
   safetensors_header.py  of PEFT's files
   matrices.py            pairs of low-rank matrices
+gguf_conversion.py     PEFT's files as a GGUF file
 fit.py                 whether an adapter fits a model
 """

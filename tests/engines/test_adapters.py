@@ -138,3 +138,10 @@ async def test_what_does_not_fit_is_refused_and_the_others_stay(adapted: Adapted
         assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert await adapted.text(pirate) == " pirate" * 6
     assert "pirate" not in await adapted.text("")
+
+
+async def test_pefts_files_do_the_same_on_both(adapted: Adapted, tmp_path: Path) -> None:
+    """The worker converts them; SGLang reads them as they are."""
+    write_peft_adapter(tmp_path / "peft", matrices(MOON))
+
+    assert await adapted.text(await adapted.put(tmp_path / "peft")) == " moon" * 6

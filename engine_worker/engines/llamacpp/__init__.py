@@ -17,6 +17,7 @@ chunks.py                    stream chunks: interface of the readers
   plain_output.py              /completion without markup
   parsed_output.py             /completion read by Drover's parsers
   chat_output.py               /v1/chat/completions read by llama.cpp's parsers
+adapters.py                  adapters (LoRA) of the child
 process.py                   start and end of the child; llama_process.py is its script
 gguf.py, vocabulary.py       the model's file; gguf_sampling.py: its recommended sampling
 template.py                  capabilities of the model's chat template

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 
-from drover.errors import AdapterMissing, CapabilityMissing, EngineFailed, InvalidRequest
+from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter
+from engine_worker.adapters.gguf_conversion import CONVERTIBLE
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.cache_key import cache_key
 from engine_worker.engines.embedding import embed_texts
+from engine_worker.engines.llamacpp.adapters import ProcessAdapters
 from engine_worker.engines.llamacpp.answer_modes import ReaderContext
-from engine_worker.engines.llamacpp.api import JsonObject, LlamaApi
+from engine_worker.engines.llamacpp.api import LlamaApi
 from engine_worker.engines.llamacpp.chat_plan import ChatPlan
 from engine_worker.engines.llamacpp.chunks import PrefillProgress
 from engine_worker.engines.llamacpp.format_checks import GrammarChecker, JsonAnswerCheck
@@ -61,9 +63,7 @@ class LlamacppEngine:
         self._grammars = GrammarChecker()
         self._yes_or_no: YesOrNoReranker | None = None
         self._whole_model_info = ""
-        self._adapters: Sequence[Adapter] = ()
-        self._adapter_ids: dict[str, int] = {}
-        """Of the adapters that the process has, by digest: the number by which it knows them."""
+        self._adapters = ProcessAdapters(self._on_failure)
 
     async def start(self) -> None:
         file = await in_daemon_thread(lambda: GgufFile(self._options.model_path), "read the model's header")
@@ -115,9 +115,8 @@ class LlamacppEngine:
     async def _start_llama(self) -> LoadedModel:
         path, file = self._options.model_path, self._file
         await in_daemon_thread(lambda: check_unchanged(path, file), "look at the model's file")
-        paths = [adapter.gguf_path for adapter in self._adapters]
-        server = await start_server(self._options, self._context_length, file, paths)
-        self._adapter_ids = {adapter.digest: number for number, adapter in enumerate(self._adapters)}
+        server = await start_server(self._options, self._context_length, file, self._adapters.paths)
+        self._adapters.on_start()
         return LoadedModel(server, self._options, self._on_failure)
 
     def _prompts_over(self, api: LlamaApi) -> Prompts:
@@ -133,23 +132,10 @@ class LlamacppEngine:
 
     def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:
         """llama.cpp loads adapters only when it starts."""
-        return any(adapter.digest not in self._adapter_ids for adapter in adapters)
+        return self._adapters.lacks_any(adapters)
 
     async def use_adapters(self, adapters: Sequence[Adapter]) -> None:
-        """Restart llama.cpp if one of them is new. One that is left out stays loaded until the next start."""
-        before, self._adapters = self._adapters, adapters
-        if not self.adapters_need_idle(adapters):
-            return
-        try:
-            await self._restart()
-        except RuntimeError as error:
-            self._adapters = before
-            try:
-                await self._restart()
-            except RuntimeError as failure:
-                self._on_failure(f"llama.cpp did not start again: {failure}")
-                raise EngineFailed("llama.cpp did not start again") from failure
-            raise InvalidRequest(f"adapters: llama.cpp cannot load the adapter: {error}") from error
+        await self._adapters.use(adapters, self._restart)
 
     async def _restart(self) -> None:
         """Raises RuntimeError if llama.cpp cannot load the model or an adapter."""
@@ -228,7 +214,7 @@ class LlamacppEngine:
         limits = GenerationLimits.of(request, len(prompt.ids), self._context_length)
         body = prompt.answer.body(request, prompt.ids, slot.number, limits)
         body["cache_prompt"] = slot.may_share_cache
-        body |= self._lora(request.adapter)
+        body |= self._adapters.applied(request.adapter)
         counted, prefill = 0, PrefillProgress(self._report)
         async with api.stream(prompt.answer.endpoint, body) as arrivals:
             async for chunks in arrivals:
@@ -249,19 +235,6 @@ class LlamacppEngine:
                 if reader.finished:
                     return
         raise EngineFailed("llama.cpp's stream ended without a stop chunk")
-
-    def _lora(self, adapter: str) -> JsonObject:
-        """The part of a request that applies one of the adapters, or none. Raises AdapterMissing."""
-        if not self._adapter_ids:
-            return {}
-        if adapter and adapter not in self._adapter_ids:
-            raise AdapterMissing("llama.cpp has not loaded the adapter of the request")
-        return {
-            "lora": [
-                {"id": number, "scale": 1.0 if digest == adapter else 0.0}
-                for digest, number in self._adapter_ids.items()
-            ]
-        }
 
     def _reader_context(
         self, request: pb.GenerateRequest, prompt: Prompt, mailbox: Mailbox, api: LlamaApi
@@ -298,7 +271,7 @@ class LlamacppEngine:
             # One slot for all items: each finds the prefix of the one before.
             async with loaded.slots.hold(prompts[0].ids, cache_key(request)) as slot:
                 place.starts()
-                more = self._lora(request.adapter)
+                more = self._adapters.applied(request.adapter)
                 scorer = LabelScorer(loaded.api, slot, self._file.vocabulary, self._report, more)
                 response = await score_items(
                     prompts, scorer, slot.may_share_cache, place.queue_ns, request.return_prompt_ids
@@ -377,6 +350,7 @@ class LlamacppEngine:
         model.engine_kind = "llamacpp"
         model.engine_version = version("xllamacpp")
         generates, task = self._options.generates, self._options.task
+        takes_adapters = generates and self._options.takes_adapters
         model.capabilities.CopyFrom(
             pb.Capabilities(
                 completion=generates,
@@ -385,7 +359,8 @@ class LlamacppEngine:
                 embedding=task == "embed",
                 rerank=task == "rerank",
                 classify=task == "classify",
-                gguf_adapters=generates and self._options.takes_adapters,
+                gguf_adapters=takes_adapters,
+                safetensors_adapters=takes_adapters and file.architecture in CONVERTIBLE,
                 json_constraint=generates,
                 regex_constraint=generates,
                 ebnf_constraint=generates,
