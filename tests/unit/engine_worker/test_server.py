@@ -28,7 +28,7 @@ class FailsInWarmUp:
         return "its scheduler died"
 
     def model(self) -> pb.Model:
-        return pb.Model()
+        return pb.Model(capabilities=pb.Capabilities(completion=True))
 
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         self.asked.set()
@@ -61,7 +61,8 @@ class Starts(FailsInWarmUp):
     async def stop(self) -> None: ...
 
     def model(self) -> pb.Model:
-        return pb.Model(names=["m"], pinned=self._pinned)
+        can = pb.Capabilities(completion=True)
+        return pb.Model(names=["m"], pinned=self._pinned, capabilities=can)
 
     def load_report(self) -> pb.LoadReport:
         return pb.LoadReport(running_limit=1)
