@@ -30,6 +30,8 @@ _MAX_TAGS = 256
 _MAX_TRIGGERS = 64
 _MAX_TEXT_CHARACTERS = 1024
 _MAX_TRIGGER_CHARACTERS = 64
+# Of all texts that are looked for in free text; making the automata takes a second.
+_MAX_SEARCHED_CHARACTERS = 256
 _FIELD = "structural_tag"
 
 Part = Mapping[str, object]
@@ -69,6 +71,7 @@ class _Builder:
     def __init__(self, readers: Mapping[str, Read]) -> None:
         self._readers = readers
         self._parts = 0
+        self._searched = 0
         self.rules: dict[str, Term] = {}
 
     def part(self, value: object, depth: int) -> Term:
@@ -113,7 +116,7 @@ class _Builder:
         unbegun = [tag for tag in tags if not any(_text(tag, "begin").startswith(each) for each in triggers)]
         if unbegun:
             raise _malformed(f"no trigger begins the tag {_text(unbegun[0], 'begin')!r}")
-        until = TextUntil.first_of(triggers)
+        until = self._until(triggers)
         following = Ref(f"after{self._new_number()}")
         tagged = choice(*(sequence(until.ended[trigger], after[trigger], following) for trigger in triggers))
         more = self._rule(choice(tagged, until.free))
@@ -125,7 +128,7 @@ class _Builder:
         begin, end = text(_text(tag, "begin")[skipped:]), _text(tag, "end", may_be_empty=True)
         content = tag.get("content")
         if isinstance(content, dict) and content.get("type") == "any_text" and end:
-            return sequence(begin, TextUntil.first_of([end]).ended[end])
+            return sequence(begin, self._until([end]).ended[end])
         return sequence(begin, self.part(content, depth + 1), text(end))
 
     def _separated(self, value: Part, depth: int) -> Term:
@@ -142,6 +145,15 @@ class _Builder:
         names = {name: f"{prefix}{name}" for name in grammar.rules}
         self.rules |= {names[name]: renamed(term, names) for name, term in grammar.rules.items()}
         return Ref(names[ROOT])
+
+    def _until(self, ends: Sequence[str]) -> TextUntil:
+        self._searched += sum(map(len, ends))
+        if self._searched > _MAX_SEARCHED_CHARACTERS:
+            raise _malformed(
+                f"its triggers, and the ends of tags with any text, have {self._searched} characters, at "
+                f"most {_MAX_SEARCHED_CHARACTERS} are possible"
+            )
+        return TextUntil.first_of(ends)
 
     def _rule(self, term: Term) -> Ref:
         name = f"r{self._new_number()}"

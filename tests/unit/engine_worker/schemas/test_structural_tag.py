@@ -11,6 +11,7 @@ from drover.errors import ConstraintRejected
 from engine_worker.schemas.constraint import from_structural_tag
 from engine_worker.schemas.ebnf_writer import ebnf_text
 from tests.schemas.llguidance_accepts import accepts
+from tests.support.cpu_time import within_cpu
 
 _SCHEMA = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
 _LEGACY = {
@@ -104,3 +105,18 @@ def test_formats_are_not_nested_without_end() -> None:
         part = {"type": "sequence", "elements": [part]}
     with pytest.raises(ConstraintRejected, match="nested more than 20 deep"):
         from_structural_tag(json.dumps({"format": part}))
+
+
+def _looking_for(*ends: str) -> str:
+    tags = [{"type": "tag", "begin": end, "content": {"type": "any_text"}, "end": ""} for end in ends]
+    return json.dumps({"format": {"type": "triggered_tags", "triggers": ends, "tags": tags}})
+
+
+def test_texts_that_are_looked_for_are_bounded() -> None:
+    with within_cpu(2):
+        assert from_structural_tag(_looking_for("<function=", "<tool_call>", "[TOOL_CALLS]", "ab" * 20))
+    with pytest.raises(ConstraintRejected, match="have 258 characters, at most 256 are possible"):
+        from_structural_tag(_looking_for(*(chr(97 + number) * 43 for number in range(6))))
+    mixed = ["".join(chr(97 + (step * at) % 26) for at in range(32)) for step in (3, 5, 7)]
+    with within_cpu(2), pytest.raises(ConstraintRejected, match="triggers are too many or too long"):
+        from_structural_tag(_looking_for(*mixed))
