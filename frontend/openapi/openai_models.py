@@ -36,6 +36,10 @@ _CARD: dict[str, Schema] = {
     "created": integer("Unix time in seconds.", minimum=0),
     "owned_by": text("The name's namespace.", examples=["library"]),
 }
+_OF_AN_ADAPTER: dict[str, Schema] = {
+    "root": text("Only of a model with an adapter: the adapter's digest."),
+    "parent": text("Only of a model with an adapter: the model that the adapter changes."),
+}
 _ID: Schema = {
     "name": "id",
     "in": "path",
@@ -77,7 +81,7 @@ SCHEMAS: dict[str, Schema] = {
     "OpenAIEmbeddings": _list_of(
         struct(_EMBEDDING, [*_EMBEDDING]), model=text("The model's name as requested."), usage=_USED
     ),
-    "OpenAIModel": struct(_CARD, [*_CARD]),
+    "OpenAIModel": struct({**_CARD, **_OF_AN_ADAPTER}, [*_CARD]),
 }
 
 PATHS: dict[str, Schema] = {
