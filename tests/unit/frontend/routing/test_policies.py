@@ -227,3 +227,12 @@ def test_a_list_may_change_between_two_picks() -> None:
     workers.remove(gone)
 
     assert _pick(policy, workers, b"key") is not gone
+
+
+def test_a_routing_key_replaces_the_beginning_of_the_prompt() -> None:
+    def key(text: str, routing_key: str = "", salt: str = "") -> bytes | None:
+        return affinity_of(pb.GenerateRequest(raw=text, routing_key=routing_key, cache_salt=salt), "d")
+
+    assert key("short") is None
+    assert key("short", "a") == key("x" * 2000, "a") != key("short", "b")
+    assert key("short", "a") != key("short", "a", "salt")
