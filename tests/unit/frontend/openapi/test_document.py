@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_the_document_is_valid_openapi() -> None:
 
 def test_the_document_lists_exactly_the_applications_routes(routes: set[tuple[str, str]]) -> None:
     assert {(path, method) for path, method, _ in OPERATIONS} == routes
+
+
+def test_the_page_of_the_api_says_whose_each_route_is() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `") and "` | " in line]
+    whose = {path: row[1] for row in rows for path in re.findall(r"(/[^`]*)`", row[0])}
+    missing = {path for path, _, _ in OPERATIONS if not re.search(r"'s\b|our own", whose.get(path, ""))}
+    assert not missing
 
 
 def test_operation_ids_are_unique() -> None:
