@@ -1,7 +1,10 @@
-"""What values of `think` a model takes: Ollama's show.thinking (ollama-contract.md, "Thinking")."""
+"""What values of `think` a model takes: Ollama's show.thinking (ollama-contract.md, "Thinking"). And the
+template arguments that mean the same as `think`.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from drover.json_value import Json
@@ -10,6 +13,8 @@ from drover.v1 import engine_pb2 as pb
 # The levels of gpt-oss, which cannot be switched off.
 GPT_OSS_LEVELS = ("low", "medium", "high")
 _GPT_OSS_DEFAULT = "medium"
+# Names of template arguments that every engine honours as its own switch of thinking.
+_SWITCHES = frozenset({"enable_thinking", "thinking"})
 
 
 def always_on() -> pb.Thinking:
@@ -39,6 +44,17 @@ def from_json(value: Json) -> pb.Thinking | None:
     if len(set(read)) != len(read) or default not in read or not isinstance(default, bool | str):
         return None
     return _thinking(read, default)
+
+
+def needs_template(request: pb.GenerateRequest) -> bool:
+    """Whether the request has template arguments whose effect only its model's own template can have."""
+    text = request.template_arguments_json
+    if not text:
+        return False
+    if request.think.mode == pb.Think.UNSET:
+        return True
+    arguments = json.loads(text)
+    return not (isinstance(arguments, dict) and arguments.keys() <= _SWITCHES)
 
 
 def _is_value(value: Json) -> bool:

@@ -12,7 +12,7 @@ import uvloop
 
 from drover import logs
 from drover.collector import keep_from_collection
-from drover.ollama_variables import warn_of_variables_without_meaning
+from drover.ollama_environment import warn_of_variables_without_meaning
 from engine_worker.engines import Engine, build_engine
 from engine_worker.server import CannotStart, WorkerServer
 from engine_worker.settings import WorkerSettings

@@ -25,7 +25,7 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, in_use
 from engine_worker.engines.base import Engine
-from engine_worker.engines.scoring import check_items
+from engine_worker.engines.label_scores import check_items
 from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations, keep_alive_ns, text_length, until_over
 from engine_worker.model_lifecycle import ModelLifecycle

@@ -12,7 +12,7 @@ import sys
 from drover import logs
 from drover.collector import keep_from_collection
 from drover.exposure import warn_if_exposed
-from drover.ollama_variables import warn_of_variables_without_meaning
+from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.settings import split_address
 from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect

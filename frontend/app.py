@@ -56,7 +56,7 @@ from frontend.openapi import routes as openapi
 from frontend.routing.backends.ollama.loop_guard import LoopGuard
 from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
-from frontend.smart_router.decisions import DecisionCache
+from frontend.smart_router.route_decision import DecisionCache
 from frontend.smart_router.router import RequestRouter
 
 # Until then new connections wait; without it the first requests would fail for want of workers.

@@ -52,7 +52,7 @@ class Engine(Protocol):
         """Raises CapabilityMissing unless the worker was started for embeddings."""
 
     async def score(self, request: pb.ScoreRequest) -> pb.ScoreResponse:
-        """The service has checked the request's items (scoring.py).
+        """The service has checked the request's items (label_scores.py).
 
         Cancelling it frees what it holds, as with `generate`. Raises CapabilityMissing unless the worker
         generates, and for labels that are not one token.

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.pairs import Pair, PairModel, Tokenizer, rerank_pairs
-from engine_worker.engines.scoring import MAX_ITEMS
+from engine_worker.engines.label_scores import MAX_ITEMS
+from engine_worker.engines.reranking import Pair, PairModel, Tokenizer, rerank_pairs
 
 _LABELS = ("yes", "no")
 # What SGLang recognises Qwen3's rerankers by.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from drover.errors import NotOffered
+from frontend.api.scoring.fields import MAX_TEXTS
 from frontend.api.scoring.labels import MAX_ITEMS, MAX_LABELS
 from frontend.api.scoring.score import FIRST_SIDES, SECOND_SIDES
-from frontend.api.scoring.texts import MAX_TEXTS
 from frontend.openapi.fields import KEEP_ALIVE, TOKEN_ID
 from frontend.openapi.openai_common import ERROR
 from frontend.openapi.operations import (

@@ -19,9 +19,9 @@ from frontend.decision.answer import Answer
 from frontend.models.virtual_definition import VirtualModel
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.backends.delivery import events_of
-from frontend.smart_router.decisions import Decision, Reason, Verdict
 from frontend.smart_router.judge_prompt import Descriptions, letters_of, prompt_of, words_of
 from frontend.smart_router.question import Question
+from frontend.smart_router.route_decision import Reason, RouteDecision, Verdict
 
 MAX_TOKENS = 48
 """Enough for the longest label that may be configured."""
@@ -66,10 +66,10 @@ def side_of(text: str, sides: Descriptions) -> str | None:
 
 async def decide_by_score(
     response: Awaitable[pb.ScoreResponse], sides: Descriptions, definition: VirtualModel
-) -> Decision:
+) -> RouteDecision:
     """The likeliest side; the default if no side is likely enough, or if the judge fails or is late."""
 
-    async def decide() -> Decision:
+    async def decide() -> RouteDecision:
         return _of_scores((await response).results[0].logprobs, list(sides), definition)
 
     return await _in_time(decide(), definition)
@@ -77,36 +77,36 @@ async def decide_by_score(
 
 async def decide_by_label(
     submit: Callable[[], RequestHandle], sides: Descriptions, definition: VirtualModel
-) -> Decision:
+) -> RouteDecision:
     """The side that is named in time, else the default. The request has ended in either case."""
 
-    async def decide() -> Decision:
+    async def decide() -> RouteDecision:
         side = side_of(await _text_of(submit()), sides)
         if side is None:
-            return Decision(definition.default, Reason.JUDGE_UNCLEAR)
-        return Decision(side, Reason.JUDGE)
+            return RouteDecision(definition.default, Reason.JUDGE_UNCLEAR)
+        return RouteDecision(side, Reason.JUDGE)
 
     return await _in_time(decide(), definition)
 
 
-def _of_scores(logprobs: Sequence[float], labels: Sequence[str], definition: VirtualModel) -> Decision:
+def _of_scores(logprobs: Sequence[float], labels: Sequence[str], definition: VirtualModel) -> RouteDecision:
     answer = Answer.of(logprobs)
     verdict = Verdict(answer.probabilities[answer.best], answer.label_mass)
     if verdict.label_mass < definition.min_label_mass:
-        return Decision(definition.default, Reason.JUDGE_UNCLEAR, verdict)
+        return RouteDecision(definition.default, Reason.JUDGE_UNCLEAR, verdict)
     if verdict.probability < definition.threshold:
-        return Decision(definition.default, Reason.JUDGE_UNSURE, verdict)
-    return Decision(labels[answer.best], Reason.JUDGE, verdict)
+        return RouteDecision(definition.default, Reason.JUDGE_UNSURE, verdict)
+    return RouteDecision(labels[answer.best], Reason.JUDGE, verdict)
 
 
-async def _in_time(decision: Awaitable[Decision], definition: VirtualModel) -> Decision:
+async def _in_time(decision: Awaitable[RouteDecision], definition: VirtualModel) -> RouteDecision:
     try:
         async with asyncio.timeout(definition.judge_timeout_seconds):
             return await decision
     except TimeoutError:
-        return Decision(definition.default, Reason.JUDGE_LATE)
+        return RouteDecision(definition.default, Reason.JUDGE_LATE)
     except DroverError:
-        return Decision(definition.default, Reason.JUDGE_FAILED)
+        return RouteDecision(definition.default, Reason.JUDGE_FAILED)
 
 
 async def _text_of(handle: RequestHandle) -> str:

@@ -17,7 +17,7 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel
 from frontend.routing.backends.base import EventSink, RequestHandle
-from frontend.smart_router.decisions import Decision
+from frontend.smart_router.route_decision import RouteDecision
 from frontend.smart_router.sides import Sides
 
 # Errors that another side may not have.
@@ -27,7 +27,7 @@ _FALLS_BACK = (RetryElsewhere, RetryLater, CapabilityMissing, ConstraintRejected
 class Observer(Protocol):
     """Records where a request is sent."""
 
-    def decided(self, decision: Decision, model: CatalogModel) -> None: ...
+    def decided(self, decision: RouteDecision, model: CatalogModel) -> None: ...
 
     def fell_back(self, error: DroverError, failed: str, side: str, model: CatalogModel) -> None:
         """`failed`: the side that was chosen; `side`: the one that is tried now."""
@@ -39,7 +39,7 @@ class RoutedRequest:
     def __init__(
         self,
         sides: Sides,
-        decide: Callable[[], Awaitable[Decision]],
+        decide: Callable[[], Awaitable[RouteDecision]],
         submit: Callable[[CatalogModel, pb.GenerateRequest], RequestHandle],
         observer: Observer,
     ) -> None:
@@ -84,7 +84,7 @@ class RoutedRequest:
     def _can_fall_back(self, error: DroverError) -> bool:
         return not (self._has_answered or isinstance(error, DeadlineExceeded))
 
-    async def _decided(self) -> Decision:
+    async def _decided(self) -> RouteDecision:
         decision = await self._decide()
         self._observer.decided(decision, self._sides.model(decision.side))
         return decision

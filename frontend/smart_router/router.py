@@ -17,9 +17,9 @@ from frontend.routing.backends.base import RequestHandle
 from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
-from frontend.smart_router.decisions import Decision, DecisionCache, Reason, decide_by_rule
 from frontend.smart_router.judge import decide_by_label, decide_by_score, label_request, score_request
 from frontend.smart_router.question import Question
+from frontend.smart_router.route_decision import DecisionCache, Reason, RouteDecision, decide_by_rule
 from frontend.smart_router.routed_request import RoutedRequest
 from frontend.smart_router.sides import Convert, Sides
 from frontend.smart_router.single_flight import SingleFlight
@@ -40,7 +40,7 @@ class RequestRouter:
         sides = Sides(targets, convert)
         forced = requested or targets.forced
 
-        async def decide() -> Decision:
+        async def decide() -> RouteDecision:
             return await self._decide(targets, sides, forced, record)
 
         def submit(model: CatalogModel, request: pb.GenerateRequest) -> RequestHandle:
@@ -50,9 +50,9 @@ class RequestRouter:
 
     async def _decide(
         self, targets: VirtualTargets, sides: Sides, forced: str | None, record: RequestRecord
-    ) -> Decision:
+    ) -> RouteDecision:
         if forced is not None:
-            return Decision(forced, Reason.FORCED)
+            return RouteDecision(forced, Reason.FORCED)
         able = sides.candidates()
         if (only := sides.only(able)) is not None:
             return only
@@ -63,21 +63,21 @@ class RequestRouter:
 
     async def _judge(
         self, targets: VirtualTargets, question: Question, able: Labels, record: RequestRecord
-    ) -> Decision:
+    ) -> RouteDecision:
         """`able`: the sides that can serve the request."""
         definition = targets.definition
         cached = self._decisions.find(definition, question, able)
         if cached is not None:
             return cached
         if targets.judge.served is None:
-            return Decision(definition.default, Reason.JUDGE_FAILED)
+            return RouteDecision(definition.default, Reason.JUDGE_FAILED)
         return await self._judging.decision(
             (definition, question, able), lambda: self._ask_judge(targets, question, able, record)
         )
 
     async def _ask_judge(
         self, targets: VirtualTargets, question: Question, able: Labels, record: RequestRecord
-    ) -> Decision:
+    ) -> RouteDecision:
         began = time.perf_counter()
         decision = await self._scored_or_labelled(targets, question, able, record)
         record.record_judge(targets.judge.info.names[0], time.perf_counter() - began)
@@ -87,7 +87,7 @@ class RequestRouter:
 
     async def _scored_or_labelled(
         self, targets: VirtualTargets, question: Question, able: Labels, record: RequestRecord
-    ) -> Decision:
+    ) -> RouteDecision:
         judge, definition = targets.judge, targets.definition
         sides = definition.descriptions(able)
         if judge.info.capabilities.decision:
@@ -113,7 +113,7 @@ class _RecordingObserver:
     def __init__(self, record: RequestRecord) -> None:
         self._record = record
 
-    def decided(self, decision: Decision, model: CatalogModel) -> None:
+    def decided(self, decision: RouteDecision, model: CatalogModel) -> None:
         if (verdict := decision.verdict) is not None:
             self._record.record_verdict(verdict.probability, verdict.label_mass)
         self._set(RouteOutcome(model.name.short, decision.side, decision.reason.value), model)

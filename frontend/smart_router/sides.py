@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from drover.errors import CapabilityMissing, DroverError, InvalidRequest, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel, VirtualTargets, workers_of
-from frontend.smart_router.decisions import Decision, Reason
+from frontend.smart_router.route_decision import Reason, RouteDecision
 
 Convert = Callable[[CatalogModel], pb.GenerateRequest]
 
@@ -41,13 +41,13 @@ class Sides:
             self.request(self._targets.definition.default)
         return able
 
-    def only(self, able: tuple[str, ...]) -> Decision | None:
+    def only(self, able: tuple[str, ...]) -> RouteDecision | None:
         """The decision if a single side can serve the request."""
         if len(able) != 1:
             return None
         failures = [self._failure(side) for side in self._targets.sides if side not in able]
         all_away = all(isinstance(failure, NoWorkerReady) for failure in failures)
-        return Decision(able[0], Reason.AWAY if all_away else Reason.ABILITY)
+        return RouteDecision(able[0], Reason.AWAY if all_away else Reason.ABILITY)
 
     def fallbacks(self, failed: str) -> Iterator[str]:
         """The other sides, the default first."""

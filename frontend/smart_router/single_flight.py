@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from frontend.models.virtual_definition import VirtualModel
-from frontend.smart_router.decisions import Decision
 from frontend.smart_router.question import Question
+from frontend.smart_router.route_decision import RouteDecision
 
 _Key = tuple[VirtualModel, Question, tuple[str, ...]]
 """The labels are those of the sides that can serve the request."""
@@ -16,7 +16,7 @@ _Key = tuple[VirtualModel, Question, tuple[str, ...]]
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    task: asyncio.Task[Decision]
+    task: asyncio.Task[RouteDecision]
     waiters: int = 0
 
 
@@ -31,7 +31,9 @@ class SingleFlight:
     def __len__(self) -> int:
         return len(self._calls)
 
-    async def decision(self, key: _Key, judge: Callable[[], Coroutine[object, None, Decision]]) -> Decision:
+    async def decision(
+        self, key: _Key, judge: Callable[[], Coroutine[object, None, RouteDecision]]
+    ) -> RouteDecision:
         """The judge's decision, of a call that is running for the same key, else of a new one."""
         call = self._calls.get(key)
         if call is None:

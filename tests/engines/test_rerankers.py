@@ -14,7 +14,7 @@ import pytest
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.rpc import error_from_status
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.pairs import sigmoid
+from engine_worker.engines.reranking import sigmoid
 from tests.support.engine_client import EngineClient, engine_client
 from tests.support.processes import Process, worker
 from tests.support.tiny_bert import POSITIONS, TinyBert, weights

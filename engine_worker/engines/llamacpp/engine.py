@@ -15,6 +15,7 @@ from engine_worker.adapters.gguf_conversion import CONVERTIBLE
 from engine_worker.daemon import in_daemon_thread
 from engine_worker.engines.cache_key import cache_key
 from engine_worker.engines.embedding import embed_texts
+from engine_worker.engines.label_scores import LabelTokens, can_decide, score_prompts
 from engine_worker.engines.llamacpp.adapters import ProcessAdapters
 from engine_worker.engines.llamacpp.answer_modes import ReaderContext
 from engine_worker.engines.llamacpp.api import LlamaApi
@@ -23,6 +24,7 @@ from engine_worker.engines.llamacpp.chunks import PrefillProgress
 from engine_worker.engines.llamacpp.format_checks import GrammarChecker, JsonAnswerCheck
 from engine_worker.engines.llamacpp.gguf import GgufFile, check_unchanged
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
+from engine_worker.engines.llamacpp.label_scores import LabelScorer, score_items
 from engine_worker.engines.llamacpp.option_ranges import BOUNDS
 from engine_worker.engines.llamacpp.options import LlamacppOptions
 from engine_worker.engines.llamacpp.process import LoadedModel, start_server
@@ -34,12 +36,10 @@ from engine_worker.engines.llamacpp.reranker import (
     gives_logits,
     pair_overhead,
 )
-from engine_worker.engines.llamacpp.scoring import LabelScorer, score_items
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
 from engine_worker.engines.llamacpp.text_check import TextAnswerCheck
-from engine_worker.engines.pairs import PairModel, one_by_one, rerank_pairs
-from engine_worker.engines.scoring import LabelTokens, can_decide, score_prompts
+from engine_worker.engines.reranking import PairModel, one_by_one, rerank_pairs
 from engine_worker.engines.slots import Admission
 from engine_worker.engines.yes_or_no import YesOrNoReranker, as_chat, asks_yes_or_no
 from engine_worker.output.mailbox import Mailbox

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from drover.errors import CapabilityMissing, ContextExceeded, InvalidRequest
 from drover.go_template.template import Template
-from drover.template_arguments import needs_template
+from drover.thinking import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.answer_modes import AnswerMode, PlainAnswer, ServerParsedAnswer
 from engine_worker.engines.llamacpp.api import LlamaApi

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from drover.errors import DroverError
 from engine_worker.engines.llamacpp.api import LlamaApi
-from engine_worker.engines.pairs import Pair
+from engine_worker.engines.reranking import Pair
 from engine_worker.engines.slots import Slots
 
 _FREE_DEADLINE_SECONDS = 30.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.classification import Classifier, classify_texts
-from engine_worker.engines.pairs import Pair, PairModel, Tokenizer, one_by_one, rerank_pairs
+from engine_worker.engines.reranking import Pair, PairModel, Tokenizer, one_by_one, rerank_pairs
 from engine_worker.engines.sglang.upstream.classifier import ClassifierHead
 from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.settings import Task

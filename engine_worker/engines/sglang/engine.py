@@ -19,13 +19,13 @@ from engine_worker.engines.sglang.adapter_files import check_adapted, write_comp
 from engine_worker.engines.sglang.call_grammars import ForcedCall, forced_call
 from engine_worker.engines.sglang.classifier import ClassifierModel, check_task
 from engine_worker.engines.sglang.in_flight import InFlight
+from engine_worker.engines.sglang.label_scores import Scorer
 from engine_worker.engines.sglang.option_ranges import BOUNDS
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.output_builder import OutputBuilder
 from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
 from engine_worker.engines.sglang.request import RequestBuilder
-from engine_worker.engines.sglang.scoring import Scorer
 from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangRequest
 from engine_worker.engines.slots import Admission
 from engine_worker.engines.yes_or_no import Ask, YesOrNoReranker, as_text, asks_yes_or_no

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.template_arguments import needs_template
+from drover.thinking import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.call_grammars import CallGrammar, ForcedCall, call_grammar
 from engine_worker.engines.sglang.prompt import Limits, Prompt

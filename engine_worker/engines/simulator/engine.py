@@ -10,21 +10,28 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter
 from engine_worker.engines.cache_key import cache_key
 from engine_worker.engines.classification import Classifier, classify_texts
+from engine_worker.engines.label_scores import LabelTokens, can_decide, item_request, score_prompts
 from engine_worker.engines.overrides import ModelOverrides
-from engine_worker.engines.pairs import Pair, PairModel, rerank_pairs
-from engine_worker.engines.scoring import LabelTokens, can_decide, item_request, score_prompts
+from engine_worker.engines.reranking import Pair, PairModel, rerank_pairs
 from engine_worker.engines.simulator.batch import Job
 from engine_worker.engines.simulator.config import SimulatorConfig
+from engine_worker.engines.simulator.label_scores import label_logprobs
 from engine_worker.engines.simulator.model_info import describe_model
 from engine_worker.engines.simulator.option_ranges import BOUNDS
 from engine_worker.engines.simulator.output import interrupted_output
 from engine_worker.engines.simulator.prompt import Prompts
-from engine_worker.engines.simulator.relevance import LABELS, class_logits, relevance
 from engine_worker.engines.simulator.request import RequestBuilder
 from engine_worker.engines.simulator.scheduler import Scheduler
-from engine_worker.engines.simulator.scoring import label_logprobs
 from engine_worker.engines.simulator.script import Scripts
-from engine_worker.engines.simulator.text import COMPONENTS, Book, unit, vector
+from engine_worker.engines.simulator.text import (
+    CLASSES,
+    COMPONENTS,
+    Book,
+    class_logits,
+    relevance,
+    unit,
+    vector,
+)
 from engine_worker.engines.simulator.tokens import Tokenizer
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.settings import Task
@@ -177,7 +184,7 @@ class SimulatorEngine:
             Classifier(
                 tokenize=self.tokenize,
                 logits=logits,
-                labels=LABELS,
+                labels=CLASSES,
                 context_length=self._config.context_length,
                 vocabulary_size=_TOKEN_IDS,
                 at_once=self._config.running_limit,

@@ -9,7 +9,7 @@ from itertools import islice
 from struct import pack
 
 from drover.errors import CapabilityMissing, InvalidRequest
-from drover.template_arguments import needs_template
+from drover.thinking import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.batch import Job
 from engine_worker.engines.simulator.config import SimulatorConfig

@@ -1,4 +1,4 @@
-"""Endless readable text that is a function of a key, and vectors that are a function of a text."""
+"""Endless readable text that is a function of a key; vectors, relevance and classes that are one of texts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ fjörd smörgås 世界 羊群 草原 東京 река поле δρόμος
 # The tokenizer makes each a piece of its own in any context, so that a text tokenises to its own tokens.
 _ENDS = [".", ".", ".", ".", ".", ".", "!", "?", "…", " 🐑", " 🚀", " 🌾"]
 COMPONENTS = 64
+CLASSES = ("negative", "neutral", "positive")
+# The logit of a text and itself, as large as those of real rerankers.
+_LARGEST_LOGIT = 8.0
 _WORD = re.compile(r"\w+")
 _MIN_WORDS = 4
 _MORE_WORDS = 9
@@ -94,3 +97,14 @@ def unit(values: Iterable[float]) -> list[float]:
     kept = list(values)
     length = math.sqrt(sum(value * value for value in kept)) or 1.0
     return [value / length for value in kept]
+
+
+def relevance(query: str, document: str, seed: int) -> float:
+    """A logit: texts with common words have larger ones."""
+    one, other = unit(vector(query, seed)), unit(vector(document, seed))
+    return _LARGEST_LOGIT * sum(left * right for left, right in zip(one, other, strict=True))
+
+
+def class_logits(text: str, seed: int) -> Sequence[float]:
+    """One for each of CLASSES."""
+    return vector(text, seed)[: len(CLASSES)]

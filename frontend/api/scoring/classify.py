@@ -18,9 +18,8 @@ from frontend.api.core.body import read_v1_json
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import check_count, keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, text
-from frontend.api.scoring.limits import HARMLESS, WHOLE_CONTEXT, prompt_limit
+from frontend.api.scoring.fields import HARMLESS, MAX_TEXTS, WHOLE_CONTEXT, prompt_limit
 from frontend.api.scoring.service import CLASSIFY, Scoring, answered, short, usage
-from frontend.api.scoring.texts import MAX_TEXTS
 from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 

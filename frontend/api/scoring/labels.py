@@ -12,8 +12,8 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.ignored_fields import Refusal, refused
 from frontend.api.core.request import check_count
 from frontend.api.core.typed_fields import FieldPath, number
+from frontend.api.scoring.fields import read_side
 from frontend.api.scoring.service import short, usage
-from frontend.api.scoring.texts import read_side
 from frontend.api.tokens import token_ids
 from frontend.models.model import CatalogModel
 

@@ -19,9 +19,16 @@ from frontend.api.core.body import read_v1_json
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, integer, text
-from frontend.api.scoring.limits import HARMLESS, WHOLE_CONTEXT, prompt_limit, token_limit
+from frontend.api.scoring.fields import (
+    HARMLESS,
+    WHOLE_CONTEXT,
+    document_text,
+    prompt_limit,
+    read_documents,
+    read_query,
+    token_limit,
+)
 from frontend.api.scoring.service import RERANK, Scoring, answered, short, usage
-from frontend.api.scoring.texts import document_text, read_documents, read_query
 from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 

@@ -20,6 +20,7 @@ from frontend.api.core.body import read_v1_json
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import Reader, boolean, text
+from frontend.api.scoring.fields import HARMLESS, WHOLE_CONTEXT, prompt_limit, read_side, token_limit
 from frontend.api.scoring.labels import (
     REFUSED,
     LabelRequest,
@@ -30,9 +31,7 @@ from frontend.api.scoring.labels import (
     read_query,
     read_temperature,
 )
-from frontend.api.scoring.limits import HARMLESS, WHOLE_CONTEXT, prompt_limit, token_limit
 from frontend.api.scoring.service import LABELS, RERANK, Scoring, answered, short, usage
-from frontend.api.scoring.texts import read_side
 from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 

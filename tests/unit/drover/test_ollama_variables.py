@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from drover.ollama_variables import HARMLESS, WITHOUT_MEANING, warn_of_variables_without_meaning
+from drover.ollama_environment import HARMLESS, WITHOUT_MEANING, warn_of_variables_without_meaning
 from engine_worker.settings import WorkerSettings
 from frontend.settings import FrontendSettings
 

@@ -13,7 +13,7 @@ import orjson
 from drover.call_arguments import call_arguments
 from drover.errors import CapabilityMissing
 from drover.json_value import Json
-from drover.template_arguments import needs_template
+from drover.thinking import needs_template
 from drover.v1 import engine_pb2 as pb
 
 Body = dict[str, Json]

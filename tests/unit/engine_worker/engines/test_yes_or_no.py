@@ -7,7 +7,7 @@ import math
 import pytest
 
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.scoring import MAX_ITEMS
+from engine_worker.engines.label_scores import MAX_ITEMS
 from engine_worker.engines.yes_or_no import YesOrNoReranker, as_chat, as_text, asks_yes_or_no
 
 _QWEN = 'Judge whether the Document meets the Query. Note that the answer can only be "yes" or "no".'

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from drover.errors import InvalidRequest
-from drover.template_arguments import needs_template
+from drover.thinking import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.chat_plan import plan_chat
 from engine_worker.engines.llamacpp.template import ChatTemplate

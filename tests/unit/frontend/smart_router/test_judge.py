@@ -20,16 +20,16 @@ from frontend.models.virtual_definition import (
     VirtualModel,
     virtual_models,
 )
-from frontend.smart_router.decisions import Decision, DecisionCache, Reason, Verdict, decide_by_rule
 from frontend.smart_router.judge import decide_by_label, decide_by_score, label_request, score_request
 from frontend.smart_router.judge_prompt import as_data
 from frontend.smart_router.question import Question
+from frontend.smart_router.route_decision import DecisionCache, Reason, RouteDecision, Verdict, decide_by_rule
 from tests.fakes.stalling_worker import STALL, StallingHandle, Step, content, done
 
 _AUTO = '{"auto": {"simple": "a", "complex": "b"}}'
 _CAREFUL = '{"auto": {"simple": "a", "complex": "b", "default": "complex", "threshold": 0.7}}'
 _BOTH = (SIMPLE, COMPLEX)
-_JUDGED_SIMPLE = Decision(SIMPLE, Reason.JUDGE)
+_JUDGED_SIMPLE = RouteDecision(SIMPLE, Reason.JUDGE)
 
 
 def _definition(setting: str = _AUTO) -> VirtualModel:
@@ -123,7 +123,7 @@ def test_each_of_many_sides_is_described() -> None:
     assert json.loads(generated.chat.messages[-1].content)["last_message"] == "a (…) request"
 
 
-async def _scored(*shares: float, setting: str = _AUTO, sides: Sequence[str] = _BOTH) -> Decision:
+async def _scored(*shares: float, setting: str = _AUTO, sides: Sequence[str] = _BOTH) -> RouteDecision:
     """The decision on labels with these probabilities over the whole vocabulary."""
 
     async def respond() -> pb.ScoreResponse:
@@ -172,23 +172,23 @@ async def test_late_and_failing_scores_mean_the_default() -> None:
 
     definition = replace(_definition(_CAREFUL), judge_timeout_seconds=0.05)
     late = await decide_by_score(stall(), SIMPLE_OR_COMPLEX, definition)
-    assert late == Decision(COMPLEX, Reason.JUDGE_LATE)
+    assert late == RouteDecision(COMPLEX, Reason.JUDGE_LATE)
     failed = await decide_by_score(fail(), SIMPLE_OR_COMPLEX, definition)
-    assert failed == Decision(COMPLEX, Reason.JUDGE_FAILED)
+    assert failed == RouteDecision(COMPLEX, Reason.JUDGE_FAILED)
     assert not late.is_judged
 
 
 def test_a_kept_decision_has_its_probability() -> None:
     decisions, verdict = DecisionCache(), Verdict(0.9, 0.5)
-    decisions.add(_definition(), _question("one"), _BOTH, Decision(COMPLEX, Reason.JUDGE, verdict))
-    unsure = Decision(SIMPLE, Reason.JUDGE_UNSURE, verdict)
+    decisions.add(_definition(), _question("one"), _BOTH, RouteDecision(COMPLEX, Reason.JUDGE, verdict))
+    unsure = RouteDecision(SIMPLE, Reason.JUDGE_UNSURE, verdict)
     decisions.add(_definition(), _question("two"), _BOTH, unsure)
     kept = decisions.find(_definition(), _question("one"), _BOTH)
-    assert kept == Decision(COMPLEX, Reason.KEPT, verdict)
+    assert kept == RouteDecision(COMPLEX, Reason.KEPT, verdict)
     assert decisions.find(_definition(), _question("two"), _BOTH) == unsure
 
 
-async def _judged(*steps: Step, seconds: float = 5.0) -> tuple[Decision, StallingHandle]:
+async def _judged(*steps: Step, seconds: float = 5.0) -> tuple[RouteDecision, StallingHandle]:
     handle = StallingHandle(pb.GenerateRequest(), "", steps)
     definition = replace(_definition(_CAREFUL), judge_timeout_seconds=seconds)
     return await decide_by_label(lambda: handle, SIMPLE_OR_COMPLEX, definition), handle
@@ -202,17 +202,17 @@ async def test_a_label_decides(said: str) -> None:
 
 @pytest.mark.parametrize("said", ["", "SIMPLE or COMPLEX", "simple", "It is SIMPLE."])
 async def test_text_that_is_no_label_means_the_default(said: str) -> None:
-    assert (await _judged(content(said), done()))[0] == Decision(COMPLEX, Reason.JUDGE_UNCLEAR)
+    assert (await _judged(content(said), done()))[0] == RouteDecision(COMPLEX, Reason.JUDGE_UNCLEAR)
 
 
 async def test_a_late_judge_is_cancelled() -> None:
     decision, handle = await _judged(STALL, seconds=0.05)
-    assert decision == Decision(COMPLEX, Reason.JUDGE_LATE)
+    assert decision == RouteDecision(COMPLEX, Reason.JUDGE_LATE)
     assert handle.cancelled.is_set()
 
 
 async def test_a_failing_judge_means_the_default() -> None:
-    assert (await _judged(EngineFailed("no")))[0] == Decision(COMPLEX, Reason.JUDGE_FAILED)
+    assert (await _judged(EngineFailed("no")))[0] == RouteDecision(COMPLEX, Reason.JUDGE_FAILED)
 
 
 async def test_a_client_that_leaves_takes_the_judge_with_it() -> None:
@@ -230,11 +230,11 @@ def test_the_decision_cache_evicts_the_oldest() -> None:
     decisions, auto = DecisionCache(size=2), _definition()
     for text in ("one", "two"):
         decisions.add(auto, _question(text), _BOTH, _JUDGED_SIMPLE)
-    assert decisions.find(auto, _question("one"), _BOTH) == Decision(SIMPLE, Reason.KEPT)
+    assert decisions.find(auto, _question("one"), _BOTH) == RouteDecision(SIMPLE, Reason.KEPT)
     decisions.add(auto, _question("three"), _BOTH, _JUDGED_SIMPLE)
     assert len(decisions) == 2
     assert decisions.find(auto, _question("two"), _BOTH) is None
-    assert decisions.find(auto, _question("one"), _BOTH) == Decision(SIMPLE, Reason.KEPT)
+    assert decisions.find(auto, _question("one"), _BOTH) == RouteDecision(SIMPLE, Reason.KEPT)
     other_judge = _definition('{"auto": {"simple": "a", "complex": "b", "judge": "b"}}')
     assert decisions.find(other_judge, _question("one"), _BOTH) is None
     assert decisions.find(auto, _question("one"), (COMPLEX,)) is None, "other sides could serve it"
@@ -243,11 +243,11 @@ def test_the_decision_cache_evicts_the_oldest() -> None:
 
 def test_rules_in_their_order() -> None:
     long = _chat(("user", "x" * 8_000))
-    assert decide_by_rule(Question.of(long), _definition()) == Decision(COMPLEX, Reason.LENGTH)
+    assert decide_by_rule(Question.of(long), _definition()) == RouteDecision(COMPLEX, Reason.LENGTH)
     long.chat.tools.add(name="f")
-    assert decide_by_rule(Question.of(long), _definition()) == Decision(COMPLEX, Reason.TOOLS)
+    assert decide_by_rule(Question.of(long), _definition()) == RouteDecision(COMPLEX, Reason.TOOLS)
     long.chat.messages[0].images.add(data=b"x")
-    assert decide_by_rule(Question.of(long), _definition()) == Decision(COMPLEX, Reason.IMAGES)
+    assert decide_by_rule(Question.of(long), _definition()) == RouteDecision(COMPLEX, Reason.IMAGES)
     judge_all = (
         '{"auto": {"simple": "a", "complex": "b", "images": "judge", "tools": "judge", "long_characters": 0}}'
     )

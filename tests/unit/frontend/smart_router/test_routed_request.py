@@ -21,7 +21,7 @@ from frontend.models.model import CatalogModel, VirtualTargets
 from frontend.models.virtual_definition import COMPLEX, SIMPLE, virtual_models
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.served_model import ServedModel
-from frontend.smart_router.decisions import Decision, Reason
+from frontend.smart_router.route_decision import Reason, RouteDecision
 from frontend.smart_router.routed_request import RoutedRequest
 from frontend.smart_router.sides import Sides
 from tests.fakes.stalling_worker import StallingHandle, Step, content, done, started
@@ -45,12 +45,12 @@ class _Case:
 
     def __init__(self, reason: Reason = Reason.JUDGE, **steps: list[Step]) -> None:
         self._steps = steps
-        self._decision = Decision(SIMPLE, reason)
+        self._decision = RouteDecision(SIMPLE, reason)
         self.refuses: dict[str, DroverError] = {}
         self.observed: list[str] = []
         self.handles: list[StallingHandle] = []
 
-    def decided(self, decision: Decision, model: CatalogModel) -> None:
+    def decided(self, decision: RouteDecision, model: CatalogModel) -> None:
         self.observed.append(f"{decision.side}: {model.name.model}")
 
     def fell_back(self, error: DroverError, failed: str, side: str, model: CatalogModel) -> None:
@@ -67,7 +67,7 @@ class _Case:
         self.handles.append(StallingHandle(request, "", self._steps[model.name.model]))
         return self.handles[-1]
 
-    async def _decide(self) -> Decision:
+    async def _decide(self) -> RouteDecision:
         return self._decision
 
     async def text(self) -> str:
@@ -134,16 +134,16 @@ def _sides(**refuses: DroverError) -> Sides:
     return Sides(_targets(), case._convert)
 
 
-def _only(**refuses: DroverError) -> Decision | None:
+def _only(**refuses: DroverError) -> RouteDecision | None:
     sides = _sides(**refuses)
     return sides.only(sides.candidates())
 
 
 def test_the_only_capable_side_needs_no_judge() -> None:
     assert _only() is None
-    assert _only(small=CapabilityMissing("")) == Decision(COMPLEX, Reason.ABILITY)
-    assert _only(big=CapabilityMissing("")) == Decision(SIMPLE, Reason.ABILITY)
-    assert _only(big=NoWorkerReady("")) == Decision(SIMPLE, Reason.AWAY)
+    assert _only(small=CapabilityMissing("")) == RouteDecision(COMPLEX, Reason.ABILITY)
+    assert _only(big=CapabilityMissing("")) == RouteDecision(SIMPLE, Reason.ABILITY)
+    assert _only(big=NoWorkerReady("")) == RouteDecision(SIMPLE, Reason.AWAY)
 
 
 def test_when_no_side_is_capable_the_default_sides_error_is_raised() -> None:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from frontend.models.virtual_definition import COMPLEX, SIMPLE, virtual_models
-from frontend.smart_router.decisions import Decision, Reason
 from frontend.smart_router.question import Question
+from frontend.smart_router.route_decision import Reason, RouteDecision
 from frontend.smart_router.single_flight import SingleFlight
 
 _AUTO, _CAREFUL = virtual_models(
@@ -17,7 +17,7 @@ _AUTO, _CAREFUL = virtual_models(
 ).values()
 _HELLO = Question("hello", "", 5)
 _BOTH = (SIMPLE, COMPLEX)
-_SIMPLE = Decision(SIMPLE, Reason.JUDGE)
+_SIMPLE = RouteDecision(SIMPLE, Reason.JUDGE)
 
 
 class _Judge:
@@ -27,7 +27,7 @@ class _Judge:
         self.asked = self.cancelled = 0
         self.may_say = asyncio.Event()
 
-    async def __call__(self) -> Decision:
+    async def __call__(self) -> RouteDecision:
         self.asked += 1
         try:
             await self.may_say.wait()
@@ -88,7 +88,7 @@ async def test_a_call_without_waiters_is_cancelled() -> None:
 
 
 async def test_a_failure_is_raised_in_every_waiter() -> None:
-    async def broken() -> Decision:
+    async def broken() -> RouteDecision:
         raise LookupError("broken")
 
     flight = SingleFlight()

@@ -9,7 +9,7 @@ import pytest
 
 from drover.errors import ContextExceeded, EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.pairs import Pair, PairModel, rerank_pairs, sigmoid
+from engine_worker.engines.reranking import Pair, PairModel, rerank_pairs, sigmoid
 
 ADDED = 3
 

@@ -6,7 +6,7 @@ import pytest
 
 from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.scoring import LabelTokens, can_decide, check_items, item_request
+from engine_worker.engines.label_scores import LabelTokens, can_decide, check_items, item_request
 
 _END_OF_TURN = 1000
 

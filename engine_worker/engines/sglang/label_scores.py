@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed, InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.label_scores import LabelTokens, can_decide, item_request
 from engine_worker.engines.numbers import finite
-from engine_worker.engines.scoring import LabelTokens, can_decide, item_request
 from engine_worker.engines.sglang.prompt import Prompt, Prompts
 from engine_worker.engines.sglang.request import engine_id
 from engine_worker.engines.sglang.upstream.process import EngineProcess, Meta, SglangScoreRequest

@@ -1,4 +1,6 @@
-"""Queries and documents as the servers of rerankers take them: texts, objects with a text, lists of parts."""
+"""Fields that the bodies of rerank, score and classify share: queries and documents as the servers of
+rerankers take them (texts, objects with a text, lists of parts), and limits in tokens.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,13 @@ from collections.abc import Sequence
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from frontend.api.core.request import check_count
-from frontend.api.core.typed_fields import FieldPath
+from frontend.api.core.typed_fields import FieldPath, integer
 
 # Clients send whole collections at once; a larger one takes several requests.
 MAX_TEXTS = 10_000
+HARMLESS = frozenset({"user", "request_id", "rid"})
+"""Fields without effect that are not named as ignored."""
+WHOLE_CONTEXT = -1
 _ONLY_TEXTS = "it must be a text, an object with a `text`, or a list of parts of type `text`"
 
 
@@ -59,6 +64,22 @@ def read_side(value: Json, path: FieldPath) -> list[str]:
     if not texts or not all(text.strip() for text in texts):
         raise InvalidRequest(f"{path.field}: each text must be a non-empty string")
     return texts
+
+
+def token_limit(value: Json, path: FieldPath) -> int:
+    """0 is no limit."""
+    if (number := integer(value, path)) < 0:
+        raise InvalidRequest(f"{path.field}: it is {number}, and must be 0 (no limit) or more")
+    return number
+
+
+def prompt_limit(value: Json, path: FieldPath) -> int:
+    """WHOLE_CONTEXT is as much as the model takes."""
+    if (number := integer(value, path)) < 1 and number != WHOLE_CONTEXT:
+        raise InvalidRequest(
+            f"{path.field}: it is {number}, and must be -1 (the model's context) or more than 0"
+        )
+    return number
 
 
 def _are_parts(items: Sequence[Json]) -> bool:

@@ -45,7 +45,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RouteDecision:
     """`side`: a label. `verdict`: None where no judge scored the sides."""
 
     side: str
@@ -63,7 +63,7 @@ class Decision:
         return self.reason in (Reason.JUDGE, Reason.JUDGE_UNSURE)
 
 
-def decide_by_rule(question: Question, definition: VirtualModel) -> Decision | None:
+def decide_by_rule(question: Question, definition: VirtualModel) -> RouteDecision | None:
     """The decision of the first rule that applies."""
     is_long = 0 < definition.long_characters <= question.characters
     rules = (
@@ -72,7 +72,7 @@ def decide_by_rule(question: Question, definition: VirtualModel) -> Decision | N
         (is_long, definition.long, Reason.LENGTH),
     )
     return next(
-        (Decision(side, reason) for applies, side, reason in rules if applies and side is not None), None
+        (RouteDecision(side, reason) for applies, side, reason in rules if applies and side is not None), None
     )
 
 
@@ -81,12 +81,14 @@ class DecisionCache:
 
     def __init__(self, size: int = _MAX_CACHED) -> None:
         self._size = size
-        self._decisions: OrderedDict[bytes, Decision] = OrderedDict()
+        self._decisions: OrderedDict[bytes, RouteDecision] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def find(self, definition: VirtualModel, question: Question, labels: tuple[str, ...]) -> Decision | None:
+    def find(
+        self, definition: VirtualModel, question: Question, labels: tuple[str, ...]
+    ) -> RouteDecision | None:
         key = _key(definition, question, labels)
         decision = self._decisions.get(key)
         if decision is None:
@@ -95,7 +97,7 @@ class DecisionCache:
         return replace(decision, reason=Reason.KEPT) if decision.reason is Reason.JUDGE else decision
 
     def add(
-        self, definition: VirtualModel, question: Question, labels: tuple[str, ...], decision: Decision
+        self, definition: VirtualModel, question: Question, labels: tuple[str, ...], decision: RouteDecision
     ) -> None:
         self._decisions[_key(definition, question, labels)] = decision
         while len(self._decisions) > self._size:

@@ -12,12 +12,12 @@ from typing import cast
 
 from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.label_scores import ScorePrompt
 from engine_worker.engines.llamacpp.api import JsonObject, LlamaApi
 from engine_worker.engines.llamacpp.chunks import PrefillProgress, timings_of
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.engines.numbers import finite
-from engine_worker.engines.scoring import ScorePrompt
 
 _LIKELY_TOKENS = 1000
 # Makes a token the one that is sampled. It does not change the log probabilities that are reported.
