@@ -22,7 +22,8 @@ from frontend.middleware.held_bodies import held_body_of
 from frontend.models.model import CatalogModel, workers_of
 from frontend.observability.request_record import RecordingObserver, record_of
 
-_MAX_PROMPT_BYTES = 64 * 1024 * 1024
+# Of the prompts of one request together.
+MAX_PROMPT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,6 @@ class Decisions:
         held_body_of(http.scope).grow(size)
         async with self.generation.track(http):
             message = await run_in_thread_if_large(lambda: score_request(request, model), size, INLINE_BYTES)
-            message.priority = record.ticket.priority
             response = await self.generation.catalog.fleet.score(
                 workers_of(model), message, record.ticket, RecordingObserver(record)
             )
@@ -99,10 +99,10 @@ def _prompt_bytes(request: DecisionRequest) -> int:
     """Bytes of all prompts, about. Raises InvalidRequest for more than a worker is sent."""
     each = len(request.state.encode()) + sum(map(len, request.images))
     size = len(request.questions) * each
-    if size > _MAX_PROMPT_BYTES:
+    if size > MAX_PROMPT_BYTES:
         raise InvalidRequest(
             f"{len(request.questions)} questions about a state of {each} bytes, images included, are {size} "
-            f"bytes of prompts, at most {_MAX_PROMPT_BYTES} are possible; ask them in several requests"
+            f"bytes of prompts, at most {MAX_PROMPT_BYTES} are possible; ask them in several requests"
         )
     return size
 

@@ -4,7 +4,8 @@ are made again at another worker if theirs fails.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -65,7 +66,7 @@ class QueuedCalls:
                 ticket = replace(ticket, requeued=True)
             observer.sent_to(permit.worker.address)
             try:
-                return await self._attempt(rpc, permit, request, ticket.request_id)
+                return await self._attempt(rpc, permit, request, ticket)
             except QueueFull:
                 # The worker has less room than it reported: queue again.
                 pass
@@ -81,15 +82,17 @@ class QueuedCalls:
             await jitter()
 
     async def _attempt(
-        self, rpc: Rpc[Request, Response], permit: WorkerPermit, request: Request, client_request_id: str
+        self, rpc: Rpc[Request, Response], permit: WorkerPermit, request: Request, ticket: Ticket
     ) -> Response:
         """Make one attempt and release its permit."""
         failure: DroverError | None = None
         request.request_id = new_attempt_id()
-        adapter = request.adapter if isinstance(request, pb.ScoreRequest) else ""
+        adapter = ""
+        if isinstance(request, pb.ScoreRequest):
+            request.priority, adapter = ticket.priority, request.adapter
         worker = permit.worker
         call = UnaryCall(
-            self.adapters.call(adapter, worker, lambda: rpc.send(worker.backend, request, client_request_id))
+            self.adapters.call(adapter, worker, lambda: rpc.send(worker.backend, request, ticket.request_id))
         )
         permit.handle = call
         try:
@@ -119,21 +122,32 @@ def _wrong_labels(request: pb.ScoreRequest, response: pb.ScoreResponse) -> str:
             return wrong
         if wrong := _wrong_count(len(result.label_ids), "label ids", labels, "labels"):
             return wrong
-        if not all(logprob <= 0 for logprob in result.logprobs):
+        if not all(-math.inf < logprob <= 0 for logprob in result.logprobs):
             return "a score that is no log probability"
     return _wrong_count(len(results), "results", len(items), "items")
 
 
 def _wrong_scores(request: pb.RerankRequest, response: pb.RerankResponse) -> str:
+    if not _are_finite(response.scores):
+        return "a score that is no number"
     return _wrong_count(len(response.scores), "scores", len(request.documents), "documents")
 
 
 def _wrong_classes(request: pb.ClassifyRequest, response: pb.ClassifyResponse) -> str:
     found = response.classifications
     labels = len(response.labels)
+    if not labels:
+        return "no names of classes"
     if any(len(each.probabilities) != labels for each in found):
         return f"a text has not one probability for each of {labels} labels"
+    if not all(_are_finite(each.probabilities) for each in found):
+        return "a probability that is no number"
     return _wrong_count(len(found), "classifications", len(request.inputs), "texts")
+
+
+def _are_finite(numbers: Iterable[float]) -> bool:
+    """Of 32 bits each, so that the sum of finite ones is finite."""
+    return math.isfinite(sum(numbers))
 
 
 def _wrong_count(found: int, what: str, wanted: int, of: str) -> str:

@@ -12,6 +12,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.ignored_fields import Refusal, refused
 from frontend.api.core.request import check_count
 from frontend.api.core.typed_fields import FieldPath, number
+from frontend.api.decisions import MAX_PROMPT_BYTES
 from frontend.api.scoring.fields import read_side
 from frontend.api.scoring.service import short, usage
 from frontend.api.tokens import token_ids
@@ -19,6 +20,7 @@ from frontend.models.model import CatalogModel
 
 MAX_ITEMS = 2_000
 MAX_LABELS = 1_000
+_ID_BYTES = 4
 Text = str | list[int]
 """A text, or its token ids."""
 _INSIDE = "reads or changes the numbers inside of the model, which workers do not give"
@@ -48,9 +50,23 @@ class LabelRequest:
     with_logprobs: bool
     keep_alive: int | None
 
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of all prompts and labels, about: each prompt has the query. Raises InvalidRequest for more
+        than a worker is sent.
+        """
+        items, labels = sum(map(_bytes_of, self.items)), sum(map(_bytes_of, self._labels_of_each()))
+        size = len(self.items) * _bytes_of(self.query) + items + labels
+        if size > MAX_PROMPT_BYTES:
+            raise InvalidRequest(
+                f"{len(self.items)} items with the query in front of each are {size} bytes of prompts, at "
+                f"most {MAX_PROMPT_BYTES} are possible; send them in several requests"
+            )
+        return size
+
     def to_proto(self, model: CatalogModel) -> pb.ScoreRequest:
         """Raises InvalidRequest for texts together with token ids."""
-        request = pb.ScoreRequest(model=model.info.names[0])
+        request = pb.ScoreRequest(model=model.info.names[0], adapter=model.adapter)
         for item, labels in zip(self.items, self._labels_of_each(), strict=True):
             prompt = _joined(item, self.query) if self.item_first else _joined(self.query, item)
             if isinstance(prompt, str):
@@ -83,6 +99,10 @@ class LabelRequest:
         powers = [math.exp((logprob - largest) / self.temperature) for logprob in logprobs]
         total = sum(powers)
         return [power / total for power in powers]
+
+
+def _bytes_of(text: Text) -> int:
+    return len(text.encode()) if isinstance(text, str) else _ID_BYTES * len(text)
 
 
 def _joined(first: Text, second: Text) -> Text:

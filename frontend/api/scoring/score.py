@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from drover.concurrency import run_in_thread_if_large
 from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.ollama_options import UINT32_MAX
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.body import read_v1_json
+from frontend.api.core.body import INLINE_BYTES, read_v1_json
 from frontend.api.core.ignored_fields import Fields
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import Reader, boolean, text
@@ -33,6 +34,7 @@ from frontend.api.scoring.labels import (
 )
 from frontend.api.scoring.service import LABELS, RERANK, Scoring, answered, short, usage
 from frontend.http.routes import direct_router
+from frontend.middleware.held_bodies import held_body_of
 from frontend.models.model import CatalogModel
 
 # Names of the two sides of pairs; later versions of vLLM added further ones.
@@ -148,7 +150,11 @@ class ScoreRoutes:
     async def _score_labels(self, http: Request, body: ScoreBody) -> Response:
         model = await self.scoring.find(http, body.model, LABELS)
         request = body.label_request()
-        response = await self.scoring.score(http, model, request.to_proto(model))
+        size = request.prompt_bytes
+        # Each item has the query in a prompt of its own.
+        held_body_of(http.scope).grow(size)
+        message = await run_in_thread_if_large(lambda: request.to_proto(model), size, INLINE_BYTES)
+        response = await self.scoring.score(http, model, message)
         name = body.model or model.name.short
         return await answered(http, lambda: request.scores(name, response), response, body.ignored)
 

@@ -62,6 +62,8 @@ class Scoring:
             raise CapabilityMissing(
                 f'"{text}" does not support {ability.task}: that takes a worker with --task {ability.task}'
             )
+        if model.adapter and ability is not LABELS:
+            raise CapabilityMissing(f'"{text}" does not support {ability.task}: it has an adapter')
         return model
 
     def _only(self, ability: Ability) -> CatalogModel:
@@ -140,10 +142,9 @@ async def answered(
     record.record_results(kind, count, response, truncated, diagnostics.not_honoured)
     both = [*diagnostics.headers(), *record.queue_headers()]
     headers = {name.decode(): value.decode() for name, value in both}
-    # A response with its documents is as large as the request.
-    body = await run_in_thread_if_large(
-        lambda: dumps(make()) + b"\n", held_body_of(http.scope).length, INLINE_BYTES
-    )
+    # A response with its documents is as large as the request; numbers of many classes or labels are more.
+    size = max(held_body_of(http.scope).length, response.ByteSize())
+    body = await run_in_thread_if_large(lambda: dumps(make()) + b"\n", size, INLINE_BYTES)
     return Response(body, media_type=JSON, headers=headers)
 
 

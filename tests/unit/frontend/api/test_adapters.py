@@ -10,6 +10,7 @@ import pytest
 
 from drover.adapters import digest_of_header
 from drover.errors import InvalidRequest
+from drover.v1 import engine_pb2 as pb
 from tests.unit.frontend.api.conftest import Frontend, Start
 from tests.unit.frontend.api.preset_requests import HELLO, delete, names, post, worker
 
@@ -53,6 +54,24 @@ async def test_the_workers_get_the_files_and_requests_name_them(frontend: Fronte
     await post(frontend, "/api/chat", model="pirate", messages=HELLO, stream=False)
     await post(frontend, "/api/chat", model="m", messages=HELLO, stream=False)
     assert [handle.request.adapter for handle in frontend.worker.handles] == [header.digest, ""]
+
+
+async def test_labels_are_scored_with_the_adapter(frontend: Frontend) -> None:
+    await _create(frontend, {"my.gguf": await _blob(frontend)})
+    frontend.worker.scored = pb.ScoreResponse(results=[pb.ScoreResult(logprobs=[-1], label_ids=[7])])
+    body = {"query": "q", "items": ["a"], "label_token_ids": [7]}
+    for model in ("pirate", "m"):
+        answer = await post(frontend, "/v1/score", model=model, **body)
+        assert answer.status_code == 200, answer.text
+    assert [len(request.adapter) for request in frontend.worker.scores] == [64, 0]
+
+
+async def test_a_model_with_an_adapter_does_not_rerank(frontend: Frontend) -> None:
+    frontend.worker.described.capabilities.rerank = True
+    await _create(frontend, {"my.gguf": await _blob(frontend)})
+    answer = await post(frontend, "/v1/rerank", model="pirate", query="q", documents=["a"])
+    assert (answer.status_code, frontend.worker.reranks) == (400, [])
+    assert "does not support rerank: it has an adapter" in answer.text
 
 
 async def test_its_file_is_a_layer_among_the_steps(frontend: Frontend) -> None:

@@ -111,6 +111,31 @@ async def test_refused_in_sglangs_words(start: Start, fields: dict[str, object],
     assert message in answer.json()["error"]["message"]
 
 
+async def test_the_query_in_front_of_every_item_is_bounded(start: Start) -> None:
+    worker = scorer()
+    async with start(worker) as frontend:
+        body = {**BODY, "query": "q" * 100_000, "items": ["a"] * 1_000}
+        answer = await frontend.client.post("/v1/score", json=body)
+    assert (answer.status_code, worker.scores) == (400, []), answer.text
+    assert "at most 67108864 are possible" in answer.json()["error"]["message"]
+
+
+async def test_prompts_count_among_the_bodies_in_flight(start: Start) -> None:
+    worker = scorer()
+    limits = {"max_held_body_bytes": 1_000_000, "max_body_bytes": 100_000}
+    async with start(worker, **limits) as frontend:
+        body = {**BODY, "query": "q" * 10_000, "items": ["a"] * 500}
+        answer = await frontend.client.post("/v1/score", json=body)
+    assert (answer.status_code, worker.scores) == (503, []), answer.text
+
+
+async def test_a_request_waits_by_its_priority_at_the_worker_too(start: Start) -> None:
+    worker = scorer()
+    async with start(worker) as frontend:
+        await frontend.client.post("/v1/score", json=BODY, headers={"x-drover-priority": "-3"})
+    assert [request.priority for request in worker.scores] == [-3]
+
+
 async def test_a_reranker_has_no_labels(start: Start) -> None:
     async with start(reranker()) as frontend:
         answer = await frontend.client.post("/v1/score", json=BODY)
