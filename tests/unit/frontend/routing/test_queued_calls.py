@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -18,6 +20,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.routing import managed_worker
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet, can_classify, can_rerank
+from frontend.routing.served_model import ServedModel
 from tests.fakes.fleets import ObservedFailovers, fleet_of
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
@@ -25,6 +28,22 @@ from tests.unit.frontend.routing.test_fleet import _name
 
 _DEADLINE_SECONDS = 10.0
 _REQUEST = pb.RerankRequest(queries=["q"], documents=["a"])
+_Response = pb.RerankResponse | pb.ClassifyResponse | pb.ScoreResponse
+_Call = Callable[[Fleet, ServedModel], Awaitable[object]]
+
+
+def _rerank(fleet: Fleet, model: ServedModel) -> Awaitable[object]:
+    return fleet.rerank(model, _REQUEST, Ticket(), ObservedFailovers())
+
+
+def _classify(fleet: Fleet, model: ServedModel) -> Awaitable[object]:
+    request = pb.ClassifyRequest(inputs=[pb.ClassifyInput(text="x")])
+    return fleet.classify(model, request, Ticket(), ObservedFailovers())
+
+
+def _score(fleet: Fleet, model: ServedModel) -> Awaitable[object]:
+    request = pb.ScoreRequest(items=[pb.ScoreItem(raw="x", label_ids=[1])])
+    return fleet.score(model, request, Ticket(), ObservedFailovers())
 
 
 def _workers(count: int, can: pb.Capabilities) -> list[StallingWorker]:
@@ -81,6 +100,37 @@ async def test_another_worker_classifies_when_one_fails() -> None:
         await fleet.stop()
     assert [answer.prompt_tokens for answer in answers] == [3, 3]
     assert observer.retries
+
+
+@pytest.mark.parametrize(
+    ("response", "call"),
+    [
+        (pb.RerankResponse(scores=[math.nan]), _rerank),
+        (pb.ClassifyResponse(classifications=[pb.Classification()]), _classify),
+        (
+            pb.ClassifyResponse(classifications=[pb.Classification(probabilities=[-math.inf])], labels=["a"]),
+            _classify,
+        ),
+        (pb.ScoreResponse(results=[pb.ScoreResult(logprobs=[-math.inf], label_ids=[1])]), _score),
+    ],
+)
+async def test_what_is_no_number_is_a_violation(response: _Response, call: _Call) -> None:
+    (worker,) = workers = _workers(1, pb.Capabilities(rerank=True, classify=True, completion=True))
+    match response:
+        case pb.RerankResponse():
+            worker.reranked = response
+        case pb.ClassifyResponse():
+            worker.classified = response
+        case pb.ScoreResponse():
+            worker.scored = response
+    fleet = await _started(workers)
+    model = fleet.find(_name("m"), can_rerank)
+    assert model is not None
+    try:
+        with pytest.raises(ProtocolBroken):
+            await call(fleet, model)
+    finally:
+        await fleet.stop()
 
 
 async def test_a_full_worker_is_waited_for() -> None:
