@@ -16,10 +16,12 @@ from drover.errors import DroverError
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.decision.answer import Answer
+from frontend.decision.question import Question as Choice
+from frontend.decision.systemone import systemone_json
 from frontend.models.virtual_definition import VirtualModel
 from frontend.routing.backends.base import RequestHandle
 from frontend.routing.backends.delivery import events_of
-from frontend.smart_router.judge_prompt import Descriptions, letters_of, prompt_of, words_of
+from frontend.smart_router.judge_prompt import CHOICE, Descriptions, letters_of, prompt_of, words_of
 from frontend.smart_router.question import Question
 from frontend.smart_router.route_decision import Reason, RouteDecision, Verdict
 
@@ -30,8 +32,13 @@ MAX_TOKENS = 48
 def score_request(question: Question, sides: Descriptions, model: pb.Model) -> pb.ScoreRequest:
     letters = letters_of(sides)
     request = pb.ScoreRequest(model=model.names[0], items=[pb.ScoreItem(labels=letters)])
-    for role, content in prompt_of(question, sides, letters):
+    messages = prompt_of(question, sides, letters)
+    for role, content in messages:
         request.items[0].chat.messages.add(role=role, content=content)
+    # A judge on an Ollama server makes its own prompt.
+    _, data = messages[-1]
+    choice = Choice("choice", CHOICE, list(sides), list(sides.values()))
+    request.systemone_json = systemone_json(data, [choice])
     return request
 
 

@@ -20,6 +20,7 @@ from frontend.models.virtual_definition import (
     VirtualModel,
     virtual_models,
 )
+from frontend.routing.backends.ollama.decisions import scores_of, systemone_body
 from frontend.smart_router.judge import decide_by_label, decide_by_score, label_request, score_request
 from frontend.smart_router.judge_prompt import as_data
 from frontend.smart_router.question import Question
@@ -121,6 +122,25 @@ def test_each_of_many_sides_is_described() -> None:
     assert json.loads(user.content)["last_message"] == "a side25 request"
     generated = label_request(_question("a side25 request"), sides, pb.Model(names=["judge"]))
     assert json.loads(generated.chat.messages[-1].content)["last_message"] == "a (…) request"
+
+
+async def test_a_judge_on_an_ollama_server_is_asked_in_its_own_form() -> None:
+    kinds = {label: {"model": label, "description": f"about {label}"} for label in ("code", "law", "art")}
+    definition = _definition(json.dumps({"auto": {"models": kinds}}))
+    sides = definition.descriptions(("law", "art"))
+    body = systemone_body(score_request(_question("a <law>"), sides, pb.Model(names=["j"])), "j:7b")
+    assert json.loads(str(body["state"]))["last_message"] == "a <law>"
+    match body["questions"]:
+        case {"0": {"type": "choice", "criteria": criteria}}:
+            assert criteria == {"law": "about law", "art": "about art"}
+        case _:
+            pytest.fail(f"{body['questions']} is no choice")
+
+    async def respond() -> pb.ScoreResponse:
+        return scores_of(body, {"answers": {"0": {"probabilities": {"law": 0.2, "art": 0.8}}}})
+
+    decision = await decide_by_score(respond(), sides, definition)
+    assert (decision.side, decision.reason) == ("art", Reason.JUDGE)
 
 
 async def _scored(*shares: float, setting: str = _AUTO, sides: Sequence[str] = _BOTH) -> RouteDecision:
