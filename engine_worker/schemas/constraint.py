@@ -19,11 +19,12 @@ from engine_worker.schemas.cost_limits import check_ebnf, cost_of
 from engine_worker.schemas.ebnf_reader import is_lark, read_ebnf
 from engine_worker.schemas.grammar_checks import checked
 from engine_worker.schemas.lark_reader import read_lark
-from engine_worker.schemas.patterns import Unsupported, read_pattern
+from engine_worker.schemas.patterns import Malformed, Unsupported, read_whole
 from engine_worker.schemas.schema_reader import read_schema
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar, grammar_of
 from engine_worker.schemas.simplify import simplify
 from engine_worker.schemas.structural_tag import read_structural_tag
+from engine_worker.schemas.terms import NOTHING
 
 ANY_OBJECT = '{"type":"object"}'
 # The slower of the engines' libraries compiles this many in 1 s, under load in 2 s.
@@ -70,8 +71,14 @@ async def constraint_of(request: pb.GenerateRequest, write: Callable[[Grammar], 
 
 
 def _written(read: Callable[[], Constraint], write: Callable[[Grammar], str]) -> Constraint:
-    constraint = read()
-    return replace(constraint, text=write(constraint.grammar))
+    try:
+        constraint = read()
+        return replace(constraint, text=write(constraint.grammar))
+    except RecursionError as error:
+        raise ConstraintRejected(
+            "the grammar is nested too deep: its rules lead through more than a hundred others that are not "
+            "repetitions; write it with fewer levels"
+        ) from error
 
 
 def from_schema(text: str) -> Constraint:
@@ -103,9 +110,14 @@ def _from_parsed(schema: object) -> Constraint:
 def from_regex(pattern: str) -> Constraint:
     """A constraint that the whole answer matches `pattern`. Raises ConstraintRejected."""
     try:
-        grammar = checked(Grammar({ROOT: read_pattern(f"^(?:{pattern})$")}))
+        term = read_whole(pattern, may_be_anchored=True)
+    except Malformed as error:
+        raise ConstraintRejected(f"regex: {error}") from error
     except Unsupported as error:
-        raise ConstraintRejected(f"regex: a grammar cannot have {error}") from error
+        raise ConstraintRejected(f"regex: not supported: {error}") from error
+    if term == NOTHING:
+        raise ConstraintRejected("regex: no text matches it, since a class in it has no characters")
+    grammar = checked(Grammar({ROOT: term}))
     check_cost(grammar, "regex")
     return Constraint(grammar)
 
@@ -125,8 +137,10 @@ def from_ebnf(source: str) -> Constraint:
 def _from_lark(source: str) -> Constraint:
     try:
         grammar = read_lark(source)
+    except Malformed as error:
+        raise ConstraintRejected(f"Lark: in a regular expression, {error}") from error
     except Unsupported as error:
-        raise ConstraintRejected(f"Lark: a grammar cannot have {error}") from error
+        raise ConstraintRejected(f"Lark: malformed or not supported: {error}") from error
     check_cost(grammar, "grammar")
     return Constraint(checked(grammar))
 

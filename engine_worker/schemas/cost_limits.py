@@ -72,8 +72,11 @@ def _sum(lengths: list[int | None]) -> int | None:
 
 
 MAX_EBNF_CHARACTERS = 128 * 1024
+# Possessive, and texts and classes also without their end: looking for it again from each character of a long
+# line would hold the interpreter for minutes.
 _TOKEN = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"|\[(?:[^\]\\\n]|\\.)*\]|\{\s*(\d{1,9})?\s*(,)?\s*(\d{1,9})?\s*\}|[()*+?|]|[\w-]+|#[^\n]*'
+    r'"(?:[^"\\\n]|\\.)*+"?|\[(?:[^\]\\\n]|\\.)*+\]?|\{\s*+(\d{1,9})?\s*+(,)?\s*+(\d{1,9})?\s*+\}'
+    r"|[()*+?|]|[\w-]+|#[^\n]*"
 )
 
 

@@ -12,7 +12,7 @@ from engine_worker.schemas.cost_limits import cost_of
 from engine_worker.schemas.grammar_recursion import check_recursion
 from engine_worker.schemas.json_text import written
 from engine_worker.schemas.lark_reader import read_lark
-from engine_worker.schemas.patterns import Unsupported, read_pattern
+from engine_worker.schemas.patterns import Unsupported, read_whole
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import (
     Chars,
@@ -65,7 +65,7 @@ def _input_grammar(tool: pb.Tool) -> Grammar:
         case "lark":
             return read_lark(tool.input_grammar)
         case "regex":
-            return Grammar({ROOT: Terminal(read_pattern(f"^(?:{tool.input_grammar})$"))})
+            return Grammar({ROOT: Terminal(read_whole(tool.input_grammar, may_be_anchored=True))})
         case other:
             raise Unsupported(f"the syntax {other}")
 

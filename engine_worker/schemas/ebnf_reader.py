@@ -20,14 +20,16 @@ from engine_worker.schemas.terms import ANY, EMPTY, NOTHING, Chars, Ref, Term, c
 
 _MAX_GROUPS = 50
 _SHOWN_CHARACTERS = 40
-_GAP = re.compile(r"(?:\s|#[^\n]*)*")
+# Possessive, as all repetitions here that could match one text in several ways: backtracking would hold the
+# interpreter for minutes.
+_GAP = re.compile(r"(?:\s|#[^\n]*+)*+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_DEFINES = re.compile(r"(?:\s|#[^\n]*)*::=")
-_COUNT = re.compile(r"\{\s*(\d{1,9})?\s*(,)?\s*(\d{1,9})?\s*\}")
+_DEFINES = re.compile(r"(?:\s|#[^\n]*+)*+::=")
+_COUNT = re.compile(r"\{\s*+(\d{1,9})?\s*+(,)?\s*+(\d{1,9})?\s*+\}")
 _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _MARKS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
-_LARK_RULE = re.compile(r"^\s*[?!]?[a-zA-Z_]\w*\s*:(?!:)", re.MULTILINE)
+_LARK_RULE = re.compile(r"^[ \t]*+[?!]?[a-zA-Z_]\w*+[ \t]*+(?:\.-?\d+)?[ \t]*+:(?!:)", re.MULTILINE)
 
 
 def is_lark(source: str) -> bool:

@@ -32,8 +32,9 @@ _SHOWN_CHARACTERS = 40
 _MAX_RULES = 2000
 # Of a grammar as one terminal; larger ones stay rules.
 _MAX_INLINED_POSITIONS = 2000
-# Rewriting a sequence takes the square of its parts.
+# Rewriting a sequence takes the square of its parts, and loops within one another multiply.
 _MAX_EMPTY_PARTS = 200
+_MAX_REWRITTEN_POSITIONS = 50_000
 
 
 def checked(grammar: Grammar) -> Grammar:
@@ -92,6 +93,13 @@ def _begun_by_each(parts: tuple[Term, ...]) -> Iterator[Term]:
         raise ConstraintRejected(
             f"the grammar repeats a sequence of {len(parts)} parts that may all be empty, at most "
             f"{_MAX_EMPTY_PARTS} are possible"
+        )
+    positions = sum(at * _size(part, {}) for at, part in enumerate(parts, 1))
+    if positions > _MAX_REWRITTEN_POSITIONS:
+        raise ConstraintRejected(
+            f"the grammar is too large: a repetition of parts that may all be empty would have {positions} "
+            f"positions, at most {_MAX_REWRITTEN_POSITIONS} are possible; let one of the parts match at "
+            "least one character"
         )
     for at, part in enumerate(parts):
         yield sequence(not_empty(part), *parts[at + 1 :])

@@ -67,6 +67,8 @@ class _Reader:
             self._at += 1
         self._expect(":")
         term = self._alternatives()
+        if name in self.rules or name in self.terminals:
+            raise Unsupported(f"a second definition of {name}")
         (self.terminals if is_terminal(name) else self.rules)[name] = term
         if len(self.rules) + len(self.terminals) > _MAX_RULES:
             raise Unsupported(f"more than {_MAX_RULES} rules")

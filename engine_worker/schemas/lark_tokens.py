@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine_worker.schemas.patterns import Unsupported, read_pattern
+from engine_worker.schemas.patterns import Unsupported, read_whole
 from engine_worker.schemas.terms import Chars, Term, sequence, text
 
 _TOKENS = re.compile(
@@ -16,14 +16,16 @@ _TOKENS = re.compile(
     |(?P<regex>/(?:[^/\\\n]|\\.)+/[a-z]*)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<directive>%[a-z]+)
-    |(?P<times>~[ ]*\d+(?:[ ]*\.\.[ ]*\d+)?|\{\d*(?:,\d*)?\})
+    |(?P<times>~[ ]*\d{1,9}(?:[ ]*\.\.[ ]*\d{1,9})?|\{\d{0,9}(?:,\d{0,9})?\})
     |(?P<priority>\.-?\d+)
     |(?P<mark>->|\.\.|[:|()\[\]?*+!.,])""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
+_SHOWN_CHARACTERS = 40
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "\b", "0": "\0"}
-_DOT = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\.")
+# A class without its end is one too: it is refused when the pattern is read.
+_DOT = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]?|\.")
 # The terminals that grammars import from Lark's library, as regular expressions.
 COMMON = {
     "DIGIT": "[0-9]",
@@ -81,7 +83,10 @@ def unescaped(written: str) -> str:
             return chr(int(code, 16))
         return _CONTROLS.get(found[3], found[3])
 
-    return _ESCAPE.sub(of, written.removesuffix("i")[1:-1])
+    characters = _ESCAPE.sub(of, written.removesuffix("i")[1:-1])
+    if not characters.isascii() and any("\ud800" <= each < "\ue000" for each in characters):
+        raise Unsupported(f"half of a character, in {written[:_SHOWN_CHARACTERS]}")
+    return characters
 
 
 def pattern_term(pattern: str, flags: str) -> Term:
@@ -90,7 +95,7 @@ def pattern_term(pattern: str, flags: str) -> Term:
     # Lark's dot is Python's, which matches more line ends than ECMAScript's.
     dot = r"[\s\S]" if "s" in flags else r"[^\n]"
     written = _DOT.sub(lambda found: dot if found[0] == "." else found[0], pattern)
-    return read_pattern(f"^(?:{written})$")
+    return read_whole(written, may_be_anchored=False)
 
 
 def counts_of(written: str) -> tuple[int, int | None]:

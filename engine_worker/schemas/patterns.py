@@ -49,20 +49,36 @@ class Unsupported(Exception):
     """A pattern that no grammar can express; the message names the feature."""
 
 
+class Malformed(Unsupported):
+    """What is no regular expression at all; the message is a sentence about the pattern."""
+
+
 def read_pattern(pattern: str) -> Term:
-    """A term for whole texts. Raises Unsupported, for malformed patterns too."""
+    """A term for whole texts in which the pattern stands. Raises Unsupported, for malformed patterns too."""
+    return _read(pattern, is_whole=False, may_be_anchored=True)
+
+
+def read_whole(pattern: str, may_be_anchored: bool) -> Term:
+    """A term for the texts that the pattern matches from beginning to end; anchors there add nothing. Raises
+    Unsupported.
+    """
+    return _read(pattern, is_whole=True, may_be_anchored=may_be_anchored)
+
+
+def _read(pattern: str, is_whole: bool, may_be_anchored: bool) -> Term:
     if len(pattern) > _MAX_CHARACTERS:
         raise Unsupported(f"more than {_MAX_CHARACTERS} characters")
-    reader = _Reader(pattern)
-    term = reader.alternatives(is_first=True, is_last=True)
+    reader = _Reader(pattern, is_whole)
+    term = reader.alternatives(may_be_anchored, may_be_anchored)
     if reader.position < len(pattern):
-        raise Unsupported("a ) without its (")
+        raise Malformed(f"the ) at character {reader.position + 1} has no (")
     return term
 
 
 class _Reader:
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, is_whole: bool) -> None:
         self._pattern = pattern
+        self._open_text = EMPTY if is_whole else _ANYTHING
         self._depth = 0
         self.position = 0
 
@@ -80,23 +96,23 @@ class _Reader:
         begins = ends = False
         while self.position < len(self._pattern) and self._pattern[self.position] not in "|)":
             if ends:
-                raise Unsupported("text after its end")
+                raise Unsupported("text after the $ that ends it")
             if self._takes("^") or self._takes("\\A"):
                 if parts or not is_first:
-                    raise Unsupported("a beginning in its middle")
+                    raise Unsupported("a ^ in its middle or in a group")
                 begins = True
             elif self._takes("$") or self._takes("\\Z") or self._takes("\\z"):
                 if not is_last:
-                    raise Unsupported("an end in its middle")
+                    raise Unsupported("a $ in its middle or in a group")
                 ends = True
             else:
                 parts.append(self._repeated(self._atom()))
-        before = _ANYTHING if is_first and not begins else EMPTY
-        after = _ANYTHING if is_last and not ends else EMPTY
+        before = self._open_text if is_first and not begins else EMPTY
+        after = self._open_text if is_last and not ends else EMPTY
         return sequence(before, *parts, after)
 
     def _atom(self) -> Term:
-        character = self._next()
+        character = self._next("")
         match character:
             case "(":
                 return self._group()
@@ -107,7 +123,7 @@ class _Reader:
             case "\\":
                 return self._escape()
             case "*" | "+" | "?":
-                raise Unsupported(f"a {character} that repeats nothing")
+                raise Malformed(f"the {character} at character {self.position} repeats nothing")
             case _:
                 return Chars.text(character)
 
@@ -117,11 +133,13 @@ class _Reader:
             return part
         self._takes("?")
         if self._pattern[self.position : self.position + 1] in ("*", "+"):
-            raise Unsupported("a repetition of a repetition")
+            raise Unsupported(f"a repetition of a repetition, at character {self.position + 1}")
         if max(least, most or 0) > MAX_COUNT:
             raise Unsupported(f"a repetition of more than {MAX_COUNT}")
         if most is not None and most < least:
-            raise Unsupported(f"a repetition from {least} to {most}")
+            raise Malformed(
+                f"the repetition before character {self.position + 1} counts from {least} down to {most}"
+            )
         return repeat(part, least, most)
 
     def _count(self) -> tuple[int, int | None]:
@@ -137,6 +155,7 @@ class _Reader:
         return least, None if count[3] is None else int(count[3])
 
     def _group(self) -> Term:
+        begin = self.position
         if kind := _GROUP.match(self._pattern, self.position):
             self.position = kind.end()
         elif self._takes("?"):
@@ -148,20 +167,21 @@ class _Reader:
         term = self.alternatives(is_first=False, is_last=False)
         self._depth -= 1
         if not self._takes(")"):
-            raise Unsupported("a ( without its )")
+            raise Malformed(f"the ( at character {begin} has no )")
         return term
 
     def _class(self) -> Term:
+        problem = f"the [ at character {self.position} has no ]"
         negated = self._takes("^")
         ranges: list[tuple[int, int]] = []
         while not self._takes("]"):
-            low = self._member()
+            low = self._member(problem)
             if len(low.ranges) == 1 and self._is_range():
                 self.position += 1
-                high = self._member()
+                high = self._member(problem)
                 begin, end = low.ranges[0][0], high.ranges[-1][1] if high.ranges else -1
                 if len(high.ranges) != 1 or end < begin or low.ranges[0][0] != low.ranges[0][1]:
-                    raise Unsupported("a range from back to front")
+                    raise Malformed(f"the range before character {self.position + 1} is not in order")
                 ranges.append((begin, end))
             else:
                 ranges += low.ranges
@@ -173,8 +193,8 @@ class _Reader:
         ahead = self._pattern[self.position : self.position + 2]
         return len(ahead) == 2 and ahead[0] == "-" and ahead[1] != "]"
 
-    def _member(self) -> Chars:
-        character = self._next()
+    def _member(self, problem: str) -> Chars:
+        character = self._next(problem)
         if character != "\\":
             return Chars.text(character)
         return Chars.text("\b") if self._takes("b") else self._escape()
@@ -183,7 +203,7 @@ class _Reader:
         if code := _CODE.match(self._pattern, self.position):
             self.position = code.end()
             return self._coded(int(code[1] or code[2] or code[3], 16))
-        letter = self._next()
+        letter = self._next("the \\ at its end escapes nothing")
         if letter in _CLASSES:
             return _CLASSES[letter]
         if letter in _CONTROLS:
@@ -206,9 +226,9 @@ class _Reader:
             return True
         return False
 
-    def _next(self) -> str:
+    def _next(self, problem: str) -> str:
         if self.position >= len(self._pattern):
-            raise Unsupported("an end where more is due")
+            raise Malformed(problem)
         self.position += 1
         return self._pattern[self.position - 1]
 

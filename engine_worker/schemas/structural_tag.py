@@ -33,6 +33,9 @@ _MAX_TRIGGER_CHARACTERS = 64
 # Of all texts that are looked for in free text; making the automata takes a second.
 _MAX_SEARCHED_CHARACTERS = 256
 _FIELD = "structural_tag"
+# Members that narrow what a format's text may be, and are not read; and their values without effect.
+_UNREAD = ("excludes", "max_chars", "max_tokens", "style")
+_WITHOUT_EFFECT: Sequence[object] = (None, [], "json")
 
 Part = Mapping[str, object]
 Read = Callable[[object], Grammar]
@@ -80,6 +83,7 @@ class _Builder:
         if depth > _MAX_DEPTH:
             raise _malformed(f"its formats are nested more than {_MAX_DEPTH} deep")
         kind = value.get("type")
+        _check_unread(value)
         match kind:
             case "const_string":
                 return text(_text(value, "value"))
@@ -128,6 +132,7 @@ class _Builder:
         begin, end = text(_text(tag, "begin")[skipped:]), _text(tag, "end", may_be_empty=True)
         content = tag.get("content")
         if isinstance(content, dict) and content.get("type") == "any_text" and end:
+            _check_unread(content)
             return sequence(begin, self._until([end]).ended[end])
         return sequence(begin, self.part(content, depth + 1), text(end))
 
@@ -163,6 +168,12 @@ class _Builder:
     def _new_number(self) -> int:
         self._parts += 1
         return self._parts
+
+
+def _check_unread(value: Part) -> None:
+    for name in _UNREAD:
+        if value.get(name) not in _WITHOUT_EFFECT:
+            raise _malformed(f"{name} of a format is not supported")
 
 
 def _triggers(value: Part) -> Sequence[str]:

@@ -7,10 +7,12 @@ import time
 import pytest
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.constraint import from_ebnf, from_regex
+from drover.v1 import engine_pb2 as pb
+from engine_worker.schemas.constraint import constraint_of, from_ebnf, from_regex
 from engine_worker.schemas.ebnf_writer import ebnf_text
 from engine_worker.schemas.gbnf_writer import gbnf_text
 from engine_worker.schemas.lark_writer import lark_text
+from tests.support.cpu_time import within_cpu
 
 _RECURSIVE = 'root ::= "(" root ")" | "x"'
 
@@ -73,8 +75,11 @@ def test_a_recursive_grammar_keeps_its_rules_and_every_character_is_a_token() ->
         ('root ::= a\na ::= "x"? b | "y"\nb ::= a "z"', "begins with itself"),
         ('root ::= ("x" root | a?)*\na ::= "y"', "may all be empty"),
         ("root ::= []", "no text"),
-        ('start: "a" | missing', "Lark: a grammar cannot have"),
-        ('other: "a"', "Lark: a grammar cannot have"),
+        ('start: "a" | missing', "Lark: malformed or not supported: the rule missing, which is not defined"),
+        ('other: "a"', "Lark: malformed or not supported: a grammar without the rule start"),
+        ('start: "a"\nstart: "b"', "Lark: malformed or not supported: a second definition of start"),
+        ('start: "\\ud800"', "Lark: malformed or not supported: half of a character"),
+        ("start: /a)|(?:b/", r"Lark: in a regular expression, the \) at character 2 has no \("),
         ("root ::= " + "(" * 60 + '"a"' + ")" * 60, "more than 50 groups"),
     ],
 )
@@ -101,11 +106,86 @@ def test_large_grammars_take_little_time(source: str) -> None:
     assert time.process_time() - began < 2
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "root ::= a\n" + "#" * 40 + '\na ::= "x"',
+        "root ::= a\n" + "# a \n" * 40 + 'a ::= "x"',
+    ],
+    ids=["a ruler", "comments that end in spaces"],
+)
+def test_comments_are_read_once(source: str) -> None:
+    with within_cpu(1):
+        assert ebnf_text(from_ebnf(source).grammar) == 'root ::= "x"\n'
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "root ::= " + "[" * 60_000,
+        "root ::= " + '"a' + "\\" * 60_001,
+        'root ::= "a"{' + " " * 2000,
+        "\n" * 60_000,
+        "start: /" + "[" * 60_000 + "/",
+        'start: "a"~' + "9" * 5000,
+    ],
+    ids=[
+        "brackets",
+        "backslashes",
+        "spaces in a count",
+        "empty lines",
+        "brackets in Lark",
+        "a long count in Lark",
+    ],
+)
+def test_malformed_grammars_are_refused_quickly(source: str) -> None:
+    with within_cpu(1), pytest.raises(ConstraintRejected):
+        from_ebnf(source)
+
+
 def test_too_many_rules_and_parts_are_refused() -> None:
     with pytest.raises(ConstraintRejected, match="2001 rules are too many"):
         from_ebnf("\n".join(['root ::= "a"', *(f'r{number} ::= "a"' for number in range(2000))]))
     with pytest.raises(ConstraintRejected, match="a sequence of 201 parts that may all be empty"):
         from_ebnf("root ::= (" + " ".join(['"a"?'] * 201) + ")*")
+
+
+def test_loops_within_loops_are_refused_before_they_are_written_out() -> None:
+    loop = "(" + "a?" * 100 + ")*"
+    with (
+        within_cpu(10),
+        pytest.raises(ConstraintRejected, match="a repetition of parts that may all be empty"),
+    ):
+        from_regex("(" + loop * 100 + ")*")
+
+
+@pytest.mark.parametrize("pattern", ["^[ab]+$", "^[ab]+", r"\A[ab]+\Z", "[ab]+"])
+def test_anchors_at_the_ends_of_a_regex_add_nothing(pattern: str) -> None:
+    assert from_regex(pattern).grammar == from_regex("[ab]+").grammar
+    assert from_regex(f"c|{pattern}").grammar == from_regex("c|[ab]+").grammar
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("[0-9", r"regex: the \[ at character 1 has no \]"),
+        ("a)|(?:b", r"regex: the \) at character 2 has no \("),
+        ("a(b", r"regex: the \( at character 2 has no \)"),
+        ("a\\", r"regex: the \\ at its end escapes nothing"),
+        ("[]", "regex: no text matches it"),
+        ("(?=a)b", "regex: not supported: look-around or a flag"),
+        ("a(b$)", r"regex: not supported: a \$ in its middle or in a group"),
+    ],
+)
+def test_the_error_of_a_regex_names_what_is_wrong_with_it(pattern: str, words: str) -> None:
+    with pytest.raises(ConstraintRejected, match=words):
+        from_regex(pattern)
+
+
+async def test_rules_nested_too_deep_are_refused() -> None:
+    rules = ["root ::= r0", *(f'r{n} ::= "a" | "b" r{n + 1}' for n in range(600)), 'r600 ::= "c"']
+    with pytest.raises(ConstraintRejected, match="nested too deep"):
+        await constraint_of(pb.GenerateRequest(ebnf="\n".join(rules)), ebnf_text)
 
 
 def test_an_empty_answer_is_no_token_of_a_regular_expression() -> None:
