@@ -98,7 +98,9 @@ async def _write(connection: Connection, progress: Progress) -> None:
         *(progress.id, progress.status, len(progress.frames)),
     )
     if progress.frames:
+        # They may be there already, with fewer events, after a commit that was not confirmed in time.
         await connection.run(
-            "INSERT INTO response_events (id, first, frames) VALUES ($1, $2, $3)",
+            "INSERT INTO response_events (id, first, frames) VALUES ($1, $2, $3) "
+            "ON CONFLICT (id, first) DO UPDATE SET frames = excluded.frames",
             *(progress.id, progress.first, progress.frames),
         )

@@ -212,6 +212,20 @@ async def test_a_runner_writes_progress_and_the_end(store: StoredResponses, data
     assert await runner.renew([]) == set()
 
 
+async def test_events_are_written_again_after_a_commit_that_was_not_confirmed(
+    store: StoredResponses, database: Database
+) -> None:
+    runner = RunningResponses(database, 30)
+    await store.put(response("a", status="queued", runner=runner), FRAMES[0])
+    await runner.renew([Progress("a", "in_progress", 1, FRAMES[1])])
+
+    await runner.renew([Progress("a", "in_progress", 1, FRAMES[1] + FRAMES[2])])
+
+    assert await runner.events("a", 0) == (0, b"".join(FRAMES))
+    assert await runner.end(Progress("a", "completed", 1, FRAMES[1] + FRAMES[2]), b"whole")
+    assert await runner.events("a", 0) == (0, b"".join(FRAMES))
+
+
 async def test_a_renewal_leaves_out_what_another_frontend_ended(
     store: StoredResponses, database: Database, second: Database
 ) -> None:
