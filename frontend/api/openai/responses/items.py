@@ -100,7 +100,7 @@ class _Conversation:
 
     `tools`: the request's, to which items add. `thoughts`: texts of reasoning items, for the assistant's
     message after them. `called`: names of the called functions, by the call's id. `ignored`: types of items
-    that are kept as text.
+    that are kept as text. `added`: texts of such items for the end of a message, by its number.
     """
 
     tools: Tools
@@ -108,6 +108,7 @@ class _Conversation:
     thoughts: list[str] = field(default_factory=list)
     called: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    added: dict[int, list[str]] = field(default_factory=dict)
 
     def take_thoughts(self) -> str:
         """Return the thoughts and clear them."""
@@ -119,6 +120,13 @@ class _Conversation:
         """Give thoughts without an answer, which was cut off, a message of their own."""
         if thinking := self.take_thoughts():
             self.messages.append(Message(role="assistant", thinking=thinking))
+
+    def finish(self) -> None:
+        """Each message gets its added texts at once: one by one, thousands of them would take seconds."""
+        self.end_turn()
+        for number, texts in self.added.items():
+            message = self.messages[number]
+            message.content = "\n\n".join(filter(None, (message.content, *texts)))
 
 
 def read_input(value: Json, tools: Tools) -> tuple[list[Message], list[str]]:
@@ -137,7 +145,7 @@ def read_input(value: Json, tools: Tools) -> tuple[list[Message], list[str]]:
     conversation = _Conversation(tools)
     for number, item in enumerate(value):
         _add(conversation, _item(item), f"input[{number}]")
-    conversation.end_turn()
+    conversation.finish()
     return conversation.messages, conversation.ignored
 
 
@@ -206,7 +214,7 @@ def _add_as_text(conversation: _Conversation, item: _Item) -> None:
         conversation.end_turn()
     last = conversation.messages[-1] if conversation.messages else None
     if role == "assistant" and last is not None and last.role == "assistant":
-        last.content = "\n\n".join(filter(None, (last.content, text)))
+        conversation.added.setdefault(len(conversation.messages) - 1, []).append(text)
     else:
         thinking = conversation.take_thoughts()
         conversation.messages.append(Message(role=_native_role(role), content=text, thinking=thinking))

@@ -89,7 +89,8 @@ def without_unfinished_calls(messages: Sequence[Message]) -> tuple[list[Message]
             finished.append(message)
             continue
         unfinished += open_calls
-        rest = replace(message, tool_calls=[call for call in message.tool_calls if call not in open_calls])
+        with_result = [call for call in message.tool_calls if not call.id or call.id in results]
+        rest = replace(message, tool_calls=with_result)
         if rest.content or rest.thinking or rest.tool_calls:
             finished.append(rest)
     return finished, [Message(role="assistant", tool_calls=unfinished)] if unfinished else []

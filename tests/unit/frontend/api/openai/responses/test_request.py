@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 
@@ -273,3 +274,24 @@ def test_unknown_parts_are_kept_as_text() -> None:
 
     assert request.chat.messages == [Message("user", '[x_part]\nhi\n[y]\n{"z":[1]}\n')]
     assert request.ignored == ["content.x_part", "content.y"]
+
+
+def test_thousands_of_items_that_are_kept_as_text_take_no_time() -> None:
+    call: Json = {"type": "local_shell_call", "action": {"command": "x" * 1000}}
+
+    begun = time.process_time()
+    messages = read([call] * 10_000).chat.messages
+
+    assert time.process_time() - begun < 1.5
+    (only,) = messages
+    assert only.content.count("[local_shell_call]\n") == 10_000
+
+
+def test_a_text_that_is_added_stands_where_its_item_was() -> None:
+    call: Json = {"type": "local_shell_call", "action": "ls"}
+    said: Json = {"role": "assistant", "content": "I look."}
+
+    messages = read([said, call, call, {"role": "user", "content": "Well?"}, call]).chat.messages
+
+    shell = "[local_shell_call]\nls"
+    assert [message.content for message in messages] == [f"I look.\n\n{shell}\n\n{shell}", "Well?", shell]
