@@ -61,6 +61,11 @@ class BackgroundRun:
         """The response object as it is now."""
         return self.encoder.document if self.is_ended else dumps(self.encoder.snapshot(self.status))
 
+    @property
+    def cancelled_document(self) -> bytes:
+        """The response object if it is cancelled now."""
+        return dumps(self.encoder.snapshot_of_cancelled())
+
     async def send(self, message: Message) -> None:
         """The ASGI send of the response: keeps its events. Raises InvalidRequest for too many bytes, once:
         the event with that error is kept.

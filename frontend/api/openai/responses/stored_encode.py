@@ -52,7 +52,10 @@ class BackgroundEncoder(StoringEncoder):
     """All of it is events, also an error before the first one, since no client waits for a status."""
 
     def beginning(self) -> bytes:
-        return self._begin()
+        begun = self._begin()
+        # These events are no tokens.
+        self._usage.end(self._number)
+        return begun
 
     def heartbeat(self) -> bytes:
         """None: only events are numbered."""
@@ -62,10 +65,16 @@ class BackgroundEncoder(StoringEncoder):
         return Response(self.error_line(error))
 
     def snapshot(self, status: str) -> dict[str, Json]:
-        """The response as far as it has come."""
+        """The response as far as it has come. Its status is not the encoder's, which may have encoded the end
+        already.
+        """
         items = [self._output.item(block, "incomplete") for block in self._blocks.all]
-        return self._response(status, items)
+        return ResponsesEncoder._response(self, status, items)
 
     def cancelled(self) -> bytes:
         """The last event of a response that was cancelled. OpenAI has no event of that name."""
-        return self._event("response.incomplete", {_RESPONSE: self.snapshot("cancelled")})
+        self._status_of_last = "cancelled"
+        return self._event("response.incomplete", {_RESPONSE: self.snapshot_of_cancelled()})
+
+    def snapshot_of_cancelled(self) -> dict[str, Json]:
+        return {**self.snapshot("cancelled"), "usage": self._usage.usage(self._number)}

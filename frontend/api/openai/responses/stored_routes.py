@@ -64,8 +64,7 @@ class StoredRoutes:
             )
         run = store.background.get(response.id, response.owner)
         if response.is_running and not (run is not None and run.is_ended):
-            so_far = run.document if run is not None else response.document
-            document = dumps({**orjson.loads(so_far), "status": "cancelled"})
+            document = run.cancelled_document if run is not None else _cancelled(response)
             await store.running.end(Progress(response.id, "cancelled"), document)
             _cancel_here(store, response)
         return _json(_document(await self._again(store, response)))
@@ -151,6 +150,11 @@ def _document(response: StoredResponse) -> bytes:
     if not response.is_running:
         return response.document
     return dumps({**orjson.loads(response.document), "status": response.status})
+
+
+def _cancelled(response: StoredResponse) -> bytes:
+    """The response object of one that another frontend runs."""
+    return dumps({**orjson.loads(response.document), "status": "cancelled"})
 
 
 def _cancel_here(store: ResponseStore, response: StoredResponse) -> None:
