@@ -120,9 +120,10 @@ class AdapterHost:
             incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
             try:
                 await receive_files(header, parts, incoming)
-                return await self._owned(self._add(header.digest, incoming))
-            finally:
+            except BaseException:
                 await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
+                raise
+            return await self._owned(self._add_and_clean(header.digest, incoming))
 
     def delete(self, digest: str) -> bool:
         """Forget an adapter at once. The engine unloads it, and its files go, once no request uses it."""
@@ -132,6 +133,13 @@ class AdapterHost:
         self._changed.notify()
         self._start(self._forget(adapter))
         return True
+
+    async def _add_and_clean(self, digest: str, incoming: Path) -> pb.PutAdapterResponse:
+        """The task owns the folder of the upload: the caller may leave before its files are moved."""
+        try:
+            return await self._add(digest, incoming)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
 
     async def _add(self, digest: str, incoming: Path) -> pb.PutAdapterResponse:
         async with self._change:

@@ -235,6 +235,23 @@ async def test_a_deleted_adapter_is_refused_at_once(setup: _Setup, tmp_path: Pat
     assert setup.on_disk == [other]
 
 
+async def test_an_upload_whose_caller_leaves_is_used_all_the_same(setup: _Setup, tmp_path: Path) -> None:
+    setup.engine.needs_idle = True
+    setup.lifecycle.start(pinned=True, waiting_limit=8)
+    async with setup.lifecycle.use():
+        first = asyncio.create_task(setup.put(_adapter(tmp_path, 1)))
+        await until(lambda: not setup.lifecycle._open.is_set(), 5, "the first change waits for requests")
+        second = asyncio.create_task(setup.put(_adapter(tmp_path, 2)))
+        await until(lambda: len(setup.host._tasks) == 2, 5, "the second change waits for the first")
+        second.cancel()
+        await asyncio.wait([second])
+    await first
+    await until(lambda: not setup.host._tasks, 5, "both changes are over")
+
+    assert len(setup.host.digests) == 2
+    assert setup.on_disk == sorted(setup.host.digests)
+
+
 async def test_an_engine_that_needs_it_changes_only_between_requests(setup: _Setup, tmp_path: Path) -> None:
     setup.engine.needs_idle = True
     setup.lifecycle.start(pinned=True, waiting_limit=8)
