@@ -1,4 +1,4 @@
-"""Identifies clients for fair queueing: by key, else by address."""
+"""Identifies clients, for fair queueing and as owners of stored responses: by key, else by address."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Clients:
         ]
 
     def name_of(self, scope: Scope, address: str = "") -> str:
-        """Fair-queueing key. API keys are hashed; only a fingerprint is kept. `address`: the client's, if
-        known.
+        """Key for the fair queue, and name of the owner. API keys are hashed; only a fingerprint is kept.
+        `address`: the client's, if known.
         """
         key = header_of(scope, b"authorization") or header_of(scope, b"x-api-key")
         if key:
