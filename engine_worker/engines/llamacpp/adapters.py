@@ -16,17 +16,15 @@ class ProcessAdapters:
     def __init__(self, on_failure: Callable[[str], None]) -> None:
         self._on_failure = on_failure
         self._wanted: Sequence[Adapter] = ()
-        # Of those that the process has, by digest: the numbers by which it knows them.
+        # Of those that the latest process was given, by digest: the numbers by which it knows them.
         self._numbers: dict[str, int] = {}
 
-    @property
-    def paths(self) -> Sequence[Path]:
-        """What the next process loads."""
-        return [adapter.gguf_path for adapter in self._wanted]
-
-    def on_start(self) -> None:
-        """A process has loaded `paths`."""
+    def begin_start(self) -> Sequence[Path]:
+        """What a process that starts now loads, in the order of their numbers. Others may be wanted before
+        it has started: those need another start.
+        """
         self._numbers = {adapter.digest: number for number, adapter in enumerate(self._wanted)}
+        return [adapter.gguf_path for adapter in self._wanted]
 
     def lacks_any(self, adapters: Sequence[Adapter]) -> bool:
         return any(adapter.digest not in self._numbers for adapter in adapters)

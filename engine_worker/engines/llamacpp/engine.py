@@ -115,8 +115,8 @@ class LlamacppEngine:
     async def _start_llama(self) -> LoadedModel:
         path, file = self._options.model_path, self._file
         await in_daemon_thread(lambda: check_unchanged(path, file), "look at the model's file")
-        server = await start_server(self._options, self._context_length, file, self._adapters.paths)
-        self._adapters.on_start()
+        adapters = self._adapters.begin_start()
+        server = await start_server(self._options, self._context_length, file, adapters)
         return LoadedModel(server, self._options, self._on_failure)
 
     def _prompts_over(self, api: LlamaApi) -> Prompts:

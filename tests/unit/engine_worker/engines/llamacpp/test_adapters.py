@@ -27,11 +27,10 @@ class _Process:
         await self.adapters.use(adapters, self._restart)
 
     async def _restart(self) -> None:
-        names: Sequence[str] = [path.parent.name for path in self.adapters.paths]
+        names: Sequence[str] = [path.parent.name for path in self.adapters.begin_start()]
         self.starts.append(list(names))
         if self.refuses.intersection(names) or "all" in self.refuses:
             raise RuntimeError("it cannot be loaded")
-        self.adapters.on_start()
 
 
 async def test_it_restarts_only_for_a_new_one() -> None:
@@ -73,3 +72,22 @@ async def test_a_process_that_does_not_start_again_is_a_failure_of_the_engine() 
         await process.use(_ONE)
 
     assert process.failures == ["llama.cpp did not start again: it cannot be loaded"]
+
+
+async def test_a_process_that_is_starting_keeps_the_numbers_that_it_was_given() -> None:
+    """The model is loaded again after its keep-alive, and an adapter is deleted meanwhile."""
+    process = _Process()
+    await process.use(_ONE, _TWO)
+    process.adapters.begin_start()
+    await process.use(_TWO)
+
+    assert process.adapters.applied("two") == {"lora": [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 1.0}]}
+
+
+async def test_one_that_is_added_while_a_process_starts_needs_another_start() -> None:
+    process = _Process()
+    await process.use(_ONE, _TWO)
+    await process.use(_TWO)
+    process.adapters.begin_start()
+
+    assert process.adapters.lacks_any([_TWO, _ONE])
