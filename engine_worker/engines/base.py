@@ -91,3 +91,10 @@ class Engine(Protocol):
 
         Raises InvalidRequest if one cannot be loaded; then those of the earlier call stay loaded.
         """
+
+
+def cache_key(request: pb.GenerateRequest | pb.ScoreRequest) -> str:
+    """What keeps prefix caches apart, beyond the prompt's tokens: requests with different keys share no
+    prefix, since each adapter computes other values, and a salt asks for it.
+    """
+    return f"{request.adapter}/{request.cache_salt}" if request.adapter else request.cache_salt

@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter
 from engine_worker.adapters.gguf_conversion import CONVERTIBLE
 from engine_worker.daemon import in_daemon_thread
-from engine_worker.engines.cache_key import cache_key
+from engine_worker.engines.base import cache_key
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.label_scores import LabelTokens, can_decide, score_prompts
 from engine_worker.engines.llamacpp.adapters import ProcessAdapters

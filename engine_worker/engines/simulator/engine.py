@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from drover.errors import CapabilityMissing, ContextExceeded
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter
-from engine_worker.engines.cache_key import cache_key
+from engine_worker.engines.base import cache_key
 from engine_worker.engines.classification import Classifier, classify_texts
 from engine_worker.engines.label_scores import LabelTokens, can_decide, item_request, score_prompts
 from engine_worker.engines.overrides import ModelOverrides
