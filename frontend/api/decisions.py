@@ -51,6 +51,7 @@ class Decisions:
         model = _chosen(await self.generation.find(http, request.model), request.model)
         check_model(model, request)
         record, size = record_of(http.scope), _prompt_bytes(request)
+        record.served = model.info.names[0]
         # Each question has the state in a prompt of its own.
         held_body_of(http.scope).grow(size)
         async with self.generation.track(http):

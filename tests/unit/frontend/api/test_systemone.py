@@ -366,6 +366,8 @@ async def test_a_virtual_model_decides_only_where_its_name_fixes_a_side(start: S
         show = await frontend.client.post("/api/show", json={"model": "auto"})
         forced = await frontend.client.post(_PATH, json=_body(model="auto:simple"))
         (request,) = frontend.worker.scores
+        metrics = (await frontend.client.get("/metrics")).text
+    assert 'drover_frontend_tokens_total{kind="prompt",model="m:latest"} 50.0' in metrics
     assert answer.status_code == 400
     assert answer.json()["error"].startswith('"auto" does not support decision: it is a virtual model')
     assert "decision" not in show.json()["capabilities"]
