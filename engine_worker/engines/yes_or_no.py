@@ -4,8 +4,9 @@ no. The score is the probability of yes among the two.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from drover.v1 import engine_pb2 as pb
@@ -66,7 +67,7 @@ class YesOrNoReranker:
             found: list[float] = []
             for first in range(0, len(pairs), MAX_ITEMS):
                 part = pairs[first : first + MAX_ITEMS]
-                items = [self.ask(pair.query, pair.document, request.instruction) for pair in part]
+                items = [item async for item in self._items(part, request.instruction)]
                 number = first // MAX_ITEMS
                 answer = await self.score(
                     pb.ScoreRequest(request_id=f"{request.request_id}.{number}", items=items)
@@ -83,6 +84,12 @@ class YesOrNoReranker:
             takes_instruction=self.takes_instruction,
         )
         return await rerank_pairs(request, model)
+
+    async def _items(self, pairs: Sequence[Pair], instruction: str) -> AsyncGenerator[pb.ScoreItem, None]:
+        """A template is rendered on the event loop; other requests go on between the documents."""
+        for pair in pairs:
+            yield self.ask(pair.query, pair.document, instruction)
+            await asyncio.sleep(0)
 
 
 def _probability_of_yes(yes: float, no: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import pytest
@@ -99,3 +100,26 @@ async def test_an_instruction_goes_where_the_template_has_a_place() -> None:
     )
     assert asked[1:] == [("q", "a", "judge")]
     assert list(response.not_honoured) == []
+
+
+async def test_other_requests_go_on_between_the_documents() -> None:
+    engine, running = Engine(), 0
+    when: list[int] = []
+
+    def ask(query: str, document: str, instruction: str) -> pb.ScoreItem:
+        when.append(running)
+        return as_chat(query, document, instruction)
+
+    async def run() -> None:
+        nonlocal running
+        while True:
+            running += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(run())
+    try:
+        reranker = await YesOrNoReranker.of(engine.score, ask, engine, 100, takes_instruction=False)
+        await reranker.rerank(pb.RerankRequest(queries=["q"], documents=["a"] * 20))
+    finally:
+        other.cancel()
+    assert len(set(when[1:])) == 20
