@@ -27,7 +27,7 @@ from drover.errors import AdapterMissing, DroverError, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter, read_adapter
 from engine_worker.adapters.fit import check_fits
-from engine_worker.adapters.received import check_header, receive_files
+from engine_worker.adapters.received import check_header, check_size, receive_files
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
 
@@ -146,8 +146,8 @@ class AdapterHost:
             if (known := self._adapters.get(digest)) is not None:
                 return pb.PutAdapterResponse(rank=known.rank, existed=True)
             folder = self._folder / digest
-            await asyncio.to_thread(_move, incoming, folder)
             try:
+                await asyncio.to_thread(_move, incoming, folder)
                 adapter = await asyncio.to_thread(_read, digest, folder, self._engine.model())
                 await self._use(adapter)
             except BaseException:
@@ -181,7 +181,10 @@ class AdapterHost:
             await asyncio.to_thread(shutil.rmtree, each.folder, ignore_errors=True)
 
     def _to_remove(self, adapter: Adapter) -> Sequence[Adapter]:
-        """Those to remove for a new one, least recently used first. Raises QueueFull."""
+        """Those to remove for a new one, least recently used first. Raises QueueFull, and InvalidRequest for
+        one that is too large alone: a conversion has made it larger than the upload was.
+        """
+        check_size(adapter.size_bytes, self._limits.total_bytes)
         removed: list[Adapter] = []
         unused = [each for each in self._adapters.values() if each.digest not in self._users]
         count = len(self._adapters) + 1
@@ -263,8 +266,14 @@ class AdapterHost:
         """Wait for a task that outlives the caller."""
         task = asyncio.create_task(work, name="change adapters")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Retrieve the exception even if the caller has left, or asyncio logs it as lost.
+            task.exception()
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work, name="change adapters")

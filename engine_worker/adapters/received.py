@@ -33,7 +33,11 @@ def check_header(header: pb.AdapterHeader, max_bytes: int) -> None:
         raise InvalidRequest("adapters: the digest of a file is not 64 hex digits")
     if header.digest != digest_of_header(header):
         raise InvalidRequest("adapters: the adapter's digest is not that of its files")
-    size = sum(file.size_bytes for file in header.files)
+    check_size(sum(file.size_bytes for file in header.files), max_bytes)
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Raises InvalidRequest for an adapter for which there is never room."""
     if size > max_bytes:
         raise InvalidRequest(
             f"adapters: the adapter has {size} bytes, and the worker keeps at most {max_bytes // _MIB} MiB "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from drover.concurrency import ChangeSignal
 from drover.errors import AdapterMissing, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
-from engine_worker.adapters.contents import Adapter
+from engine_worker.adapters.contents import Adapter, read_adapter
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
 from tests.support.adapter_upload import files_of, header_of, parts_of
@@ -250,6 +251,18 @@ async def test_an_upload_whose_caller_leaves_is_used_all_the_same(setup: _Setup,
 
     assert len(setup.host.digests) == 2
     assert setup.on_disk == sorted(setup.host.digests)
+
+
+async def test_one_that_a_conversion_makes_too_large_is_refused_for_good(
+    setup: _Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def converted(digest: str, folder: Path, model: pb.Model) -> Adapter:
+        return replace(read_adapter(digest, folder), size_bytes=_LIMITS.total_bytes + 1)
+
+    monkeypatch.setattr("engine_worker.adapter_host._read", converted)
+    with pytest.raises(InvalidRequest, match="has 100001 bytes, and the worker keeps at most"):
+        await setup.put(_adapter(tmp_path, 1))
+    assert setup.on_disk == []
 
 
 async def test_an_engine_that_needs_it_changes_only_between_requests(setup: _Setup, tmp_path: Path) -> None:
