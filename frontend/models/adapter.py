@@ -9,6 +9,7 @@ from functools import cached_property
 from drover.adapters import CONFIG_FILE, GGUF_FILE, SAFETENSORS_FILES, WEIGHTS_FILE, adapter_digest
 from drover.errors import InvalidRequest
 
+BLOB_EXPIRED = "adapters: a blob of the adapter has expired; upload it again"
 _SHA256 = "sha256:"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # What a folder of PEFT's has besides: texts, and copies of the base's tokenizer.
@@ -42,6 +43,10 @@ class Adapter:
     def digest(self) -> str:
         """By which workers know it."""
         return adapter_digest((file.name, file.sha256) for file in self.files)
+
+    @property
+    def blob_digests(self) -> Sequence[str]:
+        return [file.digest for file in self.files]
 
     @property
     def is_gguf(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.v1 import engine_pb2 as pb
-from frontend.models.adapter import Adapter, AdapterFile, named_files
+from frontend.models.adapter import BLOB_EXPIRED, Adapter, AdapterFile, named_files
 from frontend.models.blobs import Blobs
 from frontend.models.model import CatalogModel, workers_of
 from frontend.models.presets import Presets
@@ -21,8 +21,8 @@ class Adapters:
     blobs: Blobs
     presets: Presets
     fleet: Fleet
-    _placed: dict[str, Adapter] = field(default_factory=dict)
-    """Those that are being placed for a preset which is not written yet."""
+    _placed: list[Adapter] = field(default_factory=list)
+    """Those that are being placed for presets which are not written yet; one as often as it is placed."""
 
     async def read(self, sent: Mapping[str, str], base: CatalogModel) -> Adapter:
         """The adapter of the blobs that a client names, for a model made from `base`.
@@ -37,32 +37,28 @@ class Adapters:
         return adapter
 
     async def place(self, adapter: Adapter, base: CatalogModel) -> None:
-        """Keep its blobs, and give it to the workers of `base`, which check it. Raises InvalidRequest if it
-        does not fit, NoWorkerReady, StoreUnavailable.
+        """Give it to the workers of `base`, which check it. Raises InvalidRequest if it does not fit or one
+        of its blobs has expired, NoWorkerReady, StoreUnavailable.
         """
-        await self.keep(adapter)
-        self._placed[adapter.digest] = adapter
+        if not await self.blobs.renew(adapter.blob_digests):
+            raise InvalidRequest(BLOB_EXPIRED)
+        self._placed.append(adapter)
         try:
             await self.fleet.place_adapter(workers_of(base), adapter.digest)
         finally:
-            self._placed.pop(adapter.digest, None)
-
-    async def keep(self, adapter: Adapter) -> None:
-        """Raises InvalidRequest if one of its blobs has expired."""
-        if not await self.blobs.keep([file.digest for file in adapter.files]):
-            raise InvalidRequest("adapters: a blob of the adapter has expired; upload it again")
+            self._placed.remove(adapter)
 
     async def release(self, adapter: Adapter) -> None:
         """Call when a preset has it no longer. If no other one has it, its blobs expire and workers forget
         it. Raises StoreUnavailable.
         """
-        await self.blobs.release([file.digest for file in adapter.files])
+        await self.blobs.release(adapter.blob_digests)
         await self.presets.refresh()
         if self._find(adapter.digest) is None:
             await self.fleet.remove_adapter(adapter.digest)
 
     async def parts(self, digest: str) -> AsyncGenerator[pb.AdapterPart, None]:
-        adapter = self._placed.get(digest) or self._find(digest)
+        adapter = self._find(digest)
         if adapter is None:
             raise ModelNotFound("the adapter of the model has been deleted")
         yield pb.AdapterPart(
@@ -79,14 +75,9 @@ class Adapters:
                 yield pb.AdapterPart(data=piece)
 
     def _find(self, digest: str) -> Adapter | None:
-        return next(
-            (
-                preset.adapter
-                for preset in self.presets.all()
-                if preset.adapter is not None and preset.adapter.digest == digest
-            ),
-            None,
-        )
+        of_presets = (preset.adapter for preset in self.presets.all())
+        known = (*self._placed, *(adapter for adapter in of_presets if adapter is not None))
+        return next((adapter for adapter in known if adapter.digest == digest), None)
 
     async def _file(self, name: str, digest: str) -> AdapterFile:
         size = await self.blobs.size(digest)

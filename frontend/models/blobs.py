@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from drover.durations import NS_PER_SECOND
 from drover.errors import StoreUnavailable
 from drover.ollama_options import INT64_MAX
+from frontend.models.database.base import Connection
 from frontend.models.database.database import Database
 
 _PIECE_BYTES = 1024 * 1024
+_NEVER = INT64_MAX
+_TOTAL = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM blobs"
+# No preset is written or deleted until the transaction ends.
+_LOCK_PRESETS = "UPDATE catalog_state SET revision = revision"
 
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """Each expires after `lifetime_seconds` unless it is kept; all together have at most `max_bytes`."""
+    """Each expires after `lifetime_seconds` unless a preset needs it (`keep_blobs`); all together have at
+    most `max_bytes`.
+    """
 
     database: Database
     lifetime_seconds: float
@@ -37,12 +44,12 @@ class Blobs:
         """Store a blob; True if it is new. Raises StoreUnavailable, also when there is no room."""
         if await self.has(digest):
             return False
-        now_ns = time.time_ns()
-        expires_unix_ns = now_ns + round(self.lifetime_seconds * NS_PER_SECOND)
+        if await self._used() + len(data) > self.max_bytes:
+            await self._delete_unneeded()
+        expires_unix_ns = self._new_expiry()
         async with self.database.transaction() as connection:
-            await connection.run("DELETE FROM blobs WHERE expires_unix_ns <= $1", now_ns)
-            totals = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM blobs"
-            ((used,),) = await connection.rows(totals)
+            await connection.run("DELETE FROM blobs WHERE expires_unix_ns <= $1", time.time_ns())
+            ((used,),) = await connection.rows(_TOTAL)
             if used + len(data) > self.max_bytes:
                 raise StoreUnavailable(
                     f"there is no room for {len(data)} bytes more: the blobs of this server have {used} of "
@@ -75,21 +82,25 @@ class Blobs:
                 return
             yield bytes(rows[0][0])
 
-    async def keep(self, digests: Sequence[str]) -> bool:
-        """Let blobs never expire: a preset needs them. False if one is gone. Raises StoreUnavailable."""
+    async def renew(self, digests: Sequence[str]) -> bool:
+        """Let blobs live as long again as new ones. False if one is gone. Raises StoreUnavailable."""
+        expires_unix_ns = self._new_expiry()
         async with self.database.transaction() as connection:
-            kept = [
+            renewed = [
                 await connection.run(
-                    "UPDATE blobs SET expires_unix_ns = $1 WHERE digest = $2", INT64_MAX, digest
+                    "UPDATE blobs SET expires_unix_ns = CASE WHEN expires_unix_ns < $1 THEN $1 "
+                    "ELSE expires_unix_ns END WHERE digest = $2",
+                    *(expires_unix_ns, digest),
                 )
                 for digest in digests
             ]
-        return all(kept)
+        return all(renewed)
 
     async def release(self, digests: Sequence[str]) -> None:
         """Let blobs expire that no preset needs any more. Raises StoreUnavailable."""
-        expires_unix_ns = time.time_ns() + round(self.lifetime_seconds * NS_PER_SECOND)
+        expires_unix_ns = self._new_expiry()
         async with self.database.transaction() as connection:
+            await connection.run(_LOCK_PRESETS)
             for digest in digests:
                 needed = await connection.rows(
                     "SELECT 1 FROM presets WHERE document LIKE $1 LIMIT 1", f"%{digest}%"
@@ -98,3 +109,34 @@ class Blobs:
                     await connection.run(
                         "UPDATE blobs SET expires_unix_ns = $1 WHERE digest = $2", expires_unix_ns, digest
                     )
+
+    def _new_expiry(self) -> int:
+        return time.time_ns() + round(self.lifetime_seconds * NS_PER_SECOND)
+
+    async def _used(self) -> int:
+        async with self.database.transaction() as connection:
+            ((used,),) = await connection.rows(_TOTAL)
+        return int(used)
+
+    async def _delete_unneeded(self) -> None:
+        """Delete kept blobs that no preset names: of a frontend that ended between deleting a preset and
+        releasing its blobs.
+        """
+        async with self.database.transaction() as connection:
+            await connection.run(_LOCK_PRESETS)
+            await connection.run(
+                "DELETE FROM blobs WHERE expires_unix_ns = $1 AND NOT EXISTS "
+                "(SELECT 1 FROM presets WHERE document LIKE '%' || blobs.digest || '%')",
+                _NEVER,
+            )
+
+
+async def keep_blobs(connection: Connection, digests: Sequence[str]) -> bool:
+    """Let blobs never expire; in the transaction that writes the preset which needs them, so that none is
+    kept without. False if one is gone.
+    """
+    kept = [
+        await connection.run("UPDATE blobs SET expires_unix_ns = $1 WHERE digest = $2", _NEVER, digest)
+        for digest in digests
+    ]
+    return all(kept)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from drover.errors import InvalidRequest
+from frontend.models.adapter import BLOB_EXPIRED
+from frontend.models.blobs import keep_blobs
 from frontend.models.database.base import Connection
 from frontend.models.database.database import Database
 from frontend.models.preset import Preset
@@ -63,12 +65,16 @@ class PresetRows:
             return Changes(revision, rows, frozenset(key for (key,) in keys))
 
     async def write(self, preset: Preset) -> None:
-        """Make or replace. Raises StoreUnavailable, and InvalidRequest if there is no room."""
+        """Make or replace, and keep the blobs of its adapter. Raises StoreUnavailable, and InvalidRequest if
+        there is no room, or if one of the blobs is gone.
+        """
         key, document = preset.name.key, preset.to_document()
         async with self.database.transaction() as connection:
             revision = await _increment_revision(connection)
             await connection.run("DELETE FROM presets WHERE key = $1", key)
             await self._check_room(connection, len(document))
+            if preset.adapter and not await keep_blobs(connection, preset.adapter.blob_digests):
+                raise InvalidRequest(BLOB_EXPIRED)
             await connection.run(
                 "INSERT INTO presets (key, name, document, revision) VALUES ($1, $2, $3, $4)",
                 *(key, preset.name.full, document, revision),

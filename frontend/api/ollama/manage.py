@@ -134,8 +134,6 @@ class Management:
         try:
             await self.adapters.place(adapter, origin)
             await self._put(preset)
-            # Another frontend may have released it before it could see the preset.
-            await self.adapters.keep(adapter)
         except DroverError:
             await self.adapters.release(adapter)
             raise
