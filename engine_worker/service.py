@@ -118,7 +118,11 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         return await self._prefilled(request, context, self._engine.embed)
 
     async def Rerank(self, request: pb.RerankRequest, context: Context) -> pb.RerankResponse:
-        return await self._prefilled(request, context, self._engine.rerank)
+        async def rerank(request: pb.RerankRequest) -> pb.RerankResponse:
+            with in_use(self._adapters, request.adapter):
+                return await self._engine.rerank(request)
+
+        return await self._prefilled(request, context, rerank)
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         return await self._prefilled(request, context, self._engine.classify)

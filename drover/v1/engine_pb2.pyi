@@ -1572,6 +1572,7 @@ class RerankRequest(_message.Message):
     RAW_FIELD_NUMBER: _builtins.int
     INSTRUCTION_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_NS_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     model: _builtins.str
     truncate: _builtins.bool
@@ -1588,6 +1589,8 @@ class RerankRequest(_message.Message):
     instruction: _builtins.str
     """What the query is for, for models whose prompt has a place for it."""
     keep_alive_ns: _builtins.int
+    adapter: _builtins.str
+    """As of GenerateRequest."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One for all documents, or one for each."""
@@ -1608,10 +1611,11 @@ class RerankRequest(_message.Message):
         raw: _builtins.bool = ...,
         instruction: _builtins.str = ...,
         keep_alive_ns: _builtins.int | None = ...,
+        adapter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_pair_tokens", b"_pair_tokens", "_truncate", b"_truncate", "keep_alive_ns", b"keep_alive_ns", "pair_tokens", b"pair_tokens", "truncate", b"truncate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_pair_tokens", b"_pair_tokens", "_truncate", b"_truncate", "document_tokens", b"document_tokens", "documents", b"documents", "instruction", b"instruction", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "pair_tokens", b"pair_tokens", "queries", b"queries", "query_tokens", b"query_tokens", "raw", b"raw", "request_id", b"request_id", "truncate", b"truncate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns", "_pair_tokens", b"_pair_tokens", "_truncate", b"_truncate", "adapter", b"adapter", "document_tokens", b"document_tokens", "documents", b"documents", "instruction", b"instruction", "keep_alive_ns", b"keep_alive_ns", "model", b"model", "pair_tokens", b"pair_tokens", "queries", b"queries", "query_tokens", b"query_tokens", "raw", b"raw", "request_id", b"request_id", "truncate", b"truncate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_ns: _TypeAlias = _typing.Literal["keep_alive_ns"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_ns: _TypeAlias = _typing.Literal["_keep_alive_ns", b"_keep_alive_ns"]  # noqa: Y015

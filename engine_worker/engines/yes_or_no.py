@@ -70,7 +70,9 @@ class YesOrNoReranker:
                 items = [item async for item in self._items(part, request.instruction)]
                 number = first // MAX_ITEMS
                 answer = await self.score(
-                    pb.ScoreRequest(request_id=f"{request.request_id}.{number}", items=items)
+                    pb.ScoreRequest(
+                        request_id=f"{request.request_id}.{number}", items=items, adapter=request.adapter
+                    )
                 )
                 found += [_probability_of_yes(*result.logprobs) for result in answer.results]
             return found

@@ -87,9 +87,9 @@ class QueuedCalls:
         """Make one attempt and release its permit."""
         failure: DroverError | None = None
         request.request_id = new_attempt_id()
-        adapter = ""
         if isinstance(request, pb.ScoreRequest):
-            request.priority, adapter = ticket.priority, request.adapter
+            request.priority = ticket.priority
+        adapter = request.adapter if isinstance(request, pb.ScoreRequest | pb.RerankRequest) else ""
         worker = permit.worker
         call = UnaryCall(
             self.adapters.call(adapter, worker, lambda: rpc.send(worker.backend, request, ticket.request_id))

@@ -89,6 +89,7 @@ class RerankBody:
     def to_proto(self, model: CatalogModel) -> pb.RerankRequest:
         request = pb.RerankRequest(
             model=model.info.names[0],
+            adapter=model.adapter,
             queries=[self.query],
             documents=self.contents,
             truncate=self.truncate,

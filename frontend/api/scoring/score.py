@@ -109,6 +109,7 @@ class ScoreBody:
     def to_proto(self, model: CatalogModel) -> pb.RerankRequest:
         request = pb.RerankRequest(
             model=model.info.names[0],
+            adapter=model.adapter,
             queries=self.first,
             documents=self.second,
             truncate=self.truncate,

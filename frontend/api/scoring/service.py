@@ -62,8 +62,6 @@ class Scoring:
             raise CapabilityMissing(
                 f'"{text}" does not support {ability.task}: that takes a worker with --task {ability.task}'
             )
-        if model.adapter and ability is not LABELS:
-            raise CapabilityMissing(f'"{text}" does not support {ability.task}: it has an adapter')
         return model
 
     def _only(self, ability: Ability) -> CatalogModel:

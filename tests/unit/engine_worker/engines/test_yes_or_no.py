@@ -123,3 +123,11 @@ async def test_other_requests_go_on_between_the_documents() -> None:
     finally:
         other.cancel()
     assert len(set(when[1:])) == 20
+
+
+async def test_its_adapter_scores() -> None:
+    engine = Engine()
+    reranker = await _reranker(engine)
+    await reranker.rerank(pb.RerankRequest(queries=["q"], documents=["a"], adapter="d"))
+
+    assert engine.requests[-1].adapter == "d"

@@ -66,12 +66,19 @@ async def test_labels_are_scored_with_the_adapter(frontend: Frontend) -> None:
     assert [len(request.adapter) for request in frontend.worker.scores] == [64, 0]
 
 
-async def test_a_model_with_an_adapter_does_not_rerank(frontend: Frontend) -> None:
+async def test_pairs_are_ranked_with_the_adapter(frontend: Frontend) -> None:
     frontend.worker.described.capabilities.rerank = True
+    frontend.worker.reranked = pb.RerankResponse(scores=[0.5], prompt_tokens=2)
     await _create(frontend, {"my.gguf": await _blob(frontend)})
-    answer = await post(frontend, "/v1/rerank", model="pirate", query="q", documents=["a"])
-    assert (answer.status_code, frontend.worker.reranks) == (400, [])
-    assert "does not support rerank: it has an adapter" in answer.text
+    known = frontend.worker.adapters[0][0].header.digest
+    for path, body in (
+        ("/v1/score", {"text_1": ["q"], "text_2": ["a"]}),
+        ("/v1/rerank", {"query": "q", "documents": ["a"]}),
+    ):
+        for model in ("pirate", "m"):
+            answer = await post(frontend, path, model=model, **body)
+            assert answer.status_code == 200, answer.text
+    assert [request.adapter for request in frontend.worker.reranks] == [known, ""] * 2
 
 
 async def test_its_file_is_a_layer_among_the_steps(frontend: Frontend) -> None:
