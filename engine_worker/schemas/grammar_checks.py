@@ -48,11 +48,6 @@ def checked(grammar: Grammar) -> Grammar:
     return Grammar(rules if inlined is None else {ROOT: inlined})
 
 
-def without_empty_loops(term: Term) -> Term:
-    """A term without rules, rewritten so that no unbounded repetition has a part that may be empty."""
-    return _without_empty_loops(term, frozenset())
-
-
 def is_nullable(term: Term, nullable: frozenset[str] = frozenset()) -> bool:
     """Whether the empty text matches. `nullable`: the rules that it matches."""
     match term:
