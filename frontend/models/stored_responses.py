@@ -100,6 +100,16 @@ class StoredResponses:
             )
         return _response(rows[0]) if rows else None
 
+    async def is_alive(self, response_id: str, owner: str) -> bool:
+        """True for the owner's response that runs and whose runner has not stopped."""
+        async with self.database.transaction() as connection:
+            rows = await connection.rows(
+                "SELECT 1 FROM responses WHERE id = $1 AND owner = $2 AND status IN ($3, $4) "
+                "AND lease_unix_ns >= $5 AND expires_unix_ns > $5",
+                *(response_id, owner, *RUNNING, time.time_ns()),
+            )
+        return bool(rows)
+
     async def turns(
         self, response_id: str, owner: str, take: Callable[[int], None]
     ) -> Sequence[StoredResponse]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 import orjson
@@ -14,6 +15,7 @@ from frontend.api.core.go_json import dumps
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.openai.errors import error_response
 from frontend.api.openai.responses.event_log import EventLog, split_frames
+from frontend.api.openai.responses.lost import end_lost
 from frontend.api.response import GenerationResponse
 from frontend.api.response_writer import ResponseWriter
 from frontend.api.wire import COMMENT, CONTENT_TYPE, frame
@@ -60,12 +62,16 @@ class RowEvents:
         while True:
             if frames := await self._written(number):
                 return frames
+            if await self._stored.is_alive(self._id, self._owner):
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
             row = await self._stored.get(self._id, self._owner)
             if row is None:
                 return b""
             if not row.is_running:
                 return await self._last(number, row)
-            await asyncio.sleep(_POLL_SECONDS)
+            if row.is_lost(time.time_ns()):
+                await end_lost(self._running, row)
 
     async def _written(self, number: int) -> bytes:
         first, data = await self._running.events(self._id, number)
@@ -118,8 +124,13 @@ class EventStream(GenerationResponse):
 
     async def exchange(self, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
         async with self._in_flight.track(scope, receive):
-            while frames := await self._source.read(self._number):
+            while frames := await self._next(writer):
                 await writer.stream(frames)
                 self._number += len(split_frames(frames))
             await writer.stream(b"")
             await writer.end(b"")
+
+    async def _next(self, writer: ResponseWriter) -> bytes:
+        """The next events. Heartbeats until then: the response may wait in the queue for long."""
+        async with self._heartbeats(writer):
+            return await self._source.read(self._number)

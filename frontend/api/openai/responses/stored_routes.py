@@ -17,6 +17,7 @@ from frontend.api.in_flight import InFlightRequests
 from frontend.api.openai.responses.event_stream import EventStream, RowEvents, RunEvents
 from frontend.api.openai.responses.incoming import NOT_STORED, all_items
 from frontend.api.openai.responses.input_items import item_id
+from frontend.api.openai.responses.lost import end_lost
 from frontend.api.openai.responses.storing import ResponseStore
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
@@ -26,10 +27,6 @@ from frontend.models.stored_responses import StoredResponse
 from frontend.observability.request_record import record_of
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
-_LOST: Json = {
-    "code": "server_error",
-    "message": "the server that ran this response has stopped; send the request again",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +98,7 @@ class StoredRoutes:
         if response is None:
             raise _missing(response_id)
         if response.is_lost(time.time_ns()) and store.background.get(response.id, response.owner) is None:
-            failed = {**orjson.loads(response.document), "status": "failed", "error": _LOST}
-            await store.running.end(Progress(response.id, "failed"), dumps(failed))
+            await end_lost(store.running, response)
             response = await self._again(store, response)
         return store, response
 

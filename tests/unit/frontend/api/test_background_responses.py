@@ -208,6 +208,19 @@ async def test_a_client_that_leaves_can_come_back(storing: Frontend) -> None:
     assert events[-1][1]["response"]["status"] == "cancelled"
 
 
+async def test_a_stream_has_heartbeats_while_no_event_comes(start: Start) -> None:
+    body = {**BODY, "background": True, "stream": True}
+    settings = {"store_responses": True, "shutdown_grace_seconds": 0, "heartbeat_seconds": 0.05}
+    async with start(StallingWorker(), **settings) as frontend:
+        seen = ""
+        async with frontend.client.stream("POST", "/v1/responses", json=body) as answer:
+            async for text in answer.aiter_text():
+                seen += text
+                if seen.endswith(":\n\n" * 2):
+                    break
+    assert "response.in_progress" in seen
+
+
 async def test_other_responses_have_no_events(storing: Frontend) -> None:
     for more in ({}, {"background": True}):
         sent = await _created(storing, **more)

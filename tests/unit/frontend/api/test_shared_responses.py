@@ -147,10 +147,7 @@ async def test_what_a_lost_frontend_ran_has_failed(pair: Pair) -> None:
     pair.one.worker.steps = STALLED
     sent = await _created(pair.one, background=True)
     await _until_status(pair.other, sent["id"], "in_progress")
-    database = Database(parse_url(pair.url), 5)
-    async with database.transaction() as connection:
-        await connection.run("UPDATE responses SET runner = 'lost', lease_unix_ns = $1", time.time_ns() - 1)
-    await database.close()
+    await _let_leases_run_out(pair.url)
 
     failed = await _got(pair.other, sent["id"])
 
@@ -158,6 +155,29 @@ async def test_what_a_lost_frontend_ran_has_failed(pair: Pair) -> None:
     assert "has stopped" in failed["error"]["message"]
     handle = await pair.one.handle()
     await until(handle.cancelled.is_set, DEADLINE_SECONDS, "whatever still ran is cancelled")
+
+
+async def test_the_events_of_what_a_lost_frontend_ran_end(pair: Pair) -> None:
+    pair.one.worker.steps = STALLED
+    async with pair.one.client.stream("POST", "/v1/responses", json=STREAMED) as answer:
+        first, *_ = events_of(await anext(answer.aiter_text()))
+    path = f"/v1/responses/{first[1]['response']['id']}?stream=true"
+
+    async with pair.other.client.stream("GET", path) as answer:
+        texts = answer.aiter_text()
+        seen = await anext(texts)
+        await _let_leases_run_out(pair.url)
+        seen += "".join([text async for text in texts])
+
+    name, last = events_of(seen)[-1]
+    assert (name, last["response"]["status"]) == ("response.failed", "failed")
+
+
+async def _let_leases_run_out(url: str) -> None:
+    database = Database(parse_url(url), 5)
+    async with database.transaction() as connection:
+        await connection.run("UPDATE responses SET runner = 'lost', lease_unix_ns = $1", time.time_ns() - 1)
+    await database.close()
 
 
 async def test_a_drained_frontend_ends_what_it_runs(start: Start, url: str) -> None:
