@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -22,7 +23,7 @@ from frontend.api.openai.responses.compaction_response import CompactionResponse
 from frontend.api.openai.responses.incoming import IncomingBodies
 from frontend.api.openai.responses.input_items import identified, is_user_message, sent_items
 from frontend.api.openai.responses.output import OutputItems
-from frontend.api.openai.responses.request import ResponsesRequest
+from frontend.api.openai.responses.request import SESSION_HEADER, ResponsesRequest
 from frontend.api.openai.responses.summary import SummaryRequests
 from frontend.http.routes import direct_router
 from frontend.observability.request_record import record_of
@@ -75,10 +76,14 @@ class Compactions:
         if not request.chat.model:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, request.chat.model)
-        requests = SummaryRequests(request.chat, request.tool_choice, model.info.context_length)
+        caller, session = record_of(http.scope).client, http.headers.get(SESSION_HEADER, "")
+        extend = partial(request.set_extras, caller=caller, session=session)
+        requests = SummaryRequests(request.chat, request.tool_choice, model.info.context_length, extend)
         summarizer = Summarizer(self.generation, http, model, requests)
         first = await summarizer.first()
-        return CompactionResponse(encoder, summarizer, first, stream, request.ignored)
+        unused = {"store": bool(request.store), "priority": request.extras.priority is not None}
+        ignored = [*request.ignored, *(name for name, is_set in unused.items() if is_set)]
+        return CompactionResponse(encoder, summarizer, first, stream, ignored)
 
 
 def router(compactions: Compactions) -> APIRouter:

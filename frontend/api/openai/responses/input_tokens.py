@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from frontend.api.openai.responses.incoming import IncomingBodies
 from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.api.wire import JSON, ignored_header
 from frontend.http.routes import direct_router
+from frontend.observability.request_record import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,9 @@ class InputTokens:
         if not chat.model:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
-        built = await self.generation.build_request(http, model, chat, request.set_tool_choice)
+        # No caches are used, so that no session need be named.
+        extend = partial(request.extend, caller=record_of(http.scope).client, session="")
+        built = await self.generation.build_request(http, model, chat, extend)
         rendered = await self.generation.render(http, built)
         if rendered.text and not rendered.ids:
             raise CapabilityMissing(f'"{chat.model}": the Ollama host that serves it does not count tokens')

@@ -31,6 +31,8 @@ from frontend.api.openai.responses.compaction import empty_compaction, without_t
 from frontend.api.openai.responses.items import read_input
 from frontend.api.openai.responses.tools import Tools
 
+# Codex's; of one conversation.
+SESSION_HEADER = "session-id"
 _FORMATS = ("text", "json_schema", "json_object")
 _TRUNCATIONS = ("auto", "disabled")
 # OpenAI's default, whatever the model's own is; top_p has none (ollama-contract.md, "OpenAI: responses").
@@ -118,14 +120,15 @@ class ResponsesRequest:
         """
         return self.background or self.store is not False
 
-    def set_tool_choice(self, message: pb.GenerateRequest) -> None:
-        message.tool_choice.CopyFrom(self.tool_choice)
-
     def extend(self, message: pb.GenerateRequest, caller: str, session: str) -> None:
         """Add what the neutral request does not have. `caller`: the client's name in the fair queue.
         `session`: the conversation's id where the body has none.
         """
-        self.set_tool_choice(message)
+        message.tool_choice.CopyFrom(self.tool_choice)
+        self.set_extras(message, caller, session)
+
+    def set_extras(self, message: pb.GenerateRequest, caller: str, session: str) -> None:
+        """The same without the tool choice."""
         self.extras.set_in(message, caller, self.prompt_cache_key or session)
 
 

@@ -15,15 +15,12 @@ from frontend.api.openai.responses.compact import Compactions
 from frontend.api.openai.responses.encode import ResponsesEncoder
 from frontend.api.openai.responses.incoming import IncomingBodies
 from frontend.api.openai.responses.output import OutputItems
-from frontend.api.openai.responses.request import ResponsesRequest
+from frontend.api.openai.responses.request import SESSION_HEADER, ResponsesRequest
 from frontend.api.openai.responses.storing import ResponseStore, Storing
 from frontend.api.response import EngineResponse
 from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 from frontend.observability.request_record import record_of
-
-# Codex's; of one conversation.
-_SESSION_HEADER = "session-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class ResponsesRoutes:
             raise InvalidRequest("model is required")
         model = await self.generation.find(http, chat.model)
         record = record_of(http.scope)
-        extend = partial(request.extend, caller=record.client, session=http.headers.get(_SESSION_HEADER, ""))
+        extend = partial(request.extend, caller=record.client, session=http.headers.get(SESSION_HEADER, ""))
         built = await self.generation.build_request(http, model, chat, extend)
         ignored = [*request.ignored, *_unfulfilled(chat, model), *built.not_honoured]
         record.fields |= request.extras.log_fields

@@ -31,10 +31,23 @@ _CHARACTERS_PER_TOKEN = 1
 _MAX_RETAINED = 200
 
 
-class SummaryRequests:
-    """The requests to the model for one conversation. `context_length`: the model's, in tokens."""
+def _nothing(message: pb.GenerateRequest) -> None:
+    """The request has no extensions."""
 
-    def __init__(self, chat: ChatRequest, tool_choice: pb.ToolChoice, context_length: int) -> None:
+
+class SummaryRequests:
+    """The requests to the model for one conversation. `context_length`: the model's, in tokens. `extend`:
+    adds what its other requests have too, so that they find its cached prefix.
+    """
+
+    def __init__(
+        self,
+        chat: ChatRequest,
+        tool_choice: pb.ToolChoice,
+        context_length: int,
+        extend: Extend = _nothing,
+    ) -> None:
+        self._extend = extend
         self._chat = chat
         self._tool_choice = tool_choice
         self._context_length = context_length
@@ -47,7 +60,7 @@ class SummaryRequests:
     def second(self) -> tuple[ChatRequest, Extend]:
         """Without what may have led the model away from text: tools and thinking."""
         chat = replace(self._chat, tools=[], think=Think(enabled=False), think_optional=True)
-        return self._asking(_ASK_AGAIN, chat), _nothing
+        return self._asking(_ASK_AGAIN, chat), self._extend
 
     def compaction(self, summary: str) -> Compaction:
         return Compaction(summary, self._unfinished)
@@ -70,12 +83,9 @@ class SummaryRequests:
 
     def _allow_text(self, message: pb.GenerateRequest) -> None:
         """A choice that forces a call would leave no room for text."""
+        self._extend(message)
         if self._tool_choice.mode == pb.ToolChoice.NONE:
             message.tool_choice.mode = pb.ToolChoice.NONE
-
-
-def _nothing(message: pb.GenerateRequest) -> None:
-    """There are no tools to choose from."""
 
 
 def without_unfinished_calls(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

@@ -10,6 +10,8 @@ from drover.json_value import Json
 from tests.fakes.stalling_worker import StallingWorker, content, done, started
 from tests.unit.frontend.api.conftest import Frontend, Start
 
+TRIGGER: Json = {"type": "compaction_trigger"}
+
 
 async def _key(frontend: Frontend, headers: Mapping[str, str] | None = None, **more: Json) -> str:
     body = {"model": "m", "input": "hi", **more}
@@ -37,3 +39,28 @@ async def test_without_an_id_there_is_no_key(start: Start, worker: StallingWorke
     async with start(worker) as frontend:
         assert await _key(frontend) == ""
         assert await _key(frontend, {"session-id": ""}, prompt_cache_key=None) == ""
+
+
+async def test_a_compaction_and_its_conversation_have_the_same_key(
+    start: Start, worker: StallingWorker
+) -> None:
+    same: dict[str, Json] = {"prompt_cache_key": "s-1", "cache_salt": "me"}
+    async with start(worker) as frontend:
+        key = await _key(frontend, **same)
+        for path, more in (
+            ("/v1/responses", {"stream": True, "input": [{"content": "hi", "role": "user"}, TRIGGER]}),
+            ("/v1/responses/compact", {"input": "hi"}),
+        ):
+            answer = await frontend.client.post(path, json={"model": "m", **same, **more, "store": True})
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-drover-not-honoured"] == "store"
+            request = (await frontend.handle()).request
+            assert (request.routing_key, len(request.cache_salt)) == (key, len(key))
+
+
+async def test_the_template_s_arguments_count(start: Start, worker: StallingWorker) -> None:
+    body = {"model": "m", "input": "hi", "chat_template_kwargs": {"a": 1}}
+    async with start(worker) as frontend:
+        answer = await frontend.client.post("/v1/responses/input_tokens", json=body)
+        assert answer.status_code == 200, answer.text
+        assert worker.renders[-1].template_arguments_json == '{"a":1}'
