@@ -21,6 +21,7 @@ from drover.json_value import Json
 from frontend.api.core.body import INLINE_BYTES, read_v1_json
 from frontend.api.core.typed_fields import Reader, boolean, read_struct, text
 from frontend.api.openai.responses.input_items import item_id, sent_items, with_items
+from frontend.api.openai.responses.output import is_response_id
 from frontend.middleware.held_bodies import held_body_of
 from frontend.models.stored_responses import MAX_TURNS, StoredResponse, StoredResponses
 from frontend.observability.request_record import record_of
@@ -98,7 +99,8 @@ class _Resolver:
         return earlier, [_referenced(item, referenced) for item in sent_items(found.body)]
 
     async def _earlier(self, previous_id: str) -> list[Json]:
-        turns = await self.stored.turns(previous_id, self.owner, self.take)
+        known = is_response_id(previous_id)
+        turns = await self.stored.turns(previous_id, self.owner, self.take) if known else ()
         if not turns:
             raise InvalidRequest(f"Previous response with id '{previous_id}' not found.")
         if turns[-1].is_running and not turns[-1].is_lost(time.time_ns()):

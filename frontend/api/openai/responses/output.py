@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 
@@ -9,6 +10,7 @@ from drover.json_value import Json
 from frontend.api.blocks import Block, Kind
 from frontend.api.openai.responses.calls import DEFAULT_NAMESPACE, FORMATS, Origin, call_item
 
+_RESPONSE_ID = re.compile(r"resp_[0-9a-f]{24}")
 _PREFIXES = {Kind.THINKING: "rs", Kind.TEXT: "msg"}
 
 
@@ -66,6 +68,11 @@ class OutputItems:
         if status == "in_progress":
             return item
         return {**item, "summary": [summary_part(text)], "encrypted_content": text}
+
+
+def is_response_id(text: str) -> bool:
+    """True for an id that a response may have; PostgreSQL refuses some other texts."""
+    return _RESPONSE_ID.fullmatch(text) is not None
 
 
 def summary_part(text: str) -> dict[str, Json]:

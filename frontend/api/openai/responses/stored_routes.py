@@ -18,6 +18,7 @@ from frontend.api.openai.responses.event_stream import EventStream, RowEvents, R
 from frontend.api.openai.responses.incoming import NOT_STORED, all_items
 from frontend.api.openai.responses.input_items import item_id
 from frontend.api.openai.responses.lost import end_lost
+from frontend.api.openai.responses.output import is_response_id
 from frontend.api.openai.responses.storing import ResponseStore
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
@@ -94,7 +95,8 @@ class StoredRoutes:
         store, response_id = self.store, str(http.path_params["id"])
         if store is None:
             raise InvalidRequest(f"Response with id '{response_id}' not found: {NOT_STORED}")
-        response = await store.stored.get(response_id, record_of(http.scope).client)
+        client, known = record_of(http.scope).client, is_response_id(response_id)
+        response = await store.stored.get(response_id, client) if known else None
         if response is None:
             raise _missing(response_id)
         if response.is_lost(time.time_ns()) and store.background.get(response.id, response.owner) is None:

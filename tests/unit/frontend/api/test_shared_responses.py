@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -83,6 +85,16 @@ async def test_a_conversation_continues_at_another_frontend(pair: Pair) -> None:
     assert [message.content for message in messages] == ["Count to seven.", "1 2", "Go on."]
     assert (await pair.one.client.delete(f"/v1/responses/{second['id']}")).is_success
     assert (await pair.other.client.get(f"/v1/responses/{second['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["\0", "\ud800", "resp_" + "0" * 24, "x" * 1000])
+async def test_an_id_that_no_response_has_is_not_found(pair: Pair, name: str) -> None:
+    body = {**BODY, "previous_response_id": name}
+    answer = await pair.one.client.post("/v1/responses", content=json.dumps(body))
+    assert answer.status_code == 400
+    assert "not found" in answer.json()["error"]["message"]
+    quoted = quote(name, errors="surrogatepass")
+    assert (await pair.one.client.get(f"/v1/responses/{quoted}")).status_code == 404
 
 
 async def test_a_background_response_is_polled_at_another_frontend(pair: Pair) -> None:

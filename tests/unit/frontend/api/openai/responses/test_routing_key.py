@@ -46,7 +46,7 @@ async def test_a_compaction_and_its_conversation_have_the_same_key(
 ) -> None:
     same: dict[str, Json] = {"prompt_cache_key": "s-1", "cache_salt": "me"}
     async with start(worker) as frontend:
-        key = await _key(frontend, **same)
+        key = await _key(frontend, None, **same)
         for path, more in (
             ("/v1/responses", {"stream": True, "input": [{"content": "hi", "role": "user"}, TRIGGER]}),
             ("/v1/responses/compact", {"input": "hi"}),
