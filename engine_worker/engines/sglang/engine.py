@@ -203,9 +203,9 @@ class SglangEngine:
         for digest in wanted.keys() - self._adapters.keys():
             self._adapters[digest] = await self._load_adapter(self._process, wanted[digest])
         for digest in self._adapters.keys() - wanted.keys():
-            folder = self._adapters.pop(digest)
+            # Known until it is unloaded, so that the next change tries again.
             await self._process.unload_adapter(digest)
-            folder.cleanup()
+            self._adapters.pop(digest).cleanup()
 
     async def _load_adapter(self, process: EngineProcess, adapter: Adapter) -> TemporaryDirectory[str]:
         check_adapted(adapter)
