@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypedDict
 
@@ -18,6 +18,7 @@ from engine_worker.text_work import TextWork
 JsonObject = dict[str, object]
 _DATA = b"data: "
 _LAST = b"data: [DONE]"
+_END = b"\n\n"
 _BYTES_OF_AN_ID = 8
 # Requests that prepare prompts at the same time.
 PREPARATIONS = 4
@@ -159,7 +160,7 @@ class LlamaApi:
             async with self._session.post(endpoint, json=body) as response:
                 if response.status != 200:
                     raise _error(await response.read())
-                async with aclosing(_chunks(response)) as arrivals:
+                async with aclosing(chunks_of(response.content.iter_any())) as arrivals:
                     yield arrivals
 
     async def _control(
@@ -185,10 +186,17 @@ def _transport_errors(path: str) -> Iterator[None]:
         raise EngineFailed(f"llama.cpp did not answer {path}") from error
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[list[JsonObject], None]:
-    rest = b""
-    async for data in response.content.iter_any():
-        *frames, rest = (rest + data).split(b"\n\n")
+async def chunks_of(pieces: AsyncIterable[bytes]) -> AsyncGenerator[list[JsonObject], None]:
+    """The chunks of a stream; each item is the list of those that ended in one piece."""
+    # Of one frame. That of a whole vocabulary has megabytes, so only what is new is searched.
+    rest: list[bytes] = []
+    async for piece in pieces:
+        is_over = not rest or _END in rest[-1][-1:] + piece
+        rest.append(piece)
+        if not is_over:
+            continue
+        *frames, last = b"".join(rest).split(_END)
+        rest = [last] if last else []
         chunks = [
             _object(frame[len(_DATA) :])
             for frame in frames
