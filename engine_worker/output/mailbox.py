@@ -120,6 +120,7 @@ class Mailbox:
         "_done",
         "_error",
         "_is_over",
+        "_kind_of_text",
         "_max_separate",
         "_over",
         "_runs",
@@ -140,6 +141,8 @@ class Mailbox:
         self._done: pb.Done | None = None
         self._error: DroverError | None = None
         self._is_over = False
+        # Of the newest text, which may have been taken already.
+        self._kind_of_text = _Kind.CONTENT
         self._over: asyncio.Future[None] | None = None
         self.notify: Callable[[], None] | None = None
         self.not_honoured: Sequence[str] = ()
@@ -191,9 +194,7 @@ class Mailbox:
     def done(self, done: pb.Done) -> None:
         """Put the end of the answer."""
         if done.matched_stop in self.shown_stops:
-            is_thinking = bool(self._runs) and self._runs[-1].kind is _Kind.THINKING
-            kind = _Kind.THINKING if is_thinking else _Kind.CONTENT
-            self._put(kind, done.matched_stop, (), (), done.completion_tokens, ())
+            self._put(self._kind_of_text, done.matched_stop, (), (), done.completion_tokens, ())
         ends = pb.Done()
         ends.CopyFrom(done)
         ends.timings.load_ns += self.load_ns
@@ -306,6 +307,8 @@ class Mailbox:
         completion_tokens: int,
         logprobs: Sequence[pb.TokenLogprob],
     ) -> None:
+        if text:
+            self._kind_of_text = kind
         runs = self._runs
         newest = runs[-1] if runs and len(runs) >= self._max_separate else None
         if newest is not None and newest.kind is kind and newest.weight < _MAX_TOKENS_PER_EVENT:

@@ -38,7 +38,7 @@ from engine_worker.engines.llamacpp.reranker import (
 )
 from engine_worker.engines.llamacpp.slots import HeldSlot
 from engine_worker.engines.llamacpp.template import ChatTemplate, read_template
-from engine_worker.engines.llamacpp.text_check import TextAnswerCheck
+from engine_worker.engines.llamacpp.text_check import TextAnswerCheck, check_grammars
 from engine_worker.engines.reranking import PairModel, one_by_one, rerank_pairs
 from engine_worker.engines.slots import Admission
 from engine_worker.engines.yes_or_no import YesOrNoReranker, as_chat, asks_yes_or_no
@@ -195,8 +195,8 @@ class LlamacppEngine:
         arrived_ns = time.perf_counter_ns()
         with self._admission.admit() as place:
             prompt = await self._prompts.prepare(request)
-            if prompt.answer.grammar and not self._template.syntax.is_gbnf:
-                await self._grammars.check(prompt.answer.grammar, prompt.text_grammar is not None)
+            is_gbnf = self._template.syntax.is_gbnf
+            await check_grammars(self._grammars, prompt.answer.grammar, is_gbnf, prompt.text_grammar)
             async with self._in_memory.slots.hold(prompt.ids, cache_key(request)) as slot:
                 place.starts()
                 queue_ns = time.perf_counter_ns() - arrived_ns

@@ -49,7 +49,7 @@ class GrammarChecker:
         """Raises ConstraintRejected for a grammar that does not compile in time. Remembers those that do.
         `with_words`: try it with tokens of several characters too.
         """
-        key = blake2b(grammar.encode(), digest_size=16).digest()
+        key = blake2b(f"{with_words}{grammar}".encode(), digest_size=16).digest()
         if key in self._good:
             self._good.move_to_end(key)
             return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.format_checks import GrammarChecker
 from engine_worker.schemas.lark_writer import lark_text
 from engine_worker.schemas.schema_to_grammar import Grammar
 
@@ -36,7 +37,7 @@ class TextAnswerCheck:
     @classmethod
     async def of(cls, grammar: Grammar) -> TextAnswerCheck:
         """Compiles in a thread."""
-        return cls(await asyncio.to_thread(_matcher, lark_text(grammar)))
+        return cls(await asyncio.to_thread(_matcher, grammar))
 
     def feed(self, event: pb.GenerateEvent) -> None:
         """Raises ConstraintRejected. Answers cut by a limit or a stop text need not be complete."""
@@ -55,6 +56,18 @@ class TextAnswerCheck:
             raise _not_kept()
 
 
+async def check_grammars(
+    checker: GrammarChecker, grammar: str, is_gbnf: bool, text_grammar: Grammar | None
+) -> None:
+    """Compile, in the checker's process, what llguidance is given for an answer. `grammar`: llama.cpp's;
+    `text_grammar`: the one that a TextAnswerCheck follows. Raises ConstraintRejected.
+    """
+    if not is_gbnf and grammar:
+        await checker.check(grammar, text_grammar is not None)
+    if is_gbnf and text_grammar is not None:
+        await checker.check(await asyncio.to_thread(lark_text, text_grammar))
+
+
 def _not_kept() -> ConstraintRejected:
     return ConstraintRejected(
         "the engine did not keep to the constraint; make the grammar simpler: a class with a count, like "
@@ -62,10 +75,11 @@ def _not_kept() -> ConstraintRejected:
     )
 
 
-def _matcher(lark: str) -> Matcher:
+def _matcher(grammar: Grammar) -> Matcher:
     from llguidance import LLMatcher
 
-    matcher: Matcher = LLMatcher(_tokenizer(), LLMatcher.grammar_from_lark(lark), log_level=0)
+    lark = LLMatcher.grammar_from_lark(lark_text(grammar))
+    matcher: Matcher = LLMatcher(_tokenizer(), lark, log_level=0)
     return matcher
 
 

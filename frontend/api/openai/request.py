@@ -173,11 +173,9 @@ def _unknown_format(response_format: dict[str, Json] | None) -> list[str]:
     Raises InvalidRequest for a json_schema without a schema.
     """
     match response_format:
-        case (
-            None
-            | {"type": "text" | "json_object" | "structural_tag"}
-            | {"type": "json_schema", "json_schema": {"schema": _}}
-        ):
+        case None | {"type": "text" | "json_object" | "structural_tag"}:
+            return []
+        case {"type": "json_schema", "json_schema": {"schema": schema}} if schema is not None:
             return []
         case {"type": "json_schema"}:
             raise InvalidRequest("response_format: json_schema needs a schema in json_schema.schema")

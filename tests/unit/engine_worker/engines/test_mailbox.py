@@ -63,6 +63,21 @@ async def test_where_many_pile_up_deltas_of_a_kind_are_joined() -> None:
     assert not mailbox.ready
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_a_shown_stop_text_follows_the_text_that_it_ends(is_taken: bool) -> None:
+    mailbox = Mailbox()
+    mailbox.shown_stops = ["END"]
+    mailbox.thinking("hm", [1], 1)
+    mailbox.content("", [2], 2)
+    taken = list((await _take(mailbox)).deltas) if is_taken else []
+    mailbox.done(pb.Done(finish_reason=pb.Done.STOP, matched_stop="END"))
+
+    event = await _take(mailbox)
+
+    assert "".join(delta.thinking for delta in [*taken, *event.deltas]) == "hmEND"
+    assert "".join(delta.content for delta in [*taken, *event.deltas]) == ""
+
+
 async def test_more_than_a_frontend_takes_is_several_messages() -> None:
     mailbox = Mailbox()
     entry = pb.TokenLogprob(token_id=1, token=b"x" * 20, logprob=-1)

@@ -6,8 +6,10 @@ import pytest
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.text_check import TextAnswerCheck
+from engine_worker.engines.llamacpp.format_checks import GrammarChecker
+from engine_worker.engines.llamacpp.text_check import TextAnswerCheck, check_grammars
 from engine_worker.schemas.constraint import from_ebnf, from_regex
+from engine_worker.schemas.lark_writer import lark_text
 
 
 def _text(*contents: str) -> pb.GenerateEvent:
@@ -53,3 +55,19 @@ async def test_an_answer_that_is_cut_may_be_incomplete(end: pb.GenerateEvent) ->
     check = await TextAnswerCheck.of(from_regex("[0-9]{4}").grammar)
     check.feed(_text("12"))
     check.feed(end)
+
+
+class _Recorder(GrammarChecker):
+    def __init__(self) -> None:
+        super().__init__()
+        self.checked: list[tuple[str, bool]] = []
+
+    async def check(self, grammar: str, with_words: bool = False) -> None:
+        self.checked.append((grammar, with_words))
+
+
+@pytest.mark.parametrize("is_gbnf", [True, False])
+async def test_what_follows_an_answer_is_compiled_in_the_other_process_first(is_gbnf: bool) -> None:
+    checker, grammar = _Recorder(), from_regex("[a-z]{3}").grammar
+    await check_grammars(checker, "llama.cpp's", is_gbnf, grammar)
+    assert checker.checked == [(lark_text(grammar), False) if is_gbnf else ("llama.cpp's", True)]

@@ -119,6 +119,7 @@ async def test_constraints(
 
 
 _TOOLS: Json = [{"type": "function", "function": {"name": "f"}}]
+_NO_SCHEMA: Json = {"type": "json_schema", "json_schema": {"name": "n", "schema": None}}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,8 @@ _TOOLS: Json = [{"type": "function", "function": {"name": "f"}}]
         (_CHAT, {"structured_outputs": {}}, "exactly one of json"),
         (_CHAT, {"structured_outputs": {"regex": "a", "choice": ["a"]}}, "has regex, choice"),
         (_CHAT, {"structured_outputs": {"regex": 5}}, "cannot unmarshal number"),
+        (_CHAT, {"response_format": _NO_SCHEMA}, "json_schema needs a schema"),
+        (_COMPLETIONS, {"response_format": _NO_SCHEMA}, "json_schema needs a schema"),
         (_CHAT, {"guided_json": "{"}, "guided_json: it cannot be read as JSON"),
         (_CHAT, {"guided_json": [1]}, "guided_json: an object, or its text"),
         (_CHAT, {"guided_choice": ["a", ""]}, "a choice is empty"),
