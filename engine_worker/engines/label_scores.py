@@ -80,7 +80,7 @@ class _Context:
 
 
 class LabelTokens:
-    """Finds the tokens of labels after prompts. Prompts that end alike are looked at once."""
+    """Finds the tokens of labels after prompts. Prompts with the same end are examined once."""
 
     def __init__(self, encode: EncodeText, decode: DecodeIds, is_special: IsSpecial) -> None:
         self._encode = encode

@@ -43,7 +43,7 @@ def free_or_calls(inputs: Grammar, tag: str) -> Grammar:
 
 
 def text_without(tag: str) -> Term:
-    """Any text but the empty one in which `tag`, whose first character is in it once, does not stand."""
+    """Any text, but not the empty one, without `tag`. The tag's first character occurs in it once."""
     first = Chars.text(tag[0])
     others = first.complement()
     beginnings = [

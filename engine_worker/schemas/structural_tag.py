@@ -56,7 +56,7 @@ def read_structural_tag(source: str, readers: Mapping[str, Read]) -> Grammar:
 
 
 def _modern(legacy: Part) -> Part:
-    """The older form as the newer one's part."""
+    """Convert the older form (`structures` and `triggers`) to the newer one."""
     tags = [
         {
             "begin": structure.get("begin"),

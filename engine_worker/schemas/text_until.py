@@ -41,7 +41,7 @@ class TextUntil:
     def first_of(cls, ends: Sequence[str]) -> TextUntil:
         """Raises ConstraintRejected where the expressions would be too large."""
         ways = _ways(ends)
-        # The states that are looked for last, the longest beginnings, are removed first.
+        # The longest beginnings are eliminated first: few states lead to them.
         for state in [state for state in reversed(ways) if state]:
             _remove(state, ways)
         start = ways[""]
@@ -84,7 +84,7 @@ def _ways(ends: Sequence[str]) -> _Ways:
 
 
 def _remove(state: str, ways: _Ways) -> None:
-    """Lead what leads to the state to where it leads."""
+    """Eliminate the state: each way into it becomes ways to where it leads."""
     own = ways.pop(state)
     loop = repeat(own.pop(state, NOTHING))
     for leads in ways.values():

@@ -41,7 +41,7 @@ class Adapter:
 
     @cached_property
     def digest(self) -> str:
-        """By which workers know it."""
+        """Digest of the files, by which workers and requests name the adapter."""
         return adapter_digest((file.name, file.sha256) for file in self.files)
 
     @property

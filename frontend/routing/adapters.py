@@ -55,7 +55,7 @@ class AdapterDelivery:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def ensure(self, digest: str, worker: ManagedWorker, is_missing: bool = False) -> None:
-        """Give the worker the adapter unless it has it. `is_missing`: it said that it has not.
+        """Give the worker the adapter unless it has it. `is_missing`: the worker answered AdapterMissing.
 
         Raises what the upload raises.
         """
@@ -93,7 +93,7 @@ class AdapterDelivery:
             raise failure
 
     async def remove(self, digest: str, workers: Sequence[ManagedWorker]) -> None:
-        """Let workers forget an adapter. One that cannot be reached keeps it until it needs the room."""
+        """Remove an adapter from workers. One that cannot be reached keeps it until it needs the room."""
         having = [worker for worker in workers if _has(worker, digest)]
         results = await asyncio.gather(
             *(worker.backend.delete_adapter(digest) for worker in having), return_exceptions=True

@@ -54,12 +54,12 @@ class RouteDecision:
 
     @property
     def is_final(self) -> bool:
-        """True if there is no fallback: who names a side may not want the other one to see the request."""
+        """True if there is no fallback: a client that names a side may want no other to get the request."""
         return self.reason is Reason.FORCED
 
     @property
     def is_judged(self) -> bool:
-        """Whether it would be the same again, so that it can be kept."""
+        """True if the judge would decide the same again, so that the decision can be cached."""
         return self.reason in (Reason.JUDGE, Reason.JUDGE_UNSURE)
 
 

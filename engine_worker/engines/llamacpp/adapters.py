@@ -16,12 +16,12 @@ class ProcessAdapters:
     def __init__(self, on_failure: Callable[[str], None]) -> None:
         self._on_failure = on_failure
         self._wanted: Sequence[Adapter] = ()
-        # Of those that the latest process was given, by digest: the numbers by which it knows them.
+        # The numbers of the adapters that the latest process was given, by digest.
         self._numbers: dict[str, int] = {}
 
     def begin_start(self) -> Sequence[Path]:
-        """What a process that starts now loads, in the order of their numbers. Others may be wanted before
-        it has started: those need another start.
+        """The files that a process which starts now loads, in the order of their numbers. Adapters that are
+        added before it has started need another start.
         """
         self._numbers = {adapter.digest: number for number, adapter in enumerate(self._wanted)}
         return [adapter.gguf_path for adapter in self._wanted]

@@ -85,7 +85,7 @@ def _level_of(think: Think, known: pb.Thinking | None) -> str | None:
 
 
 def _nearest(effort: str, names: Sequence[str]) -> str:
-    """The higher one of two; empty where no name is an effort."""
+    """The name whose rank is nearest, of two the higher one; empty where no name is an effort."""
     rank = _RANKS[effort]
     ranked = [name for name in names if name in _RANKS]
     return min(ranked, key=lambda name: (abs(_RANKS[name] - rank), -_RANKS[name]), default="")

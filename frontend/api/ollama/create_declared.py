@@ -50,7 +50,7 @@ def with_declarations(
 
 
 def without_effect(model: CatalogModel) -> list[str]:
-    """Names of what the preset declares and the model does not do so."""
+    """Names of the declarations that are not what the model does."""
     preset = model.preset
     if preset is None:
         return []

@@ -106,7 +106,7 @@ def _bytes_of(text: Text) -> int:
 
 
 def _joined(first: Text, second: Text) -> Text:
-    """An empty text or list joins with either."""
+    """Concatenate two texts or two lists of ids; an empty one counts as either."""
     if isinstance(first, str) and isinstance(second, str):
         return first + second
     if isinstance(first, list) and isinstance(second, list):

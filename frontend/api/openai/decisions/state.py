@@ -60,7 +60,7 @@ class State:
         return "\n\n".join(f"{speaker}: {text}" for speaker, text in turns)
 
     def _item(self, item: Json, path: str, calls: dict[str, str]) -> tuple[str, str]:
-        """Who speaks, and the text. `calls`: names of the calls so far, by id."""
+        """The role and the text of an item. `calls`: names of the calls so far, by id."""
         if not isinstance(item, dict):
             raise InvalidRequest(f"{path} must be an object")
         kind = item.get("type", "message")

@@ -110,7 +110,7 @@ class Extras:
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """The ids of the client's for the request's log line."""
+        """The client's ids, for the request's log line."""
         named = {"rid": self.rid, "client_request_id": self.request_id, "session_id": self.session_id}
         return {name: value for name, value in named.items() if value}
 

@@ -30,7 +30,7 @@ _RENEW_SECONDS = 1.0
 _SWEEP_SECONDS = 600.0
 # For the ends of aborted responses to be written.
 _STOP_SECONDS = 5.0
-# Of the metrics.
+# The label `route` of the metrics.
 _ROUTE = "background"
 _CANCELLED = "cancelled"
 
@@ -138,7 +138,7 @@ class BackgroundResponses:
             await asyncio.wait({self._keeper}, timeout=_STOP_SECONDS)
 
     def get(self, response_id: str, owner: str) -> BackgroundRun | None:
-        """The owner's response, if it runs here. Of one that was cancelled the row has the end."""
+        """The owner's response, if it runs here. None for one that was cancelled: its row has the end."""
         run = self._runs.get(response_id)
         return run if run is not None and run.row.owner == owner and not run.is_cancelled else None
 
@@ -220,7 +220,7 @@ class BackgroundResponses:
 
 
 async def _receive_nothing() -> Message:
-    """No client is waiting, so none leaves."""
+    """The ASGI receive of a response without a client, which never gets a disconnect."""
     await asyncio.Event().wait()
     return {"type": "http.disconnect"}
 

@@ -23,7 +23,7 @@ class ToolKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A tool as the client knows it. `namespace`: empty for none; models have one name for it and `name`."""
+    """A tool as the client declared it. `namespace`: empty for none; the model sees it in the name."""
 
     name: str
     namespace: str = ""

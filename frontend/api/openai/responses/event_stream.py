@@ -22,7 +22,7 @@ from frontend.api.wire import COMMENT, CONTENT_TYPE, frame
 from frontend.models.running_responses import RunningResponses
 from frontend.models.stored_responses import StoredResponse, StoredResponses
 
-# Between two looks at the events that another frontend writes, every second.
+# Poll interval for the events that another frontend writes, every second.
 _POLL_SECONDS = 0.5
 # OpenAI has no event for a response that was cancelled.
 _NAMES = {"cancelled": "incomplete"}
@@ -78,8 +78,8 @@ class RowEvents:
         return b"".join(split_frames(data)[max(number - first, 0) :])
 
     async def _last(self, number: int, row: StoredResponse) -> bytes:
-        """The rest of the events of a response that has ended. Its runner writes the last one, but not where
-        it was lost, or another frontend has cancelled the response.
+        """The rest of the events of a response that has ended. Its runner writes the last one; where the
+        runner was lost, or another frontend has cancelled the response, it is made from the row.
         """
         if frames := await self._written(number):
             return frames

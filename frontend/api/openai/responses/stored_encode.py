@@ -49,7 +49,7 @@ class StoringEncoder(ResponsesEncoder):
 
 
 class BackgroundEncoder(StoringEncoder):
-    """All of it is events, also an error before the first one, since no client waits for a status."""
+    """Encodes everything as events, also an error before the first token: no client waits for a status."""
 
     def beginning(self) -> bytes:
         begun = self._begin()

@@ -22,7 +22,7 @@ _NOT_SUMMARIZED = (
     "The model wrote no summary of the earlier conversation. Its last messages follow; what was before them "
     "is lost."
 )
-# Tokens of a summary, as a part of the model's context and at most: what remains must be worth it.
+# A summary has at most this part of the model's context, within the two limits in tokens.
 _PART_OF_CONTEXT = 4
 _MIN_TOKENS, _MAX_TOKENS = 256, 8192
 # Characters of the messages that are kept without a summary, for each token of the context: about a quarter
