@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
@@ -27,6 +28,7 @@ from drover.errors import AdapterMissing, DroverError, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter, read_adapter
 from engine_worker.adapters.fit import check_fits
+from engine_worker.adapters.folder_lock import lock_folder
 from engine_worker.adapters.received import check_header, check_size, receive_files
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
@@ -71,10 +73,14 @@ class AdapterHost:
         self._change = asyncio.Lock()
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self._tasks: set[asyncio.Task[object]] = set()
+        self._lock: int | None = None
 
     async def start(self) -> None:
-        """Use what an earlier run of the worker kept; what does not fit any more is deleted."""
+        """Use what an earlier run of the worker kept; what does not fit any more is deleted. Raises OSError,
+        also if another worker uses the folder.
+        """
         await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        self._lock = await asyncio.to_thread(lock_folder, self._folder)
         kept = await asyncio.to_thread(self._read_kept)
         async with self._change:
             await self._use_all(kept)
@@ -85,6 +91,9 @@ class AdapterHost:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def digests(self) -> Sequence[str]:

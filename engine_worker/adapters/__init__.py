@@ -7,4 +7,5 @@ contents.py            what an adapter's files say: rank, and the matrices it ad
   matrices.py            pairs of low-rank matrices
 gguf_conversion.py     PEFT's files as a GGUF file
 fit.py                 whether an adapter fits a model
+folder_lock.py         the folder of one worker's adapters is no other's
 """

@@ -53,7 +53,8 @@ class Blobs:
             if used + len(data) > self.max_bytes:
                 raise StoreUnavailable(
                     f"there is no room for {len(data)} bytes more: the blobs of this server have {used} of "
-                    f"{self.max_bytes} bytes; they expire after {self.lifetime_seconds:g} s"
+                    f"{self.max_bytes} bytes (--max-blob-store-bytes); they expire after "
+                    f"{self.lifetime_seconds:g} s, those of adapters with the last model that has them"
                 )
             written = await connection.run(
                 "INSERT INTO blobs (digest, size_bytes, data, expires_unix_ns) VALUES ($1, $2, $3, $4) "

@@ -188,6 +188,7 @@ async def test_a_restarted_worker_has_its_adapters_again(setup: _Setup, tmp_path
     (setup.folder / ".upload-cut-off").mkdir()
     (setup.folder / "not-ours").mkdir()
 
+    await setup.host.stop()
     again = _Setup(tmp_path)
     await again.host.start()
 
@@ -202,19 +203,30 @@ async def test_a_restarted_worker_keeps_the_newest_for_which_there_is_room(
     first, second = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
     for age, digest in enumerate((second, first)):
         os.utime(setup.folder / digest, (1000 - age, 1000 - age))
+    await setup.host.stop()
 
     again = _Setup(tmp_path, AdapterLimits(count=1, total_bytes=100_000, rank=4))
     await again.host.start()
     assert again.on_disk == again.host.digests == [second]
     assert again.engine.sets == [[second]]
+    await again.host.stop()
 
     smaller = _Setup(tmp_path, AdapterLimits(count=1, total_bytes=10, rank=4))
     await smaller.host.start()
     assert smaller.on_disk == smaller.host.digests == []
 
 
+async def test_a_folder_of_another_worker_is_left_alone(setup: _Setup, tmp_path: Path) -> None:
+    digest = await setup.put(_adapter(tmp_path, 1))
+    other = _Setup(tmp_path, AdapterLimits(count=1, total_bytes=10, rank=4))
+    with pytest.raises(OSError, match="another worker uses this folder"):
+        await other.host.start()
+    assert setup.on_disk == [digest]
+
+
 async def test_a_kept_adapter_that_the_engine_refuses_is_removed(setup: _Setup, tmp_path: Path) -> None:
     first, second = [await setup.put(_adapter(tmp_path, number)) for number in (1, 2)]
+    await setup.host.stop()
 
     again = _Setup(tmp_path)
     again.engine.refused.add(first)
