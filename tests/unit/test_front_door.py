@@ -119,6 +119,21 @@ def test_the_glossary_is_short_and_each_term_stands_once() -> None:
     assert terms == sorted(terms)
 
 
+def test_packages_that_list_their_modules_list_all() -> None:
+    lists = {}
+    for init in (
+        path
+        for tier in ("frontend", "engine_worker", "drover")
+        for path in ROOT.glob(f"{tier}/**/__init__.py")
+    ):
+        listed = set(re.findall(r"\b(\w+\.py)\b", ast.get_docstring(ast.parse(init.read_text())) or ""))
+        modules = {path.name for path in init.parent.glob("*.py")} - {"__init__.py"}
+        if len(listed & modules) > 2:
+            lists[init.parent.name] = listed ^ modules
+    assert len(lists) >= 8
+    assert [name for name, others in lists.items() if others] == []
+
+
 def test_the_documentation_index_names_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text()
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}

@@ -16,7 +16,9 @@ It is written for SGLang 0.5.23, whose private interfaces change with each relea
     original_logprobs.py  hooks around SGLang's sampler
     unpinned_adapters.py  hooks around its allocations for adapters
 
-`plugins` is what SGLang's processes find on their path: entry points that name the last four.
+`plugins` is what SGLang's processes find on their path: entry points that name the last four. Further:
+environment.py (what SGLang reads from its environment), classifier.py (a model's classifier), tool_formats.py
+(formats that SGLang does not recognise) and resume_mark.py (the mark of a resumed grammar).
 """
 
 VERSION = "0.5.23"
