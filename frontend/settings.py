@@ -182,7 +182,7 @@ class FrontendSettings(ProcessSettings):
     response_lifetime_seconds: Annotated[float, Gt(0)] = 30 * 86400.0
     """Time after which a stored response expires; continuing it begins this time anew."""
     max_stored_responses: Annotated[int, Gt(0)] = 10_000
-    """Limit of stored responses; beyond it the oldest of the key or address with most bytes are deleted."""
+    """Limit of stored responses; beyond it the oldest of the key or address with most are deleted."""
     max_stored_response_bytes: Annotated[int, Gt(0)] = 8 * 1024 * 1024
     """Longest stored response, its input included; longer ones are answered and not stored."""
     max_response_store_bytes: Annotated[int, Gt(0)] = 1024 * 1024 * 1024

@@ -66,7 +66,8 @@ class StoredResponses:
         self._limits = limits
 
     async def put(self, response: StoredResponse, events: bytes = b"") -> None:
-        """Store a new response. Of too many, the oldest ones of the owner with most bytes are deleted.
+        """Store a new response. Of too many, the oldest ones of the owner with most of them are deleted; where
+        there are too many bytes, of the owner with most bytes.
 
         `events`: the first ones, of a response that is streamed in the background.
         """
@@ -159,7 +160,8 @@ class StoredResponses:
         the rest, so that not every new response has to look for the largest owner.
         """
         while over := await self._excess(connection, size_bytes):
-            rows = await connection.rows(_OLDEST_OF_LARGEST_OWNER, *RUNNING)
+            measure = "COUNT(*)" if over[0] > 0 else "SUM(size_bytes)"
+            rows = await connection.rows(_oldest_of_largest_owner(measure), *RUNNING)
             if not rows:
                 return
             count = over[0] + self._limits.max_responses // _MORE
@@ -188,12 +190,15 @@ _TURNS = (
     "FROM responses r JOIN turns t ON r.id = t.previous_id "
     f"WHERE r.owner = $2 AND r.expires_unix_ns > $3 AND t.turn + 1 < {MAX_TURNS})"
 )
-_OLDEST_OF_LARGEST_OWNER = (
-    "SELECT id, size_bytes FROM responses WHERE status NOT IN ($1, $2) AND owner = "
-    "(SELECT owner FROM responses WHERE status NOT IN ($1, $2) "
-    "GROUP BY owner ORDER BY SUM(size_bytes) DESC, owner LIMIT 1) "
-    f"ORDER BY created_unix_ns, id LIMIT {_BATCH}"
-)
+
+
+def _oldest_of_largest_owner(measure: str) -> str:
+    return (
+        "SELECT id, size_bytes FROM responses WHERE status NOT IN ($1, $2) AND owner = "
+        "(SELECT owner FROM responses WHERE status NOT IN ($1, $2) "
+        f"GROUP BY owner ORDER BY {measure} DESC, owner LIMIT 1) "
+        f"ORDER BY created_unix_ns, id LIMIT {_BATCH}"
+    )
 
 
 def _response(row: tuple[Any, ...]) -> StoredResponse:

@@ -185,6 +185,16 @@ async def test_an_owner_of_many_responses_displaces_its_own(database: Database) 
     assert await names(store, "large7", "large8", "large9") == ["large7", "large8", "large9"]
 
 
+async def test_an_owner_of_many_small_responses_displaces_its_own(database: Database) -> None:
+    store = StoredResponses(database, StoreLimits(4, 100_000, 600))
+    await store.put(response("large", owner=OTHER, size=1000))
+    for number in range(10):
+        await store.put(response(f"small{number}"))
+
+    assert await names(store, "large", owner=OTHER) == ["large"]
+    assert await names(store, "small6", "small7", "small8", "small9") == ["small7", "small8", "small9"]
+
+
 async def test_running_responses_are_not_displaced(database: Database) -> None:
     store = StoredResponses(database, StoreLimits(2, 100_000, 600))
     runner = RunningResponses(database, 30)
