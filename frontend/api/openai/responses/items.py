@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -70,6 +71,8 @@ _OMITTED = (
     "encrypted_content",
     "internal_chat_message_metadata_passthrough",
 )
+# Files and images in base64: as text they would fill a model's context.
+_DATA = re.compile(r"[A-Za-z0-9+/=_-]{2000,}")
 _ROLES = ("user", "assistant", "system", "developer")
 
 
@@ -207,7 +210,7 @@ def _add_as_text(conversation: _Conversation, item: _Item) -> None:
     values = {name: value for name, value in item.whole.items() if name not in _OMITTED and value}
     if not values:
         return
-    text = f"[{item.type}]\n{_item_text(values)}"
+    text = f"[{item.type}]\n{_without_data(values)}"
     sent = item.role.lower()
     role = sent if sent in _ROLES else "assistant" if item.type.endswith("_call") else "user"
     if role != "assistant":
@@ -218,6 +221,11 @@ def _add_as_text(conversation: _Conversation, item: _Item) -> None:
     else:
         thinking = conversation.take_thoughts()
         conversation.messages.append(Message(role=_native_role(role), content=text, thinking=thinking))
+
+
+def _without_data(values: Mapping[str, Json]) -> str:
+    """An item's text with a mark in place of files and images."""
+    return _DATA.sub("[data]", _item_text(values))
 
 
 def _item_text(values: Mapping[str, Json]) -> str:
@@ -309,7 +317,7 @@ def _content(value: Json, where: str, ignored: list[str]) -> tuple[str, list[byt
             case {"type": str(kind)}:
                 values = _without_type(part)
                 ignored.append(f"content.{kind}")
-                texts.append(f"[{kind}]\n{_item_text(values)}\n" if values else "")
+                texts.append(f"[{kind}]\n{_without_data(values)}\n" if values else "")
             case _:
                 raise InvalidRequest(f"{where}.content[{number}]: it must be an object with a type")
     return "".join(texts), images

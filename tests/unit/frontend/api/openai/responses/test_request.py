@@ -287,6 +287,20 @@ def test_thousands_of_items_that_are_kept_as_text_take_no_time() -> None:
     assert only.content.count("[local_shell_call]\n") == 10_000
 
 
+def test_files_in_items_that_are_kept_as_text_are_left_out() -> None:
+    data = base64.b64encode(bytes(9000)).decode()
+    image: Json = {"type": "image_generation_call", "id": "ig_1", "result": data}
+    shot: Json = {"type": "computer_screenshot", "image_url": f"data:image/png;base64,{data}"}
+    screen: Json = {"type": "computer_call_output", "call_id": "c", "output": shot}
+    heard: Json = {"role": "user", "content": [{"type": "input_audio", "data": data}]}
+
+    texts = [message.content for message in read([image, screen, heard]).chat.messages]
+
+    assert texts[0] == "[image_generation_call]\n[data]"
+    assert "data:image/png;base64,[data]" in texts[1]
+    assert texts[2] == "[input_audio]\n[data]\n"
+
+
 def test_a_text_that_is_added_stands_where_its_item_was() -> None:
     call: Json = {"type": "local_shell_call", "action": "ls"}
     said: Json = {"role": "assistant", "content": "I look."}
