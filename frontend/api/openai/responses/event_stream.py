@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import orjson
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from drover.errors import DroverError
+from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import dumps
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.openai.errors import error_response
@@ -18,7 +20,7 @@ from frontend.api.openai.responses.event_log import EventLog, split_frames
 from frontend.api.openai.responses.lost import end_lost
 from frontend.api.response import GenerationResponse
 from frontend.api.response_writer import ResponseWriter
-from frontend.api.wire import COMMENT, CONTENT_TYPE, frame
+from frontend.api.wire import COMMENT, CONTENT_TYPE, DiagnosticHeaders, frame
 from frontend.models.running_responses import RunningResponses
 from frontend.models.stored_responses import StoredResponse, StoredResponses
 
@@ -115,14 +117,17 @@ class _Format:
 
 
 class EventStream(GenerationResponse):
-    """`number`: the sequence number of the first event."""
+    """`number`: the sequence number of the first event. `ignored`: names of request fields without effect."""
 
-    def __init__(self, source: EventSource, number: int, in_flight: InFlightRequests) -> None:
-        super().__init__(_Format(), True, in_flight, ())
+    def __init__(
+        self, source: EventSource, number: int, in_flight: InFlightRequests, ignored: Sequence[str] = ()
+    ) -> None:
+        super().__init__(_Format(), True, in_flight, ignored)
         self._source = source
         self._number = number
 
     async def exchange(self, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
+        writer.headers = DiagnosticHeaders.of(pb.Started(), self._ignored).headers()
         async with self._in_flight.track(scope, receive):
             while frames := await self._next(writer):
                 await writer.stream(frames)

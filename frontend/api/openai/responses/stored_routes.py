@@ -132,7 +132,8 @@ class _Page:
             places = [number for number, item in enumerate(ordered) if item_id(item) == self.after]
             if not places:
                 raise InvalidRequest(f"after: there is no item with id '{self.after}'")
-            ordered = ordered[places[0] + 1 :]
+            # Clients may send an item twice; after the first one, pages would repeat.
+            ordered = ordered[places[-1] + 1 :]
         page = ordered[: self.limit]
         return {
             "object": "list",

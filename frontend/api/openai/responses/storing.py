@@ -21,7 +21,7 @@ from frontend.api.openai.responses.output import OutputItems
 from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.api.openai.responses.stored_encode import BackgroundEncoder, StoringEncoder
 from frontend.api.response import EngineResponse
-from frontend.api.wire import JSON
+from frontend.api.wire import JSON, ignored_header
 from frontend.models.running_responses import RunningResponses
 from frontend.models.stored_responses import StoredResponse, StoredResponses
 from frontend.observability.request_record import RequestRecord, attach_record, record_of
@@ -108,8 +108,8 @@ class Storing:
         response = EngineResponse(encoder, handle, True, self.generation.in_flight, self.ignored)
         await self.store.background.begin(run, response, http.scope)
         if streamed:
-            return EventStream(RunEvents(run.log), 0, self.generation.in_flight)
-        return Response(row.document, media_type=JSON)
+            return EventStream(RunEvents(run.log), 0, self.generation.in_flight, self.ignored)
+        return Response(row.document, media_type=JSON, headers=ignored_header(self.ignored))
 
     def _items(self, output: OutputItems) -> bytes:
         return dumps(identified(self.own_items, output.token))

@@ -208,6 +208,15 @@ async def test_a_client_that_leaves_can_come_back(storing: Frontend) -> None:
     assert events[-1][1]["response"]["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_has_no_effect_is_named_in_a_header(storing: Frontend, stream: bool) -> None:
+    body = {**BODY, "background": True, "stream": stream, "tools": [{"type": "web_search"}]}
+
+    answer = await storing.client.post("/v1/responses", json=body)
+
+    assert answer.headers["x-drover-not-honoured"] == "tools.web_search"
+
+
 async def test_a_stream_has_heartbeats_while_no_event_comes(start: Start) -> None:
     body = {**BODY, "background": True, "stream": True}
     settings = {"store_responses": True, "shutdown_grace_seconds": 0, "heartbeat_seconds": 0.05}

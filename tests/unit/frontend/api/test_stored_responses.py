@@ -119,6 +119,16 @@ async def test_the_input_items_are_all_that_the_model_got(storing: Frontend) -> 
     assert rest["has_more"] is False
 
 
+async def test_pages_end_where_an_item_was_sent_twice(storing: Frontend) -> None:
+    item = {"type": "message", "id": "msg_1", "role": "user", "content": "On."}
+    sent = await _created(storing, input=[item, {**item, "id": "msg_2"}, item])
+
+    page = await _got(storing, f"{sent['id']}/input_items", order="asc", limit=3)
+    assert [each["id"] for each in page["data"]] == ["msg_1", "msg_2", "msg_1"]
+    rest = await _got(storing, f"{sent['id']}/input_items", order="asc", limit=3, after=page["last_id"])
+    assert rest["data"] == []
+
+
 @pytest.mark.parametrize(
     "query", [{"limit": 0}, {"limit": 101}, {"limit": "x"}, {"order": "up"}, {"after": "no"}]
 )
