@@ -3,7 +3,7 @@
 Refused: rules that are not defined, that begin with themselves (llama.cpp cannot have them) or that no text
 of finite length matches. Rewritten: an unbounded repetition of a part that may be empty, in which a parser
 could go on without reading anything. A grammar without recursion becomes one terminal, which engines compile
-to an automaton.
+to an automaton; the rules of another one get names that each engine's language has.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from engine_worker.schemas.terms import (
     Term,
     Terminal,
     choice,
+    renamed,
     repeat,
     sequence,
 )
@@ -45,7 +46,7 @@ def checked(grammar: Grammar) -> Grammar:
     _check_left_recursion(rules, nullable)
     rules = {name: _without_empty_loops(term, nullable) for name, term in rules.items()}
     inlined = _inlined(rules)
-    return Grammar(rules if inlined is None else {ROOT: inlined})
+    return Grammar(_numbered(rules) if inlined is None else {ROOT: inlined})
 
 
 def is_nullable(term: Term, nullable: frozenset[str] = frozenset()) -> bool:
@@ -233,6 +234,14 @@ def _inlined(rules: Mapping[str, Term]) -> Term | None:
     # An engine's lexer has no empty tokens.
     filled = not_empty(root)
     return EMPTY if filled == NOTHING else choice(EMPTY, Terminal(filled))
+
+
+def _numbered(rules: Mapping[str, Term]) -> dict[str, Term]:
+    """The rules with other names than the client's, which an engine's language may not have or a writer uses
+    itself.
+    """
+    names = {name: ROOT if name == ROOT else f"rule{number}" for number, name in enumerate(rules)}
+    return {names[name]: renamed(term, names) for name, term in rules.items()}
 
 
 def _size(term: Term, sizes: Mapping[str, int]) -> int:

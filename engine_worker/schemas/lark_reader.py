@@ -67,6 +67,8 @@ class _Reader:
             self._at += 1
         self._expect(":")
         term = self._alternatives()
+        if not is_terminal(name) and name != name.lower():
+            raise Unsupported(f"the name {name}, with small and capital letters")
         if name in self.rules or name in self.terminals:
             raise Unsupported(f"a second definition of {name}")
         (self.terminals if is_terminal(name) else self.rules)[name] = term

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.answer_grammar import ThinkingMarkup, answer_lark
+from engine_worker.engines.llamacpp.grammar_compiler_process import ByteTokens
 from engine_worker.schemas.constraint import constraint_of, from_ebnf, from_regex
 from engine_worker.schemas.ebnf_writer import ebnf_text
 from engine_worker.schemas.gbnf_writer import gbnf_text
@@ -49,6 +52,20 @@ def test_a_recursive_grammar_keeps_its_rules_and_every_character_is_a_token() ->
     assert lark_text(from_ebnf('root ::= "ab" root | "a"').grammar).endswith('("a") ("b") start) | ("a")\n')
 
 
+@pytest.mark.parametrize("name", ["Expr", "my-expr", "a.b", "a_b", "start", "body", "T0", "g0", "space"])
+def test_a_rule_may_have_any_name(name: str) -> None:
+    grammar = from_ebnf(f'root ::= {name} "!"\n{name} ::= "(" {name} ")" | ("ab" {name})* "x"').grammar
+
+    # Names that each language has, and that no writer gives to rules of its own.
+    assert set(grammar.rules) == {"root", "rule1"}
+    assert gbnf_text(grammar).count("g0 ::=") == 1
+    whole = answer_lark(grammar, ThinkingMarkup("<think>", "</think>"), None)
+    matcher = LLMatcher(
+        LLTokenizer(TokenizerWrapper(ByteTokens())), LLMatcher.grammar_from_lark(whole), log_level=0
+    )
+    assert matcher.try_consume_tokens(list(b"(ab(x)x)!")) == len(b"(ab(x)x)!")
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -77,6 +94,7 @@ def test_a_recursive_grammar_keeps_its_rules_and_every_character_is_a_token() ->
         ("root ::= []", "no text"),
         ('start: "a" | missing', "Lark: malformed or not supported: the rule missing, which is not defined"),
         ('other: "a"', "Lark: malformed or not supported: a grammar without the rule start"),
+        ('start: aB\naB: "b"', "Lark: malformed or not supported: the name aB"),
         ('start: "a"\nstart: "b"', "Lark: malformed or not supported: a second definition of start"),
         ('start: "\\ud800"', "Lark: malformed or not supported: half of a character"),
         ("start: /a)|(?:b/", r"Lark: in a regular expression, the \) at character 2 has no \("),
