@@ -66,8 +66,8 @@ class StoredResponses:
         self._limits = limits
 
     async def put(self, response: StoredResponse, events: bytes = b"") -> None:
-        """Store a new response. Of too many, the oldest ones of the owner with most of them are deleted; where
-        there are too many bytes, of the owner with most bytes.
+        """Store a new response. Of too many, the oldest ones of the owner with most of them are deleted; of
+        too many bytes, those of the owner with most bytes.
 
         `events`: the first ones, of a response that is streamed in the background.
         """
