@@ -16,6 +16,7 @@ from frontend.api.decisions import MAX_PROMPT_BYTES
 from frontend.api.scoring.fields import read_side
 from frontend.api.scoring.service import short, usage
 from frontend.api.tokens import token_ids
+from frontend.decision.answer import Answer
 from frontend.models.model import CatalogModel
 
 MAX_ITEMS = 2_000
@@ -91,14 +92,10 @@ class LabelRequest:
         one = len(self.labels) == 1
         return (self.labels[0 if one else index] for index in range(len(self.items)))
 
-    def _scores(self, logprobs: list[float]) -> list[float]:
+    def _scores(self, logprobs: Sequence[float]) -> Sequence[float]:
         if self.temperature is None:
             return [math.exp(logprob) for logprob in logprobs]
-        # Centred before it is scaled, so that small temperatures do not overflow.
-        largest = max(logprobs)
-        powers = [math.exp((logprob - largest) / self.temperature) for logprob in logprobs]
-        total = sum(powers)
-        return [power / total for power in powers]
+        return Answer.of(logprobs, self.temperature).probabilities
 
 
 def _bytes_of(text: Text) -> int:
