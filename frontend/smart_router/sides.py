@@ -13,24 +13,29 @@ Convert = Callable[[CatalogModel], pb.GenerateRequest]
 
 
 class Sides:
-    """Requests differ by side, as defaults, context and capabilities do. `convert`: called once per side."""
+    """Requests differ by side, as defaults, context and capabilities do. `convert`: called for each side, and
+    perhaps again for one that is needed: only the default side's request and the latest one are kept, since
+    each may be as large as the body.
+    """
 
     def __init__(self, targets: VirtualTargets, convert: Convert) -> None:
         self._targets = targets
         self._convert = convert
-        self._requests: dict[str, pb.GenerateRequest | DroverError] = {}
+        self._failures: dict[str, DroverError | None] = {}
+        self._made: dict[str, pb.GenerateRequest] = {}
 
     def model(self, side: str) -> CatalogModel:
         return self._targets.sides[side]
 
     def request(self, side: str) -> pb.GenerateRequest:
         """The side's request. Raises what `convert` raises, and NoWorkerReady."""
-        if side not in self._requests:
-            self._requests[side] = self._make(side)
-        made = self._requests[side]
-        if isinstance(made, DroverError):
-            raise made
-        return made
+        if (failure := self._failures.get(side)) is not None:
+            raise failure
+        if side not in self._made:
+            default = self._targets.definition.default
+            self._made = {kept: made for kept, made in self._made.items() if kept == default}
+            self._made[side] = self._make(side)
+        return self._made[side]
 
     def candidates(self) -> tuple[str, ...]:
         """The sides that can serve the request, in the definition's order. Raises the default side's error
@@ -57,20 +62,23 @@ class Sides:
 
     def _failure(self, side: str) -> DroverError | None:
         try:
-            self.request(side)
+            if side not in self._failures or self._failures[side] is not None:
+                self.request(side)
         except (CapabilityMissing, NoWorkerReady) as error:
             return error
         return None
 
-    def _make(self, side: str) -> pb.GenerateRequest | DroverError:
+    def _make(self, side: str) -> pb.GenerateRequest:
         model = self.model(side)
         try:
             workers_of(model)
             request = self._convert(model)
             _check_text(request)
-            return request
         except DroverError as error:
-            return error
+            self._failures[side] = error
+            raise
+        self._failures[side] = None
+        return request
 
 
 def _check_text(request: pb.GenerateRequest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from drover.errors import (
@@ -154,6 +156,28 @@ def test_when_no_side_is_capable_the_default_sides_error_is_raised() -> None:
 def test_a_malformed_request_is_sent_to_no_side() -> None:
     with pytest.raises(InvalidRequest):
         _sides(small=InvalidRequest("bad")).candidates()
+
+
+def test_the_requests_of_many_sides_are_not_all_held() -> None:
+    """Each may be as large as the body."""
+    kinds = {f"side{number}": {"model": "m", "description": "any"} for number in range(10)}
+    (definition,) = virtual_models(json.dumps({"auto": {"models": kinds}})).values()
+    targets = VirtualTargets(
+        definition, {label: _model(definition.judge) for label in kinds}, _model(definition.judge)
+    )
+    made = 0
+
+    def convert(model: CatalogModel) -> pb.GenerateRequest:
+        nonlocal made
+        made += 1
+        return pb.GenerateRequest(raw="hi")
+
+    sides = Sides(targets, convert)
+    assert (sides.candidates(), sides.candidates(), made) == (tuple(kinds), tuple(kinds), 10)
+    for label in ("side0", "side9"):
+        assert (sides.request(label).raw, made) == ("hi", 10)
+    for label in ("side5", "side5", "side0"):
+        assert (sides.request(label).raw, made) == ("hi", 11)
 
 
 def test_token_ids_belong_to_one_model() -> None:
