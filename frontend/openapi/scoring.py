@@ -5,6 +5,7 @@ from __future__ import annotations
 from drover.errors import NotOffered
 from frontend.api.scoring.fields import MAX_TEXTS
 from frontend.api.scoring.labels import MAX_ITEMS, MAX_LABELS
+from frontend.api.scoring.rerank import MAX_RANK_FIELDS
 from frontend.api.scoring.score import FIRST_SIDES, SECOND_SIDES
 from frontend.openapi.fields import KEEP_ALIVE, TOKEN_ID
 from frontend.openapi.openai_common import ERROR
@@ -169,7 +170,11 @@ SCHEMAS: dict[str, Schema] = {
                 "Return the documents too. Default: true; on /v2/rerank false, as Cohere never returns them."
             ),
             "return_text": boolean("The same with `texts`.", default=False),
-            "rank_fields": array(text(), "Fields of documents that are objects; these are compared."),
+            "rank_fields": array(
+                text(),
+                "Fields of documents that are objects; these are compared.",
+                maxItems=MAX_RANK_FIELDS,
+            ),
             "truncation_side": _SIDE_OF_CUT,
             "truncation_direction": _SIDE_OF_CUT,
             "instruction": text("What the query is for, where the model's prompt has a place for it."),

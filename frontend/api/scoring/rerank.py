@@ -17,7 +17,7 @@ from drover.ollama_options import UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import read_v1_json
 from frontend.api.core.ignored_fields import Fields
-from frontend.api.core.request import keep_alive, read_body
+from frontend.api.core.request import check_count, keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, integer, text
 from frontend.api.scoring.fields import (
     HARMLESS,
@@ -33,6 +33,8 @@ from frontend.http.routes import direct_router
 from frontend.models.model import CatalogModel
 
 _SIDES = ("left", "right")
+# Each is looked for in each document.
+MAX_RANK_FIELDS = 100
 
 
 @dataclass(slots=True)
@@ -180,6 +182,7 @@ def _side(value: Json, path: FieldPath) -> str:
 
 def _names(value: Json, path: FieldPath) -> list[str]:
     items = value if isinstance(value, list) else [None]
+    check_count(path.field, len(items), MAX_RANK_FIELDS)
     names = [item for item in items if isinstance(item, str)]
     if len(names) != len(items):
         raise InvalidRequest(f"{path.field}: it must be a list of names")

@@ -165,6 +165,7 @@ async def test_options_reach_the_worker(
         ({"documents": [1]}, "documents: it must be a text, an object"),
         ({"documents": [{"title": "T"}]}, "documents: it must be a text, an object"),
         ({"documents": [{"title": "T"}], "rank_fields": ["body"]}, "none of the rank_fields body"),
+        ({"rank_fields": ["title"] * 101}, "rank_fields: 101 are too many"),
         ({"documents": [{"image": "http://x/y.png"}]}, "images and videos cannot be scored here"),
         ({"query": [{"type": "image_url", "image_url": {"url": "x"}}]}, "images and videos"),
         ({"documents": ["x"] * 10_001}, "documents: 10001 are too many"),
