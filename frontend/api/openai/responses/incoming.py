@@ -111,7 +111,7 @@ class _Resolver:
                 f"Previous response with id '{previous_id}' cannot be continued: its conversation is not "
                 f"complete, since {reason}"
             )
-        return [item for turn in turns for item in all_items(turn)]
+        return await items_of(turns)
 
     async def _items_of(self, response_id: str) -> Mapping[str, Json]:
         response = await self.stored.get(response_id, self.owner)
@@ -119,6 +119,14 @@ class _Resolver:
             return {}
         self.take(len(response.document) + len(response.input))
         return {item_id(item): item for item in all_items(response)}
+
+
+async def items_of(turns: Sequence[StoredResponse]) -> list[Json]:
+    """The items of all turns."""
+    length = sum(len(turn.document) + len(turn.input) for turn in turns)
+    return await run_in_thread_if_large(
+        lambda: [item for turn in turns for item in all_items(turn)], length, INLINE_BYTES
+    )
 
 
 def all_items(response: StoredResponse) -> list[Json]:

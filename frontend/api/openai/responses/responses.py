@@ -54,7 +54,7 @@ class ResponsesRoutes:
             storing = Storing(self.store, self.generation, http, request, incoming.own_items, ignored)
             if request.background:
                 return await storing.respond_in_background(built, output)
-            return storing.respond(built, output)
+            return await storing.respond(built, output)
         encoder = ResponsesEncoder(request.echo, output, record.route_fields)
         return EngineResponse(
             encoder,

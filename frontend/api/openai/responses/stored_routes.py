@@ -15,7 +15,7 @@ from drover.json_value import Json
 from frontend.api.core.go_json import dumps
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.openai.responses.event_stream import EventStream, RowEvents, RunEvents
-from frontend.api.openai.responses.incoming import NOT_STORED, all_items
+from frontend.api.openai.responses.incoming import NOT_STORED, items_of
 from frontend.api.openai.responses.input_items import item_id
 from frontend.api.openai.responses.lost import end_lost
 from frontend.api.openai.responses.output import is_response_id
@@ -74,7 +74,7 @@ class StoredRoutes:
         turns = await store.stored.turns(response.id, response.owner, held_body_of(http.scope).grow)
         if not turns:
             raise _missing(response.id)
-        earlier = [item for turn in turns[:-1] for item in all_items(turn)]
+        earlier = await items_of(turns[:-1])
         return _json(dumps(page.of([*earlier, *orjson.loads(turns[-1].input)])))
 
     async def _stream(self, http: Request, store: ResponseStore, response: StoredResponse) -> Response:

@@ -10,9 +10,11 @@ from fastapi import Request
 from starlette.responses import Response
 
 from drover import logs
+from drover.concurrency import run_in_thread_if_large
 from drover.errors import InvalidRequest, StoreUnavailable
 from drover.json_value import Json
-from frontend.api.core.go_json import dumps
+from frontend.api.core.body import INLINE_BYTES
+from frontend.api.core.go_json import dump_text, dumps
 from frontend.api.generation import BuiltRequest, Generation
 from frontend.api.openai.responses.background import BackgroundResponses, BackgroundRun
 from frontend.api.openai.responses.event_stream import EventStream, RunEvents
@@ -22,6 +24,7 @@ from frontend.api.openai.responses.request import ResponsesRequest
 from frontend.api.openai.responses.stored_encode import BackgroundEncoder, StoringEncoder
 from frontend.api.response import EngineResponse
 from frontend.api.wire import JSON, ignored_header
+from frontend.middleware.held_bodies import held_body_of
 from frontend.models.running_responses import RunningResponses
 from frontend.models.stored_responses import StoredResponse, StoredResponses
 from frontend.observability.request_record import RequestRecord, attach_record, record_of
@@ -52,9 +55,9 @@ class Storing:
     own_items: Sequence[Json]
     ignored: Sequence[str]
 
-    def respond(self, built: BuiltRequest, output: OutputItems) -> Response:
+    async def respond(self, built: BuiltRequest, output: OutputItems) -> Response:
         """The response is stored before its last byte is sent, so that the next turn finds it."""
-        items = self._items(output)
+        items = await self._items(output)
         fits = len(items) <= self.store.max_bytes
         self.request.echo["store"] = fits
         record, chat = record_of(self.http.scope), self.request.chat
@@ -79,7 +82,7 @@ class Storing:
 
     async def respond_in_background(self, built: BuiltRequest, output: OutputItems) -> Response:
         """Raises InvalidRequest, QueueFull and StoreUnavailable."""
-        items = self._items(output)
+        items = await self._items(output)
         if len(items) > self.store.max_bytes:
             raise InvalidRequest(
                 f"background: the input has {len(items)} bytes, and a stored response at most "
@@ -111,8 +114,12 @@ class Storing:
             return EventStream(RunEvents(run.log), 0, self.generation.in_flight, self.ignored)
         return Response(row.document, media_type=JSON, headers=ignored_header(self.ignored))
 
-    def _items(self, output: OutputItems) -> bytes:
-        return dumps(identified(self.own_items, output.token))
+    async def _items(self, output: OutputItems) -> bytes:
+        return await run_in_thread_if_large(
+            lambda: dump_text(identified(self.own_items, output.token)).encode(),
+            held_body_of(self.http.scope).length,
+            INLINE_BYTES,
+        )
 
     async def _put(self, row: StoredResponse) -> None:
         """The client gets its answer also if it cannot be stored."""

@@ -119,6 +119,14 @@ async def test_the_input_items_are_all_that_the_model_got(storing: Frontend) -> 
     assert rest["has_more"] is False
 
 
+async def test_the_limit_is_of_bytes_as_they_were_sent(start: Start) -> None:
+    worker = StallingWorker(steps=ANSWER)
+    async with start(worker, store_responses=True, max_stored_response_bytes=5000) as frontend:
+        sent = await _created(frontend, input="<" * 3000)
+        (item,) = (await _got(frontend, f"{sent['id']}/input_items"))["data"]
+    assert item["content"][0]["text"] == "<" * 3000
+
+
 async def test_pages_end_where_an_item_was_sent_twice(storing: Frontend) -> None:
     item = {"type": "message", "id": "msg_1", "role": "user", "content": "On."}
     sent = await _created(storing, input=[item, {**item, "id": "msg_2"}, item])
@@ -222,7 +230,7 @@ async def test_an_answer_does_not_wait_for_a_database_that_is_away(start: Start)
         assert (await _created(frontend))["status"] == "completed"
         answer = await frontend.client.post("/v1/responses", json={**BODY, "background": True})
         assert answer.status_code == 503
-        await _got(frontend, "resp_1", 503)
+        await _got(frontend, "resp_" + "0" * 24, 503)
 
 
 @pytest.mark.parametrize(
