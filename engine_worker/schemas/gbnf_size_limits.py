@@ -92,8 +92,12 @@ class _Beginnings:
         inner: Several[Term] = ()
         match term:
             case Sequence(parts):
-                tails = [self._sequence(parts[at:]).at_once for at in range(len(parts))]
-                return max([*tails, *map(self.widest, parts)], default=0)
+                at_once = widest = 0
+                for part in reversed(parts):
+                    begin = self._begin(part)
+                    at_once = begin.at_once + (at_once if begin.is_optional else 0)
+                    widest = max(widest, at_once, self.widest(part))
+                return widest
             case Choice(options):
                 inner = options
             case Repeat(part, _, _) | Terminal(part):

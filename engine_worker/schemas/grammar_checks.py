@@ -8,7 +8,7 @@ to an automaton; the rules of another one get names that each engine's language 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.cost_limits import MAX_COUNTED_COST
@@ -29,7 +29,6 @@ from engine_worker.schemas.terms import (
 )
 
 _SHOWN_CHARACTERS = 40
-# The checks take a second for as many rules that each need the next one.
 _MAX_RULES = 2000
 # Of a grammar as one terminal; larger ones stay rules.
 _MAX_INLINED_POSITIONS = 2000
@@ -42,14 +41,14 @@ def checked(grammar: Grammar) -> Grammar:
     """The rules that ROOT needs, rewritten. Raises ConstraintRejected."""
     rules = _reachable(grammar.rules)
     _check_finite(rules)
-    nullable = _nullable(rules)
+    nullable = _rules_where(is_nullable, rules)
     _check_left_recursion(rules, nullable)
     rules = {name: _without_empty_loops(term, nullable) for name, term in rules.items()}
     inlined = _inlined(rules)
     return Grammar(_numbered(rules) if inlined is None else {ROOT: inlined})
 
 
-def is_nullable(term: Term, nullable: frozenset[str] = frozenset()) -> bool:
+def is_nullable(term: Term, nullable: Collection[str] = ()) -> bool:
     """Whether the empty text matches. `nullable`: the rules that it matches."""
     match term:
         case Ref(name):
@@ -130,15 +129,29 @@ def _references(term: Term) -> Iterator[str]:
             yield from _references(part)
 
 
+def _rules_where(holds: Callable[[Term, Collection[str]], bool], rules: Mapping[str, Term]) -> frozenset[str]:
+    """The rules whose term it holds for, given the other rules that it holds for."""
+    users: dict[str, list[str]] = {name: [] for name in rules}
+    for name, term in rules.items():
+        for needed in {*_references(term)}:
+            users[needed].append(name)
+    found: set[str] = set()
+    due = [*rules]
+    while due:
+        name = due.pop()
+        if name not in found and holds(rules[name], found):
+            found.add(name)
+            due += users[name]
+    return frozenset(found)
+
+
 def _check_finite(rules: Mapping[str, Term]) -> None:
-    finite: set[str] = set()
-    while found := {name for name in rules.keys() - finite if _is_finite(rules[name], finite)}:
-        finite |= found
+    finite = _rules_where(_is_finite, rules)
     if infinite := [name for name in rules if name not in finite]:
         raise ConstraintRejected(f"grammar: no text of finite length matches the rule {_shown(infinite[0])}")
 
 
-def _is_finite(term: Term, finite: set[str]) -> bool:
+def _is_finite(term: Term, finite: Collection[str]) -> bool:
     match term:
         case Ref(name):
             return name in finite
@@ -150,13 +163,6 @@ def _is_finite(term: Term, finite: set[str]) -> bool:
             return not least or _is_finite(part, finite)
         case _:
             return True
-
-
-def _nullable(rules: Mapping[str, Term]) -> frozenset[str]:
-    nullable: frozenset[str] = frozenset()
-    while found := {name for name in rules.keys() - nullable if is_nullable(rules[name], nullable)}:
-        nullable |= found
-    return nullable
 
 
 def _check_left_recursion(rules: Mapping[str, Term], nullable: frozenset[str]) -> None:

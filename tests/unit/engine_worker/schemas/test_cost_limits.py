@@ -7,8 +7,9 @@ import json
 import pytest
 
 from drover.errors import ConstraintRejected
-from engine_worker.schemas.constraint import MAX_POSITIONS, from_regex, from_schema
+from engine_worker.schemas.constraint import MAX_POSITIONS, from_ebnf, from_regex, from_schema
 from engine_worker.schemas.cost_limits import MAX_EBNF_CHARACTERS, check_ebnf, cost_of
+from engine_worker.schemas.gbnf_writer import gbnf_text
 from tests.support.cpu_time import within_cpu
 
 Json = dict[str, object]
@@ -96,3 +97,9 @@ def test_long_patterns_are_not_read() -> None:
         )
         with pytest.raises(ConstraintRejected, match="more than 65536 characters"):
             from_regex(long)
+
+
+def test_many_optional_parts_are_counted_once_for_gbnf() -> None:
+    grammar = from_ebnf('root ::= "x" root "y" | ' + '"a"? ' * 8000).grammar
+    with within_cpu(5), pytest.raises(ConstraintRejected, match="alternatives at one position"):
+        gbnf_text(grammar)

@@ -112,11 +112,24 @@ def test_refused_grammars(source: str, words: str) -> None:
         "\n".join(
             [*(f"r{number} ::= r{number + 1}" for number in range(1990)), 'r1990 ::= "x"', "root ::= r0"]
         ),
+        "\n".join(
+            [
+                *(f'r{number} ::= "{"a" * 9}" r{number + 1}' for number in range(1990)),
+                'r1990 ::= "x"',
+                'root ::= r0 | "(" root ")"',
+            ]
+        ),
         "\n".join([*(f'r{n} ::= r{n + 1} r{n + 1} | "x"' for n in range(60)), 'r60 ::= "y"', "root ::= r0"]),
         "root ::= (" + " ".join(['"a"?'] * 150) + ")*",
         "root ::= " + "(" * 40 + '"a"' + "?)*" * 40,
     ],
-    ids=["a chain of rules", "rules that double", "many optional parts", "nested loops"],
+    ids=[
+        "a chain of rules",
+        "a chain of long rules",
+        "rules that double",
+        "many optional parts",
+        "nested loops",
+    ],
 )
 def test_large_grammars_take_little_time(source: str) -> None:
     began = time.process_time()
