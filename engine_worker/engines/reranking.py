@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from drover.errors import ContextExceeded, EngineFailed, InvalidRequest
@@ -142,6 +142,8 @@ class _PairFitting:
     query_tokens: int
     document_tokens: int
     _last_query: _Text | None = None
+    _query_cuts: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Results of `_cut` for the last query, by length."""
 
     async def fitted(self, query_text: str, document_text: str) -> _FittedPair:
         query, document = await self._query(query_text), await self._read(document_text)
@@ -156,7 +158,7 @@ class _PairFitting:
             half = self.room // 2
             query_length = min(query_length, max(half, self.room - document_length))
             document_length = min(document_length, self.room - query_length)
-        query_text, query_length = await self._cut(query, query_length)
+        query_text, query_length = await self._cut_query(query, query_length)
         document_text, document_length = await self._cut(document, document_length)
         tokens = query_length + document_length
         return _FittedPair(
@@ -168,11 +170,17 @@ class _PairFitting:
         """Most requests have one query for all documents."""
         if self._last_query is None or self._last_query.text != text:
             self._last_query = await self._read(text)
+            self._query_cuts.clear()
         return self._last_query
 
     async def _read(self, text: str) -> _Text:
         read = await beginning(self.model.tokenizer.tokenize, text, self.room, add_special=False)
         return _Text(text, read.characters, len(read.ids), read.total)
+
+    async def _cut_query(self, query: _Text, length: int) -> tuple[str, int]:
+        if length not in self._query_cuts:
+            self._query_cuts[length] = await self._cut(query, length)
+        return self._query_cuts[length]
 
     async def _cut(self, text: _Text, length: int) -> tuple[str, int]:
         """The longest beginning of a text that has at most `length` tokens, and how many it has. It does not

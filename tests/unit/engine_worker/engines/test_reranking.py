@@ -58,6 +58,14 @@ async def test_one_query_is_tokenised_once() -> None:
     assert model.tokenized.count("query") == 1
 
 
+async def test_a_query_that_is_too_long_is_cut_once() -> None:
+    model = Letters()
+    await model.answer(_request("some long query", *"abcdefgh", query_tokens=8))
+    assert [pair.query for pair in model.scored] == ["some long "] * 8
+    cuts = [text for text in model.tokenized if len(text) > 1]
+    assert len(cuts) == len(set(cuts)) < 8
+
+
 async def test_a_query_for_each_document() -> None:
     model = Letters()
     request = pb.RerankRequest(queries=["q", "r"], documents=["a", "b"])
