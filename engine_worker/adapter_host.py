@@ -29,6 +29,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import Adapter, read_adapter
 from engine_worker.adapters.fit import check_fits
 from engine_worker.adapters.folder_lock import lock_folder
+from engine_worker.adapters.named import NamedFiles
 from engine_worker.adapters.received import check_header, check_size, receive_files
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
@@ -74,6 +75,7 @@ class AdapterHost:
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self._tasks: set[asyncio.Task[object]] = set()
         self._lock: int | None = None
+        self._named: list[pb.NamedAdapter] = []
 
     async def start(self) -> None:
         """Use what an earlier run of the worker kept; what does not fit any more is deleted. Raises OSError,
@@ -98,6 +100,28 @@ class AdapterHost:
     @property
     def digests(self) -> Sequence[str]:
         return list(self._adapters)
+
+    @property
+    def named(self) -> Sequence[pb.NamedAdapter]:
+        """The operator's."""
+        return self._named
+
+    @property
+    def _held(self) -> set[str]:
+        return {each.adapter.digest for each in self._named}
+
+    async def hold(self, files: NamedFiles) -> None:
+        """Add an adapter of the operator's, which stays. Raises as `put`, and OSError."""
+        adapter = files.named.adapter
+        check_header(adapter, self._limits.total_bytes)
+        incoming = await self._make_incoming()
+        try:
+            await asyncio.to_thread(files.copy_to, incoming)
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
+            raise
+        await self._add_and_clean(adapter.digest, incoming)
+        self._named.append(files.named)
 
     @contextmanager
     def using(self, digest: str) -> Generator[None, None, None]:
@@ -126,7 +150,7 @@ class AdapterHost:
         if (known := self._adapters.get(header.digest)) is not None:
             return pb.PutAdapterResponse(rank=known.rank, existed=True)
         async with self._uploads:
-            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
+            incoming = await self._make_incoming()
             try:
                 await receive_files(header, parts, incoming)
             except BaseException:
@@ -135,13 +159,20 @@ class AdapterHost:
             return await self._owned(self._add_and_clean(header.digest, incoming))
 
     def delete(self, digest: str) -> bool:
-        """Forget an adapter at once. The engine unloads it, and its files go, once no request uses it."""
+        """Forget an adapter at once, unless it is the operator's. The engine unloads it, and its files go,
+        once no request uses it.
+        """
+        if digest in self._held:
+            return False
         adapter = self._adapters.pop(digest, None)
         if adapter is None:
             return False
         self._changed.notify()
         self._start(self._forget(adapter))
         return True
+
+    async def _make_incoming(self) -> Path:
+        return Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
 
     async def _add_and_clean(self, digest: str, incoming: Path) -> pb.PutAdapterResponse:
         """The task owns the folder of the upload: the caller may leave before its files are moved."""
@@ -195,7 +226,8 @@ class AdapterHost:
         """
         check_size(adapter.size_bytes, self._limits.total_bytes)
         removed: list[Adapter] = []
-        unused = [each for each in self._adapters.values() if each.digest not in self._users]
+        needed = self._users.keys() | self._held
+        unused = [each for each in self._adapters.values() if each.digest not in needed]
         count = len(self._adapters) + 1
         size = adapter.size_bytes + sum(each.size_bytes for each in self._adapters.values())
         while count > self._limits.count or size > self._limits.total_bytes:

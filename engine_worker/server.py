@@ -22,6 +22,7 @@ from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
+from engine_worker.adapters.named import find_named
 from engine_worker.engines.base import Engine
 from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
@@ -138,6 +139,12 @@ class WorkerServer:
             await adapters.start()
         except OSError as error:
             raise CannotStart(f"--adapters {self._settings.adapters}: {error.strerror}") from error
+        folder = self._settings.named_adapters
+        try:
+            for files in await asyncio.to_thread(find_named, Path(folder)) if folder else ():
+                await adapters.hold(files)
+        except (OSError, DroverError) as error:
+            raise CannotStart(f"--named-adapters {folder}: {error}") from error
 
     def _serve_metrics(self, names: list[str]) -> None:
         if not self._settings.metrics_listen:
@@ -264,6 +271,8 @@ def _adapter_host(
 ) -> AdapterHost | None:
     """None for a worker that takes no adapters."""
     if not settings.adapters:
+        if settings.named_adapters:
+            raise CannotStart("--named-adapters needs --adapters FOLDER, where the worker keeps its copies")
         return None
     limits = AdapterLimits(settings.max_adapters, settings.adapters_mib << 20, settings.max_adapter_rank)
     return AdapterHost(engine, lifecycle, Path(settings.adapters), limits, changed)

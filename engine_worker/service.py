@@ -179,6 +179,8 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             model = pb.Model()
             model.CopyFrom(self._engine.model())
             model.exchange = True
+            if self._adapters is not None:
+                model.named_adapters.extend(self._adapters.named)
             if request.verbose:
                 model.model_info_json = await self._engine.whole_model_info()
             return model

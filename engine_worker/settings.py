@@ -103,6 +103,10 @@ class WorkerSettings(ProcessSettings):
     """A folder, of this worker alone, for the adapters (LoRA) of models that /api/create makes with
     `adapters`. Empty: the worker takes none. SGLang keeps memory for them from the start.
     """
+    named_adapters: str = ""
+    """A folder of the operator's adapters: each file NAME.gguf, and each folder NAME with PEFT's files, is a
+    model NAME of its own, without /api/create. Needs --adapters; the same on all workers of a model.
+    """
     max_adapters: Annotated[int, Gt(0), Le(256)] = 16
     """Adapters that the worker has at the same time; the least recently used one makes room for another."""
     max_adapter_rank: Annotated[int, Gt(0)] = 64

@@ -1999,6 +1999,7 @@ class Model(_message.Message):
     REMOTE_MODEL_FIELD_NUMBER: _builtins.int
     REMOTE_HOST_FIELD_NUMBER: _builtins.int
     REQUIRES_FIELD_NUMBER: _builtins.int
+    NAMED_ADAPTERS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """64 hex digits, equal on all replicas of the same model files."""
     size_bytes: _builtins.int
@@ -2068,6 +2069,10 @@ class Model(_message.Message):
     def thinking(self) -> Global___Thinking:
         """The values of `think` that the model's own template tells apart. Absent: not known."""
 
+    @_builtins.property
+    def named_adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedAdapter]:
+        """The operator's adapters of the worker, each of which makes a model of its own. They are never removed."""
+
     def __init__(
         self,
         *,
@@ -2104,14 +2109,39 @@ class Model(_message.Message):
         remote_model: _builtins.str = ...,
         remote_host: _builtins.str = ...,
         requires: _builtins.str = ...,
+        named_adapters: _abc.Iterable[Global___NamedAdapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class NamedAdapter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the model that it makes, in Ollama's short form."""
+    @_builtins.property
+    def adapter(self) -> Global___AdapterHeader: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        adapter: Global___AdapterHeader | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamedAdapter: _TypeAlias = NamedAdapter  # noqa: Y015
 
 @_typing.final
 class Thinking(_message.Message):

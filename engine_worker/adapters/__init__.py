@@ -1,5 +1,6 @@
 """Adapters (LoRA): their files, what those say, and whether they fit a model.
 
+named.py               the operator's, by the names of their files
 received.py            an upload: files on disk, bounded and with their digests checked
 contents.py            what an adapter's files say: rank, and the matrices it adds to
   gguf_header.py         of a GGUF file

@@ -35,9 +35,12 @@ class AdapterFile:
 # No slots: cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Adapter:
-    """Its files, in order of name."""
+    """Its files, in order of name. `is_operators`: workers have it from the operator's folder, and there are
+    no blobs of it.
+    """
 
     files: Sequence[AdapterFile]
+    is_operators: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -46,7 +49,7 @@ class Adapter:
 
     @property
     def blob_digests(self) -> Sequence[str]:
-        return [file.digest for file in self.files]
+        return () if self.is_operators else [file.digest for file in self.files]
 
     @property
     def is_gguf(self) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
-from drover.errors import InvalidRequest, ModelNotFound
+from drover.errors import AdapterMissing, InvalidRequest, ModelNotFound
 from drover.v1 import engine_pb2 as pb
 from frontend.models.adapter import BLOB_EXPIRED, Adapter, AdapterFile, named_files
 from frontend.models.blobs import Blobs
 from frontend.models.model import CatalogModel, workers_of
+from frontend.models.named_adapters import named_models
 from frontend.models.presets import Presets
 from frontend.routing.fleet import Fleet
 
@@ -50,8 +51,10 @@ class Adapters:
 
     async def release(self, adapter: Adapter) -> None:
         """Call when a preset has it no longer. If no other one has it, its blobs expire and workers forget
-        it. Raises StoreUnavailable.
+        it, unless it is the operator's. Raises StoreUnavailable.
         """
+        if adapter.is_operators:
+            return
         await self.blobs.release(adapter.blob_digests)
         await self.presets.refresh()
         if self._find(adapter.digest) is None:
@@ -59,6 +62,11 @@ class Adapters:
 
     async def parts(self, digest: str) -> AsyncGenerator[pb.AdapterPart, None]:
         adapter = self._find(digest)
+        if adapter is not None and adapter.is_operators:
+            raise AdapterMissing(
+                "the worker lacks an adapter of the operator's; give all workers of the model the same "
+                "--named-adapters"
+            )
         if adapter is None:
             raise ModelNotFound("the adapter of the model has been deleted")
         yield pb.AdapterPart(
@@ -75,9 +83,12 @@ class Adapters:
                 yield pb.AdapterPart(data=piece)
 
     def _find(self, digest: str) -> Adapter | None:
-        of_presets = (preset.adapter for preset in self.presets.all())
+        """One with blobs first."""
+        presets = (*self.presets.all(), *(model.preset for model in named_models(self.fleet)))
+        of_presets = (preset.adapter for preset in presets if preset is not None)
         known = (*self._placed, *(adapter for adapter in of_presets if adapter is not None))
-        return next((adapter for adapter in known if adapter.digest == digest), None)
+        found = (adapter for adapter in known if adapter.digest == digest)
+        return min(found, key=lambda adapter: adapter.is_operators, default=None)
 
     async def _file(self, name: str, digest: str) -> AdapterFile:
         size = await self.blobs.size(digest)

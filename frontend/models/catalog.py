@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
 from drover.names import ModelName
 from frontend.models.model import CatalogModel
+from frontend.models.named_adapters import named_models
 from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.resolve import ModelResolver
@@ -88,7 +89,7 @@ class Catalog:
                 f"cannot {verb} '{name.short}': it is a virtual model of this server's configuration; choose "
                 "another name for a model of your own"
             )
-        if self.fleet.find(name) is not None:
+        if self.fleet.find(name) is not None or self._resolver.named_adapter(name) is not None:
             raise InvalidRequest(
                 f"cannot {verb} '{name.short}': this server's workers serve a model under that name. It is "
                 "there as long as they run; choose another name for a model of your own"
@@ -138,6 +139,7 @@ class Catalog:
 
     def _without_presets(self) -> list[CatalogModel]:
         served = [CatalogModel(model.name, model) for model in self.fleet.served()]
-        return self._resolver.router_models() + [
-            model for model in served if model.name.key not in self.routers
-        ]
+        hidden = self.routers.keys() | {model.name.key for model in served}
+        named = [model for model in named_models(self.fleet) if model.name.key not in hidden]
+        shown = [model for model in served if model.name.key not in self.routers]
+        return self._resolver.router_models() + shown + named

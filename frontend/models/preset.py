@@ -114,6 +114,7 @@ class Preset:
                     [file.name, file.digest, file.size_bytes]
                     for file in (self.adapter.files if self.adapter else ())
                 ],
+                "adapter_is_operators": bool(self.adapter and self.adapter.is_operators),
             }
         ).decode()
 
@@ -142,12 +143,12 @@ class Preset:
             parser=stored.get("parser", ""),
             draft=tuple(stored.get("draft", ())),
             declared=tuple(stored.get("declared", ())),
-            adapter=_adapter(stored.get("adapter")),
+            adapter=_adapter(stored.get("adapter"), stored.get("adapter_is_operators", False)),
         )
 
 
-def _adapter(files: list[tuple[str, str, int]] | None) -> Adapter | None:
-    return Adapter(tuple(AdapterFile(*file) for file in files)) if files else None
+def _adapter(files: list[tuple[str, str, int]] | None, is_operators: bool) -> Adapter | None:
+    return Adapter(tuple(AdapterFile(*file) for file in files), is_operators) if files else None
 
 
 def _known_name(text: str) -> ModelName:

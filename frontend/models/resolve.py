@@ -1,4 +1,4 @@
-"""Which model a name stands for: five resolvers, asked in order of precedence."""
+"""Which model a name stands for: six resolvers, asked in order of precedence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from drover.errors import InvalidRequest, NoWorkerReady
 from drover.names import DEFAULT_TAG, ModelName
 from frontend.models.model import CatalogModel, VirtualTargets
+from frontend.models.named_adapters import named_models
 from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.virtual_definition import VirtualModel, of_parameters
@@ -32,8 +33,9 @@ class ModelResolver:
         1. a virtual model of the operator, `auto`
         2. one of its sides, `auto:simple`
         3. a model that workers serve
-        4. a preset, `pirate`
-        5. a side of a preset that is a virtual model, `pirate:simple`
+        4. an adapter of the operator's, `pirate`
+        5. a preset, `pirate`
+        6. a side of a preset that is a virtual model, `pirate:simple`
 
         `capable`: what the model must be able to do; it chooses between models of the same name, and a match
         may still be unable. Raises NoWorkerReady while no worker has reported and no preset has the name.
@@ -42,6 +44,7 @@ class ModelResolver:
             self._router,
             self._router_side,
             self._served_model,
+            self.named_adapter,
             self._preset,
             self._preset_side,
         ):
@@ -55,6 +58,9 @@ class ModelResolver:
         if definition is None or (label := definition.label_of(name.tag)) is None:
             return None
         return self._virtual_model(definition, forced=label)
+
+    def named_adapter(self, name: ModelName, capable: CapabilityCheck = can_generate) -> CatalogModel | None:
+        return next((model for model in named_models(self.fleet) if model.name.key == name.key), None)
 
     def router_models(self) -> list[CatalogModel]:
         return [self._virtual_model(definition) for definition in self.routers.values()]
@@ -71,11 +77,13 @@ class ModelResolver:
         return CatalogModel(preset.name, self._find_served(preset.base, capable), preset)
 
     def target(self, name: ModelName) -> CatalogModel:
-        """What a side or a judge names: a served model or an ordinary preset, never a virtual model. Without
-        `served` where it is neither.
+        """What a side or a judge names: a served model, an adapter of the operator's or an ordinary preset,
+        never a virtual model. Without `served` where it is none of these.
         """
         if (served := self._find_served(name, can_generate)) is not None:
             return CatalogModel(served.name, served)
+        if (named := self.named_adapter(name)) is not None:
+            return named
         preset = self.presets.get(name.key)
         if preset is not None and self._definition_of(preset) is None:
             return CatalogModel(preset.name, self._find_served(preset.base, can_generate), preset)

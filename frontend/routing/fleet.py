@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -131,6 +131,15 @@ class Fleet:
                 if capable(model.info.capabilities):
                     models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
+
+    def named_adapters(self) -> Iterator[tuple[ServedModel, pb.NamedAdapter]]:
+        """The operator's adapters, each with the model that it changes: of the ready workers first, then of
+        those that are away.
+        """
+        for worker in sorted(self._workers, key=lambda worker: not worker.ready):
+            for base in worker.served[:1]:
+                for named in base.info.named_adapters:
+                    yield base, named
 
     def find(self, name: ModelName, capable: CapabilityCheck = can_generate) -> ServedModel | None:
         """The model of this name, also while its workers are away; None if it is unknown. If several have the

@@ -212,6 +212,26 @@ def test_what_cannot_be_used_is_refused_and_makes_no_model(server: Server) -> No
     assert [server.folders(number) for number in range(2)] == [[], []]
 
 
+def test_an_operators_adapter_is_a_model_without_create(tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    named.mkdir()
+    write_gguf_adapter(named / "pirate.gguf", _matrices(1))
+    write_peft_adapter(named / "sailor", _matrices(2))
+    flags = (*_SIM, f"--adapters={tmp_path / 'adapters'}", f"--named-adapters={named}")
+    with stack(tmp_path, flags) as running:
+        server = Server(tmp_path, httpx.Client(base_url=running.url, timeout=60))
+        with server.http:
+            tags = {model["name"]: model for model in server.http.get("/api/tags").json()["models"]}
+            texts = {model: server.text(model) for model in ("sim", "pirate", "sailor")}
+
+    assert {name: tag["details"]["parent_model"] for name, tag in tags.items()} == {
+        "sim:latest": "",
+        "pirate:latest": "sim:latest",
+        "sailor:latest": "sim:latest",
+    }
+    assert len({*texts.values()}) == 3
+
+
 def test_a_real_model_answers_as_the_adapter_makes_it(tmp_path: Path) -> None:
     """SmolLM2 on llama.cpp, which restarts for the adapter."""
     flags = ("--engine=llamacpp", "--name=smol", "--context-length=512", "--slots=2")

@@ -17,6 +17,7 @@ from drover.errors import AdapterMissing, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
 from engine_worker.adapters.contents import Adapter, read_adapter
+from engine_worker.adapters.named import find_named
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
 from tests.support.adapter_upload import files_of, header_of, parts_of
@@ -275,6 +276,34 @@ async def test_one_that_a_conversion_makes_too_large_is_refused_for_good(
     with pytest.raises(InvalidRequest, match="has 100001 bytes, and the worker keeps at most"):
         await setup.put(_adapter(tmp_path, 1))
     assert setup.on_disk == []
+
+
+async def test_an_operators_adapter_stays(setup: _Setup, tmp_path: Path) -> None:
+    folder = tmp_path / "named"
+    _adapter(folder, 1)
+    (files,) = find_named(folder)
+    await setup.host.hold(files)
+    held = files.named.adapter.digest
+    for number in (2, 3):
+        await setup.put(_adapter(tmp_path, number))
+
+    assert [(each.name, each.adapter.digest) for each in setup.host.named] == [("1:latest", held)]
+    assert not setup.host.delete(held)
+    assert held in setup.host.digests
+    assert len(setup.host.digests) == 2
+    assert sorted(path.name for path in (folder / "1").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+async def test_an_operators_adapter_that_does_not_fit_is_refused(setup: _Setup, tmp_path: Path) -> None:
+    _adapter(tmp_path / "named", 1, rank=5)
+    (files,) = find_named(tmp_path / "named")
+    with pytest.raises(InvalidRequest, match="rank 5"):
+        await setup.host.hold(files)
+    assert setup.on_disk == []
+    assert setup.host.named == []
 
 
 async def test_an_engine_that_needs_it_changes_only_between_requests(setup: _Setup, tmp_path: Path) -> None:

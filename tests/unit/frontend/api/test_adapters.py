@@ -11,6 +11,7 @@ import pytest
 from drover.adapters import digest_of_header
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
+from tests.fakes.stalling_worker import StallingWorker
 from tests.unit.frontend.api.conftest import Frontend, Start
 from tests.unit.frontend.api.preset_requests import HELLO, delete, names, post, worker
 
@@ -168,3 +169,67 @@ async def test_no_adapters_at_all_is_an_ordinary_model(frontend: Frontend) -> No
     assert not frontend.worker.adapters
     listed = (await frontend.client.get("/v1/models")).json()["data"]
     assert not any("parent" in model for model in listed)
+
+
+def _with_named(*names: str) -> tuple[StallingWorker, str]:
+    """A worker whose operator has one adapter under these names; and its digest."""
+    having = worker()
+    having.described.capabilities.gguf_adapters = True
+    file = pb.AdapterFile(name="adapter.gguf", sha256="1" * 64, size_bytes=7)
+    header = pb.AdapterHeader(files=[file])
+    header.digest = digest_of_header(header)
+    having.described.named_adapters.extend(pb.NamedAdapter(name=name, adapter=header) for name in names)
+    having.report.adapters.append(header.digest)
+    return having, header.digest
+
+
+async def test_an_operators_adapter_is_a_model(start: Start) -> None:
+    having, known = _with_named("sailor:latest")
+    async with start(having) as frontend:
+        answer = await post(frontend, "/api/chat", model="sailor", messages=HELLO, stream=False)
+        shown = (await post(frontend, "/api/show", model="sailor")).json()
+        listed = (await frontend.client.get("/v1/models")).json()["data"]
+
+        assert answer.status_code == 200
+        assert await names(frontend) == ["m:latest", "sailor:latest"]
+    assert shown["details"]["parent_model"] == "m:latest"
+    assert {model["id"]: model.get("parent") for model in listed} == {
+        "m:latest": None,
+        "sailor:latest": "m:latest",
+    }
+    assert [handle.request.adapter for handle in having.handles] == [known]
+    assert not having.adapters
+
+
+async def test_an_operators_adapter_is_neither_replaced_nor_deleted(start: Start) -> None:
+    having, _ = _with_named("sailor:latest")
+    async with start(having) as frontend:
+        created = await post(frontend, "/api/create", **{"model": "sailor", "from": "m", "stream": False})
+        deleted = await delete(frontend, model="sailor")
+
+    assert (created.status_code, deleted.status_code) == (400, 400)
+    assert "this server's workers serve a model under that name" in created.json()["error"]
+    assert having.deleted_adapters == []
+
+
+async def test_a_model_made_from_an_operators_adapter_has_it(start: Start) -> None:
+    having, known = _with_named("sailor:latest")
+    body = {"model": "mate", "from": "sailor", "system": "Be brief.", "stream": False}
+    async with start(having) as frontend:
+        assert (await post(frontend, "/api/create", **body)).status_code == 200
+        await post(frontend, "/api/chat", model="mate", messages=HELLO, stream=False)
+        await delete(frontend, model="mate")
+
+    assert [handle.request.adapter for handle in having.handles] == [known]
+    assert having.deleted_adapters == []
+
+
+async def test_a_worker_without_the_operators_adapter_gets_no_request(start: Start) -> None:
+    having, _ = _with_named("sailor:latest")
+    having.report.ClearField("adapters")
+    async with start(having) as frontend:
+        answer = await post(frontend, "/api/chat", model="sailor", messages=HELLO, stream=False)
+
+    assert answer.status_code == 500
+    assert "lacks an adapter of the operator's" in answer.json()["error"]
+    assert having.handles == []

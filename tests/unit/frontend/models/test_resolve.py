@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -28,12 +28,19 @@ class _Served:
 
     names: Mapping[str, pb.Capabilities]
     has_reported: bool = True
+    # Names of the operator's adapters of `small`.
+    adapters: tuple[str, ...] = ()
 
     def find(self, wanted: ModelName, capable: CapabilityCheck) -> ServedModel | None:
         if not self.has_reported:
             raise NoWorkerReady("no worker has reported")
         can = self.names.get(wanted.short)
         return None if can is None else ServedModel(wanted, pb.Model(capabilities=can))
+
+    def named_adapters(self) -> Iterator[tuple[ServedModel, pb.NamedAdapter]]:
+        header = pb.AdapterHeader(files=[pb.AdapterFile(name="adapter.gguf", sha256="1" * 64)])
+        for each in self.adapters:
+            yield ServedModel(name("small"), pb.Model()), pb.NamedAdapter(name=each, adapter=header)
 
 
 @dataclass
@@ -86,6 +93,20 @@ def test_a_served_model_hides_a_side_and_a_preset() -> None:
         found = resolver.resolve(name(wanted), can_generate)
         assert found is not None
         assert (found.virtual, found.preset) == (None, None)
+
+
+def test_an_operators_adapter_hides_a_preset() -> None:
+    served = _Served({"small:latest": pb.Capabilities(completion=True)}, adapters=("pirate", "", "small"))
+    made = _Made([preset("pirate")])
+    resolver = ModelResolver(cast("Fleet", served), cast("Presets", made), {})
+    found = resolver.resolve(name("pirate"), can_generate)
+    assert found is not None
+    assert found.parent == "small:latest"
+    assert found.adapter
+    assert resolver.target(name("pirate")).adapter == found.adapter
+    base = resolver.resolve(name("small"), can_generate)
+    assert base is not None
+    assert base.adapter == ""
 
 
 def test_a_preset_hides_a_side_of_another_preset() -> None:
