@@ -160,7 +160,7 @@ class FrontendSettings(ProcessSettings):
     then refused at the start.
     """
     database_timeout_seconds: Annotated[float, Gt(0)] = 5.0
-    """Longest time for the database to answer. Served models never wait for it."""
+    """Longest time for the database to answer. Served models wait for it only where a response is stored."""
     preset_poll_seconds: Annotated[float, Gt(0)] = 0.25
     """Interval at which changes of presets by other frontends are read."""
     max_presets: Annotated[int, Ge(0)] = 2_000

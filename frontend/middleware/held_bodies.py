@@ -76,6 +76,12 @@ class HeldBody:
             self._taken += due
         self._length += more
 
+    def move(self) -> HeldBody:
+        """The share as that of work which outlasts this request, and releases it."""
+        moved = HeldBody(self._bodies, self._address)
+        moved._length, moved._taken, self._taken = self._length, self._taken, 0
+        return moved
+
     def release(self) -> None:
         if self._taken:
             self._bodies.give_back(self._address, self._taken)

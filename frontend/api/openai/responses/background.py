@@ -20,6 +20,7 @@ from frontend.api.core.go_json import dumps
 from frontend.api.openai.responses.event_log import EventLog
 from frontend.api.openai.responses.stored_encode import BackgroundEncoder
 from frontend.api.response import EngineResponse
+from frontend.middleware.held_bodies import HeldBody
 from frontend.middleware.request_log import log_request
 from frontend.models.running_responses import Progress, RunningResponses
 from frontend.models.stored_responses import StoredResponse, StoredResponses
@@ -39,12 +40,15 @@ Finished = Callable[[RequestRecord, str], None]
 
 @dataclass(slots=True, eq=False)
 class BackgroundRun:
-    """One response. `streamed`: clients may read its events; else only their number is kept."""
+    """One response. `streamed`: clients may read its events; else only their number is kept. `held`: what its
+    input takes of the limit of all bodies.
+    """
 
     row: StoredResponse
     encoder: BackgroundEncoder
     streamed: bool
     max_bytes: int
+    held: HeldBody
     log: EventLog = field(default_factory=EventLog)
     status: str = "queued"
     is_cancelled: bool = False
@@ -156,6 +160,7 @@ class BackgroundResponses:
             del self._runs[run.row.id]
             raise
         run.wrote(len(run.log))
+        run.held = run.held.move()
         run.task = asyncio.create_task(self._run(run, response, scope), name=f"background {run.row.id}")
 
     async def _run(self, run: BackgroundRun, response: EngineResponse, scope: Scope) -> None:
@@ -166,6 +171,7 @@ class BackgroundResponses:
         except asyncio.CancelledError:
             run.end(self._aborted(run, record))
         finally:
+            run.held.release()
             log_request(record, scope)
             self._finished(record, _ROUTE)
         await self._write_end(run)

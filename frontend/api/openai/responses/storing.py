@@ -103,7 +103,8 @@ class Storing:
             self.store.running.lease_unix_ns(),
         )
         streamed = self.request.chat.stream
-        run = BackgroundRun(row, encoder, streamed, self.store.max_bytes)
+        held = held_body_of(self.http.scope)
+        run = BackgroundRun(row, encoder, streamed, self.store.max_bytes, held)
         if streamed:
             run.log.append(encoder.beginning())
         record.send_body = run.send

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -251,6 +252,24 @@ async def test_background_responses_have_a_limit(start: Start) -> None:
             return (await frontend.client.post("/v1/responses", json={**BODY, "background": True})).is_success
 
         await until(has_room, DEADLINE_SECONDS, "a new one is taken")
+
+
+async def test_the_input_of_a_background_response_counts_until_its_end(storing: Frontend) -> None:
+    async def held() -> int:
+        metrics = (await storing.client.get("/metrics")).text
+        (value,) = re.findall(r"^drover_frontend_body_bytes (\S+)$", metrics, re.MULTILINE)
+        return round(float(value))
+
+    storing.worker.steps = [started(), STALL]
+    sent = await _created(storing, background=True, input="x" * 200_000)
+    assert await held() > 100_000
+
+    await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
+
+    async def is_released() -> bool:
+        return await held() == 0
+
+    await until(is_released, DEADLINE_SECONDS, "the input is no longer counted")
 
 
 async def test_a_background_response_that_never_ends_is_ended(start: Start) -> None:

@@ -8,6 +8,7 @@ from drover.errors import EngineFailed
 from frontend.api.openai.responses.background import BackgroundRun
 from frontend.api.openai.responses.output import OutputItems
 from frontend.api.openai.responses.stored_encode import BackgroundEncoder
+from frontend.middleware.held_bodies import HeldBodies, HeldBody
 from frontend.models.stored_responses import StoredResponse
 from tests.support.sse import events_of
 from tests.unit.frontend.api.events import content, done, started
@@ -16,7 +17,8 @@ from tests.unit.frontend.api.events import content, done, started
 def _run() -> BackgroundRun:
     row = StoredResponse("resp_1", "key 1", "queued", b"{}", b"[]")
     encoder = BackgroundEncoder({"model": "m"}, OutputItems({}))
-    return BackgroundRun(row, encoder, streamed=False, max_bytes=1000)
+    held = HeldBody(HeldBodies(1000, lambda address: False), "127.0.0.1")
+    return BackgroundRun(row, encoder, streamed=False, max_bytes=1000, held=held)
 
 
 def test_reading_a_response_that_is_about_to_end_does_not_change_its_end() -> None:
