@@ -41,8 +41,12 @@ def checked(grammar: Grammar) -> Grammar:
     """The rules that ROOT needs, rewritten. Raises ConstraintRejected."""
     rules = _reachable(grammar.rules)
     _check_finite(rules)
-    nullable = _rules_where(is_nullable, rules)
-    _check_left_recursion(rules, nullable)
+    nullable = rules_where(is_nullable, rules)
+    if (recursive := left_recursive_rule(rules, nullable)) is not None:
+        raise ConstraintRejected(
+            f"grammar: the rule {_shown(recursive)} begins with itself; write it as a repetition, like "
+            '`list ::= item ("," item)*`'
+        )
     rules = {name: _without_empty_loops(term, nullable) for name, term in rules.items()}
     inlined = _inlined(rules)
     return Grammar(_numbered(rules) if inlined is None else {ROOT: inlined})
@@ -129,7 +133,7 @@ def _references(term: Term) -> Iterator[str]:
             yield from _references(part)
 
 
-def _rules_where(holds: Callable[[Term, Collection[str]], bool], rules: Mapping[str, Term]) -> frozenset[str]:
+def rules_where(holds: Callable[[Term, Collection[str]], bool], rules: Mapping[str, Term]) -> frozenset[str]:
     """The rules whose term it holds for, given the other rules that it holds for."""
     users: dict[str, list[str]] = {name: [] for name in rules}
     for name, term in rules.items():
@@ -146,7 +150,7 @@ def _rules_where(holds: Callable[[Term, Collection[str]], bool], rules: Mapping[
 
 
 def _check_finite(rules: Mapping[str, Term]) -> None:
-    finite = _rules_where(_is_finite, rules)
+    finite = rules_where(_is_finite, rules)
     if infinite := [name for name in rules if name not in finite]:
         raise ConstraintRejected(f"grammar: no text of finite length matches the rule {_shown(infinite[0])}")
 
@@ -165,18 +169,15 @@ def _is_finite(term: Term, finite: Collection[str]) -> bool:
             return True
 
 
-def _check_left_recursion(rules: Mapping[str, Term], nullable: frozenset[str]) -> None:
+def left_recursive_rule(rules: Mapping[str, Term], nullable: Collection[str]) -> str | None:
+    """A rule whose texts may begin with one of its own."""
     firsts = {name: [*_first_rules(term, nullable)] for name, term in rules.items()}
     done: dict[str, None] = {}
-    for name in rules:
-        if (recursive := _order(firsts, name, done)) is not None:
-            raise ConstraintRejected(
-                f"grammar: the rule {_shown(recursive)} begins with itself; write it as a repetition, like "
-                '`list ::= item ("," item)*`'
-            )
+    found = (_order(firsts, name, done) for name in rules)
+    return next((name for name in found if name is not None), None)
 
 
-def _first_rules(term: Term, nullable: frozenset[str]) -> Iterator[str]:
+def _first_rules(term: Term, nullable: Collection[str]) -> Iterator[str]:
     """The rules with which a text of the term may begin."""
     match term:
         case Ref(name):

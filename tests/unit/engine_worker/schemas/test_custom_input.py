@@ -12,6 +12,7 @@ from engine_worker.schemas.custom_input import NOT_ENFORCED, not_enforced
 from engine_worker.schemas.lark_reader import read_lark
 from engine_worker.schemas.patterns import Unsupported
 from tests.schemas.llguidance_accepts import accepts
+from tests.support.cpu_time import within_cpu
 
 # Codex's grammar of apply_patch.
 PATCH = """\
@@ -136,3 +137,9 @@ def test_a_grammar_that_cannot_be_enforced_is_named(syntax: str, definition: str
 def test_engines_without_grammars_of_calls_name_it() -> None:
     assert not_enforced([pb.Tool(name="g"), _tool("regex", "a")]) == ["tools.format"]
     assert not_enforced([pb.Tool(name="g")]) == []
+
+
+def test_rules_that_may_all_be_empty_take_little_time() -> None:
+    rules = [f"r{n}: " + '"a"? ' * 15 + f"r{n + 1}" for n in range(480)]
+    with within_cpu(1):
+        read_lark("\n".join(["start: r0", *rules, 'r480: "b"']))
