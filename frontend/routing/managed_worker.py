@@ -11,7 +11,14 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from drover import logs
-from drover.errors import DroverError, ProtocolBroken, QueueFull, RetryElsewhere, WorkerUnreachable
+from drover.errors import (
+    AdapterMissing,
+    DroverError,
+    ProtocolBroken,
+    QueueFull,
+    RetryElsewhere,
+    WorkerUnreachable,
+)
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
 from frontend.routing.backends.unary_call import UnaryCall
@@ -122,7 +129,8 @@ class ManagedWorker:
     def release(self, permit: WorkerPermit, error: DroverError | None) -> None:
         if not self._capacity.remove(permit, is_full=isinstance(error, QueueFull)):
             return
-        if isinstance(error, RetryElsewhere):
+        # A worker without the adapter of one request serves all others.
+        if isinstance(error, RetryElsewhere) and not isinstance(error, AdapterMissing):
             self.breaker.failed(permit.attempt)
         else:
             self.breaker.ended(permit.attempt)

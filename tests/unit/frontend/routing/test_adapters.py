@@ -115,6 +115,18 @@ async def test_a_worker_that_cannot_be_reached_is_left_for_another_one() -> None
     assert len(workers[1].handles) == 2
 
 
+async def test_a_worker_that_lacks_an_adapter_keeps_its_other_requests() -> None:
+    lacking, having = (resumable_worker(f"w:{number}", *_ANSWER) for number in range(2))
+    having.report.adapters.append(_DIGEST)
+    async with failover_fleet(lacking, having) as fleet:
+        for _ in range(12):
+            assert await _ask(fleet, _Source(AdapterMissing("the operator has not put it there"))) == "hi"
+        failing = [worker.breaker.is_failing for worker in fleet._workers]
+
+    assert failing == [False, False]
+    assert not lacking.handles
+
+
 @pytest.mark.parametrize("error", [ModelNotFound("it has been deleted"), InvalidRequest("it does not fit")])
 async def test_an_adapter_that_cannot_be_had_ends_the_request(error: DroverError) -> None:
     worker = resumable_worker("w:0", *_ANSWER)
