@@ -36,6 +36,7 @@ def targets(for_every_model: ForEveryModel) -> Mapping[str, Callable[[bytes], No
 
     def label(parsed: ScoreBody) -> None:
         request = parsed.label_request()
+        assert request.prompt_bytes >= 0
         for_every_model(lambda model: request.to_proto(model).SerializeToString())
         found = [pb.ScoreResult(logprobs=[-1.0, -2.0])] * len(parsed.items)
         dumps(request.scores(parsed.model, pb.ScoreResponse(results=found)))
