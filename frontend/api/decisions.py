@@ -24,6 +24,8 @@ from frontend.observability.request_record import RecordingObserver, record_of
 
 # Of the prompts of one request together.
 MAX_PROMPT_BYTES = 64 * 1024 * 1024
+# Of an image on top of its content: many small ones take their time too.
+_IMAGE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def check_model(model: CatalogModel, request: DecisionRequest) -> None:
 
 def _prompt_bytes(request: DecisionRequest) -> int:
     """Bytes of all prompts, about. Raises InvalidRequest for more than a worker is sent."""
-    each = len(request.state.encode()) + sum(map(len, request.images))
+    each = len(request.state.encode()) + sum(len(image) + _IMAGE_BYTES for image in request.images)
     size = len(request.questions) * each
     if size > MAX_PROMPT_BYTES:
         raise InvalidRequest(

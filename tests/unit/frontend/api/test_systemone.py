@@ -255,6 +255,19 @@ async def test_a_body_with_images_ends_at_32_mib(start: Start) -> None:
     assert (answer.status_code, answer.json()) == (413, {"error": "request body must not exceed 32 MiB"})
 
 
+@pytest.mark.parametrize(
+    ("state", "images"),
+    [("x" * 1_100_000, [_PNG]), ("x", ["YQ=="] * 5_000)],
+    ids=["large state", "many small images"],
+)
+async def test_the_prompts_of_all_questions_are_bounded(start: Start, state: str, images: list[Json]) -> None:
+    questions: Json = {f"q{number}": _NOUL for number in range(64)}
+    async with start(_worker(vision=True)) as frontend:
+        answer = await frontend.client.post(_PATH, json=_body(questions, state=state, images=images))
+        assert (answer.status_code, frontend.worker.scores) == (400, [])
+    assert "ask them in several requests" in answer.json()["error"]
+
+
 async def test_a_body_may_be_zstd(start: Start) -> None:
     async with start(_worker()) as frontend:
         packed = zstandard.compress(json.dumps(_body()).encode())
