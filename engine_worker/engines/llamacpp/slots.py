@@ -78,6 +78,8 @@ class HeldSlots:
         try:
             yield slot
         finally:
+            if slot.was_used:
+                self._prefixes.began(number, salt)
             if slot.ids:
                 self._prefixes.remember(number, slot.ids)
             if slot.is_idle or self._closed:
@@ -148,11 +150,13 @@ class HeldSlots:
 
 
 class SlotPrefixes:
-    """Remembers, per slot, the tokens of its last request and its salt. Bounded by slots x context."""
+    """Remembers, per slot, the tokens of its last request and its salt; None: unknown. Bounded by slots x
+    context.
+    """
 
     def __init__(self, slots: int) -> None:
         self._ids: list[Sequence[int]] = [()] * slots
-        self._salts = [""] * slots
+        self._salts: list[str | None] = [""] * slots
         self._used_at = [0] * slots
         self._clock = 0
 
@@ -165,11 +169,17 @@ class SlotPrefixes:
         return max(free, key=lambda slot: (shared(slot), -self._used_at[slot]))
 
     def use(self, slot: int, salt: str) -> bool:
-        """Note the salt of a request that begins in a slot. False if the cache there has another one."""
+        """Whether what is in the slot's cache has this salt. If not, it counts as unknown from now on: a
+        request that is cancelled early may leave the cache as it is.
+        """
         is_same = self._salts[slot] == salt
         if not is_same:
-            self._salts[slot], self._ids[slot] = salt, ()
+            self._salts[slot], self._ids[slot] = None, ()
         return is_same
+
+    def began(self, slot: int, salt: str) -> None:
+        """Note that llama.cpp has begun a request of this salt, so that the cache has nothing of others."""
+        self._salts[slot] = salt
 
     def remember(self, slot: int, ids: Sequence[int]) -> None:
         self._clock += 1

@@ -72,6 +72,7 @@ def test_only_requests_with_the_same_salt_share_a_slots_cache() -> None:
     assert prefixes.use(0, "")
     prefixes.remember(0, [1, 2, 3])
     assert not prefixes.use(1, "mine")
+    prefixes.began(1, "mine")
     prefixes.remember(1, [1, 2, 3, 4])
 
     assert prefixes.choose({0, 1}, [1, 2, 3, 4]) == 0
@@ -79,5 +80,18 @@ def test_only_requests_with_the_same_salt_share_a_slots_cache() -> None:
     assert prefixes.use(1, "mine")
     # The salted text leaves the slot with the first request of another salt.
     assert not prefixes.use(1, "")
+    prefixes.began(1, "")
     assert prefixes.choose({1}, [1, 2, 3, 4]) == 1
     assert prefixes.use(1, "")
+
+
+def test_a_request_that_llama_cpp_never_began_leaves_a_cache_that_nothing_may_share() -> None:
+    prefixes = SlotPrefixes(1)
+    prefixes.use(0, "theirs")
+    prefixes.began(0, "theirs")
+    assert not prefixes.use(0, "mine")
+
+    assert not prefixes.use(0, "mine")
+    assert not prefixes.use(0, "theirs")
+    prefixes.began(0, "theirs")
+    assert prefixes.use(0, "theirs")
