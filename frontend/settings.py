@@ -188,7 +188,9 @@ class FrontendSettings(ProcessSettings):
     max_response_store_bytes: Annotated[int, Gt(0)] = 1024 * 1024 * 1024
     """Limit of all stored responses together."""
     max_background_responses: Annotated[int, Ge(0)] = 64
-    """Limit of responses that this frontend runs in the background; further ones are refused as busy."""
+    """Limit of responses that this frontend runs in the background, half of it for one key or address;
+    further ones are refused as busy.
+    """
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
     """After SIGTERM: how long in-flight requests may continue."""
     log_format: LogFormat = "auto"

@@ -254,6 +254,19 @@ async def test_background_responses_have_a_limit(start: Start) -> None:
         await until(has_room, DEADLINE_SECONDS, "a new one is taken")
 
 
+async def test_one_key_does_not_take_all_places(start: Start) -> None:
+    worker = StallingWorker(steps=[started(), STALL])
+    settings = {"store_responses": True, "max_background_responses": 2, "shutdown_grace_seconds": 0}
+    async with start(worker, **settings) as frontend:
+
+        async def status(key: str) -> int:
+            headers = {"authorization": f"Bearer {key}"}
+            body = {**BODY, "background": True}
+            return (await frontend.client.post("/v1/responses", json=body, headers=headers)).status_code
+
+        assert [await status(key) for key in ("one", "one", "two", "three")] == [200, 503, 200, 503]
+
+
 async def test_the_input_of_a_background_response_counts_until_its_end(storing: Frontend) -> None:
     async def held() -> int:
         metrics = (await storing.client.get("/metrics")).text
