@@ -55,9 +55,12 @@ class Decisions:
         record, size = record_of(http.scope), _prompt_bytes(request)
         record.served = model.info.names[0]
         # Each question has the state in a prompt of its own.
-        held_body_of(http.scope).grow(size)
+        held = held_body_of(http.scope)
+        held.grow(size)
         async with self.generation.track(http):
-            message = await run_in_thread_if_large(lambda: score_request(request, model), size, INLINE_BYTES)
+            message = await run_in_thread_if_large(
+                lambda: score_request(request, model), held.length, INLINE_BYTES
+            )
             response = await self.generation.catalog.fleet.score(
                 workers_of(model), message, record.ticket, RecordingObserver(record)
             )

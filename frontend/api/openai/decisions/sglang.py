@@ -10,10 +10,13 @@ from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json, dump_text, dumps
 from frontend.api.core.images import decoded_image
+from frontend.api.core.request import check_count
 from frontend.api.openai.decisions.request import model_of, questions_of
 from frontend.decision.answer import Answer
 from frontend.decision.question import PROMPT_FORMAT_VERSION, Question
 
+# SGLang has no limit. A worker scores about as many in one request.
+_MAX_QUESTIONS = 2_000
 _MAX_OPTIONS, _MAX_LEVELS = 26, 10
 _OWN_FIELDS = frozenset(
     {"images", "temperature", "chat_template_kwargs", "prompt_format_version", "return_prompt_token_ids"}
@@ -59,7 +62,9 @@ class SglangDecisionRequest:
             )
         _check_template_kwargs(body.get("chat_template_kwargs"))
         questions: dict[str, Question] = {}
-        for at, value in enumerate(questions_of(body)):
+        asked = questions_of(body)
+        check_count("questions", len(asked), _MAX_QUESTIONS)
+        for at, value in enumerate(asked):
             name, question = _question(value, f"questions[{at}]")
             if name in questions:
                 raise InvalidRequest(f"question id {name!r} repeats another question")

@@ -189,6 +189,7 @@ _REFUSED: list[tuple[Json, str]] = [
     (_sglang(unknown=1), "unknown is not a field of this API"),
     (_sglang({**_YES_NO, "extra": 1}), "question 'refund': extra is not a field of this API"),
     (_sglang(_YES_NO, _YES_NO), "question id 'refund' repeats another question"),
+    (_sglang(*[{**_YES_NO, "id": f"{at}"} for at in range(2_001)]), "questions: 2001 are too many"),
     (_sglang(temperature=0), "temperature must be a number above 0"),
     (_sglang(prompt_format_version=2), "prompt_format_version 2 is not served"),
     (
