@@ -25,24 +25,23 @@ _MAX_EXPONENT = 1000
 _STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
 
 
-def read_schema(text: str) -> Json:
-    """Parse a schema. Numbers with a fraction or an exponent are exact Decimals.
+def read_schema(text: str, what: str = "the JSON schema") -> Json:
+    """Parse a schema, or `what` errors name. Numbers with a fraction or an exponent are exact Decimals.
 
     Raises ConstraintRejected for text that is not JSON, or too large, or nested too deep.
     """
     if len(text) > MAX_CHARACTERS:
         raise ConstraintRejected(
-            f"the JSON schema is too large: it has {len(text)} characters, at most {MAX_CHARACTERS} are "
-            "possible"
+            f"{what} is too large: it has {len(text)} characters, at most {MAX_CHARACTERS} are possible"
         )
     if (depth := _depth(text)) > MAX_DEPTH:
         raise ConstraintRejected(
-            f"the JSON schema is nested too deep: {depth} brackets, at most {MAX_DEPTH} are possible"
+            f"{what} is nested too deep: {depth} brackets, at most {MAX_DEPTH} are possible"
         )
     try:
         return json.loads(text, parse_float=_decimal, parse_constant=_no_number)
     except ValueError as error:
-        raise ConstraintRejected(f"the JSON schema is not JSON: {error}") from error
+        raise ConstraintRejected(f"{what} is not JSON: {error}") from error
 
 
 def _decimal(text: str) -> Decimal:

@@ -44,7 +44,7 @@ Read = Callable[[object], Grammar]
 
 def read_structural_tag(source: str, readers: Mapping[str, Read]) -> Grammar:
     """`readers`: of the parts json_schema, regex and grammar, by type. Raises ConstraintRejected."""
-    value = read_schema(source)
+    value = read_schema(source, f"{_FIELD}: it")
     if not isinstance(value, dict):
         raise _malformed("it must be an object")
     builder = _Builder(readers)

@@ -141,6 +141,8 @@ def _choice(name: str, values: list[str]) -> Constraint:
 def _object(name: str, value: object) -> dict[str, Json]:
     """A schema or a structural tag, which may be sent as its text."""
     if isinstance(value, str):
+        if not value.strip():
+            raise InvalidRequest(f"{name}: the text is empty")
         try:
             value = loads(value.encode())
         except InvalidRequest as error:

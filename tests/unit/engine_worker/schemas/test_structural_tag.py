@@ -102,6 +102,12 @@ def test_malformed_tags(tag: object, words: str) -> None:
         from_structural_tag(json.dumps(tag))
 
 
+def test_a_tag_that_is_too_large_is_no_json_schema() -> None:
+    part = _format(type="const_string", value="x" * 600_000)
+    with pytest.raises(ConstraintRejected, match="structural_tag: it is too large"):
+        from_structural_tag(json.dumps(part))
+
+
 def test_formats_are_not_nested_without_end() -> None:
     part: dict[str, object] = {"type": "any_text"}
     for _ in range(25):

@@ -135,6 +135,7 @@ _NO_SCHEMA: Json = {"type": "json_schema", "json_schema": {"name": "n", "schema"
         (_CHAT, {"response_format": _NO_SCHEMA}, "json_schema needs a schema"),
         (_COMPLETIONS, {"response_format": _NO_SCHEMA}, "json_schema needs a schema"),
         (_CHAT, {"guided_json": "{"}, "guided_json: it cannot be read as JSON"),
+        (_CHAT, {"guided_json": " "}, "guided_json: the text is empty"),
         (_CHAT, {"guided_json": [1]}, "guided_json: an object, or its text"),
         (_CHAT, {"guided_choice": ["a", ""]}, "a choice is empty"),
         (_CHAT, {"guided_choice": "a"}, "a list of texts"),
