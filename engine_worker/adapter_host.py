@@ -110,18 +110,39 @@ class AdapterHost:
     def _held(self) -> set[str]:
         return {each.adapter.digest for each in self._named}
 
-    async def hold(self, files: NamedFiles) -> None:
-        """Add an adapter of the operator's, which stays. Raises as `put`, and OSError."""
-        adapter = files.named.adapter
-        check_header(adapter, self._limits.total_bytes)
-        incoming = await self._make_incoming()
+    async def hold(self, found: Sequence[NamedFiles]) -> None:
+        """Add the operator's adapters, which stay; all at once, since the engine may have to restart. Raises
+        as `put`, and OSError.
+        """
+        self._named = [files.named for files in found]
+        missing = {files.named.adapter.digest: files for files in found}
+        if len(missing) > self._limits.count:
+            raise InvalidRequest(
+                f"there are {len(missing)} adapters, and the worker has at most {self._limits.count} "
+                "(--max-adapters)"
+            )
+        async with self._change:
+            new = [
+                await asyncio.to_thread(self._copy, files)
+                for digest, files in missing.items()
+                if digest not in self._adapters
+            ]
+            await self._use(new)
+
+    def _copy(self, files: NamedFiles) -> Adapter:
+        """Blocking."""
+        header = files.named.adapter
         try:
-            await asyncio.to_thread(files.copy_to, incoming)
-        except BaseException:
-            await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
-            raise
-        await self._add_and_clean(adapter.digest, incoming)
-        self._named.append(files.named)
+            check_header(header, self._limits.total_bytes)
+            with tempfile.TemporaryDirectory(prefix=_UPLOAD, dir=self._folder) as incoming:
+                files.copy_to(Path(incoming))
+                _move(Path(incoming), self._folder / header.digest)
+            adapter = _read(header.digest, self._folder / header.digest, self._engine.model())
+            check_fits(adapter, self._engine.model(), self._limits.rank)
+        except DroverError as error:
+            shutil.rmtree(self._folder / header.digest, ignore_errors=True)
+            raise InvalidRequest(f"{files.named.name}: {error.message}") from error
+        return adapter
 
     @contextmanager
     def using(self, digest: str) -> Generator[None, None, None]:
@@ -150,7 +171,7 @@ class AdapterHost:
         if (known := self._adapters.get(header.digest)) is not None:
             return pb.PutAdapterResponse(rank=known.rank, existed=True)
         async with self._uploads:
-            incoming = await self._make_incoming()
+            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
             try:
                 await receive_files(header, parts, incoming)
             except BaseException:
@@ -171,9 +192,6 @@ class AdapterHost:
         self._start(self._forget(adapter))
         return True
 
-    async def _make_incoming(self) -> Path:
-        return Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
-
     async def _add_and_clean(self, digest: str, incoming: Path) -> pb.PutAdapterResponse:
         """The task owns the folder of the upload: the caller may leave before its files are moved."""
         try:
@@ -189,7 +207,8 @@ class AdapterHost:
             try:
                 await asyncio.to_thread(_move, incoming, folder)
                 adapter = await asyncio.to_thread(_read, digest, folder, self._engine.model())
-                await self._use(adapter)
+                check_fits(adapter, self._engine.model(), self._limits.rank)
+                await self._use([adapter])
             except BaseException:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                 raise
@@ -203,33 +222,33 @@ class AdapterHost:
         )
         return pb.PutAdapterResponse(rank=adapter.rank)
 
-    async def _use(self, adapter: Adapter) -> None:
-        """Give the engine one more adapter, and make room for it."""
-        check_fits(adapter, self._engine.model(), self._limits.rank)
-        removed = self._to_remove(adapter)
+    async def _use(self, new: Sequence[Adapter]) -> None:
+        """Give the engine more adapters, and make room for them."""
+        removed = self._to_remove(new)
         kept = [each for each in self._adapters.values() if each not in removed]
         for each in removed:
             del self._adapters[each.digest]
         try:
-            await self._set([*kept, adapter])
+            await self._set([*kept, *new])
         except BaseException:
             self._adapters.update((each.digest, each) for each in removed)
             raise
-        self._adapters[adapter.digest] = adapter
+        self._adapters.update((each.digest, each) for each in new)
         self._changed.notify()
         for each in removed:
             await asyncio.to_thread(shutil.rmtree, each.folder, ignore_errors=True)
 
-    def _to_remove(self, adapter: Adapter) -> Sequence[Adapter]:
-        """Those to remove for a new one, least recently used first. Raises QueueFull, and InvalidRequest for
-        one that is too large alone: a conversion has made it larger than the upload was.
+    def _to_remove(self, new: Sequence[Adapter]) -> Sequence[Adapter]:
+        """Those to remove for new ones, least recently used first. Raises QueueFull, and InvalidRequest for
+        what is too large alone: a conversion has made it larger than the upload was.
         """
-        check_size(adapter.size_bytes, self._limits.total_bytes)
+        new_bytes = sum(each.size_bytes for each in new)
+        check_size(new_bytes, self._limits.total_bytes)
         removed: list[Adapter] = []
         needed = self._users.keys() | self._held
         unused = [each for each in self._adapters.values() if each.digest not in needed]
-        count = len(self._adapters) + 1
-        size = adapter.size_bytes + sum(each.size_bytes for each in self._adapters.values())
+        count = len(self._adapters) + len(new)
+        size = new_bytes + sum(each.size_bytes for each in self._adapters.values())
         while count > self._limits.count or size > self._limits.total_bytes:
             if not unused:
                 raise QueueFull(f"all {len(self._adapters)} adapters of the worker are in use, try again")
@@ -274,7 +293,7 @@ class AdapterHost:
 
     async def _use_kept(self, adapter: Adapter) -> None:
         try:
-            await self._use(adapter)
+            await self._use([adapter])
         except DroverError as error:
             logs.event(
                 _log, logging.WARNING, "adapter not used", adapter=adapter.digest[:12], reason=error.message

@@ -141,8 +141,8 @@ class WorkerServer:
             raise CannotStart(f"--adapters {self._settings.adapters}: {error.strerror}") from error
         folder = self._settings.named_adapters
         try:
-            for files in await asyncio.to_thread(find_named, Path(folder)) if folder else ():
-                await adapters.hold(files)
+            if folder:
+                await adapters.hold(await asyncio.to_thread(find_named, Path(folder)))
         except (OSError, DroverError) as error:
             raise CannotStart(f"--named-adapters {folder}: {error}") from error
 

@@ -281,9 +281,9 @@ async def test_one_that_a_conversion_makes_too_large_is_refused_for_good(
 async def test_an_operators_adapter_stays(setup: _Setup, tmp_path: Path) -> None:
     folder = tmp_path / "named"
     _adapter(folder, 1)
-    (files,) = find_named(folder)
-    await setup.host.hold(files)
-    held = files.named.adapter.digest
+    found = find_named(folder)
+    await setup.host.hold(found)
+    held = found[0].named.adapter.digest
     for number in (2, 3):
         await setup.put(_adapter(tmp_path, number))
 
@@ -299,11 +299,27 @@ async def test_an_operators_adapter_stays(setup: _Setup, tmp_path: Path) -> None
 
 async def test_an_operators_adapter_that_does_not_fit_is_refused(setup: _Setup, tmp_path: Path) -> None:
     _adapter(tmp_path / "named", 1, rank=5)
-    (files,) = find_named(tmp_path / "named")
-    with pytest.raises(InvalidRequest, match="rank 5"):
-        await setup.host.hold(files)
+    with pytest.raises(InvalidRequest, match="1:latest: adapters: the adapter has rank 5"):
+        await setup.host.hold(find_named(tmp_path / "named"))
     assert setup.on_disk == []
-    assert setup.host.named == []
+
+
+async def test_all_adapters_of_the_operator_take_one_change_of_the_engine(
+    setup: _Setup, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        _adapter(tmp_path / "named", number)
+    found = find_named(tmp_path / "named")
+    await setup.host.hold(found)
+    digests = [files.named.adapter.digest for files in found]
+
+    assert setup.engine.sets == [digests]
+    with pytest.raises(QueueFull, match="all 2 adapters"):
+        await setup.put(_adapter(tmp_path, 3))
+
+    _adapter(tmp_path / "named", 3)
+    with pytest.raises(InvalidRequest, match=r"there are 3 adapters, and the worker has at most 2"):
+        await setup.host.hold(find_named(tmp_path / "named"))
 
 
 async def test_an_engine_that_needs_it_changes_only_between_requests(setup: _Setup, tmp_path: Path) -> None:
