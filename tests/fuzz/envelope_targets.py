@@ -67,5 +67,8 @@ def _asked(asked: SummaryRequests, model: CatalogModel) -> None:
 
 def _converted(parsed: MessagesRequest | ResponsesRequest, model: CatalogModel) -> bytes:
     request = CheckedRequest.of(parsed.chat, model).to_proto(0)
-    parsed.set_tool_choice(request)
+    if isinstance(parsed, ResponsesRequest):
+        parsed.extend(request, "caller", "session")
+    else:
+        parsed.set_tool_choice(request)
     return request.SerializeToString()
