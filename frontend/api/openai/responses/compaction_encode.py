@@ -21,6 +21,9 @@ class CompactionEncoder(ResponseFormat, Protocol):
     def beginning(self) -> bytes:
         """The first frames of a stream; empty for a response that is not streamed."""
 
+    def count(self, event: pb.GenerateEvent) -> None:
+        """Count an event, for the usage of a response that fails."""
+
     def compacted(self, compaction: Compaction, done: pb.Done) -> bytes:
         """The rest of the stream, or the whole body."""
 

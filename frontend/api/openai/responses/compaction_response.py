@@ -92,7 +92,7 @@ class CompactionResponse(GenerationResponse):
     async def _answer(
         self, built: BuiltRequest, scope: Scope, writer: ResponseWriter, begin: Callable[[], Awaitable[None]]
     ) -> _TextSink:
-        sink = _TextSink(begin)
+        sink = _TextSink(begin, self._encoder.count)
         handle = self._summarizer.generation.submit(self._summarizer.http, built, stream=False)
         try:
             await handle.deliver(RecordedEvents(sink, record_of(scope), writer, self._ignored))
@@ -103,12 +103,15 @@ class CompactionResponse(GenerationResponse):
 
 
 class _TextSink:
-    """Collects an answer, and calls `begin` at its first output. Implements
+    """Collects an answer, calls `begin` at its first output and `count` with each event. Implements
     frontend.api.response.ResponseSink.
     """
 
-    def __init__(self, begin: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, begin: Callable[[], Awaitable[None]], count: Callable[[pb.GenerateEvent], None]
+    ) -> None:
         self._begin = begin
+        self._count = count
         self._has_begun = False
         self._blocks = Blocks()
         self.done = pb.Done()
@@ -120,6 +123,7 @@ class _TextSink:
         return "".join(block.text for block in self._blocks.all if block.kind is Kind.TEXT).strip()
 
     def take(self, event: pb.GenerateEvent, is_last: bool) -> Awaitable[object] | None:
+        self._count(event)
         for delta in event.deltas:
             self._blocks.gather(delta)
         if is_last:

@@ -72,6 +72,10 @@ class ResponsesEncoder:
         block = self._blocks.grow(text)
         return self.lines(token_event(text, token_id, 0)) if block is None else self._grow(text)
 
+    def count(self, event: pb.GenerateEvent) -> None:
+        """Count an event that is not shown, for the usage of a response that fails."""
+        self._usage.begin(event, self._number)
+
     def body(self, events: Sequence[pb.GenerateEvent]) -> bytes:
         """The response object of a response that is not streamed."""
         for event in events:
@@ -104,9 +108,12 @@ class ResponsesEncoder:
 
     def _begin(self) -> bytes:
         response = self._response("in_progress", [])
-        return b"".join(
+        events = [
             self._event(name, {"response": response}) for name in ("response.created", "response.in_progress")
-        )
+        ]
+        # They are no tokens, also where they come before the engine's first event.
+        self._usage.end(self._number)
+        return b"".join(events)
 
     def _end(self, done: pb.Done) -> bytes:
         status = _status(done)

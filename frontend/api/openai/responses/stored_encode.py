@@ -52,10 +52,7 @@ class BackgroundEncoder(StoringEncoder):
     """Encodes everything as events, also an error before the first token: no client waits for a status."""
 
     def beginning(self) -> bytes:
-        begun = self._begin()
-        # These events are no tokens.
-        self._usage.end(self._number)
-        return begun
+        return self._begin()
 
     def heartbeat(self) -> bytes:
         """None: only events are numbered."""

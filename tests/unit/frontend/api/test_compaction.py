@@ -132,6 +132,8 @@ async def test_an_error_in_mid_stream_ends_it_as_failed(frontend: Frontend) -> N
     name, data = events_of(answer.text)[-1]
     assert name == "response.failed"
     assert "it broke" in data["response"]["error"]["message"]
+    usage = data["response"]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (1, 0, 1)
 
 
 async def test_a_client_that_leaves_frees_the_slot(frontend: Frontend) -> None:
