@@ -41,10 +41,12 @@ class SystemOne:
     async def _read(self, http: Request) -> SystemOneRequest:
         """Raises BodyTooLarge, InvalidRequest and as `read_body`."""
         settings = self.decisions.generation.settings
+        limit = min(MAX_BYTES_WITH_IMAGES, settings.max_body_bytes)
         try:
-            limit = min(MAX_BYTES_WITH_IMAGES, settings.max_body_bytes)
             body = await unpacked(http, await read_body(http, limit, settings.body_timeout_seconds))
         except BodyTooLarge:
+            if limit < MAX_BYTES_WITH_IMAGES:
+                raise
             raise BodyTooLarge(f"request body must not exceed {MAX_BYTES_WITH_IMAGES // _MIB} MiB") from None
         request = await run_in_thread_if_large(
             lambda: SystemOneRequest.read(loads(body)), len(body), INLINE_BYTES

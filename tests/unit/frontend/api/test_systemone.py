@@ -255,6 +255,12 @@ async def test_a_body_with_images_ends_at_32_mib(start: Start) -> None:
     assert (answer.status_code, answer.json()) == (413, {"error": "request body must not exceed 32 MiB"})
 
 
+async def test_a_smaller_limit_of_the_operators_is_named(start: Start) -> None:
+    async with start(_worker(vision=True), max_body_bytes=100_000) as frontend:
+        answer = await frontend.client.post(_PATH, content=b" " * 100_001)
+    assert (answer.status_code, "at most 100000 bytes" in answer.json()["error"]) == (413, True)
+
+
 @pytest.mark.parametrize(
     ("state", "images"),
     [("x" * 1_100_000, [_PNG]), ("x", ["YQ=="] * 5_000)],
