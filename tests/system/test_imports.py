@@ -28,7 +28,7 @@ _RARELY_ASKED_FOR = {
 }
 _OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}
 _OTHER_ENGINES = {
-    *("engine_worker.engines.llamacpp", "engine_worker.engines.sglang", "engine_worker.schemas"),
+    *("engine_worker.engines.llamacpp", "engine_worker.engines.sglang"),
     *("sglang", "torch", "transformers", "xllamacpp", "gguf", "llguidance", "aiohttp", "numpy"),
 }
 
