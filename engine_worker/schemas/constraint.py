@@ -147,20 +147,25 @@ def _from_lark(source: str) -> Constraint:
 
 def from_structural_tag(source: str) -> Constraint:
     """A constraint that tags in the answer have a prescribed content. Raises ConstraintRejected."""
-    schemas: list[Constraint] = []
+    parts: list[Constraint] = []
+    positions = 0
 
-    def schema(value: object) -> Grammar:
-        schemas.append(from_parsed(value))
-        return schemas[-1].grammar
+    def added(part: Constraint) -> Grammar:
+        """Many parts that are large each would take minutes before the whole is known to be too large."""
+        nonlocal positions
+        positions += cost_of(part.grammar.rules)
+        _check_positions(positions, "structural tag")
+        parts.append(part)
+        return part.grammar
 
     readers = {
-        "json_schema": schema,
-        "regex": lambda value: from_regex(str(value)).grammar,
-        "grammar": lambda value: from_ebnf(str(value)).grammar,
+        "json_schema": lambda value: added(from_parsed(value)),
+        "regex": lambda value: added(from_regex(str(value))),
+        "grammar": lambda value: added(from_ebnf(str(value))),
     }
     grammar = read_structural_tag(source, readers)
     check_cost(grammar, "structural tag")
-    names = dict.fromkeys(name for each in schemas for name in each.not_honoured)
+    names = dict.fromkeys(name for each in parts for name in each.not_honoured)
     return Constraint(checked(grammar), not_honoured=tuple(names))
 
 
@@ -186,7 +191,10 @@ def check_cost(grammar: Grammar, what: str) -> None:
 
 def check_total(grammars: Iterable[Grammar], what: str) -> None:
     """`check_cost` for all grammars of one request together."""
-    cost = sum(cost_of(grammar.rules) for grammar in grammars)
+    _check_positions(sum(cost_of(grammar.rules) for grammar in grammars), what)
+
+
+def _check_positions(cost: int, what: str) -> None:
     if cost > MAX_POSITIONS:
         raise ConstraintRejected(
             f"the {what} is too large: its rules would have {cost} positions, at most {MAX_POSITIONS} are "

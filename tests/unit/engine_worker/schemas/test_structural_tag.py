@@ -102,6 +102,13 @@ def test_malformed_tags(tag: object, words: str) -> None:
         from_structural_tag(json.dumps(tag))
 
 
+def test_large_parts_are_refused_before_all_are_read() -> None:
+    part = {"type": "regex", "pattern": "(" + "a?" * 150 + ")*b"}
+    elements = [{"type": "sequence", "elements": [part] * 100}] * 10
+    with within_cpu(2), pytest.raises(ConstraintRejected, match="the structural tag is too large"):
+        from_structural_tag(json.dumps(_format(type="sequence", elements=elements)))
+
+
 def test_a_tag_that_is_too_large_is_no_json_schema() -> None:
     part = _format(type="const_string", value="x" * 600_000)
     with pytest.raises(ConstraintRejected, match="structural_tag: it is too large"):
