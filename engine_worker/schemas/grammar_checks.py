@@ -93,15 +93,18 @@ def _begun_by_each(parts: tuple[Term, ...]) -> Iterator[Term]:
             f"the grammar repeats a sequence of {len(parts)} parts that may all be empty, at most "
             f"{_MAX_EMPTY_PARTS} are possible"
         )
-    positions = sum(at * _size(part, {}) for at, part in enumerate(parts, 1))
+    _check_rewritten(sum(at * _size(part, {}) for at, part in enumerate(parts, 1)))
+    for at, part in enumerate(parts):
+        yield sequence(not_empty(part), *parts[at + 1 :])
+
+
+def _check_rewritten(positions: int) -> None:
     if positions > _MAX_REWRITTEN_POSITIONS:
         raise ConstraintRejected(
             f"the grammar is too large: a repetition of parts that may all be empty would have {positions} "
             f"positions, at most {_MAX_REWRITTEN_POSITIONS} are possible; let one of the parts match at "
             "least one character"
         )
-    for at, part in enumerate(parts):
-        yield sequence(not_empty(part), *parts[at + 1 :])
 
 
 def _reachable(rules: Mapping[str, Term]) -> dict[str, Term]:
@@ -197,9 +200,9 @@ def _first_rules(term: Term, nullable: Collection[str]) -> Iterator[str]:
 def _without_empty_loops(term: Term, nullable: frozenset[str]) -> Term:
     match term:
         case Sequence(parts):
-            return sequence(*(_without_empty_loops(part, nullable) for part in parts))
+            return sequence(*_each_without_empty_loops(parts, nullable))
         case Choice(options):
-            return choice(*(_without_empty_loops(option, nullable) for option in options))
+            return choice(*_each_without_empty_loops(options, nullable))
         case Repeat(part, least, most):
             part = _without_empty_loops(part, nullable)
             if isinstance(part, Repeat) and _is_same_loop(part, least, most):
@@ -216,6 +219,15 @@ def _without_empty_loops(term: Term, nullable: frozenset[str]) -> Term:
             return Terminal(_without_empty_loops(part, nullable))
         case _:
             return term
+
+
+def _each_without_empty_loops(parts: tuple[Term, ...], nullable: frozenset[str]) -> Iterator[Term]:
+    added = 0
+    for part in parts:
+        rewritten = _without_empty_loops(part, nullable)
+        added += _size(rewritten, {}) - _size(part, {})
+        _check_rewritten(added)
+        yield rewritten
 
 
 def _is_same_loop(inner: Repeat, least: int, most: int | None) -> bool:
@@ -254,7 +266,7 @@ def _numbered(rules: Mapping[str, Term]) -> dict[str, Term]:
 def _size(term: Term, sizes: Mapping[str, int]) -> int:
     match term:
         case Ref(name):
-            return sizes[name]
+            return sizes.get(name, 1)
         case Sequence(parts) | Choice(parts):
             return 1 + sum(_size(part, sizes) for part in parts)
         case Repeat(part, least, most):
