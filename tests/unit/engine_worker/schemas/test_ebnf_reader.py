@@ -183,11 +183,9 @@ def test_too_many_rules_and_parts_are_refused() -> None:
 
 def test_loops_within_loops_are_refused_before_they_are_written_out() -> None:
     loop = "(" + "a?" * 100 + ")*"
-    with (
-        within_cpu(10),
-        pytest.raises(ConstraintRejected, match="a repetition of parts that may all be empty"),
-    ):
-        from_regex("(" + loop * 100 + ")*")
+    for pattern in (loop * 150, "(" + loop * 150 + ")*"):
+        with within_cpu(2), pytest.raises(ConstraintRejected, match="a repetition of parts that may all be"):
+            from_regex(pattern)
 
 
 @pytest.mark.parametrize("pattern", ["^[ab]+$", "^[ab]+", r"\A[ab]+\Z", "[ab]+"])
