@@ -85,7 +85,7 @@ def unescaped(written: str) -> str:
 
     characters = _ESCAPE.sub(of, written.removesuffix("i")[1:-1])
     if not characters.isascii() and any("\ud800" <= each < "\ue000" for each in characters):
-        raise Unsupported(f"half of a character, in {written[:_SHOWN_CHARACTERS]}")
+        raise Unsupported(f"half of a surrogate pair, in {written[:_SHOWN_CHARACTERS]}")
     return characters
 
 

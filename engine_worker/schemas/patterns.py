@@ -67,7 +67,7 @@ def read_whole(pattern: str, may_be_anchored: bool) -> Term:
 
 def _read(pattern: str, is_whole: bool, may_be_anchored: bool) -> Term:
     if len(pattern) > _MAX_CHARACTERS:
-        raise Unsupported(f"more than {_MAX_CHARACTERS} characters")
+        raise Malformed(f"it has {len(pattern)} characters, at most {_MAX_CHARACTERS} are possible")
     reader = _Reader(pattern, is_whole)
     term = reader.alternatives(may_be_anchored, may_be_anchored)
     if reader.position < len(pattern):
@@ -217,7 +217,7 @@ class _Reader:
             self.position = low.end()
             code = 0x10000 + ((code - 0xD800) << 10) + (int(low[1], 16) - 0xDC00)
         if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            raise Unsupported("half of a character")
+            raise Unsupported("half of a surrogate pair")
         return Chars.of([(code, code)])
 
     def _takes(self, mark: str) -> bool:

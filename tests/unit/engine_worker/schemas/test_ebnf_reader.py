@@ -96,7 +96,7 @@ def test_a_rule_may_have_any_name(name: str) -> None:
         ('other: "a"', "Lark: malformed or not supported: a grammar without the rule start"),
         ('start: aB\naB: "b"', "Lark: malformed or not supported: the name aB"),
         ('start: "a"\nstart: "b"', "Lark: malformed or not supported: a second definition of start"),
-        ('start: "\\ud800"', "Lark: malformed or not supported: half of a character"),
+        ('start: "\\ud800"', "Lark: malformed or not supported: half of a surrogate pair"),
         ("start: /a)|(?:b/", r"Lark: in a regular expression, the \) at character 2 has no \("),
         ("root ::= " + "(" * 60 + '"a"' + ")" * 60, "more than 50 groups"),
     ],

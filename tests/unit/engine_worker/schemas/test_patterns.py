@@ -52,7 +52,7 @@ def test_supported_patterns(pattern: str, matching: list[str], others: list[str]
         ("(a$)b", "a $ in its middle"),
         ("(?=a)", "look-around or a flag"),
         ("[z-a]", "the range before character 5 is not in order"),
-        (r"\ud83d", "half of a character"),
+        (r"\ud83d", "half of a surrogate pair"),
         (r"\k", "the escape \\k"),
         ("(" * 2000 + ")" * 2000, "groups within one another"),
         ("a" * 100_000, "characters"),
