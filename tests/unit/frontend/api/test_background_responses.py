@@ -7,20 +7,16 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from drover.errors import EngineFailed, StoreUnavailable
 from frontend.models.running_responses import Progress, RunningResponses
-from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, content, done, started
+from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, content, started
 from tests.support.sse import events_of
 from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
-
-BODY: dict[str, Any] = {"model": "m", "input": "Count to seven."}
-ANSWER = [started(), content("1 "), content("2"), done()]
-Json = dict[str, Any]
+from tests.unit.frontend.api.stored_responses import ANSWER, BODY, created, got, until_status
 
 
 @pytest.fixture
@@ -31,44 +27,17 @@ async def storing(start: Start) -> AsyncIterator[Frontend]:
         yield frontend
 
 
-async def _created(frontend: Frontend, **more: object) -> Json:
-    answer = await frontend.client.post("/v1/responses", json={**BODY, **more})
-    assert answer.status_code == 200, answer.text
-    body: Json = answer.json()
-    return body
-
-
-async def _got(frontend: Frontend, path: str, status: int = 200, **query: object) -> Json:
-    answer = await frontend.client.get(f"/v1/responses/{path}", params=query)  # type: ignore[arg-type] # httpx's
-    assert answer.status_code == status, answer.text
-    body: Json = answer.json()
-    return body
-
-
-async def _until_status(frontend: Frontend, response_id: str, status: str) -> Json:
-    async def reached() -> bool:
-        return bool((await _got(frontend, response_id))["status"] == status)
-
-    await until(reached, DEADLINE_SECONDS, f"the response is {status}")
-    return await _got(frontend, response_id)
-
-
-def _texts(frontend: Frontend) -> list[tuple[str, str]]:
-    messages = frontend.worker.handles[-1].request.chat.messages
-    return [(message.role, message.content) for message in messages]
-
-
 async def test_a_background_response_is_polled(storing: Frontend) -> None:
-    sent = await _created(storing, background=True)
+    sent = await created(storing, background=True)
     assert (sent["status"], sent["background"], sent["output"]) == ("queued", True, [])
 
-    ended = await _until_status(storing, sent["id"], "completed")
+    ended = await until_status(storing, sent["id"], "completed")
 
     assert ended["output"][0]["content"][0]["text"] == "1 2"
     assert ended["usage"]["output_tokens"] == 1
     again = await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
     assert again.json()["status"] == "completed"
-    follow = await _created(storing, input="Go on.", previous_response_id=sent["id"])
+    follow = await created(storing, input="Go on.", previous_response_id=sent["id"])
     assert follow["status"] == "completed"
 
 
@@ -76,10 +45,10 @@ async def test_a_virtual_model_answers_in_the_background(start: Start) -> None:
     routers = json.dumps({"auto": {"simple": "m", "complex": "m", "judge": "m"}})
     worker = StallingWorker(steps=ANSWER)
     async with start(worker, smart_routers=routers, store_responses=True) as frontend:
-        sent = await _created(frontend, model="auto:simple", background=True)
-        ended = await _until_status(frontend, sent["id"], "completed")
+        sent = await created(frontend, model="auto:simple", background=True)
+        ended = await until_status(frontend, sent["id"], "completed")
         assert (ended["routed_model"], ended["route_reason"]) == ("m:latest", "forced")
-        follow = await _created(frontend, model="auto:simple", input="On.", previous_response_id=sent["id"])
+        follow = await created(frontend, model="auto:simple", input="On.", previous_response_id=sent["id"])
         assert follow["routed_model"] == "m:latest"
         compacted = await frontend.client.post("/v1/responses/compact", json={**BODY, "model": "auto:simple"})
         assert compacted.json()["routed_model"] == "m:latest"
@@ -89,10 +58,10 @@ async def test_background_responses_are_logged_and_counted(
     storing: Frontend, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "drover.request")
-    sent = await _created(storing, background=True)
-    await _until_status(storing, sent["id"], "completed")
+    sent = await created(storing, background=True)
+    await until_status(storing, sent["id"], "completed")
     storing.worker.steps = [started(), STALL]
-    cancelled = await _created(storing, background=True)
+    cancelled = await created(storing, background=True)
     await storing.handle()
     await storing.client.post(f"/v1/responses/{cancelled['id']}/cancel")
 
@@ -119,30 +88,30 @@ async def test_the_end_is_written_when_the_database_is_back(
         return await end(self, progress, document)
 
     monkeypatch.setattr(RunningResponses, "end", away_at_first)
-    sent = await _created(storing, background=True)
+    sent = await created(storing, background=True)
 
     # Its own frontend knows the end meanwhile.
-    await _until_status(storing, sent["id"], "completed")
+    await until_status(storing, sent["id"], "completed")
     await until(lambda: len(tries) == 3, DEADLINE_SECONDS, "the end is written")
     assert tries == ["completed"] * 3
-    ended = await _got(storing, sent["id"])
+    ended = await got(storing, sent["id"])
     assert (ended["status"], ended["usage"]["output_tokens"]) == ("completed", 1)
 
 
 async def test_a_background_response_that_fails_says_why(storing: Frontend) -> None:
     storing.worker.steps = [started(), EngineFailed("it broke")]
 
-    sent = await _created(storing, background=True)
+    sent = await created(storing, background=True)
 
-    failed = await _until_status(storing, sent["id"], "failed")
+    failed = await until_status(storing, sent["id"], "failed")
     assert "it broke" in failed["error"]["message"]
 
 
 async def test_a_background_response_is_cancelled(storing: Frontend) -> None:
     storing.worker.steps = [started(), content("1"), STALL]
-    sent = await _created(storing, background=True)
+    sent = await created(storing, background=True)
     handle = await storing.handle()
-    await _until_status(storing, sent["id"], "in_progress")
+    await until_status(storing, sent["id"], "in_progress")
     answer = await storing.client.post("/v1/responses", json={**BODY, "previous_response_id": sent["id"]})
     assert (answer.status_code, "is still" in answer.json()["error"]["message"]) == (400, True)
 
@@ -151,12 +120,12 @@ async def test_a_background_response_is_cancelled(storing: Frontend) -> None:
     assert answer.json()["status"] == "cancelled"
     assert answer.json()["output"][0]["content"][0]["text"] == "1"
     await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
-    assert await _got(storing, sent["id"]) == answer.json()
+    assert await got(storing, sent["id"]) == answer.json()
     assert (await storing.client.post(f"/v1/responses/{sent['id']}/cancel")).json() == answer.json()
 
 
 async def test_only_background_responses_can_be_cancelled(storing: Frontend) -> None:
-    sent = await _created(storing)
+    sent = await created(storing)
 
     answer = await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
 
@@ -166,13 +135,13 @@ async def test_only_background_responses_can_be_cancelled(storing: Frontend) -> 
 
 async def test_deleting_a_running_response_frees_its_slot(storing: Frontend) -> None:
     storing.worker.steps = [started(), STALL]
-    sent = await _created(storing, background=True)
+    sent = await created(storing, background=True)
     handle = await storing.handle()
 
     await storing.client.delete(f"/v1/responses/{sent['id']}")
 
     await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
-    await _got(storing, sent["id"], 404)
+    await got(storing, sent["id"], 404)
 
 
 async def test_the_events_of_a_background_response_can_be_read_again(storing: Frontend) -> None:
@@ -188,7 +157,7 @@ async def test_the_events_of_a_background_response_can_be_read_again(storing: Fr
     assert events_of(await read(stream="true")) == events
     assert events_of(await read(stream="true", starting_after=3)) == events[4:]
     assert await read(stream="true", starting_after=len(events)) == ""
-    assert await _got(storing, response["id"]) == response
+    assert await got(storing, response["id"]) == response
 
 
 async def test_a_client_that_leaves_can_come_back(storing: Frontend) -> None:
@@ -198,7 +167,7 @@ async def test_a_client_that_leaves_can_come_back(storing: Frontend) -> None:
         chunk = await anext(answer.aiter_text())
     response_id = events_of(chunk)[0][1]["response"]["id"]
     handle = await storing.handle()
-    await _until_status(storing, response_id, "in_progress")
+    await until_status(storing, response_id, "in_progress")
     assert not handle.cancelled.is_set()
 
     query = {"stream": "true", "starting_after": "1"}
@@ -233,8 +202,8 @@ async def test_a_stream_has_heartbeats_while_no_event_comes(start: Start) -> Non
 
 async def test_other_responses_have_no_events(storing: Frontend) -> None:
     for more in ({}, {"background": True}):
-        sent = await _created(storing, **more)
-        error = await _got(storing, sent["id"], 400, stream="true")
+        sent = await created(storing, **more)
+        error = await got(storing, sent["id"], 400, stream="true")
         assert "cannot be streamed" in error["error"]["message"]
 
 
@@ -242,7 +211,7 @@ async def test_background_responses_have_a_limit(start: Start) -> None:
     worker = StallingWorker(steps=[started(), STALL])
     settings = {"store_responses": True, "max_background_responses": 1, "shutdown_grace_seconds": 0}
     async with start(worker, **settings) as frontend:
-        sent = await _created(frontend, background=True)
+        sent = await created(frontend, background=True)
         answer = await frontend.client.post("/v1/responses", json={**BODY, "background": True})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
@@ -274,7 +243,7 @@ async def test_the_input_of_a_background_response_counts_until_its_end(storing: 
         return round(float(value))
 
     storing.worker.steps = [started(), STALL]
-    sent = await _created(storing, background=True, input="x" * 200_000)
+    sent = await created(storing, background=True, input="x" * 200_000)
     assert await held() > 100_000
 
     await storing.client.post(f"/v1/responses/{sent['id']}/cancel")
@@ -289,7 +258,7 @@ async def test_a_background_response_that_never_ends_is_ended(start: Start) -> N
     worker = StallingWorker(steps=[started(), Forever(content("x" * 100))])
     settings = {"store_responses": True, "max_stored_response_bytes": 5000}
     async with start(worker, **settings) as frontend:
-        sent = await _created(frontend, background=True)
-        failed = await _until_status(frontend, sent["id"], "failed")
+        sent = await created(frontend, background=True)
+        failed = await until_status(frontend, sent["id"], "failed")
         assert "longer than 5000 bytes" in failed["error"]["message"]
         assert (await frontend.handle()).cancelled.is_set()

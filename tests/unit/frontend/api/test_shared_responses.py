@@ -7,21 +7,19 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from frontend.models.database.database import Database
 from frontend.models.database.url import parse_url
-from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
+from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, started
 from tests.support.postgres import postgres
 from tests.support.sse import events_of
 from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
+from tests.unit.frontend.api.stored_responses import ANSWER, BODY, created, got, until_status
 
-BODY: dict[str, Any] = {"model": "m", "input": "Count to seven."}
-ANSWER = [started(), content("1 "), content("2"), done()]
 STALLED: list[Step] = [started(), content("1"), STALL]
 STREAMED = {**BODY, "background": True, "stream": True}
 
@@ -57,30 +55,11 @@ async def pair(start: Start, url: str) -> AsyncIterator[Pair]:
         yield Pair(one, other, url)
 
 
-async def _created(frontend: Frontend, **more: object) -> dict[str, Any]:
-    answer = await frontend.client.post("/v1/responses", json={**BODY, **more})
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-async def _got(frontend: Frontend, response_id: str) -> dict[str, Any]:
-    body: dict[str, Any] = (await frontend.client.get(f"/v1/responses/{response_id}")).json()
-    return body
-
-
-async def _until_status(frontend: Frontend, response_id: str, status: str) -> None:
-    async def reached() -> bool:
-        return bool((await _got(frontend, response_id))["status"] == status)
-
-    await until(reached, DEADLINE_SECONDS, f"the response is {status}")
-
-
 async def test_a_conversation_continues_at_another_frontend(pair: Pair) -> None:
-    first = await _created(pair.one)
-    second = await _created(pair.other, input="Go on.", previous_response_id=first["id"])
+    first = await created(pair.one)
+    second = await created(pair.other, input="Go on.", previous_response_id=first["id"])
 
-    assert await _got(pair.other, first["id"]) == first
+    assert await got(pair.other, first["id"]) == first
     messages = pair.other.worker.handles[-1].request.chat.messages
     assert [message.content for message in messages] == ["Count to seven.", "1 2", "Go on."]
     assert (await pair.one.client.delete(f"/v1/responses/{second['id']}")).is_success
@@ -98,19 +77,19 @@ async def test_an_id_that_no_response_has_is_not_found(pair: Pair, name: str) ->
 
 
 async def test_a_background_response_is_polled_at_another_frontend(pair: Pair) -> None:
-    sent = await _created(pair.one, background=True)
+    sent = await created(pair.one, background=True)
 
-    await _until_status(pair.other, sent["id"], "completed")
-    ended = await _got(pair.other, sent["id"])
+    await until_status(pair.other, sent["id"], "completed")
+    ended = await got(pair.other, sent["id"])
     assert ended["output"][0]["content"][0]["text"] == "1 2"
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 async def test_another_frontend_cancels_it(pair: Pair, method: str) -> None:
     pair.one.worker.steps = STALLED
-    sent = await _created(pair.one, background=True)
+    sent = await created(pair.one, background=True)
     handle = await pair.one.handle()
-    await _until_status(pair.other, sent["id"], "in_progress")
+    await until_status(pair.other, sent["id"], "in_progress")
 
     path = f"/v1/responses/{sent['id']}{'/cancel' if method == 'POST' else ''}"
     answer = await pair.other.client.request(method, path)
@@ -118,7 +97,7 @@ async def test_another_frontend_cancels_it(pair: Pair, method: str) -> None:
     assert answer.is_success
     await until(handle.cancelled.is_set, DEADLINE_SECONDS, "the slot is free")
     if method == "POST":
-        assert (await _got(pair.one, sent["id"]))["status"] == "cancelled"
+        assert (await got(pair.one, sent["id"]))["status"] == "cancelled"
     else:
         assert (await pair.one.client.get(f"/v1/responses/{sent['id']}")).status_code == 404
 
@@ -157,11 +136,11 @@ async def test_the_events_of_a_response_that_ended_are_whole(pair: Pair) -> None
 async def test_what_a_lost_frontend_ran_has_failed(pair: Pair) -> None:
     """Its row stays behind with a lease that nothing renews."""
     pair.one.worker.steps = STALLED
-    sent = await _created(pair.one, background=True)
-    await _until_status(pair.other, sent["id"], "in_progress")
+    sent = await created(pair.one, background=True)
+    await until_status(pair.other, sent["id"], "in_progress")
     await _let_leases_run_out(pair.url)
 
-    failed = await _got(pair.other, sent["id"])
+    failed = await got(pair.other, sent["id"])
 
     assert (failed["status"], failed["error"]["code"]) == ("failed", "server_error")
     assert "has stopped" in failed["error"]["message"]
@@ -195,11 +174,11 @@ async def _let_leases_run_out(url: str) -> None:
 async def test_a_drained_frontend_ends_what_it_runs(start: Start, url: str) -> None:
     settings = {"store_responses": True, "shutdown_grace_seconds": 0, "database_url": url}
     async with start(StallingWorker(steps=STALLED), **settings) as first:
-        sent = await _created(first, background=True)
+        sent = await created(first, background=True)
         handle = await first.handle()
     assert handle.cancelled.is_set()
 
     async with start(StallingWorker(), **settings) as second:
-        failed = await _got(second, sent["id"])
+        failed = await got(second, sent["id"])
     assert failed["status"] == "failed"
     assert "drain timeout" in failed["error"]["message"]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from tests.fakes.stalling_worker import StallingWorker, content, done, started
+from tests.fakes.stalling_worker import StallingWorker
 from tests.support.sse import events_of
-from tests.support.waiting import until
-from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
-
-BODY: dict[str, Any] = {"model": "m", "input": "Count to seven."}
-ANSWER = [started(), content("1 "), content("2"), done()]
-Json = dict[str, Any]
+from tests.unit.frontend.api.conftest import Frontend, Start
+from tests.unit.frontend.api.stored_responses import ANSWER, BODY, created, got
 
 
 @pytest.fixture
@@ -25,71 +20,49 @@ async def storing(start: Start) -> AsyncIterator[Frontend]:
         yield frontend
 
 
-async def _created(frontend: Frontend, **more: object) -> Json:
-    answer = await frontend.client.post("/v1/responses", json={**BODY, **more})
-    assert answer.status_code == 200, answer.text
-    body: Json = answer.json()
-    return body
-
-
-async def _got(frontend: Frontend, path: str, status: int = 200, **query: object) -> Json:
-    answer = await frontend.client.get(f"/v1/responses/{path}", params=query)  # type: ignore[arg-type] # httpx's
-    assert answer.status_code == status, answer.text
-    body: Json = answer.json()
-    return body
-
-
-async def _until_status(frontend: Frontend, response_id: str, status: str) -> Json:
-    async def reached() -> bool:
-        return bool((await _got(frontend, response_id))["status"] == status)
-
-    await until(reached, DEADLINE_SECONDS, f"the response is {status}")
-    return await _got(frontend, response_id)
-
-
 def _texts(frontend: Frontend) -> list[tuple[str, str]]:
     messages = frontend.worker.handles[-1].request.chat.messages
     return [(message.role, message.content) for message in messages]
 
 
 async def test_a_response_is_stored_as_it_was_sent(storing: Frontend) -> None:
-    sent = await _created(storing, metadata={"a": "b"})
+    sent = await created(storing, metadata={"a": "b"})
 
     assert sent["store"] is True
-    assert await _got(storing, sent["id"]) == sent
+    assert await got(storing, sent["id"]) == sent
 
 
 async def test_a_streamed_response_is_stored_as_its_last_event_has_it(storing: Frontend) -> None:
     answer = await storing.client.post("/v1/responses", json={**BODY, "stream": True})
 
     _, last = events_of(answer.text)[-1]
-    assert await _got(storing, last["response"]["id"]) == last["response"]
+    assert await got(storing, last["response"]["id"]) == last["response"]
 
 
 async def test_store_false_stores_nothing(storing: Frontend) -> None:
-    sent = await _created(storing, store=False)
+    sent = await created(storing, store=False)
 
     assert sent["store"] is False
-    error = await _got(storing, sent["id"], 404)
+    error = await got(storing, sent["id"], 404)
     assert error["error"]["message"] == f"Response with id '{sent['id']}' not found."
 
 
 async def test_other_keys_do_not_find_it(storing: Frontend) -> None:
-    sent = await _created(storing)
+    sent = await created(storing)
     storing.client.headers["authorization"] = "Bearer other"
 
-    await _got(storing, sent["id"], 404)
+    await got(storing, sent["id"], 404)
     assert (await storing.client.delete(f"/v1/responses/{sent['id']}")).status_code == 404
     assert (await storing.client.post(f"/v1/responses/{sent['id']}/cancel")).status_code == 404
-    await _got(storing, f"{sent['id']}/input_items", 404)
+    await got(storing, f"{sent['id']}/input_items", 404)
     answer = await storing.client.post("/v1/responses", json={**BODY, "previous_response_id": sent["id"]})
     assert answer.status_code == 400
 
 
 async def test_a_conversation_continues(storing: Frontend) -> None:
-    first = await _created(storing, instructions="Be brief.")
-    second = await _created(storing, input="Go on.", previous_response_id=first["id"])
-    third = await _created(storing, input="And on.", previous_response_id=second["id"])
+    first = await created(storing, instructions="Be brief.")
+    second = await created(storing, input="Go on.", previous_response_id=first["id"])
+    third = await created(storing, input="And on.", previous_response_id=second["id"])
 
     assert third["previous_response_id"] == second["id"]
     # Instructions are those of the last request only.
@@ -103,18 +76,18 @@ async def test_a_conversation_continues(storing: Frontend) -> None:
 
 
 async def test_the_input_items_are_all_that_the_model_got(storing: Frontend) -> None:
-    first = await _created(storing)
-    second = await _created(
+    first = await created(storing)
+    second = await created(
         storing, input=[{"role": "user", "content": "On."}], previous_response_id=first["id"]
     )
 
-    items = (await _got(storing, f"{second['id']}/input_items", order="asc"))["data"]
+    items = (await got(storing, f"{second['id']}/input_items", order="asc"))["data"]
     assert [item["content"][0]["text"] for item in items] == ["Count to seven.", "1 2", "On."]
     assert [item["type"] for item in items] == ["message"] * 3
-    page = await _got(storing, f"{second['id']}/input_items", limit=2)
+    page = await got(storing, f"{second['id']}/input_items", limit=2)
     assert [item["id"] for item in page["data"]] == [items[2]["id"], items[1]["id"]]
     assert (page["has_more"], page["last_id"]) == (True, items[1]["id"])
-    rest = await _got(storing, f"{second['id']}/input_items", limit=2, after=page["last_id"])
+    rest = await got(storing, f"{second['id']}/input_items", limit=2, after=page["last_id"])
     assert [item["id"] for item in rest["data"]] == [items[0]["id"]]
     assert rest["has_more"] is False
 
@@ -122,18 +95,18 @@ async def test_the_input_items_are_all_that_the_model_got(storing: Frontend) -> 
 async def test_the_limit_is_of_bytes_as_they_were_sent(start: Start) -> None:
     worker = StallingWorker(steps=ANSWER)
     async with start(worker, store_responses=True, max_stored_response_bytes=5000) as frontend:
-        sent = await _created(frontend, input="<" * 3000)
-        (item,) = (await _got(frontend, f"{sent['id']}/input_items"))["data"]
+        sent = await created(frontend, input="<" * 3000)
+        (item,) = (await got(frontend, f"{sent['id']}/input_items"))["data"]
     assert item["content"][0]["text"] == "<" * 3000
 
 
 async def test_pages_end_where_an_item_was_sent_twice(storing: Frontend) -> None:
     item = {"type": "message", "id": "msg_1", "role": "user", "content": "On."}
-    sent = await _created(storing, input=[item, {**item, "id": "msg_2"}, item])
+    sent = await created(storing, input=[item, {**item, "id": "msg_2"}, item])
 
-    page = await _got(storing, f"{sent['id']}/input_items", order="asc", limit=3)
+    page = await got(storing, f"{sent['id']}/input_items", order="asc", limit=3)
     assert [each["id"] for each in page["data"]] == ["msg_1", "msg_2", "msg_1"]
-    rest = await _got(storing, f"{sent['id']}/input_items", order="asc", limit=3, after=page["last_id"])
+    rest = await got(storing, f"{sent['id']}/input_items", order="asc", limit=3, after=page["last_id"])
     assert rest["data"] == []
 
 
@@ -141,16 +114,16 @@ async def test_pages_end_where_an_item_was_sent_twice(storing: Frontend) -> None
     "query", [{"limit": 0}, {"limit": 101}, {"limit": "x"}, {"order": "up"}, {"after": "no"}]
 )
 async def test_a_wrong_page_is_refused(storing: Frontend, query: dict[str, object]) -> None:
-    sent = await _created(storing)
+    sent = await created(storing)
 
-    await _got(storing, f"{sent['id']}/input_items", 400, **query)
+    await got(storing, f"{sent['id']}/input_items", 400, **query)
 
 
 async def test_references_to_stored_items_are_followed(storing: Frontend) -> None:
-    first = await _created(storing)
+    first = await created(storing)
     reference = {"type": "item_reference", "id": first["output"][0]["id"]}
 
-    await _created(storing, input=[reference, {"role": "user", "content": "Go on."}])
+    await created(storing, input=[reference, {"role": "user", "content": "Go on."}])
 
     assert _texts(storing) == [("assistant", "1 2"), ("user", "Go on.")]
     missing = {"type": "item_reference", "id": "msg_0"}
@@ -160,13 +133,13 @@ async def test_references_to_stored_items_are_followed(storing: Frontend) -> Non
 
 
 async def test_a_deleted_response_is_gone(storing: Frontend) -> None:
-    first = await _created(storing)
-    second = await _created(storing, previous_response_id=first["id"])
+    first = await created(storing)
+    second = await created(storing, previous_response_id=first["id"])
 
     answer = await storing.client.delete(f"/v1/responses/{first['id']}")
 
     assert answer.json() == {"id": first["id"], "object": "response", "deleted": True}
-    await _got(storing, first["id"], 404)
+    await got(storing, first["id"], 404)
     assert (await storing.client.delete(f"/v1/responses/{first['id']}")).status_code == 404
     for previous, words in ((first["id"], "not found"), (second["id"], "cannot be continued")):
         answer = await storing.client.post("/v1/responses", json={**BODY, "previous_response_id": previous})
@@ -175,7 +148,7 @@ async def test_a_deleted_response_is_gone(storing: Frontend) -> None:
 
 
 async def test_tokens_and_compactions_of_stored_conversations(storing: Frontend) -> None:
-    first = await _created(storing)
+    first = await created(storing)
     body = {**BODY, "input": "Go on.", "previous_response_id": first["id"]}
 
     assert (await storing.client.post("/v1/responses/input_tokens", json=body)).status_code == 200
@@ -196,8 +169,8 @@ async def test_what_is_too_long_is_answered_and_not_stored(start: Start) -> None
             "/v1/responses", json={**BODY, "input": "x" * 500, "background": True}
         )
         assert answer.status_code == 400
-        short = await _created(small)
-        await _got(small, short["id"], 404)
+        short = await created(small)
+        await got(small, short["id"], 404)
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/compact"])
@@ -209,7 +182,7 @@ async def test_deeply_nested_items_are_no_internal_error(storing: Frontend, path
         answer = await storing.client.post(path, content=body)
         statuses.append(answer.status_code)
         if answer.is_success and path == "/v1/responses":
-            await _got(storing, f"{answer.json()['id']}/input_items")
+            await got(storing, f"{answer.json()['id']}/input_items")
     assert statuses == sorted(statuses)
     assert (statuses[0], statuses[-1]) == (200, 400)
 
@@ -227,10 +200,10 @@ async def test_a_triggered_compaction_does_not_run_in_the_background(storing: Fr
 async def test_an_answer_does_not_wait_for_a_database_that_is_away(start: Start) -> None:
     url = "postgresql://drover@127.0.0.1:1/none"
     async with start(StallingWorker(steps=ANSWER), store_responses=True, database_url=url) as frontend:
-        assert (await _created(frontend))["status"] == "completed"
+        assert (await created(frontend))["status"] == "completed"
         answer = await frontend.client.post("/v1/responses", json={**BODY, "background": True})
         assert answer.status_code == 503
-        await _got(frontend, "resp_" + "0" * 24, 503)
+        await got(frontend, "resp_" + "0" * 24, 503)
 
 
 @pytest.mark.parametrize(
