@@ -292,9 +292,9 @@ def test_files_in_items_that_are_kept_as_text_are_left_out() -> None:
     image: Json = {"type": "image_generation_call", "id": "ig_1", "result": data}
     shot: Json = {"type": "computer_screenshot", "image_url": f"data:image/png;base64,{data}"}
     screen: Json = {"type": "computer_call_output", "call_id": "c", "output": shot}
-    heard: Json = {"role": "user", "content": [{"type": "input_audio", "data": data}]}
+    audio: Json = {"role": "user", "content": [{"type": "input_audio", "data": data}]}
 
-    texts = [message.content for message in read([image, screen, heard]).chat.messages]
+    texts = [message.content for message in read([image, screen, audio]).chat.messages]
 
     assert texts[0] == "[image_generation_call]\n[data]"
     assert "data:image/png;base64,[data]" in texts[1]
