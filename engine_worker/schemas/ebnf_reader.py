@@ -29,12 +29,13 @@ _COUNT = re.compile(r"\{\s*+(\d{1,9})?\s*+(,)?\s*+(\d{1,9})?\s*+\}")
 _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _MARKS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_EBNF_RULE = re.compile(r"^\s*+(?:#[^\n]*+\s*+)*+[A-Za-z_][A-Za-z0-9_.-]*+\s*+::=")
 _LARK_RULE = re.compile(r"^[ \t]*+[?!]?[a-zA-Z_]\w*+[ \t]*+(?:\.-?\d+)?[ \t]*+:(?!:)", re.MULTILINE)
 
 
 def is_lark(source: str) -> bool:
     """Whether a grammar is written in Lark, `start: "yes" | "no"`."""
-    return "::=" not in source and _LARK_RULE.search(source) is not None
+    return _EBNF_RULE.search(source) is None and _LARK_RULE.search(source) is not None
 
 
 def read_ebnf(source: str) -> Grammar:

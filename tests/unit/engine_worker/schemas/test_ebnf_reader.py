@@ -221,6 +221,10 @@ def test_an_empty_answer_is_no_token_of_a_regular_expression() -> None:
     assert lark_text(from_regex("a*").grammar) == '%llguidance {}\nstart: ("") | T0\nT0: /a+/\n'
 
 
+def test_a_text_of_lark_may_look_like_a_rule_of_ebnf() -> None:
+    assert ebnf_text(from_ebnf('start: word "::=" # a ::= b\nword: "a"').grammar) == 'root ::= "a::="\n'
+
+
 @pytest.mark.parametrize("source", ['start: "a" | "b"', 'start: word\nword: "a" | LETTER\nLETTER: /b/\n'])
 def test_lark_is_read_too(source: str) -> None:
     assert ebnf_text(from_ebnf(source).grammar) == 'root ::= t0\nt0 ::= "a" | "b"\n'
