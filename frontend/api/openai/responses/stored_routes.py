@@ -61,7 +61,10 @@ class StoredRoutes:
                 "close the connection of any other"
             )
         run = store.background.get(response.id, response.owner)
-        if response.is_running and not (run is not None and run.is_ended):
+        if run is not None and run.is_ended:
+            # Its end is not in its row yet.
+            return _json(run.document)
+        if response.is_running:
             document = run.cancelled_document if run is not None else _cancelled(response)
             await store.running.end(Progress(response.id, "cancelled"), document)
             _cancel_here(store, response)
