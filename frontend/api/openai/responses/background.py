@@ -79,7 +79,8 @@ class BackgroundRun:
             return
         self.status = "in_progress"
         had_room = self._bytes <= self.max_bytes
-        self._bytes += len(data)
+        # What is stored: a token's event takes fifty times the bytes of its text.
+        self._bytes = self._bytes + len(data) if self.streamed else self.encoder.text_bytes
         if had_room and self._bytes > self.max_bytes:
             raise InvalidRequest(
                 f"the response is longer than {self.max_bytes} bytes, the limit of stored ones"

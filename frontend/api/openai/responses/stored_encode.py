@@ -49,7 +49,15 @@ class StoringEncoder(ResponsesEncoder):
 
 
 class BackgroundEncoder(StoringEncoder):
-    """Encodes everything as events, also an error before the first token: no client waits for a status."""
+    """Encodes everything as events, also an error before the first token: no client waits for a status.
+    `text_bytes`: of the texts in the response object.
+    """
+
+    text_bytes = 0
+
+    def _grow(self, text: str) -> bytes:
+        self.text_bytes += len(text.encode())
+        return super()._grow(text)
 
     def beginning(self) -> bytes:
         return self._begin()

@@ -12,7 +12,7 @@ import pytest
 
 from drover.errors import EngineFailed, StoreUnavailable
 from frontend.models.running_responses import Progress, RunningResponses
-from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, content, started
+from tests.fakes.stalling_worker import STALL, Forever, StallingWorker, content, done, started
 from tests.support.sse import events_of
 from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
@@ -223,6 +223,17 @@ async def test_background_responses_have_a_limit(start: Start) -> None:
             return (await frontend.client.post("/v1/responses", json={**BODY, "background": True})).is_success
 
         await until(has_room, DEADLINE_SECONDS, "a new one is taken")
+
+
+async def test_only_what_is_stored_counts_towards_the_limit(start: Start) -> None:
+    worker = StallingWorker(steps=[started(), *[content("word ")] * 200, done()])
+    async with start(worker, store_responses=True, max_stored_response_bytes=5000) as frontend:
+        sent = await created(frontend, background=True)
+        ended = await until_status(frontend, sent["id"], "completed")
+        assert ended["output"][0]["content"][0]["text"] == "word " * 200
+        body = {**BODY, "background": True, "stream": True}
+        streamed = await frontend.client.post("/v1/responses", json=body)
+        assert events_of(streamed.text)[-1][0] == "response.failed"
 
 
 async def test_one_key_does_not_take_all_places(start: Start) -> None:
