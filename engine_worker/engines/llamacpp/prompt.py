@@ -220,6 +220,7 @@ def lacking(request: pb.GenerateRequest) -> Sequence[str]:
     named = (
         ("continue_final_message", ends_with_assistant and not request.chat.continue_last),
         ("min_tokens", sampling.min_tokens > 0 and not sampling.ignore_eos),
+        ("ignore_eos", sampling.ignore_eos and request.WhichOneof("constraint") is not None),
         ("skip_special_tokens", sampling.show_special_tokens),
     )
     return [name for name, is_set in named if is_set]

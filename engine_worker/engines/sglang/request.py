@@ -99,12 +99,11 @@ class RequestBuilder:
             sglang_stops, own_stops = [], sglang_stops + own_stops
             constraint = self._resume(request, constraint, sampled)
         parameters = sampled.parameters | constraint | self._limit_parameters(request, prompt, sglang_stops)
-        if request.sampling.min_tokens and not request.sampling.ignore_eos:
-            if constraint:
-                # Where the grammar ends the answer, the end token is all that is left to sample.
-                sampled.not_honoured.append("min_tokens")
-            else:
-                parameters["min_new_tokens"] = _min_new_tokens(request, parameters["max_new_tokens"])
+        if constraint:
+            # Where the grammar ends the answer, the end token is all that is left to sample.
+            sampled.not_honoured += _of_the_end(request.sampling)
+        elif request.sampling.min_tokens and not request.sampling.ignore_eos:
+            parameters["min_new_tokens"] = _min_new_tokens(request, parameters["max_new_tokens"])
         if request.WhichOneof("input") in _WITHOUT_TEMPLATE and needs_template(request):
             sampled.not_honoured.append("chat_template_kwargs")
         sglang = SglangRequest(
@@ -168,6 +167,12 @@ class RequestBuilder:
 
 def skips_special_tokens(request: pb.GenerateRequest, rendered: Rendered) -> bool:
     return rendered.skip_special_tokens and not request.sampling.show_special_tokens
+
+
+def _of_the_end(sampling: pb.Sampling) -> list[str]:
+    """Names of the fields that are set and keep an answer from its end."""
+    named = (("min_tokens", sampling.min_tokens > 0), ("ignore_eos", sampling.ignore_eos))
+    return [name for name, is_set in named if is_set]
 
 
 def _min_new_tokens(request: pb.GenerateRequest, max_new_tokens: object) -> int:

@@ -172,7 +172,8 @@ EXTRAS: tuple[Extra, ...] = (
         "ignore_eos",
         _BOTH,
         Flag(),
-        "Generate until another limit: the end-of-sequence token does not end the answer.",
+        "Generate until another limit: the end-of-sequence token does not end the answer. It has no effect "
+        "under a constraint.",
         True,
         support={"ollama": NAMED},
     ),

@@ -13,6 +13,8 @@ from engine_worker.engines.llamacpp.prompt import lacking
 from engine_worker.engines.sglang.prompt import Limits, Prompt
 from engine_worker.engines.sglang.request import EngineRequest, RequestBuilder, skips_special_tokens
 from engine_worker.prompt.window import Fitted
+from engine_worker.schemas.constraint import Constraint
+from engine_worker.schemas.schema_to_grammar import Grammar
 from frontend.api.core.typed_fields import FieldPath
 from frontend.api.openai.extras.fields import Extras
 from frontend.api.openai.extras.table import EXTRAS, NAMED, REFUSED, YES, Extra
@@ -82,7 +84,7 @@ def test_sglang(extra: Extra) -> None:
     assert [name for name in built.not_honoured if name != "repeat_last_n"] == _expected(extra, "sglang")
 
 
-def _built(request: pb.GenerateRequest) -> EngineRequest:
+def _built(request: pb.GenerateRequest, constraint: Constraint | None = None) -> EngineRequest:
     loaded = SimpleNamespace(
         can_seed=False,
         vocabulary=SimpleNamespace(size=100),
@@ -94,7 +96,7 @@ def _built(request: pb.GenerateRequest) -> EngineRequest:
     rendered = SimpleNamespace(thinking_refused=False, stop=[], skip_special_tokens=True, thinks=False)
     ids = list(request.continuation.prompt_ids) or [1, 2]
     prompt = Prompt(cast(Any, rendered), Fitted(ids, 0, None))
-    return RequestBuilder(cast(Any, loaded), Limits(64, 63)).build(request, prompt, None)
+    return RequestBuilder(cast(Any, loaded), Limits(64, 63)).build(request, prompt, constraint)
 
 
 def test_sglangs_parameters_in_a_new_and_in_a_resumed_answer() -> None:
@@ -114,7 +116,16 @@ def test_sglangs_parameters_in_a_new_and_in_a_resumed_answer() -> None:
         assert each["sampling_params"]["skip_special_tokens"] is False
 
 
-def test_a_minimum_above_the_room_is_lowered_and_a_constraint_ends_it() -> None:
+def test_what_keeps_an_answer_from_its_end_is_named_under_a_constraint() -> None:
+    request = pb.GenerateRequest(regex="a+", sampling=pb.Sampling(min_tokens=5, ignore_eos=True))
+    built = _built(request, Constraint(Grammar({}), text="root ::= [a]+"))
+
+    assert built.not_honoured == ["min_tokens", "ignore_eos"]
+    assert "min_new_tokens" not in built.sglang["sampling_params"]
+    assert lacking(request) == ["ignore_eos"]
+
+
+def test_a_minimum_above_the_room_is_lowered() -> None:
     request = pb.GenerateRequest(sampling=pb.Sampling(min_tokens=500))
     assert _built(request).sglang["sampling_params"]["min_new_tokens"] == 62
 
