@@ -287,3 +287,17 @@ async def test_errors_of_the_model_are_openais(start: Start) -> None:
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     assert (too_long.status_code, too_long.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert "image inputs are not supported" in unseen.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", [_PATH, "/v1/systemone"])
+async def test_other_methods_and_origins(start: Start, path: str) -> None:
+    async with start(_worker()) as frontend:
+        got = await frontend.client.get(path)
+        preflight = await frontend.client.options(
+            path, headers={"origin": "http://localhost:3000", "access-control-request-method": "POST"}
+        )
+        foreign = await frontend.client.post(path, json=_body(), headers={"origin": "http://evil.example"})
+    assert (got.status_code, got.headers["allow"]) == (405, "POST")
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert foreign.status_code == 403

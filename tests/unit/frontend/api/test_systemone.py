@@ -391,17 +391,3 @@ async def test_a_virtual_model_decides_only_where_its_name_fixes_a_side(start: S
     assert answer.json()["error"].startswith('"auto" does not support decision: it is a virtual model')
     assert "decision" not in show.json()["capabilities"]
     assert (forced.status_code, forced.json()["model"], request.model) == (200, "auto:simple", "m:latest")
-
-
-@pytest.mark.parametrize("path", [_PATH, "/v1/decisions"])
-async def test_other_methods_and_origins(start: Start, path: str) -> None:
-    async with start(_worker()) as frontend:
-        got = await frontend.client.get(path)
-        preflight = await frontend.client.options(
-            path, headers={"origin": "http://localhost:3000", "access-control-request-method": "POST"}
-        )
-        foreign = await frontend.client.post(path, json=_body(), headers={"origin": "http://evil.example"})
-    assert (got.status_code, got.headers["allow"]) == (405, "POST")
-    assert preflight.status_code == 204
-    assert preflight.headers["access-control-allow-origin"] == "http://localhost:3000"
-    assert foreign.status_code == 403
