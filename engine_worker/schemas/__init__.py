@@ -27,6 +27,7 @@ lark_reader.py              a custom tool's Lark grammar to a grammar
   grammar_recursion.py        ... without left recursion
 custom_input.py             ... the constraint of a custom tool's call
 free_answers.py             free text, and calls that obey a grammar
+rules.py                    which rules a term refers to, and which have a property
 terms.py                    what rules are made of: characters, sequences, choices, repetitions
 gbnf_writer.py              grammar to GBNF, llama.cpp's language
 ebnf_writer.py              grammar to EBNF, xgrammar's language (SGLang)

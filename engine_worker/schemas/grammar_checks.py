@@ -8,10 +8,11 @@ to an automaton; the rules of another one get names that each engine's language 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from drover.errors import ConstraintRejected
 from engine_worker.schemas.cost_limits import MAX_COUNTED_COST
+from engine_worker.schemas.rules import references, rules_where
 from engine_worker.schemas.schema_to_grammar import ROOT, Grammar
 from engine_worker.schemas.terms import (
     EMPTY,
@@ -121,35 +122,8 @@ def _reachable(rules: Mapping[str, Term]) -> dict[str, Term]:
         if name not in rules:
             raise ConstraintRejected(f"grammar: the rule {_shown(name)} is not defined")
         reached[name] = rules[name]
-        due += _references(rules[name])
+        due += references(rules[name])
     return {name: term for name, term in rules.items() if name in reached}
-
-
-def _references(term: Term) -> Iterator[str]:
-    match term:
-        case Ref(name):
-            yield name
-        case Sequence(parts) | Choice(parts):
-            for part in parts:
-                yield from _references(part)
-        case Repeat(part, _, _):
-            yield from _references(part)
-
-
-def rules_where(holds: Callable[[Term, Collection[str]], bool], rules: Mapping[str, Term]) -> frozenset[str]:
-    """The rules whose term it holds for, given the other rules that it holds for."""
-    users: dict[str, list[str]] = {name: [] for name in rules}
-    for name, term in rules.items():
-        for needed in {*_references(term)}:
-            users[needed].append(name)
-    found: set[str] = set()
-    due = [*rules]
-    while due:
-        name = due.pop()
-        if name not in found and holds(rules[name], found):
-            found.add(name)
-            due += users[name]
-    return frozenset(found)
 
 
 def _check_finite(rules: Mapping[str, Term]) -> None:
@@ -209,7 +183,7 @@ def _without_empty_loops(term: Term, nullable: frozenset[str]) -> Term:
                 return repeat(part.part, min(part.least, least), None)
             if most == 1 or not is_nullable(part, nullable):
                 return repeat(part, least, most)
-            if any(True for _ in _references(part)):
+            if any(True for _ in references(part)):
                 raise ConstraintRejected(
                     "grammar: a repetition has a part with rules in it that may all be empty; make one of "
                     "them match at least one character"
@@ -238,7 +212,7 @@ def _is_same_loop(inner: Repeat, least: int, most: int | None) -> bool:
 def _inlined(rules: Mapping[str, Term]) -> Term | None:
     """The grammar as one terminal; None if a rule needs itself, or if it would be too large."""
     ordered: dict[str, None] = {}
-    if _order({name: [*_references(term)] for name, term in rules.items()}, ROOT, ordered) is not None:
+    if _order({name: [*references(term)] for name, term in rules.items()}, ROOT, ordered) is not None:
         return None
     done: dict[str, Term] = {}
     sizes: dict[str, int] = {}

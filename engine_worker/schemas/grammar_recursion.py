@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from engine_worker.schemas.grammar_checks import is_nullable, left_recursive_rule, rules_where
+from engine_worker.schemas.grammar_checks import is_nullable, left_recursive_rule
 from engine_worker.schemas.patterns import Unsupported
+from engine_worker.schemas.rules import rules_where
 from engine_worker.schemas.schema_to_grammar import Grammar
 from engine_worker.schemas.terms import Choice, Repeat, Sequence, Term, Terminal
 

@@ -6,7 +6,7 @@ otherwise generate line ends without end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +16,7 @@ from engine_worker.schemas.json_text import other_names
 from engine_worker.schemas.multiples import LastDigits, multiples
 from engine_worker.schemas.numbers import Bounds
 from engine_worker.schemas.patterns import read_pattern, with_length_bounds
+from engine_worker.schemas.rules import references, rules_where
 from engine_worker.schemas.simplify import REFERENCE
 from engine_worker.schemas.terms import (
     EMPTY,
@@ -253,7 +254,7 @@ def _of_reachable(rules: Mapping[str, Term]) -> Grammar | None:
     """The grammar without unreachable rules and without parts that match nothing; None if ROOT matches
     nothing.
     """
-    possible = _possible(rules)
+    possible = rules_where(_matches_some, rules)
     if ROOT not in possible:
         return None
     kept: dict[str, Term] = {}
@@ -262,27 +263,11 @@ def _of_reachable(rules: Mapping[str, Term]) -> Grammar | None:
         name = waiting.pop()
         if name not in kept:
             kept[name] = _without(rules[name], possible)
-            waiting += _references(kept[name])
+            waiting += references(kept[name])
     return Grammar({name: kept[name] for name in [ROOT, *rules] if name in kept})
 
 
-def _possible(rules: Mapping[str, Term]) -> set[str]:
-    """Names of the rules that some text matches, found by fixed-point iteration."""
-    possible: set[str] = set()
-    users: dict[str, list[str]] = {}
-    for name, term in rules.items():
-        for used in _references(term):
-            users.setdefault(used, []).append(name)
-    waiting = list(rules)
-    while waiting:
-        name = waiting.pop()
-        if name not in possible and _matches_some(rules[name], possible):
-            possible.add(name)
-            waiting += users.get(name, [])
-    return possible
-
-
-def _matches_some(term: Term, possible: set[str]) -> bool:
+def _matches_some(term: Term, possible: Collection[str]) -> bool:
     match term:
         case Ref(name):
             return name in possible
@@ -298,7 +283,7 @@ def _matches_some(term: Term, possible: set[str]) -> bool:
             return bool(ranges)
 
 
-def _without(term: Term, possible: set[str]) -> Term:
+def _without(term: Term, possible: Collection[str]) -> Term:
     match term:
         case Ref(name):
             return term if name in possible else NOTHING
@@ -310,17 +295,3 @@ def _without(term: Term, possible: set[str]) -> Term:
             return repeat(_without(part, possible), least, most)
         case _:
             return term
-
-
-def _references(term: Term) -> list[str]:
-    match term:
-        case Ref(name):
-            return [name]
-        case Sequence(parts):
-            return [name for part in parts for name in _references(part)]
-        case Choice(options):
-            return [name for option in options for name in _references(option)]
-        case Repeat(part, _, _):
-            return _references(part)
-        case _:
-            return []
