@@ -98,6 +98,14 @@ class GrammarChecker:
         return str(json.loads(line))
 
 
+def ended_by_itself(event: pb.GenerateEvent) -> bool:
+    """True for the last event of an answer that neither a limit nor a stop text or token cut."""
+    done = event.done
+    return (
+        event.HasField("done") and done.finish_reason == pb.Done.STOP and done.WhichOneof("matched") is None
+    )
+
+
 class JsonAnswerCheck:
     """Verifies that an answer which ends by itself is one JSON text."""
 
@@ -107,12 +115,7 @@ class JsonAnswerCheck:
     def feed(self, event: pb.GenerateEvent) -> None:
         """Raises ConstraintRejected at the last event. Answers cut by a limit or a stop text pass."""
         self._parts.extend(delta.content for delta in event.deltas if delta.content)
-        done = event.done
-        if (
-            not event.HasField("done")
-            or done.finish_reason != pb.Done.STOP
-            or done.WhichOneof("matched") is not None
-        ):
+        if not ended_by_itself(event):
             return
         try:
             json.loads("".join(self._parts), strict=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from drover.errors import ConstraintRejected
 from drover.v1 import engine_pb2 as pb
-from engine_worker.engines.llamacpp.format_checks import GrammarChecker
+from engine_worker.engines.llamacpp.format_checks import GrammarChecker, ended_by_itself
 from engine_worker.schemas.lark_writer import lark_text
 from engine_worker.schemas.schema_to_grammar import Grammar
 
@@ -45,14 +45,7 @@ class TextAnswerCheck:
             data = list(delta.content.encode())
             if data and self._matcher.try_consume_tokens(data) < len(data):
                 raise _not_kept()
-        done = event.done
-        if (
-            not event.HasField("done")
-            or done.finish_reason != pb.Done.STOP
-            or done.WhichOneof("matched") is not None
-        ):
-            return
-        if not self._matcher.is_accepting():
+        if ended_by_itself(event) and not self._matcher.is_accepting():
             raise _not_kept()
 
 
