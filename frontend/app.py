@@ -34,6 +34,7 @@ from frontend.api.openai.responses.storing import ResponseStore
 from frontend.api.scoring import classify, rerank, score
 from frontend.api.scoring.service import Scoring
 from frontend.api.tokens import Tokens
+from frontend.database.database import Database
 from frontend.error_responses import failure
 from frontend.http.routes import routes_of
 from frontend.http.unrouted import CleanPath, allowed_methods, answer_unrouted
@@ -45,7 +46,6 @@ from frontend.middleware.request_log import RequestLog
 from frontend.models.adapters import Adapters
 from frontend.models.blobs import Blobs
 from frontend.models.catalog import Catalog
-from frontend.models.database.database import Database
 from frontend.models.preset_rows import PresetRows
 from frontend.models.presets import Presets
 from frontend.models.running_responses import RunningResponses

@@ -16,10 +16,10 @@ from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
+from frontend.database.url import DatabaseUrl, parse_url
 from frontend.listen_address import listen_address
 from frontend.middleware.client_id import check_network
 from frontend.middleware.cors import check_origin
-from frontend.models.database.url import DatabaseUrl, parse_url
 from frontend.models.virtual_definition import VirtualModel, virtual_models
 from frontend.routing.backends.ollama.address import OLLAMA, check_hosted
 from frontend.routing.discovery import check_service

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from drover.durations import NS_PER_SECOND
 from drover.errors import StoreUnavailable
 from drover.ollama_options import INT64_MAX
-from frontend.models.database.base import Connection
-from frontend.models.database.database import Database
+from frontend.database.base import Connection
+from frontend.database.database import Database
 
 _PIECE_BYTES = 1024 * 1024
 _NEVER = INT64_MAX

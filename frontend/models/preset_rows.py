@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from drover.errors import InvalidRequest
+from frontend.database.base import Connection
+from frontend.database.database import Database
 from frontend.models.adapter import BLOB_EXPIRED
 from frontend.models.blobs import keep_blobs
-from frontend.models.database.base import Connection
-from frontend.models.database.database import Database
 from frontend.models.preset import Preset
 
 # Rows of at most 256 KiB: a batch must fit within the timeout on a slow connection too.

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from drover.durations import NS_PER_SECOND
-from frontend.models.database.base import Connection
-from frontend.models.database.database import Database
+from frontend.database.base import Connection
+from frontend.database.database import Database
 from frontend.models.stored_responses import RUNNING
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from drover.durations import NS_PER_SECOND
-from frontend.models.database.base import Connection
-from frontend.models.database.database import Database
+from frontend.database.base import Connection
+from frontend.database.database import Database
 
 RUNNING = ("queued", "in_progress")
 # Turns of one conversation, which are read together.

@@ -25,6 +25,7 @@ from drover.errors import (
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
+from frontend.access.key import Key
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.model_queue import QueueWait
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
@@ -74,6 +75,8 @@ class RequestRecord:
     """Fair-queueing key."""
     address: str = ""
     """The client's address, behind trusted proxies."""
+    key: Key | None = None
+    """The client's key; None where no keys are used."""
     scheduling: SchedulingHeaders | None = None
     """None until they are read."""
     is_understood: bool = False

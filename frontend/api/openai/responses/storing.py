@@ -145,6 +145,7 @@ class Storing:
                 record.send_body,
                 record.client,
                 record.address,
+                record.key,
                 record.scheduling,
                 is_understood=True,
                 status=200,

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from frontend.models.database.database import Database
-from frontend.models.database.url import parse_url
+from frontend.database.database import Database
+from frontend.database.url import parse_url
 from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, started
 from tests.support.postgres import postgres
 from tests.support.sse import events_of

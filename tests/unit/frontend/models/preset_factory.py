@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 
 from drover.names import ModelName
-from frontend.models.database.database import Database
-from frontend.models.database.url import parse_url
+from frontend.database.database import Database
+from frontend.database.url import parse_url
 from frontend.models.preset import Example, Preset
 from frontend.models.preset_rows import PresetRows
 from frontend.models.presets import Presets

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from drover.errors import InvalidRequest, StoreUnavailable
+from frontend.database.database import Database
 from frontend.models.adapter import Adapter, AdapterFile
 from frontend.models.blobs import Blobs
-from frontend.models.database.database import Database
 from frontend.models.preset import Preset
 from frontend.models.preset_rows import PresetRows
 from tests.unit.frontend.models.preset_factory import name, preset

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from drover.errors import InvalidRequest, StoreUnavailable
-from frontend.models.database.base import Connection
-from frontend.models.database.database import Database
-from frontend.models.database.url import DatabaseUrl, parse_url
+from frontend.database.base import Connection
+from frontend.database.database import Database
+from frontend.database.url import DatabaseUrl, parse_url
 from frontend.models.preset_rows import PresetRows
 from frontend.models.presets import Presets
 from tests.support.postgres import Postgres
 from tests.support.waiting import until
-from tests.unit.frontend.models.conftest import TIMEOUT_SECONDS
+from tests.unit.frontend.conftest import TIMEOUT_SECONDS
 from tests.unit.frontend.models.preset_factory import full_preset, name, preset
 
 _NEVER_POLLS_SECONDS = 3600.0

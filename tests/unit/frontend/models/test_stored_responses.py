@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from drover.errors import QueueFull
-from frontend.models.database.database import Database
-from frontend.models.database.url import parse_url
+from frontend.database.database import Database
+from frontend.database.url import parse_url
 from frontend.models.running_responses import Progress, RunningResponses
 from frontend.models.stored_responses import MAX_TURNS, StoredResponse, StoredResponses, StoreLimits
-from tests.unit.frontend.models.conftest import TIMEOUT_SECONDS
+from tests.unit.frontend.conftest import TIMEOUT_SECONDS
 
 ME, OTHER = "key 1", "key 2"
 LIMITS = StoreLimits(max_responses=100, max_bytes=100_000, lifetime_seconds=600)

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from drover.errors import StoreUnavailable
-from frontend.models.database.base import Connection, Driver
-from frontend.models.database.migrations import SchemaError, migrate
-from frontend.models.database.url import DatabaseUrl
+from frontend.database.base import Connection, Driver
+from frontend.database.migrations import SchemaError, migrate
+from frontend.database.url import DatabaseUrl
 
 _CLOSE_SECONDS = 2.0
 
@@ -63,10 +63,10 @@ class Database:
 def _driver_of(url: DatabaseUrl, timeout_seconds: float) -> Driver:
     """Import only the driver of this database. `timeout_seconds`: wait for others' file locks."""
     if url.is_sqlite:
-        from frontend.models.database.sqlite import SqliteDriver
+        from frontend.database.sqlite import SqliteDriver
 
         return SqliteDriver(url.database, timeout_seconds)
-    from frontend.models.database.postgres import PostgresDriver
+    from frontend.database.postgres import PostgresDriver
 
     return PostgresDriver(url)
 

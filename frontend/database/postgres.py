@@ -9,8 +9,8 @@ from typing import Any
 
 import asyncpg
 
-from frontend.models.database.base import Value
-from frontend.models.database.url import DatabaseUrl
+from frontend.database.base import Value
+from frontend.database.url import DatabaseUrl
 
 _CONNECTIONS = 4
 # Key of an advisory lock, which no other program of this database uses.

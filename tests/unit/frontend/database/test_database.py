@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from drover.errors import InvalidRequest, StoreUnavailable
+from frontend.database.database import Database
+from frontend.database.url import DatabaseUrl, parse_url
 from frontend.models.blobs import Blobs
-from frontend.models.database.database import Database
-from frontend.models.database.url import DatabaseUrl, parse_url
 from frontend.models.preset_rows import PresetRows
-from tests.unit.frontend.models.conftest import TIMEOUT_SECONDS
+from tests.unit.frontend.conftest import TIMEOUT_SECONDS
 from tests.unit.frontend.models.preset_factory import preset
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiosqlite
 
-from frontend.models.database.base import Value
+from frontend.database.base import Value
 
 _IN_MEMORY = ":memory:"
 

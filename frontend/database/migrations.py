@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from frontend.models.database.base import Connection, Driver
+from frontend.database.base import Connection, Driver
 
 # Alembic's name: earlier versions used it, and share the database during updates.
 _VERSIONS = "alembic_version"

@@ -1,4 +1,4 @@
-"""Presets over both databases: SQLite in a file, and a real PostgreSQL."""
+"""Both databases: SQLite in a file, and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from frontend.models.database.database import Database
-from frontend.models.database.url import parse_url
+from frontend.database.database import Database
+from frontend.database.url import parse_url
 from tests.support.postgres import Postgres, postgres
 
 TIMEOUT_SECONDS = 5.0
