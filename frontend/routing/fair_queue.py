@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import Generic, Protocol, TypeVar
 
 
@@ -105,6 +106,15 @@ class FairQueue(Generic[Queued]):
                 return before + found
             before += sum(map(len, lanes.values()))
         return None
+
+    def first(self, limit: int) -> list[Queued]:
+        """The first `limit` requests in the order in which they leave if no other comes."""
+        found: list[Queued] = []
+        for rank in sorted(self._lanes, reverse=True):
+            rounds = zip_longest(*self._lanes[rank].values())
+            in_order = (waiter for each in rounds for waiter in each if waiter is not None)
+            found += islice(in_order, limit - len(found))
+        return found
 
     def _drop_if_empty(self, rank: tuple[bool, int], lane: str) -> None:
         lanes = self._lanes[rank]

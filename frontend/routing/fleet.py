@@ -63,13 +63,20 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker as this frontend sees it. `model`: its main name; `requests`: this frontend's there."""
+    """A worker as this frontend sees it. `model`: its main name; `requests`: this frontend's there; `info`:
+    None before its first answer; `report`: its last one, None while it is away.
+    """
 
     address: str
     model: str
     ready: bool
     requests: int
     cache_hit_rate: float
+    info: pb.Model | None
+    report: pb.LoadReport | None
+    is_stalled: bool
+    is_avoided: bool
+    """Its circuit breaker is open."""
 
 
 class Fleet:
@@ -119,6 +126,10 @@ class Fleet:
                 worker.ready,
                 worker.requests,
                 worker.report.cache_hit_rate if worker.report else 0.0,
+                worker.model,
+                worker.report,
+                worker.is_stalled,
+                worker.breaker.is_open,
             )
             for worker in self._workers
         ]

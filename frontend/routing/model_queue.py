@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from drover.errors import NoWorkerReady, QueueFull
@@ -46,6 +46,16 @@ class QueuePosition:
     expected_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingRequest:
+    """A queued request, for display. `model`: the queue's main name; `seconds`: since it was queued."""
+
+    model: str
+    position: int
+    ticket: Ticket
+    seconds: float
+
+
 @dataclass(eq=False, slots=True)
 class _Waiter:
     ticket: Ticket
@@ -54,6 +64,7 @@ class _Waiter:
     assigned: asyncio.Future[WorkerPermit] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    queued_at: float = field(default_factory=time.monotonic)
 
 
 class ModelQueue:
@@ -104,6 +115,11 @@ class ModelQueue:
         """Position of the first queued request that matches: 1 for the head of the queue."""
         before = self._queue.position(lambda waiter: matches(waiter.ticket))
         return None if before is None else before + 1
+
+    def first(self, limit: int) -> Iterator[tuple[Ticket, float]]:
+        """The first `limit` queued requests in order, and for how many seconds each has waited."""
+        now = time.monotonic()
+        return ((waiter.ticket, now - waiter.queued_at) for waiter in self._queue.first(limit))
 
     def expected_seconds(self, position: int) -> float:
         """Expected wait at that position, from the recent rate of departures."""
@@ -178,6 +194,15 @@ class QueueTable:
         for kind, queue in self._queues.items():
             counts[self._names[kind]] += len(queue)
         return counts
+
+    def first(self, limit: int) -> list[WaitingRequest]:
+        """At most `limit` queued requests of all models: the heads of all queues, then those that follow."""
+        found = [
+            WaitingRequest(self._names[kind], position, ticket, seconds)
+            for kind, queue in self._queues.items()
+            for position, (ticket, seconds) in enumerate(queue.first(limit), start=1)
+        ]
+        return sorted(found, key=lambda waiting: waiting.position)[:limit]
 
     def queue(self, model: ServedModel) -> ModelQueue:
         """The queue in front of all workers that serve `model`."""

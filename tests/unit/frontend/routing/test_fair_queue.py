@@ -94,6 +94,19 @@ def _gives_way(queue: FairQueue[Waiting], ticket: Ticket) -> str | None:
     return None if last is None else last.ticket.request_id
 
 
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-1, 1), st.booleans()), max_size=30))
+def test_the_first_ones_are_listed_in_the_order_in_which_they_leave(
+    drawn: list[tuple[str, int, bool]],
+) -> None:
+    tickets = [
+        Ticket(client, f"r{number}", priority, requeued)
+        for number, (client, priority, requeued) in enumerate(drawn)
+    ]
+    queue = _queue(*tickets)
+    listed = [waiting.ticket.request_id for waiting in queue.first(7)]
+    assert listed == _order(queue)[:7]
+
+
 def test_the_newest_request_of_the_longest_lane_is_evicted() -> None:
     queue = _queue(
         *(Ticket("greedy", f"g{number}") for number in range(5)), Ticket("a", "a"), Ticket("b", "b")

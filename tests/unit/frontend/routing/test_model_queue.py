@@ -152,6 +152,13 @@ async def test_the_table_counts_and_finds_what_waits_for_each_model() -> None:
     assert table.find("same", "b") == QueuePosition(1, 1, 0.0)
     assert table.find("same", "a monitor") == QueuePosition(1, 1, 0.0)
     assert table.find("other", "a") is None
+    listed = table.first(5)
+    assert [(each.model, each.ticket.client, each.position) for each in listed] == [
+        ("one", "a", 1),
+        ("two", "b", 1),
+    ]
+    assert all(0 <= each.seconds < _SECONDS for each in listed)
+    assert [each.model for each in table.first(1)] == ["one"]
     with pytest.raises(QueueFull):
         await acquire("three", "c", "x")
     worker.release()
