@@ -50,6 +50,7 @@ from frontend.models.preset_rows import PresetRows
 from frontend.models.presets import Presets
 from frontend.models.running_responses import RunningResponses
 from frontend.models.stored_responses import StoredResponses, StoreLimits
+from frontend.observability.loop_delay import watched_loop
 from frontend.observability.metrics import Metrics
 from frontend.observability.request_record import record_of
 from frontend.openapi import routes as openapi
@@ -79,7 +80,7 @@ def build_app(
     scoring = Scoring(catalog, settings, in_flight)
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
-    metrics = Metrics(fleet, connections.__len__, lambda: bodies.held)
+    metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
     store = _response_store(settings, database, metrics)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
     adapters = Adapters(stored, presets, fleet)
@@ -88,6 +89,7 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as started:
+            await started.enter_async_context(watched_loop(metrics.observe_loop_delay))
             await fleet.start()
             started.push_async_callback(fleet.stop)
             await presets.start()

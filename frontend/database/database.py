@@ -24,6 +24,8 @@ class Database:
         self._errors: tuple[type[Exception], ...] = (*self._driver.errors, SchemaError, OSError)
         self._migrating = asyncio.Lock()
         self._migrated = False
+        self.is_available = True
+        """False if its last use failed."""
 
     def __str__(self) -> str:
         return str(self._url)
@@ -38,9 +40,12 @@ class Database:
                 await self._migrate()
                 async with self._driver.transaction() as connection:
                     yield connection
+            self.is_available = True
         except TimeoutError:
+            self.is_available = False
             raise _unavailable() from TimeoutError(f"no answer within {self._timeout_seconds:g} s")
         except self._errors as error:
+            self.is_available = False
             raise _unavailable() from error
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from drover.metrics import MetricSpec
 from frontend.observability.request_record import RequestRecord
-from frontend.routing.fleet import Fleet
+from frontend.routing.fleet import Fleet, WorkerStatus
 
 _PREFIX = "drover_frontend"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -42,26 +42,42 @@ _TOKENS = _counter("tokens", "Tokens of prompts, from the prefix cache, and gene
 _RETRIES = _counter("retries", "Attempts on another worker before the first token.", "model")
 _FAILOVERS = _counter("failovers", "Responses resumed on another worker after the first token.", "model")
 _NOT_RESUMABLE = _counter("not_resumable", "Responses that could not resume on another worker.", "reason")
+_ERRORS = _counter("errors", "Requests that ended with an error, by its name.", "error", "model")
 _ABORTS = _counter("aborts", "Responses that ended early.", "cause")
 _TRUNCATIONS = _counter("truncations", "Requests whose prompt was truncated to fit the context.", "model")
 _DECISIONS = _counter("route_decisions", "Requests that the smart router sent to a side.", "route", "reason")
 _FALLBACKS = _counter("route_fallbacks", "Requests sent to the other side because this one failed.", "route")
 _JUDGE = _histogram("judge_seconds", "Time that a smart router's judge took.", _SECONDS)
 
+_LOOP_DELAY = MetricSpec(
+    f"{_PREFIX}_event_loop_delay_seconds",
+    "histogram",
+    "How much later than asked for the event loop ran a timer, four times a second.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+_DATABASE = _gauge("database_available", "1 if the last use of the database succeeded, else 0.")
 _CONNECTIONS = _gauge("connections", "Open HTTP connections.")
 _BODY_BYTES = _gauge("body_bytes", "Bytes of request bodies in memory, beyond 64 KiB each.")
 _TASKS = _gauge("tasks", "Tasks of the event loop.")
 _WAITING = _gauge("waiting_requests", "Requests that wait in this frontend's queue.", "model")
 _RUNNING = _gauge("running_requests", "Requests of this frontend on a worker.", "worker", "model")
 _READY = _gauge("worker_ready", "1 while a worker takes requests, else 0.", "worker", "model")
+_DRAINING = _gauge("worker_draining", "1 while a worker shuts down, else 0.", "worker", "model")
+_STALLED = _gauge("worker_stalled", "1 while a worker makes no progress, else 0.", "worker", "model")
+_CIRCUIT_OPEN = _gauge(
+    "worker_circuit_open",
+    "1 while the circuit breaker keeps requests from a worker, else 0.",
+    "worker",
+    "model",
+)
 _CACHE_HITS = _gauge(
     "worker_cache_hit_ratio", "Share of prompt tokens found in the prefix cache, 0 to 1.", "worker", "model"
 )
 
 METRICS = (
-    *(_REQUESTS, _TTFT, _INTER_TOKEN, _QUEUE, _TOKENS, _RETRIES, _FAILOVERS, _NOT_RESUMABLE, _ABORTS),
-    *(_TRUNCATIONS, _DECISIONS, _FALLBACKS, _JUDGE, _WAITING, _RUNNING, _READY, _CACHE_HITS),
-    *(_CONNECTIONS, _BODY_BYTES, _TASKS),
+    *(_REQUESTS, _TTFT, _INTER_TOKEN, _QUEUE, _TOKENS, _RETRIES, _FAILOVERS, _NOT_RESUMABLE, _ERRORS),
+    *(_ABORTS, _TRUNCATIONS, _DECISIONS, _FALLBACKS, _JUDGE, _WAITING, _RUNNING, _READY, _DRAINING),
+    *(_STALLED, _CIRCUIT_OPEN, _CACHE_HITS, _CONNECTIONS, _BODY_BYTES, _TASKS, _LOOP_DELAY, _DATABASE),
 )
 
 
@@ -69,16 +85,24 @@ def _none() -> int:
     return 0
 
 
+def _yes() -> bool:
+    return True
+
+
 class Metrics:
     """Label values come from the fleet and from the code's own routes, so that no client can add series.
-    `connections` and `body_bytes`: this process's, read when they are scraped.
+    `connections`, `body_bytes` and `has_database`: this process's, read when they are scraped.
     """
 
     def __init__(
-        self, fleet: Fleet, connections: Callable[[], int] = _none, body_bytes: Callable[[], int] = _none
+        self,
+        fleet: Fleet,
+        connections: Callable[[], int] = _none,
+        body_bytes: Callable[[], int] = _none,
+        has_database: Callable[[], bool] = _yes,
     ) -> None:
         registry = self._registry = CollectorRegistry()
-        registry.register(_ProcessMetrics(connections, body_bytes))
+        registry.register(_ProcessMetrics(connections, body_bytes, has_database))
         registry.register(_FleetMetrics(fleet))
         self._requests = _REQUESTS.counter(registry)
         self._ttft = _TTFT.histogram(registry)
@@ -88,15 +112,20 @@ class Metrics:
         self._retries = _RETRIES.counter(registry)
         self._failovers = _FAILOVERS.counter(registry)
         self._not_resumable = _NOT_RESUMABLE.counter(registry)
+        self._errors = _ERRORS.counter(registry)
         self._aborts = _ABORTS.counter(registry)
         self._truncations = _TRUNCATIONS.counter(registry)
         self._decisions = _DECISIONS.counter(registry)
         self._fallbacks = _FALLBACKS.counter(registry)
         self._judge = _JUDGE.histogram(registry)
+        self._loop_delay = _LOOP_DELAY.histogram(registry)
 
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def observe_loop_delay(self, seconds: float) -> None:
+        self._loop_delay.observe(seconds)
 
     def count(self, record: RequestRecord, route: str) -> None:
         """Count a finished request. `route`: its path template."""
@@ -108,6 +137,8 @@ class Metrics:
             self._failovers.labels(model).inc(record.failovers)
         if record.not_resumable:
             self._not_resumable.labels(record.not_resumable).inc()
+        if record.error:
+            self._errors.labels(record.error, model).inc()
         if record.abort_cause:
             self._aborts.labels(record.abort_cause).inc()
         if record.truncated_tokens:
@@ -143,14 +174,18 @@ class Metrics:
 class _ProcessMetrics(Collector):
     """Gauges that fall again when requests end, else something leaks. Collected in the event loop."""
 
-    def __init__(self, connections: Callable[[], int], body_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, connections: Callable[[], int], body_bytes: Callable[[], int], has_database: Callable[[], bool]
+    ) -> None:
         self._connections = connections
         self._body_bytes = body_bytes
+        self._has_database = has_database
 
     def collect(self) -> Iterator[Metric]:
         yield _CONNECTIONS.family([((), self._connections())])
         yield _BODY_BYTES.family([((), self._body_bytes())])
         yield _TASKS.family([((), len(asyncio.all_tasks()))])
+        yield _DATABASE.family([((), self._has_database())])
 
 
 class _FleetMetrics(Collector):
@@ -163,4 +198,11 @@ class _FleetMetrics(Collector):
         workers = [((seen.address, seen.model), seen) for seen in self._fleet.workers()]
         yield _RUNNING.family((labels, seen.requests) for labels, seen in workers)
         yield _READY.family((labels, seen.ready) for labels, seen in workers)
+        yield _DRAINING.family((labels, _is_draining(seen)) for labels, seen in workers)
+        yield _STALLED.family((labels, seen.is_stalled) for labels, seen in workers)
+        yield _CIRCUIT_OPEN.family((labels, seen.is_avoided) for labels, seen in workers)
         yield _CACHE_HITS.family((labels, seen.cache_hit_rate) for labels, seen in workers)
+
+
+def _is_draining(worker: WorkerStatus) -> bool:
+    return worker.report is not None and worker.report.draining

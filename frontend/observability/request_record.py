@@ -94,6 +94,8 @@ class RequestRecord:
     """How often it resumed on another worker after its first token."""
     not_resumable: str = ""
     """The reason why it could not resume."""
+    error: str = ""
+    """Its name; empty for a success and for a client that left."""
     abort_cause: str = ""
     done: pb.Done | None = None
     routed: RouteOutcome | None = None
@@ -164,7 +166,8 @@ class RequestRecord:
         if isinstance(error, ClientLeft):
             self.fields["client_left"] = True
         else:
-            self.fields |= {"error": type(error).__name__, "error_message": error.message}
+            self.error = type(error).__name__
+            self.fields |= {"error": self.error, "error_message": error.message}
 
     def record_done(self, done: pb.Done) -> None:
         self.done = done

@@ -158,9 +158,11 @@ async def test_a_file_that_another_process_locks_is_waited_for_until_the_deadlin
         with pytest.raises(StoreUnavailable):
             async with database.transaction() as connection:
                 await connection.run("UPDATE catalog_state SET revision = 7")
+        available = [database.is_available]
         other.rollback()
     async with database.transaction() as connection:
         assert await connection.rows("SELECT revision FROM catalog_state") == [(0,)]
+    assert [*available, database.is_available] == [False, True]
     await database.close()
 
 
