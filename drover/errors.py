@@ -8,7 +8,7 @@
     ├── NeverRetry       the request has to change
     │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
     │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotQueued, NotSignedIn,
-    │       NotOffered, ResponseNotFound
+    │       NotOffered, NotAuthenticated, NotPermitted, ResponseNotFound
     ├── ClientLeft
     └── InternalError
 
@@ -184,6 +184,14 @@ class NotOffered(NeverRetry):
     """The route belongs to ollama.com, and this server does not forward it."""
 
 
+class NotAuthenticated(NeverRetry):
+    """The request has no key, or one that is not valid, on a server with keys."""
+
+
+class NotPermitted(NeverRetry):
+    """The key's role or its models do not allow what the request asks for."""
+
+
 class ResponseNotFound(NeverRetry):
     """No stored response of this client has this id."""
 
@@ -254,6 +262,10 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     NotQueued: ErrorMapping(_CODE.NOT_FOUND, 404, "not_found_error", "not_found_error"),
     NotSignedIn: ErrorMapping(_CODE.UNAUTHENTICATED, 401, "api_error", "authentication_error"),
     NotOffered: ErrorMapping(_CODE.PERMISSION_DENIED, 403, "api_error", "permission_error"),
+    NotAuthenticated: ErrorMapping(
+        _CODE.UNAUTHENTICATED, 401, "invalid_request_error", "authentication_error"
+    ),
+    NotPermitted: ErrorMapping(_CODE.PERMISSION_DENIED, 403, "invalid_request_error", "permission_error"),
     ResponseNotFound: ErrorMapping(_CODE.NOT_FOUND, 404, "invalid_request_error", "not_found_error"),
     ClientLeft: ErrorMapping(_CODE.CANCELLED, 499, "api_error", "api_error"),
     InternalError: ErrorMapping(_CODE.INTERNAL, 500, "api_error", "api_error"),

@@ -27,6 +27,10 @@ _log = logging.getLogger("drover.frontend")
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["keys"]:
+        from frontend.keys_command import run
+
+        return run(sys.argv[2:])
     settings = FrontendSettings.load(sys.argv[1:])
     configure_malloc()
     logs.configure(settings.log_format, settings.log_level)

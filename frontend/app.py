@@ -8,10 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from drover.errors import DroverError, internal_error
+from drover.exposure import is_loopback
 from frontend import operator_routes
+from frontend.access.database_keys import DatabaseKeys
+from frontend.access.key_checker import KeyChecker
+from frontend.access.key_rows import KeyRows
+from frontend.access.keys import Keys
+from frontend.access.route_roles import check_complete
 from frontend.api.anthropic import messages
 from frontend.api.decisions import Decisions
 from frontend.api.embeddings import Embeddings
@@ -38,6 +44,7 @@ from frontend.database.database import Database
 from frontend.error_responses import failure
 from frontend.http.routes import routes_of
 from frontend.http.unrouted import CleanPath, allowed_methods, answer_unrouted
+from frontend.middleware.authentication import Authentication
 from frontend.middleware.client_id import Clients
 from frontend.middleware.cors import OriginRule
 from frontend.middleware.held_bodies import HeldBodies, WithHeldBodies
@@ -84,6 +91,11 @@ def build_app(
     store = _response_store(settings, database, metrics)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
     adapters = Adapters(stored, presets, fleet)
+    keys = Keys(
+        DatabaseKeys(KeyRows(database)),
+        always_required=settings.require_keys,
+        open_until_read=is_loopback(settings.listen),
+    )
     fleet.adapters.source = adapters
 
     @asynccontextmanager
@@ -94,6 +106,8 @@ def build_app(
             started.push_async_callback(fleet.stop)
             await presets.start()
             started.push_async_callback(presets.stop)
+            await keys.start()
+            started.push_async_callback(keys.stop)
             if store is not None:
                 await store.background.start()
                 started.push_async_callback(store.background.stop)
@@ -134,7 +148,9 @@ def build_app(
     app.add_exception_handler(DroverError, _failed)
     app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unhandled)
-    hosts = with_host_rule(LoopGuard(app), settings.listen)
+    check_complete(app.routes)
+    with_keys = Authentication(app, keys, KeyChecker(keys), app.routes, _refused)
+    hosts = with_host_rule(LoopGuard(with_keys), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)
 
@@ -160,6 +176,10 @@ def _response_store(settings: FrontendSettings, database: Database, metrics: Met
         metrics.count,
     )
     return ResponseStore(stored, running, background, settings.max_stored_response_bytes)
+
+
+def _refused(scope: Scope, error: DroverError) -> Response:
+    return failure(scope["path"], error, scope["method"] == "GET")
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -155,6 +155,10 @@ class FrontendSettings(ProcessSettings):
     postgresql://user@host/name for several frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or
     ~/.local/state.
     """
+    require_keys: bool = False
+    """Refuse every request without a valid key, also while there are no keys. Else keys are required from the
+    time when the first one is made.
+    """
     shared_database: bool = False
     """Set if other frontends serve the same clients, so that the database must be shared: a SQLite file is
     then refused at the start.

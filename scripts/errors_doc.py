@@ -22,7 +22,9 @@ from drover.errors import (
     InvalidOption,
     InvalidRequest,
     ModelNotFound,
+    NotAuthenticated,
     NotOffered,
+    NotPermitted,
     NotQueued,
     NotSignedIn,
     NotTransferable,
@@ -63,6 +65,8 @@ _ADVICE: Mapping[type[DroverError], str] = {
     NotQueued: "Take the id from `X-Request-ID`; the request may have been sent to a worker.",
     NotSignedIn: "Do not call the route.",
     NotOffered: "Do not call the route, or call ollama.com itself.",
+    NotAuthenticated: "Send a valid key; the operator makes them (`drover-frontend keys create`).",
+    NotPermitted: "Use a key with the role that the message names.",
     ClientLeft: "Nothing: only logs and metrics have it.",
     InternalError: "Report it with the request id; the frontend's log has the traceback.",
 }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+_LATEST = ":latest"
+
 
 class Role(StrEnum):
     """What a key may do. `user` generates and reads; `admin` may also change models and see all usage;
@@ -32,7 +34,7 @@ class Key:
 
     `id`: unique and not secret, for logs, usage and metrics. `models`: patterns like `qwen3*`, of which a
     model's name must match one; none for all models. `priority`: the highest that its requests may ask for,
-    in place of `--max-priority`; None to keep that. `weight`: its share of the queue beside other clients'.
+    in place of `--max-priority`; None to keep that. `weight`: its share of the queue next to other clients'.
     `expires_unix`: None for never.
     """
 
@@ -46,5 +48,20 @@ class Key:
     expires_unix: float | None = None
 
     def may_use(self, model: str) -> bool:
-        """Whether one of its patterns matches the model's name."""
-        return not self.models or any(fnmatchcase(model.lower(), each.lower()) for each in self.models)
+        """Whether one of its patterns matches the model's name, with or without the tag `latest`."""
+        names = _spellings(model)
+        return not self.models or any(
+            fnmatchcase(name, pattern) for pattern in map(str.lower, self.models) for name in names
+        )
+
+    def names(self, model: str) -> bool:
+        """Whether one of its patterns is the model's name, without wildcards."""
+        return not _spellings(model).isdisjoint(map(str.lower, self.models))
+
+
+def _spellings(name: str) -> frozenset[str]:
+    """The name with and without the tag `latest`, which is the one of a name without a tag."""
+    name = name.lower()
+    if ":" not in name.rpartition("/")[2]:
+        return frozenset({name, f"{name}{_LATEST}"})
+    return frozenset({name, name.removesuffix(_LATEST)})

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope
 
 from drover.concurrency import CancelScope, cancel_scope
 from drover.errors import ClientLeft, DeadlineExceeded, WorkerDraining
-from frontend.observability.request_record import record_of
+from frontend.observability.request_record import RequestRecord, record_of
 from frontend.routing.scheduling_headers import PRIORITY, SchedulingHeaders
 from frontend.settings import FrontendSettings
 
@@ -22,7 +22,7 @@ class InFlightRequests:
     def __init__(self, settings: FrontendSettings) -> None:
         self.heartbeat_seconds = settings.heartbeat_seconds
         self.draining = False
-        self._max_priority = settings.max_priority
+        self._default_max_priority = settings.max_priority
         self._deadline_seconds = settings.request_deadline_seconds
         self._scopes: set[CancelScope] = set()
 
@@ -30,7 +30,7 @@ class InFlightRequests:
         """Read the request's scheduling headers, once. Raises InvalidRequest."""
         record = record_of(scope)
         if record.scheduling is None:
-            record.scheduling = SchedulingHeaders.read(Headers(scope=scope), self._max_priority)
+            record.scheduling = SchedulingHeaders.read(Headers(scope=scope), self._max_priority(record))
         return record.scheduling
 
     def prioritise(self, scope: Scope, priority: int) -> bool:
@@ -40,8 +40,14 @@ class InFlightRequests:
         """
         record, scheduling = record_of(scope), self.scheduling(scope)
         if not Headers(scope=scope).get(PRIORITY, "").strip():
-            record.scheduling = scheduling.with_priority(priority, self._max_priority)
+            record.scheduling = scheduling.with_priority(priority, self._max_priority(record))
         return record.scheduling is not None and record.scheduling.priority == priority
+
+    def _max_priority(self, record: RequestRecord) -> int:
+        """The key's, where it has one."""
+        if record.key is None or record.key.priority is None:
+            return self._default_max_priority
+        return record.key.priority
 
     @asynccontextmanager
     async def track(self, scope: Scope, receive: Receive) -> AsyncGenerator[None, None]:

@@ -8,6 +8,8 @@
 - `responses`: stored responses, with `response_documents` for their texts, which are large, and
   `response_events` for the events of those that are streamed in the background: `frames` are consecutive
   events, the first of which has the sequence number `first`.
+- `access_keys`: keys with the digests of their secrets; `revision` is that of `access_key_state`, as with
+  presets. Revoked keys keep their row.
 """
 
 from __future__ import annotations
@@ -39,6 +41,13 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "input BYTEA NOT NULL)",
         "CREATE TABLE response_events (id VARCHAR(64) NOT NULL, first BIGINT NOT NULL, "
         "frames BYTEA NOT NULL, PRIMARY KEY (id, first))",
+    ),
+    "0003": (
+        "CREATE TABLE access_keys (id VARCHAR(64) NOT NULL PRIMARY KEY, document TEXT NOT NULL, "
+        "revision BIGINT NOT NULL)",
+        "CREATE INDEX ix_access_keys_revision ON access_keys (revision)",
+        "CREATE TABLE access_key_state (id INTEGER NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
+        "INSERT INTO access_key_state (id, revision) VALUES (1, 0)",
     ),
 }
 

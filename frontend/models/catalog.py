@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
+from drover.errors import InvalidRequest, ModelNotFound, NotPermitted, StoreUnavailable
 from drover.names import ModelName
+from frontend.access.current_key import current_key
 from frontend.models.model import CatalogModel
 from frontend.models.named_adapters import named_models
 from frontend.models.preset import Preset
 from frontend.models.presets import Presets
 from frontend.models.resolve import ModelResolver
 from frontend.models.virtual_definition import VirtualModel, of_parameters
+from frontend.models.visibility import is_visible
 from frontend.routing.fleet import CapabilityCheck, Fleet, LoadedModel, can_generate
 from frontend.routing.served_model import ServedModel
 
@@ -55,13 +57,17 @@ class Catalog:
             if not self.presets.has_loaded:
                 return self._without_presets()
         others = self._without_presets()
-        taken = {model.name.key for model in others}
-        made = [
+        taken = {model.name.key for model in self._all_but_presets()}
+        made = (
             self._resolver.preset_model(preset)
             for preset in self.presets.all()
             if preset.name.key not in taken
-        ]
-        return sorted([*made, *others], key=lambda model: -model.modified_unix_ns)
+        )
+        return sorted([*filter(is_visible, made), *others], key=lambda model: -model.modified_unix_ns)
+
+    def served(self, capable: CapabilityCheck) -> list[ServedModel]:
+        """The ready workers' models that are `capable` and visible, each name once."""
+        return [each for each in self.fleet.served(capable) if is_visible(CatalogModel(each.name, each))]
 
     def loaded(self) -> list[LoadedModel]:
         """The models in memory, under every name. A virtual model is loaded while one of its sides is, and
@@ -69,10 +75,15 @@ class Catalog:
         """
         from_fleet = self.fleet.loaded()
         expiries = {each.model.name.key: each.expires_unix_ns for each in reversed(from_fleet)}
-        loaded = [each for each in from_fleet if each.model.name.key not in self.routers]
+        loaded = [
+            each
+            for each in from_fleet
+            if each.model.name.key not in self.routers
+            and is_visible(CatalogModel(each.model.name, each.model))
+        ]
         for model in self._resolver.virtual_models():
             targets, served = model.virtual, model.served
-            if targets is None or served is None:
+            if targets is None or served is None or not is_visible(model):
                 continue
             times = [expiries[each.name.key] for each in targets.served if each.name.key in expiries]
             if times:
@@ -82,8 +93,13 @@ class Catalog:
 
     def check_free(self, name: ModelName, verb: str) -> None:
         """Raises InvalidRequest for a name that a preset cannot have, NoWorkerReady while no worker has
-        reported. `verb`: what the client wants to do with the name.
+        reported. `verb`: what the client wants to do with the name. Raises NotPermitted for a name of which
+        the client's key cannot have models.
         """
+        if self._is_hidden(name):
+            raise NotPermitted(
+                f"cannot {verb} '{name.short}': your key may not use models of that name; choose another name"
+            )
         if name.key in self.routers or self._resolver.router_side(name) is not None:
             raise InvalidRequest(
                 f"cannot {verb} '{name.short}': it is a virtual model of this server's configuration; choose "
@@ -107,7 +123,8 @@ class Catalog:
         if definition is None:
             return
         for name in (*(side.model for side in definition.sides), definition.judge):
-            if self._resolver.target(name).served is None:
+            target = self._resolver.target(name)
+            if target.served is None or not is_visible(target):
                 raise InvalidRequest(f"route parameters: this server has no model '{name.short}' to answer")
 
     async def put(self, preset: Preset) -> None:
@@ -120,6 +137,8 @@ class Catalog:
         """Delete a preset, even one that a served model of the same name hides. Raises ModelNotFound in
         Ollama's words, InvalidRequest for a served model, StoreUnavailable.
         """
+        if self._is_hidden(name):
+            raise ModelNotFound(f"model '{as_sent}' not found")
         if self.presets.get(name.key) is None:
             self.check_free(name, "delete")
         if not await self.presets.delete(name.key):
@@ -127,7 +146,18 @@ class Catalog:
 
     def _find_in_memory(self, names: Sequence[ModelName], capable: CapabilityCheck) -> CatalogModel | None:
         models = (self._resolver.resolve(name, capable) for name in names)
-        return next((model for model in models if model is not None), None)
+        return next((model for model in models if model is not None and is_visible(model)), None)
+
+    def _is_hidden(self, name: ModelName) -> bool:
+        """Whether the client's key may not use what has the name, or would have it."""
+        key = current_key()
+        if key is None or not key.models:
+            return False
+        found = self._resolver.resolve(name, can_generate)
+        preset = self.presets.get(name.key)
+        if preset is not None and not is_visible(self._resolver.preset_model(preset)):
+            return True
+        return not (key.may_use(name.short) if found is None else is_visible(found))
 
     async def _refresh_presets(self) -> None:
         """While the database is unavailable the presets read last count, if they have ever been read."""
@@ -138,6 +168,9 @@ class Catalog:
                 raise
 
     def _without_presets(self) -> list[CatalogModel]:
+        return list(filter(is_visible, self._all_but_presets()))
+
+    def _all_but_presets(self) -> list[CatalogModel]:
         served = [CatalogModel(model.name, model) for model in self.fleet.served()]
         hidden = self.routers.keys() | {model.name.key for model in served}
         named = [model for model in named_models(self.fleet) if model.name.key not in hidden]

@@ -39,6 +39,9 @@ On every path:
   301, others with 307. Paths with empty, `.` or `..` segments (`//api/chat`) are redirected to the clean path
   with 307.
 - Every response has an `X-Request-ID`.
+- Where keys are used, a request without a valid one gets 401 with `WWW-Authenticate`, on unknown paths too,
+  and one whose key has not the role that the route needs gets 403. `/`, `/api/version`, `/healthz` and
+  `/readyz` need no key.
 """
 
 
@@ -83,7 +86,13 @@ def build(version: str) -> dict[str, Json]:
                 tokens.SCHEMAS,
             ),
             "parameters": {"RequestId": SENT_REQUEST_ID},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "basic": {"type": "http", "scheme": "basic", "description": "The password is the key."},
+            },
         },
+        "security": [{}, {"bearer": []}, {"apiKey": []}, {"basic": []}],
     }
 
 

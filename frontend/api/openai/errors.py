@@ -9,6 +9,8 @@ from drover.errors import (
     DroverError,
     ErrorMapping,
     ModelNotFound,
+    NotAuthenticated,
+    NotPermitted,
     is_temporary,
     mapping_of,
 )
@@ -21,6 +23,8 @@ _FIRST_SERVER_ERROR = 500
 _CODES: dict[type[DroverError], str] = {
     ModelNotFound: "model_not_found",
     ContextExceeded: "context_length_exceeded",
+    NotAuthenticated: "invalid_api_key",
+    NotPermitted: "insufficient_permissions",
 }
 
 

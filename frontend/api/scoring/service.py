@@ -69,7 +69,7 @@ class Scoring:
         if not fleet.has_ready_worker:
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         able: dict[str, ServedModel] = {}
-        for each in fleet.served(ability.capable):
+        for each in self.catalog.served(ability.capable):
             main = each.info.names[0]
             if main not in able or each.name.short == main:
                 able[main] = each

@@ -33,6 +33,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
         for table in (
             *("presets", "blobs", "catalog_state", "alembic_version"),
             *("responses", "response_documents", "response_events"),
+            *("access_keys", "access_key_state"),
         ):
             await connection.run(f"DROP TABLE IF EXISTS {table}")
     await database.close()

@@ -18,6 +18,8 @@ from drover.errors import (
     InternalError,
     ModelNotFound,
     NeverRetry,
+    NotAuthenticated,
+    NotPermitted,
     QueueFull,
     RetryElsewhere,
     RetryLater,
@@ -33,8 +35,8 @@ _RETRY_SECONDS = "1"
 
 
 def _status(kind: type[DroverError]) -> int:
-    if issubclass(kind, ModelNotFound):
-        # Codex reads its code, and OpenAI's client has an exception of its own for it.
+    if issubclass(kind, ModelNotFound | NotAuthenticated | NotPermitted):
+        # Codex reads the code of the first, and OpenAI's client has an exception of its own for each.
         return ERROR_MAPPINGS[kind].status(is_v1=True)
     if issubclass(kind, NeverRetry | DeadlineExceeded | InternalError):
         return _BAD_REQUEST

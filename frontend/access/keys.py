@@ -1,0 +1,60 @@
+"""All keys that this frontend knows, and whether requests need one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from drover.errors import StoreUnavailable
+from frontend.access.database_keys import DatabaseKeys
+from frontend.access.stored_key import StoredKey
+
+# Longer than a database takes that is there.
+_FIRST_READ_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Keys:
+    """`always_required`: also while there are no keys. `open_until_read`: requests need no key as long as the
+    database has never answered, so that a server on loopback works without it.
+
+    Once there has been a key, revoked or not, requests need one until this process ends.
+    """
+
+    database: DatabaseKeys
+    always_required: bool
+    open_until_read: bool
+    _are_required: bool = field(default=False, init=False)
+
+    async def start(self) -> None:
+        await self.database.start(_FIRST_READ_SECONDS)
+
+    async def stop(self) -> None:
+        await self.database.stop()
+
+    @property
+    def are_open(self) -> bool:
+        """Whether requests need no key."""
+        if not self._are_required:
+            self._are_required = self.always_required or bool(self.all)
+        return not self._are_required and (self.database.has_loaded or self.open_until_read)
+
+    def check_required(self) -> None:
+        """Raises StoreUnavailable while it is not known whether requests need a key."""
+        if not self._are_required and not self.database.has_loaded:
+            raise _not_read()
+
+    @property
+    def all(self) -> Mapping[str, StoredKey]:
+        return self.database.all
+
+    def find(self, key_id: str) -> StoredKey | None:
+        """Raises StoreUnavailable for an unknown id while the database's keys have never been read."""
+        found = self.all.get(key_id)
+        if found is None and not self.database.has_loaded:
+            raise _not_read()
+        return found
+
+
+def _not_read() -> StoreUnavailable:
+    return StoreUnavailable("the database of this server's keys cannot be read right now; try again later")
