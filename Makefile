@@ -24,7 +24,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc metrics-doc errors-doc extras-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc metrics-doc errors-doc extras-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -99,9 +99,14 @@ lint: .venv/.dev proto-check ## style, types, imports, citations, words, and dri
 	$(PY) -m scripts.errors_doc --check
 	$(PY) -m scripts.extras_doc --check
 	$(PY) -m scripts.render_chart --check
+	$(PY) -m scripts.grafana_dashboard --check
 
-lint-deploy: .venv-lint-deploy/.lint-deploy ## checkov over the rendered chart, hadolint and checkov over the images
+lint-deploy: .venv/.dev .venv-lint-deploy/.lint-deploy ## checkov and hadolint over chart and images, promtool over alerts and metrics
 	scripts/lint_deploy.sh
+	scripts/with_promtool.sh $(PY) -m pytest tests/promtool
+
+dashboard: .venv/.dev ## rewrite Grafana's dashboard in deploy/observability
+	$(PY) -m scripts.grafana_dashboard
 
 render-chart: .venv/.dev ## rewrite deploy/k8s/rendered from the Helm chart
 	$(PY) -m scripts.render_chart

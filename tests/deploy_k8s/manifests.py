@@ -24,7 +24,7 @@ SGLANG: Values = {
     "allowDownloads": True,
     "resources": {"limits": {"memory": "64Gi"}},
 }
-CUSTOM_KINDS = frozenset({"ScaledObject", "ServiceMonitor", "LeaderWorkerSet"})
+CUSTOM_KINDS = frozenset({"ScaledObject", "ServiceMonitor", "PrometheusRule", "LeaderWorkerSet"})
 # Everything that the examples leave alone.
 ALL_ELSE: Values = {
     "imageRegistry": "registry.example/drover/",
@@ -57,6 +57,8 @@ ALL_ELSE: Values = {
         "workerTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
     },
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
+    "grafanaDashboard": {"enabled": True, "namespace": "monitoring"},
     "serviceAccount": {"annotations": {"a": "b"}},
     "models": [
         {

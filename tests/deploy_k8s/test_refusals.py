@@ -28,6 +28,7 @@ _REFUSED: list[tuple[Values, str]] = [
         {"serviceMonitor": {"enabled": True}, "metrics": {"enabled": False}},
         "serviceMonitor.enabled needs metrics.enabled",
     ),
+    ({"alerts": {"enabled": True}, "metrics": {"enabled": False}}, "alerts.enabled needs metrics.enabled"),
     ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
     ({"models": []}, "models"),
     ({"models": [{"name": "a"}, {"name": "a"}]}, 'two models are called "a"'),
