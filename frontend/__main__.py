@@ -53,12 +53,19 @@ def main() -> int:
         QueueTable(settings.max_queue, settings.move_wait_seconds),
         settings.stall_seconds,
     )
-    server = FrontendServer(settings, fleet)
+    try:
+        server = FrontendServer(settings, fleet)
+    except ValueError as error:
+        logs.event(_log, logging.ERROR, f"cannot start: {error}")
+        return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         # Effective before uvicorn installs its handlers, and when it re-raises the signal after its shutdown.
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     host, port = listener.getsockname()[:2]
-    logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", workers=settings.workers)
+    scheme = "http" if settings.tls is None else "https"
+    logs.event(
+        _log, logging.INFO, "listening", address=f"{host}:{port}", scheme=scheme, workers=settings.workers
+    )
     warn_if_exposed(_log, settings.listen, FrontendSettings.names_of("listen"), "can use every model")
     keep_from_collection()
     server.run(sockets=[listener])

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,12 +16,14 @@ from typing import cast
 import uvicorn
 
 from drover import logs
+from drover.tls.reload import Reloaded
 from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
 from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits, usable_connections
 from frontend.http.listening import last_connections
+from frontend.http.tls import TlsServer, server_context
 from frontend.memory import trim_after_load
 from frontend.middleware.client_id import Clients
 from frontend.routing.fleet import Fleet
@@ -41,6 +44,8 @@ class FrontendServer(uvicorn.Server):
     """Shutdown: on the signal the server is not ready; it refuses new connections and answers the requests
     that were sent on open ones. After the drain timeout, requests in flight end with the protocol's error,
     not with a closed connection.
+
+    Raises ValueError if there are certificates and they cannot be used.
     """
 
     def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
@@ -49,11 +54,16 @@ class FrontendServer(uvicorn.Server):
         limits = _limits_of(settings)
         clients = Clients(settings.trusted_proxies)
         connections = ConnectionTable(limits.max_connections, limits.max_per_address, clients.is_proxy)
+        http: Callable[..., asyncio.Protocol] = partial(BoundedHttp, limits, connections)
+        self._certificates: Reloaded[ssl.SSLContext] | None = None
+        if settings.tls is not None:
+            self._certificates = Reloaded(settings.tls, "server", server_context, "https")
+            http = TlsServer(self._certificates, http)
         super().__init__(
             uvicorn.Config(
                 build_app(settings, fleet, self._in_flight, connections),
                 loop="uvloop",
-                http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, connections)),
+                http=cast("type[asyncio.Protocol]", http),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -73,11 +83,14 @@ class FrontendServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def main_loop(self) -> None:
-        keeper = asyncio.create_task(trim_after_load(self._in_flight.__len__), name="trim memory")
+        keepers = [asyncio.create_task(trim_after_load(self._in_flight.__len__), name="trim memory")]
+        if self._certificates is not None:
+            keepers.append(asyncio.create_task(self._certificates.watch(), name="watch certificates"))
         try:
             await super().main_loop()
         finally:
-            keeper.cancel()
+            for keeper in keepers:
+                keeper.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._in_flight.draining = True

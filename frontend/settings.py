@@ -6,16 +6,18 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
+from drover.tls.files import TlsFiles
+from drover.tls.settings import files_of
 from frontend.database.url import DatabaseUrl, parse_url
 from frontend.listen_address import listen_address
 from frontend.middleware.client_id import check_network
@@ -85,6 +87,10 @@ class FrontendSettings(ProcessSettings):
 
     listen: TcpAddress = "127.0.0.1:11434"
     """Where to serve HTTP: host:port. On a loopback address, requests must name a local host."""
+    tls_certificate: str = ""
+    """Serve HTTPS: a PEM file with the certificate and the intermediate ones; read again when it changes."""
+    tls_key: str = ""
+    """The PEM file with the key of --tls-certificate, without a password."""
     origins: CommaList = Field(default=[])
     """Web pages that may call, in addition to those of this machine, desktop applications and browser
     extensions: scheme://host, separated by commas; a * stands for any text.
@@ -230,6 +236,16 @@ class FrontendSettings(ProcessSettings):
     @classmethod
     def _valid_origins(cls, origins: list[str]) -> list[str]:
         return [check_origin(origin) for origin in origins]
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        files_of(self, "tls_certificate", "tls_key")
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """None where HTTP is served without TLS."""
+        return files_of(self, "tls_certificate", "tls_key")
 
     @property
     def database(self) -> DatabaseUrl:

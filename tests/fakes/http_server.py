@@ -15,9 +15,12 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from drover.tls.files import TlsFiles
+from drover.tls.reload import Reloaded
 from frontend.http.bounded import BoundedHttp
 from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits
+from frontend.http.tls import TlsServer, server_context
 from tests.support.waiting import until
 
 _DEADLINE_SECONDS = 10.0
@@ -39,17 +42,18 @@ async def serving(
 ) -> AsyncIterator[int]:
     """The port. The protocol is the one that the frontend uses in production; `tls`: certificate and key."""
     table = ConnectionTable(limits.max_connections, limits.max_per_address, is_proxy)
+    http: Callable[..., asyncio.Protocol] = partial(BoundedHttp, limits, table)
+    if tls is not None:
+        http = TlsServer(Reloaded(TlsFiles(*tls), "server", server_context, "https"), http)
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(BoundedHttp, limits, table)),
+        http=cast("type[asyncio.Protocol]", http),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
@@ -96,6 +98,7 @@ class Server:
     app: App
     port: int
     clients: list[Client] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     async def connect(self, source: str = "127.0.0.1", receive_buffer: int = 0) -> Client:
         made = socket.socket()
@@ -104,7 +107,8 @@ class Server:
         if receive_buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self.port))
-        client = Client(*await asyncio.open_connection(sock=made))
+        names = {"ssl": self.tls, "server_hostname": "localhost"} if self.tls else {}
+        client = Client(*await asyncio.open_connection(sock=made, **names))  # type: ignore[arg-type]  # as above
         self.clients.append(client)
         return client
 
@@ -121,12 +125,17 @@ class Server:
 
 
 @asynccontextmanager
-async def bounded_server(proxy: str = "", **limits: float) -> AsyncIterator[Server]:
-    """Run a server. `limits`: fields of ConnectionLimits that replace those of WIDE_LIMITS."""
+async def bounded_server(
+    proxy: str = "", tls: tuple[Path, Path] | None = None, **limits: float
+) -> AsyncIterator[Server]:
+    """Run a server. `limits`: fields of ConnectionLimits that replace those of WIDE_LIMITS; `tls`: the
+    certificate, which its clients trust, and the key.
+    """
     app = App()
     narrow = replace(WIDE_LIMITS, **limits)  # type: ignore[arg-type]  # mypy cannot type counts as int in **
-    async with serving(app, limits=narrow, is_proxy=proxy.__eq__) as port:
-        server = Server(app, port)
+    async with serving(app, tls, limits=narrow, is_proxy=proxy.__eq__) as port:
+        trust = ssl.create_default_context(cafile=str(tls[0])) if tls else None
+        server = Server(app, port, tls=trust)
         try:
             yield server
         finally:

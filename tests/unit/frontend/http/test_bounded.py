@@ -1,4 +1,4 @@
-"""Limits of connections: header and write timeouts, sizes, pipelining and their number, on a real server."""
+"""Limits of connections on a real server, with and without TLS: timeouts, sizes, pipelining, their number."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import gc
 import socket
 import struct
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from frontend.http.bounded import BoundedHttp
+from tests.support.certificates import certificate_of_localhost
 from tests.support.waiting import until
 from tests.unit.frontend.http.bounded_server import SECONDS, SIZES, bounded_server
 
@@ -19,6 +22,21 @@ _GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 _GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in SIZES]
 _POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 _CHUNKED = _POST + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return certificate_of_localhost(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(autouse=True, params=["http", "https"])
+def scheme(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, Path]
+) -> str:
+    """Every test is run with and without TLS."""
+    if request.param == "https":
+        monkeypatch.setattr(f"{__name__}.bounded_server", partial(bounded_server, tls=certificate))
+    return str(request.param)
 
 
 async def test_a_connection_without_a_request_is_closed() -> None:

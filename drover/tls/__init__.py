@@ -1,0 +1,1 @@
+"""TLS of both tiers: certificates in files, read again when they change."""
