@@ -13,7 +13,7 @@ from engine_worker.adapter_host import AdapterHost, in_use
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
 from engine_worker.output.mailbox import Mailbox
-from engine_worker.request_log import RequestLine
+from engine_worker.request_log import BeginTrace, RequestLine, untraced
 from engine_worker.requests import RequestTable
 from engine_worker.text_work import check_length
 
@@ -29,7 +29,9 @@ KeepsAlive = (
 
 
 class Generations:
-    """Runs the requests of both generating RPCs. `check_open` raises if the worker takes no requests."""
+    """Runs the requests of both generating RPCs. `check_open` raises if the worker takes no requests;
+    `traces`: see service.py.
+    """
 
     def __init__(
         self,
@@ -38,7 +40,9 @@ class Generations:
         lifecycle: ModelLifecycle,
         check_open: Callable[[], None],
         adapters: AdapterHost | None = None,
+        traces: BeginTrace = untraced,
     ) -> None:
+        self._traces = traces
         self._engine = engine
         self._requests = requests
         self._lifecycle = lifecycle
@@ -50,7 +54,7 @@ class Generations:
 
         Cancelling this frees the engine's slot; then the mailbox gets no end.
         """
-        line = RequestLine(request.request_id, client_request_id)
+        line = RequestLine(request.request_id, client_request_id, self._traces(request))
         error: DroverError | None = None
         try:
             await self._generate(request, mailbox)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -24,12 +24,42 @@ Response = TypeVar("Response")
 Results = pb.EmbedResponse | pb.RerankResponse | pb.ClassifyResponse
 
 
-class RequestLine:
-    """The log line of one request: fields are added while it runs, and written at its end."""
+Traced = pb.GenerateRequest | pb.EmbedRequest | pb.ScoreRequest | pb.RerankRequest | pb.ClassifyRequest
 
-    def __init__(self, attempt_id: str, request_id: str) -> None:
+
+class Trace(Protocol):
+    """The spans of one request in this tier (request_trace.py)."""
+
+    @property
+    def trace_id(self) -> str: ...
+
+    def add_output(self, mailbox: Mailbox) -> None: ...
+
+    def add_timings(self, timings: pb.Timings) -> None: ...
+
+    def end(self, error: DroverError | None) -> None: ...
+
+
+class BeginTrace(Protocol):
+    """Begins the trace of a request that has arrived, None where there is none."""
+
+    def __call__(self, request: Traced) -> Trace | None: ...
+
+
+def untraced(request: Traced) -> Trace | None:
+    """For a worker without tracing."""
+    return None
+
+
+class RequestLine:
+    """The log line of one request: fields are added while it runs, and written at its end. `trace`: ended
+    with it, None for a request that is not traced.
+    """
+
+    def __init__(self, attempt_id: str, request_id: str, trace: Trace | None = None) -> None:
         self._attempt_id = attempt_id
         self._request_id = request_id
+        self._trace = trace
         self._began_ns = time.perf_counter_ns()
         self._first_ns = 0
         self._done: pb.Done | None = None
@@ -41,16 +71,24 @@ class RequestLine:
         """Add the fields of what an answer has produced."""
         self._first_ns = mailbox.first_ns
         self._started, self._done = mailbox.started_message, mailbox.done_message
+        if self._trace is not None:
+            self._trace.add_output(mailbox)
 
     def add_results(self, response: Results) -> None:
         self._results = response
+        if self._trace is not None:
+            self._trace.add_timings(response.timings)
 
     def add_scores(self, response: pb.ScoreResponse) -> None:
         self._scored = response
+        if self._trace is not None:
+            self._trace.add_timings(response.timings)
 
     def write(self, error: DroverError | None) -> None:
         """Write the line. `attempt` is the engine's id of the request, `request_id` the client's."""
         fields: dict[str, logs.Field] = {"request_id": self._request_id, "attempt": self._attempt_id}
+        if self._trace is not None and (trace_id := self._trace.trace_id):
+            fields["trace_id"] = trace_id
         if self._first_ns:
             fields["first_ms"] = milliseconds(self._first_ns - self._began_ns)
         fields["total_ms"] = milliseconds(time.perf_counter_ns() - self._began_ns)
@@ -89,6 +127,8 @@ class RequestLine:
         if error is not None:
             fields |= {"error": type(error).__name__, "error_message": error.message}
         logs.event(_log, logging.INFO, "request", **fields)
+        if self._trace is not None:
+            self._trace.end(error)
 
 
 def client_request_id(context: grpc.aio.ServicerContext[Request, Response]) -> str:

@@ -8,6 +8,7 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -28,9 +29,13 @@ from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
 from engine_worker.model_lifecycle import ModelLifecycle
 from engine_worker.output.mailbox import Mailbox
+from engine_worker.request_log import BeginTrace, Trace, Traced, untraced
 from engine_worker.requests import RequestTable
 from engine_worker.service import EngineService
 from engine_worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from drover.tracing.tracing import Tracing
 
 _log = logging.getLogger("drover.worker")
 _CLOSE_SECONDS = 2.0
@@ -48,11 +53,16 @@ class WorkerServer:
     """One worker process: its engine, its gRPC server and its metrics server.
 
     `freeze_objects` is called when the objects so far will stay: after the imports, and after loading a model
-    that is never unloaded. A full garbage collection stops all streams (0.8 s with SGLang).
+    that is never unloaded. A full garbage collection stops all streams (0.8 s with SGLang). `tracing`: None
+    where it is off.
     """
 
     def __init__(
-        self, engine: Engine, settings: WorkerSettings, freeze_objects: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        settings: WorkerSettings,
+        freeze_objects: Callable[[], None] = lambda: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._engine = engine
         self._freeze_objects = freeze_objects
@@ -63,7 +73,10 @@ class WorkerServer:
             engine, settings.keep_alive_ns, settings.load_timeout_seconds, changed
         )
         self._adapters = _adapter_host(engine, self._lifecycle, settings, changed)
-        self._service = EngineService(engine, self._requests, self._lifecycle, changed, self._adapters)
+        traces = untraced if tracing is None else _traces(tracing, engine)
+        self._service = EngineService(
+            engine, self._requests, self._lifecycle, changed, self._adapters, traces
+        )
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._stop = asyncio.Event()
@@ -276,3 +289,14 @@ def _adapter_host(
         return None
     limits = AdapterLimits(settings.max_adapters, settings.adapters_mib << 20, settings.max_adapter_rank)
     return AdapterHost(engine, lifecycle, Path(settings.adapters), limits, changed)
+
+
+def _traces(tracing: Tracing, engine: Engine) -> BeginTrace:
+    # Imported here: it imports OpenTelemetry, which a process without traces does not load.
+    from engine_worker.request_trace import RequestTrace
+
+    def begin(request: Traced) -> Trace | None:
+        model = engine.model()
+        return RequestTrace(tracing, request, model.engine_kind, model.names[0] if model.names else "")
+
+    return begin

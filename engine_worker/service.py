@@ -30,7 +30,7 @@ from engine_worker.exchange import Exchange
 from engine_worker.generations import Generations, keep_alive_ns, text_length, until_over
 from engine_worker.model_lifecycle import ModelLifecycle
 from engine_worker.output.mailbox import Mailbox
-from engine_worker.request_log import RequestLine, client_request_id
+from engine_worker.request_log import BeginTrace, RequestLine, Trace, Traced, client_request_id, untraced
 from engine_worker.requests import RequestTable
 from engine_worker.text_work import check_length
 
@@ -50,7 +50,9 @@ Results = TypeVar("Results", pb.EmbedResponse, pb.RerankResponse, pb.ClassifyRes
 
 
 class EngineService(engine_pb2_grpc.EngineServicer):
-    """Implements drover.v1.Engine. `changed` is notified when watchers should get a report at once."""
+    """Implements drover.v1.Engine. `changed` is notified when watchers should get a report at once; `traces`
+    begins the trace of a request.
+    """
 
     def __init__(
         self,
@@ -59,13 +61,17 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         lifecycle: ModelLifecycle,
         changed: ChangeSignal,
         adapters: AdapterHost | None = None,
+        traces: BeginTrace = untraced,
     ) -> None:
+        self._traces = traces
         self._engine = engine
         self._requests = requests
         self._lifecycle = lifecycle
         self._changed = changed
         self._adapters = adapters
-        self._generations = Generations(engine, requests, lifecycle, self._check_open, adapters)
+        self._generations = Generations(
+            engine, requests, lifecycle, self._check_open, adapters, self._begin_trace
+        )
         self._exchanges: set[Exchange] = set()
         self._draining = False
         self._closing = False
@@ -128,7 +134,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         return await self._prefilled(request, context, self._engine.classify)
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
-        line = RequestLine(request.request_id, client_request_id(context))
+        line = RequestLine(request.request_id, client_request_id(context), self._begin_trace(request))
 
         async def score() -> pb.ScoreResponse:
             self._check_open()
@@ -276,7 +282,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         """Run a request whose texts are only prefilled, like a generation: counted, logged, with the model
         loaded.
         """
-        line = RequestLine(request.request_id, client_request_id(context))
+        line = RequestLine(request.request_id, client_request_id(context), self._begin_trace(request))
 
         async def prefilled() -> Results:
             self._check_open()
@@ -290,6 +296,10 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             return response
 
         return await _guarded(context, prefilled, line)
+
+    def _begin_trace(self, request: Traced) -> Trace | None:
+        """None before the start, too, while the engine cannot say what it is."""
+        return self._traces(request) if self.ready else None
 
     def _check_open(self) -> None:
         self._check_started()

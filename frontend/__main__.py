@@ -14,6 +14,7 @@ from drover.collector import keep_from_collection
 from drover.exposure import warn_if_exposed
 from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.settings import split_address
+from drover.tracing.environment import start_tracing
 from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect
 from frontend.routing.discovery import discoveries_of
@@ -54,7 +55,8 @@ def main() -> int:
         settings.stall_seconds,
     )
     try:
-        server = FrontendServer(settings, fleet)
+        tracing = start_tracing("drover-frontend", os.environ)
+        server = FrontendServer(settings, fleet, tracing)
     except ValueError as error:
         logs.event(_log, logging.ERROR, f"cannot start: {error}")
         return 1
@@ -69,6 +71,8 @@ def main() -> int:
     warn_if_exposed(_log, settings.listen, FrontendSettings.names_of("listen"), "can use every model")
     keep_from_collection()
     server.run(sockets=[listener])
+    if tracing is not None:
+        tracing.stop()
     logs.event(_log, logging.INFO, "stopped")
     return 0
 

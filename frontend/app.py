@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -35,7 +36,7 @@ from frontend.api.ollama import (
     transfer,
 )
 from frontend.api.openai import routes as openai
-from frontend.api.openai.responses.background import BackgroundResponses
+from frontend.api.openai.responses.background import BackgroundResponses, Finished
 from frontend.api.openai.responses.storing import ResponseStore
 from frontend.api.scoring import classify, rerank, score
 from frontend.api.scoring.service import Scoring
@@ -59,13 +60,17 @@ from frontend.models.running_responses import RunningResponses
 from frontend.models.stored_responses import StoredResponses, StoreLimits
 from frontend.observability.loop_delay import watched_loop
 from frontend.observability.metrics import Metrics
-from frontend.observability.request_record import record_of
+from frontend.observability.request_record import RequestRecord, record_of
 from frontend.openapi import routes as openapi
 from frontend.routing.backends.ollama.loop_guard import LoopGuard
 from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
 from frontend.smart_router.route_decision import DecisionCache
 from frontend.smart_router.router import RequestRouter
+
+if TYPE_CHECKING:
+    from drover.tracing.tracing import Tracing
+    from frontend.observability.request_trace import RequestTraces
 
 # Until then new connections wait; without it the first requests would fail for want of workers.
 _LOOK_AROUND_SECONDS = 1.0
@@ -74,9 +79,13 @@ _LEASE_SECONDS = 30.0
 
 
 def build_app(
-    settings: FrontendSettings, fleet: Fleet, in_flight: InFlightRequests, connections: Sized = ()
+    settings: FrontendSettings,
+    fleet: Fleet,
+    in_flight: InFlightRequests,
+    connections: Sized = (),
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
-    """`connections`: the open ones."""
+    """`connections`: the open ones. `tracing`: None where it is off."""
     database = Database(settings.database, settings.database_timeout_seconds)
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
@@ -88,7 +97,8 @@ def build_app(
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
-    store = _response_store(settings, database, metrics)
+    finished = metrics.count if tracing is None else _count_and_trace(metrics)
+    store = _response_store(settings, database, finished)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
     adapters = Adapters(stored, presets, fleet)
     keys = Keys(
@@ -152,10 +162,33 @@ def build_app(
     with_keys = Authentication(app, keys, KeyChecker(keys), app.routes, _refused)
     hosts = with_host_rule(LoopGuard(with_keys), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
-    return RequestLog(WithHeldBodies(CleanPath(ruled), bodies), clients, metrics.count)
+    return RequestLog(
+        WithHeldBodies(CleanPath(ruled), bodies),
+        clients,
+        finished,
+        None if tracing is None else _traces(tracing),
+    )
 
 
-def _response_store(settings: FrontendSettings, database: Database, metrics: Metrics) -> ResponseStore | None:
+def _traces(tracing: Tracing) -> RequestTraces:
+    # Imported here: it imports OpenTelemetry, which a process without traces does not load.
+    from frontend.observability.request_trace import RequestTraces
+
+    return RequestTraces(tracing)
+
+
+def _count_and_trace(metrics: Metrics) -> Finished:
+    def finished(record: RequestRecord, route: str) -> None:
+        metrics.count(record, route)
+        if record.trace is not None:
+            record.trace.finish(record, route)
+
+    return finished
+
+
+def _response_store(
+    settings: FrontendSettings, database: Database, finished: Finished
+) -> ResponseStore | None:
     """None where no responses are stored."""
     if not settings.store_responses:
         return None
@@ -173,7 +206,7 @@ def _response_store(settings: FrontendSettings, database: Database, metrics: Met
         running,
         settings.max_background_responses,
         settings.shutdown_grace_seconds,
-        metrics.count,
+        finished,
     )
     return ResponseStore(stored, running, background, settings.max_stored_response_bytes)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
@@ -28,6 +28,9 @@ from frontend.memory import trim_after_load
 from frontend.middleware.client_id import Clients
 from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
+
+if TYPE_CHECKING:
+    from drover.tracing.tracing import Tracing
 
 _log = logging.getLogger("drover.frontend")
 BACKLOG = 2048
@@ -48,7 +51,7 @@ class FrontendServer(uvicorn.Server):
     Raises ValueError if there are certificates and they cannot be used.
     """
 
-    def __init__(self, settings: FrontendSettings, fleet: Fleet) -> None:
+    def __init__(self, settings: FrontendSettings, fleet: Fleet, tracing: Tracing | None = None) -> None:
         self._in_flight = InFlightRequests(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
         limits = _limits_of(settings)
@@ -61,7 +64,7 @@ class FrontendServer(uvicorn.Server):
             http = TlsServer(self._certificates, http)
         super().__init__(
             uvicorn.Config(
-                build_app(settings, fleet, self._in_flight, connections),
+                build_app(settings, fleet, self._in_flight, connections, tracing),
                 loop="uvloop",
                 http=cast("type[asyncio.Protocol]", http),
                 ws="none",

@@ -103,8 +103,10 @@ def _llamacpp(settings: WorkerSettings) -> Engine:
 def _sglang(settings: WorkerSettings) -> Engine:
     from engine_worker.engines.sglang.engine import SglangEngine
     from engine_worker.engines.sglang.upstream.environment import check_installed
+    from engine_worker.engines.sglang.upstream.tracing import check_packages
 
     check_installed()
+    check_packages(settings.sglang_flags)
     return SglangEngine(sglang_options(settings))
 
 

@@ -71,7 +71,10 @@ class YesOrNoReranker:
                 number = first // MAX_ITEMS
                 answer = await self.score(
                     pb.ScoreRequest(
-                        request_id=f"{request.request_id}.{number}", items=items, adapter=request.adapter
+                        request_id=f"{request.request_id}.{number}",
+                        items=items,
+                        adapter=request.adapter,
+                        trace_context=request.trace_context,
                     )
                 )
                 found += [_probability_of_yes(*result.logprobs) for result in answer.results]

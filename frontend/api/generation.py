@@ -132,6 +132,8 @@ class Generation:
             convert = built.convert if stream else _whole(built.convert)
             return self.router.request(targets, convert, built.side, record)
         built.message.whole = not stream
+        if record.trace is not None:
+            record.trace.describe(built.message)
         served, observer = workers_of(built.model), RecordingObserver(record)
         return self.catalog.fleet.submit(served, built.message, record.ticket, observer)
 

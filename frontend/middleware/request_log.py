@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Coroutine
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +14,10 @@ from drover import logs
 from drover.durations import milliseconds
 from frontend.middleware.client_id import Clients
 from frontend.observability.request_record import RequestRecord, attach_record, detach_record
+
+if TYPE_CHECKING:
+    # It imports OpenTelemetry, which a process without traces does not load.
+    from frontend.observability.request_trace import RequestTraces
 
 _log = logging.getLogger("drover.request")
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -28,15 +32,20 @@ def _ignore(record: RequestRecord, route: str) -> None:
 
 class RequestLog:
     """ASGI middleware. One call per message: a BaseHTTPMiddleware would cost more than the relay.
-    `on_finished` gets each request and its route's path.
+    `on_finished` gets each request and its route's path. `traces`: None where there are none.
     """
 
     def __init__(
-        self, app: ASGIApp, clients: Clients, on_finished: Callable[[RequestRecord, str], None] = _ignore
+        self,
+        app: ASGIApp,
+        clients: Clients,
+        on_finished: Callable[[RequestRecord, str], None] = _ignore,
+        traces: RequestTraces | None = None,
     ) -> None:
         self._app = app
         self._clients = clients
         self._on_finished = on_finished
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,6 +54,8 @@ class RequestLog:
         address = self._clients.address_of(scope)
         send_body = cast("Callable[[Message], Coroutine[object, object, None]]", send)
         record = RequestRecord(_request_id(scope), send_body, self._clients.name_of(scope, address), address)
+        if self._traces is not None:
+            begin_trace(self._traces, record, scope)
         attach_record(scope, record)
 
         async def send_with_id(message: Message) -> None:
@@ -59,6 +70,12 @@ class RequestLog:
             log_request(record, scope)
             self._on_finished(record, _route_of(scope))
             detach_record(scope)
+
+
+def begin_trace(traces: RequestTraces, record: RequestRecord, scope: Scope) -> None:
+    record.trace = traces.begin(scope, record.address)
+    if record.trace is not None and (trace_id := record.trace.trace_id):
+        record.fields["trace_id"] = trace_id
 
 
 def log_request(record: RequestRecord, scope: Scope) -> None:

@@ -6,9 +6,9 @@ Handlers write into the record; `RecordingObserver` writes what routing does wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.types import Message, Scope
 
@@ -30,6 +30,10 @@ from frontend.routing.fair_queue import Ticket
 from frontend.routing.model_queue import QueueWait
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
 from frontend.routing.scheduling_headers import SchedulingHeaders
+
+if TYPE_CHECKING:
+    # It imports OpenTelemetry, which a process without traces does not load.
+    from frontend.observability.request_trace import Attempts, RequestTrace
 
 _STATE_KEY = "drover.record"
 _ABORT_CAUSES: dict[type[DroverError], str] = {
@@ -104,6 +108,8 @@ class RequestRecord:
     judge_seconds: float = 0.0
     judge_probability: float | None = None
     """Of the likeliest side; None where no judge scored the sides."""
+    trace: RequestTrace | None = None
+    """None for a request that is not traced."""
 
     @property
     def elapsed_ns(self) -> int:
@@ -222,28 +228,66 @@ def record_of(scope: Scope) -> RequestRecord:
     return cast(RequestRecord, scope["state"][_STATE_KEY])
 
 
-class RecordingObserver:
-    """Implements frontend.routing.failover.FailoverObserver: waits, attempts and failovers of a request."""
+class SilentObserver:
+    """Implements frontend.routing.failover.FailoverObserver for a request of this frontend's own, which has
+    no record. `trace`: of the request that it is for.
+    """
+
+    def __init__(self, trace: RequestTrace | None = None) -> None:
+        self._trace = trace
+        self._attempts: Attempts | None = None if trace is None else trace.attempts()
+
+    def queued(self) -> None:
+        if self._attempts is not None:
+            self._attempts.queued()
+
+    def waited(self, wait: QueueWait) -> None:
+        if self._attempts is not None:
+            self._attempts.waited(wait)
+
+    def not_queued(self, error: DroverError) -> None:
+        if self._attempts is not None:
+            self._attempts.not_queued(error)
+
+    def sent_to(self, address: str) -> Mapping[str, str]:
+        return {} if self._attempts is None else self._attempts.sent_to(address)
+
+    def ended(self, error: DroverError | None) -> None:
+        if self._attempts is not None:
+            self._attempts.ended(error)
+
+    def retried(self, error: DroverError) -> None: ...
+
+    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None: ...
+
+    def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...
+
+
+class RecordingObserver(SilentObserver):
+    """Records waits, attempts and failovers of a request."""
 
     def __init__(self, record: RequestRecord) -> None:
+        super().__init__(record.trace)
         self._record = record
         self._waited_seconds = record.waited.seconds
 
-    def waited(self, waited: QueueWait) -> None:
+    def waited(self, wait: QueueWait) -> None:
         """Sum up consecutive waits, with the first position. Of choices that wait in parallel the record has
         the longest.
         """
-        if not waited.position:
+        super().waited(wait)
+        if not wait.position:
             return
         record = self._record
-        position = record.waited.position or waited.position
-        self._waited_seconds += waited.seconds
+        position = record.waited.position or wait.position
+        self._waited_seconds += wait.seconds
         record.waited = QueueWait(max(record.waited.seconds, self._waited_seconds), position)
         record.fields["waited_ms"] = round(record.waited.seconds * 1000, 2)
         record.fields["queue_position"] = position
 
-    def sent_to(self, address: str) -> None:
+    def sent_to(self, address: str) -> Mapping[str, str]:
         self._record.fields["worker"] = address
+        return super().sent_to(address)
 
     def retried(self, error: DroverError) -> None:
         self._record.retries += 1
@@ -260,17 +304,3 @@ class RecordingObserver:
     def _record_failure(self, field: str, times: int, error: DroverError) -> None:
         self._record.fields[field] = times
         self._record.fields["worker_error"] = error.message
-
-
-class SilentObserver:
-    """The same for a request of this frontend's own, which has no record."""
-
-    def waited(self, waited: QueueWait) -> None: ...
-
-    def sent_to(self, address: str) -> None: ...
-
-    def retried(self, error: DroverError) -> None: ...
-
-    def failed_over(self, strategy: ResumeStrategy, error: DroverError) -> None: ...
-
-    def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -38,9 +39,20 @@ from frontend.routing.stalled_requests import StalledRequests
 class FailoverObserver(Protocol):
     """Receives what happens to a request and its client does not see."""
 
+    def queued(self) -> None:
+        """It asks for a worker; `waited` or `not_queued` follows, unless it is cancelled."""
+
     def waited(self, wait: QueueWait) -> None: ...
 
-    def sent_to(self, address: str) -> None: ...
+    def not_queued(self, error: DroverError) -> None: ...
+
+    def sent_to(self, address: str) -> Mapping[str, str]:
+        """An attempt begins. Returns its trace context, which its request carries to the worker; empty for a
+        request that is not traced.
+        """
+
+    def ended(self, error: DroverError | None) -> None:
+        """The attempt has ended, None: with a whole answer. Not called for one that is cancelled."""
 
     def retried(self, error: DroverError) -> None:
         """Nothing had been delivered yet: the request starts again."""
@@ -121,11 +133,13 @@ class FailoverRequest:
 
     async def _acquire(self) -> WorkerPermit:
         """Raises RetryLater; after a failed attempt that attempt's error instead, which explains more."""
+        self._observer.queued()
         try:
             permit, wait = await self._scheduler.acquire(
                 self._model, self._ticket, self._retries.failed, self._affinity
             )
-        except RetryLater:
+        except RetryLater as error:
+            self._observer.not_queued(error)
             if self._failure is None:
                 raise
             raise self._failure from None
@@ -154,8 +168,10 @@ class FailoverRequest:
         finally:
             permit.release(error)
         # The client has the whole response: what fails after `done` does not concern it.
-        is_late = relay.is_done and isinstance(error, RetryElsewhere | EngineStalled)
-        return None if is_late else error
+        if relay.is_done and isinstance(error, RetryElsewhere | EngineStalled):
+            error = None
+        self._observer.ended(error)
+        return error
 
     async def _deliver_from(
         self, permit: WorkerPermit, request: pb.GenerateRequest, relay: EventRelay
@@ -169,7 +185,8 @@ class FailoverRequest:
         await self._bring_adapter(permit, request.adapter)
         try:
             await self._submit_to(permit, request, relay)
-        except AdapterMissing:
+        except AdapterMissing as missing:
+            self._observer.ended(missing)
             await self._bring_adapter(permit, request.adapter, is_missing=True)
             await self._submit_to(permit, request, relay)
 
@@ -182,7 +199,8 @@ class FailoverRequest:
         """Each attempt has a new request id."""
         request.request_id = new_attempt_id()
         request.priority = self._ticket.priority
-        self._observer.sent_to(permit.worker.address)
+        if trace_context := self._observer.sent_to(permit.worker.address):
+            request.trace_context.update(trace_context)
         handle = permit.worker.backend.submit(request, self._ticket.request_id)
         self._handle = permit.handle = handle
         try:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere
+from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere, RetryLater
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.adapters import AdapterDelivery
 from frontend.routing.backends.base import Worker
@@ -18,6 +18,7 @@ from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.failover import FailoverObserver, new_attempt_id
 from frontend.routing.fair_queue import Ticket
+from frontend.routing.model_queue import QueueWait
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
 from frontend.routing.served_model import ServedModel
@@ -60,13 +61,13 @@ class QueuedCalls:
         retries = RetryPolicy(self.budget)
         self.stalled.check(request)
         while True:
-            permit, wait = await self.scheduler.acquire(model, ticket, retries.failed, affinity)
-            observer.waited(wait)
+            permit, wait = await self._acquire(model, ticket, retries, affinity, observer)
             if wait.position > 0:
                 ticket = replace(ticket, requeued=True)
-            observer.sent_to(permit.worker.address)
+            if trace_context := observer.sent_to(permit.worker.address):
+                request.trace_context.update(trace_context)
             try:
-                return await self._attempt(rpc, permit, request, ticket)
+                return await self._attempt(rpc, permit, request, ticket, observer)
             except QueueFull:
                 # The worker has less room than it reported: queue again.
                 pass
@@ -81,8 +82,30 @@ class QueuedCalls:
                 observer.retried(error)
             await jitter()
 
+    async def _acquire(
+        self,
+        model: ServedModel,
+        ticket: Ticket,
+        retries: RetryPolicy,
+        affinity: bytes | None,
+        observer: FailoverObserver,
+    ) -> tuple[WorkerPermit, QueueWait]:
+        observer.queued()
+        try:
+            permit, wait = await self.scheduler.acquire(model, ticket, retries.failed, affinity)
+        except RetryLater as error:
+            observer.not_queued(error)
+            raise
+        observer.waited(wait)
+        return permit, wait
+
     async def _attempt(
-        self, rpc: Rpc[Request, Response], permit: WorkerPermit, request: Request, ticket: Ticket
+        self,
+        rpc: Rpc[Request, Response],
+        permit: WorkerPermit,
+        request: Request,
+        ticket: Ticket,
+        observer: FailoverObserver,
     ) -> Response:
         """Make one attempt and release its permit."""
         failure: DroverError | None = None
@@ -100,9 +123,11 @@ class QueuedCalls:
             if wrong := rpc.wrong(request, response):
                 raise broken(wrong)
             permit.on_first_event()
+            observer.ended(None)
             return response
         except DroverError as error:
             failure = error
+            observer.ended(error)
             if isinstance(error, ProtocolBroken):
                 permit.broke_protocol(error)
             raise

@@ -75,6 +75,7 @@ _MAX_REMEMBERED = 256
 # Fields that differ between attempts of one request, or do not change the engine's work.
 _IGNORED_FIELDS = (
     "request_id", "priority", "cache_salt", "keep_alive_ns", "continuation", "whole", "routing_key",
+    "trace_context",
 )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ class RequestRouter:
             return await self._decide(targets, sides, forced, record)
 
         def submit(model: CatalogModel, request: pb.GenerateRequest) -> RequestHandle:
+            if record.trace is not None:
+                record.trace.describe(request)
             return self._send(model, request, record.ticket, RecordingObserver(record))
 
         return RoutedRequest(sides, decide, submit, _RecordingObserver(record))
@@ -93,12 +95,14 @@ class RequestRouter:
         if judge.info.capabilities.decision:
             scores = score_request(question, sides, judge.info)
             scores.adapter = judge.adapter
-            response = self._fleet.score(workers_of(judge), scores, record.ticket, SilentObserver())
+            response = self._fleet.score(
+                workers_of(judge), scores, record.ticket, SilentObserver(record.trace)
+            )
             return await decide_by_score(response, sides, definition)
         request = label_request(question, sides, judge.info)
         request.adapter = judge.adapter
         return await decide_by_label(
-            lambda: self._send(judge, request, record.ticket, SilentObserver()), sides, definition
+            lambda: self._send(judge, request, record.ticket, SilentObserver(record.trace)), sides, definition
         )
 
     def _send(

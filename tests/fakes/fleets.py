@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from drover.errors import DroverError
 from frontend.routing.discovery.static import Static
 from frontend.routing.fleet import Fleet
@@ -40,11 +42,18 @@ class ObservedFailovers:
         self.failovers: list[ResumeStrategy] = []
         self.not_resumable_because: list[NotResumable] = []
 
+    def queued(self) -> None: ...
+
     def waited(self, wait: QueueWait) -> None:
         self.waits.append(wait)
 
-    def sent_to(self, address: str) -> None:
+    def not_queued(self, error: DroverError) -> None: ...
+
+    def sent_to(self, address: str) -> Mapping[str, str]:
         self.addresses.append(address)
+        return {}
+
+    def ended(self, error: DroverError | None) -> None: ...
 
     def retried(self, error: DroverError) -> None:
         self.retries.append(error)

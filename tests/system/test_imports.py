@@ -26,6 +26,8 @@ _RARELY_ASKED_FOR = {
     *("frontend.openapi.document", "drover.go_template.parser", "frontend.api.openai.multipart_form"),
     *("zstandard", "email.policy"),
 }
+# FastAPI imports OpenTelemetry's API.
+_TRACING = {"opentelemetry.sdk", "opentelemetry.sdk.trace", "opentelemetry.exporter", "drover.tracing.span"}
 _OF_OTHER_PROGRAMS = {"engine_worker", "ollama", "jinja2", "cryptography", "PIL", "numpy", "torch"}
 _OTHER_ENGINES = {
     *("engine_worker.engines.llamacpp", "engine_worker.engines.sglang"),
@@ -58,9 +60,10 @@ def test_both_tiers_import_only_what_a_simulated_chat_uses(tmp_path: Path) -> No
         body = {"model": "sim", "messages": [{"role": "user", "content": "hello"}], "stream": False}
         assert httpx.post(f"http://{frontend}/api/chat", json=body).json()["done"] is True
         assert httpx.get(f"http://{frontend}/metrics").is_success
-    unused = _OTHER_DATABASES | _OTHER_PLACES | _RARELY_ASKED_FOR | _OF_OTHER_PROGRAMS
+    unused = _OTHER_DATABASES | _OTHER_PLACES | _RARELY_ASKED_FOR | _TRACING | _OF_OTHER_PROGRAMS
     assert _imported(tmp_path / "f.log") & unused == set()
-    assert _imported(tmp_path / "w.log") & (_OTHER_ENGINES | {"frontend", "jinja2", "PIL"}) == set()
+    not_for_workers = _OTHER_ENGINES | _TRACING | {"frontend", "jinja2", "PIL", "opentelemetry"}
+    assert _imported(tmp_path / "w.log") & not_for_workers == set()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ vectors are logits.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from drover.v1 import engine_pb2 as pb
@@ -52,7 +53,7 @@ class ClassifierModel:
             tokenizer=self._tokenizer,
             context_length=self._context_length,
             added_tokens=self._head.pair_tokens,
-            scores=one_by_one(self._score, self._at_once),
+            scores=one_by_one(lambda pair: self._score(pair, request.trace_context), self._at_once),
             gives_logits=self._head.gives_logits,
         )
         return await rerank_pairs(request, model)
@@ -60,7 +61,7 @@ class ClassifierModel:
     async def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         model = Classifier(
             tokenize=self._tokenizer.tokenize,
-            logits=lambda ids: self._process.embed(secrets.token_hex(16), ids),
+            logits=lambda ids: self._process.embed(secrets.token_hex(16), ids, request.trace_context),
             labels=self._head.labels,
             context_length=self._context_length,
             vocabulary_size=self._vocabulary_size,
@@ -68,5 +69,5 @@ class ClassifierModel:
         )
         return await classify_texts(request, model)
 
-    async def _score(self, pair: Pair) -> float:
-        return await self._process.score_pair(secrets.token_hex(16), pair.query, pair.document)
+    async def _score(self, pair: Pair, trace: Mapping[str, str]) -> float:
+        return await self._process.score_pair(secrets.token_hex(16), pair.query, pair.document, trace)

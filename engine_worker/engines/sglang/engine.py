@@ -266,10 +266,7 @@ class Embedder:
         return await embed_texts(
             request,
             self._prompts.encode,
-            self._embed,
+            lambda ids: self._process.embed(secrets.token_hex(16), ids, request.trace_context),
             self._at_once,
             self._limits.context_length,
         )
-
-    async def _embed(self, ids: list[int]) -> list[float]:
-        return await self._process.embed(secrets.token_hex(16), ids)

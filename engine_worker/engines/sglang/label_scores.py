@@ -123,6 +123,8 @@ class Scorer:
             made["cache_salt"] = request.cache_salt
         if request.adapter:
             made["lora_path"] = [request.adapter] * len(prompts)
+        if request.trace_context:
+            made["external_trace_header"] = dict(request.trace_context)
         return made
 
 

@@ -163,6 +163,8 @@ class RequestBuilder:
         if request.adapter:
             # A name: adapters are loaded under their digests. Each has a prefix cache of its own.
             sglang["lora_path"] = request.adapter
+        if request.trace_context:
+            sglang["external_trace_header"] = dict(request.trace_context)
 
 
 def skips_special_tokens(request: pb.GenerateRequest, rendered: Rendered) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -12,6 +13,7 @@ from transformers import PretrainedConfig
 from engine_worker.engines.sglang.adapter_files import ADAPTED
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream.classifier import is_encoder, most_tokens
+from engine_worker.engines.sglang.upstream.tracing import endpoint_flags
 
 # Flags that Drover sets itself, with the setting for them.
 _RESERVED = {
@@ -44,7 +46,8 @@ def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
     # The last of repeated flags counts, so that the operator's choice wins.
     machine = _cpu_flags(options) if on_cpu else _gpu_flags(options)
     adapters = _adapter_flags(options, on_cpu)
-    wanted = [*_flags(options), *machine, *_encoder_flags(options), *adapters, *options.flags]
+    spans = endpoint_flags(options.flags, os.environ)
+    wanted = [*_flags(options), *machine, *_encoder_flags(options), *adapters, *spans, *options.flags]
     return ServerArgs.from_cli_args(parser.parse_args(wanted))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
@@ -14,7 +14,7 @@ import psutil
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest, QueueFull
 from engine_worker.engines.sglang.options import SglangOptions
-from engine_worker.engines.sglang.upstream import environment
+from engine_worker.engines.sglang.upstream import environment, tracing
 from engine_worker.engines.sglang.upstream.loads import EngineLoad, read_load
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class SglangRequest(TypedDict, total=False):
     priority: int
     cache_salt: str
     lora_path: str
+    external_trace_header: dict[str, str]
 
 
 class SglangScoreRequest(TypedDict, total=False):
@@ -87,6 +88,7 @@ class SglangScoreRequest(TypedDict, total=False):
     priority: int
     cache_salt: str
     lora_path: list[str]
+    external_trace_header: dict[str, str]
 
 
 class EngineProcess:
@@ -178,13 +180,16 @@ class EngineProcess:
             raise _refusal("image_data" in request, error) from error
         return [answer["meta_info"] for answer in answers]
 
-    async def embed(self, request_id: str, ids: Sequence[int]) -> list[float]:
+    async def embed(self, request_id: str, ids: Sequence[int], trace: Mapping[str, str]) -> list[float]:
+        """`trace`: W3C's headers of the request's trace, perhaps none."""
         from sglang.srt.managers.io_struct import EmbeddingReqInput
 
         # Engine.async_encode takes only text.
-        return await self._vector(EmbeddingReqInput(input_ids=list(ids), rid=request_id))
+        return await self._vector(
+            EmbeddingReqInput(input_ids=list(ids), rid=request_id, external_trace_header=dict(trace) or None)
+        )
 
-    async def score_pair(self, request_id: str, query: str, document: str) -> float:
+    async def score_pair(self, request_id: str, query: str, document: str, trace: Mapping[str, str]) -> float:
         """The score of a classifier with one class.
 
         This is the request that Engine.rerank makes, which blocks. Its texts become tokens here, since
@@ -192,7 +197,12 @@ class EngineProcess:
         """
         from sglang.srt.managers.io_struct import EmbeddingReqInput
 
-        pair = EmbeddingReqInput(text=[[query, document]], is_cross_encoder_request=True, rid=[request_id])
+        pair = EmbeddingReqInput(
+            text=[[query, document]],
+            is_cross_encoder_request=True,
+            rid=[request_id],
+            external_trace_header=dict(trace) or None,
+        )
         return (await self._vector(pair))[0]
 
     async def _vector(self, request: EmbeddingReqInput) -> list[float]:
@@ -266,6 +276,7 @@ def _unavailable(status: int, message: str) -> DroverError:
 
 
 def _launch(options: SglangOptions) -> sglang.Engine:
+    tracing.prepare(options.flags, os.environ)
     on_cpu = environment.prepare(options.threads, options.generates)
     with environment.own_logs():
         import sglang

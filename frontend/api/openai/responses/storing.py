@@ -151,6 +151,7 @@ class Storing:
                 status=200,
                 fields=fields,
                 served=record.served,
+                trace=None if record.trace is None else record.trace.detached(),
             ),
         )
         return Request(detached)

@@ -69,12 +69,12 @@ class OllamaWorker:
         taken this hop before.
         """
         route, body = bodies.route_and_body(request, self._model)
-        headers = {_REQUEST_ID: client_request_id, **_JSON, **self._hop.headers()}
+        headers = {**_headers(request, client_request_id), **_JSON, **self._hop.headers()}
         events = Events(bodies.not_honoured(request))
         return HostCall(self._client, route, body, headers, events, self._spawn)
 
     async def embed(self, request: pb.EmbedRequest, client_request_id: str) -> pb.EmbedResponse:
-        headers = {_REQUEST_ID: client_request_id}
+        headers = _headers(request, client_request_id)
         if request.HasField("normalize") and not request.normalize:
             answers = [
                 await self._post(
@@ -88,7 +88,7 @@ class OllamaWorker:
 
     async def score(self, request: pb.ScoreRequest, client_request_id: str) -> pb.ScoreResponse:
         body = systemone_body(request, self._model)
-        answer = await self._post("/v1/systemone", body, headers={_REQUEST_ID: client_request_id})
+        answer = await self._post("/v1/systemone", body, headers=_headers(request, client_request_id))
         return scores_of(body, answer)
 
     async def rerank(self, request: pb.RerankRequest, client_request_id: str) -> pb.RerankResponse:
@@ -221,6 +221,13 @@ class OllamaWorker:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
+
+
+def _headers(
+    request: pb.GenerateRequest | pb.EmbedRequest | pb.ScoreRequest, client_request_id: str
+) -> dict[str, str]:
+    """Ollama ignores the trace context; a gateway in front of it, or another Drover, continues the trace."""
+    return {**request.trace_context, _REQUEST_ID: client_request_id}
 
 
 def _object(path: str, status: int, body: bytes) -> Line:

@@ -1,0 +1,210 @@
+"""One trace through both tiers and a failover, with both tiers as processes and a collector of the test's
+own.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.chaos.fleet import MODEL, Fleet, running_fleet
+from tests.support.otlp_sink import OtlpSink, SinkSpan, otlp_sink
+from tests.support.waiting import wait_until
+
+_DEADLINE_SECONDS = 20.0
+_TOKENS = 40
+_PROMPT = "a secret about violets"
+_KEY = "sk-verysecret"
+_SLOW = (
+    *("--sim-decode-step-base-ms", "25", "--sim-decode-step-per-running-ms", "0"),
+    *("--sim-answer-tokens-min", "5000", "--sim-answer-tokens-max", "5000"),
+)
+_TRACE = "0af7651916cd43dd8448eb211c80319c"
+_UNSAMPLED = "1bf7651916cd43dd8448eb211c80319c"
+_CALLER = "b7ad6b7169203331"
+
+
+@contextmanager
+def _traced_to(address: str) -> Iterator[None]:
+    """Processes that start within it export to this collector, soon."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{address}")
+        environment.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=collectors")
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        yield
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[OtlpSink]:
+    with otlp_sink() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fleet(sink: OtlpSink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("traced")
+    with _traced_to(sink.address), running_fleet(folder, workers=2, worker_flags=_SLOW) as running:
+        yield running
+
+
+def _body(**more: object) -> dict[str, object]:
+    options = {"num_predict": _TOKENS, "temperature": 0.25}
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": _PROMPT}],
+        "options": options,
+        **more,
+    }
+
+
+def _headers(trace_id: str, flags: str = "01") -> dict[str, str]:
+    return {
+        "traceparent": f"00-{trace_id}-{_CALLER}-{flags}",
+        "tracestate": "vendor=1",
+        "authorization": f"Bearer {_KEY}",
+    }
+
+
+def _one(sink: OtlpSink, name: str, trace_id: str) -> SinkSpan:
+    wait_until(lambda: bool(sink.named(name, trace_id)), _DEADLINE_SECONDS, f"the span {name} is exported")
+    (span,) = sink.named(name, trace_id)
+    return span
+
+
+def _is_within(inner: SinkSpan, outer: SinkSpan) -> bool:
+    # The tiers' clocks are one here, read at different moments.
+    slack_ns = 5_000_000
+    return outer.began_ns - slack_ns <= inner.began_ns and inner.ended_ns <= outer.ended_ns + slack_ns
+
+
+def _log_lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def test_a_trace_goes_through_both_tiers_and_a_failover(fleet: Fleet, sink: OtlpSink) -> None:
+    with httpx.stream(
+        "POST", f"{fleet.url()}/api/chat", json=_body(), headers=_headers(_TRACE), timeout=30
+    ) as answer:
+        lines = answer.iter_lines()
+        for _ in range(4):
+            next(lines)
+        victim = next(number for number in range(2) if fleet.running(number))
+        fleet.workers[victim].signal(signal.SIGKILL)
+        last = [json.loads(line) for line in lines if line][-1]
+    assert last["done_reason"] == "length"
+
+    request = _one(sink, "POST /api/chat", _TRACE)
+    wait_until(lambda: bool(sink.named("decode", _TRACE)), _DEADLINE_SECONDS, "the worker has exported")
+    first, second = sink.named("attempt", _TRACE)
+    generate, prefill, decode = (_one(sink, name, _TRACE) for name in ("generate", "prefill", "decode"))
+
+    assert request.parent_id == _CALLER
+    assert request.service == "drover-frontend"
+    assert not request.failed
+    assert request.attributes["http.request.method"] == "POST"
+    assert request.attributes["http.route"] == "/api/chat"
+    assert request.attributes["http.response.status_code"] == 200
+    assert request.attributes["gen_ai.operation.name"] == "chat"
+    assert request.attributes["gen_ai.request.model"] == MODEL
+    assert request.attributes["gen_ai.response.model"] == f"{MODEL}:latest"
+    assert request.attributes["gen_ai.request.temperature"] == 0.25
+    assert request.attributes["gen_ai.request.max_tokens"] == _TOKENS
+    assert request.attributes["gen_ai.request.stream"] is True
+    assert request.attributes["gen_ai.usage.input_tokens"] == last["prompt_eval_count"]
+    assert request.attributes["gen_ai.usage.output_tokens"] == last["eval_count"] == _TOKENS
+    assert request.attributes["gen_ai.response.finish_reasons"] == ["length"]
+    assert request.attributes["drover.failovers"] == 1
+
+    survivor = fleet.workers[1 - victim].address
+    assert (first.parent_id, second.parent_id) == (request.span_id, request.span_id)
+    assert first.failed
+    assert first.attributes["error.type"] == "WorkerUnreachable"
+    assert first.attributes["drover.worker"] == fleet.workers[victim].address
+    assert not second.failed
+    assert second.attributes["drover.worker"] == survivor
+    assert second.attributes["server.port"] == int(survivor.rpartition(":")[2])
+    assert first.ended_ns <= second.began_ns
+
+    assert generate.parent_id == second.span_id
+    assert generate.service == "drover-worker"
+    assert (prefill.parent_id, decode.parent_id) == (generate.span_id, generate.span_id)
+    assert prefill.ended_ns <= decode.began_ns
+    assert all(_is_within(inner, generate) for inner in (prefill, decode))
+    assert _is_within(generate, second)
+    assert _is_within(second, request)
+
+    fleet.restart_worker(victim)
+
+
+def test_log_lines_have_the_trace(fleet: Fleet, sink: OtlpSink) -> None:
+    trace = "2cf7651916cd43dd8448eb211c80319c"
+    httpx.post(f"{fleet.url()}/v1/chat/completions", json=_body(max_tokens=2), headers=_headers(trace))
+    _one(sink, "generate", trace)
+
+    logs = [fleet.frontends[0].log, *(worker.log for worker in fleet.workers)]
+    found = [line for log in logs for line in _log_lines(log) if line.get("trace_id") == trace]
+    assert sorted(str(line["logger"]) for line in found) == ["drover.request", "drover.worker.request"]
+
+
+def test_embeddings_and_failures_are_traced(fleet: Fleet, sink: OtlpSink) -> None:
+    trace = "3df7651916cd43dd8448eb211c80319c"
+    answer = httpx.post(f"{fleet.url()}/api/chat", json=_body(model="missing"), headers=_headers(trace))
+    assert answer.status_code == 404
+    span = _one(sink, "POST /api/chat", trace)
+    assert not span.failed
+    assert "gen_ai.request.model" not in span.attributes
+
+
+def test_the_context_of_a_request_that_is_not_sampled_reaches_the_worker(
+    fleet: Fleet, sink: OtlpSink
+) -> None:
+    headers = _headers(_UNSAMPLED, flags="00")
+    answer = httpx.post(f"{fleet.url()}/api/chat", json=_body(stream=False), headers=headers, timeout=30)
+    assert answer.json()["done"] is True
+    after = "4ef7651916cd43dd8448eb211c80319c"
+    httpx.post(f"{fleet.url()}/api/chat", json=_body(stream=False), headers=_headers(after), timeout=30)
+    _one(sink, "decode", after)
+    _one(sink, "POST /api/chat", after)
+
+    # Neither tier sampled it; a worker without the context would have begun a trace of its own.
+    assert sink.spans(_UNSAMPLED) == []
+    assert all(span.parent_id for span in sink.named("generate"))
+
+
+def test_spans_have_no_prompt_no_answer_and_no_key(fleet: Fleet, sink: OtlpSink) -> None:
+    trace = "5ff7651916cd43dd8448eb211c80319c"
+    answer = httpx.post(
+        f"{fleet.url()}/api/generate",
+        json={
+            "model": MODEL,
+            "prompt": _PROMPT,
+            "stream": False,
+            "options": {"num_predict": 20, "stop": ["zz"]},
+        },
+        headers=_headers(trace),
+        timeout=30,
+    ).json()
+    _one(sink, "decode", trace)
+
+    exported = repr(sink.spans())
+    assert "violets" not in exported
+    assert _KEY not in exported
+    assert answer["response"]
+    assert answer["response"] not in exported
+    assert any(headers["api-key"] == "collectors" for headers in sink.headers)
+
+
+def test_probes_and_scrapes_are_not_traced(fleet: Fleet, sink: OtlpSink) -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        httpx.get(f"{fleet.url()}{path}")
+    trace = "6af7651916cd43dd8448eb211c80319c"
+    httpx.get(f"{fleet.url()}/api/tags", headers=_headers(trace))
+    _one(sink, "GET /api/tags", trace)
+
+    assert not [span for span in sink.spans() if span.attributes.get("http.route") in ("/readyz", "/metrics")]
