@@ -69,7 +69,7 @@ class OtlpSink(service_grpc.TraceServiceServicer):
 def otlp_sink() -> Iterator[OtlpSink]:
     sink = OtlpSink()
     server = grpc.server(ThreadPoolExecutor(2))
-    service_grpc.add_TraceServiceServicer_to_server(sink, server)
+    service_grpc.add_TraceServiceServicer_to_server(sink, server)  # type: ignore[no-untyped-call]
     sink.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

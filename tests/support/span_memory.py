@@ -40,4 +40,4 @@ class SpanMemory:
 
 def error_of(span: ReadableSpan) -> str:
     attributes = span.attributes or {}
-    return f"!{attributes['error.type']}" if span.status.status_code is StatusCode.ERROR else ""
+    return f"!{attributes['error.type']!s}" if span.status.status_code is StatusCode.ERROR else ""
