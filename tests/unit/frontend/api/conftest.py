@@ -38,8 +38,11 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 
 
 @asynccontextmanager
-async def _start(folder: Path, worker: StallingWorker, **settings: object) -> AsyncIterator[Frontend]:
-    fleet = fleet_of(worker, max_waiting=0)
+async def _start(
+    folder: Path, worker: StallingWorker, *others: StallingWorker, **settings: object
+) -> AsyncIterator[Frontend]:
+    """`others`: further workers, at addresses of their own."""
+    fleet = fleet_of(worker, *others, max_waiting=0)
     own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
     set_up = FrontendSettings(**{**own, **settings})  # type: ignore[arg-type] # its fields by their names
     app = build_app(set_up, fleet, InFlightRequests(set_up))
