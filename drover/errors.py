@@ -4,7 +4,7 @@
     ├── RetryElsewhere   another worker may answer at once
     │   └── WorkerUnreachable, WorkerDraining, EngineFailed, ProtocolBroken, AdapterMissing
     ├── RetryLater       the same request may succeed later
-    │   └── QueueFull, NoWorkerReady, StoreUnavailable, DeadlineExceeded
+    │   └── QueueFull, NoWorkerReady, StoreUnavailable, RateLimited, DeadlineExceeded
     ├── NeverRetry       the request has to change
     │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
     │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotQueued, NotSignedIn,
@@ -20,6 +20,7 @@ their protocol demands it: frontend/api/embeddings.py and frontend/api/openai/er
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -104,6 +105,18 @@ class NoWorkerReady(RetryLater):
 
 class StoreUnavailable(RetryLater):
     """The database is unreachable or full."""
+
+
+class RateLimited(RetryLater):
+    """A limit of the client's key is reached.
+
+    `limit`: its name. `wait_seconds`: how long until the request would be admitted.
+    """
+
+    def __init__(self, message: str, limit: str = "", wait_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.wait_seconds = wait_seconds
 
 
 class DeadlineExceeded(RetryLater):
@@ -236,6 +249,7 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     QueueFull: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
     NoWorkerReady: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     StoreUnavailable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    RateLimited: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 429, "requests", "rate_limit_error"),
     DeadlineExceeded: ErrorMapping(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
     InvalidRequest: ErrorMapping(
         _CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"
@@ -276,6 +290,13 @@ ERROR_TYPES: dict[str, type[DroverError]] = {error_type.__name__: error_type for
 
 def mapping_of(error: DroverError) -> ErrorMapping:
     return ERROR_MAPPINGS[type(error)]
+
+
+def retry_after_seconds(error: DroverError) -> int | None:
+    """For the Retry-After header; None without one."""
+    if isinstance(error, RateLimited):
+        return max(1, math.ceil(error.wait_seconds))
+    return mapping_of(error).retry_after_seconds
 
 
 def internal_error(defect: BaseException) -> InternalError:

@@ -18,6 +18,8 @@ from frontend.access.database_keys import DatabaseKeys
 from frontend.access.key_checker import KeyChecker
 from frontend.access.key_rows import KeyRows
 from frontend.access.keys import Keys
+from frontend.access.limits.rate_limits import RateLimits
+from frontend.access.limits.shared_counts import SharedCounts
 from frontend.access.route_roles import check_complete
 from frontend.api.anthropic import messages
 from frontend.api.decisions import Decisions
@@ -50,6 +52,7 @@ from frontend.middleware.client_id import Clients
 from frontend.middleware.cors import OriginRule
 from frontend.middleware.held_bodies import HeldBodies, WithHeldBodies
 from frontend.middleware.hosts import with_host_rule
+from frontend.middleware.rate_limits import LimitedRequests
 from frontend.middleware.request_log import RequestLog
 from frontend.models.adapters import Adapters
 from frontend.models.blobs import Blobs
@@ -76,6 +79,8 @@ if TYPE_CHECKING:
 _LOOK_AROUND_SECONDS = 1.0
 # Renewed every second, unless the database is unavailable: longer than it may be restarted.
 _LEASE_SECONDS = 30.0
+# The same for the requests in flight of a frontend that was killed: they count until then.
+_LIMITS_LEASE_SECONDS = 10.0
 
 
 def build_app(
@@ -94,6 +99,7 @@ def build_app(
     decisions = Decisions(generation)
     embeddings = Embeddings(catalog, settings, in_flight)
     scoring = Scoring(catalog, settings, in_flight)
+    limits = RateLimits(SharedCounts(database, _LIMITS_LEASE_SECONDS))
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
@@ -118,6 +124,8 @@ def build_app(
             started.push_async_callback(presets.stop)
             await keys.start()
             started.push_async_callback(keys.stop)
+            await limits.start()
+            started.push_async_callback(limits.stop)
             if store is not None:
                 await store.background.start()
                 started.push_async_callback(store.background.stop)
@@ -159,7 +167,9 @@ def build_app(
     app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unhandled)
     check_complete(app.routes)
-    with_keys = Authentication(app, keys, KeyChecker(keys), app.routes, _refused)
+    with_keys = Authentication(
+        LimitedRequests(app, limits, _refused), keys, KeyChecker(keys), app.routes, _refused
+    )
     hosts = with_host_rule(LoopGuard(with_keys), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(

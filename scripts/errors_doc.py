@@ -31,6 +31,7 @@ from drover.errors import (
     NoWorkerReady,
     ProtocolBroken,
     QueueFull,
+    RateLimited,
     ResponseNotFound,
     StoreUnavailable,
     TemplateFailed,
@@ -50,6 +51,7 @@ _ADVICE: Mapping[type[DroverError], str] = {
     QueueFull: f"{_RETRY} Lasting: add workers.",
     NoWorkerReady: f"{_RETRY} Lasting: check that a worker serves the model.",
     StoreUnavailable: f"{_RETRY} Lasting: check the database. Inference does not need it.",
+    RateLimited: f"{_RETRY} Lasting: ask the operator for a higher limit.",
     DeadlineExceeded: "Ask for fewer tokens, or raise the timeout; the same request takes as long again.",
     InvalidRequest: "Correct the field that the message names.",
     BodyTooLarge: "Send less, such as smaller images, or raise the limit.",
@@ -91,17 +93,23 @@ def errors_table() -> str:
 def _row(error: type[DroverError]) -> tuple[str, ...]:
     mapping = ERROR_MAPPINGS[error]
     v1_status, code = mapping.status(is_v1=True), code_of(error("-"))
-    wait = mapping.retry_after_seconds
     return (
         f"`{error.__name__}`",
         meaning_of(error),
         str(mapping.http),
         f"{v1_status} `{mapping.openai_type}`{f', code `{code}`' if code else ''}",
         f"{v1_status} `{mapping.anthropic_type}`",
-        "" if wait is None else f"{wait} s",
+        _wait_of(error),
         mapping.grpc.name,
         _ADVICE[error],
     )
+
+
+def _wait_of(error: type[DroverError]) -> str:
+    if error is RateLimited:
+        return "until it is admitted"
+    seconds = ERROR_MAPPINGS[error].retry_after_seconds
+    return "" if seconds is None else f"{seconds} s"
 
 
 def meaning_of(error: type[DroverError]) -> str:

@@ -31,6 +31,16 @@ class Driver(Protocol):
         """The statement that keeps other processes from changing the schema until the transaction ends."""
 
     @property
+    def lock_counts(self) -> str:
+        """The statement that keeps other processes from changing the counts of keys until the transaction
+        ends.
+        """
+
+    @property
+    def clock(self) -> str:
+        """The statement whose result is the database's time in microseconds since 1970."""
+
+    @property
     def find_table(self) -> str:
         """The statement whose result has a row where there is a table of the name `$1`."""
 

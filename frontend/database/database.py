@@ -48,6 +48,21 @@ class Database:
             self.is_available = False
             raise _unavailable() from error
 
+    @property
+    def is_shared(self) -> bool:
+        """True for PostgreSQL, which several frontends may use."""
+        return not self._url.is_sqlite
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[tuple[Connection, int], None]:
+        """A transaction in which no other process changes the counts of keys, and the database's time in
+        microseconds since 1970. Raises as `transaction`.
+        """
+        async with self.transaction() as connection:
+            await connection.run(self._driver.lock_counts)
+            now = await connection.rows(self._driver.clock)
+            yield connection, int(now[0][0])
+
     async def close(self) -> None:
         """Close, and drop connections that do not close in time."""
         try:

@@ -10,6 +10,8 @@
   events, the first of which has the sequence number `first`.
 - `access_keys`: keys with the digests of their secrets; `revision` is that of `access_key_state`, as with
   presets. Revoked keys keep their row.
+- `key_counts`: what each key has used of its limits, `key_streams` its requests in flight on each frontend,
+  and `limiting_frontends` the leases of those frontends.
 """
 
 from __future__ import annotations
@@ -48,6 +50,15 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "CREATE INDEX ix_access_keys_revision ON access_keys (revision)",
         "CREATE TABLE access_key_state (id INTEGER NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
         "INSERT INTO access_key_state (id, revision) VALUES (1, 0)",
+    ),
+    "0005": (
+        "CREATE TABLE key_counts (key_id VARCHAR(600) NOT NULL PRIMARY KEY, requests BIGINT NOT NULL, "
+        "tokens BIGINT NOT NULL, at_unix_us BIGINT NOT NULL)",
+        "CREATE INDEX ix_key_counts_at_unix_us ON key_counts (at_unix_us)",
+        "CREATE TABLE key_streams (key_id VARCHAR(600) NOT NULL, frontend VARCHAR(64) NOT NULL, "
+        "streams BIGINT NOT NULL, PRIMARY KEY (key_id, frontend))",
+        "CREATE TABLE limiting_frontends (frontend VARCHAR(64) NOT NULL PRIMARY KEY, "
+        "lease_unix_us BIGINT NOT NULL)",
     ),
 }
 

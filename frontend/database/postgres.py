@@ -13,8 +13,9 @@ from frontend.database.base import Value
 from frontend.database.url import DatabaseUrl
 
 _CONNECTIONS = 4
-# Key of an advisory lock, which no other program of this database uses.
+# Keys of advisory locks, which no other program of this database uses.
 _LOCK = 7_238_911_042
+_COUNTS_LOCK = _LOCK + 1
 
 
 class PostgresConnection:
@@ -38,6 +39,8 @@ class PostgresDriver:
 
     errors = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     lock_schema = f"SELECT pg_advisory_xact_lock({_LOCK})"
+    lock_counts = f"SELECT pg_advisory_xact_lock({_COUNTS_LOCK})"
+    clock = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
     find_table = "SELECT 1 WHERE to_regclass($1::text) IS NOT NULL"
 
     def __init__(self, url: DatabaseUrl) -> None:

@@ -37,6 +37,9 @@ class SqliteDriver:
 
     errors = (sqlite3.Error,)
     lock_schema = "BEGIN IMMEDIATE"
+    lock_counts = lock_schema
+    # Its clock has milliseconds.
+    clock = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
     find_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1"
 
     def __init__(self, file: str, timeout_seconds: float) -> None:

@@ -42,7 +42,8 @@ _FURTHER = re.compile(
 _MAX_AGE_SECONDS = b"43200"
 _ALLOW_ORIGIN = b"access-control-allow-origin"
 _PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-_OUR_HEADERS = b"x-drover-"
+# Of this server, and what OpenAI's and Anthropic's SDKs read in a browser about limits.
+_EXPOSED = (b"x-drover-", b"x-ratelimit-", b"anthropic-ratelimit-", b"retry-after")
 
 
 def check_origin(origin: str) -> str:
@@ -153,5 +154,5 @@ def _is_same_origin(origin: bytes, host: bytes) -> bool:
 
 def _exposed(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Let pages read this server's own headers. Ollama exposes none: responses without any stay like its."""
-    ours = [name for name, _ in headers if name.lower().startswith(_OUR_HEADERS)]
+    ours = [name for name, _ in headers if name.lower().startswith(_EXPOSED)]
     return [(b"access-control-expose-headers", b",".join([*ours, b"x-request-id"]))] if ours else []

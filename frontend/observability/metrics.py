@@ -47,6 +47,7 @@ _ABORTS = _counter("aborts", "Responses that ended early.", "cause")
 _TRUNCATIONS = _counter("truncations", "Requests whose prompt was truncated to fit the context.", "model")
 _DECISIONS = _counter("route_decisions", "Requests that the smart router sent to a side.", "route", "reason")
 _FALLBACKS = _counter("route_fallbacks", "Requests sent to the other side because this one failed.", "route")
+_REFUSED = _counter("refused", "Requests refused because a limit of their key was reached.", "limit")
 _JUDGE = _histogram("judge_seconds", "Time that a smart router's judge took.", _SECONDS)
 
 _LOOP_DELAY = MetricSpec(
@@ -78,6 +79,7 @@ METRICS = (
     *(_REQUESTS, _TTFT, _INTER_TOKEN, _QUEUE, _TOKENS, _RETRIES, _FAILOVERS, _NOT_RESUMABLE, _ERRORS),
     *(_ABORTS, _TRUNCATIONS, _DECISIONS, _FALLBACKS, _JUDGE, _WAITING, _RUNNING, _READY, _DRAINING),
     *(_STALLED, _CIRCUIT_OPEN, _CACHE_HITS, _CONNECTIONS, _BODY_BYTES, _TASKS, _LOOP_DELAY, _DATABASE),
+    *(_REFUSED,),
 )
 
 
@@ -117,6 +119,7 @@ class Metrics:
         self._truncations = _TRUNCATIONS.counter(registry)
         self._decisions = _DECISIONS.counter(registry)
         self._fallbacks = _FALLBACKS.counter(registry)
+        self._refused = _REFUSED.counter(registry)
         self._judge = _JUDGE.histogram(registry)
         self._loop_delay = _LOOP_DELAY.histogram(registry)
 
@@ -141,6 +144,8 @@ class Metrics:
             self._errors.labels(record.error, model).inc()
         if record.abort_cause:
             self._aborts.labels(record.abort_cause).inc()
+        if record.refused_limit:
+            self._refused.labels(record.refused_limit).inc()
         if record.truncated_tokens:
             self._truncations.labels(model).inc()
         if record.ttft_ns:

@@ -21,11 +21,13 @@ from drover.errors import (
     EngineFailed,
     EngineStalled,
     ProtocolBroken,
+    RateLimited,
     WorkerDraining,
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
 from frontend.access.key import Key
+from frontend.access.limits.admission import Admission
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.model_queue import QueueWait
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy
@@ -81,6 +83,10 @@ class RequestRecord:
     """The client's address, behind trusted proxies."""
     key: Key | None = None
     """The client's key; None where no keys are used."""
+    admission: Admission | None = None
+    """What the request holds of its key's limits; None where it has none."""
+    refused_limit: str = ""
+    """The name of the limit that refused it."""
     scheduling: SchedulingHeaders | None = None
     """None until they are read."""
     is_understood: bool = False
@@ -169,11 +175,24 @@ class RequestRecord:
 
     def record_error(self, error: DroverError) -> None:
         self.abort_cause = _ABORT_CAUSES.get(type(error), "")
+        if isinstance(error, RateLimited):
+            self.refused_limit = self.fields["refused_limit"] = error.limit
         if isinstance(error, ClientLeft):
             self.fields["client_left"] = True
         else:
             self.error = type(error).__name__
             self.fields |= {"error": self.error, "error_message": error.message}
+
+    def end_admission(self) -> None:
+        """Settle with the key's limits. The response has ended, or never began."""
+        if self.admission is not None:
+            self.admission.end(self._tokens)
+
+    @property
+    def _tokens(self) -> int:
+        """Of the prompt and of the answer."""
+        done = self.done
+        return done.prompt_tokens + done.completion_tokens if done is not None else 0
 
     def record_done(self, done: pb.Done) -> None:
         self.done = done

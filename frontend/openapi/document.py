@@ -24,6 +24,7 @@ from frontend.openapi import (
     tokens,
 )
 from frontend.openapi.operations import SENT_REQUEST_ID
+from frontend.openapi.rate_limits import with_rate_limits
 from frontend.openapi.schema import Schema
 
 _ABOUT = """Ollama's own API, and OpenAI's and Anthropic's under /v1, over a fleet of engine workers.
@@ -51,21 +52,23 @@ def build(version: str) -> dict[str, Json]:
         "openapi": "3.1.0",
         "info": {"title": "Drover", "version": version, "description": _ABOUT},
         "servers": [{"url": "/"}],
-        "paths": _joined(
-            ollama_inference.PATHS,
-            ollama_embeddings.PATHS,
-            ollama_models.PATHS,
-            ollama_management.PATHS,
-            openai_inference.PATHS,
-            openai_models.PATHS,
-            openai_responses.PATHS,
-            openai_compaction.PATHS,
-            openai_stored_responses.PATHS,
-            anthropic_messages.PATHS,
-            decisions.PATHS,
-            scoring.PATHS,
-            tokens.PATHS,
-            server.PATHS,
+        "paths": with_rate_limits(
+            _joined(
+                ollama_inference.PATHS,
+                ollama_embeddings.PATHS,
+                ollama_models.PATHS,
+                ollama_management.PATHS,
+                openai_inference.PATHS,
+                openai_models.PATHS,
+                openai_responses.PATHS,
+                openai_compaction.PATHS,
+                openai_stored_responses.PATHS,
+                anthropic_messages.PATHS,
+                decisions.PATHS,
+                scoring.PATHS,
+                tokens.PATHS,
+                server.PATHS,
+            )
         ),
         "components": {
             "schemas": _joined(

@@ -6,7 +6,14 @@ import secrets
 
 from starlette.responses import Response
 
-from drover.errors import ContextExceeded, DroverError, InvalidRequest, is_temporary, mapping_of
+from drover.errors import (
+    ContextExceeded,
+    DroverError,
+    InvalidRequest,
+    is_temporary,
+    mapping_of,
+    retry_after_seconds,
+)
 from drover.json_value import Json
 from frontend.api.core.go_json import dumps
 from frontend.api.wire import JSON, error_text
@@ -36,8 +43,8 @@ def error_response(error: DroverError, line_feed: bool = True) -> Response:
     """The response with the status of the table in drover/errors.py."""
     answer, request_id = mapping_of(error), new_request_id()
     headers = {"content-type": JSON, "request-id": request_id}
-    if answer.retry_after_seconds is not None:
-        headers["retry-after"] = str(answer.retry_after_seconds)
+    if (seconds := retry_after_seconds(error)) is not None:
+        headers["retry-after"] = str(seconds)
     body = error_object(error, request_id) + (b"\n" if line_feed else b"")
     return Response(body, answer.status(is_v1=True), headers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from drover.errors import DroverError, mapping_of
+from drover.errors import DroverError, mapping_of, retry_after_seconds
 from frontend.api.core.go_json import dumps
 from frontend.api.wire import JSON, error_text
 
@@ -17,6 +17,6 @@ def error_response(error: DroverError, content_type: str = JSON, status: int | N
     """With `status`, or else that of the table (ollama-contract.md, "Errors")."""
     answer = mapping_of(error)
     headers = {"content-type": content_type}
-    if answer.retry_after_seconds is not None:
-        headers["retry-after"] = str(answer.retry_after_seconds)
+    if (seconds := retry_after_seconds(error)) is not None:
+        headers["retry-after"] = str(seconds)
     return Response(error_object(error), status or answer.http, headers)

@@ -11,8 +11,10 @@ from drover.errors import (
     ModelNotFound,
     NotAuthenticated,
     NotPermitted,
+    RateLimited,
     is_temporary,
     mapping_of,
+    retry_after_seconds,
 )
 from frontend.api.core.go_json import dumps
 from frontend.api.wire import JSON, error_text
@@ -25,7 +27,9 @@ _CODES: dict[type[DroverError], str] = {
     ContextExceeded: "context_length_exceeded",
     NotAuthenticated: "invalid_api_key",
     NotPermitted: "insufficient_permissions",
+    RateLimited: "rate_limit_exceeded",
 }
+_TOKEN_LIMIT = "tokens_per_minute"
 
 
 def code_of(error: DroverError) -> str | None:
@@ -35,7 +39,14 @@ def code_of(error: DroverError) -> str | None:
 
 def error_object(error: DroverError, kind: str = "") -> bytes:
     """The error object. `kind`: its type, if not that of the table in drover/errors.py."""
-    return _object(error, error_text(error), kind or mapping_of(error).openai_type)
+    return _object(error, error_text(error), kind or _type_of(error))
+
+
+def _type_of(error: DroverError) -> str:
+    """OpenAI's type of a rate limit says what it counts."""
+    if isinstance(error, RateLimited) and error.limit == _TOKEN_LIMIT:
+        return "tokens"
+    return mapping_of(error).openai_type
 
 
 def stream_error_text(error: DroverError) -> str:
@@ -61,13 +72,13 @@ def error_response(error: DroverError, status: int | None = None, line_feed: boo
     """The response. `status` replaces the table's status, and then determines the error's type."""
     mapping = mapping_of(error)
     headers = {"content-type": JSON}
-    if mapping.retry_after_seconds is not None:
-        headers["retry-after"] = str(mapping.retry_after_seconds)
-    body = error_object(error, _kind_of(status, mapping)) + (b"\n" if line_feed else b"")
+    if (seconds := retry_after_seconds(error)) is not None:
+        headers["retry-after"] = str(seconds)
+    body = error_object(error, _kind_of(error, status, mapping)) + (b"\n" if line_feed else b"")
     return Response(body, status or mapping.status(is_v1=True), headers)
 
 
-def _kind_of(status: int | None, mapping: ErrorMapping) -> str:
+def _kind_of(error: DroverError, status: int | None, mapping: ErrorMapping) -> str:
     if status is None or status == mapping.status(is_v1=True):
-        return mapping.openai_type
+        return _type_of(error)
     return "api_error" if status >= _FIRST_SERVER_ERROR else "invalid_request_error"

@@ -71,7 +71,7 @@ class OpenAIInference:
             await self.generation.build_request(http, model, native, extend)
             for extend in _each_choice(request, [tool_choice], record.client)
         ]
-        return self._respond(http, encoder, choices, request)
+        return await self._respond(http, encoder, choices, request)
 
     async def complete(self, http: Request) -> Response:
         request = await read_v1_json(http, self.generation.settings, CompletionRequest.read)
@@ -111,9 +111,9 @@ class OpenAIInference:
             await self.generation.build_request(http, model, native, extend)
             for native, extend in zip(natives_of_choices, extends, strict=True)
         ]
-        return self._respond(http, encoder, choices, request)
+        return await self._respond(http, encoder, choices, request)
 
-    def _respond(
+    async def _respond(
         self,
         http: Request,
         encoder: ChatEncoder | CompletionEncoder,
@@ -126,11 +126,19 @@ class OpenAIInference:
         priority = request.extras.priority
         if priority is not None and not self.generation.in_flight.prioritise(http.scope, priority):
             ignored.append("priority")
+        await _count_choices(http, len(choices))
         handles = [self.generation.submit(http, built, stream) for built in choices]
         in_flight = self.generation.in_flight
         if len(handles) == 1:
             return EngineResponse(encoder, handles[0], stream, in_flight, ignored)
         return MultiChoiceResponse(encoder, handles, stream, in_flight, ignored)
+
+
+async def _count_choices(http: Request, choices: int) -> None:
+    """Each is an answer in flight. Raises RateLimited and InvalidRequest."""
+    admission = record_of(http.scope).admission
+    if admission is not None:
+        await admission.add_streams(choices - 1)
 
 
 def _each_choice(request: SharedFields, prompts: Sequence[Extend], caller: str) -> Sequence[Extend]:

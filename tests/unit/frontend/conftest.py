@@ -34,6 +34,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
             *("presets", "blobs", "catalog_state", "alembic_version"),
             *("responses", "response_documents", "response_events"),
             *("access_keys", "access_key_state"),
+            *("key_counts", "key_streams", "limiting_frontends"),
         ):
             await connection.run(f"DROP TABLE IF EXISTS {table}")
     await database.close()

@@ -159,6 +159,9 @@ class BackgroundResponses:
         run.wrote(len(run.log))
         run.held = run.held.move()
         run.task = asyncio.create_task(self._run(run, response, scope), name=f"background {run.row.id}")
+        record = record_of(scope)
+        # Also of a task that is cancelled before it runs.
+        run.task.add_done_callback(lambda _: record.end_admission())
 
     def _check_room(self, owner: str) -> None:
         """Raises QueueFull. One owner has half of the places, so that others find one."""

@@ -4,7 +4,7 @@ Codex 0.171 shows the message of a 400 and ends its turn, as it does after a 404
 model_not_found. It sends a request again five times after any other status below 500, and twenty-nine times
 after one from 500 on; of a 500 it does not show the message. So what the client cannot cure by sending the
 request again is a 400, and what it can is a 503. In a stream Codex reads `response.failed` only, and sends
-the request again unless the code says that it is in vain.
+the request again unless the code says that it is in vain. A 429 of a key's limit stays one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from drover.errors import (
     NotAuthenticated,
     NotPermitted,
     QueueFull,
+    RateLimited,
     RetryElsewhere,
     RetryLater,
     mapping_of,
@@ -35,7 +36,7 @@ _RETRY_SECONDS = "1"
 
 
 def _status(kind: type[DroverError]) -> int:
-    if issubclass(kind, ModelNotFound | NotAuthenticated | NotPermitted):
+    if issubclass(kind, ModelNotFound | NotAuthenticated | NotPermitted | RateLimited):
         # Codex reads the code of the first, and OpenAI's client has an exception of its own for each.
         return ERROR_MAPPINGS[kind].status(is_v1=True)
     if issubclass(kind, NeverRetry | DeadlineExceeded | InternalError):

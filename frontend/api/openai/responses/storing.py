@@ -111,6 +111,8 @@ class Storing:
         handle = self.generation.submit(http, built, stream=True)
         response = EngineResponse(encoder, handle, True, self.generation.in_flight, self.ignored)
         await self.store.background.begin(run, response, http.scope)
+        # It ends with the response, not with this request.
+        record.admission, record_of(self.http.scope).admission = record_of(self.http.scope).admission, None
         if streamed:
             return EventStream(RunEvents(run.log), 0, self.generation.in_flight, self.ignored)
         return Response(row.document, media_type=JSON, headers=ignored_header(self.ignored))
@@ -146,7 +148,7 @@ class Storing:
                 record.client,
                 record.address,
                 record.key,
-                record.scheduling,
+                scheduling=record.scheduling,
                 is_understood=True,
                 status=200,
                 fields=fields,

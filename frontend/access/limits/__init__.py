@@ -1,0 +1,1 @@
+"""Limits of keys, which hold over all frontends of one database."""
