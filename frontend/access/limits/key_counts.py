@@ -47,7 +47,8 @@ class KeyCounts:
     other_streams: int = 0
     is_read: bool = False
     limits: KeyLimits = field(default_factory=KeyLimits)
-    used_us: int = 0
+    asked_us: int = 0
+    """The last request, by this frontend's own clock."""
     mean_tokens: float = 0.0
     """Of the key's answers, recent ones counting more; 0 before the first."""
 
@@ -73,7 +74,6 @@ class KeyCounts:
 
     def take(self, wanted: Wanted, now_us: int) -> None:
         """Count a request that is admitted."""
-        self.used_us = now_us
         self.streams += wanted.streams
         if self.limits.requests_per_minute is not None:
             self.requests.add(self.limits.requests_per_minute, now_us, wanted.requests * UNIT)

@@ -92,7 +92,7 @@ class RateLimits:
         counts = self._counts.get(key.id)
         if counts is None:
             counts = self._counts[key.id] = KeyCounts()
-        counts.limits, counts.used_us = key.limits, self.now_us()
+        counts.limits, counts.asked_us = key.limits, self._clock()
         wanted = _wanted(counts, least_tokens)
 
         async def decide(more: Wanted) -> Refusal | None:
@@ -259,7 +259,7 @@ class RateLimits:
         """Forget keys that are not used, here every time, and in the database now and then."""
         now_us = self.now_us()
         for key_id, counts in [*self._counts.items()]:
-            is_idle = not counts.streams and now_us - counts.used_us > _FORGET_US
+            is_idle = not counts.streams and self._clock() - counts.asked_us > _FORGET_US
             if is_idle and (not counts.is_changed or _is_empty(counts, now_us)):
                 del self._counts[key_id]
                 self._changed.discard(key_id)
