@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drover.errors import DroverError, RateLimited
-from frontend.access.key import KeyLimits
+from frontend.access.key import Key, KeyLimits
 from frontend.access.limits.admission import Admission
 from frontend.access.limits.rate_limits import RateLimits
 from frontend.http.asgi import header_of
@@ -43,11 +43,14 @@ class LimitedRequests:
         self._limits = limits
         self._respond = respond
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Not a coroutine: a request without limits passes at the cost of one call."""
         key = record_of(scope).key if scope["type"] == "http" else None
         if key is None or key.limits == _UNLIMITED or not _counts(scope):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._limited(scope, receive, send, key)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, key: Key) -> None:
         record = record_of(scope)
         try:
             admission = await self._limits.admit(key, _length(scope) // _BYTES_PER_TOKEN)

@@ -60,15 +60,15 @@ class Batch:
         """Take over what was written. Returns the keys of which the database lacks something again."""
         for key_id in self.keys:
             _apply(self._counts[key_id], self._before[key_id], self._after[key_id], now_us)
-        if self._is_new:
-            self._forget_written()
-        return {key_id for key_id, counts in self._counts.items() if counts.is_changed}
+        changed = {key_id for key_id in self.keys if self._counts[key_id].is_changed}
+        return changed | self._lost_streams() if self._is_new else changed
 
-    def _forget_written(self) -> None:
+    def _lost_streams(self) -> set[str]:
         """Of a frontend whose lease had expired the others have deleted the streams."""
-        for key_id, counts in self._counts.items():
-            if key_id not in self._after:
-                counts.written_streams = 0
+        lost = {key_id: counts for key_id, counts in self._counts.items() if key_id not in self._after}
+        for counts in lost.values():
+            counts.written_streams = 0
+        return {key_id for key_id, counts in lost.items() if counts.is_changed}
 
 
 def _merged(counts: KeyCounts, stored: StoredCounts, now_us: int) -> KeyCounts:

@@ -54,7 +54,7 @@ class RateLimits:
         self._frontends = _LEAST_FRONTENDS
         self._is_unavailable = False
         self._exchanged = 0.0
-        self._swept = time.monotonic()
+        self._looked = self._swept = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -256,7 +256,10 @@ class RateLimits:
                 self._give_back(each)
 
     async def _sweep(self) -> None:
-        """Forget keys that are not used, here every time, and in the database now and then."""
+        """Forget keys that are not used, here every second, and in the database now and then."""
+        if time.monotonic() - self._looked < _RENEW_SECONDS:
+            return
+        self._looked = time.monotonic()
         now_us = self.now_us()
         for key_id, counts in [*self._counts.items()]:
             is_idle = not counts.streams and self._clock() - counts.asked_us > _FORGET_US

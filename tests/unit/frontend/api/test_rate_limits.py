@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import httpx
@@ -36,7 +36,7 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'presets.sqlite3'}"
 
 
-Post = Callable[..., Awaitable[httpx.Response]]
+Post = Callable[..., Coroutine[None, None, httpx.Response]]
 
 
 def post_as(frontend: Frontend, secret: str) -> Post:

@@ -18,9 +18,12 @@ from drover.errors import (
     InternalError,
     InvalidOption,
     ModelNotFound,
+    NotAuthenticated,
     NotOffered,
+    NotPermitted,
     NoWorkerReady,
     QueueFull,
+    RateLimited,
     WorkerUnreachable,
 )
 from frontend.api.openai.responses.errors import STATUSES, failure
@@ -64,7 +67,11 @@ def test_only_what_another_try_may_cure_gets_a_status_that_is_tried_again(
 
 
 def test_no_error_has_a_status_whose_message_codex_does_not_show() -> None:
-    assert {status for kind, status in STATUSES.items() if kind is not ClientLeft} == {400, 404, 503}
+    """But those about keys, which clients know by their statuses."""
+    about_keys = {NotAuthenticated: 401, NotPermitted: 403, RateLimited: 429}
+    others = {kind: status for kind, status in STATUSES.items() if kind not in {*about_keys, ClientLeft}}
+    assert set(others.values()) == {400, 404, 503}
+    assert {**STATUSES, **about_keys} == STATUSES
 
 
 async def test_a_body_that_is_too_large_is_tried_once(start: Start) -> None:
