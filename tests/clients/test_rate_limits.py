@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -166,6 +166,7 @@ def test_ollamas_client_shows_the_limit(limited: Limited) -> None:
     headers = {"authorization": f"Bearer {secret}"}
     one, two = (ollama.Client(url, headers=headers) for url in limited.frontends)
     running = one.generate(_MODEL, "Count for ever.", stream=True)
+    assert isinstance(running, Generator)
     next(running)
     with pytest.raises(ollama.ResponseError, match="streams of this key is 1") as refused:
         two.generate(_MODEL, "hi")
