@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from drover.errors import DroverError, internal_error
 from drover.exposure import is_loopback
-from frontend import operator_routes
+from frontend import operator_routes, usage_routes
 from frontend.access.database_keys import DatabaseKeys
 from frontend.access.key_checker import KeyChecker
 from frontend.access.key_rows import KeyRows
@@ -70,6 +70,8 @@ from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings
 from frontend.smart_router.route_decision import DecisionCache
 from frontend.smart_router.router import RequestRouter
+from frontend.usage.ledger import UsageLedger
+from frontend.usage.rows import UsageRows
 
 if TYPE_CHECKING:
     from drover.tracing.tracing import Tracing
@@ -103,7 +105,9 @@ def build_app(
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
-    finished = metrics.count if tracing is None else _count_and_trace(metrics)
+    usage_rows = UsageRows(database)
+    usage = UsageLedger(usage_rows, settings.usage_days) if settings.usage_days else None
+    finished = _finished(metrics, usage)
     store = _response_store(settings, database, finished)
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
     adapters = Adapters(stored, presets, fleet)
@@ -126,6 +130,10 @@ def build_app(
             started.push_async_callback(keys.stop)
             await limits.start()
             started.push_async_callback(limits.stop)
+            if usage is not None:
+                # Stopped after the responses in the background, which it counts.
+                await usage.start()
+                started.push_async_callback(usage.stop)
             if store is not None:
                 await store.background.start()
                 started.push_async_callback(store.background.stop)
@@ -150,6 +158,7 @@ def build_app(
             score.router(scoring),
             classify.router(scoring),
             operator_routes.router(fleet, in_flight, metrics),
+            usage_routes.router(usage, usage_rows),
             openapi.router(settings),
         ]
     )
@@ -187,9 +196,11 @@ def _traces(tracing: Tracing) -> RequestTraces:
     return RequestTraces(tracing)
 
 
-def _count_and_trace(metrics: Metrics) -> Finished:
+def _finished(metrics: Metrics, usage: UsageLedger | None) -> Finished:
     def finished(record: RequestRecord, route: str) -> None:
         metrics.count(record, route)
+        if usage is not None:
+            usage.count(record)
         if record.trace is not None:
             record.trace.finish(record, route)
 

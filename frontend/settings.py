@@ -157,7 +157,7 @@ class FrontendSettings(ProcessSettings):
     request_timeout_seconds: Annotated[float, Ge(0)] = 0.0
     """Longest time for a generating request, which then fails; 0 disables it."""
     database_url: Annotated[str, AfterValidator(_check_database_url)] = ""
-    """The database of presets, blobs and stored responses: sqlite:///path/file.sqlite3, or
+    """The database of presets, blobs, stored responses and usage: sqlite:///path/file.sqlite3, or
     postgresql://user@host/name for several frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or
     ~/.local/state.
     """
@@ -200,6 +200,10 @@ class FrontendSettings(ProcessSettings):
     max_background_responses: Annotated[int, Ge(0)] = 64
     """Limit of responses that this frontend runs in the background, half of it for one key or address;
     further ones are refused as busy.
+    """
+    usage_days: Annotated[int, Ge(0), Le(36_500)] = 400
+    """How long the usage per day, key and model is kept in the database, for /api/usage; 0: it is not
+    counted.
     """
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
     """After SIGTERM: how long in-flight requests may continue."""

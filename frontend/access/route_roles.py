@@ -50,6 +50,8 @@ ROUTES: Mapping[tuple[str, str], Access] = {
     ("HEAD", "/openapi.json"): Access.ANY,
     ("GET", "/api/status"): Access.ANY,
     ("GET", "/metrics"): Access.METRICS,
+    # Keys see their own usage, those of an admin all of it.
+    ("GET", "/api/usage"): Access.ANY,
     # Reading about models.
     ("GET", "/api/tags"): Access.USER,
     ("HEAD", "/api/tags"): Access.USER,

@@ -42,11 +42,13 @@ class Embeddings:
 
     async def find(self, http: Request, text: str) -> CatalogModel:
         """Find a model that workers serve. Raises ModelNotFound, NoWorkerReady and as `find_named`."""
-        record_of(http.scope).fields["model"] = text
+        record = record_of(http.scope)
+        record.fields["model"] = text
         model = await find_named(self.catalog, text, can_embed)
         if model is None:
             raise ModelNotFound(f'model "{text}" not found, try pulling it first')
-        record_of(http.scope).served = workers_of(model).info.names[0]
+        record.model = model.name.short
+        record.served = workers_of(model).info.names[0]
         return model
 
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:

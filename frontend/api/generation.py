@@ -74,6 +74,7 @@ class Generation:
         model = await find_named(self.catalog, text) if text else None
         if model is None:
             raise ModelNotFound(f"model '{text}' not found")
+        record.model = model.name.short
         served = workers_of(model)
         # The smart router notes the name of the side that it chooses.
         record.served = served.info.names[0] if model.virtual is None else ""

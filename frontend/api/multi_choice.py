@@ -36,7 +36,9 @@ class MultiChoiceEncoder(ResponseFormat, Protocol):
 
 
 class MultiChoiceResponse(GenerationResponse):
-    """The response to several submitted requests, one per choice, whose handles it owns."""
+    """The response to several submitted requests, one per choice, whose handles it owns. `per_prompt`: number
+    of choices of each prompt.
+    """
 
     def __init__(
         self,
@@ -44,20 +46,23 @@ class MultiChoiceResponse(GenerationResponse):
         handles: Sequence[RequestHandle],
         stream: bool,
         in_flight: InFlightRequests,
+        per_prompt: int,
         ignored: Sequence[str] = (),
     ) -> None:
         super().__init__(encoder, stream, in_flight, ignored)
         self._encoder = encoder
         self._handles = handles
+        self._per_prompt = per_prompt
 
     async def exchange(self, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
-        tracker = ChoiceTracker(len(self._handles), record_of(scope), writer, self._ignored)
+        record, choices = record_of(scope), len(self._handles)
+        tracker = ChoiceTracker(choices, self._per_prompt, record, writer, self._ignored)
         collected: list[list[pb.GenerateEvent]] = [[] for _ in self._handles]
         try:
             async with aclosing(merged(self._handles)) as events:
                 async with self._in_flight.track(scope, receive), self._heartbeats(writer) as heartbeats:
                     async for choice, event in events:
-                        tracker.saw(event)
+                        tracker.saw(choice, event)
                         if not self._stream:
                             collected[choice].append(event)
                         elif lines := self._encoder.lines(event, choice):
@@ -79,27 +84,34 @@ class ChoiceTracker:
     """Notes what the record and the headers report of all choices together. `finished`: all have ended."""
 
     def __init__(
-        self, choices: int, record: RequestRecord, writer: ResponseWriter, ignored: Sequence[str]
+        self,
+        choices: int,
+        per_prompt: int,
+        record: RequestRecord,
+        writer: ResponseWriter,
+        ignored: Sequence[str],
     ) -> None:
         self._running = choices
+        self._dones: list[pb.Done | None] = [None] * choices
+        self._per_prompt = per_prompt
         self._record = record
         self._writer = writer
         self._ignored = ignored
         self._not_honoured: dict[str, None] = {}
         self._truncated_tokens = 0
-        self._done = pb.Done()
 
     @property
     def finished(self) -> bool:
         return not self._running
 
-    def saw(self, event: pb.GenerateEvent) -> None:
+    def saw(self, choice: int, event: pb.GenerateEvent) -> None:
         if event.HasField("started"):
             self._saw_started(event.started)
         if event.HasField("done"):
             self._running -= 1
-            _add(event.done, self._done)
-            self._record.record_done(self._done)
+            done = self._dones[choice] = pb.Done()
+            done.CopyFrom(event.done)
+            self._record.record_done(together(self._dones, self._per_prompt))
 
     def _saw_started(self, started: pb.Started) -> None:
         self._not_honoured |= dict.fromkeys(started.not_honoured)
@@ -114,15 +126,26 @@ class ChoiceTracker:
             )
 
 
-def _add(done: pb.Done, total: pb.Done) -> None:
-    """Add up tokens. Times are those of the choice that took longest, since all run at the same time."""
-    total.finish_reason = done.finish_reason
-    total.prompt_tokens += done.prompt_tokens
-    total.cached_tokens += done.cached_tokens
-    total.completion_tokens += done.completion_tokens
-    total.reasoning_tokens += done.reasoning_tokens
-    if done.timings.decode_ns >= total.timings.decode_ns:
-        total.timings.CopyFrom(done.timings)
+def together(dones: Sequence[pb.Done | None], per_prompt: int) -> pb.Done:
+    """The end of several choices, grouped by prompt; None for one that has not ended.
+
+    Each prompt's tokens count once; those count as cached that were cached for all of the prompt's choices.
+    Times are those of the choice that took longest, since all run at the same time.
+    """
+    total = pb.Done()
+    for at in range(0, len(dones), per_prompt):
+        ends = [done for done in dones[at : at + per_prompt] if done is not None]
+        if not ends:
+            continue
+        total.finish_reason = ends[-1].finish_reason
+        total.prompt_tokens += max(done.prompt_tokens for done in ends)
+        total.cached_tokens += min(done.cached_tokens for done in ends)
+        total.completion_tokens += sum(done.completion_tokens for done in ends)
+        total.reasoning_tokens += sum(done.reasoning_tokens for done in ends)
+        longest = max(ends, key=lambda done: done.timings.decode_ns)
+        if longest.timings.decode_ns >= total.timings.decode_ns:
+            total.timings.CopyFrom(longest.timings)
+    return total
 
 
 async def merged(handles: Sequence[RequestHandle]) -> AsyncGenerator[tuple[int, pb.GenerateEvent], None]:

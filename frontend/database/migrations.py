@@ -10,6 +10,8 @@
   events, the first of which has the sequence number `first`.
 - `access_keys`: keys with the digests of their secrets; `revision` is that of `access_key_state`, as with
   presets. Revoked keys keep their row.
+- `usage`: sums over requests, of which several frontends add to one row. `usage_writers`: the last batch that
+  each frontend process has added, so that none is added twice.
 - `key_counts`: what each key has used of its limits, `key_streams` its requests in flight on each frontend,
   and `limiting_frontends` the leases of those frontends.
 """
@@ -50,6 +52,16 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "CREATE INDEX ix_access_keys_revision ON access_keys (revision)",
         "CREATE TABLE access_key_state (id INTEGER NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
         "INSERT INTO access_key_state (id, revision) VALUES (1, 0)",
+    ),
+    "0004": (
+        "CREATE TABLE usage (day VARCHAR(10) NOT NULL, key VARCHAR(600) NOT NULL, "
+        "model VARCHAR(600) NOT NULL, served VARCHAR(600) NOT NULL, key_name VARCHAR(600) NOT NULL, "
+        "requests BIGINT NOT NULL, refusals BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL, "
+        "cached_tokens BIGINT NOT NULL, generated_tokens BIGINT NOT NULL, queued_us BIGINT NOT NULL, "
+        "running_us BIGINT NOT NULL, PRIMARY KEY (day, key, model, served))",
+        "CREATE INDEX ix_usage_key ON usage (key, day)",
+        "CREATE TABLE usage_writers (writer VARCHAR(64) NOT NULL PRIMARY KEY, batch BIGINT NOT NULL, "
+        "day VARCHAR(10) NOT NULL)",
     ),
     "0005": (
         "CREATE TABLE key_counts (key_id VARCHAR(600) NOT NULL PRIMARY KEY, requests BIGINT NOT NULL, "

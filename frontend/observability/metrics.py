@@ -38,7 +38,12 @@ _INTER_TOKEN = _histogram(
     "inter_token_seconds", "Mean time between two tokens of a response.", _TOKEN_SECONDS
 )
 _QUEUE = _histogram("queue_seconds", "Time in the queues of this frontend and of the worker.", _SECONDS)
-_TOKENS = _counter("tokens", "Tokens of prompts, from the prefix cache, and generated.", "model", "kind")
+_TOKENS = _counter(
+    "tokens",
+    "Tokens of prompts, from the prefix cache, and generated, also of responses that were cut off.",
+    "model",
+    "kind",
+)
 _RETRIES = _counter("retries", "Attempts on another worker before the first token.", "model")
 _FAILOVERS = _counter("failovers", "Responses resumed on another worker after the first token.", "model")
 _NOT_RESUMABLE = _counter("not_resumable", "Responses that could not resume on another worker.", "reason")
@@ -164,14 +169,13 @@ class Metrics:
             self._fallbacks.labels(record.routed.side).inc()
 
     def _count_tokens(self, record: RequestRecord, model: str) -> None:
-        done = record.done
-        if done is None:
-            return
-        self._queue.labels(model).observe(record.waited.seconds + done.timings.queue_ns / 1e9)
-        self._tokens.labels(model, "prompt").inc(done.prompt_tokens)
-        self._tokens.labels(model, "cached").inc(done.cached_tokens)
-        self._tokens.labels(model, "completion").inc(done.completion_tokens)
-        if done.completion_tokens > 1 and done.timings.decode_ns:
+        tokens, done = record.tokens, record.done
+        if record.granted_ns:
+            self._queue.labels(model).observe(record.queued_seconds)
+            self._tokens.labels(model, "prompt").inc(tokens.prompt)
+            self._tokens.labels(model, "cached").inc(tokens.cached)
+            self._tokens.labels(model, "completion").inc(tokens.generated)
+        if done is not None and done.completion_tokens > 1 and done.timings.decode_ns:
             mean_ns = done.timings.decode_ns / (done.completion_tokens - 1)
             self._inter_token.labels(model).observe(mean_ns / 1e9)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from starlette.types import Message, Scope
 
 from drover import logs
-from drover.durations import milliseconds
+from drover.durations import NS_PER_SECOND, milliseconds
 from drover.errors import (
     ClientLeft,
     DeadlineExceeded,
@@ -21,6 +21,7 @@ from drover.errors import (
     EngineFailed,
     EngineStalled,
     ProtocolBroken,
+    QueueFull,
     RateLimited,
     WorkerDraining,
     WorkerUnreachable,
@@ -47,6 +48,7 @@ _ABORT_CAUSES: dict[type[DroverError], str] = {
     EngineStalled: "engine stalled",
     ProtocolBroken: "protocol broken",
 }
+_REFUSALS = (QueueFull, RateLimited)
 
 
 Results = pb.EmbedResponse | pb.ScoreResponse | pb.RerankResponse | pb.ClassifyResponse
@@ -66,6 +68,15 @@ class RouteOutcome:
     @property
     def reason(self) -> str:
         return f"fallback after {self.decision}" if self.fell_back else self.decision
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """`cached`: those of the prompt that were found in the prefix cache."""
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
 
 
 @dataclass(slots=True)
@@ -94,11 +105,19 @@ class RequestRecord:
     received_ns: int = field(default_factory=time.perf_counter_ns)
     status: int = 0
     fields: dict[str, logs.Field] = field(default_factory=dict)
+    model: str = ""
+    """The name of the model that the client asked for, as lists show it; empty before it is found."""
     served: str = ""
     """The main name of the model that workers serve for it; empty before it is known."""
     ttft_ns: int = 0
     truncated_tokens: int = 0
     waited: QueueWait = field(default_factory=QueueWait)
+    granted_ns: int = 0
+    """When it first got a place at a worker; 0 before that."""
+    waited_for_first: float = 0.0
+    """Seconds of `waited` until then."""
+    is_refused: bool = False
+    """Refused for want of room, or by a limit."""
     retries: int = 0
     failovers: int = 0
     """How often it resumed on another worker after its first token."""
@@ -108,6 +127,9 @@ class RequestRecord:
     """Its name; empty for a success and for a client that left."""
     abort_cause: str = ""
     done: pb.Done | None = None
+    """The ends of its answers, added up as the response reports them."""
+    unfinished: TokenCounts = TokenCounts()
+    """Of answers that began and did not end."""
     routed: RouteOutcome | None = None
     judge: str = ""
     """The main name of the model that judged it."""
@@ -120,6 +142,29 @@ class RequestRecord:
     @property
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.received_ns
+
+    @property
+    def tokens(self) -> TokenCounts:
+        """The tokens of the request until now. Those of an answer that was cut off are what had arrived of
+        it; its prompt counts unless another answer of the request reported one.
+        """
+        done, cut = self.done, self.unfinished
+        if done is None:
+            return cut
+        return TokenCounts(done.prompt_tokens, done.cached_tokens, done.completion_tokens + cut.generated)
+
+    @property
+    def queued_seconds(self) -> float:
+        """In the queues of this frontend and of the worker."""
+        return self.waited.seconds + (self.done.timings.queue_ns / NS_PER_SECOND if self.done else 0.0)
+
+    @property
+    def running_seconds(self) -> float:
+        """From the first place at a worker until now, without the queues."""
+        if not self.granted_ns:
+            return 0.0
+        passed = (time.perf_counter_ns() - self.granted_ns) / NS_PER_SECOND
+        return max(0.0, passed - (self.queued_seconds - self.waited_for_first))
 
     def queue_headers(self) -> list[tuple[bytes, bytes]]:
         """Time in the queue and the first position in it; none for a request that did not wait."""
@@ -177,6 +222,7 @@ class RequestRecord:
         self.abort_cause = _ABORT_CAUSES.get(type(error), "")
         if isinstance(error, RateLimited):
             self.refused_limit = self.fields["refused_limit"] = error.limit
+        self.is_refused = isinstance(error, _REFUSALS)
         if isinstance(error, ClientLeft):
             self.fields["client_left"] = True
         else:
@@ -204,12 +250,7 @@ class RequestRecord:
         }
 
     def record_scores(self, response: pb.ScoreResponse) -> None:
-        """The prompts count as those of generations do; nothing is generated."""
-        self.done = pb.Done(
-            prompt_tokens=response.prompt_tokens,
-            cached_tokens=response.cached_tokens,
-            timings=response.timings,
-        )
+        self._record_prompts(response)
         self.fields |= {
             "scored": len(response.results),
             "prompt_tokens": response.prompt_tokens,
@@ -221,6 +262,7 @@ class RequestRecord:
         self, kind: str, count: int, response: Results, truncated_tokens: int, not_honoured: list[str]
     ) -> None:
         """`kind`: what there are `count` of in the response."""
+        self._record_prompts(response)
         self.fields |= {
             kind: count,
             "prompt_tokens": response.prompt_tokens,
@@ -230,6 +272,12 @@ class RequestRecord:
             self.fields["not_honoured"] = not_honoured
         if truncated_tokens:
             self.fields["truncated_tokens"] = truncated_tokens
+
+    def _record_prompts(self, response: Results) -> None:
+        """The prompts count as those of generations do; nothing is generated."""
+        self.done = pb.Done(prompt_tokens=response.prompt_tokens, timings=response.timings)
+        if isinstance(response, pb.ScoreResponse):
+            self.done.cached_tokens = response.cached_tokens
 
 
 def attach_record(scope: Scope, record: RequestRecord) -> None:
@@ -281,6 +329,8 @@ class SilentObserver:
 
     def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...
 
+    def cut_off(self, prompt_tokens: int, cached_tokens: int, generated_tokens: int) -> None: ...
+
 
 class RecordingObserver(SilentObserver):
     """Records waits, attempts and failovers of a request."""
@@ -295,8 +345,13 @@ class RecordingObserver(SilentObserver):
         the longest.
         """
         super().waited(wait)
-        if not wait.position:
-            return
+        record = self._record
+        if wait.position:
+            self._add_wait(wait)
+        if not record.granted_ns:
+            record.granted_ns, record.waited_for_first = time.perf_counter_ns(), record.waited.seconds
+
+    def _add_wait(self, wait: QueueWait) -> None:
         record = self._record
         position = record.waited.position or wait.position
         self._waited_seconds += wait.seconds
@@ -319,6 +374,15 @@ class RecordingObserver(SilentObserver):
     def not_resumable(self, reason: NotResumable, error: DroverError) -> None:
         self._record.not_resumable = reason.value
         self._record.fields["not_resumable"] = reason.value
+
+    def cut_off(self, prompt_tokens: int, cached_tokens: int, generated_tokens: int) -> None:
+        """Choices of one prompt share its tokens, so that the longest prompt counts."""
+        before = self._record.unfinished
+        self._record.unfinished = TokenCounts(
+            max(before.prompt, prompt_tokens),
+            max(before.cached, cached_tokens),
+            before.generated + generated_tokens,
+        )
 
     def _record_failure(self, field: str, times: int, error: DroverError) -> None:
         self._record.fields[field] = times

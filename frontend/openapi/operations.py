@@ -43,6 +43,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 TEXT = "text/plain"
+CSV = "text/csv"
 
 _REQUEST_ID: Schema = {
     "description": "The request's id, as in the logs of both tiers: the client's own, or a generated one.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from drover.errors import InvalidRequest, NotOffered, NotQueued, NotSignedIn
+from drover.errors import InvalidRequest, NotOffered, NotPermitted, NotQueued, NotSignedIn, StoreUnavailable
 from frontend.openapi.operations import (
+    CSV,
     JSON,
     TEXT,
     ErrorType,
@@ -16,6 +17,7 @@ from frontend.openapi.operations import (
     with_head,
 )
 from frontend.openapi.schema import Schema, array, boolean, integer, number, struct, text
+from frontend.usage.query import MAX_CHARACTERS, MAX_LIMIT
 
 _CLOUD = struct(
     {"disabled": boolean(), "source": text(enum=["none", "env", "config", "both"])}, ["disabled", "source"]
@@ -39,6 +41,50 @@ _ID: Schema = {
     "description": "The request's X-Request-ID.",
     "schema": text(minLength=1),
 }
+
+
+_COUNTS: dict[str, Schema] = {
+    "requests": integer("For a model, and those that were refused before it was known.", minimum=0),
+    "refusals": integer("Of these: refused for want of room, or by a limit.", minimum=0),
+    "prompt_tokens": integer(minimum=0),
+    "cached_tokens": integer("Of the prompt tokens: found in the prefix cache.", minimum=0),
+    "generated_tokens": integer("With those of responses that were cut off.", minimum=0),
+    "queued_seconds": number("In the queues of frontend and worker.", minimum=0),
+    "running_seconds": number("At workers.", minimum=0),
+}
+_DAY = text("A day in UTC.", pattern=r"^\d{4}-\d\d-\d\d$")
+_USAGE_KEY: dict[str, Schema] = {
+    "day": _DAY,
+    "key": text("The key's id; empty without keys."),
+    "key_name": text(),
+    "model": text("As the clients asked for it."),
+    "served_model": text("The main name of the workers' model, as in the metrics."),
+}
+_USAGE = struct(
+    {
+        "from": _DAY,
+        "to": _DAY,
+        "usage": array(struct(_USAGE_KEY | _COUNTS, [*_USAGE_KEY, *_COUNTS]), maxItems=MAX_LIMIT),
+        "total": struct(_COUNTS, list(_COUNTS), "Of all pages."),
+        "next": text("The `after` of the next page. Absent on the last one.", minLength=1),
+    },
+    ["from", "to", "usage", "total"],
+)
+
+
+def _query(name: str, about: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "description": about, "schema": schema}
+
+
+_USAGE_PARAMETERS = (
+    _query("from", "The first day. Default: 29 days before `to`.", _DAY),
+    _query("to", "The last day. Default: today.", _DAY),
+    _query("key", "A key's id or name.", text(maxLength=MAX_CHARACTERS)),
+    _query("model", "As the clients asked for it.", text(maxLength=MAX_CHARACTERS)),
+    _query("limit", "Rows of a page. Default: 1000.", integer(minimum=1, maximum=MAX_LIMIT)),
+    _query("after", "The `next` of the page before.", text()),
+    _query("format", "Default: JSON, or CSV where `Accept` begins with it.", text(enum=["json", "csv"])),
+)
 
 
 def _plain(content: str) -> dict[str, Schema]:
@@ -82,6 +128,20 @@ PATHS: dict[str, Schema] = {
             ok("The request is queued here.", {JSON: _IN_QUEUE}),
             error_responses([InvalidRequest, NotQueued]),
             parameters=[_ID],
+        )
+    },
+    "/api/usage": {
+        "get": operation(
+            "usage",
+            "server",
+            "Requests, tokens and seconds per day, key and model",
+            ok(
+                "The usage of the request's key, or of all of them for an admin and without keys.",
+                {JSON: _USAGE, CSV: text()},
+                {"Link": {"description": 'The next page, `rel="next"`.', "schema": text()}},
+            ),
+            error_responses([InvalidRequest, NotPermitted, StoreUnavailable]),
+            parameters=_USAGE_PARAMETERS,
         )
     },
     "/openapi.json": with_head(

@@ -61,6 +61,9 @@ class FailoverObserver(Protocol):
 
     def not_resumable(self, reason: NotResumable, error: DroverError) -> None: ...
 
+    def cut_off(self, prompt_tokens: int, cached_tokens: int, generated_tokens: int) -> None:
+        """The response began and did not end; these tokens had arrived of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -108,6 +111,7 @@ class FailoverRequest:
         self._delivered = DeliveredText() if self._strategy is ResumeStrategy.REGENERATE else None
         self._handle: WorkerHandle | None = None
         self._failure: RetryElsewhere | None = None
+        self._is_done = False
         self._stalls = 0
         self._produced_before = 0
         self._began_ns = 0
@@ -118,6 +122,13 @@ class FailoverRequest:
             self._handle.cancel()
 
     async def deliver(self, sink: EventSink) -> None:
+        try:
+            await self._deliver(sink)
+        finally:
+            if not (self._is_done or self._journal.is_empty):
+                self._observer.cut_off(*self._journal.token_counts)
+
+    async def _deliver(self, sink: EventSink) -> None:
         self._stalled.check(self._request)
         attempt = Retry(self._request)
         while True:
@@ -166,6 +177,7 @@ class FailoverRequest:
         except DroverError as failure:
             error = failure
         finally:
+            self._is_done = relay.is_done
             permit.release(error)
         # The client has the whole response: what fails after `done` does not concern it.
         if relay.is_done and isinstance(error, RetryElsewhere | EngineStalled):

@@ -17,6 +17,7 @@ class Journal:
         self.content_characters = 0
         self.thinking_characters = 0
         self.logprobs = 0
+        self._completion_tokens = 0
         self._call_ids: list[str] = []
         self._argument_characters: list[int] = []
 
@@ -32,12 +33,22 @@ class Journal:
         """Number of tool calls begun so far."""
         return len(self._call_ids)
 
+    @property
+    def token_counts(self) -> tuple[int, int, int]:
+        """Tokens of the prompt, of these cached, and generated. Where a worker sends no ids, those of the
+        prompt are not known.
+        """
+        started = self.started or pb.Started()
+        generated = max(len(self.produced_ids), self._completion_tokens)
+        return len(started.prompt_ids), started.cached_tokens, generated
+
     def record(self, event: pb.GenerateEvent) -> None:
         if self.started is None and event.HasField("started"):
             self.started = pb.Started()
             self.started.CopyFrom(event.started)
         for delta in event.deltas:
             self.produced_ids.extend(delta.token_ids)
+            self._completion_tokens = delta.completion_tokens
             if content := delta.content:
                 self.content_characters += len(content)
             else:

@@ -41,6 +41,7 @@ class ObservedFailovers:
         self.retries: list[DroverError] = []
         self.failovers: list[ResumeStrategy] = []
         self.not_resumable_because: list[NotResumable] = []
+        self.cut_off_after: list[tuple[int, int, int]] = []
 
     def queued(self) -> None: ...
 
@@ -63,3 +64,6 @@ class ObservedFailovers:
 
     def not_resumable(self, reason: NotResumable, error: DroverError) -> None:
         self.not_resumable_because.append(reason)
+
+    def cut_off(self, prompt_tokens: int, cached_tokens: int, generated_tokens: int) -> None:
+        self.cut_off_after.append((prompt_tokens, cached_tokens, generated_tokens))

@@ -12,6 +12,7 @@ from drover.errors import DroverError
 from drover.v1 import engine_pb2 as pb
 from frontend.api import wire
 from frontend.api.core.go_json import dumps, dumps_text
+from frontend.api.multi_choice import together
 from frontend.api.openai.errors import error_response, stream_error_object
 
 
@@ -71,53 +72,43 @@ class FinishedChoices:
 
     def usage(self) -> bytes:
         """The usage of the finished choices."""
-        dones: Sequence[pb.Done] = [done for done in self._dones if done is not None]
-        return usage(dones, self._per_prompt)
+        return usage(self._dones, self._per_prompt)
 
     def timings(self) -> bytes:
         """The `timings` of the finished choices."""
-        return timings([done for done in self._dones if done is not None], self._per_prompt)
+        return timings(self._dones, self._per_prompt)
 
 
 ZERO_USAGE = b'{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
 
 
-def usage(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
-    """The usage object. `dones`: the choices' ends, grouped by prompt.
-
-    Each prompt's tokens count once; those count as cached that were cached for all of the prompt's choices.
-    """
-    prompt_tokens = _prompt_tokens(dones, choices_per_prompt)
-    cached_tokens = sum(
-        min(done.cached_tokens for done in ends) for ends in _by_prompt(dones, choices_per_prompt)
-    )
-    completion_tokens = sum(done.completion_tokens for done in dones)
-    reasoning_tokens = sum(done.reasoning_tokens for done in dones)
+def usage(dones: Sequence[pb.Done | None], choices_per_prompt: int) -> bytes:
+    """The usage object. `dones`: the choices' ends, grouped by prompt."""
+    done = together(dones, choices_per_prompt)
     return (
         b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,'
         b'"prompt_tokens_details":{"cached_tokens":%d},'
         b'"completion_tokens_details":{"reasoning_tokens":%d}}'
         % (
-            prompt_tokens,
-            completion_tokens,
-            prompt_tokens + completion_tokens,
-            cached_tokens,
-            reasoning_tokens,
+            done.prompt_tokens,
+            done.completion_tokens,
+            done.prompt_tokens + done.completion_tokens,
+            done.cached_tokens,
+            done.reasoning_tokens,
         )
     )
 
 
-def timings(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
+def timings(dones: Sequence[pb.Done | None], choices_per_prompt: int) -> bytes:
     """llama.cpp's `timings`, as Ollama sends them with a stream's usage. Counts are the usage's, so that
     `prompt_n` has the cached tokens, which take no time. Choices are generated at the same time: the times
     are those of the slowest one.
     """
-    prompts, generated = (
-        _prompt_tokens(dones, choices_per_prompt),
-        sum(done.completion_tokens for done in dones),
-    )
-    prompt_ms = max(done.timings.prefill_ns for done in dones) / _NS_PER_MS
-    generated_ms = max(done.timings.decode_ns for done in dones) / _NS_PER_MS
+    done = together(dones, choices_per_prompt)
+    prompts, generated = done.prompt_tokens, done.completion_tokens
+    measured = [each.timings for each in dones if each is not None]
+    prompt_ms = max(each.prefill_ns for each in measured) / _NS_PER_MS
+    generated_ms = max(each.decode_ns for each in measured) / _NS_PER_MS
     return dumps(
         {
             "prompt_n": prompts,
@@ -132,13 +123,3 @@ def timings(dones: Sequence[pb.Done], choices_per_prompt: int) -> bytes:
 
 def _per_second(count: int, milliseconds: float) -> float:
     return count / milliseconds * 1000 if milliseconds > 0 else 0.0
-
-
-def _prompt_tokens(dones: Sequence[pb.Done], choices_per_prompt: int) -> int:
-    """Each prompt's tokens count once."""
-    prompts = _by_prompt(dones, choices_per_prompt)
-    return sum(max(done.prompt_tokens for done in ends) for ends in prompts)
-
-
-def _by_prompt(dones: Sequence[pb.Done], choices_per_prompt: int) -> Sequence[Sequence[pb.Done]]:
-    return [dones[at : at + choices_per_prompt] for at in range(0, len(dones), choices_per_prompt)]

@@ -131,7 +131,7 @@ class OpenAIInference:
         in_flight = self.generation.in_flight
         if len(handles) == 1:
             return EngineResponse(encoder, handles[0], stream, in_flight, ignored)
-        return MultiChoiceResponse(encoder, handles, stream, in_flight, ignored)
+        return MultiChoiceResponse(encoder, handles, stream, in_flight, request.n or 1, ignored)
 
 
 async def _count_choices(http: Request, choices: int) -> None:

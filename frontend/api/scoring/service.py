@@ -57,6 +57,7 @@ class Scoring:
         model = await find_named(self.catalog, text, ability.capable) if text else self._only(ability)
         if model is None:
             raise ModelNotFound(f"model '{text}' not found")
+        record.model = model.name.short
         record.served = workers_of(model).info.names[0]
         if not ability.capable(model.capabilities):
             raise CapabilityMissing(
@@ -121,14 +122,11 @@ async def answered(
     effect.
     """
     record = record_of(http.scope)
-    # The prompts count in the metrics as those of generations do.
-    record.done = pb.Done(prompt_tokens=response.prompt_tokens, timings=response.timings)
     truncated = 0
     unsupported: list[str] = []
     match response:
         case pb.ScoreResponse():
             kind, count = "scored", len(response.results)
-            record.done.cached_tokens = response.cached_tokens
         case pb.RerankResponse():
             kind, count, truncated = "scores", len(response.scores), response.truncated_tokens
             unsupported = list(response.not_honoured)

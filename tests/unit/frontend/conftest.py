@@ -35,6 +35,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
             *("responses", "response_documents", "response_events"),
             *("access_keys", "access_key_state"),
             *("key_counts", "key_streams", "limiting_frontends"),
+            *("usage", "usage_writers"),
         ):
             await connection.run(f"DROP TABLE IF EXISTS {table}")
     await database.close()

@@ -140,6 +140,8 @@ class Storing:
         scope, record = self.http.scope, record_of(self.http.scope)
         detached = {**scope, "state": {}}
         fields = {**record.fields, "response": response_id}
+        # The usage counts the request once, with the record that gets the answer.
+        model, record.model = record.model, ""
         attach_record(
             detached,
             RequestRecord(
@@ -152,6 +154,7 @@ class Storing:
                 is_understood=True,
                 status=200,
                 fields=fields,
+                model=model,
                 served=record.served,
                 trace=None if record.trace is None else record.trace.detached(),
             ),

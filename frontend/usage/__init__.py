@@ -1,0 +1,1 @@
+"""What clients used: requests, tokens and seconds, per day, key and model."""
