@@ -17,6 +17,7 @@ Struct = dict[str, Any]
 AnyCase = Case[Any]
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
+_CSV = "text/csv; charset=utf-8"
 _JSON = ("application/json", "application/json; charset=utf-8")
 _TEXT = ("text/plain", "text/plain; charset=utf-8")
 _LAST_EVENTS = ("message_stop", "response.completed", "response.incomplete", "response.failed", "error")
@@ -47,7 +48,7 @@ def _closed(part: Json) -> Json:
 def faults(document: Struct, case: AnyCase, response: Response) -> Iterator[str]:
     """The faults that schemathesis does not check for."""
     content_type = response.headers.get("content-type", [""])[0]
-    if content_type not in (*_JSON, *_TEXT, _NDJSON, _SSE, CONTENT_TYPE_LATEST, "") or (
+    if content_type not in (*_JSON, *_TEXT, _NDJSON, _SSE, _CSV, CONTENT_TYPE_LATEST, "") or (
         not content_type and response.content
     ):
         yield f"the content type is {content_type!r}"
