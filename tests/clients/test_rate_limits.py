@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Generator, Iterator
@@ -41,7 +42,7 @@ class Limited:
             "--database-url",
             self.database_url,
             "--name",
-            "alice",
+            f"key-{secrets.token_hex(4)}",
             *limits,
         ]
         printed = subprocess.run(
@@ -53,15 +54,20 @@ class Limited:
         )
         secret: str = json.loads(printed.stdout)["secret"]
         for url in self.frontends:
-            self._wait_until_known(url, secret)
+            self.wait_until_known(url, secret)
         return secret
 
-    def _wait_until_known(self, url: str, secret: str) -> None:
+    def wait_until_known(self, url: str, secret: str) -> None:
+        """Before the first key is known, everything is open."""
         deadline = time.monotonic() + _LOST_SECONDS
         headers = {"authorization": f"Bearer {secret}"}
-        while httpx.get(f"{url}/api/tags", headers=headers, timeout=5).status_code != 200:
+        while (_status(url, {}), _status(url, headers)) != (401, 200):
             assert time.monotonic() < deadline, "the key is not known"
             time.sleep(0.05)
+
+
+def _status(url: str, headers: dict[str, str]) -> int:
+    return httpx.get(f"{url}/api/tags", headers=headers, timeout=5).status_code
 
 
 @contextmanager
@@ -197,7 +203,7 @@ def test_streams_of_a_killed_frontend_are_free_again(limited: Limited, tmp_path:
     headers = {"authorization": f"Bearer {secret}"}
     with frontend(tmp_path / "three.log", [limited.worker], "--database-url", limited.database_url) as three:
         joined = replace(limited, frontends=(*limited.frontends, _url(three)))
-        joined._wait_until_known(_url(three), secret)
+        joined.wait_until_known(_url(three), secret)
         running = ollama.Client(_url(three), headers=headers).generate(_MODEL, "Count for ever.", stream=True)
         next(running)
         survivor = ollama.Client(limited.frontends[0], headers=headers)
