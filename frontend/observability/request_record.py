@@ -232,13 +232,8 @@ class RequestRecord:
     def end_admission(self) -> None:
         """Settle with the key's limits. The response has ended, or never began."""
         if self.admission is not None:
-            self.admission.end(self._tokens)
-
-    @property
-    def _tokens(self) -> int:
-        """Of the prompt and of the answer."""
-        done = self.done
-        return done.prompt_tokens + done.completion_tokens if done is not None else 0
+            tokens = self.tokens
+            self.admission.end(tokens.prompt + tokens.generated)
 
     def record_done(self, done: pb.Done) -> None:
         self.done = done

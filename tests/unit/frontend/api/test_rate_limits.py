@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
 from frontend.access.route_roles import ROUTES
 from frontend.middleware.rate_limits import COUNTED
-from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
+from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, done, started
 from tests.support.access_keys import add_key, bearer
 from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import DEADLINE_SECONDS, Frontend, Start
@@ -57,58 +58,39 @@ def test_every_route_that_takes_a_body_counts_or_is_known_not_to() -> None:
     assert posts - login == COUNTED | _UNCOUNTED
 
 
-@pytest.mark.parametrize(
-    ("path", "error"),
-    [
-        ("/api/chat", {"error": "{message}"}),
-        ("/api/generate", {"error": "{message}"}),
-        ("/api/embed", {"error": "{message}"}),
-        ("/v1/systemone", {"error": "{message}"}),
-        *(
-            (
-                path,
-                {
-                    "error": {
-                        "message": "{message}",
-                        "type": "requests",
-                        "param": None,
-                        "code": "rate_limit_exceeded",
-                    }
-                },
-            )
-            for path in (
-                "/v1/chat/completions",
-                "/v1/completions",
-                "/v1/embeddings",
-                "/v1/responses",
-                "/rerank",
-            )
-        ),
-        ("/v1/messages", {"type": "error", "error": {"type": "rate_limit_error", "message": "{message}"}}),
-        ("/v2/rerank", {"message": "{message}"}),
-    ],
-)
+_OLLAMA = {"error": "{message}"}
+_OPENAI = {
+    "error": {"message": "{message}", "type": "requests", "param": None, "code": "rate_limit_exceeded"}
+}
+_FORMS: dict[str, object] = {
+    **dict.fromkeys(("/api/chat", "/api/generate", "/api/embed", "/v1/systemone"), _OLLAMA),
+    **dict.fromkeys(("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"), _OPENAI),
+    "/rerank": _OPENAI,
+    "/v1/messages": {"type": "error", "error": {"type": "rate_limit_error", "message": "{message}"}},
+    "/v2/rerank": {"message": "{message}"},
+}
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_request_beyond_the_limit_is_refused_in_the_dialects_form(
-    start: Start, url: str, path: str, error: dict[str, object], stream: bool
+    start: Start, url: str, stream: bool
 ) -> None:
     secret = await add_key(url, "alice", requests_per_minute=2)
     async with start(worker(), database_url=url) as frontend:
         post = post_as(frontend, secret)
         for _ in range(2):
             assert (await post(stream=stream)).status_code == 200
-        refused = await post(path, stream=stream)
-        metrics = await frontend.client.get(
-            "/metrics", headers=bearer(await add_key(url, "m", role="metrics"))
-        )
-    message = "rate limit reached: requests_per_minute of this key is 2. Please try again in 30s."
-    body = refused.json()
-    body.pop("request_id", None)
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
-    assert body == json.loads(json.dumps(error).replace("{message}", message))
-    is_v1 = path.startswith("/v1/") and path != "/v1/systemone"
-    assert ("retry-after-ms" in refused.headers) == is_v1
-    del metrics
+        refusals = {path: await post(path, stream=stream) for path in _FORMS}
+    for path, refused in refusals.items():
+        seconds = refused.headers["retry-after"]
+        message = f"rate limit reached: requests_per_minute of this key is 2. Please try again in {seconds}s."
+        body = refused.json()
+        body.pop("request_id", None)
+        assert (path, refused.status_code) == (path, 429)
+        assert 20 < int(seconds) <= 30
+        assert (path, body) == (path, json.loads(json.dumps(_FORMS[path]).replace("{message}", message)))
+        is_v1 = path.startswith("/v1/") and path != "/v1/systemone"
+        assert (path, "retry-after-ms" in refused.headers) == (path, is_v1)
 
 
 async def test_a_refusal_is_counted_and_logged(
@@ -213,6 +195,45 @@ async def test_tokens_of_an_answer_count_when_it_has_ended(start: Start, url: st
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "90")
     assert refused.json()["error"]["type"] == "tokens"
     assert "tokens_per_minute of this key is 100" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("failure", [STALL, EngineFailed("it broke")], ids=["client left", "engine failed"])
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_tokens_of_an_answer_that_was_cut_off_count(
+    start: Start, url: str, path: str, failure: Step
+) -> None:
+    secret = await add_key(url, "alice", tokens_per_minute=100)
+    made = pb.GenerateEvent(deltas=[pb.Delta(content="hi", token_ids=range(60))])
+    begun = pb.GenerateEvent(started=pb.Started(prompt_ids=range(70)))
+    async with start(StallingWorker(steps=[begun, made, failure]), database_url=url) as frontend:
+        post = post_as(frontend, secret)
+        running = asyncio.create_task(post(path, stream=True))
+        handle = await frontend.handle()
+        if failure is STALL:
+            await asyncio.wait_for(handle.stalled.wait(), DEADLINE_SECONDS)
+            running.cancel()
+        await asyncio.wait({running})
+        await asyncio.wait_for(handle.cancelled.wait(), DEADLINE_SECONDS)
+        frontend.worker.steps = [started(), done()]
+
+        async def is_refused() -> bool:
+            refused = await post(path)
+            # 30 of debt, and room for an answer like the last.
+            return refused.status_code == 429 and int(refused.headers["retry-after"]) > 70
+
+        await until(is_refused, DEADLINE_SECONDS, "the tokens count")
+
+
+async def test_tokens_of_embeddings_count(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice", tokens_per_minute=100)
+    fake = worker()
+    fake.described.capabilities.embedding = True
+    fake.embedded = pb.EmbedResponse(embeddings=[pb.Embedding(values=[1.0])], prompt_tokens=150)
+    async with start(fake, database_url=url) as frontend:
+        post = post_as(frontend, secret)
+        assert (await post("/v1/embeddings", input="hi")).status_code == 200
+        refused = await post("/api/embed", input="hi")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "90")
 
 
 @pytest.mark.parametrize("stream", [True, False])
