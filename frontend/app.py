@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Scope
 from drover.errors import DroverError, internal_error
 from drover.exposure import is_loopback
 from frontend import operator_routes, usage_routes
+from frontend.access.console_session import Sessions
 from frontend.access.database_keys import DatabaseKeys
 from frontend.access.key_checker import KeyChecker
 from frontend.access.key_rows import KeyRows
@@ -43,6 +44,8 @@ from frontend.api.openai.responses.storing import ResponseStore
 from frontend.api.scoring import classify, rerank, score
 from frontend.api.scoring.service import Scoring
 from frontend.api.tokens import Tokens
+from frontend.console import routes as console_routes
+from frontend.console.console import Console
 from frontend.database.database import Database
 from frontend.error_responses import failure
 from frontend.http.routes import routes_of
@@ -72,6 +75,7 @@ from frontend.smart_router.route_decision import DecisionCache
 from frontend.smart_router.router import RequestRouter
 from frontend.usage.ledger import UsageLedger
 from frontend.usage.rows import UsageRows
+from frontend.usage_routes import UsageRoute
 
 if TYPE_CHECKING:
     from drover.tracing.tracing import Tracing
@@ -107,15 +111,17 @@ def build_app(
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
     usage_rows = UsageRows(database)
     usage = UsageLedger(usage_rows, settings.usage_days) if settings.usage_days else None
-    finished = _finished(metrics, usage)
-    store = _response_store(settings, database, finished)
-    stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
-    adapters = Adapters(stored, presets, fleet)
     keys = Keys(
         DatabaseKeys(KeyRows(database)),
         always_required=settings.require_keys,
         open_until_read=is_loopback(settings.listen),
     )
+    checker, sessions = KeyChecker(keys), Sessions(keys)
+    console = Console(fleet, in_flight, keys, sessions, connections.__len__) if settings.console else None
+    finished = _finished(metrics, usage, console)
+    store = _response_store(settings, database, finished)
+    stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
+    adapters = Adapters(stored, presets, fleet)
     fleet.adapters.source = adapters
 
     @asynccontextmanager
@@ -137,9 +143,13 @@ def build_app(
             if store is not None:
                 await store.background.start()
                 started.push_async_callback(store.background.stop)
+            if console is not None:
+                await console.start()
+                started.push_async_callback(console.stop)
             await fleet.wait_for_workers(_LOOK_AROUND_SECONDS)
             yield
 
+    usage_route = UsageRoute(usage, usage_rows)
     # Handlers read raw bodies, which FastAPI cannot document; frontend/openapi does.
     routes = routes_of(
         [
@@ -158,7 +168,12 @@ def build_app(
             score.router(scoring),
             classify.router(scoring),
             operator_routes.router(fleet, in_flight, metrics),
-            usage_routes.router(usage, usage_rows),
+            usage_routes.router(usage_route),
+            *(
+                [console_routes.router(console, catalog, generation, checker, usage_route.answer)]
+                if console
+                else ()
+            ),
             openapi.router(settings),
         ]
     )
@@ -176,9 +191,8 @@ def build_app(
     app.add_exception_handler(HTTPException, answer_unrouted)
     app.add_exception_handler(Exception, _unhandled)
     check_complete(app.routes)
-    with_keys = Authentication(
-        LimitedRequests(app, limits, _refused), keys, KeyChecker(keys), app.routes, _refused
-    )
+    limited = LimitedRequests(app, limits, _refused)
+    with_keys = Authentication(limited, keys, checker, sessions, app.routes, _refused)
     hosts = with_host_rule(LoopGuard(with_keys), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(
@@ -196,11 +210,13 @@ def _traces(tracing: Tracing) -> RequestTraces:
     return RequestTraces(tracing)
 
 
-def _finished(metrics: Metrics, usage: UsageLedger | None) -> Finished:
+def _finished(metrics: Metrics, usage: UsageLedger | None, console: Console | None) -> Finished:
     def finished(record: RequestRecord, route: str) -> None:
         metrics.count(record, route)
         if usage is not None:
             usage.count(record)
+        if console is not None:
+            console.recorder.count(record, route)
         if record.trace is not None:
             record.trace.finish(record, route)
 

@@ -205,6 +205,8 @@ class FrontendSettings(ProcessSettings):
     """How long the usage per day, key and model is kept in the database, for /api/usage; 0: it is not
     counted.
     """
+    console: bool = True
+    """Serve the console, a page with the state of the fleet and a chat, at /console."""
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
     """After SIGTERM: how long in-flight requests may continue."""
     log_format: LogFormat = "auto"

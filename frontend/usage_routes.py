@@ -68,9 +68,9 @@ class UsageRoute:
         return Response(dumps(body), media_type=JSON, headers=headers)
 
 
-def router(ledger: UsageLedger | None, rows: UsageRows) -> APIRouter:
+def router(usage: UsageRoute) -> APIRouter:
     routes = direct_router()
-    routes.add_api_route(_PATH, UsageRoute(ledger, rows).answer, methods=["GET"])
+    routes.add_api_route(_PATH, usage.answer, methods=["GET"])
     return routes
 
 

@@ -35,6 +35,19 @@ _ROLES: Mapping[Access, frozenset[Role]] = {
     Access.ADMIN: frozenset({Role.ADMIN}),
 }
 
+CONSOLE_FILES = (
+    "access.js",
+    "chat.js",
+    "console.css",
+    "dom.js",
+    "fleet.js",
+    "format.js",
+    "icon.svg",
+    "main.js",
+    "plot.js",
+    "stream.js",
+)
+
 ROUTES: Mapping[tuple[str, str], Access] = {
     # What probes, load balancers and clients ask before they send a key. It says only that a server is here.
     ("GET", "/"): Access.OPEN,
@@ -45,6 +58,21 @@ ROUTES: Mapping[tuple[str, str], Access] = {
     ("HEAD", "/healthz"): Access.OPEN,
     ("GET", "/readyz"): Access.OPEN,
     ("HEAD", "/readyz"): Access.OPEN,
+    # The console's page, which has nothing of the fleet in it, and the way to a session.
+    **{
+        (method, path): Access.OPEN
+        for method in ("GET", "HEAD")
+        for path in ("/console", *(f"/console/{name}" for name in CONSOLE_FILES))
+    },
+    ("GET", "/console/session"): Access.OPEN,
+    ("POST", "/console/login"): Access.OPEN,
+    ("POST", "/console/logout"): Access.OPEN,
+    # What the page shows, for each role in its own detail, and its chat.
+    ("GET", "/console/events"): Access.ANY,
+    ("GET", "/console/models"): Access.USER,
+    ("POST", "/console/chat"): Access.USER,
+    ("GET", "/console/keys"): Access.ADMIN,
+    ("GET", "/console/usage"): Access.ANY,
     # What this server is and does.
     ("GET", "/openapi.json"): Access.ANY,
     ("HEAD", "/openapi.json"): Access.ANY,

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drover.errors import DroverError, NotAuthenticated, NotPermitted
+from frontend.access.console_session import PATHS, Session, Sessions
 from frontend.access.credentials import BadCredentials, secrets_of
 from frontend.access.current_key import set_current_key
 from frontend.access.key import Key
@@ -27,7 +28,8 @@ _CHALLENGE = 'Bearer realm="drover"'
 class Authentication:
     """ASGI middleware. Sets the key of the request's record, whose client it becomes.
 
-    `routes`: of the application. `respond`: makes the response to a path's failed request.
+    `sessions`: of the console; `routes`: of the application. `respond`: makes the response to a path's failed
+    request.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Authentication:
         app: ASGIApp,
         keys: Keys,
         checker: KeyChecker,
+        sessions: Sessions,
         routes: Sequence[BaseRoute],
         respond: Callable[[Scope, DroverError], Response],
     ) -> None:
         self._app = app
         self._keys = keys
         self._checker = checker
+        self._sessions = sessions
         self._routes = routes
         self._respond = respond
 
@@ -69,11 +73,14 @@ class Authentication:
             presented = secrets_of(scope["headers"])
         except BadCredentials as error:
             raise NotAuthenticated(str(error)) from None
-        if not presented:
+        record = record_of(scope)
+        if presented:
+            key = await self._checker.check(presented, record.address)
+        elif (session := self._session_of(scope)) is not None:
+            key = session.key
+        else:
             self._keys.check_required()
             raise NotAuthenticated(_MISSING)
-        record = record_of(scope)
-        key = await self._checker.check(presented, record.address)
         record.key, record.client = key, key.id
         record.fields["key"] = key.id
         needed = access_of(self._routes, scope)
@@ -83,3 +90,8 @@ class Authentication:
                 f"{needed.value}"
             )
         return key
+
+    def _session_of(self, scope: Scope) -> Session | None:
+        """The console's, which counts on its own paths only. Raises StoreUnavailable."""
+        is_console = scope["path"].startswith(f"{PATHS}/")
+        return self._sessions.find(scope["headers"]) if is_console else None

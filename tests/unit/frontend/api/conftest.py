@@ -27,6 +27,7 @@ class Frontend:
     port: int
     worker: StallingWorker
     client: httpx.AsyncClient
+    in_flight: InFlightRequests
 
     async def handle(self) -> StallingHandle:
         """The request that the worker has got."""
@@ -45,14 +46,15 @@ async def _start(
     fleet = fleet_of(worker, *others, max_waiting=0)
     own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
     set_up = FrontendSettings(**{**own, **settings})  # type: ignore[arg-type] # its fields by their names
-    app = build_app(set_up, fleet, InFlightRequests(set_up))
+    in_flight = InFlightRequests(set_up)
+    app = build_app(set_up, fleet, in_flight)
     async with (
         serving(app) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS) as client,
     ):
         if worker.refusal is None:
             await until(lambda: fleet.has_ready_worker, DEADLINE_SECONDS, "the worker is ready")
-        yield Frontend(port, worker, client)
+        yield Frontend(port, worker, client, in_flight)
 
 
 @pytest.fixture

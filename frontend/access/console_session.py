@@ -1,0 +1,100 @@
+"""Sessions of the console: a signed cookie in place of the key, which the browser need not keep.
+
+The signature is made with a digest that is stored of the key, so every frontend that knows the key accepts
+the session and none has to keep it; it ends with the key, when the key is rotated, and after `SECONDS`. Who
+can read the stored digests could sign sessions, but not learn a key: docs/console.md says what that means.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from frontend.access.key import Key
+from frontend.access.keys import Keys
+
+COOKIE = "drover_console"
+PATHS = "/console"
+SECONDS = 12 * 3600
+_PURPOSE = b"drover console session "
+_MAX_COOKIE_BYTES = 4096
+_OWN_FETCHES = (b"", b"same-origin", b"none")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`expires_unix`: when the key has to be sent again."""
+
+    key: Key
+    expires_unix: float
+
+
+class Sessions:
+    """`now`: unix time."""
+
+    def __init__(self, keys: Keys, now: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._now = now
+
+    def sign(self, key: Key) -> str:
+        """A new session's token. Raises StoreUnavailable."""
+        expires = str(int(self._now()) + SECONDS)
+        stored = self._keys.find(key.id)
+        digests = stored.valid_digests(self._now()) if stored else []
+        if not digests:
+            raise ValueError(f"the key {key.id} has no digest")
+        # Of a key that is being rotated, the digest that ends first: the session ends with its secret.
+        return f"{key.id}_{expires}_{_signature(digests[-1], key.id, expires)}"
+
+    def find(self, headers: list[tuple[bytes, bytes]]) -> Session | None:
+        """The session of a request's cookie; None without a valid one. Raises StoreUnavailable."""
+        if _fetched_from(headers) not in _OWN_FETCHES:
+            # Another page's request, also of the same host on another port, to which SameSite is blind.
+            return None
+        key_id, _, rest = _cookie(headers).partition("_")
+        expires, _, signature = rest.partition("_")
+        if not (signature and expires.isdecimal() and int(expires) > self._now()):
+            return None
+        stored = self._keys.find(key_id)
+        if stored is None or stored.state(self._now()) != "active":
+            return None
+        digests = stored.valid_digests(self._now())
+        if any(hmac.compare_digest(_signature(each, key_id, expires), signature) for each in digests):
+            return Session(stored.key, float(expires))
+        return None
+
+    def is_current(self, session: Session) -> bool:
+        """Whether it is still as it was found: not expired, and the key neither revoked nor changed."""
+        stored = self._keys.all.get(session.key.id)
+        if stored is None or stored.state(self._now()) != "active":
+            return False
+        return stored.key == session.key and session.expires_unix > self._now()
+
+
+def cookie_header(token: str, is_secure: bool, seconds: int = SECONDS) -> str:
+    """The Set-Cookie of a session; an empty token with 0 seconds ends it."""
+    flags = f"Path={PATHS}; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    return f"{COOKIE}={token}; {flags}" + ("; Secure" if is_secure else "")
+
+
+def _signature(digest: str, key_id: str, expires: str) -> str:
+    signing = sha256(_PURPOSE + digest.encode()).digest()
+    return hmac.new(signing, f"{key_id} {expires}".encode(), sha256).hexdigest()
+
+
+def _cookie(headers: list[tuple[bytes, bytes]]) -> str:
+    """By hand: cookies of other servers of the host come too, in whatever form."""
+    for name, value in headers:
+        if name == b"cookie" and len(value) <= _MAX_COOKIE_BYTES:
+            for pair in value.decode("latin-1").split(";"):
+                key, _, text = pair.strip().partition("=")
+                if key == COOKIE and text.isascii():
+                    return text
+    return ""
+
+
+def _fetched_from(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return next((value for name, value in headers if name == b"sec-fetch-site"), b"")
