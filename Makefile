@@ -15,8 +15,11 @@ CHAOS_SEED ?=
 # Of make bench-streams.
 SECONDS ?= 600
 
-# Of make test: these carry the coverage floor, since a tracer slows down what it measures.
-MEASURED = tests/unit tests/contract
+# Of make test: at once so many processes of pytest, each with session fixtures of its own. By files where a fixture starts
+# processes of both tiers. What measures waits and crowds runs alone, since another test would take its CPU.
+JOBS ?= 2
+ANY_ORDER = -n $(JOBS) --dist worksteal
+BY_FILE = -n $(JOBS) --dist loadfile
 
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
@@ -53,10 +56,13 @@ model: ## the default model of ENGINE=sglang, as safetensors
 
 test: .venv/.dev ## all tests but those of the SGLang engine; fails below the coverage floor (pyproject.toml)
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest $(MEASURED)
+	@# Unit and contract tests carry the coverage floor, since a tracer slows down what it measures.
+	$(PY) -m coverage run -m pytest $(ANY_ORDER) tests/unit
+	$(PY) -m coverage run -m pytest $(BY_FILE) tests/contract
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
-	$(PY) -m pytest tests/engines tests/system tests/chaos tests/deploy_k8s
+	$(PY) -m pytest $(BY_FILE) tests/engines tests/system tests/deploy_k8s
+	$(PY) -m pytest tests/chaos
 
 test-package: .venv/.dev ## a wheel, built and installed in an empty environment, serves a chat
 	$(PY) -m pytest -o timeout=600 --durations=5 tests/package

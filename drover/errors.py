@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import grpc
 
 from drover.json_value import Json
+from drover.redaction import redacted
 
 # Longest message. It may quote values of a request, which can have megabytes: of a longer message the
 # beginning and the end are kept, which tell what is wrong.
@@ -38,6 +39,7 @@ class DroverError(Exception):
     """Base of all errors. `message` is shown to the client: what is wrong, with which value, what to do."""
 
     def __init__(self, message: str) -> None:
+        message = redacted(message)
         if len(message) > _MAX_CHARACTERS:
             kept = (_MAX_CHARACTERS - len(_CUT)) // 2
             message = message[:kept] + _CUT + message[-kept:]

@@ -10,6 +10,8 @@ from typing import Literal
 
 import orjson
 
+from drover.redaction import redacted
+
 LogFormat = Literal["auto", "json", "text"]
 Field = str | int | float | bool | None | list[str]
 
@@ -67,7 +69,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        return redacted(orjson.dumps(line, default=str).decode())
 
 
 class _TextFormatter(logging.Formatter):
@@ -80,4 +82,4 @@ class _TextFormatter(logging.Formatter):
             line = f"{line}  {fields}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
+        return redacted(line)

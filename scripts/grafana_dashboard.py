@@ -21,7 +21,7 @@ def dashboard() -> dict[str, Json]:
     return {
         "uid": "drover",
         "title": "Drover",
-        "description": "Frontends and engine workers. docs/observe.md says which panel to look at.",
+        "description": "Frontends and engine workers. docs/metrics.md has the meaning of each metric.",
         "tags": ["drover", "llm"],
         "schemaVersion": _SCHEMA_VERSION,
         "editable": True,

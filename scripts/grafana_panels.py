@@ -155,6 +155,12 @@ _QUEUE = Row(
             ),
         ),
         Panel(
+            "Refused by limits of keys",
+            "reqps",
+            "The 429 of a key that reached one of its limits, by limit (docs/limits.md).",
+            (Query(_sum_of_rate("drover_frontend_refused_total", "limit", ""), "{{limit}}"),),
+        ),
+        Panel(
             "Waiting prompt tokens",
             "short",
             "What waits in workers, in tokens.",

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drover import logs
 from drover.durations import milliseconds
+from drover.redaction import redacted
 from frontend.middleware.client_id import Clients
 from frontend.observability.request_record import RequestRecord, attach_record, detach_record
 
@@ -100,8 +101,10 @@ def _route_of(scope: Scope) -> str:
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's, where it is printable and short; else a new one."""
+    """The client's, where it is printable, short and no key; else a new one."""
     for name, value in scope["headers"]:
         if name == _HEADER and _ACCEPTABLE_ID.fullmatch(value):
-            return cast(bytes, value).decode()
+            text = cast(bytes, value).decode()
+            if redacted(text) == text:
+                return text
     return secrets.token_hex(16)

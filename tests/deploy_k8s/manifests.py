@@ -56,7 +56,11 @@ ALL_ELSE: Values = {
         "metricsFrom": [{"namespaceSelector": {}}],
         "workerTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
     },
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "serviceMonitor": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "keySecret": {"name": "scrape"},
+    },
     "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
     "grafanaDashboard": {"enabled": True, "namespace": "monitoring"},
     "serviceAccount": {"annotations": {"a": "b"}},

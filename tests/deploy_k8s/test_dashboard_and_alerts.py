@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from scripts import grafana_dashboard
-from tests.deploy_k8s.manifests import ALL_ELSE, at, manifests, name_of, of_kind
+from tests.deploy_k8s.manifests import ALL_ELSE, EXAMPLES, at, manifests, name_of, of_kind
 from tests.deploy_k8s.promql import SPECS, UnknownName, labels_of, metrics_of, parsed
 from tests.support.processes import ROOT
 
@@ -87,6 +87,17 @@ def test_the_chart_installs_both() -> None:
     assert at(rules, "spec") == yaml.safe_load((_FOLDER / "alerts.yaml").read_text())
     assert at(rules, "metadata", "labels", "release") == "prometheus"
     assert not of_kind(manifests({}), "PrometheusRule")
+
+
+def test_prometheus_shows_frontends_its_key() -> None:
+    monitors = of_kind(manifests(ALL_ELSE), "ServiceMonitor")
+    (of_frontends,) = [item for item in monitors if name_of(item).endswith("-frontend")]
+    (of_workers,) = [item for item in monitors if item is not of_frontends]
+
+    credentials = {"credentials": {"name": "scrape", "key": "key"}}
+    assert at(of_frontends, "spec", "endpoints", 0, "authorization") == credentials
+    assert "authorization" not in str(of_workers)
+    assert "authorization" not in str(of_kind(manifests(EXAMPLES["gpu"]), "ServiceMonitor"))
 
 
 def test_panels_do_not_overlap() -> None:

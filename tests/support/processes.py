@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,11 +30,22 @@ _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 
 
+# Below those that the kernel gives to connections and to port 0: nothing else takes one meanwhile.
+_FIRST_PORT, _PORTS = 10_000, 20_000
+_PORTS_TRIED = itertools.count()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that no other test has: those of a session that runs in parallel end on another digit, and each
+    session begins at another one.
+    """
+    parallel = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        step = os.getpid() * 97 + next(_PORTS_TRIED)
+        port = _FIRST_PORT + (step * 10 + parallel) % _PORTS
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

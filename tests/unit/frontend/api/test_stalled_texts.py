@@ -63,7 +63,7 @@ class _Stopping(StallingWorker):
 async def test_a_text_that_stalled_a_worker_alone_is_not_retried(
     start: Start, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Json]
 ) -> None:
-    monkeypatch.setattr(managed_worker, "_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(managed_worker, "_SILENCE_SECONDS", 1.0)
     model = default_model()
     model.capabilities.embedding = True
     worker = _Stopping(described=model)
