@@ -68,10 +68,11 @@ class WorkerMetrics(Collector):
         return self._report()
 
 
-def serve(address: str, metrics: WorkerMetrics) -> Callable[[], None]:
+def serve(address: str, *collectors: Collector) -> Callable[[], None]:
     """Serve /metrics until the returned function is called. Raises OSError for an address in use."""
     registry = CollectorRegistry()
-    registry.register(metrics)
+    for collector in collectors:
+        registry.register(collector)
     host, port = split_address(address)
     server, _ = start_http_server(port, host, registry)
 

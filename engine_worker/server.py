@@ -24,6 +24,7 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
 from engine_worker.adapters.named import find_named
+from engine_worker.engine_metrics import EngineMetrics
 from engine_worker.engines.base import Engine
 from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
@@ -162,9 +163,11 @@ class WorkerServer:
     def _serve_metrics(self, names: list[str]) -> None:
         if not self._settings.metrics_listen:
             return
-        metrics = WorkerMetrics(names, self._service.report, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        metrics = WorkerMetrics(names, self._service.report, loop)
+        of_engine = EngineMetrics(names[0] if names else "", self._engine.own_metrics, loop)
         try:
-            self._stop_metrics = serve_metrics(self._settings.metrics_listen, metrics)
+            self._stop_metrics = serve_metrics(self._settings.metrics_listen, metrics, of_engine)
         except OSError as error:
             raise CannotStart(f"cannot serve metrics on {self._settings.metrics_listen}: {error}") from error
         self._warn_if_exposed("metrics_listen", self._settings.metrics_listen, "can read the metrics")

@@ -41,6 +41,11 @@ class Engine(Protocol):
         and `expires_unix_ns`.
         """
 
+    async def own_metrics(self) -> str:
+        """Return the engine's own metrics in Prometheus' text format, under its own names; empty if it has
+        none, or while the model is not loaded. Cancelled if it takes too long. Raises EngineFailed.
+        """
+
     async def generate(self, request: pb.GenerateRequest, mailbox: Mailbox) -> None:
         """Put the answer into the mailbox, up to its end.
 

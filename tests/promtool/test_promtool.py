@@ -12,7 +12,7 @@ import pytest
 
 from engine_worker import metrics as worker_metrics
 from frontend.observability import metrics as frontend_metrics
-from tests.support.processes import ROOT, free_port, stack
+from tests.support.processes import ROOT, free_port, stack, worker
 
 _FOLDER = ROOT / "deploy" / "observability"
 _PROMPT = [{"role": "user", "content": "hello"}]
@@ -67,6 +67,18 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 @pytest.mark.parametrize("tier", ["frontend", "worker"])
 def test_the_metrics_follow_prometheus_conventions(scraped: dict[str, str], tier: str) -> None:
     assert _promtool("check", "metrics", given=scraped[tier]) == ""
+
+
+@pytest.mark.real_model
+def test_an_engines_own_metrics_are_valid_next_to_the_workers(tmp_path: Path) -> None:
+    """promtool objects to the colon in an engine's names, which are its own."""
+    address = f"127.0.0.1:{free_port()}"
+    flags = ("--engine", "llamacpp", "--name", "smol", "--context-length", "512", "--metrics-listen", address)
+    with worker(tmp_path / "worker.log", *flags):
+        page = httpx.get(f"http://{address}/metrics", timeout=10).text
+
+    assert "llamacpp:prompt_tokens_total" in page
+    assert _promtool("check", "metrics", given=page.replace("llamacpp:", "llamacpp_")) == ""
 
 
 def test_the_scrape_has_what_is_documented(scraped: dict[str, str]) -> None:

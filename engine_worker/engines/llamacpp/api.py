@@ -78,6 +78,10 @@ class LlamaApi:
         states: list[SlotState] = orjson.loads(await self._control("GET", "/slots"))
         return states
 
+    async def metrics(self) -> str:
+        """llama-server's own, in Prometheus' text format."""
+        return (await self._control("GET", "/metrics")).decode()
+
     async def tokenize(self, text: str, add_special: bool, parse_special: bool = True) -> list[int]:
         """Tokenise a prompt's text; waits its turn in the queue of texts. `parse_special`: names of special
         tokens in the text are those tokens.

@@ -177,6 +177,9 @@ class LlamacppEngine:
                 self._whole_model_info = file.model_info_json()
         return self._whole_model_info
 
+    async def own_metrics(self) -> str:
+        return "" if self._loaded is None else await self._loaded.api.metrics()
+
     def load_report(self) -> pb.LoadReport:
         report = self._report
         slots = self._loaded.slots if self._loaded else None

@@ -80,6 +80,7 @@ def _serve(parameters: LlamaParameters) -> tuple[str, object]:
     params.swa_full = parameters.whole_cache
     params.cache_ram_mib = 0  # default: 8 GiB in addition to the slots' prefix caches
     params.endpoint_slots = True
+    params.endpoint_metrics = True
     params.ui = False
     params.hostnames = ["127.0.0.1"]
     params.port = 0

@@ -26,6 +26,7 @@ from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.output_builder import OutputBuilder
 from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
 from engine_worker.engines.sglang.request import RequestBuilder
+from engine_worker.engines.sglang.upstream.own_metrics import metrics_text
 from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangRequest
 from engine_worker.engines.slots import Admission
 from engine_worker.engines.yes_or_no import Ask, YesOrNoReranker, as_text, asks_yes_or_no
@@ -106,6 +107,9 @@ class SglangEngine:
     async def whole_model_info(self) -> str:
         """The same: a config.json has no long lists to leave out."""
         return self.model().model_info_json
+
+    async def own_metrics(self) -> str:
+        return await asyncio.to_thread(metrics_text)
 
     def load_report(self) -> pb.LoadReport:
         return self._in_flight.report()

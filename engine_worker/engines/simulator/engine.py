@@ -90,6 +90,10 @@ class SimulatorEngine:
     async def whole_model_info(self) -> str:
         return self._model.model_info_json
 
+    async def own_metrics(self) -> str:
+        """None: the load report has all there is."""
+        return ""
+
     def load_report(self) -> pb.LoadReport:
         return self._scheduler.report()
 

@@ -18,8 +18,8 @@ It is written for SGLang 0.5.23, whose private interfaces change with each relea
 
 `plugins` is what SGLang's processes find on their path: entry points that name the last four. Further:
 environment.py (what SGLang reads from its environment), classifier.py (a model's classifier), tool_formats.py
-(formats that SGLang does not recognise), tracing.py (its flags for spans of its own) and resume_mark.py (the mark
-of a resumed grammar).
+(formats that SGLang does not recognise), tracing.py (its flags for spans of its own), own_metrics.py (what it
+counts) and resume_mark.py (the mark of a resumed grammar).
 """
 
 VERSION = "0.5.23"

@@ -17,7 +17,7 @@ from engine_worker.engines.sglang.upstream import VERSION, resume_mark
 # Log probabilities as the model gives them; original_logprobs.py does the rest.
 _WITHOUT_TEMPERATURE = "SGLANG_RETURN_ORIGINAL_LOGPROB"
 _PLUGINS = Path(__file__).parent / "plugins"
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _METRICS_PREFIX = "drover-sglang-"
 
 
@@ -39,8 +39,8 @@ def prepare(threads: int, generates: bool) -> bool:
     if not generates:
         # SGLang reserves a part of the context; Drover asks for that much more, and never uses it.
         os.environ.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
-    if _METRICS_FOLDER not in os.environ:
-        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
+    if METRICS_FOLDER not in os.environ:
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
     resume_mark.choose()
     os.environ.setdefault(_WITHOUT_TEMPERATURE, "1")
     # On a machine with an accelerator torch's threads have little to do.
@@ -59,7 +59,7 @@ def prepare(threads: int, generates: bool) -> bool:
 
 def clean_up() -> None:
     """Remove the files that SGLang leaves when it is killed."""
-    folder = os.environ.get(_METRICS_FOLDER, "")
+    folder = os.environ.get(METRICS_FOLDER, "")
     if Path(folder).name.startswith(_METRICS_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
 
