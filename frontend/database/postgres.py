@@ -39,7 +39,12 @@ class PostgresDriver:
 
     errors = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     lock_schema = f"SELECT pg_advisory_xact_lock({_LOCK})"
-    lock_counts = f"SELECT pg_advisory_xact_lock({_COUNTS_LOCK})"
+    # The server ends a wait whose client has given up, and the transaction of one that hangs with the lock:
+    # otherwise connections would pile up.
+    lock_counts = (
+        "SET LOCAL lock_timeout = '900ms'; SET LOCAL idle_in_transaction_session_timeout = '5s'; "
+        f"SELECT pg_advisory_xact_lock({_COUNTS_LOCK})"
+    )
     clock = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
     find_table = "SELECT 1 WHERE to_regclass($1::text) IS NOT NULL"
 

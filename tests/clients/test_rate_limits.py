@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,6 +104,13 @@ def _openai(url: str, secret: str, retries: int = 0) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key=secret, max_retries=retries, timeout=30)
 
 
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """Closes the clients of a test."""
+    with ExitStack() as clients:
+        yield clients
+
+
 def _ask(client: openai.OpenAI, text: str = "hi") -> bool:
     try:
         client.chat.completions.create(
@@ -114,18 +121,18 @@ def _ask(client: openai.OpenAI, text: str = "hi") -> bool:
     return True
 
 
-def test_two_frontends_hold_one_limit(limited: Limited) -> None:
+def test_two_frontends_hold_one_limit(limited: Limited, opened: ExitStack) -> None:
     secret = limited.key("--requests-per-minute", "10")
-    clients = [_openai(url, secret) for url in limited.frontends]
+    clients = [opened.enter_context(_openai(url, secret)) for url in limited.frontends]
     with ThreadPoolExecutor(8) as pool:
         admitted = list(pool.map(lambda number: _ask(clients[number % 2]), range(30)))
     # At six seconds per request, the run itself may bring one more.
     assert sum(admitted) in (10, 11)
 
 
-def test_openais_client_waits_for_retry_after_and_sends_again(limited: Limited) -> None:
+def test_openais_client_waits_for_retry_after_and_sends_again(limited: Limited, opened: ExitStack) -> None:
     secret = limited.key("--requests-per-minute", "60")
-    one, two = (_openai(url, secret) for url in limited.frontends)
+    one, two = (opened.enter_context(_openai(url, secret)) for url in limited.frontends)
     for client in (one, two) * 30:
         _ask(client)
     while _ask(one):
@@ -136,14 +143,13 @@ def test_openais_client_waits_for_retry_after_and_sends_again(limited: Limited) 
     assert "requests_per_minute of this key is 60" in refused.value.message
     assert refused.value.response.headers["retry-after"] == "1"
     began = time.monotonic()
-    assert _ask(_openai(limited.frontends[1], secret, retries=2))
+    assert _ask(opened.enter_context(_openai(limited.frontends[1], secret, retries=2)))
     assert time.monotonic() - began < 3
 
 
-def test_openais_headers_are_read_from_the_raw_response(limited: Limited) -> None:
-    client = _openai(
-        limited.frontends[0], limited.key("--requests-per-minute", "6", "--tokens-per-minute", "5000")
-    )
+def test_openais_headers_are_read_from_the_raw_response(limited: Limited, opened: ExitStack) -> None:
+    secret = limited.key("--requests-per-minute", "6", "--tokens-per-minute", "5000")
+    client = opened.enter_context(_openai(limited.frontends[0], secret))
     raw = client.chat.completions.with_raw_response.create(
         model=_MODEL, messages=[{"role": "user", "content": "hi"}], max_tokens=3
     )
@@ -152,11 +158,16 @@ def test_openais_headers_are_read_from_the_raw_response(limited: Limited) -> Non
     assert raw.headers["x-ratelimit-limit-tokens"] == "5000"
     stream = client.responses.with_raw_response.create(model=_MODEL, input="hi", stream=True)
     assert stream.headers["x-ratelimit-remaining-requests"] == "4"
+    stream.parse().close()
 
 
-def test_anthropics_client_raises_its_own_error_and_reads_its_headers(limited: Limited) -> None:
+def test_anthropics_client_raises_its_own_error_and_reads_its_headers(
+    limited: Limited, opened: ExitStack
+) -> None:
     secret = limited.key("--requests-per-minute", "1")
-    client = anthropic.Anthropic(base_url=limited.frontends[0], api_key=secret, max_retries=0, timeout=30)
+    client = opened.enter_context(
+        anthropic.Anthropic(base_url=limited.frontends[0], api_key=secret, max_retries=0, timeout=30)
+    )
     ask = {"model": _MODEL, "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}
     raw = client.messages.with_raw_response.create(**ask)
     assert raw.headers["anthropic-ratelimit-requests-limit"] == "1"
@@ -167,10 +178,12 @@ def test_anthropics_client_raises_its_own_error_and_reads_its_headers(limited: L
     assert 55 < int(refused.value.response.headers["retry-after"]) <= 60
 
 
-def test_ollamas_client_shows_the_limit(limited: Limited) -> None:
+def test_ollamas_client_shows_the_limit(limited: Limited, opened: ExitStack) -> None:
     secret = limited.key("--streams", "1")
     headers = {"authorization": f"Bearer {secret}"}
-    one, two = (ollama.Client(url, headers=headers) for url in limited.frontends)
+    one, two = (
+        opened.enter_context(closing(ollama.Client(url, headers=headers))) for url in limited.frontends
+    )
     running = one.generate(_MODEL, "Count for ever.", stream=True)
     assert isinstance(running, Generator)
     next(running)
@@ -198,18 +211,23 @@ def _is_admitted(client: ollama.Client) -> bool:
     return True
 
 
-def test_streams_of_a_killed_frontend_are_free_again(limited: Limited, tmp_path: Path) -> None:
+def test_streams_of_a_killed_frontend_are_free_again(
+    limited: Limited, opened: ExitStack, tmp_path: Path
+) -> None:
     secret = limited.key("--streams", "1")
     headers = {"authorization": f"Bearer {secret}"}
     with frontend(tmp_path / "three.log", [limited.worker], "--database-url", limited.database_url) as three:
         joined = replace(limited, frontends=(*limited.frontends, _url(three)))
         joined.wait_until_known(_url(three), secret)
-        running = ollama.Client(_url(three), headers=headers).generate(_MODEL, "Count for ever.", stream=True)
+        killed = opened.enter_context(closing(ollama.Client(_url(three), headers=headers)))
+        running = killed.generate(_MODEL, "Count for ever.", stream=True)
+        assert isinstance(running, Generator)
         next(running)
-        survivor = ollama.Client(limited.frontends[0], headers=headers)
+        survivor = opened.enter_context(closing(ollama.Client(limited.frontends[0], headers=headers)))
         with pytest.raises(ollama.ResponseError, match="streams of this key is 1"):
             survivor.generate(_MODEL, "hi")
         three.popen.kill()
+        running.close()
         began = time.monotonic()
         _until_admitted(survivor)
     assert time.monotonic() - began < _LOST_SECONDS + 3

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from itertools import islice
 
 from drover import logs
 from drover.errors import DroverError
@@ -26,6 +27,8 @@ _EXCHANGE_SECONDS = 0.25
 _RENEW_SECONDS = 1.0
 _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 3.0
+# Keys, and requests that wait, of one exchange: it has to end within _ANSWER_SECONDS.
+_AT_ONCE = 1000
 # Other frontends have written by then that a stream has ended.
 _AGAIN_SECONDS = 0.1
 _SWEEP_SECONDS = 600.0
@@ -191,7 +194,7 @@ class RateLimits:
 
     async def _try_exchange(self) -> None:
         """Exchange the counts. If that fails, requests that wait are decided from memory."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
         self._has_freed = False
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -235,8 +238,9 @@ class RateLimits:
 
     async def _exchange(self, waiting: list[Waiter]) -> None:
         assert self._shared is not None
-        batch = Batch(self._counts, self._changed, waiting)
-        self._changed = set()
+        changed = [*islice(self._changed, _AT_ONCE)]
+        batch = Batch(self._counts, changed, waiting)
+        self._changed.difference_update(changed, batch.keys)
 
         def settle(exchange: Exchange) -> dict[str, StoredCounts]:
             self._offset_us = exchange.now_us - self._clock()

@@ -140,10 +140,10 @@ async def test_streams_are_written_again_when_the_lease_had_expired(frontend: Fr
 
 async def test_keys_that_are_not_used_are_forgotten(frontend: Frontend, clock: Clock) -> None:
     async with frontend() as one:
-        many = [one.admit(key(requests=10**6, key_id=f"k{number}"), 0) for number in range(600)]
+        many = [one.admit(key(requests=10**6, key_id=f"k{number}"), 0) for number in range(1500)]
         for each in await asyncio.gather(*many):
             each.end(0)
-        assert len(one) == 600
+        assert len(one) == 1500
         await until_written(one)
         clock.pass_seconds(121)
         await one.admit(key(requests=5, key_id="last"), 0)
@@ -152,6 +152,21 @@ async def test_keys_that_are_not_used_are_forgotten(frontend: Frontend, clock: C
 
 async def until_written(limits: RateLimits) -> None:
     await until(lambda: not limits._changed, _WAIT_SECONDS, "the database has the counts")
+
+
+@_shared
+async def test_a_frontend_that_hangs_with_the_lock_stops_no_other(
+    frontend: Frontend, url: str, clock: Clock
+) -> None:
+    alice = key(requests=4)
+    hanging = ClockedDatabase(parse_url(url), TIMEOUT_SECONDS, clock)
+    async with frontend() as one:
+        assert len(await admitted(one, alice, 1)) == 1
+        async with hanging.exclusive():
+            assert len(await admitted(one, alice, 9)) == 3
+        await until(lambda: not one._is_unavailable, _WAIT_SECONDS, "the database is used again")
+        assert len(await admitted(one, alice, 9)) == 0
+    await hanging.close()
 
 
 @pytest.fixture
