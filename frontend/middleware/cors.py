@@ -43,7 +43,7 @@ _MAX_AGE_SECONDS = b"43200"
 _ALLOW_ORIGIN = b"access-control-allow-origin"
 _PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 # Of this server, and what OpenAI's and Anthropic's SDKs read in a browser about limits.
-_EXPOSED = (b"x-drover-", b"x-ratelimit-", b"anthropic-ratelimit-", b"retry-after")
+_EXPOSED = (b"x-drover-", b"x-ratelimit-", b"anthropic-ratelimit-", b"retry-after", b"x-should-retry")
 
 
 def check_origin(origin: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,8 @@ from frontend.access.limits.admission import Admission, LimitState
 Headers = list[tuple[bytes, bytes]]
 
 _MS_PER_SECOND, _MS_PER_MINUTE, _MS_PER_HOUR = 1000, 60_000, 3_600_000
+# As long as OpenAI's SDK waits.
+_LONGEST_WAIT_SECONDS = 120
 _ANTHROPIC = "/v1/messages"
 # Ollama's route, whose clients read none.
 _OLLAMA = frozenset({"/v1/systemone"})
@@ -29,10 +32,15 @@ def admitted_headers(path: str, admission: Admission) -> Headers:
 
 
 def refused_headers(path: str, error: RateLimited) -> Headers:
-    """In addition to Retry-After, which has whole seconds: both SDKs prefer it."""
+    """In addition to Retry-After, which has whole seconds: both SDKs prefer milliseconds. OpenAI's gives up
+    when the wait is too long; Anthropic's would sleep for hours without a message, unless it is asked not to.
+    """
     if not path.startswith("/v1/") or path in _OLLAMA:
         return []
-    return [(b"retry-after-ms", b"%d" % max(1, round(error.wait_seconds * _MS_PER_SECOND)))]
+    headers = [(b"retry-after-ms", b"%d" % max(1, math.ceil(error.wait_seconds * _MS_PER_SECOND)))]
+    if error.wait_seconds > _LONGEST_WAIT_SECONDS:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
 
 
 def _openai(name: bytes, state: LimitState | None) -> Headers:

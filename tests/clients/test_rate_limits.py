@@ -178,6 +178,20 @@ def test_anthropics_client_raises_its_own_error_and_reads_its_headers(
     assert 55 < int(refused.value.response.headers["retry-after"]) <= 60
 
 
+def test_anthropics_client_does_not_sleep_for_minutes(limited: Limited, opened: ExitStack) -> None:
+    secret = limited.key("--tokens-per-minute", "10")
+    client = opened.enter_context(
+        anthropic.Anthropic(base_url=limited.frontends[0], api_key=secret, timeout=30)
+    )
+    ask = {"model": _MODEL, "max_tokens": 60, "messages": [{"role": "user", "content": "Count"}]}
+    client.messages.create(**ask)
+    began = time.monotonic()
+    with pytest.raises(anthropic.RateLimitError, match="tokens_per_minute of this key is 10") as refused:
+        client.messages.create(**ask)
+    assert int(refused.value.response.headers["retry-after"]) > 120
+    assert time.monotonic() - began < _LOST_SECONDS
+
+
 def test_ollamas_client_shows_the_limit(limited: Limited, opened: ExitStack) -> None:
     secret = limited.key("--streams", "1")
     headers = {"authorization": f"Bearer {secret}"}
