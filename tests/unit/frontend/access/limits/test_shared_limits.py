@@ -151,7 +151,10 @@ async def test_keys_that_are_not_used_are_forgotten(frontend: Frontend, clock: C
 
 
 async def until_written(limits: RateLimits) -> None:
-    await until(lambda: not limits._changed, _WAIT_SECONDS, "the database has the counts")
+    def has_all() -> bool:
+        return not any(counts.is_changed for counts in limits._counts.values())
+
+    await until(has_all, _WAIT_SECONDS, "the database has the counts")
 
 
 @_shared
