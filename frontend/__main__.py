@@ -11,7 +11,6 @@ import sys
 
 from drover import logs
 from drover.collector import keep_from_collection
-from drover.exposure import warn_if_exposed
 from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.settings import split_address
 from drover.tracing.environment import start_tracing
@@ -68,7 +67,6 @@ def main() -> int:
     logs.event(
         _log, logging.INFO, "listening", address=f"{host}:{port}", scheme=scheme, workers=settings.workers
     )
-    warn_if_exposed(_log, settings.listen, FrontendSettings.names_of("listen"), "can use every model")
     keep_from_collection()
     server.run(sockets=[listener])
     if tracing is not None:

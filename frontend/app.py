@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
@@ -12,10 +14,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
 from drover.errors import DroverError, internal_error
-from drover.exposure import is_loopback
+from drover.exposure import is_loopback, warn_if_exposed
 from frontend import operator_routes, usage_routes
 from frontend.access.console_session import Sessions
 from frontend.access.database_keys import DatabaseKeys
+from frontend.access.fast_digest import FastDigest
+from frontend.access.file_keys import FileKeys
 from frontend.access.key_checker import KeyChecker
 from frontend.access.key_rows import KeyRows
 from frontend.access.keys import Keys
@@ -81,6 +85,7 @@ if TYPE_CHECKING:
     from drover.tracing.tracing import Tracing
     from frontend.observability.request_trace import RequestTraces
 
+_log = logging.getLogger("drover.frontend")
 # Until then new connections wait; without it the first requests would fail for want of workers.
 _LOOK_AROUND_SECONDS = 1.0
 # Renewed every second, unless the database is unavailable: longer than it may be restarted.
@@ -111,12 +116,14 @@ def build_app(
     metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
     usage_rows = UsageRows(database)
     usage = UsageLedger(usage_rows, settings.usage_days) if settings.usage_days else None
+    digest = FastDigest()
     keys = Keys(
         DatabaseKeys(KeyRows(database)),
-        always_required=settings.require_keys,
+        FileKeys(Path(settings.keys_file), digest) if settings.keys_file else None,
+        always_required=settings.require_keys or bool(settings.keys_file),
         open_until_read=is_loopback(settings.listen),
     )
-    checker, sessions = KeyChecker(keys), Sessions(keys)
+    checker, sessions = KeyChecker(keys, digest), Sessions(keys)
     console = Console(fleet, in_flight, keys, sessions, connections.__len__) if settings.console else None
     finished = _finished(metrics, usage, console)
     store = _response_store(settings, database, finished)
@@ -134,6 +141,9 @@ def build_app(
             started.push_async_callback(presets.stop)
             await keys.start()
             started.push_async_callback(keys.stop)
+            if not keys.are_used:
+                flag, danger = settings.names_of("listen"), "can use every model, since there are no keys"
+                warn_if_exposed(_log, settings.listen, flag, danger)
             await limits.start()
             started.push_async_callback(limits.stop)
             if usage is not None:

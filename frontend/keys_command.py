@@ -17,7 +17,7 @@ from drover.errors import DroverError, InvalidRequest
 from frontend.access.key import Role
 from frontend.access.key_rows import KeyRows
 from frontend.access.secret import digest_of, new_id, new_secret
-from frontend.access.stored_key import Digest, KeyDocument, StoredKey, first_problem
+from frontend.access.stored_key import Digest, KeyDocument, KeySettings, StoredKey, first_problem
 from frontend.database.database import Database
 from frontend.settings import FrontendSettings
 
@@ -78,7 +78,21 @@ async def _create(rows: KeyRows, arguments: argparse.Namespace) -> str:
         digests=(Digest(text=digest_of(secret)),),
         created_unix=time.time(),
     )
+    if arguments.print:
+        return _entry(key_id, document, secret, arguments.json)
     return _with_secret(await rows.add(key_id, document), secret, arguments.json)
+
+
+def _entry(key_id: str, document: KeyDocument, secret: str, as_json: bool) -> str:
+    """The key for a file of --keys-file, and its secret."""
+    fields = document.model_dump(mode="json", exclude_defaults=True, include=set(KeySettings.model_fields))
+    entry = {"id": key_id, **fields, "digest": document.digests[0].text}
+    if as_json:
+        return json.dumps({"secret": secret, "entry": entry})
+    return (
+        f"the secret, which is shown once:\n{secret}\n\nthe entry for the list in the file of --keys-file:\n"
+        f"{json.dumps(entry, indent=2)}"
+    )
 
 
 async def _list(rows: KeyRows, arguments: argparse.Namespace) -> str:
@@ -222,6 +236,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_patterns,
         default=[],
         help="models that it may use, separated by commas; * and ? stand for any text: 'qwen3*,gemma3:270m'",
+    )
+    create.add_argument(
+        "--print", action="store_true", help="store nothing: print an entry for a file of --keys-file"
     )
     create.add_argument("--requests-per-minute", type=int)
     create.add_argument("--tokens-per-minute", type=int)

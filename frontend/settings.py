@@ -18,6 +18,7 @@ from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
 from drover.tls.files import TlsFiles
 from drover.tls.settings import files_of
+from frontend.access.keys_file import check_keys_file
 from frontend.database.url import DatabaseUrl, parse_url
 from frontend.listen_address import listen_address
 from frontend.middleware.client_id import check_network
@@ -160,6 +161,10 @@ class FrontendSettings(ProcessSettings):
     """The database of presets, blobs, stored responses and usage: sqlite:///path/file.sqlite3, or
     postgresql://user@host/name for several frontends. Default: drover/presets.sqlite3 in $XDG_STATE_HOME or
     ~/.local/state.
+    """
+    keys_file: Annotated[str, AfterValidator(check_keys_file)] = ""
+    """Keys in addition to the database's: a JSON file, or a folder with a file for each key, as Kubernetes
+    mounts a Secret. It is read again when it changes. With it every request needs a key.
     """
     require_keys: bool = False
     """Refuse every request without a valid key, also while there are no keys. Else keys are required from the

@@ -43,7 +43,7 @@ class Sessions:
         """A new session's token. Raises StoreUnavailable."""
         expires = str(int(self._now()) + SECONDS)
         stored = self._keys.find(key.id)
-        digests = stored.valid_digests(self._now()) if stored else []
+        digests = stored.signing_texts(self._now()) if stored else []
         if not digests:
             raise ValueError(f"the key {key.id} has no digest")
         # Of a key that is being rotated, the digest that ends first: the session ends with its secret.
@@ -61,7 +61,7 @@ class Sessions:
         stored = self._keys.find(key_id)
         if stored is None or stored.state(self._now()) != "active":
             return None
-        digests = stored.valid_digests(self._now())
+        digests = stored.signing_texts(self._now())
         if any(hmac.compare_digest(_signature(each, key_id, expires), signature) for each in digests):
             return Session(stored.key, float(expires))
         return None

@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import secrets
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from hashlib import blake2b
 
 from drover import logs
 from drover.errors import NotAuthenticated, QueueFull
+from frontend.access.fast_digest import FastDigest
 from frontend.access.key import Key
 from frontend.access.keys import Keys
 from frontend.access.secret import id_of, matches
@@ -32,10 +31,10 @@ _INVALID = "the key is not valid here: it is wrong, revoked, or of another serve
 
 
 class KeyChecker:
-    def __init__(self, keys: Keys, refusal_seconds: float = REFUSAL_SECONDS) -> None:
+    def __init__(self, keys: Keys, digest: FastDigest, refusal_seconds: float = REFUSAL_SECONDS) -> None:
         self._keys = keys
         self._refusal_seconds = refusal_seconds
-        self._own_key = secrets.token_bytes(32)
+        self._digest = digest
         self._matched: dict[str, dict[str, bytes]] = {}
         """Of each key's id: the fast digests of secrets that have matched, by their stored digests."""
         self._checking = asyncio.Lock()
@@ -58,11 +57,13 @@ class KeyChecker:
 
     async def _find(self, secret: bytes, address: str) -> StoredKey | None:
         """The key that it is a valid secret of; it may be expired."""
+        fast = self._digest(secret)
+        if (plain := self._keys.of_plain(fast)) is not None:
+            return plain
         key_id = id_of(secret)
         stored = self._keys.find(key_id) if key_id is not None else None
         if stored is None:
             return None
-        fast = blake2b(secret, key=self._own_key, digest_size=32).digest()
         digests = stored.valid_digests(time.time())
         matched = self._matched.get(stored.key.id, {})
         if any(hmac.compare_digest(fast, matched[each]) for each in digests if each in matched):
@@ -100,7 +101,7 @@ class KeyChecker:
 
     def _remember(self, key_id: str, digest: str, fast: bytes) -> None:
         """Forget the digests that the key no longer has."""
-        stored = self._keys.all.get(key_id)
+        stored = self._keys.find(key_id)
         current = {each.text for each in stored.digests} if stored is not None else set()
         kept = {text: known for text, known in self._matched.get(key_id, {}).items() if text in current}
         self._matched[key_id] = {**kept, digest: fast}

@@ -98,6 +98,8 @@ class StoredKey:
     digests: tuple[Digest, ...]
     created_unix: float = 0.0
     revoked_unix: float | None = None
+    plain_digest: str = ""
+    """Of a secret that a file has as it is, in place of `digests`. It is not stored."""
 
     @classmethod
     def of(cls, key_id: str, document: KeyDocument) -> StoredKey:
@@ -108,6 +110,10 @@ class StoredKey:
         if self.revoked_unix is not None:
             return []
         return [digest.text for digest in self.digests if digest.is_valid(now)]
+
+    def signing_texts(self, now: float) -> list[str]:
+        """What only servers with this key know, the same on all of them, newest first."""
+        return self.valid_digests(now) or ([self.plain_digest] if self.plain_digest else [])
 
     def state(self, now: float | None = None) -> str:
         """In one word, for lists."""

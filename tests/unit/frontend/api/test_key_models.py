@@ -139,7 +139,7 @@ async def _answer(client: Frontend, path: str, model: str) -> tuple[int, str]:
 
 async def test_names_that_a_key_may_not_use_cannot_be_made_or_replaced(clients: Clients) -> None:
     admin = clients["admin"]
-    for name in ("secret", "other", "bot", "unheard-of", "auto", "m-secret"):
+    for name in ("secret", "other", "bot", "unknown", "auto", "m-secret"):
         for response in (
             await post(admin, "/api/create", model=name, **{"from": "m"}, stream=False),
             await post(admin, "/api/copy", source="m", destination=name),
@@ -193,7 +193,7 @@ async def test_a_keys_priority_replaces_the_servers(
     original = InFlightRequests.scheduling
 
     def spy(self: InFlightRequests, scope: dict[str, object]) -> SchedulingHeaders:
-        seen.append(original(self, scope))  # type: ignore[arg-type]
+        seen.append(original(self, scope))
         return seen[-1]
 
     secret = await add_key(url, "user", priority=priority)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import time
 from base64 import b64encode
@@ -17,6 +18,8 @@ from fastapi.routing import APIRoute
 from frontend.access.key import Role
 from frontend.access.key_rows import KeyRows
 from frontend.access.route_roles import ROUTES, Access, check_complete
+from frontend.access.secret import digest_of, new_secret
+from frontend.access.stored_key import Digest
 from frontend.api.ollama import server
 from frontend.http.routes import routes_of
 from frontend.settings import FrontendSettings
@@ -274,9 +277,6 @@ async def test_a_refusal_takes_the_same_time_for_known_and_unknown_ids(start: St
 
 async def test_the_keys_id_is_the_client_also_after_a_rotation(start: Start, url: str) -> None:
     """Stored responses belong to the key, whatever its secret is."""
-    from frontend.access.secret import digest_of, new_secret
-    from frontend.access.stored_key import Digest
-
     old, other = await add_key(url, "alice"), await add_key(url, "bob")
     settings = {"database_url": url, "store_responses": True}
     async with start(worker(), **settings) as frontend:
@@ -296,3 +296,68 @@ async def test_the_keys_id_is_the_client_also_after_a_rotation(start: Start, url
         await until(is_rotated, 2.0, "a rotation counts within two seconds")
         assert await _status(frontend, old) == 401
         assert (await frontend.client.get(path, headers=bearer(new))).status_code == 200
+
+
+async def test_keys_of_a_file_and_of_the_database_count_together(
+    start: Start, url: str, tmp_path: Path
+) -> None:
+    stored = await add_key(url, "alice")
+    file = tmp_path / "keys.json"
+    plain = "of-another-system-1234"
+    file.write_text(json.dumps([{"name": "bob", "secret": plain, "role": "metrics"}]), encoding="utf-8")
+    async with start(worker(), database_url=url, keys_file=str(file)) as frontend:
+        assert await _status(frontend, stored) == 200
+        assert (await frontend.client.get("/metrics", headers=bearer(plain))).status_code == 200
+        assert await _status(frontend, plain) == 403
+        file.write_text("[]", encoding="utf-8")
+
+        async def is_removed() -> bool:
+            return await _status(frontend, plain) == 401
+
+        await until(is_removed, 2.0, "a change of the file counts within two seconds")
+        assert await _status(frontend, stored) == 200
+
+
+async def test_an_empty_keys_file_requires_keys(start: Start, url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    async with start(worker(), database_url=url, keys_file=str(folder)) as frontend:
+        assert (await frontend.client.get("/api/tags")).status_code == 401
+
+
+@pytest.mark.parametrize(("listen", "keys", "warned"), [
+    ("0.0.0.0:0", {}, True), ("0.0.0.0:0", {"require_keys": True}, False), ("127.0.0.1:0", {}, False),
+])  # fmt: skip
+async def test_the_start_warns_of_an_open_address_without_keys(
+    start: Start,
+    url: str,
+    listen: str,
+    keys: dict[str, bool],
+    warned: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with start(worker(), database_url=url, listen=listen, **keys):
+        pass
+    assert ("OPEN TO THE NETWORK" in caplog.text) is warned
+
+
+async def test_secrets_are_in_no_log_error_or_metric(
+    start: Start, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where a client sends its key as a path, or as a model's name."""
+    caplog.set_level(logging.DEBUG, "drover")
+    admin, expired = await add_key(url, "admin", role=Role.ADMIN), await add_key(url, "old", expires_unix=1)
+    answers = []
+    async with start(worker(), database_url=url, store_responses=True) as frontend:
+        for secret in (admin, expired, _WRONG):
+            for headers in _ways(secret):
+                for method, path in (("GET", "/metrics"), ("POST", "/v1/messages"), ("GET", "/nothing")):
+                    answers.append(await _send(frontend, method, path, headers))
+            answers += [await frontend.client.get(f"/{secret}?key={secret}")]
+        body = {"model": "m", "input": "hi"}
+        answers.append(await frontend.client.post("/v1/responses", json=body, headers=bearer(admin)))
+        await frontend.client.post("/api/show", json={"model": admin}, headers=bearer(admin))
+    logged = [str(record.__dict__) for record in caplog.records if record.name.startswith("drover")]
+    assert len(logged) > 30
+    for text in (*logged, *(f"{answer.text} {answer.headers}" for answer in answers)):
+        assert not any(secret.split("_", 2)[2] in text for secret in (admin, expired)), text
