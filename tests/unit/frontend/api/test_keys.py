@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from drover import logs
 from frontend.access.key import Role
 from frontend.access.key_rows import KeyRows
 from frontend.access.route_roles import ROUTES, Access, check_complete
@@ -357,7 +358,8 @@ async def test_secrets_are_in_no_log_error_or_metric(
         body = {"model": "m", "input": "hi"}
         answers.append(await frontend.client.post("/v1/responses", json=body, headers=bearer(admin)))
         await frontend.client.post("/api/show", json={"model": admin}, headers=bearer(admin))
-    logged = [str(record.__dict__) for record in caplog.records if record.name.startswith("drover")]
+    written = logs._JsonFormatter()
+    logged = [written.format(record) for record in caplog.records if record.name.startswith("drover")]
     assert len(logged) > 30
     for text in (*logged, *(f"{answer.text} {answer.headers}" for answer in answers)):
         assert not any(secret.split("_", 2)[2] in text for secret in (admin, expired)), text
