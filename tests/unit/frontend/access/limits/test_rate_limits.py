@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from drover.errors import InvalidRequest, RateLimited
 from frontend.access.limits.rate_limits import RateLimits
+from frontend.access.limits.shared_counts import SharedCounts
+from frontend.database.database import Database
+from frontend.database.url import parse_url
 from tests.unit.frontend.access.limits.limited_keys import Clock, admitted, key, refusal
 
 
@@ -15,8 +20,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def limits(clock: Clock) -> RateLimits:
-    return RateLimits(None, clock)
+def limits(tmp_path: Path, clock: Clock) -> RateLimits:
+    """Not started: it never uses the database."""
+    database = Database(parse_url(f"sqlite:///{tmp_path / 'presets.sqlite3'}"), 5.0)
+    return RateLimits(SharedCounts(database, 10.0), clock)
 
 
 async def test_requests_beyond_the_limit_are_refused_until_retry_after(

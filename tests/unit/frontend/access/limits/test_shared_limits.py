@@ -49,7 +49,7 @@ def frontend(url: str, clock: Clock) -> Frontend:
 
 async def kill(limits: RateLimits) -> None:
     """End without writing anything."""
-    task = limits._task  # what a killed process stops doing
+    task = limits._exchange._task  # what a killed process stops doing
     assert task is not None
     task.cancel()
     await asyncio.wait({task})
@@ -143,16 +143,16 @@ async def test_keys_that_are_not_used_are_forgotten(frontend: Frontend, clock: C
         many = [one.admit(key(requests=10**6, key_id=f"k{number}"), 0) for number in range(1500)]
         for each in await asyncio.gather(*many):
             each.end(0)
-        assert len(one) == 1500
+        assert len(one._exchange.counts) == 1500
         await until_written(one)
         clock.pass_seconds(121)
         await one.admit(key(requests=5, key_id="last"), 0)
-        await until(lambda: len(one) == 1, _WAIT_SECONDS, "other keys are forgotten")
+        await until(lambda: len(one._exchange.counts) == 1, _WAIT_SECONDS, "other keys are forgotten")
 
 
 async def until_written(limits: RateLimits) -> None:
     def has_all() -> bool:
-        return not any(counts.is_changed for counts in limits._counts.values())
+        return not any(counts.is_changed for counts in limits._exchange.counts.values())
 
     await until(has_all, _WAIT_SECONDS, "the database has the counts")
 
@@ -167,7 +167,7 @@ async def test_a_frontend_that_hangs_with_the_lock_stops_no_other(
         assert len(await admitted(one, alice, 1)) == 1
         async with hanging.exclusive():
             assert len(await admitted(one, alice, 9)) == 3
-        await until(lambda: not one._is_unavailable, _WAIT_SECONDS, "the database is used again")
+        await until(lambda: one._exchange.is_available, _WAIT_SECONDS, "the database is used again")
         assert len(await admitted(one, alice, 9)) == 0
     await hanging.close()
 
@@ -194,6 +194,6 @@ async def test_without_the_database_limits_hold_per_frontend(
         assert len(await admitted(limits, alice, 9)) == 1
     finally:
         server.start()
-    await until(lambda: not limits._is_unavailable, _WAIT_SECONDS, "the database is used again")
+    await until(lambda: limits._exchange.is_available, _WAIT_SECONDS, "the database is used again")
     clock.pass_seconds(10)
     assert len(await admitted(limits, alice, 9)) == 1
