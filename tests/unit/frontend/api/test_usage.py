@@ -403,3 +403,29 @@ def test_a_cell_is_no_formula() -> None:
     (row,) = csv.DictReader(io.StringIO(_csv_text([UsageRow(key, "=1+1", Tally(1))])))
 
     assert row["key_name"] == "'=1+1"
+
+
+async def test_a_response_that_its_client_leaves_counts_for_the_keys_limit(
+    start: Start, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'presets.sqlite3'}"
+    secret = await add_key(url, "alice", tokens_per_minute=1000)
+    prompt = pb.GenerateEvent(started=pb.Started(prompt_ids=range(400)))
+    async with start(_worker(prompt, _token("a", *range(500)), STALL), database_url=url) as frontend:
+        async with frontend.client.stream("POST", "/api/chat", json=_CHAT, headers=bearer(secret)) as answer:
+            assert json.loads(await anext(answer.aiter_lines()))["message"]["content"] == "a"
+        await until(lambda: _has_requests_of_key(frontend, secret), DEADLINE_SECONDS, "it is counted")
+        # As much again does not fit into the minute.
+        refused = await frontend.client.post("/api/chat", json=_CHAT, headers=bearer(secret))
+        rows = (await frontend.client.get("/api/usage", headers=bearer(secret))).json()["usage"]
+
+    assert refused.status_code == 429
+    assert [(row["model"], row["requests"], row["refusals"]) for row in rows] == [
+        ("", 1, 1),
+        ("m:latest", 1, 0),
+    ]
+
+
+async def _has_requests_of_key(frontend: Frontend, secret: str) -> bool:
+    answer = await frontend.client.get("/api/usage", headers=bearer(secret))
+    return bool(answer.json()["total"]["generated_tokens"] == 500)
