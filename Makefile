@@ -27,7 +27,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine lock settings-doc metrics-doc errors-doc extras-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine bench-fairness lock settings-doc metrics-doc errors-doc extras-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -132,6 +132,9 @@ fuzz: .venv/.dev ## 100,000 mutated bodies through everything that reads them (C
 
 bench-routing: .venv/.dev ## hit rate, time to first token and balance of each policy over eight simulated workers
 	$(PY) -m benchmarks.routing
+
+bench-fairness: .venv/.dev ## short chats with a client with long prompts at full load, over four simulated workers
+	$(PY) -m benchmarks.fairness
 
 bench-llamacpp: .venv/.dev ## both tiers over llama.cpp against llama-server of the same build, in turn
 	$(PY) -m benchmarks.llamacpp

@@ -11,10 +11,12 @@ from types import TracebackType
 import orjson
 
 
-def post(address: str, path: str, body: Mapping[str, object]) -> bytes:
-    """A request's bytes."""
+def post(address: str, path: str, body: Mapping[str, object], key: str = "") -> bytes:
+    """A request's bytes. `key`: the client's API key."""
     content = orjson.dumps(body)
     head = f"POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n"
+    if key:
+        head += f"authorization: Bearer {key}\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
@@ -25,8 +27,9 @@ class Refused(Exception):
 class Connection:
     """One keep-alive connection with one request at a time. Has no timeouts: the caller sets them."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: str = "") -> None:
         self._address = address
+        self._key = key
 
     async def __aenter__(self) -> Connection:
         host, _, port = self._address.rpartition(":")
@@ -40,7 +43,7 @@ class Connection:
 
     async def chunks(self, path: str, body: Mapping[str, object]) -> AsyncIterator[bytes]:
         """Yield the chunks of a streamed response. Raises Refused."""
-        self._writer.write(post(self._address, path, body))
+        self._writer.write(post(self._address, path, body, self._key))
         head = await self._reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200") or b"chunked" not in head.lower():
             rest = await asyncio.wait_for(self._reader.read(4096), 1)

@@ -18,6 +18,7 @@ from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect
 from frontend.routing.discovery import discoveries_of
 from frontend.routing.fleet import Fleet
+from frontend.routing.long_prompts import LongPrompts
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import policy_of
 from frontend.server import BACKLOG, FrontendServer
@@ -50,7 +51,11 @@ def main() -> int:
         discoveries_of(settings.workers),
         connect,
         policy_of(settings.policy),
-        QueueTable(settings.max_queue, settings.move_wait_seconds),
+        QueueTable(
+            settings.max_queue,
+            settings.move_wait_seconds,
+            LongPrompts(settings.short_prompt_tokens, settings.short_places_percent),
+        ),
         settings.stall_seconds,
     )
     try:

@@ -115,6 +115,15 @@ class FrontendSettings(ProcessSettings):
     """
     max_queue: Annotated[int, Ge(0)] = 512
     """Limit of requests that wait in this frontend for a worker; further ones are refused as busy."""
+    short_prompt_tokens: Annotated[int, Ge(0)] = 2048
+    """Shorter prompts are short; tokens that are expected in the prefix cache do not count. Of longer ones a
+    worker computes one at a time (two if both are little longer), so that short ones get their first token
+    soon; 0 disables it and the next setting.
+    """
+    short_places_percent: Annotated[int, Ge(0), Le(90)] = 25
+    """Share of a model's workers, and of the places and the KV cache of each, that long prompts leave free
+    while short ones come.
+    """
     max_priority: Annotated[int, Ge(0), Le(100)] = 0
     """The highest priority that a client may set by X-Drover-Priority; negative ones are always allowed."""
     heartbeat_seconds: Annotated[float, Ge(0)] = 0.0

@@ -207,7 +207,10 @@ class RequestRecord:
 
     @property
     def ticket(self) -> Ticket:
-        return Ticket(self.client, self.request_id, self.scheduling.priority if self.scheduling else 0)
+        priority = self.scheduling.priority if self.scheduling else 0
+        return Ticket(
+            self.client, self.request_id, priority, weight=1.0 if self.key is None else self.key.weight
+        )
 
     def record_first_event(self, not_honoured: list[str], truncated_tokens: int) -> None:
         self.ttft_ns = self.elapsed_ns

@@ -30,11 +30,14 @@ class WorkerPermit:
     """Permission for one attempt of a request at a worker. Counts against the worker's limit until `release`.
 
     Implements stalled_requests.InFlight. `saw_stall`: the worker stalled under this attempt;
-    `is_only_suspect`: and no other request can be the cause.
+    `is_only_suspect`: and no other request can be the cause. `long_tokens`: expected tokens of prefill of a
+    long prompt, 0 for a short one.
     """
 
     worker: ManagedWorker
     attempt: Attempt
+    long_tokens: float = 0.0
+    awaits_prefill: bool = False
     handle: Abandonable | None = None
     request: pb.GenerateRequest | None = None
     is_answered: bool = False
@@ -47,6 +50,12 @@ class WorkerPermit:
         """Call when the worker has sent its first event."""
         self.is_answered = True
         self.worker.record_success(self.attempt)
+
+    def on_output(self) -> None:
+        """Call when the first token has come: the prompt is computed."""
+        self.has_output = True
+        if self.awaits_prefill:
+            self.worker.prefilled(self)
 
     def broke_protocol(self, error: ProtocolBroken) -> None:
         """Call when the worker violated the protocol under this attempt."""
@@ -79,6 +88,12 @@ class CapacityTracker:
         self._calls: dict[UnaryCall[Any], float] = {}
         self._of_other_frontends = 0
         self._is_full = False
+        self.long_requests = 0
+        self.long_tokens = 0.0
+        """Of the prompts of those."""
+        self.long_prefills = 0
+        self.long_prefill_tokens = 0.0
+        """Of those whose first token has not come."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -92,8 +107,9 @@ class CapacityTracker:
         return len(self._permits) + self._of_other_frontends
 
     def has_room(self, report: pb.LoadReport) -> bool:
-        """Whether this frontend may send one more request."""
-        return not self._is_full and len(self._permits) < _share(report)
+        """Whether this frontend may send one more request: its share, and an eighth of it."""
+        share = share_of(report)
+        return not self._is_full and len(self._permits) < share + max(1, share // _BACKLOG_DIVISOR)
 
     def on_report(self, report: pb.LoadReport) -> None:
         self._is_full = False
@@ -105,6 +121,18 @@ class CapacityTracker:
     def add(self, permit: WorkerPermit) -> None:
         self._permits[permit] = None
         self._idle.clear()
+        if permit.long_tokens:
+            permit.awaits_prefill = True
+            self.long_requests += 1
+            self.long_tokens += permit.long_tokens
+            self.long_prefills += 1
+            self.long_prefill_tokens += permit.long_tokens
+
+    def prefilled(self, permit: WorkerPermit) -> None:
+        if permit.awaits_prefill:
+            permit.awaits_prefill = False
+            self.long_prefills -= 1
+            self.long_prefill_tokens -= permit.long_tokens
 
     def remove(self, permit: WorkerPermit, is_full: bool) -> bool:
         """False if it was removed before. `is_full`: the worker refused it, so it has less room than it
@@ -114,6 +142,10 @@ class CapacityTracker:
             return False
         del self._permits[permit]
         self._is_full = is_full
+        if permit.long_tokens:
+            self.prefilled(permit)
+            self.long_requests -= 1
+            self.long_tokens -= permit.long_tokens
         self._set_if_idle()
         return True
 
@@ -178,11 +210,10 @@ class CapacityTracker:
             self._idle.set()
 
 
-def _share(report: pb.LoadReport) -> float:
-    """How many requests this frontend may have at the worker: its share of the slots, and some more that wait
-    there, so that a freed slot is not empty for a round trip.
+def share_of(report: pb.LoadReport) -> float:
+    """Share of this frontend of the worker's slots. `has_room` allows some more requests, which wait there,
+    so that a freed slot is not empty for a round trip.
     """
     if not report.running_limit:
         return math.inf
-    share = math.ceil(report.running_limit / max(1, report.frontends))
-    return share + max(1, share // _BACKLOG_DIVISOR)
+    return math.ceil(report.running_limit / max(1, report.frontends))

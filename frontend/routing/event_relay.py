@@ -21,7 +21,8 @@ EventFilter = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
 class EventRelay:
     """Implements TokenSink. `delivered`: collects the texts that the client has, if a replay may have to be
-    compared with them. `first_ns`: when the first event came (time.perf_counter_ns), 0 before it.
+    compared with them. `first_ns`: when the first event came (time.perf_counter_ns), 0 before it. `done`: of
+    the last event, once it has come.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class EventRelay:
         "_permit",
         "_sink",
         "_token_sink",
+        "done",
         "first_ns",
         "is_done",
     )
@@ -55,6 +57,7 @@ class EventRelay:
         self._token_sink = sink.token if is_plain and isinstance(sink, TokenSink) else None
         self.first_ns = 0
         self.is_done = False
+        self.done: pb.Done | None = None
 
     def __call__(self, event: pb.GenerateEvent) -> Awaitable[object] | None:
         self._check.check(event)
@@ -62,7 +65,8 @@ class EventRelay:
             self._begin_output(bool(event.deltas))
         if self._filter_event is not None:
             event = self._filter_event(event)
-        self.is_done = event.HasField("done")
+        if event.HasField("done"):
+            self.is_done, self.done = True, event.done
         self._journal.record(event)
         if self._delivered is not None:
             self._delivered.record(event)
@@ -79,4 +83,5 @@ class EventRelay:
         if not self.first_ns:
             self.first_ns = time.perf_counter_ns()
             self._permit.on_first_event()
-        self._permit.has_output = has_output
+        if has_output:
+            self._permit.on_output()

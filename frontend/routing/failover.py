@@ -34,6 +34,7 @@ from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
 from frontend.routing.served_model import ServedModel
 from frontend.routing.stalled_requests import StalledRequests
+from frontend.routing.work import NO_WORK, work_of, work_until_now
 
 
 class FailoverObserver(Protocol):
@@ -111,21 +112,27 @@ class FailoverRequest:
         self._delivered = DeliveredText() if self._strategy is ResumeStrategy.REGENERATE else None
         self._handle: WorkerHandle | None = None
         self._failure: RetryElsewhere | None = None
-        self._is_done = False
         self._stalls = 0
         self._produced_before = 0
         self._began_ns = 0
         self._first_ns = 0
+        self._was_sent = False
+        self._done: pb.Done | None = None
 
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
 
     async def deliver(self, sink: EventSink) -> None:
+        """The client is charged once, for all attempts together, however the request ends."""
         try:
             await self._deliver(sink)
+        except DroverError:
+            self._settle(was_refused=True)
+            raise
         finally:
-            if not (self._is_done or self._journal.is_empty):
+            self._settle()
+            if not (self._done or self._journal.is_empty):
                 self._observer.cut_off(*self._journal.token_counts)
 
     async def _deliver(self, sink: EventSink) -> None:
@@ -177,7 +184,7 @@ class FailoverRequest:
         except DroverError as failure:
             error = failure
         finally:
-            self._is_done = relay.is_done
+            self._done = relay.done
             permit.release(error)
         # The client has the whole response: what fails after `done` does not concern it.
         if relay.is_done and isinstance(error, RetryElsewhere | EngineStalled):
@@ -214,6 +221,7 @@ class FailoverRequest:
         if trace_context := self._observer.sent_to(permit.worker.address):
             request.trace_context.update(trace_context)
         handle = permit.worker.backend.submit(request, self._ticket.request_id)
+        self._was_sent = True
         self._handle = permit.handle = handle
         try:
             await handle.deliver(relay)
@@ -258,6 +266,25 @@ class FailoverRequest:
         if self._delivered is not None:
             return Retry(self._request, ReplayFilter(self._delivered, self._journal).strip_delivered)
         return Retry(self._continuation(), self._without_started)
+
+    def _settle(self, was_refused: bool = False) -> None:
+        """Charge the client what was done. `was_refused`: it ended with an error, and cost nothing unless it
+        had begun.
+        """
+        charge = self._ticket.charge
+        if charge is None:
+            return
+        started = self._journal.started
+        if self._done is not None:
+            work = work_of(self._done, started)
+        elif started is not None:
+            work = work_until_now(started, self._journal.token_counts[2], charge.estimate)
+        elif was_refused or not self._was_sent:
+            work = NO_WORK
+        else:
+            # The client left during the prefill, of which the engine may have done most.
+            work = replace(charge.estimate, generated_tokens=0.0)
+        charge.settle(work, is_whole=self._done is not None)
 
     def _requeue(self) -> None:
         """A request that has waited or begun goes before new ones."""

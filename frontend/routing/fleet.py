@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -30,6 +30,8 @@ from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
 from frontend.routing.served_model import ServedModel
 from frontend.routing.stalled_requests import StalledRequests
+from frontend.routing.work import size_of_generation
+from frontend.routing.work_estimate import EstimateRequest
 
 _log = logging.getLogger("drover.fleet")
 
@@ -90,7 +92,9 @@ class Fleet:
         queues: QueueTable,
         stall_seconds: float = 0.0,
     ) -> None:
-        self._registry = WorkerRegistry(discoveries, connect, policy, queues.dispatch, stall_seconds)
+        self._registry = WorkerRegistry(
+            discoveries, connect, policy, queues.dispatch, stall_seconds, queues.long_prompts
+        )
         self._scheduler = Scheduler(self._registry, queues, policy)
         self._budget = RetryBudget()
         self._stalled = StalledRequests()
@@ -221,11 +225,20 @@ class Fleet:
     ) -> RequestHandle:
         """A generation. It waits in the model's queue and fails over if its worker is lost."""
         self._budget.earn()
+        affinity = affinity_of(request, model.info.digest)
+        sampling = request.sampling
+        asked = EstimateRequest(
+            ticket.client,
+            size_of_generation(request),
+            affinity,
+            sampling.max_tokens if sampling.HasField("max_tokens") else None,
+            model.info.context_length,
+        )
         return FailoverRequest(
             request,
             model,
-            ticket,
-            affinity_of(request, model.info.digest),
+            replace(ticket, charge=self._scheduler.charge(model, asked)),
+            affinity,
             self._scheduler,
             self._budget,
             self._stalled,

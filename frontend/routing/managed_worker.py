@@ -24,6 +24,7 @@ from frontend.routing.backends.base import Worker
 from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.capacity import CapacityTracker, WorkerPermit
 from frontend.routing.circuit_breaker import Attempt, CircuitBreaker
+from frontend.routing.policies.least_load import TOKENS_PER_REQUEST
 from frontend.routing.served_model import Kind, ServedModel, kind_of, under_each_name
 from frontend.routing.stall_detector import StallDetector, is_responsive
 
@@ -70,8 +71,10 @@ class ManagedWorker:
     "not found". `stall_seconds`: see stall_detector.py.
 
     What a selection among many workers reads of each are plain attributes, kept up to date by `_refresh`:
-    `ready`, `load` (requests of this frontend, and those of others as of the last report),
-    `waiting_prompt_tokens`, and `has_room` (whether this frontend may send one more).
+    `ready`, `load` (requests of this frontend, and those of others as of the last report; a long prompt that
+    is not computed yet counts as many), `waiting_prompt_tokens`, `has_room` (whether this frontend may send
+    one more), and of this frontend's long prompts there `long_requests` and `long_tokens`,
+    and of those that are not computed yet `long_prefills` and `long_prefill_tokens`.
     """
 
     def __init__(self, backend: Worker, listener: WorkerListener, stall_seconds: float = 0) -> None:
@@ -80,6 +83,8 @@ class ManagedWorker:
         self.kind: Kind | None = None
         self.load = 0.0
         self.waiting_prompt_tokens = 0.0
+        self.long_requests = self.long_prefills = 0
+        self.long_tokens = self.long_prefill_tokens = 0.0
         self.ready = self.has_room = False
         self.model: pb.Model | None = None
         self.served: Sequence[ServedModel] = ()
@@ -119,9 +124,9 @@ class ManagedWorker:
 
     # Permits
 
-    def grant(self) -> WorkerPermit:
-        """A permit for one attempt of a request. Its owner releases it."""
-        permit = WorkerPermit(self, self.breaker.begin())
+    def grant(self, long_tokens: float = 0.0) -> WorkerPermit:
+        """A permit for one attempt of a request. Its owner releases it. `long_tokens`: of a long prompt."""
+        permit = WorkerPermit(self, self.breaker.begin(), long_tokens)
         self._capacity.add(permit)
         self._refresh()
         return permit
@@ -134,6 +139,12 @@ class ManagedWorker:
             self.breaker.failed(permit.attempt)
         else:
             self.breaker.ended(permit.attempt)
+        self._refresh()
+        self._listener.on_capacity(self)
+
+    def prefilled(self, permit: WorkerPermit) -> None:
+        """A long prompt is computed: there may be room for another one."""
+        self._capacity.prefilled(permit)
         self._refresh()
         self._listener.on_capacity(self)
 
@@ -266,7 +277,11 @@ class ManagedWorker:
 
     def _refresh(self) -> None:
         report, was_ready = self.report, self.ready
-        self.load = self._capacity.load
+        self.load = self._capacity.load + self._capacity.long_prefill_tokens / TOKENS_PER_REQUEST
+        self.long_requests = self._capacity.long_requests
+        self.long_tokens = self._capacity.long_tokens
+        self.long_prefills = self._capacity.long_prefills
+        self.long_prefill_tokens = self._capacity.long_prefill_tokens
         self.waiting_prompt_tokens = report.waiting_prompt_tokens if report else 0
         self.ready = report is not None and not report.draining and not self.is_stalled
         self.has_room = report is not None and self._capacity.has_room(report)

@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 from drover.errors import NoWorkerReady, QueueFull
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.fair_queue import FairQueue, Ticket
+from frontend.routing.long_prompts import NO_LONG_PROMPTS, LongPrompts
 from frontend.routing.managed_worker import ManagedWorker
 from frontend.routing.served_model import Kind, ServedModel
+from frontend.routing.ticket import Charge
+from frontend.routing.work import Work
+from frontend.routing.work_estimate import EstimateRequest, WorkEstimator
 
 # Weight of the newest departure in the moving average of the seconds between two of them.
 _NEWEST_WEIGHT = 0.1
+# How long places are kept for short prompts after the last one came.
+_RESERVE_SECONDS = 10.0
 _POLL_SECONDS = 1.0
 # Models come and go during a frontend's life; an empty queue holds nothing worth keeping.
 _MAX_QUEUES = 256
@@ -39,7 +45,9 @@ class QueueWait:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A queued request now. `position`: 1 for the head of the queue; `waiting`: the queue's length."""
+    """A queued request now. `position`: 1 for the head of the queue, of the short prompts in it while long
+    ones are held back; `waiting`: the queue's length.
+    """
 
     position: int
     waiting: int
@@ -67,23 +75,68 @@ class _Waiter:
     queued_at: float = field(default_factory=time.monotonic)
 
 
+class _Departures:
+    """Moving average of the seconds between two departures."""
+
+    def __init__(self) -> None:
+        self.seconds_between = 0.0
+        self._last = 0.0
+
+    def begin(self) -> None:
+        """Call when the queue is empty no more."""
+        self._last = time.monotonic()
+
+    def record(self) -> None:
+        now = time.monotonic()
+        since, self._last = now - self._last, now
+        if not self.seconds_between:
+            self.seconds_between = since
+        self.seconds_between += _NEWEST_WEIGHT * (since - self.seconds_between)
+
+
 class ModelQueue:
     """Fair queue of the requests for one model.
 
-    A request passes straight through while a worker has room and no other is queued; otherwise it waits until
-    `dispatch` assigns it a worker. `may_wait`: whether the frontend may hold one more queued request.
-    `no_worker_timeout_seconds`: how long requests stay queued while the model has no worker at all.
+    A request passes straight through while a worker has room and no other is queued that could have it;
+    otherwise it waits until `dispatch` assigns it a worker. `may_wait`: whether the frontend may hold one
+    more queued request. `no_worker_timeout_seconds`: how long requests stay queued while the model has no
+    worker at all.
     """
 
-    def __init__(self, may_wait: Callable[[], bool], no_worker_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        may_wait: Callable[[], bool],
+        no_worker_timeout_seconds: float,
+        long_prompts: LongPrompts = NO_LONG_PROMPTS,
+    ) -> None:
         self._may_wait = may_wait
         self._no_worker_timeout_seconds = no_worker_timeout_seconds
+        self._long_prompts = long_prompts
         self._queue: FairQueue[_Waiter] = FairQueue()
-        self._seconds_between = 0.0
-        self._last_departure = 0.0
+        self._estimator = WorkEstimator()
+        self._departures = (_Departures(), _Departures())
+        """Of short prompts and of long ones."""
+        self._holds_long = False
+        self._last_short = -_RESERVE_SECONDS
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def has_short(self) -> bool:
+        """Whether short prompts wait or have come lately, so that places are kept for them."""
+        return self._queue.short > 0 or time.monotonic() - self._last_short < _RESERVE_SECONDS
+
+    def charge(self, request: EstimateRequest) -> Charge:
+        """The charge of a request that will be queued here. Its owner settles it."""
+        estimate = self._estimator.estimate(request)
+
+        def settle(charge: Charge, work: Work, is_whole: bool) -> None:
+            self._queue.settle(charge, work)
+            if is_whole:
+                self._estimator.learn(request, work)
+
+        return Charge(estimate, self._long_prompts.is_long(estimate), settle)
 
     async def acquire(
         self, ticket: Ticket, select: Select, check_ready: CheckReady
@@ -94,36 +147,60 @@ class ModelQueue:
         """
         if not ticket.requeued:
             check_ready()
-        worker = select() if ticket.requeued or not len(self._queue) else None
+            if not ticket.is_long:
+                self._last_short = time.monotonic()
+        worker = select() if self._may_pass(ticket) else None
         if worker is not None:
-            return worker.grant(), QueueWait()
+            self._queue.charge(ticket)
+            return worker.grant(ticket.long_tokens), QueueWait()
         if not (ticket.requeued or self._may_wait() or self._evict_for(ticket)):
             raise QueueFull()
         return await self._wait(_Waiter(ticket, select, check_ready))
 
     def dispatch(self) -> None:
-        """Assign workers to queued requests, in turn, until no worker has room."""
-        while (waiter := self._queue.head()) is not None:
+        """Assign workers to queued requests, in turn, until no worker has room. Long prompts for which there
+        is none do not keep short ones waiting.
+        """
+        self._holds_long = False
+        while (waiter := self._queue.head(self._holds_long)) is not None:
+            ticket = waiter.ticket
             worker = waiter.select()
-            if worker is None:
+            if worker is not None:
+                self._queue.dequeue(waiter)
+                waiter.assigned.set_result(worker.grant(ticket.long_tokens))
+                self._departures[ticket.is_long].record()
+            elif ticket.is_long and not ticket.requeued:
+                self._holds_long = True
+            else:
                 return
-            self._queue.dequeue(waiter)
-            waiter.assigned.set_result(worker.grant())
-            self._record_departure()
 
-    def position(self, matches: Callable[[Ticket], bool]) -> int | None:
-        """Position of the first queued request that matches: 1 for the head of the queue."""
-        before = self._queue.position(lambda waiter: matches(waiter.ticket))
-        return None if before is None else before + 1
+    def locate(self, matches: Callable[[Ticket], bool]) -> QueuePosition | None:
+        """Position of the first queued request that matches, and its expected wait, from the recent rate of
+        departures of its kind.
+        """
+        found = self._queue.find(lambda waiter: matches(waiter.ticket))
+        if found is None:
+            return None
+        short, long = self._queue.before(found)
+        is_long = found.ticket.is_long
+        of_its_kind = (long if is_long else short) + 1
+        expected = self._departures[is_long].seconds_between * of_its_kind
+        return QueuePosition(self._position(found), len(self._queue), expected)
 
     def first(self, limit: int) -> Iterator[tuple[Ticket, float]]:
         """The first `limit` queued requests in order, and for how many seconds each has waited."""
         now = time.monotonic()
         return ((waiter.ticket, now - waiter.queued_at) for waiter in self._queue.first(limit))
 
-    def expected_seconds(self, position: int) -> float:
-        """Expected wait at that position, from the recent rate of departures."""
-        return self._seconds_between * position
+    def _may_pass(self, ticket: Ticket) -> bool:
+        """Whether no queued request goes before this one to a worker with room. Long prompts that still wait
+        when there is room are held back.
+        """
+        return ticket.requeued or not len(self._queue) or not (ticket.is_long or self._queue.short)
+
+    def _position(self, waiter: _Waiter) -> int:
+        short, long = self._queue.before(waiter)
+        return 1 + short + (0 if self._holds_long and not waiter.ticket.is_long else long)
 
     def _evict_for(self, ticket: Ticket) -> bool:
         """Refuse the newest request of the client that has most queued, so that it cannot keep others out."""
@@ -137,10 +214,10 @@ class ModelQueue:
     async def _wait(self, waiter: _Waiter) -> tuple[WorkerPermit, QueueWait]:
         began = time.monotonic()
         if not len(self._queue):
-            self._last_departure = began
+            for departures in self._departures:
+                departures.begin()
         self._queue.enqueue(waiter)
-        before = self._queue.position(lambda each: each is waiter)
-        position = len(self._queue) if before is None else before + 1
+        position = self._position(waiter)
         try:
             await self._until_assigned(waiter)
             return waiter.assigned.result(), QueueWait(time.monotonic() - began, position)
@@ -166,19 +243,18 @@ class ModelQueue:
                 if waited > self._no_worker_timeout_seconds and not waiter.assigned.done():
                     raise
 
-    def _record_departure(self) -> None:
-        now = time.monotonic()
-        since, self._last_departure = now - self._last_departure, now
-        if not self._seconds_between:
-            self._seconds_between = since
-        self._seconds_between += _NEWEST_WEIGHT * (since - self._seconds_between)
-
 
 class QueueTable:
     """The queues of all models. `max_waiting`: queued requests of this frontend, all models together."""
 
-    def __init__(self, max_waiting: int, no_worker_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        max_waiting: int,
+        no_worker_timeout_seconds: float,
+        long_prompts: LongPrompts = NO_LONG_PROMPTS,
+    ) -> None:
         self._max_waiting = max_waiting
+        self.long_prompts = long_prompts
         self.no_worker_timeout_seconds = no_worker_timeout_seconds
         self._queues: dict[Kind, ModelQueue] = {}
         self._names: dict[Kind, str] = {}
@@ -209,7 +285,7 @@ class QueueTable:
         kind = model.kind
         if kind not in self._queues:
             self._drop_empty()
-            self._queues[kind] = ModelQueue(self._may_wait, self.no_worker_timeout_seconds)
+            self._queues[kind] = ModelQueue(self._may_wait, self.no_worker_timeout_seconds, self.long_prompts)
             self._names[kind] = next(iter(model.info.names), "")
         return self._queues[kind]
 
@@ -228,11 +304,8 @@ class QueueTable:
         return own or self._find(lambda ticket: ticket.request_id == request_id)
 
     def _find(self, matches: Callable[[Ticket], bool]) -> QueuePosition | None:
-        for queue in self._queues.values():
-            position = queue.position(matches)
-            if position is not None:
-                return QueuePosition(position, len(queue), queue.expected_seconds(position))
-        return None
+        found = (queue.locate(matches) for queue in self._queues.values())
+        return next((position for position in found if position is not None), None)
 
     def _may_wait(self) -> bool:
         return self.waiting < self._max_waiting

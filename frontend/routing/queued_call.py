@@ -23,6 +23,16 @@ from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
 from frontend.routing.served_model import ServedModel
 from frontend.routing.stalled_requests import StalledRequests
+from frontend.routing.work import (
+    NO_WORK,
+    PromptSize,
+    Work,
+    size_of_classification,
+    size_of_embedding,
+    size_of_rerank,
+    size_of_scores,
+)
+from frontend.routing.work_estimate import EstimateRequest
 
 Request = TypeVar("Request", pb.EmbedRequest, pb.ScoreRequest, pb.RerankRequest, pb.ClassifyRequest)
 Response = TypeVar("Response")
@@ -31,11 +41,13 @@ Response = TypeVar("Response")
 @dataclass(frozen=True, slots=True)
 class Rpc(Generic[Request, Response]):
     """`send`: makes the call at a worker, with the client's request id; `wrong`: what is wrong with its
-    response, empty if nothing is.
+    response, empty if nothing is; `size`: of a request's prompts; `work`: that the response reports.
     """
 
     send: Callable[[Worker, Request, str], Awaitable[Response]]
     wrong: Callable[[Request, Response], str]
+    size: Callable[[Request], PromptSize]
+    work: Callable[[Response], Work]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +67,32 @@ class QueuedCalls:
         affinity: bytes | None = None,
     ) -> Response:
         """Queue the request, and try another worker if one fails. `affinity`: of the prompt's beginning.
-        Raises EngineStalled if one stalls.
+        Raises EngineStalled if one stalls. The client is charged once, nothing for a call that fails.
         """
+        asked = EstimateRequest(ticket.client, rpc.size(request), affinity, most_generated=0)
+        charge = self.scheduler.charge(model, asked)
+        try:
+            response = await self._run(
+                rpc, model, request, replace(ticket, charge=charge), observer, affinity
+            )
+            charge.settle(rpc.work(response), is_whole=True)
+            return response
+        except DroverError:
+            charge.settle(NO_WORK)
+            raise
+        finally:
+            # The client left, and its prompts may be computed.
+            charge.settle(charge.estimate)
+
+    async def _run(
+        self,
+        rpc: Rpc[Request, Response],
+        model: ServedModel,
+        request: Request,
+        ticket: Ticket,
+        observer: FailoverObserver,
+        affinity: bytes | None,
+    ) -> Response:
         self.budget.earn()
         retries = RetryPolicy(self.budget)
         self.stalled.check(request)
@@ -180,14 +216,26 @@ def _wrong_count(found: int, what: str, wanted: int, of: str) -> str:
 
 
 EMBED: Rpc[pb.EmbedRequest, pb.EmbedResponse] = Rpc(
-    lambda worker, request, client_id: worker.embed(request, client_id), _wrong_embeddings
+    lambda worker, request, client_id: worker.embed(request, client_id),
+    _wrong_embeddings,
+    size_of_embedding,
+    lambda response: Work(response.prompt_tokens, truncated_tokens=response.truncated_tokens),
 )
 SCORE: Rpc[pb.ScoreRequest, pb.ScoreResponse] = Rpc(
-    lambda worker, request, client_id: worker.score(request, client_id), _wrong_labels
+    lambda worker, request, client_id: worker.score(request, client_id),
+    _wrong_labels,
+    size_of_scores,
+    lambda response: Work(response.prompt_tokens, response.cached_tokens),
 )
 RERANK: Rpc[pb.RerankRequest, pb.RerankResponse] = Rpc(
-    lambda worker, request, client_id: worker.rerank(request, client_id), _wrong_scores
+    lambda worker, request, client_id: worker.rerank(request, client_id),
+    _wrong_scores,
+    size_of_rerank,
+    lambda response: Work(response.prompt_tokens, truncated_tokens=response.truncated_tokens),
 )
 CLASSIFY: Rpc[pb.ClassifyRequest, pb.ClassifyResponse] = Rpc(
-    lambda worker, request, client_id: worker.classify(request, client_id), _wrong_classes
+    lambda worker, request, client_id: worker.classify(request, client_id),
+    _wrong_classes,
+    size_of_classification,
+    lambda response: Work(response.prompt_tokens, truncated_tokens=response.truncated_tokens),
 )

@@ -14,6 +14,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.base import Worker
 from frontend.routing.discovery.base import Discovery
+from frontend.routing.long_prompts import NO_LONG_PROMPTS, LongPrompts
 from frontend.routing.managed_worker import ManagedWorker, log_task_failure
 from frontend.routing.policies.base import Policy
 from frontend.routing.pool import Pool
@@ -40,7 +41,9 @@ class WorkerRegistry:
         policy: Policy,
         on_capacity_changed: Callable[[], None],
         stall_seconds: float,
+        long_prompts: LongPrompts = NO_LONG_PROMPTS,
     ) -> None:
+        self._long_prompts = long_prompts
         self._discoveries = discoveries
         self._connect = connect
         self._policy = policy
@@ -62,7 +65,7 @@ class WorkerRegistry:
         """The ready workers that serve models of this kind."""
         pool = self._pools.get(kind)
         if pool is None:
-            pool = self._pools[kind] = Pool(self.workers, kind, self._policy)
+            pool = self._pools[kind] = Pool(self.workers, kind, self._policy, self._long_prompts)
         return pool
 
     def recently_removed(self, name: ModelName) -> ServedModel | None:

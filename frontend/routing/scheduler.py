@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from drover.errors import NoWorkerReady, RetryElsewhere
 from frontend.routing.capacity import WorkerPermit
@@ -21,6 +22,8 @@ from frontend.routing.policies.least_load import burden
 from frontend.routing.pool import usable
 from frontend.routing.registry import WorkerRegistry
 from frontend.routing.served_model import ServedModel
+from frontend.routing.ticket import Charge
+from frontend.routing.work_estimate import EstimateRequest
 
 _POLL_SECONDS = 0.1
 
@@ -40,6 +43,11 @@ class Scheduler:
         self._queues = queues
         self._policy = policy
 
+    def charge(self, model: ServedModel, request: EstimateRequest) -> Charge:
+        """What a request is expected to cost its client. Its owner settles it."""
+        cache_tokens = self._registry.pool(model.kind).kv_tokens
+        return self._queues.queue(model).charge(replace(request, cache_tokens=cache_tokens))
+
     async def acquire(
         self, model: ServedModel, ticket: Ticket, failed: Failures, affinity: bytes | None = None
     ) -> tuple[WorkerPermit, QueueWait]:
@@ -50,11 +58,16 @@ class Scheduler:
         """
         if _is_hopeless(self.replicas(model), failed):
             raise NoWorkerReady("no engine worker can take this request")
-        return await self._queues.queue(model).acquire(
-            ticket,
-            select=lambda: self.select(model, failed, affinity),
-            check_ready=lambda: self.require_ready(model),
-        )
+        queue = self._queues.queue(model)
+
+        def select() -> ManagedWorker | None:
+            # What has begun does not wait for places that are kept for short prompts.
+            if not ticket.is_long or ticket.requeued:
+                return self.select(model, failed, affinity)
+            pool = self._registry.pool(model.kind)
+            return pool.choose_for_long(failed, affinity, ticket.long_tokens, queue.has_short)
+
+        return await queue.acquire(ticket, select, check_ready=lambda: self.require_ready(model))
 
     def select(
         self, model: ServedModel, failed: Failures, affinity: bytes | None = None

@@ -10,14 +10,14 @@ from frontend.routing.policies.base import Candidate, Choices, Chosen
 from frontend.routing.policies.indexed_set import IndexedSet
 
 # Prefill of this many tokens delays a request as much as one more request in the batch.
-_TOKENS_PER_REQUEST = 512
+TOKENS_PER_REQUEST = 512
 # Empty buckets that are kept even if there are few candidates.
 _MIN_EMPTY = 64
 
 
 def burden(candidate: Candidate) -> float:
     """Load in requests, with queued prompt tokens converted to requests."""
-    return candidate.load + candidate.waiting_prompt_tokens / _TOKENS_PER_REQUEST
+    return candidate.load + candidate.waiting_prompt_tokens / TOKENS_PER_REQUEST
 
 
 class LeastLoad:

@@ -26,7 +26,7 @@ class _Worker:
     def __init__(self, free: int) -> None:
         self.free = free
 
-    def grant(self) -> _Worker:
+    def grant(self, long_tokens: float = 0.0) -> _Worker:
         self.free -= 1
         return self
 
@@ -67,7 +67,7 @@ class _Line:
 
 async def test_a_request_passes_while_a_worker_has_room_and_no_other_waits() -> None:
     line = _Line(free=1)
-    _, wait = await line.acquire("a")
+    _, wait = await line.acquire("earlier")
     assert (wait, line.worker.free) == (QueueWait(), 0)
 
     first, second = await line.wait("a"), await line.wait("b")

@@ -1,0 +1,108 @@
+"""The clients of `make bench-fairness`: one with long prompts at full load, and many with short chats."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import orjson
+
+from benchmarks.http_stream import Connection, Refused
+
+# With the blank before it, each is one token of the simulator.
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_RETRY_SECONDS = 0.5
+# At the beginning of each prompt, so that no prefix cache has the rest, which need not be made anew.
+_NEW_TOKENS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How one client behaves. `streams`: requests at the same time; `pause_seconds`: between an answer and
+    the next request, at most.
+    """
+
+    name: str
+    streams: int
+    prompt_tokens: int
+    answer_tokens: int
+    pause_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Answers:
+    """Answers that ended, `ttft_seconds` of those that began, and their tokens."""
+
+    ttft_seconds: list[float] = field(default_factory=list)
+    ended: int = 0
+    prefill_tokens: int = 0
+    generated_tokens: int = 0
+    refused: int = 0
+
+    def clear(self) -> None:
+        self.ttft_seconds = []
+        self.ended = self.prefill_tokens = self.generated_tokens = self.refused = 0
+
+    def record_end(self, last: Mapping[str, int]) -> None:
+        self.ended += 1
+        self.prefill_tokens += last["prompt_eval_count"] - last.get("prompt_eval_cached_count", 0)
+        self.generated_tokens += last["eval_count"]
+
+
+@asynccontextmanager
+async def running_clients(address: str, model: str, seed: str, *habits: Habit) -> AsyncIterator[Answers]:
+    """Yield the answers of all of them together, while they go on. All leave at the end. With another `seed`
+    they ask for something else, which no prefix cache has.
+    """
+    answers = Answers()
+    tasks = [
+        asyncio.create_task(
+            _ask_again_and_again(address, model, habit, f"{seed} {habit.name} {number}", answers)
+        )
+        for habit in habits
+        for number in range(habit.streams)
+    ]
+    try:
+        yield answers
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ask_again_and_again(address: str, model: str, habit: Habit, seed: str, answers: Answers) -> None:
+    dice = random.Random(seed)
+    text = _text(dice, habit.prompt_tokens - _NEW_TOKENS)
+    while True:
+        await asyncio.sleep(dice.uniform(0, habit.pause_seconds))
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": f"{_text(dice, _NEW_TOKENS)} {text}"}],
+            "options": {"temperature": 0, "num_predict": habit.answer_tokens},
+        }
+        async with Connection(address, habit.name) as connection:
+            with suppress(Refused):
+                await _ask(connection, body, answers)
+                continue
+        answers.refused += 1
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _ask(connection: Connection, body: Mapping[str, object], answers: Answers) -> None:
+    began, last = time.perf_counter(), b""
+    async for chunk in connection.chunks("/api/chat", body):
+        if not last:
+            answers.ttft_seconds.append(time.perf_counter() - began)
+        last = chunk
+    answers.record_end(orjson.loads(last.strip().rpartition(b"\n")[2]))
+
+
+def _text(dice: random.Random, tokens: int) -> str:
+    return " ".join("".join(dice.choices(_LETTERS, k=2)) for _ in range(tokens))
