@@ -61,4 +61,6 @@ def _password(encoded: bytes) -> bytes:
         decoded = b64decode(encoded, validate=True)
     except binascii.Error:
         raise BadCredentials("the Basic credentials are not base64") from None
-    return decoded.partition(b":")[2]
+    user, _, password = decoded.partition(b":")
+    # `curl -u KEY:` and clients with one field for both.
+    return password or user

@@ -3,82 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import subprocess
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import anthropic
-import httpx
 import ollama
 import openai
 import pytest
 
-from tests.support.processes import ROOT, Process, frontend, worker
+from tests.clients.keyed_frontends import KeyedFrontends as Limited
+from tests.clients.keyed_frontends import postgres_url
+from tests.support.processes import Process, frontend, worker
 
 _MODEL = "sim"
 _LOST_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Limited:
-    """`frontends`: their URLs; `worker`: the address of their worker."""
-
-    frontends: tuple[str, ...]
-    database_url: str
-    worker: str
-
-    def key(self, *limits: str) -> str:
-        """A new key's secret, of which the frontends know within two seconds."""
-        arguments = [
-            "keys",
-            "create",
-            "--json",
-            "--database-url",
-            self.database_url,
-            "--name",
-            f"key-{secrets.token_hex(4)}",
-            *limits,
-        ]
-        printed = subprocess.run(
-            [os.environ["DROVER_TEST_PYTHON"], "-m", "frontend", *arguments],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        secret: str = json.loads(printed.stdout)["secret"]
-        for url in self.frontends:
-            self.wait_until_known(url, secret)
-        return secret
-
-    def wait_until_known(self, url: str, secret: str) -> None:
-        """Before the first key is known, everything is open."""
-        deadline = time.monotonic() + _LOST_SECONDS
-        headers = {"authorization": f"Bearer {secret}"}
-        while (_status(url, {}), _status(url, headers)) != (401, 200):
-            assert time.monotonic() < deadline, "the key is not known"
-            time.sleep(0.05)
-
-
-def _status(url: str, headers: dict[str, str]) -> int:
-    return httpx.get(f"{url}/api/tags", headers=headers, timeout=5).status_code
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    command = [os.environ["DROVER_TEST_PYTHON"], "-m", "tests.support.postgres_server"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.communicate("")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +29,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     script = folder / "script.json"
     script.write_text(json.dumps([{"match": "Count", "events": [{"text": "more ", "repeat": 100_000}]}]))
     flags = ("--engine", "simulator", "--model", _MODEL, "--sim-script", str(script))
-    with _postgres() as url, worker(folder / "worker.log", *flags) as engine:
+    with postgres_url() as url, worker(folder / "worker.log", *flags) as engine:
         database = ("--database-url", url)
         with (
             frontend(folder / "one.log", [engine.address], *database) as one,

@@ -21,6 +21,7 @@ def _basic(text: bytes) -> bytes:
         ([(b"x-api-key", b"key")], [b"key"]),
         ([(b"authorization", _basic(b"user:key"))], [b"key"]),
         ([(b"authorization", _basic(b":k:ey"))], [b"k:ey"]),
+        ([(b"authorization", _basic(b"key:"))], [b"key"]),
         ([(b"x-api-key", b"two"), (b"authorization", b"Bearer one")], [b"one", b"two"]),
         ([(b"authorization", "Bearer schlüssel".encode())], ["schlüssel".encode()]),
     ],
