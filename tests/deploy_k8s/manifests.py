@@ -33,6 +33,7 @@ ALL_ELSE: Values = {
     "imagePullSecrets": [{"name": "pull"}],
     "listenHost": "[::]",
     "discovery": "endpointslices",
+    "keys": {"require": True},
     "frontend": {
         "persistence": {"enabled": True, "storageClass": "fast"},
         "service": {"port": 80, "annotations": {"a": "b"}},

@@ -219,3 +219,26 @@ def _grpc_probe(probe: Json, port: int) -> bool:
 def _http_probe(probe: Json, port: int) -> bool:
     assert at(probe, "httpGet", "port") == "http"
     return is_ok(f"http://127.0.0.1:{port}{at(probe, 'httpGet', 'path')}")
+
+
+def test_a_secret_with_keys_is_a_folder_that_the_frontend_reads() -> None:
+    values = {"keys": {"existingSecret": "drover-keys"}}
+    template = dict(pod_templates(manifests(values)))["drover-frontend"]
+    spec = at(template, "spec")
+    (container,) = rows(spec, "containers")
+    folder = environment(container)["DROVER_FRONTEND_KEYS_FILE"]
+    mounts = {str(at(each, "name")): each for each in rows(container, "volumeMounts")}
+    assert mounts["keys"] == {"name": "keys", "mountPath": folder, "readOnly": True}
+    volumes = {str(at(each, "name")): each for each in rows(spec, "volumes")}
+    assert at(volumes["keys"], "secret") == {"secretName": "drover-keys"}
+    assert "DROVER_FRONTEND_REQUIRE_KEYS" not in environment(container)
+
+
+def test_keys_can_be_required_before_there_are_any() -> None:
+    template = next(
+        each
+        for name, each in pod_templates(manifests({"keys": {"require": True}}))
+        if name == "drover-frontend"
+    )
+    (container,) = rows(at(template, "spec"), "containers")
+    assert environment(container)["DROVER_FRONTEND_REQUIRE_KEYS"] == "true"

@@ -22,6 +22,14 @@
   {{- else }}
   value: sqlite:////var/lib/drover/presets.sqlite3
   {{- end }}
+{{- if .Values.keys.require }}
+- name: DROVER_FRONTEND_REQUIRE_KEYS
+  value: "true"
+{{- end }}
+{{- if .Values.keys.existingSecret }}
+- name: DROVER_FRONTEND_KEYS_FILE
+  value: /etc/drover/keys
+{{- end }}
 {{- if gt (int (include "drover.mostFrontends" .)) 1 }}
 # The database of a Secret is not known here: a frontend refuses to start on one that is not shared.
 - name: DROVER_FRONTEND_SHARED_DATABASE
