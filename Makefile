@@ -104,6 +104,7 @@ lint: .venv/.dev proto-check ## style, types, imports, citations, words, and dri
 	$(PY) -m scripts.metrics_doc --check
 	$(PY) -m scripts.errors_doc --check
 	$(PY) -m scripts.extras_doc --check
+	$(PY) -m scripts.roles_doc --check
 	$(PY) -m scripts.render_chart --check
 	$(PY) -m scripts.grafana_dashboard --check
 
@@ -154,6 +155,9 @@ bench-engine: .venv/.dev .venv-bench/.bench ## a profile of the worker's process
 
 settings-doc: .venv/.dev ## rewrite the tables in docs/settings.md
 	$(PY) -m scripts.settings_doc
+
+roles-doc: .venv/.dev ## rewrite the table of routes in docs/keys.md
+	$(PY) -m scripts.roles_doc
 
 metrics-doc: .venv/.dev ## rewrite the tables in docs/metrics.md
 	$(PY) -m scripts.metrics_doc
