@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sized
+from collections.abc import AsyncGenerator, Callable, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,8 +100,11 @@ def build_app(
     in_flight: InFlightRequests,
     connections: Sized = (),
     tracing: Tracing | None = None,
+    certificate_expires: Callable[[], float | None] = lambda: None,
 ) -> ASGIApp:
-    """`connections`: the open ones. `tracing`: None where it is off."""
+    """`connections`: the open ones. `tracing`: None where it is off. `certificate_expires`: that of HTTPS, in
+    unix seconds.
+    """
     database = Database(settings.database, settings.database_timeout_seconds)
     rows = PresetRows(database, settings.max_presets, settings.max_preset_store_bytes)
     presets = Presets(rows, settings.preset_poll_seconds)
@@ -113,7 +116,13 @@ def build_app(
     limits = RateLimits(SharedCounts(database, _LIMITS_LEASE_SECONDS))
     clients = Clients(settings.trusted_proxies)
     bodies = HeldBodies(settings.held_body_limit_bytes, clients.is_proxy)
-    metrics = Metrics(fleet, connections.__len__, lambda: bodies.held, lambda: database.is_available)
+    metrics = Metrics(
+        fleet,
+        connections.__len__,
+        lambda: bodies.held,
+        lambda: database.is_available,
+        certificate_expires,
+    )
     usage_rows = UsageRows(database)
     usage = UsageLedger(usage_rows, settings.usage_days) if settings.usage_days else None
     digest = FastDigest()

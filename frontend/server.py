@@ -64,7 +64,7 @@ class FrontendServer(uvicorn.Server):
             http = TlsServer(self._certificates, http)
         super().__init__(
             uvicorn.Config(
-                build_app(settings, fleet, self._in_flight, connections, tracing),
+                build_app(settings, fleet, self._in_flight, connections, tracing, self._certificate_expires),
                 loop="uvloop",
                 http=cast("type[asyncio.Protocol]", http),
                 ws="none",
@@ -84,6 +84,9 @@ class FrontendServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._in_flight.draining = True
         super().handle_exit(sig, frame)
+
+    def _certificate_expires(self) -> float | None:
+        return None if self._certificates is None else self._certificates.expires_unix
 
     async def main_loop(self) -> None:
         keepers = [asyncio.create_task(trim_after_load(self._in_flight.__len__), name="trim memory")]

@@ -349,6 +349,17 @@ _FRONTENDS = Row(
             (Query("min by (instance) (drover_frontend_database_available)", "{{instance}}"),),
         ),
         Panel(
+            "Certificate expires in",
+            "s",
+            "Of HTTPS. It is read again when its file changes (docs/tls.md).",
+            (
+                Query(
+                    "min by (instance) (drover_frontend_certificate_expiry_timestamp_seconds) - time()",
+                    "{{instance}}",
+                ),
+            ),
+        ),
+        Panel(
             "Connected frontends",
             "short",
             "As workers see them: fewer than there are means that some cannot reach it.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -36,6 +37,8 @@ class Reloaded(Generic[Loaded]):
         self._seen = self._state
         self._problem = ""
         self.version = 0
+        self.expires_unix = 0.0
+        """When it expires; 0 if the other side refuses it."""
         self.current = load(files)
         try:
             self._log_use("certificate loaded")
@@ -65,6 +68,7 @@ class Reloaded(Generic[Loaded]):
     def _log_use(self, event: str) -> None:
         """Raises ValueError for a certificate that the other side would refuse."""
         own = own_certificate(self._files, self._role)
+        self.expires_unix = float(ssl.cert_time_to_seconds(own.expires))
         logs.event(
             _log,
             logging.INFO,

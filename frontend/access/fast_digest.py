@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 
 class FastDigest:
-    """Keyed with a random key that is never stored, so that nobody can choose a digest."""
+    """Keyed with a random key that is never stored, so that no client can choose a digest."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)

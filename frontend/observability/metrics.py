@@ -62,6 +62,10 @@ _LOOP_DELAY = MetricSpec(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 _DATABASE = _gauge("database_available", "1 if the last use of the database succeeded, else 0.")
+_CERTIFICATE = _gauge(
+    "certificate_expiry_timestamp_seconds",
+    "When the certificate of HTTPS expires, in unix seconds; 0 if clients refuse it.",
+)
 _CONNECTIONS = _gauge("connections", "Open HTTP connections.")
 _BODY_BYTES = _gauge("body_bytes", "Bytes of request bodies in memory, beyond 64 KiB each.")
 _TASKS = _gauge("tasks", "Tasks of the event loop.")
@@ -84,6 +88,7 @@ METRICS = (
     *(_REQUESTS, _TTFT, _INTER_TOKEN, _QUEUE, _TOKENS, _RETRIES, _FAILOVERS, _NOT_RESUMABLE, _ERRORS),
     *(_ABORTS, _TRUNCATIONS, _DECISIONS, _FALLBACKS, _JUDGE, _WAITING, _RUNNING, _READY, _DRAINING),
     *(_STALLED, _CIRCUIT_OPEN, _CACHE_HITS, _CONNECTIONS, _BODY_BYTES, _TASKS, _LOOP_DELAY, _DATABASE),
+    _CERTIFICATE,
     *(_REFUSED,),
 )
 
@@ -96,9 +101,14 @@ def _yes() -> bool:
     return True
 
 
+def _no_certificate() -> None:
+    return None
+
+
 class Metrics:
     """Label values come from the fleet and from the code's own routes, so that no client can add series.
-    `connections`, `body_bytes` and `has_database`: this process's, read when they are scraped.
+    `connections`, `body_bytes`, `has_database` and `certificate_expires`: this process's, read when they are
+    scraped.
     """
 
     def __init__(
@@ -107,9 +117,10 @@ class Metrics:
         connections: Callable[[], int] = _none,
         body_bytes: Callable[[], int] = _none,
         has_database: Callable[[], bool] = _yes,
+        certificate_expires: Callable[[], float | None] = _no_certificate,
     ) -> None:
         registry = self._registry = CollectorRegistry()
-        registry.register(_ProcessMetrics(connections, body_bytes, has_database))
+        registry.register(_ProcessMetrics(connections, body_bytes, has_database, certificate_expires))
         registry.register(_FleetMetrics(fleet))
         self._requests = _REQUESTS.counter(registry)
         self._ttft = _TTFT.histogram(registry)
@@ -184,17 +195,24 @@ class _ProcessMetrics(Collector):
     """Gauges that fall again when requests end, else something leaks. Collected in the event loop."""
 
     def __init__(
-        self, connections: Callable[[], int], body_bytes: Callable[[], int], has_database: Callable[[], bool]
+        self,
+        connections: Callable[[], int],
+        body_bytes: Callable[[], int],
+        has_database: Callable[[], bool],
+        certificate_expires: Callable[[], float | None],
     ) -> None:
         self._connections = connections
         self._body_bytes = body_bytes
         self._has_database = has_database
+        self._certificate_expires = certificate_expires
 
     def collect(self) -> Iterator[Metric]:
         yield _CONNECTIONS.family([((), self._connections())])
         yield _BODY_BYTES.family([((), self._body_bytes())])
         yield _TASKS.family([((), len(asyncio.all_tasks()))])
         yield _DATABASE.family([((), self._has_database())])
+        expires = self._certificate_expires()
+        yield _CERTIFICATE.family([] if expires is None else [((), expires)])
 
 
 class _FleetMetrics(Collector):

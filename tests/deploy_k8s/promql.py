@@ -109,10 +109,23 @@ def _called(expression: promql.Call) -> frozenset[str]:
 
 def _combined(expression: promql.BinaryExpr) -> frozenset[str]:
     left, right = labels_of(expression.lhs), labels_of(expression.rhs)
-    is_vector = not isinstance(expression.rhs, promql.NumberLiteral)
+    is_vector = not any(map(_is_scalar, (expression.lhs, expression.rhs)))
     if is_vector and expression.modifier is None and left != right:
         raise UnknownName(f"{expression.prettify()}: {sorted(left)} never equals {sorted(right)}")
     return left
+
+
+def _is_scalar(expression: promql.Expr) -> bool:
+    match expression:
+        case promql.NumberLiteral():
+            return True
+        case promql.Call():
+            return bool(expression.func.return_type == promql.ValueType.Scalar)
+        case promql.BinaryExpr():
+            return _is_scalar(expression.lhs) and _is_scalar(expression.rhs)
+        case promql.ParenExpr() | promql.UnaryExpr():
+            return _is_scalar(expression.expr)
+    return False
 
 
 def _require(wanted: set[str], labels: frozenset[str] | set[str], where: str) -> None:

@@ -124,7 +124,7 @@ def test_an_entry_for_a_file_can_be_used(command: Command, tmp_path: Path) -> No
         (["create", "--name", "b", "--expires", "2020-01-01"], 2, "in the past"),
         (["create", "--name", "b", "--role", "root"], 2, "'user', 'admin', 'metrics'"),
         (["create"], 2, "--name"),
-        (["revoke", "nobody-known"], 1, "the key 'nobody-known' is not there"),
+        (["revoke", "unknown-name"], 1, "the key 'unknown-name' is not there"),
         (["rotate", "alice", "--grace", "1"], 2, "'1' is not a number with s, m, h, d or w"),
     ],
 )

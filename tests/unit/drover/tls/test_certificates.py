@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def test_a_new_certificate_that_has_expired_does_not_replace_one_that_works(
     _settle(watched)
 
     assert watched.version == 0
+    assert time.time() < watched.expires_unix < time.time() + 3 * 86400
     assert "certificate has expired" in _fields(caplog.records[-1])["reason"]
 
 
@@ -152,6 +154,7 @@ def test_an_expired_certificate_at_the_start_is_used_and_logged(
 ) -> None:
     watched = Reloaded(_files(made / "expired"), "server", pem_of, "the test")
 
+    assert watched.expires_unix == 0
     assert watched.current == pem_of(_files(made / "expired"))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR

@@ -88,6 +88,14 @@ async def test_the_database_that_failed_last_is_shown() -> None:
     assert _value(metrics, "drover_frontend_database_available") == 0
 
 
+@pytest.mark.parametrize(("expires", "shown"), [(None, None), (0.0, 0.0), (1.8e9, 1.8e9)])
+async def test_the_end_of_the_certificate_is_shown_where_there_is_one(
+    expires: float | None, shown: float | None
+) -> None:
+    metrics = Metrics(_fleet(), certificate_expires=lambda: expires)
+    assert _value(metrics, "drover_frontend_certificate_expiry_timestamp_seconds") == shown
+
+
 async def test_a_blocked_event_loop_is_seen() -> None:
     delays: list[float] = []
     async with watched_loop(delays.append):
