@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drover.errors import InvalidRequest, RateLimited
 from frontend.access.key import KeyLimits
-from frontend.access.limits.bucket import MICROSECONDS, UNIT
+from frontend.access.limits.bucket import MICROSECONDS, UNIT, Bucket
 from frontend.access.limits.key_counts import STREAMS, KeyCounts, Refusal, Wanted
 
 # The weight of the newest answer in the mean that estimates the next.
@@ -78,22 +78,19 @@ class Admission:
     @property
     def requests(self) -> LimitState | None:
         """None without that limit."""
-        counts, limit = self._counts, self._counts.limits.requests_per_minute
-        if limit is None:
-            return None
-        now_us = self._now()
-        left = max(0, counts.requests.free(limit, now_us) // UNIT)
-        return LimitState(limit, left, counts.requests.reset_us(limit, now_us))
+        return self._state(self._counts.requests, self._counts.limits.requests_per_minute)
 
     @property
     def tokens(self) -> LimitState | None:
         """None without that limit."""
-        counts, limit = self._counts, self._counts.limits.tokens_per_minute
+        return self._state(self._counts.tokens, self._counts.limits.tokens_per_minute)
+
+    def _state(self, bucket: Bucket, limit: int | None) -> LimitState | None:
         if limit is None:
             return None
         now_us = self._now()
-        left = max(0, counts.tokens.free(limit, now_us) // UNIT)
-        return LimitState(limit, left, counts.tokens.reset_us(limit, now_us))
+        left = max(0, bucket.free(limit, now_us) // UNIT)
+        return LimitState(limit, left, bucket.reset_us(limit, now_us))
 
     @property
     def now_us(self) -> int:
