@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from frontend.access.secret import MAX_SECRET_BYTES
 
 _AUTHORIZATION, _API_KEY = b"authorization", b"x-api-key"
+_SEVERAL = {
+    _AUTHORIZATION: "there are several authorization headers; send one",
+    _API_KEY: "there are several x-api-key headers; send one",
+}
 # Of an Authorization header: base64 makes a third more, and there are a user's name and the scheme.
 _MAX_HEADER_BYTES = 2 * MAX_SECRET_BYTES + 512
 
@@ -25,7 +29,7 @@ def secrets_of(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     for name, value in headers:
         if name in (_AUTHORIZATION, _API_KEY):
             if name in found:
-                raise BadCredentials(f"there are several {name.decode()} headers; send one")
+                raise BadCredentials(_SEVERAL[name])
             found[name] = value.strip()
     secrets = []
     if value := found.get(_AUTHORIZATION, b""):
