@@ -213,7 +213,11 @@ def _duration(text: str) -> float:
 
 
 def _patterns(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """At least one: an empty variable of a script must not allow all models."""
+    patterns = [word.strip() for word in text.split(",") if word.strip()]
+    if not patterns:
+        raise argparse.ArgumentTypeError(f"{text!r} names no model; leave --models out to allow all")
+    return patterns
 
 
 def _parser() -> argparse.ArgumentParser:
