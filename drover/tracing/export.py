@@ -62,14 +62,24 @@ def limit_sdk_logs() -> SdkLogs:
 
 
 class ReportedExporter(SpanExporter):
-    """An exporter whose failures are reported once. Called by one thread."""
+    """An exporter whose failures are reported once. `export` is called by one thread."""
 
     def __init__(self, exporter: SpanExporter, sdk_logs: SdkLogs) -> None:
         self._exporter = exporter
         self._sdk_logs = sdk_logs
         self._lost = 0
+        self._gave_up = False
+
+    def give_up_if_failing(self) -> None:
+        """Before the end of the process: do not wait for a collector that is away."""
+        if self._lost:
+            self._gave_up = True
+            # Ends the wait before another try.
+            self._exporter.shutdown()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._gave_up:
+            return SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises, requests are not concerned

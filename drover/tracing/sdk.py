@@ -36,13 +36,13 @@ _UNKNOWN = "unknown_service"
 def start(service: str, exporters: Sequence[str], environment: Mapping[str, str]) -> Tracing:
     """Raises ValueError, with what to do, for a variable that cannot be used."""
     sdk_logs = limit_sdk_logs()
-    chosen = [_exporter(name, environment) for name in exporters]
+    chosen = [ReportedExporter(_exporter(name, environment), sdk_logs) for name in exporters]
     propagator = _propagator(environment)
     # Without the SDK's exit handler, which waits half a minute for a collector; Tracing.stop flushes.
     provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
     for exporter in chosen:
-        provider.add_span_processor(BatchSpanProcessor(ReportedExporter(exporter, sdk_logs)))
-    return Tracing(provider, propagator)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracing(provider, propagator, chosen)
 
 
 def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from drover import __version__
+from drover.tracing.export import ReportedExporter
 from drover.tracing.span import Attribute, Kind, Span
 
 _FLUSH_SECONDS = 3.0
@@ -21,7 +22,13 @@ class Tracing:
     adds spans of its own.
     """
 
-    def __init__(self, provider: TracerProvider, propagator: TextMapPropagator | None = None) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        propagator: TextMapPropagator | None = None,
+        exporters: Sequence[ReportedExporter] = (),
+    ) -> None:
+        self._exporters = exporters
         self._provider = provider
         self._tracer = provider.get_tracer("drover", __version__)
         self._propagator = propagator or TraceContextTextMapPropagator()
@@ -46,6 +53,8 @@ class Tracing:
         """Export what has ended, for at most `seconds`: a collector that does not answer would hold the
         process for half a minute. Blocks.
         """
+        for exporter in self._exporters:
+            exporter.give_up_if_failing()
         flush = threading.Thread(target=self._provider.shutdown, name="flush traces", daemon=True)
         flush.start()
         flush.join(seconds)
