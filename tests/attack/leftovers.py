@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,12 @@ class Held:
     rss_mb: float
 
     @classmethod
-    async def of(cls, front: Process) -> Held:
+    async def of(cls, front: Process, headers: Mapping[str, str]) -> Held:
+        """`headers`: with a key that may read metrics, where keys are used."""
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
-            text = (await http.get(f"http://{front.address}/metrics")).text
+            answer = await http.get(f"http://{front.address}/metrics", headers=headers)
+        assert answer.status_code == 200, answer.text
+        text = answer.text
         return cls(
             _descriptors(front.pid),
             _sum(text, "tasks"),

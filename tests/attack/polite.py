@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import httpx
 
@@ -18,8 +19,9 @@ class Polite:
     instead of an answer; a refusal with 503 is tried again after its Retry-After, and counted as busy.
     """
 
-    def __init__(self, url: str, count: int) -> None:
+    def __init__(self, url: str, count: int, headers: Mapping[str, str]) -> None:
         self._url = url
+        self._headers = headers
         self._tasks = [
             asyncio.create_task(self._ask_on(f"127.0.1.{number + 1}"), name=f"polite {number}")
             for number in range(count)
@@ -37,7 +39,11 @@ class Polite:
     async def _ask_on(self, source: str) -> None:
         transport = httpx.AsyncHTTPTransport(local_address=source)
         async with httpx.AsyncClient(
-            base_url=self._url, transport=transport, timeout=_TIMEOUT_SECONDS, trust_env=False
+            base_url=self._url,
+            headers=self._headers,
+            transport=transport,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,
         ) as http:
             number = 0
             while not self._stopping:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ _PROBER_ADDRESS = "127.0.0.9"
 _SETTLE_SECONDS = 20.0
 _WARM_UP_ANSWERS, _WARM_UP_AT_A_TIME = 200, 32
 _POLITE = 8
+_NO_HEADERS: Mapping[str, str] = {}
 # Short enough that a scenario sees what a patient attacker sees.
 SHORT = (
     "--header-timeout-seconds", "4", "--body-timeout-seconds", "3", "--write-timeout-seconds", "2",
@@ -71,33 +72,39 @@ async def attacked(
     worker_flags: Sequence[str] = WORKER,
     polite: int = _POLITE,
     rehearsed: Attack | None = None,
+    headers: Mapping[str, str] = _NO_HEADERS,
 ) -> AsyncIterator[Scene]:
-    """What is done in it is the attack. `rehearsed`: as in `measured`."""
+    """What is done in it is the attack. `rehearsed` and `headers`: as in `measured`."""
     with running_fleet(folder, workers=1, worker_flags=worker_flags, frontend_flags=frontend_flags) as fleet:
-        async with measured(fleet, figures, polite, rehearsed) as scene:
+        async with measured(fleet, figures, polite, rehearsed, headers) as scene:
             yield scene
 
 
 @asynccontextmanager
 async def measured(
-    fleet: Fleet, figures: Figures, polite: int = _POLITE, rehearsed: Attack | None = None
+    fleet: Fleet,
+    figures: Figures,
+    polite: int = _POLITE,
+    rehearsed: Attack | None = None,
+    headers: Mapping[str, str] = _NO_HEADERS,
 ) -> AsyncIterator[Scene]:
     """Raises AssertionError for what is left, slow answers to others, and what polite clients missed.
+    `headers`: of all but the attack, with an admin's key where keys are used.
 
     `rehearsed`: an attack that is made once before anything is measured. Python's allocator does not give
     back what a crowd of a thousand took and left in pieces, and takes from there for the next crowd. What
     leaks grows with each crowd, so the second one is what is measured.
     """
     front = fleet.frontends[0]
-    await _warm_up(fleet)
+    await _warm_up(fleet, headers)
     if rehearsed is not None:
         await rehearsed(int(front.address.rpartition(":")[2]))
         await until(lambda: slots_in_use(fleet) == 0, _SETTLE_SECONDS, "the rehearsal is over")
-    before = await Held.of(front)
+    before = await Held.of(front, headers)
     began = time.monotonic()
     with _prober(front, fleet.folder) as prober:
         watch = asyncio.create_task(_watch_memory(front, figures), name="watch memory")
-        crowd = Polite(fleet.url(), polite)
+        crowd = Polite(fleet.url(), polite, headers)
         scene = Scene(fleet, crowd, figures.notes)
         try:
             yield scene
@@ -107,7 +114,7 @@ async def measured(
         latencies = await asyncio.to_thread(_latencies, prober)
     figures.seconds, figures.latencies = time.monotonic() - began, latencies
     figures.before, figures.polite = before, crowd.answered
-    figures.after = await _settled(fleet, before)
+    figures.after = await _settled(fleet, before, headers)
     if crowd.busy:
         figures.notes.append(f"polite clients were refused as busy {crowd.busy} times and came again")
     assert not (why := figures.after.why_more_than(before)), f"{why}: {before}, then {figures.after}"
@@ -118,13 +125,13 @@ async def measured(
     check_logs(fleet.folder)
 
 
-async def _warm_up(fleet: Fleet) -> None:
+async def _warm_up(fleet: Fleet, headers: Mapping[str, str]) -> None:
     """Ordinary traffic at its height: caches, pools of connections and threads are there before memory and
     descriptors are measured.
     """
     limits = httpx.Limits(max_connections=_WARM_UP_AT_A_TIME)
     async with httpx.AsyncClient(
-        base_url=fleet.url(), limits=limits, trust_env=False, timeout=_SETTLE_SECONDS
+        base_url=fleet.url(), headers=headers, limits=limits, trust_env=False, timeout=_SETTLE_SECONDS
     ) as http:
         chats = [http.post("/api/chat", json=body(f"warm {number}", 8)) for number in range(_WARM_UP_ANSWERS)]
         blobs = [http.head(f"/api/blobs/sha256:{number:064x}") for number in range(_WARM_UP_AT_A_TIME)]
@@ -134,11 +141,11 @@ async def _warm_up(fleet: Fleet) -> None:
     await until(lambda: slots_in_use(fleet) == 0, _SETTLE_SECONDS, "the warm-up is over")
 
 
-async def _settled(fleet: Fleet, before: Held) -> Held:
+async def _settled(fleet: Fleet, before: Held, headers: Mapping[str, str]) -> Held:
     """As soon as nothing is left, or after a while as it is."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
-        held = await Held.of(fleet.frontends[0])
+        held = await Held.of(fleet.frontends[0], headers)
         in_use = await asyncio.to_thread(slots_in_use, fleet)
         if not (in_use or held.why_more_than(before)):
             return held

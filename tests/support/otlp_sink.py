@@ -37,6 +37,8 @@ class OtlpSink(service_grpc.TraceServiceServicer):
     def __init__(self) -> None:
         self.address = ""
         self.headers: list[dict[str, str]] = []
+        self.payloads: list[bytes] = []
+        """All that was exported, as it came."""
         self._lock = threading.Lock()
         self._spans: list[SinkSpan] = []
 
@@ -52,6 +54,7 @@ class OtlpSink(service_grpc.TraceServiceServicer):
         ]
         with self._lock:
             self.headers.append(metadata)
+            self.payloads.append(request.SerializeToString())
             self._spans.extend(found)
         return service.ExportTraceServiceResponse()
 
