@@ -158,6 +158,25 @@ async def until_written(limits: RateLimits) -> None:
 
 
 @_shared
+async def test_a_request_that_is_cancelled_while_it_waits_holds_nothing(frontend: Frontend) -> None:
+    """Before, during and just after the exchange that admits it."""
+    alice = key(streams=1)
+    async with frontend() as one, frontend() as two:
+        for turns in range(0, 60, 3):
+            waiting = asyncio.create_task(one.admit(alice, 0))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            if not waiting.cancelled():
+                waiting.result().end(0)
+            (next_one,) = await admitted(two, alice, 1)
+            next_one.end(0)
+            await until_written(one)
+            await until_written(two)
+
+
+@_shared
 async def test_a_frontend_that_hangs_with_the_lock_stops_no_other(
     frontend: Frontend, url: str, clock: Clock
 ) -> None:
