@@ -12,6 +12,8 @@ SEED ?= 1
 # Of make chaos: how long a scenario lasts that could go on for ever; the seed of its choices, else a new one.
 CHAOS_SECONDS ?= 180
 CHAOS_SEED ?=
+# Of make test-console: where its pictures are kept.
+SCREENSHOTS ?= console-screenshots
 # Of make bench-streams.
 SECONDS ?= 600
 
@@ -27,7 +29,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-package test-clients test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine bench-fairness lock settings-doc metrics-doc errors-doc extras-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-console test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine bench-fairness lock settings-doc metrics-doc errors-doc extras-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -73,6 +75,10 @@ test-clients: .venv/.dev .venv-clients/.clients $(NODE_MODULES) ## unchanged Oll
 test-agents: .venv/.dev ## coding agents of npm, headless, against a simulator that plays a tool loop (AGENT_RECORDS)
 	@set -e; agents="$$(scripts/setup.sh agents)"; \
 	DROVER_AGENTS="$$agents" $(PY) -m pytest -o timeout=300 --durations=10 -rP tests/agents
+
+test-console: .venv/.dev .venv-clients/.clients ## the console in a headless Chromium, which a Debian gets first (SCREENSHOTS)
+	DROVER_TEST_PYTHON=$(CURDIR)/$(PY) DROVER_SCREENSHOTS='$(SCREENSHOTS)' scripts/with_chromium.sh \
+	  .venv-clients/bin/python -m pytest -W ignore --durations=5 tests/console
 
 chaos: .venv/.dev ## the long chaos, as root (network namespaces), with SGLang too (CHAOS_SECONDS, CHAOS_SEED)
 	@set -e; python="$(SGLANG_PY)"; "$$python" -m scripts.model; \

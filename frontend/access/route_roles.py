@@ -46,6 +46,7 @@ CONSOLE_FILES = (
     "main.js",
     "plot.js",
     "stream.js",
+    "usage.js",
 )
 
 ROUTES: Mapping[tuple[str, str], Access] = {

@@ -31,8 +31,8 @@ export class Chat {
       el(
         "div",
         { class: "card-head" },
-        el("label", { for: "chat-model" }, "Model ", this._model),
-        el("label", { for: "chat-think" }, "Thinking ", this._think),
+        el("span", { class: "field" }, el("label", { for: "chat-model" }, "Model"), this._model),
+        el("span", { class: "field" }, el("label", { for: "chat-think" }, "Thinking"), this._think),
         this._clear,
       ),
       this._log,

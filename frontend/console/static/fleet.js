@@ -64,7 +64,7 @@ export class Fleet {
           "div",
           { class: "card-head" },
           el("h2", {}, "Last 15 minutes"),
-          el("label", { for: "plot-model" }, "Model ", this._choice),
+          el("span", { class: "field" }, el("label", { for: "plot-model" }, "Model"), this._choice),
         ),
         el("div", { class: "plots" }, ...this._plots.map((plot) => plot.element)),
       ),

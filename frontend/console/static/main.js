@@ -5,6 +5,7 @@ import { Chat } from "./chat.js";
 import { el, setText } from "./dom.js";
 import { Fleet } from "./fleet.js";
 import { LiveState } from "./stream.js";
+import { Usage } from "./usage.js";
 
 const LINKS = {
   live: "live",
@@ -33,6 +34,7 @@ function pagesOf(who) {
   const fleet = new Fleet();
   const pages = [{ id: "fleet", title: "Fleet", page: fleet }];
   if (who.role !== "metrics") pages.push({ id: "chat", title: "Chat", page: new Chat() });
+  pages.push({ id: "usage", title: "Usage", page: new Usage() });
   if (who.keys && who.role === "admin") pages.push({ id: "keys", title: "Keys", page: new Keys() });
   return pages;
 }

@@ -1,0 +1,170 @@
+"""The page "Fleet": live numbers, states, themes and sizes."""
+
+from __future__ import annotations
+
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.console.conftest import Open
+from tests.console.console_page import PHONE
+from tests.support.processes import frontend, worker
+
+_CONTRASTS = """selectors => selectors.flatMap(selector => [...document.querySelectorAll(selector)].slice(0, 3)
+  .filter(element => element.checkVisibility()).map(element => {
+    const channels = text => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+      .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    let behind = element;
+    const filled = one => { const c = channels(getComputedStyle(one).backgroundColor); return c.length < 4 || c[3] > 0; };
+    while (behind.parentElement && !filled(behind)) behind = behind.parentElement;
+    const [a, b] = [light(channels(getComputedStyle(element).color)), light(channels(getComputedStyle(behind).backgroundColor))];
+    return [selector, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+  }))"""  # noqa: E501
+_TEXTS = [
+    "h2",
+    ".tile dt",
+    ".tile dd",
+    "td",
+    "th",
+    ".badge",
+    "td small",
+    ".legend",
+    ".axis-y span",
+    ".link",
+    ".tabs button",
+]
+
+
+def _chat(url: str, number: int, model: str = "qwen3:8b") -> int:
+    body = {
+        "model": model,
+        "stream": False,
+        "messages": [{"role": "user", "content": f"hello {number}"}],
+        "options": {"num_predict": 40},
+    }
+    headers = {"x-api-key": f"client {number % 3}"}
+    return httpx.post(f"{url}/api/chat", json=body, headers=headers, timeout=30).status_code
+
+
+def test_numbers_are_live(fleet: str, opened: Open) -> None:
+    page = opened(fleet)
+    expect(page.page.get_by_role("status")).to_have_text("live")
+    expect(page.tile("Workers ready")).to_have_text("3 / 3")
+    before = page.number("Requests a minute")
+    with ThreadPoolExecutor(12) as clients:
+        sent = clients.map(lambda number: _chat(fleet, number), range(60))
+        expect(page.tile("Running")).to_have_text(re.compile("[1-6] / 6"))
+        expect(page.card("Queue").locator("tbody tr").first).to_contain_text("key ")
+        assert set(sent) == {200}
+    expect(page.tile("Requests a minute")).to_have_text(str(round(before) + 60))
+    expect(page.tile("TTFT p99")).to_have_text(re.compile(r"\d m?s"))
+    expect(page.tile("Tokens a second")).not_to_have_text("0")
+    expect(page.card("Queue")).to_contain_text("No request waits")
+    for line in page.page.locator(".plot path.line.a").all():
+        assert re.search("M.*L", line.get_attribute("d") or "")
+    row = page.card("Models").locator("tr", has_text="qwen3:8b")
+    expect(row).to_contain_text("2 / 2")
+    expect(page.card("Workers").locator("tbody tr")).to_have_count(3)
+    page.page.locator("#plot-model").select_option("llama3.1:70b")
+    expect(page.page.get_by_text("Nothing in the last 15 minutes.").first).to_be_visible()
+
+
+def test_a_lost_worker_and_its_moves_are_shown(tmp_path: Path, opened: Open) -> None:
+    flags = ("--engine", "simulator", "--model", "sim", "--sim-decode-step-base-ms", "60")
+    with (
+        worker(tmp_path / "one.log", *flags) as one,
+        worker(tmp_path / "two.log", *flags) as two,
+        frontend(tmp_path / "frontend.log", [one.address, two.address]) as running,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        url = f"http://{running.address}"
+        page = opened(url)
+        expect(page.tile("Workers ready")).to_have_text("2 / 2")
+        sent = clients.map(lambda number: _chat(url, number, "sim"), range(4))
+        expect(page.tile("Running")).to_have_text(re.compile("^4 "))
+        one.signal(signal.SIGKILL)
+        expect(page.tile("Workers ready")).to_have_text("1 / 2")
+        expect(page.card("Workers").locator("tr", has_text=one.address)).to_contain_text("lost")
+        assert set(sent) == {200}
+        moves = page.card("Moves and errors")
+        expect(moves).to_contain_text("worker is lost")
+        expect(moves.locator("tr", has_text="failover").first).to_contain_text(f"to {two.address}")
+        httpx.post(f"{url}/api/chat", json={"model": "sim", "messages": [], "format": "<b id='made'>"})
+        httpx.post(f"{url}/api/chat", json={"model": "<b id='made'>", "messages": []})
+        expect(moves.locator("tr", has_text="error").first).to_be_visible()
+        assert page.page.locator("#made").count() == 0
+        page.screenshot("failover", whole=True)
+
+
+def test_without_a_worker_the_page_says_what_to_do(tmp_path: Path, opened: Open) -> None:
+    with frontend(tmp_path / "frontend.log", ["127.0.0.1:9"], ready=False) as running:
+        page = opened(f"http://{running.address}")
+        expect(page.card("Models")).to_contain_text("Start a worker")
+        expect(page.card("Workers")).to_contain_text("lost")
+        page.open_tab("Chat")
+        expect(page.page.get_by_role("alert").last).to_contain_text("No model can chat now")
+
+
+def test_a_lost_connection_is_said_and_comes_back(fleet: str, tmp_path: Path, opened: Open) -> None:
+    with frontend(tmp_path / "one.log", ["127.0.0.1:9"], ready=False) as first:
+        page = opened(f"http://{first.address}", expected="ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED")
+        link = page.page.get_by_role("status")
+        expect(link).to_have_text("live")
+        first.stop()
+        expect(link).to_have_text("connection lost, retrying")
+        page.screenshot("lost")
+        with frontend(tmp_path / "two.log", ["127.0.0.1:9"], ready=False, address=first.address):
+            expect(link).to_have_text("live")
+
+
+def test_an_open_page_does_not_delay_the_end(tmp_path: Path, opened: Open) -> None:
+    with frontend(tmp_path / "one.log", ["127.0.0.1:9"], ready=False) as running:
+        page = opened(f"http://{running.address}", expected="ERR_")
+        expect(page.page.get_by_role("status")).to_have_text("live")
+        running.popen.terminate()
+        assert running.wait(5) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_have_contrast_in_both_schemes(fleet: str, opened: Open, scheme: str) -> None:
+    page = opened(fleet, color_scheme=scheme)
+    _chat(fleet, 1)
+    expect(page.tile("Workers ready")).to_have_text("3 / 3")
+    found = page.page.evaluate(_CONTRASTS, _TEXTS)
+    assert {selector for selector, _ in found} >= {"h2", ".tile dd", "td", ".badge"}
+    assert [each for each in found if each[1] < 4.5] == []
+    background = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", background))) < 60) == (scheme == "dark")
+    page.screenshot(f"fleet-{scheme}")
+
+
+@pytest.mark.parametrize("tab", ["Fleet", "Chat"])
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(fleet: str, opened: Open, tab: str) -> None:
+    page = opened(fleet, viewport=PHONE, has_touch=True, is_mobile=True)
+    expect(page.tile("Workers ready")).to_have_text("3 / 3")
+    page.open_tab(tab)
+    assert page.page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    page.screenshot(f"phone-{tab.lower()}", whole=True)
+
+
+def test_everything_is_reached_by_keyboard(fleet: str, opened: Open) -> None:
+    page = opened(fleet)
+    expect(page.tile("Workers ready")).to_have_text("3 / 3")
+    keyboard = page.page.keyboard
+    keyboard.press("Tab")
+    expect(page.page.get_by_text("Skip to the content")).to_be_focused()
+    keyboard.press("Tab")
+    expect(page.page.get_by_role("tab", name="Fleet")).to_be_focused()
+    keyboard.press("ArrowRight")
+    expect(page.page.get_by_role("tab", name="Chat")).to_have_attribute("aria-selected", "true")
+    keyboard.press("Home")
+    expect(page.page.get_by_role("tab", name="Fleet")).to_be_focused()
+    keyboard.press("Tab")
+    expect(page.page.locator("#plot-model")).to_be_focused()
