@@ -18,7 +18,7 @@ SCRIPT = [
         "events": [
             {"text": "It begins. "},
             {"pause_ms": 400},
-            {"text": "It goes on. "},
+            {"text": "It continues. "},
             {"pause_ms": 60_000},
             {"text": "It ends."},
         ],

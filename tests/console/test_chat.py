@@ -12,7 +12,7 @@ def test_an_answer_streams_and_stops(fleet: str, opened: Open) -> None:
     page = opened(fleet)
     page.open_tab("Chat")
     page.ask("Tell it slowly")
-    expect(page.answer).to_contain_text("It begins. It goes on.")
+    expect(page.answer).to_contain_text("It begins. It continues.")
     stop = page.page.get_by_role("button", name="Stop")
     expect(stop).to_be_visible()
     stop.click()
