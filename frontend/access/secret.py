@@ -47,11 +47,11 @@ def id_of(secret: bytes) -> str | None:
     return found["id"].decode() if found else None
 
 
-def digest_of(secret: str) -> str:
-    """Takes about 50 ms."""
+def digest_of(secret: str, log2_cost: int = _LOG2_COST) -> str:
+    """Takes about 50 ms at the default cost."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    made = _scrypt(secret.encode(), salt, _LOG2_COST, _BLOCK, _LANES)
-    return f"$scrypt$ln={_LOG2_COST},r={_BLOCK},p={_LANES}${_encoded(salt)}${_encoded(made)}"
+    made = _scrypt(secret.encode(), salt, log2_cost, _BLOCK, _LANES)
+    return f"$scrypt$ln={log2_cost},r={_BLOCK},p={_LANES}${_encoded(salt)}${_encoded(made)}"
 
 
 def check_digest(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -116,9 +117,10 @@ async def test_loaded_models_are_shown_to_keys_that_may_use_them(clients: Client
 @pytest.mark.parametrize("name", ["secret", "SECRET:latest", "alias:2", "m-secret", "secret-adapter", "auto"])
 async def test_a_hidden_model_is_answered_like_a_missing_one(clients: Clients, name: str) -> None:
     admin, missing = clients["admin"], name.replace(name.partition(":")[0], "missing")
-    for path in BASES:
-        status, text = await _answer(admin, path, name)
-        assert (path, status, text) == (path, *await _answer(admin, path, missing))
+    hidden = await asyncio.gather(*(_answer(admin, path, name) for path in BASES))
+    absent = await asyncio.gather(*(_answer(admin, path, missing) for path in BASES))
+    for path, (status, text), other in zip(BASES, hidden, absent, strict=True):
+        assert (path, status, text) == (path, *other)
         if path not in ("/api/pull", "/api/push", "/api/create"):
             assert (path, status) in ((path, 404), (path, 400))
     assert (await admin.client.get(f"/v1/models/{name}")).status_code == 404
