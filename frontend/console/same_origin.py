@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from drover.errors import InvalidRequest
 
-HEADER = "x-drover-console"
-"""Only a page of the same origin can send it, or one that a preflight has allowed, and none allows it."""
+HEADER = "x-console-page"
+"""Only a page of the same origin can send it: no preflight allows it to others (middleware/cors.py)."""
 
 
 def check_own_page(http: Request) -> None:

@@ -17,7 +17,7 @@ from frontend.observability.request_record import record_of
 
 COUNTED = frozenset(
     {
-        *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings"),
+        *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/console/chat"),
         *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages"),
         *("/v1/responses", "/v1/responses/compact"),
         *("/v1/systemone", "/v1/decisions"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _PROVIDER = "drover"
 _OPERATIONS = {
     "/api/chat": "chat",
+    "/console/chat": "chat",
     "/v1/chat/completions": "chat",
     "/v1/responses": "chat",
     "/v1/messages": "chat",

@@ -254,7 +254,7 @@ def _look_around(http: httpx.Client, kept: Kept) -> None:
 
 
 def _log_in(http: httpx.Client, kept: Kept, secret: str) -> None:
-    page = {"x-drover-console": "1"}
+    page = {"x-console-page": "1"}
     for body in ({"key": secret}, {"password": secret}, [secret], f'{{"key": "{secret}'):
         sent = body if isinstance(body, str) else json.dumps(body)
         answer = http.post("/console/login", content=sent, headers=page)

@@ -4,7 +4,7 @@ import { el, setText } from "./dom.js";
 import { table } from "./fleet.js";
 import { count, NONE } from "./format.js";
 
-const HEADERS = { "content-type": "application/json", "x-drover-console": "1" };
+const HEADERS = { "content-type": "application/json", "x-console-page": "1" };
 
 /** The form that asks for a key; `entered()` after a login. */
 export function loginForm(entered) {

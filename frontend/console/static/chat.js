@@ -127,7 +127,7 @@ export class Chat {
     try {
       const answer = await fetch(new URL("chat", import.meta.url), {
         method: "POST",
-        headers: { "content-type": "application/json", "x-drover-console": "1" },
+        headers: { "content-type": "application/json", "x-console-page": "1" },
         body: JSON.stringify(body),
         signal: this._running.signal,
       });

@@ -24,7 +24,7 @@ from tests.unit.frontend.api.preset_requests import HELLO, worker
 
 Event = tuple[str, dict[str, Any]]
 _STATIC = ROOT / "frontend" / "console" / "static"
-_OWN = {"x-drover-console": "1"}
+_OWN = {"x-console-page": "1"}
 _CHAT = {"model": "m", "messages": HELLO, "stream": False}
 _WRONG = "drv_0123456789abcdef_" + "A" * 43
 
@@ -143,6 +143,29 @@ async def test_a_login_gives_a_cookie_that_counts_for_the_console_alone(start: S
         gone = await client.post("/console/logout", json={}, headers=_OWN)
         assert "Max-Age=0" in gone.headers["set-cookie"]
         assert (await client.get("/console/session")).json()["login"] is True
+
+
+async def test_no_preflight_allows_the_pages_header(start: Start) -> None:
+    async with start(worker()) as frontend:
+        answer = await frontend.client.options(
+            "/console/chat",
+            headers={
+                "origin": "http://localhost:3000",
+                "access-control-request-method": "POST",
+                "access-control-request-headers": next(iter(_OWN)),
+            },
+        )
+        assert answer.status_code == 204
+        assert next(iter(_OWN)) not in answer.headers["access-control-allow-headers"].lower()
+
+
+async def test_a_keys_limits_count_in_the_chat_too(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice", requests_per_minute=1)
+    async with start(worker(), database_url=url) as frontend:
+        await _log_in(frontend, secret)
+        first = await frontend.client.post("/console/chat", json=_CHAT, headers=_OWN)
+        second = await frontend.client.post("/console/chat", json=_CHAT, headers=_OWN)
+        assert (first.status_code, second.status_code) == (200, 429)
 
 
 async def test_behind_tls_the_cookie_is_for_tls_only(start: Start, url: str) -> None:
