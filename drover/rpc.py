@@ -105,6 +105,8 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
+    # Two minutes by default, for clients that connect and stay silent.
+    ("grpc.server_handshake_timeout_ms", 10_000),
 ]
 
 
@@ -154,6 +156,8 @@ def error_from_status(failure: grpc.aio.AioRpcError) -> DroverError:
     match failure.code():
         case grpc.StatusCode.UNAVAILABLE:
             return WorkerUnreachable(f"the worker cannot be reached: {message}")
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return WorkerUnreachable(f"the worker refuses this frontend: {message}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(message)
         case grpc.StatusCode.CANCELLED:

@@ -1,21 +1,29 @@
 """`python -m engine_worker.health HOST:PORT`: status 0 when the worker there is ready (probes of containers).
 
 It asks grpc.health.v1 for the service drover.v1.Engine, which is not serving while the model loads or the
-worker drains.
+worker drains. Where the worker's own settings name certificates, it shows the worker's.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from drover.rpc import CHANNEL_OPTIONS, SERVICE_NAME
+from drover.tls.files import TlsFiles, pem_of
+from drover.tls.own_certificate import own_certificate
 
 
-def is_serving(address: str, service: str = SERVICE_NAME, seconds: float = 1.0) -> bool:
-    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+def is_serving(
+    address: str, service: str = SERVICE_NAME, seconds: float = 1.0, tls: TlsFiles | None = None
+) -> bool:
+    """`tls`: the worker's own certificate, of whatever name."""
+    with _channel(address, tls) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -28,5 +36,21 @@ def is_serving(address: str, service: str = SERVICE_NAME, seconds: float = 1.0) 
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def _channel(address: str, tls: TlsFiles | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    pem, (name, *_) = pem_of(tls), own_certificate(tls, "server").names
+    credentials = grpc.ssl_channel_credentials(pem.authority, pem.key, pem.certificate)
+    options = [*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)]
+    return grpc.secure_channel(address, credentials, options=options)
+
+
+def _own_certificate(environment: Mapping[str, str]) -> TlsFiles | None:
+    paths = [
+        environment.get(f"DROVER_WORKER_FLEET_TLS_{each}") for each in ("CERTIFICATE", "KEY", "AUTHORITY")
+    ]
+    return TlsFiles(*(Path(path) for path in paths if path)) if all(paths) else None
+
+
 if __name__ == "__main__":
-    sys.exit(0 if is_serving(sys.argv[1], seconds=4.0) else 1)
+    sys.exit(0 if is_serving(sys.argv[1], seconds=4.0, tls=_own_certificate(os.environ)) else 1)

@@ -20,6 +20,8 @@ from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, EngineFailed, WorkerDraining
 from drover.exposure import warn_if_exposed
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
+from drover.tls.fleet import FleetCertificates, fleet_certificates
+from drover.tls.reload import Reloaded
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
@@ -34,6 +36,7 @@ from engine_worker.request_log import BeginTrace, Trace, Traced, untraced
 from engine_worker.requests import RequestTable
 from engine_worker.service import EngineService
 from engine_worker.settings import WorkerSettings
+from engine_worker.tls import FrontendsOnly, server_credentials
 
 if TYPE_CHECKING:
     from drover.tracing.tracing import Tracing
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("drover.worker")
 _CLOSE_SECONDS = 2.0
 _WARM_UP_SECONDS = 600.0
+_DANGER = "can use the model and end requests; only frontends should, which --fleet-tls-certificate demands"
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -79,21 +83,34 @@ class WorkerServer:
             engine, self._requests, self._lifecycle, changed, self._adapters, traces
         )
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._certificates = _certificates(settings)
+        self._server = grpc.aio.server(interceptors=self._interceptors(), options=SERVER_OPTIONS)
+        self._probes: grpc.aio.Server | None = None
         self._stop = asyncio.Event()
         self._failure = ""
         self._stop_metrics: Callable[[], None] | None = None
         self.address = ""
 
+    def _interceptors(self) -> list[FrontendsOnly]:
+        if self._certificates is None:
+            return []
+        setting = "fleet_tls_frontend_names"
+        return [FrontendsOnly(self._settings.fleet_tls_frontend_names, self._settings.flag(setting))]
+
     async def run(self) -> int:
         """Serve until a signal arrives or the engine fails; return the exit status."""
         self._take_signals()
+        watch = None
+        if self._certificates is not None:
+            watch = asyncio.create_task(self._certificates.watch(), name="watch certificates")
         try:
             await self._listen()
             if not await self._unless_stopped(self.startup()):
                 return 0
             return await self._serve()
         finally:
+            if watch is not None:
+                watch.cancel()
             await self.shutdown()
 
     def _take_signals(self) -> None:
@@ -211,6 +228,8 @@ class WorkerServer:
             await asyncio.to_thread(self._stop_metrics)
         self._service.close()
         await self._server.stop(_CLOSE_SECONDS)
+        if self._probes is not None:
+            await self._probes.stop(None)
         if self._adapters is not None:
             await self._adapters.stop()
         await self._lifecycle.stop()
@@ -233,7 +252,7 @@ class WorkerServer:
         )
         wanted = self._settings.listen
         try:
-            port = self._server.add_insecure_port(wanted)
+            port = self._add_port(wanted)
         except RuntimeError as error:
             raise CannotStart(
                 f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
@@ -242,8 +261,32 @@ class WorkerServer:
         await self._health.set("", _SERVING)
         await self._health.set(SERVICE_NAME, _NOT_SERVING)
         await self._server.start()
+        await self._serve_probes()
         logs.event(_log, logging.INFO, "listening", address=self.address)
-        self._warn_if_exposed("listen", wanted, "can use the model and end requests; only frontends should")
+        if self._certificates is None:
+            self._warn_if_exposed("listen", wanted, _DANGER)
+
+    def _add_port(self, wanted: str) -> int:
+        """Raises RuntimeError if the address cannot be used."""
+        if self._certificates is None:
+            return self._server.add_insecure_port(wanted)
+        return self._server.add_secure_port(wanted, server_credentials(self._certificates))
+
+    async def _serve_probes(self) -> None:
+        """Serve health checks on an address of their own."""
+        address = self._settings.health_listen
+        if not address:
+            return
+        self._probes = grpc.aio.server(options=SERVER_OPTIONS)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+        try:
+            self._probes.add_insecure_port(address)
+        except RuntimeError as error:
+            raise CannotStart(
+                f"cannot serve health checks on {address}: is the port in use? Choose another with "
+                "--health-listen host:port"
+            ) from error
+        await self._probes.start()
 
     async def _serve(self) -> int:
         stop = asyncio.create_task(self._stop.wait(), name="wait for a signal")
@@ -280,6 +323,12 @@ class WorkerServer:
             await self._engine.rerank(pb.RerankRequest(queries=[text], documents=[text]))
         elif can.classify:
             await self._engine.classify(pb.ClassifyRequest(inputs=[pb.ClassifyInput(text=text)]))
+
+
+def _certificates(settings: WorkerSettings) -> Reloaded[FleetCertificates] | None:
+    """None for a worker without TLS. Raises ValueError for certificates that cannot be used."""
+    files = settings.fleet_tls
+    return None if files is None else Reloaded(files, "server", fleet_certificates, "frontends")
 
 
 def _adapter_host(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from drover.durations import parse_duration_or_seconds
@@ -21,7 +21,10 @@ from drover.ollama_values import (
     whole_number,
     whole_number_or_default,
 )
-from drover.settings import Address, ProcessSettings, check_tcp_address, split_commas
+from drover.settings import Address, CommaList, ProcessSettings, check_tcp_address, split_commas
+from drover.tls.files import TlsFiles
+from drover.tls.fleet import FRONTEND_NAME
+from drover.tls.settings import files_of
 from engine_worker.parameters import read_parameters
 
 
@@ -40,7 +43,7 @@ EngineKind = Literal["llamacpp", "simulator", "sglang"]
 Task = Literal["generate", "embed", "rerank", "classify"]
 
 
-def _check_metrics_address(value: str) -> str:
+def _check_optional_address(value: str) -> str:
     return check_tcp_address(value) if value else value
 
 
@@ -60,6 +63,20 @@ class WorkerSettings(ProcessSettings):
 
     listen: Address = "127.0.0.1:50051"
     """Where to serve gRPC: host:port (port 0: any free one) or unix:/path."""
+    fleet_tls_certificate: str = ""
+    """Mutual TLS: only frontends with a certificate of the fleet's authority are served. A PEM file with this
+    worker's certificate; read again when it changes. All three files are needed.
+    """
+    fleet_tls_key: str = ""
+    """The PEM file with the key of --fleet-tls-certificate, without a password."""
+    fleet_tls_authority: str = ""
+    """The PEM file with the certificates of the authorities that sign the frontends' certificates."""
+    fleet_tls_frontend_names: CommaList = Field(default=[FRONTEND_NAME])
+    """Names of which a frontend's certificate must have one."""
+    health_listen: Annotated[str, AfterValidator(_check_optional_address)] = ""
+    """Where to serve gRPC health checks, and nothing else, without TLS: host:port, for probes that have no
+    certificate. Default: not served.
+    """
     engine: EngineKind = "llamacpp"
     """The engine: sglang (GPUs, or any CPU), llamacpp (a GGUF model on this machine) or simulator (no
     model, for load tests).
@@ -89,7 +106,7 @@ class WorkerSettings(ProcessSettings):
     """Requests that run at the same time (the simulator has --sim-running-limit). Default: 8; sglang on a
     GPU: what SGLang chooses.
     """
-    metrics_listen: Annotated[str, AfterValidator(_check_metrics_address)] = ""
+    metrics_listen: Annotated[str, AfterValidator(_check_optional_address)] = ""
     """Where to serve Prometheus metrics over HTTP: host:port. Default: not served."""
     queue_limit: Annotated[int, Ge(0)] = 512
     """Limit of requests that wait in this worker; further ones are refused as busy."""
@@ -188,6 +205,23 @@ class WorkerSettings(ProcessSettings):
         except ValueError as error:
             raise ValueError(f"this cannot be split into flags: {error}") from error
         return flags
+
+    @field_validator("fleet_tls_frontend_names")
+    @classmethod
+    def _some_name(cls, names: list[str]) -> list[str]:
+        if not names:
+            raise ValueError("name at least one: without a name, other workers' certificates would do")
+        return names
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
+        return self
+
+    @property
+    def fleet_tls(self) -> TlsFiles | None:
+        """None where any client is served."""
+        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
 
     @property
     def sglang_flags(self) -> list[str]:

@@ -8,14 +8,19 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 from drover import logs
 from drover.collector import keep_from_collection
 from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.settings import split_address
+from drover.tls.fleet import fleet_certificates
+from drover.tls.reload import Reloaded
 from drover.tracing.environment import start_tracing
 from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect
+from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery import discoveries_of
 from frontend.routing.fleet import Fleet
 from frontend.routing.long_prompts import LongPrompts
@@ -23,6 +28,9 @@ from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import policy_of
 from frontend.server import BACKLOG, FrontendServer
 from frontend.settings import FrontendSettings
+
+if TYPE_CHECKING:
+    from drover.tracing.tracing import Tracing
 
 _log = logging.getLogger("drover.frontend")
 
@@ -47,20 +55,9 @@ def main() -> int:
     except OSError as error:
         logs.event(_log, logging.ERROR, f"cannot start: {_explain(settings.listen, error)}")
         return 1
-    fleet = Fleet(
-        discoveries_of(settings.workers),
-        connect,
-        policy_of(settings.policy),
-        QueueTable(
-            settings.max_queue,
-            settings.move_wait_seconds,
-            LongPrompts(settings.short_prompt_tokens, settings.short_places_percent),
-        ),
-        settings.stall_seconds,
-    )
     try:
         tracing = start_tracing("drover-frontend", os.environ)
-        server = FrontendServer(settings, fleet, tracing)
+        server = _server(settings, tracing)
     except ValueError as error:
         logs.event(_log, logging.ERROR, f"cannot start: {error}")
         return 1
@@ -78,6 +75,27 @@ def main() -> int:
         tracing.stop()
     logs.event(_log, logging.INFO, "stopped")
     return 0
+
+
+def _server(settings: FrontendSettings, tracing: Tracing | None) -> FrontendServer:
+    """Raises ValueError for certificates that cannot be used."""
+    certificates, tls = None, None
+    if settings.fleet_tls is not None:
+        certificates = Reloaded(settings.fleet_tls, "client", fleet_certificates, "workers")
+        name = FrontendSettings.flag("fleet_tls_worker_name")
+        tls = FleetTls(certificates, settings.fleet_tls_worker_name, name)
+    fleet = Fleet(
+        discoveries_of(settings.workers),
+        partial(connect, tls=tls),
+        policy_of(settings.policy),
+        QueueTable(
+            settings.max_queue,
+            settings.move_wait_seconds,
+            LongPrompts(settings.short_prompt_tokens, settings.short_places_percent),
+        ),
+        settings.stall_seconds,
+    )
+    return FrontendServer(settings, fleet, tracing, certificates)
 
 
 def listen(address: str) -> socket.socket:

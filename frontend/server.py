@@ -6,9 +6,8 @@ import asyncio
 import logging
 import math
 import socket
-import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, cast
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 
 from drover import logs
+from drover.tls.fleet import FleetCertificates
 from drover.tls.reload import Reloaded
 from frontend.api.in_flight import InFlightRequests
 from frontend.app import build_app
@@ -51,17 +51,26 @@ class FrontendServer(uvicorn.Server):
     Raises ValueError if there are certificates and they cannot be used.
     """
 
-    def __init__(self, settings: FrontendSettings, fleet: Fleet, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        settings: FrontendSettings,
+        fleet: Fleet,
+        tracing: Tracing | None = None,
+        fleet_certificates: Reloaded[FleetCertificates] | None = None,
+    ) -> None:
         self._in_flight = InFlightRequests(settings)
         self._grace_seconds = settings.shutdown_grace_seconds
         limits = _limits_of(settings)
         clients = Clients(settings.trusted_proxies)
         connections = ConnectionTable(limits.max_connections, limits.max_per_address, clients.is_proxy)
         http: Callable[..., asyncio.Protocol] = partial(BoundedHttp, limits, connections)
-        self._certificates: Reloaded[ssl.SSLContext] | None = None
+        self._watches: list[Callable[[], Coroutine[object, object, None]]] = []
+        if fleet_certificates is not None:
+            self._watches.append(fleet_certificates.watch)
         if settings.tls is not None:
-            self._certificates = Reloaded(settings.tls, "server", server_context, "https")
-            http = TlsServer(self._certificates, http)
+            contexts = Reloaded(settings.tls, "server", server_context, "https")
+            self._watches.append(contexts.watch)
+            http = TlsServer(contexts, http)
         super().__init__(
             uvicorn.Config(
                 build_app(settings, fleet, self._in_flight, connections, tracing, self._certificate_expires),
@@ -90,8 +99,7 @@ class FrontendServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         keepers = [asyncio.create_task(trim_after_load(self._in_flight.__len__), name="trim memory")]
-        if self._certificates is not None:
-            keepers.append(asyncio.create_task(self._certificates.watch(), name="watch certificates"))
+        keepers += [asyncio.create_task(watch(), name="watch certificates") for watch in self._watches]
         try:
             await super().main_loop()
         finally:

@@ -17,6 +17,7 @@ from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, whole_number
 from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
 from drover.tls.files import TlsFiles
+from drover.tls.fleet import WORKER_NAME
 from drover.tls.settings import files_of
 from frontend.access.keys_file import check_keys_file
 from frontend.database.url import DatabaseUrl, parse_url
@@ -101,6 +102,16 @@ class FrontendSettings(ProcessSettings):
     addresses of a name, k8s:service.namespace:port for the pods of a Kubernetes Service, or
     ollama:http://host:11434/model#name for a model on an Ollama server.
     """
+    fleet_tls_certificate: str = ""
+    """Mutual TLS with the workers: a PEM file with this frontend's certificate; read again when it changes.
+    All three files are needed.
+    """
+    fleet_tls_key: str = ""
+    """The PEM file with the key of --fleet-tls-certificate, without a password."""
+    fleet_tls_authority: str = ""
+    """The PEM file with the certificates of the authorities that sign the workers' certificates."""
+    fleet_tls_worker_name: str = WORKER_NAME
+    """The name that each worker's certificate must have; `address` for the host of the worker's address."""
     smart_routers: Annotated[str, AfterValidator(_check_routers)] = ""
     """Virtual models that choose between two others: JSON, or the path of a JSON file, like {"auto":
     {"judge": "small", "simple": "small", "complex": "large"}}.
@@ -260,12 +271,18 @@ class FrontendSettings(ProcessSettings):
     @model_validator(mode="after")
     def _whole_tls(self) -> Self:
         files_of(self, "tls_certificate", "tls_key")
+        files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
         return self
 
     @property
     def tls(self) -> TlsFiles | None:
         """None where HTTP is served without TLS."""
         return files_of(self, "tls_certificate", "tls_key")
+
+    @property
+    def fleet_tls(self) -> TlsFiles | None:
+        """None where workers are reached without TLS."""
+        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
 
     @property
     def database(self) -> DatabaseUrl:

@@ -29,7 +29,7 @@ class Reloaded(Generic[Loaded]):
         """`purpose`: what the certificate is for, in log lines. Raises ValueError for files that cannot be
         used. One that other sides will refuse, as it has expired, is logged only.
         """
-        self._files = files
+        self.files = files
         self._role = role
         self._load = load
         self._purpose = purpose
@@ -52,29 +52,29 @@ class Reloaded(Generic[Loaded]):
             await asyncio.to_thread(self.poll)
 
     def poll(self) -> None:
-        state, self._seen = self._seen, self._files.state()
+        state, self._seen = self._seen, self.files.state()
         if self._seen == self._state or self._seen != state:
             return
         try:
-            loaded = self._load(self._files)
+            loaded = self._load(self.files)
             self._log_use("certificate reloaded")
         except ValueError as error:
             self._log_problem(str(error), "the one that was loaded before stays in use")
             return
-        if self._files.state() == state:
+        if self.files.state() == state:
             self.current, self._state, self._problem = loaded, state, ""
             self.version += 1
 
     def _log_use(self, event: str) -> None:
         """Raises ValueError for a certificate that the other side would refuse."""
-        own = own_certificate(self._files, self._role)
+        own = own_certificate(self.files, self._role)
         self.expires_unix = float(ssl.cert_time_to_seconds(own.expires))
         logs.event(
             _log,
             logging.INFO,
             event,
             purpose=self._purpose,
-            certificate=str(self._files.certificate),
+            certificate=str(self.files.certificate),
             names=own.names,
             expires=own.expires,
         )
@@ -87,7 +87,7 @@ class Reloaded(Generic[Loaded]):
                 logging.ERROR,
                 f"certificate cannot be used; {consequence}",
                 purpose=self._purpose,
-                certificate=str(self._files.certificate),
+                certificate=str(self.files.certificate),
                 reason=problem,
             )
         self._problem = problem

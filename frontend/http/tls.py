@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from drover import logs
 from drover.tls.files import TlsFiles, load_chain
+from drover.tls.refusals import Refusals
 from drover.tls.reload import Reloaded
 
 _log = logging.getLogger("drover.frontend")
@@ -28,8 +27,6 @@ _HANDSHAKE_RECORD = 22
 _PLAIN_HTTP = b"this port serves HTTPS: use a URL that starts with https://\n"
 # Time between a refusal and the close (frontend/http/protocol.py).
 _LINGER_SECONDS = 0.5
-# Failures of this many seconds share one log line.
-_LOG_EVERY_SECONDS = 10.0
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
@@ -46,30 +43,13 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-class HandshakeFailures:
-    """Logs clients whose handshake failed, seldom, as anybody can cause them."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._logged = -_LOG_EVERY_SECONDS
-
-    def add(self, client: str, reason: str) -> None:
-        self._count += 1
-        now = time.monotonic()
-        if now - self._logged >= _LOG_EVERY_SECONDS:
-            logs.event(
-                _log, logging.INFO, "TLS handshake failed", count=self._count, client=client, reason=reason
-            )
-            self._logged, self._count = now, 0
-
-
 class TlsServer:
     """Makes the protocol of each connection: `http` makes the one that is above TLS."""
 
     def __init__(self, contexts: Reloaded[ssl.SSLContext], http: Callable[..., asyncio.Protocol]) -> None:
         self._contexts = contexts
         self._http = http
-        self._failures = HandshakeFailures()
+        self._failures = Refusals(_log, logging.INFO, "TLS handshake failed")
 
     def __call__(self, **arguments: object) -> TlsConnection:
         return TlsConnection(self._contexts.current, self._http(**arguments), self._failures)
@@ -78,7 +58,7 @@ class TlsServer:
 class TlsConnection(asyncio.Protocol):
     """The protocol of the TCP connection."""
 
-    def __init__(self, context: ssl.SSLContext, http: asyncio.Protocol, failures: HandshakeFailures) -> None:
+    def __init__(self, context: ssl.SSLContext, http: asyncio.Protocol, failures: Refusals) -> None:
         self._context = context
         self._http = http
         self._failures = failures

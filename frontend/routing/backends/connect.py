@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from frontend.routing.backends.base import Worker
+from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.backends.ollama.address import OLLAMA
 
 
-def connect(address: str) -> Worker:
-    """gRPC unless the address names an Ollama host, whose HTTP client is imported only then."""
+def connect(address: str, tls: FleetTls | None = None) -> Worker:
+    """gRPC, with `tls` or without, unless the address names an Ollama host, whose HTTP client is imported
+    only then.
+    """
     if not address.startswith(OLLAMA):
-        return GrpcWorker(address)
+        return GrpcWorker(address, tls)
     from frontend.routing.backends.ollama.worker import OllamaWorker
 
     return OllamaWorker(address)

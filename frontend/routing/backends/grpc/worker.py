@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
 
+from drover import logs
 from drover.errors import WorkerUnreachable
 from drover.rpc import CHANNEL_OPTIONS, REQUEST_ID_METADATA_KEY
 from drover.v1 import engine_pb2 as pb
@@ -16,26 +18,39 @@ from frontend.routing.backends.base import WorkerHandle
 from frontend.routing.backends.grpc.boundary import boundary, check_whole, read
 from frontend.routing.backends.grpc.exchange import Exchange
 from frontend.routing.backends.grpc.generate_stream import GenerateStreamHandle
+from frontend.routing.backends.grpc.tls import FleetTls
 
 if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
 
+_log = logging.getLogger("drover.fleet")
 Request = TypeVar("Request")
 Message = TypeVar("Message")
 _CONTROL_TIMEOUT_SECONDS = 10.0
 # A larger request would delay those behind it on the exchange.
 _MAX_SHARED_BYTES = 1024 * 1024
+# Of gRPC's descriptions of a connection that ended in the handshake, and of the worker's refusal of a name.
+_TLS_FAILURES = (
+    "andshake failed",
+    "erification check failed",
+    "failed to connect to all addresses; last error: UNAVAILABLE",
+    "refuses this frontend",
+)
+_PERHAPS_TLS = (
+    "the worker closed the connection at once: if it demands TLS, give this frontend --fleet-tls-certificate"
+)
 
 
 class GrpcWorker:
-    """Implements frontend.routing.backends.base.Worker."""
+    """Implements frontend.routing.backends.base.Worker. Without `tls` the connection is not encrypted."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: FleetTls | None = None) -> None:
         self._address = address
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._stub: EngineAsyncStub = engine_pb2_grpc.EngineStub(self._channel)
+        self._tls = tls
+        self._problem = ""
         self._exchange: Exchange | None = None
         self._has_exchange = False
+        self._open_channel()
 
     @property
     def address(self) -> str:
@@ -79,8 +94,13 @@ class GrpcWorker:
         return await _unary(self._stub.Unload(pb.UnloadRequest(), timeout=_CONTROL_TIMEOUT_SECONDS))
 
     async def model(self, timeout_seconds: float, verbose: bool = False) -> pb.Model:
+        await self._renew_channel()
         request = pb.GetModelRequest(verbose=verbose)
-        model = await _unary(self._stub.GetModel(request, timeout=timeout_seconds))
+        try:
+            model = await _unary(self._stub.GetModel(request, timeout=timeout_seconds))
+        except WorkerUnreachable as error:
+            raise await self._explained(error) from error
+        self._problem = ""
         self._has_exchange = model.exchange
         return model
 
@@ -106,6 +126,36 @@ class GrpcWorker:
         if self._exchange is not None:
             await self._exchange.close()
         await self._channel.close()
+
+    def _open_channel(self) -> None:
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = self._tls.channel(self._address)
+            self._version = self._tls.version
+        self._stub: EngineAsyncStub = engine_pb2_grpc.EngineStub(self._channel)
+
+    async def _renew_channel(self) -> None:
+        """Use new certificates for a new connection; an open one keeps its own, and its streams."""
+        if self._tls is None or self._version == self._tls.version or self.is_connected:
+            return
+        old, exchange = self._channel, self._exchange
+        self._exchange = None
+        self._open_channel()
+        if exchange is not None:
+            await exchange.close()
+        await old.close()
+
+    async def _explained(self, error: WorkerUnreachable) -> WorkerUnreachable:
+        """The error with what is wrong with a certificate, if that is the reason, which is logged once."""
+        if not any(text in error.message for text in _TLS_FAILURES):
+            return error
+        problem = await self._tls.explain(self._address) if self._tls is not None else _PERHAPS_TLS
+        problem = problem or error.message
+        if problem != self._problem:
+            self._problem = problem
+            logs.event(_log, logging.ERROR, "no connection to a worker", worker=self._address, reason=problem)
+        return WorkerUnreachable(problem)
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None or self._exchange.is_over:
