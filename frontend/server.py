@@ -7,10 +7,10 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
@@ -64,12 +64,10 @@ class FrontendServer(uvicorn.Server):
         clients = Clients(settings.trusted_proxies)
         connections = ConnectionTable(limits.max_connections, limits.max_per_address, clients.is_proxy)
         http: Callable[..., asyncio.Protocol] = partial(BoundedHttp, limits, connections)
-        self._watches: list[Callable[[], Coroutine[object, object, None]]] = []
-        if fleet_certificates is not None:
-            self._watches.append(fleet_certificates.watch)
+        self._certificates: list[Reloaded[Any]] = [] if fleet_certificates is None else [fleet_certificates]
         if settings.tls is not None:
             contexts = Reloaded(settings.tls, "server", server_context, "https")
-            self._watches.append(contexts.watch)
+            self._certificates.append(contexts)
             http = TlsServer(contexts, http)
         super().__init__(
             uvicorn.Config(
@@ -95,11 +93,13 @@ class FrontendServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _certificate_expires(self) -> float | None:
-        return None if self._certificates is None else self._certificates.expires_unix
+        """When the first one of its certificates expires; None without any."""
+        return min((each.expires_unix for each in self._certificates), default=None)
 
     async def main_loop(self) -> None:
         keepers = [asyncio.create_task(trim_after_load(self._in_flight.__len__), name="trim memory")]
-        keepers += [asyncio.create_task(watch(), name="watch certificates") for watch in self._watches]
+        for certificates in self._certificates:
+            keepers.append(asyncio.create_task(certificates.watch(), name="watch certificates"))
         try:
             await super().main_loop()
         finally:

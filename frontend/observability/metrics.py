@@ -64,7 +64,7 @@ _LOOP_DELAY = MetricSpec(
 _DATABASE = _gauge("database_available", "1 if the last use of the database succeeded, else 0.")
 _CERTIFICATE = _gauge(
     "certificate_expiry_timestamp_seconds",
-    "When the certificate of HTTPS expires, in unix seconds; 0 if clients refuse it.",
+    "When the first of this frontend's certificates expires, in unix seconds; 0 if it is refused.",
 )
 _CONNECTIONS = _gauge("connections", "Open HTTP connections.")
 _BODY_BYTES = _gauge("body_bytes", "Bytes of request bodies in memory, beyond 64 KiB each.")
