@@ -15,6 +15,7 @@ import pytest
 
 from tests.chaos.fleet import MODEL, Fleet, running_fleet
 from tests.support.otlp_sink import OtlpSink, SinkSpan, otlp_sink
+from tests.support.processes import frontend
 from tests.support.waiting import wait_until
 
 _DEADLINE_SECONDS = 20.0
@@ -25,6 +26,7 @@ _SLOW = (
     *("--sim-decode-step-base-ms", "25", "--sim-decode-step-per-running-ms", "0"),
     *("--sim-answer-tokens-min", "5000", "--sim-answer-tokens-max", "5000"),
 )
+_ROUTER = {"judge": MODEL, "simple": MODEL, "complex": MODEL}
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _UNSAMPLED = "1bf7651916cd43dd8448eb211c80319c"
 _CALLER = "b7ad6b7169203331"
@@ -49,7 +51,11 @@ def sink() -> Iterator[OtlpSink]:
 @pytest.fixture(scope="module")
 def fleet(sink: OtlpSink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("traced")
-    with _traced_to(sink.address), running_fleet(folder, workers=2, worker_flags=_SLOW) as running:
+    flags = ("--store-responses", "--smart-routers", json.dumps({"auto": _ROUTER}))
+    with (
+        _traced_to(sink.address),
+        running_fleet(folder, workers=2, worker_flags=_SLOW, frontend_flags=flags) as running,
+    ):
         yield running
 
 
@@ -152,12 +158,61 @@ def test_log_lines_have_the_trace(fleet: Fleet, sink: OtlpSink) -> None:
     assert sorted(str(line["logger"]) for line in found) == ["drover.request", "drover.worker.request"]
 
 
-def test_embeddings_and_failures_are_traced(fleet: Fleet, sink: OtlpSink) -> None:
+def test_a_judges_call_is_an_attempt_of_the_request_that_it_judges(fleet: Fleet, sink: OtlpSink) -> None:
+    trace = "7bf7651916cd43dd8448eb211c80319c"
+    answer = httpx.post(
+        f"{fleet.url()}/api/chat",
+        json=_body(model="auto", stream=False, options={"num_predict": 2}),
+        headers=_headers(trace),
+        timeout=30,
+    )
+    assert answer.headers["x-drover-route-reason"] == "judge"
+
+    request, score, generate = (_one(sink, name, trace) for name in ("POST /api/chat", "score", "generate"))
+    attempts = sink.named("attempt", trace)
+    assert [attempt.parent_id for attempt in attempts] == [request.span_id] * 2
+    assert [score.parent_id, generate.parent_id] == [attempt.span_id for attempt in attempts]
+    assert request.attributes["gen_ai.response.model"] == f"{MODEL}:latest"
+
+
+def test_a_response_in_the_background_continues_the_trace(fleet: Fleet, sink: OtlpSink) -> None:
+    trace = "8cf7651916cd43dd8448eb211c80319c"
+    body = {"model": MODEL, "input": _PROMPT, "background": True, "max_output_tokens": 4}
+    answer = httpx.post(f"{fleet.url()}/v1/responses", json=body, headers=_headers(trace), timeout=30)
+    assert answer.json()["status"] in ("queued", "in_progress")
+
+    request, background = (_one(sink, name, trace) for name in ("POST /v1/responses", "background"))
+    attempt, generate = (_one(sink, name, trace) for name in ("attempt", "generate"))
+    assert background.parent_id == request.span_id
+    assert attempt.parent_id == background.span_id
+    assert generate.parent_id == attempt.span_id
+    assert background.attributes["gen_ai.usage.output_tokens"] == 4
+
+
+def test_a_drover_behind_an_ollama_address_continues_the_trace(
+    fleet: Fleet, sink: OtlpSink, tmp_path: Path
+) -> None:
+    trace = "9df7651916cd43dd8448eb211c80319c"
+    hosted = f"ollama:{fleet.url()}/{MODEL}"
+    with _traced_to(sink.address), frontend(tmp_path / "outer.log", [hosted]) as outer:
+        body = _body(stream=False, options={"num_predict": 2})
+        url = f"http://{outer.address}/api/chat"
+        assert httpx.post(url, json=body, headers=_headers(trace), timeout=30).status_code == 200
+        wait_until(lambda: len(sink.named("POST /api/chat", trace)) == 2, _DEADLINE_SECONDS, "both export")
+
+    far, near = sink.named("POST /api/chat", trace)
+    first, second = sink.named("attempt", trace)
+    assert (far.parent_id, first.parent_id) == (_CALLER, far.span_id)
+    assert (near.parent_id, second.parent_id) == (first.span_id, near.span_id)
+
+
+def test_a_clients_mistake_is_no_error_of_the_server(fleet: Fleet, sink: OtlpSink) -> None:
     trace = "3df7651916cd43dd8448eb211c80319c"
     answer = httpx.post(f"{fleet.url()}/api/chat", json=_body(model="missing"), headers=_headers(trace))
     assert answer.status_code == 404
     span = _one(sink, "POST /api/chat", trace)
     assert not span.failed
+    assert span.attributes["http.response.status_code"] == 404
     assert "gen_ai.request.model" not in span.attributes
 
 
