@@ -351,7 +351,7 @@ _FRONTENDS = Row(
         Panel(
             "Certificate expires in",
             "s",
-            "Of HTTPS. It is read again when its file changes (docs/tls.md).",
+            "The first of each frontend's. Files are read again when they change (docs/tls.md).",
             (
                 Query(
                     "min by (instance) (drover_frontend_certificate_expiry_timestamp_seconds) - time()",
