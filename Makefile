@@ -14,7 +14,7 @@ CHAOS_SECONDS ?= 180
 CHAOS_SEED ?=
 # Of make test-console: where its pictures are kept.
 SCREENSHOTS ?= console-screenshots
-# Of make bench-streams.
+# Of make bench-streams and make bench-pool.
 SECONDS ?= 600
 
 # Of make test: at once so many processes of pytest, each with session fixtures of its own. By files where a fixture starts
@@ -29,7 +29,7 @@ SGLANG_PY = $$(scripts/setup.sh sglang)
 # Needs no environment; the one of development has a Docker Compose in it.
 STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 
-.PHONY: help serve model up down logs ps test test-package test-clients test-console test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-smg bench-engine bench-fairness lock settings-doc metrics-doc errors-doc extras-doc clean
+.PHONY: help serve model up down logs ps test test-package test-clients test-console test-agents chaos attack test-sglang test-deploy test-deploy-sglang lint lint-deploy render-chart dashboard format proto proto-check fuzz bench bench-llamacpp bench-routing bench-streams bench-pool bench-smg bench-engine bench-fairness lock settings-doc metrics-doc errors-doc extras-doc clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -151,6 +151,9 @@ bench: .venv/.dev ## what the relay costs, beside an older commit and SGLang's o
 
 bench-streams: .venv/.dev ## 1,000 streams on one frontend and two workers for ten minutes (SECONDS)
 	$(PY) -m benchmarks.streams --seconds '$(SECONDS)'
+
+bench-pool: .venv/.dev ## models on demand: six models, two hosts with memory for two each, forty clients (SECONDS)
+	$(PY) -m benchmarks.pool --seconds '$(SECONDS)'
 
 bench-smg: .venv/.dev .venv-bench/.bench ## both tiers and the gateway smg, in turn, under the same load
 	DROVER_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(PY) -m benchmarks.gateway

@@ -4,7 +4,7 @@
     ├── RetryElsewhere   another worker may answer at once
     │   └── WorkerUnreachable, WorkerDraining, EngineFailed, ProtocolBroken, AdapterMissing
     ├── RetryLater       the same request may succeed later
-    │   └── QueueFull, NoWorkerReady, StoreUnavailable, RateLimited, DeadlineExceeded
+    │   └── QueueFull, NoWorkerReady, StoreUnavailable, RateLimited, SourceFailed, DeadlineExceeded
     ├── NeverRetry       the request has to change
     │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
     │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotQueued, NotSignedIn,
@@ -119,6 +119,10 @@ class RateLimited(RetryLater):
         super().__init__(message)
         self.limit = limit
         self.wait_seconds = wait_seconds
+
+
+class SourceFailed(RetryLater):
+    """A registry or hub that models are pulled from does not answer, or answers with what it should not."""
 
 
 class DeadlineExceeded(RetryLater):
@@ -252,6 +256,7 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     NoWorkerReady: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     StoreUnavailable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     RateLimited: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 429, "requests", "rate_limit_error"),
+    SourceFailed: ErrorMapping(_CODE.UNAVAILABLE, 500, "api_error", "api_error"),
     DeadlineExceeded: ErrorMapping(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),
     InvalidRequest: ErrorMapping(
         _CODE.INVALID_ARGUMENT, 400, "invalid_request_error", "invalid_request_error"

@@ -32,7 +32,7 @@ WITHOUT_MEANING: Mapping[str, str] = {
     "OLLAMA_LLM_LIBRARY": "a worker's --engine decides",
     "OLLAMA_MAX_LOADED_MODELS": "each worker has one model; start as many workers as models",
     "OLLAMA_MAX_TRANSFER_STREAMS": "nothing is downloaded",
-    "OLLAMA_MODELS": "a worker's --model names its files",
+    "OLLAMA_MODELS": "a worker's --model names its files, and a host has --store",
     "OLLAMA_NOPRUNE": "nothing is downloaded, and nothing pruned",
     "OLLAMA_REMOTES": "no request is forwarded to ollama.com; other hosts are named in --workers",
     "OLLAMA_SCHED_SPREAD": "the engine of a worker places its model; for SGLang: --sglang-args",

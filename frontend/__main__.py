@@ -23,6 +23,7 @@ from frontend.routing.backends.connect import connect
 from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery import discoveries_of
 from frontend.routing.fleet import Fleet
+from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.long_prompts import LongPrompts
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies import policy_of
@@ -66,9 +67,8 @@ def main() -> int:
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     host, port = listener.getsockname()[:2]
     scheme = "http" if settings.tls is None else "https"
-    logs.event(
-        _log, logging.INFO, "listening", address=f"{host}:{port}", scheme=scheme, workers=settings.workers
-    )
+    workers = settings.worker_addresses
+    logs.event(_log, logging.INFO, "listening", address=f"{host}:{port}", scheme=scheme, workers=workers)
     keep_from_collection()
     server.run(sockets=[listener])
     if tracing is not None:
@@ -85,7 +85,7 @@ def _server(settings: FrontendSettings, tracing: Tracing | None) -> FrontendServ
         name = FrontendSettings.flag("fleet_tls_worker_name")
         tls = FleetTls(certificates, settings.fleet_tls_worker_name, name)
     fleet = Fleet(
-        discoveries_of(settings.workers),
+        discoveries_of(settings.worker_addresses),
         partial(connect, tls=tls),
         policy_of(settings.policy),
         QueueTable(
@@ -94,6 +94,8 @@ def _server(settings: FrontendSettings, tracing: Tracing | None) -> FrontendServ
             LongPrompts(settings.short_prompt_tokens, settings.short_places_percent),
         ),
         settings.stall_seconds,
+        Hosts(discoveries_of(settings.hosts)) if settings.hosts else None,
+        settings.load_timeout_seconds,
     )
     return FrontendServer(settings, fleet, tracing, certificates)
 

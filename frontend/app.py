@@ -74,6 +74,7 @@ from frontend.observability.request_record import RequestRecord, record_of
 from frontend.openapi import routes as openapi
 from frontend.routing.backends.ollama.loop_guard import LoopGuard
 from frontend.routing.fleet import Fleet
+from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 from frontend.smart_router.route_decision import DecisionCache
 from frontend.smart_router.router import RequestRouter
@@ -139,6 +140,7 @@ def build_app(
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
     adapters = Adapters(stored, presets, fleet)
     fleet.adapters.source = adapters
+    stores = HostStores(fleet.hosts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -174,9 +176,9 @@ def build_app(
         [
             server.router(settings),
             models.router(catalog, settings),
-            manage.router(catalog, adapters, stored, settings),
-            transfer.router(catalog, settings),
-            blobs.router(stored, settings),
+            manage.router(catalog, adapters, stored, stores, settings),
+            transfer.router(catalog, stores, settings),
+            blobs.router(stored, stores, settings),
             inference.router(generation),
             embed.router(embeddings),
             systemone.router(decisions),

@@ -112,6 +112,12 @@ class FrontendSettings(ProcessSettings):
     """The PEM file with the certificates of the authorities that sign the workers' certificates."""
     fleet_tls_worker_name: str = WORKER_NAME
     """The name that each worker's certificate must have; `address` for the host of the worker's address."""
+    hosts: CommaList = Field(default=[])
+    """Addresses of worker hosts, which load models on demand, separated by commas: host:port, dns:name:port
+    or k8s:service.namespace:port, as of workers. With hosts, there are no workers but those that are named.
+    """
+    load_timeout_seconds: Annotated[float, Ge(0)] = 300.0
+    """Longest time that a request waits for a host to load its model; 0: no limit."""
     smart_routers: Annotated[str, AfterValidator(_check_routers)] = ""
     """Virtual models that choose between two others: JSON, or the path of a JSON file, like {"auto":
     {"judge": "small", "simple": "small", "complex": "large"}}.
@@ -242,9 +248,28 @@ class FrontendSettings(ProcessSettings):
     @field_validator("workers")
     @classmethod
     def _valid_workers(cls, workers: list[str]) -> list[str]:
-        if not workers:
-            raise ValueError("name at least one worker")
         return [_check_worker(worker) for worker in workers]
+
+    @field_validator("hosts")
+    @classmethod
+    def _valid_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if host.startswith(OLLAMA):
+                raise ValueError(f"{host!r} is an Ollama server, which is a worker: name it in --workers")
+            _check_worker(host)
+        return hosts
+
+    @model_validator(mode="after")
+    def _has_workers(self) -> Self:
+        if not self.worker_addresses and not self.hosts:
+            raise ValueError("name at least one worker (--workers) or host (--hosts)")
+        return self
+
+    @property
+    def worker_addresses(self) -> list[str]:
+        """The default is meant for a frontend without hosts."""
+        is_default = "workers" not in self.model_fields_set
+        return [] if self.hosts and is_default else self.workers
 
     @field_validator("shared_database")
     @classmethod

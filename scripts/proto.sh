@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 generate() {
   PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m grpc_tools.protoc -I protos \
     --python_out="$1" --grpc_python_out="$1" --mypy_out="quiet:$1" --mypy_grpc_out="quiet:$1" \
-    drover/v1/engine.proto
+    drover/v1/engine.proto drover/v1/host.proto
 }
 
 if [ "${1:-}" != --check ]; then

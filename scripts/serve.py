@@ -1,4 +1,4 @@
-"""One worker and one frontend in the foreground: what `make serve` runs.
+"""A worker host, or one worker, and one frontend in the foreground: what `make serve` runs.
 
 Both get the rest of their settings from the environment (DROVER_WORKER_…, DROVER_FRONTEND_…).
 """
@@ -24,7 +24,11 @@ _SGLANG_READY_SECONDS = 7200.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 40.0
 # Processes should end soon after Ctrl-C. Settings in the environment override these.
-_IMPATIENT = {"DROVER_FRONTEND_SHUTDOWN_GRACE_SECONDS": "3", "DROVER_WORKER_DRAIN_GRACE_SECONDS": "3"}
+_IMPATIENT = {
+    "DROVER_FRONTEND_SHUTDOWN_GRACE_SECONDS": "3",
+    "DROVER_WORKER_DRAIN_GRACE_SECONDS": "3",
+    "DROVER_HOST_DRAIN_SECONDS": "3",
+}
 
 
 # Ignores the proxies of the environment.
@@ -40,6 +44,7 @@ class Stopped(Exception):
 class Plan:
     port: int
     worker_port: int
+    store: str
     engine: str
     model: str
     worker_python: str
@@ -51,6 +56,16 @@ class Plan:
     @property
     def ready_seconds(self) -> float:
         return _SGLANG_READY_SECONDS if self.engine == "sglang" else _READY_SECONDS
+
+    @property
+    def has_host(self) -> bool:
+        """Without a model of the caller's, a worker host loads those of a store."""
+        return self.engine == "llamacpp" and not self.model
+
+    def host(self) -> list[str]:
+        listen = f"{HOST}:{self.worker_port}"
+        store = ["--store", self.store] if self.store else []
+        return [sys.executable, "-m", "engine_worker.host", "--listen", listen, "--embedded-model", *store]
 
     def worker(self) -> list[str]:
         listen = f"{HOST}:{self.worker_port}"
@@ -67,8 +82,8 @@ class Plan:
         ]
 
     def frontend(self) -> list[str]:
-        workers = f"{HOST}:{self.worker_port}"
-        return [sys.executable, "-m", "frontend", "--listen", f"{HOST}:{self.port}", "--workers", workers]
+        behind = ["--hosts" if self.has_host else "--workers", f"{HOST}:{self.worker_port}"]
+        return [sys.executable, "-m", "frontend", "--listen", f"{HOST}:{self.port}", *behind]
 
 
 class Child:
@@ -104,8 +119,12 @@ async def serve(plan: Plan) -> None:
     stop = asyncio.create_task(signalled.wait(), name="wait for a signal")
     children: list[Child] = []
     try:
-        print(f"starting a worker ({plan.engine}) and a frontend on {plan.url} …", flush=True)
-        children.append(await Child.start("worker", plan.worker()))
+        first = "worker host" if plan.has_host else f"worker ({plan.engine})"
+        print(f"starting a {first} and a frontend on {plan.url} …", flush=True)
+        if plan.has_host:
+            children.append(await Child.start("worker host", plan.host()))
+        else:
+            children.append(await Child.start("worker", plan.worker()))
         children.append(await Child.start("frontend", plan.frontend()))
         ready = asyncio.create_task(_ready(plan), name="wait until ready")
         await _first_of(ready, stop, children)
@@ -193,9 +212,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=11434)
     parser.add_argument("--engine", default="llamacpp")
     parser.add_argument("--model", default="")
+    parser.add_argument("--store", default="", help="folder of models that are pulled or created")
     parser.add_argument("--worker-python", default=sys.executable)
     wanted = parser.parse_args()
-    plan = Plan(wanted.port, _free_port(), wanted.engine, wanted.model, wanted.worker_python)
+    plan = Plan(wanted.port, _free_port(), wanted.store, wanted.engine, wanted.model, wanted.worker_python)
     try:
         _check_port(plan.port)
         asyncio.run(serve(plan))

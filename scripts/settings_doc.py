@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from drover.settings import ProcessSettings
+from engine_worker.host.settings import HostSettings
 from engine_worker.settings import WorkerSettings
 from frontend.settings import FrontendSettings
 from scripts.generated_page import GeneratedPage, table
@@ -35,6 +36,7 @@ PAGE = GeneratedPage(
     {
         "settings: frontend": settings_table(FrontendSettings),
         "settings: worker": settings_table(WorkerSettings),
+        "settings: host": settings_table(HostSettings),
     },
     task="settings-doc",
 )

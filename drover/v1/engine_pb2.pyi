@@ -2131,6 +2131,7 @@ class Model(_message.Message):
     REMOTE_MODEL_FIELD_NUMBER: _builtins.int
     REMOTE_HOST_FIELD_NUMBER: _builtins.int
     REQUIRES_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
     NAMED_ADAPTERS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """64 hex digits, equal on all replicas of the same model files."""
@@ -2179,6 +2180,10 @@ class Model(_message.Message):
     remote_host: _builtins.str
     requires: _builtins.str
     """The version of Ollama that the model asks for; empty: none."""
+    manifest: _builtins.str
+    """Of a worker that a host started: the digest of the model's manifest, by which its replicas are
+    interchangeable. Empty for other workers, which are by their files, engine and capabilities.
+    """
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The Ollama names that this worker serves, tag included; the first is the main one."""
@@ -2241,11 +2246,12 @@ class Model(_message.Message):
         remote_model: _builtins.str = ...,
         remote_host: _builtins.str = ...,
         requires: _builtins.str = ...,
+        manifest: _builtins.str = ...,
         named_adapters: _abc.Iterable[Global___NamedAdapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "manifest", b"manifest", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2454,16 +2460,20 @@ class WatchLoadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    MONITOR_FIELD_NUMBER: _builtins.int
     interval_ms: _builtins.int
     """Milliseconds between reports; absent or 0: 1000. At least 10."""
+    monitor: _builtins.bool
+    """The caller sends no requests: it takes no share of running_limit."""
     def __init__(
         self,
         *,
         interval_ms: _builtins.int = ...,
+        monitor: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_ms", b"interval_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_ms", b"interval_ms", "monitor", b"monitor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

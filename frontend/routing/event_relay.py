@@ -21,8 +21,8 @@ EventFilter = Callable[[pb.GenerateEvent], pb.GenerateEvent]
 
 class EventRelay:
     """Implements TokenSink. `delivered`: collects the texts that the client has, if a replay may have to be
-    compared with them. `first_ns`: when the first event came (time.perf_counter_ns), 0 before it. `done`: of
-    the last event, once it has come.
+    compared with them. `load_ns`: how long the request waited for a host to load its model. `first_ns`: when
+    the first event came (time.perf_counter_ns), 0 before it. `done`: of the last event, once it has come.
     """
 
     __slots__ = (
@@ -30,6 +30,7 @@ class EventRelay:
         "_delivered",
         "_filter_event",
         "_journal",
+        "_load_ns",
         "_permit",
         "_sink",
         "_token_sink",
@@ -46,6 +47,7 @@ class EventRelay:
         delivered: DeliveredText | None,
         filter_event: EventFilter | None,
         sink: EventSink,
+        load_ns: int = 0,
     ) -> None:
         self._permit = permit
         self._check = check
@@ -53,6 +55,7 @@ class EventRelay:
         self._delivered = delivered
         self._filter_event = filter_event
         self._sink = sink
+        self._load_ns = load_ns
         is_plain = delivered is None and filter_event is None
         self._token_sink = sink.token if is_plain and isinstance(sink, TokenSink) else None
         self.first_ns = 0
@@ -67,6 +70,7 @@ class EventRelay:
             event = self._filter_event(event)
         if event.HasField("done"):
             self.is_done, self.done = True, event.done
+            event.done.timings.load_ns += self._load_ns
         self._journal.record(event)
         if self._delivered is not None:
             self._delivered.record(event)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from drover.durations import NS_PER_SECOND
 from drover.errors import (
     AdapterMissing,
     DroverError,
@@ -118,6 +119,7 @@ class FailoverRequest:
         self._first_ns = 0
         self._was_sent = False
         self._done: pb.Done | None = None
+        self._load_ns = 0
 
     def cancel(self) -> None:
         if self._handle is not None:
@@ -162,6 +164,7 @@ class FailoverRequest:
                 raise
             raise self._failure from None
         self._observer.waited(wait)
+        self._load_ns += round(wait.load_seconds * NS_PER_SECOND)
         if not self._first_ns:
             self._began_ns = time.perf_counter_ns()
         if wait.position > 0:
@@ -174,7 +177,9 @@ class FailoverRequest:
         permit.request, permit.stalls = attempt.request, self._stalls
         calls = 0 if self._delivered is not None else self._journal.calls
         check = EventCheck(attempt.request, self._model.info.context_length, calls)
-        relay = EventRelay(permit, check, self._journal, self._delivered, attempt.filter_event, sink)
+        relay = EventRelay(
+            permit, check, self._journal, self._delivered, attempt.filter_event, sink, self._load_ns
+        )
         try:
             await self._deliver_from(permit, attempt.request, relay)
             check.check_complete()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,6 +21,7 @@ from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.discovery.base import Discovery
 from frontend.routing.failover import FailoverObserver, FailoverRequest
 from frontend.routing.fair_queue import Ticket
+from frontend.routing.hosts.hosts import Hosts, Waiting
 from frontend.routing.managed_worker import ManagedWorker
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.affinity import affinity_of, affinity_of_scores
@@ -82,7 +84,9 @@ class WorkerStatus:
 
 
 class Fleet:
-    """`connect`: makes a backend for an address; `stall_seconds`: see stall_detector.py."""
+    """`connect`: makes a backend for an address; `stall_seconds`: see stall_detector.py.
+    `load_timeout_seconds`: how long a request may wait for a host to load its model; 0: no limit.
+    """
 
     def __init__(
         self,
@@ -91,11 +95,17 @@ class Fleet:
         policy: Policy,
         queues: QueueTable,
         stall_seconds: float = 0.0,
+        hosts: Hosts | None = None,
+        load_timeout_seconds: float = 0.0,
     ) -> None:
+        self.hosts = hosts or Hosts([])
+        found = [*discoveries, self.hosts] if hosts is not None else discoveries
         self._registry = WorkerRegistry(
-            discoveries, connect, policy, queues.dispatch, stall_seconds, queues.long_prompts
+            found, connect, policy, queues.dispatch, stall_seconds, queues.long_prompts
         )
-        self._scheduler = Scheduler(self._registry, queues, policy)
+        self._scheduler = Scheduler(self._registry, queues, policy, self.hosts, load_timeout_seconds)
+        self.hosts.waiting, self.hosts.fail = self._waiting_for_hosts, self._fail_waiting
+        queues.on_change = self.hosts.on_queue_change
         self._budget = RetryBudget()
         self._stalled = StalledRequests()
         self.adapters = AdapterDelivery()
@@ -106,21 +116,25 @@ class Fleet:
         self._found_at = -1
 
     async def start(self) -> None:
+        self.hosts.start()
         self._registry.start()
 
     async def wait_for_workers(self, seconds: float) -> None:
         """Wait until every worker has answered or failed once, at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                await self.hosts.wait_known()
                 await self._registry.wait_known()
 
     async def stop(self) -> None:
         await self.adapters.stop()
+        await self.hosts.stop()
         await self._registry.stop()
 
     @property
     def has_ready_worker(self) -> bool:
-        return any(worker.ready for worker in self._workers)
+        """Or one that a host can start."""
+        return self.hosts.any_ready or any(worker.ready for worker in self._workers)
 
     def workers(self) -> Sequence[WorkerStatus]:
         return [
@@ -139,13 +153,19 @@ class Fleet:
         ]
 
     def served(self, capable: CapabilityCheck = lambda can: True) -> list[ServedModel]:
-        """The ready workers' models that are `capable`, each name once, the newest first."""
+        """The models of ready workers and of hosts' stores that are `capable`, each name once, the newest
+        first.
+        """
         models: dict[str, ServedModel] = {}
-        for worker in self._workers:
-            for model in worker.served if worker.ready else ():
-                if capable(model.info.capabilities):
-                    models.setdefault(model.name.key, model)
+        for model in (*self._served_now(), *self.hosts.stored()):
+            if capable(model.info.capabilities):
+                models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
+
+    def _served_now(self) -> Iterator[ServedModel]:
+        for worker in self._workers:
+            if worker.ready:
+                yield from worker.served
 
     def named_adapters(self) -> Iterator[tuple[ServedModel, pb.NamedAdapter]]:
         """The operator's adapters, each with the model that it changes: of the ready workers first, then of
@@ -163,9 +183,9 @@ class Fleet:
 
         Raises NoWorkerReady while no worker has answered yet.
         """
-        if self._found_at != self._registry.version:
+        if self._found_at != self._registry.version + self.hosts.version:
             self._found.clear()
-            self._found_at = self._registry.version
+            self._found_at = self._registry.version + self.hosts.version
         found = self._found.get((name.key, capable))
         return found or self._find_among_workers(name, capable)
 
@@ -182,12 +202,15 @@ class Fleet:
             for model in worker.served
             if model.name.key == name.key
         ]
+        if (stored := self.hosts.find(name.key)) is not None:
+            info = stored.info
+            known.append((capable(info.capabilities), False, info.modified_unix_ns, info.digest, stored))
         if known:
             best = self._found[name.key, capable] = max(known, key=lambda each: each[:4])[4]
             return best
         if (removed := self._registry.recently_removed(name)) is not None:
             return removed
-        if all(worker.model is None for worker in self._workers):
+        if not self.hosts.any_ready and all(worker.model is None for worker in self._workers):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
 
@@ -205,6 +228,7 @@ class Fleet:
         self._budget.earn()
         retries = RetryPolicy(self._budget)
         self._stalled.check(*identity)
+        await self._until_loaded(model)
         worker = self._scheduler.pick(model)
         while True:
             call = UnaryCall(rpc(worker.backend))
@@ -268,12 +292,35 @@ class Fleet:
         )
 
     async def load(self, model: ServedModel, request: pb.LoadRequest) -> None:
-        """Load the model on every replica that can be reached. Raises the last one's error if all fail."""
+        """Load the model on every replica that can be reached, by a host if there is none. Raises the last
+        one's error if all fail.
+        """
+        await self._until_loaded(model)
         await wait_for_any(worker.load_model(request) for worker in self._scheduler.require_ready(model))
 
     async def unload(self, model: ServedModel) -> None:
         """Unload the model on every replica that can be reached. Raises as `load`."""
+        if not self._scheduler.replicas(model) and self.hosts.can_load(model.kind[0]):
+            return
         await wait_for_any(worker.unload_model() for worker in self._scheduler.require_ready(model))
+
+    async def _until_loaded(self, model: ServedModel) -> None:
+        """Wait in the model's queue until a worker serves it, if a host has to start one."""
+        if not self._scheduler.replicas(model) and self.hosts.can_load(model.kind[0]):
+            permit, _ = await self._scheduler.acquire(model, Ticket(), {})
+            permit.release()
+
+    def _waiting_for_hosts(self) -> Mapping[str, Waiting]:
+        """The queues of models in hosts' stores, by the models' keys."""
+        now = time.monotonic()
+        return {
+            kind[0]: Waiting(requests, now - since, len(self._registry.pool(kind).ready))
+            for kind, (requests, since) in self.queues.oldest().items()
+            if self.hosts.has(kind[0])
+        }
+
+    def _fail_waiting(self, key: str, error: DroverError) -> None:
+        self.queues.fail((key, "", b""), error)
 
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: FailoverObserver
@@ -302,7 +349,7 @@ class Fleet:
 
     def _expiry(self, model: ServedModel) -> int | None:
         """The latest expiry of the replicas, 0 for never; None if no replica has the model loaded."""
-        reports = [worker.report for worker in self._scheduler.require_ready(model)]
+        reports = [worker.report for worker in self._scheduler.replicas(model)]
         expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
         return None if not expiries else 0 if 0 in expiries else max(expiries)
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from drover.errors import NoWorkerReady, QueueFull
+from drover.errors import DeadlineExceeded, DroverError, NoWorkerReady, QueueFull
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.fair_queue import FairQueue, Ticket
 from frontend.routing.long_prompts import NO_LONG_PROMPTS, LongPrompts
@@ -29,18 +29,21 @@ _MAX_QUEUES = 256
 Select = Callable[[], ManagedWorker | None]
 """Chooses a worker with room for one attempt of one request, or None if all of them are full."""
 
-CheckReady = Callable[[], object]
-"""Raises NoWorkerReady while no worker serves the request's model."""
+CheckReady = Callable[[], float | None]
+"""None while a worker serves the request's model. Without one: for how many seconds the request may wait for
+a host to load it; raises NoWorkerReady if none can.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueWait:
     """How long a request waited in the queue, and its position on arrival: 1 for the head of the queue, 0 if
-    it did not wait.
+    it did not wait. `load_seconds`: how much of it for a host that loaded the model.
     """
 
     seconds: float = 0.0
     position: int = 0
+    load_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,15 @@ class ModelQueue:
         may_wait: Callable[[], bool],
         no_worker_timeout_seconds: float,
         long_prompts: LongPrompts = NO_LONG_PROMPTS,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._may_wait = may_wait
+        self._on_change = on_change
         self._no_worker_timeout_seconds = no_worker_timeout_seconds
         self._long_prompts = long_prompts
         self._queue: FairQueue[_Waiter] = FairQueue()
+        self._waiters: dict[_Waiter, None] = {}
+        """All that are queued, the first one first."""
         self._estimator = WorkEstimator()
         self._departures = (_Departures(), _Departures())
         """Of short prompts and of long ones."""
@@ -187,6 +194,25 @@ class ModelQueue:
         expected = self._departures[is_long].seconds_between * of_its_kind
         return QueuePosition(self._position(found), len(self._queue), expected)
 
+    @property
+    def oldest(self) -> float | None:
+        """When the first of the queued requests came (time.monotonic); None without any."""
+        first = next(iter(self._waiters), None)
+        return None if first is None else first.queued_at
+
+    def fail_all(self, error: DroverError) -> None:
+        """End the wait of all queued requests with the error."""
+        for waiter in list(self._waiters):
+            if not waiter.assigned.done():
+                # A new exception for each request: one that is raised twice would carry both tracebacks.
+                waiter.assigned.set_exception(type(error)(error.message))
+
+    def _is_loading(self, waiter: _Waiter) -> bool:
+        try:
+            return waiter.check_ready() is not None
+        except NoWorkerReady:
+            return False
+
     def first(self, limit: int) -> Iterator[tuple[Ticket, float]]:
         """The first `limit` queued requests in order, and for how many seconds each has waited."""
         now = time.monotonic()
@@ -212,15 +238,18 @@ class ModelQueue:
         return True
 
     async def _wait(self, waiter: _Waiter) -> tuple[WorkerPermit, QueueWait]:
-        began = time.monotonic()
+        began, is_loading = waiter.queued_at, self._is_loading(waiter)
         if not len(self._queue):
             for departures in self._departures:
                 departures.begin()
         self._queue.enqueue(waiter)
         position = self._position(waiter)
+        self._waiters[waiter] = None
+        self._on_change()
         try:
             await self._until_assigned(waiter)
-            return waiter.assigned.result(), QueueWait(time.monotonic() - began, position)
+            seconds = time.monotonic() - began
+            return waiter.assigned.result(), QueueWait(seconds, position, seconds if is_loading else 0.0)
         except BaseException:
             # Cancelled after a worker was assigned: give the permit back.
             if waiter.assigned.done() and waiter.assigned.exception() is None:
@@ -228,16 +257,26 @@ class ModelQueue:
             raise
         finally:
             self._queue.remove(waiter)
+            del self._waiters[waiter]
+            self._on_change()
 
     async def _until_assigned(self, waiter: _Waiter) -> None:
-        """Raises NoWorkerReady after `no_worker_timeout_seconds` without any worker."""
+        """Raises NoWorkerReady after `no_worker_timeout_seconds` without any worker, or after the time that a
+        load may take.
+        """
         last_ready = time.monotonic()
         while not waiter.assigned.done():
             await asyncio.wait({waiter.assigned}, timeout=_POLL_SECONDS)
             self.dispatch()
             try:
-                waiter.check_ready()
-                last_ready = time.monotonic()
+                load_seconds = waiter.check_ready()
+                if load_seconds is None:
+                    last_ready = time.monotonic()
+                elif time.monotonic() - last_ready > load_seconds and not waiter.assigned.done():
+                    raise DeadlineExceeded(
+                        f"the model was not loaded within {load_seconds:g} s (--load-timeout-seconds of the "
+                        "frontend), please try again"
+                    )
             except NoWorkerReady:
                 waited = time.monotonic() - last_ready
                 if waited > self._no_worker_timeout_seconds and not waiter.assigned.done():
@@ -256,6 +295,8 @@ class QueueTable:
         self._max_waiting = max_waiting
         self.long_prompts = long_prompts
         self.no_worker_timeout_seconds = no_worker_timeout_seconds
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when requests begin or cease to wait."""
         self._queues: dict[Kind, ModelQueue] = {}
         self._names: dict[Kind, str] = {}
 
@@ -285,7 +326,12 @@ class QueueTable:
         kind = model.kind
         if kind not in self._queues:
             self._drop_empty()
-            self._queues[kind] = ModelQueue(self._may_wait, self.no_worker_timeout_seconds, self.long_prompts)
+            self._queues[kind] = ModelQueue(
+                self._may_wait,
+                self.no_worker_timeout_seconds,
+                self.long_prompts,
+                lambda: self.on_change(),
+            )
             self._names[kind] = next(iter(model.info.names), "")
         return self._queues[kind]
 
@@ -293,6 +339,19 @@ class QueueTable:
         """Call whenever a worker may have more room than before."""
         for queue in list(self._queues.values()):
             queue.dispatch()
+
+    def oldest(self) -> Mapping[Kind, tuple[int, float]]:
+        """Of each queue with requests: how many, and when the first one came (time.monotonic)."""
+        return {
+            kind: (len(queue), queue.oldest)
+            for kind, queue in self._queues.items()
+            if queue.oldest is not None
+        }
+
+    def fail(self, kind: Kind, error: DroverError) -> None:
+        """End the wait of all requests of one kind with the error."""
+        if (queue := self._queues.get(kind)) is not None:
+            queue.fail_all(error)
 
     def find(self, request_id: str, client: str) -> QueuePosition | None:
         """The queued request with this id, None if there is none.

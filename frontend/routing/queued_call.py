@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from drover.durations import NS_PER_SECOND
 from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere, RetryLater
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.adapters import AdapterDelivery
@@ -35,7 +36,7 @@ from frontend.routing.work import (
 from frontend.routing.work_estimate import EstimateRequest
 
 Request = TypeVar("Request", pb.EmbedRequest, pb.ScoreRequest, pb.RerankRequest, pb.ClassifyRequest)
-Response = TypeVar("Response")
+Response = TypeVar("Response", pb.EmbedResponse, pb.ScoreResponse, pb.RerankResponse, pb.ClassifyResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,18 @@ class QueuedCalls:
         self.budget.earn()
         retries = RetryPolicy(self.budget)
         self.stalled.check(request)
+        load_ns = 0
         while True:
             permit, wait = await self._acquire(model, ticket, retries, affinity, observer)
+            load_ns += round(wait.load_seconds * NS_PER_SECOND)
             if wait.position > 0:
                 ticket = replace(ticket, requeued=True)
             if trace_context := observer.sent_to(permit.worker.address):
                 request.trace_context.update(trace_context)
             try:
-                return await self._attempt(rpc, permit, request, ticket, observer)
+                response = await self._attempt(rpc, permit, request, ticket, observer)
+                response.timings.load_ns += load_ns
+                return response
             except QueueFull:
                 # The worker has less room than it reported: queue again.
                 pass

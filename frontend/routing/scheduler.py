@@ -15,6 +15,7 @@ from dataclasses import replace
 from drover.errors import NoWorkerReady, RetryElsewhere
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.fair_queue import Ticket
+from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.managed_worker import ManagedWorker
 from frontend.routing.model_queue import QueueTable, QueueWait
 from frontend.routing.policies.base import Policy, pick_one
@@ -38,8 +39,17 @@ class Scheduler:
     (`acquire`); all other calls go to a worker at once (`pick`, `wait_for_other`).
     """
 
-    def __init__(self, registry: WorkerRegistry, queues: QueueTable, policy: Policy) -> None:
+    def __init__(
+        self,
+        registry: WorkerRegistry,
+        queues: QueueTable,
+        policy: Policy,
+        hosts: Hosts,
+        load_timeout_seconds: float,
+    ) -> None:
         self._registry = registry
+        self._hosts = hosts
+        self._load_timeout_seconds = load_timeout_seconds or math.inf
         self._queues = queues
         self._policy = policy
 
@@ -67,7 +77,17 @@ class Scheduler:
             pool = self._registry.pool(model.kind)
             return pool.choose_for_long(failed, affinity, ticket.long_tokens, queue.has_short)
 
-        return await queue.acquire(ticket, select, check_ready=lambda: self.require_ready(model))
+        return await queue.acquire(ticket, select, check_ready=lambda: self._check_ready(model))
+
+    def _check_ready(self, model: ServedModel) -> float | None:
+        if self.replicas(model):
+            return None
+        if self._hosts.can_load(model.kind[0]):
+            return self._load_timeout_seconds
+        if (failure := self._hosts.last_failure(model.kind[0])) is not None:
+            raise failure
+        self.require_ready(model)
+        return None
 
     def select(
         self, model: ServedModel, failed: Failures, affinity: bytes | None = None

@@ -14,9 +14,12 @@ Kind = tuple[str, str, bytes]
 
 
 def kind_of(model: pb.Model) -> Kind:
-    """Key of interchangeable workers. Equal files are not enough: workers may use them for different tasks
-    (completion, embedding) and in different engines, whose token ids may differ.
+    """Key of interchangeable workers: the manifest, where hosts have started them. For others equal files are
+    not enough: workers may use them for different tasks (completion, embedding) and in different engines,
+    whose token ids may differ.
     """
+    if model.manifest:
+        return model.manifest, "", b""
     return model.digest, model.engine_kind, model.capabilities.SerializeToString(deterministic=True)
 
 

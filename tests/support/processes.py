@@ -137,7 +137,7 @@ def worker(
     limit = _SGLANG_READY_SECONDS if is_sglang else _READY_SECONDS
     with launched(command, address, log, python, limit, within=within, root=root) as process:
         if ready:
-            _wait(process, lambda: is_serving(address))
+            wait_until_ready(process, lambda: is_serving(address))
         yield process
 
 
@@ -163,7 +163,7 @@ def frontend(
         command += ["--database-url", f"sqlite:///{log.parent / 'presets.sqlite3'}"]
     with launched(command, address, log, python, root=root) as process:
         path = "/readyz" if ready else "/healthz"
-        _wait(process, lambda: is_ok(f"http://{address}{path}"))
+        wait_until_ready(process, lambda: is_ok(f"http://{address}{path}"))
         yield process
 
 
@@ -194,7 +194,7 @@ def stack(
         yield Stack(one, other)
 
 
-def _wait(process: Process, ready: Callable[[], bool]) -> None:
+def wait_until_ready(process: Process, ready: Callable[[], bool]) -> None:
     limit = process.ready_seconds
     deadline = time.monotonic() + limit
     while not ready():

@@ -17,23 +17,25 @@ pytestmark = pytest.mark.real_model
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_serves_and_stops_both(tmp_path: Path, number: signal.Signals) -> None:
+def test_serves_and_stops_all(tmp_path: Path, number: signal.Signals) -> None:
     port = free_port()
     began = time.monotonic()
     with launched(
-        ["-m", "scripts.serve", "--port", str(port)], f"127.0.0.1:{port}", tmp_path / "log"
+        ["-m", "scripts.serve", "--port", str(port), "--store", str(tmp_path / "store")],
+        f"127.0.0.1:{port}",
+        tmp_path / "log",
     ) as process:
         while "Drover is ready" not in process.log_text():
             assert process.popen.poll() is None, process.log_text()
             assert time.monotonic() - began < 30
             time.sleep(0.05)
-        children = psutil.Process(process.pid).children(recursive=True)
-        # Both tiers and llama.cpp.
-        assert len(children) == 3
         with ollama.Client(host=f"http://127.0.0.1:{port}") as client:
             question = [{"role": "user", "content": "What is the capital of France?"}]
             answer = client.chat("smollm2:135m", question, options={"temperature": 0})
         assert "Paris" in (answer.message.content or "")
+        children = psutil.Process(process.pid).children(recursive=True)
+        # The frontend, the host, its worker and llama.cpp.
+        assert len(children) == 4
         process.signal(number)
         assert process.wait() == 0
     assert not any(child.is_running() for child in children)

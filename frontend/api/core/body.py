@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from io import BytesIO
 from typing import TypeVar
 
@@ -40,6 +40,25 @@ async def read_body(request: Request, max_bytes: int, timeout_seconds: float) ->
     except ClientDisconnect:
         raise ClientLeft("the client left while it sent its request") from None
     return b"".join(chunks)
+
+
+async def body_chunks(request: Request, silence_seconds: float) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, for one that is passed on and not kept. Raises DeadlineExceeded if nothing comes
+    for `silence_seconds`, ClientLeft.
+    """
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(silence_seconds):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            if chunk:
+                yield chunk
+    except TimeoutError:
+        raise DeadlineExceeded(f"the body stopped for {silence_seconds:g} seconds") from None
+    except ClientDisconnect:
+        raise ClientLeft("the client left while it sent its request") from None
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

@@ -4,38 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from drover.errors import BodyTooLarge, InvalidRequest
-from frontend.api.core.body import read_body
+from frontend.api.core.body import body_chunks, read_body
 from frontend.api.ollama.create import is_digest
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
 from frontend.models.blobs import Blobs
+from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 
 
 @dataclass(frozen=True, slots=True)
 class BlobRoutes:
     blobs: Blobs
+    stores: HostStores
     settings: FrontendSettings
 
     async def head(self, http: Request) -> Response:
         digest = _digest_of(http)
-        return Response() if await self.blobs.has(digest) else Response(status_code=404, media_type=JSON)
+        return Response() if await self._has(digest) else Response(status_code=404, media_type=JSON)
 
     async def post(self, http: Request) -> Response:
         digest = _digest_of(http)
-        if await self.blobs.has(digest):
+        if await self._has(digest):
             return Response()
+        if self.stores.exist:
+            return await self._pass_on(http, digest)
         data = await self._body(http)
         found = f"sha256:{await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())}"
         if found != digest:
             raise InvalidRequest(f'digest mismatch, expected "{digest}", got "{found}"')
         return Response(status_code=201 if await self.blobs.put(digest, data) else 200)
+
+    async def _has(self, digest: str) -> bool:
+        return await self.blobs.has(digest) or (self.stores.exist and await self.stores.has_blob(digest))
+
+    async def _pass_on(self, http: Request, digest: str) -> Response:
+        """To a host, as it comes. A small one may be an adapter's, so it is kept here too."""
+        small = bytearray()
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            nonlocal small
+            length = 0
+            async for chunk in body_chunks(http, self.settings.body_timeout_seconds):
+                length += len(chunk)
+                if length <= self.settings.max_blob_bytes:
+                    small += chunk
+                else:
+                    small = bytearray()
+                yield chunk
+
+        is_new = await self.stores.put_blob(digest, chunks())
+        if small:
+            await self.blobs.put(digest, bytes(small))
+        return Response(status_code=201 if is_new else 200)
 
     async def _body(self, http: Request) -> bytes:
         settings = self.settings
@@ -56,9 +84,9 @@ def _digest_of(http: Request) -> str:
     return digest.replace("-", ":", 1).lower()
 
 
-def router(blobs: Blobs, settings: FrontendSettings) -> APIRouter:
+def router(blobs: Blobs, stores: HostStores, settings: FrontendSettings) -> APIRouter:
     routes = direct_router()
-    blob_routes = BlobRoutes(blobs, settings)
+    blob_routes = BlobRoutes(blobs, stores, settings)
     routes.add_api_route("/api/blobs/{digest}", blob_routes.head, methods=["HEAD"])
     routes.add_api_route("/api/blobs/{digest}", blob_routes.post, methods=["POST"])
     return routes

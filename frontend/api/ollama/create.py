@@ -17,6 +17,8 @@ from drover.go_template.errors import TemplateError
 from drover.go_template.parse_async import parse_async, thinking_tags_aside
 from drover.json_value import Json
 from drover.names import ModelName
+from drover.v1 import host_pb2
+from frontend.api.core.go_json import dumps
 from frontend.api.core.request import Message, NamedRequest, read_body, read_messages
 from frontend.api.core.typed_fields import (
     FieldPath,
@@ -116,17 +118,22 @@ def is_digest(text: str) -> bool:
 
 def check_source(request: CreateRequest) -> None:
     """Require a model to derive the preset from, and no weights."""
+    check_files(request)
+    if request.origin:
+        return
+    if request.files is None:
+        raise InvalidRequest("neither 'from' or 'files' was specified")
+    raise InvalidRequest(_SERVE_WEIGHTS if request.files else "no files provided to convert")
+
+
+def check_files(request: CreateRequest) -> None:
+    """Check the paths and digests of all files."""
     files = {**(request.files or {}), **request.adapters, **(request.draft_files or {})}
     for path, digest in files.items():
         if path.startswith("/") or ".." in path.split("/"):
             raise InvalidRequest("file path must be relative")
         if not is_digest(digest):
             raise InvalidRequest("invalid digest format")
-    if request.origin:
-        return
-    if request.files is None:
-        raise InvalidRequest("neither 'from' or 'files' was specified")
-    raise InvalidRequest(_SERVE_WEIGHTS if request.files else "no files provided to convert")
 
 
 def check_unusable(request: CreateRequest, version: str) -> None:
@@ -296,6 +303,30 @@ def preset_of(
         licenses=tuple(dict.fromkeys([*inherited.licenses, *added])),
         requires=request.requires.removeprefix("v") or inherited.requires,
         adapter=adapter or inherited.adapter,
+    )
+
+
+def store_request_of(request: CreateRequest, name: ModelName) -> host_pb2.CreateRequest:
+    """A model of uploaded files. Raises InvalidRequest for what cannot be part of one."""
+    check_files(request)
+    if request.adapters:
+        raise InvalidRequest(
+            "adapters: create the model from its files first, then one FROM it with the adapter"
+        )
+    check_quantize(request)
+    check_messages(request.messages)
+    return host_pb2.CreateRequest(
+        model=name.short,
+        files={path: digest.replace("-", ":", 1).lower() for path, digest in (request.files or {}).items()},
+        template=request.template,
+        system=request.system,
+        licenses=licenses_of(request.license),
+        parameters_json=dumps(request.parameters).decode() if request.parameters else "",
+        messages_json=dumps(
+            [{"role": each.role, "content": each.content} for each in request.messages]
+        ).decode()
+        if request.messages
+        else "",
     )
 
 

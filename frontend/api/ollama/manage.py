@@ -26,10 +26,11 @@ from frontend.api.ollama.create import (
     copy_of,
     preset_of,
     steps_of,
+    store_request_of,
     template_of,
 )
 from frontend.api.ollama.create_declared import check_draft, without_effect
-from frontend.api.ollama.transfer import no_such_weights, progress, pulling
+from frontend.api.ollama.transfer import no_such_weights, progress, progress_of, pulling
 from frontend.http.routes import direct_router
 from frontend.models.adapter import Adapter
 from frontend.models.adapters import Adapters
@@ -38,6 +39,7 @@ from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Preset
 from frontend.observability.request_record import record_of
+from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 
 
@@ -60,6 +62,7 @@ class Management:
     catalog: Catalog
     adapters: Adapters
     blobs: Blobs
+    stores: HostStores
     settings: FrontendSettings
 
     async def create(self, http: Request) -> Response:
@@ -70,6 +73,8 @@ class Management:
         record = record_of(http.scope)
         record.fields["model"] = name.short
         try:
+            if self.stores.exist and request.files and not request.origin:
+                return await self._create_in_store(http, request, name)
             check_source(request)
             check_unusable(request, self.settings.ollama_version)
             await check_draft(request.draft_files, self.blobs)
@@ -81,6 +86,13 @@ class Management:
             return progress(began, request.stream, error)
         ignored = without_effect(CatalogModel(name, origin.served, preset))
         return progress(steps_of(preset, origin), request.stream, ignored=ignored)
+
+    async def _create_in_store(self, http: Request, request: CreateRequest, name: ModelName) -> Response:
+        """A model with weights of its own, on a host."""
+        wanted = store_request_of(request, name)
+        if self.catalog.fleet.hosts.find(name.key) is None:
+            self._check_free(request.wanted)
+        return await progress_of(http, self.stores.create(wanted, name.key), request.stream)
 
     async def _create(self, request: CreateRequest, name: ModelName) -> tuple[Preset, CatalogModel]:
         """The new preset, and what it is made from."""
@@ -124,6 +136,9 @@ class Management:
         if name is None:
             raise InvalidRequest(f'name "{request.wanted}" is invalid')
         preset = self.catalog.presets.get(name.key)
+        if preset is None and self.stores.has(name.key):
+            await self.stores.delete(name.short, name.key)
+            return Response()
         await self.catalog.delete(name, as_sent=request.wanted)
         if preset is not None and preset.adapter is not None:
             await self.adapters.release(preset.adapter)
@@ -156,9 +171,11 @@ class Management:
             await self.adapters.release(replaced.adapter)
 
 
-def router(catalog: Catalog, adapters: Adapters, blobs: Blobs, settings: FrontendSettings) -> APIRouter:
+def router(
+    catalog: Catalog, adapters: Adapters, blobs: Blobs, stores: HostStores, settings: FrontendSettings
+) -> APIRouter:
     routes = direct_router()
-    management = Management(catalog, adapters, blobs, settings)
+    management = Management(catalog, adapters, blobs, stores, settings)
     routes.add_api_route("/api/create", management.create, methods=["POST"])
     routes.add_api_route("/api/copy", management.copy, methods=["POST"])
     routes.add_api_route("/api/delete", management.delete, methods=["DELETE"])

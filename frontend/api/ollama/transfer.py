@@ -1,11 +1,12 @@
 """POST /api/pull and /api/push, and responses that report progress (ollama-contract.md, "Pull and push").
 
-No weights are transferred.
+Weights are transferred by worker hosts only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from drover.errors import DroverError, InvalidRequest, NotTransferable
 from drover.names import ModelName
+from drover.v1 import host_pb2
 from frontend.api.core.body import read_json
 from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.request import NamedRequest, read_body
@@ -23,6 +25,7 @@ from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
 from frontend.observability.request_record import record_of
+from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 
 # Without a charset, for errors too: upstream sets it before it knows the outcome.
@@ -65,6 +68,45 @@ def progress(
     return StreamingResponse(iter(lines), media_type="application/x-ndjson", headers=ignored_header(ignored))
 
 
+async def progress_of(
+    http: Request, steps: AsyncGenerator[host_pb2.Progress, None], stream: bool
+) -> Response:
+    """Stream a line per step of a host, or answer when all are done. An error that comes after the first step
+    of a stream is its last line.
+    """
+    if stream:
+        return StreamingResponse(_lines(http, steps), media_type="application/x-ndjson")
+    last: Step = status("success")
+    try:
+        async with aclosing(steps):
+            async for step in steps:
+                last = _step(step)
+    except DroverError as error:
+        record_of(http.scope).record_error(error)
+        return error_response(error, _JSON)
+    return Response(dumps(last), media_type=_JSON)
+
+
+async def _lines(
+    http: Request, steps: AsyncGenerator[host_pb2.Progress, None]
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async with aclosing(steps):
+            async for step in steps:
+                yield dumps(_step(step)) + b"\n"
+    except DroverError as error:
+        record_of(http.scope).record_error(error)
+        yield error_object(error) + b"\n"
+
+
+def _step(progress: host_pb2.Progress) -> Step:
+    """`completed` is missing while nothing is there, as upstream leaves out zeros."""
+    if not progress.digest:
+        return status(progress.status)
+    layer = {"status": progress.status, "digest": progress.digest, "total": progress.total_bytes}
+    return {**layer, "completed": progress.completed_bytes} if progress.completed_bytes else layer
+
+
 def status(text: str) -> Step:
     return {"status": text}
 
@@ -75,6 +117,7 @@ _SHORT_DIGEST = 12
 @dataclass(frozen=True, slots=True)
 class Transfer:
     catalog: Catalog
+    stores: HostStores
     settings: FrontendSettings
 
     async def pull(self, http: Request) -> Response:
@@ -83,6 +126,9 @@ class Transfer:
         if name is None:
             raise InvalidRequest("invalid model name")
         model, error = await self._find(name)
+        if self.stores.exist and (model is None or self.stores.has(name.key)):
+            steps = self.stores.pull(name.short, name.key, request.insecure)
+            return await progress_of(http, steps, request.stream)
         if error is not None:
             return _failed(http, request, [pulling()], error)
         return progress([pulling()] if model is None else _pulled(model), request.stream)
@@ -137,9 +183,9 @@ def _failed(http: Request, request: TransferRequest, steps: Sequence[Step], erro
     return progress(steps, request.stream, error)
 
 
-def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+def router(catalog: Catalog, stores: HostStores, settings: FrontendSettings) -> APIRouter:
     routes = direct_router()
-    transfer = Transfer(catalog, settings)
+    transfer = Transfer(catalog, stores, settings)
     routes.add_api_route("/api/pull", transfer.pull, methods=["POST"])
     routes.add_api_route("/api/push", transfer.push, methods=["POST"])
     return routes

@@ -17,6 +17,8 @@ from frontend.routing.backends.grpc.event_check import broken
 
 Request = TypeVar("Request")
 Message = TypeVar("Message")
+# What grpc.aio itself reports for a call whose connection closes at that moment.
+_CLOSED_LOCALLY = "Internal error from Core"
 _TOO_LARGE_FROM_WORKER = "CLIENT: Received message larger than max"
 _UNEXPECTED_CODES = frozenset(
     {
@@ -46,7 +48,7 @@ def boundary(abandoned: Callable[[], DroverError | None] = lambda: None) -> Iter
 
 def error_of(failure: grpc.aio.AioRpcError) -> DroverError:
     """The error for a failed call. Status CANCELLED means that the worker or the connection cancelled it."""
-    if failure.code() is grpc.StatusCode.CANCELLED:
+    if failure.code() is grpc.StatusCode.CANCELLED or failure.details() == _CLOSED_LOCALLY:
         return closed()
     if _is_violation(failure):
         return broken(f"{failure.code().name}: {failure.details()}")

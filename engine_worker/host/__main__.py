@@ -1,0 +1,32 @@
+"""`python -m engine_worker.host`: the worker host of one machine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import uvloop
+
+from drover import logs
+from drover.errors import DroverError
+from engine_worker.host.server import CannotStart, HostServer
+from engine_worker.host.settings import HostSettings
+
+
+def main() -> int:
+    settings = HostSettings.load(sys.argv[1:])
+    logs.configure(settings.log_format, settings.log_level)
+    try:
+        uvloop.run(_serve(settings))
+    except (CannotStart, DroverError, OSError, ValueError) as error:
+        logs.event(logging.getLogger("drover.host"), logging.ERROR, f"cannot start: {error}")
+        return 1
+    return 0
+
+
+async def _serve(settings: HostSettings) -> None:
+    await HostServer(settings).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""A model of the store, as the host starts and describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from engine_worker.host.store.manifest import Manifest
+from engine_worker.settings import EngineKind
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """`card`: what a worker would answer to GetModel, as far as files tell. `flags`: of its worker.
+    `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `unusable`: why no worker
+    can serve it, in words; empty if one can.
+    """
+
+    name: ModelName
+    manifest: Manifest
+    card: pb.Model
+    engine: EngineKind
+    flags: Sequence[str] = field(default=())
+    memory_bytes: int = 0
+    is_simulated: bool = False
+    unusable: str = ""
+
+    @property
+    def key(self) -> str:
+        """The manifest's digest: what replicas have in common."""
+        return self.card.manifest
+
+
+class Reader(Protocol):
+    """Reads the files of one kind of model. Blocks: use a thread."""
+
+    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+        """None if the manifest is of another kind. Raises ValueError for files that cannot be used."""

@@ -1,0 +1,103 @@
+"""The models of the store: what each is, and what loads have taught of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from drover import logs
+from drover.errors import ModelNotFound
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from engine_worker.host.models.base import Reader, StoredModel
+from engine_worker.host.models.records import LoadRecord, LoadRecords
+from engine_worker.host.store.manifest import Manifest
+from engine_worker.host.store.store import Store
+
+_log = logging.getLogger("drover.host")
+
+
+class Catalog:
+    """Reads manifests when `refresh` is called. `refresh` blocks: use a thread; all else only looks up."""
+
+    def __init__(self, store: Store, readers: Sequence[Reader], records: LoadRecords) -> None:
+        self._store = store
+        self._readers = readers
+        self._records = records
+        self._read: dict[tuple[str, str], StoredModel | None] = {}
+        self._models: Mapping[str, StoredModel] = {}
+        self.loads: dict[str, LoadRecord] = {}
+        """By the models' keys."""
+
+    @property
+    def models(self) -> Sequence[StoredModel]:
+        return list(self._models.values())
+
+    def find(self, name: ModelName) -> StoredModel:
+        """Raises ModelNotFound."""
+        model = self._models.get(name.key)
+        if model is None:
+            raise ModelNotFound(f"model '{name.short}' not found")
+        return model
+
+    def with_key(self, key: str) -> StoredModel | None:
+        return next((model for model in self._models.values() if model.key == key), None)
+
+    def refresh(self) -> None:
+        """Read what has changed in the store."""
+        read = {
+            (name.full, manifest.digest): self._read_once(name, manifest)
+            for name, manifest in self._store.models()
+        }
+        self._read = read
+        self._models = {model.name.key: model for model in read.values() if model is not None}
+        for model in self._models.values():
+            if model.key not in self.loads and (record := self._records.find(model.key)) is not None:
+                self.loads[model.key] = record
+
+    def memory_bytes(self, model: StoredModel) -> int:
+        """As measured when it was loaded last, else estimated."""
+        record = self.loads.get(model.key)
+        return record.memory_bytes if record and record.memory_bytes else model.memory_bytes
+
+    def card(self, model: StoredModel) -> pb.Model:
+        """As its worker described it, else as its files do; without tensors."""
+        record = self.loads.get(model.key)
+        card = pb.Model()
+        card.CopyFrom(record.card if record and record.card.names else model.card)
+        card.names[:] = [model.name.short]
+        card.modified_unix_ns = model.card.modified_unix_ns
+        del card.tensors[:]
+        return card
+
+    def learn(self, model: StoredModel, record: LoadRecord) -> None:
+        """Remember a load. Blocks."""
+        self.loads[model.key] = record
+        try:
+            self._records.put(model.key, record)
+        except OSError as error:
+            logs.event(_log, logging.WARNING, "a load cannot be remembered", reason=str(error))
+
+    def _read_once(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+        known = (name.full, manifest.digest)
+        return self._read[known] if known in self._read else self._try_to_read(name, manifest)
+
+    def _try_to_read(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+        """None, with a log line, for a model whose files cannot be used."""
+        try:
+            for read in self._readers:
+                if (model := read(name, manifest)) is not None:
+                    return model
+            reason = "its manifest has no file of a kind that is known"
+        except (OSError, ValueError) as error:
+            reason = str(error)
+        logs.event(_log, logging.ERROR, "a model cannot be used", model=name.short, reason=reason)
+        return None
+
+
+def without_tensors(card: pb.Model) -> pb.Model:
+    """A copy for lists: tensors are many."""
+    short = pb.Model()
+    short.CopyFrom(card)
+    del short.tensors[:]
+    return short

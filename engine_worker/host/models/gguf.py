@@ -1,0 +1,107 @@
+"""A model in one GGUF file: llama.cpp serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.gguf import GgufFile
+from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, overrides_of
+from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
+from engine_worker.host.store.store import Store
+
+# Of the process, its tokenizer and the buffers of a step, until a load was measured.
+_OVERHEAD_BYTES = 350 << 20
+_CONTEXT_LENGTH = 4096
+_SLOTS = 8
+# What models write around their reasoning, in the words of their templates.
+_TOOLS, _THINKING = "tools", ("<think>", "enable_thinking", "reasoning_content")
+
+
+@dataclass(frozen=True, slots=True)
+class GgufReader:
+    """Implements Reader."""
+
+    store: Store
+
+    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+        layers = manifest.of_type(MODEL)
+        if not layers:
+            return None
+        path = self.store.blobs.path(layers[0].digest)
+        file = GgufFile(path)
+        overrides = overrides_of(self.store, manifest)
+        flags = flags_of(self.store, manifest)
+        context_length = _context_length(flags, file)
+        card = file.describe()
+        card.names.append(name.short)
+        card.digest = manifest.digest.removeprefix("sha256:")
+        card.manifest = manifest.digest
+        card.size_bytes = manifest.size_bytes
+        card.context_length = context_length
+        kv_bytes = file.kv_bytes(context_length * _SLOTS)
+        card.loaded_size_bytes = file.size_bytes + kv_bytes
+        card.licenses.extend(licenses_of(self.store, manifest) or _license(file))
+        card.defaults.CopyFrom(recommended_sampling(file.values))
+        card.capabilities.CopyFrom(_capabilities(file))
+        card.template = jinja_of(self.store, manifest) or card.template
+        card.template_source = "gguf_chat_template" if card.template else "none"
+        card.engine_kind = "llamacpp"
+        overrides.describe(card, can_parse=True, adds=True)
+        if "--context-length" not in flags:
+            flags += ["--context-length", str(context_length)]
+        return StoredModel(
+            name,
+            manifest,
+            card,
+            "llamacpp",
+            ["--model", str(path), "--task", "embed" if _embeds(file) else "generate", *flags],
+            file.size_bytes + kv_bytes + _OVERHEAD_BYTES,
+            unusable=_unusable(manifest),
+        )
+
+
+def _context_length(flags: list[str], file: GgufFile) -> int:
+    trained = file.integer("context_length", _CONTEXT_LENGTH)
+    chosen = (
+        int(flags[flags.index("--context-length") + 1]) if "--context-length" in flags else _CONTEXT_LENGTH
+    )
+    return min(chosen, trained) if chosen else trained
+
+
+def _embeds(file: GgufFile) -> bool:
+    """Ollama's rule: a model with a pooling embeds."""
+    return file.pooling_known
+
+
+def _capabilities(file: GgufFile) -> pb.Capabilities:
+    """As far as the file tells; the worker knows better when it has loaded the model."""
+    if _embeds(file):
+        return pb.Capabilities(embedding=True)
+    return pb.Capabilities(
+        completion=True,
+        tools=_TOOLS in file.template,
+        thinking=any(word in file.template for word in _THINKING),
+        json_constraint=True,
+        regex_constraint=True,
+        ebnf_constraint=True,
+        logprobs=True,
+        seed=True,
+        logit_bias=True,
+        decision=True,
+    )
+
+
+def _license(file: GgufFile) -> list[str]:
+    text = file.values.get("general.license.text") or file.values.get("general.license")
+    return [text] if isinstance(text, str) and text else []
+
+
+def _unusable(manifest: Manifest) -> str:
+    """Images need a projector, which is not loaded: the model reads text only."""
+    if manifest.of_type(ADAPTER):
+        return "the model's manifest has an adapter, which this host cannot apply yet"
+    return ""

@@ -1,0 +1,102 @@
+"""What a manifest adds to a model's weights: template, system message, parameters, licences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from drover.errors import InvalidRequest
+from drover.go_template.errors import TemplateError
+from drover.go_template.template import parse
+from engine_worker.engines.overrides import ModelOverrides
+from engine_worker.host.store.manifest import JINJA, LICENSE, PARAMETERS, SYSTEM, TEMPLATE, Layer, Manifest
+from engine_worker.host.store.store import Store
+from engine_worker.parameters import SAMPLING_PARAMETERS, STARTING_PARAMETERS, read_parameters
+
+_MAX_TEXT_BYTES = 1024 * 1024
+
+
+def overrides_of(store: Store, manifest: Manifest) -> ModelOverrides:
+    """Raises ValueError for a template or parameters that cannot be read."""
+    template = _last(store, manifest.of_type(TEMPLATE))
+    try:
+        go_template = parse(template) if template else None
+    except TemplateError as error:
+        raise ValueError(f"the model's template cannot be read: {error}") from error
+    return ModelOverrides(
+        system=_last(store, manifest.of_type(SYSTEM)),
+        parameters=read_parameters(_parameters(store, manifest).sampling_json),
+        go_template=go_template,
+    )
+
+
+def flags_of(store: Store, manifest: Manifest) -> list[str]:
+    """Of a worker that gets the same overrides."""
+    flags: list[str] = []
+    if layers := manifest.of_type(TEMPLATE):
+        flags += ["--chat-template", str(store.link(layers[-1].digest, "template.gotmpl"))]
+    if layers := manifest.of_type(JINJA):
+        flags += ["--chat-template", str(store.link(layers[-1].digest, "template.jinja"))]
+    if system := _last(store, manifest.of_type(SYSTEM)):
+        flags += ["--system", system]
+    parameters = _parameters(store, manifest)
+    if parameters.sampling_json:
+        flags += ["--parameters", parameters.sampling_json]
+    return flags + list(parameters.flags)
+
+
+def jinja_of(store: Store, manifest: Manifest) -> str:
+    return _last(store, manifest.of_type(JINJA))
+
+
+def licenses_of(store: Store, manifest: Manifest) -> list[str]:
+    return [text_of(store.blobs.path(layer.digest)) for layer in manifest.of_type(LICENSE)]
+
+
+def text_of(path: Path) -> str:
+    """Raises ValueError for a text that is longer than texts are."""
+    if path.stat().st_size > _MAX_TEXT_BYTES:
+        raise ValueError(f"{path.name} is longer than {_MAX_TEXT_BYTES} bytes, too long for a text")
+    return path.read_text(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """`flags`: of the parameters that a worker is started with."""
+
+    sampling_json: str = ""
+    flags: Sequence[str] = ()
+
+
+def _parameters(store: Store, manifest: Manifest) -> _Parameters:
+    """The parameters that workers know; others are left out, as Ollama does."""
+    text = _last(store, manifest.of_type(PARAMETERS))
+    if not text:
+        return _Parameters()
+    try:
+        values = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"the model's parameters are not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError("the model's parameters are no JSON object")
+    sampling = {name: value for name, value in values.items() if name in SAMPLING_PARAMETERS}
+    starting = [
+        part
+        for name, flag in STARTING_PARAMETERS.items()
+        if isinstance(value := values.get(name), int) and value >= 0
+        for part in (flag, str(value))
+    ]
+    return _Parameters(orjson.dumps(sampling).decode() if sampling else "", starting)
+
+
+def _last(store: Store, layers: Sequence[Layer]) -> str:
+    """A later layer replaces an earlier one of the same kind."""
+    if not layers:
+        return ""
+    try:
+        return text_of(store.blobs.path(layers[-1].digest))
+    except (InvalidRequest, OSError) as error:
+        raise ValueError(str(error)) from error

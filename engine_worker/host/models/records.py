@@ -1,0 +1,60 @@
+"""What loads have taught: a model's memory, the duration of its load, and its description by the worker."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from google.protobuf.message import DecodeError
+
+from drover.v1 import engine_pb2 as pb
+
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRecord:
+    """`memory_bytes`: 0 where it was not measured. `card`: without tensors."""
+
+    memory_bytes: int = 0
+    load_ns: int = 0
+    card: pb.Model = field(default_factory=pb.Model)
+
+
+class LoadRecords:
+    """One file for each model, by the digest of its manifest. A file that cannot be read counts as missing:
+    the next load writes it anew. Blocks: use a thread.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def find(self, key: str) -> LoadRecord | None:
+        try:
+            path = self._path(key)
+            if path.stat().st_size > _MAX_BYTES:
+                return None
+            document = orjson.loads(path.read_bytes())
+            card = pb.Model.FromString(base64.b64decode(document["card"]))
+            return LoadRecord(int(document["memory_bytes"]), int(document["load_ns"]), card)
+        except (OSError, ValueError, KeyError, TypeError, DecodeError, binascii.Error):
+            return None
+
+    def put(self, key: str, record: LoadRecord) -> None:
+        """Raises OSError."""
+        document = {
+            "memory_bytes": record.memory_bytes,
+            "load_ns": record.load_ns,
+            "card": base64.b64encode(record.card.SerializeToString()).decode(),
+        }
+        path = self._path(key)
+        new = path.with_suffix(".new")
+        new.write_bytes(orjson.dumps(document))
+        new.replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key.replace(':', '-')}.json"

@@ -1,0 +1,136 @@
+"""A model in Hugging Face's layout: SGLang serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.numbers import human_count
+from engine_worker.engines.sglang.model_files import ModelFiles
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.layers import flags_of, licenses_of, overrides_of
+from engine_worker.host.store.manifest import FILE, Manifest
+from engine_worker.host.store.store import Store
+
+# PyTorch, the tokenizer, and what SGLang keeps for its batches.
+_OVERHEAD_BYTES = 2 << 30
+_KV_TOKENS = 32_768
+_VALUE_BYTES = 2
+_MAX_CONFIG_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsReader:
+    """Implements Reader. `python`: of SGLang's environment; empty where there is none."""
+
+    store: Store
+    python: str
+
+    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+        if not manifest.of_type(FILE):
+            return None
+        folder = self.store.folder_of(manifest)
+        files, config = ModelFiles(folder), _config(folder)
+        overrides = overrides_of(self.store, manifest)
+        family = str(config.get("model_type", "unknown"))
+        card = pb.Model(
+            names=[name.short],
+            digest=manifest.digest.removeprefix("sha256:"),
+            manifest=manifest.digest,
+            size_bytes=manifest.size_bytes,
+            loaded_size_bytes=files.size_bytes + _kv_bytes(config),
+            context_length=_integer(config, "max_position_embeddings"),
+            trained_context_length=_integer(config, "max_position_embeddings"),
+            embedding_length=_integer(config, "hidden_size"),
+            parameter_count=files.parameter_count,
+            parameter_size=human_count(files.parameter_count) if files.parameter_count else "",
+            quantization=files.common_type,
+            format="safetensors",
+            family=family,
+            families=[family],
+            template=_template(folder),
+            licenses=licenses_of(self.store, manifest) or files.licenses(),
+            capabilities=_capabilities(_template(folder)),
+            engine_kind="sglang",
+            modified_unix_ns=files.modified_unix_ns,
+            model_info_json="{}",
+        )
+        card.template_source = "gguf_chat_template" if card.template else "none"
+        overrides.describe(card, can_parse=True)
+        return StoredModel(
+            name,
+            manifest,
+            card,
+            "sglang",
+            ["--model", str(folder), *flags_of(self.store, manifest)],
+            files.size_bytes + _kv_bytes(config) + _OVERHEAD_BYTES,
+            unusable="" if self.python else _NO_SGLANG,
+        )
+
+
+_NO_SGLANG = (
+    "the model is in safetensors files, which the engine SGLang serves, and its environment is not on this "
+    "host. Make it with 'make model' or pip install 'drover[sglang]', and start the host with --sglang-python"
+)
+
+
+def _config(folder: Path) -> Mapping[str, object]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError("the model has no config.json")
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise ValueError(f"config.json is longer than {_MAX_CONFIG_BYTES} bytes")
+    try:
+        config = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"config.json is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError("config.json is no JSON object")
+    text = config.get("text_config")
+    return {**config, **text} if isinstance(text, dict) else config
+
+
+def _template(folder: Path) -> str:
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file() and jinja.stat().st_size <= _MAX_CONFIG_BYTES:
+        return jinja.read_text(errors="replace")
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file() or settings.stat().st_size > 16 * _MAX_CONFIG_BYTES:
+        return ""
+    try:
+        template = orjson.loads(settings.read_bytes()).get("chat_template", "")
+    except (orjson.JSONDecodeError, AttributeError):
+        return ""
+    return template if isinstance(template, str) else ""
+
+
+def _capabilities(template: str) -> pb.Capabilities:
+    return pb.Capabilities(
+        completion=True,
+        tools="tools" in template,
+        thinking="<think>" in template or "enable_thinking" in template,
+        json_constraint=True,
+        regex_constraint=True,
+        ebnf_constraint=True,
+        logprobs=True,
+        logit_bias=True,
+        resume=True,
+    )
+
+
+def _kv_bytes(config: Mapping[str, object]) -> int:
+    heads = max(1, _integer(config, "num_attention_heads"))
+    head_length = _integer(config, "head_dim") or _integer(config, "hidden_size") // heads
+    kv_heads = _integer(config, "num_key_value_heads") or heads
+    layers = _integer(config, "num_hidden_layers")
+    return _KV_TOKENS * layers * kv_heads * head_length * 2 * _VALUE_BYTES
+
+
+def _integer(config: Mapping[str, object], key: str) -> int:
+    value = config.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

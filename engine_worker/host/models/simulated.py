@@ -1,0 +1,47 @@
+"""A simulated model: a file of settings in place of weights, for load tests and demonstrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from drover.names import ModelName
+from engine_worker.engines.simulator.config import SimulatorConfig
+from engine_worker.engines.simulator.model_info import describe_model
+from engine_worker.engines.simulator.script import Scripts
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.layers import text_of
+from engine_worker.host.store.manifest import Manifest
+from engine_worker.host.store.store import Store
+
+SIMULATED = "application/vnd.drover.simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedReader:
+    """Implements Reader. The file: {"memory_bytes": 1000000, "flags": ["--sim-load-ms", "500"]}."""
+
+    store: Store
+
+    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+        layers = manifest.of_type(SIMULATED)
+        if not layers:
+            return None
+        match orjson.loads(text_of(self.store.blobs.path(layers[0].digest))):
+            case {"memory_bytes": int(memory_bytes), "flags": list(flags)}:
+                pass
+            case _:
+                raise ValueError("a simulated model has memory_bytes and flags")
+        card = describe_model([name.short], SimulatorConfig(), Scripts(), "generate")
+        card.digest, card.manifest = manifest.digest.removeprefix("sha256:"), manifest.digest
+        card.size_bytes, card.loaded_size_bytes = manifest.size_bytes, memory_bytes
+        return StoredModel(
+            name,
+            manifest,
+            card,
+            "simulator",
+            ["--model", name.short, *map(str, flags)],
+            memory_bytes,
+            is_simulated=True,
+        )

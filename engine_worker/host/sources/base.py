@@ -1,0 +1,39 @@
+"""Interface of a source of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drover.names import ModelName
+from engine_worker.host.store.manifest import Layer, Manifest
+
+OnProgress = Callable[[Layer, int], None]
+"""Called with a file and how many bytes of it are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file to download. `digest` in its layer is empty if the source does not know it. `headers`: of the
+    request.
+    """
+
+    layer: Layer
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """What a source has under a name. `manifest`: None if it is made of the files that were downloaded."""
+
+    files: Sequence[RemoteFile]
+    manifest: Manifest | None
+
+
+class Source(Protocol):
+    async def find(self, name: ModelName) -> RemoteModel:
+        """Raises NotTransferable if there is no such model, or it cannot be used; SourceFailed if the source
+        does not answer.
+        """

@@ -1,0 +1,151 @@
+"""HTTP for sources: bounded answers, tokens of registries, resumed downloads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from drover import logs
+from drover.errors import InvalidRequest, NotTransferable, SourceFailed, StoreUnavailable
+from engine_worker.host.store.blobs import PartialBlob
+
+_log = logging.getLogger("drover.host")
+_CONNECT_SECONDS = 10.0
+# Without a byte for so long, a download is broken off and continued.
+_SILENCE_SECONDS = 30.0
+_ATTEMPTS = 6
+_FIRST_PAUSE_SECONDS = 0.5
+_BLOCK_BYTES = 1 << 20
+_NOT_FOUND = frozenset({401, 403, 404})
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_MAX_TOKEN_BYTES = 64 * 1024
+
+
+class SourceClient:
+    """One connection pool. `proxies` of the environment are used, as other programs do."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._tokens: dict[str, str] = {}
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, url: str, headers: Mapping[str, str], max_bytes: int) -> bytes:
+        """The body of a small answer. Raises NotTransferable if there is none, SourceFailed."""
+        try:
+            async with await self._request(url, headers) as answer:
+                if answer.status in _NOT_FOUND:
+                    raise NotTransferable("pull model manifest: file does not exist")
+                _check(answer.status == 200, url, f"it answers {answer.status}")
+                body = b""
+                async for block in answer.content.iter_chunked(_BLOCK_BYTES):
+                    body += block
+                    _check(len(body) <= max_bytes, url, f"its answer is longer than {max_bytes} bytes")
+                return body
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SourceFailed(f"{_host(url)} cannot be reached: {_words(error)}") from error
+
+    async def download(
+        self, url: str, headers: Mapping[str, str], partial: PartialBlob, progress: Callable[[int], None]
+    ) -> None:
+        """Write the file, and continue after a cut. Raises SourceFailed after several cuts without progress,
+        InvalidRequest for a file that is not what it should be, StoreUnavailable if the disk is full.
+        """
+        attempts, pause = 0, _FIRST_PAUSE_SECONDS
+        while partial.offset < partial.size_bytes:
+            before = partial.offset
+            try:
+                async for _ in self._blocks(url, headers, partial):
+                    progress(partial.offset)
+            except (InvalidRequest, StoreUnavailable, NotTransferable):
+                raise
+            except (aiohttp.ClientError, TimeoutError, OSError, SourceFailed) as error:
+                logs.event(
+                    _log,
+                    logging.WARNING,
+                    "a download was cut off",
+                    source=_host(url),
+                    at_bytes=partial.offset,
+                    reason=_words(error),
+                )
+                reason = error
+            else:
+                reason = SourceFailed(f"{_host(url)} closed the connection early")
+            if partial.offset >= partial.size_bytes:
+                return
+            attempts = 1 if partial.offset > before else attempts + 1
+            if attempts >= _ATTEMPTS:
+                raise SourceFailed(f"download from {_host(url)} failed: {_words(reason)}")
+            await asyncio.sleep(pause * 2 ** (attempts - 1))
+
+    async def _blocks(self, url: str, headers: Mapping[str, str], partial: PartialBlob) -> AsyncIterator[int]:
+        wanted = {**headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})}
+        async with await self._request(url, wanted) as answer:
+            if answer.status in _NOT_FOUND:
+                raise NotTransferable(f"{_host(url)} does not have {partial.digest}")
+            _check(answer.status in (200, 206), url, f"it answers {answer.status}")
+            if answer.status == 200 and partial.offset:
+                # It cannot continue.
+                partial.restart()
+            async for block in answer.content.iter_chunked(_BLOCK_BYTES):
+                await asyncio.to_thread(partial.write, block)
+                yield len(block)
+
+    async def _request(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """With a token where the registry asks for one."""
+        session = self._opened()
+        token = self._tokens.get(_host(url))
+        sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
+        answer = await session.get(url, headers=sent)
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        if answer.status != 401 or not challenge.lower().startswith("bearer "):
+            return answer
+        answer.release()
+        self._tokens[_host(url)] = await self._token(url, challenge)
+        return await session.get(
+            url, headers={**headers, "Authorization": f"Bearer {self._tokens[_host(url)]}"}
+        )
+
+    async def _token(self, url: str, challenge: str) -> str:
+        """An anonymous token, as OCI registries give to anybody for public models."""
+        asked = dict(_CHALLENGE.findall(challenge))
+        realm = asked.pop("realm", "")
+        _check(urlsplit(realm).scheme in ("http", "https"), url, "it names no address for tokens")
+        async with self._opened().get(realm, params=asked) as answer:
+            _check(answer.status == 200, url, f"it gives no token ({answer.status})")
+            body = await answer.content.read(_MAX_TOKEN_BYTES)
+        text = re.search(rb'"(?:access_)?token"\s*:\s*"([^"]+)"', body)
+        _check(text is not None, url, "it gives no token")
+        assert text is not None
+        return text[1].decode()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                trust_env=True,
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS
+                ),
+            )
+        return self._session
+
+
+def _check(is_right: bool, url: str, wrong: str) -> None:
+    if not is_right:
+        raise SourceFailed(f"{_host(url)}: {wrong}")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

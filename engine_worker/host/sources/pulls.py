@@ -1,0 +1,168 @@
+"""Pulls: into the store, from the source of each name; pulls of one model share one download."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from drover import logs
+from drover.concurrency import ChangeSignal
+from drover.errors import DroverError, NotTransferable, internal_error
+from drover.names import ModelName
+from drover.v1 import host_pb2
+from engine_worker.host.sources.base import RemoteFile, RemoteModel, Source
+from engine_worker.host.sources.http import SourceClient
+from engine_worker.host.store.manifest import Layer, Manifest
+from engine_worker.host.store.store import Store
+
+_log = logging.getLogger("drover.host")
+_SHORT_DIGEST = 12
+_STEP_SECONDS = 0.1
+
+SourceOf = Callable[[ModelName, bool], Source]
+"""The source of a name; the second argument: without TLS. Raises NotTransferable if it is not allowed."""
+
+
+@dataclass(eq=False)
+class _Pull:
+    """`progress`: what a caller that comes now gets first: the newest state of each step."""
+
+    task: asyncio.Task[None] | None = None
+    steps: dict[str, host_pb2.Progress] = field(default_factory=dict)
+    changed: ChangeSignal = field(default_factory=ChangeSignal)
+    callers: int = 0
+    error: DroverError | None = None
+    is_over: bool = False
+
+    def report(self, status: str, layer: Layer | None = None, completed: int = 0, manifest: str = "") -> None:
+        step = host_pb2.Progress(status=status, manifest=manifest)
+        if layer is not None:
+            step.digest, step.total_bytes, step.completed_bytes = layer.digest, layer.size_bytes, completed
+        self.steps[f"{status} {step.digest}"] = step
+        self.changed.notify()
+
+
+class Pulls:
+    """`on_change` is called when the store has a new model."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: SourceClient,
+        source_of: SourceOf,
+        on_change: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._source_of = source_of
+        self._on_change = on_change
+        self._running: dict[str, _Pull] = {}
+        self._writing: dict[str, tuple[asyncio.Lock, int]] = {}
+        """By digest: a lock, and how many use it."""
+
+    async def pull(self, name: ModelName, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
+        """Yield the progress until the model is in the store. Leaving early ends the download if no other
+        caller waits for it; what there is of it is kept.
+
+        Raises NotTransferable, SourceFailed, InvalidRequest, StoreUnavailable.
+        """
+        pull = self._running.get(name.key)
+        if pull is None:
+            pull = self._running[name.key] = _Pull()
+            work = self._run(pull, name, self._source_of(name, insecure))
+            pull.task = asyncio.create_task(work, name=f"pull {name.short}")
+        pull.callers += 1
+        try:
+            async for step in _followed(pull):
+                yield step
+        finally:
+            pull.callers -= 1
+            if not pull.callers and pull.task is not None and not pull.is_over:
+                pull.task.cancel()
+                await asyncio.wait({pull.task})
+
+    async def stop(self) -> None:
+        tasks = [pull.task for pull in self._running.values() if pull.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, pull: _Pull, name: ModelName, source: Source) -> None:
+        try:
+            pull.report("pulling manifest")
+            remote = await source.find(name)
+            files = [await self._fetch(pull, file) for file in remote.files]
+            pull.report("verifying sha256 digest")
+            pull.report("writing manifest")
+            manifest = _manifest_of(remote, files)
+            await asyncio.to_thread(self._store.put, name, manifest)
+            logs.event(_log, logging.INFO, "pulled a model", model=name.short, mib=manifest.size_bytes >> 20)
+            await self._on_change()
+            pull.report("success", manifest=manifest.digest)
+        except DroverError as error:
+            pull.error = error
+        except Exception as error:  # noqa: BLE001 - the callers must get an end
+            _log.error("pulling %s failed", name.short, exc_info=error)
+            pull.error = internal_error(error)
+        finally:
+            pull.is_over = True
+            del self._running[name.key]
+            pull.changed.notify()
+
+    async def _fetch(self, pull: _Pull, file: RemoteFile) -> Layer:
+        layer = file.layer
+        status = f"pulling {layer.digest.removeprefix('sha256:')[:_SHORT_DIGEST]}"
+        async with self._alone(layer.digest):
+            if await asyncio.to_thread(self._store.blobs.size, layer.digest) == layer.size_bytes:
+                pull.report(status, layer, layer.size_bytes)
+                return layer
+            partial = await asyncio.to_thread(self._store.blobs.begin, layer.digest, layer.size_bytes)
+            try:
+                pull.report(status, layer, partial.offset)
+                await self._client.download(
+                    file.url, file.headers, partial, lambda done: pull.report(status, layer, done)
+                )
+                await asyncio.to_thread(partial.commit)
+            finally:
+                partial.close()
+        return layer
+
+    @asynccontextmanager
+    async def _alone(self, digest: str) -> AsyncIterator[None]:
+        """Models may share files."""
+        lock, users = self._writing.get(digest, (asyncio.Lock(), 0))
+        self._writing[digest] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._writing.pop(digest)
+            if users > 1:
+                self._writing[digest] = lock, users - 1
+
+
+def _manifest_of(remote: RemoteModel, files: list[Layer]) -> Manifest:
+    return remote.manifest if remote.manifest is not None else Manifest(files)
+
+
+async def _followed(pull: _Pull) -> AsyncGenerator[host_pb2.Progress, None]:
+    """The newest state of each step, as often as a person can read it. Raises the pull's error."""
+    sent: dict[str, host_pb2.Progress] = {}
+    while True:
+        changed = pull.changed.next_change
+        is_over, error = pull.is_over, pull.error
+        for key, step in list(pull.steps.items()):
+            if sent.get(key) is not step:
+                sent[key] = step
+                yield step
+        if error is not None:
+            raise type(error)(error.message)
+        if is_over:
+            if "success " not in sent:
+                raise NotTransferable("the pull was cancelled")
+            return
+        await changed.wait()
+        await asyncio.sleep(_STEP_SECONDS)

@@ -1,0 +1,162 @@
+"""Files by the SHA-256 of their bytes. A file is listed only when all its bytes are there and match."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from drover.errors import InvalidRequest, StoreUnavailable
+from engine_worker.host.store.manifest import is_digest
+
+_PARTIAL = "-partial"
+_BLOCK_BYTES = 1 << 20
+
+
+class Blobs:
+    """`budget_bytes`: limit of all of them together; 0: what the disk has. Blocks: use a thread."""
+
+    def __init__(self, folder: Path, budget_bytes: int = 0) -> None:
+        self._folder = folder
+        self.budget_bytes = budget_bytes
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, digest: str) -> Path:
+        """Where the file of this digest is, or would be. Raises InvalidRequest for what is no digest."""
+        if not is_digest(digest):
+            raise InvalidRequest(f"{digest[:100]!r} is no digest; sha256: and 64 hex digits are expected")
+        return self._folder / digest.replace(":", "-")
+
+    def size(self, digest: str) -> int | None:
+        """In bytes; None if it is not there."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def begin(self, digest: str, size_bytes: int) -> PartialBlob:
+        """Continue what there is of a file. Raises StoreUnavailable if there is no room for the rest."""
+        partial = PartialBlob(self.path(digest), digest, size_bytes)
+        missing, free = size_bytes - partial.offset, self.free_bytes
+        if missing > free:
+            partial.close()
+            raise StoreUnavailable(
+                f"{digest} needs {missing} more bytes and the store has {free} free; remove models, or set a "
+                "larger disk budget"
+            )
+        return partial
+
+    def put(self, data: bytes) -> str:
+        """Keep a file that is in memory. Returns its digest. Raises StoreUnavailable."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if self.size(digest) is None:
+            partial = self.begin(digest, len(data))
+            partial.restart()
+            partial.write(data)
+            partial.commit()
+        return digest
+
+    def begin_unknown(self, digest: str) -> PartialBlob:
+        """Begin a file whose size is not known: it may have what is free."""
+        partial = PartialBlob(self.path(digest), digest, self.free_bytes, is_upper_limit=True)
+        partial.restart()
+        return partial
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._files())
+
+    @property
+    def free_bytes(self) -> int:
+        """Of the disk, and of the budget."""
+        disk = shutil.disk_usage(self._folder).free
+        return min(disk, max(0, self.budget_bytes - self.used_bytes)) if self.budget_bytes else disk
+
+    def unused(self, used: Iterable[str], with_partial: bool) -> Iterator[Path]:
+        """Files that are not among the `used` digests."""
+        kept = {self.path(digest).name for digest in used}
+        for path in self._files():
+            name = path.name.removesuffix(_PARTIAL)
+            if name not in kept and (with_partial or name == path.name):
+                yield path
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._folder.iterdir() if path.name.startswith("sha256-")]
+
+
+class PartialBlob:
+    """A file that is being written. What is there stays for the next attempt unless it is wrong.
+
+    `offset`: how many bytes there are.
+    """
+
+    def __init__(self, path: Path, digest: str, size_bytes: int, is_upper_limit: bool = False) -> None:
+        self._whole = path
+        self._is_upper_limit = is_upper_limit
+        self._path = path.with_name(path.name + _PARTIAL)
+        self.digest = digest
+        self.size_bytes = size_bytes
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO = self._path.open("ab")
+        self.offset = self._file.tell()
+        if self.offset > size_bytes:
+            self.restart()
+        else:
+            self._hash_what_is_there()
+
+    def write(self, data: bytes) -> None:
+        """Raises InvalidRequest if there are more bytes than the file has, StoreUnavailable if the disk is
+        full.
+        """
+        if self.offset + len(data) > self.size_bytes:
+            self.discard()
+            raise InvalidRequest(
+                f"{self.digest} has more than the {self.size_bytes} bytes that it should have"
+            )
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _cannot_write(self.digest, error) from error
+        self._hash.update(data)
+        self.offset += len(data)
+
+    def commit(self) -> None:
+        """List the file. Raises InvalidRequest if it is not what its digest says; then it is removed."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _cannot_write(self.digest, error) from error
+        finally:
+            self._file.close()
+        found = f"sha256:{self._hash.hexdigest()}"
+        is_whole = self._is_upper_limit or self.offset == self.size_bytes
+        if not is_whole or found != self.digest:
+            self._path.unlink(missing_ok=True)
+            raise InvalidRequest(f'digest mismatch, expected "{self.digest}", got "{found}"')
+        self._path.replace(self._whole)
+
+    def restart(self) -> None:
+        """Begin anew: the source cannot continue."""
+        self._file.truncate(0)
+        self._hash, self.offset = hashlib.sha256(), 0
+
+    def close(self) -> None:
+        """Keep what there is."""
+        self._file.close()
+
+    def discard(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _hash_what_is_there(self) -> None:
+        with self._path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                self._hash.update(block)
+
+
+def _cannot_write(digest: str, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"{digest} cannot be written: {error.strerror}")

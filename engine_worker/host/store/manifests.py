@@ -1,0 +1,85 @@
+"""Manifests by name: host, namespace, model and tag are folders, as in Ollama's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from drover.errors import InvalidRequest, StoreUnavailable
+from drover.names import ModelName
+from engine_worker.host.store.manifest import MAX_BYTES, Manifest
+
+_PARTS = 4
+# No tag ends so.
+_NEW = "~"
+
+
+class Manifests:
+    """Blocks: use a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def find(self, name: ModelName) -> Manifest | None:
+        """In any letter case. None if there is none, or if it cannot be read."""
+        path = self._path_of(name)
+        return None if path is None else _read(path)
+
+    def all(self) -> Iterator[tuple[ModelName, Manifest]]:
+        """Every model whose manifest can be read."""
+        for name, path in self._paths():
+            manifest = _read(path)
+            if manifest is not None:
+                yield name, manifest
+
+    def put(self, name: ModelName, manifest: Manifest) -> None:
+        """Replace the manifest of a name as a whole. Raises StoreUnavailable if the disk is full."""
+        path = self._path_of(name) or self._folder.joinpath(*_parts(name))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_name(f"{path.name}{_NEW}")
+            with new.open("wb") as file:
+                file.write(manifest.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the manifest of {name.short} cannot be written: {error.strerror}"
+            ) from error
+
+    def remove(self, name: ModelName) -> bool:
+        """False if there is none."""
+        path = self._path_of(name)
+        if path is None:
+            return False
+        path.unlink(missing_ok=True)
+        for folder in path.parents[: _PARTS - 1]:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+        return True
+
+    def _path_of(self, name: ModelName) -> Path | None:
+        return next((path for found, path in self._paths() if found.key == name.key), None)
+
+    def _paths(self) -> Iterator[tuple[ModelName, Path]]:
+        for path in sorted(self._folder.glob("/".join("*" * _PARTS))):
+            host, namespace, model, tag = path.relative_to(self._folder).parts
+            name = ModelName.parse(f"{host}/{namespace}/{model}:{tag}")
+            if name is not None and path.is_file():
+                yield name, path
+
+
+def _parts(name: ModelName) -> tuple[str, str, str, str]:
+    return name.host, name.namespace, name.model, name.tag
+
+
+def _read(path: Path) -> Manifest | None:
+    try:
+        with path.open("rb") as file:
+            return Manifest.parse(file.read(MAX_BYTES + 1))
+    except (OSError, InvalidRequest):
+        return None

@@ -1,0 +1,32 @@
+"""A blob that a client uploads: its digest, then its bytes, checked before it is listed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from drover.errors import InvalidRequest
+from drover.v1 import host_pb2
+from engine_worker.host.store.store import Store
+
+_MAX_PART_BYTES = 1024 * 1024
+
+
+async def receive_blob(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> bool:
+    """True if the store had it already. Raises InvalidRequest, StoreUnavailable."""
+    header = await anext(parts, None)
+    if header is None or header.WhichOneof("part") != "digest":
+        raise InvalidRequest("the first part of a blob is its digest")
+    if await asyncio.to_thread(store.blobs.size, header.digest) is not None:
+        return True
+    partial = await asyncio.to_thread(store.blobs.begin_unknown, header.digest)
+    try:
+        async for part in parts:
+            if not 0 < len(part.data) <= _MAX_PART_BYTES:
+                raise InvalidRequest(f"a part of a blob has 1 to {_MAX_PART_BYTES} bytes")
+            await asyncio.to_thread(partial.write, part.data)
+    except BaseException:
+        partial.discard()
+        raise
+    await asyncio.to_thread(partial.commit)
+    return False

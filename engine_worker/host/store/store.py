@@ -1,0 +1,123 @@
+"""The store: the models of this machine, by name, and their files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
+from drover.names import ModelName
+from engine_worker.host.store.blobs import Blobs
+from engine_worker.host.store.manifest import FILE, Manifest
+from engine_worker.host.store.manifests import Manifests
+
+
+class Store:
+    """One process at a time. Blocks: use a thread. `budget_bytes`: for the files; 0: what the disk has.
+
+    Raises StoreUnavailable if another process has it.
+    """
+
+    def __init__(self, folder: Path, budget_bytes: int = 0) -> None:
+        self._folder, self._views = folder, folder / "views"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise StoreUnavailable(f"another host uses the store {folder}") from None
+        self.blobs = Blobs(folder / "blobs", budget_bytes)
+        self._manifests = Manifests(folder / "manifests")
+
+    @property
+    def id(self) -> str:
+        """Of the store, as long as it lives: 32 hex digits."""
+        path = self._folder / "id"
+        if not path.is_file():
+            path.write_text(secrets.token_hex(16))
+        return path.read_text().strip()
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def models(self) -> Sequence[tuple[ModelName, Manifest]]:
+        """Those whose files are all there, with the sizes that their manifests say."""
+        return [(name, manifest) for name, manifest in self._manifests.all() if self._is_whole(manifest)]
+
+    def find(self, name: ModelName) -> Manifest:
+        """Raises ModelNotFound."""
+        manifest = self._manifests.find(name)
+        if manifest is None or not self._is_whole(manifest):
+            raise ModelNotFound(f"model '{name.short}' not found")
+        return manifest
+
+    def put(self, name: ModelName, manifest: Manifest) -> None:
+        """List a model. Raises InvalidRequest if a file of it is missing, StoreUnavailable."""
+        for layer in manifest.files:
+            if self.blobs.size(layer.digest) != layer.size_bytes:
+                raise InvalidRequest(f"the store does not have {layer.digest} with {layer.size_bytes} bytes")
+        self._manifests.put(name, manifest)
+
+    def delete(self, name: ModelName) -> int:
+        """Remove a model, and its files as far as no other model has them. Returns how many bytes that freed.
+
+        Raises ModelNotFound.
+        """
+        manifest = self._manifests.find(name)
+        if manifest is None:
+            raise ModelNotFound(f"model '{name.short}' not found")
+        self._manifests.remove(name)
+        own = {self.blobs.path(layer.digest) for layer in manifest.files}
+        return _remove([path for path in self.blobs.unused(self._used(), with_partial=False) if path in own])
+
+    def prune(self, dry_run: bool = False) -> tuple[int, int]:
+        """Remove the files that no model has, unfinished ones too. Returns their number and their bytes."""
+        unused = list(self.blobs.unused(self._used(), with_partial=True))
+        size_bytes = sum(path.stat().st_size for path in unused)
+        if not dry_run:
+            _remove(unused)
+        return len(unused), size_bytes
+
+    def folder_of(self, manifest: Manifest) -> Path:
+        """A folder with the manifest's named files, for engines that want one: links into the store."""
+        named = {layer.title: self.blobs.path(layer.digest) for layer in manifest.of_type(FILE)}
+        folder = self._views / _view_name(manifest)
+        for title, path in named.items():
+            _link(folder, title, path)
+        return folder
+
+    def link(self, digest: str, name: str) -> Path:
+        """A file of the store under a name of its own, for programs that look at the ending."""
+        blob = self.blobs.path(digest)
+        folder = self._views / blob.name
+        return _link(folder, name, blob)
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        return all(self.blobs.size(layer.digest) == layer.size_bytes for layer in manifest.files)
+
+    def _used(self) -> set[str]:
+        return {layer.digest for _, manifest in self._manifests.all() for layer in manifest.files}
+
+
+def _view_name(manifest: Manifest) -> str:
+    return manifest.digest.replace(":", "-")
+
+
+def _link(folder: Path, name: str, blob: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / name
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(blob, folder))
+    return link
+
+
+def _remove(paths: Sequence[Path]) -> int:
+    freed = 0
+    for path in paths:
+        freed += path.stat().st_size
+        path.unlink()
+    return freed

@@ -1,0 +1,199 @@
+"""A worker of this host: its process, whether it is ready, its load and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from drover import logs
+from drover.rpc import CHANNEL_OPTIONS
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import engine_pb2_grpc
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.plan import Resident, State
+from engine_worker.host.workers.process import WorkerProcess
+
+if TYPE_CHECKING:
+    from drover.v1.engine_pb2_grpc import EngineAsyncStub
+
+_log = logging.getLogger("drover.host")
+_POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 5.0
+_INTERVAL_MS = 1000
+_LAST_LINES = 5
+_LAST_BYTES = 8192
+# Beyond what the worker allows its requests by itself.
+_END_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChildPlace:
+    """What identifies a child beyond the life of the host. `folder`: of its log, and of a file with this."""
+
+    address: str
+    folder: Path
+    is_extra: bool = False
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "worker.log"
+
+
+@dataclass(eq=False)
+class Child:
+    """`changed` is called when its state or its load has changed, `ended` once, with the reason; it is empty
+    if the end was asked for. Times are of time.monotonic.
+    """
+
+    model: StoredModel
+    place: ChildPlace
+    process: WorkerProcess
+    memory_bytes: int
+    changed: Callable[[], None]
+    ended: Callable[[Child, str], None]
+    state: State = State.LOADING
+    card: pb.Model | None = None
+    report: pb.LoadReport = field(default_factory=pb.LoadReport)
+    began: float = field(default_factory=time.monotonic)
+    began_unix_ns: int = field(default_factory=time.time_ns)
+    since: float = 0.0
+    last_used: float = 0.0
+    load_ns: int = 0
+    is_pinned: bool = False
+    is_learned: bool = False
+    has_served: bool = False
+    _task: asyncio.Task[None] | None = None
+    _end_task: asyncio.Task[None] | None = None
+
+    def start(self, load_seconds: float, drain_seconds: float) -> None:
+        """Watch it in the background. `load_seconds`: how long its load may take, 0 for no limit."""
+        self._drain_seconds = drain_seconds
+        self._task = asyncio.create_task(self._run(load_seconds), name=f"worker of {self.model.name.short}")
+
+    async def stop_watching(self) -> None:
+        """It continues without this host."""
+        for task in (self._task, self._end_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        self.process.forget()
+
+    def drain(self) -> None:
+        """Let its requests end, within the bound, and then its process."""
+        if self._end_task is None:
+            self.state = State.DRAINING
+            self._end_task = asyncio.create_task(self._end(), name=f"end {self.model.name.short}")
+            self.changed()
+
+    @property
+    def requests(self) -> int:
+        return self.report.running + self.report.waiting
+
+    def resident(self) -> Resident:
+        return Resident(
+            self.model.key,
+            self.state,
+            self.memory_bytes,
+            self.requests,
+            self.since,
+            self.last_used,
+            self.has_served,
+            self.is_pinned,
+            self.place.is_extra,
+        )
+
+    async def _run(self, load_seconds: float) -> None:
+        watching = asyncio.create_task(self._watch(load_seconds), name="watch a worker")
+        ending = asyncio.create_task(self.process.wait(), name="wait for a worker's end")
+        try:
+            await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                # It did not become ready in time, or does not report any more.
+                self.process.kill()
+            how = await ending
+            self.ended(self, "" if self.state is State.DRAINING else await self._explain(how))
+        finally:
+            for task in (watching, ending):
+                task.cancel()
+            await asyncio.wait({watching, ending})
+
+    async def _watch(self, load_seconds: float) -> None:
+        async with grpc.aio.insecure_channel(self.place.address, options=CHANNEL_OPTIONS) as channel:
+            stub: EngineAsyncStub = engine_pb2_grpc.EngineStub(channel)
+            try:
+                async with asyncio.timeout(load_seconds or None):
+                    self.card = await self._until_ready(stub)
+            except TimeoutError:
+                logs.event(_log, logging.ERROR, "a load took too long", model=self.model.name.short)
+                return
+            if self.state is State.LOADING:
+                self.state = State.READY
+            self.since = self.last_used = time.monotonic()
+            self.load_ns = round((self.since - self.began) * 1e9)
+            self.changed()
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    await self._follow_reports(stub)
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _until_ready(self, stub: EngineAsyncStub) -> pb.Model:
+        while True:
+            try:
+                return await stub.GetModel(pb.GetModelRequest(), timeout=_ANSWER_SECONDS)
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _follow_reports(self, stub: EngineAsyncStub) -> None:
+        call = stub.WatchLoad(pb.WatchLoadRequest(interval_ms=_INTERVAL_MS, monitor=True))
+        try:
+            async for report in call:
+                self._on_report(report)
+        finally:
+            call.cancel()
+
+    def _on_report(self, report: pb.LoadReport) -> None:
+        was_busy, before = self.requests > 0, self.report
+        self.report = report
+        # The first report counts the worker's own warm-up.
+        worked = before.running_limit > 0 and report.prefill_tokens_done > before.prefill_tokens_done
+        if worked or self.requests:
+            self.has_served = True
+        if was_busy or self.requests:
+            self.last_used = time.monotonic()
+        if not report.loaded and self.state is State.READY:
+            # Its keep-alive has expired, or a client has stopped it.
+            self.drain()
+        moved = abs(report.expires_unix_ns - before.expires_unix_ns) > 1_000_000_000
+        if was_busy != (self.requests > 0) or moved:
+            self.changed()
+
+    async def _end(self) -> None:
+        self.process.terminate()
+        try:
+            async with asyncio.timeout(self._drain_seconds + _END_SECONDS):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+
+    async def _explain(self, how: str) -> str:
+        """Why it ended by itself: the last lines of its log."""
+        last = await asyncio.to_thread(_last_lines, self.place.log)
+        return f"its worker ended ({how}){': ' if last else ''}{last}"
+
+
+def _last_lines(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return " / ".join(line.strip() for line in lines[-_LAST_LINES:] if line.strip())

@@ -1,0 +1,159 @@
+"""Starts workers for models, and finds again those that an earlier process of this host has started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from drover import logs
+from drover.settings import split_address, with_port
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.settings import HostSettings
+from engine_worker.host.workers.child import Child, ChildPlace
+from engine_worker.host.workers.process import WorkerProcess
+
+_log = logging.getLogger("drover.host")
+_STATE = "worker.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Called by children; see Child."""
+
+    changed: Callable[[], None]
+    ended: Callable[[Child, str], None]
+
+
+class Workers:
+    """`folder`: one folder for each running worker. `python_for`: the interpreter for an engine."""
+
+    def __init__(
+        self, folder: Path, settings: HostSettings, python_for: Callable[[str], str], events: Events
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._python_for = python_for
+        self._events = events
+        self._addresses: set[str] = set()
+        """Of workers that may not listen yet."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def start(self, model: StoredModel, memory_bytes: int, is_extra: bool, is_pinned: bool) -> Child:
+        """Raises OSError if the process cannot be started."""
+        folder = self._folder / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        place = ChildPlace(self._free_address(), folder, is_extra)
+        try:
+            process = WorkerProcess.start(self._command(model, place, is_pinned), os.environ, place.log)
+            _write_state(model, place, process, memory_bytes)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        child = self._child(model, place, process, memory_bytes)
+        child.is_pinned = is_pinned
+        child.start(self._settings.load_timeout_seconds, self._settings.drain_seconds)
+        return child
+
+    def find_running(self, model_of: Callable[[str], StoredModel | None]) -> Sequence[Child]:
+        """The workers of an earlier process that still run. Those whose model is gone are drained."""
+        return [child for folder in self._folder.iterdir() if (child := self._find(folder, model_of))]
+
+    def forget(self, child: Child) -> None:
+        """It has ended."""
+        self._addresses.discard(child.place.address)
+        shutil.rmtree(child.place.folder, ignore_errors=True)
+
+    def _find(self, folder: Path, model_of: Callable[[str], StoredModel | None]) -> Child | None:
+        try:
+            state = orjson.loads((folder / _STATE).read_bytes())
+            process = WorkerProcess.find(state["pid"], state["started"])
+        except (OSError, ValueError, KeyError, TypeError):
+            process = None
+        if process is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        model = model_of(state["model"])
+        if model is None:
+            process.terminate()
+            process.forget()
+            return None
+        place = ChildPlace(state["address"], folder, state["is_extra"])
+        child = self._child(model, place, process, state["memory_bytes"])
+        # The load's duration is not known any more.
+        child.began_unix_ns = state["began_unix_ns"]
+        child.start(self._settings.load_timeout_seconds, self._settings.drain_seconds)
+        logs.event(_log, logging.INFO, "worker found again", model=model.name.short, address=place.address)
+        return child
+
+    def _child(
+        self, model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int
+    ) -> Child:
+        self._addresses.add(place.address)
+        return Child(model, place, process, memory_bytes, self._events.changed, self._events.ended)
+
+    def _command(self, model: StoredModel, place: ChildPlace, is_pinned: bool) -> Sequence[str]:
+        settings = self._settings
+        return [
+            self._python_for(model.engine),
+            "-m",
+            "engine_worker",
+            *("--listen", place.address),
+            *("--engine", model.engine),
+            *("--name", model.name.short),
+            *("--manifest", model.key),
+            *("--keep-alive", "-1" if is_pinned else settings.keep_alive),
+            *("--drain-grace-seconds", str(settings.drain_seconds)),
+            *("--log-format", "json"),
+            *("--log-level", settings.log_level),
+            *model.flags,
+        ]
+
+    def _free_address(self) -> str:
+        """Where the next worker listens. Raises OSError if no port is free."""
+        host, _ = split_address(self._settings.listen)
+        ports: Sequence[int] = self._settings.ports or [0]
+        for port in ports:
+            try:
+                with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                    probe.bind((host, port))
+                    address = with_port(host, probe.getsockname()[1])
+            except OSError:
+                continue
+            if address not in self._addresses:
+                return address
+        raise OSError(f"no port of --worker-ports {self._settings.worker_ports} is free")
+
+
+def python_of_this_process(engine: str) -> str:
+    return sys.executable
+
+
+def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int) -> None:
+    document = {
+        "pid": process.pid,
+        "started": process.started,
+        "model": model.key,
+        "address": place.address,
+        "memory_bytes": memory_bytes,
+        "is_extra": place.is_extra,
+        "began_unix_ns": time.time_ns(),
+    }
+    new = place.folder / f"{_STATE}.new"
+    new.write_bytes(orjson.dumps(document))
+    new.replace(place.folder / _STATE)
+
+
+async def write_state(child: Child) -> None:
+    """Keep what was measured for a later process of this host."""
+    await asyncio.to_thread(_write_state, child.model, child.place, child.process, child.memory_bytes)

@@ -1,0 +1,1 @@
+"""Worker hosts: the models in their stores, and which host loads a model that requests wait for."""

@@ -1,0 +1,58 @@
+"""Which host loads a model: the same choice in every frontend, from the states that all of them see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+from drover.v1 import host_pb2
+from frontend.routing.hosts.watched_host import WatchedHost
+
+_HERE = (host_pb2.Child.LOADING, host_pb2.Child.READY)
+
+
+Pending = Mapping[WatchedHost, int]
+"""Bytes of the models that this frontend has asked each host for, and that are not in its memory yet."""
+
+
+def ranked(hosts: Iterable[WatchedHost], key: str, pending: Pending) -> Sequence[WatchedHost]:
+    """The hosts that can load the model with this key, the best one first.
+
+    1. one that has it in memory, or loads it
+    2. one where somebody waits for it already
+    3. one with room
+    4. one that can make room by evicting idle models, those with the most idle memory first
+    5. any other one, those with the least memory asked for first
+
+    Equal ones are ordered by a hash of host and model, so that frontends agree and models spread.
+    """
+    able = [host for host in hosts if _can_load(host, key)]
+    return sorted(able, key=lambda host: _rank(host, key, pending.get(host, 0)))
+
+
+def is_better(one: WatchedHost, other: WatchedHost, key: str, pending: Pending) -> bool:
+    """Whether `one` belongs to a better class than `other`, and not only before it in the order."""
+    return _rank(one, key, pending.get(one, 0))[0] < _rank(other, key, pending.get(other, 0))[0]
+
+
+def _can_load(host: WatchedHost, key: str) -> bool:
+    stored = host.stored.get(key)
+    return stored is not None and not stored.unusable and host.is_ready
+
+
+def _rank(host: WatchedHost, key: str, pending: int) -> tuple[int, int, bytes]:
+    state, needed = host.state, host.stored[key].memory_bytes
+    assert state is not None
+    tie = blake2b(f"{state.id} {key}".encode(), digest_size=8).digest()
+    child = host.children().get(key)
+    if child is not None and child.state in _HERE:
+        return 0, 0, tie
+    if key in state.turns:
+        return 1, 0, tie
+    free = state.budget_bytes - state.used_bytes - pending
+    if needed <= free:
+        return 2, 0, tie
+    idle = sum(each.memory_bytes for each in state.children if each.state == _HERE[1] and not each.busy)
+    if needed <= free + idle:
+        return 3, -idle, tie
+    return 4, pending, tie

@@ -1,0 +1,244 @@
+"""All worker hosts: their models, their workers, and what is asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from drover.concurrency import ChangeSignal
+from drover.errors import DroverError
+from drover.v1 import host_pb2
+from frontend.routing.discovery.base import Discovery
+from frontend.routing.hosts.choice import Pending, is_better, ranked
+from frontend.routing.hosts.watched_host import WatchedHost
+from frontend.routing.managed_worker import log_task_failure
+from frontend.routing.served_model import ServedModel, under_each_name
+
+# How long a host is not asked again for a model that it could not load.
+_FAILED_SECONDS = 10.0
+# How long requests for a model wait in the queue before a second replica is asked for.
+_REPLICA_AFTER_SECONDS = 3.0
+_POLL_SECONDS = 0.5
+_SETTLE_SECONDS = 2.0
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Requests of one model's queue. `seconds`: how long the first one has waited; `replicas`: ready ones."""
+
+    requests: int
+    seconds: float
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Of a host to load a model, which it is not asked for again before `until` (time.monotonic)."""
+
+    until: float
+    error: DroverError
+
+
+WaitingByKey = Callable[[], Mapping[str, Waiting]]
+FailWaiting = Callable[[str, DroverError], None]
+"""Fails the requests that wait for the model with a key."""
+
+
+class Hosts:
+    """Implements Discovery for the hosts' workers.
+
+    `waiting`: what requests wait for now; `fail`: called when no host can load a model. Both are set before
+    `start`. `loadable` is cheap: a look-up.
+    """
+
+    def __init__(self, discoveries: Sequence[Discovery]) -> None:
+        self._discoveries = discoveries
+        self.waiting: WaitingByKey = dict
+        self.fail: FailWaiting = lambda key, error: None
+        self.version = 0
+        """Increased whenever the models of the stores may have changed."""
+        self._hosts: dict[str, WatchedHost] = {}
+        self._found: dict[int, frozenset[str]] = {}
+        self._has_found = [asyncio.Event() for _ in discoveries]
+        self._changed = ChangeSignal()
+        self._queue_changed = asyncio.Event()
+        self._assigned: dict[str, WatchedHost] = {}
+        self._failed: dict[tuple[str, str], _Failure] = {}
+        self._stored: Mapping[str, ServedModel] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        for number, discovery in enumerate(self._discoveries):
+            self._spawn(self._follow(number, discovery), f"follow host discovery {number}")
+        if self._discoveries:
+            self._spawn(self._ask(), "ask hosts for models")
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(host.stop() for host in self._hosts.values()))
+
+    async def wait_known(self) -> None:
+        """Until each discovery has found its first hosts, and each of these has answered or failed once."""
+        await asyncio.gather(*(found.wait() for found in self._has_found))
+        await asyncio.gather(*(host.is_known.wait() for host in self._hosts.values()))
+
+    @property
+    def all(self) -> Sequence[WatchedHost]:
+        return list(self._hosts.values())
+
+    @property
+    def are_configured(self) -> bool:
+        return bool(self._discoveries)
+
+    @property
+    def any_ready(self) -> bool:
+        return any(host.is_ready for host in self._hosts.values())
+
+    def stored(self) -> Iterable[ServedModel]:
+        """The models of all stores, each name once."""
+        return self._stored.values()
+
+    def find(self, name_key: str) -> ServedModel | None:
+        return self._stored.get(name_key)
+
+    def has(self, key: str) -> bool:
+        """Whether a store has the model with this key."""
+        return any(key in host.stored for host in self._hosts.values())
+
+    def can_load(self, key: str) -> bool:
+        """Whether a host can be asked for the model with this key."""
+        return bool(self._able(key))
+
+    def last_failure(self, key: str) -> DroverError | None:
+        """Why a host could not load the model a moment ago."""
+        failed = (each for (_, of), each in self._failed.items() if of == key)
+        latest = max(failed, key=lambda each: each.until, default=None)
+        return None if latest is None else type(latest.error)(latest.error.message)
+
+    def on_queue_change(self) -> None:
+        """Call when requests begin or cease to wait."""
+        self._queue_changed.set()
+
+    async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
+        """Of the hosts' workers."""
+        last: list[str] | None = None
+        while True:
+            changed = self._changed.next_change
+            now = sorted({address for host in self._hosts.values() for address in host.child_addresses()})
+            if now != last:
+                last = now
+                yield now
+            await changed.wait()
+
+    async def wait_for(self, is_true: Callable[[], bool]) -> None:
+        """Until the hosts' states make it true, which come a moment after a change. At most two seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                while True:
+                    changed = self._changed.next_change
+                    if is_true():
+                        return
+                    await changed.wait()
+
+    async def _follow(self, number: int, discovery: Discovery) -> None:
+        async with aclosing(discovery.addresses()) as lists:
+            async for addresses in lists:
+                self._found[number] = frozenset(addresses)
+                await self._reconcile()
+                self._has_found[number].set()
+
+    async def _reconcile(self) -> None:
+        wanted = frozenset[str]().union(*self._found.values())
+        for address in sorted(wanted - self._hosts.keys()):
+            host = self._hosts[address] = WatchedHost(address, self._on_change, self._on_failure)
+            host.start()
+        for address in self._hosts.keys() - wanted:
+            await self._hosts.pop(address).stop()
+        self._on_change()
+
+    def _on_change(self) -> None:
+        stored: dict[str, ServedModel] = {}
+        for host in self._hosts.values():
+            for each in host.stored.values():
+                for model in under_each_name(each.card):
+                    known = stored.get(model.name.key)
+                    if known is None or known.info.modified_unix_ns < model.info.modified_unix_ns:
+                        stored[model.name.key] = model
+        if stored != self._stored:
+            self._stored = stored
+            self.version += 1
+        self._changed.notify()
+        self._queue_changed.set()
+
+    def _on_failure(self, host: WatchedHost, key: str, error: DroverError) -> None:
+        """Ask another host; if there is none, the requests fail with the reason."""
+        self._failed[host.address, key] = _Failure(time.monotonic() + _FAILED_SECONDS, error)
+        if not self.can_load(key):
+            self.fail(key, error)
+        self._queue_changed.set()
+
+    def _able(self, key: str) -> Sequence[WatchedHost]:
+        now = time.monotonic()
+        self._failed = {pair: each for pair, each in self._failed.items() if each.until > now}
+        hosts = [host for host in self._hosts.values() if (host.address, key) not in self._failed]
+        return ranked(hosts, key, self._pending(key))
+
+    def _pending(self, without: str) -> Pending:
+        """Of all models but one."""
+        pending: Counter[WatchedHost] = Counter()
+        for key, host in self._assigned.items():
+            if key != without and key in host.stored and key not in host.children():
+                pending[host] += host.stored[key].memory_bytes
+        return pending
+
+    async def _ask(self) -> None:
+        """Tell each host what is waited for there."""
+        while True:
+            self._queue_changed.clear()
+            waiting = self.waiting()
+            demands: dict[WatchedHost, dict[str, host_pb2.Demand]] = {host: {} for host in self.all}
+            for key, each in waiting.items():
+                for host, is_extra in self._chosen(key, each):
+                    demands[host][key] = host_pb2.Demand(
+                        model=host.stored[key].card.names[0],
+                        digest=key,
+                        waiting=each.requests,
+                        waited_ns=round(each.seconds * _NS),
+                        extra=is_extra,
+                    )
+            self._assigned = {key: host for key, host in self._assigned.items() if key in waiting}
+            for host, wanted in demands.items():
+                host.want(wanted)
+            try:
+                async with asyncio.timeout(_POLL_SECONDS if waiting else None):
+                    await self._queue_changed.wait()
+            except TimeoutError:
+                pass
+
+    def _chosen(self, key: str, waiting: Waiting) -> Iterable[tuple[WatchedHost, bool]]:
+        """The host that loads the model, which stays the same while it can; and one for a second replica."""
+        able = self._able(key)
+        if not able:
+            return
+        host = self._assigned.get(key)
+        if host is None or host not in able or is_better(able[0], host, key, self._pending(key)):
+            host = self._assigned[key] = able[0]
+        if not waiting.replicas:
+            yield host, False
+        elif waiting.seconds > _REPLICA_AFTER_SECONDS:
+            others = [each for each in able if key not in each.children()]
+            if others:
+                yield others[0], True
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(log_task_failure)

@@ -1,0 +1,129 @@
+"""The stores of all hosts as one: where models are pulled to, created and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from hashlib import blake2b
+from typing import TypeVar, cast
+
+import grpc
+
+from drover.errors import ModelNotFound, NoWorkerReady
+from drover.v1 import host_pb2
+from frontend.routing.backends.grpc.boundary import boundary, read
+from frontend.routing.hosts.hosts import Hosts
+from frontend.routing.hosts.watched_host import WatchedHost
+
+_UPLOADS = "uploads"
+_PIECE_BYTES = 1024 * 1024
+Request = TypeVar("Request")
+Message = TypeVar("Message")
+
+
+class HostStores:
+    """Raises NoWorkerReady if no host can be reached, and what the hosts answer."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    @property
+    def exist(self) -> bool:
+        """Whether this frontend has hosts at all."""
+        return self._hosts.are_configured
+
+    def has(self, name_key: str) -> bool:
+        return self._hosts.find(name_key) is not None
+
+    async def pull(self, name: str, name_key: str, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
+        """To the host that has the model already, else to the one with most disk. Closing it ends the pull
+        unless another client waits for it.
+        """
+        holders = self._holders(name_key)
+        host = holders[0] if holders else max(self._ready(), key=_disk_free)
+        call = host.stub.Pull(host_pb2.PullRequest(model=name, insecure=insecure))
+        async for step in self._until_listed(_messages(call), name_key):
+            yield step
+
+    async def create(
+        self, request: host_pb2.CreateRequest, name_key: str
+    ) -> AsyncGenerator[host_pb2.Progress, None]:
+        """On the host that takes uploads."""
+        call = self._upload_host().stub.Create(request)
+        async for step in self._until_listed(_messages(call), name_key):
+            yield step
+
+    async def delete(self, name: str, name_key: str) -> None:
+        """From every store. Raises ModelNotFound."""
+        holders = self._holders(name_key)
+        if not holders:
+            raise ModelNotFound(f"model '{name}' not found")
+        for host in holders:
+            with boundary():
+                await host.stub.Delete(host_pb2.DeleteRequest(model=name))
+        await self._hosts.wait_for(lambda: not self._holders(name_key))
+
+    async def has_blob(self, digest: str) -> bool:
+        with boundary():
+            found = await self._upload_host().stub.FindBlob(host_pb2.FindBlobRequest(digest=digest))
+        return read(found).found
+
+    async def put_blob(self, digest: str, data: AsyncIterator[bytes]) -> bool:
+        """True if it is new. Raises InvalidRequest if the data do not have the digest."""
+
+        async def parts() -> AsyncIterator[host_pb2.BlobPart]:
+            yield host_pb2.BlobPart(digest=digest)
+            async for chunk in data:
+                for begin in range(0, len(chunk), _PIECE_BYTES):
+                    yield host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES])
+
+        with boundary():
+            answer = await self._upload_host().stub.PutBlob(parts())
+        return not read(answer).existed
+
+    async def _until_listed(
+        self, steps: AsyncGenerator[host_pb2.Progress, None], name_key: str
+    ) -> AsyncGenerator[host_pb2.Progress, None]:
+        """The steps, the last one when this frontend lists the model: the client may ask for it at once."""
+        async with aclosing(steps):
+            async for step in steps:
+                if manifest := step.manifest:
+                    await self._hosts.wait_for(lambda: self._manifest_of(name_key) == manifest)
+                yield step
+
+    def _manifest_of(self, name_key: str) -> str:
+        model = self._hosts.find(name_key)
+        return model.info.manifest if model else ""
+
+    def _ready(self) -> Sequence[WatchedHost]:
+        ready = [host for host in self._hosts.all if host.is_ready]
+        if not ready:
+            raise NoWorkerReady("no worker host can be reached right now, please try again")
+        return ready
+
+    def _holders(self, name_key: str) -> Sequence[WatchedHost]:
+        model = self._hosts.find(name_key)
+        return [host for host in self._ready() if model and model.info.manifest in host.stored]
+
+    def _upload_host(self) -> WatchedHost:
+        """The same for all frontends, since a client's requests may go to several."""
+        return min(self._ready(), key=lambda host: blake2b(f"{_id(host)} {_UPLOADS}".encode()).digest())
+
+
+def _id(host: WatchedHost) -> str:
+    return host.state.id if host.state else ""
+
+
+def _disk_free(host: WatchedHost) -> int:
+    return host.state.disk_free_bytes if host.state else 0
+
+
+async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:
+    try:
+        with boundary():
+            while (message := await call.read()) is not grpc.aio.EOF:
+                yield read(cast(Message, message))
+            if await call.code() is not grpc.StatusCode.OK:
+                raise NoWorkerReady("the host closed the stream early")
+    finally:
+        call.cancel()

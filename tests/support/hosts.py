@@ -1,0 +1,55 @@
+"""Worker hosts as processes, and stores with simulated models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from drover.names import ModelName
+from engine_worker.health import is_serving
+from engine_worker.host.models.simulated import SIMULATED
+from engine_worker.host.server import SERVICE_NAME
+from engine_worker.host.store.manifest import Layer, Manifest
+from engine_worker.host.store.store import Store
+from tests.support.processes import Process, free_port, launched, wait_until_ready
+
+
+def put_simulated(folder: Path, names: Sequence[str], memory_mib: int = 100, *flags: str) -> None:
+    """Into a store that no host uses: models of a size, each with answers of its own."""
+    store = Store(folder)
+    try:
+        for number, name in enumerate(names):
+            own = ["--sim-seed", str(number), *flags]
+            text = json.dumps({"memory_bytes": memory_mib << 20, "flags": own}).encode()
+            put(store, name, SIMULATED, text)
+    finally:
+        store.close()
+
+
+def put(store: Store, name: str, media_type: str, data: bytes) -> Manifest:
+    """A model with one file."""
+    manifest = Manifest([Layer(media_type, store.blobs.put(data), len(data))])
+    parsed = ModelName.parse(name)
+    assert parsed is not None
+    store.put(parsed, manifest)
+    return manifest
+
+
+@contextmanager
+def host(log: Path, store: Path, *flags: str, address: str = "") -> Iterator[Process]:
+    """A host that is ready. Its workers are ended with it, which it would leave running."""
+    address = address or f"127.0.0.1:{free_port()}"
+    command = ["-m", "engine_worker.host", "--listen", address, "--store", str(store), *flags]
+    with launched(command, address, log) as process:
+        wait_until_ready(process, lambda: is_serving(address, SERVICE_NAME))
+        yield process
+
+
+def worker_pids(store: Path) -> list[int]:
+    """Of the workers that the store's host has started and that it knows of."""
+    states = (store / "workers").glob("*/worker.json")
+    return [orjson.loads(path.read_bytes())["pid"] for path in states]

@@ -1,0 +1,152 @@
+"""Models of uploaded files: what is taken, what is refused, and what they are described as."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+
+from drover.errors import InvalidRequest
+from drover.v1 import host_pb2
+from engine_worker.host.models.catalog import Catalog
+from engine_worker.host.models.creation import Creation
+from engine_worker.host.models.gguf import GgufReader
+from engine_worker.host.models.records import LoadRecord, LoadRecords
+from engine_worker.host.models.safetensors import SafetensorsReader
+from engine_worker.host.store.store import Store
+from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
+from tests.unit.engine_worker.host.conftest import name, put_blob
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+}
+
+
+@pytest.fixture
+def creation(store: Store) -> Creation:
+    return Creation(store, [GgufReader(store), SafetensorsReader(store, python="python3")])
+
+
+@pytest.fixture
+def catalog(store: Store, creation: Creation) -> Catalog:
+    return Catalog(
+        store, creation.readers, LoadRecords(store.blobs.path(f"sha256:{'0' * 64}").parent / "loads")
+    )
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_sentencepiece_gguf(path)
+    return path.read_bytes()
+
+
+def safetensors() -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(16)
+
+
+def create(
+    store: Store,
+    creation: Creation,
+    files: dict[str, bytes],
+    system: str = "",
+    template: str = "",
+    parameters_json: str = "",
+) -> None:
+    digests = {path: put_blob(store, data) for path, data in files.items()}
+    creation.create(
+        name("made"),
+        host_pb2.CreateRequest(
+            files=digests, system=system, template=template, parameters_json=parameters_json
+        ),
+    )
+
+
+def test_a_gguf_file_becomes_a_model_of_llamacpp(
+    store: Store, creation: Creation, catalog: Catalog, gguf: bytes
+) -> None:
+    parameters = json.dumps({"temperature": 0.5, "num_ctx": 1024, "unknown": 1})
+    create(store, creation, {"model.gguf": gguf}, system="Be brief.", parameters_json=parameters)
+    catalog.refresh()
+    model = catalog.find(name("made"))
+    assert model.engine == "llamacpp"
+    assert (model.card.format, model.card.family, model.card.context_length) == ("gguf", "llama", 1024)
+    assert (model.card.system, model.card.defaults.temperature) == ("Be brief.", 0.5)
+    assert model.card.capabilities.completion
+    flags = list(model.flags)
+    assert flags[flags.index("--context-length") + 1] == "1024"
+    assert model.memory_bytes > len(gguf)
+
+
+def test_a_go_template_says_what_the_model_can_do(
+    store: Store, creation: Creation, catalog: Catalog, gguf: bytes
+) -> None:
+    create(store, creation, {"a": gguf}, template="{{ .System }}{{ .Prompt }}{{ .Suffix }}")
+    catalog.refresh()
+    card = catalog.find(name("made")).card
+    assert (card.template_source, card.capabilities.insert) == ("go_template", True)
+
+
+def test_safetensors_become_a_model_of_sglang(store: Store, creation: Creation, catalog: Catalog) -> None:
+    files = {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG).encode()}
+    create(store, creation, files)
+    catalog.refresh()
+    model = catalog.find(name("made"))
+    assert (model.engine, model.unusable, model.card.family) == ("sglang", "", "llama")
+    assert model.card.parameter_count == 4
+
+
+def test_without_sglang_the_error_says_how_to_get_it(store: Store) -> None:
+    creation = Creation(store, [SafetensorsReader(store, python="")])
+    create(store, creation, {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG).encode()})
+    model = SafetensorsReader(store, python="")(name("made"), store.find(name("made")))
+    assert model is not None
+    assert "--sglang-python" in model.unusable
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "neither GGUF nor safetensors"),
+        ({"a.txt": b"hello"}, "neither GGUF nor safetensors"),
+        ({"a.gguf": b"GGUF", "b.gguf": b"GGUF "}, "2 GGUF files"),
+        ({"a.gguf": b"GGUF and nothing else"}, "not a whole GGUF file"),
+        ({"model.safetensors": safetensors()}, r"no config\.json"),
+        ({"model.safetensors": safetensors(), "config.json": b"{"}, "not JSON"),
+        ({"model.safetensors": safetensors(), "pytorch_model.bin": b"x"}, "pickled weights"),
+        ({"model.safetensors": struct.pack("<Q", 1 << 62), "config.json": b"{}"}, "not a safetensors file"),
+    ],
+)
+def test_files_that_make_no_model(
+    store: Store, creation: Creation, files: dict[str, bytes], words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        create(store, creation, files)
+    assert list(store.models()) == []
+
+
+def test_a_blob_that_was_not_uploaded(creation: Creation) -> None:
+    request = host_pb2.CreateRequest(files={"a": f"sha256:{'0' * 64}"})
+    with pytest.raises(InvalidRequest, match="upload it first"):
+        creation.create(name("made"), request)
+
+
+def test_what_a_load_has_taught_is_remembered(
+    store: Store, creation: Creation, catalog: Catalog, gguf: bytes
+) -> None:
+    create(store, creation, {"a": gguf})
+    catalog.refresh()
+    model = catalog.find(name("made"))
+    described = catalog.card(model)
+    described.capabilities.tools = True
+    catalog.learn(model, LoadRecord(memory_bytes=123, load_ns=4, card=described))
+    catalog.loads.clear()
+    catalog.refresh()
+    assert catalog.memory_bytes(model) == 123
+    assert catalog.card(model).capabilities.tools

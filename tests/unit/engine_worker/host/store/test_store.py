@@ -1,0 +1,84 @@
+"""Models by name: only whole ones are listed, and shared files stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
+from engine_worker.host.store.manifest import FILE, MODEL, Layer, Manifest
+from engine_worker.host.store.store import Store
+from tests.unit.engine_worker.host.conftest import PutModel, digest_of, name, put_blob
+
+
+def listed(store: Store) -> list[str]:
+    return [found.short for found, _ in store.models()]
+
+
+def test_a_model_is_found_in_any_letter_case(store: Store, put_model: PutModel) -> None:
+    manifest = put_model("Qwen3:8B")
+    assert listed(store) == ["Qwen3:8B"]
+    assert store.find(name("qwen3:8b")) == manifest
+    put_model("qwen3:8b", b"newer")
+    assert listed(store) == ["Qwen3:8B"]
+
+
+def test_names_with_hosts_and_namespaces(store: Store, put_model: PutModel) -> None:
+    put_model("registry.example:5000/team/model:tag")
+    put_model("library/model")
+    assert sorted(listed(store)) == ["model:latest", "registry.example:5000/team/model:tag"]
+
+
+def test_a_manifest_without_its_files_is_not_taken(store: Store) -> None:
+    with pytest.raises(InvalidRequest, match="does not have sha256:"):
+        store.put(name("a"), Manifest([Layer(MODEL, digest_of(b"x"), 1)]))
+    assert listed(store) == []
+
+
+def test_a_model_whose_file_is_cut_off_is_not_listed(store: Store, put_model: PutModel) -> None:
+    manifest = put_model("a", b"weights")
+    store.blobs.path(manifest.layers[0].digest).write_bytes(b"wei")
+    assert listed(store) == []
+    with pytest.raises(ModelNotFound):
+        store.find(name("a"))
+
+
+def test_deleting_frees_only_what_no_other_model_has(store: Store, put_model: PutModel) -> None:
+    put_model("a", b"shared", b"{}")
+    put_model("b", b"shared", b"{ }")
+    assert store.delete(name("a")) == len(b"{}")
+    assert store.delete(name("b")) == len(b"shared") + len(b"{ }")
+    assert listed(store) == []
+    assert store.blobs.used_bytes == 0
+    with pytest.raises(ModelNotFound):
+        store.delete(name("a"))
+
+
+def test_pruning_removes_unused_and_unfinished_files(store: Store, put_model: PutModel) -> None:
+    put_model("a")
+    put_blob(store, b"unused")
+    partial = store.blobs.begin(digest_of(b"unfinished"), 10)
+    partial.write(b"unf")
+    partial.close()
+    assert store.prune(dry_run=True) == (2, 9)
+    assert store.prune() == (2, 9)
+    assert store.prune() == (0, 0)
+    assert listed(store) == ["a:latest"]
+
+
+def test_a_folder_has_the_named_files(store: Store) -> None:
+    config = put_blob(store, b"{}")
+    manifest = Manifest([Layer(FILE, config, 2, "config.json")])
+    store.put(name("a"), manifest)
+    folder = store.folder_of(manifest)
+    assert (folder / "config.json").read_bytes() == b"{}"
+    assert store.folder_of(manifest) == folder
+
+
+def test_one_process_has_the_store(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(StoreUnavailable, match="another host uses"):
+        Store(tmp_path)
+    store.close()
+    Store(tmp_path).close()

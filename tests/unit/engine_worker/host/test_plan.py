@@ -1,0 +1,221 @@
+"""Loads and evictions: the rules one by one, and what follows from them over a long run."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from engine_worker.host.plan import (
+    Action,
+    Demand,
+    Drain,
+    Load,
+    Refuse,
+    Resident,
+    State,
+    next_eviction,
+    plan,
+)
+
+MIN_RESIDENCY_SECONDS = 10.0
+NOW = 1000.0
+
+
+def planned(budget: int, residents: Sequence[Resident], demands: Iterable[Demand]) -> list[Action]:
+    return plan(NOW, budget, MIN_RESIDENCY_SECONDS, residents, demands)
+
+
+def ready(model: str, size: int, **fields: float) -> Resident:
+    """Long resident, unless `fields` say otherwise."""
+    return replace(Resident(model, State.READY, size), **fields)  # type: ignore[arg-type] # of one type each
+
+
+def test_a_model_that_fits_is_loaded() -> None:
+    assert planned(10, [], [Demand("a", 10, NOW)]) == [Load("a")]
+
+
+def test_models_that_fit_together_are_loaded_together() -> None:
+    assert planned(10, [], [Demand("a", 4, NOW), Demand("b", 6, NOW)]) == [Load("a"), Load("b")]
+
+
+@pytest.mark.parametrize("state", [State.LOADING, State.READY])
+def test_a_resident_model_needs_nothing(state: State) -> None:
+    assert planned(10, [Resident("a", state, 5)], [Demand("a", 5, NOW)]) == []
+
+
+def test_a_model_larger_than_the_budget_is_refused_with_both_numbers() -> None:
+    assert planned(10, [], [Demand("a", 11, NOW)]) == [Refuse("a", 11, 10)]
+
+
+def test_pinned_models_count_against_the_budget() -> None:
+    residents = [ready("a", 4, is_pinned=True)]
+    assert planned(10, residents, [Demand("b", 7, NOW)]) == [Refuse("b", 7, 6)]
+
+
+def test_the_least_recently_used_idle_model_goes_first() -> None:
+    residents = [ready("a", 5, last_used=900), ready("b", 5, last_used=800)]
+    assert planned(10, residents, [Demand("c", 5, NOW)]) == [Drain("b", is_busy=False)]
+
+
+def test_a_second_replica_goes_before_other_idle_models() -> None:
+    residents = [ready("a", 5, last_used=800), ready("b", 5, last_used=900, is_extra=True)]
+    assert planned(10, residents, [Demand("c", 5, NOW)]) == [Drain("b", is_busy=False)]
+
+
+def test_a_busy_model_goes_only_if_idle_ones_are_not_enough() -> None:
+    residents = [ready("a", 5, requests=1, since=100), ready("b", 5, last_used=999)]
+    assert planned(10, residents, [Demand("c", 5, NOW)]) == [Drain("b", is_busy=False)]
+    assert planned(10, residents, [Demand("c", 6, NOW)]) == [
+        Drain("b", is_busy=False),
+        Drain("a", is_busy=True),
+    ]
+
+
+def test_of_busy_models_the_longest_resident_goes() -> None:
+    residents = [ready("a", 5, requests=9, since=200), ready("b", 5, requests=1, since=300)]
+    assert planned(10, residents, [Demand("c", 5, NOW)]) == [Drain("a", is_busy=True)]
+
+
+def test_nothing_is_evicted_before_its_residency() -> None:
+    residents = [ready("a", 10, since=NOW - 9)]
+    assert planned(10, residents, [Demand("b", 5, 0)]) == []
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, residents) == NOW + 1
+    assert next_eviction(NOW + 1, MIN_RESIDENCY_SECONDS, residents) is None
+
+
+def test_the_longest_waiting_gets_the_memory() -> None:
+    """A smaller model that came later would fit, and must not take what the first one waits for."""
+    residents = [ready("a", 6, since=NOW - 1)]
+    demands = [Demand("large", 10, 1), Demand("small", 4, 2)]
+    assert planned(10, residents, demands) == []
+
+
+def test_memory_that_drains_is_promised_once() -> None:
+    residents = [Resident("a", State.DRAINING, 5), ready("b", 5)]
+    demands = [Demand("c", 5, 1), Demand("d", 5, 2)]
+    assert planned(10, residents, demands) == [Drain("b", is_busy=False)]
+
+
+def test_what_a_victim_has_too_much_of_serves_the_next() -> None:
+    residents = [ready("a", 10)]
+    demands = [Demand("b", 4, 1), Demand("c", 6, 2)]
+    assert planned(10, residents, demands) == [Drain("a", is_busy=False)]
+
+
+def test_a_draining_model_waits_for_its_turn_again() -> None:
+    residents = [Resident("a", State.DRAINING, 5)]
+    assert planned(10, residents, [Demand("a", 5, 1)]) == []
+
+
+def test_a_second_replica_takes_only_free_memory_and_comes_last() -> None:
+    residents = [ready("a", 5)]
+    extra = Demand("b", 6, 1, is_extra=True)
+    assert planned(10, residents, [extra]) == []
+    assert planned(11, residents, [extra]) == [Load("b")]
+    assert planned(11, residents, [extra, Demand("c", 6, 2)]) == [Load("c")]
+
+
+def test_over_budget_nothing_is_loaded() -> None:
+    """Models may turn out larger than was estimated."""
+    residents = [ready("a", 12)]
+    assert planned(10, residents, [Demand("b", 1, 1)]) == [Drain("a", is_busy=False)]
+
+
+@dataclass
+class Machine:
+    """A host in simulated time: loads take `load_seconds`, a request `run_seconds`, `slots` at a time."""
+
+    budget: int
+    sizes: dict[str, int]
+    load_seconds: float = 2.0
+    run_seconds: float = 1.0
+    slots: int = 4
+    now: float = 0.0
+    residents: dict[str, Resident] = field(default_factory=dict)
+    queues: dict[str, list[float]] = field(default_factory=dict)
+    running: dict[str, list[float]] = field(default_factory=dict)
+    loads: int = 0
+    waits: list[float] = field(default_factory=list)
+    _events: list[float] = field(default_factory=list)
+
+    def run(self, arrivals: Sequence[tuple[float, str]]) -> None:
+        pending = list(arrivals)[::-1]
+        self._events = [at for at, _ in arrivals]
+        heapq.heapify(self._events)
+        while self._events:
+            self.now = heapq.heappop(self._events)
+            while pending and pending[-1][0] <= self.now:
+                at, model = pending.pop()
+                self.queues.setdefault(model, []).append(at)
+            self._end_what_is_due()
+            self._admit()
+            self._act()
+
+    def _end_what_is_due(self) -> None:
+        for model, ends in self.running.items():
+            ends[:] = [end for end in ends if end > self.now]
+            if model in self.residents:
+                last_used = self.residents[model].last_used
+                self._set(model, requests=len(ends), last_used=self.now if ends else last_used)
+        for model, each in list(self.residents.items()):
+            if each.state is State.LOADING and each.since <= self.now:
+                self._set(model, state=State.READY)
+            if each.state is State.DRAINING and not self.running.get(model):
+                del self.residents[model]
+
+    def _admit(self) -> None:
+        for model, each in self.residents.items():
+            queue, ends = self.queues.get(model, []), self.running.setdefault(model, [])
+            while each.state is State.READY and queue and len(ends) < self.slots:
+                self.waits.append(self.now - queue.pop(0))
+                ends.append(self.now + self.run_seconds)
+                heapq.heappush(self._events, ends[-1])
+            self._set(model, requests=len(ends), last_used=self.now if ends else each.last_used)
+
+    def _act(self) -> None:
+        demands = [
+            Demand(model, self.sizes[model], queue[0]) for model, queue in self.queues.items() if queue
+        ]
+        residents = list(self.residents.values())
+        for action in plan(self.now, self.budget, MIN_RESIDENCY_SECONDS, residents, demands):
+            match action:
+                case Load(model):
+                    self.loads += 1
+                    until = self.now + self.load_seconds
+                    self.residents[model] = Resident(model, State.LOADING, self.sizes[model], since=until)
+                    heapq.heappush(self._events, until)
+                case Drain(model):
+                    self._set(model, state=State.DRAINING)
+                    heapq.heappush(self._events, self.now)
+        assert sum(each.size_bytes for each in self.residents.values()) <= self.budget
+        due = next_eviction(self.now, MIN_RESIDENCY_SECONDS, residents)
+        if demands and due is not None:
+            heapq.heappush(self._events, due)
+
+    def _set(self, model: str, **fields: object) -> None:
+        self.residents[model] = replace(self.residents[model], **fields)  # type: ignore[arg-type] # as given
+
+
+def test_every_request_is_served_and_memory_is_never_exceeded() -> None:
+    """Six models of which two fit, and always more requests than places: the case in which evictions could
+    wait for each other, or evict one another for ever.
+    """
+    seeded = random.Random(1)
+    names = list("abcdef")
+    weights = [1 / (rank + 1) for rank in range(len(names))]
+    arrivals, at = [], 0.0
+    for _ in range(2000):
+        at += seeded.expovariate(4.0)
+        arrivals.append((at, seeded.choices(names, weights)[0]))
+    machine = Machine(budget=10, sizes=dict.fromkeys(names, 5))
+    machine.run(arrivals)
+    assert len(machine.waits) == len(arrivals)
+    # Each swap serves what has gathered: far fewer loads than requests.
+    assert machine.loads < len(arrivals) / 10
+    # Three turns of others, each a residency, a drain and a load, and what waits before it for its own model.
+    turn = MIN_RESIDENCY_SECONDS + machine.run_seconds + machine.load_seconds
+    assert max(machine.waits) < 4 * turn

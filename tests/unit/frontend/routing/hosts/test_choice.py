@@ -1,0 +1,72 @@
+"""Which host loads a model: the order of the classes, and that frontends agree."""
+
+from __future__ import annotations
+
+from drover.v1 import engine_pb2, host_pb2
+from frontend.routing.hosts.choice import is_better, ranked
+from frontend.routing.hosts.watched_host import WatchedHost
+
+KEY = "sha256:wanted"
+SIZE = 10
+
+
+def host(name: str, *children: host_pb2.Child, budget: int = 20, **fields: object) -> WatchedHost:
+    """A host with the model in its store."""
+    made = WatchedHost(f"{name}:1", lambda: None, lambda *_: None)
+    card = engine_pb2.Model(names=["wanted:latest"], manifest=KEY)
+    made.stored = {KEY: host_pb2.StoredModel(card=card, memory_bytes=SIZE)}
+    used = sum(child.memory_bytes for child in children)
+    made.state = host_pb2.HostState(
+        id=name,
+        children=children,
+        budget_bytes=budget,
+        used_bytes=used,
+        **fields,  # type: ignore[arg-type]  # as the test gives them
+    )
+    return made
+
+
+def child(key: str = "sha256:other", busy: bool = False, state: int = host_pb2.Child.READY) -> host_pb2.Child:
+    return host_pb2.Child(
+        digest=key,
+        busy=busy,
+        memory_bytes=SIZE,
+        state=state,  # type: ignore[arg-type]  # of the enumeration
+    )
+
+
+async def test_the_classes_in_their_order() -> None:
+    here = host("here", child(KEY, busy=True))
+    waited = host("waited", child(busy=True), child(busy=True), turns=[KEY])
+    free = host("free", child(busy=True))
+    idle = host("idle", child(), child(busy=True))
+    busy = host("busy", child(busy=True), child(busy=True))
+    assert ranked([busy, idle, free, waited, here], KEY, {}) == [here, waited, free, idle, busy]
+
+
+async def test_frontends_agree_whatever_order_they_see() -> None:
+    hosts = [host(name) for name in "abcdef"]
+    assert ranked(hosts, KEY, {}) == ranked(hosts[::-1], KEY, {})
+
+
+async def test_a_draining_model_is_not_in_memory_any_more() -> None:
+    leaving, free = (
+        host("leaving", child(KEY, busy=True, state=host_pb2.Child.DRAINING), budget=10),
+        host("free"),
+    )
+    assert ranked([leaving, free], KEY, {})[0] is free
+
+
+async def test_hosts_that_cannot_load() -> None:
+    away, without, draining = host("away"), host("without"), host("draining", draining=True)
+    away.state, without.stored = None, {}
+    unusable = host("unusable")
+    unusable.stored[KEY].unusable = "no engine for it"
+    assert ranked([away, without, draining, unusable], KEY, {}) == []
+
+
+async def test_what_was_asked_for_already_takes_room() -> None:
+    first, second = host("first", budget=SIZE), host("second", budget=SIZE)
+    assert ranked([first, second], KEY, {first: SIZE})[0] is second
+    assert is_better(second, first, KEY, {first: SIZE})
+    assert not is_better(second, first, KEY, {})
