@@ -6,10 +6,10 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
@@ -97,6 +97,10 @@ class FrontendSettings(ProcessSettings):
     """Web pages that may call, in addition to those of this machine, desktop applications and browser
     extensions: scheme://host, separated by commas; a * stands for any text.
     """
+    hosts: CommaList = Field(default=[])
+    """Addresses of worker hosts, which load models on demand, separated by commas: host:port, dns:name:port
+    or k8s:service.namespace:port, as of workers. With hosts, there are no workers but those that are named.
+    """
     workers: CommaList = Field(default=["127.0.0.1:50051"])
     """Addresses of the engine workers, separated by commas: host:port, unix:/path, dns:name:port for all
     addresses of a name, k8s:service.namespace:port for the pods of a Kubernetes Service, or
@@ -112,10 +116,6 @@ class FrontendSettings(ProcessSettings):
     """The PEM file with the certificates of the authorities that sign the workers' certificates."""
     fleet_tls_worker_name: str = WORKER_NAME
     """The name that each worker's certificate must have; `address` for the host of the worker's address."""
-    hosts: CommaList = Field(default=[])
-    """Addresses of worker hosts, which load models on demand, separated by commas: host:port, dns:name:port
-    or k8s:service.namespace:port, as of workers. With hosts, there are no workers but those that are named.
-    """
     load_timeout_seconds: Annotated[float, Ge(0)] = 300.0
     """Longest time that a request waits for a host to load its model; 0: no limit."""
     smart_routers: Annotated[str, AfterValidator(_check_routers)] = ""
@@ -247,7 +247,9 @@ class FrontendSettings(ProcessSettings):
 
     @field_validator("workers")
     @classmethod
-    def _valid_workers(cls, workers: list[str]) -> list[str]:
+    def _valid_workers(cls, workers: list[str], info: ValidationInfo) -> list[str]:
+        if not workers and not info.data.get("hosts"):
+            raise ValueError("name at least one worker, or a worker host with --hosts")
         return [_check_worker(worker) for worker in workers]
 
     @field_validator("hosts")
@@ -258,12 +260,6 @@ class FrontendSettings(ProcessSettings):
                 raise ValueError(f"{host!r} is an Ollama server, which is a worker: name it in --workers")
             _check_worker(host)
         return hosts
-
-    @model_validator(mode="after")
-    def _has_workers(self) -> Self:
-        if not self.worker_addresses and not self.hosts:
-            raise ValueError("name at least one worker (--workers) or host (--hosts)")
-        return self
 
     @property
     def worker_addresses(self) -> list[str]:
