@@ -68,7 +68,7 @@ class Sessions:
 
     def is_current(self, session: Session) -> bool:
         """Whether it is still as it was found: not expired, and the key neither revoked nor changed."""
-        stored = self._keys.all.get(session.key.id)
+        stored = self._keys.known(session.key.id)
         if stored is None or stored.state(self._now()) != "active":
             return False
         return stored.key == session.key and session.expires_unix > self._now()

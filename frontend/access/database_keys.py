@@ -28,18 +28,21 @@ class DatabaseKeys:
         self._poll_seconds = poll_seconds
         self._keys: dict[str, StoredKey] = {}
         self._seen_revision = -1
-        self._has_loaded = asyncio.Event()
+        self._has_loaded = False
+        self._was_tried = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
 
-    async def start(self, wait_seconds: float) -> None:
-        """Start the poll, and wait that long for its first result: requests are refused before it where the
-        server is not on loopback.
+    async def start(self, wait_seconds: float | None) -> None:
+        """Start the poll, and wait that long for its first read to succeed or fail; None: as long as the
+        database may take to answer.
         """
         self._poller = asyncio.create_task(self._poll(), name="poll keys")
         try:
             async with asyncio.timeout(wait_seconds):
-                await self._has_loaded.wait()
+                await self._was_tried.wait()
         except TimeoutError:
+            pass
+        if not self.has_loaded:
             logs.event(_log, logging.WARNING, "keys are not read yet", database=str(self._rows.database))
 
     async def stop(self) -> None:
@@ -51,7 +54,7 @@ class DatabaseKeys:
     @property
     def has_loaded(self) -> bool:
         """True once all keys have been read."""
-        return self._has_loaded.is_set()
+        return self._has_loaded
 
     @property
     def all(self) -> Mapping[str, StoredKey]:
@@ -66,12 +69,13 @@ class DatabaseKeys:
                 merged = {**({} if changes.from_start else self._keys), **changes.keys}
                 self._keys = {key_id: key for key_id, key in merged.items() if key is not None}
             self._seen_revision, more = changes.revision, changes.more
-        self._has_loaded.set()
+        self._has_loaded = True
 
     async def _poll(self) -> None:
         was_unavailable = False
         while True:
             reason = await self._probe()
+            self._was_tried.set()
             if reason is not None and not was_unavailable:
                 logs.event(
                     _log,

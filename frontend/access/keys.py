@@ -10,7 +10,7 @@ from frontend.access.database_keys import DatabaseKeys
 from frontend.access.file_keys import FileKeys
 from frontend.access.stored_key import StoredKey
 
-# Longer than a database takes that is there.
+# Longer than a database that answers takes; requests are refused until then.
 _FIRST_READ_SECONDS = 1.0
 
 
@@ -32,7 +32,8 @@ class Keys:
     async def start(self) -> None:
         if self.file is not None:
             await self.file.start()
-        await self.database.start(_FIRST_READ_SECONDS)
+        # A database that hangs is waited for where the server would be open until it answers.
+        await self.database.start(None if self.open_until_read else _FIRST_READ_SECONDS)
 
     async def stop(self) -> None:
         await self.database.stop()
@@ -66,11 +67,16 @@ class Keys:
         """The key of the file whose plain secret has this fast digest."""
         return None if self.file is None else self.file.of_plain(fast)
 
-    def find(self, key_id: str) -> StoredKey | None:
-        """Raises StoreUnavailable for an unknown id while the database's keys have never been read."""
+    def known(self, key_id: str) -> StoredKey | None:
+        """Of the database, else of the file."""
         found = self.database.all.get(key_id)
         if found is None and self.file is not None:
             found = self.file.all.get(key_id)
+        return found
+
+    def find(self, key_id: str) -> StoredKey | None:
+        """Raises StoreUnavailable for an unknown id while the database's keys have never been read."""
+        found = self.known(key_id)
         if found is None and not self.database.has_loaded:
             raise _not_read()
         return found

@@ -87,7 +87,7 @@ class Console:
                 _log.exception("cannot update the console")
 
     def _name_of(self, client: str) -> str:
-        stored = self.keys.all.get(client)
+        stored = self.keys.known(client)
         return stored.key.name if stored else client
 
     def _is_current(self, viewer: Viewer) -> bool:
@@ -99,7 +99,7 @@ class Console:
         key = viewer.view.key
         if key is None:
             return self.keys.are_open
-        stored = self.keys.all.get(key.id)
+        stored = self.keys.known(key.id)
         return stored is not None and stored.state(self._now()) == "active" and stored.key == key
 
     def _snapshot(self) -> Snapshot:
