@@ -19,13 +19,15 @@ from drover import logs
 _log = logging.getLogger("drover.traces")
 _SDK = "opentelemetry"
 _EXPORTERS = "opentelemetry.exporter"
+# They quote headers that clients sent.
+_OF_CLIENTS = ("opentelemetry.trace.", "opentelemetry.baggage", "opentelemetry.propagat")
 _REPEAT_SECONDS = 60.0
 _MAX_REMEMBERED = 32
 
 
 class SdkLogs(logging.Handler):
-    """The log of the SDK: messages of its exporters are kept as the reason of a failure, each other message
-    is logged once a minute.
+    """The log of the SDK. Messages of its exporters are kept as the reason of a failure, those about a
+    client's headers are dropped, and each other message is logged once a minute.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -35,6 +37,8 @@ class SdkLogs(logging.Handler):
         self.reason = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith(_OF_CLIENTS):
+            return
         message = record.getMessage()
         if record.name.startswith(_EXPORTERS):
             self.reason = message

@@ -49,13 +49,19 @@ class RequestTraces:
         }
         if address:
             attributes["client.address"] = address
-        carrier = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in scope["headers"]
-            if name in self._headers
-        }
         name = "HTTP" if method == "_OTHER" else method
-        return RequestTrace(self._tracing.begin(name, Kind.SERVER, carrier, attributes), name)
+        return RequestTrace(self._tracing.begin(name, Kind.SERVER, self._carrier(scope), attributes), name)
+
+    def _carrier(self, scope: Scope) -> dict[str, str]:
+        """The headers of the trace's context. Those of one name are one list, as W3C says of `tracestate`; a
+        `traceparent` that comes twice is none.
+        """
+        carrier: dict[str, str] = {}
+        for header, value in scope["headers"]:
+            if header in self._headers:
+                name, text = header.decode("latin-1"), value.decode("latin-1")
+                carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
+        return carrier
 
 
 class RequestTrace:

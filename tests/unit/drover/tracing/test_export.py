@@ -87,6 +87,21 @@ def test_nothing_of_the_sdk_reaches_the_log_by_itself(caplog: pytest.LogCaptureF
     assert _lines(caplog) == []
 
 
+@pytest.mark.parametrize("tracestate", ["sk-secret value", "sk-secret" * 40, "a=b,sk-secret", "x" * 60_000])
+def test_what_a_client_sent_is_not_in_the_log(tracestate: str, caplog: pytest.LogCaptureFixture) -> None:
+    limit_sdk_logs()
+    carrier = {
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate": tracestate,
+    }
+    span = Tracing(TracerProvider(shutdown_on_exit=False)).begin("x", Kind.SERVER, carrier)
+
+    assert "sk-secret" not in caplog.text
+    assert caplog.records == []
+    assert "tracestate" not in span.carrier()
+    assert span.trace_id == "0af7651916cd43dd8448eb211c80319c"
+
+
 def test_without_a_collector_spans_end_at_once_and_the_stop_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -301,6 +301,24 @@ def test_a_context_that_cannot_be_read_begins_a_new_trace(memory: SpanMemory, tr
     assert trace.trace_id != _CALLER[3:35]
 
 
+def test_a_tracestate_in_several_headers_is_one_list(memory: SpanMemory) -> None:
+    scope = scope_of("POST", traceparent=_CALLER)
+    scope["headers"] += [(b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
+    trace = RequestTraces(memory.tracing).begin(scope, "")
+    assert trace is not None
+    sent = trace.attempts().sent_to("w:1")
+    assert sent["tracestate"] == "a=1,b=2"
+    assert sent["traceparent"].startswith(_CALLER[:36])
+
+
+def test_two_parents_are_none(memory: SpanMemory) -> None:
+    scope = scope_of("POST", traceparent=_CALLER)
+    scope["headers"].append((b"traceparent", _CALLER.encode()))
+    trace = RequestTraces(memory.tracing).begin(scope, "")
+    assert trace is not None
+    assert trace.trace_id not in ("", _CALLER[3:35])
+
+
 def test_methods_that_clients_invent_are_no_names(memory: SpanMemory) -> None:
     record = RequestRecord("r", lambda message: asyncio.sleep(0))
     trace = RequestTraces(memory.tracing).begin(scope_of("SECRET"), "")
