@@ -35,15 +35,19 @@ class Habit:
 
 @dataclass(slots=True)
 class Answers:
-    """Answers that ended, `ttft_seconds` of those that began, and their tokens."""
+    """Answers that ended, `ttft_seconds` of those that began, and their tokens. `asked`: when those were
+    asked that have not begun.
+    """
 
     ttft_seconds: list[float] = field(default_factory=list)
     ended: int = 0
     prefill_tokens: int = 0
     generated_tokens: int = 0
     refused: int = 0
+    asked: list[float] = field(default_factory=list)
 
     def clear(self) -> None:
+        """Begin anew, but for what has not begun."""
         self.ttft_seconds = []
         self.ended = self.prefill_tokens = self.generated_tokens = self.refused = 0
 
@@ -96,11 +100,17 @@ async def _ask_again_and_again(address: str, model: str, habit: Habit, seed: str
 
 
 async def _ask(connection: Connection, body: Mapping[str, object], answers: Answers) -> None:
-    began, last = time.perf_counter(), b""
-    async for chunk in connection.chunks("/api/chat", body):
+    asked, last = time.perf_counter(), b""
+    answers.asked.append(asked)
+    try:
+        async for chunk in connection.chunks("/api/chat", body):
+            if not last:
+                answers.asked.remove(asked)
+                answers.ttft_seconds.append(time.perf_counter() - asked)
+            last = chunk
+    finally:
         if not last:
-            answers.ttft_seconds.append(time.perf_counter() - began)
-        last = chunk
+            answers.asked.remove(asked)
     answers.record_end(orjson.loads(last.strip().rpartition(b"\n")[2]))
 
 
