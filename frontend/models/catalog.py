@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from drover.errors import InvalidRequest, ModelNotFound, NotPermitted, StoreUnavailable
+from drover.errors import InvalidRequest, ModelNotFound, NotPermitted, NoWorkerReady, StoreUnavailable
 from drover.names import ModelName
 from frontend.access.current_key import current_key
 from frontend.models.model import CatalogModel
@@ -91,15 +91,33 @@ class Catalog:
                 loaded.append(LoadedModel(ServedModel(model.name, served.info), latest))
         return loaded
 
+    def check_permitted(self, name: ModelName, verb: str) -> None:
+        """Raises NotPermitted for a name of which the client's key cannot have models."""
+        if self.is_hidden(name):
+            raise NotPermitted(
+                f"cannot {verb} '{name.short}': your key may not use models of that name; choose another name"
+            )
+
+    def is_hidden(self, name: ModelName) -> bool:
+        """Whether the client's key may not use what has the name, or would have it."""
+        key = current_key()
+        if key is None or not key.models:
+            return False
+        try:
+            found = self._resolver.resolve(name, can_generate)
+        except NoWorkerReady:
+            found = None
+        preset = self.presets.get(name.key)
+        if preset is not None and not is_visible(self._resolver.preset_model(preset)):
+            return True
+        return not (key.may_use(name.short) if found is None else is_visible(found))
+
     def check_free(self, name: ModelName, verb: str) -> None:
         """Raises InvalidRequest for a name that a preset cannot have, NoWorkerReady while no worker has
         reported. `verb`: what the client wants to do with the name. Raises NotPermitted for a name of which
         the client's key cannot have models.
         """
-        if self._is_hidden(name):
-            raise NotPermitted(
-                f"cannot {verb} '{name.short}': your key may not use models of that name; choose another name"
-            )
+        self.check_permitted(name, verb)
         if name.key in self.routers or self._resolver.router_side(name) is not None:
             raise InvalidRequest(
                 f"cannot {verb} '{name.short}': it is a virtual model of this server's configuration; choose "
@@ -137,7 +155,7 @@ class Catalog:
         """Delete a preset, even one that a served model of the same name hides. Raises ModelNotFound in
         Ollama's words, InvalidRequest for a served model, StoreUnavailable.
         """
-        if self._is_hidden(name):
+        if self.is_hidden(name):
             raise ModelNotFound(f"model '{as_sent}' not found")
         if self.presets.get(name.key) is None:
             self.check_free(name, "delete")
@@ -147,17 +165,6 @@ class Catalog:
     def _find_in_memory(self, names: Sequence[ModelName], capable: CapabilityCheck) -> CatalogModel | None:
         models = (self._resolver.resolve(name, capable) for name in names)
         return next((model for model in models if model is not None and is_visible(model)), None)
-
-    def _is_hidden(self, name: ModelName) -> bool:
-        """Whether the client's key may not use what has the name, or would have it."""
-        key = current_key()
-        if key is None or not key.models:
-            return False
-        found = self._resolver.resolve(name, can_generate)
-        preset = self.presets.get(name.key)
-        if preset is not None and not is_visible(self._resolver.preset_model(preset)):
-            return True
-        return not (key.may_use(name.short) if found is None else is_visible(found))
 
     async def _refresh_presets(self) -> None:
         """While the database is unavailable the presets read last count, if they have ever been read."""

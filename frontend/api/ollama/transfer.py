@@ -127,6 +127,7 @@ class Transfer:
             raise InvalidRequest("invalid model name")
         model, error = await self._find(name)
         if self.stores.exist and (model is None or self.stores.has(name.key)):
+            self.catalog.check_permitted(name, "pull")
             steps = self.stores.pull(name.short, name.key, request.insecure)
             return await progress_of(http, steps, request.stream)
         if error is not None:

@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from drover.v1 import engine_pb2 as pb
+from drover.v1 import host_pb2
 from frontend.access.key import Role
+from frontend.routing.hosts.stores import HostStores
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.access_keys import add_key, bearer
 from tests.unit.frontend.api.conftest import Frontend, Start
@@ -208,3 +210,36 @@ async def test_a_keys_priority_replaces_the_servers(
                 headers={**bearer(secret), "x-drover-priority": asked},
             )
     assert seen[-1].priority == used
+
+
+async def test_stores_of_hosts_change_only_models_that_a_key_may_use(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[str] = []
+
+    async def steps(_: HostStores, request: object, *__: object) -> AsyncIterator[host_pb2.Progress]:
+        changed.append(str(getattr(request, "model", request)))
+        yield host_pb2.Progress(status="success")
+
+    async def delete(_: HostStores, name: str, __: str) -> None:
+        changed.append(name)
+
+    monkeypatch.setattr(HostStores, "exist", True)
+    monkeypatch.setattr(HostStores, "has", lambda *_: True)
+    monkeypatch.setattr(HostStores, "pull", steps)
+    monkeypatch.setattr(HostStores, "create", steps)
+    monkeypatch.setattr(HostStores, "delete", delete)
+    files = {"files": {"a.gguf": f"sha256:{'0' * 64}"}, "stream": False}
+    admin = clients["admin"]
+    for name in ("secret", "unknown"):
+        for path, body in (("/api/pull", {}), ("/api/create", files)):
+            response = await post(admin, path, model=name, **body)
+            assert (path, response.status_code) == (path, 403)
+        response = await admin.client.request("DELETE", "/api/delete", content=json.dumps({"model": name}))
+        assert response.status_code == 404
+    assert not changed
+    assert (await post(admin, "/api/pull", model="m-pulled", stream=False)).json() == {"status": "success"}
+    assert (await post(admin, "/api/create", model="m-made", **files)).status_code == 200
+    response = await admin.client.request("DELETE", "/api/delete", content=json.dumps({"model": "m-made"}))
+    assert response.status_code == 200
+    assert changed == ["m-pulled:latest", "m-made:latest", "m-made:latest"]
