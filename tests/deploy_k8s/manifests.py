@@ -24,7 +24,9 @@ SGLANG: Values = {
     "allowDownloads": True,
     "resources": {"limits": {"memory": "64Gi"}},
 }
-CUSTOM_KINDS = frozenset({"ScaledObject", "ServiceMonitor", "PrometheusRule", "LeaderWorkerSet"})
+CUSTOM_KINDS = frozenset(
+    {"ScaledObject", "ServiceMonitor", "PrometheusRule", "LeaderWorkerSet", "Issuer", "Certificate"}
+)
 # Everything that the examples leave alone.
 ALL_ELSE: Values = {
     "imageRegistry": "registry.example/drover/",

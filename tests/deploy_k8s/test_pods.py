@@ -5,6 +5,7 @@ are given.
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from drover.tls.fleet import FRONTEND_NAME, WORKER_NAME
 from engine_worker.health import is_serving
 from engine_worker.settings import WorkerSettings
 from frontend.health import is_ok
 from frontend.settings import FrontendSettings
+from scripts import dev_certs
 from tests.deploy_k8s.manifests import (
     EXAMPLES,
     POSTGRES,
@@ -26,6 +29,8 @@ from tests.deploy_k8s.manifests import (
     at,
     environment,
     manifests,
+    name_of,
+    of_kind,
     pod_templates,
     rows,
 )
@@ -170,55 +175,118 @@ def _running(module: str, given: Mapping[str, str], log: Path) -> Iterator[subpr
             assert process.wait(_STOPS_SECONDS) == 0, log.read_text()
 
 
-def test_the_pods_run_and_their_probes_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_the_pods_run_and_their_probes_answer(tls: bool, tmp_path: Path) -> None:
     """Of the simulator's example: only what is a pod's own (its ports, its volumes, its name) is replaced."""
     frontend, worker = (
         at(template, "spec", "containers", 0)
         for _, template in pod_templates(
-            manifests(EXAMPLES["simulator"], {"frontend": {"preStopSeconds": 1}})
+            manifests(EXAMPLES["simulator"], {"frontend": {"preStopSeconds": 1}, "tls": {"enabled": tls}})
         )
     )
-    http, rpc, metrics = free_port(), free_port(), free_port()
-    ports = {"11434": http, "50051": rpc, "9464": metrics}
-    own = [(environment(container), container) for container in (frontend, worker)]
-    for given, _ in own:
+    ports = {port: free_port() for port in (11434, 50051, 50052, 9464)}
+    certificates = tmp_path / "certificates"
+    dev_certs.make(certificates, [], 1)
+    own = []
+    for container in (frontend, worker):
+        given = environment(container)
+        own.append(given)
         for name, value in given.items():
             for port, free in ports.items():
                 value = value.replace(f":{port}", f":{free}")
             value = value.replace("drover-simulator:", "127.0.0.1:")
+            value = value.replace("/etc/drover/https", str(certificates / "http"))
+            value = value.replace("/etc/drover/fleet", str(certificates / str(at(container, "name"))))
             given[name] = value.replace("/var/lib/drover", str(tmp_path))
-    (of_frontend, _), (of_worker, _) = own
+    of_frontend, of_worker = own
+    scheme = "https" if tls else "http"
 
     with (
         _running("engine_worker", of_worker, tmp_path / "worker.log"),
         _running("frontend", of_frontend, tmp_path / "frontend.log"),
     ):
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            of_worker_is_good = partial(_grpc_probe, at(worker, probe), rpc)
+            of_worker_is_good = partial(_grpc_probe, at(worker, probe), ports)
             wait_until(of_worker_is_good, _STARTS_SECONDS, f"the worker's {probe}")
-            of_frontend_is_good = partial(_http_probe, at(frontend, probe), http)
+            of_frontend_is_good = partial(_http_probe, at(frontend, probe), ports[11434], scheme)
             wait_until(of_frontend_is_good, _STARTS_SECONDS, f"the frontend's {probe}")
         answer = httpx.post(
-            f"http://127.0.0.1:{http}/api/generate",
+            f"{scheme}://127.0.0.1:{ports[11434]}/api/generate",
             json={"model": "sim", "prompt": "hello", "stream": False},
             timeout=_STARTS_SECONDS,
+            verify=ssl.create_default_context(cafile=str(certificates / "authority.crt")),
         )
-        scraped = httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
+        scraped = httpx.get(f"http://127.0.0.1:{ports[9464]}/metrics").text
 
     assert answer.json()["done"] is True
     assert 'drover_worker_kv_tokens{model="sim:latest"} 1.048576e+06' in scraped
+    assert ("can use the model and end requests" in (tmp_path / "worker.log").read_text()) is not tls
 
 
-def _grpc_probe(probe: Json, port: int) -> bool:
+def _grpc_probe(probe: Json, ports: Mapping[int, int]) -> bool:
     wanted = at(probe, "grpc")
     assert isinstance(wanted, dict)
-    assert wanted["port"] == 50051
+    port = ports[int(str(wanted["port"]))]
     return is_serving(f"127.0.0.1:{port}", str(wanted.get("service", "")))
 
 
-def _http_probe(probe: Json, port: int) -> bool:
-    assert at(probe, "httpGet", "port") == "http"
-    return is_ok(f"http://127.0.0.1:{port}{at(probe, 'httpGet', 'path')}")
+def _http_probe(probe: Json, port: int, scheme: str) -> bool:
+    wanted = at(probe, "httpGet")
+    assert isinstance(wanted, dict)
+    assert wanted["port"] == "http"
+    assert str(wanted.get("scheme", "HTTP")).lower() == scheme
+    return is_ok(f"{scheme}://127.0.0.1:{port}{wanted['path']}")
+
+
+def test_keys_are_files_of_the_pods_group_alone() -> None:
+    """A folder of a Secret as a whole: one that is mounted by subPath never changes."""
+    for name, template in pod_templates(manifests(EXAMPLES["tls"])):
+        spec = at(template, "spec")
+        volumes = {str(at(each, "name")): each for each in rows(spec, "volumes")}
+        mounts = {str(at(each, "name")): each for each in rows(spec, "containers", 0, "volumeMounts")}
+        given = environment(at(spec, "containers", 0))
+        for volume in ("fleet-tls", "https-tls") if name.endswith("frontend") else ("fleet-tls",):
+            assert at(volumes[volume], "secret", "defaultMode") == 0o440
+            assert mounts[volume] == {
+                "name": volume,
+                "mountPath": f"/etc/drover/{volume.removesuffix('-tls')}",
+                "readOnly": True,
+            }
+        assert [path for key, path in given.items() if key.endswith("FLEET_TLS_KEY")] == [
+            "/etc/drover/fleet/tls.key"
+        ]
+
+
+def test_certificates_have_the_names_that_the_tiers_demand() -> None:
+    found = {name_of(item): item for item in of_kind(manifests(EXAMPLES["tls"]), "Certificate")}
+    names = {name: at(item, "spec", "dnsNames") for name, item in found.items() if "authority" not in name}
+
+    assert names == {
+        "drover-frontend-tls": [FRONTEND_NAME],
+        "drover-worker-tls": [WORKER_NAME],
+        "drover-https": ["drover-frontend", "drover-frontend.llm", "drover-frontend.llm.svc"],
+    }
+
+
+def test_certificates_can_be_of_ones_own() -> None:
+    items = manifests(
+        {
+            "tls": {
+                "enabled": True,
+                "https": {"secret": "mine"},
+                "fleet": {"frontendSecret": "front", "workerSecret": "work"},
+            }
+        }
+    )
+    assert not of_kind(items, "Certificate")
+    assert not of_kind(items, "Issuer")
+    secrets = {
+        str(at(volume, "secret", "secretName"))
+        for _, template in pod_templates(items)
+        for volume in rows(template, "spec", "volumes")
+        if isinstance(volume, dict) and "secret" in volume
+    }
+    assert secrets == {"mine", "front", "work"}
 
 
 def test_a_secret_with_keys_is_a_folder_that_the_frontend_reads() -> None:

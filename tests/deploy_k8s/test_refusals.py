@@ -30,6 +30,16 @@ _REFUSED: list[tuple[Values, str]] = [
     ),
     ({"alerts": {"enabled": True}, "metrics": {"enabled": False}}, "alerts.enabled needs metrics.enabled"),
     ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
+    (
+        {"tls": {"enabled": True, "fleet": {"workerSecret": "w"}}},
+        "set both frontendSecret and workerSecret",
+    ),
+    (
+        {"tls": {"enabled": True, "fleet": {"workerSecret": "w", "frontendSecret": "f"}}},
+        "tls.https needs secret or issuer.name",
+    ),
+    ({"tls": {"enabled": True}, "metrics": {"port": 50052}}, "metrics.port is 50052"),
+    ({"tls": {"enabled": True, "duration": "90 days"}}, "duration"),
     ({"models": []}, "models"),
     ({"models": [{"name": "a"}, {"name": "a"}]}, 'two models are called "a"'),
     ({"models": [{"name": "frontend"}]}, "cannot be called frontend"),

@@ -56,6 +56,7 @@
 {{- end -}}
 
 {{- define "drover.checks" -}}
+{{- include "drover.checkTls" . -}}
 {{- if not .Values.models -}}
 {{- fail "models is empty: there is nothing to serve" -}}
 {{- end -}}

@@ -49,6 +49,10 @@ spec:
       ports:
         - name: grpc
           containerPort: 50051
+        {{- if $root.Values.tls.enabled }}
+        - name: health
+          containerPort: 50052
+        {{- end }}
         {{- if $root.Values.metrics.enabled }}
         - name: metrics
           containerPort: {{ int $root.Values.metrics.port }}
@@ -74,6 +78,9 @@ spec:
       volumeMounts:
         - name: tmp
           mountPath: /tmp
+        {{- if $root.Values.tls.enabled }}
+        {{- include "drover.tlsMount" "fleet" | nindent 8 }}
+        {{- end }}
         {{- if $model.modelCache.enabled }}
         - name: models
           mountPath: {{ $model.modelCache.mountPath }}
@@ -86,6 +93,9 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: {{ $model.scratchSize }}
+    {{- if $root.Values.tls.enabled }}
+    {{- include "drover.tlsVolume" (dict "name" "fleet-tls" "secret" (include "drover.workerSecret" $root)) | nindent 4 }}
+    {{- end }}
     {{- if $sglang }}
     - name: shared-memory
       emptyDir:
@@ -120,6 +130,11 @@ spec:
 {{- end }}
 - name: DROVER_WORKER_DRAIN_GRACE_SECONDS
   value: "{{ int $root.Values.longestStreamSeconds }}"
+{{- if $root.Values.tls.enabled }}
+{{ include "drover.fleetTlsEnvironment" "DROVER_WORKER_" }}
+- name: DROVER_WORKER_HEALTH_LISTEN
+  value: "{{ $root.Values.listenHost }}:50052"
+{{- end }}
 {{- if $root.Values.metrics.enabled }}
 - name: DROVER_WORKER_METRICS_LISTEN
   value: "{{ $root.Values.listenHost }}:{{ int $root.Values.metrics.port }}"
@@ -164,20 +179,22 @@ spec:
      worker drains. gRPC probes take no names of ports. */}}
 {{- define "drover.workerProbes" -}}
 {{- $service := ternary "" "drover.v1.Engine" (eq (.role | default "") "follower") -}}
+{{- /* The kubelet has no certificate. */ -}}
+{{- $port := ternary 50052 50051 .root.Values.tls.enabled -}}
 startupProbe:
-  grpc: {port: 50051{{ with $service }}, service: {{ . }}{{ end }}}
+  grpc: {port: {{ $port }}{{ with $service }}, service: {{ . }}{{ end }}}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: {{ div (add (int .model.loadBudgetSeconds) 4) 5 }}
 {{- if $service }}
 readinessProbe:
-  grpc: {port: 50051, service: {{ $service }}}
+  grpc: {port: {{ $port }}, service: {{ $service }}}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
 {{- end }}
 livenessProbe:
-  grpc: {port: 50051}
+  grpc: {port: {{ $port }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6

@@ -30,6 +30,15 @@
 - name: DROVER_FRONTEND_KEYS_FILE
   value: /etc/drover/keys
 {{- end }}
+{{- if include "drover.https" . }}
+- name: DROVER_FRONTEND_TLS_CERTIFICATE
+  value: /etc/drover/https/tls.crt
+- name: DROVER_FRONTEND_TLS_KEY
+  value: /etc/drover/https/tls.key
+{{- end }}
+{{- if .Values.tls.enabled }}
+{{ include "drover.fleetTlsEnvironment" "DROVER_FRONTEND_" }}
+{{- end }}
 {{- if gt (int (include "drover.mostFrontends" .)) 1 }}
 # The database of a Secret is not known here: a frontend refuses to start on one that is not shared.
 - name: DROVER_FRONTEND_SHARED_DATABASE
