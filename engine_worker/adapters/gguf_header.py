@@ -7,12 +7,12 @@ The file is a client's: lengths and counts in it may be anything. So the beginni
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from drover.errors import InvalidRequest
 from engine_worker.adapters.matrices import Pair, pairs_of, shown
+from engine_worker.gguf_values import BoundedReader, Value
 
 _MAX_HEADER_BYTES = 8 * 1024 * 1024
 _MAX_KEYS = 4096
@@ -20,14 +20,9 @@ _MAX_TENSORS = 65_536
 _MAX_DIMENSIONS = 4
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
-# GGUF's numbers for types of values, as `struct` reads them; and those for texts and arrays.
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_TEXT, _ARRAY = 8, 9
 # ggml's numbers for types of tensors that adapters have: values in a block, and bytes of one.
 _BLOCKS = {0: (1, 4), 1: (1, 2), 8: (32, 34), 30: (1, 2)}
 _SUFFIXES = (".lora_a", ".lora_b")
-
-Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,7 @@ def read_gguf(path: Path) -> GgufAdapter:
     """Raises InvalidRequest for a file that is no LoRA in GGUF."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        reader = _Reader(file.read(min(size, _MAX_HEADER_BYTES)))
+        reader = BoundedReader(file.read(min(size, _MAX_HEADER_BYTES)), "adapters")
     if reader.take(4) != b"GGUF":
         raise InvalidRequest("supplied file was not in GGUF format")
     if (version := reader.scalar("I")) not in _VERSIONS:
@@ -98,7 +93,7 @@ class _Matrices:
         (self.first if suffix == _SUFFIXES[0] else self.second)[weight] = shape
 
 
-def _tensor(reader: _Reader, matrices: _Matrices) -> int:
+def _tensor(reader: BoundedReader, matrices: _Matrices) -> int:
     """Read an entry of the list of tensors; return where its data ends, after the beginning of all data."""
     name, count = reader.text(), int(reader.scalar("I"))
     if count > _MAX_DIMENSIONS:
@@ -113,47 +108,3 @@ def _tensor(reader: _Reader, matrices: _Matrices) -> int:
     # GGUF lists the columns first.
     matrices.add(name, shape[::-1])
     return offset + math.prod(shape) // values * length
-
-
-class _Reader:
-    """Reads what is in `data`, the beginning of a file. Raises InvalidRequest beyond it."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.at = 0
-
-    def take(self, length: int) -> bytes:
-        end = self.at + length
-        if end > len(self._data):
-            raise InvalidRequest(
-                f"adapters: the header of the GGUF file is cut off, or longer than {_MAX_HEADER_BYTES} bytes"
-            )
-        taken, self.at = self._data[self.at : end], end
-        return taken
-
-    def scalar(self, code: str) -> int | float | bool:
-        (value,) = struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))
-        assert isinstance(value, int | float)
-        return value
-
-    def text(self) -> str:
-        return self.take(int(self.scalar("Q"))).decode(errors="replace")
-
-    def value(self, kind: int) -> Value:
-        """A metadata value; None for an array, which is skipped."""
-        if kind == _TEXT:
-            return self.text()
-        if kind in _SCALARS:
-            return self.scalar(_SCALARS[kind])
-        if kind != _ARRAY:
-            raise InvalidRequest(f"adapters: the GGUF file has a value of the unknown type {kind}")
-        items, count = int(self.scalar("I")), int(self.scalar("Q"))
-        if items in _SCALARS:
-            self.take(count * struct.calcsize(f"<{_SCALARS[items]}"))
-        elif items == _TEXT:
-            # Each has at least its length, so that the loop ends where the data does.
-            for _ in range(count):
-                self.text()
-        else:
-            raise InvalidRequest("adapters: the GGUF file has an array of arrays")
-        return None

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from drover import logs
-from drover.errors import ModelNotFound
+from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.host.models.base import Reader, StoredModel
@@ -89,7 +89,7 @@ class Catalog:
                 if (model := read(name, manifest)) is not None:
                     return model
             reason = "its manifest has no file of a kind that is known"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, InvalidRequest) as error:
             reason = str(error)
         logs.event(_log, logging.ERROR, "a model cannot be used", model=name.short, reason=reason)
         return None

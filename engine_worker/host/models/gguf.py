@@ -9,6 +9,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
 from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.gguf_check import check_gguf
 from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, overrides_of
 from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
 from engine_worker.host.store.store import Store
@@ -32,6 +33,7 @@ class GgufReader:
         if not layers:
             return None
         path = self.store.blobs.path(layers[0].digest)
+        check_gguf(path)
         file = GgufFile(path)
         overrides = overrides_of(self.store, manifest)
         flags = flags_of(self.store, manifest)

@@ -46,6 +46,10 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+def gguf_header(tensors: int, keys: int) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, keys)
+
+
 def safetensors() -> bytes:
     header = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(16)
@@ -116,7 +120,14 @@ def test_without_sglang_the_error_says_how_to_get_it(store: Store) -> None:
         ({}, "neither GGUF nor safetensors"),
         ({"a.txt": b"hello"}, "neither GGUF nor safetensors"),
         ({"a.gguf": b"GGUF", "b.gguf": b"GGUF "}, "2 GGUF files"),
-        ({"a.gguf": b"GGUF and nothing else"}, "not a whole GGUF file"),
+        ({"a.gguf": b"GGUF and nothing else"}, "version 1684955424 of GGUF"),
+        ({"a.gguf": gguf_header(1 << 60, 1)}, "claims 1 metadata keys and 1152921504606846976 tensors"),
+        ({"a.gguf": gguf_header(1, 1 << 60)}, "claims 1152921504606846976 metadata keys"),
+        ({"a.gguf": gguf_header(0, 1) + struct.pack("<Q", 1 << 62)}, "cut off, or longer"),
+        (
+            {"a.gguf": gguf_header(0, 1) + b"\1\0\0\0\0\0\0\0k" + struct.pack("<IIQ", 9, 8, 1 << 62)},
+            "cut off",
+        ),
         ({"model.safetensors": safetensors()}, r"no config\.json"),
         ({"model.safetensors": safetensors(), "config.json": b"{"}, "not JSON"),
         ({"model.safetensors": safetensors(), "pytorch_model.bin": b"x"}, "pickled weights"),
