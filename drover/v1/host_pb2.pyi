@@ -127,6 +127,7 @@ class StoredModel(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     UNUSABLE_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    MAX_REPLICAS_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """What it will take of the budget: estimated, or measured when it was loaded last."""
     is_measured: _builtins.bool
@@ -136,6 +137,8 @@ class StoredModel(_message.Message):
     """The engine that would serve it; and why it cannot, in words for the user, empty if it can."""
     unusable: _builtins.str
     pinned: _builtins.bool
+    max_replicas: _builtins.int
+    """Over all hosts; 0: as many as there are hosts."""
     @_builtins.property
     def card(self) -> _engine_pb2.Model:
         """As a worker would describe it, without tensors: from the files, and once it was loaded from the worker."""
@@ -150,10 +153,11 @@ class StoredModel(_message.Message):
         engine: _builtins.str = ...,
         unusable: _builtins.str = ...,
         pinned: _builtins.bool = ...,
+        max_replicas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "engine", b"engine", "is_measured", b"is_measured", "load_ns", b"load_ns", "memory_bytes", b"memory_bytes", "pinned", b"pinned", "unusable", b"unusable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "engine", b"engine", "is_measured", b"is_measured", "load_ns", b"load_ns", "max_replicas", b"max_replicas", "memory_bytes", b"memory_bytes", "pinned", b"pinned", "unusable", b"unusable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

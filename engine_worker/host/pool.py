@@ -221,7 +221,7 @@ class Pool:
         memory_bytes = self.catalog.memory_bytes(model)
         logs.event(_log, logging.INFO, "loading a model", model=model.name.short, mib=memory_bytes // _MIB)
         try:
-            self.children[key] = self.workers.start(model, memory_bytes, demand.is_extra, is_pinned=False)
+            self.children[key] = self.workers.start(model, memory_bytes, demand.is_extra, model.is_pinned)
         except OSError as error:
             self._pauses[key] = _Pause(_FIRST_PAUSE_SECONDS, time.monotonic() + _FIRST_PAUSE_SECONDS)
             self._fail(model, EngineFailed(f"model '{model.name.short}' cannot be loaded: {error}"))
@@ -240,7 +240,11 @@ class Pool:
 
     def _demands(self) -> Mapping[str, Demand]:
         """Of all callers together: the longest waiting counts, and an ordinary one before an extra one."""
-        merged: dict[str, Demand] = {}
+        merged = {
+            model.key: Demand(model.key, self.catalog.memory_bytes(model), 0.0)
+            for model in self.catalog.models
+            if model.is_pinned and not model.unusable
+        }
         for caller in self._callers:
             for key, demand in caller.waiting.items():
                 model = self.catalog.with_key(key)

@@ -32,7 +32,7 @@ from engine_worker.host.sources.allowed import Sources
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.pulls import Pulls
 from engine_worker.host.store.store import Store
-from engine_worker.host.workers.workers import Events, Workers, python_of_this_process
+from engine_worker.host.workers.workers import Events, Workers
 
 _log = logging.getLogger("drover.host")
 SERVICE_NAME = host_pb2.DESCRIPTOR.services_by_name["Host"].full_name
@@ -68,14 +68,14 @@ class HostServer:
         settings, folder = self._settings, self._settings.store_folder
         if settings.embedded_model:
             await asyncio.to_thread(put_embedded, store)
-        readers, client = _readers(store), SourceClient()
-        catalog = Catalog(store, readers, LoadRecords(folder / "loads"))
+        readers, client = _readers(store, settings.sglang_interpreter), SourceClient()
+        catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.models)
         await asyncio.to_thread(catalog.refresh)
         pool = Pool(catalog, _budget_bytes(settings), settings.min_residency_seconds)
         pool.workers = Workers(
             folder / "workers",
             settings,
-            python_of_this_process,
+            settings.python_for,
             Events(pool.on_child_changed, pool.on_child_ended),
         )
         sources = Sources(client, settings.allowed_sources, settings.addresses)
@@ -130,8 +130,8 @@ class HostServer:
         )
 
 
-def _readers(store: Store) -> Sequence[Reader]:
-    return [GgufReader(store), SafetensorsReader(store, python=""), SimulatedReader(store)]
+def _readers(store: Store, sglang_python: str) -> Sequence[Reader]:
+    return [GgufReader(store), SafetensorsReader(store, sglang_python), SimulatedReader(store)]
 
 
 def _budget_bytes(settings: HostSettings) -> int:

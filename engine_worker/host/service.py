@@ -243,6 +243,8 @@ class HostService(host_pb2_grpc.HostServicer):
             load_ns=record.load_ns if record else 0,
             engine=model.engine,
             unusable=model.unusable,
+            pinned=model.is_pinned,
+            max_replicas=model.max_replicas,
         )
 
 

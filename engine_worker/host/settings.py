@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -15,6 +17,7 @@ from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, duration, limit_in_seconds
 from drover.settings import CommaList, ProcessSettings, TcpAddress
+from engine_worker.host.models.model_settings import SettingsOf, read_model_settings
 from engine_worker.settings import KeepAlive
 
 
@@ -25,6 +28,11 @@ def _check_ports(value: str) -> str:
         numbers[1]
     ):
         raise ValueError("it must be 0 for any free ports, or FIRST-LAST, like 50100-50199")
+    return value
+
+
+def _check_model_settings(value: str) -> str:
+    read_model_settings(value)
     return value
 
 
@@ -63,6 +71,15 @@ class HostSettings(ProcessSettings):
     """
     memory_mib: Annotated[int, Ge(0)] = 0
     """Memory in MiB for models; 0: four fifths of the machine's."""
+    model_settings: Annotated[str, AfterValidator(_check_model_settings)] = ""
+    """Settings of single models, by patterns of their names: JSON, or the path of a JSON file, like
+    {"qwen3*": {"context_length": 8192, "slots": 4, "pinned": true, "max_replicas": 2, "flags": ["--threads",
+    "2"]}}.
+    """
+    sglang_python: str = ""
+    """The Python of an environment with SGLang, for models in safetensors files. Default: this one, if it has
+    SGLang.
+    """
     min_residency_seconds: Annotated[float, Ge(0)] = 5.0
     """How long a model stays in memory at least, so that it serves what waited for it before it makes room
     for another one.
@@ -92,6 +109,19 @@ class HostSettings(ProcessSettings):
             if equals and not url.startswith(("http://", "https://")):
                 raise ValueError(f"{source!r}: write it like registry.ollama.ai=https://mirror.example")
         return sources
+
+    @property
+    def models(self) -> SettingsOf:
+        return read_model_settings(self.model_settings)
+
+    @property
+    def sglang_interpreter(self) -> str:
+        """Empty if there is none."""
+        return self.sglang_python or (sys.executable if find_spec("sglang") else "")
+
+    def python_for(self, engine: str) -> str:
+        """The interpreter for an engine's worker."""
+        return self.sglang_interpreter if engine == "sglang" else sys.executable
 
     @property
     def allowed_sources(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import Manifest
 from engine_worker.settings import EngineKind
 
@@ -15,7 +16,8 @@ from engine_worker.settings import EngineKind
 @dataclass(frozen=True, slots=True)
 class StoredModel:
     """`card`: what a worker would answer to GetModel, as far as files tell. `flags`: of its worker.
-    `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `unusable`: why no worker
+    `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `is_pinned`:
+    loaded at the start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `unusable`: why no worker
     can serve it, in words; empty if one can.
     """
 
@@ -26,6 +28,8 @@ class StoredModel:
     flags: Sequence[str] = field(default=())
     memory_bytes: int = 0
     is_simulated: bool = False
+    is_pinned: bool = False
+    max_replicas: int = 0
     unusable: str = ""
 
     @property
@@ -37,5 +41,5 @@ class StoredModel:
 class Reader(Protocol):
     """Reads the files of one kind of model. Blocks: use a thread."""
 
-    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+    def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         """None if the manifest is of another kind. Raises ValueError for files that cannot be used."""

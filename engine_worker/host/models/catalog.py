@@ -10,6 +10,7 @@ from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.host.models.base import Reader, StoredModel
+from engine_worker.host.models.model_settings import SettingsOf, settings_for
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.store.manifest import Manifest
 from engine_worker.host.store.store import Store
@@ -20,7 +21,14 @@ _log = logging.getLogger("drover.host")
 class Catalog:
     """Reads manifests when `refresh` is called. `refresh` blocks: use a thread; all else only looks up."""
 
-    def __init__(self, store: Store, readers: Sequence[Reader], records: LoadRecords) -> None:
+    def __init__(
+        self,
+        store: Store,
+        readers: Sequence[Reader],
+        records: LoadRecords,
+        settings: SettingsOf | None = None,
+    ) -> None:
+        self._settings = settings or {}
         self._store = store
         self._readers = readers
         self._records = records
@@ -86,7 +94,7 @@ class Catalog:
         """None, with a log line, for a model whose files cannot be used."""
         try:
             for read in self._readers:
-                if (model := read(name, manifest)) is not None:
+                if (model := read(name, manifest, settings_for(name, self._settings))) is not None:
                     return model
             reason = "its manifest has no file of a kind that is known"
         except (OSError, ValueError, InvalidRequest) as error:

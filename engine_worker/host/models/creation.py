@@ -12,6 +12,7 @@ from drover.errors import InvalidRequest
 from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.models.base import Reader
+from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import (
     CONFIG,
     FILE,
@@ -78,7 +79,7 @@ class Creation:
 
     def _check(self, name: ModelName, manifest: Manifest) -> None:
         try:
-            if not any(read(name, manifest) is not None for read in self.readers):
+            if not any(read(name, manifest, ModelSettings()) is not None for read in self.readers):
                 raise InvalidRequest("the files make no model of a kind that is known")
         except (OSError, ValueError) as error:
             raise InvalidRequest(f"the files make no model: {error}") from error

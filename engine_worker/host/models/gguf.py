@@ -11,6 +11,7 @@ from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.gguf_check import check_gguf
 from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, overrides_of
+from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
 from engine_worker.host.store.store import Store
 
@@ -28,7 +29,7 @@ class GgufReader:
 
     store: Store
 
-    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+    def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         layers = manifest.of_type(MODEL)
         if not layers:
             return None
@@ -36,7 +37,7 @@ class GgufReader:
         check_gguf(path)
         file = GgufFile(path)
         overrides = overrides_of(self.store, manifest)
-        flags = flags_of(self.store, manifest)
+        flags = [*flags_of(self.store, manifest), *settings.worker_flags]
         context_length = _context_length(flags, file)
         card = file.describe()
         card.names.append(name.short)
@@ -44,7 +45,7 @@ class GgufReader:
         card.manifest = manifest.digest
         card.size_bytes = manifest.size_bytes
         card.context_length = context_length
-        kv_bytes = file.kv_bytes(context_length * _SLOTS)
+        kv_bytes = file.kv_bytes(context_length * (settings.slots or _SLOTS))
         card.loaded_size_bytes = file.size_bytes + kv_bytes
         card.licenses.extend(licenses_of(self.store, manifest) or _license(file))
         card.defaults.CopyFrom(recommended_sampling(file.values))
@@ -62,15 +63,16 @@ class GgufReader:
             "llamacpp",
             ["--model", str(path), "--task", "embed" if _embeds(file) else "generate", *flags],
             file.size_bytes + kv_bytes + _OVERHEAD_BYTES,
-            unusable=_unusable(manifest),
+            is_pinned=settings.pinned,
+            max_replicas=settings.max_replicas or 0,
+            unusable=_unusable(manifest) or settings.refusal("llamacpp"),
         )
 
 
 def _context_length(flags: list[str], file: GgufFile) -> int:
     trained = file.integer("context_length", _CONTEXT_LENGTH)
-    chosen = (
-        int(flags[flags.index("--context-length") + 1]) if "--context-length" in flags else _CONTEXT_LENGTH
-    )
+    given = [value for flag, value in pairwise(flags) if flag == "--context-length"]
+    chosen = int(given[-1]) if given else _CONTEXT_LENGTH
     return min(chosen, trained) if chosen else trained
 
 

@@ -14,6 +14,7 @@ from engine_worker.engines.numbers import human_count
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.layers import flags_of, licenses_of, overrides_of
+from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
 
@@ -31,7 +32,7 @@ class SafetensorsReader:
     store: Store
     python: str
 
-    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+    def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         if not manifest.of_type(FILE):
             return None
         folder = self.store.folder_of(manifest)
@@ -67,9 +68,11 @@ class SafetensorsReader:
             manifest,
             card,
             "sglang",
-            ["--model", str(folder), *flags_of(self.store, manifest)],
+            ["--model", str(folder), *flags_of(self.store, manifest), *settings.worker_flags],
             files.size_bytes + _kv_bytes(config) + _OVERHEAD_BYTES,
-            unusable="" if self.python else _NO_SGLANG,
+            is_pinned=settings.pinned,
+            max_replicas=settings.max_replicas or 0,
+            unusable=settings.refusal("sglang") or ("" if self.python else _NO_SGLANG),
         )
 
 

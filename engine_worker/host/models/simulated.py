@@ -12,6 +12,7 @@ from engine_worker.engines.simulator.model_info import describe_model
 from engine_worker.engines.simulator.script import Scripts
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.layers import text_of
+from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import Manifest
 from engine_worker.host.store.store import Store
 
@@ -24,7 +25,7 @@ class SimulatedReader:
 
     store: Store
 
-    def __call__(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+    def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         layers = manifest.of_type(SIMULATED)
         if not layers:
             return None
@@ -41,7 +42,10 @@ class SimulatedReader:
             manifest,
             card,
             "simulator",
-            ["--model", name.short, *map(str, flags)],
+            ["--model", name.short, *map(str, flags), *settings.worker_flags],
             memory_bytes,
             is_simulated=True,
+            is_pinned=settings.pinned,
+            max_replicas=settings.max_replicas or 0,
+            unusable=settings.refusal("simulator"),
         )

@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,10 +132,6 @@ class Workers:
             if address not in self._addresses:
                 return address
         raise OSError(f"no port of --worker-ports {self._settings.worker_ports} is free")
-
-
-def python_of_this_process(engine: str) -> str:
-    return sys.executable
 
 
 def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int) -> None:

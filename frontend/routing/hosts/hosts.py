@@ -232,10 +232,14 @@ class Hosts:
             host = self._assigned[key] = able[0]
         if not waiting.replicas:
             yield host, False
-        elif waiting.seconds > _REPLICA_AFTER_SECONDS:
+        elif waiting.seconds > _REPLICA_AFTER_SECONDS and self._may_have_more(host, key):
             others = [each for each in able if key not in each.children()]
             if others:
                 yield others[0], True
+
+    def _may_have_more(self, host: WatchedHost, key: str) -> bool:
+        most = host.stored[key].max_replicas
+        return not most or sum(key in each.children() for each in self._hosts.values()) < most
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

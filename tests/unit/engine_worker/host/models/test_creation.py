@@ -12,6 +12,7 @@ from drover.v1 import host_pb2
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
 from engine_worker.host.models.gguf import GgufReader
+from engine_worker.host.models.model_settings import ModelSettings, read_model_settings, settings_for
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.store.store import Store
@@ -109,7 +110,7 @@ def test_safetensors_become_a_model_of_sglang(store: Store, creation: Creation, 
 def test_without_sglang_the_error_says_how_to_get_it(store: Store) -> None:
     creation = Creation(store, [SafetensorsReader(store, python="")])
     create(store, creation, {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG).encode()})
-    model = SafetensorsReader(store, python="")(name("made"), store.find(name("made")))
+    model = SafetensorsReader(store, python="")(name("made"), store.find(name("made")), ModelSettings())
     assert model is not None
     assert "--sglang-python" in model.unusable
 
@@ -161,3 +162,45 @@ def test_what_a_load_has_taught_is_remembered(
     catalog.refresh()
     assert catalog.memory_bytes(model) == 123
     assert catalog.card(model).capabilities.tools
+
+
+def test_the_operators_settings_of_a_model_count(store: Store, creation: Creation, gguf: bytes) -> None:
+    create(store, creation, {"a": gguf}, parameters_json='{"num_ctx": 1024}')
+    text = '{"MADE*": {"context_length": 512, "slots": 2, "pinned": true, "flags": ["--threads", "1"]}}'
+    catalog = Catalog(
+        store, creation.readers, LoadRecords(store.blobs.path(f"sha256:{'0' * 64}").parent / "l")
+    )
+    catalog.refresh()
+    configured = Catalog(
+        store,
+        creation.readers,
+        LoadRecords(store.blobs.path(f"sha256:{'0' * 64}").parent / "l"),
+        read_model_settings(text),
+    )
+    configured.refresh()
+    plain, model = catalog.find(name("made")), configured.find(name("made"))
+    assert (model.is_pinned, model.card.context_length) == (True, 512)
+    assert list(model.flags)[-4:] == ["--context-length", "512", "--slots", "2"]
+    assert model.memory_bytes < plain.memory_bytes
+
+
+def test_an_engine_that_does_not_fit_the_files(store: Store, creation: Creation, gguf: bytes) -> None:
+    create(store, creation, {"a": gguf})
+    settings = settings_for(name("made"), read_model_settings('{"*": {"engine": "sglang"}}'))
+    model = GgufReader(store)(name("made"), store.find(name("made")), settings)
+    assert model is not None
+    assert "its files are for llamacpp" in model.unusable
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/nowhere.json", "No such file"),
+        ("{", "JSON"),
+        ('{"a": {"slot": 1}}', r"a\.slot"),
+        ('{"a": {"slots": 0}}', r"a\.slots"),
+    ],
+)
+def test_settings_of_models_that_are_wrong(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_model_settings(text)
