@@ -119,7 +119,7 @@ class Recorder:
         models = {worker.address: worker.model for worker in workers}
         for address, state in states.items():
             before = self._states.get(address)
-            if state != before and not (before is None and state == "lost"):
+            if state not in (before, "unreachable"):
                 self.incidents.add(now, "worker", f"worker is {state}", models[address], address)
         for address in self._states.keys() - states.keys():
             self.incidents.add(now, "worker", "worker was removed by discovery", "", address)
@@ -129,7 +129,7 @@ class Recorder:
 def state_of(worker: WorkerStatus) -> str:
     """One word for whether a worker takes requests, or why not."""
     if worker.report is None:
-        return "lost"
+        return "lost" if worker.info else "unreachable"
     if worker.is_stalled:
         return "stalled"
     if worker.report.draining:

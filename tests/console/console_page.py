@@ -42,11 +42,6 @@ class ConsolePage:
         """The figure with that title."""
         return self.page.locator(".tile", has=self.page.get_by_text(name, exact=True)).locator("dd")
 
-    def number(self, name: str) -> float:
-        """The first number of a figure."""
-        found = re.search(r"[\d.,]+", self.tile(name).inner_text())
-        return float(found[0].replace(",", "")) if found else 0.0
-
     def card(self, title: str) -> Locator:
         heading = self.page.get_by_role("heading", name=title, exact=True, level=2)
         return self.page.locator("section.card", has=heading)

@@ -23,5 +23,6 @@ SCRIPT = [
             {"text": "It ends."},
         ],
     },
+    {"match": "hold", "events": [{"text": "It begins. "}, {"pause_ms": 2500}, {"text": "It ends."}]},
     {"match": "break", "events": [{"text": "It begins. "}, {"fail": "the engine broke"}]},
 ]

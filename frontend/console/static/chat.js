@@ -20,7 +20,7 @@ export class Chat {
     this._system = el("textarea", { id: "chat-system", rows: 2, placeholder: "none" });
     this._tools = el("textarea", { id: "chat-tools", rows: 4, spellcheck: "false", placeholder: '[{"type": "function", "function": {"name": "get_weather", "parameters": {…}}}]' });
     this._log = el("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: "0" }, el("p", { class: "empty" }, EMPTY));
-    this._input = el("textarea", { id: "chat-input", rows: 2, placeholder: "Message; Enter sends, Shift+Enter makes a new line", onkeydown: (event) => this._key(event) });
+    this._input = el("textarea", { id: "chat-input", rows: 2, placeholder: "Message (Enter sends it)", onkeydown: (event) => this._key(event) });
     this._send = el("button", { class: "primary", type: "submit" }, "Send");
     this._stop = el("button", { type: "button", hidden: true, onclick: () => this._running?.abort() }, "Stop");
     this._clear = el("button", { type: "button", class: "quiet", onclick: () => this._reset() }, "New chat");
@@ -56,9 +56,9 @@ export class Chat {
     );
   }
 
-  async shown() {
+  async shown(takesFocus) {
     await this._listModels();
-    if (matchMedia("(hover: hover)").matches) this._input.focus();
+    if (takesFocus && matchMedia("(hover: hover)").matches) this._input.focus();
   }
 
   async _listModels() {

@@ -7,6 +7,7 @@ import { Plot } from "./plot.js";
 const STATES = {
   ready: "ready",
   lost: "lost",
+  unreachable: "not reached yet",
   stalled: "stalled",
   draining: "draining",
   avoided: "avoided after failures",
@@ -28,6 +29,7 @@ export class Fleet {
           { name: "prompt", class: "b", index: 2 },
         ],
         rate,
+        4,
       ),
       new Plot(
         "Time to first token",
@@ -37,6 +39,7 @@ export class Fleet {
           { name: "p99", class: "b", index: 4 },
         ],
         seconds,
+        0.1,
       ),
       new Plot(
         "Requests",
@@ -46,6 +49,7 @@ export class Fleet {
           { name: "waiting", class: "b", index: 9 },
         ],
         count,
+        4,
       ),
     ];
     this._models = table("Models", ["Model", "Workers", "Running", "Waiting", "KV cache", "Cache hits", "Tokens/s", "TTFT p50", "p99"]);

@@ -53,7 +53,7 @@ function show(who) {
   for (const each of pages) {
     each.tab = el(
       "button",
-      { role: "tab", id: `tab-${each.id}`, "aria-controls": `page-${each.id}`, onclick: () => select(pages, each.id) },
+      { role: "tab", id: `tab-${each.id}`, "aria-controls": `page-${each.id}`, onclick: () => select(pages, each.id, true) },
       each.title,
     );
     each.panel = el("div", { role: "tabpanel", id: `page-${each.id}`, "aria-labelledby": `tab-${each.id}` }, each.page.element);
@@ -71,7 +71,8 @@ function show(who) {
   live.start();
 }
 
-function select(pages, id) {
+/** `byClick`: the page may take the focus; arrow keys leave it on the tabs. */
+function select(pages, id, byClick = false) {
   const chosen = pages.find((each) => each.id === id) ?? pages[0];
   for (const each of pages) {
     const isChosen = each === chosen;
@@ -81,7 +82,7 @@ function select(pages, id) {
   }
   if (location.hash.slice(1) !== chosen.id) history.replaceState(null, "", `#${chosen.id}`);
   document.title = `${chosen.title} · Drover console`;
-  chosen.page.shown?.();
+  chosen.page.shown?.(byClick);
 }
 
 /** Arrow keys, Home and End move between tabs, as screen readers announce. */

@@ -13,9 +13,13 @@ const BUCKET = 5;
 const TICKS = 4;
 const MINUTES = [15, 10, 5, 0];
 
-/** `lines`: each has a name, a class and the index of its value in a point; `format` writes a value. */
+/**
+ * `lines`: each has a name, a class and the index of its value in a point; `format` writes a value; `least`: the top of
+ * the scale is not below it.
+ */
 export class Plot {
-  constructor(title, unit, lines, format) {
+  constructor(title, unit, lines, format, least) {
+    this._least = least;
     this._lines = lines;
     this._format = format;
     this._title = title;
@@ -72,7 +76,7 @@ export class Plot {
     this._points = points.filter((point) => point[0] > now - SPAN - BUCKET);
     this._now = now;
     const all = this._points.flatMap((point) => this._lines.map((line) => point[line.index] ?? 0));
-    const top = nice(Math.max(0, ...all));
+    const top = nice(Math.max(this._least, ...all));
     this._top = top;
     this._drawGrid(top);
     this._lines.forEach((line, number) => {

@@ -26,7 +26,7 @@ def worker(address: str, model: str = "m", generated: int = 0, **report: int) ->
 
 
 def lost(address: str, model: str = "m") -> WorkerStatus:
-    return WorkerStatus(address, model, False, 0, 0.0, None, None, False, False)
+    return WorkerStatus(address, model, False, 0, 0.0, pb.Model(names=[model]), None, False, False)
 
 
 def finished(model: str = "m", **facts: object) -> RequestRecord:
