@@ -16,9 +16,9 @@ from engine_worker.settings import EngineKind
 @dataclass(frozen=True, slots=True)
 class StoredModel:
     """`card`: what a worker would answer to GetModel, as far as files tell. `flags`: of its worker.
-    `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `is_pinned`:
-    loaded at the start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `unusable`: why no worker
-    can serve it, in words; empty if one can.
+    `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `is_pinned`: loaded at the
+    start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `unusable`: why no worker can
+    serve it, in words; empty if one can.
     """
 
     name: ModelName

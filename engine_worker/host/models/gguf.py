@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
