@@ -288,7 +288,7 @@ class FailoverRequest:
             work = NO_WORK
         else:
             # The client left during the prefill, of which the engine may have done most.
-            work = replace(charge.estimate, generated_tokens=0.0)
+            work = charge.estimate._replace(generated_tokens=0.0)
         charge.settle(work, is_whole=self._done is not None)
 
     def _requeue(self) -> None:

@@ -134,14 +134,16 @@ class ModelQueue:
         """Whether short prompts wait or have come lately, so that places are kept for them."""
         return self._queue.short > 0 or time.monotonic() - self._last_short < _RESERVE_SECONDS
 
-    def charge(self, request: EstimateRequest) -> Charge:
-        """The charge of a request that will be queued here. Its owner settles it."""
+    def charge(self, request: EstimateRequest, cache_tokens: int = 0) -> Charge:
+        """The charge of a request that will be queued here. Its owner settles it. `cache_tokens`: see
+        WorkEstimator.
+        """
         estimate = self._estimator.estimate(request)
 
         def settle(charge: Charge, work: Work, is_whole: bool) -> None:
             self._queue.settle(charge, work)
             if is_whole:
-                self._estimator.learn(request, work)
+                self._estimator.learn(request, work, cache_tokens)
 
         return Charge(estimate, self._long_prompts.is_long(estimate), settle)
 

@@ -52,7 +52,7 @@ class Pool:
             self._with_room.pop(worker, None)
         else:
             self._with_room[worker] = None
-            if self._may_prefill(worker, has_short=False):
+            if not worker.long_prefills or self._may_prefill(worker, has_short=False):
                 self._with_long_room[worker] = None
             if worker.breaker.is_failing:
                 self._failing[worker] = None

@@ -10,7 +10,6 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from drover.errors import NoWorkerReady, RetryElsewhere
 from frontend.routing.capacity import WorkerPermit
@@ -55,8 +54,7 @@ class Scheduler:
 
     def charge(self, model: ServedModel, request: EstimateRequest) -> Charge:
         """What a request is expected to cost its client. Its owner settles it."""
-        cache_tokens = self._registry.pool(model.kind).kv_tokens
-        return self._queues.queue(model).charge(replace(request, cache_tokens=cache_tokens))
+        return self._queues.queue(model).charge(request, self._registry.pool(model.kind).kv_tokens)
 
     async def acquire(
         self, model: ServedModel, ticket: Ticket, failed: Failures, affinity: bytes | None = None

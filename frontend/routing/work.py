@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drover.v1 import engine_pb2 as pb
 
@@ -16,8 +16,7 @@ _LEAST_COST = 1.0
 _TOKENS_PER_IMAGE = 768
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """Tokens of one request, estimated or reported by its worker. `cached_tokens` of the prompt were in the
     prefix cache; `truncated_tokens` are dropped and not part of it.
     """
@@ -57,8 +56,7 @@ def work_until_now(started: pb.Started, generated_tokens: int, estimate: Work) -
     return Work(prompt_tokens, started.cached_tokens, generated_tokens, started.truncated_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class PromptSize:
+class PromptSize(NamedTuple):
     """A prompt as it is known before it is tokenised. `token_ids`: part of it that comes as tokens."""
 
     text_bytes: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from frontend.routing.work import PromptSize, Work
 
@@ -50,12 +51,10 @@ def _beginning_of(work: Work) -> _Beginning:
     return _Beginning(work.prompt_tokens + work.generated_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class EstimateRequest:
+class EstimateRequest(NamedTuple):
     """What is known of a request before it runs. `affinity`: key of its prompt's beginning; `most_generated`:
     the client's limit, 0 for what generates nothing, None for none; `most_prompt`: the model's, to which
-    longer prompts are truncated, 0 for none; `cache_tokens`: what the prefix caches of all its workers hold,
-    0 where that is not known.
+    longer prompts are truncated, 0 for none.
     """
 
     client: str
@@ -63,7 +62,6 @@ class EstimateRequest:
     affinity: bytes | None = None
     most_generated: int | None = None
     most_prompt: int = 0
-    cache_tokens: int = 0
 
 
 class WorkEstimator:
@@ -88,8 +86,10 @@ class WorkEstimator:
             generated = min(generated, request.most_generated)
         return Work(prompt, self._cached(request, prompt, habits), generated)
 
-    def learn(self, request: EstimateRequest, work: Work) -> None:
-        """`work`: what the request took, if it was not ended early."""
+    def learn(self, request: EstimateRequest, work: Work, cache_tokens: int = 0) -> None:
+        """`work`: what the request took, if it was not ended early; `cache_tokens`: what the prefix caches of
+        all workers hold, 0 where that is not known.
+        """
         self._learn_size(request.size, work)
         habits = self._habits.pop(request.client, None) or _Habits(work.generated_tokens)
         self._habits[request.client] = habits
@@ -105,7 +105,8 @@ class WorkEstimator:
         if known is not None and (expected := min(known.cached_tokens, work.prompt_tokens)):
             habits.hit_share += _NEWEST_WEIGHT * (min(1.0, work.cached_tokens / expected) - habits.hit_share)
         if request.affinity is not None:
-            self._remember(request, _beginning_of(work) if known is None else known.after(work))
+            beginning = _beginning_of(work) if known is None else known.after(work)
+            self._remember(request.affinity, beginning, cache_tokens)
 
     def _cached(self, request: EstimateRequest, prompt: float, habits: _Habits | None) -> float:
         if (known := self._known(request)) is not None:
@@ -115,15 +116,14 @@ class WorkEstimator:
     def _known(self, request: EstimateRequest) -> _Beginning | None:
         return self._beginnings.get(request.affinity) if request.affinity is not None else None
 
-    def _remember(self, request: EstimateRequest, beginning: _Beginning) -> None:
+    def _remember(self, affinity: bytes, beginning: _Beginning, cache_tokens: int) -> None:
         """Forget the oldest ones beyond what the prefix caches hold: they are probably not there any more."""
-        assert request.affinity is not None
-        if (old := self._beginnings.pop(request.affinity, None)) is not None:
+        if (old := self._beginnings.pop(affinity, None)) is not None:
             self._remembered_tokens -= old.cached_tokens
-        self._beginnings[request.affinity] = beginning
+        self._beginnings[affinity] = beginning
         self._remembered_tokens += beginning.cached_tokens
         while len(self._beginnings) > _MAX_BEGINNINGS or (
-            0 < request.cache_tokens < self._remembered_tokens and len(self._beginnings) > 1
+            0 < cache_tokens < self._remembered_tokens and len(self._beginnings) > 1
         ):
             _, oldest = self._beginnings.popitem(last=False)
             self._remembered_tokens -= oldest.cached_tokens

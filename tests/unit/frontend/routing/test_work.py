@@ -164,8 +164,8 @@ def test_prompts_that_differ_after_a_common_beginning_are_not_expected_to_be_cac
 def test_prompts_that_have_left_the_cache_are_not_expected_there() -> None:
     estimator = WorkEstimator()
     for number in range(10):
-        asked = EstimateRequest("a", PromptSize(40_000), b"%d" % number, cache_tokens=50_000)
-        estimator.learn(asked, Work(10_000))
+        asked = EstimateRequest("a", PromptSize(40_000), b"%d" % number)
+        estimator.learn(asked, Work(10_000), cache_tokens=50_000)
 
     cached = [
         estimator.estimate(EstimateRequest("b", PromptSize(40_000), b"%d" % number)).cached_tokens > 0
