@@ -16,7 +16,7 @@ from benchmarks.http_stream import Connection, Refused
 # With the blank before it, each is one token of the simulator.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _RETRY_SECONDS = 0.5
-# At the beginning of each prompt, so that no prefix cache has the rest, which need not be made anew.
+# At the beginning of each prompt, so that no prefix cache has the rest.
 _NEW_TOKENS = 24
 
 
@@ -63,12 +63,11 @@ async def running_clients(address: str, model: str, seed: str, *habits: Habit) -
     they ask for something else, which no prefix cache has.
     """
     answers = Answers()
+    clients = [_Client(address, model, habit, seed) for habit in habits]
     tasks = [
-        asyncio.create_task(
-            _ask_again_and_again(address, model, habit, f"{seed} {habit.name} {number}", answers)
-        )
-        for habit in habits
-        for number in range(habit.streams)
+        asyncio.create_task(client.ask_again_and_again(number, answers))
+        for client in clients
+        for number in range(client.habit.streams)
     ]
     try:
         yield answers
@@ -81,22 +80,31 @@ async def running_clients(address: str, model: str, seed: str, *habits: Habit) -
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _ask_again_and_again(address: str, model: str, habit: Habit, seed: str, answers: Answers) -> None:
-    dice = random.Random(seed)
-    text = _text(dice, habit.prompt_tokens - _NEW_TOKENS)
-    while True:
-        await asyncio.sleep(dice.uniform(0, habit.pause_seconds))
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": f"{_text(dice, _NEW_TOKENS)} {text}"}],
-            "options": {"temperature": 0, "num_predict": habit.answer_tokens},
-        }
-        async with Connection(address, habit.name) as connection:
-            with suppress(Refused):
-                await _ask(connection, body, answers)
-                continue
-        answers.refused += 1
-        await asyncio.sleep(_RETRY_SECONDS)
+class _Client:
+    """The end of its prompts is always the same, which costs this process less than to make a new one."""
+
+    def __init__(self, address: str, model: str, habit: Habit, seed: str) -> None:
+        self.habit = habit
+        self._address = address
+        self._model = model
+        self._seed = f"{seed} {habit.name}"
+        self._end = _text(random.Random(self._seed), habit.prompt_tokens - _NEW_TOKENS)
+
+    async def ask_again_and_again(self, stream: int, answers: Answers) -> None:
+        dice = random.Random(f"{self._seed} {stream}")
+        while True:
+            await asyncio.sleep(dice.uniform(0, self.habit.pause_seconds))
+            body = {
+                "model": self._model,
+                "messages": [{"role": "user", "content": f"{_text(dice, _NEW_TOKENS)} {self._end}"}],
+                "options": {"temperature": 0, "num_predict": self.habit.answer_tokens},
+            }
+            async with Connection(self._address, self.habit.name) as connection:
+                with suppress(Refused):
+                    await _ask(connection, body, answers)
+                    continue
+            answers.refused += 1
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _ask(connection: Connection, body: Mapping[str, object], answers: Answers) -> None:
