@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from scripts import grafana_dashboard
-from tests.deploy_k8s.manifests import ALL_ELSE, EXAMPLES, at, manifests, name_of, of_kind
+from tests.deploy_k8s.manifests import ALL_ELSE, EXAMPLES, at, kind_of, manifests, name_of, of_kind
 from tests.deploy_k8s.promql import SPECS, UnknownName, labels_of, metrics_of, parsed
 from tests.support.processes import ROOT
 
@@ -98,6 +98,17 @@ def test_prometheus_shows_frontends_its_key() -> None:
     assert at(of_frontends, "spec", "endpoints", 0, "authorization") == credentials
     assert "authorization" not in str(of_workers)
     assert "authorization" not in str(of_kind(manifests(EXAMPLES["gpu"]), "ServiceMonitor"))
+
+
+def test_the_command_of_the_documentation_gives_all_of_it() -> None:
+    text = (ROOT / "docs" / "observe.md").read_text()
+    (switches,) = re.findall(r"--set (serviceMonitor\S+)", text)
+    (path, value) = re.findall(r"--set-json '(\S+)=(.+)'", text)[0]
+    section, _, name = path.partition(".")
+    values: dict[str, object] = {each.partition(".")[0]: {"enabled": True} for each in switches.split(",")}
+    items = manifests({**values, section: {name: json.loads(value)}})
+
+    assert {"ServiceMonitor", "PrometheusRule", "ConfigMap"} <= {kind_of(item) for item in items}
 
 
 def test_panels_do_not_overlap() -> None:
