@@ -41,7 +41,7 @@ serve: .venv/.serve ## one worker and one frontend on this machine (PORT, ENGINE
 	fi; \
 	exec $(PY) -m scripts.serve --port '$(PORT)' --engine '$(ENGINE)' --model '$(MODEL)' --worker-python "$$worker"
 
-up: ## build and start the stack in containers (FRONTENDS, WORKERS, GPU, PORT, BIND: docs/deploy.md)
+up: ## build and start the stack in containers (FRONTENDS, WORKERS, GPU, TLS, PORT, BIND: docs/deploy.md)
 	@$(STACK) up
 
 down: ## stop it (VOLUMES=1: and forget its presets)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scripts import dev_certs
 from scripts.stack_plan import (
     Plan,
     Refused,
@@ -28,15 +30,21 @@ from scripts.stack_plan import (
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 _BASE, _SEVERAL, _GPU = "docker-compose.yml", "deploy/compose/several.yml", "deploy/compose/gpu.yml"
+_TLS, _TLS_SEVERAL = "deploy/compose/tls.yml", "deploy/compose/tls-several.yml"
+_CERTIFICATE_DAYS = 90
 _SOURCES = ("drover", "engine_worker", "frontend", "requirements", "deploy/docker", ".dockerignore")
 
 
 def up(environment: dict[str, str]) -> None:
     # Before Docker is called.
     check(environment)
+    environment["CERTIFICATES"] = str(ROOT / environment.get("CERTIFICATES", "certificates"))
     wanted = plan(environment, _running(environment))
     if wanted.has_own_database and not environment.get("POSTGRES_PASSWORD"):
         environment["POSTGRES_PASSWORD"] = _new_password()
+    _remember_tls(environment)
+    if wanted.tls:
+        _make_certificates(environment)
     environment["VERSION"] = image_version(environment)
     environment.setdefault("REVISION", _revision())
     compose = Compose(environment, _files(wanted))
@@ -113,7 +121,8 @@ def _compose_command(environment: Mapping[str, str]) -> list[str]:
 
 
 def _files(wanted: Plan) -> list[str]:
-    return [_BASE, *([_SEVERAL] if wanted.is_several else []), *([_GPU] if wanted.gpu else [])]
+    tls = [_TLS, *([_TLS_SEVERAL] if wanted.is_several else [])] if wanted.tls else []
+    return [_BASE, *([_SEVERAL] if wanted.is_several else []), *([_GPU] if wanted.gpu else []), *tls]
 
 
 def _running(environment: Mapping[str, str]) -> list[Running]:
@@ -148,11 +157,41 @@ def _revision() -> str:
         return "unknown"
 
 
-def _new_password() -> str:
-    password = secrets.token_urlsafe(24)
+def _remember_tls(environment: Mapping[str, str]) -> None:
+    """Keep TLS as it is in later calls that do not name it."""
+    tls = environment.get("TLS")
+    if tls and _own_settings().get("TLS", "0") != tls:
+        _add_setting("TLS", tls)
+        print(f"TLS={tls} is in .env, so that it stays so")
+
+
+def _make_certificates(environment: Mapping[str, str]) -> None:
+    """Make those that there are not. Raises Refused."""
+    folder = Path(environment["CERTIFICATES"])
+    if (folder / "worker" / "tls.crt").exists():
+        return
+    bound = environment.get("BIND", "")
+    names = [socket.gethostname(), *([bound] if bound and bound not in ("0.0.0.0", "::", "[::]") else [])]
+    try:
+        dev_certs.make(folder, names, _CERTIFICATE_DAYS, for_containers=True)
+    except dev_certs.Refused as reason:
+        raise Refused(str(reason)) from reason
+    print(f"made certificates for {_CERTIFICATE_DAYS} days in {folder}: scripts/dev_certs.py renews them")
+
+
+def _own_settings() -> dict[str, str]:
+    return read_env_file(ENV_FILE.read_text()) if ENV_FILE.is_file() else {}
+
+
+def _add_setting(name: str, value: str) -> None:
     ENV_FILE.touch(mode=0o600)
     with ENV_FILE.open("a") as file:
-        file.write(f"POSTGRES_PASSWORD={password}\n")
+        file.write(f"{name}={value}\n")
+
+
+def _new_password() -> str:
+    password = secrets.token_urlsafe(24)
+    _add_setting("POSTGRES_PASSWORD", password)
     print("made a password for PostgreSQL: it is in .env, and belongs to the volume with the presets")
     return password
 
@@ -175,9 +214,8 @@ def main() -> int:
     if task not in _TASKS:
         print(f"usage: python -m scripts.stack {'|'.join(_TASKS)}", file=sys.stderr)
         return 2
-    own = read_env_file(ENV_FILE.read_text()) if ENV_FILE.is_file() else {}
     try:
-        _TASKS[task]({**own, **os.environ})
+        _TASKS[task]({**_own_settings(), **os.environ})
     except (Refused, OSError) as reason:
         print(f"make {task}: {reason}", file=sys.stderr)
         return 1

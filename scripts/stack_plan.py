@@ -34,6 +34,7 @@ class Plan:
     gpus_each: int
     is_several: bool
     has_own_database: bool
+    tls: bool
     banner: str
 
     @property
@@ -56,6 +57,8 @@ def check(environment: Mapping[str, str]) -> None:
         _count(environment, name, 0)
     if environment.get("GPU", "") not in ("", "0", "1"):
         raise Refused(f"GPU must be 1 or 0, and not {environment['GPU']!r}")
+    if environment.get("TLS", "") not in ("", "0", "1"):
+        raise Refused(f"TLS must be 1 or 0, and not {environment['TLS']!r}")
     if _count(environment, "PORT", 0) > _LAST_PORT:
         raise Refused(f"PORT must be a number up to {_LAST_PORT}, and not {environment['PORT']!r}")
 
@@ -89,6 +92,7 @@ def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
         _count(environment, "GPUS_PER_WORKER", 0),
         is_several,
         has_own_database,
+        environment.get("TLS") == "1",
         _banner(environment, frontends, workers),
     )
 
@@ -152,7 +156,10 @@ def _count(environment: Mapping[str, str], name: str, running: int) -> int:
 
 def _banner(environment: Mapping[str, str], frontends: int, workers: int) -> str:
     host, port = environment.get("BIND", "") or "127.0.0.1", environment.get("PORT", "") or "11434"
-    lines = [f"Drover is ready: http://{host}:{port} (frontends: {frontends}, workers: {workers})"]
+    scheme = "https" if environment.get("TLS") == "1" else "http"
+    lines = [f"Drover is ready: {scheme}://{host}:{port} (frontends: {frontends}, workers: {workers})"]
+    if scheme == "https":
+        lines.append(f"Clients trust {environment.get('CERTIFICATES', 'certificates')}/authority.crt")
     if host not in _LOOPBACK:
         lines.append(
             f"OPEN TO THE NETWORK: a client that reaches {host}:{port} can use every model (BIND={host})"

@@ -39,9 +39,19 @@ def test_several_frontends_bring_a_database_unless_there_is_one() -> None:
     assert "postgres=0" in own.scales
 
 
+def test_tls_shows_in_the_banner() -> None:
+    wanted = plan({"TLS": "1", "CERTIFICATES": "/c"}, [])
+
+    assert wanted.tls
+    assert wanted.banner.startswith("Drover is ready: https://127.0.0.1:11434 ")
+    assert "/c/authority.crt" in wanted.banner
+    assert not plan({"TLS": "0"}, []).tls
+
+
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
+        ({"TLS": "yes"}, "TLS must be 1 or 0, and not 'yes'"),
         ({"FRONTENDS": "2", "DATABASE_URL": "sqlite:////x"}, "cannot share a file of SQLite"),
         ({"FRONTENDS": "0"}, "FRONTENDS must be a number from 1 on, and not '0'"),
         ({"WORKERS": "many"}, "WORKERS must be a number from 1 on, and not 'many'"),
