@@ -65,9 +65,15 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Process]]
     with ExitStack() as started:
         yield [
             started.enter_context(
-                worker(folder / f"{number}.log", *_SIMULATOR, "--model", name, "--sim-script", str(script))
+                worker(
+                    folder / f"{number}.log",
+                    *(*_SIMULATOR, "--model", name, "--sim-seed", seed, "--sim-script", str(script)),
+                )
             )
-            for number, name in enumerate(["qwen3:8b", "qwen3:8b", "llama3.1:70b"])
+            # Another seed, else the simulators of both models count as replicas.
+            for number, (name, seed) in enumerate(
+                [("qwen3:8b", "1"), ("qwen3:8b", "1"), ("llama3.1:70b", "2")]
+            )
         ]
 
 

@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Request, expect
 
+_TOO_WIDE = """() => document.scrollingElement.scrollWidth <= window.innerWidth ? [] :
+  [...document.querySelectorAll("body *")]
+    .filter(element => element.getBoundingClientRect().right > window.innerWidth + 0.5)
+    .map(element => element.outerHTML.slice(0, 80))"""
 _SECONDS = 15_000
 _DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
@@ -41,6 +45,11 @@ class ConsolePage:
     def tile(self, name: str) -> Locator:
         """The figure with that title."""
         return self.page.locator(".tile", has=self.page.get_by_text(name, exact=True)).locator("dd")
+
+    def too_wide(self) -> list[str]:
+        """What reaches beyond the right edge of a page that can be scrolled sideways."""
+        found: list[str] = self.page.evaluate(_TOO_WIDE)
+        return found
 
     def card(self, title: str) -> Locator:
         heading = self.page.get_by_role("heading", name=title, exact=True, level=2)

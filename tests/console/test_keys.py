@@ -30,7 +30,11 @@ def test_an_admin_logs_in_sees_keys_and_logs_out(locked: Locked, opened: Open) -
     page.screenshot("keys")
     page.open_tab("Chat")
     page.ask("Say markup")
-    expect(page.answer).to_contain_text("bold")
+    expect(page.answer.locator(".figures")).to_contain_text("tokens")
+    page.open_tab("Usage")
+    used = page.card("Usage").locator("tbody tr", has_text="admin-key")
+    expect(used.first).to_contain_text("qwen3:8b")
+    page.screenshot("usage")
     page.page.get_by_role("button", name="Log out").click()
     expect(page.page.get_by_role("heading", name="Log in")).to_be_visible()
     assert page.page.context.cookies() == []
