@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from drover.errors import DroverError, NotAuthenticated, NotPermitted
+from drover.errors import DroverError, NeverRetry, NotAuthenticated, NotPermitted
 from frontend.access.console_session import PATHS, Session, Sessions
 from frontend.access.credentials import BadCredentials, secrets_of
 from frontend.access.current_key import set_current_key
@@ -62,6 +62,9 @@ class Authentication:
             response = self._respond(scope, error)
             if isinstance(error, NotAuthenticated):
                 response.headers["www-authenticate"] = _CHALLENGE
+            if isinstance(error, NeverRetry):
+                # Claude Code sends a request with a wrong key again for more than a minute otherwise.
+                response.headers["x-should-retry"] = "false"
             await response(scope, receive, send)
             return
         set_current_key(key)

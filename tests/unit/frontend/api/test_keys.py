@@ -139,6 +139,7 @@ async def test_refusals_have_the_dialects_form(
         forbidden = await frontend.client.post(path, content=b"{}", headers=bearer(secret))
     assert [missing.status_code, forbidden.status_code] == [401, 403]
     assert missing.headers["www-authenticate"].startswith("Bearer ")
+    assert missing.headers["x-should-retry"] == forbidden.headers["x-should-retry"] == "false"
     for response, kind, code in (
         (missing, "authentication_error", "invalid_api_key"),
         (forbidden, "permission_error", "insufficient_permissions"),
