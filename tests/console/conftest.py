@@ -45,8 +45,8 @@ def opened(chromium: Browser, screenshots: Path) -> Iterator[Open]:
     """Opens the console of a URL; afterwards the page must have had no faults."""
     pages: list[ConsolePage] = []
 
-    def open_page(url: str, **options: object) -> ConsolePage:
-        page = ConsolePage(chromium, url, screenshots, **options)
+    def open_page(url: str, expected: str = "", **options: object) -> ConsolePage:
+        page = ConsolePage(chromium, url, screenshots, expected, **options)
         pages.append(page)
         return page
 

@@ -27,7 +27,7 @@ class ConsolePage:
         self._expected = re.compile(expected) if expected else None
         self._origin = urlsplit(url).netloc
         self._screenshots = screenshots
-        self._context = browser.new_context(**{"viewport": _DESKTOP, **options})  # type: ignore[arg-type]
+        self._context = browser.new_context(**{"viewport": _DESKTOP, **options})
         self._context.set_default_timeout(_SECONDS)
         expect.set_options(timeout=_SECONDS)
         self.page = self._context.new_page()
