@@ -257,6 +257,8 @@ class WorkerServer:
             raise CannotStart(
                 f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
             ) from error
+        if self._settings.host_listen:
+            self._server.add_insecure_port(self._settings.host_listen)
         self.address = wanted if wanted.startswith("unix:") else f"{wanted.rpartition(':')[0]}:{port}"
         await self._health.set("", _SERVING)
         await self._health.set(SERVICE_NAME, _NOT_SERVING)

@@ -77,6 +77,10 @@ class WorkerSettings(ProcessSettings):
     """Where to serve gRPC health checks, and nothing else, without TLS: host:port, for probes that have no
     certificate. Default: not served.
     """
+    host_listen: str = ""
+    """Set by a worker host for the workers that it starts: a socket (unix:/path) in a folder that only it may
+    use, where it watches the worker, without TLS.
+    """
     engine: EngineKind = "llamacpp"
     """The engine: sglang (GPUs, or any CPU), llamacpp (a GGUF model on this machine) or simulator (no
     model, for load tests).

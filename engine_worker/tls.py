@@ -19,6 +19,7 @@ _log = logging.getLogger("drover.worker")
 # A probe has the worker's own certificate.
 _OPEN_TO_THE_FLEET = f"/{health.SERVICE_NAME}/"
 _NAMES = "x509_subject_alternative_name"
+_TRANSPORT, _TLS = "transport_security_type", b"ssl"
 
 # Of all kinds of calls: with a message or an iterator of them.
 Behaviour: TypeAlias = "Callable[[Any, Any], Any]"
@@ -93,7 +94,11 @@ class FrontendsOnly(grpc.aio.ServerInterceptor):
         return stream if inspect.isasyncgenfunction(behaviour) else call
 
     async def _check(self, context: Any) -> None:  # noqa: ANN401 - see Behaviour
-        names = context.auth_context().get(_NAMES, ())
+        identity = context.auth_context()
+        if _TLS not in identity.get(_TRANSPORT, ()):
+            # The host's socket: the only other one demands TLS.
+            return
+        names = identity.get(_NAMES, ())
         if self._names.isdisjoint(names):
             own = ", ".join(name.decode(errors="replace") for name in names) or "no name"
             reason = (

@@ -94,7 +94,7 @@ def _server(settings: FrontendSettings, tracing: Tracing | None) -> FrontendServ
             LongPrompts(settings.short_prompt_tokens, settings.short_places_percent),
         ),
         settings.stall_seconds,
-        Hosts(discoveries_of(settings.hosts)) if settings.hosts else None,
+        Hosts(discoveries_of(settings.hosts), tls) if settings.hosts else None,
         settings.load_timeout_seconds,
     )
     return FrontendServer(settings, fleet, tracing, certificates)

@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from drover import logs
 from drover.exposure import warn_if_exposed
 from drover.rpc import SERVER_OPTIONS
+from drover.tls.fleet import fleet_certificates
+from drover.tls.reload import Reloaded
 from drover.v1 import host_pb2, host_pb2_grpc
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.catalog import Catalog
@@ -33,11 +35,13 @@ from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.pulls import Pulls
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.workers import Events, Workers
+from engine_worker.tls import FrontendsOnly, server_credentials
 
 _log = logging.getLogger("drover.host")
 SERVICE_NAME = host_pb2.DESCRIPTOR.services_by_name["Host"].full_name
 _CLOSE_SECONDS = 2.0
 _MIB = 1 << 20
+_DANGER = "can use, add and remove models; only frontends should, which --fleet-tls-certificate demands"
 
 
 class CannotStart(Exception):
@@ -51,7 +55,11 @@ class HostServer:
         self._settings = settings
         self._stop = asyncio.Event()
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        files = settings.fleet_tls
+        self._certificates = (
+            None if files is None else Reloaded(files, "server", fleet_certificates, "frontends")
+        )
+        self._server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=self._interceptors())
         self.address = ""
 
     async def run(self) -> None:
@@ -59,9 +67,16 @@ class HostServer:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         store = await asyncio.to_thread(Store, self._settings.store_folder, self._settings.disk_mib * _MIB)
+        watching = (
+            []
+            if self._certificates is None
+            else [asyncio.create_task(self._certificates.watch(), name="watch certificates")]
+        )
         try:
             await self._serve(store)
         finally:
+            for task in watching:
+                task.cancel()
             store.close()
 
     async def _serve(self, store: Store) -> None:
@@ -114,7 +129,7 @@ class HostServer:
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
         wanted = self._settings.listen
         try:
-            port = self._server.add_insecure_port(wanted)
+            port = self._add_port(wanted)
         except RuntimeError as error:
             raise CannotStart(
                 f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
@@ -122,12 +137,20 @@ class HostServer:
         self.address = f"{wanted.rpartition(':')[0]}:{port}"
         await self._server.start()
         logs.event(_log, logging.INFO, "listening", address=self.address)
-        warn_if_exposed(
-            _log,
-            wanted,
-            HostSettings.names_of("listen"),
-            "can use, add and remove models; only frontends should",
-        )
+        if self._certificates is None:
+            warn_if_exposed(_log, wanted, HostSettings.names_of("listen"), _DANGER)
+
+    def _add_port(self, wanted: str) -> int:
+        """Raises RuntimeError if the address cannot be used."""
+        if self._certificates is None:
+            return self._server.add_insecure_port(wanted)
+        return self._server.add_secure_port(wanted, server_credentials(self._certificates))
+
+    def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        if self._certificates is None:
+            return []
+        setting = "fleet_tls_frontend_names"
+        return [FrontendsOnly(self._settings.fleet_tls_frontend_names, self._settings.flag(setting))]
 
 
 def _readers(store: Store, sglang_python: str) -> Sequence[Reader]:

@@ -7,16 +7,19 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from annotated_types import Ge
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, duration, limit_in_seconds
 from drover.settings import CommaList, ProcessSettings, TcpAddress
+from drover.tls.files import TlsFiles
+from drover.tls.fleet import FRONTEND_NAME
+from drover.tls.settings import files_of
 from engine_worker.host.models.model_settings import SettingsOf, read_model_settings
 from engine_worker.settings import KeepAlive
 
@@ -55,6 +58,16 @@ class HostSettings(ProcessSettings):
 
     listen: TcpAddress = "127.0.0.1:50061"
     """Where to serve gRPC: host:port (port 0: any free one). Its workers listen on the same host."""
+    fleet_tls_certificate: str = ""
+    """Mutual TLS, for the host and its workers: only frontends with a certificate of the fleet's authority
+    are served. A PEM file with a worker's certificate; read again when it changes. All three are needed.
+    """
+    fleet_tls_key: str = ""
+    """The PEM file with the key of --fleet-tls-certificate, without a password."""
+    fleet_tls_authority: str = ""
+    """The PEM file with the certificates of the authorities that sign the frontends' certificates."""
+    fleet_tls_frontend_names: CommaList = Field(default=[FRONTEND_NAME])
+    """Names of which a frontend's certificate must have one."""
     worker_ports: Annotated[str, AfterValidator(_check_ports)] = "0"
     """Ports of its workers: FIRST-LAST, or 0 for any free ones."""
     store: str = ""
@@ -109,6 +122,28 @@ class HostSettings(ProcessSettings):
             if equals and not url.startswith(("http://", "https://")):
                 raise ValueError(f"{source!r}: write it like registry.ollama.ai=https://mirror.example")
         return sources
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
+        return self
+
+    @property
+    def fleet_tls(self) -> TlsFiles | None:
+        """None where any client is served."""
+        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
+
+    @property
+    def tls_flags(self) -> list[str]:
+        """Of the host's workers."""
+        if self.fleet_tls is None:
+            return []
+        return [
+            *("--fleet-tls-certificate", self.fleet_tls_certificate),
+            *("--fleet-tls-key", self.fleet_tls_key),
+            *("--fleet-tls-authority", self.fleet_tls_authority),
+            *("--fleet-tls-frontend-names", ",".join(self.fleet_tls_frontend_names)),
+        ]
 
     @property
     def models(self) -> SettingsOf:

@@ -10,9 +10,7 @@ from pathlib import Path
 import orjson
 
 from drover.names import ModelName
-from engine_worker.health import is_serving
 from engine_worker.host.models.simulated import SIMULATED
-from engine_worker.host.server import SERVICE_NAME
 from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.store import Store
 from tests.support.processes import Process, free_port, launched, wait_until_ready
@@ -43,9 +41,20 @@ def put(store: Store, name: str, media_type: str, data: bytes) -> Manifest:
 def host(log: Path, store: Path, *flags: str, address: str = "") -> Iterator[Process]:
     """A host that is ready. Its workers are ended with it, which it would leave running."""
     address = address or f"127.0.0.1:{free_port()}"
-    command = ["-m", "engine_worker.host", "--listen", address, "--store", str(store), *flags]
+    command = [
+        "-m",
+        "engine_worker.host",
+        "--listen",
+        address,
+        "--store",
+        str(store),
+        "--log-format",
+        "json",
+        *flags,
+    ]
     with launched(command, address, log) as process:
-        wait_until_ready(process, lambda: is_serving(address, SERVICE_NAME))
+        # Not by a health check, for which a host with TLS wants a certificate.
+        wait_until_ready(process, lambda: '"ready"' in process.log_text())
         yield process
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from drover.tls.files import TlsFiles
+from tests.support.certificates import Authority
 from tests.support.hosts import host, put_simulated, worker_pids
 from tests.support.processes import Process, frontend
 from tests.support.waiting import wait_until
@@ -112,6 +114,31 @@ def test_a_model_that_is_too_large_is_refused_with_both_numbers(tmp_path: Path) 
     assert answer.status_code == 503
     assert "needs 300 MiB" in answer.json()["error"]
     assert "has 250 MiB" in answer.json()["error"]
+
+
+def test_with_mutual_tls_only_frontends_are_served(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    put_simulated(store, MODELS)
+    authority = Authority.make(tmp_path)
+    workers = authority.sign(tmp_path / "worker", "DNS:worker.drover")
+    frontends = authority.sign(tmp_path / "frontend", "DNS:frontend.drover")
+    with (
+        host(tmp_path / "host.log", store, *FLAGS, *_tls(workers)) as one,
+        frontend(tmp_path / "right.log", [], "--hosts", one.address, *_tls(frontends)) as right,
+        frontend(tmp_path / "wrong.log", [], "--hosts", one.address, *_tls(workers), ready=False) as wrong,
+    ):
+        body = {"model": "one", "prompt": "Hello", "stream": False}
+        answer = httpx.post(f"http://{right.address}/api/generate", json=body, timeout=SECONDS)
+        assert answer.status_code == 200
+        assert httpx.get(f"http://{wrong.address}/readyz").status_code == 503
+        assert "is for worker.drover, and not for frontend.drover" in wrong.log_text()
+
+
+def _tls(files: TlsFiles) -> list[str]:
+    flags = zip(
+        ("certificate", "key", "authority"), (files.certificate, files.key, files.authority), strict=True
+    )
+    return [part for name, path in flags for part in (f"--fleet-tls-{name}", str(path))]
 
 
 def test_a_worker_that_dies_is_started_again_and_its_stream_resumes(hosted: Hosted) -> None:

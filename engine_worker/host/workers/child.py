@@ -36,9 +36,12 @@ _END_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ChildPlace:
-    """What identifies a child beyond the life of the host. `folder`: of its log, and of a file with this."""
+    """What identifies a child beyond the life of the host. `folder`: of its log, and of a file with this.
+    `socket`: where the host watches it, as unix:/path.
+    """
 
     address: str
+    socket: str
     folder: Path
     is_extra: bool = False
 
@@ -126,7 +129,7 @@ class Child:
             await asyncio.wait({watching, ending})
 
     async def _watch(self, load_seconds: float) -> None:
-        async with grpc.aio.insecure_channel(self.place.address, options=CHANNEL_OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(self.place.socket, options=CHANNEL_OPTIONS) as channel:
             stub: EngineAsyncStub = engine_pb2_grpc.EngineStub(channel)
             try:
                 async with asyncio.timeout(load_seconds or None):

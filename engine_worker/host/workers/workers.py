@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from engine_worker.host.workers.process import WorkerProcess
 
 _log = logging.getLogger("drover.host")
 _STATE = "worker.json"
+_LONGEST_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Workers:
         """Raises OSError if the process cannot be started."""
         folder = self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
-        place = ChildPlace(self._free_address(), folder, is_extra)
+        place = ChildPlace(self._free_address(), _socket_in(folder), folder, is_extra)
         try:
             process = WorkerProcess.start(self._command(model, place, is_pinned), os.environ, place.log)
             _write_state(model, place, process, memory_bytes)
@@ -71,6 +73,9 @@ class Workers:
     def forget(self, child: Child) -> None:
         """It has ended."""
         self._addresses.discard(child.place.address)
+        own = Path(child.place.socket.removeprefix("unix:")).parent
+        if own != child.place.folder:
+            shutil.rmtree(own, ignore_errors=True)
         shutil.rmtree(child.place.folder, ignore_errors=True)
 
     def _find(self, folder: Path, model_of: Callable[[str], StoredModel | None]) -> Child | None:
@@ -87,7 +92,7 @@ class Workers:
             process.terminate()
             process.forget()
             return None
-        place = ChildPlace(state["address"], folder, state["is_extra"])
+        place = ChildPlace(state["address"], state["socket"], folder, state["is_extra"])
         child = self._child(model, place, process, state["memory_bytes"])
         # The load's duration is not known any more.
         child.began_unix_ns = state["began_unix_ns"]
@@ -108,6 +113,8 @@ class Workers:
             "-m",
             "engine_worker",
             *("--listen", place.address),
+            *("--host-listen", place.socket),
+            *settings.tls_flags,
             *("--engine", model.engine),
             *("--name", model.name.short),
             *("--manifest", model.key),
@@ -134,12 +141,21 @@ class Workers:
         raise OSError(f"no port of --worker-ports {self._settings.worker_ports} is free")
 
 
+def _socket_in(folder: Path) -> str:
+    """In the folder, or in one of its own where the path would be too long for a socket."""
+    path = folder / "host.sock"
+    if len(str(path)) > _LONGEST_SOCKET_PATH:
+        path = Path(tempfile.mkdtemp(prefix="drover-")) / path.name
+    return f"unix:{path}"
+
+
 def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int) -> None:
     document = {
         "pid": process.pid,
         "started": process.started,
         "model": model.key,
         "address": place.address,
+        "socket": place.socket,
         "memory_bytes": memory_bytes,
         "is_extra": place.is_extra,
         "began_unix_ns": time.time_ns(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from drover.concurrency import ChangeSignal
 from drover.errors import DroverError
 from drover.v1 import host_pb2
+from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery.base import Discovery
 from frontend.routing.hosts.choice import Pending, is_better, ranked
 from frontend.routing.hosts.watched_host import WatchedHost
@@ -56,8 +57,9 @@ class Hosts:
     `start`. `loadable` is cheap: a look-up.
     """
 
-    def __init__(self, discoveries: Sequence[Discovery]) -> None:
+    def __init__(self, discoveries: Sequence[Discovery], tls: FleetTls | None = None) -> None:
         self._discoveries = discoveries
+        self._tls = tls
         self.waiting: WaitingByKey = dict
         self.fail: FailWaiting = lambda key, error: None
         self.version = 0
@@ -157,7 +159,7 @@ class Hosts:
     async def _reconcile(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._hosts.keys()):
-            host = self._hosts[address] = WatchedHost(address, self._on_change, self._on_failure)
+            host = self._hosts[address] = WatchedHost(address, self._on_change, self._on_failure, self._tls)
             host.start()
         for address in self._hosts.keys() - wanted:
             await self._hosts.pop(address).stop()

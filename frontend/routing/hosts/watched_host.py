@@ -15,6 +15,7 @@ from drover.errors import DroverError
 from drover.rpc import CHANNEL_OPTIONS, error_of_failure
 from drover.settings import split_address, with_port
 from drover.v1 import host_pb2, host_pb2_grpc
+from frontend.routing.backends.grpc.tls import FleetTls
 
 if TYPE_CHECKING:
     from drover.v1.host_pb2_grpc import HostAsyncStub
@@ -34,7 +35,13 @@ class WatchedHost:
     while it is away.
     """
 
-    def __init__(self, address: str, changed: Callable[[], None], on_failure: OnFailure) -> None:
+    def __init__(
+        self,
+        address: str,
+        changed: Callable[[], None],
+        on_failure: OnFailure,
+        tls: FleetTls | None = None,
+    ) -> None:
         self.address = address
         self.state: host_pb2.HostState | None = None
         self.stored: Mapping[str, host_pb2.StoredModel] = {}
@@ -42,8 +49,9 @@ class WatchedHost:
         """Set once the host has answered or failed for the first time."""
         self._changed = changed
         self._on_failure = on_failure
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self.stub: HostAsyncStub = host_pb2_grpc.HostStub(self._channel)
+        self._tls = tls
+        self._problem = ""
+        self._open_channel()
         self._demands: Mapping[str, host_pb2.Demand] = {}
         self._demands_changed = ChangeSignal()
         self._addresses: list[str] = []
@@ -81,8 +89,23 @@ class WatchedHost:
             self._demands = demands
             self._demands_changed.notify()
 
+    def _open_channel(self) -> None:
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel, self._version = self._tls.channel(self.address), self._tls.version
+        self.stub: HostAsyncStub = host_pb2_grpc.HostStub(self._channel)
+
+    async def _renew_channel(self) -> None:
+        """A channel keeps the certificates that it was made with."""
+        if self._tls is not None and self._version != self._tls.version:
+            old = self._channel
+            self._open_channel()
+            await old.close()
+
     async def _watch(self) -> None:
         while True:
+            await self._renew_channel()
             try:
                 call = self.stub.Watch(host_pb2.WatchHostRequest())
                 try:
@@ -92,7 +115,8 @@ class WatchedHost:
                     call.cancel()
                 self._on_lost("it closed the stream")
             except grpc.aio.AioRpcError as error:
-                self._on_lost(error.details() or error.code().name)
+                problem = await self._tls.explain(self.address) if self._tls is not None else ""
+                self._on_lost(problem or error.details() or error.code().name)
             await asyncio.sleep(_RETRY_SECONDS)
 
     def _on_state(self, state: host_pb2.HostState) -> None:
@@ -110,7 +134,8 @@ class WatchedHost:
         self._changed()
 
     def _on_lost(self, reason: str) -> None:
-        if self.state is not None:
+        if self.state is not None or reason != self._problem:
+            self._problem = reason
             logs.event(_log, logging.WARNING, "host lost", host=self.address, reason=reason)
         self.state = None
         self.is_known.set()
