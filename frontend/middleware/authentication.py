@@ -63,7 +63,7 @@ class Authentication:
             if isinstance(error, NotAuthenticated):
                 response.headers["www-authenticate"] = _CHALLENGE
             if isinstance(error, NeverRetry):
-                # Claude Code sends a request with a wrong key again for more than a minute otherwise.
+                # Else Claude Code goes on for more than 40 seconds (findings/claude_code_repeats_401.sh).
                 response.headers["x-should-retry"] = "false"
             await response(scope, receive, send)
             return
