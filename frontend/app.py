@@ -123,6 +123,7 @@ def build_app(
         lambda: bodies.held,
         lambda: database.is_available,
         certificate_expires,
+        settings.max_key_metrics,
     )
     usage_rows = UsageRows(database)
     usage = UsageLedger(usage_rows, settings.usage_days) if settings.usage_days else None

@@ -238,6 +238,9 @@ class FrontendSettings(ProcessSettings):
     """
     console: bool = True
     """Serve the console, a page with the state of the fleet and a chat, at /console."""
+    max_key_metrics: Annotated[int, Ge(0)] = 100
+    """Number of keys that have metrics of their own, by name; further ones count as `other`. 0: none has.
+    """
     shutdown_grace_seconds: Annotated[float, Ge(0), Le(86400)] = 30.0
     """After SIGTERM: how long in-flight requests may continue."""
     log_format: LogFormat = "auto"

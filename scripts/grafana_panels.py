@@ -282,6 +282,24 @@ _FAILURES = Row(
     ),
 )
 
+_KEYS = Row(
+    "Keys",
+    (
+        Panel(
+            "Requests by key",
+            "reqps",
+            "Finished HTTP requests of each key, by its name. Empty without keys (docs/usage.md).",
+            (Query(_sum_of_rate("drover_frontend_key_requests_total", "key", ""), "{{key}}"),),
+        ),
+        Panel(
+            "Tokens a second by key",
+            "short",
+            "Of prompts, from the prefix cache, and generated. Sums per day are at /api/usage.",
+            (Query(_sum_of_rate("drover_frontend_key_tokens_total", "key, kind", ""), "{{key}} {{kind}}"),),
+        ),
+    ),
+)
+
 _ROUTER = Row(
     "Smart router",
     (
@@ -368,4 +386,4 @@ _FRONTENDS = Row(
     ),
 )
 
-ROWS = (_REQUESTS, _LATENCY, _QUEUE, _WORKERS, _FAILURES, _FRONTENDS, _ROUTER)
+ROWS = (_REQUESTS, _LATENCY, _QUEUE, _WORKERS, _FAILURES, _FRONTENDS, _KEYS, _ROUTER)

@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from drover.metrics import MetricSpec
+from frontend.access.key import Key
 from frontend.observability.request_record import RequestRecord
 from frontend.routing.fleet import Fleet, WorkerStatus
 
@@ -61,6 +62,13 @@ _LOOP_DELAY = MetricSpec(
     "How much later than asked for the event loop ran a timer, four times a second.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+_OTHER_KEYS = "other"
+_KEY_REQUESTS = _counter(
+    "key_requests", "Finished HTTP requests, by the key's name; `other` beyond --max-key-metrics.", "key"
+)
+_KEY_TOKENS = _counter(
+    "key_tokens", "Tokens as in `drover_frontend_tokens_total`, by the key's name.", "key", "kind"
+)
 _DATABASE = _gauge("database_available", "1 if the last use of the database succeeded, else 0.")
 _CERTIFICATE = _gauge(
     "certificate_expiry_timestamp_seconds",
@@ -88,8 +96,7 @@ METRICS = (
     *(_REQUESTS, _TTFT, _INTER_TOKEN, _QUEUE, _TOKENS, _RETRIES, _FAILOVERS, _NOT_RESUMABLE, _ERRORS),
     *(_ABORTS, _TRUNCATIONS, _DECISIONS, _FALLBACKS, _JUDGE, _WAITING, _RUNNING, _READY, _DRAINING),
     *(_STALLED, _CIRCUIT_OPEN, _CACHE_HITS, _CONNECTIONS, _BODY_BYTES, _TASKS, _LOOP_DELAY, _DATABASE),
-    _CERTIFICATE,
-    *(_REFUSED,),
+    *(_CERTIFICATE, _REFUSED, _KEY_REQUESTS, _KEY_TOKENS),
 )
 
 
@@ -106,9 +113,9 @@ def _no_certificate() -> None:
 
 
 class Metrics:
-    """Label values come from the fleet and from the code's own routes, so that no client can add series.
+    """Label values come from the fleet, the keys and the code's own routes, so that no client can add series.
     `connections`, `body_bytes`, `has_database` and `certificate_expires`: this process's, read when they are
-    scraped.
+    scraped. `max_keys`: keys with series of their own.
     """
 
     def __init__(
@@ -118,7 +125,9 @@ class Metrics:
         body_bytes: Callable[[], int] = _none,
         has_database: Callable[[], bool] = _yes,
         certificate_expires: Callable[[], float | None] = _no_certificate,
+        max_keys: int = 0,
     ) -> None:
+        self._max_keys, self._keys = max_keys, set[str]()
         registry = self._registry = CollectorRegistry()
         registry.register(_ProcessMetrics(connections, body_bytes, has_database, certificate_expires))
         registry.register(_FleetMetrics(fleet))
@@ -137,6 +146,8 @@ class Metrics:
         self._fallbacks = _FALLBACKS.counter(registry)
         self._refused = _REFUSED.counter(registry)
         self._judge = _JUDGE.histogram(registry)
+        self._key_requests = _KEY_REQUESTS.counter(registry)
+        self._key_tokens = _KEY_TOKENS.counter(registry)
         self._loop_delay = _LOOP_DELAY.histogram(registry)
 
     def text(self) -> bytes:
@@ -168,6 +179,8 @@ class Metrics:
             self._ttft.labels(model).observe(record.ttft_ns / 1e9)
         self._count_route(record)
         self._count_tokens(record, model)
+        if record.key is not None and self._max_keys:
+            self._count_key(record, record.key)
 
     def _count_route(self, record: RequestRecord) -> None:
         """A fallback counts for the side that failed."""
@@ -179,9 +192,22 @@ class Metrics:
         if record.routed.fell_back:
             self._fallbacks.labels(record.routed.side).inc()
 
+    def _count_key(self, record: RequestRecord, key: Key) -> None:
+        name = key.name
+        if name not in self._keys:
+            if len(self._keys) < self._max_keys:
+                self._keys.add(name)
+            else:
+                name = _OTHER_KEYS
+        tokens = record.tokens
+        self._key_requests.labels(name).inc()
+        self._key_tokens.labels(name, "prompt").inc(tokens.prompt)
+        self._key_tokens.labels(name, "cached").inc(tokens.cached)
+        self._key_tokens.labels(name, "completion").inc(tokens.generated)
+
     def _count_tokens(self, record: RequestRecord, model: str) -> None:
         tokens, done = record.tokens, record.done
-        if record.granted_ns:
+        if record.granted_ns or (record.asked_ns and not record.is_refused):
             self._queue.labels(model).observe(record.queued_seconds)
             self._tokens.labels(model, "prompt").inc(tokens.prompt)
             self._tokens.labels(model, "cached").inc(tokens.cached)

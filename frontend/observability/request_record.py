@@ -112,6 +112,8 @@ class RequestRecord:
     ttft_ns: int = 0
     truncated_tokens: int = 0
     waited: QueueWait = field(default_factory=QueueWait)
+    asked_ns: int = 0
+    """When it first asked for a place at a worker; 0 before that."""
     granted_ns: int = 0
     """When it first got a place at a worker; 0 before that."""
     waited_for_first: float = 0.0
@@ -155,7 +157,9 @@ class RequestRecord:
 
     @property
     def queued_seconds(self) -> float:
-        """In the queues of this frontend and of the worker."""
+        """In the queues of this frontend and of the worker; until now for a request that has got no place."""
+        if self.asked_ns and not self.granted_ns:
+            return (time.perf_counter_ns() - self.asked_ns) / NS_PER_SECOND
         return self.waited.seconds + (self.done.timings.queue_ns / NS_PER_SECOND if self.done else 0.0)
 
     @property
@@ -337,6 +341,11 @@ class RecordingObserver(SilentObserver):
         super().__init__(record.trace)
         self._record = record
         self._waited_seconds = record.waited.seconds
+
+    def queued(self) -> None:
+        super().queued()
+        if not self._record.asked_ns:
+            self._record.asked_ns = time.perf_counter_ns()
 
     def waited(self, wait: QueueWait) -> None:
         """Sum up consecutive waits, with the first position. Of choices that wait in parallel the record has

@@ -40,10 +40,10 @@ Start = Callable[..., AbstractAsyncContextManager[Frontend]]
 
 @asynccontextmanager
 async def _start(
-    folder: Path, worker: StallingWorker, *others: StallingWorker, **settings: object
+    folder: Path, worker: StallingWorker, *others: StallingWorker, max_waiting: int = 0, **settings: object
 ) -> AsyncIterator[Frontend]:
     """`others`: further workers, at addresses of their own."""
-    fleet = fleet_of(worker, *others, max_waiting=0)
+    fleet = fleet_of(worker, *others, max_waiting=max_waiting)
     own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
     set_up = FrontendSettings(**{**own, **settings})  # type: ignore[arg-type] # its fields by their names
     in_flight = InFlightRequests(set_up)

@@ -429,3 +429,47 @@ async def test_a_response_that_its_client_leaves_counts_for_the_keys_limit(
 async def _has_requests_of_key(frontend: Frontend, secret: str) -> bool:
     answer = await frontend.client.get("/api/usage", headers=bearer(secret))
     return bool(answer.json()["total"]["generated_tokens"] == 500)
+
+
+async def test_keys_have_metrics_up_to_a_number(start: Start, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'presets.sqlite3'}"
+    root = await add_key(url, "root", role=Role.ADMIN)
+    secrets = [await add_key(url, name) for name in ("alice", "bob", "carol")]
+    async with start(_worker(), database_url=url, max_key_metrics=1) as frontend:
+        for secret in (*secrets, secrets[0]):
+            await frontend.client.post("/api/chat", json=_CHAT, headers=bearer(secret))
+        text = (await frontend.client.get("/metrics", headers=bearer(root))).text
+
+    found = [line for line in text.splitlines() if line.startswith("drover_frontend_key_")]
+    assert sorted(line for line in found if "_created" not in line) == [
+        'drover_frontend_key_requests_total{key="alice"} 2.0',
+        'drover_frontend_key_requests_total{key="other"} 2.0',
+        'drover_frontend_key_tokens_total{key="alice",kind="cached"} 8.0',
+        'drover_frontend_key_tokens_total{key="alice",kind="completion"} 6.0',
+        'drover_frontend_key_tokens_total{key="alice",kind="prompt"} 14.0',
+        'drover_frontend_key_tokens_total{key="other",kind="cached"} 8.0',
+        'drover_frontend_key_tokens_total{key="other",kind="completion"} 6.0',
+        'drover_frontend_key_tokens_total{key="other",kind="prompt"} 14.0',
+    ]
+
+
+async def test_the_wait_of_a_client_that_leaves_the_queue_counts(start: Start) -> None:
+    worker = _worker(STALL)
+    worker.report = pb.LoadReport(running_limit=1, frontends=1)
+    async with start(worker, max_waiting=8) as frontend:
+        clients = [await RawClient.post(frontend.port, "/api/chat", _CHAT) for _ in range(5)]
+
+        async def waits() -> bool:
+            text = (await frontend.client.get("/metrics")).text
+            (line,) = [each for each in text.splitlines() if each.startswith("drover_frontend_waiting_req")]
+            return len(frontend.worker.handles) + float(line.rpartition(" ")[2]) == len(clients)
+
+        await until(waits, DEADLINE_SECONDS, "all are sent or wait")
+        assert len(frontend.worker.handles) < len(clients)
+        clients[-1].leave()
+        await until(lambda: _has_requests(frontend, 1), DEADLINE_SECONDS, "it is counted")
+        total = (await _usage(frontend))["total"]
+        for client in clients:
+            client.leave()
+
+    assert (total["queued_seconds"] > 0, total["running_seconds"], total["refusals"]) == (True, 0, 0)
