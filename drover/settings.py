@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from drover import __version__
 from drover.ollama_environment import OllamaEnvironment, OllamaVariable
+from drover.redaction import redacted
 
 
 def split_commas(value: object) -> object:
@@ -116,7 +117,7 @@ class ProcessSettings(BaseSettings):
                 reason = problem["msg"].removeprefix("Value error, ")
                 # A URL may contain a password.
                 shown = f" (it is {problem['input']!r})" if name and not name.endswith("_url") else ""
-                _print(f"{cls.names_of(name)}: {reason}{shown}")
+                _print(redacted(f"{cls.names_of(name)}: {reason}{shown}"))
         except SettingsError as error:
             _print(f"settings: {error}")
         raise SystemExit(2)

@@ -10,6 +10,7 @@ from drover import logs
 from drover.errors import ModelNotFound
 from drover.redaction import redacted
 from frontend.access.secret import new_id, new_secret
+from frontend.settings import FrontendSettings
 
 
 def test_what_a_key_is_made_of_is_taken_out_but_for_its_id() -> None:
@@ -18,7 +19,34 @@ def test_what_a_key_is_made_of_is_taken_out_but_for_its_id() -> None:
     assert redacted(f"GET /api/{secret}?key={secret}") == f"GET /api/drv_{key_id}_***?key=drv_{key_id}_***"
 
 
-@pytest.mark.parametrize("text", ["", "model drv_x not found", "drv_", "an answer", "drv_a_short"])
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("postgresql://drover:hunter2@db/drover", "postgresql://drover:***@db/drover"),
+        ("'ollama:http://u:hunter2@gpu/m' is no model", "'ollama:http://u:***@gpu/m' is no model"),
+        ("http://:hunter2@[::1]:4317", "http://:***@[::1]:4317"),
+    ],
+)
+def test_the_password_of_a_url_is_taken_out(text: str, kept: str) -> None:
+    assert redacted(text) == kept
+
+
+def test_a_setting_that_is_refused_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        FrontendSettings.load(["--workers", "ollama:http://u:hunter2@gpu/m"])
+    shown = capsys.readouterr().err
+    assert "--workers" in shown
+    assert "http://u:***@gpu/m" in shown
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "model drv_x not found", "drv_", "an answer", "drv_a_short"),
+        *("http://host:80/a@b", "http://me@host", "see http://x: it says a@b"),
+    ],
+)
 def test_other_text_stays(text: str) -> None:
     assert redacted(text) == text
 
