@@ -112,14 +112,14 @@ lint: .venv/.dev proto-check ## style, types, imports, citations, words, and dri
 	$(PY) -m scripts.extras_doc --check
 	$(PY) -m scripts.roles_doc --check
 	$(PY) -m scripts.render_chart --check
-	$(PY) -m scripts.grafana_dashboard --check
+	$(PY) -m scripts.grafana.dashboard --check
 
 lint-deploy: .venv/.dev .venv-lint-deploy/.lint-deploy ## checkov and hadolint over chart and images, promtool over alerts and metrics
 	scripts/lint_deploy.sh
 	scripts/with_promtool.sh $(PY) -m pytest tests/promtool
 
 dashboard: .venv/.dev ## rewrite Grafana's dashboard in deploy/observability
-	$(PY) -m scripts.grafana_dashboard
+	$(PY) -m scripts.grafana.dashboard
 
 render-chart: .venv/.dev ## rewrite deploy/k8s/rendered from the Helm chart
 	$(PY) -m scripts.render_chart

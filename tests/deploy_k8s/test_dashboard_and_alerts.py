@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import grafana_dashboard
+from scripts.grafana import dashboard as grafana_dashboard
 from tests.deploy_k8s.manifests import ALL_ELSE, EXAMPLES, at, kind_of, manifests, name_of, of_kind
 from tests.deploy_k8s.promql import SPECS, UnknownName, labels_of, metrics_of, parsed
 from tests.support.processes import ROOT

@@ -1,4 +1,4 @@
-"""Write dashboard.json of deploy/observability from grafana_panels.py: `make dashboard`, `--check` for CI."""
+"""Write dashboard.json of deploy/observability from the panels here: `make dashboard`, `--check` for CI."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from drover.json_value import Json
-from scripts.grafana_panels import ROWS, Panel, Row
+from scripts.grafana.base import Panel, Row
+from scripts.grafana.clients import KEYS, LATENCY, QUEUE, REQUESTS, ROUTER
+from scripts.grafana.fleet import FAILURES, FRONTENDS, WORKERS
 
-DASHBOARD = Path(__file__).resolve().parents[1] / "deploy" / "k8s" / "chart" / "files" / "dashboard.json"
+DASHBOARD = Path(__file__).resolve().parents[2] / "deploy" / "k8s" / "chart" / "files" / "dashboard.json"
 _SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
+_ROWS = (REQUESTS, LATENCY, QUEUE, WORKERS, FAILURES, FRONTENDS, KEYS, ROUTER)
 _COLUMNS, _WIDTH, _HEIGHT = 3, 8, 8
 # Grafana's schema of dashboards that versions 9 to 12 read.
 _SCHEMA_VERSION = 39
@@ -59,7 +62,7 @@ def _model_choice() -> Json:
 def _panels() -> Iterator[Json]:
     """Rows of three panels, below a heading each."""
     number, top = 1, 0
-    for row in ROWS:
+    for row in _ROWS:
         yield _heading(row, number, top)
         number, top = number + 1, top + 1
         for position, panel in enumerate(row.panels):
