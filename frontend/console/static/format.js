@@ -21,7 +21,7 @@ export function share(value) {
 
 export function seconds(value) {
   if (value === null || value === undefined) return NONE;
-  if (value === 0) return "0 s";
+  if (value < 0.00005) return "0 s";
   if (value < 0.0095) return `${(value * 1000).toFixed(1)} ms`;
   if (value < 0.995) return `${Math.round(value * 1000)} ms`;
   if (value < 9.95) return `${value.toFixed(1)} s`;
