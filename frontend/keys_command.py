@@ -140,7 +140,7 @@ def _with_secret(stored: StoredKey, secret: str, as_json: bool) -> str:
         return json.dumps({**_as_json(stored), "secret": secret})
     return (
         f"key '{stored.key.name}' (id {stored.key.id}, role {stored.key.role}). The secret is shown once; "
-        f"clients send it as 'Authorization: Bearer', Ollama's libraries with OLLAMA_API_KEY:\n{secret}"
+        f"clients send it as 'Authorization: Bearer', Ollama's for Python with OLLAMA_API_KEY:\n{secret}"
     )
 
 

@@ -19,8 +19,8 @@ from frontend.access.route_roles import OPEN_ROUTES, access_of
 from frontend.observability.request_record import record_of
 
 _MISSING = (
-    "this server needs a key: send it as 'Authorization: Bearer KEY' (Ollama's libraries do so with the "
-    "environment variable OLLAMA_API_KEY), as 'x-api-key: KEY', or as the password of basic authentication"
+    "this server needs a key: send it as 'Authorization: Bearer KEY' (Ollama's Python library does so with "
+    "the variable OLLAMA_API_KEY), as 'x-api-key: KEY', or as the password of basic authentication"
 )
 _CHALLENGE = 'Bearer realm="drover"'
 
