@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from base64 import b64encode
 from pathlib import Path
@@ -113,3 +114,22 @@ async def test_thousands_of_keys_are_all_known(start: Start, url: str) -> None:
     async with start(worker(), database_url=url) as frontend:
         for secret, status in ((first, 200), (last, 200), (new_secret("k2999"), 401)):
             assert (await frontend.client.get("/api/tags", headers=bearer(secret))).status_code == status
+
+
+async def test_each_of_several_requests_on_a_connection_has_its_own_key(start: Start, url: str) -> None:
+    """Also where they are sent without waiting for the responses."""
+    may, may_not = await add_key(url, "alice"), await add_key(url, "bob", models=("other",))
+    lines = [b"Authorization: Bearer " + secret.encode() for secret in (may, may_not, may)]
+    async with start(worker(), database_url=url) as frontend:
+        reader, writer = await asyncio.open_connection("127.0.0.1", frontend.port)
+        for line in (*lines, b"X-None: x"):
+            writer.write(b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n\r\n")
+        answers = []
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            for _ in range(4):
+                head = await reader.readuntil(b"\r\n\r\n")
+                found = re.search(rb"content-length: (\d+)", head)
+                assert found is not None
+                answers.append((head.split()[1], b"m:latest" in await reader.readexactly(int(found[1]))))
+        writer.close()
+    assert answers == [(b"200", True), (b"200", False), (b"200", True), (b"401", False)]
