@@ -60,7 +60,15 @@ class HostServer:
             None if files is None else Reloaded(files, "server", fleet_certificates, "frontends")
         )
         self._server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=self._interceptors())
+        self._ready = asyncio.Event()
         self.address = ""
+
+    def stop(self) -> None:
+        """As the signal does."""
+        self._stop.set()
+
+    async def wait_ready(self) -> None:
+        await self._ready.wait()
 
     async def run(self) -> None:
         """Serve until a signal arrives. Raises CannotStart, StoreUnavailable."""
@@ -108,6 +116,7 @@ class HostServer:
             models=[model.name.short for model in catalog.models],
             memory_mib=pool.budget_bytes // _MIB,
         )
+        self._ready.set()
         try:
             await self._stop.wait()
             if not settings.leave_workers:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,27 +19,33 @@ _KIB = 1024
 class WorkerProcess:
     """`started`: the kernel's start time of the process, which tells it from a later one of the same id."""
 
-    def __init__(self, pid: int, started: int, own: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, pid: int, started: int, is_own: bool) -> None:
         self.pid = pid
         self.started = started
-        self._own = own
+        self._is_own = is_own
+        self._status = 0
         self._ended = asyncio.Event()
         self._pidfd = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
 
     @classmethod
     def start(cls, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Self:
-        """Its output goes to the file `log`, which needs no host. Raises OSError."""
-        with log.open("ab") as output:
-            own = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        return cls(own.pid, _started(own.pid) or 0, own)
+        """Its output goes to the file `log`, which needs no host. Raises OSError.
+
+        Not by `subprocess`, whose objects must not be dropped while the process runs.
+        """
+        pid = os.posix_spawn(
+            command[0],
+            list(command),
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        return cls(pid, _started(pid) or 0, is_own=True)
 
     @classmethod
     def find(cls, pid: int, started: int) -> Self | None:
@@ -48,15 +53,15 @@ class WorkerProcess:
         if _started(pid) != started:
             return None
         with suppress(OSError):
-            return cls(pid, started, None)
+            return cls(pid, started, is_own=False)
         return None
 
     async def wait(self) -> str:
         """Wait until it has ended. Returns how, in words, as far as that is known."""
         await self._ended.wait()
-        if self._own is None:
-            return "it ended while this host was not its parent"
-        status = self._own.wait()
+        if not self._is_own:
+            return "started by an earlier process of this host"
+        status = self._status
         return f"signal {-status}" if status < 0 else f"status {status}"
 
     @property
@@ -83,6 +88,10 @@ class WorkerProcess:
 
     def _on_end(self) -> None:
         self.forget()
+        if self._is_own:
+            with suppress(ChildProcessError):
+                _, status = os.waitpid(self.pid, 0)
+                self._status = os.waitstatus_to_exitcode(status)
         self._ended.set()
 
     def _send(self, number: signal.Signals) -> None:

@@ -9,6 +9,7 @@ import pytest
 from drover.names import ModelName
 from engine_worker.host.store.manifest import CONFIG, MODEL, Layer, Manifest
 from engine_worker.host.store.store import Store
+from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 
 PutModel = Callable[..., Manifest]
 
@@ -45,3 +46,10 @@ def put_model(store: Store) -> PutModel:
         return manifest
 
     return put
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_sentencepiece_gguf(path)
+    return path.read_bytes()

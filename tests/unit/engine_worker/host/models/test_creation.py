@@ -16,7 +16,6 @@ from engine_worker.host.models.model_settings import ModelSettings, read_model_s
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.store.store import Store
-from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.unit.engine_worker.host.conftest import name, put_blob
 
 CONFIG = {
@@ -38,13 +37,6 @@ def catalog(store: Store, creation: Creation) -> Catalog:
     return Catalog(
         store, creation.readers, LoadRecords(store.blobs.path(f"sha256:{'0' * 64}").parent / "loads")
     )
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    write_sentencepiece_gguf(path)
-    return path.read_bytes()
 
 
 def gguf_header(tensors: int, keys: int) -> bytes:

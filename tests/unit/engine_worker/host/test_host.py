@@ -1,0 +1,195 @@
+"""A host in this process, with simulated models in workers of their own: what its calls do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from drover.errors import InvalidRequest, ModelNotFound, NoWorkerReady
+from drover.rpc import error_from_status, error_of_failure
+from drover.v1 import engine_pb2, engine_pb2_grpc, host_pb2, host_pb2_grpc
+from engine_worker.host.server import HostServer
+from engine_worker.host.settings import HostSettings
+from tests.support.hosts import put_simulated
+from tests.unit.engine_worker.host.conftest import digest_of
+
+if TYPE_CHECKING:
+    from drover.v1.host_pb2_grpc import HostAsyncStub
+
+SECONDS = 30.0
+
+
+@asynccontextmanager
+async def serving(store: Path, *flags: str) -> AsyncIterator[HostAsyncStub]:
+    common = ["--listen", "127.0.0.1:0", "--store", str(store), "--memory-mib", "250", "--drain-seconds", "1"]
+    server = HostServer(HostSettings.load([*common, "--min-residency-seconds", "0.2", *flags]))
+    running = asyncio.create_task(server.run())
+    await server.wait_ready()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            yield host_pb2_grpc.HostStub(channel)
+    finally:
+        server.stop()
+        await running
+
+
+@pytest.fixture
+async def stub(tmp_path: Path) -> AsyncIterator[HostAsyncStub]:
+    put_simulated(tmp_path / "store", ["one", "two", "three"])
+    put_simulated(tmp_path / "store", ["large"], memory_mib=300)
+    put_simulated(tmp_path / "store", ["broken"], 100, "--no-such-flag", "1")
+    async with serving(tmp_path / "store") as stub:
+        yield stub
+
+
+class Watched:
+    """The newest state of a host."""
+
+    def __init__(self, stub: HostAsyncStub) -> None:
+        self._states = stub.Watch(host_pb2.WatchHostRequest())
+        self.stored: dict[str, host_pb2.StoredModel] = {}
+        self.state = host_pb2.HostState()
+
+    async def next(self) -> None:
+        state = await self._states.read()
+        assert isinstance(state, host_pb2.HostState)
+        if state.HasField("stored"):
+            self.stored = {each.card.names[0]: each for each in state.stored.models}
+        self.state = state
+
+    async def until_loaded(self, *models: str) -> None:
+        """Until exactly these models are in memory and ready."""
+        wanted = {f"{model}:latest" for model in models}
+        async with asyncio.timeout(SECONDS):
+            while {each.model for each in self._ready()} != wanted or len(self.state.children) != len(wanted):
+                await self.next()
+
+    def _ready(self) -> Sequence[host_pb2.Child]:
+        return [each for each in self.state.children if each.state == host_pb2.Child.READY]
+
+    def demand(self, model: str, **fields: bool) -> host_pb2.Demand:
+        digest = self.stored[f"{model}:latest"].card.manifest
+        return host_pb2.Demand(model=model, digest=digest, waiting=1, **fields)
+
+
+@pytest.fixture
+async def watched(stub: HostAsyncStub) -> Watched:
+    watched = Watched(stub)
+    await watched.next()
+    return watched
+
+
+@asynccontextmanager
+async def demanding(
+    stub: HostAsyncStub, *demands: host_pb2.Demand
+) -> AsyncIterator[grpc.aio.StreamStreamCall[host_pb2.Demands, host_pb2.LoadFailure]]:
+    call = stub.Ensure()
+    await call.write(host_pb2.Demands(demands=demands))
+    try:
+        yield call
+    finally:
+        call.cancel()
+
+
+async def test_it_lists_its_store(watched: Watched) -> None:
+    assert set(watched.stored) == {f"{name}:latest" for name in ("one", "two", "three", "large", "broken")}
+    assert watched.stored["one:latest"].engine == "simulator"
+    assert watched.state.budget_bytes == 250 << 20
+
+
+async def test_it_loads_what_is_waited_for_and_makes_room(stub: HostAsyncStub, watched: Watched) -> None:
+    async with demanding(stub, watched.demand("one"), watched.demand("two")):
+        await watched.until_loaded("one", "two")
+    (child, _) = watched.state.children
+    async with grpc.aio.insecure_channel(child.address) as channel:
+        model = await engine_pb2_grpc.EngineStub(channel).GetModel(engine_pb2.GetModelRequest())
+    assert model.manifest == child.digest
+    async with demanding(stub, watched.demand("three")):
+        async with asyncio.timeout(SECONDS):
+            while "three:latest" not in {each.model for each in watched.state.children}:
+                await watched.next()
+    assert watched.state.used_bytes <= watched.state.budget_bytes
+    assert (await stub.Release(host_pb2.ReleaseRequest(model="three"))).found
+    async with asyncio.timeout(SECONDS):
+        while "three:latest" in {each.model for each in watched.state.children}:
+            await watched.next()
+    assert not (await stub.Release(host_pb2.ReleaseRequest(model="three"))).found
+    assert watched.stored["three:latest"].memory_bytes == 100 << 20
+
+
+async def test_a_second_replica_evicts_nothing(stub: HostAsyncStub, watched: Watched) -> None:
+    async with demanding(stub, watched.demand("one"), watched.demand("two")):
+        await watched.until_loaded("one", "two")
+    async with demanding(stub, watched.demand("three", extra=True)), asyncio.timeout(SECONDS):
+        await stub.Release(host_pb2.ReleaseRequest(model="one"))
+        await watched.until_loaded("two", "three")
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "words"),
+    [
+        ("large", NoWorkerReady, r"needs 300 MiB of memory, and this host has 250 MiB"),
+        ("broken", Exception, r"cannot be loaded: its worker ended \(status 2\).*no-such-flag"),
+    ],
+)
+async def test_loads_that_fail_say_why(
+    stub: HostAsyncStub, watched: Watched, model: str, error: type[Exception], words: str
+) -> None:
+    async with demanding(stub, watched.demand(model)) as call, asyncio.timeout(SECONDS):
+        failure = await call.read()
+    assert isinstance(failure, host_pb2.LoadFailure)
+    with pytest.raises(error, match=words):
+        raise error_of_failure(failure.failure)
+
+
+async def test_files_become_a_model_and_go_again(stub: HostAsyncStub, watched: Watched, gguf: bytes) -> None:
+    async def parts() -> AsyncIterator[host_pb2.BlobPart]:
+        yield host_pb2.BlobPart(digest=digest_of(gguf))
+        for begin in range(0, len(gguf), 1 << 20):
+            yield host_pb2.BlobPart(data=gguf[begin : begin + (1 << 20)])
+
+    assert not (await stub.FindBlob(host_pb2.FindBlobRequest(digest=digest_of(gguf)))).found
+    assert not (await stub.PutBlob(parts())).existed
+    assert (await stub.PutBlob(parts())).existed
+    request = host_pb2.CreateRequest(model="made", files={"a.gguf": digest_of(gguf)}, system="Be brief.")
+    steps = [step.status async for step in stub.Create(request)]
+    assert steps[-1] == "success"
+    async with asyncio.timeout(SECONDS):
+        while "made:latest" not in watched.stored:
+            await watched.next()
+    card = await stub.GetStored(host_pb2.GetStoredRequest(model="made"))
+    assert (card.system, bool(card.tensors)) == ("Be brief.", True)
+    assert (await stub.Delete(host_pb2.DeleteRequest(model="made"))).freed_bytes >= len(gguf)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await stub.Delete(host_pb2.DeleteRequest(model="made"))
+    assert isinstance(error_from_status(failed.value), ModelNotFound)
+
+
+async def test_a_blob_that_is_not_its_digest(stub: HostAsyncStub) -> None:
+    async def parts() -> AsyncIterator[host_pb2.BlobPart]:
+        yield host_pb2.BlobPart(digest=digest_of(b"right"))
+        yield host_pb2.BlobPart(data=b"wrong")
+
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await stub.PutBlob(parts())
+    assert isinstance(error_from_status(failed.value), InvalidRequest)
+    assert (await stub.Prune(host_pb2.PruneRequest())).files == 0
+
+
+async def test_a_pinned_model_is_loaded_at_the_start_and_found_again(tmp_path: Path) -> None:
+    """The next host on a store finds the worker of the one before, which left it running."""
+    put_simulated(tmp_path / "store", ["one"])
+    settings = ("--model-settings", '{"one*": {"pinned": true}}')
+    async with serving(tmp_path / "store", *settings, "--leave-workers") as stub:
+        first = Watched(stub)
+        await first.until_loaded("one")
+    async with serving(tmp_path / "store", *settings) as stub:
+        second = Watched(stub)
+        await second.until_loaded("one")
+    assert first.state.children[0].address == second.state.children[0].address

@@ -1,0 +1,190 @@
+"""A frontend's side of worker hosts: over real hosts in this process, with simulated models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from drover.errors import DroverError, EngineFailed, ModelNotFound, NoWorkerReady
+from drover.v1 import engine_pb2 as pb
+from drover.v1 import host_pb2
+from engine_worker.host.server import HostServer
+from engine_worker.host.settings import HostSettings
+from frontend.observability.request_record import SilentObserver
+from frontend.routing.backends.connect import connect
+from frontend.routing.discovery.static import Static
+from frontend.routing.fair_queue import Ticket
+from frontend.routing.fleet import Fleet
+from frontend.routing.hosts.hosts import Hosts
+from frontend.routing.hosts.stores import HostStores
+from frontend.routing.model_queue import QueueTable
+from frontend.routing.policies.least_load import LeastLoad
+from tests.support.hosts import put_simulated
+from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
+from tests.support.waiting import until
+from tests.unit.engine_worker.host.conftest import digest_of, name
+
+SECONDS = 30.0
+
+
+@asynccontextmanager
+async def hosting(store: Path, *flags: str) -> AsyncIterator[HostServer]:
+    common = ["--listen", "127.0.0.1:0", "--store", str(store), "--memory-mib", "150", "--drain-seconds", "1"]
+    server = HostServer(HostSettings.load([*common, "--min-residency-seconds", "0.2", *flags]))
+    running = asyncio.create_task(server.run())
+    await server.wait_ready()
+    try:
+        yield server
+    finally:
+        server.stop()
+        await running
+
+
+@asynccontextmanager
+async def fleet_of(*addresses: str, load_timeout_seconds: float = 0) -> AsyncIterator[Fleet]:
+    hosts = Hosts([Static(addresses)])
+    queues = QueueTable(512, 1.0)
+    fleet = Fleet([], connect, LeastLoad(), queues, 0, hosts, load_timeout_seconds)
+    await fleet.start()
+    try:
+        await fleet.wait_for_workers(SECONDS)
+        yield fleet
+    finally:
+        await fleet.stop()
+
+
+async def generate(fleet: Fleet, model: str) -> pb.Done:
+    """Raises what the request fails with."""
+    found = fleet.find(name(model))
+    assert found is not None
+    request = pb.GenerateRequest(raw="Hello", sampling=pb.Sampling(max_tokens=3))
+    handle = fleet.submit(found, request, Ticket(), SilentObserver())
+    done: list[pb.Done] = []
+
+    def sink(event: pb.GenerateEvent) -> None:
+        if event.HasField("done"):
+            done.append(event.done)
+
+    async with asyncio.timeout(SECONDS):
+        await handle.deliver(sink)
+    return done[0]
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """One host with memory for one of two models."""
+    put_simulated(tmp_path / "store", ["one", "two"])
+    put_simulated(tmp_path / "store", ["large"], memory_mib=300)
+    put_simulated(tmp_path / "store", ["broken"], 100, "--no-such-flag", "1")
+    async with hosting(tmp_path / "store") as host, fleet_of(host.address) as fleet:
+        yield fleet
+
+
+async def test_a_stored_model_is_served_for_its_first_request(fleet: Fleet) -> None:
+    assert fleet.has_ready_worker
+    assert {model.name.short for model in fleet.served()} >= {"one:latest", "two:latest"}
+    assert fleet.loaded() == []
+    first, second = await generate(fleet, "one"), await generate(fleet, "one")
+    assert first.timings.load_ns > 10_000_000
+    assert second.timings.load_ns == 0
+    assert [each.model.name.short for each in fleet.loaded()] == ["one:latest"]
+    # It makes room.
+    assert (await generate(fleet, "two")).completion_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "words"),
+    [("large", NoWorkerReady, "needs 300 MiB"), ("broken", EngineFailed, "cannot be loaded")],
+)
+async def test_what_no_host_can_load_fails_with_the_reason(
+    fleet: Fleet, model: str, error: type[DroverError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        await generate(fleet, model)
+    # Also at once afterwards, without asking the host again.
+    with pytest.raises(error, match=words):
+        await generate(fleet, model)
+
+
+async def test_load_and_unload(fleet: Fleet) -> None:
+    model = fleet.find(name("one"))
+    assert model is not None
+    await fleet.unload(model)
+    async with asyncio.timeout(SECONDS):
+        await fleet.load(model, pb.LoadRequest())
+    assert [each.model.name.short for each in fleet.loaded()] == ["one:latest"]
+    await fleet.unload(model)
+    await until(lambda: fleet.loaded() == [], SECONDS, "the model is unloaded")
+
+
+async def test_another_host_is_asked_if_one_cannot(tmp_path: Path) -> None:
+    """The model of one name has the same files on both, and only one has memory for it."""
+    async with AsyncExitStack() as owned:
+        addresses = []
+        for number, memory in enumerate(("50", "150")):
+            store = tmp_path / f"store-{number}"
+            put_simulated(store, ["one"])
+            addresses.append(
+                (await owned.enter_async_context(hosting(store, "--memory-mib", memory))).address
+            )
+        fleet = await owned.enter_async_context(fleet_of(*addresses))
+        assert (await generate(fleet, "one")).completion_tokens == 3
+
+
+async def test_a_host_that_is_lost_keeps_its_models_known(tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["one"])
+    async with AsyncExitStack() as owned:
+        async with hosting(tmp_path / "store") as host:
+            fleet = await owned.enter_async_context(fleet_of(host.address))
+            await generate(fleet, "one")
+        await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host is lost")
+        assert fleet.find(name("one")) is not None
+        with pytest.raises(NoWorkerReady):
+            await generate(fleet, "one")
+
+
+async def test_a_load_that_takes_too_long(tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["slow"], 100, "--sim-load-ms", "60000")
+    async with hosting(tmp_path / "store") as host, fleet_of(host.address, load_timeout_seconds=0.5) as fleet:
+        with pytest.raises(DroverError, match=r"not loaded within 0\.5 s"):
+            await generate(fleet, "slow")
+
+
+async def test_stores_take_files_and_delete_models(fleet: Fleet, tmp_path: Path) -> None:
+    write_sentencepiece_gguf(tmp_path / "tiny.gguf")
+    gguf = (tmp_path / "tiny.gguf").read_bytes()
+    stores = HostStores(fleet.hosts)
+    assert stores.exist
+
+    async def data() -> AsyncIterator[bytes]:
+        yield gguf
+
+    digest = digest_of(gguf)
+    assert not await stores.has_blob(digest)
+    assert await stores.put_blob(digest, data())
+    assert await stores.has_blob(digest)
+    wanted = host_pb2.CreateRequest(model="made", files={"a.gguf": digest})
+    steps = [step.status async for step in stores.create(wanted, name("made").key)]
+    assert steps[-1] == "success"
+    assert stores.has(name("made").key)
+    await stores.delete("made", name("made").key)
+    assert not stores.has(name("made").key)
+    with pytest.raises(ModelNotFound):
+        await stores.delete("made", name("made").key)
+
+
+async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
+    stores = HostStores(fleet.hosts)
+    steps = stores.pull("evil.example/a/b", "key", insecure=False)
+    with pytest.raises(DroverError, match="pulls nothing from"):
+        await anext(steps)
+
+
+async def test_without_hosts_nothing_is_stored() -> None:
+    async with fleet_of() as fleet:
+        with pytest.raises(NoWorkerReady):
+            await HostStores(fleet.hosts).has_blob(digest_of(b""))
