@@ -33,10 +33,11 @@ _HEADERS = (
     b"X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Timeout"
 )
 _LISTED = frozenset(_HEADERS.lower().split(b","))
-# Further headers of SDKs, whose names change with versions, and of this server.
+# Further headers of SDKs, whose names change with versions, of this server, and W3C's trace context, which
+# OpenTelemetry in a browser sends.
 _FURTHER = re.compile(
     rb"(?:x-)?api-key|anthropic-[a-z-]+|x-stainless-[a-z-]+|openai-[a-z-]+|idempotency-key|x-drover-[a-z-]+|"
-    rb"x-(?:client-)?request-id",
+    rb"x-(?:client-)?request-id|traceparent|tracestate",
     re.IGNORECASE,
 )
 _MAX_AGE_SECONDS = b"43200"

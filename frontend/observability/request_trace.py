@@ -6,6 +6,7 @@ not know.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ _METHODS = frozenset(
 )
 # Asked every few seconds, by orchestrators and by Prometheus.
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+# host:port, or ollama:http://host:port/model#name.
+_ADDRESS = re.compile(
+    r"(?:ollama:\w+://)?(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:[/#].*)?", re.DOTALL
+)
 # A status from which on a server span has failed; the client's mistakes are no errors of the server.
 _SERVER_ERROR = 500
 
@@ -166,14 +171,20 @@ class Attempts:
 
     def sent_to(self, address: str) -> Mapping[str, str]:
         """Begin an attempt; returns the context that its request carries to the worker."""
-        host, _, port = address.rpartition(":")
-        attributes: dict[str, Attribute] = {"server.address": host or address, "drover.worker": address}
-        if port.isdecimal():
-            attributes["server.port"] = int(port)
-        self._attempt = self._trace.begin("attempt", Kind.CLIENT, attributes)
+        self._attempt = self._trace.begin("attempt", Kind.CLIENT, _server(address))
         return self._attempt.carrier()
 
     def ended(self, error: DroverError | None) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             self._trace.end(attempt, "" if error is None else type(error).__name__)
+
+
+def _server(address: str) -> dict[str, Attribute]:
+    """A worker's address, or that of an Ollama host, by the conventions' names."""
+    found = _ADDRESS.fullmatch(address)
+    host = found["host"].strip("[]") if found else address
+    attributes: dict[str, Attribute] = {"server.address": host, "drover.worker": address}
+    if found and found["port"]:
+        attributes["server.port"] = int(found["port"])
+    return attributes

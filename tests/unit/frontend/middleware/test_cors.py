@@ -211,6 +211,7 @@ async def test_a_star_allows_every_origin() -> None:
         ("anthropic-beta, x-stainless-new", ",anthropic-beta,x-stainless-new"),
         ("openai-project,idempotency-key", ",openai-project,idempotency-key"),
         ("x-request-id,x-drover-priority,api-key", ",x-request-id,x-drover-priority,api-key"),
+        ("traceparent,tracestate,baggage", ",traceparent,tracestate"),
         ("anthropic-,anthropic-ü,x-api-keys,cookie", ""),
     ],
 )  # fmt: skip

@@ -301,6 +301,30 @@ def test_a_context_that_cannot_be_read_begins_a_new_trace(memory: SpanMemory, tr
     assert trace.trace_id != _CALLER[3:35]
 
 
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("10.0.0.1:50051", "10.0.0.1", 50051),
+        ("worker-0.workers:50051", "worker-0.workers", 50051),
+        ("[::1]:50051", "::1", 50051),
+        ("ollama:http://gpu:11434/llama3.2", "gpu", 11434),
+        ("ollama:https://gpu.example/org/m:7b#big", "gpu.example", None),
+        ("unix:/run/drover.sock", "unix:/run/drover.sock", None),
+    ],
+)
+def test_an_attempt_has_its_workers_address(
+    memory: SpanMemory, address: str, host: str, port: int | None
+) -> None:
+    trace = RequestTraces(memory.tracing).begin(scope_of("POST"), "")
+    assert trace is not None
+    attempts = trace.attempts()
+    attempts.sent_to(address)
+    attempts.ended(None)
+    found = memory.one("attempt").attributes or {}
+    assert (found["server.address"], found.get("server.port")) == (host, port)
+    assert found["drover.worker"] == address
+
+
 def test_a_tracestate_in_several_headers_is_one_list(memory: SpanMemory) -> None:
     scope = scope_of("POST", traceparent=_CALLER)
     scope["headers"] += [(b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
