@@ -11,11 +11,14 @@ import hmac
 import re
 import secrets
 from base64 import b64decode, b64encode
+from string import ascii_letters, digits
 
 PREFIX = "drv"
 # Longest credential that is read at all; a secret has 64 characters.
 MAX_SECRET_BYTES = 512
-_ID_BYTES, _RANDOM_BYTES = 8, 32
+_ID_BYTES = 8
+# 256 bits, in characters that a double click selects and no shell reads.
+_ALPHABET, _RANDOM_CHARACTERS = ascii_letters + digits, 43
 _ID = r"[A-Za-z0-9.-]{1,64}"
 _SECRET = re.compile(rf"{PREFIX}_(?P<id>{_ID})_[A-Za-z0-9_-]{{20,256}}".encode())
 # 16 MiB and about 50 ms for each try.
@@ -38,7 +41,8 @@ def is_id(text: str) -> bool:
 
 
 def new_secret(key_id: str) -> str:
-    return f"{PREFIX}_{key_id}_{secrets.token_urlsafe(_RANDOM_BYTES)}"
+    random = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
+    return f"{PREFIX}_{key_id}_{random}"
 
 
 def id_of(secret: bytes) -> str | None:

@@ -19,6 +19,7 @@ from frontend.access.key_rows import KeyRows
 from frontend.access.route_roles import CONSOLE_FILES
 from tests.support.access_keys import add_key, bearer, id_in, rows_of
 from tests.support.processes import ROOT
+from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import Frontend, Start
 from tests.unit.frontend.api.preset_requests import HELLO, worker
 
@@ -115,6 +116,22 @@ async def test_the_page_can_chat_and_other_pages_cannot(start: Start) -> None:
             headers=_OWN | {"origin": f"http://{host}", "sec-fetch-site": "same-origin"},
         )
         assert same.status_code == 200
+
+
+async def test_a_plain_secret_of_a_file_can_log_in_until_it_changes(
+    start: Start, url: str, tmp_path: Path
+) -> None:
+    file, plain = tmp_path / "keys.json", "of-another-system-1234"
+    file.write_text(json.dumps([{"name": "bob", "secret": plain}]), encoding="utf-8")
+    async with start(worker(), database_url=url, keys_file=str(file)) as frontend:
+        assert (await _log_in(frontend, plain)).json()["name"] == "bob"
+        assert (await frontend.client.get("/console/models")).status_code == 200
+        file.write_text(json.dumps([{"name": "bob", "secret": f"{plain}-5"}]), encoding="utf-8")
+
+        async def is_logged_out() -> bool:
+            return (await frontend.client.get("/console/models")).status_code == 401
+
+        await until(is_logged_out, 2.0, "a session ends with its secret")
 
 
 async def test_a_login_gives_a_cookie_that_counts_for_the_console_alone(start: Start, url: str) -> None:
