@@ -76,7 +76,9 @@ def _state_folder() -> Path:
 
 
 class FrontendSettings(ProcessSettings):
-    """Protocol dialects over HTTP, in front of a fleet of workers."""
+    """Protocol dialects over HTTP, in front of a fleet of workers. With `keys` in place of flags: makes and
+    lists keys of clients, see `keys --help`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="DROVER_FRONTEND_", cli_prog_name="python -m frontend")
 
