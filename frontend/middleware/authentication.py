@@ -63,7 +63,7 @@ class Authentication:
             if isinstance(error, NotAuthenticated):
                 response.headers["www-authenticate"] = _CHALLENGE
             if isinstance(error, NeverRetry):
-                # Else Claude Code continues for more than 40 seconds (findings/claude_code_repeats_401.sh).
+                # Else Claude Code retries for more than 40 seconds (findings/claude_code_repeats_401.sh).
                 response.headers["x-should-retry"] = "false"
             await response(scope, receive, send)
             return
