@@ -7,14 +7,17 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drover import logs
 from drover.collector import keep_from_collection
 from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.settings import split_address
+from drover.tls.files import load_authority
 from drover.tls.fleet import fleet_certificates
 from drover.tls.reload import Reloaded
 from drover.tracing.environment import start_tracing
@@ -80,13 +83,16 @@ def main() -> int:
 def _server(settings: FrontendSettings, tracing: Tracing | None) -> FrontendServer:
     """Raises ValueError for certificates that cannot be used."""
     certificates, tls = None, None
+    if settings.ollama_authority:
+        # Checked before workers need it.
+        load_authority(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), Path(settings.ollama_authority))
     if settings.fleet_tls is not None:
         certificates = Reloaded(settings.fleet_tls, "client", fleet_certificates, "workers")
         name = FrontendSettings.flag("fleet_tls_worker_name")
         tls = FleetTls(certificates, settings.fleet_tls_worker_name, name)
     fleet = Fleet(
         discoveries_of(settings.worker_addresses),
-        partial(connect, tls=tls),
+        partial(connect, tls=tls, ollama_authority=settings.ollama_authority),
         policy_of(settings.policy),
         QueueTable(
             settings.max_queue,

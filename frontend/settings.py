@@ -120,6 +120,8 @@ class FrontendSettings(ProcessSettings):
     """The name that each worker's certificate must have; `address` for the host of the worker's address."""
     load_timeout_seconds: Annotated[float, Ge(0)] = 300.0
     """Longest time that a request waits for a host to load its model; 0: no limit."""
+    ollama_authority: str = ""
+    """A PEM file with authorities of Ollama servers with https, in addition to the public ones."""
     smart_routers: Annotated[str, AfterValidator(_check_routers)] = ""
     """Virtual models that choose between two others: JSON, or the path of a JSON file, like {"auto":
     {"judge": "small", "simple": "small", "complex": "large"}}.

@@ -38,6 +38,7 @@ _LATE_SECONDS = 2 * _REPORT_INTERVAL_SECONDS
 # Start time of calls under which no worker stalls: they load the model, or unload it.
 _NEVER_SUSPECT = math.inf
 _MAX_LOGGED = 16
+_MAX_REASONS = 8
 # Each report dispatches queued requests: a worker that sends them without a pause must not keep this process
 # busy.
 _MIN_SECONDS_BETWEEN_REPORTS = 0.01
@@ -95,6 +96,8 @@ class ManagedWorker:
         self.is_stalled = False
         self.is_known = asyncio.Event()
         """Set once the worker has answered or failed for the first time."""
+        self._reasons: set[str] = set()
+        """Why it could not be reached, since it was there last; each is logged once."""
         self._listener = listener
         self._capacity = CapacityTracker()
         self._stall_seconds = stall_seconds
@@ -239,6 +242,7 @@ class ManagedWorker:
         joins = self.report is None
         self.reported_at = time.monotonic()
         if joins:
+            self._reasons.clear()
             names = list(model.names)
             logs.event(
                 _log,
@@ -271,6 +275,10 @@ class ManagedWorker:
                 reason=reason,
                 requests=self.requests,
             )
+        elif reason not in self._reasons and len(self._reasons) < _MAX_REASONS:
+            logs.event(_log, logging.INFO, "worker cannot be reached", worker=self.address, reason=reason)
+        if len(self._reasons) < _MAX_REASONS:
+            self._reasons.add(reason)
         self.report = None
         self._capacity.on_lost()
         self._refresh()

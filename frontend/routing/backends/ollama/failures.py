@@ -20,6 +20,8 @@ from drover.errors import (
 )
 
 _MAX_CHARACTERS = 500
+# OpenSSL's name for it, which httpx has in its text alone.
+_REFUSED = "CERTIFICATE_VERIFY_FAILED"
 
 
 def refusal(status: int, body: bytes) -> DroverError:
@@ -56,6 +58,10 @@ def boundary() -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise WorkerUnreachable("the Ollama host does not answer") from error
     except (httpx.TransportError, httpx.InvalidURL) as error:
+        if _REFUSED in str(error):
+            raise WorkerUnreachable(
+                f"the Ollama host's certificate is not trusted (--ollama-authority): {error}"
+            ) from error
         raise WorkerUnreachable("the connection to the Ollama host broke") from error
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from pathlib import Path
 
 import httpx
 import orjson
 
 from drover.errors import CapabilityMissing, EngineFailed, WorkerDraining
 from drover.json_value import Json
+from drover.tls.files import load_authority
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.ollama import body as bodies
 from frontend.routing.backends.ollama.address import HostedModel
@@ -38,9 +41,13 @@ _NEVER_NS = 4_000_000_000 * 10**9
 
 
 class OllamaWorker:
-    """Implements frontend.routing.backends.base.Worker. One for each model of each host."""
+    """Implements frontend.routing.backends.base.Worker. One for each model of each host.
 
-    def __init__(self, address: str) -> None:
+    `authority`: a PEM file with authorities of hosts, in addition to the public ones. Raises ValueError if it
+    cannot be used.
+    """
+
+    def __init__(self, address: str, authority: str = "") -> None:
         self._address = address
         self._hosted = HostedModel.parse(address)
         self._model = self._hosted.model.short
@@ -52,6 +59,7 @@ class OllamaWorker:
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=_MAX_CONNECTIONS),
             trust_env=False,
+            verify=_trusted(authority),
             follow_redirects=False,
         )
 
@@ -251,3 +259,10 @@ def _expiry(entry: Line) -> int:
     """Unix time in ns, 0 for never."""
     expires = unix_ns(entry.get("expires_at"))
     return 0 if expires > _NEVER_NS else expires
+
+
+def _trusted(authority: str) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(trust_env=False)
+    if authority:
+        load_authority(context, Path(authority))
+    return context
