@@ -10,6 +10,8 @@ import pytest
 
 from drover.errors import DroverError, InvalidRequest, QueueFull, RetryElsewhere
 from drover.v1 import engine_pb2 as pb
+from frontend.access.key import Key
+from frontend.observability.request_record import RequestRecord
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.fleet import Fleet
 from frontend.routing.served_model import ServedModel
@@ -193,6 +195,15 @@ async def test_a_weight_divides_what_is_charged() -> None:
             pass
 
         assert _account(fleet, model).served == Work(1000, 200, 50).cost / 4
+
+
+def test_the_weight_of_a_request_is_that_of_its_key() -> None:
+    key = Key("k1", "alice", weight=3.0)
+    for record, weight in (
+        (RequestRecord("r", lambda message: asyncio.sleep(0), key=key), 3.0),
+        (RequestRecord("r", lambda message: asyncio.sleep(0)), 1.0),
+    ):
+        assert record.ticket.weight == weight
 
 
 async def test_a_request_that_gives_up_in_the_queue_is_not_charged() -> None:
