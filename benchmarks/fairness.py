@@ -37,11 +37,11 @@ _WORKER_FLAGS = (
     *("--engine", "simulator", "--model", MODEL, "--sim-running-limit", str(_PLACES)),
     *("--context-length", "32768", "--sim-kv-tokens", "600000"),
     # Slow, so that what else this machine does is small compared with it.
-    *("--sim-decode-step-base-ms", "80"),
+    *("--sim-decode-step-base-ms", "50"),
     *("--sim-answer-tokens-min", "64", "--sim-answer-tokens-max", "64"),
 )
 _SHORT_CLIENTS = 20
-_SHORT = [Habit(f"short-{number}", 1, 60, 16, 2.0) for number in range(_SHORT_CLIENTS)]
+_SHORT = [Habit(f"short-{number}", 1, 60, 16, 1.0) for number in range(_SHORT_CLIENTS)]
 _HEAVY_TOKENS = 30_000
 _COST_OF_GENERATED = 2
 # Heavy requests of the phase before have gone, and those of this one fill all places.
@@ -196,7 +196,7 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=28, help="of each phase (default 28)")
+    parser.add_argument("--seconds", type=float, default=25, help="of each phase (default 25)")
     parser.add_argument("--workers", type=int, default=4, help="(default 4)")
     parser.add_argument("--root", type=Path, default=ROOT, help="another tree whose code runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results' file")
