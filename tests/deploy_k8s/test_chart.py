@@ -75,7 +75,7 @@ def test_lint() -> None:
 
 
 def test_there_is_an_example_of_each_kind_of_fleet() -> None:
-    assert set(EXAMPLES) == {"default", "cpu", "gpu", "simulator", "multi-node", "hpa", "tls"}
+    assert set(EXAMPLES) == {"default", "cpu", "gpu", "simulator", "multi-node", "hpa", "tls", "on-demand"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

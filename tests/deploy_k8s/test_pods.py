@@ -18,6 +18,7 @@ import pytest
 
 from drover.tls.fleet import FRONTEND_NAME, WORKER_NAME
 from engine_worker.health import is_serving
+from engine_worker.host.settings import HostSettings
 from engine_worker.settings import WorkerSettings
 from frontend.health import is_ok
 from frontend.settings import FrontendSettings
@@ -69,7 +70,7 @@ def test_a_pod_that_is_to_go_has_more_time_than_its_longest_stream(template: Jso
     grace = next(
         value
         for name, value in given.items()
-        if name.endswith(("SHUTDOWN_GRACE_SECONDS", "DRAIN_GRACE_SECONDS"))
+        if name.endswith(("SHUTDOWN_GRACE_SECONDS", "DRAIN_GRACE_SECONDS", "HOST_DRAIN_SECONDS"))
     )
     total_seconds = int(str(at(template, "spec", "terminationGracePeriodSeconds")))
 
@@ -89,7 +90,8 @@ def test_a_pod_is_given_settings_that_there_are(template: Json, monkeypatch: pyt
     # What the others have from a Secret.
     for name, value in {_DATABASE: "postgresql://drover@postgres/drover", **given}.items():
         monkeypatch.setenv(name, value)
-    tier = FrontendSettings if at(container, "name") == "frontend" else WorkerSettings
+    tiers = {"frontend": FrontendSettings, "worker": WorkerSettings, "host": HostSettings}
+    tier = tiers[str(at(container, "name"))]
     known = {tier.environment_variable(field) for field, _ in tier.documented()}
 
     assert {name for name in given if name.startswith("DROVER_")} <= known

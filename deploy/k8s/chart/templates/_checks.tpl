@@ -57,8 +57,12 @@
 
 {{- define "drover.checks" -}}
 {{- include "drover.checkTls" . -}}
-{{- if not .Values.models -}}
-{{- fail "models is empty: there is nothing to serve" -}}
+{{- if and (not .Values.models) (not .Values.hosts.enabled) -}}
+{{- fail "models is empty: there is nothing to serve; list some, or set hosts.enabled" -}}
+{{- end -}}
+{{- if .Values.hosts.enabled -}}
+{{- include "drover.checkMemory" (dict "who" "hosts" "resources" (.Values.hosts.resources | default dict)) -}}
+{{- include "drover.checkEnvironment" (dict "who" "hosts" "environment" (include "drover.hostEnvironment" .)) -}}
 {{- end -}}
 {{- with .Values.frontend -}}
 {{- include "drover.checkReplicas" (dict "who" "frontend" "replicas" .replicas "autoscaled" .autoscaling.enabled "most" .autoscaling.maxReplicas) -}}
@@ -93,6 +97,9 @@
 {{- range include "drover.models" . | fromJsonArray -}}
 {{- if hasKey $seen .name -}}
 {{- fail (printf "two models are called %q" .name) -}}
+{{- end -}}
+{{- if and $.Values.hosts.enabled (eq .name "host") -}}
+{{- fail "a model is called host, which is the name of the worker hosts' objects: give it another name" -}}
 {{- end -}}
 {{- $_ := set $seen .name true -}}
 {{- include "drover.checkModel" (dict "root" $ "model" .) -}}

@@ -4,6 +4,10 @@
   value: "{{ .Values.listenHost }}:11434"
 - name: DROVER_FRONTEND_WORKERS
   value: {{ include "drover.places" . | quote }}
+{{- if .Values.hosts.enabled }}
+- name: DROVER_FRONTEND_HOSTS
+  value: {{ include "drover.hostPlaces" . | quote }}
+{{- end }}
 - name: DROVER_FRONTEND_REQUEST_TIMEOUT_SECONDS
   value: "{{ int .Values.longestStreamSeconds }}"
 - name: DROVER_FRONTEND_SHUTDOWN_GRACE_SECONDS
