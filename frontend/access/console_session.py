@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from frontend.access.key import Key
@@ -26,10 +26,11 @@ _OWN_FETCHES = (b"", b"same-origin", b"none")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`expires_unix`: when the key has to be sent again."""
+    """`expires_unix`: when the key has to be sent again; `digest`: what it is signed with."""
 
     key: Key
     expires_unix: float
+    digest: str = field(repr=False)
 
 
 class Sessions:
@@ -61,17 +62,20 @@ class Sessions:
         stored = self._keys.find(key_id)
         if stored is None or stored.state(self._now()) != "active":
             return None
-        digests = stored.signing_texts(self._now())
-        if any(hmac.compare_digest(_signature(each, key_id, expires), signature) for each in digests):
-            return Session(stored.key, float(expires))
+        for digest in stored.signing_texts(self._now()):
+            if hmac.compare_digest(_signature(digest, key_id, expires), signature):
+                return Session(stored.key, float(expires), digest)
         return None
 
     def is_current(self, session: Session) -> bool:
-        """Whether it is still as it was found: not expired, and the key neither revoked nor changed."""
+        """Whether it is still as it was found: not expired, and the key neither revoked, rotated nor
+        changed.
+        """
         stored = self._keys.known(session.key.id)
         if stored is None or stored.state(self._now()) != "active":
             return False
-        return stored.key == session.key and session.expires_unix > self._now()
+        is_signed = session.digest in stored.signing_texts(self._now())
+        return is_signed and stored.key == session.key and session.expires_unix > self._now()
 
 
 def cookie_header(token: str, is_secure: bool, seconds: int = SECONDS) -> str:

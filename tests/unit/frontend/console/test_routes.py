@@ -17,6 +17,8 @@ from frontend.access.console_session import COOKIE
 from frontend.access.key import Role
 from frontend.access.key_rows import KeyRows
 from frontend.access.route_roles import CONSOLE_FILES
+from frontend.access.secret import digest_of, new_secret
+from frontend.access.stored_key import Digest
 from tests.support.access_keys import add_key, bearer, id_in, rows_of
 from tests.support.processes import ROOT
 from tests.support.waiting import until
@@ -248,6 +250,43 @@ async def test_a_revoked_key_ends_its_sessions_and_open_streams(start: Start, ur
         async with _events(frontend) as events:
             await anext(events)
             await _revoke(rows, id_in(secret))
+            async with asyncio.timeout(5):
+                async for _ in events:
+                    pass
+        assert (await frontend.client.get("/console/events")).status_code == 401
+
+
+async def test_the_first_key_closes_pages_that_were_open_without_one(start: Start, url: str) -> None:
+    async with start(worker(), database_url=url) as frontend, _events(frontend) as events:
+        await anext(events)
+        await add_key(url, "alice")
+        async with asyncio.timeout(5):
+            async for _ in events:
+                pass
+        assert (await frontend.client.get("/console/events")).status_code == 401
+
+
+async def test_a_changed_key_closes_its_pages_to_see_its_new_part(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice", role=Role.ADMIN)
+    async with start(worker(), database_url=url) as frontend, rows_of(url) as rows:
+        await _log_in(frontend, secret)
+        async with _events(frontend) as events:
+            await anext(events)
+            await rows.change(id_in(secret), role=Role.USER)
+            async with asyncio.timeout(5):
+                async for _ in events:
+                    pass
+        assert (await frontend.client.get("/console/session")).json()["role"] == "user"
+        assert (await frontend.client.get("/console/keys")).status_code == 403
+
+
+async def test_a_rotated_key_ends_its_sessions(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice")
+    async with start(worker(), database_url=url) as frontend, rows_of(url) as rows:
+        await _log_in(frontend, secret)
+        async with _events(frontend) as events:
+            await anext(events)
+            await rows.change(id_in(secret), digests=(Digest(text=digest_of(new_secret(id_in(secret)))),))
             async with asyncio.timeout(5):
                 async for _ in events:
                     pass
