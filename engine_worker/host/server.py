@@ -102,8 +102,9 @@ class HostServer:
             Events(pool.on_child_changed, pool.on_child_ended),
         )
         sources = Sources(client, settings.allowed_sources, settings.addresses)
-        pulls = Pulls(store, client, sources.source_of, lambda: service.refresh())
-        service = HostService(store.id, pool, store, Creation(store, readers), pulls)
+        creation = Creation(store, readers)
+        pulls = Pulls(store, client, sources.source_of, creation.check, lambda: service.refresh())
+        service = HostService(store.id, pool, store, creation, pulls)
         await self._listen(service)
         pool.start()
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import orjson
-
 from drover.errors import InvalidRequest
 from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import (
-    CONFIG,
     FILE,
     LICENSE,
     MESSAGES,
@@ -43,9 +40,8 @@ class Creation:
     def create(self, name: ModelName, request: host_pb2.CreateRequest) -> Manifest:
         """Raises InvalidRequest for files that make no model, StoreUnavailable."""
         layers = [*self._weights(request.files), *self._texts(request)]
-        config = self._put(CONFIG, orjson.dumps({"model_format": _format(layers), "os": "linux"}))
-        manifest = Manifest(layers, config)
-        self._check(name, manifest)
+        manifest = Manifest(layers, self.store.put_config(layers))
+        self.check(name, manifest)
         self.store.put(name, manifest)
         return manifest
 
@@ -77,7 +73,8 @@ class Creation:
             if text:
                 yield self._put(media_type, text.encode())
 
-    def _check(self, name: ModelName, manifest: Manifest) -> None:
+    def check(self, name: ModelName, manifest: Manifest) -> None:
+        """Raises InvalidRequest for files that make no model."""
         try:
             if not any(read(name, manifest, ModelSettings()) is not None for read in self.readers):
                 raise InvalidRequest("the files make no model of a kind that is known")
@@ -97,7 +94,3 @@ class Creation:
         if size is None:
             raise InvalidRequest(f"there is no blob {digest}; upload it first (POST /api/blobs/{digest})")
         return size
-
-
-def _format(layers: Sequence[Layer]) -> str:
-    return "gguf" if any(layer.media_type == MODEL for layer in layers) else "safetensors"

@@ -9,6 +9,7 @@ from drover.errors import NotTransferable
 from drover.names import ModelName
 from engine_worker.host.sources.base import Source
 from engine_worker.host.sources.http import SourceClient
+from engine_worker.host.sources.hub import HUBS, Hub
 from engine_worker.host.sources.registry import Registry
 
 
@@ -29,4 +30,6 @@ class Sources:
                 f"pull model manifest: this server pulls nothing from {name.host}; the operator allows: "
                 f"{listed}"
             )
+        if host in HUBS:
+            return Hub(self.client, self.addresses)
         return Registry(self.client, self.addresses, insecure)

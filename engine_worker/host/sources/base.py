@@ -15,13 +15,14 @@ OnProgress = Callable[[Layer, int], None]
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file to download. `digest` in its layer is empty if the source does not know it. `headers`: of the
-    request.
+    """A file to download. `headers`: of the request. If the source does not know its SHA-256, the layer's
+    digest is empty, and `git_id`, if there is one, is Git's SHA-1 of it.
     """
 
     layer: Layer
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    git_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

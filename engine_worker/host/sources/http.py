@@ -24,6 +24,7 @@ _BLOCK_BYTES = 1 << 20
 _NOT_FOUND = frozenset({401, 403, 404})
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _MAX_TOKEN_BYTES = 64 * 1024
+_NO_MANIFEST = "pull model manifest: file does not exist"
 
 
 class SourceClient:
@@ -37,12 +38,16 @@ class SourceClient:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, url: str, headers: Mapping[str, str], max_bytes: int) -> bytes:
-        """The body of a small answer. Raises NotTransferable if there is none, SourceFailed."""
+    async def get(
+        self, url: str, headers: Mapping[str, str], max_bytes: int, missing: str = _NO_MANIFEST
+    ) -> bytes:
+        """The body of a small answer. Raises NotTransferable with the words `missing` if there is none,
+        SourceFailed.
+        """
         try:
             async with await self._request(url, headers) as answer:
                 if answer.status in _NOT_FOUND:
-                    raise NotTransferable("pull model manifest: file does not exist")
+                    raise NotTransferable(missing)
                 _check(answer.status == 200, url, f"it answers {answer.status}")
                 body = b""
                 async for block in answer.content.iter_chunked(_BLOCK_BYTES):
@@ -105,7 +110,7 @@ class SourceClient:
         sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
         answer = await session.get(url, headers=sent)
         challenge = answer.headers.get("WWW-Authenticate", "")
-        if answer.status != 401 or not challenge.lower().startswith("bearer "):
+        if answer.status != 401 or not _names_a_realm(challenge):
             return answer
         answer.release()
         self._tokens[_host(url)] = await self._token(url, challenge)
@@ -116,8 +121,7 @@ class SourceClient:
     async def _token(self, url: str, challenge: str) -> str:
         """An anonymous token, as OCI registries give to anybody for public models."""
         asked = dict(_CHALLENGE.findall(challenge))
-        realm = asked.pop("realm", "")
-        _check(urlsplit(realm).scheme in ("http", "https"), url, "it names no address for tokens")
+        realm = asked.pop("realm")
         async with self._opened().get(realm, params=asked) as answer:
             _check(answer.status == 200, url, f"it gives no token ({answer.status})")
             body = await answer.content.read(_MAX_TOKEN_BYTES)
@@ -141,6 +145,12 @@ class SourceClient:
 def _check(is_right: bool, url: str, wrong: str) -> None:
     if not is_right:
         raise SourceFailed(f"{_host(url)}: {wrong}")
+
+
+def _names_a_realm(challenge: str) -> bool:
+    """Whether tokens are given out at an address; hubs have other words there."""
+    realm = dict(_CHALLENGE.findall(challenge)).get("realm", "")
+    return challenge.lower().startswith("bearer ") and urlsplit(realm).scheme in ("http", "https")
 
 
 def _host(url: str) -> str:

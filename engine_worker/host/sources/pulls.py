@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drover import logs
 from drover.concurrency import ChangeSignal
-from drover.errors import DroverError, NotTransferable, internal_error
+from drover.errors import DroverError, NotTransferable, SourceFailed, internal_error
 from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.sources.base import RemoteFile, RemoteModel, Source
@@ -21,6 +22,7 @@ from engine_worker.host.store.store import Store
 _log = logging.getLogger("drover.host")
 _SHORT_DIGEST = 12
 _STEP_SECONDS = 0.1
+_MAX_SMALL_BYTES = 32 << 20
 
 SourceOf = Callable[[ModelName, bool], Source]
 """The source of a name; the second argument: without TLS. Raises NotTransferable if it is not allowed."""
@@ -46,15 +48,19 @@ class _Pull:
 
 
 class Pulls:
-    """`on_change` is called when the store has a new model."""
+    """`check` raises InvalidRequest for files that make no model. `on_change` is called when the store
+    has a new one.
+    """
 
     def __init__(
         self,
         store: Store,
         client: SourceClient,
         source_of: SourceOf,
+        check: Callable[[ModelName, Manifest], None],
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
+        self._check = check
         self._store = store
         self._client = client
         self._source_of = source_of
@@ -97,8 +103,7 @@ class Pulls:
             files = [await self._fetch(pull, file) for file in remote.files]
             pull.report("verifying sha256 digest")
             pull.report("writing manifest")
-            manifest = _manifest_of(remote, files)
-            await asyncio.to_thread(self._store.put, name, manifest)
+            manifest = await asyncio.to_thread(self._list, name, remote, files)
             logs.event(_log, logging.INFO, "pulled a model", model=name.short, mib=manifest.size_bytes >> 20)
             await self._on_change()
             pull.report("success", manifest=manifest.digest)
@@ -112,9 +117,18 @@ class Pulls:
             del self._running[name.key]
             pull.changed.notify()
 
+    def _list(self, name: ModelName, remote: RemoteModel, files: list[Layer]) -> Manifest:
+        """Blocks."""
+        manifest = remote.manifest or Manifest(files, self._store.put_config(files))
+        self._check(name, manifest)
+        self._store.put(name, manifest)
+        return manifest
+
     async def _fetch(self, pull: _Pull, file: RemoteFile) -> Layer:
         layer = file.layer
-        status = f"pulling {layer.digest.removeprefix('sha256:')[:_SHORT_DIGEST]}"
+        if not layer.digest:
+            return await self._fetch_small(pull, file)
+        status = f"pulling {short_digest(layer)}"
         async with self._alone(layer.digest):
             if await asyncio.to_thread(self._store.blobs.size, layer.digest) == layer.size_bytes:
                 pull.report(status, layer, layer.size_bytes)
@@ -130,6 +144,21 @@ class Pulls:
                 partial.close()
         return layer
 
+    async def _fetch_small(self, pull: _Pull, file: RemoteFile) -> Layer:
+        """A file whose digest is not known before it is here."""
+        layer, url = file.layer, file.url
+        if layer.size_bytes > _MAX_SMALL_BYTES:
+            raise NotTransferable(
+                f"{layer.title or url} has {layer.size_bytes} bytes and the source names no SHA-256 of it; "
+                f"at most {_MAX_SMALL_BYTES} are taken so"
+            )
+        data = await self._client.get(url, file.headers, layer.size_bytes, f"{url} is not there")
+        if len(data) != layer.size_bytes or (file.git_id and git_id_of(data) != file.git_id):
+            raise SourceFailed(f"{url} is not the file that the source lists")
+        fetched = replace(layer, digest=await asyncio.to_thread(self._store.blobs.put, data))
+        pull.report(f"pulling {short_digest(fetched)}", fetched, fetched.size_bytes)
+        return fetched
+
     @asynccontextmanager
     async def _alone(self, digest: str) -> AsyncIterator[None]:
         """Models may share files."""
@@ -144,8 +173,13 @@ class Pulls:
                 self._writing[digest] = lock, users - 1
 
 
-def _manifest_of(remote: RemoteModel, files: list[Layer]) -> Manifest:
-    return remote.manifest if remote.manifest is not None else Manifest(files)
+def short_digest(layer: Layer) -> str:
+    """As progress shows it."""
+    return layer.digest.removeprefix("sha256:")[:_SHORT_DIGEST]
+
+
+def git_id_of(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 async def _followed(pull: _Pull) -> AsyncGenerator[host_pb2.Progress, None]:

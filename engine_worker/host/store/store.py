@@ -8,10 +8,12 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
+
 from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
 from drover.names import ModelName
 from engine_worker.host.store.blobs import Blobs
-from engine_worker.host.store.manifest import FILE, Manifest
+from engine_worker.host.store.manifest import CONFIG, FILE, MODEL, Layer, Manifest
 from engine_worker.host.store.manifests import Manifests
 
 
@@ -61,6 +63,12 @@ class Store:
             if self.blobs.size(layer.digest) != layer.size_bytes:
                 raise InvalidRequest(f"the store does not have {layer.digest} with {layer.size_bytes} bytes")
         self._manifests.put(name, manifest)
+
+    def put_config(self, layers: Sequence[Layer]) -> Layer:
+        """The configuration that a manifest in Ollama's form has, for a model that came without one."""
+        model_format = "gguf" if any(layer.media_type == MODEL for layer in layers) else "safetensors"
+        data = orjson.dumps({"model_format": model_format, "os": "linux"})
+        return Layer(CONFIG, self.blobs.put(data), len(data))
 
     def delete(self, name: ModelName) -> int:
         """Remove a model, and its files as far as no other model has them. Returns how many bytes that freed.

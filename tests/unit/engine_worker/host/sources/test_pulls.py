@@ -10,12 +10,13 @@ from contextlib import aclosing
 import pytest
 
 from drover.errors import DroverError, InvalidRequest, NotTransferable, SourceFailed
+from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.sources import http
 from engine_worker.host.sources.allowed import Sources
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.pulls import Pulls
-from engine_worker.host.store.manifest import MAX_BYTES, MODEL
+from engine_worker.host.store.manifest import MAX_BYTES, MODEL, Manifest
 from engine_worker.host.store.store import Store
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
@@ -24,6 +25,10 @@ from tests.unit.engine_worker.host.sources.registry import FakeRegistry, serving
 PATH = "/v2/library/qwen3/manifests/8b"
 NAME = "qwen3:8b"
 DATA = bytes(range(256)) * 40
+
+
+def anything(model: ModelName, manifest: Manifest) -> None:
+    """No check of what the files are."""
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ async def pulls(
     async def changed() -> None:
         pass
 
-    pulls = Pulls(store, client, sources.source_of, changed)
+    pulls = Pulls(store, client, sources.source_of, anything, changed)
     yield pulls
     await pulls.stop()
     await client.close()
@@ -160,7 +165,7 @@ async def test_a_source_that_is_away(store: Store) -> None:
         pass
 
     with pytest.raises(SourceFailed, match="cannot be reached"):
-        await pull(Pulls(store, client, sources.source_of, changed))
+        await pull(Pulls(store, client, sources.source_of, anything, changed))
     await client.close()
 
 
