@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -176,6 +177,33 @@ def test_a_worker_that_comes_back_with_a_new_authority_is_served_again(tmp_path:
         with _worker(made, tmp_path / "w2.log", address):
             url = f"https://{front.address}/readyz"
             wait_until(lambda: is_ok(url), _SECONDS, "the worker is served again")
+
+
+async def test_open_streams_finish_while_a_frontend_with_tls_ends(tmp_path: Path) -> None:
+    """The one that is in its handshake at the signal is answered too."""
+    made = Certificates.make(tmp_path)
+    with (
+        _worker(made, tmp_path / "w.log") as engine,
+        _frontend(made, engine.address, tmp_path / "f.log") as front,
+    ):
+        trust = ssl.create_default_context(cafile=str(made.http.authority))
+        host, _, port = front.address.rpartition(":")
+        async with httpx.AsyncClient(
+            base_url=f"https://{front.address}", verify=trust, trust_env=False, timeout=_SECONDS
+        ) as client:
+            lines: list[dict[str, object]] = []
+            stream = asyncio.create_task(_stream(client, 0, lines))
+            await until(lambda: bool(lines), _SECONDS, "the stream has begun")
+            late, writer = await asyncio.open_connection(host, int(port))
+            front.signal(signal.SIGTERM)
+            await writer.start_tls(trust, server_hostname=host)
+            writer.write(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert b"503" in await asyncio.wait_for(late.readline(), _SECONDS)
+            writer.close()
+            await stream
+        assert lines[-1]["eval_count"] == _TOKENS
+        assert await asyncio.to_thread(front.wait) == 0
+    assert "Traceback" not in front.log_text()
 
 
 @pytest.mark.parametrize("missing", ["--fleet-tls-key", "--fleet-tls-authority"])
