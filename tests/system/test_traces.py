@@ -84,7 +84,7 @@ def _one(sink: OtlpSink, name: str, trace_id: str) -> SinkSpan:
 
 
 def _is_within(inner: SinkSpan, outer: SinkSpan) -> bool:
-    # The tiers' clocks are one here, read at different moments.
+    # The clock of the spans from timings is read once, when the request arrives.
     slack_ns = 5_000_000
     return outer.began_ns - slack_ns <= inner.began_ns and inner.ended_ns <= outer.ended_ns + slack_ns
 
@@ -142,7 +142,8 @@ def test_a_trace_goes_through_both_tiers_and_a_failover(fleet: Fleet, sink: Otlp
     assert (prefill.parent_id, decode.parent_id) == (generate.span_id, generate.span_id)
     assert prefill.ended_ns <= decode.began_ns
     assert all(_is_within(inner, generate) for inner in (prefill, decode))
-    assert _is_within(generate, second)
+    # The worker's span may end later: the frontend has the last row before the worker has cleaned up.
+    assert second.began_ns <= generate.began_ns < second.ended_ns
     assert _is_within(second, request)
 
     fleet.restart_worker(victim)
