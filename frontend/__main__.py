@@ -44,6 +44,10 @@ def main() -> int:
         from frontend.keys_command import run
 
         return run(sys.argv[2:])
+    if sys.argv[1:2] == ["usage"]:
+        from frontend.usage_command import run
+
+        return run(sys.argv[2:])
     settings = FrontendSettings.load(sys.argv[1:])
     configure_malloc()
     logs.configure(settings.log_format, settings.log_level)

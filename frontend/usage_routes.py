@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -20,14 +17,12 @@ from frontend.http.routes import direct_router
 from frontend.observability.request_record import record_of
 from frontend.usage.ledger import UsageLedger
 from frontend.usage.query import UsageQuery, cursor_of
-from frontend.usage.rows import UsageRow, UsageRows
-from frontend.usage.tally import COLUMNS, SECONDS, shown
+from frontend.usage.rows import UsageRows
+from frontend.usage.table import csv_text, members
+from frontend.usage.tally import shown
 
 _PATH = "/api/usage"
 _CSV = "text/csv"
-_HEADER = ("day", "key", "key_name", "model", "served_model", *(SECONDS.get(each, each) for each in COLUMNS))
-# Spreadsheets take a text that begins so for a formula.
-_FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +51,12 @@ class UsageRoute:
         if as_csv:
             name = f"usage-{query.first}-{query.last}.csv"
             headers["content-disposition"] = f'attachment; filename="{name}"'
-            text = await asyncio.to_thread(_csv_text, rows)
+            text = await asyncio.to_thread(csv_text, rows)
             return Response(text, media_type=_CSV, headers=headers)
         body = {
             "from": query.first,
             "to": query.last,
-            "usage": [_members(row) for row in rows],
+            "usage": [members(row) for row in rows],
             "total": shown(await self.rows.total(query)),
             **({"next": next_page} if next_page else {}),
         }
@@ -90,28 +85,3 @@ def _wants_csv(text: str, accept: str) -> bool:
     if text not in ("", "json", "csv"):
         raise InvalidRequest(f"format must be json or csv, and is {text[:40]!r}")
     return text == "csv" or (not text and accept.partition(",")[0].partition(";")[0].strip() == _CSV)
-
-
-def _members(row: UsageRow) -> dict[str, object]:
-    key = row.key
-    return {
-        "day": key.day,
-        "key": key.key,
-        "key_name": row.key_name,
-        "model": key.model,
-        "served_model": key.served,
-        **shown(row.tally),
-    }
-
-
-def _csv_text(rows: Sequence[UsageRow]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(_HEADER)
-    for row in rows:
-        writer.writerow([_cell(value) for value in _members(row).values()])
-    return out.getvalue()
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -26,8 +26,9 @@ from frontend.observability.request_record import RequestRecord, attach_record
 from frontend.usage.ledger import UsageLedger
 from frontend.usage.query import UsageQuery, cursor_of
 from frontend.usage.rows import UsageRow, UsageRows
+from frontend.usage.table import csv_text
 from frontend.usage.tally import Tally, UsageKey
-from frontend.usage_routes import UsageRoute, _csv_text
+from frontend.usage_routes import UsageRoute
 from tests.fakes.http_server import RawClient
 from tests.fakes.stalling_worker import STALL, StallingWorker, Step, started
 from tests.support.access_keys import add_key, bearer, id_in
@@ -400,7 +401,7 @@ async def _has_requests_of(asked: Callable[..., Awaitable[dict[str, Any]]], secr
 
 def test_a_cell_is_no_formula() -> None:
     key = UsageKey("2026-11-30", "k1", "m:latest", "m:latest")
-    (row,) = csv.DictReader(io.StringIO(_csv_text([UsageRow(key, "=1+1", Tally(1))])))
+    (row,) = csv.DictReader(io.StringIO(csv_text([UsageRow(key, "=1+1", Tally(1))])))
 
     assert row["key_name"] == "'=1+1"
 
