@@ -143,6 +143,7 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         overrides=model_overrides(settings),
         adapters=AdapterRoom(settings.max_adapters, settings.max_adapter_rank) if settings.adapters else None,
         flags=settings.sglang_flags,
+        pinned=not settings.manifest,
     )
 
 

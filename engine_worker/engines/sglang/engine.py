@@ -224,10 +224,10 @@ class SglangEngine:
         return folder
 
     async def load(self) -> None:
-        """Nothing to do: the model is pinned, since starting SGLang takes minutes."""
+        """Nothing to do: the model stays as long as the process."""
 
     async def unload(self) -> None:
-        """Nothing to do: the model is pinned."""
+        """Nothing to do: the model is pinned, or a host ends the process."""
 
 
 def _asked(loaded: LoadedModel) -> Ask:

@@ -64,7 +64,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         engine_version=VERSION,
         modified_unix_ns=files.modified_unix_ns,
         model_info_json=_model_info(family, text, files),
-        pinned=True,
+        pinned=options.pinned,
         tensors=files.tensors(),
     )
     if options.generates:

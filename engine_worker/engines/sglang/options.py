@@ -41,6 +41,8 @@ class SglangOptions:
     adapters: AdapterRoom | None
     # Further flags of `sglang serve`.
     flags: Sequence[str]
+    # Starting SGLang takes minutes, so the model stays. A host ends the process in place of an unload.
+    pinned: bool = True
 
     @property
     def generates(self) -> bool:
