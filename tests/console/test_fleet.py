@@ -92,7 +92,9 @@ def test_numbers_are_live(fleet: str, opened: Open) -> None:
 
 
 def test_a_lost_worker_and_its_moves_are_shown(tmp_path: Path, opened: Open) -> None:
-    flags = ("--engine", "simulator", "--model", "sim", "--sim-decode-step-base-ms", "50")
+    # Each answer takes five seconds, of which the page gets an update every second.
+    lengths = ("--sim-answer-tokens-min", "100", "--sim-answer-tokens-max", "120")
+    flags = ("--engine", "simulator", "--model", "sim", "--sim-decode-step-base-ms", "50", *lengths)
     with (
         worker(tmp_path / "one.log", *flags) as one,
         worker(tmp_path / "two.log", *flags) as two,
