@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from drover.settings import ProcessSettings
 from drover.tls.fleet import FRONTEND_NAME, WORKER_NAME
 from engine_worker.health import is_serving
 from engine_worker.host.settings import HostSettings
@@ -90,13 +91,17 @@ def test_a_pod_is_given_settings_that_there_are(template: Json, monkeypatch: pyt
     # What the others have from a Secret.
     for name, value in {_DATABASE: "postgresql://drover@postgres/drover", **given}.items():
         monkeypatch.setenv(name, value)
-    tiers = {"frontend": FrontendSettings, "worker": WorkerSettings, "host": HostSettings}
+    tiers: dict[str, type[ProcessSettings]] = {
+        "frontend": FrontendSettings,
+        "worker": WorkerSettings,
+        "host": HostSettings,
+    }
     tier = tiers[str(at(container, "name"))]
     known = {tier.environment_variable(field) for field, _ in tier.documented()}
 
     assert {name for name in given if name.startswith("DROVER_")} <= known
     loaded = tier.load(_arguments(container))
-    assert loaded.listen.startswith("0.0.0.0:")
+    assert str(dict(loaded)["listen"]).startswith("0.0.0.0:")
 
 
 def test_the_ranks_of_one_engine_know_where_they_meet() -> None:
