@@ -63,7 +63,7 @@ test: .venv/.dev ## all tests but those of the SGLang engine; fails below the co
 	$(PY) -m coverage run -m pytest $(BY_FILE) tests/contract
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
-	$(PY) -m pytest $(BY_FILE) tests/engines tests/system tests/deploy_k8s
+	scripts/with_docker_registry.sh $(PY) -m pytest $(BY_FILE) tests/engines tests/system tests/deploy_k8s
 	$(PY) -m pytest tests/chaos
 
 test-package: .venv/.dev ## a wheel, built and installed in an empty environment, serves a chat

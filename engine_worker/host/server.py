@@ -33,6 +33,7 @@ from engine_worker.host.settings import HostSettings
 from engine_worker.host.sources.allowed import Sources
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.pulls import Pulls
+from engine_worker.host.sources.pushes import Pushes
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.workers import Events, Workers
 from engine_worker.tls import FrontendsOnly, server_credentials
@@ -104,7 +105,8 @@ class HostServer:
         sources = Sources(client, settings.allowed_sources, settings.addresses)
         creation = Creation(store, readers)
         pulls = Pulls(store, client, sources.source_of, creation.check, lambda: service.refresh())
-        service = HostService(store.id, pool, store, creation, pulls)
+        pushes = Pushes(store, client, sources.registry_of)
+        service = HostService(store.id, pool, store, creation, pulls, pushes)
         await self._listen(service)
         pool.start()
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)

@@ -21,6 +21,7 @@ from engine_worker.host.models.creation import Creation
 from engine_worker.host.plan import Demand, State
 from engine_worker.host.pool import Caller, Pool
 from engine_worker.host.sources.pulls import Pulls
+from engine_worker.host.sources.pushes import Pushes
 from engine_worker.host.store.received import receive_blob
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.child import Child
@@ -48,10 +49,13 @@ Result = TypeVar("Result")
 class HostService(host_pb2_grpc.HostServicer):
     """Implements drover.v1.Host. `host_id`: of this machine."""
 
-    def __init__(self, host_id: str, pool: Pool, store: Store, creation: Creation, pulls: Pulls) -> None:
+    def __init__(
+        self, host_id: str, pool: Pool, store: Store, creation: Creation, pulls: Pulls, pushes: Pushes
+    ) -> None:
         self._host_id = host_id
         self._creation = creation
         self._pulls = pulls
+        self._pushes = pushes
         self._pool = pool
         self._store = store
         self.is_draining = False
@@ -188,7 +192,13 @@ class HostService(host_pb2_grpc.HostServicer):
         request: host_pb2.PushRequest,
         context: grpc.aio.ServicerContext[host_pb2.PushRequest, host_pb2.Progress],
     ) -> None:
-        raise NotImplementedError
+        async def push() -> None:
+            steps = self._pushes.push(self._find(request.model).name, request.insecure)
+            async with aclosing(steps):
+                async for step in steps:
+                    await context.write(step)
+
+        await _guarded(context, push)
 
     async def Prune(self, request: host_pb2.PruneRequest, context: Context) -> host_pb2.PruneResponse:
         async def prune() -> host_pb2.PruneResponse:

@@ -79,8 +79,8 @@ class HostSettings(ProcessSettings):
     disk_mib: Annotated[int, Ge(0)] = 0
     """Limit in MiB of the files in the store; 0: what the disk has."""
     sources: CommaList = Field(default=["registry.ollama.ai", "hf.co", "huggingface.co"])
-    """Hosts that models may be pulled from, separated by commas; none: nothing is pulled. NAME=URL for a host
-    that is reached at another address, such as a mirror.
+    """Hosts that models may be pulled from and pushed to, separated by commas; none: no host. NAME=URL for
+    one that is reached at another address, such as a mirror.
     """
     memory_mib: Annotated[int, Ge(0)] = 0
     """Memory in MiB for models; 0: four fifths of the machine's."""

@@ -13,6 +13,7 @@ from drover.errors import (
     ModelNotFound,
     NotTransferable,
     NoWorkerReady,
+    SourceFailed,
     StoreUnavailable,
 )
 from frontend.api.core.request import MAX_MESSAGES
@@ -110,13 +111,13 @@ SCHEMAS: dict[str, Schema] = {
 }
 
 
-def _progress(*, can_succeed: bool = True) -> Responses:
+def _progress() -> Responses:
     lines = any_of(
         ref("Progress"),
         ref("Error"),
         about="One line. The last one has the status `success`, or is an error.",
     )
-    content = {NDJSON: lines, **({JSON: ref("Progress")} if can_succeed else {})}
+    content = {NDJSON: lines, JSON: ref("Progress")}
     return ok("Lines, or only the last one if `stream` is false.", content)
 
 
@@ -180,21 +181,24 @@ PATHS: dict[str, Schema] = {
     "/api/pull": {
         "post": _operation(
             "pullModel",
-            "Succeeds for models that are present",
+            "Download a model; without worker hosts it must be there",
             _progress(),
             "PullRequest",
             NotTransferable,
             NoWorkerReady,
+            SourceFailed,
             StoreUnavailable,
         )
     },
     "/api/push": {
         "post": _operation(
             "pushModel",
-            "Fails: nothing is pushed to a registry",
-            _progress(can_succeed=False),
+            "Upload a model of a worker host's store to a registry",
+            _progress(),
             "PushRequest",
             NotTransferable,
+            NoWorkerReady,
+            SourceFailed,
         )
     },
     "/api/blobs/{digest}": {"head": _BLOB, "post": _NEW_BLOB},

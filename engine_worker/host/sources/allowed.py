@@ -23,13 +23,21 @@ class Sources:
 
     def source_of(self, name: ModelName, insecure: bool) -> Source:
         """Raises NotTransferable for a host that the operator does not allow."""
-        host = name.host.casefold()
-        if host not in self.allowed:
-            listed = ", ".join(sorted(self.allowed)) or "none"
-            raise NotTransferable(
-                f"pull model manifest: this server pulls nothing from {name.host}; the operator allows: "
-                f"{listed}"
-            )
+        host = self._allowed_host(name, "pull model manifest: this server pulls nothing from")
         if host in HUBS:
             return Hub(self.client, self.addresses)
         return Registry(self.client, self.addresses, insecure)
+
+    def registry_of(self, name: ModelName, insecure: bool) -> Registry:
+        """Raises NotTransferable for a host that the operator does not allow, or that is no registry."""
+        host = self._allowed_host(name, "unauthorized: this server pushes nothing to")
+        if host in HUBS:
+            raise NotTransferable(f"{name.host} is no registry in Ollama's form, and only to those models go")
+        return Registry(self.client, self.addresses, insecure)
+
+    def _allowed_host(self, name: ModelName, refusal: str) -> str:
+        host = name.host.casefold()
+        if host not in self.allowed:
+            listed = ", ".join(sorted(self.allowed)) or "none"
+            raise NotTransferable(f"{refusal} {name.host}; the operator allows: {listed}")
+        return host

@@ -45,7 +45,7 @@ class SourceClient:
         SourceFailed.
         """
         try:
-            async with await self._request(url, headers) as answer:
+            async with await self.send("GET", url, headers) as answer:
                 if answer.status in _NOT_FOUND:
                     raise NotTransferable(missing)
                 _check(answer.status == 200, url, f"it answers {answer.status}")
@@ -55,7 +55,7 @@ class SourceClient:
                     _check(len(body) <= max_bytes, url, f"its answer is longer than {max_bytes} bytes")
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SourceFailed(f"{_host(url)} cannot be reached: {_words(error)}") from error
+            raise SourceFailed(f"{host_of(url)} cannot be reached: {words_of(error)}") from error
 
     async def download(
         self, url: str, headers: Mapping[str, str], partial: PartialBlob, progress: Callable[[int], None]
@@ -76,25 +76,25 @@ class SourceClient:
                     _log,
                     logging.WARNING,
                     "a download was cut off",
-                    source=_host(url),
+                    source=host_of(url),
                     at_bytes=partial.offset,
-                    reason=_words(error),
+                    reason=words_of(error),
                 )
                 reason = error
             else:
-                reason = SourceFailed(f"{_host(url)} closed the connection early")
+                reason = SourceFailed(f"{host_of(url)} closed the connection early")
             if partial.offset >= partial.size_bytes:
                 return
             attempts = 1 if partial.offset > before else attempts + 1
             if attempts >= _ATTEMPTS:
-                raise SourceFailed(f"download from {_host(url)} failed: {_words(reason)}")
+                raise SourceFailed(f"download from {host_of(url)} failed: {words_of(reason)}")
             await asyncio.sleep(pause * 2 ** (attempts - 1))
 
     async def _blocks(self, url: str, headers: Mapping[str, str], partial: PartialBlob) -> AsyncIterator[int]:
         wanted = {**headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})}
-        async with await self._request(url, wanted) as answer:
+        async with await self.send("GET", url, wanted) as answer:
             if answer.status in _NOT_FOUND:
-                raise NotTransferable(f"{_host(url)} does not have {partial.digest}")
+                raise NotTransferable(f"{host_of(url)} does not have {partial.digest}")
             _check(answer.status in (200, 206), url, f"it answers {answer.status}")
             if answer.status == 200 and partial.offset:
                 # It cannot continue.
@@ -103,20 +103,24 @@ class SourceClient:
                 await asyncio.to_thread(partial.write, block)
                 yield len(block)
 
-    async def _request(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """With a token where the registry asks for one."""
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """With a token where the registry asks for one. The caller releases the answer.
+
+        Raises what aiohttp raises, SourceFailed if the registry gives no token.
+        """
         session = self._opened()
-        token = self._tokens.get(_host(url))
+        token = self._tokens.get(host_of(url))
         sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
-        answer = await session.get(url, headers=sent)
+        answer = await session.request(method, url, headers=sent, data=data)
         challenge = answer.headers.get("WWW-Authenticate", "")
         if answer.status != 401 or not _names_a_realm(challenge):
             return answer
         answer.release()
-        self._tokens[_host(url)] = await self._token(url, challenge)
-        return await session.get(
-            url, headers={**headers, "Authorization": f"Bearer {self._tokens[_host(url)]}"}
-        )
+        token = self._tokens[host_of(url)] = await self._token(url, challenge)
+        again = {**headers, "Authorization": f"Bearer {token}"}
+        return await session.request(method, url, headers=again, data=data)
 
     async def _token(self, url: str, challenge: str) -> str:
         """An anonymous token, as OCI registries give to anybody for public models."""
@@ -144,7 +148,7 @@ class SourceClient:
 
 def _check(is_right: bool, url: str, wrong: str) -> None:
     if not is_right:
-        raise SourceFailed(f"{_host(url)}: {wrong}")
+        raise SourceFailed(f"{host_of(url)}: {wrong}")
 
 
 def _names_a_realm(challenge: str) -> bool:
@@ -153,9 +157,9 @@ def _names_a_realm(challenge: str) -> bool:
     return challenge.lower().startswith("bearer ") and urlsplit(realm).scheme in ("http", "https")
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -24,14 +24,18 @@ class Registry:
     insecure: bool = False
 
     async def find(self, name: ModelName) -> RemoteModel:
-        base = f"{self._address(name.host)}/v2/{name.namespace}/{name.model}"
+        base = self.base_url(name)
         text = await self.client.get(f"{base}/manifests/{name.tag}", _ACCEPT, MAX_BYTES)
         manifest = Manifest.parse(text)
         files = [RemoteFile(layer, f"{base}/blobs/{layer.digest}") for layer in manifest.files]
         return RemoteModel(files, manifest)
 
+    def base_url(self, name: ModelName) -> str:
+        """Of the model's manifests and blobs."""
+        return f"{self._address(name.host)}/v2/{name.namespace}/{name.model}"
+
     def _address(self, host: str) -> str:
-        known = self.addresses.get(host)
+        known = self.addresses.get(host.casefold())
         if known:
             return known.rstrip("/")
         return f"{'http' if self.insecure and host != DEFAULT_HOST else 'https'}://{host}"

@@ -142,6 +142,10 @@ class Transfer:
         if name is None:
             raise InvalidRequest("invalid model name")
         model, _ = await self._find(name)
+        if self.stores.has(name.key):
+            self.catalog.check_permitted(name, "push")
+            steps = self.stores.push(name.short, name.key, request.insecure)
+            return await progress_of(http, steps, request.stream)
         error = NotTransferable(
             f"model '{name.short}' not found"
             if model is None

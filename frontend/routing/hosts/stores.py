@@ -45,6 +45,16 @@ class HostStores:
         async for step in self._until_listed(_messages(call), name_key):
             yield step
 
+    async def push(self, name: str, name_key: str, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
+        """From a host that has the model. Closing it ends the push. Raises ModelNotFound."""
+        holders = self._holders(name_key)
+        if not holders:
+            raise ModelNotFound(f"model '{name}' not found")
+        call = holders[0].stub.Push(host_pb2.PushRequest(model=name, insecure=insecure))
+        async with aclosing(_messages(call)) as steps:
+            async for step in steps:
+                yield step
+
     async def create(
         self, request: host_pb2.CreateRequest, name_key: str
     ) -> AsyncGenerator[host_pb2.Progress, None]:

@@ -1,0 +1,142 @@
+"""Models from and to the real docker-registry, with the official Python client, over both tiers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import ollama
+import pytest
+
+from engine_worker.host.store.manifest import LICENSE, MODEL, PARAMETERS, SYSTEM
+from tests.support.docker_registry import docker_registry, put_model
+from tests.support.hosts import host, worker_pids
+from tests.support.processes import frontend
+from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
+
+SECONDS = 30.0
+PULLED = "tiny:1m"
+MADE = "registry.example/team/made:latest"
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_sentencepiece_gguf(path)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, gguf: bytes) -> Iterator[str]:
+    """Has one model in Ollama's form."""
+    with docker_registry(tmp_path_factory.mktemp("registry")) as url:
+        parameters = json.dumps({"temperature": 0, "num_ctx": 256}).encode()
+        layers = {MODEL: gguf, SYSTEM: b"Be brief.", PARAMETERS: parameters, LICENSE: b"Apache-2.0"}
+        put_model(url, "library/tiny", "1m", layers)
+        yield url
+
+
+@contextmanager
+def running(folder: Path, registry: str) -> Iterator[ollama.Client]:
+    store = folder / "store"
+    sources = f"registry.ollama.ai={registry},registry.example={registry}"
+    with (
+        host(folder / "host.log", store, "--sources", sources, "--memory-mib", "4096") as one,
+        frontend(folder / "frontend.log", [], "--hosts", one.address) as front,
+        ollama.Client(host=f"http://{front.address}", timeout=SECONDS) as client,
+    ):
+        yield client
+    for pid in worker_pids(store):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[ollama.Client]:
+    with running(tmp_path_factory.mktemp("host"), registry) as client:
+        yield client
+
+
+def names(client: ollama.Client) -> set[str]:
+    return {str(model.model) for model in client.list().models}
+
+
+def test_a_model_of_the_registry_is_pulled_shown_used_and_deleted(client: ollama.Client, gguf: bytes) -> None:
+    steps = list(client.pull(PULLED, stream=True))
+    assert [step.status for step in steps][:1] == ["pulling manifest"]
+    assert [step.status for step in steps][-3:] == ["verifying sha256 digest", "writing manifest", "success"]
+    weights = [step for step in steps if step.total == len(gguf)]
+    assert weights[-1].completed == len(gguf)
+    assert PULLED in names(client)
+
+    shown = client.show(PULLED)
+    assert (shown.license, shown.modelfile is not None) == ("Apache-2.0", True)
+    assert shown.parameters is not None
+    assert "temperature" in shown.parameters
+    assert shown.capabilities is not None
+    assert "completion" in shown.capabilities
+    assert shown.modelinfo is not None
+    assert shown.modelinfo["general.architecture"] == "llama"
+    assert client.ps().models == []
+
+    answer = client.generate(PULLED, "Hello", options={"num_predict": 4})
+    assert (answer.eval_count, answer.done) == (4, True)
+    (loaded,) = client.ps().models
+    assert (loaded.model, loaded.context_length) == (PULLED, 256)
+
+    assert client.delete(PULLED).status == "success"
+    assert PULLED not in names(client)
+
+
+def test_a_model_of_uploaded_files_is_pushed_and_pulled_again(
+    client: ollama.Client, registry: str, tmp_path: Path, gguf: bytes
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(gguf)
+    files = {"tiny.gguf": client.create_blob(path)}
+    made = list(client.create(MADE, files=files, system="Be kind.", stream=True))
+    assert made[-1].status == "success"
+    assert MADE in names(client)
+
+    steps = list(client.push(MADE, stream=True))
+    assert [steps[0].status, steps[-2].status, steps[-1].status] == [
+        "retrieving manifest",
+        "pushing manifest",
+        "success",
+    ]
+    sent = [step for step in steps if step.total == len(gguf)]
+    assert sent[-1].completed == len(gguf)
+    client.delete(MADE)
+    assert MADE not in names(client)
+    assert client.pull(MADE).status == "success"
+    assert client.show(MADE).modelfile is not None
+    # What the registry has is not sent again.
+    again = client.push(MADE)
+    assert again.status == "success"
+
+
+def test_pulls_and_pushes_that_are_refused(client: ollama.Client) -> None:
+    with pytest.raises(ollama.ResponseError, match="file does not exist"):
+        client.pull("tiny:unknown")
+    with pytest.raises(ollama.ResponseError, match=r"pulls nothing from elsewhere\.example"):
+        client.pull("elsewhere.example/team/model")
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        client.push("registry.example/team/unknown")
+
+
+def test_large_files_are_pushed_in_pieces(
+    client: ollama.Client, registry: str, tmp_path: Path, gguf: bytes
+) -> None:
+    """A GGUF file may have more behind its tensors."""
+    path = tmp_path / "large.gguf"
+    path.write_bytes(gguf + bytes(40 << 20))
+    name = "registry.example/team/large:latest"
+    client.create(name, files={"large.gguf": client.create_blob(path)})
+    sent = [step.completed for step in client.push(name, stream=True) if step.total == path.stat().st_size]
+    assert [each or 0 for each in sent] == [0, 16 << 20, 32 << 20, path.stat().st_size, path.stat().st_size]
+    tags = httpx.get(f"{registry}/v2/team/large/tags/list", timeout=SECONDS).json()
+    assert tags["tags"] == ["latest"]
