@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 
 from drover import logs
 from drover.errors import StoreUnavailable
@@ -83,10 +84,15 @@ class UsageLedger:
             _warn("usage lost: the database was unavailable until the end", error, requests=lost)
 
     async def write(self) -> None:
-        """Write all that has been counted. Raises StoreUnavailable."""
+        """Write what has been counted until now: requests that end meanwhile could keep it busy for ever.
+        Raises StoreUnavailable.
+        """
         async with self._writing:
-            while self._batch is not None or self._tallies:
-                self._batch = self._batch or self._next_batch()
+            left = len(self._tallies)
+            while self._batch is not None or left > 0:
+                if self._batch is None:
+                    self._batch = self._next_batch()
+                    left -= len(self._batch.tallies)
                 await self._rows.add(self._batch)
                 self._batch = None
 
@@ -107,7 +113,7 @@ class UsageLedger:
         return UsageKey(day, key_id, model, served)
 
     def _next_batch(self) -> Batch:
-        keys = sorted(self._tallies)[:_ROWS_AT_ONCE]
+        keys = [*islice(self._tallies, _ROWS_AT_ONCE)]
         tallies = {key: self._tallies.pop(key) for key in keys}
         names = {key.key: self._names[key.key] for key in keys if key.key}
         if not self._tallies:
@@ -126,6 +132,10 @@ class UsageLedger:
                 self._worked()
             except StoreUnavailable as error:
                 self._failed(error)
+            except Exception as defect:  # noqa: BLE001 - else nothing would be written until a restart
+                if not self._is_failing:
+                    _log.error("usage cannot be written: unhandled exception", exc_info=defect)
+                self._is_failing = True
             await asyncio.sleep(_WRITE_SECONDS)
 
     def _oldest_day(self) -> str:

@@ -141,6 +141,24 @@ async def test_more_rows_than_a_batch_has_are_all_written(
     assert {row.key_name for row in await rows.read(_ALL)} == {f"name {number}" for number in range(25)}
 
 
+async def test_requests_that_end_meanwhile_do_not_keep_a_write_busy(
+    ledger: UsageLedger, rows: Switched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = rows.add
+
+    async def add_under_load(batch: Batch) -> None:
+        await add(batch)
+        if len(rows.batches) < 5:
+            ledger.count(ended())
+
+    monkeypatch.setattr(rows, "add", add_under_load)
+    ledger.count(ended())
+    await ledger.write()
+    assert len(rows.batches) == 1
+    await ledger.write()
+    assert [tally.requests for tally in (await _read(rows)).values()] == [2]
+
+
 async def test_clients_that_make_models_cannot_fill_the_memory(
     ledger: UsageLedger, rows: Switched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +209,26 @@ async def test_an_outage_is_logged_once_and_what_is_lost_in_the_end(
     assert "cannot be written" in messages[0]
     assert caplog.records[-1].__dict__["fields"]["requests"] == 2
     assert "no route" in str(caplog.records[-1].__dict__["fields"]["reason"])
+
+
+async def test_an_error_of_a_driver_does_not_end_the_writing(
+    rows: Switched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, quick: None
+) -> None:
+    ledger, add, failures = UsageLedger(rows, 30), rows.add, iter([OverflowError("too large")] * 3)
+
+    async def fail_at_first(batch: Batch) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        await add(batch)
+
+    monkeypatch.setattr(rows, "add", fail_at_first)
+    ledger.count(ended())
+    await ledger.start()
+    await until(lambda: bool(rows.batches), _DEADLINE_SECONDS, "it is tried again")
+    await ledger.stop()
+
+    assert [tally.requests for tally in (await _read(rows)).values()] == [1]
+    assert caplog.text.count("unhandled exception") == 1
 
 
 async def test_stopping_writes_what_is_left(ledger: UsageLedger, rows: Switched) -> None:
