@@ -86,16 +86,17 @@ class KeyRows:
         return StoredKey.of(key_id, document)
 
     async def change(self, key_id: str, **fields: object) -> StoredKey:
-        """Replace fields of its document. Raises InvalidRequest for an unknown id."""
+        """Replace fields of its document. Raises InvalidRequest for an unknown id, and ValidationError."""
         async with self.database.transaction() as connection:
             revision = await _increment_revision(connection)
             rows = await connection.rows("SELECT document FROM access_keys WHERE id = $1", key_id)
             if not rows:
                 raise InvalidRequest(f"there is no key '{key_id}'")
-            document = KeyDocument.model_validate_json(rows[0][0]).model_copy(update=fields)
+            text = KeyDocument.model_validate_json(rows[0][0]).model_copy(update=fields).model_dump_json()
+            # A copy is not validated, and a row that cannot be read is lost to all commands.
+            document = KeyDocument.model_validate_json(text)
             await connection.run(
-                "UPDATE access_keys SET document = $1, revision = $2 WHERE id = $3",
-                *(document.model_dump_json(), revision, key_id),
+                "UPDATE access_keys SET document = $1, revision = $2 WHERE id = $3", text, revision, key_id
             )
         return StoredKey.of(key_id, document)
 

@@ -125,12 +125,14 @@ def test_an_entry_for_a_file_can_be_used(command: Command, tmp_path: Path) -> No
         (["create", "--name", "b", "--role", "root"], 2, "'user', 'admin', 'metrics'"),
         (["create"], 2, "--name"),
         (["revoke", "unknown-name"], 1, "the key 'unknown-name' is not there"),
+        (["rotate", "alice", "--grace", "99999w"], 1, "until_unix: Input should be less than"),
         (["rotate", "alice", "--grace", "1"], 2, "'1' is not a number with s, m, h, d or w"),
     ],
 )
 def test_an_error_says_what_to_do(command: Command, words: list[str], status: int, problem: str) -> None:
     command("create", "--name", "alice")
     assert problem in command(*words, status=status)
+    assert "alice" in command("list")
 
 
 def test_a_database_that_cannot_be_used_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
