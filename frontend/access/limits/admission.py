@@ -58,6 +58,9 @@ class Admission:
                 f"{STREAMS} of this key is {most}; ask for fewer choices or prompts at once"
             )
         if (refusal := await self._decide(Wanted(0, 0, streams))) is not None:
+            # A refused request costs nothing, however late it is refused.
+            self._counts.add_requests(-1, self._now())
+            self._changed(False)
             raise refused(refusal, self._counts.limits)
         self._streams += streams
         if self._has_ended:

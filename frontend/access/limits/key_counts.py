@@ -75,10 +75,14 @@ class KeyCounts:
     def take(self, wanted: Wanted, now_us: int) -> None:
         """Count a request that is admitted."""
         self.streams += wanted.streams
-        if self.limits.requests_per_minute is not None:
-            self.requests.add(self.limits.requests_per_minute, now_us, wanted.requests * UNIT)
-            self.new_requests += wanted.requests * UNIT
+        self.add_requests(wanted.requests, now_us)
         self.add_tokens(wanted.tokens, now_us)
+
+    def add_requests(self, requests: int, now_us: int) -> None:
+        """Count requests; a negative number gives back those that were refused later."""
+        if self.limits.requests_per_minute is not None:
+            self.requests.add(self.limits.requests_per_minute, now_us, requests * UNIT)
+            self.new_requests += requests * UNIT
 
     def add_tokens(self, tokens: int, now_us: int) -> None:
         """Count tokens; a negative number gives back a part of an estimate."""

@@ -87,6 +87,17 @@ async def test_choices_are_answers_in_flight(limits: RateLimits) -> None:
     assert len(await admitted(limits, alice, 5)) == 3
 
 
+async def test_a_request_refused_for_its_choices_costs_no_request(limits: RateLimits) -> None:
+    alice = key(requests=3, streams=3)
+    first, second = await admitted(limits, alice, 2)
+    for _ in range(2):
+        with pytest.raises(RateLimited, match="streams of this key is 3"):
+            await second.add_streams(2)
+        second.end(0)
+        (second,) = await admitted(limits, alice, 1)
+    first.end(0)
+
+
 async def test_more_choices_than_the_limit_ever_allows_are_an_invalid_request(limits: RateLimits) -> None:
     (one,) = await admitted(limits, key(streams=3), 1)
     with pytest.raises(InvalidRequest, match="4 answers that run at the same time, and the limit streams"):
