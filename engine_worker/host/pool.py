@@ -222,7 +222,7 @@ class Pool:
         logs.event(_log, logging.INFO, "loading a model", model=model.name.short, mib=memory_bytes // _MIB)
         try:
             self.children[key] = self.workers.start(model, memory_bytes, demand.is_extra, model.is_pinned)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._pauses[key] = _Pause(_FIRST_PAUSE_SECONDS, time.monotonic() + _FIRST_PAUSE_SECONDS)
             self._fail(model, EngineFailed(f"model '{model.name.short}' cannot be loaded: {error}"))
         self.changed.notify()

@@ -11,6 +11,7 @@ from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.model_settings import ModelSettings
+from engine_worker.host.models.simulated import SIMULATED
 from engine_worker.host.store.manifest import (
     FILE,
     LICENSE,
@@ -74,7 +75,11 @@ class Creation:
                 yield self._put(media_type, text.encode())
 
     def check(self, name: ModelName, manifest: Manifest) -> None:
-        """Raises InvalidRequest for files that make no model."""
+        """Raises InvalidRequest for files that make no model, and for a simulated one: its flags are for
+        operators only.
+        """
+        if manifest.of_type(SIMULATED):
+            raise InvalidRequest("simulated models are put into a store by its operator, and not pulled")
         try:
             if not any(read(name, manifest, ModelSettings()) is not None for read in self.readers):
                 raise InvalidRequest("the files make no model of a kind that is known")

@@ -41,7 +41,10 @@ def flags_of(store: Store, manifest: Manifest) -> list[str]:
     if layers := manifest.of_type(JINJA):
         flags += ["--chat-template", str(store.link(layers[-1].digest, "template.jinja"))]
     if system := _last(store, manifest.of_type(SYSTEM)):
-        flags += ["--system", system]
+        if "\0" in system:
+            raise ValueError("the model's system message has a NUL character, which no flag can have")
+        # In one word: it may begin with a dash.
+        flags.append(f"--system={system}")
     parameters = _parameters(store, manifest)
     if parameters.sampling_json:
         flags += ["--parameters", parameters.sampling_json]

@@ -77,8 +77,9 @@ class Pulls:
         """
         pull = self._running.get(name.key)
         if pull is None:
+            source = self._source_of(name, insecure)
             pull = self._running[name.key] = _Pull()
-            work = self._run(pull, name, self._source_of(name, insecure))
+            work = self._run(pull, name, source)
             pull.task = asyncio.create_task(work, name=f"pull {name.short}")
         pull.callers += 1
         try:

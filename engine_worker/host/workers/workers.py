@@ -51,14 +51,14 @@ class Workers:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def start(self, model: StoredModel, memory_bytes: int, is_extra: bool, is_pinned: bool) -> Child:
-        """Raises OSError if the process cannot be started."""
-        folder = self._folder / secrets.token_hex(8)
+        """Raises OSError if the process cannot be started, ValueError for flags that none can have."""
+        address, folder = self._free_address(), self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
-        place = ChildPlace(self._free_address(), _socket_in(folder), folder, is_extra)
+        place = ChildPlace(address, _socket_in(folder), folder, is_extra)
         try:
             process = WorkerProcess.start(self._command(model, place, is_pinned), os.environ, place.log)
             _write_state(model, place, process, memory_bytes)
-        except OSError:
+        except (OSError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         child = self._child(model, place, process, memory_bytes)
@@ -96,6 +96,7 @@ class Workers:
         child = self._child(model, place, process, state["memory_bytes"])
         # The load's duration is not known any more.
         child.began_unix_ns = state["began_unix_ns"]
+        child.is_pinned = model.is_pinned
         child.start(self._settings.load_timeout_seconds, self._settings.drain_seconds)
         logs.event(_log, logging.INFO, "worker found again", model=model.name.short, address=place.address)
         return child

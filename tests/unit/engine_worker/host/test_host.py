@@ -182,6 +182,20 @@ async def test_a_blob_that_is_not_its_digest(stub: HostAsyncStub) -> None:
     assert (await stub.Prune(host_pb2.PruneRequest())).files == 0
 
 
+async def test_flags_that_no_process_can_have_do_not_end_the_loading_of_others(tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["odd"], 100, "a\0b")
+    put_simulated(tmp_path / "store", ["one"])
+    async with serving(tmp_path / "store") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, watched.demand("odd")) as call, asyncio.timeout(SECONDS):
+            failure = await call.read()
+        assert isinstance(failure, host_pb2.LoadFailure)
+        assert "cannot be loaded" in failure.failure.message
+        async with demanding(stub, watched.demand("one")):
+            await watched.until_loaded("one")
+
+
 async def test_a_pinned_model_is_loaded_at_the_start_and_found_again(tmp_path: Path) -> None:
     """The next host on a store finds the worker of the one before, which left it running."""
     put_simulated(tmp_path / "store", ["one"])
@@ -189,7 +203,12 @@ async def test_a_pinned_model_is_loaded_at_the_start_and_found_again(tmp_path: P
     async with serving(tmp_path / "store", *settings, "--leave-workers") as stub:
         first = Watched(stub)
         await first.until_loaded("one")
+    put_simulated(tmp_path / "store", ["large"], memory_mib=200)
     async with serving(tmp_path / "store", *settings) as stub:
         second = Watched(stub)
         await second.until_loaded("one")
+        async with demanding(stub, second.demand("large")) as call, asyncio.timeout(SECONDS):
+            failure = await call.read()
+    assert isinstance(failure, host_pb2.LoadFailure)
+    assert "this host has 150 MiB for it" in failure.failure.message
     assert first.state.children[0].address == second.state.children[0].address

@@ -15,6 +15,8 @@ from engine_worker.host.models.gguf import GgufReader
 from engine_worker.host.models.model_settings import ModelSettings, read_model_settings, settings_for
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.safetensors import SafetensorsReader
+from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
+from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.store import Store
 from tests.unit.engine_worker.host.conftest import name, put_blob
 
@@ -133,6 +135,28 @@ def test_files_that_make_no_model(
     with pytest.raises(InvalidRequest, match=words):
         create(store, creation, files)
     assert list(store.models()) == []
+
+
+def test_a_system_message_that_no_worker_could_get(store: Store, creation: Creation, gguf: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="NUL character"):
+        create(store, creation, {"a": gguf}, system="Be\0brief.")
+    assert list(store.models()) == []
+
+
+def test_a_system_message_may_look_like_a_flag(
+    store: Store, creation: Creation, catalog: Catalog, gguf: bytes
+) -> None:
+    create(store, creation, {"a": gguf}, system="--verbose")
+    catalog.refresh()
+    assert "--system=--verbose" in catalog.find(name("made")).flags
+
+
+def test_a_simulated_model_is_not_taken_from_others(store: Store) -> None:
+    """Its flags are those of a worker, which may run anything."""
+    data = json.dumps({"memory_bytes": 1, "flags": ["--engine", "llamacpp"]}).encode()
+    manifest = Manifest([Layer(SIMULATED, put_blob(store, data), len(data))])
+    with pytest.raises(InvalidRequest, match="put into a store by its operator"):
+        Creation(store, [SimulatedReader(store)]).check(name("made"), manifest)
 
 
 def test_a_blob_that_was_not_uploaded(creation: Creation) -> None:
