@@ -33,7 +33,8 @@ _TEXTS = {"template": TEMPLATE, "system": SYSTEM, "params": PARAMETERS, "LICENSE
 _WEIGHTS = ".safetensors"
 # Of a folder in the layout of transformers: no pickled weights, and no Python.
 _TAKEN = (_WEIGHTS, ".json", ".jinja", ".model", ".txt")
-_LICENSE_FILES = ("LICENSE", "LICENSE.md", "LICENCE")
+_MARKDOWN = ".md"
+_LICENSE_FILES = ("LICENSE", f"LICENSE{_MARKDOWN}", "LICENCE")
 _STANDARD_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _MAX_FILES = 1024
 
