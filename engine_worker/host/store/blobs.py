@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +25,9 @@ class Blobs:
         self._folder = folder
         self.budget_bytes = budget_bytes
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in folder.glob(f"sha256-*-*{_PARTIAL}"):
+            # Of an earlier process; nothing continues them.
+            left.unlink()
 
     def path(self, digest: str) -> Path:
         """Where the file of this digest is, or would be. Raises InvalidRequest for what is no digest."""
@@ -40,30 +45,30 @@ class Blobs:
     def begin(self, digest: str, size_bytes: int) -> PartialBlob:
         """Continue what there is of a file. Raises StoreUnavailable if there is no room for the rest."""
         partial = PartialBlob(self.path(digest), digest, size_bytes)
-        missing, free = size_bytes - partial.offset, self.free_bytes
-        if missing > free:
+        try:
+            self._check_free(digest, size_bytes - partial.offset)
+        except StoreUnavailable:
             partial.close()
-            raise StoreUnavailable(
-                f"{digest} needs {missing} more bytes and the store has {free} free; remove models, or set a "
-                "larger disk budget"
-            )
+            raise
         return partial
 
     def put(self, data: bytes) -> str:
         """Keep a file that is in memory. Returns its digest. Raises StoreUnavailable."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if self.size(digest) is None:
-            partial = self.begin(digest, len(data))
-            partial.restart()
-            partial.write(data)
-            partial.commit()
+            self._check_free(digest, len(data))
+            partial = PartialBlob(self.path(digest), digest, len(data), own=_own_name())
+            try:
+                partial.write(data)
+                partial.commit()
+            except BaseException:
+                partial.discard()
+                raise
         return digest
 
     def begin_unknown(self, digest: str) -> PartialBlob:
         """Begin a file whose size is not known: it may have what is free."""
-        partial = PartialBlob(self.path(digest), digest, self.free_bytes, is_upper_limit=True)
-        partial.restart()
-        return partial
+        return PartialBlob(self.path(digest), digest, self.free_bytes, is_upper_limit=True, own=_own_name())
 
     @property
     def used_bytes(self) -> int:
@@ -83,6 +88,14 @@ class Blobs:
             if name not in kept and (with_partial or name == path.name):
                 yield path
 
+    def _check_free(self, digest: str, missing: int) -> None:
+        free = self.free_bytes
+        if missing > free:
+            raise StoreUnavailable(
+                f"{digest} needs {missing} more bytes and the store has {free} free; remove models, or set a "
+                "larger disk budget"
+            )
+
     def _files(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if path.name.startswith("sha256-")]
 
@@ -90,13 +103,16 @@ class Blobs:
 class PartialBlob:
     """A file that is being written. What is there stays for the next attempt unless it is wrong.
 
-    `offset`: how many bytes there are.
+    `offset`: how many bytes there are. `own`: distinguishes the file from others of the same digest that are
+    written at the same time; such a file is not continued.
     """
 
-    def __init__(self, path: Path, digest: str, size_bytes: int, is_upper_limit: bool = False) -> None:
+    def __init__(
+        self, path: Path, digest: str, size_bytes: int, is_upper_limit: bool = False, own: str = ""
+    ) -> None:
         self._whole = path
         self._is_upper_limit = is_upper_limit
-        self._path = path.with_name(path.name + _PARTIAL)
+        self._path = path.with_name(f"{path.name}{own}{_PARTIAL}")
         self.digest = digest
         self.size_bytes = size_bytes
         self._hash = hashlib.sha256()
@@ -131,7 +147,7 @@ class PartialBlob:
         except OSError as error:
             raise _cannot_write(self.digest, error) from error
         finally:
-            self._file.close()
+            self.close()
         found = f"sha256:{self._hash.hexdigest()}"
         is_whole = self._is_upper_limit or self.offset == self.size_bytes
         if not is_whole or found != self.digest:
@@ -146,16 +162,22 @@ class PartialBlob:
 
     def close(self) -> None:
         """Keep what there is."""
-        self._file.close()
+        # On a full disk it tries once more to write what could not be written.
+        with suppress(OSError):
+            self._file.close()
 
     def discard(self) -> None:
-        self._file.close()
+        self.close()
         self._path.unlink(missing_ok=True)
 
     def _hash_what_is_there(self) -> None:
         with self._path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 self._hash.update(block)
+
+
+def _own_name() -> str:
+    return f"-{secrets.token_hex(8)}"
 
 
 def _cannot_write(digest: str, error: OSError) -> StoreUnavailable:

@@ -25,8 +25,8 @@ async def receive_blob(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) ->
             if not 0 < len(part.data) <= _MAX_PART_BYTES:
                 raise InvalidRequest(f"a part of a blob has 1 to {_MAX_PART_BYTES} bytes")
             await asyncio.to_thread(partial.write, part.data)
+        await asyncio.to_thread(partial.commit)
     except BaseException:
         partial.discard()
         raise
-    await asyncio.to_thread(partial.commit)
     return False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from drover.errors import InvalidRequest, StoreUnavailable
-from engine_worker.host.store.blobs import Blobs
+from engine_worker.host.store.blobs import Blobs, PartialBlob
 from tests.unit.engine_worker.host.conftest import digest_of
 
 DATA = b"0123456789"
@@ -92,4 +95,45 @@ def test_a_full_disk_is_an_error_in_words(blobs: Blobs, monkeypatch: pytest.Monk
     partial.write(DATA)
     with pytest.raises(StoreUnavailable, match="No space left on device"):
         partial.commit()
+    assert blobs.size(digest_of(DATA)) is None
+
+
+def test_two_uploads_of_one_file_do_not_mix(blobs: Blobs) -> None:
+    first, second = (blobs.begin_unknown(digest_of(DATA)) for _ in range(2))
+    for begin in range(0, len(DATA), 5):
+        for partial in (first, second):
+            partial.write(DATA[begin : begin + 5])
+    first.commit()
+    second.commit()
+    assert blobs.path(digest_of(DATA)).read_bytes() == DATA
+    assert blobs.used_bytes == len(DATA)
+
+
+def test_a_file_in_memory_is_kept_while_the_same_one_is_pulled(blobs: Blobs) -> None:
+    pulled = blobs.begin(digest_of(DATA), len(DATA))
+    pulled.write(DATA[:5])
+    blobs.put(DATA)
+    pulled.write(DATA[5:])
+    pulled.commit()
+    assert blobs.path(digest_of(DATA)).read_bytes() == DATA
+
+
+def test_an_upload_that_was_cut_by_the_end_of_the_host_is_removed(tmp_path: Path, blobs: Blobs) -> None:
+    upload, pulled = blobs.begin_unknown(digest_of(DATA)), blobs.begin(digest_of(b"pulled"), 6)
+    for partial in (upload, pulled):
+        partial.write(b"pul")
+        partial.close()
+    assert Blobs(tmp_path / "blobs").used_bytes == len(b"pul")
+
+
+@pytest.mark.parametrize("end", [PartialBlob.commit, PartialBlob.discard, PartialBlob.close])
+def test_a_disk_that_is_full_when_the_file_is_closed(
+    blobs: Blobs, end: Callable[[PartialBlob], None]
+) -> None:
+    """What is buffered is written then, and once more when that has failed."""
+    partial = blobs.begin_unknown(digest_of(DATA))
+    partial.write(DATA)
+    os.close(partial._file.fileno())
+    with pytest.raises(StoreUnavailable) if end is PartialBlob.commit else nullcontext():
+        end(partial)
     assert blobs.size(digest_of(DATA)) is None
