@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
+from drover.errors import NotAuthenticated
 from frontend.console.history import Series
 from frontend.console.incidents import Incidents
 from frontend.console.token_counters import TokenCounters, TokenCounts
@@ -48,8 +49,10 @@ class Recorder:
         now = self._now()
         message = record.fields.get("error_message")
         if message is not None:
+            # Without a valid key a client has any name that it likes: else guesses would push out the others.
+            client = "" if record.error == NotAuthenticated.__name__ else record.client
             self.incidents.add(
-                now, "error", str(message), record.served, _worker(record), record.client, record.status
+                now, "error", str(message), record.served, _worker(record), client, record.status
             )
         self._count_moves(record, now)
         if not record.served:

@@ -20,6 +20,8 @@ from frontend.api.wire import frame
 from frontend.console.view import View
 
 _MAX_MISSED = 15
+# One key has a quarter of the places, so that others find one.
+_OF_ONE_KEY = 4
 
 Sections = Mapping[str, bytes]
 """Each section of the state as JSON."""
@@ -90,6 +92,11 @@ class Viewers:
             raise QueueFull(
                 f"the console of this frontend is open {len(self._viewers)} times, which is its limit; close "
                 "one, or open that of another frontend"
+            )
+        most = max(1, self._limit // _OF_ONE_KEY)
+        if view.key is not None and sum(each.view.id == view.id for each in self._viewers) >= most:
+            raise QueueFull(
+                f"the console of this frontend is open {most} times with this key, its limit; close one"
             )
         viewer = Viewer(view, session)
         self._viewers.add(viewer)

@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from drover.errors import NotAuthenticated
 from drover.v1 import engine_pb2 as pb
 from frontend.console.recorder import ALL_MODELS, Recorder
 from tests.unit.frontend.console.fleet_of_many import failed, finished, lost, worker
@@ -71,6 +72,15 @@ def test_the_same_error_is_counted_and_a_burst_leaves_others(recorder: Recorder)
         recorder.count(failed(f"error {number}"), "/api/chat")
     assert len(_kinds(recorder)) == 50
     assert _kinds(recorder)[0] == ("error", "error 199", 1)
+
+
+def test_guesses_of_keys_are_one_entry_whatever_they_are(recorder: Recorder) -> None:
+    recorder.count(failed("rare"), "/api/chat")
+    for number in range(200):
+        guess = failed("the key is not valid", model="", status=401, client=f"key {number}")
+        guess.error = NotAuthenticated.__name__
+        recorder.count(guess, "")
+    assert _kinds(recorder) == [("error", "the key is not valid", 200), ("error", "rare", 1)]
 
 
 def test_a_long_text_is_cut(recorder: Recorder) -> None:

@@ -68,3 +68,12 @@ async def test_there_is_a_limit_and_an_end() -> None:
         assert await viewer.next() == b""
     with pytest.raises(QueueFull, match="shutting down"), viewers.join(_OPEN):
         pass
+
+
+async def test_one_key_cannot_take_all_places() -> None:
+    viewers, alice, root = Viewers(8), View(Key("k1", "alice"), str), View(Key("k2", "root"), str)
+    with viewers.join(alice), viewers.join(alice), viewers.join(root):
+        with pytest.raises(QueueFull, match="2 times with this key"), viewers.join(alice):
+            pass
+        with viewers.join(root):
+            assert len(viewers) == 4
