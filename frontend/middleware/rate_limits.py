@@ -29,6 +29,8 @@ COUNTED = frozenset(
 _UNLIMITED = KeyLimits()
 # About the tokens of English text.
 _BYTES_PER_TOKEN = 4
+# Above every limit, so that the estimate is the largest that an unknown one may be.
+_UNKNOWN_BYTES = 10**15
 
 
 class LimitedRequests:
@@ -75,7 +77,9 @@ def _counts(scope: Scope) -> bool:
 
 
 def _length(scope: Scope) -> int:
-    """Of the body as it is sent; 0 where that is not known."""
+    """Of the body as it is sent."""
+    if header_of(scope, b"transfer-encoding"):
+        return _UNKNOWN_BYTES
     text = header_of(scope, b"content-length")
     return int(text) if text.isdigit() and len(text) < 16 else 0
 

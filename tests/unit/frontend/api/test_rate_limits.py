@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 
 import httpx
@@ -195,6 +195,18 @@ async def test_tokens_of_an_answer_count_when_it_has_ended(start: Start, url: st
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "90")
     assert refused.json()["error"]["type"] == "tokens"
     assert "tokens_per_minute of this key is 100" in refused.json()["error"]["message"]
+
+
+async def test_a_body_of_unknown_length_counts_a_tenth_of_the_limit(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice", tokens_per_minute=100)
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield json.dumps(_MESSAGES).encode()
+
+    async with start(worker(), database_url=url) as frontend:
+        path, headers = "/v1/chat/completions", bearer(secret)
+        answer = await frontend.client.post(path, content=chunks(), headers=headers)
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "90"
 
 
 @pytest.mark.parametrize("failure", [STALL, EngineFailed("it broke")], ids=["client left", "engine failed"])
