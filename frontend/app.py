@@ -176,7 +176,7 @@ def build_app(
     routes = routes_of(
         [
             server.router(settings),
-            models.router(catalog, settings),
+            models.router(catalog, stores, settings),
             manage.router(catalog, adapters, stored, stores, settings),
             transfer.router(catalog, stores, settings),
             blobs.router(stored, stores, settings),

@@ -2132,6 +2132,7 @@ class Model(_message.Message):
     REMOTE_HOST_FIELD_NUMBER: _builtins.int
     REQUIRES_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
+    STARTING_PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
     NAMED_ADAPTERS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """64 hex digits, equal on all replicas of the same model files."""
@@ -2183,6 +2184,10 @@ class Model(_message.Message):
     manifest: _builtins.str
     """Of a worker that a host started: the digest of the model's manifest, by which its replicas are
     interchangeable. Empty for other workers, which are by their files, engine and capabilities.
+    """
+    starting_parameters_json: _builtins.str
+    """Of a model in a host's store: the PARAMETER lines that a worker is started with, such as num_ctx, as a JSON
+    object; empty: none.
     """
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -2247,11 +2252,12 @@ class Model(_message.Message):
         remote_host: _builtins.str = ...,
         requires: _builtins.str = ...,
         manifest: _builtins.str = ...,
+        starting_parameters_json: _builtins.str = ...,
         named_adapters: _abc.Iterable[Global___NamedAdapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "manifest", b"manifest", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "manifest", b"manifest", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "starting_parameters_json", b"starting_parameters_json", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

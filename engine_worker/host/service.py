@@ -126,9 +126,7 @@ class HostService(host_pb2_grpc.HostServicer):
     async def GetStored(self, request: host_pb2.GetStoredRequest, context: Context) -> engine_pb2.Model:
         async def get() -> engine_pb2.Model:
             model = self._find(request.model)
-            card = self._catalog.card(model)
-            card.tensors.extend(model.card.tensors)
-            return card
+            return await asyncio.to_thread(self._catalog.described, model, request.verbose)
 
         return await _guarded(context, get)
 

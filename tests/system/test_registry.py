@@ -76,11 +76,17 @@ def test_a_model_of_the_registry_is_pulled_shown_used_and_deleted(client: ollama
     shown = client.show(PULLED)
     assert (shown.license, shown.modelfile is not None) == ("Apache-2.0", True)
     assert shown.parameters is not None
-    assert "temperature" in shown.parameters
+    assert shown.parameters.split() == ["num_ctx", "256", "temperature", "0"]
     assert shown.capabilities is not None
     assert "completion" in shown.capabilities
     assert shown.modelinfo is not None
     assert shown.modelinfo["general.architecture"] == "llama"
+    url = str(client._client.base_url)
+    verbose = httpx.post(f"{url}/api/show", json={"model": PULLED, "verbose": True}, timeout=SECONDS).json()
+    assert "token_embd.weight" in {tensor["name"] for tensor in verbose["tensors"]}
+    assert "<unk>" in verbose["model_info"]["tokenizer.ggml.tokens"]
+    assert verbose["system"] == "Be brief."
+    # All that without loading it.
     assert client.ps().models == []
 
     answer = client.generate(PULLED, "Hello", options={"num_predict": 4})

@@ -9,10 +9,11 @@ from drover import logs
 from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.host.models.base import Reader, StoredModel
 from engine_worker.host.models.model_settings import SettingsOf, settings_for
 from engine_worker.host.models.records import LoadRecord, LoadRecords
-from engine_worker.host.store.manifest import Manifest
+from engine_worker.host.store.manifest import MODEL, Manifest
 from engine_worker.host.store.store import Store
 
 _log = logging.getLogger("drover.host")
@@ -75,7 +76,20 @@ class Catalog:
         card.CopyFrom(record.card if record and record.card.names else model.card)
         card.names[:] = [model.name.short]
         card.modified_unix_ns = model.card.modified_unix_ns
+        card.starting_parameters_json = model.card.starting_parameters_json
         del card.tensors[:]
+        return card
+
+    def described(self, model: StoredModel, verbose: bool) -> pb.Model:
+        """The card with the tensors; `verbose`: and the long lists of the metadata. Blocks.
+
+        Raises ValueError for a file that cannot be read.
+        """
+        card = self.card(model)
+        card.tensors.extend(model.card.tensors)
+        if verbose and (layers := model.manifest.of_type(MODEL)):
+            path = self._store.blobs.path(layers[0].digest)
+            card.model_info_json = GgufFile(path, with_lists=True).model_info_json()
         return card
 
     def learn(self, model: StoredModel, record: LoadRecord) -> None:

@@ -11,7 +11,7 @@ from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.gguf_check import check_gguf
-from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, overrides_of
+from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, overrides_of, starting_json_of
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
 from engine_worker.host.store.store import Store
@@ -54,6 +54,7 @@ class GgufReader:
         card.template = jinja_of(self.store, manifest) or card.template
         card.template_source = "gguf_chat_template" if card.template else "none"
         card.engine_kind = "llamacpp"
+        card.starting_parameters_json = starting_json_of(self.store, manifest)
         overrides.describe(card, can_parse=True, adds=True)
         if "--context-length" not in flags:
             flags += ["--context-length", str(context_length)]

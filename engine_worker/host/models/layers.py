@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -48,7 +48,15 @@ def flags_of(store: Store, manifest: Manifest) -> list[str]:
     parameters = _parameters(store, manifest)
     if parameters.sampling_json:
         flags += ["--parameters", parameters.sampling_json]
-    return flags + list(parameters.flags)
+    for parameter, value in parameters.starting.items():
+        flags += [STARTING_PARAMETERS[parameter], str(value)]
+    return flags
+
+
+def starting_json_of(store: Store, manifest: Manifest) -> str:
+    """The parameters that a worker is started with, as a JSON object; empty if there are none."""
+    starting = _parameters(store, manifest).starting
+    return orjson.dumps(starting).decode() if starting else ""
 
 
 def jinja_of(store: Store, manifest: Manifest) -> str:
@@ -68,10 +76,10 @@ def text_of(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Parameters:
-    """`flags`: of the parameters that a worker is started with."""
+    """`starting`: those that a worker is started with."""
 
     sampling_json: str = ""
-    flags: Sequence[str] = ()
+    starting: Mapping[str, int] = field(default_factory=dict)
 
 
 def _parameters(store: Store, manifest: Manifest) -> _Parameters:
@@ -86,12 +94,11 @@ def _parameters(store: Store, manifest: Manifest) -> _Parameters:
     if not isinstance(values, dict):
         raise ValueError("the model's parameters are no JSON object")
     sampling = {name: value for name, value in values.items() if name in SAMPLING_PARAMETERS}
-    starting = [
-        part
-        for name, flag in STARTING_PARAMETERS.items()
-        if isinstance(value := values.get(name), int) and value >= 0
-        for part in (flag, str(value))
-    ]
+    starting = {
+        name: value
+        for name in STARTING_PARAMETERS
+        if isinstance(value := values.get(name), int) and not isinstance(value, bool) and value >= 0
+    }
     return _Parameters(orjson.dumps(sampling).decode() if sampling else "", starting)
 
 

@@ -13,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import human_count
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.host.models.base import StoredModel
-from engine_worker.host.models.layers import flags_of, licenses_of, overrides_of
+from engine_worker.host.models.layers import flags_of, licenses_of, overrides_of, starting_json_of
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
@@ -60,6 +60,8 @@ class SafetensorsReader:
             engine_kind="sglang",
             modified_unix_ns=files.modified_unix_ns,
             model_info_json="{}",
+            tensors=files.tensors(),
+            starting_parameters_json=starting_json_of(self.store, manifest),
         )
         card.template_source = "gguf_chat_template" if card.template else "none"
         overrides.describe(card, can_parse=True)

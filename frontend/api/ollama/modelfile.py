@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+import orjson
+
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.models.model import CatalogModel
@@ -19,7 +21,8 @@ Parameters = Mapping[str, Json]
 
 def parameters_of(model: CatalogModel) -> dict[str, Json]:
     """The worker's default parameters, overridden by the preset's."""
-    return {**_defaults(model.info.defaults), **model.parameters}
+    starting = orjson.loads(model.info.starting_parameters_json or "{}")
+    return {**_defaults(model.info.defaults), **starting, **model.parameters}
 
 
 def modelfile(model: CatalogModel, system: str, parameters: Parameters) -> str:

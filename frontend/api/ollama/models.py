@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from drover.concurrency import run_in_thread_if_large
 from drover.errors import InvalidRequest
+from drover.names import ModelName
 from drover.thinking import to_json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES, read_json
@@ -24,6 +25,7 @@ from frontend.http.routes import direct_router
 from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel
 from frontend.routing.fleet import LoadedModel
+from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 
 _VERBOSE_SECONDS = 30.0
@@ -38,6 +40,7 @@ _OF_A_GO_TEMPLATE = ("completion", "tools", "insert", "vision", "embedding", "th
 @dataclass(frozen=True, slots=True)
 class Models:
     catalog: Catalog
+    stores: HostStores
     settings: FrontendSettings
 
     async def tags(self) -> Response:
@@ -51,28 +54,39 @@ class Models:
         if not request.wanted.strip():
             raise InvalidRequest("model is required")
         model = await find_listed(self.catalog, request.wanted)
-        info_json = await self._model_info(model, request.verbose)
+        described = await self._described(model, request.verbose)
+        info_json = described.model_info_json
         is_copilot = http.headers.get("user-agent", "").startswith(_COPILOT)
 
         def shown() -> Response:
             info = orjson.loads(info_json or "{}")
             if is_copilot:
                 info["general.basename"] = request.wanted
-            return _json(_shown(model, request, info))
+            return _json(_shown(model, request, info, described.tensors))
 
         return await run_in_thread_if_large(shown, len(info_json), INLINE_BYTES)
 
-    async def _model_info(self, model: CatalogModel, verbose: bool) -> str:
-        """Fetch the long lists from a worker only if the client asks for them."""
+    async def _described(self, model: CatalogModel, verbose: bool) -> pb.Model:
+        """Tensors of stored models, and long lists if the client asks for them, are fetched only now."""
+        stored = model.info
+        if model.virtual is None and stored.manifest and self._is_stored(stored):
+            name = ModelName.parse(stored.names[0])
+            assert name is not None
+            return await self.stores.describe(name.short, name.key, verbose)
         if not verbose or model.served is None or model.virtual is not None:
-            return model.info.model_info_json
-        described = await self.catalog.fleet.call(
+            return model.info
+        return await self.catalog.fleet.call(
             model.served, lambda worker: worker.model(_VERBOSE_SECONDS, verbose=True)
         )
-        return described.model_info_json
+
+    def _is_stored(self, info: pb.Model) -> bool:
+        name = ModelName.parse(info.names[0]) if info.names else None
+        return name is not None and self.stores.has(name.key)
 
 
-def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -> dict[str, object]:
+def _shown(
+    model: CatalogModel, request: ShowRequest, info: dict[str, object], tensors: Iterable[pb.Tensor]
+) -> dict[str, object]:
     """The fields in upstream's order. The request's options appear in the Modelfile only."""
     parameters = parameters_of(model)
     system = request.system or model.system
@@ -92,7 +106,7 @@ def _shown(model: CatalogModel, request: ShowRequest, info: dict[str, object]) -
     shown |= _remote(model)
     shown["model_info"] = info
     if request.verbose or model.info.format == "gguf":
-        shown["tensors"] = [_tensor(tensor) for tensor in model.info.tensors]
+        shown["tensors"] = [_tensor(tensor) for tensor in tensors]
     shown["capabilities"] = capabilities(model)
     if (thinking := model.thinking) is not None:
         shown["thinking"] = to_json(thinking)
@@ -168,9 +182,9 @@ def _json(value: object) -> Response:
     return Response(dumps(value), media_type=JSON)
 
 
-def router(catalog: Catalog, settings: FrontendSettings) -> APIRouter:
+def router(catalog: Catalog, stores: HostStores, settings: FrontendSettings) -> APIRouter:
     routes = direct_router()
-    models = Models(catalog, settings)
+    models = Models(catalog, stores, settings)
     routes.add_api_route("/api/tags", models.tags, methods=["GET", "HEAD"])
     routes.add_api_route("/api/ps", models.ps, methods=["GET"])
     routes.add_api_route("/api/show", models.show, methods=["POST"])

@@ -10,11 +10,12 @@ from typing import TypeVar, cast
 import grpc
 
 from drover.errors import ModelNotFound, NoWorkerReady
-from drover.v1 import host_pb2
+from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.watched_host import WatchedHost
 
+_DESCRIBE_SECONDS = 30.0
 _UPLOADS = "uploads"
 _PIECE_BYTES = 1024 * 1024
 Request = TypeVar("Request")
@@ -44,6 +45,16 @@ class HostStores:
         call = host.stub.Pull(host_pb2.PullRequest(model=name, insecure=insecure))
         async for step in self._until_listed(_messages(call), name_key):
             yield step
+
+    async def describe(self, name: str, name_key: str, verbose: bool) -> engine_pb2.Model:
+        """A stored model with its tensors, without loading it. Raises ModelNotFound."""
+        holders = self._holders(name_key)
+        if not holders:
+            raise ModelNotFound(f"model '{name}' not found")
+        with boundary():
+            request = host_pb2.GetStoredRequest(model=name, verbose=verbose)
+            model = await holders[0].stub.GetStored(request, timeout=_DESCRIBE_SECONDS)
+        return read(model)
 
     async def push(self, name: str, name_key: str, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
         """From a host that has the model. Closing it ends the push. Raises ModelNotFound."""
