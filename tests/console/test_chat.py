@@ -23,6 +23,18 @@ def test_an_answer_streams_and_stops(fleet: str, opened: Open) -> None:
     expect(page.tile("Running")).to_have_text("0 / 6")
 
 
+def test_a_new_chat_begins_without_the_answer_that_it_stopped(fleet: str, opened: Open) -> None:
+    page = opened(fleet)
+    page.open_tab("Chat")
+    page.ask("Tell it slowly")
+    expect(page.answer).to_contain_text("It begins.")
+    page.page.get_by_role("button", name="New chat").click()
+    expect(page.page.get_by_role("button", name="Send")).to_be_visible()
+    with page.page.expect_request("**/console/chat") as sent:
+        page.ask("hello")
+    assert sent.value.post_data_json["messages"] == [{"role": "user", "content": "hello"}]
+
+
 def test_thinking_and_tool_calls_are_shown(fleet: str, opened: Open) -> None:
     page = opened(fleet)
     page.open_tab("Chat")

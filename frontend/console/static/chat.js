@@ -121,6 +121,8 @@ export class Chat {
     };
     if (this._think.value) body.think = this._think.value === "true";
     if (tools.length) body.tools = tools;
+    // "New chat" starts another list while this answer still ends.
+    const messages = this._messages;
     const shown = new Answer(this._add("assistant", ""));
     this._running = new AbortController();
     this._busy(true);
@@ -136,7 +138,7 @@ export class Chat {
       if (error.name === "AbortError") shown.end("stopped");
       else this._fail(shown, error instanceof TypeError ? "The server does not answer." : error.message);
     }
-    if (shown.message.content || shown.message.tool_calls) this._messages.push(shown.message);
+    if (shown.message.content || shown.message.tool_calls) messages.push(shown.message);
     this._running = null;
     this._busy(false);
   }
