@@ -29,8 +29,8 @@ COUNTED = frozenset(
 _UNLIMITED = KeyLimits()
 # About the tokens of English text.
 _BYTES_PER_TOKEN = 4
-# Above every limit, so that the estimate is the largest that an unknown one may be.
-_UNKNOWN_BYTES = 10**15
+# For a chunked body, whose length is not known: a long prompt's.
+_UNKNOWN_BYTES = 128 * 1024
 
 
 class LimitedRequests:
