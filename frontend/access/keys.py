@@ -64,8 +64,11 @@ class Keys:
         return {**of_file, **self.database.all}
 
     def of_plain(self, fast: bytes) -> StoredKey | None:
-        """The key of the file whose plain secret has this fast digest."""
-        return None if self.file is None else self.file.of_plain(fast)
+        """The key of the file whose plain secret has this fast digest; None where the database has a key of
+        that id, perhaps a revoked one.
+        """
+        found = None if self.file is None else self.file.of_plain(fast)
+        return None if found is None or found.key.id in self.database.all else found
 
     def known(self, key_id: str) -> StoredKey | None:
         """Of the database, else of the file."""

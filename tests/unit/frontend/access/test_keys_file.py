@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from frontend.access.database_keys import DatabaseKeys
 from frontend.access.fast_digest import FastDigest
 from frontend.access.file_keys import FileKeys
 from frontend.access.key import Key, Role
+from frontend.access.keys import Keys
 from frontend.access.keys_file import check_keys_file, read_keys, signature_of
 from frontend.access.secret import digest_of, new_secret
+from frontend.access.stored_key import KeyDocument
+from tests.support.access_keys import rows_of
 from tests.support.waiting import until
 
 _PLAIN = "a-secret-of-another-system"
@@ -110,6 +114,19 @@ async def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(
     assert found is not None
     assert found.key.id == "bob"
     await keys.stop()
+
+
+async def test_the_databases_key_goes_before_a_secret_of_its_id_in_the_file(tmp_path: Path) -> None:
+    digest = FastDigest()
+    file = FileKeys(_write(tmp_path / "keys.json", {"name": "alice", "id": "k1", "secret": _PLAIN}), digest)
+    async with rows_of(f"sqlite:///{tmp_path / 'keys.sqlite3'}") as rows:
+        keys = Keys(DatabaseKeys(rows), file, always_required=True, open_until_read=False)
+        fast = digest(_PLAIN.encode())
+        assert keys.of_plain(fast) is file.all["k1"]
+        await rows.add("k1", KeyDocument(name="alice"))
+        await rows.change("k1", revoked_unix=1.0)
+        await keys.database.refresh()
+        assert keys.of_plain(fast) is None
 
 
 def test_a_replaced_link_is_a_change(tmp_path: Path) -> None:
