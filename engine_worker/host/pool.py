@@ -121,6 +121,12 @@ class Pool:
         child.drain()
         return True
 
+    def drain_removed(self) -> None:
+        """Drain the models that the store does not have any more, also those that were made anew."""
+        for child in list(self.children.values()):
+            if self.catalog.with_key(child.model.key) is None:
+                child.drain()
+
     def notify(self) -> None:
         """Something has changed that the plan depends on."""
         self._wake.set()

@@ -135,8 +135,6 @@ class HostService(host_pb2_grpc.HostServicer):
             model = self._find(request.model)
             freed = await asyncio.to_thread(self._store.delete, model.name)
             await self.refresh()
-            if self._catalog.with_key(model.key) is None:
-                self._pool.release(model)
             return host_pb2.DeleteResponse(freed_bytes=freed)
 
         return await _guarded(context, delete)
@@ -212,6 +210,7 @@ class HostService(host_pb2_grpc.HostServicer):
     async def refresh(self) -> None:
         """The store has changed."""
         await asyncio.to_thread(self._catalog.refresh)
+        self._pool.drain_removed()
         self._pool.notify()
 
     def _find(self, text: str) -> StoredModel:

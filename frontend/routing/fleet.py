@@ -165,7 +165,14 @@ class Fleet:
     def _served_now(self) -> Iterator[ServedModel]:
         for worker in self._workers:
             if worker.ready:
-                yield from worker.served
+                yield from filter(self._is_current, worker.served)
+
+    def _is_current(self, model: ServedModel) -> bool:
+        """False for what a host's worker serves and the stores do not have under that name any more."""
+        if not model.info.manifest or not self.hosts.are_configured:
+            return True
+        stored = self.hosts.find(model.name.key)
+        return stored is not None and stored.info.manifest == model.info.manifest
 
     def named_adapters(self) -> Iterator[tuple[ServedModel, pb.NamedAdapter]]:
         """The operator's adapters, each with the model that it changes: of the ready workers first, then of
@@ -200,7 +207,7 @@ class Fleet:
             )
             for worker in self._workers
             for model in worker.served
-            if model.name.key == name.key
+            if model.name.key == name.key and self._is_current(model)
         ]
         if (stored := self.hosts.find(name.key)) is not None:
             info = stored.info
@@ -208,7 +215,8 @@ class Fleet:
         if known:
             best = self._found[name.key, capable] = max(known, key=lambda each: each[:4])[4]
             return best
-        if (removed := self._registry.recently_removed(name)) is not None:
+        removed = self._registry.recently_removed(name)
+        if removed is not None and self._is_current(removed):
             return removed
         if not self.hosts.any_ready and all(worker.model is None for worker in self._workers):
             raise NoWorkerReady("no engine worker is ready yet, please try again")

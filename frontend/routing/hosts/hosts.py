@@ -168,7 +168,7 @@ class Hosts:
     def _on_change(self) -> None:
         stored: dict[str, ServedModel] = {}
         for host in self._hosts.values():
-            for each in host.stored.values():
+            for each in host.listed:
                 for model in under_each_name(each.card):
                     known = stored.get(model.name.key)
                     if known is None or known.info.modified_unix_ns < model.info.modified_unix_ns:

@@ -14,6 +14,7 @@ from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.watched_host import WatchedHost
+from frontend.routing.served_model import under_each_name
 
 _DESCRIBE_SECONDS = 30.0
 _UPLOADS = "uploads"
@@ -76,13 +77,13 @@ class HostStores:
 
     async def delete(self, name: str, name_key: str) -> None:
         """From every store. Raises ModelNotFound."""
-        holders = self._holders(name_key)
+        holders = self._with_name(name_key)
         if not holders:
             raise ModelNotFound(f"model '{name}' not found")
         for host in holders:
             with boundary():
                 await host.stub.Delete(host_pb2.DeleteRequest(model=name))
-        await self._hosts.wait_for(lambda: not self._holders(name_key))
+        await self._hosts.wait_for(lambda: not self._with_name(name_key))
 
     async def has_blob(self, digest: str) -> bool:
         with boundary():
@@ -123,8 +124,17 @@ class HostStores:
         return ready
 
     def _holders(self, name_key: str) -> Sequence[WatchedHost]:
-        model = self._hosts.find(name_key)
-        return [host for host in self._ready() if model and model.info.manifest in host.stored]
+        """Hosts with the newest model of the name."""
+        manifest = self._manifest_of(name_key)
+        return [host for host in self._with_name(name_key) if manifest in host.stored]
+
+    def _with_name(self, name_key: str) -> Sequence[WatchedHost]:
+        """Hosts with a model of the name, also with an older one than others."""
+        return [
+            host
+            for host in self._ready()
+            if any(model.name.key == name_key for each in host.listed for model in under_each_name(each.card))
+        ]
 
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -31,7 +31,8 @@ OnFailure = Callable[["WatchedHost", str, DroverError], None]
 class WatchedHost:
     """`changed` is called when its state has changed, or the host is lost.
 
-    `stored`: its models by their keys; they stay known while the host is away. `state`: the last one; None
+    `listed`: its models; `stored`: the same by their keys, of which several names may have one. They stay known
+    while the host is away. `state`: the last one; None
     while it is away.
     """
 
@@ -44,6 +45,7 @@ class WatchedHost:
     ) -> None:
         self.address = address
         self.state: host_pb2.HostState | None = None
+        self.listed: Sequence[host_pb2.StoredModel] = ()
         self.stored: Mapping[str, host_pb2.StoredModel] = {}
         self.is_known = asyncio.Event()
         """Set once the host has answered or failed for the first time."""
@@ -121,7 +123,8 @@ class WatchedHost:
 
     def _on_state(self, state: host_pb2.HostState) -> None:
         if state.HasField("stored"):
-            self.stored = {each.card.manifest: each for each in state.stored.models}
+            self.listed = list(state.stored.models)
+            self.stored = {each.card.manifest: each for each in self.listed}
         if self.state is None:
             logs.event(_log, logging.INFO, "host joined", host=self.address, models=len(self.stored))
         self.state = state

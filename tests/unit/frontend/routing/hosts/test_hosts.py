@@ -12,8 +12,13 @@ import pytest
 from drover.errors import DroverError, EngineFailed, ModelNotFound, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
+from engine_worker.host.models.simulated import SIMULATED
 from engine_worker.host.server import HostServer
 from engine_worker.host.settings import HostSettings
+from engine_worker.host.store.blobs import Blobs
+from engine_worker.host.store.manifest import Layer, Manifest
+from engine_worker.host.store.manifests import Manifests
+from engine_worker.host.store.store import Store
 from frontend.observability.request_record import SilentObserver
 from frontend.routing.backends.connect import connect
 from frontend.routing.discovery.static import Static
@@ -23,7 +28,7 @@ from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
-from tests.support.hosts import put_simulated
+from tests.support.hosts import put, put_simulated
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
@@ -133,6 +138,48 @@ async def test_another_host_is_asked_if_one_cannot(tmp_path: Path) -> None:
             )
         fleet = await owned.enter_async_context(fleet_of(*addresses))
         assert (await generate(fleet, "one")).completion_tokens == 3
+
+
+async def test_one_model_under_two_names(tmp_path: Path) -> None:
+    """As `qwen3` and `qwen3:8b` are in a registry."""
+    store = Store(tmp_path / "store")
+    for text in ("one", "same"):
+        put(store, text, SIMULATED, b'{"memory_bytes": 1, "flags": []}')
+    store.close()
+    async with hosting(tmp_path / "store") as host, fleet_of(host.address) as fleet:
+        assert {model.name.short for model in fleet.served()} == {"one:latest", "same:latest"}
+        await generate(fleet, "one")
+        assert (await generate(fleet, "same")).timings.load_ns == 0
+        await HostStores(fleet.hosts).delete("one", name("one").key)
+        assert fleet.find(name("one")) is None
+        assert (await generate(fleet, "same")).timings.load_ns == 0
+
+
+async def test_a_model_that_is_made_anew_replaces_the_one_in_memory(fleet: Fleet, tmp_path: Path) -> None:
+    await generate(fleet, "one")
+    data, folder = b'{"memory_bytes": 2, "flags": []}', tmp_path / "store"
+    manifest = Manifest([Layer(SIMULATED, Blobs(folder / "blobs").put(data), len(data))])
+    Manifests(folder / "manifests").put(name("one"), manifest)
+    # The host reads its store after that.
+    await HostStores(fleet.hosts).delete("two", name("two").key)
+    found = fleet.find(name("one"))
+    assert found is not None
+    assert found.info.manifest == manifest.digest
+    (child,) = [each for host in fleet.hosts.all for each in host.children().values()]
+    assert child.state == host_pb2.Child.DRAINING
+    assert (await generate(fleet, "one")).timings.load_ns > 0
+
+
+async def test_a_model_is_deleted_in_every_version(tmp_path: Path) -> None:
+    async with AsyncExitStack() as owned:
+        addresses = []
+        for number in range(2):
+            store = tmp_path / f"store-{number}"
+            put_simulated(store, ["one"], 100 + number)
+            addresses.append((await owned.enter_async_context(hosting(store))).address)
+        fleet = await owned.enter_async_context(fleet_of(*addresses))
+        await HostStores(fleet.hosts).delete("one", name("one").key)
+        assert fleet.find(name("one")) is None
 
 
 async def test_a_host_that_is_lost_keeps_its_models_known(tmp_path: Path) -> None:
