@@ -31,9 +31,8 @@ OnFailure = Callable[["WatchedHost", str, DroverError], None]
 class WatchedHost:
     """`changed` is called when its state has changed, or the host is lost.
 
-    `listed`: its models; `stored`: the same by their keys, of which several names may have one. They stay known
-    while the host is away. `state`: the last one; None
-    while it is away.
+    `listed`: its models; `stored`: the same by their keys, of which several names may have one. They stay
+    known while the host is away. `state`: the last one; None while it is away.
     """
 
     def __init__(
