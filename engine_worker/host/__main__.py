@@ -9,11 +9,14 @@ import uvloop
 
 from drover import logs
 from drover.errors import DroverError
+from engine_worker.host import commands
 from engine_worker.host.server import CannotStart, HostServer
 from engine_worker.host.settings import HostSettings
 
 
 def main() -> int:
+    if len(sys.argv) > 1 and sys.argv[1] in commands.NAMES:
+        return commands.run(sys.argv[1], sys.argv[2:])
     settings = HostSettings.load(sys.argv[1:])
     logs.configure(settings.log_format, settings.log_level)
     try:

@@ -34,6 +34,7 @@ from engine_worker.host.sources.allowed import Sources
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.pulls import Pulls
 from engine_worker.host.sources.pushes import Pushes
+from engine_worker.host.store.local import local_address
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.workers import Events, Workers
 from engine_worker.tls import FrontendsOnly, server_credentials
@@ -92,7 +93,7 @@ class HostServer:
         settings, folder = self._settings, self._settings.store_folder
         if settings.embedded_model:
             await asyncio.to_thread(put_embedded, store)
-        readers, client = _readers(store, settings.sglang_interpreter), SourceClient()
+        readers, client = readers_of(store, settings.sglang_interpreter), SourceClient()
         catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.models)
         await asyncio.to_thread(catalog.refresh)
         pool = Pool(catalog, _budget_bytes(settings), settings.min_residency_seconds)
@@ -147,6 +148,8 @@ class HostServer:
                 f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
             ) from error
         self.address = f"{wanted.rpartition(':')[0]}:{port}"
+        if local := local_address(self._settings.store_folder):
+            self._server.add_insecure_port(local)
         await self._server.start()
         logs.event(_log, logging.INFO, "listening", address=self.address)
         if self._certificates is None:
@@ -165,7 +168,7 @@ class HostServer:
         return [FrontendsOnly(self._settings.fleet_tls_frontend_names, self._settings.flag(setting))]
 
 
-def _readers(store: Store, sglang_python: str) -> Sequence[Reader]:
+def readers_of(store: Store, sglang_python: str) -> Sequence[Reader]:
     return [GgufReader(store), SafetensorsReader(store, sglang_python), SimulatedReader(store)]
 
 

@@ -32,6 +32,8 @@ _MAX_DEMANDS = 4096
 # Changes that come together leave as one message.
 _GATHER_SECONDS = 0.01
 _NS = 1_000_000_000
+# A pull or a create writes a file at least so often.
+_UNFINISHED_SECONDS = 3600.0
 _STATES = {
     State.LOADING: host_pb2.Child.LOADING,
     State.READY: host_pb2.Child.READY,
@@ -198,7 +200,7 @@ class HostService(host_pb2_grpc.HostServicer):
 
     async def Prune(self, request: host_pb2.PruneRequest, context: Context) -> host_pb2.PruneResponse:
         async def prune() -> host_pb2.PruneResponse:
-            files, size = await asyncio.to_thread(self._store.prune, request.dry_run)
+            files, size = await asyncio.to_thread(self._store.prune, request.dry_run, _UNFINISHED_SECONDS)
             return host_pb2.PruneResponse(files=files, bytes=size)
 
         return await _guarded(context, prune)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import secrets
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,9 +84,17 @@ class Store:
         own = {self.blobs.path(layer.digest) for layer in manifest.files}
         return _remove([path for path in self.blobs.unused(self._used(), with_partial=False) if path in own])
 
-    def prune(self, dry_run: bool = False) -> tuple[int, int]:
-        """Remove the files that no model has, unfinished ones too. Returns their number and their bytes."""
-        unused = list(self.blobs.unused(self._used(), with_partial=True))
+    def prune(self, dry_run: bool = False, older_than_seconds: float = 0.0) -> tuple[int, int]:
+        """Remove the files that no model has, unfinished ones too. Returns their number and their bytes.
+
+        `older_than_seconds`: younger ones stay, since a pull or an upload may still be at them.
+        """
+        newest = time.time() - older_than_seconds if older_than_seconds else math.inf
+        unused = [
+            path
+            for path in self.blobs.unused(self._used(), with_partial=True)
+            if path.stat().st_mtime <= newest
+        ]
         size_bytes = sum(path.stat().st_size for path in unused)
         if not dry_run:
             _remove(unused)

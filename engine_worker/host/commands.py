@@ -1,0 +1,126 @@
+"""`drover-host list` and `drover-host prune`: of a host that runs, or of its store while none does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import grpc
+
+from drover.errors import DroverError, StoreUnavailable
+from drover.v1 import host_pb2, host_pb2_grpc
+from engine_worker.host.models.catalog import Catalog
+from engine_worker.host.models.records import LoadRecords
+from engine_worker.host.server import readers_of
+from engine_worker.host.settings import HostSettings
+from engine_worker.host.store.local import local_address
+from engine_worker.host.store.store import Store
+
+NAMES = ("list", "prune")
+_DRY_RUN = "--dry-run"
+_SECONDS = 60.0
+_MIB = 1 << 20
+_STATES = {
+    host_pb2.Child.LOADING: "loading",
+    host_pb2.Child.READY: "loaded",
+    host_pb2.Child.DRAINING: "draining",
+}
+Row = tuple[str, int, int, str, str]
+"""Name, size and memory in bytes, engine, state."""
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """The exit status. `arguments`: a host's flags, of which --store counts, and --dry-run for `prune`."""
+    is_dry_run = name == "prune" and _DRY_RUN in arguments
+    settings = HostSettings.load([each for each in arguments if not (is_dry_run and each == _DRY_RUN)])
+    try:
+        text = _list(settings) if name == "list" else _prune(settings, is_dry_run)
+    except grpc.RpcError as error:
+        # Its other base class, grpc.Call, has the words.
+        details = getattr(error, "details", None)
+        return _failed(str(details() if details else error))
+    except (DroverError, OSError) as error:
+        return _failed(str(error))
+    print(text)  # noqa: T201 - it is the result
+    return 0
+
+
+def _failed(problem: str) -> int:
+    sys.stderr.write(f"{problem}\n")
+    return 1
+
+
+def _list(settings: HostSettings) -> str:
+    try:
+        store = Store(settings.store_folder)
+    except StoreUnavailable:
+        with _channel(settings) as channel:
+            return _table(_rows_of_host(host_pb2_grpc.HostStub(channel)))
+    try:
+        return _table(_rows_of_store(settings, store))
+    finally:
+        store.close()
+
+
+def _prune(settings: HostSettings, is_dry_run: bool) -> str:
+    try:
+        store = Store(settings.store_folder)
+    except StoreUnavailable:
+        with _channel(settings) as channel:
+            request = host_pb2.PruneRequest(dry_run=is_dry_run)
+            answer = host_pb2_grpc.HostStub(channel).Prune(request, timeout=_SECONDS)
+            return _pruned(answer.files, answer.bytes, is_dry_run, " and older than an hour")
+    try:
+        return _pruned(*store.prune(is_dry_run), is_dry_run, "")
+    finally:
+        store.close()
+
+
+def _pruned(files: int, size_bytes: int, is_dry_run: bool, which: str) -> str:
+    done = "would be removed" if is_dry_run else "removed"
+    return f"{done}: {files} files without a model{which}, {size_bytes / _MIB:.1f} MiB"
+
+
+def _channel(settings: HostSettings) -> grpc.Channel:
+    address = local_address(settings.store_folder)
+    if not address:
+        raise StoreUnavailable(
+            f"a host uses {settings.store_folder}, whose path is too long for a socket: stop the host first"
+        )
+    return grpc.insecure_channel(address)
+
+
+def _rows_of_host(host: host_pb2_grpc.HostStub) -> Iterable[Row]:
+    call = host.Watch(host_pb2.WatchHostRequest(), timeout=_SECONDS)
+    state = next(iter(call))
+    call.cancel()
+    states = {child.digest: _STATES.get(child.state, "") for child in state.children}
+    for each in state.stored.models:
+        words = states.get(each.card.manifest, each.unusable)
+        yield each.card.names[0], each.card.size_bytes, each.memory_bytes, each.engine, words
+
+
+def _rows_of_store(settings: HostSettings, store: Store) -> Iterable[Row]:
+    catalog = Catalog(
+        store,
+        readers_of(store, settings.sglang_interpreter),
+        LoadRecords(settings.store_folder / "loads"),
+        settings.models,
+    )
+    catalog.refresh()
+    for model in catalog.models:
+        size, memory = model.manifest.size_bytes, catalog.memory_bytes(model)
+        yield model.name.short, size, memory, model.engine, model.unusable
+
+
+def _table(rows: Iterable[Row]) -> str:
+    lines = [("NAME", "SIZE MiB", "MEMORY MiB", "ENGINE", "STATE")]
+    lines += [
+        (name, f"{size / _MIB:.1f}", f"{memory / _MIB:.0f}", engine, state)
+        for name, size, memory, engine, state in sorted(rows)
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
