@@ -80,7 +80,7 @@ async def _create(rows: KeyRows, arguments: argparse.Namespace) -> str:
     )
     if arguments.print:
         return _entry(key_id, document, secret, arguments.json)
-    return _with_secret(await rows.add(key_id, document), secret, arguments.json)
+    return _with_secret(await rows.add(key_id, document), secret, rows, arguments.json)
 
 
 def _entry(key_id: str, document: KeyDocument, secret: str, as_json: bool) -> str:
@@ -100,7 +100,7 @@ async def _list(rows: KeyRows, arguments: argparse.Namespace) -> str:
     if arguments.json:
         return json.dumps([_as_json(each) for each in keys], indent=2)
     if not keys:
-        return "there are no keys; make one: drover-frontend keys create --name NAME"
+        return f"there are no keys in {rows.database}; make one: drover-frontend keys create --name NAME"
     lines = [("ID", "NAME", "ROLE", "STATE", "MODELS", "LIMITS", "EXPIRES"), *map(_row, keys)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -124,7 +124,7 @@ async def _rotate(rows: KeyRows, arguments: argparse.Namespace) -> str:
         raise InvalidRequest(f"the key '{found.key.name}' is revoked; make another one: keys create")
     secret, now = new_secret(found.key.id), time.time()
     digests = (Digest(text=digest_of(secret)), *_kept(found, now, arguments.grace))
-    return _with_secret(await rows.change(found.key.id, digests=digests), secret, arguments.json)
+    return _with_secret(await rows.change(found.key.id, digests=digests), secret, rows, arguments.json)
 
 
 def _kept(found: StoredKey, now: float, grace_seconds: float) -> Sequence[Digest]:
@@ -135,12 +135,14 @@ def _kept(found: StoredKey, now: float, grace_seconds: float) -> Sequence[Digest
     return [each.model_copy(update={"until_unix": now + grace_seconds}) for each in current]
 
 
-def _with_secret(stored: StoredKey, secret: str, as_json: bool) -> str:
+def _with_secret(stored: StoredKey, secret: str, rows: KeyRows, as_json: bool) -> str:
+    """For people with the database: in the one of another user the key would protect nothing."""
     if as_json:
         return json.dumps({**_as_json(stored), "secret": secret})
     return (
-        f"key '{stored.key.name}' (id {stored.key.id}, role {stored.key.role}). The secret is shown once; "
-        f"clients send it as 'Authorization: Bearer', Ollama's for Python with OLLAMA_API_KEY:\n{secret}"
+        f"key '{stored.key.name}' (id {stored.key.id}, role {stored.key.role}) in {rows.database}\n"
+        "The secret is shown once; clients send it as 'Authorization: Bearer', Ollama's for Python with "
+        f"OLLAMA_API_KEY:\n{secret}"
     )
 
 

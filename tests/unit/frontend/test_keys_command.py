@@ -11,6 +11,7 @@ import pytest
 
 from frontend.access.keys_file import read_keys
 from frontend.access.secret import id_of, matches
+from frontend.database.url import parse_url
 from frontend.keys_command import run
 from tests.support.access_keys import rows_of
 
@@ -69,6 +70,13 @@ def test_a_key_is_made_listed_rotated_and_revoked(command: Command) -> None:
     assert "revoked the key 'alice'" in command("revoke", str(made["id"]))
     assert "is revoked" in command("rotate", "alice", status=1)
     assert re.search(r"alice +admin +revoked +qwen3\*,gemma3:270m +60 requests/min", command("list"))
+
+
+def test_the_database_is_named(command: Command, url: str) -> None:
+    database = str(parse_url(url))
+    assert database in command("list")
+    assert database in command("create", "--name", "bob")
+    assert database in command("rotate", "bob")
 
 
 def test_the_secret_is_shown_once_and_not_stored(command: Command, tmp_path: Path) -> None:
