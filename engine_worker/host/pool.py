@@ -152,21 +152,18 @@ class Pool:
     def _pause_after(self, child: Child, reason: str) -> None:
         model, now = child.model, time.monotonic()
         was_ready = child.since > 0
-        is_sound = was_ready and now - child.since > _SOUND_SECONDS
         pause = self._pauses.setdefault(model.key, _Pause())
-        pause.seconds = (
-            _FIRST_PAUSE_SECONDS
-            if is_sound or not pause.seconds
-            else min(2 * pause.seconds, _LAST_PAUSE_SECONDS)
-        )
+        is_first = now - max(child.since, pause.until) > _SOUND_SECONDS or not pause.seconds
+        pause.seconds = _FIRST_PAUSE_SECONDS if is_first else min(2 * pause.seconds, _LAST_PAUSE_SECONDS)
         pause.until = now + pause.seconds
         what = "a worker ended" if was_ready else "a load failed"
         logs.event(
             _log, logging.ERROR, what, model=model.name.short, reason=reason, pause_seconds=pause.seconds
         )
         # The requests of a worker that served wait for the next one; a load that failed may fail for ever.
+        may_pass = was_ready or (is_first and child.process.was_killed)
         pause.error = (
-            None if was_ready else EngineFailed(f"model '{model.name.short}' cannot be loaded: {reason}")
+            None if may_pass else EngineFailed(f"model '{model.name.short}' cannot be loaded: {reason}")
         )
         if pause.error is not None:
             self._fail(model, pause.error)
@@ -280,10 +277,11 @@ class Pool:
         self.notify()
 
     async def _measure(self) -> None:
-        """What a model takes grows as it is used."""
+        """What a model takes grows as it is used, and so does its worker's log."""
         while True:
             await asyncio.sleep(_MEASURE_SECONDS)
             for child in list(self.children.values()):
+                await asyncio.to_thread(child.place.shorten_log)
                 if child.model.is_simulated or child.state is not State.READY:
                     continue
                 measured = await asyncio.to_thread(child.process.memory_bytes)

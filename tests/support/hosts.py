@@ -38,7 +38,9 @@ def put(store: Store, name: str, media_type: str, data: bytes) -> Manifest:
 
 
 @contextmanager
-def host(log: Path, store: Path, *flags: str, address: str = "") -> Iterator[Process]:
+def host(
+    log: Path, store: Path, *flags: str, address: str = "", within: Sequence[str] = ()
+) -> Iterator[Process]:
     """A host that is ready. Its workers are ended with it, which it would leave running."""
     address = address or f"127.0.0.1:{free_port()}"
     command = [
@@ -52,7 +54,7 @@ def host(log: Path, store: Path, *flags: str, address: str = "") -> Iterator[Pro
         "json",
         *flags,
     ]
-    with launched(command, address, log) as process:
+    with launched(command, address, log, within=within) as process:
         # Not by a health check, for which a host with TLS wants a certificate.
         wait_until_ready(process, lambda: '"ready"' in process.log_text())
         yield process

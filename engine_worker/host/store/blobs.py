@@ -8,8 +8,8 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from drover.errors import InvalidRequest, StoreUnavailable
 from engine_worker.host.store.manifest import is_digest
@@ -116,7 +116,8 @@ class PartialBlob:
         self.digest = digest
         self.size_bytes = size_bytes
         self._hash = hashlib.sha256()
-        self._file: BinaryIO = self._path.open("ab")
+        # A buffer would fail to be written once more when the file is closed.
+        self._file: FileIO = self._path.open("ab", buffering=0)
         self.offset = self._file.tell()
         if self.offset > size_bytes:
             self.restart()
@@ -132,8 +133,10 @@ class PartialBlob:
             raise InvalidRequest(
                 f"{self.digest} has more than the {self.size_bytes} bytes that it should have"
             )
+        rest = memoryview(data)
         try:
-            self._file.write(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise _cannot_write(self.digest, error) from error
         self._hash.update(data)
@@ -142,7 +145,6 @@ class PartialBlob:
     def commit(self) -> None:
         """List the file. Raises InvalidRequest if it is not what its digest says; then it is removed."""
         try:
-            self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise _cannot_write(self.digest, error) from error

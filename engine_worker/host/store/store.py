@@ -6,6 +6,7 @@ import fcntl
 import math
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ class Store:
             raise StoreUnavailable(f"another host uses the store {folder}") from None
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
+        self._remove_views()
 
     @property
     def id(self) -> str:
@@ -81,6 +83,7 @@ class Store:
         if manifest is None:
             raise ModelNotFound(f"model '{name.short}' not found")
         self._manifests.remove(name)
+        self._remove_views()
         own = {self.blobs.path(layer.digest) for layer in manifest.files}
         return _remove([path for path in self.blobs.unused(self._used(), with_partial=False) if path in own])
 
@@ -113,6 +116,15 @@ class Store:
         blob = self.blobs.path(digest)
         folder = self._views / blob.name
         return _link(folder, name, blob)
+
+    def _remove_views(self) -> None:
+        """Those of models that are gone."""
+        kept = {_view_name(manifest) for _, manifest in self._manifests.all()}
+        kept |= {self.blobs.path(digest).name for digest in self._used()}
+        folders = list(self._views.iterdir()) if self._views.is_dir() else []
+        for folder in folders:
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _is_whole(self, manifest: Manifest) -> bool:
         return all(self.blobs.size(layer.digest) == layer.size_bytes for layer in manifest.files)

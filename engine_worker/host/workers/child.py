@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
     from drover.v1.engine_pb2_grpc import EngineAsyncStub
 
 _log = logging.getLogger("drover.host")
+LOG = "worker.log"
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0
 _INTERVAL_MS = 1000
+# Without a report for the first, a watcher connects anew; without one for the second, its worker is ended.
+_LATE_SECONDS, _SILENCE_SECONDS = 10.0, 30.0
+_LOG_BYTES = 8 << 20
 _LAST_LINES = 5
 _LAST_BYTES = 8192
 # Beyond what the worker allows its requests by itself.
@@ -47,7 +52,21 @@ class ChildPlace:
 
     @property
     def log(self) -> Path:
-        return self.folder / "worker.log"
+        return self.folder / LOG
+
+    def shorten_log(self) -> None:
+        """Keep the last lines of a log that has grown beyond its bound. The worker appends to the file.
+        Blocks.
+        """
+        with suppress(OSError):
+            size = self.log.stat().st_size
+            if size > _LOG_BYTES:
+                with self.log.open("rb") as file:
+                    file.seek(size - _LOG_BYTES // 4)
+                    end = file.read(_LOG_BYTES // 4).partition(b"\n")[2]
+                os.truncate(self.log, 0)
+                with self.log.open("ab") as file:
+                    file.write(end)
 
 
 @dataclass(eq=False)
@@ -142,10 +161,19 @@ class Child:
             self.since = self.last_used = time.monotonic()
             self.load_ns = round((self.since - self.began) * 1e9)
             self.changed()
-            while True:
-                with suppress(grpc.aio.AioRpcError):
-                    await self._follow_reports(stub)
-                await asyncio.sleep(_POLL_SECONDS)
+            await self._until_silent(stub)
+
+    async def _until_silent(self, stub: EngineAsyncStub) -> None:
+        """Each attempt counts for its limit at most: this process may have been stopped meanwhile."""
+        silent_seconds = 0.0
+        while silent_seconds < _SILENCE_SECONDS:
+            began, before = time.monotonic(), self.report
+            with suppress(grpc.aio.AioRpcError, TimeoutError):
+                await self._follow_reports(stub)
+            await asyncio.sleep(_POLL_SECONDS)
+            passed = min(time.monotonic() - began, _LATE_SECONDS)
+            silent_seconds = silent_seconds + passed if self.report is before else 0.0
+        logs.event(_log, logging.ERROR, "a worker does not answer any more", model=self.model.name.short)
 
     async def _until_ready(self, stub: EngineAsyncStub) -> pb.Model:
         while True:
@@ -157,8 +185,10 @@ class Child:
     async def _follow_reports(self, stub: EngineAsyncStub) -> None:
         call = stub.WatchLoad(pb.WatchLoadRequest(interval_ms=_INTERVAL_MS, monitor=True))
         try:
-            async for report in call:
-                self._on_report(report)
+            async with asyncio.timeout(_LATE_SECONDS) as limit:
+                async for report in call:
+                    limit.reschedule(asyncio.get_running_loop().time() + _LATE_SECONDS)
+                    self._on_report(report)
         finally:
             call.cancel()
 

@@ -24,6 +24,7 @@ class WorkerProcess:
         self.started = started
         self._is_own = is_own
         self._status = 0
+        self._is_killed_here = False
         self._ended = asyncio.Event()
         self._pidfd = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
@@ -65,6 +66,13 @@ class WorkerProcess:
         return f"signal {-status}" if status < 0 else f"status {status}"
 
     @property
+    def was_killed(self) -> bool:
+        """Whether something else than this host has ended it, as far as that is known: its own exit status
+        says why it ended by itself.
+        """
+        return not self._is_killed_here and (not self._is_own or self._status < 0)
+
+    @property
     def has_ended(self) -> bool:
         return self._ended.is_set()
 
@@ -73,6 +81,7 @@ class WorkerProcess:
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
+        self._is_killed_here = True
         self._send(signal.SIGKILL)
 
     def memory_bytes(self) -> int:
@@ -98,6 +107,15 @@ class WorkerProcess:
         if self._pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
+
+
+def end_writers(log: Path) -> None:
+    """Kill the processes whose output is this file: a worker that its host could not note before it died."""
+    path = str(log.absolute())
+    for entry in _PROC.iterdir():
+        with suppress(OSError):
+            if entry.name.isdecimal() and str((entry / "fd" / "1").readlink()) == path:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _stat(pid: int) -> Sequence[str]:

@@ -20,8 +20,8 @@ from drover import logs
 from drover.settings import split_address, with_port
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.settings import HostSettings
-from engine_worker.host.workers.child import Child, ChildPlace
-from engine_worker.host.workers.process import WorkerProcess
+from engine_worker.host.workers.child import LOG, Child, ChildPlace
+from engine_worker.host.workers.process import WorkerProcess, end_writers
 
 _log = logging.getLogger("drover.host")
 _STATE = "worker.json"
@@ -54,12 +54,11 @@ class Workers:
         """Raises OSError if the process cannot be started, ValueError for flags that none can have."""
         address, folder = self._free_address(), self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
-        place = ChildPlace(address, _socket_in(folder), folder, is_extra)
         try:
-            process = WorkerProcess.start(self._command(model, place, is_pinned), os.environ, place.log)
-            _write_state(model, place, process, memory_bytes)
+            place = ChildPlace(address, _socket_in(folder), folder, is_extra)
+            process = self._start_process(model, place, memory_bytes, is_pinned)
         except (OSError, ValueError):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_folders(folder)
             raise
         child = self._child(model, place, process, memory_bytes)
         child.is_pinned = is_pinned
@@ -73,19 +72,29 @@ class Workers:
     def forget(self, child: Child) -> None:
         """It has ended."""
         self._addresses.discard(child.place.address)
-        own = Path(child.place.socket.removeprefix("unix:")).parent
-        if own != child.place.folder:
-            shutil.rmtree(own, ignore_errors=True)
-        shutil.rmtree(child.place.folder, ignore_errors=True)
+        _remove_folders(child.place.folder, child.place.socket)
+
+    def _start_process(
+        self, model: StoredModel, place: ChildPlace, memory_bytes: int, is_pinned: bool
+    ) -> WorkerProcess:
+        process = WorkerProcess.start(self._command(model, place, is_pinned), os.environ, place.log)
+        try:
+            _write_state(model, place, process, memory_bytes)
+        except OSError:
+            # On a full disk: the next host on this store would not find it.
+            process.kill()
+            raise
+        return process
 
     def _find(self, folder: Path, model_of: Callable[[str], StoredModel | None]) -> Child | None:
         try:
             state = orjson.loads((folder / _STATE).read_bytes())
             process = WorkerProcess.find(state["pid"], state["started"])
         except (OSError, ValueError, KeyError, TypeError):
-            process = None
+            state, process = {}, None
+            end_writers(folder / LOG)
         if process is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_folders(folder, state.get("socket", ""))
             return None
         model = model_of(state["model"])
         if model is None:
@@ -146,8 +155,21 @@ def _socket_in(folder: Path) -> str:
     """In the folder, or in one of its own where the path would be too long for a socket."""
     path = folder / "host.sock"
     if len(str(path)) > _LONGEST_SOCKET_PATH:
-        path = Path(tempfile.mkdtemp(prefix="drover-")) / path.name
+        own = _socket_folder(folder)
+        own.mkdir(mode=0o700)
+        path = own / path.name
     return f"unix:{path}"
+
+
+def _socket_folder(folder: Path) -> Path:
+    return Path(tempfile.gettempdir()) / f"drover-{folder.name}"
+
+
+def _remove_folders(folder: Path, socket_address: str = "") -> None:
+    """The folder of a worker that has ended, and that of its socket."""
+    path = socket_address.removeprefix("unix:")
+    shutil.rmtree(Path(path).parent if path else _socket_folder(folder), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int) -> None:

@@ -225,7 +225,9 @@ class Hosts:
                 pass
 
     def _chosen(self, key: str, waiting: Waiting) -> Iterable[tuple[WatchedHost, bool]]:
-        """The host that loads the model, which stays the same while it can; and one for a second replica."""
+        """The host that loads the model, which stays the same while it can; and one for a second replica. One
+        is asked for, too, if the host's worker is none that this frontend can use.
+        """
         able = self._able(key)
         if not able:
             return
@@ -234,7 +236,8 @@ class Hosts:
             host = self._assigned[key] = able[0]
         if not waiting.replicas:
             yield host, False
-        elif waiting.seconds > _REPLICA_AFTER_SECONDS and self._may_have_more(host, key):
+        is_loaded = waiting.replicas > 0 or host.has_ready(key)
+        if is_loaded and waiting.seconds > _REPLICA_AFTER_SECONDS and self._may_have_more(host, key):
             others = [each for each in able if key not in each.children()]
             if others:
                 yield others[0], True

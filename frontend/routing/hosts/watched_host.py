@@ -76,6 +76,11 @@ class WatchedHost:
         """By the models' keys; none while the host is away."""
         return {} if self.state is None else {child.digest: child for child in self.state.children}
 
+    def has_ready(self, key: str) -> bool:
+        """Whether the model with this key is loaded there, as the host says."""
+        child = self.children().get(key)
+        return child is not None and child.state == host_pb2.Child.READY
+
     def child_addresses(self) -> list[str]:
         """Of workers that have answered. While the host is away they are those of its last state: a host that
         is lost leaves its workers serving.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from drover.errors import InvalidRequest, ModelNotFound, NoWorkerReady
+from drover.errors import EngineFailed, InvalidRequest, ModelNotFound, NoWorkerReady
 from drover.rpc import error_from_status, error_of_failure
 from drover.v1 import engine_pb2, engine_pb2_grpc, host_pb2, host_pb2_grpc
 from engine_worker.host.server import HostServer
 from engine_worker.host.settings import HostSettings
-from tests.support.hosts import put_simulated
+from tests.support.hosts import put_simulated, worker_pids
 from tests.unit.engine_worker.host.conftest import digest_of
 
 if TYPE_CHECKING:
@@ -212,3 +214,24 @@ async def test_a_pinned_model_is_loaded_at_the_start_and_found_again(tmp_path: P
     assert isinstance(failure, host_pb2.LoadFailure)
     assert "this host has 150 MiB for it" in failure.failure.message
     assert first.state.children[0].address == second.state.children[0].address
+
+
+async def test_a_load_that_was_killed_is_tried_once_more(tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["slow"], 100, "--sim-load-ms", "60000")
+    async with serving(tmp_path / "store") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, watched.demand("slow")) as call, asyncio.timeout(SECONDS):
+            failing = asyncio.create_task(call.read())
+            pids: list[int] = []
+            while len(pids) < 2:
+                running = set(worker_pids(tmp_path / "store")) - set(pids)
+                for pid in running:
+                    assert not failing.done()
+                    pids.append(pid)
+                    os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.01)
+            failure = await failing
+    assert isinstance(failure, host_pb2.LoadFailure)
+    with pytest.raises(EngineFailed, match=r"cannot be loaded: its worker ended \(signal 9\)"):
+        raise error_of_failure(failure.failure)

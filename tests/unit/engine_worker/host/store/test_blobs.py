@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,38 @@ def test_a_disk_that_is_full_when_the_file_is_closed(
     with pytest.raises(StoreUnavailable) if end is PartialBlob.commit else nullcontext():
         end(partial)
     assert blobs.size(digest_of(DATA)) is None
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """In this process: the kernel writes what fits, and refuses the rest, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_in_mid_file_keeps_what_was_written(blobs: Blobs) -> None:
+    partial = blobs.begin(digest_of(DATA), len(DATA))
+    with files_of_at_most(6):
+        partial.write(DATA[:4])
+        with pytest.raises(StoreUnavailable, match="cannot be written: File too large"):
+            partial.write(DATA[4:])
+        partial.close()
+    assert blobs.size(digest_of(DATA)) is None
+    again = blobs.begin(digest_of(DATA), len(DATA))
+    assert again.offset == 6
+    again.write(DATA[6:])
+    again.commit()
+    assert blobs.path(digest_of(DATA)).read_bytes() == DATA
+
+
+def test_a_file_that_did_not_fit_can_be_discarded(blobs: Blobs) -> None:
+    partial = blobs.begin_unknown(digest_of(DATA))
+    with files_of_at_most(6):
+        with pytest.raises(StoreUnavailable):
+            partial.write(DATA)
+        partial.discard()
+    assert blobs.used_bytes == 0

@@ -76,6 +76,25 @@ def test_a_folder_has_the_named_files(store: Store) -> None:
     assert store.folder_of(manifest) == folder
 
 
+def test_views_go_with_their_models(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    digests = {text: put_blob(store, text.encode()) for text in ("a", "b", "c")}
+    for text, digest in digests.items():
+        store.put(name(text), Manifest([Layer(MODEL, digest, 1)]))
+        store.link(digest, "file")
+    store.delete(name("a"))
+    assert _views(tmp_path) == {digests["b"], digests["c"]}
+    store.close()
+    # By another program that has the store's layout.
+    (tmp_path / "manifests" / "registry.ollama.ai" / "library" / "b" / "latest").unlink()
+    Store(tmp_path).close()
+    assert _views(tmp_path) == {digests["c"]}
+
+
+def _views(folder: Path) -> set[str]:
+    return {path.name.replace("-", ":") for path in (folder / "views").iterdir()}
+
+
 def test_one_process_has_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(StoreUnavailable, match="another host uses"):

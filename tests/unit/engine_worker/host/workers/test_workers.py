@@ -1,0 +1,185 @@
+"""Workers of a host that was killed, or whose disk was full, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import pytest
+
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.model_settings import ModelSettings
+from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
+from engine_worker.host.plan import State
+from engine_worker.host.settings import HostSettings
+from engine_worker.host.store.store import Store
+from engine_worker.host.workers import child as child_module
+from engine_worker.host.workers import workers as workers_module
+from engine_worker.host.workers.child import Child, ChildPlace
+from engine_worker.host.workers.workers import Events, Workers
+from tests.support.hosts import put
+from tests.support.waiting import until
+from tests.unit.engine_worker.host.conftest import name
+
+SECONDS = 30.0
+LOAD_MS = 1000
+
+
+@pytest.fixture
+def model(store: Store) -> StoredModel:
+    text = {"memory_bytes": 1000, "flags": ["--sim-load-ms", str(LOAD_MS)]}
+    manifest = put(store, "one", SIMULATED, orjson.dumps(text))
+    found = SimulatedReader(store)(name("one"), manifest, ModelSettings())
+    assert found is not None
+    return found
+
+
+@dataclass
+class Host:
+    """Of workers, as far as they know one. `began`: a host that is started anew has the same folder."""
+
+    folder: Path
+    reasons: list[str] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.workers = self.anew()
+
+    def anew(self) -> Workers:
+        settings = HostSettings.load(["--listen", "127.0.0.1:0", "--drain-seconds", "1"])
+        return Workers(
+            self.folder, settings, lambda engine: sys.executable, Events(lambda: None, self._on_end)
+        )
+
+    def start(self, model: StoredModel) -> Child:
+        child = self.workers.start(model, 1000, is_extra=False, is_pinned=False)
+        self.children.append(child)
+        return child
+
+    def find(self, model: StoredModel) -> list[Child]:
+        found = list(self.anew().find_running(lambda key: model if key == model.key else None))
+        self.children += found
+        return found
+
+    def _on_end(self, child: Child, reason: str) -> None:
+        self.reasons.append(reason)
+        self.workers.forget(child)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    host = Host(tmp_path / "workers")
+    yield host
+    for child in host.children:
+        child.process.kill()
+        await child.stop_watching()
+
+
+def state_of(child: Child) -> Callable[[], bool]:
+    return lambda: child.state is State.READY
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def names_in(folder: Path, pattern: str = "*") -> list[str]:
+    return [path.name for path in folder.glob(pattern)]
+
+
+async def test_a_worker_that_was_loading_when_its_host_died_becomes_ready(
+    host: Host, model: StoredModel
+) -> None:
+    first = host.start(model)
+    await first.stop_watching()
+    assert first.state is State.LOADING
+    (again,) = host.find(model)
+    await until(state_of(again), SECONDS, "the load ends")
+    assert (again.process.pid, again.memory_bytes) == (first.process.pid, 1000)
+
+
+async def test_what_died_while_there_was_no_host_is_removed(
+    host: Host, model: StoredModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also the socket's folder, which is elsewhere for a store with a long path."""
+    monkeypatch.setattr(workers_module, "_LONGEST_SOCKET_PATH", 0)
+    monkeypatch.setattr(workers_module.tempfile, "tempdir", str(tmp_path))
+    child = host.start(model)
+    await child.stop_watching()
+    os.kill(child.process.pid, signal.SIGKILL)
+    await until(lambda: not runs(child.process.pid), SECONDS, "it has ended")
+    assert names_in(tmp_path, "drover-*")
+    assert host.find(model) == []
+    assert names_in(tmp_path, "drover-*") == names_in(host.folder) == []
+
+
+async def test_a_worker_that_was_not_noted_is_ended(host: Host, model: StoredModel) -> None:
+    """Its host was killed between its start and the note of it."""
+    child = host.start(model)
+    await child.stop_watching()
+    (child.place.folder / "worker.json").unlink()
+    assert host.find(model) == []
+    await until(lambda: not runs(child.process.pid), SECONDS, "it is ended")
+    assert names_in(host.folder) == []
+
+
+async def test_a_worker_that_cannot_be_noted_is_ended(
+    host: Host, model: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk: its memory would be used, and no host would know."""
+    pids: list[int] = []
+
+    def fail(model: StoredModel, place: ChildPlace, process: object, memory_bytes: int) -> None:
+        pids.append(process.pid)  # type: ignore[attr-defined]
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(workers_module, "_write_state", fail)
+    with pytest.raises(OSError, match="No space"):
+        host.start(model)
+    await until(lambda: not runs(pids[0]), SECONDS, "it is ended")
+    assert names_in(host.folder) == []
+
+
+async def test_a_worker_that_does_not_answer_any_more_is_ended(
+    host: Host, model: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop that is shorter than the limit is not noticed."""
+    monkeypatch.setattr(child_module, "_LATE_SECONDS", 1.5)
+    monkeypatch.setattr(child_module, "_SILENCE_SECONDS", 2.0)
+    child = host.start(model)
+    await until(state_of(child), SECONDS, "the load ends")
+    os.kill(child.process.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.3)
+    os.kill(child.process.pid, signal.SIGCONT)
+    before = child.report
+    await until(lambda: child.report is not before, SECONDS, "it reports again")
+    assert host.reasons == []
+    os.kill(child.process.pid, signal.SIGSTOP)
+    await until(lambda: bool(host.reasons), SECONDS, "it is ended")
+    assert "its worker ended (signal 9)" in host.reasons[0]
+
+
+def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "_LOG_BYTES", 400)
+    place = ChildPlace("127.0.0.1:1", "unix:/none", tmp_path)
+    with place.log.open("ab", buffering=0) as worker:
+        for number in range(39):
+            worker.write(b"line %4d\n" % number)
+        place.shorten_log()
+        assert place.log.stat().st_size == 39 * 10
+        for number in range(39, 100):
+            worker.write(b"line %4d\n" % number)
+        place.shorten_log()
+        worker.write(b"line  100\n")
+    lines = place.log.read_text().splitlines()
+    assert lines == [f"line {number:4d}" for number in range(101 - len(lines), 101)]
+    assert 5 < len(lines) < 12
