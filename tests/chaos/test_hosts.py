@@ -15,12 +15,14 @@ import httpx
 import orjson
 import pytest
 
-from engine_worker.host.models.simulated import SIMULATED
-from engine_worker.host.store.manifest import LICENSE, Layer, Manifest
 from tests.chaos.hosts import SECONDS, Hosts, all_whole, running_hosts
+from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of
 from tests.unit.engine_worker.host.sources.registry import FakeRegistry, serving
+
+# Less than the model that is pulled has, and than what is uploaded.
+CUT_BYTES = 1024 * 1024
 
 
 @pytest.fixture
@@ -61,13 +63,13 @@ async def test_a_host_is_killed_in_mid_load_and_comes_back(fleet: Hosts) -> None
     assert before
 
 
-async def test_a_disk_fills_during_uploads_and_pulls(fleet: Hosts) -> None:
+async def test_a_disk_fills_during_uploads_and_pulls(fleet: Hosts, tmp_path: Path) -> None:
     """The kernel refuses to let files grow beyond a size; requests for what is loaded and stored go on."""
-    registry = _registry_with(bytes(3 << 20))
+    registry = _registry_with(tmp_path / "big.gguf")
     async with serving(registry) as url:
         for number in (0, 1):
             fleet.kill(number)
-            limited = ("prlimit", f"--fsize={1 << 20}")
+            limited = ("prlimit", f"--fsize={CUT_BYTES}")
             fleet.restart(number, "--sources", f"registry.ollama.ai={url}", within=limited)
         crowds = fleet.crowds(8)
         async with httpx.AsyncClient(base_url=fleet.url(), timeout=SECONDS) as client:
@@ -82,9 +84,9 @@ async def test_a_disk_fills_during_uploads_and_pulls(fleet: Hosts) -> None:
         await all_whole(crowds)
 
 
-async def test_a_registry_goes_in_mid_download(fleet: Hosts) -> None:
-    registry = _registry_with(bytes(4 << 20))
-    registry.cut_after, registry.stops = [1 << 20], True
+async def test_a_registry_goes_in_mid_download(fleet: Hosts, tmp_path: Path) -> None:
+    registry = _registry_with(tmp_path / "big.gguf")
+    registry.cut_after, registry.stops = [CUT_BYTES], True
     async with serving(registry) as url:
         for number in (0, 1):
             fleet.kill(number)
@@ -97,18 +99,15 @@ async def test_a_registry_goes_in_mid_download(fleet: Hosts) -> None:
             registry.gate.set()
             assert (await pulling).get("status") == "success"
             assert "big:latest" in await _tags(client)
-        assert f"bytes={1 << 20}-" in registry.ranges
+        assert f"bytes={CUT_BYTES}-" in registry.ranges
         await all_whole(crowds)
 
 
-def _registry_with(data: bytes) -> FakeRegistry:
-    """With a model `big`: simulated, and a licence that is this data."""
+def _registry_with(path: Path) -> FakeRegistry:
+    """With a model `big`, whose file is made at this path."""
+    write_sentencepiece_gguf(path)
     registry = FakeRegistry()
-    text = orjson.dumps({"memory_bytes": 1 << 20, "flags": []})
-    files = [(LICENSE, data), (SIMULATED, text)]
-    registry.blobs = {digest_of(each): each for _, each in files}
-    layers = [Layer(kind, digest_of(each), len(each)) for kind, each in files]
-    registry.manifests["/v2/library/big/manifests/latest"] = Manifest(layers).encode()
+    registry.put("/v2/library/big/manifests/latest", path.read_bytes())
     return registry
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
 
 SECONDS = 30.0
-LOAD_MS = 1000
+LOAD_MS = 500
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ async def test_what_died_while_there_was_no_host_is_removed(
 ) -> None:
     """Also the socket's folder, which is elsewhere for a store with a long path."""
     monkeypatch.setattr(workers_module, "_LONGEST_SOCKET_PATH", 0)
-    monkeypatch.setattr(workers_module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     child = host.start(model)
     await child.stop_watching()
     os.kill(child.process.pid, signal.SIGKILL)
@@ -153,8 +154,8 @@ async def test_a_worker_that_does_not_answer_any_more_is_ended(
     host: Host, model: StoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop that is shorter than the limit is not noticed."""
-    monkeypatch.setattr(child_module, "_LATE_SECONDS", 1.5)
-    monkeypatch.setattr(child_module, "_SILENCE_SECONDS", 2.0)
+    monkeypatch.setattr(child_module, "_LATE_SECONDS", 1.2)
+    monkeypatch.setattr(child_module, "_SILENCE_SECONDS", 1.0)
     child = host.start(model)
     await until(state_of(child), SECONDS, "the load ends")
     os.kill(child.process.pid, signal.SIGSTOP)
