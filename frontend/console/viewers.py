@@ -1,8 +1,8 @@
 """Live updates: computed once a second for all viewers, and once for each role.
 
-A viewer gets the whole state first, then the sections that changed. One that has not taken an update when the
-next one comes gets the whole state in its place; one that misses too many is dropped, and its browser
-connects again.
+A viewer gets the whole state with its history first, then all sections, then those that changed. One that has
+not taken an update when the next one comes gets all sections in its place; one that misses too many is
+dropped, and its browser connects again.
 """
 
 from __future__ import annotations
@@ -33,24 +33,26 @@ class Viewer:
     def __init__(self, view: View, session: Session | None) -> None:
         self.view = view
         self.session = session
-        self._pending = b""
+        self._first = self._pending = b""
+        self._is_new = True
         self._changed = asyncio.Event()
         self._missed = 0
         self.is_closed = False
 
     def offer(self, sections: Sections, changed: Sections) -> None:
-        """Give it the changed sections, or all where it has missed some."""
-        if self._pending:
-            self._missed += 1
-            self._pending = _event(b"state", sections)
-            if self._missed > _MAX_MISSED:
-                self.close()
-        else:
-            self._pending = _event(b"update", changed)
+        """Give it the changed sections; all of them where it has missed some, and at first: since the state
+        that it began with, a section may have changed back.
+        """
+        self._missed += bool(self._pending)
+        needs_all = self._is_new or bool(self._pending)
+        self._pending = _event(b"update", sections if needs_all else changed)
+        self._is_new = False
+        if self._missed > _MAX_MISSED:
+            self.close()
         self._changed.set()
 
     def start(self, first: bytes) -> None:
-        self._pending = first
+        self._first = first
         self._changed.set()
 
     def close(self) -> None:
@@ -58,13 +60,13 @@ class Viewer:
         self._changed.set()
 
     async def next(self) -> bytes:
-        """The next event; empty when it is closed."""
+        """What it has not taken yet; empty when it is closed."""
         await self._changed.wait()
         if self.is_closed:
             return b""
         self._changed.clear()
-        event, self._pending, self._missed = self._pending, b"", 0
-        return event
+        events, self._first, self._pending, self._missed = self._first + self._pending, b"", b"", 0
+        return events
 
 
 class Viewers:

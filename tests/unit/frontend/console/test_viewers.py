@@ -36,12 +36,35 @@ async def test_a_viewer_gets_everything_and_then_what_changed() -> None:
         assert await _next(viewer) == ("update", {})
 
 
-async def test_a_slow_viewer_gets_the_whole_state_and_is_dropped_in_the_end() -> None:
+async def test_what_changed_back_since_a_viewer_began_is_sent() -> None:
+    viewers = Viewers(2)
+    with viewers.join(_OPEN):
+        viewers.publish(_OPEN, {"queue": []})
+        with viewers.join(_OPEN) as late:
+            late.start(first_event({"queue": ["a request"]}))
+            await _next(late)
+            viewers.publish(_OPEN, {"queue": []})
+            assert await _next(late) == ("update", {"queue": []})
+
+
+async def test_a_slow_viewer_keeps_its_history() -> None:
+    """Updates have the newest points only; a state would take the place of the earlier ones."""
+    viewers = Viewers(2)
+    with viewers.join(_OPEN) as viewer:
+        viewer.start(first_event({"points": [1, 2, 3]}))
+        for number in range(4, 7):
+            viewers.publish(_OPEN, {"points": [number]})
+        assert await viewer.next() == (
+            b'event: state\ndata: {"points":[1,2,3]}\n\nevent: update\ndata: {"points":[6]}\n\n'
+        )
+
+
+async def test_a_slow_viewer_gets_all_sections_and_is_dropped_in_the_end() -> None:
     viewers = Viewers(2)
     with viewers.join(_OPEN) as viewer:
         for number in range(10):
             viewers.publish(_OPEN, {"a": number, "b": 1})
-        assert await _next(viewer) == ("state", {"a": 9, "b": 1})
+        assert await _next(viewer) == ("update", {"a": 9, "b": 1})
         for number in range(17):
             viewers.publish(_OPEN, {"a": number, "b": 1})
         assert await viewer.next() == b""
