@@ -134,6 +134,21 @@ def test_pulls_and_pushes_that_are_refused(client: ollama.Client) -> None:
         client.push("registry.example/team/unknown")
 
 
+def test_what_cannot_be_made_of_a_stored_model(
+    client: ollama.Client, tmp_path: Path, gguf: bytes, registry: str
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(gguf)
+    digest = client.create_blob(path)
+    with pytest.raises(ollama.ResponseError, match="quantization is only supported"):
+        client.create("small", files={"tiny.gguf": digest}, quantize="q4_K_M")
+    for more in ({"files": {"tiny.gguf": digest}}, {"from_": MADE}):
+        client.create(MADE, files={"tiny.gguf": digest})
+        with pytest.raises(ollama.ResponseError, match="Models of worker hosts take no adapters yet"):
+            client.create("adapted", adapters={"adapter.gguf": digest}, **more)
+    assert "adapted:latest" not in names(client)
+
+
 def test_large_files_are_pushed_in_pieces(
     client: ollama.Client, registry: str, tmp_path: Path, gguf: bytes
 ) -> None:
