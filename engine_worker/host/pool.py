@@ -51,7 +51,13 @@ class Caller:
 class Pool:
     """The models in memory. One task makes all changes. `workers` is set before `start`."""
 
-    def __init__(self, catalog: Catalog, budget_bytes: int, min_residency_seconds: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        budget_bytes: int,
+        min_residency_seconds: float,
+        replica_seconds: float,
+    ) -> None:
         self.catalog = catalog
         self.budget_bytes = budget_bytes
         self.workers: Workers
@@ -59,6 +65,7 @@ class Pool:
         self.children: dict[str, Child] = {}
         """By the models' keys."""
         self._min_residency_seconds = min_residency_seconds
+        self._replica_seconds = replica_seconds
         self._callers: set[Caller] = set()
         self._pauses: dict[str, _Pause] = {}
         self._is_draining = False
@@ -276,10 +283,20 @@ class Pool:
             _log.debug("the state of a worker was not written: %s", error)
         self.notify()
 
+    def _end_unneeded_replicas(self) -> None:
+        """A second replica that was not full for a while goes."""
+        now = time.monotonic()
+        for child in list(self.children.values()):
+            unneeded = now - max(child.since, child.last_full)
+            if child.place.is_extra and child.state is State.READY and unneeded > self._replica_seconds:
+                logs.event(_log, logging.INFO, "ending a second replica", model=child.model.name.short)
+                child.drain()
+
     async def _measure(self) -> None:
         """What a model takes grows as it is used, and so does its worker's log."""
         while True:
             await asyncio.sleep(_MEASURE_SECONDS)
+            self._end_unneeded_replicas()
             for child in list(self.children.values()):
                 await asyncio.to_thread(child.place.shorten_log)
                 if child.model.is_simulated or child.state is not State.READY:

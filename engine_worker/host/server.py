@@ -96,7 +96,9 @@ class HostServer:
         readers, client = readers_of(store, settings.sglang_interpreter), SourceClient()
         catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.models)
         await asyncio.to_thread(catalog.refresh)
-        pool = Pool(catalog, _budget_bytes(settings), settings.min_residency_seconds)
+        pool = Pool(
+            catalog, _budget_bytes(settings), settings.min_residency_seconds, settings.replica_seconds
+        )
         pool.workers = Workers(
             folder / "workers",
             settings,

@@ -97,6 +97,8 @@ class HostSettings(ProcessSettings):
     """How long a model stays in memory at least, so that it serves what waited for it before it makes room
     for another one.
     """
+    replica_seconds: Annotated[float, Ge(0)] = 60.0
+    """How long a second replica stays that never has all its places taken."""
     drain_seconds: Annotated[float, Ge(0)] = 30.0
     """How long the requests of a model that makes room may continue before they are ended; they start again
     elsewhere.

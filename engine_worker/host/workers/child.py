@@ -88,6 +88,8 @@ class Child:
     began_unix_ns: int = field(default_factory=time.time_ns)
     since: float = 0.0
     last_used: float = 0.0
+    last_full: float = 0.0
+    """When it ran as many requests as it can."""
     load_ns: int = 0
     is_pinned: bool = False
     is_learned: bool = False
@@ -201,6 +203,8 @@ class Child:
             self.has_served = True
         if was_busy or self.requests:
             self.last_used = time.monotonic()
+        if self.requests >= report.running_limit:
+            self.last_full = time.monotonic()
         if not report.loaded and self.state is State.READY:
             # Its keep-alive has expired, or a client has stopped it.
             self.drain()

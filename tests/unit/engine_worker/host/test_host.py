@@ -133,6 +133,19 @@ async def test_a_second_replica_evicts_nothing(stub: HostAsyncStub, watched: Wat
         await watched.until_loaded("two", "three")
 
 
+async def test_a_second_replica_that_is_not_needed_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine_worker.host.pool._MEASURE_SECONDS", 0.05)
+    put_simulated(tmp_path / "store", ["one", "two"])
+    async with serving(tmp_path / "store", "--replica-seconds", "0.3") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, watched.demand("one"), watched.demand("two", extra=True)):
+            await watched.until_loaded("one", "two")
+        await watched.until_loaded("one")
+
+
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [
