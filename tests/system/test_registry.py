@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ import ollama
 import pytest
 
 from engine_worker.host.store.manifest import LICENSE, MODEL, PARAMETERS, SYSTEM
+from tests.clients import go_requests
+from tests.clients.go_client import GoClient, GoStatusError
+from tests.clients.go_types import PROGRESS
 from tests.support.docker_registry import docker_registry, put_model
 from tests.support.hosts import host, worker_pids
 from tests.support.processes import frontend
@@ -132,6 +136,28 @@ def test_pulls_and_pushes_that_are_refused(client: ollama.Client) -> None:
         client.pull("elsewhere.example/team/model")
     with pytest.raises(ollama.ResponseError, match="not found"):
         client.push("registry.example/team/unknown")
+
+
+def test_the_cli_makes_a_model_of_a_modelfile_with_a_local_file(client: ollama.Client, gguf: bytes) -> None:
+    """`ollama create -f` by the bytes of the CLI: the file goes as a blob, then what the Modelfile says."""
+    content = gguf + b"of the CLI"
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    cli = GoClient(f"{client._client.base_url.host}:{client._client.base_url.port}")
+    try:
+        cli.do("HEAD", "/")
+        with pytest.raises(GoStatusError):
+            cli.do("HEAD", f"/api/blobs/{digest}")
+        assert cli.upload(f"/api/blobs/{digest}", content) == 201
+        body = go_requests.create(
+            "local", files={"tiny.gguf": digest}, system="Be brief.", parameters={"num_ctx": 128}
+        )
+        assert list(cli.stream("/api/create", body, PROGRESS))[-1]["status"] == "success"
+    finally:
+        cli.close()
+    shown = client.show("local")
+    assert shown.parameters is not None
+    assert shown.parameters.split() == ["num_ctx", "128"]
+    assert "SYSTEM Be brief." in str(shown.modelfile)
 
 
 def test_what_cannot_be_made_of_a_stored_model(
