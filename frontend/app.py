@@ -132,7 +132,8 @@ def build_app(
         DatabaseKeys(KeyRows(database)),
         FileKeys(Path(settings.keys_file), digest) if settings.keys_file else None,
         always_required=settings.require_keys or bool(settings.keys_file),
-        open_until_read=is_loopback(settings.listen),
+        # Behind a proxy loopback is no limit to who comes.
+        open_until_read=is_loopback(settings.listen) and not settings.trusted_proxies,
     )
     checker, sessions = KeyChecker(keys, digest), Sessions(keys)
     console = Console(fleet, in_flight, keys, sessions, connections.__len__) if settings.console else None

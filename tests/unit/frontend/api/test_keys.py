@@ -236,6 +236,11 @@ async def test_a_database_that_never_answered_leaves_only_loopback_open(start: S
         answer = await frontend.client.get("/api/ps")
         assert (answer.status_code, "keys cannot be read" in answer.text) == (503, True)
         assert await _status(frontend, _WRONG) == 503
+    async with start(worker(), trusted_proxies=["127.0.0.1"], **nowhere) as frontend:
+        # Through the proxy everybody comes from loopback.
+        assert (await frontend.client.get("/api/ps")).status_code == 503
+    async with start(worker(), **nowhere) as frontend:
+        assert (await frontend.client.get("/api/ps")).status_code == 200
     async with start(worker(), require_keys=True, **nowhere) as frontend:
         assert (await frontend.client.get("/api/ps")).status_code == 401
         assert await _status(frontend, _WRONG) == 503
