@@ -101,7 +101,7 @@ class View:
         }
 
     def _text(self, incident: Incident) -> str:
-        """An error's text may quote its request, which `metrics` must not see."""
-        if self.role is Role.METRICS and incident.kind == "error":
-            return f"request failed with status {incident.status}"
-        return incident.text
+        """An error's text may quote its request, which `metrics` must not see; a move's is an error's."""
+        if self.role is not Role.METRICS or incident.kind == "worker":
+            return incident.text
+        return f"request failed with status {incident.status}" if incident.kind == "error" else ""

@@ -66,6 +66,9 @@ def taken() -> Snapshot:
     recorder.sample(workers, queue.waiting_by_model)
     recorder.count(failed("it quotes alice's text", "qwen", client="k1"), "/api/chat")
     recorder.count(failed("it quotes bob's text", "qwen", client="k2"), "/api/chat")
+    moved = finished("qwen", client="k2", failovers=1, retries=1)
+    moved.fields["worker_error"] = "it quotes bob's text too"
+    recorder.count(moved, "/api/chat")
     return _taken(recorder, _Fleet(workers, queue))
 
 
