@@ -43,7 +43,7 @@ EngineKind = Literal["llamacpp", "simulator", "sglang"]
 Task = Literal["generate", "embed", "rerank", "classify"]
 
 
-def _check_optional_address(value: str) -> str:
+def check_optional_address(value: str) -> str:
     return check_tcp_address(value) if value else value
 
 
@@ -73,7 +73,7 @@ class WorkerSettings(ProcessSettings):
     """The PEM file with the certificates of the authorities that sign the frontends' certificates."""
     fleet_tls_frontend_names: CommaList = Field(default=[FRONTEND_NAME])
     """Names of which a frontend's certificate must have one."""
-    health_listen: Annotated[str, AfterValidator(_check_optional_address)] = ""
+    health_listen: Annotated[str, AfterValidator(check_optional_address)] = ""
     """Where to serve gRPC health checks, and nothing else, without TLS: host:port, for probes that have no
     certificate. Default: not served.
     """
@@ -112,7 +112,7 @@ class WorkerSettings(ProcessSettings):
     """Requests that run at the same time (the simulator has --sim-running-limit). Default: 8; sglang on a
     GPU: what SGLang chooses.
     """
-    metrics_listen: Annotated[str, AfterValidator(_check_optional_address)] = ""
+    metrics_listen: Annotated[str, AfterValidator(check_optional_address)] = ""
     """Where to serve Prometheus metrics over HTTP: host:port. Default: not served."""
     queue_limit: Annotated[int, Ge(0)] = 512
     """Limit of requests that wait in this worker; further ones are refused as busy."""

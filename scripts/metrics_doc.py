@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from drover.metrics import MetricSpec
 from engine_worker import metrics as worker
+from engine_worker.host import metrics as host
 from frontend.observability import metrics as frontend
 from scripts.generated_page import GeneratedPage, table
 
@@ -31,6 +32,7 @@ PAGE = GeneratedPage(
     {
         "metrics: frontend": metrics_table(frontend.METRICS),
         "metrics: worker": metrics_table(worker.METRICS),
+        "metrics: host": metrics_table(host.METRICS),
     },
     task="metrics-doc",
 )

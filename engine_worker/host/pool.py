@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from drover import logs
 from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, EngineFailed, ModelNotFound, NoWorkerReady
+from engine_worker.host.metrics import BUDGET, LOADED, MEMORY, MODELS, WAITING, Gauges, HostCounts
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog, without_tensors
 from engine_worker.host.models.records import LoadRecord
@@ -59,6 +60,7 @@ class Pool:
         replica_seconds: float,
     ) -> None:
         self.catalog = catalog
+        self.counts = HostCounts()
         self.budget_bytes = budget_bytes
         self.workers: Workers
         self.changed = ChangeSignal()
@@ -99,6 +101,15 @@ class Pool:
     @property
     def used_bytes(self) -> int:
         return sum(child.memory_bytes for child in self.children.values())
+
+    def gauges(self) -> Gauges:
+        return {
+            MODELS: len(self.catalog.models),
+            LOADED: len(self.children),
+            WAITING: len(self.turns),
+            MEMORY: self.used_bytes,
+            BUDGET: self.budget_bytes,
+        }
 
     @property
     def turns(self) -> Sequence[str]:
@@ -143,6 +154,8 @@ class Pool:
         for child in self.children.values():
             if child.state is State.READY and child.load_ns and not child.is_learned:
                 child.is_learned = True
+                if child.process.is_own:
+                    self.counts.load_seconds.observe(child.load_ns / 1e9)
                 task = asyncio.create_task(self._learn(child), name=f"remember {child.model.name.short}")
                 self._learning.add(task)
                 task.add_done_callback(self._learning.discard)
@@ -164,6 +177,7 @@ class Pool:
         pause.seconds = _FIRST_PAUSE_SECONDS if is_first else min(2 * pause.seconds, _LAST_PAUSE_SECONDS)
         pause.until = now + pause.seconds
         what = "a worker ended" if was_ready else "a load failed"
+        self.counts.failures.labels("serve" if was_ready else "load").inc()
         logs.event(
             _log, logging.ERROR, what, model=model.name.short, reason=reason, pause_seconds=pause.seconds
         )
@@ -207,6 +221,7 @@ class Pool:
                     logs.event(
                         _log, logging.INFO, "evicting a model", model=child.model.name.short, busy=is_busy
                     )
+                    self.counts.evictions.inc()
                     child.drain()
                 case Refuse():
                     self._refuse(action)
@@ -274,7 +289,9 @@ class Pool:
         if not model.is_simulated:
             child.memory_bytes = await asyncio.to_thread(child.process.memory_bytes)
         card = without_tensors(child.card) if child.card is not None else model.card
-        record = LoadRecord(0 if model.is_simulated else child.memory_bytes, child.load_ns, card)
+        known = self.catalog.loads.get(model.key)
+        load_ns = child.load_ns if child.process.is_own or known is None else known.load_ns
+        record = LoadRecord(0 if model.is_simulated else child.memory_bytes, load_ns, card)
         await asyncio.to_thread(self.catalog.learn, model, record)
         try:
             await write_state(child)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,6 +19,7 @@ from drover.rpc import SERVER_OPTIONS
 from drover.tls.fleet import fleet_certificates
 from drover.tls.reload import Reloaded
 from drover.v1 import host_pb2, host_pb2_grpc
+from engine_worker.host.metrics import HostState
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
@@ -37,6 +38,7 @@ from engine_worker.host.sources.pushes import Pushes
 from engine_worker.host.store.local import local_address
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.workers import Events, Workers
+from engine_worker.metrics import serve as serve_metrics
 from engine_worker.tls import FrontendsOnly, server_credentials
 
 _log = logging.getLogger("drover.host")
@@ -107,10 +109,13 @@ class HostServer:
         )
         sources = Sources(client, settings.allowed_sources, settings.addresses)
         creation = Creation(store, readers)
-        pulls = Pulls(store, client, sources.source_of, creation.check, lambda: service.refresh())
+        pulls = Pulls(
+            store, client, sources.source_of, creation.check, lambda: service.refresh(), pool.counts
+        )
         pushes = Pushes(store, client, sources.registry_of)
         service = HostService(store.id, pool, store, creation, pulls, pushes)
         await self._listen(service)
+        stop_metrics = self._serve_metrics(pool, store)
         pool.start()
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
         logs.event(
@@ -130,12 +135,26 @@ class HostServer:
                 await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.NOT_SERVING)
                 await pool.drain()
         finally:
+            stop_metrics()
             service.close()
             await pulls.stop()
             await client.close()
             await self._server.stop(_CLOSE_SECONDS)
             await pool.stop()
             logs.event(_log, logging.INFO, "stopped", workers_left=len(pool.children))
+
+    def _serve_metrics(self, pool: Pool, store: Store) -> Callable[[], None]:
+        """Raises CannotStart. The returned function ends it."""
+        address = self._settings.metrics_listen
+        if not address:
+            return lambda: None
+        state = HostState(pool.gauges, lambda: store.blobs.used_bytes, asyncio.get_running_loop())
+        try:
+            stop = serve_metrics(address, state, pool.counts.registry)
+        except OSError as error:
+            raise CannotStart(f"cannot serve metrics on {address}: {error}") from error
+        warn_if_exposed(_log, address, HostSettings.names_of("metrics_listen"), "can read the metrics")
+        return stop
 
     async def _listen(self, service: HostService) -> None:
         host_pb2_grpc.add_HostServicer_to_server(service, self._server)

@@ -21,7 +21,7 @@ from drover.tls.files import TlsFiles
 from drover.tls.fleet import FRONTEND_NAME
 from drover.tls.settings import files_of
 from engine_worker.host.models.model_settings import SettingsOf, read_model_settings
-from engine_worker.settings import KeepAlive
+from engine_worker.settings import KeepAlive, check_optional_address
 
 
 def _check_ports(value: str) -> str:
@@ -58,6 +58,8 @@ class HostSettings(ProcessSettings):
 
     listen: TcpAddress = "127.0.0.1:50061"
     """Where to serve gRPC: host:port (port 0: any free one). Its workers listen on the same host."""
+    metrics_listen: Annotated[str, AfterValidator(check_optional_address)] = ""
+    """Where to serve Prometheus metrics over HTTP: host:port. Default: not served."""
     fleet_tls_certificate: str = ""
     """Mutual TLS, for the host and its workers: only frontends with a certificate of the fleet's authority
     are served. A PEM file with a worker's certificate; read again when it changes. All three are needed.

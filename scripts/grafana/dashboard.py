@@ -11,10 +11,11 @@ from drover.json_value import Json
 from scripts.grafana.base import Panel, Row
 from scripts.grafana.clients import KEYS, LATENCY, QUEUE, REQUESTS, ROUTER
 from scripts.grafana.fleet import FAILURES, FRONTENDS, WORKERS
+from scripts.grafana.hosts import HOSTS
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "deploy" / "k8s" / "chart" / "files" / "dashboard.json"
 _SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
-_ROWS = (REQUESTS, LATENCY, QUEUE, WORKERS, FAILURES, FRONTENDS, KEYS, ROUTER)
+_ROWS = (REQUESTS, LATENCY, QUEUE, WORKERS, HOSTS, FAILURES, FRONTENDS, KEYS, ROUTER)
 _COLUMNS, _WIDTH, _HEIGHT = 3, 8, 8
 # Grafana's schema of dashboards that versions 9 to 12 read.
 _SCHEMA_VERSION = 39

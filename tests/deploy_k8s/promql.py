@@ -7,9 +7,10 @@ import promql_parser as promql
 from drover.errors import ERROR_MAPPINGS
 from drover.metrics import MetricSpec
 from engine_worker import metrics as worker
+from engine_worker.host import metrics as host
 from frontend.observability import metrics as frontend
 
-SPECS = {spec.exposed_name: spec for spec in (*frontend.METRICS, *worker.METRICS)}
+SPECS = {spec.exposed_name: spec for spec in (*frontend.METRICS, *worker.METRICS, *host.METRICS)}
 _PARTS = ("_bucket", "_sum", "_count")
 # Prometheus adds them to each target.
 _TARGET_LABELS = frozenset({"instance", "job"})

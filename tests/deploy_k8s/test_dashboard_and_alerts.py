@@ -100,6 +100,21 @@ def test_prometheus_shows_frontends_its_key() -> None:
     assert "authorization" not in str(of_kind(manifests(EXAMPLES["gpu"]), "ServiceMonitor"))
 
 
+def test_hosts_are_scraped() -> None:
+    items = manifests({**ALL_ELSE, "hosts": {"enabled": True}})
+    (monitor,) = [item for item in of_kind(items, "ServiceMonitor") if name_of(item).endswith("-worker")]
+    (service,) = [item for item in of_kind(items, "Service") if name_of(item).endswith("-host")]
+    (hosts,) = [item for item in of_kind(items, "StatefulSet") if name_of(item).endswith("-host")]
+
+    assert "host" in str(at(monitor, "spec", "selector", "matchExpressions"))
+    assert "'name': 'metrics'" in str(at(service, "spec", "ports"))
+    assert at(hosts, "spec", "template", "metadata", "annotations", "prometheus.io/scrape") == "true"
+    port = at(hosts, "spec", "template", "metadata", "annotations", "prometheus.io/port")
+    container = str(at(hosts, "spec", "template", "spec", "containers", 0))
+    assert f"'name': 'metrics', 'containerPort': {port}" in container
+    assert re.search(rf"'name': 'DROVER_HOST_METRICS_LISTEN', 'value': '[^']+:{port}'", container)
+
+
 def test_the_command_of_the_documentation_gives_all_of_it() -> None:
     text = (ROOT / "docs" / "observe.md").read_text()
     (switches,) = re.findall(r"--set (serviceMonitor\S+)", text)

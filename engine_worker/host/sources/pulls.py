@@ -14,6 +14,7 @@ from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, NotTransferable, SourceFailed, internal_error
 from drover.names import ModelName
 from drover.v1 import host_pb2
+from engine_worker.host.metrics import HostCounts
 from engine_worker.host.sources.base import RemoteFile, RemoteModel, Source
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.store.manifest import Layer, Manifest
@@ -59,7 +60,9 @@ class Pulls:
         source_of: SourceOf,
         check: Callable[[ModelName, Manifest], None],
         on_change: Callable[[], Awaitable[None]],
+        counts: HostCounts | None = None,
     ) -> None:
+        self._counts = counts or HostCounts()
         self._check = check
         self._store = store
         self._client = client
@@ -115,6 +118,7 @@ class Pulls:
             pull.error = internal_error(error)
         finally:
             pull.is_over = True
+            self._counts.pulls.labels("failed" if pull.error else "ok").inc()
             del self._running[name.key]
             pull.changed.notify()
 
@@ -135,13 +139,15 @@ class Pulls:
                 pull.report(status, layer, layer.size_bytes)
                 return layer
             partial = await asyncio.to_thread(self._store.blobs.begin, layer.digest, layer.size_bytes)
+            before = partial.offset
             try:
-                pull.report(status, layer, partial.offset)
+                pull.report(status, layer, before)
                 await self._client.download(
                     file.url, file.headers, partial, lambda done: pull.report(status, layer, done)
                 )
                 await asyncio.to_thread(partial.commit)
             finally:
+                self._counts.pulled_bytes.inc(max(0, partial.offset - before))
                 partial.close()
         return layer
 

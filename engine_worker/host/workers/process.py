@@ -22,7 +22,7 @@ class WorkerProcess:
     def __init__(self, pid: int, started: int, is_own: bool) -> None:
         self.pid = pid
         self.started = started
-        self._is_own = is_own
+        self.is_own = is_own
         self._status = 0
         self._is_killed_here = False
         self._ended = asyncio.Event()
@@ -60,7 +60,7 @@ class WorkerProcess:
     async def wait(self) -> str:
         """Wait until it has ended. Returns how, in words, as far as that is known."""
         await self._ended.wait()
-        if not self._is_own:
+        if not self.is_own:
             return "started by an earlier process of this host"
         status = self._status
         return f"signal {-status}" if status < 0 else f"status {status}"
@@ -70,7 +70,7 @@ class WorkerProcess:
         """Whether something else than this host has ended it, as far as that is known: its own exit status
         says why it ended by itself.
         """
-        return not self._is_killed_here and (not self._is_own or self._status < 0)
+        return not self._is_killed_here and (not self.is_own or self._status < 0)
 
     @property
     def has_ended(self) -> bool:
@@ -97,7 +97,7 @@ class WorkerProcess:
 
     def _on_end(self) -> None:
         self.forget()
-        if self._is_own:
+        if self.is_own:
             with suppress(ChildProcessError):
                 _, status = os.waitpid(self.pid, 0)
                 self._status = os.waitstatus_to_exitcode(status)

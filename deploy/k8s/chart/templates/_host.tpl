@@ -33,6 +33,10 @@ app.kubernetes.io/component: host
   value: /var/lib/drover/models
 - name: DROVER_HOST_DRAIN_SECONDS
   value: "{{ int .Values.longestStreamSeconds }}"
+{{- if .Values.metrics.enabled }}
+- name: DROVER_HOST_METRICS_LISTEN
+  value: "{{ .Values.listenHost }}:{{ int .Values.metrics.port }}"
+{{- end }}
 {{- with $hosts.memoryMib }}
 - name: DROVER_HOST_MEMORY_MIB
   value: "{{ int . }}"

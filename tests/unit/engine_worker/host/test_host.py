@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from drover.errors import EngineFailed, InvalidRequest, ModelNotFound, NoWorkerReady
 from drover.rpc import error_from_status, error_of_failure
 from drover.v1 import engine_pb2, engine_pb2_grpc, host_pb2, host_pb2_grpc
+from engine_worker.host import metrics as host_metrics
 from engine_worker.host.server import HostServer
 from engine_worker.host.settings import HostSettings
 from tests.support.hosts import put_simulated, worker_pids
+from tests.support.processes import free_port
 from tests.unit.engine_worker.host.conftest import digest_of
 
 if TYPE_CHECKING:
@@ -248,3 +252,27 @@ async def test_a_load_that_was_killed_is_tried_once_more(tmp_path: Path) -> None
     assert isinstance(failure, host_pb2.LoadFailure)
     with pytest.raises(EngineFailed, match=r"cannot be loaded: its worker ended \(signal 9\)"):
         raise error_of_failure(failure.failure)
+
+
+async def test_it_counts_what_it_does(tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["one", "two", "three"])
+    address = f"127.0.0.1:{free_port()}"
+    async with serving(tmp_path / "store", "--metrics-listen", address) as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, watched.demand("one"), watched.demand("two")):
+            await watched.until_loaded("one", "two")
+        async with demanding(stub, watched.demand("three")), asyncio.timeout(SECONDS):
+            while "three:latest" not in {each.model for each in watched.state.children}:
+                await watched.next()
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://{address}/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    for metric in host_metrics.METRICS:
+        assert families[metric.name].type == metric.kind
+    values = {each.name: each.value for family in families.values() for each in family.samples}
+    assert values["drover_host_models"] == 3
+    assert values["drover_host_load_seconds_count"] == 2
+    assert values["drover_host_evictions_total"] >= 1
+    assert values["drover_host_memory_bytes"] <= values["drover_host_memory_budget_bytes"] == 250 << 20
+    assert values["drover_host_disk_bytes"] > 0
