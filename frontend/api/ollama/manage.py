@@ -100,7 +100,7 @@ class Management:
         self._check_free(request.wanted)
         origin = await find_named(self.catalog, request.origin, fresh=True)
         if origin is None:
-            raise no_such_weights()
+            raise no_such_weights(self.stores.exist)
         check_quantize(request)
         check_messages(request.messages)
         adapter = await self.adapters.read(request.adapters, origin) if request.adapters else None

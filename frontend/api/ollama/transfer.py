@@ -159,17 +159,20 @@ class Transfer:
             model = await self.catalog.find(name)
         except DroverError as error:
             return None, error
-        return model, None if model is not None else no_such_weights()
+        return model, None if model is not None else no_such_weights(self.stores.exist)
 
 
 def pulling() -> Step:
     return status("pulling manifest")
 
 
-def no_such_weights() -> NotTransferable:
+def no_such_weights(has_stores: bool) -> NotTransferable:
+    """`has_stores`: worker hosts download models, but only when they are asked to pull them."""
     return NotTransferable(
-        "pull model manifest: file does not exist (this server downloads nothing: it offers what its engine "
-        "workers serve. Start one: python -m engine_worker --model MODEL --name NAME)"
+        "pull model manifest: file does not exist (pull that model first: creating downloads nothing)"
+        if has_stores
+        else "pull model manifest: file does not exist (this server downloads nothing: it offers what its "
+        "engine workers serve. Start one: python -m engine_worker --model MODEL --name NAME)"
     )
 
 

@@ -141,9 +141,11 @@ class WatchedHost:
         self._changed()
 
     def _on_lost(self, reason: str) -> None:
-        if self.state is not None or reason != self._problem:
-            self._problem = reason
+        if self.state is not None:
             logs.event(_log, logging.WARNING, "host lost", host=self.address, reason=reason)
+        elif reason != self._problem:
+            logs.event(_log, logging.INFO, "host cannot be reached", host=self.address, reason=reason)
+        self._problem = reason
         self.state = None
         self.is_known.set()
         self._changed()

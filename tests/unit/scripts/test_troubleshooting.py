@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine_worker import metrics as worker_metrics
+from engine_worker.host.settings import HostSettings
 from engine_worker.settings import WorkerSettings
 from frontend.observability import metrics as frontend_metrics
 from frontend.settings import FrontendSettings
@@ -73,7 +74,7 @@ def test_a_text_that_is_nowhere_is_found() -> None:
 def test_settings_are_those_of_the_tiers(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     flags = set(re.findall(r"`(--[a-z][a-z-]+)", text)) - _FOREIGN
-    fields = {*FrontendSettings.model_fields, *WorkerSettings.model_fields}
+    fields = {*FrontendSettings.model_fields, *WorkerSettings.model_fields, *HostSettings.model_fields}
     known = {f"--{name.replace('_', '-')}" for name in fields}
     assert flags - known - {f"--no-{flag.removeprefix('--')}" for flag in known} == set()
 

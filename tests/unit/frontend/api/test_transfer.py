@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from frontend.routing.hosts.stores import HostStores
 from tests.unit.frontend.api.conftest import Frontend, Start
 from tests.unit.frontend.api.preset_requests import post, worker
 
@@ -46,6 +47,16 @@ async def test_pulling_a_missing_model_fails_with_a_remedy(frontend: Frontend) -
         assert "python -m engine_worker" in second["error"]
     assert whole.status_code == 500
     assert whole.json()["error"].startswith("pull model manifest: file does not exist")
+
+
+async def test_a_missing_model_is_to_be_pulled_where_hosts_download(
+    frontend: Frontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HostStores, "exist", property(lambda _: True))
+    created = await post(frontend, "/api/create", model="t", **{"from": "nope"})
+
+    error = json.loads(created.text.splitlines()[-1])["error"]
+    assert error.startswith("pull model manifest: file does not exist (pull that model first")
 
 
 async def test_nothing_is_pushed(frontend: Frontend) -> None:

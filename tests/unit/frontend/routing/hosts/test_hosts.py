@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from tests.support.hosts import put, put_simulated
+from tests.support.processes import free_port
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
@@ -192,6 +194,27 @@ async def test_a_host_that_is_lost_keeps_its_models_known(tmp_path: Path) -> Non
         assert fleet.find(name("one")) is not None
         with pytest.raises(NoWorkerReady):
             await generate(fleet, "one")
+
+
+async def test_only_a_host_that_was_there_is_logged_as_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As workers: a frontend that starts before its hosts warns of nothing."""
+    caplog.set_level(logging.INFO, "drover.fleet")
+
+    def events() -> list[tuple[str, str]]:
+        names = [(record.levelname, record.getMessage()) for record in caplog.records]
+        return [each for each in names if each[1].startswith("host ")]
+
+    put_simulated(tmp_path / "store", ["one"])
+    address = f"127.0.0.1:{free_port()}"
+    async with fleet_of(address) as fleet:
+        assert events() == [("INFO", "host cannot be reached")]
+        async with hosting(tmp_path / "store", "--listen", address):
+            await until(lambda: fleet.hosts.any_ready, SECONDS, "the host is there")
+        await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host drains")
+        await until(lambda: ("WARNING", "host lost") in events(), SECONDS, "the host is lost")
+    assert ("WARNING", "host lost") not in events()[: events().index(("INFO", "host joined"))]
 
 
 async def test_a_load_that_takes_too_long(tmp_path: Path) -> None:
