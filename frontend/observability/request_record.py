@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     # It imports OpenTelemetry, which a process without traces does not load.
     from frontend.observability.request_trace import Attempts, RequestTrace
 
+_MAX_QUEUE_NS = 86_400 * NS_PER_SECOND
 _STATE_KEY = "drover.record"
 _ABORT_CAUSES: dict[type[DroverError], str] = {
     ClientLeft: "client left",
@@ -160,7 +161,9 @@ class RequestRecord:
         """In the queues of this frontend and of the worker; until now for a request that has got no place."""
         if self.asked_ns and not self.granted_ns:
             return (time.perf_counter_ns() - self.asked_ns) / NS_PER_SECOND
-        return self.waited.seconds + (self.done.timings.queue_ns / NS_PER_SECOND if self.done else 0.0)
+        # A worker's number may be anything.
+        in_worker = min(max(0, self.done.timings.queue_ns), _MAX_QUEUE_NS) if self.done else 0
+        return self.waited.seconds + in_worker / NS_PER_SECOND
 
     @property
     def running_seconds(self) -> float:
