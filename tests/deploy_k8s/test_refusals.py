@@ -108,6 +108,9 @@ _REFUSED: list[tuple[Values, str]] = [
         "model a: DROVER_WORKER_LISTEN would be set twice",
     ),
     ({"metrics": {"port": 50051}}, "metrics.port is 50051"),
+    ({"hosts": {"enabled": True}, "metrics": {"port": 50061}}, "metrics.port is 50061"),
+    ({"hosts": {"enabled": True}, "metrics": {"port": 50163}}, "metrics.port is 50163"),
+    ({"hosts": {"enabled": True, "memoryMib": 8192}}, "not below hosts.resources.limits.memory"),
     (
         {"models": [{**SGLANG, "nodes": 2}, {"name": "q-leaders"}]},
         "model q-leaders: model q has a Service of that name",

@@ -63,6 +63,15 @@
 {{- if .Values.hosts.enabled -}}
 {{- include "drover.checkMemory" (dict "who" "hosts" "resources" (.Values.hosts.resources | default dict)) -}}
 {{- include "drover.checkEnvironment" (dict "who" "hosts" "environment" (include "drover.hostEnvironment" .)) -}}
+{{- $port := int .Values.metrics.port -}}
+{{- if and .Values.metrics.enabled (or (eq $port 50061) (and (ge $port 50100) (le $port 50163))) -}}
+{{- fail (printf "metrics.port is %d, where worker hosts or their workers listen for gRPC: they have 50061 and 50100 to 50163" $port) -}}
+{{- end -}}
+{{- $most := dig "limits" "memory" "0" (.Values.hosts.resources | default dict) -}}
+{{- $bytes := include "drover.bytes" $most | float64 -}}
+{{- if and $bytes (ge (mulf (float64 .Values.hosts.memoryMib) 1048576.0) $bytes) -}}
+{{- fail (printf "hosts.memoryMib (%d) is not below hosts.resources.limits.memory (%v): the host would be killed before its budget is full" (int .Values.hosts.memoryMib) $most) -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.frontend -}}
 {{- include "drover.checkReplicas" (dict "who" "frontend" "replicas" .replicas "autoscaled" .autoscaling.enabled "most" .autoscaling.maxReplicas) -}}
