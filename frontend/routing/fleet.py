@@ -279,9 +279,10 @@ class Fleet:
         )
 
     async def place_adapter(self, model: ServedModel, digest: str) -> None:
-        """Give an adapter to every replica that can be reached. Raises InvalidRequest if it does not fit the
-        model, NoWorkerReady.
+        """Give an adapter to every replica that can be reached, after a host has started one if there is
+        none. Raises InvalidRequest if it does not fit the model, NoWorkerReady.
         """
+        await self._until_loaded(model)
         await self.adapters.place(digest, self._scheduler.require_ready(model))
 
     async def remove_adapter(self, digest: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from drover.errors import BodyTooLarge, InvalidRequest
+from drover.errors import BodyTooLarge, InvalidRequest, StoreUnavailable
 from frontend.api.core.body import body_chunks, read_body
 from frontend.api.ollama.create import is_digest
 from frontend.api.wire import JSON
@@ -34,7 +35,7 @@ class BlobRoutes:
         digest = _digest_of(http)
         if await self._has(digest):
             return Response()
-        if self.stores.exist:
+        if self.stores.exist and await self.stores.blob_size(digest) is None:
             return await self._pass_on(http, digest)
         data = await self._body(http)
         found = f"sha256:{await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())}"
@@ -43,7 +44,11 @@ class BlobRoutes:
         return Response(status_code=201 if await self.blobs.put(digest, data) else 200)
 
     async def _has(self, digest: str) -> bool:
-        return await self.blobs.has(digest) or (self.stores.exist and await self.stores.has_blob(digest))
+        """A host is enough for what is too large to be an adapter's, which are kept here."""
+        if await self.blobs.has(digest):
+            return True
+        size = await self.stores.blob_size(digest) if self.stores.exist else None
+        return size is not None and size > self.settings.max_blob_bytes
 
     async def _pass_on(self, http: Request, digest: str) -> Response:
         """To a host, as it comes. A small one may be an adapter's, so it is kept here too."""
@@ -61,8 +66,10 @@ class BlobRoutes:
                 yield chunk
 
         is_new = await self.stores.put_blob(digest, chunks())
-        if small:
-            await self.blobs.put(digest, bytes(small))
+        # Where it is not new the host has not read it.
+        if small and is_new:
+            with suppress(StoreUnavailable):
+                await self.blobs.put(digest, bytes(small))
         return Response(status_code=201 if is_new else 200)
 
     async def _body(self, http: Request) -> bytes:

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 import grpc
 
-from drover.errors import ModelNotFound, NoWorkerReady
+from drover.errors import DroverError, ModelNotFound, NoWorkerReady
 from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
@@ -85,21 +85,30 @@ class HostStores:
                 await host.stub.Delete(host_pb2.DeleteRequest(model=name))
         await self._hosts.wait_for(lambda: not self._with_name(name_key))
 
-    async def has_blob(self, digest: str) -> bool:
+    async def blob_size(self, digest: str) -> int | None:
+        """In bytes; None if the host that takes uploads does not have it."""
         with boundary():
             found = await self._upload_host().stub.FindBlob(host_pb2.FindBlobRequest(digest=digest))
-        return read(found).found
+        return found.size_bytes if read(found).found else None
 
     async def put_blob(self, digest: str, data: AsyncIterator[bytes]) -> bool:
-        """True if it is new. Raises InvalidRequest if the data do not have the digest."""
+        """True if it is new. Raises InvalidRequest if the data do not have the digest, and what `data`
+        raises.
+        """
+        failures: list[DroverError] = []
 
         async def parts() -> AsyncIterator[host_pb2.BlobPart]:
             yield host_pb2.BlobPart(digest=digest)
-            async for chunk in data:
-                for begin in range(0, len(chunk), _PIECE_BYTES):
-                    yield host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES])
+            try:
+                async for chunk in data:
+                    for begin in range(0, len(chunk), _PIECE_BYTES):
+                        yield host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES])
+            except DroverError as error:
+                # The library cancels the call, and does not say why.
+                failures.append(error)
+                raise
 
-        with boundary():
+        with boundary(lambda: failures[0] if failures else None):
             answer = await self._upload_host().stub.PutBlob(parts())
         return not read(answer).existed
 

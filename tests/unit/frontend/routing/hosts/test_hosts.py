@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from drover.errors import DroverError, EngineFailed, ModelNotFound, NoWorkerReady
+from drover.errors import DroverError, EngineFailed, InvalidRequest, ModelNotFound, NoWorkerReady
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from engine_worker.host.models.simulated import SIMULATED
@@ -128,6 +128,19 @@ async def test_load_and_unload(fleet: Fleet) -> None:
     await until(lambda: fleet.loaded() == [], SECONDS, "the model is unloaded")
 
 
+async def test_an_adapter_is_given_to_a_worker_that_a_host_starts_for_it(fleet: Fleet) -> None:
+    class NoParts:
+        async def parts(self, digest: str) -> AsyncGenerator[pb.AdapterPart, None]:
+            yield pb.AdapterPart()
+            raise InvalidRequest(digest)
+
+    model, fleet.adapters.source = fleet.find(name("one")), NoParts()
+    assert model is not None
+    with pytest.raises(InvalidRequest, match="sha256:0000"):
+        await fleet.place_adapter(model, f"sha256:{'0' * 64}")
+    assert [each.model.name.short for each in fleet.loaded()] == ["one:latest"]
+
+
 async def test_another_host_is_asked_if_one_cannot(tmp_path: Path) -> None:
     """The model of one name has the same files on both, and only one has memory for it."""
     async with AsyncExitStack() as owned:
@@ -234,9 +247,9 @@ async def test_stores_take_files_and_delete_models(fleet: Fleet, tmp_path: Path)
         yield gguf
 
     digest = digest_of(gguf)
-    assert not await stores.has_blob(digest)
+    assert await stores.blob_size(digest) is None
     assert await stores.put_blob(digest, data())
-    assert await stores.has_blob(digest)
+    assert await stores.blob_size(digest) == len(gguf)
     wanted = host_pb2.CreateRequest(model="made", files={"a.gguf": digest})
     steps = [step.status async for step in stores.create(wanted, name("made").key)]
     assert steps[-1] == "success"
@@ -257,4 +270,4 @@ async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
 async def test_without_hosts_nothing_is_stored() -> None:
     async with fleet_of() as fleet:
         with pytest.raises(NoWorkerReady):
-            await HostStores(fleet.hosts).has_blob(digest_of(b""))
+            await HostStores(fleet.hosts).blob_size(digest_of(b""))
