@@ -30,6 +30,7 @@ from scripts.stack_plan import (
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 _BASE, _SEVERAL, _GPU = "docker-compose.yml", "deploy/compose/several.yml", "deploy/compose/gpu.yml"
+_HOSTS = "deploy/compose/hosts.yml"
 _TLS, _TLS_SEVERAL = "deploy/compose/tls.yml", "deploy/compose/tls-several.yml"
 _CERTIFICATE_DAYS = 90
 _SOURCES = ("drover", "engine_worker", "frontend", "requirements", "deploy/docker", ".dockerignore")
@@ -71,7 +72,7 @@ def up(environment: dict[str, str]) -> None:
 def down(environment: dict[str, str]) -> None:
     volumes = ["--volumes"] if environment.get("VOLUMES") == "1" else []
     # The two have different volumes and networks.
-    for files in (_EVERYTHING, (_BASE,)):
+    for files in (_EVERYTHING, (_BASE, _HOSTS)):
         Compose(environment, files).run(["down", "--remove-orphans", *volumes])
 
 
@@ -83,7 +84,7 @@ def ps(environment: dict[str, str]) -> None:
     Compose(environment, _EVERYTHING).run(["ps", "--all"])
 
 
-_EVERYTHING = (_BASE, _SEVERAL)
+_EVERYTHING = (_BASE, _SEVERAL, _HOSTS)
 _TASKS = {"up": up, "down": down, "logs": logs, "ps": ps}
 
 
@@ -122,7 +123,8 @@ def _compose_command(environment: Mapping[str, str]) -> list[str]:
 
 def _files(wanted: Plan) -> list[str]:
     tls = [_TLS, *([_TLS_SEVERAL] if wanted.is_several else [])] if wanted.tls else []
-    return [_BASE, *([_SEVERAL] if wanted.is_several else []), *([_GPU] if wanted.gpu else []), *tls]
+    hosts = [_HOSTS] if wanted.has_host else []
+    return [_BASE, *([_SEVERAL] if wanted.is_several else []), *([_GPU] if wanted.gpu else []), *hosts, *tls]
 
 
 def _running(environment: Mapping[str, str]) -> list[Running]:

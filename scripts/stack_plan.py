@@ -36,11 +36,14 @@ class Plan:
     has_own_database: bool
     tls: bool
     banner: str
+    has_host: bool = False
 
     @property
     def scales(self) -> list[str]:
         scales = [f"frontend={self.frontends}"]
-        if not self.gpu:
+        if self.has_host:
+            scales.append("worker=0")
+        elif not self.gpu:
             scales.append(f"worker={self.workers}")
         if self.is_several and not self.has_own_database:
             scales.append("postgres=0")
@@ -57,6 +60,8 @@ def check(environment: Mapping[str, str]) -> None:
         _count(environment, name, 0)
     if environment.get("GPU", "") not in ("", "0", "1"):
         raise Refused(f"GPU must be 1 or 0, and not {environment['GPU']!r}")
+    if environment.get("HOSTS", "") not in ("", "0", "1"):
+        raise Refused(f"HOSTS must be 1 or 0, one for this machine, and not {environment['HOSTS']!r}")
     if environment.get("TLS", "") not in ("", "0", "1"):
         raise Refused(f"TLS must be 1 or 0, and not {environment['TLS']!r}")
     if _count(environment, "PORT", 0) > _LAST_PORT:
@@ -77,6 +82,7 @@ def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
     workers = _count(environment, "WORKERS", _running_count(running, "worker"))
     gpu = _is_gpu(environment, running)
     _check_model(environment, gpu)
+    has_host = _has_host(environment, running)
     database = environment.get("DATABASE_URL", "")
     is_several = frontends > 1
     if is_several and database.startswith("sqlite"):
@@ -93,7 +99,8 @@ def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
         is_several,
         has_own_database,
         environment.get("TLS") == "1",
-        _banner(environment, frontends, workers),
+        _banner(environment, frontends, 0 if has_host else workers),
+        has_host,
     )
 
 
@@ -131,6 +138,16 @@ def _is_gpu(environment: Mapping[str, str], running: Sequence[Running]) -> bool:
     return any("worker-sglang" in each.image for each in running)
 
 
+def _has_host(environment: Mapping[str, str], running: Sequence[Running]) -> bool:
+    """Raises Refused."""
+    chosen = environment.get("HOSTS", "")
+    has_host = chosen == "1" or (not chosen and any(each.service == "host" for each in running))
+    for other in ("GPU", "TLS"):
+        if has_host and environment.get(other) == "1":
+            raise Refused(f"HOSTS=1 and {other}=1 do not go together here: HOSTS=0, or {other}=0")
+    return has_host
+
+
 def _check_model(environment: Mapping[str, str], gpu: bool) -> None:
     engine, model = environment.get("ENGINE", "") or "llamacpp", environment.get("MODEL", "")
     if gpu and not model:
@@ -157,7 +174,8 @@ def _count(environment: Mapping[str, str], name: str, running: int) -> int:
 def _banner(environment: Mapping[str, str], frontends: int, workers: int) -> str:
     host, port = environment.get("BIND", "") or "127.0.0.1", environment.get("PORT", "") or "11434"
     scheme = "https" if environment.get("TLS") == "1" else "http"
-    lines = [f"Drover is ready: {scheme}://{host}:{port} (frontends: {frontends}, workers: {workers})"]
+    tier = f"workers: {workers}" if workers else "one worker host: ollama pull NAME"
+    lines = [f"Drover is ready: {scheme}://{host}:{port} (frontends: {frontends}, {tier})"]
     if scheme == "https":
         lines.append(f"Clients trust {environment.get('CERTIFICATES', 'certificates')}/authority.crt")
     if host not in _LOOPBACK:

@@ -39,6 +39,17 @@ def test_several_frontends_bring_a_database_unless_there_is_one() -> None:
     assert "postgres=0" in own.scales
 
 
+def test_a_host_takes_the_workers_place_and_stays() -> None:
+    wanted = plan({"HOSTS": "1"}, [])
+    assert wanted.has_host
+    assert wanted.scales == ["frontend=1", "worker=0"]
+    assert "one worker host: ollama pull NAME" in wanted.banner
+    running = [Running("frontend", "drover-frontend:dev"), Running("host", "drover-worker-cpu:dev")]
+    assert plan({}, running).has_host
+    assert not plan({"HOSTS": "0"}, running).has_host
+    assert not plan({}, _TWO_AND_THREE).has_host
+
+
 def test_tls_shows_in_the_banner() -> None:
     wanted = plan({"TLS": "1", "CERTIFICATES": "/c"}, [])
 
@@ -51,6 +62,8 @@ def test_tls_shows_in_the_banner() -> None:
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
+        ({"HOSTS": "2"}, "HOSTS must be 1 or 0, one for this machine, and not '2'"),
+        ({"HOSTS": "1", "TLS": "1"}, "HOSTS=1 and TLS=1 do not go together"),
         ({"TLS": "yes"}, "TLS must be 1 or 0, and not 'yes'"),
         ({"FRONTENDS": "2", "DATABASE_URL": "sqlite:////x"}, "cannot share a file of SQLite"),
         ({"FRONTENDS": "0"}, "FRONTENDS must be a number from 1 on, and not '0'"),
