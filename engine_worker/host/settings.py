@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -22,6 +23,9 @@ from drover.tls.fleet import FRONTEND_NAME
 from drover.tls.settings import files_of
 from engine_worker.host.models.model_settings import SettingsOf, read_model_settings
 from engine_worker.settings import KeepAlive, check_optional_address
+
+# HOST[:PORT] or HOST[:PORT]=URL.
+_SOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*(=https?://\S+)?")
 
 
 def _check_ports(value: str) -> str:
@@ -81,7 +85,7 @@ class HostSettings(ProcessSettings):
     disk_mib: Annotated[int, Ge(0)] = 0
     """Limit in MiB of the files in the store; 0: what the disk has."""
     sources: CommaList = Field(default=["registry.ollama.ai", "hf.co", "huggingface.co"])
-    """Hosts that models may be pulled from and pushed to, separated by commas; none: no host. NAME=URL for
+    """Hosts that models may be pulled from and pushed to, separated by commas; `none`: no host. NAME=URL for
     one that is reached at another address, such as a mirror.
     """
     memory_mib: Annotated[int, Ge(0)] = 0
@@ -122,9 +126,11 @@ class HostSettings(ProcessSettings):
     @classmethod
     def _valid_sources(cls, sources: list[str]) -> list[str]:
         for source in sources:
-            _, equals, url = source.partition("=")
-            if equals and not url.startswith(("http://", "https://")):
-                raise ValueError(f"{source!r}: write it like registry.ollama.ai=https://mirror.example")
+            if not _SOURCE.fullmatch(source):
+                raise ValueError(
+                    f"{source!r}: write a host as it is in models' names, like registry.example:5000, or one "
+                    "that is reached elsewhere, like registry.ollama.ai=https://mirror.example"
+                )
         return sources
 
     @model_validator(mode="after")
@@ -164,7 +170,7 @@ class HostSettings(ProcessSettings):
 
     @property
     def allowed_sources(self) -> frozenset[str]:
-        return frozenset(source.partition("=")[0].casefold() for source in self.sources)
+        return frozenset(source.partition("=")[0].casefold() for source in self.sources) - {"none"}
 
     @property
     def addresses(self) -> Mapping[str, str]:

@@ -23,13 +23,18 @@ from engine_worker.host.store.manifests import Manifests
 class Store:
     """One process at a time. Blocks: use a thread. `budget_bytes`: for the files; 0: what the disk has.
 
-    Raises StoreUnavailable if another process has it.
+    Raises StoreUnavailable if another process has it, or the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path, budget_bytes: int = 0) -> None:
         self._folder, self._views = folder, folder / "views"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the store {folder} (--store) cannot be used: {error.strerror}"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

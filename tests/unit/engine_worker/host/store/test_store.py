@@ -30,6 +30,12 @@ def test_names_with_hosts_and_namespaces(store: Store, put_model: PutModel) -> N
     assert sorted(listed(store)) == ["model:latest", "registry.example:5000/team/model:tag"]
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match=r"file/store \(--store\) cannot be used: Not a directory"):
+        Store(tmp_path / "file" / "store")
+
+
 def test_a_manifest_without_its_files_is_not_taken(store: Store) -> None:
     with pytest.raises(InvalidRequest, match="does not have sha256:"):
         store.put(name("a"), Manifest([Layer(MODEL, digest_of(b"x"), 1)]))
