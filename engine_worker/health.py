@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -52,5 +52,18 @@ def _own_certificate(environment: Mapping[str, str]) -> TlsFiles | None:
     return TlsFiles(*(Path(path) for path in paths if path)) if all(paths) else None
 
 
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The exit status."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m engine_worker.health HOST:PORT\n")
+        return 2
+    try:
+        serving = is_serving(arguments[0], seconds=4.0, tls=_own_certificate(environment))
+    except ValueError as error:
+        sys.stderr.write(f"certificate cannot be used: {error}\n")
+        return 1
+    return 0 if serving else 1
+
+
 if __name__ == "__main__":
-    sys.exit(0 if is_serving(sys.argv[1], seconds=4.0, tls=_own_certificate(os.environ)) else 1)
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -77,7 +77,7 @@ class KeyRows:
                 if each.revoked_unix is None and each.key.name == document.name:
                     raise InvalidRequest(
                         f"there is a key named '{document.name}' already (id {each.key.id}); choose another "
-                        f"name, or make it a new secret: keys rotate {each.key.id}"
+                        f"name, or give it a new secret: keys rotate {each.key.id}"
                     )
             await connection.run(
                 "INSERT INTO access_keys (id, document, revision) VALUES ($1, $2, $3)",
