@@ -70,6 +70,8 @@ class Pool:
         self._replica_seconds = replica_seconds
         self._callers: set[Caller] = set()
         self._pauses: dict[str, _Pause] = {}
+        self._evicted: dict[str, float] = {}
+        """When models made room that have not been loaded again since (time.monotonic)."""
         self._is_draining = False
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -222,6 +224,7 @@ class Pool:
                         _log, logging.INFO, "evicting a model", model=child.model.name.short, busy=is_busy
                     )
                     self.counts.evictions.inc()
+                    self._evicted[key] = now
                     child.drain()
                 case Refuse():
                     self._refuse(action)
@@ -243,6 +246,7 @@ class Pool:
         model = self.catalog.with_key(key)
         if model is None:
             return
+        self._evicted.pop(key, None)
         memory_bytes = self.catalog.memory_bytes(model)
         logs.event(_log, logging.INFO, "loading a model", model=model.name.short, mib=memory_bytes // _MIB)
         try:
@@ -264,7 +268,11 @@ class Pool:
             )
 
     def _demands(self) -> Mapping[str, Demand]:
-        """Of all callers together: the longest waiting counts, and an ordinary one before an extra one."""
+        """Of all callers together: the longest waiting counts, and an ordinary one before an extra one.
+
+        A model that made room has had its turn: what waits for it counts from then on, or it would get its
+        own memory back before the model that it made room for.
+        """
         merged = {
             model.key: Demand(model.key, self.catalog.memory_bytes(model), 0.0)
             for model in self.catalog.models
@@ -279,7 +287,7 @@ class Pool:
                 merged[key] = replace(
                     demand,
                     size_bytes=self.catalog.memory_bytes(model),
-                    since=min(known.since, demand.since),
+                    since=max(min(known.since, demand.since), self._evicted.get(key, 0.0)),
                     is_extra=known.is_extra and demand.is_extra,
                 )
         return merged

@@ -104,6 +104,7 @@ class HostService(host_pb2_grpc.HostServicer):
         async def ensure() -> None:
             caller = self._pool.add_caller(on_failure)
             reading = asyncio.create_task(self._read_demands(request_iterator, caller), name="read demands")
+            taking: asyncio.Task[host_pb2.LoadFailure] | None = None
             try:
                 while not reading.done():
                     taking = asyncio.create_task(failures.get(), name="next failure")
@@ -115,6 +116,8 @@ class HostService(host_pb2_grpc.HostServicer):
                 reading.result()
             finally:
                 reading.cancel()
+                if taking is not None:
+                    taking.cancel()
                 self._pool.remove_caller(caller)
 
         await _guarded(context, ensure)
