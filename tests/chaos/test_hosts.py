@@ -98,7 +98,11 @@ async def test_a_registry_goes_in_mid_download(fleet: Hosts, tmp_path: Path) -> 
             assert "big:latest" not in await _tags(client)
             registry.gate.set()
             assert (await pulling).get("status") == "success"
-            assert "big:latest" in await _tags(client)
+
+            async def is_listed() -> bool:
+                return "big:latest" in await _tags(client)
+
+            await until(is_listed, SECONDS, "it is listed")
         assert f"bytes={CUT_BYTES}-" in registry.ranges
         await all_whole(crowds)
 
