@@ -157,7 +157,7 @@ class Fleet:
         first.
         """
         models: dict[str, ServedModel] = {}
-        for model in (*self._served_now(), *self.hosts.stored()):
+        for model in (*self.hosts.stored(), *self._served_now()):
             if capable(model.info.capabilities):
                 models.setdefault(model.name.key, model)
         return sorted(models.values(), key=lambda model: -model.info.modified_unix_ns)
@@ -213,7 +213,11 @@ class Fleet:
             info = stored.info
             known.append((capable(info.capabilities), False, info.modified_unix_ns, info.digest, stored))
         if known:
-            best = self._found[name.key, capable] = max(known, key=lambda each: each[:4])[4]
+            best = max(known, key=lambda each: each[:4])[4]
+            if stored is not None and stored.kind == best.kind:
+                # Its digest and size are those of the manifest.
+                best = stored
+            self._found[name.key, capable] = best
             return best
         removed = self._registry.recently_removed(name)
         if removed is not None and self._is_current(removed):
@@ -329,7 +333,10 @@ class Fleet:
         }
 
     def _fail_waiting(self, key: str, error: DroverError) -> None:
-        self.queues.fail((key, "", b""), error)
+        """Unless workers serve it: then only a second replica could not be loaded."""
+        kind = key, "", b""
+        if not self._registry.pool(kind).ready:
+            self.queues.fail(kind, error)
 
     async def embed(
         self, model: ServedModel, request: pb.EmbedRequest, ticket: Ticket, observer: FailoverObserver

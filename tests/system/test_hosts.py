@@ -25,6 +25,7 @@ from tests.support.waiting import wait_until
 FLAGS = ("--memory-mib", "250", "--min-residency-seconds", "0.5", "--drain-seconds", "5")
 MODELS = ("one", "two", "three")
 SECONDS = 20.0
+_STABLE = ("name", "digest", "size", "modified_at")
 TOKENS = 300
 LONG = ("--sim-answer-tokens-min", "300", "--sim-answer-tokens-max", "300")
 
@@ -67,8 +68,8 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
 
 
 def test_a_stored_model_is_loaded_for_its_first_request(hosted: Hosted) -> None:
-    tags = {model["model"] for model in hosted.client.get("/api/tags").json()["models"]}
-    assert tags == {f"{model}:latest" for model in MODELS}
+    tags = hosted.client.get("/api/tags").json()["models"]
+    assert {model["model"] for model in tags} == {f"{model}:latest" for model in MODELS}
     assert hosted.loaded() == set()
     first = hosted.generate("one").json()
     assert first["eval_count"] == 5
@@ -76,6 +77,9 @@ def test_a_stored_model_is_loaded_for_its_first_request(hosted: Hosted) -> None:
     assert first["load_duration"] > 100_000_000
     assert hosted.generate("one").json()["load_duration"] < 50_000_000
     assert hosted.loaded() == {"one:latest"}
+    # A load teaches what the model can do, and changes nothing else.
+    for before, after in zip(tags, hosted.client.get("/api/tags").json()["models"], strict=True):
+        assert [after[field] for field in _STABLE] == [before[field] for field in _STABLE]
 
 
 def test_models_that_do_not_fit_together_take_turns(hosted: Hosted) -> None:

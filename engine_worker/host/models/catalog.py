@@ -75,6 +75,8 @@ class Catalog:
         card = pb.Model()
         card.CopyFrom(record.card if record and record.card.names else model.card)
         card.names[:] = [model.name.short]
+        # Of the manifest, and so the same before and after a load.
+        card.digest, card.size_bytes = model.card.digest, model.card.size_bytes
         card.modified_unix_ns = model.card.modified_unix_ns
         card.starting_parameters_json = model.card.starting_parameters_json
         del card.tensors[:]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from drover import logs
-from drover.concurrency import ChangeSignal
+from drover.concurrency import ChangeSignal, is_cancelled
 from drover.errors import DroverError
 from drover.rpc import CHANNEL_OPTIONS, error_of_failure
 from drover.settings import split_address, with_port
@@ -164,6 +164,10 @@ class WatchedHost:
             except grpc.aio.AioRpcError:
                 # `_watch` says that the host is lost.
                 pass
+            except asyncio.CancelledError:
+                # A call whose channel is closed, for new certificates, raises it too.
+                if is_cancelled():
+                    raise
             finally:
                 call.cancel()
             await asyncio.sleep(_RETRY_SECONDS)
