@@ -123,6 +123,11 @@ class Catalog:
                 f"cannot {verb} '{name.short}': it is a virtual model of this server's configuration; choose "
                 "another name for a model of your own"
             )
+        if self.fleet.hosts.find(name.key) is not None:
+            raise InvalidRequest(
+                f"cannot {verb} '{name.short}': a worker host has a model of that name; remove it first "
+                f"(ollama rm {name.short}), or choose another name"
+            )
         if self.fleet.find(name) is not None or self._resolver.named_adapter(name) is not None:
             raise InvalidRequest(
                 f"cannot {verb} '{name.short}': this server's workers serve a model under that name. It is "

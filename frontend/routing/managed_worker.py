@@ -17,6 +17,7 @@ from drover.errors import (
     ProtocolBroken,
     QueueFull,
     RetryElsewhere,
+    WorkerDraining,
     WorkerUnreachable,
 )
 from drover.v1 import engine_pb2 as pb
@@ -221,7 +222,7 @@ class ManagedWorker:
                 self._mark_down(error.message)
             except DroverError as error:
                 # RPCs work but WatchLoad failed: keep in-flight requests.
-                self._mark_down(error.message)
+                self._mark_down(error.message, isinstance(error, WorkerDraining))
             except Exception as error:  # noqa: BLE001 - if the task ended, the worker would stay ready for ever
                 _log.error("watching %s failed", self.address, exc_info=error)
                 self._mark_down(repr(error))
@@ -264,13 +265,15 @@ class ManagedWorker:
             self._start_probe()
         self._listener.on_capacity(self)
 
-    def _mark_down(self, reason: str) -> None:
+    def _mark_down(self, reason: str, is_drained: bool = False) -> None:
+        """`is_drained`: the worker said that it ends."""
         self.is_known.set()
         if self.report is not None:
+            is_routine = is_drained and not self.requests
             logs.event(
                 _log,
-                logging.WARNING,
-                "worker lost",
+                logging.INFO if is_routine else logging.WARNING,
+                "worker left" if is_routine else "worker lost",
                 worker=self.address,
                 reason=reason,
                 requests=self.requests,

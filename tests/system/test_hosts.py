@@ -98,6 +98,11 @@ def test_keep_alive_and_stop_end_the_worker(hosted: Hosted) -> None:
     assert hosted.client.post("/api/generate", json={"model": "one", "keep_alive": 0}).json()["done"]
     wait_until(lambda: hosted.loaded() == set(), SECONDS, "the other one is stopped")
     wait_until(lambda: worker_pids(hosted.store) == [], SECONDS, "their workers have ended")
+    # It is routine, and no warning.
+    wait_until(
+        lambda: hosted.frontend.log_text().count("worker left") == 2, SECONDS, "both are seen to leave"
+    )
+    assert "worker lost" not in hosted.frontend.log_text()
 
 
 def test_an_empty_request_preloads(hosted: Hosted) -> None:

@@ -15,11 +15,14 @@ from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, ov
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
 from engine_worker.host.store.store import Store
+from engine_worker.settings import Task
 
 # Of the process, its tokenizer and the buffers of a step, until a load was measured.
 _OVERHEAD_BYTES = 350 << 20
 _CONTEXT_LENGTH = 4096
 _SLOTS = 8
+# llama.cpp's number for the pooling of rerankers.
+_RANK = 4
 # What models write around their reasoning, in the words of their templates.
 _TOOLS, _THINKING = "tools", ("<think>", "enable_thinking", "reasoning_content")
 
@@ -63,7 +66,7 @@ class GgufReader:
             manifest,
             card,
             "llamacpp",
-            ["--model", str(path), "--task", "embed" if _embeds(file) else "generate", *flags],
+            ["--model", str(path), "--task", _task(file), *flags],
             file.size_bytes + kv_bytes + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
@@ -78,15 +81,17 @@ def _context_length(flags: list[str], file: GgufFile) -> int:
     return min(chosen, trained) if chosen else trained
 
 
-def _embeds(file: GgufFile) -> bool:
-    """Ollama's rule: a model with a pooling embeds."""
-    return file.pooling_known
+def _task(file: GgufFile) -> Task:
+    """A model with a pooling embeds, as in Ollama; one whose pooling ranks scores pairs of texts."""
+    if not file.pooling_known:
+        return "generate"
+    return "rerank" if file.integer("pooling_type") == _RANK else "embed"
 
 
 def _capabilities(file: GgufFile) -> pb.Capabilities:
     """As far as the file tells; the worker knows better when it has loaded the model."""
-    if _embeds(file):
-        return pb.Capabilities(embedding=True)
+    if (task := _task(file)) != "generate":
+        return pb.Capabilities(embedding=task == "embed", rerank=task == "rerank")
     return pb.Capabilities(
         completion=True,
         tools=_TOOLS in file.template,

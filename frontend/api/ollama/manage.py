@@ -90,6 +90,9 @@ class Management:
     async def _create_in_store(self, http: Request, request: CreateRequest, name: ModelName) -> Response:
         """A model with weights of its own, on a host."""
         self.catalog.check_permitted(name, "overwrite")
+        check_unusable(request, self.settings.ollama_version)
+        if request.draft_files:
+            raise InvalidRequest("draft_files: hosts serve no draft models; leave DRAFT out")
         wanted = store_request_of(request, name)
         if self.catalog.fleet.hosts.find(name.key) is None:
             self._check_free(request.wanted)
@@ -137,9 +140,10 @@ class Management:
         if name is None:
             raise InvalidRequest(f'name "{request.wanted}" is invalid')
         preset = self.catalog.presets.get(name.key)
-        if preset is None and self.stores.has(name.key) and not self.catalog.is_hidden(name):
+        if self.stores.has(name.key) and not self.catalog.is_hidden(name):
             await self.stores.delete(name.short, name.key)
-            return Response()
+            if preset is None:
+                return Response()
         await self.catalog.delete(name, as_sent=request.wanted)
         if preset is not None and preset.adapter is not None:
             await self.adapters.release(preset.adapter)

@@ -19,6 +19,7 @@ from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from frontend.settings import FrontendSettings
 from tests.fakes.http_server import serving
+from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of
 from tests.unit.frontend.routing.hosts.test_hosts import hosting
@@ -74,3 +75,43 @@ async def test_an_upload_that_stops_says_so(client: httpx.AsyncClient) -> None:
     finally:
         writer.close()
     assert b"the body stopped for 0.5 seconds" in answer
+
+
+async def _create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
+    return await client.post("/api/create", json={"model": "made", "stream": False, **body})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("remote_host", "http://example.com", "remote_host"),
+        ("requires", "99.0.0", "requires"),
+        ("draft_files", {"a": digest_of(LARGE)}, "draft"),
+        ("adapters", {"a": digest_of(LARGE)}, "adapters"),
+        ("quantize", "q4_K_M", "quantization"),
+    ],
+)
+async def test_what_a_model_of_files_cannot_have_is_refused(
+    client: httpx.AsyncClient, field: str, value: object, words: str
+) -> None:
+    answer = await _create(client, files={"a.gguf": digest_of(LARGE)}, **{field: value})
+    assert answer.status_code in (400, 500)
+    assert words in answer.json()["error"]
+
+
+async def test_a_preset_cannot_take_the_name_of_a_stored_model(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    write_sentencepiece_gguf(tmp_path / "tiny.gguf")
+    data = (tmp_path / "tiny.gguf").read_bytes()
+    assert (await client.post(f"/api/blobs/{digest_of(data)}", content=data)).status_code == 201
+    assert (await _create(client, files={"a.gguf": digest_of(data)})).json() == {"status": "success"}
+    refused = await _create(client, **{"from": "made", "system": "Be brief."})
+    assert refused.status_code == 400
+    assert "a worker host has a model of that name" in refused.json()["error"]
+    assert (
+        await client.post("/api/copy", json={"source": "made", "destination": "other"})
+    ).status_code == 200
+    assert (await client.request("DELETE", "/api/delete", json={"model": "made"})).status_code == 200
+    names = [model["name"] for model in (await client.get("/api/tags")).json()["models"]]
+    assert names == ["other:latest"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
 from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.store import Store
+from tests.support.tiny_bert_gguf import write_tiny_bert_gguf
 from tests.unit.engine_worker.host.conftest import name, put_blob
 
 CONFIG = {
@@ -220,3 +222,14 @@ def test_an_engine_that_does_not_fit_the_files(store: Store, creation: Creation,
 def test_settings_of_models_that_are_wrong(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_model_settings(text)
+
+
+def test_a_model_whose_pooling_ranks_is_a_reranker(
+    store: Store, creation: Creation, catalog: Catalog, tmp_path: Path
+) -> None:
+    write_tiny_bert_gguf(tmp_path / "bert.gguf")
+    create(store, creation, {"a": (tmp_path / "bert.gguf").read_bytes()})
+    catalog.refresh()
+    model = catalog.find(name("made"))
+    assert model.card.capabilities.rerank
+    assert "rerank" in model.flags
