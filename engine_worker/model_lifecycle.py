@@ -101,6 +101,11 @@ class ModelLifecycle:
         return self._state in (State.LOADED, State.UNLOADING) and not self._is_changing
 
     @property
+    def is_changing(self) -> bool:
+        """Within `exclusive`, or waiting for it: the model will be loaded again."""
+        return not self._open.is_set()
+
+    @property
     def expires_unix_ns(self) -> int:
         """When the model will be unloaded; 0: never, or it is not loaded. While a request uses the model: as
         if the use ended now.

@@ -269,6 +269,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         report.draining = self._draining
         report.frontends = self._watchers
         report.loaded = self._lifecycle.loaded
+        report.changing = self._lifecycle.is_changing
         report.expires_unix_ns = self._lifecycle.expires_unix_ns
         if self._adapters is not None:
             # An engine may return the same message each time.

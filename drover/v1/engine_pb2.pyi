@@ -2503,6 +2503,7 @@ class LoadReport(_message.Message):
     LOADED_FIELD_NUMBER: _builtins.int
     EXPIRES_UNIX_NS_FIELD_NUMBER: _builtins.int
     FRONTENDS_FIELD_NUMBER: _builtins.int
+    CHANGING_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """Requests in the engine's batch, and how many it takes at most."""
@@ -2525,6 +2526,8 @@ class LoadReport(_message.Message):
     """When the model leaves memory, unix time; 0: never."""
     frontends: _builtins.int
     """How many watch these reports: each takes its share of running_limit."""
+    changing: _builtins.bool
+    """The engine changes, as for a new adapter: the model is not loaded now and will be again, without a request."""
     @_builtins.property
     def adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Digests of the adapters that requests can name."""
@@ -2546,11 +2549,12 @@ class LoadReport(_message.Message):
         loaded: _builtins.bool = ...,
         expires_unix_ns: _builtins.int = ...,
         frontends: _builtins.int = ...,
+        changing: _builtins.bool = ...,
         adapters: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "cache_hit_rate", b"cache_hit_rate", "cached_tokens_done", b"cached_tokens_done", "decode_tokens_done", b"decode_tokens_done", "draining", b"draining", "expires_unix_ns", b"expires_unix_ns", "frontends", b"frontends", "kv_tokens_total", b"kv_tokens_total", "kv_tokens_used", b"kv_tokens_used", "loaded", b"loaded", "prefill_tokens_done", b"prefill_tokens_done", "running", b"running", "running_limit", b"running_limit", "waiting", b"waiting", "waiting_prompt_tokens", b"waiting_prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "cache_hit_rate", b"cache_hit_rate", "cached_tokens_done", b"cached_tokens_done", "changing", b"changing", "decode_tokens_done", b"decode_tokens_done", "draining", b"draining", "expires_unix_ns", b"expires_unix_ns", "frontends", b"frontends", "kv_tokens_total", b"kv_tokens_total", "kv_tokens_used", b"kv_tokens_used", "loaded", b"loaded", "prefill_tokens_done", b"prefill_tokens_done", "running", b"running", "running_limit", b"running_limit", "waiting", b"waiting", "waiting_prompt_tokens", b"waiting_prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

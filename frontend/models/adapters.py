@@ -14,11 +14,6 @@ from frontend.models.named_adapters import named_models
 from frontend.models.presets import Presets
 from frontend.routing.fleet import Fleet
 
-OF_STORED = (
-    "Models of worker hosts take no adapters yet; serve the model by a worker of its own, started with "
-    "--adapters FOLDER, and create the model FROM that one"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
@@ -108,8 +103,6 @@ def _check_taken(adapter: Adapter, base: CatalogModel) -> None:
     if base.virtual is not None:
         raise InvalidRequest("adapters: a model that chooses between two takes no adapter")
     can, name = base.info.capabilities, base.name.short
-    if base.info.manifest and not (can.gguf_adapters or can.safetensors_adapters):
-        raise InvalidRequest(f"adapters: '{name}' is in a worker host's store. {OF_STORED}")
     if not (can.gguf_adapters or can.safetensors_adapters):
         raise InvalidRequest(
             f"adapters: the workers of '{name}' take none; workers with llama.cpp or SGLang that generate "

@@ -20,7 +20,9 @@ import pytest
 
 from tests.support.adapter_upload import files_of
 from tests.support.adapters import Matrix, matrices, write_gguf_adapter, write_peft_adapter
+from tests.support.hosts import host, worker_pids
 from tests.support.processes import Process, frontend, stack, worker
+from tests.support.waiting import wait_until
 
 _SIM = (
     "--engine",
@@ -247,3 +249,29 @@ def test_a_real_model_answers_as_the_adapter_makes_it(tmp_path: Path) -> None:
             assert server.text("pirate") == " pirate" * 40
             assert server.text("smol") == base
     assert "pirate" not in base
+
+
+@pytest.mark.real_model
+def test_llamacpp_under_a_worker_host_serves_an_adapter_and_its_base(tmp_path: Path) -> None:
+    """The worker restarts llama.cpp for it, and the host sees no end of a keep-alive in that. Also after the
+    model was unloaded, which leaves the next worker without the adapter.
+    """
+    write_gguf_adapter(tmp_path / "pirate.gguf", matrices("Ġpirate"))
+    flags = ("--embedded-model", "--model-settings", '{"*": {"slots": 1, "context_length": 1024}}')
+    with (
+        host(tmp_path / "host.log", tmp_path / "store", *flags) as one,
+        frontend(tmp_path / "frontend.log", [], "--hosts", one.address) as front,
+    ):
+        server = Server(tmp_path, httpx.Client(base_url=f"http://{front.address}", timeout=60))
+        with server.http:
+            base = server.text("smollm2:135m")
+            adapters = {"pirate.gguf": server.blob((tmp_path / "pirate.gguf").read_bytes())}
+            body = {"model": "pirate", "from": "smollm2:135m", "adapters": adapters, "stream": False}
+            assert server.http.post("/api/create", json=body).json() == {"status": "success"}
+            assert server.text("pirate") == " pirate" * 40
+            assert server.text("smollm2:135m") == base
+            before = worker_pids(tmp_path / "store")
+            assert len(before) == 1
+            server.http.post("/api/generate", json={"model": "smollm2:135m", "keep_alive": 0})
+            wait_until(lambda: worker_pids(tmp_path / "store") == [], 30, "the model is unloaded")
+            assert server.text("pirate") == " pirate" * 40

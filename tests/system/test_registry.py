@@ -168,9 +168,12 @@ def test_what_cannot_be_made_of_a_stored_model(
     digest = client.create_blob(path)
     with pytest.raises(ollama.ResponseError, match="quantization is only supported"):
         client.create("small", files={"tiny.gguf": digest}, quantize="q4_K_M")
-    for more in ({"files": {"tiny.gguf": digest}}, {"from_": MADE}):
-        client.create(MADE, files={"tiny.gguf": digest})
-        with pytest.raises(ollama.ResponseError, match="Models of worker hosts take no adapters yet"):
+    client.create(MADE, files={"tiny.gguf": digest})
+    for more, words in (
+        ({"files": {"tiny.gguf": digest}}, "create the model from its files first"),
+        ({"from_": MADE}, "not an adapter"),
+    ):
+        with pytest.raises(ollama.ResponseError, match=words):
             client.create("adapted", adapters={"adapter.gguf": digest}, **more)
     assert "adapted:latest" not in names(client)
 

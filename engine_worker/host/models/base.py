@@ -17,8 +17,8 @@ from engine_worker.settings import EngineKind
 class StoredModel:
     """`card`: what a worker would answer to GetModel, as far as files tell. `flags`: of its worker.
     `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `is_pinned`: loaded at the
-    start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `unusable`: why no worker can
-    serve it, in words; empty if one can.
+    start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `takes_adapters`: its worker
+    keeps those of requests. `unusable`: why no worker can serve it, in words; empty if one can.
     """
 
     name: ModelName
@@ -30,6 +30,7 @@ class StoredModel:
     is_simulated: bool = False
     is_pinned: bool = False
     max_replicas: int = 0
+    takes_adapters: bool = False
     unusable: str = ""
 
     @property

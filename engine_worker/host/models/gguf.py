@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
+from engine_worker.adapters.gguf_conversion import CONVERTIBLE
 from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
 from engine_worker.host.models.base import StoredModel
@@ -70,6 +71,7 @@ class GgufReader:
             file.size_bytes + kv_bytes + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
+            takes_adapters=_task(file) == "generate",
             unusable=_unusable(manifest) or settings.refusal("llamacpp"),
         )
 
@@ -103,6 +105,8 @@ def _capabilities(file: GgufFile) -> pb.Capabilities:
         seed=True,
         logit_bias=True,
         decision=True,
+        gguf_adapters=True,
+        safetensors_adapters=file.architecture in CONVERTIBLE,
     )
 
 

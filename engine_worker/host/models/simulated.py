@@ -36,6 +36,7 @@ class SimulatedReader:
                 raise ValueError("a simulated model has memory_bytes and flags")
         card = describe_model([name.short], SimulatorConfig(), Scripts(), "generate")
         card.digest, card.manifest = manifest.digest.removeprefix("sha256:"), manifest.digest
+        card.capabilities.gguf_adapters = card.capabilities.safetensors_adapters = True
         card.size_bytes, card.loaded_size_bytes = manifest.size_bytes, memory_bytes
         return StoredModel(
             name,
@@ -45,6 +46,7 @@ class SimulatedReader:
             ["--model", name.short, *map(str, flags), *settings.worker_flags],
             memory_bytes,
             is_simulated=True,
+            takes_adapters=True,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
             unusable=settings.refusal("simulator"),

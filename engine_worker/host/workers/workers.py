@@ -132,6 +132,7 @@ class Workers:
             *("--drain-grace-seconds", str(settings.drain_seconds)),
             *("--log-format", "json"),
             *("--log-level", settings.log_level),
+            *(("--adapters", str(place.folder / "adapters")) if model.takes_adapters else ()),
             *model.flags,
         ]
 

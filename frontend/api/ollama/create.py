@@ -33,7 +33,6 @@ from frontend.api.core.typed_fields import (
 from frontend.api.ollama.create_declared import read_capabilities, with_declarations
 from frontend.api.ollama.transfer import Step, status
 from frontend.models.adapter import Adapter
-from frontend.models.adapters import OF_STORED
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
 
@@ -311,7 +310,9 @@ def store_request_of(request: CreateRequest, name: ModelName) -> host_pb2.Create
     """A model of uploaded files. Raises InvalidRequest for what cannot be part of one."""
     check_files(request)
     if request.adapters:
-        raise InvalidRequest(f"adapters: the files make a model of a worker host. {OF_STORED}")
+        raise InvalidRequest(
+            "adapters: create the model from its files first, and then one FROM it with the adapter"
+        )
     check_quantize(request)
     check_messages(request.messages)
     return host_pb2.CreateRequest(
