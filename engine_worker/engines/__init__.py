@@ -112,7 +112,18 @@ def _sglang(settings: WorkerSettings) -> Engine:
 
 def sglang_options(settings: WorkerSettings) -> SglangOptions:
     """Raises ValueError, with what to do, for a model or a template that cannot be found."""
-    from engine_worker.engines.sglang.options import AdapterRoom, SglangOptions
+    from engine_worker.engines.sglang.options import (
+        MEMORY_SAVER,
+        WEIGHTS_BACKUP,
+        AdapterRoom,
+        SglangOptions,
+    )
+
+    if MEMORY_SAVER in settings.sglang_flags and WEIGHTS_BACKUP not in settings.sglang_flags:
+        raise ValueError(
+            f"--sglang-args: {MEMORY_SAVER} without {WEIGHTS_BACKUP} would lose the weights when the model "
+            "is unloaded; give both"
+        )
 
     jinja = _jinja_template(settings.chat_template)
     if jinja and not settings.chat_template.endswith(".jinja"):
@@ -143,7 +154,7 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         overrides=model_overrides(settings),
         adapters=AdapterRoom(settings.max_adapters, settings.max_adapter_rank) if settings.adapters else None,
         flags=settings.sglang_flags,
-        pinned=not settings.manifest,
+        pinned=not settings.manifest and MEMORY_SAVER not in settings.sglang_flags,
     )
 
 

@@ -224,10 +224,16 @@ class SglangEngine:
         return folder
 
     async def load(self) -> None:
-        """Nothing to do: the model stays as long as the process."""
+        """Only a model that sleeps has left its memory: others stay as long as the process."""
+        if self._options.sleeps:
+            assert self._process is not None
+            await self._process.resume_memory()
 
     async def unload(self) -> None:
-        """Nothing to do: the model is pinned, or a host ends the process."""
+        """Others than those that sleep are pinned, or a host ends their process."""
+        if self._options.sleeps:
+            assert self._process is not None
+            await self._process.release_memory()
 
 
 def _asked(loaded: LoadedModel) -> Ask:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from engine_worker.engines.overrides import ModelOverrides
 from engine_worker.settings import Task
 
+MEMORY_SAVER = "--enable-memory-saver"
+WEIGHTS_BACKUP = "--enable-weights-cpu-backup"
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterRoom:
@@ -41,8 +44,13 @@ class SglangOptions:
     adapters: AdapterRoom | None
     # Further flags of `sglang serve`.
     flags: Sequence[str]
-    # Starting SGLang takes minutes, so the model stays. A host ends the process in place of an unload.
+    # Starting SGLang takes minutes, so the model stays, unless SGLang can sleep or a host ends the process.
     pinned: bool = True
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether SGLang was started so that it can free its device's memory and take it again."""
+        return MEMORY_SAVER in self.flags
 
     @property
     def generates(self) -> bool:

@@ -18,7 +18,8 @@ class StoredModel:
     """`card`: what a worker would answer to GetModel, as far as files tell. `flags`: of its worker.
     `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `is_pinned`: loaded at the
     start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `takes_adapters`: its worker
-    keeps those of requests. `unusable`: why no worker can serve it, in words; empty if one can.
+    keeps those of requests. `sleeps`: its worker gives up memory without ending. `unusable`: why no worker
+    can serve it, in words; empty if one can.
     """
 
     name: ModelName
@@ -31,6 +32,7 @@ class StoredModel:
     is_pinned: bool = False
     max_replicas: int = 0
     takes_adapters: bool = False
+    sleeps: bool = False
     unusable: str = ""
 
     @property

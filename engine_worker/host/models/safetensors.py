@@ -12,6 +12,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import human_count
 from engine_worker.engines.sglang.model_files import ModelFiles
+from engine_worker.engines.sglang.options import MEMORY_SAVER
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.layers import flags_of, licenses_of, overrides_of, starting_json_of
 from engine_worker.host.models.model_settings import ModelSettings
@@ -74,6 +75,7 @@ class SafetensorsReader:
             files.size_bytes + _kv_bytes(config) + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
+            sleeps=MEMORY_SAVER in " ".join(settings.worker_flags),
             unusable=settings.refusal("sglang") or ("" if self.python else _NO_SGLANG),
         )
 

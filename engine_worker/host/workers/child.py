@@ -205,7 +205,8 @@ class Child:
             self.last_used = time.monotonic()
         if self.requests >= report.running_limit:
             self.last_full = time.monotonic()
-        if not report.loaded and not report.changing and self.state is State.READY:
+        is_unloaded = not (report.loaded or report.changing or self.model.sleeps)
+        if is_unloaded and self.state is State.READY:
             # Its keep-alive has expired, or a client has stopped it.
             self.drain()
         moved = abs(report.expires_unix_ns - before.expires_unix_ns) > 1_000_000_000

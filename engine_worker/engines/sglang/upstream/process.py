@@ -237,6 +237,18 @@ class EngineProcess:
         if not result.success:
             raise EngineFailed(f"SGLang did not unload the adapter: {result.error_message}")
 
+    async def release_memory(self) -> None:
+        """Free the device's memory of weights and KV cache, of an engine that was started for it."""
+        from sglang.srt.managers.io_struct import ReleaseMemoryOccupationReqInput
+
+        await self.manager.release_memory_occupation(ReleaseMemoryOccupationReqInput(), None)
+
+    async def resume_memory(self) -> None:
+        """The reverse: the weights come back from the host's memory."""
+        from sglang.srt.managers.io_struct import ResumeMemoryOccupationReqInput
+
+        await self.manager.resume_memory_occupation(ResumeMemoryOccupationReqInput(), None)
+
     def in_flight(self) -> set[str]:
         """Ids of all requests that SGLang has not forgotten, in whatever phase."""
         return set(self.manager.rid_to_state)
