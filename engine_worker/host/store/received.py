@@ -5,15 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from drover.errors import InvalidRequest
+from drover.errors import DroverError, InvalidRequest
 from drover.v1 import host_pb2
 from engine_worker.host.store.store import Store
 
 _MAX_PART_BYTES = 1024 * 1024
+_MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
 
 async def receive_blob(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> bool:
-    """True if the store had it already. Raises InvalidRequest, StoreUnavailable."""
+    """True if the store had it already. Raises InvalidRequest, StoreUnavailable.
+
+    What is still on its way is read first, up to a bound: gRPC tells a client that is cut off while it sends
+    that the call broke, and not why.
+    """
+    try:
+        return await _receive(store, parts)
+    except DroverError:
+        discarded = 0
+        async for part in parts:
+            discarded += len(part.data)
+            if discarded > _MAX_DISCARDED_BYTES:
+                break
+        raise
+
+
+async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> bool:
     header = await anext(parts, None)
     if header is None or header.WhichOneof("part") != "digest":
         raise InvalidRequest("the first part of a blob is its digest")

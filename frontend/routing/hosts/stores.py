@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 import grpc
 
-from drover.errors import DroverError, ModelNotFound, NoWorkerReady
+from drover.errors import DroverError, ModelNotFound, NoWorkerReady, StoreUnavailable, WorkerUnreachable
 from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
@@ -108,8 +108,13 @@ class HostStores:
                 failures.append(error)
                 raise
 
-        with boundary(lambda: failures[0] if failures else None):
-            answer = await self._upload_host().stub.PutBlob(parts())
+        try:
+            with boundary(lambda: failures[0] if failures else None):
+                answer = await self._upload_host().stub.PutBlob(parts())
+        except WorkerUnreachable as error:
+            raise StoreUnavailable(
+                "the worker host ended the upload; its log has the reason, please try again"
+            ) from error
         return not read(answer).existed
 
     async def _until_listed(
