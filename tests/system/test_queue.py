@@ -57,7 +57,8 @@ async def test_a_lower_priority_queues_behind_later_requests(tmp_path: Path) -> 
 async def _asked(fleet: Fleet, name: str, priority: int, ended: list[str]) -> Seen:
     headers = {PRIORITY: str(priority)}
     async with httpx.AsyncClient(base_url=fleet.url(), timeout=60, headers=headers) as http:
-        seen = await stream(http, body(name, 100))
+        # The first ones last until all the others wait.
+        seen = await stream(http, body(name, 220 if name == "first" else 20))
     ended.append(name)
     return seen
 
