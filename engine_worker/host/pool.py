@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from drover import logs
 from drover.concurrency import ChangeSignal
-from drover.errors import DroverError, EngineFailed, ModelNotFound, NoWorkerReady
+from drover.errors import DroverError, EngineFailed, NoWorkerReady
 from engine_worker.host.metrics import BUDGET, LOADED, MEMORY, MODELS, WAITING, Gauges, HostCounts
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog, without_tensors
@@ -330,9 +330,3 @@ class Pool:
                 if measured > child.memory_bytes:
                     child.memory_bytes = measured
                     self.notify()
-
-
-def check_usable(model: StoredModel) -> None:
-    """Raises ModelNotFound in words for a model that no worker of this host can serve."""
-    if model.unusable:
-        raise ModelNotFound(f"model '{model.name.short}' cannot be served: {model.unusable}")

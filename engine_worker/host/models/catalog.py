@@ -72,14 +72,12 @@ class Catalog:
     def card(self, model: StoredModel) -> pb.Model:
         """As its worker described it, else as its files do; without tensors."""
         record = self.loads.get(model.key)
-        card = pb.Model()
-        card.CopyFrom(record.card if record and record.card.names else model.card)
+        card = without_tensors(record.card if record and record.card.names else model.card)
         card.names[:] = [model.name.short]
         # Of the manifest, and so the same before and after a load.
         card.digest, card.size_bytes = model.card.digest, model.card.size_bytes
         card.modified_unix_ns = model.card.modified_unix_ns
         card.starting_parameters_json = model.card.starting_parameters_json
-        del card.tensors[:]
         return card
 
     def described(self, model: StoredModel, verbose: bool) -> pb.Model:
