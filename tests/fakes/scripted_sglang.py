@@ -23,7 +23,8 @@ from engine_worker.engines import sglang_options
 from engine_worker.engines.sglang.engine import SglangEngine
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.output_builder import OutputBuilder
-from engine_worker.engines.sglang.upstream.process import Chunk, EngineProcess, Finish, Meta, SglangRequest
+from engine_worker.engines.sglang.upstream.calls import Chunk, Finish, Meta, SglangRequest
+from engine_worker.engines.sglang.upstream.process import EngineProcess
 from tests.fakes.scripted_sglang_names import SCRIPTS
 
 Piece = str | float | None

@@ -26,8 +26,9 @@ from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.output_builder import OutputBuilder
 from engine_worker.engines.sglang.prompt import Limits, Prompt, Prompts
 from engine_worker.engines.sglang.request import RequestBuilder
+from engine_worker.engines.sglang.upstream.calls import SglangRequest
 from engine_worker.engines.sglang.upstream.own_metrics import metrics_text
-from engine_worker.engines.sglang.upstream.process import EngineProcess, SglangRequest
+from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.engines.slots import Admission
 from engine_worker.engines.yes_or_no import Ask, YesOrNoReranker, as_text, asks_yes_or_no
 from engine_worker.output.mailbox import Mailbox

@@ -14,7 +14,8 @@ from engine_worker.engines.label_scores import LabelTokens, can_decide, item_req
 from engine_worker.engines.numbers import finite
 from engine_worker.engines.sglang.prompt import Prompt, Prompts
 from engine_worker.engines.sglang.request import engine_id
-from engine_worker.engines.sglang.upstream.process import EngineProcess, Meta, SglangScoreRequest
+from engine_worker.engines.sglang.upstream.calls import Meta, SglangScoreRequest
+from engine_worker.engines.sglang.upstream.process import EngineProcess
 
 if TYPE_CHECKING:
     from engine_worker.engines.sglang.upstream.vocabulary import Vocabulary

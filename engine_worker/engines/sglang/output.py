@@ -28,7 +28,7 @@ from drover.errors import (
 )
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.text import Logprobs, TextSource
-from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
+from engine_worker.engines.sglang.upstream.calls import Chunk, Finish, Meta
 from engine_worker.output.base import CallPart, Content, OutputParser, Piece, PlainText, Thinking
 from engine_worker.output.delivered_filter import DeliveredFilter
 from engine_worker.output.mailbox import Mailbox

@@ -15,7 +15,7 @@ from drover.thinking import needs_template
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.call_grammars import CallGrammar, ForcedCall, call_grammar
 from engine_worker.engines.sglang.prompt import Limits, Prompt
-from engine_worker.engines.sglang.upstream.process import SglangRequest
+from engine_worker.engines.sglang.upstream.calls import SglangRequest
 from engine_worker.prompt.window import Window
 from engine_worker.schemas.constraint import Constraint, json_of
 from engine_worker.schemas.custom_input import not_enforced

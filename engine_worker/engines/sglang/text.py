@@ -9,7 +9,7 @@ from typing import Protocol
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import finite
-from engine_worker.engines.sglang.upstream.process import Chunk, Meta
+from engine_worker.engines.sglang.upstream.calls import Chunk, Meta
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _CHARACTER_BYTES = 4

@@ -18,5 +18,5 @@ from engine_worker.engines.sglang.upstream.environment import METRICS_FOLDER
 def metrics_text() -> str:
     """In Prometheus' text format; a family may be there twice. Blocking: it reads files."""
     children = CollectorRegistry()
-    MultiProcessCollector(children, os.environ[METRICS_FOLDER])  # type: ignore[no-untyped-call]
+    MultiProcessCollector(children, os.environ[METRICS_FOLDER])  # type: ignore[no-untyped-call]  # its __init__ has no types
     return (generate_latest(children) + generate_latest(REGISTRY)).decode()

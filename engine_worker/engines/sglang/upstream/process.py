@@ -8,13 +8,14 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import psutil
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest, QueueFull
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream import environment, tracing
+from engine_worker.engines.sglang.upstream.calls import Chunk, Meta, SglangRequest, SglangScoreRequest
 from engine_worker.engines.sglang.upstream.loads import EngineLoad, read_load
 
 if TYPE_CHECKING:
@@ -24,71 +25,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
 _CHILD_FAILED = "a process of SGLang failed (see its log lines above)"
-
-
-class Finish(TypedDict, total=False):
-    """Why an answer ended: `type` is stop, length or abort, `matched` a token id or a stop text."""
-
-    type: str
-    matched: int | str
-    message: str
-    status_code: int | None
-
-
-class Meta(TypedDict, total=False):
-    """Counts so far; times are unix seconds of the scheduler, absent without --enable-metrics."""
-
-    finish_reason: Finish | None
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
-    queue_time: float
-    forward_entry_time: float
-    prefill_finished_time: float
-    request_finished_ts: float
-    output_token_logprobs: list[tuple[float, int, None]]
-    output_top_logprobs: list[list[tuple[float, int, None]] | None]
-    output_token_ids_logprobs: list[list[tuple[float, int, None]]]
-
-
-class Chunk(TypedDict):
-    """New text and tokens. The text of an abort has no meaning."""
-
-    text: str
-    output_ids: list[int]
-    meta_info: Meta
-
-
-class SglangRequest(TypedDict, total=False):
-    """The arguments of Engine.async_generate."""
-
-    rid: str
-    prompt: str
-    input_ids: list[int]
-    image_data: list[bytes]
-    sampling_params: dict[str, object]
-    return_logprob: bool
-    top_logprobs_num: int
-    require_reasoning: bool
-    priority: int
-    cache_salt: str
-    lora_path: str
-    external_trace_header: dict[str, str]
-
-
-class SglangScoreRequest(TypedDict, total=False):
-    """The arguments of Engine.async_generate for several prompts that are only prefilled."""
-
-    rid: list[str]
-    prompt: list[str]
-    input_ids: list[list[int]]
-    image_data: list[list[bytes]]
-    token_ids_logprob: list[list[int]]
-    priority: int
-    cache_salt: str
-    lora_path: list[str]
-    external_trace_header: dict[str, str]
 
 
 class EngineProcess:

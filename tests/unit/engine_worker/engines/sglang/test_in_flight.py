@@ -11,8 +11,9 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.in_flight import InFlight
 from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.text import EngineText
+from engine_worker.engines.sglang.upstream.calls import Finish
 from engine_worker.engines.sglang.upstream.loads import EngineLoad
-from engine_worker.engines.sglang.upstream.process import EngineProcess, Finish
+from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.output.base import PlainText
 from engine_worker.output.mailbox import Mailbox
 from tests.unit.engine_worker.engines.sglang.test_output import ByteTable, chunk

@@ -8,7 +8,7 @@ from drover.errors import ConstraintRejected, ContextExceeded, DroverError, Engi
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.text import ContinuedText, EngineText
-from engine_worker.engines.sglang.upstream.process import Chunk, Finish, Meta
+from engine_worker.engines.sglang.upstream.calls import Chunk, Finish, Meta
 from engine_worker.output.base import PlainText
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.stop_matcher import StopMatcher

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.output import Output, OutputContext
 from engine_worker.engines.sglang.text import EngineText
-from engine_worker.engines.sglang.upstream.process import Chunk, Finish
+from engine_worker.engines.sglang.upstream.calls import Chunk, Finish
 from engine_worker.output.base import OutputParser, Piece, PlainText
 from engine_worker.output.mailbox import Mailbox
 from engine_worker.output.stop_matcher import StopMatcher

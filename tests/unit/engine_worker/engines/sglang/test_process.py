@@ -11,7 +11,8 @@ import pytest
 
 from drover.errors import ContextExceeded, DroverError, EngineFailed, InvalidRequest
 from engine_worker.engines.sglang.options import SglangOptions
-from engine_worker.engines.sglang.upstream.process import Chunk, EngineProcess, SglangRequest
+from engine_worker.engines.sglang.upstream.calls import Chunk, SglangRequest
+from engine_worker.engines.sglang.upstream.process import EngineProcess
 from tests.unit.engine_worker.engines.sglang.test_output import chunk
 
 
