@@ -4,6 +4,7 @@ It is written for SGLang 0.5.23, whose private interfaces change with each relea
 
     arguments.py          ServerArgs' command line
     process.py            Engine and its child processes; of TokenizerManager: signals, in-flight table
+    calls.py              what Engine takes for a request and gives for an answer
     loads.py              LoadSnapshot
     templates.py          OpenAIServingChat._process_messages: templates, thinking switches, forced calls
     conversation.py       the messages of that layer
