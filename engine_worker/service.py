@@ -12,18 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from drover.concurrency import ChangeSignal
-from drover.errors import (
-    CapabilityMissing,
-    ClientLeft,
-    DroverError,
-    NoWorkerReady,
-    WorkerDraining,
-    internal_error,
-)
-from drover.rpc import abort_with
+from drover.errors import CapabilityMissing, NoWorkerReady, WorkerDraining
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, in_use
+from engine_worker.calls import guarded, send
 from engine_worker.engines.base import Engine
 from engine_worker.engines.label_scores import check_items
 from engine_worker.exchange import Exchange
@@ -42,9 +35,6 @@ if TYPE_CHECKING:
     # Only the generated stub's .pyi knows it.
     from drover.v1.engine_pb2_grpc import _ServicerContext as Context
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-Result = TypeVar("Result")
 Texts = TypeVar("Texts", pb.EmbedRequest, pb.RerankRequest, pb.ClassifyRequest)
 Results = TypeVar("Results", pb.EmbedResponse, pb.RerankResponse, pb.ClassifyResponse)
 
@@ -103,9 +93,9 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             running = self._generations.run(request, client_request_id(context), mailbox)
             async with until_over(running, mailbox):
                 while not mailbox.is_over:
-                    await _send(context, await mailbox.take())
+                    await send(context, await mailbox.take())
 
-        await _guarded(context, stream)
+        await guarded(context, stream, _log)
 
     async def Exchange(  # type: ignore[override]  # it writes by itself
         self, request_iterator: object, context: grpc.aio.ServicerContext[pb.Orders, pb.Step]
@@ -120,7 +110,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             finally:
                 self._exchanges.discard(exchange)
 
-        await _guarded(context, run)
+        await guarded(context, run, _log)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         return await self._prefilled(request, context, self._engine.embed)
@@ -151,7 +141,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             line.add_scores(response)
             return response
 
-        return await _guarded(context, score, line)
+        return await guarded(context, score, _log, line.write)
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         async def tokenize() -> pb.TokenizeResponse:
@@ -161,7 +151,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                 ids = await self._engine.tokenize(request.text, request.add_special)
             return pb.TokenizeResponse(ids=ids)
 
-        return await _guarded(context, tokenize)
+        return await guarded(context, tokenize, _log)
 
     async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
         async def detokenize() -> pb.DetokenizeResponse:
@@ -170,7 +160,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             async with self._lifecycle.use():
                 return pb.DetokenizeResponse(text=await self._engine.detokenize(list(request.ids)))
 
-        return await _guarded(context, detokenize)
+        return await guarded(context, detokenize, _log)
 
     async def Render(self, request: pb.RenderRequest, context: Context) -> pb.RenderResponse:
         async def render() -> pb.RenderResponse:
@@ -179,7 +169,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             async with self._lifecycle.use():
                 return await self._engine.render(request.request)
 
-        return await _guarded(context, render)
+        return await guarded(context, render, _log)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:
         async def model() -> pb.Model:
@@ -194,7 +184,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                 model.model_info_json = await self._engine.whole_model_info()
             return model
 
-        return await _guarded(context, model)
+        return await guarded(context, model, _log)
 
     async def WatchLoad(  # type: ignore[override]  # it writes by itself
         self,
@@ -210,14 +200,14 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             try:
                 while not self._closing:
                     changed = self._changed.next_change
-                    await _send(context, self.report())
+                    await send(context, self.report())
                     with suppress(TimeoutError):
                         await asyncio.wait_for(changed.wait(), interval_ms / 1000)
             finally:
                 self._watchers -= not request.monitor
             raise WorkerDraining("the worker is shutting down")
 
-        await _guarded(context, watch)
+        await guarded(context, watch, _log)
 
     async def Load(self, request: pb.LoadRequest, context: Context) -> pb.LoadResponse:
         async def load() -> pb.LoadResponse:
@@ -226,14 +216,14 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                 pass
             return pb.LoadResponse(load_ns=load_ns, expires_unix_ns=self._lifecycle.expires_unix_ns)
 
-        return await _guarded(context, load)
+        return await guarded(context, load, _log)
 
     async def Unload(self, request: pb.UnloadRequest, context: Context) -> pb.UnloadResponse:
         async def unload() -> pb.UnloadResponse:
             self._check_open()
             return pb.UnloadResponse(loaded=self._lifecycle.unload_when_idle())
 
-        return await _guarded(context, unload)
+        return await guarded(context, unload, _log)
 
     async def Abort(self, request: pb.AbortRequest, context: Context) -> pb.AbortResponse:
         return pb.AbortResponse(found=self._requests.abort(request.request_id))
@@ -245,7 +235,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self._check_open()
             return await self._require_adapters().put(aiter(request_iterator))
 
-        return await _guarded(context, put)
+        return await guarded(context, put, _log)
 
     async def DeleteAdapter(
         self, request: pb.DeleteAdapterRequest, context: Context
@@ -254,7 +244,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self._check_open()
             return pb.DeleteAdapterResponse(found=self._require_adapters().delete(request.digest))
 
-        return await _guarded(context, delete)
+        return await guarded(context, delete, _log)
 
     def _require_adapters(self) -> AdapterHost:
         if self._adapters is None:
@@ -299,7 +289,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             line.add_results(response)
             return response
 
-        return await _guarded(context, prefilled, line)
+        return await guarded(context, prefilled, _log, line.write)
 
     def _begin_trace(self, request: Traced) -> Trace | None:
         """None before the start, too, while the engine cannot say what it is."""
@@ -313,35 +303,3 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     def _check_started(self) -> None:
         if not self.ready:
             raise NoWorkerReady("the worker is still loading its model")
-
-
-async def _send(context: grpc.aio.ServicerContext[Request, Response], message: Response) -> None:
-    """Write a message. Raises ClientLeft if the stream is closed but the handler is not cancelled yet."""
-    try:
-        await context.write(message)
-    except grpc.aio.InternalError as unsent:
-        raise ClientLeft("cancelled") from unsent
-
-
-async def _guarded(
-    context: grpc.aio.ServicerContext[Request, Response],
-    work: Callable[[], Awaitable[Result]],
-    line: RequestLine | None = None,
-) -> Result:
-    """Turn errors into gRPC statuses: a DroverError as itself, any other exception as an internal error."""
-    error: DroverError | None = None
-    try:
-        return await work()
-    except asyncio.CancelledError:
-        error = ClientLeft("cancelled")
-        raise
-    except DroverError as failure:
-        error = failure
-        await abort_with(context, failure)
-    except Exception as exception:  # noqa: BLE001 - the caller gets a status, not a traceback
-        _log.exception("unhandled exception in a request")
-        error = internal_error(exception)
-        await abort_with(context, error)
-    finally:
-        if line is not None:
-            line.write(error)

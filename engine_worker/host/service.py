@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import grpc
 
-from drover.errors import ClientLeft, DroverError, InvalidRequest, internal_error
+from drover.errors import DroverError, InvalidRequest
 from drover.names import ModelName
-from drover.rpc import abort_with, failure_of
+from drover.rpc import failure_of
 from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
+from engine_worker.calls import guarded, send
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
@@ -42,10 +43,6 @@ _STATES = {
 
 if TYPE_CHECKING:
     from drover.v1.host_pb2_grpc import _ServicerContext as Context
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-Result = TypeVar("Result")
 
 
 class HostService(host_pb2_grpc.HostServicer):
@@ -82,11 +79,11 @@ class HostService(host_pb2_grpc.HostServicer):
                 if stored != sent:
                     state.stored.CopyFrom(stored)
                     sent = stored
-                await context.write(state)
+                await send(context, state)
                 await changed.wait()
                 await asyncio.sleep(_GATHER_SECONDS)
 
-        await _guarded(context, watch)
+        await guarded(context, watch, _log)
 
     async def Ensure(  # type: ignore[override]  # it writes by itself
         self,
@@ -110,7 +107,7 @@ class HostService(host_pb2_grpc.HostServicer):
                     taking = asyncio.create_task(failures.get(), name="next failure")
                     await asyncio.wait({reading, taking}, return_when=asyncio.FIRST_COMPLETED)
                     if taking.done():
-                        await context.write(taking.result())
+                        await send(context, taking.result())
                     else:
                         taking.cancel()
                 reading.result()
@@ -120,20 +117,20 @@ class HostService(host_pb2_grpc.HostServicer):
                     taking.cancel()
                 self._pool.remove_caller(caller)
 
-        await _guarded(context, ensure)
+        await guarded(context, ensure, _log)
 
     async def Release(self, request: host_pb2.ReleaseRequest, context: Context) -> host_pb2.ReleaseResponse:
         async def release() -> host_pb2.ReleaseResponse:
             return host_pb2.ReleaseResponse(found=self._pool.release(self._find(request.model)))
 
-        return await _guarded(context, release)
+        return await guarded(context, release, _log)
 
     async def GetStored(self, request: host_pb2.GetStoredRequest, context: Context) -> engine_pb2.Model:
         async def get() -> engine_pb2.Model:
             model = self._find(request.model)
             return await asyncio.to_thread(self._catalog.described, model, request.verbose)
 
-        return await _guarded(context, get)
+        return await guarded(context, get, _log)
 
     async def Delete(self, request: host_pb2.DeleteRequest, context: Context) -> host_pb2.DeleteResponse:
         async def delete() -> host_pb2.DeleteResponse:
@@ -142,7 +139,7 @@ class HostService(host_pb2_grpc.HostServicer):
             await self.refresh()
             return host_pb2.DeleteResponse(freed_bytes=freed)
 
-        return await _guarded(context, delete)
+        return await guarded(context, delete, _log)
 
     async def FindBlob(
         self, request: host_pb2.FindBlobRequest, context: Context
@@ -151,7 +148,7 @@ class HostService(host_pb2_grpc.HostServicer):
             size = await asyncio.to_thread(self._store.blobs.size, request.digest)
             return host_pb2.FindBlobResponse(found=size is not None, size_bytes=size or 0)
 
-        return await _guarded(context, find)
+        return await guarded(context, find, _log)
 
     async def PutBlob(
         self, request_iterator: AsyncIterator[host_pb2.BlobPart], context: Context
@@ -159,7 +156,7 @@ class HostService(host_pb2_grpc.HostServicer):
         async def put() -> host_pb2.PutBlobResponse:
             return host_pb2.PutBlobResponse(existed=await receive_blob(self._store, aiter(request_iterator)))
 
-        return await _guarded(context, put)
+        return await guarded(context, put, _log)
 
     async def Create(  # type: ignore[override]  # it writes by itself
         self,
@@ -168,12 +165,12 @@ class HostService(host_pb2_grpc.HostServicer):
     ) -> None:
         async def create() -> None:
             for status in ("parsing GGUF", "writing manifest"):
-                await context.write(host_pb2.Progress(status=status))
+                await send(context, host_pb2.Progress(status=status))
             manifest = await asyncio.to_thread(self._creation.create, _name(request.model), request)
             await self.refresh()
-            await context.write(host_pb2.Progress(status="success", manifest=manifest.digest))
+            await send(context, host_pb2.Progress(status="success", manifest=manifest.digest))
 
-        await _guarded(context, create)
+        await guarded(context, create, _log)
 
     async def Pull(  # type: ignore[override]  # it writes by itself
         self,
@@ -184,9 +181,9 @@ class HostService(host_pb2_grpc.HostServicer):
             steps = self._pulls.pull(_name(request.model), request.insecure)
             async with aclosing(steps):
                 async for step in steps:
-                    await context.write(step)
+                    await send(context, step)
 
-        await _guarded(context, pull)
+        await guarded(context, pull, _log)
 
     async def Push(  # type: ignore[override]  # it writes by itself
         self,
@@ -197,16 +194,16 @@ class HostService(host_pb2_grpc.HostServicer):
             steps = self._pushes.push(self._find(request.model).name, request.insecure)
             async with aclosing(steps):
                 async for step in steps:
-                    await context.write(step)
+                    await send(context, step)
 
-        await _guarded(context, push)
+        await guarded(context, push, _log)
 
     async def Prune(self, request: host_pb2.PruneRequest, context: Context) -> host_pb2.PruneResponse:
         async def prune() -> host_pb2.PruneResponse:
             files, size = await asyncio.to_thread(self._store.prune, request.dry_run, _UNFINISHED_SECONDS)
             return host_pb2.PruneResponse(files=files, bytes=size)
 
-        return await _guarded(context, prune)
+        return await guarded(context, prune, _log)
 
     @property
     def _catalog(self) -> Catalog:
@@ -279,18 +276,3 @@ def _child(child: Child) -> host_pb2.Child:
         extra=child.place.is_extra,
         busy=child.requests > 0,
     )
-
-
-async def _guarded(
-    context: grpc.aio.ServicerContext[Request, Response], work: Callable[[], Awaitable[Result]]
-) -> Result:
-    """Turn errors into gRPC statuses: a DroverError as itself, any other exception as an internal error."""
-    try:
-        return await work()
-    except DroverError as failure:
-        await abort_with(context, failure)
-    except grpc.aio.InternalError:
-        await abort_with(context, ClientLeft("cancelled"))
-    except Exception as exception:  # noqa: BLE001 - the caller gets a status, not a traceback
-        _log.exception("unhandled exception in a call")
-        await abort_with(context, internal_error(exception))
