@@ -16,7 +16,8 @@ from drover.collector import keep_from_collection
 from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.tracing.environment import start_tracing
 from engine_worker.engines import Engine, build_engine
-from engine_worker.server import CannotStart, WorkerServer
+from engine_worker.frontend_server import CannotStart
+from engine_worker.server import WorkerServer
 from engine_worker.settings import WorkerSettings
 
 if TYPE_CHECKING:

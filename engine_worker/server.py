@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
 
 from drover import logs
 from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, EngineFailed, WorkerDraining
 from drover.exposure import warn_if_exposed
 from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
-from drover.tls.fleet import FleetCertificates, fleet_certificates
-from drover.tls.reload import Reloaded
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
 from engine_worker.adapters.named import find_named
 from engine_worker.engine_metrics import EngineMetrics
 from engine_worker.engines.base import Engine
+from engine_worker.frontend_server import CannotStart, FrontendServer
 from engine_worker.metrics import WorkerMetrics
 from engine_worker.metrics import serve as serve_metrics
 from engine_worker.model_lifecycle import ModelLifecycle
@@ -36,7 +33,6 @@ from engine_worker.request_log import BeginTrace, Trace, Traced, untraced
 from engine_worker.requests import RequestTable
 from engine_worker.service import EngineService
 from engine_worker.settings import WorkerSettings
-from engine_worker.tls import FrontendsOnly, server_credentials
 
 if TYPE_CHECKING:
     from drover.tracing.tracing import Tracing
@@ -45,13 +41,6 @@ _log = logging.getLogger("drover.worker")
 _CLOSE_SECONDS = 2.0
 _WARM_UP_SECONDS = 600.0
 _DANGER = "can use the model and end requests; only frontends should, which --fleet-tls-certificate demands"
-
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class CannotStart(Exception):
-    """The worker cannot start; the message says what is wrong and what to do."""
 
 
 class WorkerServer:
@@ -82,35 +71,28 @@ class WorkerServer:
         self._service = EngineService(
             engine, self._requests, self._lifecycle, changed, self._adapters, traces, settings.manifest
         )
-        self._health = health_aio.HealthServicer()
-        self._certificates = _certificates(settings)
-        self._server = grpc.aio.server(interceptors=self._interceptors(), options=SERVER_OPTIONS)
+        self._server = FrontendServer(
+            SERVICE_NAME,
+            settings.fleet_tls,
+            settings.fleet_tls_frontend_names,
+            settings.flag("fleet_tls_frontend_names"),
+        )
         self._probes: grpc.aio.Server | None = None
         self._stop = asyncio.Event()
         self._failure = ""
         self._stop_metrics: Callable[[], None] | None = None
         self.address = ""
 
-    def _interceptors(self) -> list[FrontendsOnly]:
-        if self._certificates is None:
-            return []
-        setting = "fleet_tls_frontend_names"
-        return [FrontendsOnly(self._settings.fleet_tls_frontend_names, self._settings.flag(setting))]
-
     async def run(self) -> int:
         """Serve until a signal arrives or the engine fails; return the exit status."""
         self._take_signals()
-        watch = None
-        if self._certificates is not None:
-            watch = asyncio.create_task(self._certificates.watch(), name="watch certificates")
         try:
-            await self._listen()
-            if not await self._unless_stopped(self.startup()):
-                return 0
-            return await self._serve()
+            async with self._server.reloading():
+                await self._listen()
+                if not await self._unless_stopped(self.startup()):
+                    return 0
+                return await self._serve()
         finally:
-            if watch is not None:
-                watch.cancel()
             await self.shutdown()
 
     def _take_signals(self) -> None:
@@ -152,7 +134,7 @@ class WorkerServer:
             await self._start_adapters(self._adapters)
         self._service.ready = True
         self._serve_metrics(list(model.names))
-        await self._health.set(SERVICE_NAME, _SERVING)
+        await self._server.set_serving(True)
         logs.event(
             _log,
             logging.INFO,
@@ -209,7 +191,7 @@ class WorkerServer:
     async def drain(self) -> None:
         """Report not ready, let running requests finish within the drain timeout, then fail the rest."""
         self._service.drain()
-        await self._health.set(SERVICE_NAME, _NOT_SERVING)
+        await self._server.set_serving(False)
         grace_seconds = self._settings.drain_grace_seconds
         if len(self._requests):
             logs.event(
@@ -227,7 +209,7 @@ class WorkerServer:
             # In a thread: it waits for a running scrape, which may wait for this loop.
             await asyncio.to_thread(self._stop_metrics)
         self._service.close()
-        await self._server.stop(_CLOSE_SECONDS)
+        await self._server.grpc.stop(_CLOSE_SECONDS)
         if self._probes is not None:
             await self._probes.stop(None)
         if self._adapters is not None:
@@ -240,39 +222,18 @@ class WorkerServer:
             logs.event(_log, logging.INFO, "stopped")
 
     async def _listen(self) -> None:
-        engine_pb2_grpc.add_EngineServicer_to_server(self._service, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            [
-                SERVICE_NAME,
-                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-                reflection.SERVICE_NAME,
-            ],
-            self._server,
-        )
+        engine_pb2_grpc.add_EngineServicer_to_server(self._service, self._server.grpc)
         wanted = self._settings.listen
-        try:
-            port = self._add_port(wanted)
-        except RuntimeError as error:
-            raise CannotStart(
-                f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
-            ) from error
+        self.address = self._server.bind(wanted)
         if self._settings.host_listen:
-            self._server.add_insecure_port(self._settings.host_listen)
-        self.address = wanted if wanted.startswith("unix:") else f"{wanted.rpartition(':')[0]}:{port}"
-        await self._health.set("", _SERVING)
-        await self._health.set(SERVICE_NAME, _NOT_SERVING)
-        await self._server.start()
+            self._server.grpc.add_insecure_port(self._settings.host_listen)
+        await self._server.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._server.set_serving(False)
+        await self._server.grpc.start()
         await self._serve_probes()
         logs.event(_log, logging.INFO, "listening", address=self.address)
-        if self._certificates is None:
+        if self._server.serves_any_client:
             self._warn_if_exposed("listen", wanted, _DANGER)
-
-    def _add_port(self, wanted: str) -> int:
-        """Raises RuntimeError if the address cannot be used."""
-        if self._certificates is None:
-            return self._server.add_insecure_port(wanted)
-        return self._server.add_secure_port(wanted, server_credentials(self._certificates))
 
     async def _serve_probes(self) -> None:
         """Serve health checks on an address of their own."""
@@ -280,7 +241,7 @@ class WorkerServer:
         if not address:
             return
         self._probes = grpc.aio.server(options=SERVER_OPTIONS)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+        health_pb2_grpc.add_HealthServicer_to_server(self._server.health, self._probes)
         try:
             self._probes.add_insecure_port(address)
         except RuntimeError as error:
@@ -307,7 +268,7 @@ class WorkerServer:
     async def _end_failed(self, reason: str) -> None:
         """The engine failed: fail its requests, so that frontends fail over, and end the process."""
         self._service.drain()
-        await self._health.set(SERVICE_NAME, _NOT_SERVING)
+        await self._server.set_serving(False)
         self._failure = reason
         ended = self._requests.end_all(EngineFailed(f"the engine failed: {reason}"))
         logs.event(_log, logging.ERROR, "the engine failed", reason=reason, ended_requests=ended)
@@ -325,12 +286,6 @@ class WorkerServer:
             await self._engine.rerank(pb.RerankRequest(queries=[text], documents=[text]))
         elif can.classify:
             await self._engine.classify(pb.ClassifyRequest(inputs=[pb.ClassifyInput(text=text)]))
-
-
-def _certificates(settings: WorkerSettings) -> Reloaded[FleetCertificates] | None:
-    """None for a worker without TLS. Raises ValueError for certificates that cannot be used."""
-    files = settings.fleet_tls
-    return None if files is None else Reloaded(files, "server", fleet_certificates, "frontends")
 
 
 def _adapter_host(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from drover.durations import parse_duration_or_seconds
@@ -21,10 +21,9 @@ from drover.ollama_values import (
     whole_number,
     whole_number_or_default,
 )
-from drover.settings import Address, CommaList, ProcessSettings, check_tcp_address, split_commas
-from drover.tls.files import TlsFiles
+from drover.settings import Address, CommaList, check_tcp_address, split_commas
 from drover.tls.fleet import FRONTEND_NAME
-from drover.tls.settings import files_of
+from drover.tls.settings import FleetTlsSettings
 from engine_worker.parameters import read_parameters
 
 
@@ -47,7 +46,16 @@ def check_optional_address(value: str) -> str:
     return check_tcp_address(value) if value else value
 
 
-class WorkerSettings(ProcessSettings):
+def _check_some_name(names: list[str]) -> list[str]:
+    if not names:
+        raise ValueError("name at least one: without a name, other workers' certificates would do")
+    return names
+
+
+FrontendNames = Annotated[CommaList, AfterValidator(_check_some_name)]
+
+
+class WorkerSettings(FleetTlsSettings):
     """One process serves one engine with one model over gRPC."""
 
     model_config = SettingsConfigDict(env_prefix="DROVER_WORKER_", cli_prog_name="python -m engine_worker")
@@ -71,7 +79,7 @@ class WorkerSettings(ProcessSettings):
     """The PEM file with the key of --fleet-tls-certificate, without a password."""
     fleet_tls_authority: str = ""
     """The PEM file with the certificates of the authorities that sign the frontends' certificates."""
-    fleet_tls_frontend_names: CommaList = Field(default=[FRONTEND_NAME])
+    fleet_tls_frontend_names: FrontendNames = Field(default=[FRONTEND_NAME])
     """Names of which a frontend's certificate must have one."""
     health_listen: Annotated[str, AfterValidator(check_optional_address)] = ""
     """Where to serve gRPC health checks, and nothing else, without TLS: host:port, for probes that have no
@@ -211,23 +219,6 @@ class WorkerSettings(ProcessSettings):
         except ValueError as error:
             raise ValueError(f"this cannot be split into flags: {error}") from error
         return flags
-
-    @field_validator("fleet_tls_frontend_names")
-    @classmethod
-    def _some_name(cls, names: list[str]) -> list[str]:
-        if not names:
-            raise ValueError("name at least one: without a name, other workers' certificates would do")
-        return names
-
-    @model_validator(mode="after")
-    def _whole_tls(self) -> Self:
-        files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
-        return self
-
-    @property
-    def fleet_tls(self) -> TlsFiles | None:
-        """None where any client is served."""
-        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
 
     @property
     def sglang_flags(self) -> list[str]:

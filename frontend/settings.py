@@ -15,10 +15,10 @@ from pydantic_settings import SettingsConfigDict
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, whole_number
-from drover.settings import CommaList, ProcessSettings, TcpAddress, check_address, check_tcp_address
+from drover.settings import CommaList, TcpAddress, check_address, check_tcp_address
 from drover.tls.files import TlsFiles
 from drover.tls.fleet import WORKER_NAME
-from drover.tls.settings import files_of
+from drover.tls.settings import FleetTlsSettings, files_of
 from frontend.access.keys_file import check_keys_file
 from frontend.database.url import DatabaseUrl, parse_url
 from frontend.listen_address import listen_address
@@ -75,7 +75,7 @@ def _state_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"drover-{os.getuid()}"
 
 
-class FrontendSettings(ProcessSettings):
+class FrontendSettings(FleetTlsSettings):
     """Protocol dialects over HTTP, in front of a fleet of workers. With `keys` in place of flags: makes and
     lists keys of clients, see `keys --help`.
     """
@@ -299,18 +299,12 @@ class FrontendSettings(ProcessSettings):
     @model_validator(mode="after")
     def _whole_tls(self) -> Self:
         files_of(self, "tls_certificate", "tls_key")
-        files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
         return self
 
     @property
     def tls(self) -> TlsFiles | None:
         """None where HTTP is served without TLS."""
         return files_of(self, "tls_certificate", "tls_key")
-
-    @property
-    def fleet_tls(self) -> TlsFiles | None:
-        """None where workers are reached without TLS."""
-        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
 
     @property
     def database(self) -> DatabaseUrl:

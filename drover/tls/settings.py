@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
 
 from drover.settings import ProcessSettings
 from drover.tls.files import TlsFiles
+
+
+class FleetTlsSettings(ProcessSettings):
+    """Of a process that takes part in mutual TLS. The fields `fleet_tls_certificate`, `_key` and `_authority`
+    are its class's own, since their help differs, and their place among its other fields.
+    """
+
+    @model_validator(mode="after")
+    def _whole_fleet_tls(self) -> Self:
+        self._fleet_files()
+        return self
+
+    @property
+    def fleet_tls(self) -> TlsFiles | None:
+        """None where the other tier is not reached, or served, with TLS."""
+        return self._fleet_files()
+
+    def _fleet_files(self) -> TlsFiles | None:
+        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
 
 
 def files_of(settings: ProcessSettings, certificate: str, key: str, authority: str = "") -> TlsFiles | None:

@@ -9,8 +9,9 @@ import uvloop
 
 from drover import logs
 from drover.errors import DroverError
+from engine_worker.frontend_server import CannotStart
 from engine_worker.host import commands
-from engine_worker.host.server import CannotStart, HostServer
+from engine_worker.host.server import HostServer
 from engine_worker.host.settings import HostSettings
 
 

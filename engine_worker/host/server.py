@@ -8,17 +8,10 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
-
 from drover import logs
 from drover.exposure import warn_if_exposed
-from drover.rpc import SERVER_OPTIONS
-from drover.tls.fleet import fleet_certificates
-from drover.tls.reload import Reloaded
 from drover.v1 import host_pb2, host_pb2_grpc
+from engine_worker.frontend_server import CannotStart, FrontendServer
 from engine_worker.host.metrics import HostState
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.catalog import Catalog
@@ -39,7 +32,6 @@ from engine_worker.host.store.local import local_address
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.workers import Events, Workers
 from engine_worker.metrics import serve as serve_metrics
-from engine_worker.tls import FrontendsOnly, server_credentials
 
 _log = logging.getLogger("drover.host")
 SERVICE_NAME = host_pb2.DESCRIPTOR.services_by_name["Host"].full_name
@@ -48,22 +40,18 @@ _MIB = 1 << 20
 _DANGER = "can use, add and remove models; only frontends should, which --fleet-tls-certificate demands"
 
 
-class CannotStart(Exception):
-    """The host cannot start; the message says what is wrong and what to do."""
-
-
 class HostServer:
     """One host process. Workers of one that was killed are found again by the next."""
 
     def __init__(self, settings: HostSettings) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
-        self._health = health_aio.HealthServicer()
-        files = settings.fleet_tls
-        self._certificates = (
-            None if files is None else Reloaded(files, "server", fleet_certificates, "frontends")
+        self._server = FrontendServer(
+            SERVICE_NAME,
+            settings.fleet_tls,
+            settings.fleet_tls_frontend_names,
+            settings.flag("fleet_tls_frontend_names"),
         )
-        self._server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=self._interceptors())
         self._ready = asyncio.Event()
         self.address = ""
 
@@ -79,16 +67,10 @@ class HostServer:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         store = await asyncio.to_thread(Store, self._settings.store_folder, self._settings.disk_mib * _MIB)
-        watching = (
-            []
-            if self._certificates is None
-            else [asyncio.create_task(self._certificates.watch(), name="watch certificates")]
-        )
         try:
-            await self._serve(store)
+            async with self._server.reloading():
+                await self._serve(store)
         finally:
-            for task in watching:
-                task.cancel()
             store.close()
 
     async def _serve(self, store: Store) -> None:
@@ -117,7 +99,7 @@ class HostServer:
         await self._listen(service)
         stop_metrics = self._serve_metrics(pool, store)
         pool.start()
-        await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.set_serving(True)
         logs.event(
             _log,
             logging.INFO,
@@ -132,14 +114,14 @@ class HostServer:
             await self._stop.wait()
             if not settings.leave_workers:
                 service.is_draining = True
-                await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.NOT_SERVING)
+                await self._server.set_serving(False)
                 await pool.drain()
         finally:
             stop_metrics()
             service.close()
             await pulls.stop()
             await client.close()
-            await self._server.stop(_CLOSE_SECONDS)
+            await self._server.grpc.stop(_CLOSE_SECONDS)
             await pool.stop()
             logs.event(_log, logging.INFO, "stopped", workers_left=len(pool.children))
 
@@ -157,36 +139,15 @@ class HostServer:
         return stop
 
     async def _listen(self, service: HostService) -> None:
-        host_pb2_grpc.add_HostServicer_to_server(service, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+        host_pb2_grpc.add_HostServicer_to_server(service, self._server.grpc)
         wanted = self._settings.listen
-        try:
-            port = self._add_port(wanted)
-        except RuntimeError as error:
-            raise CannotStart(
-                f"cannot listen on {wanted}: is the port in use? Choose another with --listen host:port"
-            ) from error
-        self.address = f"{wanted.rpartition(':')[0]}:{port}"
+        self.address = self._server.bind(wanted)
         if local := local_address(self._settings.store_folder):
-            self._server.add_insecure_port(local)
-        await self._server.start()
+            self._server.grpc.add_insecure_port(local)
+        await self._server.grpc.start()
         logs.event(_log, logging.INFO, "listening", address=self.address)
-        if self._certificates is None:
+        if self._server.serves_any_client:
             warn_if_exposed(_log, wanted, HostSettings.names_of("listen"), _DANGER)
-
-    def _add_port(self, wanted: str) -> int:
-        """Raises RuntimeError if the address cannot be used."""
-        if self._certificates is None:
-            return self._server.add_insecure_port(wanted)
-        return self._server.add_secure_port(wanted, server_credentials(self._certificates))
-
-    def _interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
-        if self._certificates is None:
-            return []
-        setting = "fleet_tls_frontend_names"
-        return [FrontendsOnly(self._settings.fleet_tls_frontend_names, self._settings.flag(setting))]
 
 
 def readers_of(store: Store, sglang_python: str) -> Sequence[Reader]:

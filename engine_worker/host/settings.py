@@ -8,21 +8,20 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from drover.logs import LogFormat
 from drover.ollama_environment import OllamaVariable
 from drover.ollama_values import any_text, debug_level, duration, limit_in_seconds
-from drover.settings import CommaList, ProcessSettings, TcpAddress
-from drover.tls.files import TlsFiles
+from drover.settings import CommaList, TcpAddress
 from drover.tls.fleet import FRONTEND_NAME
-from drover.tls.settings import files_of
+from drover.tls.settings import FleetTlsSettings
 from engine_worker.host.models.model_settings import SettingsOf, read_model_settings
-from engine_worker.settings import KeepAlive, check_optional_address
+from engine_worker.settings import FrontendNames, KeepAlive, check_optional_address
 
 # HOST[:PORT] or HOST[:PORT]=URL.
 _SOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*(=https?://\S+)?")
@@ -48,7 +47,7 @@ def _default_store() -> str:
     return str((Path(data) if data else Path.home() / ".local" / "share") / "drover" / "models")
 
 
-class HostSettings(ProcessSettings):
+class HostSettings(FleetTlsSettings):
     """Keeps the model files of one machine, and starts engine workers for those that requests ask for."""
 
     model_config = SettingsConfigDict(env_prefix="DROVER_HOST_", cli_prog_name="python -m engine_worker.host")
@@ -72,7 +71,7 @@ class HostSettings(ProcessSettings):
     """The PEM file with the key of --fleet-tls-certificate, without a password."""
     fleet_tls_authority: str = ""
     """The PEM file with the certificates of the authorities that sign the frontends' certificates."""
-    fleet_tls_frontend_names: CommaList = Field(default=[FRONTEND_NAME])
+    fleet_tls_frontend_names: FrontendNames = Field(default=[FRONTEND_NAME])
     """Names of which a frontend's certificate must have one."""
     worker_ports: Annotated[str, AfterValidator(_check_ports)] = "0"
     """Ports of its workers: FIRST-LAST, or 0 for any free ones."""
@@ -132,16 +131,6 @@ class HostSettings(ProcessSettings):
                     "that is reached elsewhere, like registry.ollama.ai=https://mirror.example"
                 )
         return sources
-
-    @model_validator(mode="after")
-    def _whole_tls(self) -> Self:
-        files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
-        return self
-
-    @property
-    def fleet_tls(self) -> TlsFiles | None:
-        """None where any client is served."""
-        return files_of(self, "fleet_tls_certificate", "fleet_tls_key", "fleet_tls_authority")
 
     @property
     def tls_flags(self) -> list[str]:

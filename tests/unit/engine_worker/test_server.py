@@ -9,8 +9,9 @@ import pytest
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.base import Engine
+from engine_worker.frontend_server import CannotStart
 from engine_worker.output.mailbox import Mailbox
-from engine_worker.server import CannotStart, WorkerServer
+from engine_worker.server import WorkerServer
 from engine_worker.settings import WorkerSettings
 
 
