@@ -130,6 +130,9 @@ class HostSettings(FleetTlsSettings):
                     f"{source!r}: write a host as it is in models' names, like registry.example:5000, or one "
                     "that is reached elsewhere, like registry.ollama.ai=https://mirror.example"
                 )
+            if "@" in source:
+                name = source.partition("=")[0]
+                raise ValueError(f"{name!r}: the URL has a user; `docker login` keeps users and passwords")
         return sources
 
     @property

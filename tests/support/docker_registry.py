@@ -23,19 +23,29 @@ log: {{level: error}}
 storage: {{filesystem: {{rootdirectory: {folder}}}}}
 http: {{addr: {address}}}
 """
+_AUTH = """\
+auth: {{htpasswd: {{realm: registry, path: {path}}}}}
+"""
+USER, PASSWORD = "robot", "correct-horse"
+# Of the password, as `htpasswd -B` writes it.
+_HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuZ0Fx87Pb/Aqb0E90lfvCwzXnaFKUHpS\n"
 
 
 @contextmanager
-def docker_registry(folder: Path) -> Iterator[str]:
-    """Its URL. scripts/with_docker_registry.sh says where the program is."""
+def docker_registry(folder: Path, private: bool = False) -> Iterator[str]:
+    """Its URL. scripts/with_docker_registry.sh says where the program is. `private`: for USER only."""
     address = f"127.0.0.1:{free_port()}"
     settings = folder / "registry.yml"
-    settings.write_text(_CONFIG.format(folder=folder / "registry", address=address))
+    text = _CONFIG.format(folder=folder / "registry", address=address)
+    if private:
+        (folder / "htpasswd").write_text(_HTPASSWD)
+        text += _AUTH.format(path=folder / "htpasswd")
+    settings.write_text(text)
     program = os.environ.get("DROVER_DOCKER_REGISTRY", "docker-registry")
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(settings)], stdout=log, stderr=log)
     try:
-        _wait(f"http://{address}/v2/", folder / "registry.log")
+        _wait(f"http://{address}/v2/", folder / "registry.log", 401 if private else 200)
         yield f"http://{address}"
     finally:
         process.kill()
@@ -65,13 +75,13 @@ def _put_blob(client: httpx.Client, media_type: str, data: bytes) -> Mapping[str
     return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
 
-def _wait(url: str, log: Path) -> None:
+def _wait(url: str, log: Path, status: int) -> None:
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:
         try:
-            httpx.get(url, timeout=1).raise_for_status()
+            if httpx.get(url, timeout=1).status_code == status:
+                return
         except httpx.HTTPError:
-            time.sleep(0.05)
-        else:
-            return
+            pass
+        time.sleep(0.05)
     raise AssertionError(f"the registry is not ready: {log.read_text()[-2000:]}")

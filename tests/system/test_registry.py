@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from engine_worker.host.store.manifest import LICENSE, MODEL, PARAMETERS, SYSTEM
 from tests.clients import go_requests
 from tests.clients.go_client import GoClient, GoStatusError
 from tests.clients.go_types import PROGRESS
-from tests.support.docker_registry import docker_registry, put_model
+from tests.support.docker_registry import PASSWORD, USER, docker_registry, put_model
 from tests.support.hosts import host, worker_pids
 from tests.support.processes import frontend
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
@@ -26,6 +27,7 @@ from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 SECONDS = 30.0
 PULLED = "tiny:1m"
 MADE = "registry.example/team/made:latest"
+PRIVATE = "private.example/team/made:latest"
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,24 @@ def registry(tmp_path_factory: pytest.TempPathFactory, gguf: bytes) -> Iterator[
         yield url
 
 
+@pytest.fixture(scope="module")
+def private_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with docker_registry(tmp_path_factory.mktemp("private"), private=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the host, with its log."""
+    return tmp_path_factory.mktemp("host")
+
+
 @contextmanager
-def running(folder: Path, registry: str) -> Iterator[ollama.Client]:
+def running(folder: Path, registry: str, private_registry: str) -> Iterator[ollama.Client]:
     store = folder / "store"
-    sources = f"registry.ollama.ai={registry},registry.example={registry}"
+    sources = f"registry.ollama.ai={registry},registry.example={registry},private.example={private_registry}"
     with (
+        _credentials_in(folder),
         host(folder / "host.log", store, "--sources", sources, "--memory-mib", "4096") as one,
         frontend(folder / "frontend.log", [], "--hosts", one.address) as front,
         ollama.Client(host=f"http://{front.address}", timeout=SECONDS) as client,
@@ -59,9 +74,17 @@ def running(folder: Path, registry: str) -> Iterator[ollama.Client]:
         os.kill(pid, signal.SIGKILL)
 
 
+@contextmanager
+def _credentials_in(folder: Path) -> Iterator[None]:
+    """Where processes look for them that are started now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_CONFIG", str(folder))
+        yield
+
+
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[ollama.Client]:
-    with running(tmp_path_factory.mktemp("host"), registry) as client:
+def client(folder: Path, registry: str, private_registry: str) -> Iterator[ollama.Client]:
+    with running(folder, registry, private_registry) as client:
         yield client
 
 
@@ -190,3 +213,34 @@ def test_large_files_are_pushed_in_pieces(
     assert [each or 0 for each in sent] == [0, 16 << 20, 32 << 20, path.stat().st_size, path.stat().st_size]
     tags = httpx.get(f"{registry}/v2/team/large/tags/list", timeout=SECONDS).json()
     assert tags["tags"] == ["latest"]
+
+
+def log_in(folder: Path, registry: str, password: str) -> None:
+    """As `docker login` does."""
+    encoded = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    document = {"auths": {registry.removeprefix("http://"): {"auth": encoded}}}
+    (folder / "config.json").write_text(json.dumps(document))
+
+
+def test_a_private_registry_is_used_with_the_credentials_of_docker_login(
+    client: ollama.Client, folder: Path, private_registry: str, tmp_path: Path, gguf: bytes
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(gguf)
+    client.create(PRIVATE, files={"tiny.gguf": client.create_blob(path)})
+    host = private_registry.removeprefix("http://")
+    with pytest.raises(ollama.ResponseError, match=f"unauthorized: access denied by {host}: .*docker login"):
+        client.push(PRIVATE)
+    log_in(folder, private_registry, "wrong-battery")
+    for refused in (client.push, client.pull):
+        with pytest.raises(ollama.ResponseError, match="do not open this model"):
+            refused(PRIVATE)
+    log_in(folder, private_registry, PASSWORD)
+    assert client.push(PRIVATE).status == "success"
+    client.delete(PRIVATE)
+    assert client.pull(PRIVATE).status == "success"
+    assert client.show(PRIVATE).modelfile is not None
+    logs = "".join(log.read_text() for log in folder.glob("*.log"))
+    assert "ready" in logs
+    for secret in (PASSWORD, "wrong-battery", base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()):
+        assert secret not in logs

@@ -16,13 +16,15 @@ OnProgress = Callable[[Layer, int], None]
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """A file to download. `headers`: of the request. If the source does not know its SHA-256, the layer's
-    digest is empty, and `git_id`, if there is one, is Git's SHA-1 of it.
+    digest is empty, and `git_id`, if there is one, is Git's SHA-1 of it. `refused`: in words, what to do if
+    the source does not give it to this host; empty: what to do at a registry.
     """
 
     layer: Layer
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     git_id: str = ""
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

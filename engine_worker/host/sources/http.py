@@ -1,17 +1,20 @@
-"""HTTP for sources: bounded answers, tokens of registries, resumed downloads."""
+"""HTTP for sources: bounded answers, credentials, checked redirects, resumed downloads."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from drover import logs
 from drover.errors import InvalidRequest, NotTransferable, SourceFailed, StoreUnavailable
+from engine_worker.host.sources.base import RemoteFile
+from engine_worker.host.sources.bodies import BLOCK_BYTES, bounded_body
+from engine_worker.host.sources.docker_config import DockerConfig
+from engine_worker.host.sources.redirects import host_of, origin_of, target_of
+from engine_worker.host.sources.registry_auth import RegistryAuth
 from engine_worker.host.store.blobs import PartialBlob
 
 _log = logging.getLogger("drover.host")
@@ -20,10 +23,11 @@ _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
 _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.5
-_BLOCK_BYTES = 1 << 20
-_NOT_FOUND = frozenset({401, 403, 404})
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-_MAX_TOKEN_BYTES = 64 * 1024
+# A small answer that takes longer is given up.
+_ANSWER_SECONDS = 120.0
+_REFUSED = frozenset({401, 403})
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
 _NO_MANIFEST = "pull model manifest: file does not exist"
 
 
@@ -32,42 +36,47 @@ class SourceClient:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._tokens: dict[str, str] = {}
+        self._auth = RegistryAuth(DockerConfig())
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
     async def get(
-        self, url: str, headers: Mapping[str, str], max_bytes: int, missing: str = _NO_MANIFEST
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        missing: str = _NO_MANIFEST,
+        refused: str = "",
     ) -> bytes:
-        """The body of a small answer. Raises NotTransferable with the words `missing` if there is none,
-        SourceFailed.
+        """The body of a small answer. Raises NotTransferable with the words `missing` if there is none, and
+        `refused` if the source does not give it to this host (empty: what to do at a registry), SourceFailed.
         """
         try:
-            async with await self.send("GET", url, headers) as answer:
-                if answer.status in _NOT_FOUND:
+            async with asyncio.timeout(_ANSWER_SECONDS), await self.send("GET", url, headers) as answer:
+                if answer.status in _REFUSED:
+                    raise NotTransferable(refused or f"pull model manifest: {await self.refusal(url)}")
+                if answer.status == 404:
                     raise NotTransferable(missing)
                 _check(answer.status == 200, url, f"it answers {answer.status}")
-                body = b""
-                async for block in answer.content.iter_chunked(_BLOCK_BYTES):
-                    body += block
-                    _check(len(body) <= max_bytes, url, f"its answer is longer than {max_bytes} bytes")
-                return body
+                return await bounded_body(answer, max_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SourceFailed(f"{host_of(url)} cannot be reached: {words_of(error)}") from error
 
-    async def download(
-        self, url: str, headers: Mapping[str, str], partial: PartialBlob, progress: Callable[[int], None]
-    ) -> None:
+    async def refusal(self, url: str) -> str:
+        """Why a registry may have answered that something is not for this host, and what to do."""
+        return await self._auth.refusal(url)
+
+    async def download(self, file: RemoteFile, partial: PartialBlob, progress: Callable[[int], None]) -> None:
         """Write the file, and continue after a cut. Raises SourceFailed after several cuts without progress,
         InvalidRequest for a file that is not what it should be, StoreUnavailable if the disk is full.
         """
-        attempts, pause = 0, _FIRST_PAUSE_SECONDS
+        attempts, pause, url = 0, _FIRST_PAUSE_SECONDS, file.url
         while partial.offset < partial.size_bytes:
             before = partial.offset
             try:
-                async for _ in self._blocks(url, headers, partial):
+                async for _ in self._blocks(file, partial):
                     progress(partial.offset)
             except (InvalidRequest, StoreUnavailable, NotTransferable):
                 raise
@@ -90,49 +99,68 @@ class SourceClient:
                 raise SourceFailed(f"download from {host_of(url)} failed: {words_of(reason)}")
             await asyncio.sleep(pause * 2 ** (attempts - 1))
 
-    async def _blocks(self, url: str, headers: Mapping[str, str], partial: PartialBlob) -> AsyncIterator[int]:
-        wanted = {**headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})}
+    async def _blocks(self, file: RemoteFile, partial: PartialBlob) -> AsyncIterator[int]:
+        url, wanted = (
+            file.url,
+            {**file.headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})},
+        )
         async with await self.send("GET", url, wanted) as answer:
-            if answer.status in _NOT_FOUND:
+            if answer.status in _REFUSED:
+                raise NotTransferable(file.refused or await self.refusal(url))
+            if answer.status == 404:
                 raise NotTransferable(f"{host_of(url)} does not have {partial.digest}")
             _check(answer.status in (200, 206), url, f"it answers {answer.status}")
             if answer.status == 200 and partial.offset:
                 # It cannot continue.
                 partial.restart()
-            async for block in answer.content.iter_chunked(_BLOCK_BYTES):
+            async for block in answer.content.iter_chunked(BLOCK_BYTES):
                 await asyncio.to_thread(partial.write, block)
                 yield len(block)
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
     ) -> aiohttp.ClientResponse:
-        """With a token where the registry asks for one. The caller releases the answer.
+        """With what a registry wants to see of who asks. The caller releases the answer.
 
-        Raises what aiohttp raises, SourceFailed if the registry gives no token.
+        Raises what aiohttp raises, SourceFailed if the registry gives no token or sends to where no source
+        may, NotTransferable if it refuses the credentials.
         """
-        session = self._opened()
-        token = self._tokens.get(host_of(url))
-        sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
-        answer = await session.request(method, url, headers=sent, data=data)
-        challenge = answer.headers.get("WWW-Authenticate", "")
-        if answer.status != 401 or not _names_a_realm(challenge):
+        answer, at = await self._follow(method, url, headers, data)
+        # What is asked for elsewhere is not for this source's credentials.
+        if answer.status != 401 or "Authorization" in headers or origin_of(at) != origin_of(url):
+            return answer
+        challenges = answer.headers.getall("WWW-Authenticate", [])
+        try:
+            is_new = await self._auth.accept(self._opened(), origin_of(url), challenges)
+        except BaseException:
+            answer.release()
+            raise
+        if not is_new:
             return answer
         answer.release()
-        token = self._tokens[host_of(url)] = await self._token(url, challenge)
-        again = {**headers, "Authorization": f"Bearer {token}"}
-        return await session.request(method, url, headers=again, data=data)
+        return (await self._follow(method, url, headers, data))[0]
 
-    async def _token(self, url: str, challenge: str) -> str:
-        """An anonymous token, as OCI registries give to anybody for public models."""
-        asked = dict(_CHALLENGE.findall(challenge))
-        realm = asked.pop("realm")
-        async with self._opened().get(realm, params=asked) as answer:
-            _check(answer.status == 200, url, f"it gives no token ({answer.status})")
-            body = await answer.content.read(_MAX_TOKEN_BYTES)
-        text = re.search(rb'"(?:access_)?token"\s*:\s*"([^"]+)"', body)
-        _check(text is not None, url, "it gives no token")
-        assert text is not None
-        return text[1].decode()
+    async def _follow(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
+    ) -> tuple[aiohttp.ClientResponse, str]:
+        """The answer, and where it came from. Credentials stay with the source's own address."""
+        at, session = url, self._opened()
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = await session.request(
+                method, at, headers=self._headers(url, at, headers), data=data, allow_redirects=False
+            )
+            location = answer.headers.get("Location", "")
+            if method not in ("GET", "HEAD") or answer.status not in _REDIRECTED or not location:
+                return answer, at
+            answer.release()
+            at = await target_of(url, at, location)
+        raise SourceFailed(f"{host_of(url)}: it redirects more than {_MAX_REDIRECTS} times")
+
+    def _headers(self, url: str, at: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if origin_of(url) != origin_of(at):
+            return {key: value for key, value in headers.items() if key != "Authorization"}
+        known = self._auth.header(origin_of(url))
+        return {**({"Authorization": known} if known else {}), **headers}
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -149,16 +177,6 @@ class SourceClient:
 def _check(is_right: bool, url: str, wrong: str) -> None:
     if not is_right:
         raise SourceFailed(f"{host_of(url)}: {wrong}")
-
-
-def _names_a_realm(challenge: str) -> bool:
-    """Whether tokens are given out at an address; hubs have other words there."""
-    realm = dict(_CHALLENGE.findall(challenge)).get("realm", "")
-    return challenge.lower().startswith("bearer ") and urlsplit(realm).scheme in ("http", "https")
-
-
-def host_of(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def words_of(error: BaseException) -> str:

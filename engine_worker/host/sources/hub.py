@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -42,12 +42,13 @@ class Hub:
         headers = _headers()
         # What HfApi.model_info asks for; it would take an answer of any length.
         url = f"{endpoint}/api/models/{quote(repository)}?blobs=true"
-        info = _info(await self.client.get(url, headers, _MAX_LIST_BYTES, _missing(name)))
+        missing = _missing(name)
+        info = _info(await self.client.get(url, headers, _MAX_LIST_BYTES, missing, missing))
         files = []
         siblings = {file.rfilename: file for file in info.siblings or ()}
         for media_type, path, title in chosen_files(name, list(siblings)):
             at = hf_hub_url(repository, path, revision=info.sha or "main", endpoint=endpoint)
-            files.append(_remote(siblings[path], media_type, title, at, headers))
+            files.append(replace(_remote(siblings[path], media_type, title, at, headers), refused=missing))
         return RemoteModel(files, manifest=None)
 
 

@@ -142,9 +142,7 @@ class Pulls:
             before = partial.offset
             try:
                 pull.report(status, layer, before)
-                await self._client.download(
-                    file.url, file.headers, partial, lambda done: pull.report(status, layer, done)
-                )
+                await self._client.download(file, partial, lambda done: pull.report(status, layer, done))
                 await asyncio.to_thread(partial.commit)
             finally:
                 self._counts.pulled_bytes.inc(max(0, partial.offset - before))
@@ -159,7 +157,9 @@ class Pulls:
                 f"{layer.title or url} has {layer.size_bytes} bytes and the source names no SHA-256 of it; "
                 f"at most {_MAX_SMALL_BYTES} are taken so"
             )
-        data = await self._client.get(url, file.headers, layer.size_bytes, f"{url} is not there")
+        data = await self._client.get(
+            url, file.headers, layer.size_bytes, f"{url} is not there", file.refused
+        )
         if len(data) != layer.size_bytes or (file.git_id and git_id_of(data) != file.git_id):
             raise SourceFailed(f"{url} is not the file that the source lists")
         fetched = replace(layer, digest=await asyncio.to_thread(self._store.blobs.put, data))

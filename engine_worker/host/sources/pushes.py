@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 import aiohttp
 
 from drover.errors import NotTransferable, SourceFailed
 from drover.names import ModelName
 from drover.v1 import host_pb2
-from engine_worker.host.sources.http import SourceClient, host_of, words_of
+from engine_worker.host.sources.http import SourceClient, words_of
 from engine_worker.host.sources.pulls import short_digest
+from engine_worker.host.sources.redirects import host_of, target_of
 from engine_worker.host.sources.registry import Registry
 from engine_worker.host.store.manifest import DOCKER_MANIFEST, Layer, Manifest
 from engine_worker.host.store.store import Store
@@ -68,7 +69,7 @@ class Pushes:
         yield 0
         if not await self._has(f"{base}/blobs/{layer.digest}"):
             async with self._sent("POST", f"{base}/blobs/uploads/", {}, b"") as answer:
-                at = _location(answer)
+                at = await _location(answer)
             path, rest = self.store.blobs.path(layer.digest), b""
             if layer.size_bytes <= _PIECE_BYTES:
                 rest = await asyncio.to_thread(path.read_bytes)
@@ -95,7 +96,7 @@ class Pushes:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._sent("PATCH", at, headers, data) as answer:
-                    return _location(answer)
+                    return await _location(answer)
             except SourceFailed:
                 if attempt == _ATTEMPTS:
                     raise
@@ -104,7 +105,7 @@ class Pushes:
                 # It may have come, and only the answer was lost.
                 async with self._sent("GET", at, {}, None) as answer:
                     if answer.headers.get("Range", "").endswith(f"-{begin + len(data) - 1}"):
-                        return _location(answer)
+                        return await _location(answer)
         raise AssertionError
 
     @asynccontextmanager
@@ -115,7 +116,7 @@ class Pushes:
         try:
             async with await self.client.send(method, url, headers, data) as answer:
                 if answer.status in (401, 403):
-                    raise NotTransferable(f"unauthorized: {host_of(url)} lets this server push no such model")
+                    raise NotTransferable(await self.client.refusal(url))
                 if answer.status >= 300:
                     reason = (await answer.content.read(_MAX_ERROR_BYTES)).decode(errors="replace")
                     kind = SourceFailed if answer.status >= 500 else NotTransferable
@@ -125,12 +126,12 @@ class Pushes:
             raise SourceFailed(f"{host_of(url)} cannot be reached: {words_of(error)}") from error
 
 
-def _location(answer: aiohttp.ClientResponse) -> str:
+async def _location(answer: aiohttp.ClientResponse) -> str:
     """Where an upload continues. Raises SourceFailed."""
     location = answer.headers.get("Location", "")
     if not location:
         raise SourceFailed(f"{host_of(str(answer.url))} names no place for the upload")
-    return urljoin(str(answer.url), location)
+    return await target_of(str(answer.url), str(answer.url), location)
 
 
 def _read(path: Path, begin: int) -> bytes:

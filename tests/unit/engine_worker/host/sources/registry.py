@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,12 +12,16 @@ from aiohttp import web
 from engine_worker.host.store.manifest import CONFIG, MODEL, Layer, Manifest
 from tests.unit.engine_worker.host.conftest import digest_of
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 @dataclass
 class FakeRegistry:
     """`blobs`: by digest. `cut_after`: bytes of a blob after which the connection is closed, once for each
-    entry. `ignores_ranges`: it sends whole files only. `token`: what a client must present, once it has
-    it. `gate`: blobs are sent once it is set; `stops`: a cut closes it.
+    entry. `ignores_ranges`: it sends whole files only. `token`: what a client must present, for manifests and
+    blobs; `asks_for`: what the token is given for, a value of Authorization or a form's refresh_token; empty:
+    nothing; `realm`: where, if not here. `gate`: blobs are sent once it is set; `stops`: a cut closes it.
+    `seen`: each request's path and Authorization. `leads_to`: where manifests and blobs are instead.
     """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -25,6 +29,10 @@ class FakeRegistry:
     cut_after: list[int] = field(default_factory=list)
     ignores_ranges: bool = False
     token: str = ""
+    asks_for: str = ""
+    realm: str = ""
+    leads_to: str = ""
+    seen: list[tuple[str, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     stops: bool = False
     ranges: list[str] = field(default_factory=list)
@@ -40,14 +48,32 @@ class FakeRegistry:
         self.manifests[path] = manifest.encode()
         return manifest
 
-    async def manifest(self, request: web.Request) -> web.StreamResponse:
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            challenge = f'Bearer realm="{self.url}/token",service="registry",scope="repository:pull"'
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = request.headers.get("Authorization", "")
+        self.seen.append((request.path, sent))
+        if not request.path.startswith("/v2/"):
+            return await handler(request)
+        if self.token and sent != f"Bearer {self.token}":
+            realm = self.realm or f"{self.url}/token"
+            challenge = f'Bearer realm="{realm}",service="registry",scope="repository:pull"'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        if self.leads_to:
+            location = self.leads_to.format(path=request.path)
+            return web.Response(status=307, headers={"Location": location})
+        return await handler(request)
+
+    async def manifest(self, request: web.Request) -> web.StreamResponse:
         found = self.manifests.get(request.path)
         return web.Response(status=404) if found is None else web.Response(body=found)
 
     async def give_token(self, request: web.Request) -> web.StreamResponse:
+        """By GET with what a user has, by POST with an identity token."""
+        form = await request.post()
+        shown = form.get("refresh_token") or request.headers.get("Authorization", "")
+        if self.asks_for and shown != self.asks_for:
+            return web.Response(status=401)
+        assert {**request.query, **form}.get("scope") == "repository:pull"
         return web.json_response({"token": self.token})
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
@@ -73,10 +99,10 @@ class FakeRegistry:
 
 @asynccontextmanager
 async def serving(registry: FakeRegistry) -> AsyncIterator[str]:
-    app = web.Application()
+    app = web.Application(middlewares=[registry.guard])
     app.router.add_get("/v2/{namespace}/{model}/manifests/{tag}", registry.manifest)
     app.router.add_get("/v2/{namespace}/{model}/blobs/{digest}", registry.blob)
-    app.router.add_get("/token", registry.give_token)
+    app.router.add_route("*", "/token", registry.give_token)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
