@@ -13,7 +13,7 @@ label_scores.py      decisions: log probabilities of labels
 classifier.py        models that rerank or classify
 adapter_files.py     adapters, completed for SGLang
 in_flight.py         counts for load reports
-model_info.py        the model's description; model_files.py: its files
+model_info.py        the model's description; model_files.py: its files, model_config.py: its config.json
 options.py           settings; option_ranges.py: ranges of sampling parameters
 upstream/            SGLang itself
 """

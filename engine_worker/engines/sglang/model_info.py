@@ -9,6 +9,7 @@ import orjson
 
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import human_count
+from engine_worker.engines.sglang.model_config import integer, text_config
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import SglangOptions
 from engine_worker.engines.sglang.upstream import VERSION
@@ -39,7 +40,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
     """Describe the model. Blocking: it reads the headers of the model's files."""
     files = ModelFiles(loaded.folder)
     family = str(loaded.config.get("model_type", "unknown"))
-    text = _text_config(loaded.config)
+    text = text_config(loaded.config)
     go_template = options.overrides.go_template
     model = pb.Model(
         names=options.names,
@@ -49,7 +50,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         loaded_vram_bytes=loaded.loaded_bytes if loaded.on_accelerator else 0,
         context_length=loaded.context_length,
         trained_context_length=loaded.trained_context_length,
-        embedding_length=_integer(text, "hidden_size"),
+        embedding_length=integer(text, "hidden_size"),
         parameter_count=files.parameter_count,
         parameter_size=human_count(files.parameter_count) if files.parameter_count else "",
         quantization=_quantization(loaded.config, files),
@@ -135,17 +136,6 @@ def _model_info(family: str, text: Mapping[str, object], files: ModelFiles) -> s
         "general.parameter_count": files.parameter_count,
     }
     for ours, theirs in _INFO.items():
-        if value := _integer(text, theirs):
+        if value := integer(text, theirs):
             info[f"{family}.{ours}"] = value
     return orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _text_config(config: Mapping[str, object]) -> Mapping[str, object]:
-    """Vision models have the language model's numbers in a part of their own."""
-    text = config.get("text_config")
-    return text if isinstance(text, Mapping) else config
-
-
-def _integer(config: Mapping[str, object], key: str) -> int:
-    value = config.get(key)
-    return value if isinstance(value, int) else 0

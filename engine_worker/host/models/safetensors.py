@@ -11,6 +11,7 @@ import orjson
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import human_count
+from engine_worker.engines.sglang.model_config import integer, text_config
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import MEMORY_SAVER
 from engine_worker.host.models.base import StoredModel
@@ -38,6 +39,7 @@ class SafetensorsReader:
             return None
         folder = self.store.folder_of(manifest)
         files, config = ModelFiles(folder), _config(folder)
+        text = text_config(config)
         overrides = overrides_of(self.store, manifest)
         family = str(config.get("model_type", "unknown"))
         card = pb.Model(
@@ -45,10 +47,10 @@ class SafetensorsReader:
             digest=manifest.digest.removeprefix("sha256:"),
             manifest=manifest.digest,
             size_bytes=manifest.size_bytes,
-            loaded_size_bytes=files.size_bytes + _kv_bytes(config),
-            context_length=_integer(config, "max_position_embeddings"),
-            trained_context_length=_integer(config, "max_position_embeddings"),
-            embedding_length=_integer(config, "hidden_size"),
+            loaded_size_bytes=files.size_bytes + _kv_bytes(text),
+            context_length=integer(text, "max_position_embeddings"),
+            trained_context_length=integer(text, "max_position_embeddings"),
+            embedding_length=integer(text, "hidden_size"),
             parameter_count=files.parameter_count,
             parameter_size=human_count(files.parameter_count) if files.parameter_count else "",
             quantization=files.common_type,
@@ -72,7 +74,7 @@ class SafetensorsReader:
             card,
             "sglang",
             ["--model", str(folder), *flags_of(self.store, manifest), *settings.worker_flags],
-            files.size_bytes + _kv_bytes(config) + _OVERHEAD_BYTES,
+            files.size_bytes + _kv_bytes(text) + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
             sleeps=MEMORY_SAVER in " ".join(settings.worker_flags),
@@ -98,8 +100,7 @@ def _config(folder: Path) -> Mapping[str, object]:
         raise ValueError(f"config.json is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError("config.json is no JSON object")
-    text = config.get("text_config")
-    return {**config, **text} if isinstance(text, dict) else config
+    return config
 
 
 def _template(folder: Path) -> str:
@@ -130,14 +131,9 @@ def _capabilities(template: str) -> pb.Capabilities:
     )
 
 
-def _kv_bytes(config: Mapping[str, object]) -> int:
-    heads = max(1, _integer(config, "num_attention_heads"))
-    head_length = _integer(config, "head_dim") or _integer(config, "hidden_size") // heads
-    kv_heads = _integer(config, "num_key_value_heads") or heads
-    layers = _integer(config, "num_hidden_layers")
+def _kv_bytes(text: Mapping[str, object]) -> int:
+    heads = max(1, integer(text, "num_attention_heads"))
+    head_length = integer(text, "head_dim") or integer(text, "hidden_size") // heads
+    kv_heads = integer(text, "num_key_value_heads") or heads
+    layers = integer(text, "num_hidden_layers")
     return _KV_TOKENS * layers * kv_heads * head_length * 2 * _VALUE_BYTES
-
-
-def _integer(config: Mapping[str, object], key: str) -> int:
-    value = config.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import snapshot_download
 
+from engine_worker.engines.sglang.model_config import integer, text_config
 from engine_worker.engines.sglang.upstream import resume_mark
 from engine_worker.engines.sglang.upstream.classifier import ClassifierHead, is_encoder, most_tokens
 from engine_worker.engines.sglang.upstream.process import EngineProcess
@@ -108,6 +109,4 @@ def _longest_text(config: Mapping[str, object], longest_prompt: int) -> int:
 
 
 def _trained_context(config: Mapping[str, object], default: int) -> int:
-    text = config.get("text_config", config)
-    length = text.get("max_position_embeddings") if isinstance(text, Mapping) else None
-    return length if isinstance(length, int) else default
+    return integer(text_config(config), "max_position_embeddings") or default
