@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     contextmanager,
     nullcontext,
@@ -258,10 +257,9 @@ class AdapterHost:
         return removed
 
     async def _set(self, adapters: Sequence[Adapter]) -> None:
-        quiet: AbstractAsyncContextManager[None] = (
-            self._lifecycle.exclusive() if self._engine.adapters_need_idle(adapters) else nullcontext()
-        )
-        async with quiet:
+        """With the model in memory: an engine may have given it up, and cannot change it then."""
+        needs_idle = self._engine.adapters_need_idle(adapters)
+        async with self._lifecycle.exclusive() if needs_idle else self._lifecycle.use():
             await self._engine.use_adapters(adapters)
 
     async def _forget(self, adapter: Adapter) -> None:

@@ -105,7 +105,7 @@ def _rows_of_store(settings: HostSettings, store: Store) -> Iterable[Row]:
         store,
         readers_of(store, settings.sglang_interpreter),
         LoadRecords(settings.store_folder / "loads"),
-        settings.models,
+        settings.model_rules,
     )
     catalog.refresh()
     for model in catalog.models:

@@ -299,7 +299,9 @@ class Pool:
         card = without_tensors(child.card) if child.card is not None else model.card
         known = self.catalog.loads.get(model.key)
         load_ns = child.load_ns if child.process.is_own or known is None else known.load_ns
-        record = LoadRecord(0 if model.is_simulated else child.memory_bytes, load_ns, card)
+        record = LoadRecord(
+            0 if model.is_simulated else child.memory_bytes, load_ns, card, model.started_with
+        )
         await asyncio.to_thread(self.catalog.learn, model, record)
         try:
             await write_state(child)

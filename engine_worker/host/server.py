@@ -78,7 +78,7 @@ class HostServer:
         if settings.embedded_model:
             await asyncio.to_thread(put_embedded, store)
         readers, client = readers_of(store, settings.sglang_interpreter), SourceClient()
-        catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.models)
+        catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.model_rules)
         await asyncio.to_thread(catalog.refresh)
         pool = Pool(
             catalog, _budget_bytes(settings), settings.min_residency_seconds, settings.replica_seconds

@@ -20,7 +20,7 @@ from drover.ollama_values import any_text, debug_level, duration, limit_in_secon
 from drover.settings import CommaList, TcpAddress
 from drover.tls.fleet import FRONTEND_NAME
 from drover.tls.settings import FleetTlsSettings
-from engine_worker.host.models.model_settings import SettingsOf, read_model_settings
+from engine_worker.host.models.model_settings import ModelRules, read_engines, read_model_settings
 from engine_worker.settings import FrontendNames, KeepAlive, check_optional_address
 
 # HOST[:PORT] or HOST[:PORT]=URL.
@@ -94,6 +94,10 @@ class HostSettings(FleetTlsSettings):
     {"qwen3*": {"context_length": 8192, "slots": 4, "pinned": true, "max_replicas": 2, "flags": ["--threads",
     "2"]}}.
     """
+    engine_for: CommaList = Field(default=[])
+    """The engine of models, by patterns of their names, where it is not the one for their files:
+    PATTERN=ENGINE, repeated or separated by commas; the first that matches counts, before --model-settings.
+    """
     sglang_python: str = ""
     """The Python of an environment with SGLang, for models in safetensors files. Default: this one, if it has
     SGLang.
@@ -135,6 +139,12 @@ class HostSettings(FleetTlsSettings):
                 raise ValueError(f"{name!r}: the URL has a user; `docker login` keeps users and passwords")
         return sources
 
+    @field_validator("engine_for")
+    @classmethod
+    def _valid_engines(cls, engines: list[str]) -> list[str]:
+        read_engines(engines)
+        return engines
+
     @property
     def tls_flags(self) -> list[str]:
         """Of the host's workers."""
@@ -148,8 +158,8 @@ class HostSettings(FleetTlsSettings):
         ]
 
     @property
-    def models(self) -> SettingsOf:
-        return read_model_settings(self.model_settings)
+    def model_rules(self) -> ModelRules:
+        return ModelRules(read_model_settings(self.model_settings), read_engines(self.engine_for))
 
     @property
     def sglang_interpreter(self) -> str:

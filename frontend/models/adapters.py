@@ -106,7 +106,8 @@ def _check_taken(adapter: Adapter, base: CatalogModel) -> None:
     if not (can.gguf_adapters or can.safetensors_adapters):
         raise InvalidRequest(
             f"adapters: the workers of '{name}' take none; workers with llama.cpp or SGLang that generate "
-            "do if they are started with --adapters FOLDER"
+            "do if they are started with --adapters FOLDER, and those of a worker host with SGLang if "
+            '--model-settings has {"adapters": true} for the model'
         )
     if adapter.is_gguf and not can.gguf_adapters:
         raise InvalidRequest(

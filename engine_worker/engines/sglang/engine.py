@@ -55,6 +55,7 @@ class SglangEngine:
         self._yes_or_no: YesOrNoReranker | None = None
         self._adapters: dict[str, TemporaryDirectory[str]] = {}
         """Those that SGLang has loaded, by digest, with the folder of their files as it reads them."""
+        self._is_asleep = False
 
     async def start(self) -> None:
         self._process = self._make_process(self._options)
@@ -226,15 +227,17 @@ class SglangEngine:
 
     async def load(self) -> None:
         """Only a model that sleeps has left its memory: others stay as long as the process."""
-        if self._options.sleeps:
+        if self._is_asleep:
             assert self._process is not None
             await self._process.resume_memory()
+            self._is_asleep = False
 
     async def unload(self) -> None:
         """Others than those that sleep are pinned, or a host ends their process."""
         if self._options.sleeps:
             assert self._process is not None
             await self._process.release_memory()
+            self._is_asleep = True
 
 
 def _asked(loaded: LoadedModel) -> Ask:

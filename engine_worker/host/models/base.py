@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,6 +40,12 @@ class StoredModel:
     def key(self) -> str:
         """The manifest's digest: what replicas have in common."""
         return self.card.manifest
+
+    @property
+    def started_with(self) -> str:
+        """A digest of what its worker is started with, which tells what was learnt with other settings."""
+        parts = [self.engine, str(self.takes_adapters), *self.flags]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class Reader(Protocol):

@@ -11,8 +11,9 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.host.models.base import Reader, StoredModel
-from engine_worker.host.models.model_settings import SettingsOf, settings_for
+from engine_worker.host.models.model_settings import ModelRules
 from engine_worker.host.models.records import LoadRecord, LoadRecords
+from engine_worker.host.models.simulated import simulated
 from engine_worker.host.store.manifest import MODEL, Manifest
 from engine_worker.host.store.store import Store
 
@@ -27,9 +28,9 @@ class Catalog:
         store: Store,
         readers: Sequence[Reader],
         records: LoadRecords,
-        settings: SettingsOf | None = None,
+        rules: ModelRules | None = None,
     ) -> None:
-        self._settings = settings or {}
+        self._rules = rules or ModelRules()
         self._store = store
         self._readers = readers
         self._records = records
@@ -61,7 +62,11 @@ class Catalog:
         self._read = read
         self._models = {model.name.key: model for model in read.values() if model is not None}
         for model in self._models.values():
-            if model.key not in self.loads and (record := self._records.find(model.key)) is not None:
+            if model.key in self.loads:
+                continue
+            record = self._records.find(model.key)
+            # With other settings it takes other memory, and can do other things.
+            if record is not None and record.started_with == model.started_with:
                 self.loads[model.key] = record
 
     def memory_bytes(self, model: StoredModel) -> int:
@@ -107,9 +112,10 @@ class Catalog:
     def _try_to_read(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
         """None, with a log line, for a model whose files cannot be used."""
         try:
+            settings = self._rules.of(name)
             for read in self._readers:
-                if (model := read(name, manifest, settings_for(name, self._settings))) is not None:
-                    return model
+                if (model := read(name, manifest, settings)) is not None:
+                    return simulated(model, settings) if settings.engine == "simulator" else model
             reason = "its manifest has no file of a kind that is known"
         except (OSError, ValueError, InvalidRequest) as error:
             reason = str(error)

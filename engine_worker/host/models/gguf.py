@@ -54,7 +54,7 @@ class GgufReader:
         card.loaded_size_bytes = file.size_bytes + kv_bytes
         card.licenses.extend(licenses_of(self.store, manifest) or _license(file))
         card.defaults.CopyFrom(recommended_sampling(file.values))
-        card.capabilities.CopyFrom(_capabilities(file))
+        card.capabilities.CopyFrom(_capabilities(file, settings))
         card.template = jinja_of(self.store, manifest) or card.template
         card.template_source = "gguf_chat_template" if card.template else "none"
         card.engine_kind = "llamacpp"
@@ -71,7 +71,7 @@ class GgufReader:
             file.size_bytes + kv_bytes + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
-            takes_adapters=_task(file) == "generate",
+            takes_adapters=_takes_adapters(file, settings),
             unusable=_unusable(manifest) or settings.refusal("llamacpp"),
         )
 
@@ -90,10 +90,15 @@ def _task(file: GgufFile) -> Task:
     return "rerank" if file.integer("pooling_type") == _RANK else "embed"
 
 
-def _capabilities(file: GgufFile) -> pb.Capabilities:
+def _takes_adapters(file: GgufFile, settings: ModelSettings) -> bool:
+    return _task(file) == "generate" and settings.adapters is not False
+
+
+def _capabilities(file: GgufFile, settings: ModelSettings) -> pb.Capabilities:
     """As far as the file tells; the worker knows better when it has loaded the model."""
     if (task := _task(file)) != "generate":
         return pb.Capabilities(embedding=task == "embed", rerank=task == "rerank")
+    takes_adapters = _takes_adapters(file, settings)
     return pb.Capabilities(
         completion=True,
         tools=_TOOLS in file.template,
@@ -105,8 +110,8 @@ def _capabilities(file: GgufFile) -> pb.Capabilities:
         seed=True,
         logit_bias=True,
         decision=True,
-        gguf_adapters=True,
-        safetensors_adapters=file.architecture in CONVERTIBLE,
+        gguf_adapters=takes_adapters,
+        safetensors_adapters=takes_adapters and file.architecture in CONVERTIBLE,
     )
 
 

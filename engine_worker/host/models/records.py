@@ -17,11 +17,12 @@ _MAX_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """`memory_bytes`: 0 where it was not measured. `card`: without tensors."""
+    """`memory_bytes`: 0 where it was not measured. `card`: without tensors. `started_with`: of the model."""
 
     memory_bytes: int = 0
     load_ns: int = 0
     card: pb.Model = field(default_factory=pb.Model)
+    started_with: str = ""
 
 
 class LoadRecords:
@@ -40,7 +41,9 @@ class LoadRecords:
                 return None
             document = orjson.loads(path.read_bytes())
             card = pb.Model.FromString(base64.b64decode(document["card"]))
-            return LoadRecord(int(document["memory_bytes"]), int(document["load_ns"]), card)
+            return LoadRecord(
+                int(document["memory_bytes"]), int(document["load_ns"]), card, str(document["started_with"])
+            )
         except (OSError, ValueError, KeyError, TypeError, DecodeError, binascii.Error):
             return None
 
@@ -49,6 +52,7 @@ class LoadRecords:
         document = {
             "memory_bytes": record.memory_bytes,
             "load_ns": record.load_ns,
+            "started_with": record.started_with,
             "card": base64.b64encode(record.card.SerializeToString()).decode(),
         }
         path = self._path(key)

@@ -59,7 +59,7 @@ class SafetensorsReader:
             families=[family],
             template=_template(folder),
             licenses=licenses_of(self.store, manifest) or files.licenses(),
-            capabilities=_capabilities(_template(folder)),
+            capabilities=_capabilities(_template(folder), settings),
             engine_kind="sglang",
             modified_unix_ns=files.modified_unix_ns,
             model_info_json="{}",
@@ -77,6 +77,7 @@ class SafetensorsReader:
             files.size_bytes + _kv_bytes(text) + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
+            takes_adapters=bool(settings.adapters),
             sleeps=MEMORY_SAVER in " ".join(settings.worker_flags),
             unusable=settings.refusal("sglang") or ("" if self.python else _NO_SGLANG),
         )
@@ -84,7 +85,8 @@ class SafetensorsReader:
 
 _NO_SGLANG = (
     "the model is in safetensors files, which the engine SGLang serves, and its environment is not on this "
-    "host. Make it with 'make model' or pip install 'drover[sglang]', and start the host with --sglang-python"
+    "host. Make it with scripts/setup.sh sglang, which prints its Python, or with pip install "
+    "'drover[sglang]', and start the host with --sglang-python"
 )
 
 
@@ -117,7 +119,7 @@ def _template(folder: Path) -> str:
     return template if isinstance(template, str) else ""
 
 
-def _capabilities(template: str) -> pb.Capabilities:
+def _capabilities(template: str, settings: ModelSettings) -> pb.Capabilities:
     return pb.Capabilities(
         completion=True,
         tools="tools" in template,
@@ -128,6 +130,7 @@ def _capabilities(template: str) -> pb.Capabilities:
         logprobs=True,
         logit_bias=True,
         resume=True,
+        safetensors_adapters=bool(settings.adapters),
     )
 
 

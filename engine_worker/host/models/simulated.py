@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.model_info import describe_model
 from engine_worker.engines.simulator.script import Scripts
@@ -36,7 +37,7 @@ class SimulatedReader:
                 raise ValueError("a simulated model has memory_bytes and flags")
         card = describe_model([name.short], SimulatorConfig(), Scripts(), "generate")
         card.digest, card.manifest = manifest.digest.removeprefix("sha256:"), manifest.digest
-        card.capabilities.gguf_adapters = card.capabilities.safetensors_adapters = True
+        _take_adapters(card, takes_adapters := settings.adapters is not False)
         card.size_bytes, card.loaded_size_bytes = manifest.size_bytes, memory_bytes
         return StoredModel(
             name,
@@ -46,8 +47,32 @@ class SimulatedReader:
             ["--model", name.short, *map(str, flags), *settings.worker_flags],
             memory_bytes,
             is_simulated=True,
-            takes_adapters=True,
+            takes_adapters=takes_adapters,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
             unusable=settings.refusal("simulator"),
         )
+
+
+def simulated(model: StoredModel, settings: ModelSettings) -> StoredModel:
+    """Any model of the store, as the simulator serves it: with the size that its files say."""
+    if model.is_simulated:
+        return model
+    card = pb.Model()
+    card.CopyFrom(model.card)
+    card.engine_kind = "simulator"
+    _take_adapters(card, takes_adapters := settings.adapters is not False)
+    return replace(
+        model,
+        card=card,
+        engine="simulator",
+        flags=["--model", model.name.short, *settings.worker_flags],
+        is_simulated=True,
+        takes_adapters=takes_adapters,
+        sleeps=False,
+        unusable="",
+    )
+
+
+def _take_adapters(card: pb.Model, takes_adapters: bool) -> None:
+    card.capabilities.gguf_adapters = card.capabilities.safetensors_adapters = takes_adapters

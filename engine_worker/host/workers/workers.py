@@ -107,7 +107,16 @@ class Workers:
         child.began_unix_ns = state["began_unix_ns"]
         child.is_pinned = model.is_pinned
         child.start(self._settings.load_timeout_seconds, self._settings.drain_seconds)
-        logs.event(_log, logging.INFO, "worker found again", model=model.name.short, address=place.address)
+        is_current = state.get("started_with") in (None, model.started_with)
+        logs.event(
+            _log,
+            logging.INFO,
+            "worker found again" if is_current else "worker found again, with other settings: it drains",
+            model=model.name.short,
+            address=place.address,
+        )
+        if not is_current:
+            child.drain()
         return child
 
     def _child(
@@ -183,6 +192,7 @@ def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, 
         "memory_bytes": memory_bytes,
         "is_extra": place.is_extra,
         "began_unix_ns": time.time_ns(),
+        "started_with": model.started_with,
     }
     new = place.folder / f"{_STATE}.new"
     new.write_bytes(orjson.dumps(document))

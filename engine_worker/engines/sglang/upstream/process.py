@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
+# Longest time for requests that were aborted to end, and for the memory of a model to be taken again.
+_IDLE_SECONDS = 30.0
+_RESUME_SECONDS = 120.0
 _CHILD_FAILED = "a process of SGLang failed (see its log lines above)"
 
 
@@ -174,16 +177,30 @@ class EngineProcess:
             raise EngineFailed(f"SGLang did not unload the adapter: {result.error_message}")
 
     async def release_memory(self) -> None:
-        """Free the device's memory of weights and KV cache, of an engine that was started for it."""
-        from sglang.srt.managers.io_struct import ReleaseMemoryOccupationReqInput
+        """Free the device's memory of weights and KV cache, of an engine that was started for it. Raises
+        EngineFailed if a request does not end.
+        """
+        from sglang.srt.managers.io_struct import FlushCacheReqInput, ReleaseMemoryOccupationReqInput
 
+        # A scheduler that is not idle would end itself, and an aborted request runs until its step ends.
+        flush = FlushCacheReqInput(timeout_s=_IDLE_SECONDS)
+        if not all(each.success for each in await self.manager.flush_cache_communicator(flush)):
+            raise EngineFailed(f"SGLang was not idle within {_IDLE_SECONDS:.0f} s, and keeps its memory")
         await self.manager.release_memory_occupation(ReleaseMemoryOccupationReqInput(), None)
 
     async def resume_memory(self) -> None:
-        """The reverse: the weights come back from the host's memory."""
+        """The reverse: the weights come back from the host's memory. An engine that cannot take its memory
+        again has failed: raises EngineFailed.
+        """
         from sglang.srt.managers.io_struct import ResumeMemoryOccupationReqInput
 
-        await self.manager.resume_memory_occupation(ResumeMemoryOccupationReqInput(), None)
+        try:
+            async with asyncio.timeout(_RESUME_SECONDS):
+                await self.manager.resume_memory_occupation(ResumeMemoryOccupationReqInput(), None)
+        except TimeoutError:
+            reason = f"SGLang did not take its memory again within {_RESUME_SECONDS:.0f} s"
+            self._fail(reason)
+            raise EngineFailed(reason) from None
 
     def in_flight(self) -> set[str]:
         """Ids of all requests that SGLang has not forgotten, in whatever phase."""

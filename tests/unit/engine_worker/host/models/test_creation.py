@@ -13,7 +13,12 @@ from drover.v1 import host_pb2
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
 from engine_worker.host.models.gguf import GgufReader
-from engine_worker.host.models.model_settings import ModelSettings, read_model_settings, settings_for
+from engine_worker.host.models.model_settings import (
+    ModelRules,
+    ModelSettings,
+    read_engines,
+    read_model_settings,
+)
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
@@ -175,7 +180,7 @@ def test_what_a_load_has_taught_is_remembered(
     model = catalog.find(name("made"))
     described = catalog.card(model)
     described.capabilities.tools = True
-    catalog.learn(model, LoadRecord(memory_bytes=123, load_ns=4, card=described))
+    catalog.learn(model, LoadRecord(123, 4, described, model.started_with))
     catalog.loads.clear()
     catalog.refresh()
     assert catalog.memory_bytes(model) == 123
@@ -193,7 +198,7 @@ def test_the_operators_settings_of_a_model_count(store: Store, creation: Creatio
         store,
         creation.readers,
         LoadRecords(store.blobs.path(f"sha256:{'0' * 64}").parent / "l"),
-        read_model_settings(text),
+        ModelRules(read_model_settings(text)),
     )
     configured.refresh()
     plain, model = catalog.find(name("made")), configured.find(name("made"))
@@ -204,10 +209,68 @@ def test_the_operators_settings_of_a_model_count(store: Store, creation: Creatio
 
 def test_an_engine_that_does_not_fit_the_files(store: Store, creation: Creation, gguf: bytes) -> None:
     create(store, creation, {"a": gguf})
-    settings = settings_for(name("made"), read_model_settings('{"*": {"engine": "sglang"}}'))
+    settings = ModelRules(read_model_settings('{"*": {"engine": "sglang"}}')).of(name("made"))
     model = GgufReader(store)(name("made"), store.find(name("made")), settings)
     assert model is not None
-    assert "its files are for llamacpp" in model.unusable
+    assert "--engine-for or --model-settings asks for the engine sglang" in model.unusable
+    assert "they are for llamacpp" in model.unusable
+
+
+def test_any_model_can_be_simulated(store: Store, creation: Creation, gguf: bytes, tmp_path: Path) -> None:
+    """With its name, its description and the memory that it would take, for load tests."""
+    create(store, creation, {"a": gguf})
+    rules = ModelRules(read_model_settings('{"made": {"slots": 2}}'), read_engines(["ma*=simulator"]))
+    catalog = Catalog(store, creation.readers, LoadRecords(tmp_path / "loads"), rules)
+    catalog.refresh()
+    model = catalog.find(name("made"))
+    assert (model.engine, model.card.engine_kind, model.card.format) == ("simulator", "simulator", "gguf")
+    assert list(model.flags) == ["--model", "made:latest", "--slots", "2"]
+    assert model.memory_bytes > len(gguf)
+    assert model.unusable == ""
+
+
+def test_the_first_pattern_of_engine_for_counts_before_settings() -> None:
+    rules = ModelRules(
+        read_model_settings('{"qwen3:8b": {"engine": "llamacpp", "slots": 3}, "qwen*": {"slots": 4}}'),
+        read_engines(["qwen3=sglang", "*=simulator"]),
+    )
+    found = {text: rules.of(name(text)) for text in ("Qwen3:8b", "qwen2", "smol")}
+    assert {text: (each.engine, each.slots) for text, each in found.items()} == {
+        "Qwen3:8b": ("sglang", 3),
+        "qwen2": ("simulator", 4),
+        "smol": ("simulator", None),
+    }
+
+
+@pytest.mark.parametrize("adapters", [True, False])
+def test_sglang_takes_adapters_where_its_settings_say_so(
+    store: Store, creation: Creation, adapters: bool
+) -> None:
+    """Its memory for them is taken at the start, so not without being asked."""
+    create(store, creation, {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG).encode()})
+    read = SafetensorsReader(store, python="python3")
+    model = read(name("made"), store.find(name("made")), ModelSettings(adapters=adapters or None))
+    assert model is not None
+    assert (model.takes_adapters, model.card.capabilities.safetensors_adapters) == (adapters, adapters)
+
+
+def test_what_was_learnt_with_other_settings_does_not_count(
+    store: Store, creation: Creation, gguf: bytes, tmp_path: Path
+) -> None:
+    create(store, creation, {"a": gguf})
+
+    def read(text: str) -> Catalog:
+        rules = ModelRules(read_model_settings(text))
+        catalog = Catalog(store, creation.readers, LoadRecords(tmp_path / "loads"), rules)
+        catalog.refresh()
+        return catalog
+
+    first = read('{"*": {"slots": 2}}')
+    model = first.find(name("made"))
+    first.learn(model, LoadRecord(123, 4, model.card, model.started_with))
+    assert read('{"*": {"slots": 2}}').memory_bytes(model) == 123
+    other = read('{"*": {"slots": 4}}')
+    assert other.memory_bytes(other.find(name("made"))) > 1000
 
 
 @pytest.mark.parametrize(
@@ -222,6 +285,12 @@ def test_an_engine_that_does_not_fit_the_files(store: Store, creation: Creation,
 def test_settings_of_models_that_are_wrong(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_model_settings(text)
+
+
+@pytest.mark.parametrize("text", ["sglang", "=sglang", "qwen3*=vllm", "qwen3*="])
+def test_an_engine_that_there_is_not(text: str) -> None:
+    with pytest.raises(ValueError, match="write PATTERN=ENGINE"):
+        read_engines([text])
 
 
 def test_a_model_whose_pooling_ranks_is_a_reranker(
