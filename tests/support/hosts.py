@@ -1,16 +1,19 @@
-"""Worker hosts as processes, and stores with simulated models."""
+"""Worker hosts, in this process and as processes, and stores with simulated models."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import orjson
 
 from drover.names import ModelName
 from engine_worker.host.models.simulated import SIMULATED
+from engine_worker.host.server import HostServer
+from engine_worker.host.settings import HostSettings
 from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.store import Store
 from tests.support.processes import Process, free_port, launched, wait_until_ready
@@ -35,6 +38,21 @@ def put(store: Store, name: str, media_type: str, data: bytes) -> Manifest:
     assert parsed is not None
     store.put(parsed, manifest)
     return manifest
+
+
+@asynccontextmanager
+async def hosting(store: Path, *flags: str, memory_mib: int = 150) -> AsyncIterator[HostServer]:
+    """A host in this process that is ready. Its workers drain with it, within a second."""
+    common = ["--listen", "127.0.0.1:0", "--store", str(store), "--memory-mib", str(memory_mib)]
+    quick = ["--drain-seconds", "1", "--min-residency-seconds", "0.2"]
+    server = HostServer(HostSettings.load([*common, *quick, *flags]))
+    running = asyncio.create_task(server.run(), name="host")
+    await server.wait_ready()
+    try:
+        yield server
+    finally:
+        server.stop()
+        await running
 
 
 @contextmanager

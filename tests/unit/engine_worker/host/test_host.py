@@ -19,9 +19,7 @@ from drover.errors import EngineFailed, InvalidRequest, ModelNotFound, NoWorkerR
 from drover.rpc import error_from_status, error_of_failure
 from drover.v1 import engine_pb2, engine_pb2_grpc, host_pb2, host_pb2_grpc
 from engine_worker.host import metrics as host_metrics
-from engine_worker.host.server import HostServer
-from engine_worker.host.settings import HostSettings
-from tests.support.hosts import put_simulated, worker_pids
+from tests.support.hosts import hosting, put_simulated, worker_pids
 from tests.support.processes import free_port
 from tests.unit.engine_worker.host.conftest import digest_of
 
@@ -33,16 +31,11 @@ SECONDS = 30.0
 
 @asynccontextmanager
 async def serving(store: Path, *flags: str) -> AsyncIterator[HostAsyncStub]:
-    common = ["--listen", "127.0.0.1:0", "--store", str(store), "--memory-mib", "250", "--drain-seconds", "1"]
-    server = HostServer(HostSettings.load([*common, "--min-residency-seconds", "0.2", *flags]))
-    running = asyncio.create_task(server.run())
-    await server.wait_ready()
-    try:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            yield host_pb2_grpc.HostStub(channel)
-    finally:
-        server.stop()
-        await running
+    async with (
+        hosting(store, *flags, memory_mib=250) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield host_pb2_grpc.HostStub(channel)
 
 
 @pytest.fixture

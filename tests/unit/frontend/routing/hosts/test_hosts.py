@@ -21,8 +21,6 @@ from drover.errors import (
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from engine_worker.host.models.simulated import SIMULATED
-from engine_worker.host.server import HostServer
-from engine_worker.host.settings import HostSettings
 from engine_worker.host.store.blobs import Blobs
 from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.manifests import Manifests
@@ -36,26 +34,13 @@ from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
-from tests.support.hosts import put, put_simulated
+from tests.support.hosts import hosting, put, put_simulated
 from tests.support.processes import free_port
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
 
 SECONDS = 30.0
-
-
-@asynccontextmanager
-async def hosting(store: Path, *flags: str) -> AsyncIterator[HostServer]:
-    common = ["--listen", "127.0.0.1:0", "--store", str(store), "--memory-mib", "150", "--drain-seconds", "1"]
-    server = HostServer(HostSettings.load([*common, "--min-residency-seconds", "0.2", *flags]))
-    running = asyncio.create_task(server.run())
-    await server.wait_ready()
-    try:
-        yield server
-    finally:
-        server.stop()
-        await running
 
 
 @asynccontextmanager
@@ -153,12 +138,10 @@ async def test_another_host_is_asked_if_one_cannot(tmp_path: Path) -> None:
     """The model of one name has the same files on both, and only one has memory for it."""
     async with AsyncExitStack() as owned:
         addresses = []
-        for number, memory in enumerate(("50", "150")):
+        for number, memory in enumerate((50, 150)):
             store = tmp_path / f"store-{number}"
             put_simulated(store, ["one"])
-            addresses.append(
-                (await owned.enter_async_context(hosting(store, "--memory-mib", memory))).address
-            )
+            addresses.append((await owned.enter_async_context(hosting(store, memory_mib=memory))).address)
         fleet = await owned.enter_async_context(fleet_of(*addresses))
         assert (await generate(fleet, "one")).completion_tokens == 3
 
