@@ -106,6 +106,8 @@ class WorkerSettings(FleetTlsSettings):
     """
     system: str = ""
     """A system message for conversations that bring none (Ollama's SYSTEM)."""
+    system_file: str = ""
+    """A file with the system message, in place of --system."""
     parameters: str = ""
     """Sampling defaults over the model's own, by Ollama's names: {"temperature": 0, "stop": ["User:"]}."""
     task: Task = "generate"

@@ -165,7 +165,7 @@ def _context_length(settings: WorkerSettings) -> int:
 def model_overrides(settings: WorkerSettings) -> ModelOverrides:
     """Raises ValueError, with what to do, for a template that cannot be read."""
     return ModelOverrides(
-        system=settings.system,
+        system=settings.system or _read(settings.system_file, "--system-file"),
         parameters=read_parameters(settings.parameters),
         go_template=_go_template(settings.chat_template),
     )
@@ -188,11 +188,11 @@ def _is_go(path: str) -> bool:
     return Path(path).suffix in _GO_TEMPLATES
 
 
-def _read(path: str) -> str:
+def _read(path: str, flag: str = "--chat-template") -> str:
     try:
-        return Path(path).read_text() if path else ""
+        return Path(path).read_text(errors="replace") if path else ""
     except OSError as error:
-        raise ValueError(f"--chat-template {path}: {error.strerror}") from error
+        raise ValueError(f"{flag} {path}: {error.strerror}") from error
 
 
 def _names(settings: WorkerSettings, default: str) -> list[str]:

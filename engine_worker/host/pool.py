@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from drover import logs
 from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, EngineFailed, NoWorkerReady
+from engine_worker.host.memory.shortage import OomKills
 from engine_worker.host.metrics import BUDGET, LOADED, MEMORY, MODELS, WAITING, Gauges, HostCounts
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog, without_tensors
-from engine_worker.host.models.records import LoadRecord
+from engine_worker.host.models.records import Shortage
 from engine_worker.host.plan import Demand, Drain, Load, Refuse, State, next_eviction, plan
 from engine_worker.host.workers.child import Child
 from engine_worker.host.workers.workers import Workers, write_state
 
 _log = logging.getLogger("drover.host")
 _MEASURE_SECONDS = 5.0
+_GROWTH = 1.05
 # After a worker ended by itself; doubled each time, up to the second.
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
 # A worker that served for so long is not one that fails at once.
@@ -72,6 +74,7 @@ class Pool:
         self._pauses: dict[str, _Pause] = {}
         self._evicted: dict[str, float] = {}
         """When models made room that have not been loaded again since (time.monotonic)."""
+        self._oom_kills = OomKills()
         self._is_draining = False
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -158,9 +161,7 @@ class Pool:
                 child.is_learned = True
                 if child.process.is_own:
                     self.counts.load_seconds.observe(child.load_ns / 1e9)
-                task = asyncio.create_task(self._learn(child), name=f"remember {child.model.name.short}")
-                self._learning.add(task)
-                task.add_done_callback(self._learning.discard)
+                self._spawn(self._learn(child), child.model)
         self.notify()
 
     def on_child_ended(self, child: Child, reason: str) -> None:
@@ -178,18 +179,49 @@ class Pool:
         is_first = now - max(child.since, pause.until) > _SOUND_SECONDS or not pause.seconds
         pause.seconds = _FIRST_PAUSE_SECONDS if is_first else min(2 * pause.seconds, _LAST_PAUSE_SECONDS)
         pause.until = now + pause.seconds
+        # The requests of a worker that served wait for the next one; a load that failed may fail for ever.
+        may_pass = was_ready or (is_first and child.process.was_killed)
+        if self._oom_kills.explain(reason):
+            expected_bytes = self.catalog.expected_bytes(model)
+            room_bytes = self._learn_shortage(child)
+            # It is tried again where others can make more room: each time with more, so not for ever.
+            may_pass = was_ready or room_bytes < self._available_bytes
+            reason = (
+                f"it ran out of memory, of which this host had {room_bytes // _MIB} MiB for it "
+                f"({expected_bytes // _MIB} MiB expected, {child.measured_bytes // _MIB} MiB measured at "
+                f"last); {reason}"
+            )
         what = "a worker ended" if was_ready else "a load failed"
         self.counts.failures.labels("serve" if was_ready else "load").inc()
         logs.event(
             _log, logging.ERROR, what, model=model.name.short, reason=reason, pause_seconds=pause.seconds
         )
-        # The requests of a worker that served wait for the next one; a load that failed may fail for ever.
-        may_pass = was_ready or (is_first and child.process.was_killed)
         pause.error = (
             None if may_pass else EngineFailed(f"model '{model.name.short}' cannot be loaded: {reason}")
         )
         if pause.error is not None:
             self._fail(model, pause.error)
+
+    def _learn_shortage(self, child: Child) -> int:
+        """Remember that the memory that the model had is not enough. Returns how much that was."""
+        room_bytes = max(self.budget_bytes - self.used_bytes, child.memory_bytes)
+        if child.since:
+            # It has run, so it is not refused.
+            room_bytes = min(room_bytes, self._available_bytes - 1)
+        shortage = Shortage(room_bytes, time.time())
+        self.catalog.learn(child.model, replace(self.catalog.record(child.model), shortage=shortage))
+        self._spawn(asyncio.to_thread(self.catalog.keep, child.model), child.model)
+        return room_bytes
+
+    @property
+    def _available_bytes(self) -> int:
+        """For a model that is not pinned, when all others are evicted."""
+        return self.budget_bytes - sum(each.memory_bytes for each in self.children.values() if each.is_pinned)
+
+    def _spawn(self, work: Coroutine[object, object, None], model: StoredModel) -> None:
+        task = asyncio.create_task(work, name=f"remember {model.name.short}")
+        self._learning.add(task)
+        task.add_done_callback(self._learning.discard)
 
     def _fail(self, model: StoredModel, error: DroverError) -> None:
         for caller in self._callers:
@@ -258,14 +290,14 @@ class Pool:
 
     def _refuse(self, refused: Refuse) -> None:
         model = self.catalog.with_key(refused.model)
-        if model is not None:
-            self._fail(
-                model,
-                NoWorkerReady(
-                    f"model '{model.name.short}' needs {refused.size_bytes // _MIB} MiB of memory, and this "
-                    f"host has {refused.available_bytes // _MIB} MiB for it"
-                ),
-            )
+        if model is None:
+            return
+        shortage = self.catalog.shortage(model)
+        needs = f"{refused.size_bytes // _MIB} MiB of memory"
+        if shortage is not None and shortage.room_bytes < refused.size_bytes:
+            needs = f"more than {shortage.room_bytes // _MIB} MiB of memory, which its last load ran out of"
+        available = f"this host has {refused.available_bytes // _MIB} MiB for it"
+        self._fail(model, NoWorkerReady(f"model '{model.name.short}' needs {needs}, and {available}"))
 
     def _demands(self) -> Mapping[str, Demand]:
         """Of all callers together: the longest waiting counts, and an ordinary one before an extra one.
@@ -294,15 +326,16 @@ class Pool:
 
     async def _learn(self, child: Child) -> None:
         model = child.model
-        if not model.is_simulated:
-            child.memory_bytes = await asyncio.to_thread(child.process.memory_bytes)
+        await child.measure()
+        known = self.catalog.record(model)
+        # What it took at another time counts too: it shares pages with others, and grows as it is used.
+        memory_bytes = max(known.memory_bytes, child.measured_bytes)
+        if memory_bytes:
+            child.memory_bytes = memory_bytes
         card = without_tensors(child.card) if child.card is not None else model.card
-        known = self.catalog.loads.get(model.key)
-        load_ns = child.load_ns if child.process.is_own or known is None else known.load_ns
-        record = LoadRecord(
-            0 if model.is_simulated else child.memory_bytes, load_ns, card, model.started_with
-        )
-        await asyncio.to_thread(self.catalog.learn, model, record)
+        load_ns = child.load_ns if child.process.is_own or not known.load_ns else known.load_ns
+        self.catalog.learn(model, replace(known, memory_bytes=memory_bytes, load_ns=load_ns, card=card))
+        await asyncio.to_thread(self.catalog.keep, model)
         try:
             await write_state(child)
         except OSError as error:
@@ -323,12 +356,18 @@ class Pool:
         """What a model takes grows as it is used, and so does its worker's log."""
         while True:
             await asyncio.sleep(_MEASURE_SECONDS)
+            self._oom_kills.look()
             self._end_unneeded_replicas()
             for child in list(self.children.values()):
                 await asyncio.to_thread(child.place.shorten_log)
-                if child.model.is_simulated or child.state is not State.READY:
-                    continue
-                measured = await asyncio.to_thread(child.process.memory_bytes)
-                if measured > child.memory_bytes:
-                    child.memory_bytes = measured
-                    self.notify()
+                if child.state is State.READY and child.is_learned and await child.measure():
+                    await self._learn_growth(child)
+
+    async def _learn_growth(self, child: Child) -> None:
+        """Its next load counts for as much, as far as that fits: what has run is not refused."""
+        known = self.catalog.record(child.model)
+        memory_bytes = min(child.memory_bytes, max(known.memory_bytes, self._available_bytes))
+        # Small steps are not worth a write.
+        if memory_bytes > known.memory_bytes * _GROWTH:
+            self.catalog.learn(child.model, replace(known, memory_bytes=memory_bytes))
+            await asyncio.to_thread(self.catalog.keep, child.model)

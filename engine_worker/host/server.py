@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from drover import logs
 from drover.exposure import warn_if_exposed
 from drover.v1 import host_pb2, host_pb2_grpc
 from engine_worker.frontend_server import CannotStart, FrontendServer
+from engine_worker.host.memory.machine import machine_bytes
 from engine_worker.host.metrics import HostState
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.catalog import Catalog
@@ -157,4 +157,4 @@ def readers_of(store: Store, sglang_python: str) -> Sequence[Reader]:
 def _budget_bytes(settings: HostSettings) -> int:
     if settings.memory_mib:
         return settings.memory_mib * _MIB
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5
+    return machine_bytes() * 4 // 5

@@ -244,12 +244,12 @@ class HostService(host_pb2_grpc.HostServicer):
         )
 
     def _stored(self, model: StoredModel) -> host_pb2.StoredModel:
-        record = self._catalog.loads.get(model.key)
+        record = self._catalog.record(model)
         return host_pb2.StoredModel(
             card=self._catalog.card(model),
             memory_bytes=self._catalog.memory_bytes(model),
-            is_measured=record is not None and record.memory_bytes > 0,
-            load_ns=record.load_ns if record else 0,
+            is_measured=record.memory_bytes > 0,
+            load_ns=record.load_ns,
             engine=model.engine,
             unusable=model.unusable,
             pinned=model.is_pinned,

@@ -88,7 +88,7 @@ class HostSettings(FleetTlsSettings):
     one that is reached at another address, such as a mirror.
     """
     memory_mib: Annotated[int, Ge(0)] = 0
-    """Memory in MiB for models; 0: four fifths of the machine's."""
+    """Memory in MiB for models; 0: four fifths of the machine's, or of what its container may have."""
     model_settings: Annotated[str, AfterValidator(_check_model_settings)] = ""
     """Settings of single models, by patterns of their names: JSON, or the path of a JSON file, like
     {"qwen3*": {"context_length": 8192, "slots": 4, "pinned": true, "max_replicas": 2, "flags": ["--threads",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +13,9 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import Manifest
 from engine_worker.settings import EngineKind
+
+# Environment variables that are settings of a worker.
+_SETTINGS = ("DROVER_WORKER_", "OLLAMA_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,12 @@ class StoredModel:
 
     @property
     def started_with(self) -> str:
-        """A digest of what its worker is started with, which tells what was learnt with other settings."""
-        parts = [self.engine, str(self.takes_adapters), *self.flags]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        """A digest of what its worker is started with, by flags and environment, which tells what was learnt
+        with other settings.
+        """
+        inherited = (f"{name}={value}" for name, value in os.environ.items() if name.startswith(_SETTINGS))
+        parts = [self.engine, str(self.takes_adapters), *self.flags, *sorted(inherited)]
+        return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 class Reader(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from drover import logs
 from drover.errors import InvalidRequest, ModelNotFound
@@ -12,7 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.host.models.base import Reader, StoredModel
 from engine_worker.host.models.model_settings import ModelRules
-from engine_worker.host.models.records import LoadRecord, LoadRecords
+from engine_worker.host.models.records import LoadRecord, LoadRecords, Shortage
 from engine_worker.host.models.simulated import simulated
 from engine_worker.host.store.manifest import MODEL, Manifest
 from engine_worker.host.store.store import Store
@@ -36,8 +37,9 @@ class Catalog:
         self._records = records
         self._read: dict[tuple[str, str], StoredModel | None] = {}
         self._models: Mapping[str, StoredModel] = {}
+        self._by_key: Mapping[str, StoredModel] = {}
         self.loads: dict[str, LoadRecord] = {}
-        """By the models' keys."""
+        """By the models' keys: with the settings that they have now."""
 
     @property
     def models(self) -> Sequence[StoredModel]:
@@ -51,7 +53,8 @@ class Catalog:
         return model
 
     def with_key(self, key: str) -> StoredModel | None:
-        return next((model for model in self._models.values() if model.key == key), None)
+        """Of several names for one manifest, the first."""
+        return self._by_key.get(key)
 
     def refresh(self) -> None:
         """Read what has changed in the store."""
@@ -61,7 +64,8 @@ class Catalog:
         }
         self._read = read
         self._models = {model.name.key: model for model in read.values() if model is not None}
-        for model in self._models.values():
+        self._by_key = {model.key: model for model in reversed(self._models.values())}
+        for model in self._by_key.values():
             if model.key in self.loads:
                 continue
             record = self._records.find(model.key)
@@ -70,14 +74,23 @@ class Catalog:
                 self.loads[model.key] = record
 
     def memory_bytes(self, model: StoredModel) -> int:
-        """As measured when it was loaded last, else estimated."""
-        record = self.loads.get(model.key)
-        return record.memory_bytes if record and record.memory_bytes else model.memory_bytes
+        """What to plan with: as expected, and more than a load had that ran out of memory."""
+        expected, shortage = self.expected_bytes(model), self.shortage(model)
+        return expected if shortage is None else max(expected, shortage.room_bytes + 1)
+
+    def expected_bytes(self, model: StoredModel) -> int:
+        """As measured, else estimated."""
+        return self.record(model).memory_bytes or model.memory_bytes
+
+    def shortage(self, model: StoredModel) -> Shortage | None:
+        """Of a load that ran out of memory a while ago."""
+        shortage = self.record(model).shortage
+        return shortage if shortage and shortage.counts else None
 
     def card(self, model: StoredModel) -> pb.Model:
         """As its worker described it, else as its files do; without tensors."""
-        record = self.loads.get(model.key)
-        card = without_tensors(record.card if record and record.card.names else model.card)
+        record = self.record(model)
+        card = without_tensors(record.card if record.card.names else model.card)
         card.names[:] = [model.name.short]
         # Of the manifest, and so the same before and after a load.
         card.digest, card.size_bytes = model.card.digest, model.card.size_bytes
@@ -97,11 +110,18 @@ class Catalog:
             card.model_info_json = GgufFile(path, with_lists=True).model_info_json()
         return card
 
+    def record(self, model: StoredModel) -> LoadRecord:
+        """What is known; empty before the first load."""
+        return self.loads.get(model.key) or LoadRecord()
+
     def learn(self, model: StoredModel, record: LoadRecord) -> None:
-        """Remember a load. Blocks."""
-        self.loads[model.key] = record
+        """What a load has taught, or its failure. `keep` writes it."""
+        self.loads[model.key] = replace(record, started_with=model.started_with)
+
+    def keep(self, model: StoredModel) -> None:
+        """Write what was learned, for later processes of this host. Blocks."""
         try:
-            self._records.put(model.key, record)
+            self._records.put(model.key, self.record(model))
         except OSError as error:
             logs.event(_log, logging.WARNING, "a load cannot be remembered", reason=str(error))
 

@@ -50,7 +50,7 @@ class GgufReader:
         card.manifest = manifest.digest
         card.size_bytes = manifest.size_bytes
         card.context_length = context_length
-        kv_bytes = file.kv_bytes(context_length * (settings.slots or _SLOTS))
+        kv_bytes = file.kv_bytes(context_length * (_given(flags, "--slots") or _SLOTS))
         card.loaded_size_bytes = file.size_bytes + kv_bytes
         card.licenses.extend(licenses_of(self.store, manifest) or _license(file))
         card.defaults.CopyFrom(recommended_sampling(file.values))
@@ -78,9 +78,15 @@ class GgufReader:
 
 def _context_length(flags: list[str], file: GgufFile) -> int:
     trained = file.integer("context_length", _CONTEXT_LENGTH)
-    given = [value for flag, value in pairwise(flags) if flag == "--context-length"]
-    chosen = int(given[-1]) if given else _CONTEXT_LENGTH
+    given = _given(flags, "--context-length")
+    chosen = _CONTEXT_LENGTH if given is None else given
     return min(chosen, trained) if chosen else trained
+
+
+def _given(flags: list[str], name: str) -> int | None:
+    """The last value counts. Raises ValueError for one that is no number."""
+    given = [value for flag, value in pairwise(flags) if flag == name]
+    return int(given[-1]) if given else None
 
 
 def _task(file: GgufFile) -> Task:

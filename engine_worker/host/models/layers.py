@@ -17,6 +17,8 @@ from engine_worker.host.store.store import Store
 from engine_worker.parameters import SAMPLING_PARAMETERS, STARTING_PARAMETERS, read_parameters
 
 _MAX_TEXT_BYTES = 1024 * 1024
+# Linux allows 128 KiB for each argument of a command.
+_MAX_FLAG_BYTES = 100_000
 
 
 def overrides_of(store: Store, manifest: Manifest) -> ModelOverrides:
@@ -40,12 +42,11 @@ def flags_of(store: Store, manifest: Manifest) -> list[str]:
         flags += ["--chat-template", str(store.link(layers[-1].digest, "template.gotmpl"))]
     if layers := manifest.of_type(JINJA):
         flags += ["--chat-template", str(store.link(layers[-1].digest, "template.jinja"))]
-    if system := _last(store, manifest.of_type(SYSTEM)):
-        if "\0" in system:
-            raise ValueError("the model's system message has a NUL character, which no flag can have")
-        # In one word: it may begin with a dash.
-        flags.append(f"--system={system}")
+    if layers := manifest.of_type(SYSTEM):
+        flags += ["--system-file", str(store.link(layers[-1].digest, "system.txt"))]
     parameters = _parameters(store, manifest)
+    if len(parameters.sampling_json) > _MAX_FLAG_BYTES:
+        raise ValueError(f"the model's parameters are longer than {_MAX_FLAG_BYTES} bytes")
     if parameters.sampling_json:
         flags += ["--parameters", parameters.sampling_json]
     for parameter, value in parameters.starting.items():

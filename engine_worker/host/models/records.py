@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,16 +14,35 @@ from google.protobuf.message import DecodeError
 from drover.v1 import engine_pb2 as pb
 
 _MAX_BYTES = 16 * 1024 * 1024
+_SHORTAGE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A load that ran out of memory although it had `room_bytes` of the budget: the model needs more, or this
+    much is not there. `unix`: when; it counts for an hour, since other programs may have taken the memory.
+    """
+
+    room_bytes: int
+    unix: float
+
+    @property
+    def counts(self) -> bool:
+        return time.time() - self.unix < _SHORTAGE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """`memory_bytes`: 0 where it was not measured. `card`: without tensors. `started_with`: of the model."""
+    """`memory_bytes`: the most that was measured; 0 where it was not. `card`: without tensors; without names
+    before a load has succeeded. `started_with`: of the model. `shortage`: of the last load that ran out of
+    memory.
+    """
 
     memory_bytes: int = 0
     load_ns: int = 0
     card: pb.Model = field(default_factory=pb.Model)
     started_with: str = ""
+    shortage: Shortage | None = None
 
 
 class LoadRecords:
@@ -41,8 +61,13 @@ class LoadRecords:
                 return None
             document = orjson.loads(path.read_bytes())
             card = pb.Model.FromString(base64.b64decode(document["card"]))
+            shortage = document.get("shortage")
             return LoadRecord(
-                int(document["memory_bytes"]), int(document["load_ns"]), card, str(document["started_with"])
+                int(document["memory_bytes"]),
+                int(document["load_ns"]),
+                card,
+                str(document["started_with"]),
+                Shortage(int(shortage["room_bytes"]), float(shortage["unix"])) if shortage else None,
             )
         except (OSError, ValueError, KeyError, TypeError, DecodeError, binascii.Error):
             return None
@@ -54,6 +79,7 @@ class LoadRecords:
             "load_ns": record.load_ns,
             "started_with": record.started_with,
             "card": base64.b64encode(record.card.SerializeToString()).decode(),
+            "shortage": record.shortage,
         }
         path = self._path(key)
         new = path.with_suffix(".new")

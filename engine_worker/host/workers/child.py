@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("drover.host")
 LOG = "worker.log"
 _POLL_SECONDS = 0.1
+_LOADING_MEASURE_SECONDS = 0.5
 _ANSWER_SECONDS = 5.0
 _INTERVAL_MS = 1000
 # Without a report for the first, a watcher connects anew; without one for the second, its worker is ended.
@@ -71,8 +72,9 @@ class ChildPlace:
 
 @dataclass(eq=False)
 class Child:
-    """`changed` is called when its state or its load has changed, `ended` once, with the reason; it is empty
-    if the end was asked for. Times are of time.monotonic.
+    """`memory_bytes`: measured, or estimated while a load takes less than that. `changed` is called when its
+    state or its load has changed, `ended` once, with the reason; it is empty if the end was asked for. Times
+    are of time.monotonic.
     """
 
     model: StoredModel
@@ -91,6 +93,8 @@ class Child:
     last_full: float = 0.0
     """When it ran as many requests as it can."""
     load_ns: int = 0
+    measured_bytes: int = 0
+    """The most that was seen."""
     is_pinned: bool = False
     is_learned: bool = False
     has_served: bool = False
@@ -178,11 +182,27 @@ class Child:
         logs.event(_log, logging.ERROR, "a worker does not answer any more", model=self.model.name.short)
 
     async def _until_ready(self, stub: EngineAsyncStub) -> pb.Model:
+        due = time.monotonic() + _LOADING_MEASURE_SECONDS
         while True:
             try:
                 return await stub.GetModel(pb.GetModelRequest(), timeout=_ANSWER_SECONDS)
             except grpc.aio.AioRpcError:
                 await asyncio.sleep(_POLL_SECONDS)
+            if time.monotonic() > due:
+                due = time.monotonic() + _LOADING_MEASURE_SECONDS
+                await self.measure()
+
+    async def measure(self) -> bool:
+        """Whether it takes more than was known. A simulated model takes nothing of what it counts for."""
+        if self.model.is_simulated:
+            return False
+        measured = await asyncio.to_thread(self.process.memory_bytes)
+        self.measured_bytes = max(self.measured_bytes, measured)
+        has_grown = measured > self.memory_bytes
+        if has_grown:
+            self.memory_bytes = measured
+            self.changed()
+        return has_grown
 
     async def _follow_reports(self, stub: EngineAsyncStub) -> None:
         call = stub.WatchLoad(pb.WatchLoadRequest(interval_ms=_INTERVAL_MS, monitor=True))

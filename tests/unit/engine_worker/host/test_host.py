@@ -19,6 +19,7 @@ from drover.errors import EngineFailed, InvalidRequest, ModelNotFound, NoWorkerR
 from drover.rpc import error_from_status, error_of_failure
 from drover.v1 import engine_pb2, engine_pb2_grpc, host_pb2, host_pb2_grpc
 from engine_worker.host import metrics as host_metrics
+from engine_worker.host.memory.shortage import OomKills
 from tests.support.hosts import hosting, put_simulated, worker_pids
 from tests.support.processes import free_port
 from tests.unit.engine_worker.host.conftest import digest_of
@@ -245,6 +246,39 @@ async def test_a_load_that_was_killed_is_tried_once_more(tmp_path: Path) -> None
     assert isinstance(failure, host_pb2.LoadFailure)
     with pytest.raises(EngineFailed, match=r"cannot be loaded: its worker ended \(signal 9\)"):
         raise error_of_failure(failure.failure)
+
+
+async def test_a_load_that_ran_out_of_memory_is_tried_with_more_and_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's count of its kills is the test's here; tests/chaos_long/test_memory.py has a real one."""
+    kills = 0
+    monkeypatch.setattr("engine_worker.host.pool.OomKills", lambda: OomKills(lambda: kills))
+    put_simulated(tmp_path / "store", ["one"])
+    put_simulated(tmp_path / "store", ["slow"], 100, "--sim-load-ms", "60000")
+    async with serving(tmp_path / "store") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, watched.demand("one")):
+            await watched.until_loaded("one")
+        others = set(worker_pids(tmp_path / "store"))
+        async with demanding(stub, watched.demand("slow")) as call, asyncio.timeout(SECONDS):
+            failing = asyncio.create_task(call.read())
+            while not failing.done():
+                for pid in set(worker_pids(tmp_path / "store")) - others:
+                    kills += 1
+                    others.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.01)
+            failures = [await failing]
+        assert kills == 2
+        async with demanding(stub, watched.demand("slow")) as call, asyncio.timeout(SECONDS):
+            while len(failures) < 3:
+                failures.append(await call.read())
+        await watched.until_loaded()
+    texts = [failure.failure.message for failure in failures if isinstance(failure, host_pb2.LoadFailure)]
+    assert "ran out of memory, of which this host had 250 MiB for it (100 MiB expected" in texts[0]
+    assert "needs more than 250 MiB of memory, which its last load ran out of" in texts[-1]
 
 
 async def test_it_counts_what_it_does(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from drover.errors import InvalidRequest
 from drover.v1 import host_pb2
+from engine_worker.engines import model_overrides
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
 from engine_worker.host.models.gguf import GgufReader
@@ -24,6 +26,7 @@ from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
 from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.store import Store
+from engine_worker.settings import WorkerSettings
 from tests.support.tiny_bert_gguf import write_tiny_bert_gguf
 from tests.unit.engine_worker.host.conftest import name, put_blob
 
@@ -144,18 +147,24 @@ def test_files_that_make_no_model(
     assert list(store.models()) == []
 
 
-def test_a_system_message_that_no_worker_could_get(store: Store, creation: Creation, gguf: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="NUL character"):
-        create(store, creation, {"a": gguf}, system="Be\0brief.")
-    assert list(store.models()) == []
-
-
-def test_a_system_message_may_look_like_a_flag(
-    store: Store, creation: Creation, catalog: Catalog, gguf: bytes
+@pytest.mark.parametrize("system", ["--verbose", "Be brief. " * 20_000])
+def test_a_system_message_may_look_like_a_flag_or_be_longer_than_one(
+    store: Store, creation: Creation, catalog: Catalog, gguf: bytes, system: str
 ) -> None:
-    create(store, creation, {"a": gguf}, system="--verbose")
+    """Linux allows an argument of a command 128 KiB."""
+    create(store, creation, {"a": gguf}, system=system)
     catalog.refresh()
-    assert "--system=--verbose" in catalog.find(name("made")).flags
+    flags = list(catalog.find(name("made")).flags)
+    settings = WorkerSettings.load(flags)
+    subprocess.run(["true", *flags], check=True)
+    assert model_overrides(settings).system == system
+
+
+def test_parameters_that_are_longer_than_a_flag(store: Store, creation: Creation, gguf: bytes) -> None:
+    parameters = json.dumps({"stop": ["a" * 1000] * 200})
+    with pytest.raises(InvalidRequest, match="parameters are longer than 100000 bytes"):
+        create(store, creation, {"a": gguf}, parameters_json=parameters)
+    assert list(store.models()) == []
 
 
 def test_a_simulated_model_is_not_taken_from_others(store: Store) -> None:
@@ -180,7 +189,8 @@ def test_what_a_load_has_taught_is_remembered(
     model = catalog.find(name("made"))
     described = catalog.card(model)
     described.capabilities.tools = True
-    catalog.learn(model, LoadRecord(123, 4, described, model.started_with))
+    catalog.learn(model, LoadRecord(memory_bytes=123, load_ns=4, card=described))
+    catalog.keep(model)
     catalog.loads.clear()
     catalog.refresh()
     assert catalog.memory_bytes(model) == 123
@@ -267,7 +277,8 @@ def test_what_was_learnt_with_other_settings_does_not_count(
 
     first = read('{"*": {"slots": 2}}')
     model = first.find(name("made"))
-    first.learn(model, LoadRecord(123, 4, model.card, model.started_with))
+    first.learn(model, LoadRecord(123, 4, model.card))
+    first.keep(model)
     assert read('{"*": {"slots": 2}}').memory_bytes(model) == 123
     other = read('{"*": {"slots": 4}}')
     assert other.memory_bytes(other.find(name("made"))) > 1000
