@@ -30,7 +30,8 @@ class Recorder:
         self._now = now
         self._series: dict[str, Series] = {ALL_MODELS: Series()}
         self._counters = TokenCounters()
-        self._states: dict[str, str] = {}
+        self._states: dict[str, tuple[str, str]] = {}
+        """The state and the model of each worker at the last sample."""
         self.incidents = Incidents()
 
     def series(self) -> Iterator[tuple[str, Series]]:
@@ -118,14 +119,13 @@ class Recorder:
 
     def _note_changes(self, workers: Sequence[WorkerStatus], now: float) -> None:
         """Note workers that came, went or changed their state since the last sample."""
-        states = {worker.address: state_of(worker) for worker in workers}
-        models = {worker.address: worker.model for worker in workers}
-        for address, state in states.items():
-            before = self._states.get(address)
+        states = {worker.address: (state_of(worker), worker.model) for worker in workers}
+        for address, (state, model) in states.items():
+            before, _ = self._states.get(address, ("", ""))
             if state not in (before, "unreachable"):
-                self.incidents.add(now, "worker", f"worker is {state}", models[address], address)
+                self.incidents.add(now, "worker", f"worker is {state}", model, address)
         for address in self._states.keys() - states.keys():
-            self.incidents.add(now, "worker", "worker was removed by discovery", "", address)
+            self.incidents.add(now, "worker", "worker was removed", self._states[address][1], address)
         self._states = states
 
 

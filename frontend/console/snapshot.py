@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from drover import __version__
 from drover.json_value import Json
 from frontend.console.history import Point, Series
+from frontend.console.host_list import host_list, loading_models
 from frontend.console.incidents import Incident
 from frontend.console.recorder import ALL_MODELS, Recorder, state_of
 from frontend.routing.fleet import Fleet, WorkerStatus
@@ -28,6 +29,7 @@ class Snapshot:
     models: Mapping[str, dict[str, Json]]
     names: Mapping[str, Sequence[str]]
     workers: Sequence[WorkerStatus]
+    hosts: list[Json]
     queue: Sequence[WaitingRequest]
     incidents: Sequence[Incident]
     points: Mapping[str, Sequence[Point]]
@@ -43,16 +45,17 @@ def snapshot(
     for worker in workers:
         if worker.model:
             by_model[worker.model].append(worker)
-    for model, count in waiting.items():
-        if count:
-            by_model.setdefault(model, [])
+    loading = Counter(loading_models(fleet.hosts.all))
+    for model in (*(model for model, count in waiting.items() if count), *loading):
+        by_model.setdefault(model, [])
     series = dict(recorder.series())
     return Snapshot(
         now,
         _summary(workers, series[ALL_MODELS], fleet.queues.waiting, now)
-        | {"connections": connections(), "draining": draining},
+        | {"connections": connections(), "draining": draining, "hosts": len(fleet.hosts.all)},
         {
             model: _model(model, replicas, series.get(model), waiting.get(model, 0), now)
+            | {"loading": loading[model]}
             for model, replicas in by_model.items()
         },
         {
@@ -60,6 +63,7 @@ def snapshot(
             for model, replicas in by_model.items()
         },
         workers,
+        host_list(fleet.hosts.all),
         fleet.queues.first(_LISTED_WAITING),
         list(recorder.incidents),
         {model: each.points(now, _NEW_POINTS) for model, each in series.items()},

@@ -2,7 +2,7 @@
 
 An admin, and everybody where no keys are used, sees all of it. `metrics` sees the fleet without the names of
 clients and without what their requests said. `user` sees the models that its key may use, without the
-addresses of workers, and of clients itself only.
+addresses of workers and without worker hosts, and of clients itself only.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class View:
             "summary": snapshot.summary,
             "models": [snapshot.models[name] for name in models],
             "workers": list(workers),
+            "hosts": [] if self.role is Role.USER else snapshot.hosts,
             "queue": [
                 {
                     "model": waiting.model,

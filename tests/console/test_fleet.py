@@ -197,6 +197,40 @@ def test_64_workers_are_drawn_in_time(fleet: str, opened: Open) -> None:
     assert milliseconds < 150
 
 
+def test_worker_hosts_are_shown_with_what_loads(fleet: str, opened: Open) -> None:
+    page = opened(fleet, viewport=PHONE)
+    expect(page.tile("Workers ready")).to_have_text("3 / 3")
+    page.page.evaluate(_DRAW, _large_state() | {"hosts": _hosts()})
+    rows = page.card("Worker hosts").locator("tbody tr")
+    expect(rows.first).to_contain_text("12 models in its store")
+    expect(rows.first).to_contain_text("loading for 5.0 s")
+    expect(rows.first).to_contain_text("2.3 GiB")
+    expect(rows.first).to_contain_text("a-model-that-waits:latest")
+    expect(rows.last).to_contain_text("lost")
+    assert page.too_wide() == []
+    page.screenshot("phone-hosts", whole=True)
+    page.page.evaluate(_DRAW, _large_state())
+    expect(page.card("Worker hosts")).to_be_hidden()
+
+
+def _hosts() -> list[dict[str, object]]:
+    since = 1_700_000_000 + 5 * 179 - 5
+    model = {"model": "a-model-with-a-long-name:70b-instruct-q4_k_m", "bytes": 2.3 * 2**30, "since": since}
+    return [
+        {
+            "address": "a-host-with-a-long-name.example:50061",
+            "state": "ready",
+            "stored": 12,
+            "models": [{**model, "state": "loading"}, {**model, "state": "ready"}],
+            "next": ["a-model-that-waits:latest"],
+            "memory_used": 2**32,
+            "memory": 2**33,
+            "disk_free": 2**35,
+        },
+        {"address": "10.0.0.9:50061", "state": "lost", "stored": 3},
+    ]
+
+
 def _large_state() -> dict[str, object]:
     load = {"running": 8, "places": 8, "waiting": 3, "kv_used": 9000, "kv_total": 20000, "hit_rate": 0.4}
     figures = {**load, "tokens_per_second": 812.5, "queued": 12, "ttft_p50": 0.2, "ttft_p99": 1.4}

@@ -1,11 +1,12 @@
 // The page "Fleet": figures, plots, models, workers, the queue, moves and errors.
 
 import { el, keyed, setText } from "./dom.js";
-import { ago, count, NONE, plural, rate, seconds, share } from "./format.js";
+import { ago, bytes, count, NONE, plural, rate, seconds, share } from "./format.js";
 import { Plot } from "./plot.js";
 
 const STATES = {
   ready: "ready",
+  loading: "loading",
   lost: "lost",
   unreachable: "not reached yet",
   stalled: "stalled",
@@ -13,6 +14,7 @@ const STATES = {
   avoided: "avoided after failures",
 };
 const MOVES = new Set(["failover", "retry"]);
+const UNLOADED = "No model is in memory. A worker host loads one when a request asks for it.";
 const KINDS = { error: "error", failover: "failover", retry: "retry", worker: "worker" };
 
 export class Fleet {
@@ -54,6 +56,7 @@ export class Fleet {
     ];
     this._models = table("Models", ["Model", "Workers", "Running", "Waiting", "KV cache", "Cache hits", "Tokens/s", "TTFT p50", "p99"]);
     this._workers = table("Workers", ["Worker", "Model", "State", "Running", "Waiting", "KV cache", "Cache hits", "Tokens/s"]);
+    this._hosts = table("Worker hosts", ["Host", "State", "In memory", "Memory", "Disk free", "Next to load"]);
     this._queue = table("Queue", ["Place", "Model", "Client", "Waits for", "Priority"]);
     this._incidents = table("Moves and errors", ["When", "What", "Model", "Worker", "Client"]);
     this.element = el(
@@ -74,6 +77,7 @@ export class Fleet {
       ),
       this._models.element,
       this._workers.element,
+      this._hosts.element,
       this._queue.element,
       this._incidents.element,
     );
@@ -85,8 +89,9 @@ export class Fleet {
     this._drawTiles(state.summary);
     this._drawChoice(state.points);
     this._drawPlots();
-    this._drawModels(state.models);
-    this._drawWorkers(state.workers);
+    this._drawModels(state);
+    this._drawWorkers(state);
+    this._drawHosts(state);
     this._drawQueue(state);
     this._drawIncidents(state);
   }
@@ -146,13 +151,13 @@ export class Fleet {
     for (const plot of this._plots) plot.draw(points, now + 5);
   }
 
-  _drawModels(models) {
+  _drawModels({ models, summary }) {
     this._models.fill(
       models,
       (model) => model.name,
       (model) => [
         named(model.name, [model.parameters === "0" ? "" : model.parameters, model.quantization, model.context ? `${count(model.context)} context` : ""]),
-        `${model.ready} / ${model.workers}`,
+        replicas(model),
         places(model),
         count(model.queued + (model.waiting ?? 0)),
         bar(model.kv_used, model.kv_total),
@@ -161,11 +166,11 @@ export class Fleet {
         seconds(model.ttft_p50),
         seconds(model.ttft_p99),
       ],
-      "No model is served. Start a worker with one: python -m engine_worker --model FILE",
+      summary.hosts ? UNLOADED : "No model is served. Start a worker with one: python -m engine_worker --model FILE",
     );
   }
 
-  _drawWorkers(workers) {
+  _drawWorkers({ workers, summary }) {
     this._workers.fill(
       workers,
       (worker) => worker.address,
@@ -179,7 +184,25 @@ export class Fleet {
         share(worker.hit_rate),
         rate(worker.tokens_per_second),
       ],
-      "No worker is connected. Start one with: python -m engine_worker --listen 127.0.0.1:50051, and name it in the frontend's --workers.",
+      summary.hosts ? UNLOADED : "No worker is connected. Start one with: python -m engine_worker --listen 127.0.0.1:50051, and name it in the frontend's --workers.",
+    );
+  }
+
+  _drawHosts({ hosts = [], points }) {
+    const now = points[""]?.at(-1)?.[0] ?? 0;
+    this._hosts.element.hidden = hosts.length === 0;
+    this._hosts.fill(
+      hosts,
+      (host) => host.address,
+      (host) => [
+        named(host.address, [host.memory ? `${plural(host.stored, "model")} in its store` : ""]),
+        badge(STATES[host.state] ?? host.state, host.state),
+        host.models?.length ? el("span", { class: "held" }, ...host.models.map((model) => held(model, now))) : NONE,
+        bar(host.memory_used, host.memory, bytes),
+        bytes(host.disk_free),
+        host.next?.length ? host.next.join(", ") : NONE,
+      ],
+      "",
     );
   }
 
@@ -194,10 +217,10 @@ export class Fleet {
         seconds(waiting.seconds),
         waiting.priority ? String(waiting.priority) : NONE,
       ],
-      "No request waits for a worker.",
+      summary.queued ? "None of the requests that wait is for a model of this key." : "No request waits for a worker.",
     );
     const more = summary.queued - queue.length;
-    this._queue.remark(more > 0 ? `and ${plural(more, "more request")}` : "");
+    this._queue.remark(queue.length && more > 0 ? `and ${plural(more, "more request")}` : "");
   }
 
   _drawIncidents({ incidents, points }) {
@@ -236,16 +259,26 @@ function places(load) {
   return load.places ? `${count(load.running)} / ${count(load.places)}` : count(load.running);
 }
 
+function replicas(model) {
+  const ready = `${model.ready} / ${model.workers}`;
+  return model.loading ? el("span", {}, `${ready} `, badge(STATES.loading, "loading")) : ready;
+}
+
+function held(model, now) {
+  const loading = model.state === "loading" && now ? ` for ${seconds(Math.max(0, now - model.since))}` : "";
+  return el("span", {}, `${model.model} `, badge(`${STATES[model.state] ?? model.state}${loading}`, model.state), el("small", {}, bytes(model.bytes)));
+}
+
 function badge(text, kind) {
   return el("span", { class: "badge", "data-kind": kind }, text);
 }
 
-function bar(used, total) {
+function bar(used, total, text = (value) => `${count(value)} tokens`) {
   if (!total) return NONE;
   const part = Math.min(1, used / total);
   const fill = el("i", {});
   fill.style.width = `${(part * 100).toFixed(1)}%`;
-  return el("span", { class: "meter", title: `${count(used)} of ${count(total)} tokens` }, el("span", { class: "bar" }, fill), ` ${share(part)}`);
+  return el("span", { class: "meter", title: `${text(used)} of ${text(total)}` }, el("span", { class: "bar" }, fill), ` ${share(part)}`);
 }
 
 /** A section with a table, which on a narrow screen becomes a list of cards. */

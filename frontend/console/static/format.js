@@ -35,6 +35,12 @@ export function ago(now, then) {
   return passed < 2 ? "now" : `${seconds(passed)} ago`;
 }
 
+export function bytes(value) {
+  if (value === null || value === undefined) return NONE;
+  const mib = value / 1048576;
+  return mib < 1024 ? `${count(Math.round(mib))} MiB` : `${rate(mib / 1024)} GiB`;
+}
+
 export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }

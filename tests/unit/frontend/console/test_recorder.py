@@ -96,8 +96,10 @@ def test_moves_and_changes_of_workers_are_listed(recorder: Recorder) -> None:
     recorder.count(moved, "/api/chat")
     recorder.sample([lost("a"), worker("b", draining=True)], {})
     recorder.sample([worker("b", draining=True)], {})
+    newest, *_ = recorder.incidents
+    assert newest.model == "m"
     assert [(each.kind, each.text, each.worker) for each in recorder.incidents] == [
-        ("worker", "worker was removed by discovery", "a"),
+        ("worker", "worker was removed", "a"),
         ("worker", "worker is draining", "b"),
         ("worker", "worker is lost", "a"),
         ("failover", "the worker was lost", "b"),

@@ -85,7 +85,7 @@ async def test_the_whole_state_comes_first_then_what_changed(start: Start) -> No
     async with start(worker()) as frontend, _events(frontend) as events:
         kind, state = await anext(events)
         assert kind == "state"
-        assert set(state) == {"summary", "models", "workers", "queue", "incidents", "points"}
+        assert set(state) == {"summary", "models", "workers", "hosts", "queue", "incidents", "points"}
         assert state["summary"]["ready"] == 1
         assert [each["address"] for each in state["workers"]] == ["fake:1"]
         await frontend.client.post("/api/chat", json=_CHAT)

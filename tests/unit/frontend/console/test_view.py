@@ -9,6 +9,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from drover.v1 import host_pb2
 from frontend.access.key import Key, Role
 from frontend.console.recorder import ALL_MODELS, Recorder
 from frontend.console.snapshot import Snapshot, snapshot
@@ -40,11 +41,29 @@ class _Queues:
 
 
 @dataclass
+class _Host:
+    """What a snapshot reads of a worker host."""
+
+    address: str
+    state: host_pb2.HostState | None
+    listed: list[host_pb2.StoredModel]
+
+    def children(self) -> dict[str, host_pb2.Child]:
+        return {} if self.state is None else {each.digest: each for each in self.state.children}
+
+
+@dataclass
+class _Hosts:
+    all: list[_Host] = field(default_factory=list)
+
+
+@dataclass
 class _Fleet:
     """What a snapshot reads of a fleet."""
 
     seen: list[WorkerStatus]
     queues: _Queues
+    hosts: _Hosts = field(default_factory=_Hosts)
 
     def workers(self) -> list[WorkerStatus]:
         return self.seen
@@ -107,6 +126,53 @@ def test_a_user_sees_its_models_and_itself(taken: Snapshot) -> None:
 def test_a_model_may_be_granted_under_another_of_its_names(taken: Snapshot) -> None:
     seen = _seen(taken, Key("k1", "alice", Role.USER, models=("llama-alias",)))
     assert [each["name"] for each in seen["models"]] == ["llama"]
+
+
+def _with_hosts() -> Snapshot:
+    """One host that serves `qwen`, loads `llama` and is asked for `phi`; one that is lost."""
+    child = host_pb2.Child
+    children = [
+        child(model="qwen", digest="1", state=child.READY, memory_bytes=300),
+        child(model="llama", digest="2", state=child.LOADING, memory_bytes=500, since_unix_ns=7 * 10**9),
+    ]
+    state = host_pb2.HostState(
+        children=children, turns=["llama", "phi"], used_bytes=800, budget_bytes=1000, disk_free_bytes=5
+    )
+    stored = [host_pb2.StoredModel()] * 3
+    hosts = [_Host("10.0.0.9:2", None, stored), _Host("10.0.0.9:1", state, stored)]
+    fleet = _Fleet([worker("10.0.0.1:1", "qwen")], _Queues([_waiting("phi", "k1", 1)]), _Hosts(hosts))
+    return _taken(Recorder(lambda: _NOW), fleet)
+
+
+def test_worker_hosts_are_listed_with_what_they_have_and_load() -> None:
+    for key in (None, Key("k9", "root", Role.ADMIN), Key("k9", "grafana", Role.METRICS)):
+        seen = _seen(_with_hosts(), key)
+        assert seen["hosts"] == [
+            {
+                "address": "10.0.0.9:1",
+                "state": "ready",
+                "stored": 3,
+                "models": [
+                    {"model": "llama", "state": "loading", "bytes": 500, "since": 7},
+                    {"model": "qwen", "state": "ready", "bytes": 300, "since": 0},
+                ],
+                "next": ["phi"],
+                "memory_used": 800,
+                "memory": 1000,
+                "disk_free": 5,
+            },
+            {"address": "10.0.0.9:2", "state": "lost", "stored": 3},
+        ]
+        assert {each["name"]: each["loading"] for each in seen["models"]} == {"qwen": 0, "phi": 0, "llama": 1}
+        assert seen["summary"]["hosts"] == 2
+
+
+def test_a_user_sees_that_its_model_loads_and_no_hosts() -> None:
+    seen = _seen(_with_hosts(), Key("k1", "alice", Role.USER, models=("llama",)))
+    assert seen["hosts"] == []
+    assert [(each["name"], each["loading"]) for each in seen["models"]] == [("llama", 1)]
+    text = orjson.dumps(seen).decode()
+    assert not any(secret in text for secret in ("qwen", "phi", "10.0.0."))
 
 
 def test_views_of_changed_keys_are_different() -> None:
