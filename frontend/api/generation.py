@@ -25,7 +25,7 @@ from frontend.models.catalog import Catalog
 from frontend.models.model import CatalogModel, workers_of
 from frontend.observability.request_record import RecordingObserver, record_of
 from frontend.routing.backends.base import RequestHandle
-from frontend.routing.fleet import wait_for_any
+from frontend.routing.replicas import wait_for_any
 from frontend.routing.served_model import ServedModel
 from frontend.settings import FrontendSettings
 from frontend.smart_router.router import RequestRouter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -28,6 +28,7 @@ from frontend.routing.policies.affinity import affinity_of, affinity_of_scores
 from frontend.routing.policies.base import Policy
 from frontend.routing.queued_call import CLASSIFY, EMBED, RERANK, SCORE, QueuedCalls
 from frontend.routing.registry import WorkerRegistry
+from frontend.routing.replicas import Replicas, wait_for_any
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
 from frontend.routing.served_model import ServedModel
@@ -107,6 +108,7 @@ class Fleet:
         self.hosts.waiting, self.hosts.fail = self._waiting_for_hosts, self._fail_waiting
         queues.on_change = self.hosts.on_queue_change
         self._budget = RetryBudget()
+        self._replicas = Replicas(self._scheduler, self.hosts)
         self._stalled = StalledRequests()
         self.adapters = AdapterDelivery()
         self._calls = QueuedCalls(self._scheduler, self._budget, self._stalled, self.adapters)
@@ -240,7 +242,7 @@ class Fleet:
         self._budget.earn()
         retries = RetryPolicy(self._budget)
         self._stalled.check(*identity)
-        await self._until_loaded(model)
+        await self._replicas.until_loaded(model)
         worker = self._scheduler.pick(model)
         while True:
             call = UnaryCall(rpc(worker.backend))
@@ -254,6 +256,8 @@ class Fleet:
                 if not retries.allows_another(worker, error):
                     raise
                 await jitter()
+                if await self._replicas.have_ended(model, [worker], error):
+                    await self._replicas.until_loaded(model)
                 worker = await self._scheduler.wait_for_other(model, retries.failed, error)
 
     def submit(
@@ -286,8 +290,7 @@ class Fleet:
         """Give an adapter to every replica that can be reached, after a host has started one if there is
         none. Raises InvalidRequest if it does not fit the model, NoWorkerReady.
         """
-        await self._until_loaded(model)
-        await self.adapters.place(digest, self._scheduler.require_ready(model))
+        await self._replicas.use(model, lambda workers: self.adapters.place(digest, workers))
 
     async def remove_adapter(self, digest: str) -> None:
         """Let all workers forget an adapter."""
@@ -308,20 +311,13 @@ class Fleet:
         """Load the model on every replica that can be reached, by a host if there is none. Raises the last
         one's error if all fail.
         """
-        await self._until_loaded(model)
-        await wait_for_any(worker.load_model(request) for worker in self._scheduler.require_ready(model))
+        await self._replicas.use(
+            model, lambda workers: wait_for_any(worker.load_model(request) for worker in workers)
+        )
 
     async def unload(self, model: ServedModel) -> None:
         """Unload the model on every replica that can be reached. Raises as `load`."""
-        if not self._scheduler.replicas(model) and self.hosts.can_load(model.kind[0]):
-            return
-        await wait_for_any(worker.unload_model() for worker in self._scheduler.require_ready(model))
-
-    async def _until_loaded(self, model: ServedModel) -> None:
-        """Wait in the model's queue until a worker serves it, if a host has to start one."""
-        if not self._scheduler.replicas(model) and self.hosts.can_load(model.kind[0]):
-            permit, _ = await self._scheduler.acquire(model, Ticket(), {})
-            permit.release()
+        await self._replicas.unload(model)
 
     def _waiting_for_hosts(self) -> Mapping[str, Waiting]:
         """The queues of models in hosts' stores, by the models' keys."""
@@ -368,18 +364,3 @@ class Fleet:
         reports = [worker.report for worker in self._scheduler.replicas(model)]
         expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
         return None if not expiries else 0 if 0 in expiries else max(expiries)
-
-
-async def wait_for_any(calls: Iterable[Awaitable[object]]) -> None:
-    """Await all at the same time. One success is enough: a worker that is away has nothing loaded.
-
-    Raises the last error if all fail.
-    """
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    failures = [result for result in results if isinstance(result, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, DroverError):
-            raise failure
-        _log.warning("call to one of %d replicas failed: %s", len(results), failure.message)
-    if len(failures) == len(results):
-        raise failures[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
@@ -12,7 +11,14 @@ from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.gguf_check import check_gguf
-from engine_worker.host.models.layers import flags_of, jinja_of, licenses_of, overrides_of, starting_json_of
+from engine_worker.host.models.layers import (
+    flags_of,
+    jinja_of,
+    licenses_of,
+    overrides_of,
+    starting_json_of,
+    value_of,
+)
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
 from engine_worker.host.store.store import Store
@@ -50,7 +56,7 @@ class GgufReader:
         card.manifest = manifest.digest
         card.size_bytes = manifest.size_bytes
         card.context_length = context_length
-        kv_bytes = file.kv_bytes(context_length * (_given(flags, "--slots") or _SLOTS))
+        kv_bytes = file.kv_bytes(context_length * (int(value_of(flags, "--slots") or _SLOTS)))
         card.loaded_size_bytes = file.size_bytes + kv_bytes
         card.licenses.extend(licenses_of(self.store, manifest) or _license(file))
         card.defaults.CopyFrom(recommended_sampling(file.values))
@@ -60,7 +66,7 @@ class GgufReader:
         card.engine_kind = "llamacpp"
         card.starting_parameters_json = starting_json_of(self.store, manifest)
         overrides.describe(card, can_parse=True, adds=True)
-        if "--context-length" not in flags:
+        if not value_of(flags, "--context-length"):
             flags += ["--context-length", str(context_length)]
         return StoredModel(
             name,
@@ -78,15 +84,8 @@ class GgufReader:
 
 def _context_length(flags: list[str], file: GgufFile) -> int:
     trained = file.integer("context_length", _CONTEXT_LENGTH)
-    given = _given(flags, "--context-length")
-    chosen = _CONTEXT_LENGTH if given is None else given
+    chosen = int(value_of(flags, "--context-length") or _CONTEXT_LENGTH)
     return min(chosen, trained) if chosen else trained
-
-
-def _given(flags: list[str], name: str) -> int | None:
-    """The last value counts. Raises ValueError for one that is no number."""
-    given = [value for flag, value in pairwise(flags) if flag == name]
-    return int(given[-1]) if given else None
 
 
 def _task(file: GgufFile) -> Task:

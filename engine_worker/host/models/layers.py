@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast, get_args
 
 import orjson
 
@@ -15,6 +16,7 @@ from engine_worker.engines.overrides import ModelOverrides
 from engine_worker.host.store.manifest import JINJA, LICENSE, PARAMETERS, SYSTEM, TEMPLATE, Layer, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.parameters import SAMPLING_PARAMETERS, STARTING_PARAMETERS, read_parameters
+from engine_worker.settings import Task
 
 _MAX_TEXT_BYTES = 1024 * 1024
 # Linux allows 128 KiB for each argument of a command.
@@ -52,6 +54,27 @@ def flags_of(store: Store, manifest: Manifest) -> list[str]:
     for parameter, value in parameters.starting.items():
         flags += [STARTING_PARAMETERS[parameter], str(value)]
     return flags
+
+
+def value_of(flags: Sequence[str], flag: str) -> str:
+    """Of a worker's flag, whose value may follow `=`; the last one counts. Empty if it is not there."""
+    value = ""
+    for number, each in enumerate(flags):
+        name, equals, text = each.partition("=")
+        if name == flag:
+            value = text if equals else "".join(flags[number + 1 : number + 2])
+    return value
+
+
+def task_of(flags: Sequence[str]) -> Task | None:
+    """What an operator's flags say that the worker is for. Raises ValueError for a task that there is not."""
+    text = value_of(flags, "--task")
+    if not text:
+        return None
+    for task in get_args(Task):
+        if task == text:
+            return cast(Task, task)
+    raise ValueError(f"--task {text}: the tasks are {', '.join(get_args(Task))}")
 
 
 def starting_json_of(store: Store, manifest: Manifest) -> str:

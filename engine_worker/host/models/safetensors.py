@@ -15,15 +15,24 @@ from engine_worker.engines.sglang.model_config import integer, text_config
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import MEMORY_SAVER
 from engine_worker.host.models.base import StoredModel
-from engine_worker.host.models.layers import flags_of, licenses_of, overrides_of, starting_json_of
+from engine_worker.host.models.layers import (
+    flags_of,
+    licenses_of,
+    overrides_of,
+    starting_json_of,
+    task_of,
+    value_of,
+)
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
+from engine_worker.settings import Task
 
 # PyTorch, the tokenizer, and what SGLang keeps for its batches.
 _OVERHEAD_BYTES = 2 << 30
 _KV_TOKENS = 32_768
 _VALUE_BYTES = 2
+_CLASSIFIER, _ENCODERS, _MODULES = "ForSequenceClassification", ("BertModel", "RobertaModel"), "modules.json"
 _MAX_CONFIG_BYTES = 1024 * 1024
 
 
@@ -41,6 +50,10 @@ class SafetensorsReader:
         files, config = ModelFiles(folder), _config(folder)
         text = text_config(config)
         overrides = overrides_of(self.store, manifest)
+        flags = [*flags_of(self.store, manifest), *settings.worker_flags]
+        task = task_of(flags) or _task(config, folder)
+        takes_adapters = task == "generate" and bool(settings.adapters)
+        trained = integer(text, "max_position_embeddings")
         family = str(config.get("model_type", "unknown"))
         card = pb.Model(
             names=[name.short],
@@ -48,8 +61,8 @@ class SafetensorsReader:
             manifest=manifest.digest,
             size_bytes=manifest.size_bytes,
             loaded_size_bytes=files.size_bytes + _kv_bytes(text),
-            context_length=integer(text, "max_position_embeddings"),
-            trained_context_length=integer(text, "max_position_embeddings"),
+            context_length=int(value_of(flags, "--context-length") or 0) or trained,
+            trained_context_length=trained,
             embedding_length=integer(text, "hidden_size"),
             parameter_count=files.parameter_count,
             parameter_size=human_count(files.parameter_count) if files.parameter_count else "",
@@ -59,7 +72,7 @@ class SafetensorsReader:
             families=[family],
             template=_template(folder),
             licenses=licenses_of(self.store, manifest) or files.licenses(),
-            capabilities=_capabilities(_template(folder), settings),
+            capabilities=_capabilities(task, _template(folder), takes_adapters),
             engine_kind="sglang",
             modified_unix_ns=files.modified_unix_ns,
             model_info_json="{}",
@@ -73,11 +86,11 @@ class SafetensorsReader:
             manifest,
             card,
             "sglang",
-            ["--model", str(folder), *flags_of(self.store, manifest), *settings.worker_flags],
+            ["--model", str(folder), "--task", task, *flags],
             files.size_bytes + _kv_bytes(text) + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
-            takes_adapters=bool(settings.adapters),
+            takes_adapters=takes_adapters,
             sleeps=MEMORY_SAVER in " ".join(settings.worker_flags),
             unusable=settings.refusal("sglang") or ("" if self.python else _NO_SGLANG),
         )
@@ -119,7 +132,25 @@ def _template(folder: Path) -> str:
     return template if isinstance(template, str) else ""
 
 
-def _capabilities(template: str, settings: ModelSettings) -> pb.Capabilities:
+def _task(config: Mapping[str, object], folder: Path) -> Task:
+    """As its configuration says: a classifier's only class is a reranker's score. Embedding models are
+    encoders, or have the list of modules of sentence-transformers.
+    """
+    match config.get("architectures"):
+        case [str(architecture), *_] if architecture.endswith(_CLASSIFIER):
+            labels = config.get("id2label")
+            return "rerank" if isinstance(labels, Mapping) and len(labels) == 1 else "classify"
+        case [str(architecture), *_] if architecture.endswith(_ENCODERS):
+            return "embed"
+    return "embed" if (folder / _MODULES).is_file() else "generate"
+
+
+def _capabilities(task: Task, template: str, takes_adapters: bool) -> pb.Capabilities:
+    """As far as the files tell; the worker knows better when it has loaded the model."""
+    if task != "generate":
+        return pb.Capabilities(
+            embedding=task == "embed", rerank=task == "rerank", classify=task == "classify"
+        )
     return pb.Capabilities(
         completion=True,
         tools="tools" in template,
@@ -130,7 +161,7 @@ def _capabilities(template: str, settings: ModelSettings) -> pb.Capabilities:
         logprobs=True,
         logit_bias=True,
         resume=True,
-        safetensors_adapters=bool(settings.adapters),
+        safetensors_adapters=takes_adapters,
     )
 
 

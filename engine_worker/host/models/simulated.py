@@ -12,7 +12,7 @@ from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.model_info import describe_model
 from engine_worker.engines.simulator.script import Scripts
 from engine_worker.host.models.base import StoredModel
-from engine_worker.host.models.layers import text_of
+from engine_worker.host.models.layers import task_of, text_of
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import Manifest
 from engine_worker.host.store.store import Store
@@ -35,16 +35,18 @@ class SimulatedReader:
                 pass
             case _:
                 raise ValueError("a simulated model has memory_bytes and flags")
-        card = describe_model([name.short], SimulatorConfig(), Scripts(), "generate")
+        flags = ["--model", name.short, *map(str, flags), *settings.worker_flags]
+        task = task_of(flags) or "generate"
+        card = describe_model([name.short], SimulatorConfig(), Scripts(), task)
         card.digest, card.manifest = manifest.digest.removeprefix("sha256:"), manifest.digest
-        _take_adapters(card, takes_adapters := settings.adapters is not False)
+        _take_adapters(card, takes_adapters := task == "generate" and settings.adapters is not False)
         card.size_bytes, card.loaded_size_bytes = manifest.size_bytes, memory_bytes
         return StoredModel(
             name,
             manifest,
             card,
             "simulator",
-            ["--model", name.short, *map(str, flags), *settings.worker_flags],
+            flags,
             memory_bytes,
             is_simulated=True,
             takes_adapters=takes_adapters,

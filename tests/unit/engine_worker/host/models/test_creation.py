@@ -15,6 +15,7 @@ from engine_worker.engines import model_overrides
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
 from engine_worker.host.models.gguf import GgufReader
+from engine_worker.host.models.layers import value_of
 from engine_worker.host.models.model_settings import (
     ModelRules,
     ModelSettings,
@@ -313,3 +314,50 @@ def test_a_model_whose_pooling_ranks_is_a_reranker(
     model = catalog.find(name("made"))
     assert model.card.capabilities.rerank
     assert "rerank" in model.flags
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "flags", "task"),
+    [
+        ({"architectures": ["LlamaForCausalLM"]}, {}, [], "generate"),
+        ({"architectures": ["XLMRobertaModel"]}, {}, [], "embed"),
+        ({"architectures": ["Qwen3ForCausalLM"]}, {"modules.json": b"[]"}, [], "embed"),
+        ({"architectures": ["BertForSequenceClassification"], "id2label": {"0": "yes"}}, {}, [], "rerank"),
+        ({"architectures": ["BertForSequenceClassification"]}, {}, [], "classify"),
+        ({"architectures": ["BertForSequenceClassification"]}, {}, ["--task=embed"], "embed"),
+    ],
+)
+def test_what_safetensors_are_for(
+    store: Store,
+    creation: Creation,
+    config: dict[str, object],
+    files: dict[str, bytes],
+    flags: list[str],
+    task: str,
+) -> None:
+    """Known before the first load, so that the first request is not refused."""
+    files = {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG | config).encode(), **files}
+    create(store, creation, files)
+    settings = ModelSettings(flags=flags, context_length=99, adapters=True)
+    model = SafetensorsReader(store, python="python3")(name("made"), store.find(name("made")), settings)
+    assert model is not None
+    can = model.card.capabilities
+    found = {
+        "generate": can.completion,
+        "embed": can.embedding,
+        "rerank": can.rerank,
+        "classify": can.classify,
+    }
+    assert [each for each, able in found.items() if able] == [task]
+    assert value_of(model.flags, "--task") == task
+    assert model.takes_adapters is (task == "generate")
+    assert model.card.context_length == 99
+
+
+def test_a_simulated_model_is_for_what_its_flags_say(store: Store) -> None:
+    data = json.dumps({"memory_bytes": 1, "flags": ["--task", "embed"]}).encode()
+    manifest = Manifest([Layer(SIMULATED, put_blob(store, data), len(data))])
+    model = SimulatedReader(store)(name("made"), manifest, ModelSettings())
+    assert model is not None
+    assert (model.card.capabilities.embedding, model.card.capabilities.completion) == (True, False)
+    assert not model.takes_adapters

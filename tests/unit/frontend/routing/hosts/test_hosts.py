@@ -120,6 +120,20 @@ async def test_load_and_unload(fleet: Fleet) -> None:
     await until(lambda: fleet.loaded() == [], SECONDS, "the model is unloaded")
 
 
+async def test_calls_that_meet_the_end_of_a_worker_get_the_next_one(fleet: Fleet) -> None:
+    """Its keep-alive ends at the moment that a client preloads, stops or counts tokens."""
+    model = fleet.find(name("one"))
+    assert model is not None
+    async with asyncio.timeout(SECONDS):
+        await fleet.load(model, pb.LoadRequest())
+        for _ in range(2):
+            await fleet.unload(model)
+        await fleet.load(model, pb.LoadRequest())
+        assert [each.model.name.short for each in fleet.loaded()] == ["one:latest"]
+        await fleet.unload(model)
+        assert await fleet.call(model, lambda worker: worker.tokenize(pb.TokenizeRequest(text="Hello")))
+
+
 async def test_an_adapter_is_given_to_a_worker_that_a_host_starts_for_it(fleet: Fleet) -> None:
     class NoParts:
         async def parts(self, digest: str) -> AsyncGenerator[pb.AdapterPart, None]:
