@@ -32,6 +32,7 @@ ENV_FILE = ROOT / ".env"
 _BASE, _SEVERAL, _GPU = "docker-compose.yml", "deploy/compose/several.yml", "deploy/compose/gpu.yml"
 _HOSTS = "deploy/compose/hosts.yml"
 _TLS, _TLS_SEVERAL = "deploy/compose/tls.yml", "deploy/compose/tls-several.yml"
+_TLS_HOSTS = "deploy/compose/tls-hosts.yml"
 _CERTIFICATE_DAYS = 90
 _SOURCES = ("drover", "engine_worker", "frontend", "requirements", "deploy/docker", ".dockerignore")
 
@@ -122,9 +123,15 @@ def _compose_command(environment: Mapping[str, str]) -> list[str]:
 
 
 def _files(wanted: Plan) -> list[str]:
-    tls = [_TLS, *([_TLS_SEVERAL] if wanted.is_several else [])] if wanted.tls else []
-    hosts = [_HOSTS] if wanted.has_host else []
-    return [_BASE, *([_SEVERAL] if wanted.is_several else []), *([_GPU] if wanted.gpu else []), *hosts, *tls]
+    overlays = {
+        _SEVERAL: wanted.is_several,
+        _GPU: wanted.gpu,
+        _HOSTS: wanted.has_host,
+        _TLS: wanted.tls,
+        _TLS_SEVERAL: wanted.tls and wanted.is_several,
+        _TLS_HOSTS: wanted.tls and wanted.has_host,
+    }
+    return [_BASE, *(file for file, is_wanted in overlays.items() if is_wanted)]
 
 
 def _running(environment: Mapping[str, str]) -> list[Running]:

@@ -83,6 +83,8 @@ def plan(environment: Mapping[str, str], running: Sequence[Running]) -> Plan:
     gpu = _is_gpu(environment, running)
     _check_model(environment, gpu)
     has_host = _has_host(environment, running)
+    if has_host and gpu:
+        raise Refused("HOSTS=1 and GPU=1 do not go together here: HOSTS=0, or GPU=0")
     database = environment.get("DATABASE_URL", "")
     is_several = frontends > 1
     if is_several and database.startswith("sqlite"):
@@ -139,13 +141,9 @@ def _is_gpu(environment: Mapping[str, str], running: Sequence[Running]) -> bool:
 
 
 def _has_host(environment: Mapping[str, str], running: Sequence[Running]) -> bool:
-    """Raises Refused."""
-    chosen = environment.get("HOSTS", "")
-    has_host = chosen == "1" or (not chosen and any(each.service == "host" for each in running))
-    for other in ("GPU", "TLS"):
-        if has_host and environment.get(other) == "1":
-            raise Refused(f"HOSTS=1 and {other}=1 do not go together here: HOSTS=0, or {other}=0")
-    return has_host
+    if environment.get("HOSTS"):
+        return environment["HOSTS"] == "1"
+    return any(each.service == "host" for each in running)
 
 
 def _check_model(environment: Mapping[str, str], gpu: bool) -> None:

@@ -120,6 +120,9 @@ def test_a_model_of_the_registry_is_pulled_shown_used_and_deleted(client: ollama
     assert (answer.eval_count, answer.done) == (4, True)
     (loaded,) = client.ps().models
     assert (loaded.model, loaded.context_length) == (PULLED, 256)
+    # The same as before the load.
+    again = client.show(PULLED)
+    assert (again.license, again.parameters) == (shown.license, shown.parameters)
 
     assert client.delete(PULLED).status == "success"
     assert PULLED not in names(client)

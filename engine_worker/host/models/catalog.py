@@ -92,8 +92,9 @@ class Catalog:
         record = self.record(model)
         card = without_tensors(record.card if record.card.names else model.card)
         card.names[:] = [model.name.short]
-        # Of the manifest, and so the same before and after a load.
+        # Of the manifest, and so the same before and after a load. Workers do not get the licences.
         card.digest, card.size_bytes = model.card.digest, model.card.size_bytes
+        card.licenses[:] = model.card.licenses
         card.modified_unix_ns = model.card.modified_unix_ns
         card.starting_parameters_json = model.card.starting_parameters_json
         return card

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from fastapi import APIRouter, Request
@@ -55,6 +55,8 @@ class Models:
             raise InvalidRequest("model is required")
         model = await find_listed(self.catalog, request.wanted)
         described = await self._described(model, request.verbose)
+        if model.served is not None:
+            model = replace(model, served=replace(model.served, info=described))
         info_json = described.model_info_json
         is_copilot = http.headers.get("user-agent", "").startswith(_COPILOT)
 

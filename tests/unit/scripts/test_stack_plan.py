@@ -63,7 +63,7 @@ def test_tls_shows_in_the_banner() -> None:
     ("environment", "reason"),
     [
         ({"HOSTS": "2"}, "HOSTS must be 1 or 0, one for this machine, and not '2'"),
-        ({"HOSTS": "1", "TLS": "1"}, "HOSTS=1 and TLS=1 do not go together"),
+        ({"HOSTS": "1", "GPU": "1", "MODEL": "a/b"}, "HOSTS=1 and GPU=1 do not go together"),
         ({"TLS": "yes"}, "TLS must be 1 or 0, and not 'yes'"),
         ({"FRONTENDS": "2", "DATABASE_URL": "sqlite:////x"}, "cannot share a file of SQLite"),
         ({"FRONTENDS": "0"}, "FRONTENDS must be a number from 1 on, and not '0'"),

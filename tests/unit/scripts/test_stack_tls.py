@@ -47,6 +47,13 @@ def test_the_proxy_has_the_certificate_of_several_frontends() -> None:
     assert [port["target"] for port in services["proxy"]["ports"]] == [8443]
 
 
+def test_a_worker_host_gets_the_certificate_of_workers() -> None:
+    host = _services({"TLS": "1", "CERTIFICATES": "/made", "HOSTS": "1"})["host"]
+
+    assert _mounts(host)["/etc/drover/fleet"] == "/made/worker"
+    assert host["environment"]["DROVER_HOST_FLEET_TLS_AUTHORITY"] == "/etc/drover/fleet/ca.crt"
+
+
 def test_nothing_of_it_without_tls() -> None:
     assert "TLS" not in json.dumps(_services({}))
 

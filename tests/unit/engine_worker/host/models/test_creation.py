@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -68,12 +69,17 @@ def create(
     system: str = "",
     template: str = "",
     parameters_json: str = "",
+    licenses: Sequence[str] = (),
 ) -> None:
     digests = {path: put_blob(store, data) for path, data in files.items()}
     creation.create(
         name("made"),
         host_pb2.CreateRequest(
-            files=digests, system=system, template=template, parameters_json=parameters_json
+            files=digests,
+            system=system,
+            template=template,
+            parameters_json=parameters_json,
+            licenses=licenses,
         ),
     )
 
@@ -185,17 +191,20 @@ def test_a_blob_that_was_not_uploaded(creation: Creation) -> None:
 def test_what_a_load_has_taught_is_remembered(
     store: Store, creation: Creation, catalog: Catalog, gguf: bytes
 ) -> None:
-    create(store, creation, {"a": gguf})
+    create(store, creation, {"a": gguf}, licenses=["Apache-2.0"])
     catalog.refresh()
     model = catalog.find(name("made"))
     described = catalog.card(model)
     described.capabilities.tools = True
+    # A worker does not know it.
+    del described.licenses[:]
     catalog.learn(model, LoadRecord(memory_bytes=123, load_ns=4, card=described))
     catalog.keep(model)
     catalog.loads.clear()
     catalog.refresh()
     assert catalog.memory_bytes(model) == 123
     assert catalog.card(model).capabilities.tools
+    assert catalog.card(model).licenses == ["Apache-2.0"]
 
 
 def test_the_operators_settings_of_a_model_count(store: Store, creation: Creation, gguf: bytes) -> None:
