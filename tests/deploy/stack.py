@@ -15,7 +15,10 @@ _MAKE_SECONDS = 540.0
 _DOCKER_SECONDS = 60.0
 # Settings of the environment that runs the tests are not for the stack.
 _SETTINGS = frozenset(
-    ("BIND", "DATABASE_URL", "ENGINE", "FRONTENDS", "GPU", "MODEL", "MODELS", "TRUSTED_PROXIES", "WORKERS")
+    (
+        *("BIND", "DATABASE_URL", "ENGINE", "FRONTENDS", "GPU", "MODEL", "MODELS", "TLS", "TRUSTED_PROXIES"),
+        "WORKERS",
+    )
 )
 
 
@@ -41,6 +44,9 @@ class Stack:
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_PROGRESS": "plain",
             "FRONTEND_ENV": str(self._frontend_env),
+            "HOST_ENV": str(folder / "host.env"),
+            # What runs would stay.
+            "HOSTS": "0",
             "PORT": str(self.port),
             "POSTGRES_PASSWORD": secrets.token_urlsafe(16),
             "PROXY_SUBNET": self.subnet,
