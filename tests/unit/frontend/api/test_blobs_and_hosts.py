@@ -19,10 +19,10 @@ from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from frontend.settings import FrontendSettings
 from tests.fakes.http_server import serving
+from tests.support.hosts import hosting
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of
-from tests.unit.frontend.routing.hosts.test_hosts import hosting
 
 SMALL, LARGE = b"small", b"large" * 100
 
