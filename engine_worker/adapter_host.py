@@ -25,7 +25,7 @@ from drover.adapters import is_hex_digest
 from drover.concurrency import ChangeSignal
 from drover.errors import AdapterMissing, DroverError, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
-from engine_worker.adapters.contents import Adapter, read_adapter
+from engine_worker.adapters.contents import TEMPORARY, Adapter, read_adapter
 from engine_worker.adapters.fit import check_fits
 from engine_worker.adapters.folder_lock import lock_folder
 from engine_worker.adapters.named import NamedFiles
@@ -35,7 +35,6 @@ from engine_worker.model_lifecycle import ModelLifecycle
 
 _log = logging.getLogger("drover.worker")
 _UPLOADS_AT_ONCE = 2
-_UPLOAD = ".upload-"
 _GGUF = "gguf"
 
 
@@ -133,7 +132,7 @@ class AdapterHost:
         header = files.named.adapter
         try:
             check_header(header, self._limits.total_bytes)
-            with tempfile.TemporaryDirectory(prefix=_UPLOAD, dir=self._folder) as incoming:
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self._folder) as incoming:
                 files.copy_to(Path(incoming))
                 _move(Path(incoming), self._folder / header.digest)
             adapter = _read(header.digest, self._folder / header.digest, self._engine.model())
@@ -170,7 +169,7 @@ class AdapterHost:
         if (known := self._adapters.get(header.digest)) is not None:
             return pb.PutAdapterResponse(rank=known.rank, existed=True)
         async with self._uploads:
-            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_UPLOAD, dir=self._folder))
+            incoming = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=TEMPORARY, dir=self._folder))
             try:
                 await receive_files(header, parts, incoming)
             except BaseException:
@@ -302,7 +301,7 @@ class AdapterHost:
         """The newest adapters in the folder for which there is room, the oldest of them first. Others, and
         uploads that were cut off, are removed.
         """
-        for folder in self._folder.glob(f"{_UPLOAD}*"):
+        for folder in self._folder.glob(f"{TEMPORARY}*"):
             shutil.rmtree(folder, ignore_errors=True)
         adapters: list[Adapter] = []
         room = self._limits.total_bytes

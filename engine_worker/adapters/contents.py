@@ -13,6 +13,8 @@ from engine_worker.adapters.matrices import Pair
 from engine_worker.adapters.safetensors_header import read_config, read_pairs
 
 Format = Literal["gguf", "safetensors"]
+# Begins the names of folders among those of adapters that a worker removes when it starts.
+TEMPORARY = ".upload-"
 
 
 @dataclass(frozen=True, slots=True)

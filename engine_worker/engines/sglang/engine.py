@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from drover.errors import CapabilityMissing, EngineFailed
 from drover.v1 import engine_pb2 as pb
-from engine_worker.adapters.contents import Adapter
+from engine_worker.adapters.contents import TEMPORARY, Adapter
 from engine_worker.engines.embedding import embed_texts
 from engine_worker.engines.sglang import model_info
 from engine_worker.engines.sglang.adapter_files import check_adapted, write_completed
@@ -216,7 +216,7 @@ class SglangEngine:
     async def _load_adapter(self, process: EngineProcess, adapter: Adapter) -> TemporaryDirectory[str]:
         check_adapted(adapter)
         weights = {tensor.name: tensor.shape for tensor in self._model.tensors}
-        folder = TemporaryDirectory(prefix="drover-adapter-")
+        folder = TemporaryDirectory(prefix=TEMPORARY, dir=adapter.folder.parent)
         try:
             await asyncio.to_thread(write_completed, adapter, weights, Path(folder.name))
             await process.load_adapter(adapter.digest, folder.name)

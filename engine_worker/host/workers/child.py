@@ -147,6 +147,7 @@ class Child:
                 # It did not become ready in time, or does not report any more.
                 self.process.kill()
             how = await ending
+            await asyncio.to_thread(self.process.end_session)
             self.ended(self, "" if self.state is State.DRAINING else await self._explain(how))
         finally:
             for task in (watching, ending):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import Self
 
 _PROC = Path("/proc")
 # Of /proc/PID/stat, counted after the name, which ends with a parenthesis.
-_PARENT, _STARTED = 1, 19
+_PARENT, _SESSION, _STARTED = 1, 3, 19
 _KIB = 1024
+# For what a worker has started to end with it.
+_SESSION_SECONDS = 3.0
+_POLL_SECONDS = 0.02
 
 
 class WorkerProcess:
@@ -84,6 +88,19 @@ class WorkerProcess:
         self._is_killed_here = True
         self._send(signal.SIGKILL)
 
+    def end_session(self) -> None:
+        """Wait until what it has started has ended with it, and kill what does not: its memory is free only
+        then. Call it when it has ended. Blocks.
+        """
+        until = time.monotonic() + _SESSION_SECONDS
+        while _started(self.pid) is None and (left := _in_session(self.pid)):
+            if time.monotonic() > until:
+                for pid in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(_POLL_SECONDS)
+
     def memory_bytes(self) -> int:
         """Of the process and its descendants, shared pages in proportion. Blocks for some milliseconds."""
         return sum(_proportional_bytes(pid) for pid in _tree(self.pid))
@@ -129,6 +146,14 @@ def _stat(pid: int) -> Sequence[str]:
 def _started(pid: int) -> int | None:
     fields = _stat(pid)
     return int(fields[_STARTED]) if fields and fields[0] != "Z" else None
+
+
+def _in_session(leader: int) -> list[int]:
+    """The processes of a session that run. While there are some, no other process gets its leader's id."""
+    pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal())
+    return [
+        pid for pid in pids if (fields := _stat(pid)) and fields[0] != "Z" and fields[_SESSION] == str(leader)
+    ]
 
 
 def _tree(root: int) -> Iterator[int]:

@@ -18,6 +18,7 @@ import orjson
 
 from drover import logs
 from drover.settings import split_address, with_port
+from engine_worker.engines.sglang.upstream.environment import METRICS_FOLDER
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.settings import HostSettings
 from engine_worker.host.workers.child import LOG, Child, ChildPlace
@@ -77,7 +78,13 @@ class Workers:
     def _start_process(
         self, model: StoredModel, place: ChildPlace, memory_bytes: int, is_pinned: bool
     ) -> WorkerProcess:
-        process = WorkerProcess.start(self._command(model, place, is_pinned), os.environ, place.log)
+        environment = dict(os.environ)
+        if model.engine == "sglang":
+            # Its files, which would stay when it is killed.
+            metrics = place.folder / "metrics"
+            metrics.mkdir(mode=0o700)
+            environment[METRICS_FOLDER] = str(metrics)
+        process = WorkerProcess.start(self._command(model, place, is_pinned), environment, place.log)
         try:
             _write_state(model, place, process, memory_bytes)
         except OSError:

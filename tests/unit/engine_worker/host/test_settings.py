@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine_worker.host.settings import HostSettings
+from tests.unit.engine_worker.host.conftest import name
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,13 @@ def test_mutual_tls_needs_all_its_files(capsys: pytest.CaptureFixture[str]) -> N
         HostSettings.load(["--fleet-tls-certificate", "/certificates/tls.crt"])
     assert "--fleet-tls-key" in capsys.readouterr().err
     assert HostSettings.load([]).fleet_tls is None
+
+
+def test_engines_by_pattern_are_repeated_or_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--engine-for", "a*=sglang,b=llamacpp", "--engine-for", "c:1b=simulator"]
+    rules = HostSettings.load([*flags, "--model-settings", '{"b": {"slots": 3}}']).model_rules
+    assert rules.engines == {"a*": "sglang", "b": "llamacpp", "c:1b": "simulator"}
+    assert (rules.of(name("b:7b")).engine, rules.of(name("b:7b")).slots) == ("llamacpp", 3)
+    with pytest.raises(SystemExit):
+        HostSettings.load(["--engine-for", "a*=vllm"])
+    assert "'a*=vllm': write PATTERN=ENGINE" in capsys.readouterr().err

@@ -21,8 +21,10 @@ from engine_worker.host.plan import State
 from engine_worker.host.settings import HostSettings
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers import child as child_module
+from engine_worker.host.workers import process as process_module
 from engine_worker.host.workers import workers as workers_module
 from engine_worker.host.workers.child import Child, ChildPlace
+from engine_worker.host.workers.process import WorkerProcess
 from engine_worker.host.workers.workers import Events, Workers
 from tests.support.hosts import put
 from tests.support.waiting import until
@@ -167,6 +169,24 @@ async def test_a_worker_that_does_not_answer_any_more_is_ended(
     os.kill(child.process.pid, signal.SIGSTOP)
     await until(lambda: bool(host.reasons), SECONDS, "it is ended")
     assert "its worker ended (signal 9)" in host.reasons[0]
+
+
+async def test_what_a_worker_has_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler of SGLang, for instance, with its memory, when the worker is killed."""
+    monkeypatch.setattr(process_module, "_SESSION_SECONDS", 0.1)
+    script = f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"
+    worker = WorkerProcess.start(["/bin/sh", "-c", script], os.environ, tmp_path / "log")
+    await until(
+        lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()), SECONDS, "it runs"
+    )
+    pid = int((tmp_path / "pid").read_text())
+    worker.kill()
+    await worker.wait()
+    assert runs(pid)
+    await asyncio.to_thread(worker.end_session)
+    await until(lambda: not runs(pid), SECONDS, "its child is ended")
 
 
 def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
