@@ -60,10 +60,13 @@ def can_classify(can: pb.Capabilities) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that at least one replica has loaded. `expires_unix_ns`: the latest of theirs, 0 for never."""
+    """A model that at least one replica has loaded. `expires_unix_ns`: the latest of theirs, 0 for never.
+    `replicas`: how many have it in memory.
+    """
 
     model: ServedModel
     expires_unix_ns: int
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +303,9 @@ class Fleet:
         """Loaded models under each of their names, the latest expiry first."""
         return sorted(
             (
-                LoadedModel(model, expiry)
+                LoadedModel(model, 0 if 0 in expiries else max(expiries), len(expiries))
                 for model in self.served()
-                if (expiry := self._expiry(model)) is not None
+                if (expiries := self._expiries(model))
             ),
             key=lambda loaded: (loaded.expires_unix_ns != 0, -loaded.expires_unix_ns),
         )
@@ -359,8 +362,7 @@ class Fleet:
     def _workers(self) -> Sequence[ManagedWorker]:
         return self._registry.workers
 
-    def _expiry(self, model: ServedModel) -> int | None:
-        """The latest expiry of the replicas, 0 for never; None if no replica has the model loaded."""
+    def _expiries(self, model: ServedModel) -> Sequence[int]:
+        """Of the replicas that have the model in memory; 0 for never."""
         reports = [worker.report for worker in self._scheduler.replicas(model)]
-        expiries = [report.expires_unix_ns for report in reports if report is not None and report.loaded]
-        return None if not expiries else 0 if 0 in expiries else max(expiries)
+        return [report.expires_unix_ns for report in reports if report is not None and report.loaded]

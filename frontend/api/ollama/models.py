@@ -140,11 +140,11 @@ def _process(loaded: LoadedModel) -> dict[str, object]:
         "name": model.name.short,
         "model": model.name.short,
         **_remote(model),
-        "size": info.loaded_size_bytes,
+        "size": info.loaded_size_bytes * loaded.replicas,
         "digest": info.digest,
         "details": _details(model),
         "expires_at": rfc3339(loaded.expires_unix_ns) if loaded.expires_unix_ns else never(),
-        "size_vram": info.loaded_vram_bytes,
+        "size_vram": info.loaded_vram_bytes * loaded.replicas,
         "context_length": info.context_length,
     }
 
