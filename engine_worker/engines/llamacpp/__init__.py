@@ -23,6 +23,7 @@ reranker.py                  models with a classifier, which rerank
 adapters.py                  adapters (LoRA) of the child
 process.py                   start and end of the child; llama_process.py is its script
 gguf.py, vocabulary.py       the model's file; gguf_sampling.py: its recommended sampling
+  gguf_reader.py             how its metadata is read
 template.py                  capabilities of the model's chat template
 options.py, option_ranges.py settings; ranges of sampling parameters
 """

@@ -11,6 +11,7 @@ import orjson
 from gguf import GGUFReader, GGUFValueType, LlamaFileType, ReaderTensor
 
 from drover.v1 import engine_pb2 as pb
+from engine_worker.engines.llamacpp.gguf_reader import QuickGgufReader
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
 from engine_worker.engines.numbers import human_count
 
@@ -111,7 +112,7 @@ def check_unchanged(path: Path, known: GgufFile) -> None:
 
 def _open(path: Path) -> GGUFReader:
     try:
-        return GGUFReader(path)
+        return QuickGgufReader(path)
     except (IndexError, KeyError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is not a whole GGUF file: {error}") from error
 
