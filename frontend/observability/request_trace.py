@@ -7,12 +7,14 @@ not know.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 from starlette.types import Scope
 
+from drover.durations import NS_PER_SECOND
 from drover.errors import ClientLeft, DroverError
 from drover.tracing.span import Attribute, Kind, Span
 from drover.tracing.tracing import Tracing
@@ -160,6 +162,7 @@ class Attempts:
             return
         if wait.position:
             queue.add({"drover.queue.position": wait.position})
+            _add_load(queue, wait)
             self._trace.end(queue)
         else:
             self._trace.discard(queue)
@@ -178,6 +181,16 @@ class Attempts:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             self._trace.end(attempt, "" if error is None else type(error).__name__)
+
+
+def _add_load(queue: Span, wait: QueueWait) -> None:
+    """The part of the wait in which a host loaded the model. One that had begun for another request counts
+    from this one's arrival; the host's clock may be another.
+    """
+    if wait.load is not None:
+        now_ns = time.time_ns()
+        began_ns = max(wait.load.began_unix_ns, now_ns - round(wait.seconds * NS_PER_SECOND))
+        queue.add_past("load", min(began_ns, now_ns), now_ns, {"drover.host": wait.load.host})
 
 
 def _server(address: str) -> dict[str, Attribute]:

@@ -36,14 +36,24 @@ a host to load it; raises NoWorkerReady if none can.
 
 
 @dataclass(frozen=True, slots=True)
+class HostLoad:
+    """A load that a request waited for. `host`: the worker host's address."""
+
+    host: str
+    began_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueueWait:
     """How long a request waited in the queue, and its position on arrival: 1 for the head of the queue, 0 if
-    it did not wait. `load_seconds`: how much of it for a host that loaded the model.
+    it did not wait. `load_seconds`: how much of it for a host that loaded the model; `load`: that load, where
+    the host still says so.
     """
 
     seconds: float = 0.0
     position: int = 0
     load_seconds: float = 0.0
+    load: HostLoad | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from drover.errors import NoWorkerReady, RetryElsewhere
 from frontend.routing.capacity import WorkerPermit
@@ -75,7 +76,10 @@ class Scheduler:
             pool = self._registry.pool(model.kind)
             return pool.choose_for_long(failed, affinity, ticket.long_tokens, queue.has_short)
 
-        return await queue.acquire(ticket, select, check_ready=lambda: self._check_ready(model))
+        permit, wait = await queue.acquire(ticket, select, check_ready=lambda: self._check_ready(model))
+        if wait.load_seconds:
+            wait = replace(wait, load=self._hosts.load_of(permit.worker.address))
+        return permit, wait
 
     def _check_ready(self, model: ServedModel) -> float | None:
         if self.replicas(model):

@@ -17,6 +17,7 @@ from frontend.routing.discovery.base import Discovery
 from frontend.routing.hosts.choice import Pending, is_better, ranked
 from frontend.routing.hosts.watched_host import WatchedHost
 from frontend.routing.managed_worker import log_task_failure
+from frontend.routing.model_queue import HostLoad
 from frontend.routing.served_model import ServedModel, under_each_name
 
 # How long a host is not asked again for a model that it could not load.
@@ -123,6 +124,13 @@ class Hosts:
         failed = (each for (_, of), each in self._failed.items() if of == key)
         latest = max(failed, key=lambda each: each.until, default=None)
         return None if latest is None else type(latest.error)(latest.error.message)
+
+    def load_of(self, worker_address: str) -> HostLoad | None:
+        """The load that a host's worker began with; None if none of the hosts has it."""
+        for host in self._hosts.values():
+            if (child := host.child_at(worker_address)) is not None:
+                return HostLoad(host.address, child.since_unix_ns)
+        return None
 
     def on_queue_change(self) -> None:
         """Call when requests begin or cease to wait."""

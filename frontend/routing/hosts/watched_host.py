@@ -81,6 +81,12 @@ class WatchedHost:
         child = self.children().get(key)
         return child is not None and child.state == host_pb2.Child.READY
 
+    def child_at(self, address: str) -> host_pb2.Child | None:
+        """The worker with this address, as frontends reach it."""
+        return next(
+            (each for each in self.children().values() if self._reachable(each.address) == address), None
+        )
+
     def child_addresses(self) -> list[str]:
         """Of workers that have answered. While the host is away they are those of its last state: a host that
         is lost leaves its workers serving.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -18,6 +19,7 @@ from frontend.observability.request_trace import RequestTraces
 from frontend.routing.backends.delivery import events_of
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet, can_embed
+from frontend.routing.model_queue import HostLoad, QueueWait
 from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, started
 from tests.support.span_memory import SpanMemory
 from tests.support.waiting import until
@@ -170,6 +172,30 @@ async def test_a_wait_in_the_queue_is_a_span(memory: SpanMemory) -> None:
     queue = memory.one("queue")
     assert queue.attributes == {"drover.queue.position": 1}
     assert (queue.end_time or 0) - (queue.start_time or 0) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("began_before_ns", "lasts_ns"), [(10**9, 10**9), (10**10, 2 * 10**9), (-(10**9), 0)]
+)
+async def test_a_hosts_load_is_a_span_within_the_wait(
+    memory: SpanMemory, began_before_ns: int, lasts_ns: int
+) -> None:
+    """One that began during the wait, before it, and by a clock that is ahead."""
+
+    async def work(scope: Scope) -> int:
+        trace = record_of(scope).trace
+        assert trace is not None
+        attempts = trace.attempts()
+        attempts.queued()
+        load = HostLoad("10.0.0.9:50061", time.time_ns() - began_before_ns)
+        attempts.waited(QueueWait(2.0, 1, 2.0, load))
+        return 200
+
+    await _request(memory, work)
+    assert sorted(memory.tree()) == ["/POST /api/chat", "POST /api/chat/queue", "queue/load"]
+    load = memory.one("load")
+    assert load.attributes == {"drover.host": "10.0.0.9:50061"}
+    assert (load.end_time or 0) - (load.start_time or 0) == pytest.approx(lasts_ns, abs=10**8)
 
 
 async def test_a_client_that_leaves_ends_what_is_open(memory: SpanMemory) -> None:

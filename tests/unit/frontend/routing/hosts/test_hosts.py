@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,11 +29,12 @@ from engine_worker.host.store.store import Store
 from frontend.observability.request_record import SilentObserver
 from frontend.routing.backends.connect import connect
 from frontend.routing.discovery.static import Static
+from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.stores import HostStores
-from frontend.routing.model_queue import QueueTable
+from frontend.routing.model_queue import QueueTable, QueueWait
 from frontend.routing.policies.least_load import LeastLoad
 from tests.support.hosts import hosting, put, put_simulated
 from tests.support.processes import free_port
@@ -56,12 +58,21 @@ async def fleet_of(*addresses: str, load_timeout_seconds: float = 0) -> AsyncIte
         await fleet.stop()
 
 
-async def generate(fleet: Fleet, model: str) -> pb.Done:
+class _Waits(SilentObserver):
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[QueueWait] = []
+
+    def waited(self, wait: QueueWait) -> None:
+        self.waits.append(wait)
+
+
+async def generate(fleet: Fleet, model: str, observer: FailoverObserver | None = None) -> pb.Done:
     """Raises what the request fails with."""
     found = fleet.find(name(model))
     assert found is not None
     request = pb.GenerateRequest(raw="Hello", sampling=pb.Sampling(max_tokens=3))
-    handle = fleet.submit(found, request, Ticket(), SilentObserver())
+    handle = fleet.submit(found, request, Ticket(), observer or SilentObserver())
     done: list[pb.Done] = []
 
     def sink(event: pb.GenerateEvent) -> None:
@@ -87,10 +98,14 @@ async def test_a_stored_model_is_served_for_its_first_request(fleet: Fleet) -> N
     assert fleet.has_ready_worker
     assert {model.name.short for model in fleet.served()} >= {"one:latest", "two:latest"}
     assert fleet.loaded() == []
-    first, second = await generate(fleet, "one"), await generate(fleet, "one")
+    observer, began_ns = _Waits(), time.time_ns()
+    first, second = await generate(fleet, "one", observer), await generate(fleet, "one", observer)
     assert first.timings.load_ns > 10_000_000
     assert second.timings.load_ns == 0
     assert [each.model.name.short for each in fleet.loaded()] == ["one:latest"]
+    (load,) = [wait.load for wait in observer.waits if wait.load is not None]
+    assert load.host == fleet.hosts.all[0].address
+    assert began_ns < load.began_unix_ns < time.time_ns()
     # It makes room.
     assert (await generate(fleet, "two")).completion_tokens == 3
 
