@@ -1,4 +1,5 @@
-"""`python -m engine_worker.health HOST:PORT`: status 0 when the worker there is ready (probes of containers).
+"""`python -m engine_worker.health HOST:PORT`: status 0 when the worker there is ready (probes of containers),
+else 1 and the reason on standard error.
 
 It asks grpc.health.v1 for the service drover.v1.Engine, which is not serving while the model loads or the
 worker drains. Where the worker's own settings name certificates, it shows the worker's.
@@ -23,6 +24,11 @@ def is_serving(
     address: str, service: str = SERVICE_NAME, seconds: float = 1.0, tls: TlsFiles | None = None
 ) -> bool:
     """`tls`: the worker's own certificate, of whatever name."""
+    return not problem(address, service, seconds, tls)
+
+
+def problem(address: str, service: str, seconds: float, tls: TlsFiles | None) -> str:
+    """Why the worker is not serving; empty if it is."""
     with _channel(address, tls) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -31,9 +37,16 @@ def is_serving(
         )
         try:
             answer = check(health_pb2.HealthCheckRequest(service=service), timeout=seconds)
-        except grpc.RpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.RpcError as error:
+            return f"{address} does not answer: {_reason(error)}"
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return ""
+        return f"{address} is not serving: it loads its model or drains"
+
+
+def _reason(error: Exception) -> str:
+    """Of a call that failed: gRPC's errors are calls, too."""
+    return f"{error.details()} ({error.code().name})" if isinstance(error, grpc.Call) else str(error)
 
 
 def _channel(address: str, tls: TlsFiles | None) -> grpc.Channel:
@@ -58,11 +71,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         sys.stderr.write("usage: python -m engine_worker.health HOST:PORT\n")
         return 2
     try:
-        serving = is_serving(arguments[0], seconds=4.0, tls=_own_certificate(environment))
+        found = problem(arguments[0], SERVICE_NAME, seconds=4.0, tls=_own_certificate(environment))
     except ValueError as error:
         sys.stderr.write(f"certificate cannot be used: {error}\n")
         return 1
-    return 0 if serving else 1
+    if found:
+        sys.stderr.write(f"{found}\n")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from frontend.observability.request_trace import RequestTraces
 
 _log = logging.getLogger("drover.frontend")
+_OPEN = "can use every model, since there are no keys (drover-frontend keys create makes one)"
 # Until then new connections wait; without it the first requests would fail for want of workers.
 _LOOK_AROUND_SECONDS = 1.0
 # Renewed every second, unless the database is unavailable: longer than it may be restarted.
@@ -155,8 +156,7 @@ def build_app(
             await keys.start()
             started.push_async_callback(keys.stop)
             if not keys.are_used:
-                flag, danger = settings.names_of("listen"), "can use every model, since there are no keys"
-                warn_if_exposed(_log, settings.listen, flag, danger)
+                warn_if_exposed(_log, settings.listen, settings.names_of("listen"), _OPEN)
             await limits.start()
             started.push_async_callback(limits.stop)
             if usage is not None:

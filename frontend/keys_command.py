@@ -96,11 +96,11 @@ def _entry(key_id: str, document: KeyDocument, secret: str, as_json: bool) -> st
 
 
 async def _list(rows: KeyRows, arguments: argparse.Namespace) -> str:
-    keys = await rows.all()
+    keys = await rows.all() if rows.database.exists else ()
     if arguments.json:
         return json.dumps([_as_json(each) for each in keys], indent=2)
     if not keys:
-        return f"there are no keys in {rows.database}; make one: drover-frontend keys create --name NAME"
+        return _no_keys(rows)
     lines = [("ID", "NAME", "ROLE", "STATE", "MODELS", "LIMITS", "EXPIRES"), *map(_row, keys)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -109,8 +109,19 @@ async def _list(rows: KeyRows, arguments: argparse.Namespace) -> str:
     )
 
 
+def _no_keys(rows: KeyRows) -> str:
+    return f"there are no keys in {rows.database}; make one: drover-frontend keys create --name NAME"
+
+
+async def _found(rows: KeyRows, arguments: argparse.Namespace) -> StoredKey:
+    """Raises InvalidRequest."""
+    if not rows.database.exists:
+        raise InvalidRequest(_no_keys(rows))
+    return await rows.find(arguments.key)
+
+
 async def _revoke(rows: KeyRows, arguments: argparse.Namespace) -> str:
-    found = await rows.find(arguments.key)
+    found = await _found(rows, arguments)
     if found.revoked_unix is None:
         found = await rows.change(found.key.id, revoked_unix=time.time(), digests=())
     if arguments.json:
@@ -119,7 +130,7 @@ async def _revoke(rows: KeyRows, arguments: argparse.Namespace) -> str:
 
 
 async def _rotate(rows: KeyRows, arguments: argparse.Namespace) -> str:
-    found = await rows.find(arguments.key)
+    found = await _found(rows, arguments)
     if found.revoked_unix is not None:
         raise InvalidRequest(f"the key '{found.key.name}' is revoked; make another one: keys create")
     secret, now = new_secret(found.key.id), time.time()
@@ -172,7 +183,7 @@ def _row(stored: StoredKey) -> tuple[str, ...]:
         for count, unit in (
             (limits.requests_per_minute, "requests/min"),
             (limits.tokens_per_minute, "tokens/min"),
-            (limits.streams, "streams"),
+            (limits.streams, "stream" if limits.streams == 1 else "streams"),
         )
         if count is not None
     ]

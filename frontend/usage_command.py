@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from drover.errors import DroverError
+from drover.errors import DroverError, StoreUnavailable
 from frontend.database.database import Database
 from frontend.settings import FrontendSettings
 from frontend.usage.query import MAX_LIMIT, UsageQuery
@@ -33,7 +33,10 @@ def run(argv: Sequence[str]) -> int:
         cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
         sys.stderr.write(f"{error.message}{cause}\n")
         return 1
-    sys.stdout.write(csv_text(rows) if arguments.csv else f"{text_table(rows)}\n")
+    if arguments.csv:
+        sys.stdout.write(csv_text(rows))
+    else:
+        sys.stdout.write(f"{text_table(rows) if rows else 'no usage of that'}\n")
     return 0
 
 
@@ -41,6 +44,10 @@ async def _read(settings: FrontendSettings, parameters: Mapping[str, str]) -> Se
     """All pages."""
     query = replace(UsageQuery.read(parameters, None, datetime.now(UTC).date()), limit=MAX_LIMIT)
     database = Database(settings.database, settings.database_timeout_seconds)
+    if not database.exists:
+        raise StoreUnavailable(
+            f"there is no database {database}: frontends make it; --database-url names the one that they use"
+        )
     found: list[UsageRow] = []
     try:
         while True:

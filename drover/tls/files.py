@@ -55,7 +55,7 @@ def load_chain(context: ssl.SSLContext, files: TlsFiles) -> None:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ValueError(f"{files.key} is not the key of the certificate {files.certificate}") from error
         raise ValueError(
-            f"{files.certificate} or {files.key} is no PEM certificate with a PEM key: {error.reason}"
+            f"{files.certificate} or {files.key} is no PEM certificate with a PEM key"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from drover.errors import StoreUnavailable
 from frontend.database.base import Connection, Driver
@@ -47,6 +48,11 @@ class Database:
         except self._errors as error:
             self.is_available = False
             raise _unavailable() from error
+
+    @property
+    def exists(self) -> bool:
+        """False for a file that is not there: the first use would make it."""
+        return not self._url.is_sqlite or not self._url.database or Path(self._url.database).exists()
 
     @property
     def is_shared(self) -> bool:

@@ -217,7 +217,8 @@ class TlsConnection(asyncio.Protocol):
 
     @property
     def _client(self) -> str:
-        return str(self._tcp.get_extra_info("peername"))
+        peer = self._tcp.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else str(peer or "")
 
 
 class TlsTransport(asyncio.Transport):

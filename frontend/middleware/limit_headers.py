@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from drover.errors import RateLimited
-from frontend.access.limits.admission import Admission, LimitState
+from frontend.access.limits.admission import LimitState, LimitStates
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -19,15 +19,15 @@ _ANTHROPIC = "/v1/messages"
 _OLLAMA = frozenset({"/v1/systemone"})
 
 
-def admitted_headers(path: str, admission: Admission) -> Headers:
-    """Of an answer. A limit that the key does not have has no headers."""
+def limit_headers(path: str, states: LimitStates) -> Headers:
+    """Of an answer, also of a refusal. A limit that the key does not have has no headers."""
     if not path.startswith("/v1/") or path in _OLLAMA:
         return []
     if path.startswith(_ANTHROPIC):
-        return _anthropic(admission)
+        return _anthropic(states)
     return [
-        *_openai(b"requests", admission.requests),
-        *_openai(b"tokens", admission.tokens),
+        *_openai(b"requests", states.requests),
+        *_openai(b"tokens", states.tokens),
     ]
 
 
@@ -53,14 +53,14 @@ def _openai(name: bytes, state: LimitState | None) -> Headers:
     ]
 
 
-def _anthropic(admission: Admission) -> Headers:
+def _anthropic(states: LimitStates) -> Headers:
     """One limit holds for the tokens of prompts and of answers together: it is what is left of either."""
-    now_us = admission.now_us
+    now_us = states.now_us
     named: Sequence[tuple[bytes, LimitState | None]] = (
-        (b"requests", admission.requests),
-        (b"tokens", admission.tokens),
-        (b"input-tokens", admission.tokens),
-        (b"output-tokens", admission.tokens),
+        (b"requests", states.requests),
+        (b"tokens", states.tokens),
+        (b"input-tokens", states.tokens),
+        (b"output-tokens", states.tokens),
     )
     return [
         (b"anthropic-ratelimit-%b-%b" % (name, field), value)

@@ -12,7 +12,7 @@ from frontend.access.key import Key, KeyLimits
 from frontend.access.limits.admission import Admission
 from frontend.access.limits.rate_limits import RateLimits
 from frontend.http.asgi import header_of
-from frontend.middleware.limit_headers import admitted_headers, refused_headers
+from frontend.middleware.limit_headers import limit_headers, refused_headers
 from frontend.observability.request_record import record_of
 
 COUNTED = frozenset(
@@ -57,7 +57,7 @@ class LimitedRequests:
         try:
             admission = await self._limits.admit(key, _length(scope) // _BYTES_PER_TOKEN)
         except RateLimited as error:
-            await self._refuse(scope, receive, send, error)
+            await self._refuse(scope, receive, send, error, key)
             return
         record.admission = admission
         try:
@@ -65,10 +65,11 @@ class LimitedRequests:
         finally:
             record.end_admission()
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: RateLimited) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: RateLimited, key: Key) -> None:
         record_of(scope).record_error(error)
         response = self._respond(scope, error)
-        response.raw_headers += refused_headers(scope["path"], error)
+        path = scope["path"]
+        response.raw_headers += refused_headers(path, error) + limit_headers(path, self._limits.states(key))
         await response(scope, receive, send)
 
 
@@ -87,7 +88,9 @@ def _length(scope: Scope) -> int:
 def _with_headers(send: Send, path: str, admission: Admission) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *admitted_headers(path, admission)]
+            refusal = admission.refusal
+            more = [] if refusal is None else refused_headers(path, refusal)
+            message["headers"] = [*message["headers"], *more, *limit_headers(path, admission.states)]
         await send(message)
 
     return send_with_headers

@@ -17,7 +17,7 @@ from frontend.routing.capacity import WorkerPermit
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.managed_worker import ManagedWorker
-from frontend.routing.model_queue import QueueTable, QueueWait
+from frontend.routing.model_queue import HostLoad, QueueTable, QueueWait
 from frontend.routing.policies.base import Policy, pick_one
 from frontend.routing.policies.least_load import burden
 from frontend.routing.pool import usable
@@ -78,8 +78,12 @@ class Scheduler:
 
         permit, wait = await queue.acquire(ticket, select, check_ready=lambda: self._check_ready(model))
         if wait.load_seconds:
-            wait = replace(wait, load=self._hosts.load_of(permit.worker.address))
+            wait = replace(wait, load=self._load_of(permit.worker.address))
         return permit, wait
+
+    def _load_of(self, address: str) -> HostLoad | None:
+        found = self._hosts.child_at(address)
+        return None if found is None else HostLoad(found[0].address, found[1].since_unix_ns)
 
     def _check_ready(self, model: ServedModel) -> float | None:
         if self.replicas(model):

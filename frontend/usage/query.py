@@ -44,7 +44,7 @@ class UsageQuery:
         last = _day(parameters, "to") or today
         first = _day(parameters, "from") or _days_before(last, _DEFAULT_DAYS - 1)
         if first > last:
-            raise InvalidRequest(f"from {first} is after to {last}")
+            raise InvalidRequest(f"the first day (from {first}) is after the last one (to {last})")
         return cls(
             first.isoformat(),
             last.isoformat(),

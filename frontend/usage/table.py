@@ -7,11 +7,13 @@ import io
 from collections.abc import Sequence
 
 from frontend.usage.rows import UsageRow
-from frontend.usage.tally import COLUMNS, SECONDS, shown
+from frontend.usage.tally import COLUMNS, SECONDS, Tally, shown
 
 _HEADER = ("day", "key", "key_name", "model", "served_model", *(SECONDS.get(each, each) for each in COLUMNS))
 # Spreadsheets take a text that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@")
+# The columns before the figures.
+_NAMES = len(_HEADER) - len(COLUMNS)
 
 
 def members(row: UsageRow) -> dict[str, str | int | float]:
@@ -37,14 +39,27 @@ def csv_text(rows: Sequence[UsageRow]) -> str:
 
 
 def text_table(rows: Sequence[UsageRow]) -> str:
-    """In columns for a terminal."""
-    lines = [_HEADER, *([str(value) or "-" for value in members(row).values()] for row in rows)]
+    """In columns for a terminal, with the sums."""
+    total = shown(Tally.sum_of(row.tally for row in rows))
+    lines = [
+        _HEADER,
+        *([_text(value) or "-" for value in members(row).values()] for row in rows),
+        ["total", *[""] * (_NAMES - 1), *map(_text, total.values())],
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(
+            word.ljust(width) if number < _NAMES else word.rjust(width)
+            for number, (word, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )
 
 
-def _cell(value: str | float) -> str | float:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def _cell(value: str | float) -> str:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else _text(value)
+
+
+def _text(value: str | float) -> str:
+    """Seconds without an exponent, which people and some programs do not read."""
+    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

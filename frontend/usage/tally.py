@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -46,6 +47,11 @@ class Tally:
         self.generated_tokens += tokens.generated
         self.queued_us += round(record.queued_seconds * _US_PER_SECOND)
         self.running_us += round(record.running_seconds * _US_PER_SECOND)
+
+    @classmethod
+    def sum_of(cls, tallies: Iterable[Tally]) -> Tally:
+        columns = zip(*(each.values() for each in tallies), strict=True)
+        return cls(*map(sum, columns))
 
     def values(self) -> tuple[int, ...]:
         """In the order of COLUMNS."""

@@ -24,10 +24,52 @@ class LimitState:
     reset_us: int
 
 
+class LimitStates:
+    """What is left of a key's limits per minute, now."""
+
+    __slots__ = ("_counts", "_now")
+
+    def __init__(self, counts: KeyCounts, now: Callable[[], int]) -> None:
+        self._counts = counts
+        self._now = now
+
+    @property
+    def requests(self) -> LimitState | None:
+        """None without that limit."""
+        return self._state(self._counts.requests, self._counts.limits.requests_per_minute)
+
+    @property
+    def tokens(self) -> LimitState | None:
+        """None without that limit."""
+        return self._state(self._counts.tokens, self._counts.limits.tokens_per_minute)
+
+    def _state(self, bucket: Bucket, limit: int | None) -> LimitState | None:
+        if limit is None:
+            return None
+        now_us = self._now()
+        left = max(0, bucket.free(limit, now_us) // UNIT)
+        return LimitState(limit, left, bucket.reset_us(limit, now_us))
+
+    @property
+    def now_us(self) -> int:
+        """Microseconds since 1970, by the clock of the limits."""
+        return self._now()
+
+
 class Admission:
     """`decide`: counts what more the request wants, or returns why not. `changed`: called after a change."""
 
-    __slots__ = ("_changed", "_counts", "_decide", "_has_ended", "_now", "_streams", "_tokens")
+    __slots__ = (
+        "_changed",
+        "_counts",
+        "_decide",
+        "_has_ended",
+        "_now",
+        "_streams",
+        "_tokens",
+        "refusal",
+        "states",
+    )
 
     def __init__(
         self,
@@ -38,6 +80,9 @@ class Admission:
         changed: Callable[[bool], None],
     ) -> None:
         self._counts = counts
+        self.states = LimitStates(counts, now)
+        self.refusal: RateLimited | None = None
+        """Why it was refused after all, for its further answers."""
         self._streams = wanted.streams
         self._tokens = wanted.tokens
         self._now = now
@@ -61,7 +106,8 @@ class Admission:
             # A refused request costs nothing, however late it is refused.
             self._counts.add_requests(-1, self._now())
             self._changed(False)
-            raise refused(refusal, self._counts.limits)
+            self.refusal = refused(refusal, self._counts.limits)
+            raise self.refusal
         self._streams += streams
         if self._has_ended:
             self._counts.streams -= streams
@@ -77,28 +123,6 @@ class Admission:
         if tokens:
             counts.mean_tokens += (tokens - counts.mean_tokens) * (_NEWEST if counts.mean_tokens else 1)
         self._changed(counts.limits.streams is not None)
-
-    @property
-    def requests(self) -> LimitState | None:
-        """None without that limit."""
-        return self._state(self._counts.requests, self._counts.limits.requests_per_minute)
-
-    @property
-    def tokens(self) -> LimitState | None:
-        """None without that limit."""
-        return self._state(self._counts.tokens, self._counts.limits.tokens_per_minute)
-
-    def _state(self, bucket: Bucket, limit: int | None) -> LimitState | None:
-        if limit is None:
-            return None
-        now_us = self._now()
-        left = max(0, bucket.free(limit, now_us) // UNIT)
-        return LimitState(limit, left, bucket.reset_us(limit, now_us))
-
-    @property
-    def now_us(self) -> int:
-        """Microseconds since 1970, by the clock of the limits."""
-        return self._now()
 
 
 def refused(refusal: Refusal, limits: KeyLimits) -> RateLimited:

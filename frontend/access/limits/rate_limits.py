@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from frontend.access.key import Key
-from frontend.access.limits.admission import Admission, refused
+from frontend.access.limits.admission import Admission, LimitStates, refused
 from frontend.access.limits.counts_exchange import CountsExchange
 from frontend.access.limits.key_counts import STREAMS, KeyCounts, Refusal, Wanted
 from frontend.access.limits.shared_counts import SharedCounts
@@ -54,6 +54,10 @@ class RateLimits:
         if (refusal := await decide(wanted)) is not None:
             raise refused(refusal, key.limits)
         return Admission(counts, wanted, exchange.now_us, decide, lambda freed: exchange.note(key.id, freed))
+
+    def states(self, key: Key) -> LimitStates:
+        """What is left of the key's limits."""
+        return LimitStates(self._exchange.of(key.id), self._exchange.now_us)
 
     async def _decide(self, key_id: str, counts: KeyCounts, wanted: Wanted) -> Refusal | None:
         now_us = self._exchange.now_us()

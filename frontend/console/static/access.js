@@ -2,7 +2,7 @@
 
 import { el, setText } from "./dom.js";
 import { table } from "./fleet.js";
-import { count, NONE } from "./format.js";
+import { count, NONE, plural } from "./format.js";
 
 const HEADERS = { "content-type": "application/json", "x-console-page": "1" };
 
@@ -103,6 +103,6 @@ function limits(key) {
   const parts = [];
   if (key.requests_per_minute) parts.push(`${count(key.requests_per_minute)} requests/min`);
   if (key.tokens_per_minute) parts.push(`${count(key.tokens_per_minute)} tokens/min`);
-  if (key.streams) parts.push(`${count(key.streams)} streams`);
+  if (key.streams) parts.push(plural(key.streams, "stream"));
   return parts.join(", ");
 }

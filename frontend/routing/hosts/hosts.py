@@ -17,7 +17,6 @@ from frontend.routing.discovery.base import Discovery
 from frontend.routing.hosts.choice import Pending, is_better, ranked
 from frontend.routing.hosts.watched_host import WatchedHost
 from frontend.routing.managed_worker import log_task_failure
-from frontend.routing.model_queue import HostLoad
 from frontend.routing.served_model import ServedModel, under_each_name
 
 # How long a host is not asked again for a model that it could not load.
@@ -125,11 +124,11 @@ class Hosts:
         latest = max(failed, key=lambda each: each.until, default=None)
         return None if latest is None else type(latest.error)(latest.error.message)
 
-    def load_of(self, worker_address: str) -> HostLoad | None:
-        """The load that a host's worker began with; None if none of the hosts has it."""
+    def child_at(self, address: str) -> tuple[WatchedHost, host_pb2.Child] | None:
+        """The host whose worker has this address, and the worker; None if no host has it."""
         for host in self._hosts.values():
-            if (child := host.child_at(worker_address)) is not None:
-                return HostLoad(host.address, child.since_unix_ns)
+            if (child := host.child_at(address)) is not None:
+                return host, child
         return None
 
     def on_queue_change(self) -> None:

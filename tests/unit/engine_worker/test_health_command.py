@@ -26,5 +26,7 @@ def test_a_certificate_that_cannot_be_read_is_named(
     assert f"certificate cannot be used: {tmp_path / 'AUTHORITY'} cannot be read" in capsys.readouterr().err
 
 
-def test_a_worker_that_is_away_is_not_serving() -> None:
-    assert main([f"127.0.0.1:{free_port()}"], {}) == 1
+def test_a_worker_that_is_away_is_not_serving(capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    assert main([address], {}) == 1
+    assert capsys.readouterr().err.startswith(f"{address} does not answer: ")

@@ -48,6 +48,13 @@ def command(url: str, capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(url, capsys)
 
 
+def test_commands_that_read_make_no_database(command: Command, tmp_path: Path) -> None:
+    assert command("list", "--json") == "[]\n"
+    for words in (("revoke", "alice"), ("rotate", "alice")):
+        assert "there are no keys in sqlite:" in command(*words, status=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_key_is_made_listed_rotated_and_revoked(command: Command) -> None:
     assert "there are no keys" in command("list")
     made = command.json(

@@ -118,6 +118,7 @@ def test_a_bad_file_is_named_and_the_former_certificate_stays(
     (problem,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "the one that was loaded before stays in use" in problem.getMessage()
     assert reason in _fields(problem)["reason"]
+    assert "None" not in _fields(problem)["reason"]
 
     replace(files, _files(made / "next"))
     _settle(watched)

@@ -346,6 +346,7 @@ async def test_the_start_warns_of_an_open_address_without_keys(
     async with start(worker(), database_url=url, listen=listen, **keys):
         pass
     assert ("OPEN TO THE NETWORK" in caplog.text) is warned
+    assert ("keys create" in caplog.text) is warned
 
 
 async def test_secrets_are_in_no_log_error_or_metric(

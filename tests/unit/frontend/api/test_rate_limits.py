@@ -168,6 +168,28 @@ async def test_anthropics_headers_show_what_is_left(start: Start, url: str, stre
     assert found["requests-reset"].endswith("Z")
 
 
+@pytest.mark.parametrize(
+    ("path", "prefix", "remaining"),
+    [
+        ("/v1/chat/completions", "x-ratelimit-", "x-ratelimit-remaining-requests"),
+        ("/v1/messages", "anthropic-ratelimit-", "anthropic-ratelimit-requests-remaining"),
+    ],
+)
+async def test_a_refusal_shows_what_is_left_too(
+    start: Start, url: str, path: str, prefix: str, remaining: str
+) -> None:
+    secret = await add_key(url, "alice", requests_per_minute=1, tokens_per_minute=6000)
+    async with start(worker(), database_url=url) as frontend:
+        post = post_as(frontend, secret)
+        admitted, refused = await post(path), await post(path)
+        native = await post("/api/chat")
+    assert (admitted.status_code, refused.status_code, native.status_code) == (200, 429, 429)
+    assert refused.headers[remaining] == "0"
+    names = [{name for name in each.headers if name.startswith(prefix)} for each in (admitted, refused)]
+    assert names[0] == names[1]
+    assert not [name for name in native.headers if "ratelimit" in name]
+
+
 async def test_a_web_page_may_read_them(start: Start, url: str) -> None:
     secret = await add_key(url, "alice", requests_per_minute=1)
     async with start(worker(), database_url=url) as frontend:
@@ -291,6 +313,18 @@ async def test_choices_count_as_answers_in_flight(start: Start, url: str) -> Non
     assert (last.status_code, last.headers["x-ratelimit-remaining-requests"]) == (200, "58")
     assert [too_many.status_code, prompts.status_code] == [400, 400]
     assert "3 answers that run at the same time, and the limit streams" in too_many.json()["error"]["message"]
+
+
+async def test_choices_that_find_no_place_are_refused_as_requests_are(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice", streams=2, requests_per_minute=60)
+    async with start(StallingWorker(steps=[started(), STALL]), database_url=url) as frontend:
+        post = post_as(frontend, secret)
+        first = asyncio.create_task(post("/v1/chat/completions"))
+        await frontend.handle()
+        refused = await post("/v1/chat/completions", n=2)
+        first.cancel()
+        await asyncio.wait({first})
+    assert (refused.status_code, refused.headers["retry-after-ms"]) == (429, "1000")
 
 
 async def test_a_background_response_is_in_flight_until_it_ends(start: Start, url: str) -> None:

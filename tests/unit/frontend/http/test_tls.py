@@ -57,6 +57,7 @@ async def test_what_is_not_tls_is_closed_without_a_traceback(
 
     (record,) = [record for record in caplog.records if record.name == "drover.frontend"]
     assert record.getMessage() == "TLS handshake failed"
+    assert getattr(record, "fields", {})["client"] == "127.0.0.1"
     assert record.exc_info is None
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 

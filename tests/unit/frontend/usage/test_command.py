@@ -11,7 +11,8 @@ import pytest
 
 from frontend.database.database import Database
 from frontend.database.url import parse_url
-from frontend.usage.rows import Batch, UsageRows
+from frontend.usage.rows import Batch, UsageRow, UsageRows
+from frontend.usage.table import csv_text, text_table
 from frontend.usage.tally import Tally, UsageKey
 from frontend.usage_command import run
 
@@ -38,7 +39,30 @@ def test_a_table_has_all_rows(flags: list[str], capsys: pytest.CaptureFixture[st
     assert header[:5] == ["day", "key", "key_name", "model", "served_model"]
     of_alice = ["2026-11-30", "k1", "alice", "m:latest", "big:7b", *["2", "1", "10", "4", "7", "1.5", "0.25"]]
     assert rows[0] == of_alice
-    assert [row[2] for row in rows] == ["alice", "bob"]
+    assert [row[2] for row in rows[:-1]] == ["alice", "bob"]
+    assert rows[-1] == ["total", "4", "2", "20", "8", "14", "3", "0.5"]
+
+
+def test_numbers_are_aligned_and_have_no_exponent(tmp_path: Path) -> None:
+    tallies = [Tally(1, 0, 0, 0, 0, 80, 0), Tally(1000, 0, 0, 0, 0, 0, 10**12)]
+    rows = [UsageRow(UsageKey("2026-11-30", "k", "m", "m"), "alice", tally) for tally in tallies]
+    first, second, total = text_table(rows).splitlines()[1:]
+    assert first.split()[-2:] == ["0.00008", "0"]
+    assert second.split()[-1] == total.split()[-1] == "1000000"
+    assert len(first) == len(second) == len(total)
+    assert csv_text(rows).splitlines()[1].endswith(",0.00008,0")
+
+
+def test_nothing_was_used(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*flags, "--key", "carol"]) == 0
+    assert capsys.readouterr().out == "no usage of that\n"
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{tmp_path / 'folder' / 'typo.sqlite3'}"
+    assert run(["--database-url", url]) == 1
+    assert f"there is no database {url}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_csv_of_one_key(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -156,12 +156,12 @@ async def test_headers_show_what_is_left(limits: RateLimits, clock: Clock) -> No
     (one,) = await admitted(limits, key(requests=60, tokens=600), 1)
     one.end(300)
 
-    requests, tokens = one.requests, one.tokens
+    requests, tokens = one.states.requests, one.states.tokens
 
     assert requests is not None
     assert tokens is not None
     assert (requests.limit, requests.remaining, requests.reset_us) == (60, 59, 1_000_000)
     assert (tokens.limit, tokens.remaining, tokens.reset_us) == (600, 300, 30_000_000)
     clock.pass_seconds(30)
-    assert one.tokens is not None
-    assert (one.tokens.remaining, one.tokens.reset_us) == (600, 0)
+    assert one.states.tokens is not None
+    assert (one.states.tokens.remaining, one.states.tokens.reset_us) == (600, 0)
