@@ -20,8 +20,9 @@ SECONDS ?= 600
 # Of make test: at once so many processes of pytest, each with session fixtures of its own. By files where a fixture starts
 # processes of both tiers. What measures waits and crowds runs alone, since another test would take its CPU.
 JOBS ?= 2
-ANY_ORDER = -n $(JOBS) --dist worksteal
 BY_FILE = -n $(JOBS) --dist loadfile
+# A unit test waits half of its time.
+OFTEN_WAITING = -n $$((2 * $(JOBS))) --dist worksteal
 
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
@@ -59,7 +60,7 @@ model: ## the default model of ENGINE=sglang, as safetensors
 test: .venv/.dev ## all tests but those of the SGLang engine; fails below the coverage floor (pyproject.toml)
 	$(PY) -m coverage erase
 	@# Unit and contract tests carry the coverage floor, since a tracer slows down what it measures.
-	$(PY) -m coverage run -m pytest $(ANY_ORDER) tests/unit
+	$(PY) -m coverage run -m pytest $(OFTEN_WAITING) tests/unit
 	$(PY) -m coverage run -m pytest $(BY_FILE) tests/contract
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report

@@ -1,4 +1,6 @@
-"""Every recorded exchange but Responses' and Messages', replayed in order and compared."""
+"""Every recorded exchange but Responses' and Messages', replayed in order by one process of xdist. Answers are
+compared with the recorded ones, and with what the OpenAPI document says of them.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,14 @@ from collections.abc import Mapping
 
 import pytest
 
+from frontend.openapi.document import build
 from tests.contract.comparison import comparable
 from tests.contract.conftest import Answer
 from tests.contract.differences import BODY, SAMPLED, STATUS
+from tests.contract.openapi_conformance import closed, documented, faults_of_answer
 from tests.contract.recorded import Recorded, replayed
 
+_DOCUMENT = closed(build("0.40.12"))
 # Others are of the connection, or of the server's own making.
 _DRAWN = ("message", "done_reason", "eval_count", "choices", "usage")
 _HEADERS = (
@@ -46,6 +51,16 @@ def test_the_answer_is_ollamas(recorded: Recorded, answers: Mapping[int, Answer]
         assert ours != theirs, f"{recorded.case} does not differ any more"
     else:
         assert ours == theirs
+
+
+@pytest.mark.parametrize("recorded", replayed(), ids=str)
+def test_the_answer_is_as_documented(recorded: Recorded, answers: Mapping[int, Answer]) -> None:
+    answer = answers[recorded.number]
+    expected = documented(_DOCUMENT, recorded.method, recorded.path)
+    if expected is None:
+        assert answer.status in (204, 301, 307, 403, 404, 405)
+        return
+    assert list(faults_of_answer(_DOCUMENT, expected, answer.status, answer.headers, answer.text)) == []
 
 
 def _header(headers: Mapping[str, str], name: str) -> str | None:

@@ -37,9 +37,10 @@ _PORTS_TRIED = itertools.count()
 
 def free_port() -> int:
     """A port that no other test has: those of a session that runs in parallel end on another digit, and each
-    session begins at another one.
+    session begins at another one. DROVER_TEST_PORT_OFFSET: for a second pytest meanwhile.
     """
     parallel = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    parallel += int(os.environ.get("DROVER_TEST_PORT_OFFSET", "0"))
     while True:
         step = os.getpid() * 97 + next(_PORTS_TRIED)
         port = _FIRST_PORT + (step * 10 + parallel) % _PORTS

@@ -23,9 +23,9 @@ _PATH = re.compile(r"`([a-z_]+/[\w./-]+)`")
 
 
 def _ci_steps() -> list[str]:
-    steps = re.search(r"\|\| set -- (.+)", (ROOT / ".ci/run").read_text())
-    assert steps
-    return steps[1].split()
+    stages = re.search(r"^stages=\((.+)\)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert stages
+    return re.findall(r"[\w-]+", stages[1])
 
 
 def test_the_workflow_runs_every_step_of_ci() -> None:
