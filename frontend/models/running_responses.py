@@ -59,13 +59,15 @@ class RunningResponses:
                     await _write(connection, each)
         return running
 
-    async def end(self, progress: Progress, document: bytes) -> bool:
-        """Write the end of a response, and its last events; False where it has ended already or is gone."""
+    async def end(self, progress: Progress, document: bytes, runner: str | None = None) -> bool:
+        """Write the end of a response, and its last events; False where it is gone, has ended already or is
+        not of the runner: this one, or the one that is named.
+        """
         async with self.database.transaction() as connection:
             changed = await connection.run(
                 "UPDATE responses SET status = $2, runner = '', size_bytes = size_bytes + $3 "
-                "WHERE id = $1 AND status IN ($4, $5)",
-                *(progress.id, progress.status, len(document), *RUNNING),
+                "WHERE id = $1 AND status IN ($4, $5) AND runner = $6",
+                *(progress.id, progress.status, len(document), *RUNNING, runner or self.runner),
             )
             if changed:
                 await connection.run(

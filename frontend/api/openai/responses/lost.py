@@ -18,4 +18,4 @@ _ERROR: Json = {
 async def end_lost(running: RunningResponses, response: StoredResponse) -> None:
     """Store that it has failed, unless it has ended meanwhile. Raises StoreUnavailable."""
     failed = {**orjson.loads(response.document), "status": "failed", "error": _ERROR}
-    await running.end(Progress(response.id, "failed"), dumps(failed))
+    await running.end(Progress(response.id, "failed"), dumps(failed), response.runner)

@@ -66,7 +66,7 @@ class StoredRoutes:
             return _json(run.document)
         if response.is_running:
             document = run.cancelled_document if run is not None else _cancelled(response)
-            await store.running.end(Progress(response.id, "cancelled"), document)
+            await store.running.end(Progress(response.id, "cancelled"), document, response.runner)
             _cancel_here(store, response)
         return _json(_document(await self._again(store, response)))
 

@@ -44,7 +44,8 @@ async def _start(
 ) -> AsyncIterator[Frontend]:
     """`others`: further workers, at addresses of their own."""
     fleet = fleet_of(worker, *others, max_waiting=max_waiting)
-    own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}"}
+    # A busy disk is no outage: nothing here waits for the timeout of a database.
+    own = {"database_url": f"sqlite:///{folder / 'presets.sqlite3'}", "database_timeout_seconds": 60}
     set_up = FrontendSettings(**{**own, **settings})  # type: ignore[arg-type] # its fields by their names
     in_flight = InFlightRequests(set_up)
     app = build_app(set_up, fleet, in_flight)
