@@ -1,5 +1,6 @@
-"""Every recorded exchange but Responses' and Messages', replayed in order by one process of xdist. Answers are
-compared with the recorded ones, and with what the OpenAPI document says of them.
+"""Every recorded exchange but Responses' and Messages', replayed in order by one process of xdist.
+
+The answers are compared with the recorded ones, and with what the OpenAPI document says of them.
 """
 
 from __future__ import annotations
