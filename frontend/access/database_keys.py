@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from drover import logs
 from drover.errors import DroverError
 from frontend.access.key_rows import KeyRows
-from frontend.access.stored_key import StoredKey
+from frontend.access.stored_key import EndedSession, StoredKey
 
 _log = logging.getLogger("drover.keys")
 # A change counts within 2 s, also where a read takes a while.
@@ -59,6 +59,11 @@ class DatabaseKeys:
     @property
     def all(self) -> Mapping[str, StoredKey]:
         return self._keys
+
+    async def end_session(self, key_id: str, ended: EndedSession, now: float) -> None:
+        """For all frontends; nothing for a key that the database does not have. Raises StoreUnavailable."""
+        if key_id in self._keys:
+            await self._rows.end_session(key_id, ended, now)
 
     async def refresh(self) -> None:
         """Read what has changed. Raises StoreUnavailable."""

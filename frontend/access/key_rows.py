@@ -7,14 +7,14 @@ has changed, and a second one what.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from drover import logs
 from drover.errors import InvalidRequest
-from frontend.access.stored_key import KeyDocument, StoredKey
+from frontend.access.stored_key import MAX_ENDED_SESSIONS, EndedSession, KeyDocument, StoredKey
 from frontend.database.base import Connection
 from frontend.database.database import Database
 
@@ -87,12 +87,25 @@ class KeyRows:
 
     async def change(self, key_id: str, **fields: object) -> StoredKey:
         """Replace fields of its document. Raises InvalidRequest for an unknown id, and ValidationError."""
+        return await self._update(key_id, lambda document: fields)
+
+    async def end_session(self, key_id: str, ended: EndedSession, now: float) -> None:
+        """Add it to those of the key that have not expired. Raises as `change`."""
+
+        def added(document: KeyDocument) -> Mapping[str, object]:
+            kept = [each for each in document.ended_sessions if each.until_unix > now]
+            return {"ended_sessions": (*kept, ended)[-MAX_ENDED_SESSIONS:]}
+
+        await self._update(key_id, added)
+
+    async def _update(self, key_id: str, changes: Callable[[KeyDocument], Mapping[str, object]]) -> StoredKey:
         async with self.database.transaction() as connection:
             revision = await _increment_revision(connection)
             rows = await connection.rows("SELECT document FROM access_keys WHERE id = $1", key_id)
             if not rows:
                 raise InvalidRequest(f"there is no key '{key_id}'")
-            text = KeyDocument.model_validate_json(rows[0][0]).model_copy(update=fields).model_dump_json()
+            known = KeyDocument.model_validate_json(rows[0][0])
+            text = known.model_copy(update=changes(known)).model_dump_json()
             # A copy is not validated, and a row that cannot be read is lost to all commands.
             document = KeyDocument.model_validate_json(text)
             await connection.run(

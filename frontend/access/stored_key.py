@@ -14,6 +14,9 @@ from frontend.access.key import Key, KeyLimits, Role
 from frontend.access.secret import check_digest
 
 _MAX_NAME, _MAX_PATTERN, _MAX_PATTERNS, _MAX_DIGESTS = 200, 600, 1000, 4
+_MAX_SESSION_ID = 64
+# Of one key within the life of a session; the oldest are forgotten.
+MAX_ENDED_SESSIONS = 256
 _LATEST_UNIX = 32_503_680_000.0  # The year 3000.
 
 
@@ -84,12 +87,23 @@ class Digest(BaseModel):
         return self.until_unix is None or now < self.until_unix
 
 
+class EndedSession(BaseModel):
+    """A session of the console that was logged out before its time. `id`: see console_session.py."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: Annotated[str, Len(1, _MAX_SESSION_ID)]
+    until_unix: UnixSeconds
+    """When it would have ended."""
+
+
 class KeyDocument(KeySettings):
     """The document of a row."""
 
     digests: Annotated[tuple[Digest, ...], Len(0, _MAX_DIGESTS)] = ()
     created_unix: UnixSeconds = 0.0
     revoked_unix: UnixSeconds | None = None
+    ended_sessions: Annotated[tuple[EndedSession, ...], Len(0, MAX_ENDED_SESSIONS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +114,17 @@ class StoredKey:
     revoked_unix: float | None = None
     plain_digest: str = ""
     """Of a secret that a file has as it is, in place of `digests`. It is not stored."""
+    ended_sessions: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, key_id: str, document: KeyDocument) -> StoredKey:
-        return cls(document.as_key(key_id), document.digests, document.created_unix, document.revoked_unix)
+        return cls(
+            document.as_key(key_id),
+            document.digests,
+            document.created_unix,
+            document.revoked_unix,
+            ended_sessions=frozenset(each.id for each in document.ended_sessions),
+        )
 
     def valid_digests(self, now: float) -> list[str]:
         """Those that a secret may have now."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from drover.errors import BodyTooLarge, ClientLeft, InvalidRequest
+from drover import logs
+from drover.errors import BodyTooLarge, ClientLeft, InvalidRequest, StoreUnavailable
 from drover.json_value import Json
 from frontend.access.console_session import Sessions, cookie_header
 from frontend.access.key import Key, Role
@@ -16,6 +19,7 @@ from frontend.console.page_files import json_response
 from frontend.console.same_origin import check_own_page, is_behind_tls
 from frontend.observability.request_record import record_of
 
+_log = logging.getLogger("drover.console")
 # A key has 512 bytes at most.
 _MAX_BODY_BYTES = 4096
 
@@ -47,7 +51,15 @@ class Login:
         return response
 
     async def logout(self, http: Request) -> Response:
+        """A copy of the cookie is refused, too."""
         check_own_page(http)
+        try:
+            session = self._sessions.find(http.scope["headers"])
+            if session is not None:
+                await self._sessions.end(session)
+        except StoreUnavailable as error:
+            reason = str(error.__cause__ or error)
+            logs.event(_log, logging.WARNING, "a session ends on this frontend only", reason=reason)
         response = json_response({})
         response.headers["set-cookie"] = cookie_header("", is_behind_tls(http), seconds=0)
         return response

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from drover.errors import StoreUnavailable
 from frontend.access.console_session import COOKIE
 from frontend.access.key import Role
 from frontend.access.key_rows import KeyRows
@@ -120,15 +121,20 @@ async def test_the_page_can_chat_and_other_pages_cannot(start: Start) -> None:
         assert same.status_code == 200
 
 
+@pytest.mark.parametrize("name", ["bob", "bob_of_team_1", "Böb; from, here"])
 async def test_a_plain_secret_of_a_file_can_log_in_until_it_changes(
-    start: Start, url: str, tmp_path: Path
+    start: Start, url: str, tmp_path: Path, name: str
 ) -> None:
     file, plain = tmp_path / "keys.json", "of-another-system-1234"
-    file.write_text(json.dumps([{"name": "bob", "secret": plain}]), encoding="utf-8")
+    file.write_text(json.dumps([{"name": name, "secret": plain}]), encoding="utf-8")
     async with start(worker(), database_url=url, keys_file=str(file)) as frontend:
-        assert (await _log_in(frontend, plain)).json()["name"] == "bob"
+        assert (await _log_in(frontend, plain)).json()["name"] == name
+        cookie = {"cookie": f"{COOKIE}={frontend.client.cookies[COOKIE]}"}
+        await frontend.client.post("/console/logout", json={}, headers=_OWN)
+        assert (await frontend.client.get("/console/models", headers=cookie)).status_code == 401
+        await _log_in(frontend, plain)
         assert (await frontend.client.get("/console/models")).status_code == 200
-        file.write_text(json.dumps([{"name": "bob", "secret": f"{plain}-5"}]), encoding="utf-8")
+        file.write_text(json.dumps([{"name": name, "secret": f"{plain}-5"}]), encoding="utf-8")
 
         async def is_logged_out() -> bool:
             return (await frontend.client.get("/console/models")).status_code == 401
@@ -202,6 +208,44 @@ async def test_a_session_counts_on_every_frontend(start: Start, url: str) -> Non
         assert (await other.client.get("/console/session", headers=cookie)).json()["name"] == "alice"
 
 
+async def test_a_logout_ends_copies_of_the_cookie_on_every_frontend(start: Start, url: str) -> None:
+    secret = await add_key(url, "alice")
+    async with start(worker(), database_url=url) as one, start(worker(), database_url=url) as other:
+        await _log_in(other, secret)
+        await _log_in(one, secret)
+        copy = {"cookie": f"{COOKIE}={one.client.cookies[COOKIE]}"}
+        async with _events(one) as events:
+            await anext(events)
+            await one.client.post("/console/logout", json={}, headers=_OWN)
+            assert (await one.client.get("/console/models", headers=copy)).status_code == 401
+            async for _ in events:
+                pass
+
+        async def is_ended() -> bool:
+            return (await other.client.get("/console/models", headers=copy)).status_code == 401
+
+        await until(is_ended, 2.0, "the other frontend refuses it")
+        # The key's other sessions stay.
+        assert (await other.client.get("/console/models")).status_code == 200
+
+
+async def test_a_logout_without_the_database_ends_the_session_here(
+    start: Start, url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("the database is away")
+
+    secret = await add_key(url, "alice")
+    async with start(worker(), database_url=url) as frontend:
+        await _log_in(frontend, secret)
+        copy = {"cookie": f"{COOKIE}={frontend.client.cookies[COOKIE]}"}
+        monkeypatch.setattr(KeyRows, "end_session", unavailable)
+        gone = await frontend.client.post("/console/logout", json={}, headers=_OWN)
+        assert "Max-Age=0" in gone.headers["set-cookie"]
+        assert (await frontend.client.get("/console/models", headers=copy)).status_code == 401
+    assert "a session ends on this frontend only" in caplog.text
+
+
 @pytest.mark.parametrize("key", [_WRONG, "nonsense", "drv_" + "x" * 3000])
 async def test_a_wrong_key_is_refused_without_a_cookie(start: Start, url: str, key: str) -> None:
     await add_key(url, "alice")
@@ -227,14 +271,17 @@ async def test_altered_and_expired_sessions_do_not_count(start: Start, url: str)
     other = await add_key(url, "root", role=Role.ADMIN)
     async with start(worker(), database_url=url) as frontend:
         await _log_in(frontend, secret)
-        key_id, expires, signature = frontend.client.cookies[COOKIE].split("_")
+        key_id, expires, session_id, signature = frontend.client.cookies[COOKIE].split("_")
+        signed = f"{session_id}_{signature}"
         frontend.client.cookies.clear()
         for altered in (
-            f"{id_in(other)}_{expires}_{signature}",
-            f"{key_id}_{int(expires) + 1}_{signature}",
-            f"{key_id}_1_{signature}",
-            f"{key_id}_{expires}_",
-            f"{key_id}_{expires}_{'0' * 64}",
+            f"{id_in(other)}_{expires}_{signed}",
+            f"{key_id}_{int(expires) + 1}_{signed}",
+            f"{key_id}_1_{signed}",
+            f"{key_id}_{expires}_{'0' * len(session_id)}_{signature}",
+            f"{key_id}_{expires}_{signature}",
+            f"{key_id}_{expires}_{session_id}_",
+            f"{key_id}_{expires}_{session_id}_{'0' * 64}",
             "é" * 40,
             "_" * 5000,
         ):
